@@ -1,0 +1,285 @@
+"""Every exception doteval raises. Each builds its own message from its fields and says what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class DotevalError(Exception):
+    """The root of doteval's own exceptions; nothing raises it directly."""
+
+
+class SpecError(DotevalError, ValueError):
+    """A spec or a configuration cannot name a resource.
+
+    Args:
+        spec: What was asked for.
+        problem: What is wrong with it, as half a sentence.
+    """
+
+    def __init__(self, spec: object, problem: str) -> None:
+        self.spec = spec
+        self.problem = problem
+        super().__init__(
+            f"{spec!r} is not a model spec: {problem}. "
+            "Write it like 'gpt-4o' or, with the provider's name in front, 'openai:gpt-4o'."
+        )
+
+
+class UnknownModelError(DotevalError, LookupError):
+    """No single provider could be chosen for a spec.
+
+    Args:
+        spec: What was asked for.
+        problem: Why no provider was chosen, as half a sentence.
+        candidates: The names of the providers there are to choose from.
+    """
+
+    def __init__(self, spec: str, problem: str, candidates: Sequence[str]) -> None:
+        self.spec = spec
+        self.problem = problem
+        self.candidates = tuple(candidates)
+        if self.candidates:
+            advice = "Put a provider's name in front: " + ", ".join(
+                f"'{name}:{spec}'" for name in self.candidates
+            )
+        else:
+            advice = (
+                "No provider is registered: install one (for example 'pip install doteval[openai]') "
+                "or pass your own to ModelProviders({'name': provider})"
+            )
+        super().__init__(f"Cannot route {spec!r}: {problem}. {advice}.")
+
+
+class ProviderLoadError(DotevalError, ImportError):
+    """A registered provider could not be imported or built; the cause is attached.
+
+    Args:
+        provider: The name it is registered under.
+        entry_point: The entry point's value, such as ``"mypackage:MyProvider"``.
+        distribution: The distribution that registers it, with its version.
+        problem: What went wrong.
+    """
+
+    def __init__(self, provider: str, entry_point: str, distribution: str, problem: str) -> None:
+        self.provider = provider
+        self.entry_point = entry_point
+        self.distribution = distribution
+        self.problem = problem
+        super().__init__(
+            f"The provider {provider!r} of {distribution} cannot be loaded: "
+            f"its entry point {entry_point!r} failed with {problem}. "
+            f"Repair or uninstall {distribution}; 'doteval providers' lists them all."
+        )
+
+
+class MissingCredentialsError(DotevalError, RuntimeError):
+    """A provider has no API key to work with.
+
+    Args:
+        provider: The provider's class name.
+        variable: The environment variable that would hold the key.
+    """
+
+    def __init__(self, provider: str, variable: str) -> None:
+        self.provider = provider
+        self.variable = variable
+        super().__init__(
+            f"{provider} has no API key: set the environment variable {variable} "
+            f"or pass {provider}(api_key=...)"
+        )
+
+
+class ModelSetupError(DotevalError, RuntimeError):
+    """A resource could not be opened; the original exception is the ``__cause__``.
+
+    Args:
+        resource_id: The resource that was asked for.
+        reason: Why it failed, in words that hold no secret.
+        advice: What to check; the default is the general one.
+    """
+
+    def __init__(
+        self,
+        resource_id: str,
+        reason: str,
+        advice: str = "Ensure the service is running and accessible.",
+    ) -> None:
+        self.resource_id = resource_id
+        self.reason = reason
+        self.advice = advice
+        super().__init__(f"Failed to setup resource '{resource_id}': {reason}\n{advice}")
+
+
+class SetupTimeoutError(DotevalError, TimeoutError):
+    """``setup_timeout`` passed before the resource could be leased.
+
+    Args:
+        resource_ids: What was asked for.
+        seconds: The limit that passed.
+        account: Who holds what, a line each.
+    """
+
+    def __init__(self, resource_ids: Sequence[str], seconds: float, account: Sequence[str]) -> None:
+        self.resource_ids = tuple(resource_ids)
+        self.seconds = seconds
+        self.account = tuple(account)
+        super().__init__(
+            f"setup of {_listed(self.resource_ids)} was not granted within {seconds:g} s.\n"
+            + _account(self.account)
+            + "Release a lease, raise capacity=, or raise setup_timeout=."
+        )
+
+
+class CapacityExceededError(DotevalError, ValueError):
+    """A request needs more slots than the provider has at all.
+
+    Args:
+        resource_ids: What was asked for.
+        needed: The slots it needs at once.
+        capacity: The slots there are.
+    """
+
+    def __init__(self, resource_ids: Sequence[str], needed: int, capacity: int) -> None:
+        self.resource_ids = tuple(resource_ids)
+        self.needed = needed
+        self.capacity = capacity
+        super().__init__(
+            f"{_listed(self.resource_ids)} needs {needed} slots at once, but the provider has {capacity}. "
+            "Ask for less at once or raise capacity=."
+        )
+
+
+class CapacityDeadlockError(DotevalError, RuntimeError):
+    """Waiting could never end: what the request needs is held by tasks that wait themselves.
+
+    Args:
+        resource_ids: What was asked for.
+        account: Who holds what and waits for what, a line each.
+    """
+
+    def __init__(self, resource_ids: Sequence[str], account: Sequence[str]) -> None:
+        self.resource_ids = tuple(resource_ids)
+        self.account = tuple(account)
+        super().__init__(
+            f"setup of {_listed(self.resource_ids)} would wait for ever: "
+            "the slots it needs are held by tasks that wait themselves.\n"
+            + _account(self.account)
+            + "Tear down a handle before asking for the next one, "
+            "ask for all of them at once with setup_many(), or raise capacity=."
+        )
+
+
+class HandleInactiveError(DotevalError, RuntimeError):
+    """The model of a handle was asked for after its lease had ended.
+
+    Args:
+        resource_id: The resource that was leased.
+        reason: Why the handle is inactive.
+    """
+
+    def __init__(self, resource_id: str, reason: str) -> None:
+        self.resource_id = resource_id
+        self.reason = reason
+        super().__init__(
+            f"The handle on '{resource_id}' is inactive: {reason}. Call setup() again for a new one."
+        )
+
+
+class ProviderNotEnteredError(DotevalError, RuntimeError):
+    """A provider was used before it was entered.
+
+    Args:
+        provider: The provider's class name.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+        super().__init__(
+            f"{provider} is not entered: use it inside 'async with {provider}(...) as provider:', "
+            "or hand it to ModelProviders, which enters it for you."
+        )
+
+
+class ProviderClosedError(DotevalError, RuntimeError):
+    """A provider was used, or waited for, after its ``async with`` block had ended.
+
+    Args:
+        provider: The provider's class name.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+        super().__init__(
+            f"{provider} is closed: its 'async with' block has ended. "
+            "Enter a new provider, or keep the block open for as long as you use its models."
+        )
+
+
+class WrongEventLoopError(DotevalError, RuntimeError):
+    """A provider was used from another run of an event loop than the one that entered it.
+
+    Args:
+        provider: The provider's class name.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+        super().__init__(
+            f"{provider} belongs to another event loop: clients and locks do not cross loops. "
+            f"Enter a {provider} of its own in this run; in pytest give the provider fixture "
+            "the scope of anyio_backend, or use the fixtures of doteval's plugin."
+        )
+
+
+class CloseTimeoutError(DotevalError, TimeoutError):
+    """Closing a resource took longer than ``close_timeout`` and was cancelled.
+
+    Args:
+        resource_id: The resource that was being closed.
+        seconds: The limit that passed.
+    """
+
+    def __init__(self, resource_id: str, seconds: float) -> None:
+        self.resource_id = resource_id
+        self.seconds = seconds
+        super().__init__(
+            f"closing '{resource_id}' took longer than close_timeout={seconds:g} s and was cancelled; "
+            "look for what its clean-up waits for, or raise close_timeout=."
+        )
+
+
+class ModelRequestError(DotevalError, RuntimeError):
+    """A request to a model failed; the SDK's own exception is the ``__cause__``.
+
+    Args:
+        model: The model's name.
+        problem: What failed, as half a sentence.
+        advice: What to do about it.
+        status: The HTTP status code, where the server answered.
+        retry_after: Seconds the server asks to wait before the next try, where it said so.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        problem: str,
+        advice: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.model = model
+        self.problem = problem
+        self.advice = advice
+        self.status = status
+        self.retry_after = retry_after
+        super().__init__(f"The request to '{model}' failed: {problem}. {advice}")
+
+
+def _listed(resource_ids: Sequence[str]) -> str:
+    return ", ".join(f"'{resource_id}'" for resource_id in resource_ids)
+
+
+def _account(lines: Sequence[str]) -> str:
+    return "".join(f"  {line}\n" for line in lines)

@@ -1,0 +1,164 @@
+"""``ModelHandle``: one lease on one resource, given out by a provider."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Generic, Protocol, cast
+
+from anyio import CancelScope, current_time
+from anyio.lowlevel import checkpoint
+from typing_extensions import Self, TypeVar
+
+from ._errors import CloseTimeoutError, HandleInactiveError
+from ._pool._pool import Pool
+from ._pool._records import Lease
+
+ModelT_co = TypeVar("ModelT_co", covariant=True, default=Any)
+
+CLOSE_TIMEOUT = 30.0
+"""How long closing one resource may take, in seconds, where nobody says otherwise."""
+
+
+class HandleManager(Protocol):
+    """What a handle needs of whoever made it; every `ModelProvider` is one, and so is any class with this method."""
+
+    async def teardown(self, resource_id: str, /) -> None:
+        """Tear down the resource."""
+        ...
+
+
+class ModelHandle(Generic[ModelT_co]):
+    """One lease on one resource.
+
+    Args:
+        resource_id: The readable name of the resource.
+        model: What is leased.
+        manager: The provider that gives the handle out; tearing the handle down calls its ``teardown(resource_id)``.
+
+    Use it with ``async with``, or call `teardown` when you are done::
+
+        async with await provider.setup("gpt-4o") as handle:
+            reply = await handle.model.generate("Hello")
+    """
+
+    __slots__ = ("__weakref__", "_ended", "_manager", "_model", "_resource_id")
+
+    def __init__(self, resource_id: str, model: ModelT_co, manager: HandleManager) -> None:
+        self._resource_id = resource_id
+        self._model: ModelT_co | None = model
+        self._manager = manager
+        self._ended = ""
+        remember = getattr(manager, "_remember", None)
+        if remember is not None:
+            remember(self)
+
+    @property
+    def resource_id(self) -> str:
+        """The readable name of the resource; it never holds a secret."""
+        return self._resource_id
+
+    @property
+    def manager(self) -> HandleManager:
+        """The provider that gave the handle out."""
+        return self._manager
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the lease still holds."""
+        return not self._why_inactive()
+
+    @property
+    def model(self) -> ModelT_co:
+        """What is leased.
+
+        Raises:
+            HandleInactiveError: The lease has ended; the message says why.
+        """
+        reason = self._why_inactive()
+        if reason:
+            raise HandleInactiveError(self._resource_id, reason)
+        return self._get_model()
+
+    async def teardown(self) -> None:
+        """End the lease.
+
+        It takes effect before the first await, and a second call does nothing. The manager's own teardown then runs
+        in a shield, for at most the manager's ``close_timeout`` seconds, so that a cancelled caller leaves nothing open;
+        the cancellation is delivered afterwards. Always a checkpoint.
+
+        Raises:
+            CloseTimeoutError: The manager's teardown took too long and was cancelled.
+        """
+        if not self._ended:
+            self._end("you tore it down")
+            seconds = getattr(self._manager, "close_timeout", CLOSE_TIMEOUT)
+            with CancelScope(shield=True, deadline=current_time() + seconds) as scope:
+                await self._manager.teardown(self._resource_id)
+            if scope.cancelled_caught:
+                raise CloseTimeoutError(self._resource_id, seconds)
+        await checkpoint()
+
+    def _why_inactive(self) -> str:
+        return self._ended
+
+    def _get_model(self) -> ModelT_co:
+        return cast(ModelT_co, self._model)
+
+    def _end(self, reason: str) -> None:
+        self._ended = reason
+        self._model = None
+        forget = getattr(self._manager, "_forget", None)
+        if forget is not None:
+            forget(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.teardown()
+
+    def __repr__(self) -> str:
+        reason = self._why_inactive()
+        return f"<ModelHandle {self._resource_id!r} {f'inactive: {reason}' if reason else 'active'}>"
+
+
+class LeasedHandle(ModelHandle[ModelT_co]):
+    """A handle on a resource of a pool: its state is the lease's state, so that it ends with the resource."""
+
+    __slots__ = ("_lease", "_pool")
+
+    def __init__(self, lease: Lease, pool: Pool[Any], manager: HandleManager) -> None:
+        self._resource_id = lease.entry.want.label
+        self._manager = manager
+        self._lease = lease
+        self._pool = pool
+
+    async def teardown(self) -> None:
+        """End the lease; it takes effect before the first await, and a second call does nothing. Always a checkpoint.
+
+        Where the provider closes what nobody uses (``keep_alive=0``) and this was the last lease, waits for the closing
+        and raises what it raised. A cancelled caller stops waiting; the closing goes on.
+
+        Raises:
+            WrongEventLoopError: Called in another event loop than the one that gave out the handle.
+        """
+        await self._pool.release(self._lease)
+
+    async def __aenter__(self) -> Self:
+        """Make the current task the one that is responsible for the lease."""
+        self._pool.adopt(self._lease)
+        return self
+
+    def _why_inactive(self) -> str:
+        lease = self._lease
+        if lease.ended and lease.entry.lost:
+            return f"{lease.ended} ({lease.entry.reason})"
+        return lease.ended
+
+    def _get_model(self) -> ModelT_co:
+        return cast(ModelT_co, self._lease.entry.resource.model)

@@ -1,0 +1,92 @@
+"""What can be seen of a pool from outside: the events it reports and the snapshot of its counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+EventKind = Literal[
+    "opening",
+    "opened",
+    "open_failed",
+    "open_cancelled",
+    "leased",
+    "released",
+    "checking",
+    "closing",
+    "closed",
+    "close_failed",
+    "lost",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolEvent:
+    """One transition of one resource.
+
+    Args:
+        kind: What happened.
+        provider: The provider's name.
+        resource_id: The resource; never holds a secret.
+        generation: Which opening of it, counted over the whole provider.
+        reason: Why it happened, where there is something to say.
+        leases: How many active leases the resource has after the transition.
+    """
+
+    kind: EventKind
+    provider: str
+    resource_id: str
+    generation: int
+    reason: str
+    leases: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatistics:
+    """A snapshot of a provider's counts.
+
+    Args:
+        provider: The provider's name.
+        opens: Resources opened so far.
+        closes: Opened resources closed so far, lost ones among them.
+        leases: Leases granted so far.
+        reuses: Leases granted on a resource that was open already.
+        open_failures: Openings that raised.
+        open_cancellations: Openings called off because nobody waited any more.
+        losses: Resources that broke while they were open.
+        evictions: Idle resources closed because their slots were needed.
+        expirations: Idle resources closed after ``keep_alive``.
+        unhealthy: Idle resources closed because ``healthy()`` said no.
+        close_failures: Closings that raised.
+        opening: Resources being opened now.
+        open: Resources open now, idle ones among them.
+        idle: Open resources without a lease now.
+        closing: Resources being closed now.
+        active_leases: Leases that hold now.
+        waiting: Requests in the queue now.
+        capacity: Slots in all, or `None` for no limit.
+        free_slots: Slots not occupied now, or `None` for no limit.
+        setup_seconds: Time spent opening resources, summed over all of them, in seconds.
+    """
+
+    provider: str
+    opens: int = 0
+    closes: int = 0
+    leases: int = 0
+    reuses: int = 0
+    open_failures: int = 0
+    open_cancellations: int = 0
+    losses: int = 0
+    evictions: int = 0
+    expirations: int = 0
+    unhealthy: int = 0
+    close_failures: int = 0
+    opening: int = 0
+    open: int = 0
+    idle: int = 0
+    closing: int = 0
+    active_leases: int = 0
+    waiting: int = 0
+    capacity: int | None = None
+    free_slots: int | None = None
+    setup_seconds: float = 0.0

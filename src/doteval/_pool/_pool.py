@@ -1,0 +1,400 @@
+"""The pool: turns what callers want and what resource tasks report into entries in the ledger, and acts on its effects.
+
+Every method that changes the books does so in one synchronous step (`Ledger`, then `_apply`) and only then awaits. That is
+why a cancellation at any checkpoint finds the books in order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
+from typing import Any, Generic, TypeVar
+
+from anyio import CancelScope, CapacityLimiter, Event, current_time, get_current_task, move_on_after, sleep_until
+from anyio.abc import TaskGroup
+from anyio.lowlevel import (
+    EventLoopToken,
+    cancel_shielded_checkpoint,
+    checkpoint,
+    checkpoint_if_cancelled,
+    current_token,
+)
+
+from .._errors import (
+    CapacityDeadlockError,
+    ModelSetupError,
+    ProviderClosedError,
+    SetupTimeoutError,
+    WrongEventLoopError,
+)
+from ._events import EventKind, PoolEvent, ProviderStatistics
+from ._ledger import Ledger
+from ._records import CancelOpening, Check, Close, Effect, Entry, Lease, Open, Phase, Request, Settle, State, Want
+from ._resource import Resource
+
+ModelT = TypeVar("ModelT")
+
+logger = logging.getLogger("doteval.pool")
+
+
+class TaskOwner:
+    """The task that is responsible for a lease. Holds the task's coroutine, so that its identity is never used again."""
+
+    __slots__ = ("_coroutine", "_name")
+
+    def __init__(self) -> None:
+        task = get_current_task()
+        self._coroutine: object = task.coro
+        self._name = task.name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TaskOwner) and self._coroutine is other._coroutine
+
+    def __hash__(self) -> int:
+        return id(self._coroutine)
+
+    def __str__(self) -> str:
+        return f"task {self._name}"
+
+
+class Pool(Generic[ModelT]):
+    """The engine under one entered provider.
+
+    Args:
+        provider: The provider's name, for messages.
+        ledger: The books, new and empty.
+        make: Makes the context manager that opens what is wanted; gets the want and the names of its slots.
+        healthy: Tells whether a model is still good.
+        explain: Says why an opening failed, in words that hold no secret.
+        max_concurrent_opens: How many openings run at once.
+        close_timeout: How long closing one resource may take, in seconds.
+        setup_timeout: How long a request may wait, in seconds; `None` for ever.
+        fast_acquire: Skip the checkpoints where nothing has to be waited for.
+        timed: Whether the ledger is told the time; without timed rules that would only cost.
+        on_event: Gets every transition.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        ledger: Ledger,
+        *,
+        make: Callable[[Want, tuple[str, ...]], AbstractAsyncContextManager[ModelT]],
+        healthy: Callable[[ModelT], Awaitable[bool]],
+        explain: Callable[[Want, BaseException], str],
+        max_concurrent_opens: int,
+        close_timeout: float,
+        setup_timeout: float | None,
+        fast_acquire: bool,
+        timed: bool,
+        on_event: Callable[[PoolEvent], object] | None,
+    ) -> None:
+        self._provider = provider
+        self._ledger = ledger
+        self._make = make
+        self._healthy = healthy
+        self._explain = explain
+        self._opens = CapacityLimiter(max_concurrent_opens)
+        self._close_timeout = close_timeout
+        self._setup_timeout = setup_timeout
+        self._fast_acquire = fast_acquire
+        self._timed = timed
+        self._on_event = on_event
+        self._token: EventLoopToken = current_token()
+        self._task_group: TaskGroup | None = None
+        self._expiry_scope = CancelScope(shield=True)
+        self._became_idle = Event()
+        self._close_failures: dict[Entry, BaseException] = {}
+        self._close_failure_count = 0
+        self._setup_seconds = 0.0
+
+    def start(self, task_group: TaskGroup) -> None:
+        """Run the resource tasks in `task_group` from now on."""
+        self._task_group = task_group
+        if self._ledger.keeps_for_a_while:
+            task_group.start_soon(self._expire, name=f"doteval expiry of {self._provider}")
+
+    # ---------------------------------------------------------------- leasing
+
+    async def acquire(self, key: Hashable, wants: Callable[[], tuple[Want, ...]]) -> tuple[Lease, ...]:
+        """Lease everything wanted, or nothing.
+
+        Args:
+            key: The key, where it is a single one that may be open already; else `None`.
+            wants: Describes what is wanted; called only where a look at `key` is not enough.
+
+        A cancelled caller leaves the queue; what was granted to it in the same moment is released again.
+        """
+        self.check_loop()
+        if not self._fast_acquire:
+            await checkpoint_if_cancelled()
+        owner = TaskOwner() if self._ledger.capacity is not None else None
+        if key is not None:
+            lease = self._ledger.lease_now(key, owner, self._now())
+            if lease is not None:
+                self._emit("leased", lease.entry)
+                if not self._fast_acquire:
+                    await self._yield_to_others((lease,))
+                return (lease,)
+        request = self._ledger.ask(wants(), owner, self._now())
+        self._apply()
+        if request.state is State.GRANTED:
+            if not self._fast_acquire:
+                await self._yield_to_others(request.leases)
+        elif request.state is not State.FAILED:
+            await self._wait_for(request)
+        else:
+            await cancel_shielded_checkpoint()
+        if request.state is State.FAILED:
+            self._raise_failure(request)
+        return request.leases
+
+    async def release(self, lease: Lease) -> None:
+        """End a lease; it takes effect before the first await.
+
+        Where that closes the resource (``keep_alive=0``), waits for the closing and raises what it raised. A cancelled
+        caller stops waiting; the closing goes on in its own task.
+        """
+        entry = lease.entry
+        if lease.ended:
+            await checkpoint()
+            return
+        self.check_loop()
+        self._ledger.release(lease, "you tore it down", self._now())
+        self._emit("released", entry)
+        self._apply()
+        if entry.phase is Phase.CLOSING:
+            await self._wait_until_closed(entry)
+        elif not self._fast_acquire:
+            await checkpoint()
+
+    def adopt(self, lease: Lease) -> None:
+        """The current task is responsible for the lease from now on."""
+        if self._ledger.capacity is not None:
+            self._ledger.adopt(lease, TaskOwner())
+
+    # ---------------------------------------------------------------- closing
+
+    async def close(self, label: str) -> None:
+        """Close the resource with this id now, whoever holds it; does nothing where there is none."""
+        self.check_loop()
+        entry = self._ledger.find(label)
+        if entry is not None:
+            self._ledger.close(entry, "its provider's teardown() was called", self._now())
+            self._apply()
+            await self._wait_until_closed(entry)
+        await checkpoint()
+
+    async def close_all(self) -> list[BaseException]:
+        """Close every resource, all at once, in a shield; return what went wrong, that of earlier closings included."""
+        self.check_loop()
+        for entry in list(self._ledger.entries):
+            self._ledger.close(entry, "its provider's teardown_all() was called", self._now())
+        return await self._finish()
+
+    async def stop(self) -> list[BaseException]:
+        """Close every resource for good, all at once, in a shield; return what went wrong."""
+        self._ledger.shut(self._now())
+        self._expiry_scope.cancel()
+        return await self._finish()
+
+    async def _finish(self) -> list[BaseException]:
+        self._apply()
+        entries = list(self._ledger.entries)
+        with CancelScope(shield=True):  # bounded: every resource has a close_timeout of its own
+            for entry in entries:
+                await entry.resource.done.wait()
+        failures = list(self._close_failures.values())
+        self._close_failures.clear()
+        return failures
+
+    # ---------------------------------------------------------------- looking
+
+    def check_loop(self) -> None:
+        """Raise unless the caller runs in the event loop the pool was made in."""
+        try:
+            here = current_token()
+        except RuntimeError:
+            raise WrongEventLoopError(self._provider) from None
+        if here != self._token:
+            raise WrongEventLoopError(self._provider)
+
+    def statistics(self) -> ProviderStatistics:
+        """A snapshot of the counts."""
+        phases = [entry.phase for entry in self._ledger.entries]
+        return ProviderStatistics(
+            provider=self._provider,
+            **asdict(self._ledger.counts),
+            close_failures=self._close_failure_count,
+            opening=phases.count(Phase.OPENING),
+            open=phases.count(Phase.OPEN) + phases.count(Phase.CHECKING),
+            idle=self._ledger.idle,
+            closing=phases.count(Phase.CLOSING),
+            active_leases=self._ledger.active_leases,
+            waiting=self._ledger.waiting,
+            capacity=self._ledger.capacity,
+            free_slots=None if self._ledger.capacity is None else self._ledger.free_slots,
+            setup_seconds=self._setup_seconds,
+        )
+
+    # ---------------------------------------------------------------- inside
+
+    def _now(self) -> float:
+        return current_time() if self._timed else 0.0
+
+    async def _yield_to_others(self, leases: tuple[Lease, ...]) -> None:
+        try:
+            await cancel_shielded_checkpoint()
+        except BaseException:  # only a native asyncio cancellation gets here
+            for lease in leases:
+                self._ledger.release(lease, "its setup was cancelled", self._now())
+            self._apply()
+            raise
+
+    async def _wait_for(self, request: Request) -> None:
+        settled = Event()
+        request.listener = settled
+        account: list[str] = []
+        try:
+            with move_on_after(self._setup_timeout):
+                await settled.wait()
+            if request.state in (State.QUEUED, State.ADMITTED):
+                account = self._ledger.account()
+        except BaseException:
+            self._ledger.abandon(request, self._now())
+            self._apply()
+            raise
+        if request.state in (State.QUEUED, State.ADMITTED):
+            self._ledger.abandon(request, self._now())
+            self._apply()
+            assert self._setup_timeout is not None
+            raise SetupTimeoutError([want.label for want in request.wants], self._setup_timeout, account)
+
+    def _raise_failure(self, request: Request) -> None:
+        """Every request gets an exception of its own; the original is shared as the cause."""
+        error = request.error
+        if isinstance(error, CapacityDeadlockError):
+            raise error
+        if isinstance(error, ProviderClosedError):
+            raise ProviderClosedError(self._provider)
+        want = request.failed_want or request.wants[0]
+        if isinstance(error, ModelSetupError) and error.resource_id == want.label:
+            raise ModelSetupError(error.resource_id, error.reason, error.advice) from error.__cause__
+        assert error is not None
+        raise ModelSetupError(want.label, self._explain(want, error)) from error
+
+    async def _wait_until_closed(self, entry: Entry) -> None:
+        await entry.resource.done.wait()
+        failure = self._close_failures.pop(entry, None)
+        if failure is not None:
+            raise failure
+
+    async def _expire(self) -> None:
+        with self._expiry_scope:
+            while True:
+                deadline = self._ledger.expire(current_time())
+                self._apply()
+                if deadline is None:
+                    self._became_idle = Event()
+                    await self._became_idle.wait()
+                else:
+                    await sleep_until(deadline)
+
+    def _apply(self) -> None:
+        """Do what the ledger says is to be done now; nothing here awaits."""
+        while effects := self._ledger.take_effects():
+            for effect in effects:
+                self._act(effect)
+        if self._ledger.idle and not self._became_idle.is_set():
+            self._became_idle.set()
+
+    def _act(self, effect: Effect) -> None:
+        match effect:
+            case Settle(request):
+                if request.state is State.GRANTED:
+                    for lease in request.leases:
+                        self._emit("leased", lease.entry)
+                if request.listener is not None:
+                    request.listener.set()
+            case Open(entry):
+                self._emit("opening", entry)
+                watch = _Watch(self, entry)
+                entry.resource = Resource(
+                    watch.make,
+                    self._healthy,
+                    watch,
+                    label=entry.want.label,
+                    opens=self._opens,
+                    close_timeout=self._close_timeout,
+                )
+                self._start_task(entry.resource.run, f"doteval {entry.want.label}")
+            case CancelOpening(entry):
+                entry.resource.abort()
+            case Check(entry):
+                self._emit("checking", entry)
+                entry.resource.check()
+            case Close(entry):
+                self._emit("closing", entry, entry.reason)
+                entry.resource.close()
+
+    def _start_task(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        assert self._task_group is not None
+        self._task_group.start_soon(run, name=name)
+
+    def _emit(self, kind: EventKind, entry: Entry, reason: str = "") -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s: %s '%s' (%d) %s", self._provider, kind, entry.want.label, entry.generation, reason)
+        if self._on_event is not None:
+            event = PoolEvent(kind, self._provider, entry.want.label, entry.generation, reason, len(entry.leases))
+            try:
+                self._on_event(event)
+            except Exception:
+                logger.exception("on_event of %s failed on %r", self._provider, event)
+
+
+class _Watch(Generic[ModelT]):
+    """Passes on to the pool and its ledger what one entry's task reports."""
+
+    def __init__(self, pool: Pool[ModelT], entry: Entry) -> None:
+        self._pool = pool
+        self._entry = entry
+        self._started = current_time()
+
+    def make(self) -> AbstractAsyncContextManager[ModelT]:
+        return self._pool._make(self._entry.want, self._entry.slot_names)
+
+    def on_opened(self) -> None:
+        self._pool._setup_seconds += current_time() - self._started
+        self._pool._emit("opened", self._entry)
+        self._pool._ledger.opened(self._entry)
+        self._pool._apply()
+
+    def on_checked(self, healthy: bool, /) -> None:
+        self._pool._ledger.checked(self._entry, healthy, self._pool._now())
+        self._pool._apply()
+
+    def on_losing(self, error: BaseException, /) -> None:
+        reason = self._pool._explain(self._entry.want, error)
+        self._pool._ledger.losing(self._entry, reason, self._pool._now())
+        self._pool._emit("lost", self._entry, reason)
+        self._pool._apply()
+
+    def on_ended(self, error: BaseException | None, /) -> None:
+        pool, entry = self._pool, self._entry
+        reason = "" if error is None else pool._explain(entry.want, error)
+        if not entry.opened_before:
+            opened = entry.phase is Phase.OPENING
+            pool._emit("open_failed" if error is not None and opened else "open_cancelled", entry, reason)
+        elif error is None or entry.lost:
+            pool._emit("closed", entry, reason or entry.reason)
+        else:
+            pool._close_failures[entry] = error
+            pool._close_failure_count += 1
+            logger.error("%s: closing '%s' failed: %s", pool._provider, entry.want.label, reason)
+            pool._emit("close_failed", entry, reason)
+        if entry.lost and reason:
+            entry.reason = reason  # what broke it is often known only now; its handles show it
+        pool._ledger.ended(entry, error, pool._now())
+        pool._apply()

@@ -1,0 +1,185 @@
+"""What the ledger's books are made of: wants, entries, leases, requests, claims; and the effects it asks for.
+
+Plain records without behaviour; only `Ledger` changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Phase(Enum):
+    """Where an entry is in its life; an entry whose task has ended is no longer in the books."""
+
+    OPENING = "opening"
+    CHECKING = "checking"
+    OPEN = "open"
+    CLOSING = "closing"
+
+
+class State(Enum):
+    """Where a request is in its life."""
+
+    QUEUED = "queued"
+    ADMITTED = "admitted"
+    GRANTED = "granted"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One key that a request asks for.
+
+    Args:
+        key: What identifies the resource.
+        label: The resource id, for people.
+        slots: How many slots it occupies while it is open, at least 1.
+        payload: What the one who opens it needs to know; the ledger does not look inside.
+    """
+
+    key: Hashable
+    label: str
+    slots: int = 1
+    payload: Any = None
+
+
+class Entry:
+    """One generation of one resource, from the decision to open it until its task has ended."""
+
+    __slots__ = (
+        "generation",
+        "idle_since",
+        "leases",
+        "lost",
+        "opened_before",
+        "phase",
+        "reason",
+        "resource",
+        "slot_names",
+        "want",
+    )
+
+    def __init__(self, want: Want, generation: int, slot_names: tuple[str, ...]) -> None:
+        self.want = want
+        self.generation = generation
+        self.slot_names = slot_names
+        self.phase = Phase.OPENING
+        self.leases: dict[Lease, None] = {}
+        self.idle_since = 0.0
+        self.reason = ""
+        self.opened_before = False
+        self.lost = False
+        self.resource: Any = None
+        """Whoever acts on the effects keeps the opened thing here."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<Entry {self.want.label!r} generation {self.generation} {self.phase.value} leases={len(self.leases)}>"
+        )
+
+
+class Lease:
+    """A pin on an entry, held by one owner; `ended` says why it no longer counts, or is empty while it does."""
+
+    __slots__ = ("ended", "entry", "owner", "request")
+
+    def __init__(self, entry: Entry, owner: Hashable, request: Request | None) -> None:
+        self.entry = entry
+        self.owner = owner
+        self.request = request
+        self.ended = ""
+
+
+class Request:
+    """One caller's wish for one or several keys, all or nothing."""
+
+    __slots__ = ("claim", "error", "failed_want", "leases", "listener", "opening", "owner", "state", "wants")
+
+    def __init__(self, wants: tuple[Want, ...], owner: Hashable) -> None:
+        self.wants = wants
+        self.owner = owner
+        self.state = State.QUEUED
+        self.leases: tuple[Lease, ...] = ()
+        self.opening = 0
+        self.error: BaseException | None = None
+        self.failed_want: Want | None = None
+        """The want that `error` is about, where it is about one."""
+        self.claim: Claim | None = None
+        self.listener: Any = None
+        """Whoever acts on the effects keeps here whom to tell."""
+
+
+class Claim:
+    """A place in the queue: one key and all who wait for it, or one request for several keys."""
+
+    __slots__ = ("requests", "wants")
+
+    def __init__(self, wants: tuple[Want, ...]) -> None:
+        self.wants = wants
+        self.requests: dict[Request, None] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Start the task that opens the entry."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOpening:
+    """Nobody waits for the opening any more: cancel it."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Ask whether the idle entry is still healthy, then call `Ledger.checked`."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Tell the entry's task to close."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The request is granted or has failed: wake the one who waits for it."""
+
+    request: Request
+
+
+Effect = Open | CancelOpening | Check | Close | Settle
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has happened since the ledger was made."""
+
+    opens: int = 0
+    closes: int = 0
+    leases: int = 0
+    reuses: int = 0
+    open_failures: int = 0
+    open_cancellations: int = 0
+    losses: int = 0
+    evictions: int = 0
+    expirations: int = 0
+    unhealthy: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An opening that failed and is remembered until `expires`, in seconds of the caller's clock."""
+
+    error: BaseException
+    expires: float

@@ -1,0 +1,146 @@
+"""One task that enters *and* exits one async context manager.
+
+Structured concurrency ties an ``async with`` to the task that entered it: a cancel scope or a task group inside it may
+only be left by that task. A resource that several tasks share, and that a different one closes, therefore needs a task of
+its own. Everything the context manager raises ends here, and is reported instead of raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Generic, Protocol, TypeVar, cast
+
+from anyio import CancelScope, CapacityLimiter, Event, current_time, get_cancelled_exc_class, move_on_after
+
+from .._errors import CloseTimeoutError
+
+ModelT = TypeVar("ModelT")
+
+
+class ResourceListener(Protocol):
+    """Who is told what becomes of a resource; all synchronous, called in the resource's own task."""
+
+    def on_opened(self) -> None:
+        """The context manager was entered."""
+
+    def on_checked(self, healthy: bool, /) -> None:
+        """The health that was asked for is known."""
+
+    def on_losing(self, error: BaseException, /) -> None:
+        """The context manager broke off by itself; it is being left now."""
+
+    def on_ended(self, error: BaseException | None, /) -> None:
+        """The task is over; `error` is what opening or closing raised."""
+
+
+class Resource(Generic[ModelT]):
+    """The task around one async context manager.
+
+    Args:
+        make: Makes the context manager; called in the task, so what it raises is reported as well.
+        healthy: Tells whether the model is still good.
+        listener: Who is told.
+        label: The resource id, for messages.
+        opens: Limits how many context managers are being entered at once.
+        close_timeout: How long leaving the context manager, and one health check, may take, in seconds.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], AbstractAsyncContextManager[ModelT]],
+        healthy: Callable[[ModelT], Awaitable[bool]],
+        listener: ResourceListener,
+        *,
+        label: str,
+        opens: CapacityLimiter,
+        close_timeout: float,
+    ) -> None:
+        self._make = make
+        self._healthy = healthy
+        self._listener = listener
+        self._label = label
+        self._opens = opens
+        self._close_timeout = close_timeout
+        self._scope = CancelScope(shield=True)
+        self._check_scope: CancelScope | None = None
+        self._wake = Event()
+        self._check_wanted = False
+        self._closing = False
+        self._close_timed_out = False
+        self.done = Event()
+        self.model = cast(ModelT, None)
+        """What the context manager yielded; set before `ResourceListener.on_opened`."""
+
+    def abort(self) -> None:
+        """Cancel the opening. What the context manager awaits from now on raises the cancellation."""
+        self._closing = True
+        self._scope.cancel()
+
+    def close(self) -> None:
+        """Leave the context manager, in at most `close_timeout` seconds."""
+        self._closing = True
+        self._scope.deadline = current_time() + self._close_timeout
+        self._wake.set()
+        if self._check_scope is not None:
+            self._check_scope.cancel()
+
+    def check(self) -> None:
+        """Ask for the model's health; `ResourceListener.on_checked` gets the answer."""
+        self._check_wanted = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """The task. Shielded from the cancellation of whoever started it: it ends when told to, or by itself."""
+        error: BaseException | None = None
+        try:
+            with self._scope:
+                await self._live()
+            if self._scope.cancelled_caught and self._scope.deadline <= current_time():
+                error = CloseTimeoutError(self._label, self._close_timeout)
+        except BaseException as exc:
+            error = exc
+            if not _is_containable(exc):
+                raise  # an interrupt or an exit ends the program, not only the resource
+        finally:
+            self._listener.on_ended(error)
+            self.done.set()
+
+    async def _live(self) -> None:
+        async with AsyncExitStack() as stack:
+            async with self._opens:
+                self.model = await stack.enter_async_context(self._make())
+            self._listener.on_opened()
+            try:
+                await self._serve()
+            except BaseException as exc:
+                if not self._closing:
+                    self._listener.on_losing(exc)
+                raise
+
+    async def _serve(self) -> None:
+        """Wait for the end, and answer for the model's health until then."""
+        while not self._closing:
+            await self._wake.wait()
+            self._wake = Event()
+            if self._check_wanted and not self._closing:
+                self._check_wanted = False
+                self._listener.on_checked(await self._is_healthy())
+
+    async def _is_healthy(self) -> bool:
+        try:
+            with move_on_after(self._close_timeout) as self._check_scope:
+                return await self._healthy(self.model)
+        except Exception:
+            return False  # a check that fails has found something: the reason why it was asked for
+        finally:
+            self._check_scope = None
+        return False
+
+
+def _is_containable(exc: BaseException) -> bool:
+    """Whether the exception concerns the resource only. A cancellation does: nobody but `Resource` cancels this task."""
+    kinds = (Exception, get_cancelled_exc_class())
+    if isinstance(exc, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", exc).split(kinds)[1] is None
+    return isinstance(exc, kinds)
