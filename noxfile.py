@@ -1,0 +1,126 @@
+"""The checks of this project, each in an environment of its own: ``nox`` runs those that every change must pass.
+
+``nox -l`` lists the others. What is installed comes from pyproject.toml; no version is written here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+LOWEST = PYTHONS[0]
+REPETITIONS = 50
+
+nox.needs_version = ">=2025.5.1"
+nox.options.sessions = ["lint", "types", "tests", "docs", "demo"]
+nox.options.error_on_missing_interpreters = True  # a version that is claimed and not run is an error, not a detail
+nox.options.default_venv_backend = "virtualenv"
+
+
+def group(name: str) -> tuple[str, ...]:
+    """What a dependency group of pyproject.toml asks for."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def install_wheel(session: nox.Session, extras: str, *arguments: str) -> None:
+    """Install the wheel that users would get, built here, so that what is forgotten in it is missed."""
+    directory = Path(session.create_tmp())
+    for old in directory.glob("doteval-*.whl"):
+        old.unlink()
+    session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(directory), ".")
+    (wheel,) = directory.glob("doteval-*.whl")
+    session.install(f"doteval[{extras}] @ {wheel.resolve().as_uri()}", *arguments)
+
+
+def lowest_versions() -> list[str]:
+    """The oldest version that pyproject.toml allows of everything that users of doteval install with it."""
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"]
+    pytest = [line for line in extras["test"] if Requirement(line).name == "pytest"]
+    requirements = map(
+        Requirement, [*project["dependencies"], *extras["openai"], *extras["anthropic"], *extras["trio"], *pytest]
+    )
+    return [
+        f"{requirement.name}=={specifier.version}"
+        for requirement in requirements
+        for specifier in requirement.specifier
+        if specifier.operator == ">="
+    ]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, likely mistakes and formatting."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """The package and the typing tests, under two strict type checkers."""
+    session.install("-e", ".[test]", *group("types"))
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", str(Path(session.bin) / "python"))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests on the built wheel, on every supported Python."""
+    install_wheel(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=LOWEST)
+def minimum(session: nox.Session) -> None:
+    """All tests with the oldest versions that are promised to work."""
+    lowest = lowest_versions()
+    constraints = Path(session.create_tmp(), "constraints.txt")
+    constraints.write_text("\n".join(lowest) + "\n", "utf-8")
+    install_wheel(session, "test", "-c", str(constraints))
+    session.log("with " + ", ".join(lowest))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install("-e", ".[all]", *group("docs"))
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the demo on the built wheel."""
+    install_wheel(session, "demo")
+    session.run("python", "examples/demo.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run every benchmark, or those that are named: ``nox -s bench -- import_time``."""
+    install_wheel(session, "demo")
+    names = session.posargs or [path.stem for path in sorted(Path("benchmarks").glob("[!_]*.py"))]
+    for name in names:
+        session.run("python", f"benchmarks/{name}.py")
+
+
+@nox.session(python=LOWEST)
+def ledger_machine(session: nox.Session) -> None:
+    """The state machine over the ledger for 10,000 steps and more."""
+    install_wheel(session, "test")
+    session.run("pytest", "tests/test_ledger_machine.py", "--hypothesis-profile=long", *session.posargs)
+
+
+@nox.session(python=LOWEST)
+def repeat(session: nox.Session) -> None:
+    """The tests of the pool and of whatever else is concurrent, 50 times, up to the first failure."""
+    install_wheel(session, "test")
+    chosen = session.posargs or ["-m", "concurrency"]
+    for repetition in range(1, REPETITIONS + 1):
+        session.log(f"{repetition} of {REPETITIONS}")
+        session.run("pytest", "-q", "-x", *chosen, silent=True)

@@ -1,0 +1,68 @@
+"""What an import brings in: modules are counted here, and benchmarks/import_time.py measures the time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SLOW = {
+    "anthropic",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "mcp",
+    "openai",
+    "pydantic",
+    "pytest",
+    "ray",
+    "trio",
+    "uvloop",
+}
+# Parts of the standard library that take longer to import than all of doteval's core.
+SLOW_STANDARD = {"asyncio", "email", "http", "importlib.metadata", "multiprocessing", "ssl", "unittest"}
+
+NEW_MODULES = """
+import json, sys
+import {before}
+before = set(sys.modules)
+import {after}
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def new_modules(before: str, after: str) -> set[str]:
+    """The modules that importing `after` adds where `before` is imported already."""
+    code = NEW_MODULES.format(before=before, after=after)
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(json.loads(result.stdout))
+
+
+def test_importing_doteval_adds_only_its_own_modules_and_the_standard_library() -> None:
+    """Besides what anyio brings along, `import doteval` needs typing_extensions and nothing else from elsewhere."""
+    packages = {name.partition(".")[0] for name in new_modules("anyio.abc, anyio.lowlevel", "doteval")}
+    assert packages - sys.stdlib_module_names <= {"anyio", "doteval", "typing_extensions"}
+
+
+def test_importing_doteval_adds_no_sdk() -> None:
+    """`import doteval` brings in no SDK, no HTTP client, no pytest and no event loop, not even by way of anyio."""
+    assert {name.partition(".")[0] for name in new_modules("sys", "doteval")} & SLOW == set()
+
+
+def test_importing_doteval_adds_no_slow_part_of_the_standard_library() -> None:
+    """`import doteval` leaves alone what takes longer to import than itself."""
+    assert new_modules("anyio", "doteval") & SLOW_STANDARD == set()
+
+
+def test_a_run_of_pytest_that_uses_no_model_imports_no_sdk(tmp_path: Path) -> None:
+    """The plugin costs nobody an SDK who asks for no model."""
+    slow = sorted(SLOW - {"pytest", "trio"})
+    test = tmp_path / "test_without_models.py"
+    test.write_text(f"import sys\n\ndef test_nothing():\n    assert {{*{slow!r}}} & sys.modules.keys() == set()\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "anyio", "-p", "doteval.pytest_plugin", test]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout

@@ -1,0 +1,171 @@
+"""The layers of the package: an import goes downward only.
+
+Every import statement counts, also one inside a function or under ``TYPE_CHECKING``: a module that names a type of a
+layer above it knows about that layer, and whoever reads it has to read both. Where a lower layer needs the shape of
+something above, it says so in a `Protocol` of its own. What Python does by itself, namely importing the parent packages
+of a module, does not count: the ``__init__`` of a package is its face and stands above its modules.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "src" / "doteval"
+
+# Lowest first. The entry that matches most of a module's name decides; a package stands for all that is in it.
+LAYERS = (
+    ("doteval._errors", "doteval._spec"),
+    ("doteval._pool._records", "doteval._pool._ledger", "doteval._pool._events", "doteval._pool._resource"),
+    ("doteval._pool", "doteval._handle"),
+    ("doteval._provider", "doteval._model"),
+    ("doteval.servers", "doteval.providers"),
+    ("doteval._registry",),
+    ("doteval",),  # the public face: only the module itself, not all that is in it
+    ("doteval.evals", "doteval.testing", "doteval.blocking"),
+    ("doteval.pytest_plugin", "doteval.cli", "doteval.__main__"),
+)
+LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
+FACE = LAYER_OF["doteval"]
+
+# Pure and synchronous: these need nothing but the standard library.
+PURE = ("doteval._errors", "doteval._spec", "doteval._pool._records", "doteval._pool._ledger", "doteval._pool._events")
+# What the layers below the providers may import of other distributions.
+CORE_LIBRARIES = {"anyio", "typing_extensions"}
+# Libraries that are only known in some parts of the package, because they are slow to import or may be missing.
+CONFINED = {
+    "anthropic": ("doteval.providers",),
+    "httpx": ("doteval.providers", "doteval.servers"),
+    "httpx2": ("doteval.providers",),
+    "openai": ("doteval.providers",),
+    "pytest": ("doteval.evals", "doteval.testing", "doteval.pytest_plugin"),
+    "_pytest": (),
+}
+
+
+def name_of(path: Path) -> str:
+    parts = ("doteval", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(name: str) -> Iterator[tuple[str, int]]:
+    """The absolute names of the modules that a module imports, each with its line."""
+    path = MODULES[name]
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"), path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            source = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                source = ".".join([*parts[: len(parts) - node.level + 1], *([source] if source else [])])
+            for alias in node.names:
+                submodule = f"{source}.{alias.name}"
+                yield (submodule if submodule in MODULES else source), node.lineno
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def layer_of(name: str) -> int | None:
+    entries = [entry for entry in LAYER_OF if is_within(name, entry) and (entry != "doteval" or name == entry)]
+    return LAYER_OF[max(entries, key=len)] if entries else None
+
+
+def test_every_module_has_a_layer() -> None:
+    """A new module is given its place on purpose: in the table above."""
+    assert [name for name in MODULES if layer_of(name) is None] == []
+
+
+def test_every_import_goes_downward() -> None:
+    """No module imports one of a layer above its own, and what is at the level of the face or below it not the face."""
+    upward = [
+        f"{name}:{line} imports {target}"
+        for name in MODULES
+        for target, line in imports(name)
+        if is_within(target, "doteval") and (layer_of(target) or 0) > (layer_of(name) or 0)
+    ]
+    assert upward == []
+
+
+def test_no_import_goes_in_circles() -> None:
+    """The modules can be read one after the other, each after all that it imports."""
+    graph = {name: {target for target, _ in imports(name) if target in MODULES and target != name} for name in MODULES}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as exc:
+        pytest.fail("a cycle: " + " imports ".join(reversed(exc.args[1])))
+    assert set(order) == set(MODULES)
+
+
+def test_what_stands_on_the_public_face_uses_no_private_module() -> None:
+    """`doteval.testing`, `doteval.blocking` and `doteval.evals` are written with what every user has."""
+    private = [
+        f"{name}:{line} imports {target}"
+        for name in MODULES
+        if layer_of(name) == FACE + 1
+        for target, line in imports(name)
+        if is_within(target, "doteval")
+        and any(part.startswith("_") for part in target.split("."))
+        and target.split(".")[:2] != name.split(".")[:2]
+    ]
+    assert private == []
+
+
+def test_the_pure_modules_import_the_standard_library_only() -> None:
+    """What decides does no I/O and knows no event loop."""
+    impure = [
+        f"{name}:{line} imports {target}"
+        for name in PURE
+        for target, line in imports(name)
+        if not is_within(target, "doteval")
+        and target.split(".")[0]
+        not in sys.stdlib_module_names - {"asyncio", "socket", "ssl", "subprocess", "threading"}
+    ]
+    assert impure == []
+
+
+def test_the_core_imports_anyio_and_nothing_else() -> None:
+    """Below the providers no other distribution is needed."""
+    foreign = [
+        f"{name}:{line} imports {target}"
+        for name in MODULES
+        if (layer_of(name) or 0) <= LAYER_OF["doteval._provider"] or name == "doteval"
+        for target, line in imports(name)
+        if not is_within(target, "doteval") and target.split(".")[0] not in sys.stdlib_module_names | CORE_LIBRARIES
+    ]
+    assert foreign == []
+
+
+def test_slow_libraries_are_imported_in_their_own_part_only() -> None:
+    """An SDK is imported by its provider and pytest by the plugin, and pytest's private parts by nobody."""
+    strays = [
+        f"{name}:{line} imports {target}"
+        for name in MODULES
+        for target, line in imports(name)
+        for library, places in CONFINED.items()
+        if is_within(target, library) and not any(is_within(name, place) for place in places)
+    ]
+    assert strays == []
+
+
+def test_no_module_of_the_library_picks_a_backend() -> None:
+    """anyio is the only way to the event loop, so the package does the same on asyncio and on trio."""
+    picks = [
+        f"{name}:{line} imports {target}"
+        for name in MODULES
+        for target, line in imports(name)
+        if target.split(".")[0] in {"asyncio", "trio", "uvloop"}
+    ]
+    assert picks == []
