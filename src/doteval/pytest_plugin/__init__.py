@@ -1,0 +1,3 @@
+"""The pytest plugin: fixtures that lease models."""
+
+from __future__ import annotations
