@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from anyio import CancelScope, create_task_group, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
-
 from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.resources import ThingProvider
 

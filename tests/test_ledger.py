@@ -166,7 +166,7 @@ def test_setup_many_waits_without_holding_anything_back() -> None:
 
 
 def test_who_waits_for_one_key_is_served_with_a_request_for_several_that_opens_it() -> None:
-    """d is opened for the older request for c and d, so the one behind it that wants d alone gets it at the same time."""
+    """d is opened for the older request for c and d; the one behind it that wants d alone gets it together with it."""
     world = World(capacity=3)
     world.slots = {"x": 3}
     x = world.ask("x", owner="1")

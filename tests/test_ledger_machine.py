@@ -1,8 +1,8 @@
 """A state machine over the ledger: whatever happens in whatever order, its promises hold.
 
-The machine plays the world around the ledger: tasks that ask, wait, release and leave, and resource tasks that open, fail,
-break and close. A task that waits does nothing else, as a real one. The number of steps is set by the Hypothesis profile;
-``nox -s ledger_machine`` runs the long one.
+The machine plays the world around the ledger: tasks that ask, wait, release and leave, and resource tasks that open,
+fail, break and close. A task that waits does nothing else, as a real one. The number of steps is set by the Hypothesis
+profile; ``nox -s ledger_machine`` runs the long one.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class LedgerMachine(RuleBasedStateMachine):
             request = self.ledger.ask(wants, owner, self.now)
         except CapacityExceededError:
             total = sum(SIZES[key] for key in set(keys))
-            assert self.ledger.capacity is not None and total > self.ledger.capacity
+            assert self.ledger.capacity is not None
+            assert total > self.ledger.capacity
             return
         if request.state in (State.QUEUED, State.ADMITTED):
             self.waiting[owner] = request

@@ -17,31 +17,30 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ._errors import (
-    CapacityDeadlockError,
-    CapacityExceededError,
-    CloseTimeoutError,
-    DotevalError,
-    HandleInactiveError,
-    MissingCredentialsError,
-    ModelRequestError,
-    ModelSetupError,
-    ProviderClosedError,
-    ProviderLoadError,
-    ProviderNotEnteredError,
-    SetupTimeoutError,
-    SpecError,
-    UnknownModelError,
-    WrongEventLoopError,
-)
-from ._handle import ModelHandle
-from ._pool._events import PoolEvent, ProviderStatistics
-from ._provider import ModelProvider, PooledProvider
-from ._spec import ModelSpec
-
 if TYPE_CHECKING:
+    from ._errors import (
+        CapacityDeadlockError,
+        CapacityExceededError,
+        CloseTimeoutError,
+        DotevalError,
+        HandleInactiveError,
+        MissingCredentialsError,
+        ModelRequestError,
+        ModelSetupError,
+        ProviderClosedError,
+        ProviderLoadError,
+        ProviderNotEnteredError,
+        SetupTimeoutError,
+        SpecError,
+        UnknownModelError,
+        WrongEventLoopError,
+    )
+    from ._handle import ModelHandle
     from ._model import ChatModel, Completion, CompletionStream, Usage
+    from ._pool._events import PoolEvent, ProviderStatistics
+    from ._provider import ModelProvider, PooledProvider
     from ._registry import ModelProviders
+    from ._spec import ModelSpec
     from .providers.anthropic import AnthropicProvider
     from .providers.context import ContextProvider
     from .providers.http import HTTPProvider
@@ -83,32 +82,51 @@ __all__ = [
     "WrongEventLoopError",
 ]
 
-_LAZY = {
+_HOME = {
     "AnthropicProvider": ".providers.anthropic",
+    "CapacityDeadlockError": "._errors",
+    "CapacityExceededError": "._errors",
     "ChatModel": "._model",
+    "CloseTimeoutError": "._errors",
     "Completion": "._model",
     "CompletionStream": "._model",
     "ContextProvider": ".providers.context",
+    "DotevalError": "._errors",
     "HTTPProvider": ".providers.http",
+    "HandleInactiveError": "._errors",
+    "MissingCredentialsError": "._errors",
+    "ModelHandle": "._handle",
+    "ModelProvider": "._provider",
     "ModelProviders": "._registry",
+    "ModelRequestError": "._errors",
+    "ModelSetupError": "._errors",
+    "ModelSpec": "._spec",
     "OpenAICompatibleProvider": ".providers.openai",
     "OpenAIProvider": ".providers.openai",
+    "PoolEvent": "._pool._events",
+    "PooledProvider": "._provider",
+    "ProviderClosedError": "._errors",
+    "ProviderLoadError": "._errors",
+    "ProviderNotEnteredError": "._errors",
+    "ProviderStatistics": "._pool._events",
+    "SetupTimeoutError": "._errors",
+    "SpecError": "._errors",
+    "UnknownModelError": "._errors",
     "Usage": "._model",
+    "WrongEventLoopError": "._errors",
 }
-
-for _name in __all__:
-    if _name not in _LAZY:
-        globals()[_name].__module__ = __name__
-del _name
+"""Where each public name is defined. All of it is imported when it is first used: importing doteval costs nothing."""
 
 
 def __getattr__(name: str) -> object:
-    """Import what needs an SDK, or is not needed by everybody, when it is asked for."""
+    """Import a public name when it is first used."""
     try:
-        module = import_module(_LAZY[name], __name__)
+        module = import_module(_HOME[name], __name__)
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     value: object = getattr(module, name)
+    if isinstance(value, type):
+        value.__module__ = __name__
     globals()[name] = value
     return value
 

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 class DotevalError(Exception):
     """The root of doteval's own exceptions; nothing raises it directly."""
 
+    def __init_subclass__(cls) -> None:
+        if cls.__module__ == __name__:
+            cls.__module__ = "doteval"  # what a traceback shows is what a user can import
+
 
 class SpecError(DotevalError, ValueError):
     """A spec or a configuration cannot name a resource.
@@ -40,9 +44,7 @@ class UnknownModelError(DotevalError, LookupError):
         self.problem = problem
         self.candidates = tuple(candidates)
         if self.candidates:
-            advice = "Put a provider's name in front: " + ", ".join(
-                f"'{name}:{spec}'" for name in self.candidates
-            )
+            advice = "Put a provider's name in front: " + ", ".join(f"'{name}:{spec}'" for name in self.candidates)
         else:
             advice = (
                 "No provider is registered: install one (for example 'pip install doteval[openai]') "
@@ -85,8 +87,7 @@ class MissingCredentialsError(DotevalError, RuntimeError):
         self.provider = provider
         self.variable = variable
         super().__init__(
-            f"{provider} has no API key: set the environment variable {variable} "
-            f"or pass {provider}(api_key=...)"
+            f"{provider} has no API key: set the environment variable {variable} or pass {provider}(api_key=...)"
         )
 
 
@@ -181,9 +182,7 @@ class HandleInactiveError(DotevalError, RuntimeError):
     def __init__(self, resource_id: str, reason: str) -> None:
         self.resource_id = resource_id
         self.reason = reason
-        super().__init__(
-            f"The handle on '{resource_id}' is inactive: {reason}. Call setup() again for a new one."
-        )
+        super().__init__(f"The handle on '{resource_id}' is inactive: {reason}. Call setup() again for a new one.")
 
 
 class ProviderNotEnteredError(DotevalError, RuntimeError):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Generic, Protocol, cast
+from typing import Any, Generic, Protocol, Self, cast
 
 from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
 from ._errors import CloseTimeoutError, HandleInactiveError
 from ._pool._pool import Pool
@@ -83,8 +83,8 @@ class ModelHandle(Generic[ModelT_co]):
         """End the lease.
 
         It takes effect before the first await, and a second call does nothing. The manager's own teardown then runs
-        in a shield, for at most the manager's ``close_timeout`` seconds, so that a cancelled caller leaves nothing open;
-        the cancellation is delivered afterwards. Always a checkpoint.
+        in a shield, for at most the manager's ``close_timeout`` seconds, so that a cancelled caller leaves nothing
+        open; the cancellation is delivered afterwards. Always a checkpoint.
 
         Raises:
             CloseTimeoutError: The manager's teardown took too long and was cancelled.

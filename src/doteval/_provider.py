@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, Self
 
 from anyio import CancelScope, create_task_group
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
 from ._errors import ProviderClosedError, ProviderNotEnteredError
 from ._handle import CLOSE_TIMEOUT, LeasedHandle, ModelHandle
@@ -39,7 +39,7 @@ class ModelProvider(ABC, Generic[ModelT]):
     close_timeout: float = CLOSE_TIMEOUT
     """How long tearing down one handle may take, in seconds."""
 
-    def __new__(cls, *args: object, **kwargs: object) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         self.__given_out = {}
         return self
@@ -47,8 +47,14 @@ class ModelProvider(ABC, Generic[ModelT]):
     __given_out: dict[int, ModelHandle[Any]]
 
     @abstractmethod
-    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[ModelT]:
-        """Lease the resource for `spec` and `config`, opening it where needed."""
+    async def setup(self, spec: str, /, *args: Any, **config: Any) -> ModelHandle[ModelT]:
+        """Lease the resource for `spec` and `config`, opening it where needed.
+
+        Args:
+            spec: What to lease, in the provider's own terms.
+            args: Never given; it is here so that a subclass may give its parameters the names and types it likes.
+            config: How to open it.
+        """
 
     @abstractmethod
     async def teardown(self, resource_id: str, /) -> None:
@@ -92,9 +98,10 @@ class ModelProvider(ABC, Generic[ModelT]):
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
+    ) -> bool | None:
         """Tear down every handle that is still active."""
         await self.teardown_all()
+        return None
 
     def _remember(self, handle: ModelHandle[Any]) -> None:
         self.__given_out[id(handle)] = handle
@@ -191,7 +198,8 @@ class PooledProvider(ModelProvider[ModelT]):
         """Make the async context manager that opens the resource, yields the model, and closes it.
 
         It is entered and exited in one task of its own, so it may hold task groups and cancel scopes open. Whatever it
-        raises while it is open makes the resource *lost*: its handles become inactive, the next `setup` opens a new one.
+        raises while it is open makes the resource *lost*: its handles become inactive, the next `setup` opens a new
+        one.
 
         When the last caller that waits for the opening leaves, the opening is cancelled; that may arrive as late as at
         the first checkpoint after the ``yield``, so what must not be left behind is cleaned up in a shield. A close
@@ -326,11 +334,12 @@ class PooledProvider(ModelProvider[ModelT]):
             await self._stop()
         finally:
             # An exception of the block stays what it is: the task group sees it only where it was itself cancelled.
+            swallow: bool | None = None
             if task_group.cancel_scope.cancel_called:
                 swallow = await task_group.__aexit__(exc_type, exc_value, traceback)
             else:
-                swallow = await task_group.__aexit__(None, None, None)
-        return swallow if exc_value is not None else None
+                await task_group.__aexit__(None, None, None)  # on trio it returns True for "no exception"
+        return swallow
 
     def __repr__(self) -> str:
         name = type(self).__name__

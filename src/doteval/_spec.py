@@ -11,7 +11,8 @@ import hmac
 import json
 import os
 import re
-from collections.abc import Collection, Hashable, Mapping, Sequence, Set
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -133,8 +134,8 @@ def _frozen(value: object) -> Hashable:
         return value
     if isinstance(value, Sequence):
         return (type(value).__name__, tuple(_frozen(item) for item in cast(Sequence[object], value)))
-    if isinstance(value, Set):
-        return ("set", frozenset(_frozen(item) for item in cast(Set[object], value)))
+    if isinstance(value, AbstractSet):
+        return ("set", frozenset(_frozen(item) for item in cast(AbstractSet[object], value)))
     if isinstance(value, Hashable):
         return (type(value), value)
     return _Same(value)
@@ -160,6 +161,6 @@ def _canonical(config: Mapping[str, Any]) -> bytes:
 
 
 def _described(value: object) -> str:
-    if isinstance(value, Set):
-        return repr(sorted(repr(item) for item in cast(Set[object], value)))
+    if isinstance(value, AbstractSet):
+        return repr(sorted(repr(item) for item in cast(AbstractSet[object], value)))
     return f"{type(value).__module__}.{type(value).__qualname__} at {id(value):x}"

@@ -3,8 +3,8 @@
 Pure and synchronous. Every method takes what has happened, changes the books in one go, and leaves *effects* behind:
 what somebody else now has to do (open, close, check, tell). Nobody reads the books, awaits, and then writes them.
 
-Words: an `Entry` is one generation of one resource. A `Request` is one caller's wish to lease one or several keys, all or
-nothing. A `Claim` is a place in the queue: all requests for the same key stand in one place and are served together.
+Words: an `Entry` is one generation of one resource. A `Request` is one caller's wish to lease one or several keys, all
+or nothing. A `Claim` is a place in the queue: all requests for the same key stand in one place and are served together.
 A `Lease` is a request's pin on an entry; from the moment it is admitted, nothing can be evicted from under it.
 
 The order of service, in three sentences. Claims are served in order of arrival, and a claim that cannot be served holds
@@ -99,6 +99,11 @@ class Ledger:
     def keeps_for_a_while(self) -> bool:
         """Whether idle entries expire, so that somebody has to call `expire`."""
         return self._keep_alive is not None and self._keep_alive > 0
+
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether the last release of an entry closes it."""
+        return self._keep_alive == 0
 
     def find(self, label: str) -> Entry | None:
         """The entry with this resource id, or `None`."""
@@ -354,7 +359,7 @@ class Ledger:
                         self._admit(request, now)
 
     def _look_at_queue(self) -> list[Claim]:
-        """The claims that can be served at once; evicts for those that can be served soon, notes whether one starves."""
+        """The claims that can be served at once; evicts for those that can be served soon; notes if one starves."""
         self._starving = False
         limited = self.capacity is not None
         free = self.free_slots
@@ -510,7 +515,7 @@ class Ledger:
             return
         if entry.phase is Phase.OPENING:
             self._close(entry, "nobody waits for it any more")
-        elif self._keep_alive == 0:
+        elif self.closes_at_once:
             self._close(entry, "released")
         else:
             if entry.phase is Phase.OPEN:

@@ -1,7 +1,7 @@
-"""The pool: turns what callers want and what resource tasks report into entries in the ledger, and acts on its effects.
+"""The pool: enters in the ledger what callers want and what resource tasks report, and acts on the ledger's effects.
 
-Every method that changes the books does so in one synchronous step (`Ledger`, then `_apply`) and only then awaits. That is
-why a cancellation at any checkpoint finds the books in order.
+Every method that changes the books does so in one synchronous step (`Ledger`, then `_apply`) and only then awaits. That
+is why a cancellation at any checkpoint finds the books in order.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ logger = logging.getLogger("doteval.pool")
 
 
 class TaskOwner:
-    """The task that is responsible for a lease. Holds the task's coroutine, so that its identity is never used again."""
+    """The task that is responsible for a lease; holds its coroutine, so that the identity is never used again."""
 
     __slots__ = ("_coroutine", "_name")
 
@@ -165,7 +165,7 @@ class Pool(Generic[ModelT]):
         self._ledger.release(lease, "you tore it down", self._now())
         self._emit("released", entry)
         self._apply()
-        if entry.phase is Phase.CLOSING:
+        if entry.phase is Phase.CLOSING and self._ledger.closes_at_once:
             await self._wait_until_closed(entry)
         elif not self._fast_acquire:
             await checkpoint()

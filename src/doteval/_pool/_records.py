@@ -77,9 +77,7 @@ class Entry:
         """Whoever acts on the effects keeps the opened thing here."""
 
     def __repr__(self) -> str:
-        return (
-            f"<Entry {self.want.label!r} generation {self.generation} {self.phase.value} leases={len(self.leases)}>"
-        )
+        return f"<Entry {self.want.label!r} generation {self.generation} {self.phase.value} leases={len(self.leases)}>"
 
 
 class Lease:

@@ -1,8 +1,8 @@
 """One task that enters *and* exits one async context manager.
 
 Structured concurrency ties an ``async with`` to the task that entered it: a cancel scope or a task group inside it may
-only be left by that task. A resource that several tasks share, and that a different one closes, therefore needs a task of
-its own. Everything the context manager raises ends here, and is reported instead of raised.
+only be left by that task. A resource that several tasks share, and that a different one closes, therefore needs a task
+of its own. Everything the context manager raises ends here, and is reported instead of raised.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Resource(Generic[ModelT]):
 
 
 def _is_containable(exc: BaseException) -> bool:
-    """Whether the exception concerns the resource only. A cancellation does: nobody but `Resource` cancels this task."""
+    """Whether the exception concerns the resource only; a cancellation does, as only `Resource` cancels this task."""
     kinds = (Exception, get_cancelled_exc_class())
     if isinstance(exc, BaseExceptionGroup):
         return cast("BaseExceptionGroup[BaseException]", exc).split(kinds)[1] is None

@@ -1,0 +1,141 @@
+"""A mixed crowd: many tasks, few slots, failures, slowness and cancellation at random; the promises hold."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from anyio import CancelScope, create_task_group
+from anyio.lowlevel import checkpoint
+from tests.resources import ThingProvider
+
+from doteval import CapacityDeadlockError, ModelSetupError
+
+pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
+
+TASKS = 1000
+KEYS = [f"key {number}" for number in range(20)]
+CAPACITY = 5
+
+
+class Crowd:
+    """Tasks that do at random what tasks do, and what became of them."""
+
+    def __init__(self, provider: ThingProvider, seed: int) -> None:
+        self.provider = provider
+        self.random = random.Random(seed)
+        self.ends: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        async with create_task_group() as task_group:
+            for _ in range(TASKS):
+                task_group.start_soon(self.one, self.random.randrange(6))
+
+    async def one(self, kind: int) -> None:
+        end = "cancelled"
+        with CancelScope() as scope:
+            try:
+                for _ in range(self.random.randrange(3)):
+                    await checkpoint()
+                if kind == 0:
+                    async with create_task_group() as task_group:
+                        task_group.start_soon(self.cancel_later, scope)
+                        await self.use_one()
+                        task_group.cancel_scope.cancel()
+                elif kind == 1:
+                    await self.use_two_at_once()
+                elif kind == 2:
+                    await self.use_one_after_the_other()
+                else:
+                    await self.use_one()
+                end = "served"
+            except* ModelSetupError:
+                end = "refused"
+            except* CapacityDeadlockError:
+                end = "told of a deadlock"
+        self.ends[end] += 1
+
+    async def cancel_later(self, scope: CancelScope) -> None:
+        for _ in range(self.random.randrange(40)):
+            await checkpoint()
+        scope.cancel()
+
+    async def use_one(self) -> None:
+        handle = await self.provider.setup(self.random.choice(KEYS))
+        try:
+            for _ in range(self.random.randrange(4)):
+                await handle.model.use()
+            if self.random.random() < 0.01 and handle.is_active:
+                handle.model.break_down()
+                while handle.is_active:
+                    await checkpoint()
+        except AssertionError:
+            assert not handle.is_active, "closed under an active handle"
+        except RuntimeError:
+            assert not handle.is_active
+        finally:
+            await handle.teardown()
+
+    async def use_two_at_once(self) -> None:
+        for handle in await self.provider.setup_many(*self.random.sample(KEYS, 2)):
+            await handle.teardown()
+
+    async def use_one_after_the_other(self) -> None:
+        """Holding one while it asks for the next is what deadlocks are made of."""
+        first = await self.provider.setup(self.random.choice(KEYS))
+        try:
+            second = await self.provider.setup(self.random.choice(KEYS))
+            await second.teardown()
+        finally:
+            await first.teardown()
+
+
+def misbehave(provider: ThingProvider, seed: int) -> None:
+    """Some openings fail, and how long an opening takes changes all the time."""
+    chance = random.Random(seed)
+
+    def on_open(spec: str) -> None:
+        provider.checkpoints = chance.randrange(8)
+        if chance.random() < 0.1:
+            raise OSError("this opening fails")
+
+    provider.on_open = on_open
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_alive": 0}, {"fast_acquire": True}], ids=["kept", "closed", "fast"])
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_mixed_crowd(options: dict[str, object], seed: int) -> None:
+    """1,000 tasks, 20 keys, 5 slots: opens = closes, never two live of one key, never over capacity, never a use
+    after close, and every task comes to an end."""
+    async with ThingProvider(capacity=CAPACITY, **options) as provider:
+        misbehave(provider, seed)
+        crowd = Crowd(provider, seed)
+        await crowd.run()
+        assert provider.statistics().active_leases == 0
+        assert provider.statistics().waiting == 0
+    provider.assert_nothing_is_left()
+    assert provider.most_live <= CAPACITY
+    assert sum(crowd.ends.values()) == TASKS
+    assert crowd.ends["served"] > TASKS / 2
+    assert crowd.ends["cancelled"] > 0
+    assert crowd.ends["refused"] > 0
+    now = provider.statistics()
+    assert now.opens == now.closes == provider.opened.total()
+    assert now.evictions > 0 or options.get("keep_alive") == 0
+
+
+async def test_ten_thousand_tasks_open_a_cold_key_once() -> None:
+    """Single flight holds however many ask."""
+    async with ThingProvider() as provider:
+        handles: list[object] = []
+
+        async def one() -> None:
+            handles.append(await provider.setup("a"))
+
+        async with create_task_group() as task_group:
+            for _ in range(10_000):
+                task_group.start_soon(one)
+        assert len({id(handle) for handle in handles}) == 10_000
+        assert provider.opened == {"a": 1}
+    provider.assert_nothing_is_left()
