@@ -61,17 +61,21 @@ class ProviderLoadError(DotevalError, ImportError):
         entry_point: The entry point's value, such as ``"mypackage:MyProvider"``.
         distribution: The distribution that registers it, with its version.
         problem: What went wrong.
+        advice: What to do about it; the default is the general one.
     """
 
-    def __init__(self, provider: str, entry_point: str, distribution: str, problem: str) -> None:
+    def __init__(
+        self, provider: str, entry_point: str, distribution: str, problem: str, advice: str | None = None
+    ) -> None:
         self.provider = provider
         self.entry_point = entry_point
         self.distribution = distribution
         self.problem = problem
+        self.advice = advice or f"Repair or uninstall {distribution}"
         super().__init__(
             f"The provider {provider!r} of {distribution} cannot be loaded: "
             f"its entry point {entry_point!r} failed with {problem}. "
-            f"Repair or uninstall {distribution}; 'doteval providers' lists them all."
+            f"{self.advice}; 'doteval providers' lists them all."
         )
 
 

@@ -1,0 +1,116 @@
+"""What distributions say of their providers: the entry points, and how one of them is imported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+from .._errors import ProviderLoadError
+
+GROUP = "doteval.model_providers"
+"""The entry-point group in which distributions register providers."""
+
+_EXTRA = re.compile(r"""^([\w.-]+).*;.*\bextra\s*==\s*["']([\w.-]+)["']""")
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What distributions say of one provider, without anything of theirs being imported.
+
+    Args:
+        name: The name it is registered under.
+        entry_points: Usually one; several where distributions quarrel about the name.
+    """
+
+    name: str
+    entry_points: Sequence[EntryPoint]
+
+    @property
+    def value(self) -> str:
+        """The entry point's value, such as ``"mypackage:MyProvider"``."""
+        return " and ".join(dict.fromkeys(entry_point.value for entry_point in self.entry_points))
+
+    @property
+    def attribute(self) -> str:
+        """What the value names inside its module: a class, a factory, or a pytest fixture."""
+        return self.value.partition("[")[0].partition(":")[2].strip()
+
+    @property
+    def distribution(self) -> str:
+        """The distribution, with its version."""
+        return " and ".join(distribution_of(entry_point) for entry_point in self.entry_points)
+
+    def load(self) -> object:
+        """Import what the entry point's value names.
+
+        Raises:
+            ProviderLoadError: It cannot be imported, or several distributions register the name.
+        """
+        if len(self.entry_points) > 1:
+            raise self.error(
+                f"{len(self.entry_points)} registrations of one name",
+                "Uninstall all but one of them, or decide with ModelProviders({'" + self.name + "': ...})",
+            )
+        entry_point = self.entry_points[0]
+        try:
+            return entry_point.load()
+        except (Exception, SystemExit) as exc:
+            fixture = self.find_fixture() if isinstance(exc, AttributeError) else None
+            if fixture is not None:
+                return fixture
+            raise self.error(described(exc), self._advice(exc)) from exc
+
+    def find_fixture(self) -> object | None:
+        """The pytest fixture that the value names, where it lives in one of the distribution's pytest plugins."""
+        dist = self.entry_points[0].dist
+        for plugin in dist.entry_points.select(group="pytest11") if dist is not None else ():
+            try:
+                value: object = getattr(plugin.load(), self.attribute, None)
+            except Exception:  # noqa: S112 - the caller has an error of its own, about the provider's own entry point
+                continue
+            if is_fixture(value):
+                return value
+        return None
+
+    def error(self, problem: str, advice: str | None = None) -> ProviderLoadError:
+        """The error that names the entry point and its distribution."""
+        return ProviderLoadError(self.name, self.value, self.distribution, problem, advice)
+
+    def _advice(self, error: BaseException) -> str | None:
+        """How to install what is missing, where it belongs to one of the distribution's own extras."""
+        dist = self.entry_points[0].dist
+        if not isinstance(error, ModuleNotFoundError) or error.name is None or dist is None:
+            return None
+        for requirement in dist.requires or ():
+            match = _EXTRA.match(requirement)
+            if match is not None and match[1].replace("-", "_").lower() == error.name.partition(".")[0].lower():
+                return f"Install it: pip install '{dist.name}[{match[2]}]'"
+        return None
+
+
+def registrations() -> dict[str, Registration]:
+    """Every registered provider by name; reads metadata only."""
+    found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+    for entry_point in entry_points(group=GROUP):
+        key = (entry_point.value, distribution_of(entry_point))
+        found.setdefault(entry_point.name, {})[key] = entry_point
+    return {name: Registration(name, tuple(found[name].values())) for name in sorted(found)}
+
+
+def is_fixture(value: object) -> bool:
+    """Whether the value is a pytest fixture; told by its type's name, as pytest may not be installed."""
+    return type(value).__name__ == "FixtureFunctionDefinition"
+
+
+def distribution_of(entry_point: EntryPoint) -> str:
+    """The distribution that an entry point belongs to, with its version."""
+    dist = entry_point.dist
+    return "an unknown distribution" if dist is None else f"{dist.name} {dist.version}"
+
+
+def described(error: BaseException) -> str:
+    """An exception in one line."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
