@@ -46,6 +46,11 @@ async def cancelled_at(k: int, operation: Callable[[], Coroutine[Any, Any, None]
     return reached
 
 
+async def suspensions(operation: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """How often `operation` lets others run."""
+    return await _driven(operation(), 0, lambda: None)
+
+
 async def at_every_checkpoint(trial: Callable[[int], Awaitable[bool]]) -> int:
     """Call `trial(k)` for k = 1, 2, ... until it says that there is no k-th checkpoint; returns how many there are."""
     k = 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Generic, Self, cast
 
 from anyio import CancelScope, create_task_group
 from anyio.abc import TaskGroup
@@ -431,8 +431,8 @@ class PooledProvider(ModelProvider[ModelT]):
 def _described(error: BaseException) -> str:
     """An exception in a line or two; of a group, its members."""
     if isinstance(error, BaseExceptionGroup):
-        members: tuple[BaseException, ...] = error.exceptions
-        return "; ".join(_described(member) for member in members)
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return "; ".join(_described(member) for member in group.exceptions)
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -128,12 +128,13 @@ def secrets_of(config: Mapping[str, object]) -> set[str]:
 def _frozen(value: object) -> Hashable:
     """A hashable stand-in that is equal exactly for values of the same type and content."""
     if isinstance(value, Mapping):
-        items = cast(Mapping[object, object], value).items()
-        return ("mapping", frozenset((key, _frozen(item)) for key, item in items))
+        pairs = cast(Mapping[object, object], value).items()
+        return ("mapping", frozenset((key, _frozen(item)) for key, item in pairs))
     if isinstance(value, (str, bytes)):
         return value
     if isinstance(value, Sequence):
-        return (type(value).__name__, tuple(_frozen(item) for item in cast(Sequence[object], value)))
+        items = cast(Sequence[object], value)
+        return (type(items).__name__, tuple(_frozen(item) for item in items))
     if isinstance(value, AbstractSet):
         return ("set", frozenset(_frozen(item) for item in cast(AbstractSet[object], value)))
     if isinstance(value, Hashable):
