@@ -1,0 +1,222 @@
+"""``SDKModel``: what the models of the SDKs have in common. A subclass adds how its SDK is asked and how it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from anyio import CancelScope, CapacityLimiter, current_time
+
+from .._model import Completion, CompletionStream, Prompt, messages_of
+from .._spec import masked
+from ._failures import SDK, SDKClient, explained, misunderstood
+
+ClientT = TypeVar("ClientT", bound=SDKClient)
+AnswerT = TypeVar("AnswerT")
+EventT = TypeVar("EventT")
+ReadT = TypeVar("ReadT")
+EventT_co = TypeVar("EventT_co", covariant=True)
+
+_END_SECONDS = 5.0
+"""How long ending a request may take; it only closes a connection."""
+
+_OURS = {
+    "messages": "it is the prompt",
+    "model": "it is the spec the handle was set up with",
+    "stream": "use stream() to stream, generate() not to",
+}
+
+
+class Response(Protocol):
+    """What is closed to end a request."""
+
+    async def aclose(self) -> None: ...
+
+
+class EventStream(Protocol[EventT_co]):
+    """What the SDKs return for a stream."""
+
+    @property
+    def response(self) -> Response: ...
+
+    async def __anext__(self) -> EventT_co: ...
+
+    def __aiter__(self) -> AsyncIterator[EventT_co]: ...
+
+
+class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
+    """One model behind an SDK's client.
+
+    Args:
+        name: The model's name as its server knows it.
+        client: The SDK's client; whoever made it closes it.
+        max_concurrency: How many requests the model takes at once, streams for as long as they are open included; the
+            others wait in order of arrival. `None`: no limit.
+        params: What every request is sent with, where it does not say otherwise.
+    """
+
+    sdk: ClassVar[SDK]
+
+    def __init__(
+        self,
+        name: str,
+        client: ClientT,
+        *,
+        max_concurrency: int | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._name = name
+        self._client = client
+        self._limiter = None if max_concurrency is None else CapacityLimiter(max_concurrency)
+        self._params = dict(params or {})
+
+    @property
+    def name(self) -> str:
+        """The model's name as its server knows it."""
+        return self._name
+
+    @property
+    def client(self) -> ClientT:
+        """The SDK's own client, for all that is not wrapped. It is shared with other models: do not close it."""
+        return self._client
+
+    @property
+    def limiter(self) -> CapacityLimiter | None:
+        """What limits the requests at once; its ``total_tokens`` may be changed at any time."""
+        return self._limiter
+
+    async def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
+        """Ask for a reply.
+
+        A cancellation passes through; the place among the model's concurrent requests and the connection are free
+        again when it does.
+
+        Args:
+            prompt: A text, or a conversation of mappings with ``role`` and ``content``.
+            params: What the API takes, such as ``temperature``.
+
+        Raises:
+            ModelRequestError: The request failed; says what failed and what to do. The SDK's exception is the cause.
+            TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
+        """
+        messages, params = messages_of(prompt), self._merged(params)
+        async with self._place():
+            with self._explained():
+                answer = await self._ask(messages, params)
+            return self._understood(self._read_answer, answer)
+
+    @asynccontextmanager
+    async def stream(self, prompt: Prompt, /, **params: Any) -> AsyncGenerator[CompletionStream]:
+        """Ask for a reply that is read while it is made; use it with ``async with``.
+
+        The request is sent on entering, and counts as one of the model's concurrent requests until the block is left.
+        The block may be left at any time: that ends the request, in a shield of a few seconds.
+
+        Args:
+            prompt: A text, or a conversation of mappings with ``role`` and ``content``.
+            params: What the API takes, such as ``temperature``.
+
+        Raises:
+            ModelRequestError: The request failed, on entering or while reading.
+            TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
+        """
+        messages, params = messages_of(prompt), self._merged(params)
+        async with self._place():
+            with self._explained():
+                events = await self._ask_for_stream(messages, params)
+            try:
+                yield CompletionStream(self._name, _Pieces(self, events))
+            finally:
+                await _end(events)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r} at {masked(str(self._client.base_url))}>"
+
+    # ---------------------------------------------------------------- what a subclass writes
+
+    @abstractmethod
+    async def _ask(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> AnswerT:
+        """Send a request and wait for the whole answer."""
+
+    @abstractmethod
+    async def _ask_for_stream(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> EventStream[EventT]:
+        """Send a request and return when the answer begins."""
+
+    @abstractmethod
+    def _read_answer(self, answer: AnswerT) -> Completion:
+        """The reply in an answer. Whatever it raises says that the answer makes no sense."""
+
+    @abstractmethod
+    def _read_event(self, event: EventT) -> Completion:
+        """What one event of a stream brings, be it without text. Whatever it raises says that it makes no sense."""
+
+    # ---------------------------------------------------------------- inside
+
+    def _merged(self, params: dict[str, Any]) -> dict[str, Any]:
+        for name, reason in _OURS.items():
+            if name in params:
+                raise TypeError(f"{name!r} is not a parameter of a request: {reason}")
+        return {**self._params, **params}
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncGenerator[None]:
+        """One of the places for concurrent requests. Not the task's own: a task may have several requests open."""
+        if self._limiter is None:
+            yield
+            return
+        borrower = object()
+        await self._limiter.acquire_on_behalf_of(borrower)
+        try:
+            yield
+        finally:
+            self._limiter.release_on_behalf_of(borrower)
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        """Around awaiting the SDK, and nothing else: an exception of the caller's own code is not a failed request."""
+        try:
+            yield
+        except Exception as exc:
+            error = explained(exc, self.sdk, self._name, self._client)
+            if error is None:
+                raise
+            raise error from exc
+
+    def _understood(self, read: Callable[[ReadT], Completion], answer: ReadT) -> Completion:
+        try:
+            return read(answer)
+        except Exception as exc:
+            raise misunderstood(exc, self._name) from exc
+
+
+class _Pieces(Generic[EventT]):
+    """The events of a stream as pieces of a reply. Not a generator: those have to be closed, and would be one more."""
+
+    def __init__(self, model: SDKModel[Any, Any, EventT], events: EventStream[EventT]) -> None:
+        self._model = model
+        self._events = events
+
+    def __aiter__(self) -> AsyncIterator[Completion]:
+        return self
+
+    async def __anext__(self) -> Completion:
+        with self._model._explained():
+            event = await anext(self._events)
+        return self._model._understood(self._model._read_event, event)
+
+
+async def _end(events: EventStream[object]) -> None:
+    """End a request, wherever its stream is.
+
+    Closing the response frees the connection, but an SDK reads it through async generators, which then stay suspended
+    until they are collected: trio warns of each, asyncio closes them in tasks of its own. Resumed in a cancelled scope,
+    they all end here; what is still buffered comes out first.
+    """
+    with CancelScope(shield=True, deadline=current_time() + _END_SECONDS):
+        await events.response.aclose()
+        with CancelScope() as scope, suppress(Exception):
+            scope.cancel()
+            while True:
+                await anext(events)

@@ -1,0 +1,57 @@
+"""``ContextProvider``: leases what any async context manager yields."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic
+
+from typing_extensions import TypeVar, Unpack
+
+from .._provider import PooledProvider
+from ._options import PoolOptions
+
+ModelT = TypeVar("ModelT", default=Any)
+
+
+class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
+    """Leases what an async context manager yields: a database pool, an MCP session, a browser.
+
+    ::
+
+        @asynccontextmanager
+        async def connect(spec: str, *, port: int = 5432) -> AsyncGenerator[Connection]:
+            async with Connection(spec, port) as connection:
+                yield connection
+
+        async with ContextProvider(connect) as provider:
+            async with await provider.setup("results", port=5433) as handle:
+                await handle.model.execute("...")
+
+    The context manager is entered and left in one task of its own, so it may hold task groups and cancel scopes open,
+    whoever sets it up, uses it, and tears it down.
+
+    Args:
+        factory: Makes the context manager; gets the spec and the configuration given to `setup`.
+        is_healthy: Tells whether what was yielded is still good; asked as ``health_after`` says. `None`: it always is.
+        options: What every `PooledProvider` takes, such as ``keep_alive``.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[..., AbstractAsyncContextManager[ModelT]],
+        *,
+        is_healthy: Callable[[ModelT], Awaitable[bool]] | None = None,
+        **options: Unpack[PoolOptions],
+    ) -> None:
+        super().__init__(**options)
+        self._factory = factory
+        self._is_healthy = is_healthy
+
+    def open(self, spec: str, /, **config: Any) -> AbstractAsyncContextManager[ModelT]:
+        """Make the context manager for `spec`."""
+        return self._factory(spec, **config)
+
+    async def healthy(self, model: ModelT, /) -> bool:
+        """Whether the resource is still good, as `is_healthy` says."""
+        return self._is_healthy is None or await self._is_healthy(model)

@@ -1,0 +1,110 @@
+"""``LLMock``: a server process of llmock on loopback, for the tests and the examples.
+
+llmock is an independent mock of the model APIs, with failures on demand. Its process gets a listening socket that is
+made here: no port has to be guessed, and nobody waits in a loop, because the first request just waits in the socket's
+queue until the server takes it. The process ends when it is told to, or when whoever started it is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+_SERVE = """
+import os, socket, sys, threading
+import uvicorn
+from llmock.main import create_app
+
+def end_with_parent():
+    sys.stdin.read()
+    os._exit(0)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+config = uvicorn.Config(create_app(), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+"""
+
+PATHS = {"openai": "/v1", "anthropic": "/anthropic"}
+
+
+class LLMock:
+    """A running server.
+
+    Args:
+        url: Its address, such as ``http://127.0.0.1:53412``.
+        pid: Its process.
+    """
+
+    def __init__(self, url: str, pid: int) -> None:
+        self.url = url
+        self.pid = pid
+        self._admin = httpx.Client(base_url=f"{url}/_llmock", timeout=60, trust_env=False)
+
+    def base_url(self, provider: str) -> str:
+        """The ``base_url`` for the SDK of ``"openai"`` or ``"anthropic"``."""
+        return self.url + PATHS[provider]
+
+    def script(self, *behaviors: dict[str, Any]) -> None:
+        """Say what happens to the next requests, for example ``{"type": "fail", "status": 429}``."""
+        self._admin.post("/scenario", json={"behaviors": behaviors}).raise_for_status()
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Every request since the last reset, oldest first."""
+        answer: list[dict[str, Any]] = self._admin.get("/requests").raise_for_status().json()["requests"]
+        return answer
+
+    def reset(self) -> None:
+        """Forget the requests and what was scripted."""
+        self._admin.post("/reset").raise_for_status()
+
+    def close(self) -> None:
+        """Close the connection to the admin endpoints."""
+        self._admin.close()
+
+
+@contextlib.contextmanager
+def running_llmock(**environment: str) -> Iterator[LLMock]:
+    """Start a server, wait until it answers, and end it by its process id.
+
+    Args:
+        environment: llmock's settings, such as ``LLMOCK_RESPONSE_STYLE="echo"``.
+
+    Raises:
+        RuntimeError: The process ended instead; the message has what it printed.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LLMOCK_")}
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            env=inherited | environment,
+        )
+    with process:  # closes the pipes and waits for the process
+        server = LLMock(url, process.pid)
+        try:
+            try:
+                httpx.get(f"{url}/health", timeout=60, trust_env=False).raise_for_status()
+            except httpx.HTTPError as exc:
+                process.kill()
+                assert process.stderr is not None
+                printed = process.stderr.read().decode(errors="replace")
+                raise RuntimeError(f"llmock did not start ({exc!r}); it printed:\n{printed}") from exc
+            yield server
+        finally:
+            server.close()
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
