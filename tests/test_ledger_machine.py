@@ -221,6 +221,8 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         used = sum(entry.want.slots for entry in self.live)
         assert used + self.ledger.free_slots == self.ledger.capacity
+        closing = sum(entry.want.slots for entry in self.live if entry.phase is Phase.CLOSING)
+        assert self.ledger._closing_slots == closing
         if not isinstance(self.capacity, int) and self.capacity is not None:
             names = [name for entry in self.live for name in entry.slot_names]
             assert len(names) == len(set(names)) == used

@@ -62,6 +62,7 @@ class Ledger:
         self._free_names = None if capacity is None or isinstance(capacity, int) else list(capacity)
         self.capacity = capacity if capacity is None or isinstance(capacity, int) else len(capacity)
         self.free_slots = self.capacity or 0
+        self._closing_slots = 0  # occupied by entries that are closing
         self._keep_alive = keep_alive
         self._health_after = health_after
         self._remember_failures = remember_failures
@@ -257,6 +258,8 @@ class Ledger:
         """
         del self._entries[entry.want.key]
         self._idle.pop(entry, None)
+        if entry.phase is Phase.CLOSING:
+            self._closing_slots -= entry.want.slots
         if self.capacity is not None:
             self.free_slots += entry.want.slots
             if self._free_names is not None:
@@ -297,7 +300,8 @@ class Ledger:
         """Close what has been idle for `keep_alive` seconds; return when to look again, or `None` for not at all."""
         if self._keep_alive is None:
             return None
-        for entry in list(self._idle):
+        while self._idle:
+            entry = next(iter(self._idle))
             if now < entry.idle_since + self._keep_alive:
                 return entry.idle_since + self._keep_alive
             self.counts.expirations += 1
@@ -363,7 +367,7 @@ class Ledger:
         self._starving = False
         limited = self.capacity is not None
         free = self.free_slots
-        coming = sum(e.want.slots for e in self._entries.values() if e.phase is Phase.CLOSING) if limited else 0
+        coming = self._closing_slots
         promised: set[Hashable] = set()  # the keys of all claims looked at so far
         servable: list[Claim] = []
         for claim in self._queue:
@@ -584,4 +588,5 @@ class Ledger:
     def _set_closing(self, entry: Entry, reason: str) -> None:
         entry.phase = Phase.CLOSING
         entry.reason = reason
+        self._closing_slots += entry.want.slots
         self._idle.pop(entry, None)
