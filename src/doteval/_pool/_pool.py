@@ -14,13 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, Event, current_time, get_current_task, move_on_after, sleep_until
 from anyio.abc import TaskGroup
-from anyio.lowlevel import (
-    EventLoopToken,
-    cancel_shielded_checkpoint,
-    checkpoint,
-    checkpoint_if_cancelled,
-    current_token,
-)
+from anyio.lowlevel import current_token
 
 from .._errors import (
     CapacityDeadlockError,
@@ -102,7 +96,9 @@ class Pool(Generic[ModelT]):
         self._fast_acquire = fast_acquire
         self._timed = timed
         self._on_event = on_event
-        self._token: EventLoopToken = current_token()
+        token = current_token()
+        self._backend = token.backend_class  # asked directly: looking it up would cost more than a warm lease
+        self._loop = token.native_token
         self._task_group: TaskGroup | None = None
         self._expiry_scope = CancelScope(shield=True)
         self._became_idle = Event()
@@ -125,28 +121,23 @@ class Pool(Generic[ModelT]):
             key: The key, where it is a single one that may be open already; else `None`.
             wants: Describes what is wanted; called only where a look at `key` is not enough.
 
-        A cancelled caller leaves the queue; what was granted to it in the same moment is released again.
+        A checkpoint before anything is asked for, unless `fast_acquire`; what can be granted at once then is, without
+        another await. A caller cancelled while it waits leaves the queue; what was granted to it in the same moment is
+        released again.
         """
         self.check_loop()
         if not self._fast_acquire:
-            await checkpoint_if_cancelled()
+            await self._backend.checkpoint()
         owner = TaskOwner() if self._ledger.capacity is not None else None
         if key is not None:
             lease = self._ledger.lease_now(key, owner, self._now())
             if lease is not None:
                 self._emit("leased", lease.entry)
-                if not self._fast_acquire:
-                    await self._yield_to_others((lease,))
                 return (lease,)
         request = self._ledger.ask(wants(), owner, self._now())
         self._apply()
-        if request.state is State.GRANTED:
-            if not self._fast_acquire:
-                await self._yield_to_others(request.leases)
-        elif request.state is not State.FAILED:
+        if request.state in (State.QUEUED, State.ADMITTED):
             await self._wait_for(request)
-        else:
-            await cancel_shielded_checkpoint()
         if request.state is State.FAILED:
             self._raise_failure(request)
         return request.leases
@@ -159,7 +150,7 @@ class Pool(Generic[ModelT]):
         """
         entry = lease.entry
         if lease.ended:
-            await checkpoint()
+            await self._backend.checkpoint()
             return
         self.check_loop()
         self._ledger.release(lease, "you tore it down", self._now())
@@ -168,7 +159,7 @@ class Pool(Generic[ModelT]):
         if entry.phase is Phase.CLOSING and self._ledger.closes_at_once:
             await self._wait_until_closed(entry)
         elif not self._fast_acquire:
-            await checkpoint()
+            await self._backend.checkpoint()
 
     def adopt(self, lease: Lease) -> None:
         """The current task is responsible for the lease from now on."""
@@ -185,7 +176,7 @@ class Pool(Generic[ModelT]):
             self._ledger.close(entry, "its provider's teardown() was called", self._now())
             self._apply()
             await self._wait_until_closed(entry)
-        await checkpoint()
+        await self._backend.checkpoint()
 
     async def close_all(self) -> list[BaseException]:
         """Close every resource, all at once, in a shield; return what went wrong, that of earlier closings included."""
@@ -215,10 +206,10 @@ class Pool(Generic[ModelT]):
     def check_loop(self) -> None:
         """Raise unless the caller runs in the event loop the pool was made in."""
         try:
-            here = current_token()
+            here = self._backend.current_token()
         except RuntimeError:
             raise WrongEventLoopError(self._provider) from None
-        if here != self._token:
+        if here is not self._loop:
             raise WrongEventLoopError(self._provider)
 
     def statistics(self) -> ProviderStatistics:
@@ -243,15 +234,6 @@ class Pool(Generic[ModelT]):
 
     def _now(self) -> float:
         return current_time() if self._timed else 0.0
-
-    async def _yield_to_others(self, leases: tuple[Lease, ...]) -> None:
-        try:
-            await cancel_shielded_checkpoint()
-        except BaseException:  # only a native asyncio cancellation gets here
-            for lease in leases:
-                self._ledger.release(lease, "its setup was cancelled", self._now())
-            self._apply()
-            raise
 
     async def _wait_for(self, request: Request) -> None:
         settled = Event()
