@@ -126,10 +126,8 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         async with self._place():
             with self._explained():
                 events = await self._ask_for_stream(messages, params)
-            try:
+            async with _ending(events):
                 yield CompletionStream(self._name, _Pieces(self, events))
-            finally:
-                await _end(events)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r} at {masked(str(self._client.base_url))}>"
@@ -207,16 +205,32 @@ class _Pieces(Generic[EventT]):
         return self._model._understood(self._model._read_event, event)
 
 
-async def _end(events: EventStream[object]) -> None:
-    """End a request, wherever its stream is.
+@asynccontextmanager
+async def _ending(events: EventStream[object]) -> AsyncGenerator[None]:
+    """End the request on the way out, wherever its stream is.
 
-    Closing the response frees the connection, but an SDK reads it through async generators, which then stay suspended
-    until they are collected: trio warns of each, asyncio closes them in tasks of its own. Resumed in a cancelled scope,
-    they all end here; what is still buffered comes out first.
+    Closing the response frees the connection. But the SDKs read it through a chain of async generators, which stay
+    suspended when the reading stops, even at a well-received end; trio warns of each one that is collected like that,
+    asyncio closes them in tasks of its own. Resumed in a cancelled scope, they end here and now; what is buffered comes
+    out first. The outermost generator lets go of the others, so the next one is remembered.
     """
-    with CancelScope(shield=True, deadline=current_time() + _END_SECONDS):
-        await events.response.aclose()
-        with CancelScope() as scope, suppress(Exception):
-            scope.cancel()
-            while True:
-                await anext(events)
+    chain: list[AsyncIterator[object]] = [events]
+    read: Callable[[], AsyncIterator[object]] | None = getattr(events, "_iter_events", None)
+
+    def remembered() -> AsyncIterator[object]:
+        assert read is not None
+        chain.append(read())
+        return chain[-1]
+
+    if read is not None:  # both SDKs have it; without it there would only be trio's warnings
+        vars(events)["_iter_events"] = remembered
+    try:
+        yield
+    finally:
+        with CancelScope(shield=True, deadline=current_time() + _END_SECONDS):
+            await events.response.aclose()
+            for iterator in chain:
+                with CancelScope() as scope, suppress(Exception):
+                    scope.cancel()
+                    while True:
+                        await anext(iterator)
