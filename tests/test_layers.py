@@ -160,12 +160,12 @@ def test_slow_libraries_are_imported_in_their_own_part_only() -> None:
     assert strays == []
 
 
-def test_no_module_of_the_library_picks_a_backend() -> None:
-    """anyio is the only way to the event loop, so the package does the same on asyncio and on trio."""
-    picks = [
-        f"{name}:{line} imports {target}"
-        for name in MODULES
-        for target, line in imports(name)
-        if target.split(".")[0] in {"asyncio", "trio", "uvloop"}
-    ]
-    assert picks == []
+def test_one_module_of_the_library_picks_a_backend() -> None:
+    """anyio is the only way to the event loop, so the package does the same on asyncio and on trio.
+
+    The exception says at its top why: the pytest plugin needs a task outside of every task group.
+    """
+    picks = {
+        name for name in MODULES for target, _ in imports(name) if target.split(".")[0] in {"asyncio", "trio", "uvloop"}
+    }
+    assert picks == {"doteval.pytest_plugin._host"}

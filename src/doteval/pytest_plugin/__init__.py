@@ -1,3 +1,53 @@
-"""The pytest plugin: fixtures that lease models."""
+"""The pytest plugin: fixtures that lease models, on the event loops of anyio's plugin.
+
+What it brings: `model_providers`, `model_client`, and ``<name>_provider`` and ``<name>_client`` for every registered
+provider; ``--model`` and the other options; nothing that a run without models would notice. The parts::
+
+    _options       what a user can set
+    _fixturedefs   what pytest knows of fixtures
+    _host          holds the providers open in a task of their own
+    _providers     the providers of one event loop, and the standard pattern
+    _fixtures      makes the fixtures
+    _parametrise   --model
+    _scopes        fits the providers to the event loops
+    _neighbours    gets along with pytest-asyncio and pytest-trio
+    _summary       adds up and prints what was opened and leased
+
+No SDK is imported before a test asks for it.
+"""
 
 from __future__ import annotations
+
+import pytest
+
+from .._registry import registrations
+from ._fixtures import Fixtures
+from ._neighbours import Neighbours
+from ._options import add_options, read_options
+from ._parametrise import Parametrise
+from ._scopes import Scopes
+from ._summary import Summary
+
+__all__ = ["pytest_addoption", "pytest_configure"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    add_options(parser)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the fixtures, when all plugins are loaded."""
+    known = registrations()
+    options = read_options(config, known)
+    summary = Summary(wanted=options.summary)
+    fixtures = Fixtures(config, known, options, summary)
+    for name, plugin in {
+        "fixtures": fixtures.module,
+        "parametrise": Parametrise(fixtures, options.models),
+        "scopes": Scopes(fixtures, options),
+        "neighbours": Neighbours(fixtures),
+        "summary": summary,
+    }.items():
+        config.pluginmanager.register(plugin, f"doteval-{name}")

@@ -1,0 +1,83 @@
+"""The little of pytest's fixture manager that its public face does not show; everything else here asks this module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ._options import ScopeName
+
+WIDTH: dict[ScopeName, int] = {"function": 0, "class": 1, "module": 2, "package": 3, "session": 4}
+"""Of two scopes the wider one has the greater number."""
+
+
+def scope_named(value: object) -> ScopeName | None:
+    """The scope of that name."""
+    return next((known for known in WIDTH if known == value), None)
+
+
+_FixtureDefinition = type(pytest.fixture(lambda: None))
+
+
+def visible_fixtures(name: str, node: pytest.Collector | pytest.Item) -> Sequence[pytest.FixtureDef[Any]]:
+    """The definitions of a fixture that a node sees; the last one counts, and may build on those before it."""
+    return node.session._fixturemanager.getfixturedefs(name, node) or ()
+
+
+def register_fixture(node: pytest.Collector, name: str, function: Callable[..., Any], scope: ScopeName) -> None:
+    """Define a fixture for what is inside of `node`; it wins over those that `node` has seen so far."""
+    if hasattr(pytest, "register_fixture"):
+        pytest.register_fixture(name=name, func=function, node=node, scope=scope)
+    else:  # pytest 8.4 and 9.0
+        node.session._fixturemanager._register_fixture(name=name, func=function, nodeid=node.nodeid, scope=scope)
+
+
+def is_parametrised(metafunc: pytest.Metafunc, name: str) -> bool:
+    """Whether somebody has parametrised the argument so far."""
+    return any(name in call.params for call in metafunc._calls)
+
+
+def parametrised_names(mark: pytest.Mark) -> Sequence[str]:
+    """The arguments that a ``parametrize`` marker is about."""
+    names: str | Sequence[str] = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+
+
+@dataclass(frozen=True, slots=True)
+class PluginFixture:
+    """A fixture that a plugin or a conftest file defines.
+
+    Args:
+        name: What tests ask for.
+        attribute: What it is called where it is defined.
+        scope: How long it lives; ``"function"`` where that is only known later.
+        module: Where it is defined.
+        in_conftest: Whether it is only there for the tests beside a conftest file.
+    """
+
+    name: str
+    attribute: str
+    scope: ScopeName
+    module: str
+    in_conftest: bool
+
+
+def plugin_fixtures(manager: pytest.PytestPluginManager) -> Iterator[PluginFixture]:
+    """All fixtures of the plugins that are loaded so far."""
+    for plugin_name, plugin in manager.list_name_plugin():
+        holder: object = plugin if isinstance(plugin, ModuleType | type) else type(plugin)
+        for attribute, value in vars(holder).items():
+            if isinstance(value, _FixtureDefinition):
+                marker = getattr(value, "_fixture_function_marker", None)
+                scope: object = getattr(marker, "scope", "function")
+                yield PluginFixture(
+                    name=getattr(marker, "name", None) or attribute,
+                    attribute=attribute,
+                    scope=scope_named(scope) or "function",
+                    module=value.__module__,
+                    in_conftest=plugin_name.endswith("conftest.py"),
+                )

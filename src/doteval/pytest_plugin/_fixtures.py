@@ -1,0 +1,235 @@
+"""The fixtures: ``model_providers``, ``model_client``, and a provider and a client for every registered name.
+
+They are made when pytest starts, from the names alone, and handed to pytest as a plugin of their own. Where another
+plugin has a fixture of the same name, none is made, so that one wins whichever was loaded first; a conftest file wins
+anyway.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+from anyio import get_available_backends
+
+from .._provider import ModelProvider
+from .._registry import ModelProviders, Registration
+from .._spec import ModelSpec
+from ._fixturedefs import WIDTH, PluginFixture, plugin_fixtures
+from ._host import hosted
+from ._options import Options, ScopeName
+from ._providers import RunProviders, leased, name_of_backend
+from ._summary import Summary
+
+Fixture = Callable[..., Any]
+
+LENT = "_lent_model_providers"
+"""A fixture behind `model_client`: sets up the authors' fixtures it may need before any event loop runs."""
+
+
+class Fixtures:
+    """Our fixtures, and what the rest of the plugin has to know of them.
+
+    Args:
+        config: The run's configuration; all other plugins are loaded.
+        registrations: What is registered.
+        options: The settings of the run.
+        summary: Who adds up what the providers did.
+    """
+
+    def __init__(
+        self, config: pytest.Config, registrations: Mapping[str, Registration], options: Options, summary: Summary
+    ) -> None:
+        others = list(plugin_fixtures(config.pluginmanager))
+        self._taken = {fixture.name for fixture in others if not fixture.in_conftest and not _is_anyios(fixture)}
+        self.module = ModuleType("doteval_fixtures")
+        """What is handed to pytest."""
+        self.functions: dict[str, Fixture] = {}
+        """All fixtures by name."""
+        self.wide: dict[str, Fixture] = {}
+        """Those that live as long as the providers."""
+
+        lent = {name: _fixture_of(registration, others) for name, registration in registrations.items()}
+        fixtures = {name: fixture.name for name, fixture in lent.items() if fixture is not None}
+        if options.scope == "session":
+            self._add("anyio_backend", _anyio_backend, "session", get_available_backends())
+        self._add_wide("model_providers", _model_providers(registrations, fixtures, options, summary), options.scope)
+        self._add(LENT, _lent_model_providers(registrations, fixtures))
+        self._add("model_client", _model_client(options))
+        for name, fixture in lent.items():
+            word = re.sub(r"\W", "_", name)
+            client, provider = f"{word}_client", f"{word}_provider"
+            if fixture is None:
+                self._add_wide(provider, _provider(name), options.scope)
+                self._add(client, _client(name, client, provider, options))
+            else:
+                scope = min(options.scope, fixture.scope, key=WIDTH.__getitem__)
+                self._add_wide(provider, _lent_provider(name, fixture.name), scope)
+                self._add(client, _lent_client(name, client, fixture.name, options))
+
+    def _add(
+        self, name: str, function: Fixture, scope: ScopeName = "function", params: Sequence[object] | None = None
+    ) -> None:
+        if name not in self._taken and name not in self.functions:
+            function.__name__ = function.__qualname__ = name
+            self.functions[name] = function
+            setattr(self.module, name, pytest.fixture(scope=scope, params=params, name=name)(function))
+
+    def _add_wide(self, name: str, function: Fixture, scope: ScopeName) -> None:
+        self._add(name, function, scope)
+        if self.functions.get(name) is function and WIDTH[scope] > 0:
+            self.wide[name] = function
+
+
+def _is_anyios(fixture: PluginFixture) -> bool:
+    return fixture.name == "anyio_backend" and fixture.module == "anyio.pytest_plugin"
+
+
+def _fixture_of(registration: Registration, others: Sequence[PluginFixture]) -> PluginFixture | None:
+    """The author's fixture that an entry point names, where it names one."""
+    wanted = registration.attribute
+    return next((fixture for fixture in others if wanted in (fixture.name, fixture.attribute)), None)
+
+
+def _takes(*arguments: str) -> Callable[[Fixture], Fixture]:
+    """Tell pytest the arguments of a function whose arguments are not known when it is written."""
+    keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in dict.fromkeys(arguments)]
+
+    def tell(function: Fixture) -> Fixture:
+        function.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+        return function
+
+    return tell
+
+
+# ------------------------------------------------------------------ the fixtures
+
+
+def _anyio_backend(request: pytest.FixtureRequest) -> object:
+    """The event loop that anyio runs tests in, as long as the session."""
+    return request.param
+
+
+def _model_providers(
+    registrations: Mapping[str, Registration], lent: Mapping[str, str], options: Options, summary: Summary
+) -> Fixture:
+    async def model_providers(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncGenerator[ModelProviders]:
+        """All model providers by name; ``await model_providers.setup("gpt-4o")`` leases a model of the right one."""
+        providers = RunProviders(request, anyio_backend, registrations, lent, options)
+        try:
+            async with hosted(providers, name_of_backend(anyio_backend)):
+                yield providers
+        finally:
+            summary.add(providers.statistics())
+
+    return model_providers
+
+
+def _lent_model_providers(registrations: Mapping[str, Registration], lent: Mapping[str, str]) -> Fixture:
+    def lent_model_providers(request: pytest.FixtureRequest, model_providers: ModelProviders) -> None:
+        """Set up the authors' fixtures that the test's `model_client` may need."""
+        callspec = getattr(request.node, "callspec", None)
+        spec = None if callspec is None else callspec.params.get("model_client")
+        if not lent or not isinstance(spec, str) or not isinstance(model_providers, RunProviders):
+            return
+        prefix = ModelSpec.parse(spec, registrations).provider
+        if prefix is not None and prefix in lent:
+            model_providers.put(prefix, request.getfixturevalue(lent[prefix]))
+        elif prefix is None:
+            for name, fixture in lent.items():
+                try:
+                    provider = request.getfixturevalue(fixture)
+                except (Exception, pytest.fail.Exception, pytest.skip.Exception):  # noqa: S112
+                    continue  # it is named in the error where no other provider claims the model
+                model_providers.put(name, provider)
+
+    return lent_model_providers
+
+
+def _model_client(options: Options) -> Fixture:
+    advice = _advice("model_client", "Run pytest with --model, such as '--model openai:gpt-4o', or")
+
+    @_takes("request", "anyio_backend", "model_providers", LENT)
+    async def model_client(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
+        """A model, leased for the time of the test; which one is chosen with ``--model`` or by parametrising."""
+        providers = _checked(**fixtures)
+        async with leased(providers.setup, request, advice, options) as model:
+            yield model
+
+    return model_client
+
+
+def _provider(name: str) -> Fixture:
+    async def provider(anyio_backend: object, model_providers: ModelProviders) -> ModelProvider[Any]:
+        return await _checked(anyio_backend, model_providers).start(name)
+
+    provider.__doc__ = f"The model provider that is registered as {name!r}."
+    return provider
+
+
+def _client(name: str, client: str, provider: str, options: Options) -> Fixture:
+    advice = _advice(client)
+
+    @_takes("request", "anyio_backend", "model_providers", provider)
+    async def function(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
+        _checked(**fixtures)
+        async with leased(fixtures[provider].setup, request, advice, options) as model:
+            yield model
+
+    function.__doc__ = f"A model of the provider {name!r}, leased for the time of the test; parametrise it."
+    return function
+
+
+def _lent_provider(name: str, fixture: str) -> Fixture:
+    @_takes("anyio_backend", "model_providers", fixture)
+    async def provider(**fixtures: Any) -> ModelProvider[Any]:
+        return await _lent(name, fixture, **fixtures)
+
+    provider.__doc__ = f"The model provider that is registered as {name!r}, made by the fixture {fixture!r}."
+    return provider
+
+
+def _lent_client(name: str, client: str, fixture: str, options: Options) -> Fixture:
+    advice = _advice(client)
+
+    @_takes("request", "anyio_backend", "model_providers", fixture)
+    async def function(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
+        provider = await _lent(name, fixture, **fixtures)
+        async with leased(provider.setup, request, advice, options) as model:
+            yield model
+
+    function.__doc__ = f"A model of the provider {name!r}, leased for the time of the test; parametrise it."
+    return function
+
+
+async def _lent(name: str, fixture: str, **fixtures: Any) -> ModelProvider[Any]:
+    providers = _checked(**fixtures)
+    provider: ModelProvider[Any] = fixtures[fixture]
+    if isinstance(providers, RunProviders):
+        providers.put(name, provider)
+        return await providers.start(name)
+    return provider
+
+
+def _checked(anyio_backend: object, model_providers: ModelProviders, **_others: object) -> ModelProviders:
+    """The providers, if they belong to the event loop that the test is for."""
+    if isinstance(model_providers, RunProviders) and model_providers.backend != anyio_backend:
+        pytest.fail(
+            f"The test is for the event loop {anyio_backend!r}, but the providers of its module were set up in "
+            f"{model_providers.backend!r} before. Parametrise the fixture anyio_backend instead of overriding it for "
+            "some tests of a module, put those into a module of their own, or set model_provider_scope = function.",
+            pytrace=False,
+        )
+    return model_providers
+
+
+def _advice(client: str, first: str = "Choose one in the test:") -> str:
+    how = first if first.endswith(":") else f"{first} choose one in the test:"
+    return (
+        f"{client} does not know which model is wanted. {how}\n"
+        f'    @pytest.mark.parametrize("{client}", ["gpt-4o"], indirect=True)'
+    )

@@ -1,0 +1,163 @@
+"""What a user can set on the command line and in the ini file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+from .._errors import SpecError
+from .._spec import ModelSpec
+
+ScopeName = Literal["session", "package", "module", "class", "function"]
+
+SCOPES: dict[str, ScopeName] = {"session": "session", "module": "module", "function": "function"}
+DEFAULT_SCOPE: ScopeName = "module"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The settings of one run.
+
+    Args:
+        models: The specs that parametrise `model_client`.
+        base_urls: Where a provider's server is, by the provider's name.
+        concurrency: How many requests one model takes at once, or `None` for the provider's own default.
+        scope: How long providers live.
+        scope_is_asked_for: Whether the user has chosen `scope`, so that nothing else will do.
+        skip_missing_credentials: Whether a test without an API key is skipped instead of failed.
+        summary: Whether to print what was opened and leased.
+    """
+
+    models: tuple[str, ...]
+    base_urls: Mapping[str, str]
+    concurrency: int | None
+    scope: ScopeName
+    scope_is_asked_for: bool
+    skip_missing_credentials: bool
+    summary: bool
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Keyword arguments for single providers."""
+        return {name: {"base_url": url} for name, url in self.base_urls.items()}
+
+    @property
+    def offers(self) -> dict[str, Any]:
+        """Keyword arguments for the providers that take them."""
+        return {} if self.concurrency is None else {"max_concurrency": self.concurrency}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the options; all names start with ``model`` or speak of credentials, so that others can have the rest."""
+    group = parser.getgroup("doteval", "model providers (doteval)")
+    group.addoption(
+        "--model",
+        action="append",
+        metavar="SPEC",
+        dest="doteval_models",
+        help="run the tests that ask for model_client and do not choose a model on this one, such as "
+        "'openai:gpt-4o'; may be given several times",
+    )
+    group.addoption(
+        "--model-base-url",
+        action="append",
+        metavar="NAME=URL",
+        dest="doteval_base_urls",
+        help="where a provider's server is, such as 'openai=http://127.0.0.1:8000/v1'; may be given several times",
+    )
+    group.addoption(
+        "--model-concurrency",
+        metavar="N",
+        dest="doteval_concurrency",
+        help="how many requests one model takes at once",
+    )
+    group.addoption(
+        "--model-provider-scope",
+        metavar="SCOPE",
+        dest="doteval_scope",
+        help=f"how long providers and their resources live: {', '.join(SCOPES)} (default: {DEFAULT_SCOPE})",
+    )
+    group.addoption(
+        "--missing-credentials",
+        metavar="error|skip",
+        dest="doteval_missing_credentials",
+        help="whether a test whose model has no API key fails or is skipped (default: error)",
+    )
+    group.addoption(
+        "--model-summary",
+        action="store_true",
+        dest="doteval_summary",
+        help="print at the end what every provider has opened and leased",
+    )
+    parser.addini("model_base_url", "like --model-base-url, one NAME=URL a line", type="linelist", default=[])
+    parser.addini("model_concurrency", "like --model-concurrency", default="")
+    parser.addini("model_provider_scope", "like --model-provider-scope", default="")
+    parser.addini("missing_credentials", "like --missing-credentials", default="")
+
+
+def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
+    """What is set in this run; the command line wins over the ini file.
+
+    Args:
+        config: The run's configuration.
+        providers: The names of the registered providers.
+
+    Raises:
+        pytest.UsageError: A value cannot be what it should be.
+    """
+    models: list[str] = config.getoption("doteval_models") or []
+    for spec in models:
+        try:
+            ModelSpec.parse(spec, providers)
+        except SpecError as exc:
+            raise pytest.UsageError(f"--model: {exc}") from exc
+    scope = _choice(config, "scope", "model_provider_scope", SCOPES)
+    return Options(
+        models=tuple(dict.fromkeys(models)),
+        base_urls={
+            **_base_urls("model_base_url in the ini file", config.getini("model_base_url"), providers),
+            **_base_urls("--model-base-url", config.getoption("doteval_base_urls") or (), providers),
+        },
+        concurrency=_concurrency(config),
+        scope=SCOPES[scope] if scope else DEFAULT_SCOPE,
+        scope_is_asked_for=bool(scope),
+        skip_missing_credentials=_choice(config, "missing_credentials", "missing_credentials", ("error", "skip"))
+        == "skip",
+        summary=bool(config.getoption("doteval_summary")),
+    )
+
+
+def _base_urls(source: str, lines: Iterable[str], providers: Collection[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in lines:
+        name, equals, url = line.partition("=")
+        name, url = name.strip(), url.strip()
+        if not equals or not name or not url:
+            raise pytest.UsageError(
+                f"{source}: {line!r} is not of the form NAME=URL, such as openai=http://127.0.0.1:8000/v1"
+            )
+        if name not in providers:
+            raise pytest.UsageError(
+                f"{source}: no provider is registered as {name!r}; there are: {', '.join(providers)}"
+            )
+        found[name] = url
+    return found
+
+
+def _concurrency(config: pytest.Config) -> int | None:
+    text = config.getoption("doteval_concurrency") or config.getini("model_concurrency")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise pytest.UsageError(f"--model-concurrency (ini: model_concurrency) is a number, 1 or more, not {text!r}")
+    return int(text)
+
+
+def _choice(config: pytest.Config, option: str, ini: str, choices: Collection[str]) -> str:
+    value: str = config.getoption(f"doteval_{option}") or config.getini(ini)
+    if value and value not in choices:
+        raise pytest.UsageError(f"--{ini.replace('_', '-')} (ini: {ini}) is one of {', '.join(choices)}, not {value!r}")
+    return value

@@ -1,0 +1,116 @@
+"""Fits the providers to the event loops of a test: nothing bound to a loop may outlive it.
+
+The providers live as long as `anyio_backend` does, or less. Its scope is the user's to choose, by overriding the
+fixture or by parametrising a test with it, and pytest only finds out inside a test that two scopes do not fit.
+So this looks beforehand, when a module or a class is collected:
+
+- `anyio_backend` is overridden with a narrower scope, and nobody has asked for a scope of the providers: inside of that
+  module or class, providers get the narrower one.
+- The same, but the user has asked for the wider scope: it cannot be had, so the tests that need providers fail, with a
+  message that says why.
+- A test chooses its event loop with ``@pytest.mark.parametrize("anyio_backend", ...)``, which makes a value of function
+  scope: it is made to go through the fixture, with the fixture's scope, which is what the user means.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from ._fixturedefs import WIDTH, parametrised_names, register_fixture, visible_fixtures
+from ._fixtures import Fixtures
+from ._options import Options, ScopeName
+
+_FITTED = pytest.StashKey[bool]()
+
+
+class Scopes:
+    """The hooks.
+
+    Args:
+        fixtures: Our fixtures.
+        options: The settings of the run.
+    """
+
+    def __init__(self, fixtures: Fixtures, options: Options) -> None:
+        self._fixtures = fixtures
+        self._options = options
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makeitem(self, collector: pytest.Module | pytest.Class) -> None:
+        """The fixtures of `collector` are known by now, and none of its tests has looked at them."""
+        if self._fixtures.wide and _FITTED not in collector.stash:
+            collector.stash[_FITTED] = True
+            self._fit(collector)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Before pytest looks at the markers."""
+        if self._fixtures.wide.keys().isdisjoint(metafunc.fixturenames):
+            return
+        definitions = visible_fixtures("anyio_backend", metafunc.definition)
+        if not definitions:
+            return
+        through_fixture = is_known_backend(self._fixtures, definitions[-1])
+        scope = definitions[-1].scope if through_fixture else self._options.scope
+        for node, mark in metafunc.definition.iter_markers_with_node("parametrize"):
+            widened = _widened(mark, scope, through_fixture=through_fixture)
+            if widened is not mark:
+                node.own_markers[:] = [widened if other is mark else other for other in node.own_markers]
+
+    def _fit(self, collector: pytest.Collector) -> None:
+        definitions = visible_fixtures("anyio_backend", collector)
+        if not definitions:
+            return
+        backend = definitions[-1]
+        for name, function in self._fixtures.wide.items():
+            visible = visible_fixtures(name, collector)
+            if not visible or visible[-1].func is not function or WIDTH[visible[-1].scope] <= WIDTH[backend.scope]:
+                continue  # it is overridden, or fits
+            if self._options.scope_is_asked_for:
+                register_fixture(collector, name, self._refusal(backend, collector.config.rootpath), "function")
+            else:
+                register_fixture(collector, name, function, backend.scope)
+
+    def _refusal(self, backend: pytest.FixtureDef[Any], root: Path) -> Callable[[], NoReturn]:
+        path = Path(inspect.getsourcefile(backend.func) or "")
+        where = path.relative_to(root) if path.is_relative_to(root) else path
+        line = inspect.unwrap(backend.func).__code__.co_firstlineno
+        wanted: ScopeName = self._options.scope
+
+        def refuse() -> NoReturn:
+            pytest.fail(
+                f"The model providers cannot have {wanted} scope, as model_provider_scope asks for: {where}:{line} "
+                f"defines anyio_backend with {backend.scope} scope, and nothing can outlive its event loop. "
+                f'Widen that fixture, with @pytest.fixture(scope="{wanted}"), or set model_provider_scope = function.',
+                pytrace=False,
+            )
+
+        return refuse
+
+
+def is_known_backend(fixtures: Fixtures, definition: pytest.FixtureDef[Any]) -> bool:
+    """Whether it is anyio's own `anyio_backend` or ours; both return the parameter they are given."""
+    return definition.func is fixtures.functions.get("anyio_backend") or (
+        getattr(definition.func, "__module__", "") == "anyio.pytest_plugin"
+    )
+
+
+def _widened(mark: pytest.Mark, scope: ScopeName, *, through_fixture: bool) -> pytest.Mark:
+    """The marker, with a scope of its own where it makes the value of `anyio_backend` without having one."""
+    indirect: bool | Sequence[str] = mark.kwargs.get("indirect", False)
+    if (
+        "anyio_backend" not in parametrised_names(mark)
+        or "scope" in mark.kwargs
+        or len(mark.args) > 2
+        or indirect is True
+    ):
+        return mark
+    changes: dict[str, Any] = {"scope": scope}
+    if through_fixture:
+        changes["indirect"] = [*(indirect or ()), "anyio_backend"]
+    return pytest.mark.parametrize(*mark.args, **{**mark.kwargs, **changes}).mark
