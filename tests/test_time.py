@@ -1,0 +1,266 @@
+"""What depends on time: keep_alive, health_after, setup_timeout, close_timeout, remember_failures. No time passes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.lowlevel
+import pytest
+from anyio import CancelScope, Event, create_task_group, current_time, sleep, sleep_forever
+from tests.checkpoints import at_every_checkpoint, cancelled_at
+from tests.resources import Thing, ThingProvider
+
+from doteval import CloseTimeoutError, ModelHandle, ModelProvider, ModelSetupError, PooledProvider, SetupTimeoutError
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time, pytest.mark.concurrency]
+
+
+async def test_an_idle_resource_is_closed_after_keep_alive() -> None:
+    """Not a moment before, and the clock starts anew with every release."""
+    async with ThingProvider(keep_alive=10) as provider:
+        await (await provider.setup("a")).teardown()
+        await sleep(9)
+        async with await provider.setup("a"):
+            await sleep(100)
+        await sleep(9.5)
+        assert provider.live["a"] == 1
+        await sleep(1)
+        assert provider.live["a"] == 0
+        assert provider.statistics().expirations == 1
+    provider.assert_nothing_is_left()
+
+
+async def test_each_idle_resource_has_its_own_deadline() -> None:
+    """Three that became idle one after the other are closed one after the other."""
+    async with ThingProvider(keep_alive=10) as provider:
+        for spec in ("a", "b", "c"):
+            await (await provider.setup(spec)).teardown()
+            await sleep(3)
+        live = []
+        for _ in range(4):
+            live.append(sorted(+provider.live))
+            await sleep(3)
+        assert live == [["a", "b", "c"], ["b", "c"], ["c"], []]
+
+
+async def test_expiry_and_setup_at_the_same_moment() -> None:
+    """Whoever comes first wins, and the other one finds the books in order: over many moments around the deadline."""
+    for wait in (9.0, 9.999999, 10.0, 10.000001, 11.0):
+        async with ThingProvider(keep_alive=10) as provider:
+            await (await provider.setup("a")).teardown()
+            await sleep(wait)
+            async with await provider.setup("a") as handle:
+                await handle.model.use()
+                await sleep(20)
+                await handle.model.use()
+        provider.assert_nothing_is_left()
+
+
+async def test_cancelled_anywhere_around_an_expiry() -> None:
+    """The caller, or everything, is cancelled at the k-th checkpoint: nothing leaks, the next setup works."""
+
+    async def trial(k: int) -> bool:
+        provider = ThingProvider(keep_alive=10)
+
+        async def scenario() -> None:
+            async with await provider.setup("a") as handle:
+                await handle.model.use()
+            await sleep(5)
+            await sleep(5)
+            await anyio.lowlevel.checkpoint()
+            async with await provider.setup("a") as handle:
+                await handle.model.use()
+
+        async def program() -> None:
+            async with provider:
+                await scenario()
+
+        async with provider:
+            reached = await cancelled_at(k, scenario)
+            async with await provider.setup("a") as handle:
+                await handle.model.use()
+            await sleep(11)
+            assert provider.statistics().open == 0
+        provider.assert_nothing_is_left()
+        reached |= await cancelled_at(k, program)
+        provider.assert_nothing_is_left()
+        return reached
+
+    assert await at_every_checkpoint(trial) > 5
+
+
+async def test_an_unhealthy_resource_is_replaced_before_it_is_leased_again() -> None:
+    """It is asked only after it was idle for longer than `health_after`."""
+    async with ThingProvider(health_after=5) as provider:
+        first = await provider.setup("a")
+        thing: Thing = first.model
+        await first.teardown()
+        thing.is_healthy = False
+        await sleep(5)
+        second = await provider.setup("a")
+        assert second.model is thing
+        await second.teardown()
+        await sleep(6)
+        third, fourth = await provider.setup_many("a", "a")
+        assert third.model is fourth.model
+        assert third.model is not thing
+        assert provider.statistics().unhealthy == 1
+
+
+async def test_a_health_check_that_raises_or_hangs_counts_as_no() -> None:
+    """A hanging one is given `close_timeout` seconds."""
+
+    class Doubtful(ThingProvider):
+        async def healthy(self, model: Thing, /) -> bool:
+            if model.spec == "raises":
+                raise OSError("no answer")
+            await sleep_forever()
+            return True
+
+    async with Doubtful(health_after=1, close_timeout=7) as provider:
+        for spec in ("raises", "hangs"):
+            await (await provider.setup(spec)).teardown()
+        await sleep(2)
+        before = current_time()
+        await provider.setup_many("raises", "hangs")
+        assert current_time() - before == pytest.approx(7)
+        assert provider.statistics().unhealthy == 2
+    provider.assert_nothing_is_left()
+
+
+async def test_the_provider_closes_while_a_health_check_hangs() -> None:
+    """The check is cancelled, then the resource is closed; nobody uses it after that."""
+
+    class Hanging(ThingProvider):
+        async def healthy(self, model: Thing, /) -> bool:
+            try:
+                await sleep_forever()
+            finally:
+                assert model.is_open
+            return True
+
+    async with create_task_group() as task_group:
+        async with Hanging(health_after=1, close_timeout=7) as provider:
+            await (await provider.setup("a")).teardown()
+            await sleep(2)
+
+            async def caller() -> None:
+                with pytest.raises(RuntimeError, match="is closed"):
+                    await provider.setup("a")
+
+            task_group.start_soon(caller)
+            await sleep(1)
+    provider.assert_nothing_is_left()
+
+
+async def test_setup_timeout_says_who_holds_what() -> None:
+    """The one that waits for a slot, and the one that waits for an opening."""
+    async with ThingProvider(capacity=1, setup_timeout=5) as provider:
+
+        async def holder(*, task_status: Any) -> None:
+            async with await provider.setup("a"):
+                task_status.started()
+                await sleep(20)
+
+        async with create_task_group() as task_group:
+            await task_group.start(holder)
+            before = current_time()
+            with pytest.raises(SetupTimeoutError, match=r"not granted within 5 s.\n.*'a': 1 slot, leased by task"):
+                await provider.setup("b")
+            assert current_time() - before == pytest.approx(5)
+        provider.gates["c"] = Event()
+        with pytest.raises(SetupTimeoutError, match=r"'c': 1 slot, opening"):
+            await provider.setup("c")
+        async with await provider.setup("b") as handle:
+            await handle.model.use()
+    provider.assert_nothing_is_left()
+
+
+async def test_a_close_that_takes_too_long_is_cancelled_and_told() -> None:
+    """All are closed at the same time, so two hanging ones take as long as one."""
+    provider = ThingProvider(close_timeout=5)
+    provider.close_gates = {"a": Event(), "b": Event()}
+    before = 0.0
+    with pytest.raises(ExceptionGroup) as caught:
+        async with provider:
+            await provider.setup_many("a", "b", "c")
+            before = current_time()
+    assert current_time() - before == pytest.approx(5)
+    assert [type(exc) for exc in caught.value.exceptions] == [CloseTimeoutError, CloseTimeoutError]
+    assert "close_timeout=5 s" in str(caught.value.exceptions[0])
+    provider.assert_nothing_is_left()
+
+
+async def test_a_program_that_is_cancelled_still_closes_in_order() -> None:
+    """Closing takes three seconds; the cancellation does not cut it short, and is not swallowed."""
+    steps: list[str] = []
+
+    class Slow(PooledProvider[str]):
+        @asynccontextmanager
+        async def open(self, spec: str, /, *args: Any, **config: Any) -> AsyncIterator[str]:
+            yield spec
+            await sleep(3)
+            steps.append("closed")
+
+    with CancelScope() as scope:
+        async with Slow() as provider:
+            await provider.setup("a")
+            scope.cancel()
+            await sleep(1)
+            steps.append("not cancelled")
+        steps.append("not cancelled")
+    assert scope.cancelled_caught
+    assert steps == ["closed"]
+
+
+async def test_a_failure_is_remembered_for_as_long_as_was_said() -> None:
+    """Ten setups in ten seconds try once; then it is tried again. Each has an exception of its own."""
+    async with ThingProvider(remember_failures=10) as provider:
+        provider.trouble["a"] = [OSError("no")]
+        errors = []
+        for _ in range(10):
+            with pytest.raises(ModelSetupError, match="no") as caught:
+                await provider.setup("a")
+            errors.append(caught.value)
+            await sleep(0.9)
+        assert provider.statistics().open_failures == 1
+        assert len(set(map(id, errors))) == 10
+        await sleep(1.1)
+        assert (await provider.setup("a")).is_active
+
+
+async def test_max_concurrent_opens_limits_how_many_open_at_once() -> None:
+    """Six openings of one second each take three seconds, two at a time."""
+
+    class Slow(PooledProvider[str]):
+        @asynccontextmanager
+        async def open(self, spec: str, /, *args: Any, **config: Any) -> AsyncIterator[str]:
+            await sleep(1)
+            yield spec
+
+    async with Slow(max_concurrent_opens=2) as provider:
+        before = current_time()
+        await provider.setup_many(*"abcdef")
+        assert current_time() - before == pytest.approx(3)
+        assert provider.statistics().setup_seconds > 0
+
+
+async def test_a_providers_own_teardown_is_bounded_too() -> None:
+    """A provider with books of its own whose teardown hangs is cancelled after its `close_timeout`."""
+
+    class Hanging(ModelProvider[str]):
+        close_timeout = 4.0
+
+        async def setup(self, spec: str, **config: Any) -> ModelHandle[str]:
+            return ModelHandle(spec, spec, self)
+
+        async def teardown(self, resource_id: str) -> None:
+            await sleep_forever()
+
+    handle = await Hanging().setup("a")
+    before = current_time()
+    with pytest.raises(CloseTimeoutError, match="closing 'a' took longer"):
+        await handle.teardown()
+    assert current_time() - before == pytest.approx(4)
