@@ -116,13 +116,13 @@ async def the_model_of_a_handle_has_the_type_of_the_provider() -> None:
 
 async def the_chat_providers_give_out_what_they_promise() -> None:
     async with OpenAIProvider() as provider:
-        handle = await provider.setup("gpt-4o")
-        assert_type(handle.model.client, openai.AsyncOpenAI)
-        assert_type(handle.model.name, str)
+        gpt = await provider.setup("gpt-4o")
+        assert_type(gpt.model.client, openai.AsyncOpenAI)
+        assert_type(gpt.model.name, str)
 
     async with AnthropicProvider() as provider:
-        handle = await provider.setup("claude-sonnet-4-5")
-        assert_type(handle.model.client, anthropic.AsyncAnthropic)
+        claude = await provider.setup("claude-sonnet-4-5")
+        assert_type(claude.model.client, anthropic.AsyncAnthropic)
 
 
 def a_handle_takes_its_type_from_the_model() -> None:
