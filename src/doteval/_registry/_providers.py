@@ -213,14 +213,15 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             for source in self._sources.values():
                 source.put(None)
             # An exception of the block stays what it is: the task group sees it only where it was itself cancelled.
+            swallow: bool | None = None
             if task_group.cancel_scope.cancel_called:
                 swallow = await task_group.__aexit__(exc_type, exc_value, traceback)
             else:
-                swallow = await task_group.__aexit__(None, None, None)
+                await task_group.__aexit__(None, None, None)  # on trio it returns True for "no exception"
         failures, self._failures = self._failures, []
         if failures:
             raise ExceptionGroup("closing the model providers failed", failures)
-        return swallow if exc_value is not None else None
+        return swallow
 
     # ---------------------------------------------------------------- inside
 

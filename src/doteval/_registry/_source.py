@@ -89,7 +89,7 @@ class Source:
             provider = factory(**{**offers, **self.settings})
         except DotevalError:
             raise  # it says by itself what to do
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             if self._registration is None:
                 raise
             raise self._registration.error(masked(described(exc), secrets_of(self.settings))) from exc

@@ -91,8 +91,9 @@ async def leased(
     try:
         handle = await setup(request.param)
     except Exception as exc:
-        if options.skip_missing_credentials and _is_about_credentials(exc):
-            pytest.skip(str(exc))
+        missing = _missing_credentials(exc)
+        if missing is not None and options.skip_missing_credentials:
+            pytest.skip(str(missing))
         raise
     try:
         yield handle.model
@@ -100,7 +101,8 @@ async def leased(
         await handle.teardown()
 
 
-def _is_about_credentials(error: BaseException | None) -> bool:
+def _missing_credentials(error: BaseException | None) -> MissingCredentialsError | None:
+    """What `error` comes from, where that is a missing API key."""
     while error is not None and not isinstance(error, MissingCredentialsError):
         error = error.__cause__
-    return error is not None
+    return error
