@@ -32,6 +32,9 @@ ANTHROPIC = SDK(
 MAX_TOKENS = 4096
 """How long a reply may be where nobody says otherwise; the API insists on a number."""
 
+_UNNAMED = ("temperature", "top_k", "top_p")
+"""Parameters that the SDK names no more, as its newest models do not take them; others do, and so do evaluations."""
+
 _FINISH_REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -87,7 +90,7 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
     ::
 
         async with AnthropicProvider() as provider:
-            async with await provider.setup("claude-sonnet-4-5") as handle:
+            async with await provider.setup("claude-sonnet-5-5") as handle:
                 reply = await handle.model.generate("Hello")
 
     What is given here holds for all models; ``setup(spec, **config)`` takes the same names up to `params` for one
@@ -152,6 +155,8 @@ def _request(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str
     }
     if system:
         request["system"] = _joined(system)
+    if unnamed := {name: request.pop(name) for name in _UNNAMED if name in request}:
+        request["extra_body"] = {**unnamed, **(request.get("extra_body") or {})}
     return request
 
 
