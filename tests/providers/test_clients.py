@@ -35,7 +35,7 @@ async def test_models_share_a_client(chat: Chat) -> None:
 
 
 async def test_other_settings_need_another_client(chat: Chat) -> None:
-    """Key, address and time limit are the client's; what requests are sent with, and how many at once, is the model's."""
+    """Key, address and time limit are the client's; what requests are sent with, and how many, is the model's."""
     async with chat.provider() as provider:
         client = (await provider.setup(chat.spec)).model.client
         for same in ({"params": {"temperature": 0}}, {"max_concurrency": 1}, {"api_key": KEY}, {"timeout": 30}):
