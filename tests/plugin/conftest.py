@@ -1,0 +1,12 @@
+"""Shared by the tests of the pytest plugin."""
+
+from __future__ import annotations
+
+import pytest
+from tests.plugin.runs import Runs
+
+
+@pytest.fixture
+def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """Starts pytest in a process of its own, with a registered provider called ``echo``."""
+    return Runs(pytester, monkeypatch)
