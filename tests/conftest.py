@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["pytester"]
 
@@ -20,6 +21,10 @@ BACKENDS = {
     "uvloop": ("asyncio", {"use_uvloop": True}),
     "trio": ("trio", {}),
 }
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("long", deadline=None, max_examples=2000)  # nox -s ledger_machine
+settings.load_profile("default")
 
 PATIENCE = 5.0
 """How long something that is ending anyway may take, in seconds; only ever waited for where something is left."""

@@ -11,10 +11,11 @@ import pytest
 from anyio import CancelScope, Event, create_task_group, current_time, sleep, sleep_forever
 from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.resources import Thing, ThingProvider
+from tests.virtual_time import virtual_time
 
 from doteval import CloseTimeoutError, ModelHandle, ModelProvider, ModelSetupError, PooledProvider, SetupTimeoutError
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time, pytest.mark.concurrency]
+pytestmark = [pytest.mark.anyio, virtual_time, pytest.mark.concurrency]
 
 
 async def test_an_idle_resource_is_closed_after_keep_alive() -> None:
