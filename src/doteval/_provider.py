@@ -188,7 +188,7 @@ class PooledProvider(ModelProvider[ModelT]):
         self._included: list[PooledProvider[Any]] = []
         self._pool: Pool[ModelT] | None = None
         self._is_closed = False
-        self._statistics = ProviderStatistics(type(self).__name__)
+        self._statistics = ProviderStatistics(self._display_name)
         self._task_group: TaskGroup | None = None
 
     # ---------------------------------------------------------------- what authors write
@@ -250,10 +250,10 @@ class PooledProvider(ModelProvider[ModelT]):
             WrongEventLoopError: Used in another event loop than the one that entered it.
         """
         pool = self._entered_pool()
-        if config or type(spec) is not str:
-            (lease,) = await pool.acquire(None, lambda: (self._want(spec, config),))
-        else:
-            (lease,) = await pool.acquire(spec, lambda: (self._want(spec, config),))
+        await pool.enter()
+        lease = None if config or type(spec) is not str else pool.lease_now(spec)
+        if lease is None:
+            (lease,) = await pool.acquire((self._want(spec, config),))
         return LeasedHandle(lease, pool, self)
 
     async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ModelT], ...]:
@@ -270,10 +270,10 @@ class PooledProvider(ModelProvider[ModelT]):
             Exception: As `setup`.
         """
         pool = self._entered_pool()
+        await pool.enter()
         if not specs:
-            await checkpoint_if_cancelled()
             return ()
-        leases = await pool.acquire(None, lambda: tuple(self._want(spec, config) for spec in specs))
+        leases = await pool.acquire(tuple(self._want(spec, config) for spec in specs))
         return tuple(LeasedHandle[ModelT](lease, pool, self) for lease in leases)
 
     async def teardown(self, resource_id: str, /) -> None:
@@ -342,7 +342,7 @@ class PooledProvider(ModelProvider[ModelT]):
         return swallow
 
     def __repr__(self) -> str:
-        name = type(self).__name__
+        name = self._display_name
         if self._pool is None:
             return f"<{name} {'closed' if self._is_closed else 'not entered'}>"
         now = self._pool.statistics()
@@ -353,6 +353,11 @@ class PooledProvider(ModelProvider[ModelT]):
         )
 
     # ---------------------------------------------------------------- inside
+
+    @property
+    def _display_name(self) -> str:
+        """What it is called in statistics, events and logs."""
+        return type(self).__name__
 
     def _include(self, inner: PooledT) -> PooledT:
         """Start `inner` before this provider and stop it after; call it in ``__init__``."""
@@ -366,14 +371,14 @@ class PooledProvider(ModelProvider[ModelT]):
         for inner in self._included:
             inner._start(task_group)
         ledger = Ledger(
-            type(self).__name__,
+            self._display_name,
             capacity=self._capacity,
             keep_alive=self._keep_alive,
             health_after=self._health_after,
             remember_failures=self._remember_failures,
         )
         self._pool = Pool(
-            type(self).__name__,
+            self._display_name,
             ledger,
             make=self._make,
             healthy=self.healthy,

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 from mcp import ClientSession, MCPError, StdioServerParameters, stdio_client
 
-from doteval import ContextProvider, HandleInactiveError, ModelHandle
+from doteval import ContextProvider, HandleInactiveError, ModelHandle, PoolEvent
 
 SERVER = Path(__file__).with_name("mcp_server.py")
 
@@ -79,6 +79,23 @@ async def test_the_factory_may_be_a_class() -> None:
             connection = handle.model
             assert connection.spec == "a"
     assert connection.spec == "closed"
+
+
+async def test_its_name_is_in_statistics_events_and_representation() -> None:
+    """Several providers of this kind can be told apart: by the name that was given, or else the factory's."""
+
+    @asynccontextmanager
+    async def factory(spec: str) -> AsyncGenerator[str]:
+        yield spec
+
+    events: list[PoolEvent] = []
+    async with ContextProvider(factory, name="databases", on_event=events.append) as provider:
+        async with await provider.setup("a"):
+            assert provider.statistics().provider == "databases"
+            assert {event.provider for event in events} == {"databases"}
+            assert repr(provider).startswith("<databases open=1")
+    assert provider.statistics().provider == "databases"
+    assert repr(ContextProvider(factory)) == "<ContextProvider(factory) not entered>"
 
 
 async def test_health_is_what_the_caller_says() -> None:

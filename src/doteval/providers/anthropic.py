@@ -148,7 +148,7 @@ def _request(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str
     """The request that a conversation becomes; the API takes system messages in a place of their own."""
     system = [params["system"]] if params.get("system") else []
     system += [message["content"] for message in messages if message["role"] == "system"]
-    request = {
+    request: dict[str, Any] = {
         "max_tokens": MAX_TOKENS,
         **params,
         "messages": [message for message in messages if message["role"] != "system"],

@@ -33,6 +33,7 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
 
     Args:
         factory: Makes the context manager; gets the spec and the configuration given to `setup`.
+        name: What the provider is called in statistics, events and logs; `None`: by the factory's name.
         is_healthy: Tells whether what was yielded is still good; asked as ``health_after`` says. `None`: it always is.
         options: What every `PooledProvider` takes, such as ``keep_alive``.
     """
@@ -41,9 +42,11 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
         self,
         factory: Callable[..., AbstractAsyncContextManager[ModelT]],
         *,
+        name: str | None = None,
         is_healthy: Callable[[ModelT], Awaitable[bool]] | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
+        self._name = name or f"{type(self).__name__}({getattr(factory, '__name__', factory)})"
         super().__init__(**options)
         self._factory = factory
         self._is_healthy = is_healthy
@@ -55,3 +58,7 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
     async def healthy(self, model: ModelT, /) -> bool:
         """Whether the resource is still good, as `is_healthy` says."""
         return self._is_healthy is None or await self._is_healthy(model)
+
+    @property
+    def _display_name(self) -> str:
+        return self._name

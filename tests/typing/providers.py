@@ -1,0 +1,98 @@
+"""What type checkers make of our providers. Never run: mypy and pyright check it, each in its strict mode."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import assert_type
+
+import anthropic
+import httpx
+import httpx2
+import openai
+
+from doteval import (
+    AnthropicProvider,
+    ChatModel,
+    Completion,
+    CompletionStream,
+    ContextProvider,
+    HTTPProvider,
+    ModelHandle,
+    OpenAICompatibleProvider,
+    OpenAIProvider,
+    Usage,
+)
+
+
+class Connection:
+    """Something of an author's own."""
+
+    def __init__(self, spec: str) -> None: ...
+
+    async def __aenter__(self) -> Session:
+        return Session()
+
+    async def __aexit__(self, *details: object) -> None: ...
+
+
+class Session:
+    """What it is entered for."""
+
+
+@asynccontextmanager
+async def connect(spec: str, *, port: int = 1) -> AsyncGenerator[Connection]:
+    yield Connection(spec)
+
+
+async def is_open(connection: Connection) -> bool:
+    return True
+
+
+async def evaluate(model: ChatModel) -> None:
+    """What is written for one chat model takes all of them."""
+    assert_type(await model.generate("Hello", temperature=0), Completion)
+    reply = await model.generate([{"role": "user", "content": "Hello"}])
+    assert_type(reply.usage, Usage | None)
+    assert_type(reply.finish_reason, str | None)
+    async with model.stream("Hello") as stream:
+        assert_type(stream, CompletionStream)
+        async for text in stream:
+            assert_type(text, str)
+    assert_type(stream.completion, Completion)
+
+
+async def chat_models_need_no_cast() -> None:
+    async with OpenAIProvider(keep_alive=30, http_client=httpx.AsyncClient()) as provider:
+        handle = await provider.setup("gpt-4o", params={"temperature": 0})
+        assert_type(handle.model.client, openai.AsyncOpenAI)
+        await evaluate(handle.model)
+
+    async with OpenAICompatibleProvider("http://127.0.0.1:8000/v1", max_concurrency=4) as provider:
+        handle = await provider.setup("llama3:8b")
+        assert_type(handle.model.client, openai.AsyncOpenAI)
+
+    async with AnthropicProvider(timeout=anthropic.Timeout(5), http_client=httpx2.AsyncClient()) as claude:
+        handles = await claude.setup_many("claude-opus-5", "claude-haiku-5-5")
+        assert_type(handles[0].model.client, anthropic.AsyncAnthropic)
+        await evaluate(handles[0].model)
+
+
+async def other_models_have_the_type_of_what_they_are() -> None:
+    async with HTTPProvider() as http:
+        assert_type(await http.setup("http://127.0.0.1"), ModelHandle[httpx.AsyncClient])
+
+    async with ContextProvider(connect, is_healthy=is_open) as connections:
+        assert_type(connections, ContextProvider[Connection])
+        assert_type(await connections.setup("a", port=2), ModelHandle[Connection])
+
+    async with ContextProvider(Connection) as sessions:
+        assert_type(await sessions.setup("a"), ModelHandle[Session])
+
+
+def what_is_wrong_is_found() -> None:
+    OpenAIProvider(timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    OpenAIProvider(keepalive=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    OpenAICompatibleProvider()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    AnthropicProvider(http_client=httpx.AsyncClient())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ContextProvider(is_open)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
