@@ -74,7 +74,8 @@ class Ledger:
         self._starving = False  # the last look at the queue ended at a claim that has to wait for a release
         self._held: dict[Hashable, dict[Lease, None]] = {}  # owner -> leases; kept only where capacity is limited
         self._failures: dict[Hashable, Failure] = {}
-        self._effects: list[Effect] = []
+        self.effects: list[Effect] = []
+        """What has to be done now, in order."""
         self._shut = False
         self.active_leases = 0
         self.counts = Counts()
@@ -133,8 +134,8 @@ class Ledger:
         return lines
 
     def take_effects(self) -> list[Effect]:
-        """What has to be done now, in order; the caller does it all before it awaits."""
-        effects, self._effects = self._effects, []
+        """Hand over `effects`; the caller does it all before it awaits."""
+        effects, self.effects = self.effects, []
         return effects
 
     # ---------------------------------------------------------------- leasing
@@ -409,7 +410,7 @@ class Ledger:
                 entry = self._open(want, now)
             if entry.phase is Phase.OPEN and self._is_stale(entry, now):
                 entry.phase = Phase.CHECKING
-                self._effects.append(Check(entry))
+                self.effects.append(Check(entry))
             leases.append(self._pin(entry, request.owner, request))
             if entry.phase is not Phase.OPEN:
                 request.opening += 1
@@ -431,7 +432,7 @@ class Ledger:
         self._failures.pop(want.key, None)
         entry = Entry(want, self._generation, names)
         self._entries[want.key] = entry
-        self._effects.append(Open(entry))
+        self.effects.append(Open(entry))
         together = self._claims.get(want.key)
         if together is not None:
             self._drop_claim(together)
@@ -534,12 +535,11 @@ class Ledger:
             self._held.setdefault(lease.owner, {})[lease] = None
 
     def _unhold(self, lease: Lease) -> None:
-        if self.capacity is not None:
-            held = self._held.get(lease.owner)
-            if held is not None:
-                held.pop(lease, None)
-                if not held:
-                    del self._held[lease.owner]
+        held = self._held.get(lease.owner)
+        if held is not None:
+            held.pop(lease, None)
+            if not held:
+                del self._held[lease.owner]
 
     def _grant(self, lease: Lease) -> Lease:
         self.active_leases += 1
@@ -551,13 +551,13 @@ class Ledger:
         request.state = State.GRANTED
         for lease in request.leases:
             self._grant(lease)
-        self._effects.append(Settle(request))
+        self.effects.append(Settle(request))
 
     def _fail(self, request: Request, error: BaseException, want: Want | None = None) -> None:
         request.state = State.FAILED
         request.error = error
         request.failed_want = want
-        self._effects.append(Settle(request))
+        self.effects.append(Settle(request))
 
     def _pending(self, entry: Entry) -> list[Request]:
         """The requests that are admitted to the entry but not granted yet, oldest first."""
@@ -583,7 +583,7 @@ class Ledger:
     def _close(self, entry: Entry, reason: str) -> None:
         effect: Effect = CancelOpening(entry) if entry.phase is Phase.OPENING else Close(entry)
         self._set_closing(entry, reason)
-        self._effects.append(effect)
+        self.effects.append(effect)
 
     def _set_closing(self, entry: Entry, reason: str) -> None:
         entry.phase = Phase.CLOSING

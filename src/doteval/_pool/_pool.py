@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, Event, current_time, get_current_task, move_on_after, sleep_until
 from anyio.abc import TaskGroup
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint, current_token
 
 from .._errors import (
     CapacityDeadlockError,
@@ -114,27 +114,32 @@ class Pool(Generic[ModelT]):
 
     # ---------------------------------------------------------------- leasing
 
-    async def acquire(self, key: Hashable, wants: Callable[[], tuple[Want, ...]]) -> tuple[Lease, ...]:
-        """Lease everything wanted, or nothing.
+    async def enter(self) -> None:
+        """Where every request begins: a checkpoint, unless `fast_acquire`.
 
-        Args:
-            key: The key, where it is a single one that may be open already; else `None`.
-            wants: Describes what is wanted; called only where a look at `key` is not enough.
-
-        A checkpoint before anything is asked for, unless `fast_acquire`; what can be granted at once then is, without
-        another await. A caller cancelled while it waits leaves the queue; what was granted to it in the same moment is
-        released again.
+        Raises:
+            WrongEventLoopError: Called in another event loop than the one the pool was made in.
         """
         self.check_loop()
         if not self._fast_acquire:
             await self._backend.checkpoint()
-        owner = TaskOwner() if self._ledger.capacity is not None else None
-        if key is not None:
-            lease = self._ledger.lease_now(key, owner, self._now())
-            if lease is not None:
-                self._emit("leased", lease.entry)
-                return (lease,)
-        request = self._ledger.ask(wants(), owner, self._now())
+
+    def lease_now(self, key: Hashable) -> Lease | None:
+        """Lease what is open, or return `None` where that takes more than a look. Call `enter` before."""
+        ledger = self._ledger
+        owner = None if ledger.capacity is None else TaskOwner()
+        lease = ledger.lease_now(key, owner, current_time() if self._timed else 0.0)
+        if lease is not None:
+            self._emit("leased", lease.entry)
+        return lease
+
+    async def acquire(self, wants: tuple[Want, ...]) -> tuple[Lease, ...]:
+        """Lease everything wanted, or nothing. Call `enter` before.
+
+        A caller cancelled while it waits leaves the queue; what was granted to it in the same moment is released again.
+        """
+        owner = None if self._ledger.capacity is None else TaskOwner()
+        request = self._ledger.ask(wants, owner, self._now())
         self._apply()
         if request.state in (State.QUEUED, State.ADMITTED):
             await self._wait_for(request)
@@ -148,12 +153,12 @@ class Pool(Generic[ModelT]):
         Where that closes the resource (``keep_alive=0``), waits for the closing and raises what it raised. A cancelled
         caller stops waiting; the closing goes on in its own task.
         """
-        entry = lease.entry
         if lease.ended:
-            await self._backend.checkpoint()
+            await checkpoint()  # of whatever loop: the provider's may be over
             return
         self.check_loop()
-        self._ledger.release(lease, "you tore it down", self._now())
+        entry = lease.entry
+        self._ledger.release(lease, "you tore it down", current_time() if self._timed else 0.0)
         self._emit("released", entry)
         self._apply()
         if entry.phase is Phase.CLOSING and self._ledger.closes_at_once:
@@ -176,7 +181,7 @@ class Pool(Generic[ModelT]):
             self._ledger.close(entry, "its provider's teardown() was called", self._now())
             self._apply()
             await self._wait_until_closed(entry)
-        await self._backend.checkpoint()
+        await checkpoint()
 
     async def close_all(self) -> list[BaseException]:
         """Close every resource, all at once, in a shield; return what went wrong, that of earlier closings included."""
@@ -286,10 +291,10 @@ class Pool(Generic[ModelT]):
 
     def _apply(self) -> None:
         """Do what the ledger says is to be done now; nothing here awaits."""
-        while effects := self._ledger.take_effects():
-            for effect in effects:
+        while self._ledger.effects:
+            for effect in self._ledger.take_effects():
                 self._act(effect)
-        if self._ledger.idle and not self._became_idle.is_set():
+        if self._timed and self._ledger.idle:
             self._became_idle.set()
 
     def _act(self, effect: Effect) -> None:
