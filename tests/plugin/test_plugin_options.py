@@ -1,0 +1,226 @@
+"""The command line and the ini file: ``--model``, base URLs, concurrency, missing credentials, the summary."""
+
+from __future__ import annotations
+
+import pytest
+from tests.plugin.runs import Runs, assert_clean, counts
+
+ONE_BACKEND = """
+    import pytest
+
+    pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+"""
+
+
+def test_model_parametrises_what_asks_for_model_client(runs: Runs) -> None:
+    """Every test that chooses no model runs once for each model of the command line; the same one twice counts once."""
+    runs.write(
+        conftest="""
+        import pytest
+
+        @pytest.fixture
+        def shouting_client(model_client):
+            return model_client.name.upper()
+        """,
+        test_it=ONE_BACKEND
+        + """
+    async def test_direct(model_client):
+        assert await model_client.generate("hi")
+
+    def test_through_a_fixture(shouting_client):
+        assert shouting_client in ("ONE", "ECHO-2")
+
+    def test_without(anyio_backend): ...
+    """,
+    )
+    result = runs.run("-v", "--model", "echo:one", "--model=echo-2", "--model", "echo:one")
+    assert_clean(result, passed=5)
+    result.stdout.fnmatch_lines_random(
+        ["*test_direct?asyncio-echo:one? PASSED*", "*test_direct?asyncio-echo-2? PASSED*"]
+    )
+
+
+def test_model_leaves_alone_who_has_chosen(runs: Runs) -> None:
+    """A marker, a fixture with parameters, a fixture of one's own, or another plugin's hook comes first."""
+    runs.write(
+        conftest="""
+        def pytest_generate_tests(metafunc):
+            if metafunc.function.__name__ == "test_hook":
+                metafunc.parametrize("model_client", ["echo:hook"], indirect=True)
+        """,
+        test_it=ONE_BACKEND
+        + """
+    @pytest.mark.parametrize("model_client", ["echo:marker"], indirect=True)
+    async def test_marker(model_client):
+        assert model_client.name == "marker"
+
+    async def test_hook(model_client):
+        assert model_client.name == "hook"
+
+    @pytest.mark.parametrize("model_client", ["a value"])
+    async def test_value(model_client, anyio_backend):
+        assert model_client == "a value"
+
+    class TestFixtureWithParameters:
+        @pytest.fixture(params=["a", "b"])
+        def model_client(self, request):
+            return request.param
+
+        async def test_it(self, model_client, anyio_backend):
+            assert model_client in ("a", "b")
+
+    class TestFixtureOfItsOwn:
+        @pytest.fixture
+        def model_client(self):
+            return "mine"
+
+        async def test_it(self, model_client, anyio_backend):
+            assert model_client == "mine"
+
+    class TestFixtureThatBuildsOnOurs:
+        @pytest.fixture
+        def model_client(self, model_client):
+            return model_client.name + "!"
+
+        async def test_it(self, model_client, anyio_backend):
+            assert model_client == "option!"
+    """,
+    )
+    assert_clean(runs.run("--model=echo:option"), passed=7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--model="], "*--model: '' is not a model spec*"),
+        (["--model=echo:"], "*--model: 'echo:' is not a model spec: it names the provider 'echo' but no model*"),
+        (["--model-base-url=echo"], "*--model-base-url: 'echo' is not of the form NAME=URL*"),
+        (
+            ["--model-base-url=ehco=http://x"],
+            "*--model-base-url: no provider is registered as 'ehco'; *: *echo*",
+        ),
+        (["--model-concurrency=0"], "*--model-concurrency (ini: model_concurrency) is a number, 1 or more, not '0'*"),
+        (["--model-concurrency=two"], "*--model-concurrency*not 'two'*"),
+        (["--model-provider-scope=class"], "*--model-provider-scope (ini: model_provider_scope) is one of session, *"),
+        (["--missing-credentials=ignore"], "*--missing-credentials (ini: missing_credentials) is one of error, skip*"),
+        (["-o", "model_provider_scope=package"], "*is one of session, module, function, not 'package'*"),
+        (["-o", "model_base_url=nonsense"], "*model_base_url in the ini file: 'nonsense' is not of the form*"),
+    ],
+)
+def test_a_wrong_value_is_a_usage_error(runs: Runs, arguments: list[str], complaint: str) -> None:
+    """Pytest ends at once, and one line says what is wrong and what would be right."""
+    result = runs.run(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([complaint])
+
+
+SETTINGS = (
+    ONE_BACKEND
+    + """
+    @pytest.mark.parametrize("echo_client", ["x"], indirect=True)
+    async def test_settings(echo_client, model_providers):
+        assert echo_client.provider.base_url == "http://127.0.0.1:1/v1"
+        assert echo_client.provider.max_concurrency == 3
+        assert model_providers["other"].setup  # takes neither
+    """
+)
+OTHER = """
+from echopkg import EchoProvider
+
+class OtherProvider(EchoProvider):
+    def __init__(self):
+        super().__init__()
+"""
+
+
+@pytest.mark.parametrize("by_ini", [False, True])
+def test_base_url_and_concurrency_reach_the_provider(runs: Runs, by_ini: bool) -> None:
+    """The URL goes to the provider it is for, the concurrency to all that take one; from both places."""
+    runs.install("otherpkg", {"other": "otherpkg:OtherProvider"}, otherpkg=OTHER)
+    runs.write(test_it=SETTINGS)
+    if by_ini:
+        runs.pytester.makeini(
+            """
+            [pytest]
+            model_base_url =
+                openai = http://127.0.0.1:2/v1
+                echo = http://127.0.0.1:1/v1
+            model_concurrency = 3
+            """
+        )
+        assert_clean(runs.run(), passed=1)
+    else:
+        assert_clean(runs.run("--model-base-url=echo=http://127.0.0.1:1/v1", "--model-concurrency=3"), passed=1)
+
+
+def test_the_command_line_wins_over_the_ini_file(runs: Runs) -> None:
+    """What is typed last counts."""
+    runs.write(test_it=SETTINGS.replace("other", "echo"))
+    runs.pytester.makeini(
+        "[pytest]\nmodel_base_url = echo=http://wrong\nmodel_concurrency = 7\nmodel_provider_scope = session\n"
+    )
+    result = runs.run(
+        "--model-base-url=echo=http://127.0.0.1:1/v1", "--model-concurrency=3", "--model-provider-scope=function"
+    )
+    assert_clean(result, passed=1)
+
+
+CREDENTIALS = (
+    ONE_BACKEND
+    + """
+    @pytest.mark.parametrize("openai_client", ["gpt-4o"], indirect=True)
+    async def test_openai(openai_client): ...
+
+    @pytest.mark.parametrize("model_client", ["claude-sonnet-4-5"], indirect=True)
+    async def test_anthropic(model_client): ...
+
+    @pytest.mark.parametrize("model_client", ["echo:unopenable"], indirect=True)
+    async def test_another_failure(model_client): ...
+    """
+)
+
+
+def test_missing_credentials_are_errors(runs: Runs) -> None:
+    """Unless it is said otherwise, a model without an API key is an error that names the variable."""
+    runs.write(test_it=CREDENTIALS)
+    result = runs.run()
+    assert_clean(result, errors=3)
+    result.stdout.fnmatch_lines_random(["*OPENAI_API_KEY*", "*ANTHROPIC_API_KEY*", "*nobody there*"])
+
+
+@pytest.mark.parametrize("arguments", [["--missing-credentials=skip"], ["-o", "missing_credentials=skip"]])
+def test_missing_credentials_can_be_skipped(runs: Runs, arguments: list[str]) -> None:
+    """The test is skipped with the message; other failures stay failures."""
+    runs.write(test_it=CREDENTIALS)
+    result = runs.run("-rs", *arguments)
+    assert_clean(result, skipped=2, errors=1)
+    result.stdout.fnmatch_lines_random(["SKIPPED*OpenAIProvider has no API key*", "SKIPPED*AnthropicProvider has no*"])
+
+
+def test_the_summary_adds_up_modules_backends_and_failures(runs: Runs) -> None:
+    """One line a provider; without the option there is none."""
+    runs.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("echo_client", ["a", "unopenable"], indirect=True)
+        async def test_echo(echo_client): ...
+        """,
+        test_other="""
+        import pytest
+
+        @pytest.mark.parametrize("echo_client", ["a", "a again"], indirect=True)
+        async def test_echo(echo_client): ...
+        """,
+    )
+    result = runs.run()
+    assert_clean(result, passed=6, errors=2)
+    assert counts(result) == {"echo": {"opens": 6, "leases": 6, "reuses": 0, "failures": 2}}
+    without = runs.pytester.runpytest_subprocess("-p", "anyio", "-p", "doteval")
+    assert "model providers" not in without.stdout.str()
+
+
+def test_the_summary_of_a_run_without_models(runs: Runs) -> None:
+    """It says that none was used."""
+    runs.write(test_it="def test_nothing(): ...")
+    runs.run().stdout.fnmatch_lines(["*model providers*", "none was used"])
