@@ -101,16 +101,13 @@ def is_known_backend(fixtures: Fixtures, definition: pytest.FixtureDef[Any]) -> 
 
 
 def _widened(mark: pytest.Mark, scope: ScopeName, *, through_fixture: bool) -> pytest.Mark:
-    """The marker, with a scope of its own where it makes the value of `anyio_backend` without having one."""
+    """The marker, with at least this scope where it makes a value of `anyio_backend`."""
     indirect: bool | Sequence[str] = mark.kwargs.get("indirect", False)
-    if (
-        "anyio_backend" not in parametrised_names(mark)
-        or "scope" in mark.kwargs
-        or len(mark.args) > 2
-        or indirect is True
-    ):
+    if "anyio_backend" not in parametrised_names(mark) or len(mark.args) > 2 or indirect is True:
         return mark
-    changes: dict[str, Any] = {"scope": scope}
+    changes: dict[str, Any] = {"scope": max(scope, mark.kwargs.get("scope") or scope, key=WIDTH.__getitem__)}
     if through_fixture:
-        changes["indirect"] = [*(indirect or ()), "anyio_backend"]
+        changes["indirect"] = sorted({*(indirect or ()), "anyio_backend"})
+    if changes.items() <= mark.kwargs.items():
+        return mark
     return pytest.mark.parametrize(*mark.args, **{**mark.kwargs, **changes}).mark
