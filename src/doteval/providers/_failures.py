@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, cast
 
+import httpx
 import httpx2
 
 from .._errors import ModelRequestError
 from .._spec import is_secret_name, masked
+
+_HTTP_ERRORS = (httpx2.HTTPError, httpx2.StreamError, httpx.HTTPError, httpx.StreamError)
+"""The SDKs stand on httpx2; OpenAI's also takes a client of httpx."""
 
 _MOST = 500
 """How much of what a server says is repeated, in characters: some answer with a whole web page."""
@@ -87,8 +91,7 @@ def misunderstood(exc: Exception, model: str) -> ModelRequestError:
 
 
 def _explained(exc: Exception, sdk: SDK, model: str, client: SDKClient) -> ModelRequestError | None:
-    transport_errors = (sdk.error, httpx2.HTTPError, httpx2.StreamError)
-    if client.is_closed() and isinstance(exc, (*transport_errors, RuntimeError)):
+    if client.is_closed() and isinstance(exc, (sdk.error, *_HTTP_ERRORS, RuntimeError)):
         return ModelRequestError(
             model,
             "its client is closed",
@@ -99,23 +102,23 @@ def _explained(exc: Exception, sdk: SDK, model: str, client: SDKClient) -> Model
         return misunderstood(exc, model)
     if isinstance(exc, sdk.status_error):
         return _refused(exc, sdk, model, client)
-    if not isinstance(exc, transport_errors):
+    if not isinstance(exc, (sdk.error, *_HTTP_ERRORS)):
         return None
     cause = exc.__cause__ if isinstance(exc, sdk.connection_error) and exc.__cause__ is not None else exc
     why = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
-    if isinstance(exc, (sdk.timeout_error, httpx2.TimeoutException)):
+    if isinstance(exc, (sdk.timeout_error, httpx2.TimeoutException, httpx.TimeoutException)):
         return ModelRequestError(
             model,
             f"{client.base_url} did not answer in time ({why})",
             "Try again, lower max_concurrency=, or raise timeout=.",
         )
-    if type(cause).__name__ == "ConnectError":  # by name: the HTTP library may be httpx or httpx2
+    if isinstance(cause, (httpx2.ConnectError, httpx.ConnectError)):
         return ModelRequestError(
             model,
             f"no connection to {client.base_url} ({why})",
             "Ensure the server is running and that base_url= is its address.",
         )
-    if isinstance(exc, (sdk.connection_error, httpx2.HTTPError, httpx2.StreamError)):
+    if isinstance(exc, (sdk.connection_error, *_HTTP_ERRORS)):
         return ModelRequestError(
             model, f"the connection to {client.base_url} was lost ({why})", "Try again; what arrived is incomplete."
         )
