@@ -10,6 +10,7 @@ provider; ``--model`` and the other options; nothing that a run without models w
     _fixtures      makes the fixtures
     _parametrise   --model
     _scopes        fits the providers to the event loops
+    _endings       ends them before the next event loop begins
     _neighbours    gets along with pytest-asyncio and pytest-trio
     _summary       adds up and prints what was opened and leased
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 import pytest
 
 from .._registry import registrations
+from ._endings import Endings
 from ._fixtures import Fixtures
 from ._neighbours import Neighbours
 from ._options import add_options, read_options
@@ -47,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "fixtures": fixtures.module,
         "parametrise": Parametrise(fixtures, options.models),
         "scopes": Scopes(fixtures, options),
+        "endings": Endings(),
         "neighbours": Neighbours(fixtures),
         "summary": summary,
     }.items():

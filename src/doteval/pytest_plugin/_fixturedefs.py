@@ -36,6 +36,11 @@ def register_fixture(node: pytest.Collector, name: str, function: Callable[..., 
         node.session._fixturemanager._register_fixture(name=name, func=function, nodeid=node.nodeid, scope=scope)
 
 
+def finish(definition: pytest.FixtureDef[Any], request: Any) -> None:
+    """Finalise a fixture, after all that depend on it, as pytest does when its parameter changes."""
+    definition.finish(request)
+
+
 def is_parametrised(metafunc: pytest.Metafunc, name: str) -> bool:
     """Whether somebody has parametrised the argument so far."""
     return any(name in call.params for call in metafunc._calls)

@@ -1,0 +1,55 @@
+"""Ends the providers of one event loop before the tests of the next one begin.
+
+When the parameter of `anyio_backend` changes, pytest finalises what depended on the old value while it sets up the next
+test. A model that then fails to close would fail that test, which has nothing to do with it. So this finalises the
+providers earlier, in the teardown of the last test before the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from ._fixturedefs import finish
+from ._providers import RunProviders
+
+
+class Endings:
+    """The hooks."""
+
+    def __init__(self) -> None:
+        self._live: dict[RunProviders, tuple[pytest.FixtureDef[Any], Any]] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        """Remember the fixtures that hold providers."""
+        value = yield
+        if isinstance(value, RunProviders) and fixturedef.argname == "model_providers":
+            self._live[value] = fixturedef, request
+        return value
+
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """Forget those that are gone."""
+        for providers in [providers for providers, (other, _) in self._live.items() if other is fixturedef]:
+            del self._live[providers]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+        """After the test's own teardown: is the next test for another event loop?"""
+        try:
+            return (yield)
+        finally:
+            backend = _backend_of(nextitem)
+            for providers, (fixturedef, request) in list(self._live.items()):
+                if backend is not None and providers.backend != backend:
+                    finish(fixturedef, request)
+
+
+def _backend_of(item: pytest.Item | None) -> object:
+    """The value of `anyio_backend` that a test is parametrised with, or `None`."""
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("anyio_backend")

@@ -1,0 +1,238 @@
+"""What goes wrong in a model stays with the tests that use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from tests.plugin.runs import Runs, assert_clean, counts
+
+
+def test_a_failing_teardown_is_an_error_and_nothing_more(runs: Runs) -> None:
+    """The last test of the module and backend has the error; the tests of later modules do not notice."""
+    runs.write(
+        test_a="""
+        import pytest
+
+        @pytest.mark.parametrize("echo_client", ["unclosable", "fine"], indirect=True)
+        async def test_it(echo_client):
+            assert await echo_client.generate("hi")
+        """,
+        test_b="""
+        import pytest
+
+        @pytest.mark.parametrize("echo_client", ["fine"], indirect=True)
+        async def test_it(echo_client):
+            assert await echo_client.generate("hi")
+        """,
+    )
+    result = runs.run("-v")
+    assert_clean(result, passed=6, errors=2)
+    result.stdout.fnmatch_lines_random(
+        [
+            "*ERROR at teardown of test_it?asyncio-fine?*",
+            "*ERROR at teardown of test_it?trio-fine?*",
+            "*closing the model providers failed*",
+            "*OSError: the door is stuck*",
+        ]
+    )
+    assert counts(result)["echo"] == {"opens": 6, "leases": 6, "reuses": 0, "failures": 2}
+
+
+def test_a_model_that_cannot_be_opened_fails_its_own_tests(runs: Runs) -> None:
+    """Each has the error with the cause; the others, in the same event loop, pass."""
+    runs.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("echo_client", ["unopenable", "fine", "unopenable too", "also fine"], indirect=True)
+        async def test_it(echo_client):
+            assert await echo_client.generate("hi")
+        """
+    )
+    result = runs.run()
+    assert_clean(result, passed=4, errors=4)
+    result.stdout.fnmatch_lines(["*Failed to setup resource 'unopenable': OSError: nobody there*"])
+
+
+def test_a_model_that_breaks_down_does_not_break_later_tests(runs: Runs) -> None:
+    """Its lease says why it ended, the next test gets a new one, and the runner of anyio stays alive."""
+    runs.write(
+        test_it="""
+        import anyio.lowlevel
+        import pytest
+        from doteval import HandleInactiveError
+
+        pytestmark = pytest.mark.anyio
+
+        async def test_breaks(echo_provider):
+            async with await echo_provider.setup("a") as handle:
+                handle.model.break_down()
+                with anyio.fail_after(10):
+                    while handle.is_active:
+                        await anyio.lowlevel.checkpoint()
+                with pytest.raises(HandleInactiveError, match="the model broke down"):
+                    handle.model
+
+        @pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+        async def test_after(echo_client):
+            assert await echo_client.generate("hi")
+        """
+    )
+    result = runs.run()
+    assert_clean(result, passed=4)
+    assert counts(result)["echo"]["opens"] == 4
+
+
+CRASHING = """
+import anyio
+from doteval import ModelHandle, ModelProvider
+
+
+class CrashingProvider(ModelProvider):
+    async def __aenter__(self):
+        self.group = anyio.create_task_group()
+        await self.group.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info):
+        self.group.cancel_scope.cancel()
+        return await self.group.__aexit__(*exc_info)
+
+    async def setup(self, spec):
+        async def crash():
+            raise ConnectionError("the provider crashed")
+
+        if spec == "bad":
+            self.group.start_soon(crash)
+        return ModelHandle(spec, spec, self)
+
+    async def teardown(self, resource_id): ...
+"""
+
+
+def test_a_provider_that_crashes_in_the_background_does_not_break_later_tests(runs: Runs) -> None:
+    """A task group that a provider holds open is not in anyio's runner; what broke it is told when the loop ends."""
+    runs.install("crashpkg", {"crash": "crashpkg:CrashingProvider"}, crashpkg=CRASHING)
+    runs.write(
+        test_it="""
+        import anyio.lowlevel
+        import pytest
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.mark.parametrize("crash_client", ["bad", "good", "better"], indirect=True)
+        async def test_it(crash_client, echo_provider):
+            for _ in range(10):
+                await anyio.lowlevel.checkpoint()
+            async with await echo_provider.setup("a") as handle:
+                assert await handle.model.generate("hi")
+        """
+    )
+    result = runs.run()
+    assert_clean(result, passed=6, errors=2)
+    result.stdout.fnmatch_lines(["*ConnectionError: the provider crashed*"])
+    assert counts(result)["echo"] == {"opens": 2, "leases": 6, "reuses": 4, "failures": 0}
+
+
+def test_fixtures_that_are_finalised_in_another_order(runs: Runs) -> None:
+    """A wide fixture that is set up late outlives a narrow one that was set up early; neither minds."""
+    runs.write(
+        conftest="""
+        import anyio
+        import pytest
+
+        @pytest.fixture
+        async def early(anyio_backend):
+            async with anyio.create_task_group() as group:
+                yield group
+                group.cancel_scope.cancel()
+
+        @pytest.fixture
+        async def early_lease(model_providers):
+            handle = await model_providers.setup("echo:early")
+            yield handle.model
+            await handle.teardown()
+
+        @pytest.fixture
+        def late(early, request):
+            return request.getfixturevalue("echo_provider")
+        """,
+        test_it="""
+        import pytest
+
+        pytestmark = pytest.mark.anyio
+
+        async def test_one(late, early):
+            async with await late.setup("a") as handle:
+                assert await handle.model.generate("hi")
+
+        async def test_two(early_lease, late):
+            async with await late.setup("a") as handle:
+                assert await handle.model.generate("hi")
+            assert await early_lease.generate("hi")
+        """,
+    )
+    result = runs.run()
+    assert_clean(result, passed=4)
+    assert counts(result)["echo"]["opens"] == 4
+
+
+def test_a_failing_test_releases_its_model(runs: Runs) -> None:
+    """The lease ends with the test, whatever the test's end was."""
+    runs.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+        async def test_fails(echo_client):
+            assert False
+
+        @pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+        async def test_skips(echo_client):
+            pytest.skip("enough")
+
+        @pytest.mark.anyio
+        async def test_after(echo_provider):
+            assert echo_provider.statistics().active_leases == 0
+        """
+    )
+    assert_clean(runs.run(), failed=2, skipped=2, passed=2)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_interrupt_closes_what_is_open(runs: Runs, backend: str) -> None:
+    """After Ctrl-C in the middle of a test everything is closed, and pytest ends as it always does then."""
+    runs.write(
+        test_it=f"""
+        import os
+        import signal
+        import anyio
+        import pytest
+
+        pytestmark = pytest.mark.parametrize("anyio_backend", ["{backend}"])
+
+        @pytest.fixture(scope="session", autouse=True)
+        def last_look():
+            yield
+            import echopkg
+            print("still open:", len(echopkg.live))
+
+        @pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+        async def test_interrupted(echo_client):
+            await anyio.to_thread.run_sync(os.kill, os.getpid(), signal.SIGINT)
+            await anyio.sleep(20)
+
+        @pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+        async def test_never_reached(echo_client):
+            print("reached")
+        """
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "anyio", "-p", "doteval", "-s", "--model-summary"]
+    result = subprocess.run(command, cwd=runs.pytester.path, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == pytest.ExitCode.INTERRUPTED, result.stdout + result.stderr
+    assert "still open: 0" in result.stdout
+    assert "reached" not in result.stdout
+    assert "echo: 1 opens, 1 leases" in result.stdout
+    assert "Traceback" not in result.stderr
