@@ -10,11 +10,12 @@ import anyio
 import anyio.lowlevel
 import httpx2
 import pytest
+from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.providers.conftest import Chat
 
 from doteval import ChatModel, Completion
 
-pytestmark = [pytest.mark.anyio]
+pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
 STALL = {"type": "stream_fault", "kind": "stall", "after_chunks": 4, "stall_seconds": 60}
 
@@ -175,6 +176,31 @@ async def test_a_cancelled_request_frees_its_connection_and_its_place(chat: Chat
                     task_group.cancel_scope.cancel()
                 chat.server.reset()
                 assert await handle.model.generate("Hello")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_request_may_be_cancelled_at_every_checkpoint(sdk: Chat, streamed: bool) -> None:
+    """Wherever it is on its way, the only connection and the only place are free again."""
+
+    async def ask() -> None:
+        if streamed:
+            async with model.stream("Hello") as stream:
+                async for _ in stream:
+                    pass
+        else:
+            await model.generate("Hello")
+
+    async def trial(k: int) -> bool:
+        reached = await cancelled_at(k, ask)
+        assert model.limiter.borrowed_tokens == 0
+        assert await model.generate("Hello")
+        return reached
+
+    async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=1)) as http_client:
+        async with sdk.provider(http_client=http_client, max_concurrency=1) as provider:
+            async with await provider.setup(sdk.spec) as handle:
+                model = handle.model
+                assert await at_every_checkpoint(trial) > 3
 
 
 async def test_open_streams_count_as_requests(chat: Chat) -> None:

@@ -11,11 +11,12 @@ import anyio
 import httpx
 import httpx2
 import pytest
+from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.providers.conftest import KEY, Chat
 
 from doteval import MissingCredentialsError, ModelRequestError, ModelSetupError, OpenAICompatibleProvider
 
-pytestmark = [pytest.mark.anyio]
+pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
 
 async def test_models_share_a_client(chat: Chat) -> None:
@@ -68,6 +69,28 @@ async def test_all_clients_are_closed_with_the_provider(chat: Chat) -> None:
             scope.cancel()
     assert len(set(map(id, clients))) == 5
     assert all(client.is_closed() for client in clients)
+
+
+async def test_setup_and_teardown_may_be_cancelled_at_every_checkpoint(sdk: Chat) -> None:
+    """No client is left open, and the next setup works."""
+    clients: list[Any] = []
+
+    async with sdk.provider(keep_alive=0) as provider:
+
+        async def set_up_and_tear_down() -> None:
+            handle = await provider.setup(sdk.spec)
+            clients.append(handle.model.client)
+            await handle.teardown()
+
+        async def trial(k: int) -> bool:
+            reached = await cancelled_at(k, set_up_and_tear_down)
+            await anyio.wait_all_tasks_blocked()
+            await set_up_and_tear_down()
+            return reached
+
+        assert await at_every_checkpoint(trial) > 1
+        assert all(client.is_closed() for client in clients)
+    assert provider._clients.statistics().opens == provider._clients.statistics().closes >= len(set(map(id, clients)))
 
 
 async def test_a_model_is_healthy_while_its_client_is_open(chat: Chat) -> None:
