@@ -12,8 +12,9 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -80,31 +81,38 @@ def running_llmock(**environment: str) -> Iterator[LLMock]:
         RuntimeError: The process ended instead; the message has what it printed.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LLMOCK_")}
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(listener.fileno())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=[listener.fileno()],
-            env=inherited | environment,
-        )
-    with process:  # closes the pipes and waits for the process
-        server = LLMock(url, process.pid)
-        try:
+    with tempfile.TemporaryFile() as printed:  # a pipe would fill up, as nobody reads it
+        with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            process = subprocess.Popen(
+                [sys.executable, "-c", _SERVE, str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=printed,
+                pass_fds=[listener.fileno()],
+                env=inherited | environment,
+            )
+        with process:  # closes the pipe and waits for the process
+            server = LLMock(url, process.pid)
             try:
-                httpx.get(f"{url}/health", timeout=60, trust_env=False).raise_for_status()
-            except httpx.HTTPError as exc:
-                process.kill()
-                assert process.stderr is not None
-                printed = process.stderr.read().decode(errors="replace")
-                raise RuntimeError(f"llmock did not start ({exc!r}); it printed:\n{printed}") from exc
-            yield server
-        finally:
-            server.close()
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+                _wait_until_it_answers(url, process, printed)
+                yield server
+            finally:
+                server.close()
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], printed: IO[bytes]) -> None:
+    try:
+        httpx.get(f"{url}/health", timeout=60, trust_env=False).raise_for_status()
+    except httpx.HTTPError as exc:
+        process.kill()
+        process.wait()
+        printed.seek(0)
+        raise RuntimeError(
+            f"llmock did not start ({exc!r}); it printed:\n{printed.read().decode(errors='replace')}"
+        ) from exc
