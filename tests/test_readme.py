@@ -46,7 +46,8 @@ def test_every_program_runs(program: str, environment: dict[str, str], tmp_path:
     """Each Python block of README.md runs as it is printed: tests with pytest, the others as scripts."""
     path = tmp_path / "test_readme_block.py"
     path.write_text(program, "utf-8")
-    arguments = ["-m", "pytest", "-q", path] if "\nimport pytest\n" in f"\n{program}" else [path]
+    pytest = ["-m", "pytest", "-q", "-p", "no:asyncio", "-p", "no:trio", "-p", "no:dotevals"]
+    arguments = [*pytest, path] if "\nimport pytest\n" in f"\n{program}" else [path]
     command = [sys.executable, "-W", "error", *arguments]
     result = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False

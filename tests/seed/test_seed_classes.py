@@ -82,7 +82,7 @@ class Caching(practices.CachingManager):
 
 
 async def test_the_caching_manager_caches() -> None:
-    """One client for each configuration. Its lock is asyncio's, so on trio it serves one caller after the other only."""
+    """One client for each configuration. Its lock is asyncio's: on trio it serves one caller after the other only."""
     manager = Caching()
     one, same = await manager.get_client(port=1), await manager.get_client(port=1)
     other = await manager.get_client(port=2)

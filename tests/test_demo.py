@@ -1,0 +1,95 @@
+"""The demo, which is the first thing that a newcomer runs: what it prints is there and true, and it leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).parent.parent / "examples" / "demo.py"
+
+SECRET = "sk-the-users-own-key"
+
+
+def start(**environment: str) -> subprocess.Popen[str]:
+    """Start the demo as a newcomer does, who may well have a key in the environment."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "LLMOCK_"))}
+    return subprocess.Popen(
+        [sys.executable, DEMO],
+        env={**inherited, "OPENAI_API_KEY": SECRET, "ANTHROPIC_API_KEY": SECRET, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def server_of(output: str) -> tuple[int, int]:
+    """Port and process id of the mock server."""
+    found = re.search(r"http://127\.0\.0\.1:(\d+) \(process (\d+)\)", output)
+    assert found is not None, output
+    return int(found[1]), int(found[2])
+
+
+def assert_gone(port: int, pid: int) -> None:
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port)).close()
+
+
+def test_it_shows_the_main_job_on_both_backends() -> None:
+    """Which models, how many opens and leases, the replies, and that all was closed; nobody's key is used or shown."""
+    with start() as process:
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, output + errors
+    assert errors == ""
+    assert SECRET not in output
+    for backend in ("asyncio", "trio"):
+        (part,) = re.findall(rf"^{backend}: .*?(?=^\w)", output, re.MULTILINE | re.DOTALL)
+        for model, provider in (
+            ("gpt-4o", "OpenAIProvider"),
+            ("gpt-4o-mini", "OpenAIProvider"),
+            ("claude-sonnet-5-5", "AnthropicProvider"),
+        ):
+            replies = re.findall(rf"^  task \d  {model} +(\S.*)$", part, re.MULTILINE)
+            assert len(replies) == 4
+            assert all(model in reply.replace("|", "") for reply in replies), "a model says its name"
+            assert re.search(rf"^  {model} +{provider} +1 +4 +1$", part, re.MULTILINE)
+        assert part.count("[ok]") == 4
+    assert len(re.findall(r"::test_answers\[(?:asyncio|trio)-\S+\] PASSED", output)) == 12
+    assert "FAILED" not in output
+    assert output.splitlines()[-1].startswith("All of it held")
+    assert_gone(*server_of(output))
+
+
+def test_ctrl_c_ends_it_and_its_server() -> None:
+    """As in a terminal, the signal goes to the whole process group."""
+    with start() as process:
+        assert process.stdout is not None
+        output = ""
+        while "task 1" not in output:
+            line = process.stdout.readline()
+            assert line, "the demo ended too early"
+            output += line
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors == "interrupted\n"
+    assert_gone(*server_of(output))
+
+
+def test_what_does_not_hold_is_a_failure() -> None:
+    """A server that answers every request with an error: the exit code says so, and the server is ended."""
+    with start(LLMOCK_ERROR_RATE_400="1") as process:
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "ModelRequestError: The request to 'gpt-4o' failed: the server refused the request (400" in errors
+    assert SECRET not in output + errors
+    assert_gone(*server_of(output))
