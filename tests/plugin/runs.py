@@ -98,17 +98,23 @@ class Runs:
         """Write Python files; a trailing part of the name after a double underscore is the directory."""
         self.pytester.makepyfile(**files)
 
-    def run(self, *arguments: str, plugins: str = "anyio doteval", strict: bool = True) -> pytest.RunResult:
-        """Run pytest in a new process.
+    def run(
+        self, *arguments: str, plugins: str = "anyio doteval", strict: bool = True, in_process: bool = False
+    ) -> pytest.RunResult:
+        """Run pytest, in a new process.
 
         Args:
             arguments: For the command line.
             plugins: Which ones to load besides pytest's own, in this order.
             strict: Whether a warning is an error.
+            in_process: In this process instead, which is faster where no event loop will run.
         """
         loads = [argument for plugin in plugins.split() for argument in ("-p", plugin)]
         # The last one is pytest's way to say that one plugin was imported by another before it was its turn.
         warnings = ["-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning"] if strict else []
+        if in_process:
+            self.pytester.syspathinsert()
+            return self.pytester.runpytest_inprocess(*loads, *warnings, "--model-summary", *arguments)
         return self.pytester.runpytest_subprocess(*loads, *warnings, "--model-summary", *arguments)
 
 

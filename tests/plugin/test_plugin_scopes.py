@@ -248,8 +248,25 @@ def test_backends_with_options(runs: Runs) -> None:
     assert counts(result)["echo"]["opens"] == 3
 
 
-def test_a_test_in_the_wrong_loop_is_told(runs: Runs) -> None:
-    """Where a suite's own backend makes anyio run tests of one module in another loop than they say, we say so."""
+def test_markers_beside_a_backend_of_the_suite(runs: Runs) -> None:
+    """Where a suite has a backend of its own and some tests choose another one, each gets its own loop.
+
+    Only where a test that uses no event loop comes in between, the change is noticed too late, and is told.
+    """
+    choice = """
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+async def test_choice(echo_client):
+    assert (await echo_client.generate("hi")).startswith("a on asyncio")
+"""
+    suite = """
+@pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+async def test_suite(echo_client):
+    assert (await echo_client.generate("hi")).startswith("a on trio")
+"""
+    between = """
+def test_between(): ...
+"""
     runs.write(
         conftest="""
         import pytest
@@ -258,17 +275,10 @@ def test_a_test_in_the_wrong_loop_is_told(runs: Runs) -> None:
         def anyio_backend():
             return "trio"
         """,
-        test_it="""
-        import pytest
-
-        @pytest.mark.parametrize("echo_client", ["a"], indirect=True)
-        async def test_trio(echo_client): ...
-
-        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-        @pytest.mark.parametrize("echo_client", ["a"], indirect=True)
-        async def test_asyncio(echo_client): ...
-        """,
+        test_one="import pytest" + suite + choice,
+        test_other="import pytest" + choice + suite,
+        test_between="import pytest" + choice + between + suite,
     )
     result = runs.run()
-    result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["The test is for the event loop 'asyncio', but the providers of its module *'trio'*"])
+    result.assert_outcomes(passed=2 + 2 + 2, errors=1)
+    result.stdout.fnmatch_lines(["The test is for the event loop 'trio', but the providers *'asyncio' before*"])

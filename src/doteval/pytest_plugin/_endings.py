@@ -38,18 +38,22 @@ class Endings:
             del self._live[providers]
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
         """After the test's own teardown: is the next test for another event loop?"""
         try:
             return (yield)
         finally:
-            backend = _backend_of(nextitem)
-            for providers, (fixturedef, request) in list(self._live.items()):
-                if backend is not None and providers.backend != backend:
-                    finish(fixturedef, request)
+            if self._live and "anyio_backend" in getattr(nextitem, "fixturenames", ()):
+                coming = _chosen_backend(nextitem)
+                for providers, (fixturedef, request) in list(self._live.items()):
+                    backend = _chosen_backend(item) if coming is None else providers.backend
+                    if backend != coming:
+                        finish(fixturedef, request)
 
 
-def _backend_of(item: pytest.Item | None) -> object:
-    """The value of `anyio_backend` that a test is parametrised with, or `None`."""
+def _chosen_backend(item: pytest.Item | None) -> object:
+    """The value of `anyio_backend` that a test is parametrised with; `None` where only the fixture knows."""
     callspec = getattr(item, "callspec", None)
     return None if callspec is None else callspec.params.get("anyio_backend")

@@ -13,6 +13,7 @@ only for those:
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import contextmanager
 from inspect import iscoroutinefunction, signature
 from typing import Any
 
@@ -22,6 +23,7 @@ from ._fixturedefs import parametrised_names, visible_fixtures
 from ._fixtures import Fixtures
 from ._scopes import is_known_backend
 
+_ABSENT = object()
 _FUNCTION = pytest.StashKey[Any]()
 
 
@@ -63,15 +65,10 @@ class Neighbours:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
         """Around all other plugins: pytest-asyncio keeps to the fixtures that are its own."""
-        if _asyncio_mode(request.config) != "auto" or not self._is_ours(request.fixturenames):
+        if not self._is_ours(request.fixturenames):
             return (yield)
-        option = request.config.option
-        before = option.asyncio_mode
-        option.asyncio_mode = "strict"
-        try:
+        with _asyncio_mode_set(request.config, "strict"):
             return (yield)
-        finally:
-            option.asyncio_mode = before
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -89,7 +86,9 @@ class Neighbours:
             return (yield)
         pyfuncitem.obj = function
         try:
-            return (yield)
+            # In strict mode pytest-asyncio would warn of fixtures that are not its own.
+            with _asyncio_mode_set(pyfuncitem.config, "auto"):
+                return (yield)
         finally:
             pyfuncitem.obj = wrapped
 
@@ -103,6 +102,20 @@ def _anyio_is_asked_for(metafunc: pytest.Metafunc) -> bool:
         or any("anyio_backend" in parametrised_names(mark) for mark in test.iter_markers("parametrize"))
         or _ini_or_option(metafunc.config, "anyio_mode") == "auto"
     )
+
+
+@contextmanager
+def _asyncio_mode_set(config: pytest.Config, mode: str) -> Generator[None]:
+    """Change the mode of pytest-asyncio for a moment, where it is there."""
+    before: object = getattr(config.option, "asyncio_mode", _ABSENT)
+    if before is _ABSENT:
+        yield
+        return
+    config.option.asyncio_mode = mode
+    try:
+        yield
+    finally:
+        config.option.asyncio_mode = before
 
 
 def _asyncio_mode(config: pytest.Config) -> object:
