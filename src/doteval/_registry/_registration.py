@@ -53,14 +53,16 @@ class Registration:
                 f"{len(self.entry_points)} registrations of one name",
                 "Uninstall all but one of them, or decide with ModelProviders({'" + self.name + "': ...})",
             )
-        entry_point = self.entry_points[0]
         try:
-            return entry_point.load()
+            value: object = self.entry_points[0].load()
         except (Exception, SystemExit) as exc:
             fixture = self.find_fixture() if isinstance(exc, AttributeError) else None
             if fixture is not None:
                 return fixture
             raise self.error(described(exc), self._advice(exc)) from exc
+        if not callable(value) and not callable(getattr(value, "setup", None)):
+            raise self.error(f"TypeError: {value!r} is not a ModelProvider and does not make one")
+        return value
 
     def find_fixture(self) -> object | None:
         """The pytest fixture that the value names, where it lives in one of the distribution's pytest plugins."""
@@ -78,16 +80,21 @@ class Registration:
         """The error that names the entry point and its distribution."""
         return ProviderLoadError(self.name, self.value, self.distribution, problem, advice)
 
-    def _advice(self, error: BaseException) -> str | None:
-        """How to install what is missing, where it belongs to one of the distribution's own extras."""
+    def missing_extra(self, error: BaseException | None) -> str | None:
+        """The extra of the distribution that brings the module that is missing, where `error` is about one."""
         dist = self.entry_points[0].dist
         if not isinstance(error, ModuleNotFoundError) or error.name is None or dist is None:
             return None
+        module = error.name.partition(".")[0].lower()
         for requirement in dist.requires or ():
             match = _EXTRA.match(requirement)
-            if match is not None and match[1].replace("-", "_").lower() == error.name.partition(".")[0].lower():
-                return f"Install it: pip install '{dist.name}[{match[2]}]'"
+            if match is not None and match[1].replace("-", "_").lower() == module:
+                return f"{dist.name}[{match[2]}]"
         return None
+
+    def _advice(self, error: BaseException) -> str | None:
+        extra = self.missing_extra(error)
+        return None if extra is None else f"Install it: pip install '{extra}'"
 
 
 def registrations() -> dict[str, Registration]:

@@ -78,8 +78,6 @@ class Source:
                 "A fixture exists only inside a run of pytest that loads the plugin it is in. To use the provider "
                 "elsewhere, let the entry point name its class or a function that makes it",
             )
-        if not callable(value) and not is_provider(value):
-            raise self._registration.error(f"TypeError: {value!r} is not a ModelProvider and does not make one")
         return value
 
     def _make(self, factory: Factory) -> ModelProvider[Any]:

@@ -1,0 +1,117 @@
+"""The command ``doteval``, as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.distributions import install
+
+import doteval
+from doteval.cli import main
+
+GROUP = "doteval.model_providers"
+
+
+def run(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command in a new process, which finds what is installed in `path`."""
+    environment = {**os.environ, **({"PYTHONPATH": str(path)} if path is not None else {})}
+    command = [sys.executable, "-m", "doteval", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def line_of(name: str, output: str) -> str:
+    """The line about one provider, with single spaces."""
+    (line,) = [line for line in output.splitlines() if line.startswith(f"{name} ")]
+    return " ".join(line.split())
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The version is that of the package."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"doteval {doteval.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"]])
+def test_what_is_not_understood_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code is 2, and standard error says how to use it."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: doteval" in capsys.readouterr().err
+
+
+def test_providers_lists_what_is_registered(tmp_path: Path) -> None:
+    """Name, distribution, version, entry point and state; all is well, so the exit code is 0."""
+    install(
+        tmp_path,
+        "finepkg",
+        "2.3",
+        entry_points={
+            GROUP: {"fine": "finepkg:Provider", "mine": "finepkg:my_provider"},
+            "pytest11": {"finepkg": "finepkg_plugin"},
+        },
+        finepkg="class Provider: ...",
+        finepkg_plugin="""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def my_provider(): ...
+        """,
+    )
+    result = run("providers", path=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert line_of("fine", result.stdout) == "fine finepkg 2.3 finepkg:Provider ok"
+    assert line_of("mine", result.stdout) == "mine finepkg 2.3 finepkg:my_provider ok (a fixture, for pytest only)"
+    version = f"doteval {doteval.__version__}"
+    assert line_of("openai", result.stdout) == f"openai {version} doteval.providers.openai:OpenAIProvider ok"
+
+
+def test_providers_tells_what_is_broken(tmp_path: Path) -> None:
+    """The error and its distribution are shown, the others are listed all the same, and the exit code is 1."""
+    install(
+        tmp_path,
+        "brokenpkg",
+        "0.9",
+        entry_points={GROUP: {"broken": "brokenpkg:Provider", "number": "numberpkg:seven", "worse": "no such value"}},
+        brokenpkg="raise RuntimeError('out of order')",
+        numberpkg="seven = 7",
+    )
+    result = run("providers", path=tmp_path)
+    assert result.returncode == 1
+    assert line_of("broken", result.stdout) == "broken brokenpkg 0.9 brokenpkg:Provider broken"
+    assert "    RuntimeError: out of order. Repair or uninstall brokenpkg 0.9." in result.stdout.splitlines()
+    assert line_of("number", result.stdout).endswith("broken")
+    assert line_of("worse", result.stdout).endswith("broken")
+    assert line_of("openai", result.stdout).endswith("ok")
+    assert result.stderr == ""
+
+
+def test_an_sdk_that_nobody_has_installed_is_no_defect(tmp_path: Path) -> None:
+    """A provider whose extra is not installed says how to install it, and the exit code stays 0."""
+    install(
+        tmp_path,
+        "extrapkg",
+        entry_points={GROUP: {"extra": "extrapkg:Provider"}},
+        requires=('no-such-sdk>=1; extra == "sdk"',),
+        extrapkg="import no_such_sdk",
+    )
+    result = run("providers", path=tmp_path)
+    assert result.returncode == 0
+    assert line_of("extra", result.stdout).endswith("not installed")
+    assert "pip install 'extrapkg[sdk]'" in result.stdout
+
+
+def test_providers_quarrel_about_a_name(tmp_path: Path) -> None:
+    """Both distributions are named."""
+    for name in ("onepkg", "twopkg"):
+        install(tmp_path, name, entry_points={GROUP: {"both": f"{name}:Provider"}}, **{name: "class Provider: ..."})
+    result = run("providers", path=tmp_path)
+    assert result.returncode == 1
+    assert "onepkg 1.0" in line_of("both", result.stdout)
+    assert "twopkg 1.0" in line_of("both", result.stdout)
