@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["pytester"]
-
 # For tests that need time to pass there is tests/virtual_time.py.
 BACKENDS = {
     "asyncio": ("asyncio", {}),
@@ -94,4 +92,4 @@ def _command(pid: int) -> str:
 
 
 def _open_files() -> int:
-    return len(os.listdir(_OPEN_FILES))
+    return sum(1 for _ in _OPEN_FILES.iterdir())

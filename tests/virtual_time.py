@@ -4,9 +4,9 @@
 
     pytestmark = [pytest.mark.anyio, virtual_time]
 
-Only for tests without I/O: the clock also jumps while a peer or a thread takes its real time. uvloop keeps its timers in
-C, where no clock of ours reaches them, so such a test runs on plain asyncio and on trio. The clock does not start anew
-for each test: compare times, do not look at one alone.
+Only for tests without I/O: the clock also jumps while a peer or a thread takes its real time. uvloop keeps its timers
+in C, where no clock of ours reaches them, so such a test runs on plain asyncio and on trio. The clock does not start
+anew for each test: compare times, do not look at one alone.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
-        self._clock_resolution = 1e-6  # asyncio adds it to the time, which after a year would not grow by the usual 1e-9
+        self._clock_resolution = 1e-6  # asyncio adds it to the time; after a year the usual 1e-9 would change nothing
 
     def time(self) -> float:
         return self._jumping.now
