@@ -1,0 +1,372 @@
+"""``ProviderContract``: what every `PooledProvider` promises besides."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Generic, cast
+
+import anyio
+from anyio import (
+    CancelScope,
+    Event,
+    create_task_group,
+    fail_after,
+    get_current_task,
+    to_thread,
+    wait_all_tasks_blocked,
+)
+from anyio.lowlevel import checkpoint
+from typing_extensions import TypeVar
+
+from .. import (
+    ModelHandle,
+    ModelProvider,
+    ModelSetupError,
+    PooledProvider,
+    ProviderClosedError,
+    ProviderNotEnteredError,
+    WrongEventLoopError,
+)
+from ._basic_contract import BasicProviderContract, failure_of, model_of
+from ._openings import Openings
+
+ModelT = TypeVar("ModelT", default=Any)
+
+CROWD = 5
+
+
+class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
+    """What every `PooledProvider` promises.
+
+    A provider with a `setup` and a `teardown` of its own runs `BasicProviderContract` instead.
+    """
+
+    def make_provider(self) -> PooledProvider[ModelT]:
+        """Make a provider of the kind to be tested, not entered; every call makes a new one."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method make_provider(self) that returns a provider")
+
+    # ---------------------------------------------------------------- leases
+
+    async def test_every_setup_is_a_lease_of_its_own(self) -> None:
+        """Two handles share one model; tearing one down leaves the other and the model alone."""
+        async with self.watched() as (provider, _):
+            one, other = await self.lease(provider), await self.lease(provider)
+            assert one is not other, (
+                "setup() gave out the same handle twice: each caller needs a lease of its own; do not override setup()"
+            )
+            assert one.model is other.model, "two leases of the same spec and config must share one model"
+            await one.teardown()
+            assert other.is_active, "tearing down one handle ended another: do not close the resource there"
+            await self.check_use(other)
+
+    async def test_concurrent_setups_open_once(self) -> None:
+        """A crowd asks while the resource is being opened: there is one opening and everybody gets its model."""
+        async with self.watched() as (provider, openings):
+            handles = await self.crowd(provider, openings)
+            assert openings.begun[self.spec] == 1, (
+                f"{CROWD} concurrent setups opened the resource {openings.begun[self.spec]} times: let "
+                "PooledProvider.setup() call open(), and do not call it yourself"
+            )
+            assert len({id(handle.model) for handle in handles}) == 1, "concurrent setups got different models"
+
+    async def test_a_caller_that_is_cancelled_just_leaves(self) -> None:
+        """The first caller is cancelled while it waits for the opening; the second still gets it."""
+        async with self.watched() as (provider, openings):
+            openings.gate = Event()
+            first = CancelScope()
+            handles: list[ModelHandle[ModelT]] = []
+
+            async def call(scope: CancelScope) -> None:
+                with scope:
+                    handles.append(await self.lease(provider))
+
+            async with create_task_group() as task_group:
+                for scope in (first, CancelScope()):
+                    task_group.start_soon(call, scope)
+                    await wait_all_tasks_blocked()
+                first.cancel()
+                await wait_all_tasks_blocked()
+                openings.gate.set()
+            assert len(handles) == 1, (
+                "of two callers one was cancelled, and the other got nothing: the opening must not belong to a caller"
+            )
+            assert openings.begun[self.spec] == 1, "the opening was begun anew when one of two callers was cancelled"
+            await self.check_use(handles[0])
+
+    async def test_an_opening_nobody_waits_for_is_called_off(self) -> None:
+        """The only caller is cancelled; the next setup starts afresh."""
+        async with self.watched() as (provider, openings):
+            openings.gate = Event()
+            async with create_task_group() as task_group:
+                task_group.start_soon(self.lease, provider)
+                await wait_all_tasks_blocked()
+                task_group.cancel_scope.cancel()
+            await wait_all_tasks_blocked()
+            assert not provider.statistics().opening, (
+                "an opening goes on although nobody waits for it: setup() must not shield itself from cancellation"
+            )
+            openings.gate = None
+            with fail_after(self.patience):
+                await self.check_use(await self.lease(provider))
+
+    async def test_a_failure_is_told_to_every_caller(self) -> None:
+        """Each gets a `ModelSetupError` of its own with the original as its cause; the next setup tries again."""
+        async with self.watched() as (provider, openings):
+            original = ConnectionError("refused, as the contract asked for")
+            openings.failures = [original]
+            errors = await self.failing_crowd(provider, openings)
+            assert len(errors) == CROWD, (
+                f"of {CROWD} callers {len(errors)} heard that the opening failed: do not swallow what setup() raises"
+            )
+            assert all(isinstance(error, ModelSetupError) for error in errors), (
+                f"a failed opening was raised as {errors[0]!r}: let ModelSetupError through as it is"
+            )
+            assert len({id(error) for error in errors}) == CROWD, "several callers were given the same exception object"
+            assert all(error.__cause__ is original for error in errors), (
+                "the ModelSetupError does not have what open() raised as its cause: do not catch and re-raise it"
+            )
+            assert openings.begun[self.spec] == 1, "a failed opening was tried again for every caller"
+            await self.check_use(await self.lease(provider))
+
+    # ---------------------------------------------------------------- the resource
+
+    async def test_a_resource_lives_in_a_task_of_its_own(self) -> None:
+        """It is entered and left by one and the same task, which is no caller's."""
+        async with self.watched() as (provider, openings):
+            callers: set[int] = set()
+
+            async def set_up() -> None:
+                callers.add(get_current_task().id)
+                await self.lease(provider)
+
+            async with create_task_group() as task_group:
+                task_group.start_soon(set_up)
+            callers.add(get_current_task().id)
+            await provider.teardown_all()
+            entered, left = openings.entered_in.get(self.spec), openings.left_in.get(self.spec)
+            assert entered is not None, "setup() did not go through open(): do not override setup()"
+            assert entered == left, (
+                "open() was entered and left in two tasks: let PooledProvider do it, in a task of the resource's own"
+            )
+            assert entered not in callers, (
+                "open() ran in the task that called setup(): let PooledProvider do it, in a task of the resource's own"
+            )
+
+    async def test_a_resource_that_breaks_hurts_only_its_own_handles(self) -> None:
+        """They become inactive and say why; nobody is cancelled; the next setup opens a new one."""
+        async with self.watched() as (provider, openings):
+            broken, fine = await self.lease(provider), await self.lease(provider, self.other_spec)
+            old = broken.model
+            openings.break_down(self.spec)
+            with fail_after(self.patience):
+                while broken.is_active or provider.statistics().closing:
+                    await checkpoint()
+            error = await failure_of(model_of(broken))
+            assert "lost" in str(error), f"the handle of a broken resource says {error}, not that it was lost"
+            self.check_closed(old, "its resource was lost")
+            await self.check_use(fine)
+            again = await self.lease(provider)
+            assert again.model is not old, (
+                "after a resource broke, setup() gave out its model again: open() must make a new one every time"
+            )
+            await self.check_use(again)
+
+    async def test_what_is_kept_open_is_leased_again(self) -> None:
+        """After the last release the resource is either kept, and given to the next caller, or closed."""
+        async with self.watched() as (provider, openings):
+            handle = await self.lease(provider)
+            model = handle.model
+            await handle.teardown()
+            if provider.statistics().open:
+                again = await self.lease(provider)
+                assert openings.begun[self.spec] == 1, (
+                    "an idle resource was opened anew instead of being leased again: healthy() must be true for it"
+                )
+                await self.check_use(again)
+            else:
+                self.check_closed(model, "the last teardown(), with keep_alive=0")
+
+    async def test_what_was_just_opened_is_healthy(self) -> None:
+        """``healthy(model)`` answers `True` and does not raise."""
+        async with self.watched() as (provider, _):
+            handle = await self.lease(provider)
+            answers: list[object] = []
+
+            async def ask() -> None:
+                answers.append(await provider.healthy(handle.model))
+
+            error = await failure_of(ask())
+            assert error is None, (
+                f"healthy() of a fresh model raised {error!r}, which counts as no: it must return True"
+            )
+            assert answers == [True], (
+                f"healthy() of a fresh model returned {answers[0]!r}: it must return True, or no resource is used again"
+            )
+
+    # ---------------------------------------------------------------- the end
+
+    async def test_teardown_ends_every_lease_of_the_resource(self) -> None:
+        """``provider.teardown(resource_id)`` closes it, whoever holds it, and leaves the others."""
+        async with self.watched() as (provider, _):
+            handles = [await self.lease(provider) for _ in range(2)]
+            other = await self.lease(provider, self.other_spec)
+            await provider.teardown(handles[0].resource_id)
+            assert not any(handle.is_active for handle in handles), (
+                "teardown(resource_id) left leases of the resource active: do not override teardown()"
+            )
+            await self.check_use(other)
+
+    async def test_everything_is_closed_although_one_does_not_close(self) -> None:
+        """The failure is raised at the end, in an ``ExceptionGroup``; the others are closed all the same."""
+        provider = self.checked_provider()
+        openings = Openings(provider)
+        failure = ConnectionError("will not close, as the contract asked for")
+        models: list[ModelT] = []
+
+        async def block() -> None:
+            async with provider:
+                models.extend([(await self.lease(provider, spec)).model for spec in (self.spec, self.other_spec)])
+                openings.close_failures[self.spec] = failure
+
+        error = await failure_of(block())
+        assert isinstance(error, ExceptionGroup), (
+            f"a resource failed to close, and 'async with' raised {error!r}: let super().__aexit__() raise its group"
+        )
+        group = cast("ExceptionGroup[Exception]", error)
+        assert failure in group.exceptions, f"the failure of a close is missing in {error!r}"
+        for model in models:
+            self.check_closed(model, "leaving 'async with', where another one failed to close")
+        self.check_nothing_is_left(provider)
+
+    async def test_nothing_is_left_where_the_block_is_cancelled(self) -> None:
+        """With leases held and an opening under way."""
+        provider = self.checked_provider()
+        openings = Openings(provider)
+        models: list[ModelT] = []
+        with CancelScope() as scope:
+            async with provider:
+                models.append((await self.lease(provider)).model)
+                openings.gate = Event()
+                async with create_task_group() as task_group:
+                    task_group.start_soon(self.lease, provider, self.other_spec)
+                    await wait_all_tasks_blocked()
+                    scope.cancel()
+        assert scope.cancelled_caught, "the cancellation of the 'async with' block was swallowed: re-raise it"
+        for model in models:
+            self.check_closed(model, "a cancelled 'async with'")
+        self.check_nothing_is_left(provider)
+
+    async def test_it_must_be_entered_once(self) -> None:
+        """Before, after, and a second time are immediate errors; afterwards it may be entered again."""
+        provider = self.checked_provider()
+        await self.check_refused(provider, ProviderNotEnteredError, "before 'async with'")
+        async with provider:
+            error = await failure_of(enter(provider))
+            assert isinstance(error, RuntimeError), "it could be entered twice: let super().__aenter__() refuse that"
+            await self.check_use(await self.lease(provider))
+        await self.check_refused(provider, ProviderClosedError, "after 'async with'")
+        async with provider:
+            await self.check_use(await self.lease(provider))
+
+    async def test_it_belongs_to_one_event_loop(self) -> None:
+        """Use from another one is an immediate error."""
+        async with self.watched() as (provider, _):
+            await self.lease(provider)
+            elsewhere = partial(self.check_refused, provider, WrongEventLoopError, "in another event loop")
+            await to_thread.run_sync(partial(anyio.run, elsewhere, backend="asyncio"))
+
+    async def test_its_repr_counts(self) -> None:
+        """It names the class and says how many resources are open and leased."""
+        async with self.watched() as (provider, _):
+            await self.lease(provider)
+            text = repr(provider)
+            for part in (type(provider).__name__, "open=1", "leases=1"):
+                assert part in text, f"repr(provider) is {text}, without {part!r}: do not override __repr__"
+
+    # ---------------------------------------------------------------- what the tests use
+
+    def checked_provider(self) -> PooledProvider[ModelT]:
+        """A new provider, which must be a pooled one."""
+        provider: object = self.make_provider()
+        assert isinstance(provider, PooledProvider), (
+            f"{type(provider).__name__} does not inherit PooledProvider: test it with BasicProviderContract"
+        )
+        return provider
+
+    @asynccontextmanager
+    async def entered(self) -> AsyncGenerator[ModelProvider[ModelT]]:
+        """A new provider, inside ``async with``."""
+        async with self.watched() as (provider, _):
+            yield provider
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncGenerator[tuple[PooledProvider[ModelT], Openings[ModelT]]]:
+        """A new provider, inside ``async with``, and a hold on its openings; afterwards nothing may be left."""
+        provider = self.checked_provider()
+        openings = Openings(provider)
+        async with provider:
+            yield provider, openings
+        self.check_nothing_is_left(provider)
+
+    async def crowd(self, provider: PooledProvider[ModelT], openings: Openings[ModelT]) -> list[ModelHandle[ModelT]]:
+        """Handles that several tasks asked for while the opening was held up."""
+        handles: list[ModelHandle[ModelT]] = []
+
+        async def call() -> None:
+            handles.append(await self.lease(provider))
+
+        await self._crowd(call, openings)
+        return handles
+
+    async def failing_crowd(self, provider: PooledProvider[ModelT], openings: Openings[ModelT]) -> list[Exception]:
+        """What several tasks heard that asked while the opening was held up."""
+        errors: list[Exception] = []
+
+        async def call() -> None:
+            try:
+                await self.lease(provider)
+            except Exception as exc:
+                errors.append(exc)
+
+        await self._crowd(call, openings)
+        return errors
+
+    async def _crowd(self, call: Callable[[], Coroutine[Any, Any, None]], openings: Openings[ModelT]) -> None:
+        openings.gate = Event()
+        async with create_task_group() as task_group:
+            for _ in range(CROWD):
+                task_group.start_soon(call)
+            await wait_all_tasks_blocked()
+            openings.gate.set()
+
+    async def check_failure(self, provider: ModelProvider[ModelT]) -> Exception:
+        """Fail unless what cannot be opened raises a `ModelSetupError` with its cause; return it."""
+        error = await super().check_failure(provider)
+        assert isinstance(error, ModelSetupError), (
+            f"what cannot be opened raised {error!r}: let open() raise it, then it becomes a ModelSetupError"
+        )
+        assert error.__cause__ is not None, "the ModelSetupError has no cause: raise it 'from' the original exception"
+        return error
+
+    async def check_refused(self, provider: PooledProvider[ModelT], kind: type[Exception], when: str) -> None:
+        """Fail unless `setup` raises `kind`."""
+        error = await failure_of(self.lease(provider))
+        assert isinstance(error, kind), (
+            f"setup() {when} {'succeeded' if error is None else f'raised {error!r}'}: let super().setup() answer it, "
+            f"with {kind.__name__}"
+        )
+
+    def check_nothing_is_left(self, provider: PooledProvider[ModelT]) -> None:
+        """Fail if the counts of a closed provider show something that is still there."""
+        now = provider.statistics()
+        left = {name: getattr(now, name) for name in ("opening", "open", "closing", "active_leases", "waiting")}
+        left["not closed"] = now.opens - now.closes
+        assert not any(left.values()), f"after 'async with' something is left: {left}; call super().__aexit__(...)"
+
+
+async def enter(provider: PooledProvider[Any]) -> None:
+    """Enter a provider, and leave it again."""
+    async with provider:
+        pass

@@ -1,0 +1,128 @@
+"""Our own providers keep the contract; for each test of it there is a provider that breaks just that promise."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from anyio import create_task_group, sleep_forever
+from tests.llmock_server import LLMock, running_llmock
+
+from doteval import (
+    AnthropicProvider,
+    ContextProvider,
+    HTTPProvider,
+    OpenAICompatibleProvider,
+    OpenAIProvider,
+)
+from doteval.testing import FakeModel, FakeProvider, ProviderContract
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LLMock]:
+    """A server for the providers that talk HTTP."""
+    with running_llmock() as server:
+        yield server
+
+
+class TestFakeProvider(ProviderContract[FakeModel]):
+    bad_spec = "bad"
+
+    def make_provider(self) -> FakeProvider:
+        return FakeProvider(open_failures={"bad": OSError("no such model")})
+
+    def is_open(self, model: FakeModel) -> bool:
+        return not model.is_closed
+
+    async def use(self, model: FakeModel) -> None:
+        assert await model.generate("Hello") == "Hello"
+
+
+class TestFakeProviderThatKeepsNothing(TestFakeProvider):
+    def make_provider(self) -> FakeProvider:
+        return FakeProvider(open_failures={"bad": OSError("no such model")}, keep_alive=0, capacity=2)
+
+
+class Session:
+    is_open = True
+
+
+class TestContextProvider(ProviderContract[Session]):
+    """The context manager holds a task group open, as sessions and browsers do."""
+
+    bad_spec = "bad"
+
+    def make_provider(self) -> ContextProvider[Session]:
+        @asynccontextmanager
+        async def connect(spec: str, **config: Any) -> AsyncGenerator[Session]:
+            async with create_task_group() as task_group:
+                if spec == "bad":
+                    raise OSError("no such session")
+                task_group.start_soon(sleep_forever)
+                session = Session()
+                try:
+                    yield session
+                finally:
+                    session.is_open = False
+                    task_group.cancel_scope.cancel()
+
+        return ContextProvider(connect)
+
+    def is_open(self, model: Session) -> bool:
+        return model.is_open
+
+
+class TestHTTPProvider(ProviderContract[httpx.AsyncClient]):
+    bad_spec = "ftp://127.0.0.1"
+
+    @pytest.fixture(autouse=True)
+    def _addresses(self, server: LLMock) -> None:
+        self.spec = server.url
+        self.other_spec = f"{server.url}/v1"
+
+    def make_provider(self) -> HTTPProvider:
+        return HTTPProvider()
+
+    def is_open(self, model: httpx.AsyncClient) -> bool:
+        return not model.is_closed
+
+    async def use(self, model: httpx.AsyncClient) -> None:
+        (await model.get("/models" if str(model.base_url).endswith("/v1/") else "/health")).raise_for_status()
+
+
+class SDKContract(ProviderContract[Any]):
+    bad_config: Mapping[str, Any] = {"no_such_setting": 1}
+
+    @pytest.fixture(autouse=True)
+    def _server(self, server: LLMock) -> None:
+        self.server = server
+
+    def is_open(self, model: Any) -> bool | None:
+        return False if model.client.is_closed() else None  # the client may be open for another model
+
+    async def use(self, model: Any) -> None:
+        assert await model.generate("Hello", max_tokens=5)
+
+
+class TestOpenAIProvider(SDKContract):
+    spec, other_spec = "gpt-4o", "gpt-4o-mini"
+
+    def make_provider(self) -> OpenAIProvider:
+        return OpenAIProvider(api_key="sk-none", base_url=self.server.base_url("openai"))
+
+
+class TestOpenAICompatibleProvider(SDKContract):
+    spec, other_spec = "llama3:8b", "qwen"
+
+    def make_provider(self) -> OpenAICompatibleProvider:
+        return OpenAICompatibleProvider(self.server.base_url("openai"))
+
+
+class TestAnthropicProvider(SDKContract):
+    spec, other_spec = "claude-3", "claude-4"
+
+    def make_provider(self) -> AnthropicProvider:
+        return AnthropicProvider(api_key="sk-none", base_url=self.server.base_url("anthropic"))
