@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         WrongEventLoopError,
     )
     from ._handle import ModelHandle
-    from ._model import ChatModel, Completion, CompletionStream, Usage
+    from ._model import ChatModel, Completion, CompletionStream, Prompt, Usage
     from ._pool._events import PoolEvent, ProviderStatistics
     from ._provider import ModelProvider, PooledProvider
     from ._registry import ModelProviders
@@ -71,6 +71,7 @@ __all__ = [
     "OpenAIProvider",
     "PoolEvent",
     "PooledProvider",
+    "Prompt",
     "ProviderClosedError",
     "ProviderLoadError",
     "ProviderNotEnteredError",
@@ -81,6 +82,8 @@ __all__ = [
     "Usage",
     "WrongEventLoopError",
 ]
+
+_EXTRAS = ("openai", "anthropic")
 
 _HOME = {
     "AnthropicProvider": ".providers.anthropic",
@@ -105,6 +108,7 @@ _HOME = {
     "OpenAIProvider": ".providers.openai",
     "PoolEvent": "._pool._events",
     "PooledProvider": "._provider",
+    "Prompt": "._model",
     "ProviderClosedError": "._errors",
     "ProviderLoadError": "._errors",
     "ProviderNotEnteredError": "._errors",
@@ -120,10 +124,16 @@ _HOME = {
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        module = import_module(_HOME[name], __name__)
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        module = import_module(home, __name__)
+    except ModuleNotFoundError as exc:
+        extra = exc.name or ""
+        if extra not in _EXTRAS:
+            raise
+        raise ImportError(f"{name} needs the package {extra}: pip install 'doteval[{extra}]'", name=extra) from exc
     value: object = getattr(module, name)
     if isinstance(value, type):
         value.__module__ = __name__

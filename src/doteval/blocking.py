@@ -1,0 +1,271 @@
+"""The blocking face: providers for code that is not async, such as scripts, notebooks and plain tests.
+
+::
+
+    from doteval import OpenAIProvider
+    from doteval.blocking import entered
+
+    with entered(OpenAIProvider()) as provider:
+        with provider.setup("gpt-4o") as handle:
+            print(handle.model.generate("Hello"))
+
+An event loop runs in a thread of its own for as long as the block lasts, so this also works where a loop is running
+already, as in a notebook. Every method waits for the result in the calling thread, and may be called from several
+threads at once. Errors are those of the async face.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+
+from anyio import CancelScope
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from . import (
+    ChatModel,
+    Completion,
+    CompletionStream,
+    ModelHandle,
+    ModelProvider,
+    ModelProviders,
+    Prompt,
+)
+
+ModelT = TypeVar("ModelT")
+ModelT_co = TypeVar("ModelT_co", covariant=True)
+ResultT = TypeVar("ResultT")
+P = ParamSpec("P")
+
+__all__ = ["BlockingHandle", "BlockingModel", "BlockingProvider", "BlockingStream", "entered"]
+
+
+class _GivesHandles(Protocol[ModelT_co]):
+    """A provider, or the registry of them."""
+
+    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[ModelT_co]: ...
+
+
+@overload
+def entered(
+    provider: ModelProvider[ModelT], *, backend: str = ..., backend_options: dict[str, Any] | None = ...
+) -> AbstractContextManager[BlockingProvider[ModelT]]: ...
+@overload
+def entered(
+    provider: ModelProviders, *, backend: str = ..., backend_options: dict[str, Any] | None = ...
+) -> AbstractContextManager[BlockingProvider[Any]]: ...
+@contextmanager
+def entered(
+    provider: ModelProvider[Any] | ModelProviders,
+    *,
+    backend: str = "asyncio",
+    backend_options: dict[str, Any] | None = None,
+) -> Generator[BlockingProvider[Any]]:
+    """Enter a provider, or `ModelProviders`, in an event loop of its own, and close it at the end of the block.
+
+    Whatever ends the block, Ctrl-C included, everything is closed before it is left, and no thread remains.
+
+    Args:
+        provider: What to enter; it must not be entered already.
+        backend: The event loop: ``"asyncio"`` or ``"trio"``.
+        backend_options: What `anyio.run` takes for that backend, such as ``{"use_uvloop": True}``.
+
+    Raises:
+        ExceptionGroup: What went wrong while closing.
+    """
+    with (
+        start_blocking_portal(backend, backend_options, name="doteval event loop") as portal,
+        portal.wrap_async_context_manager(provider),
+    ):
+        yield BlockingProvider(portal, provider)
+
+
+class BlockingProvider(Generic[ModelT_co]):
+    """A provider whose methods wait; made by `entered`."""
+
+    def __init__(self, portal: BlockingPortal, provider: _GivesHandles[ModelT_co]) -> None:
+        self._portal = portal
+        self._provider = provider
+
+    def setup(self, spec: str, /, **config: Any) -> BlockingHandle[ModelT_co]:
+        """Lease the resource for `spec` and `config`; see `PooledProvider.setup`.
+
+        An exception in the waiting thread, such as Ctrl-C, cancels the setup: nothing stays leased.
+        """
+        setup = partial(self._provider.setup, spec, **config)
+        return BlockingHandle(self._portal, _wait_for(self._portal, setup, undo=lambda handle: handle.teardown()))
+
+    def call(self, function: Callable[P, Awaitable[ResultT]], /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
+        """Run an async function in the provider's event loop and wait for what it returns."""
+        return _wait_for(self._portal, partial(function, *args, **kwargs))
+
+    def __repr__(self) -> str:
+        return f"<BlockingProvider of {self._provider!r}>"
+
+
+class BlockingHandle(Generic[ModelT_co]):
+    """One lease; ends with `teardown` or at the end of a ``with`` block."""
+
+    def __init__(self, portal: BlockingPortal, handle: ModelHandle[ModelT_co]) -> None:
+        self._portal = portal
+        self._handle = handle
+
+    @property
+    def resource_id(self) -> str:
+        """The readable name of the resource; it never holds a secret."""
+        return self._handle.resource_id
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the lease still holds."""
+        return self._handle.is_active
+
+    @property
+    def model(self) -> BlockingModel:
+        """The chat model, with methods that wait. What is not a chat model is used with `call`.
+
+        Raises:
+            HandleInactiveError: The lease has ended; the message says why.
+            TypeError: What is leased is not a chat model.
+        """
+        model = self._handle.model
+        if not isinstance(model, ChatModel):
+            raise TypeError(
+                f"'{self.resource_id}' is a {type(model).__name__}, not a chat model: "
+                "use it with handle.call(async_function, ...), which gives the function the model first"
+            )
+        return BlockingModel(self._portal, model)
+
+    def call(
+        self,
+        function: Callable[Concatenate[ModelT_co, P], Awaitable[ResultT]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ResultT:
+        """Run ``await function(model, *args, **kwargs)`` in the provider's event loop and wait for what it returns.
+
+        Raises:
+            HandleInactiveError: The lease has ended; the message says why.
+        """
+        return _wait_for(self._portal, partial(function, self._handle.model, *args, **kwargs))
+
+    def teardown(self) -> None:
+        """End the lease; a second call does nothing."""
+        _wait_for(self._portal, self._handle.teardown)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.teardown()
+
+    def __repr__(self) -> str:
+        return f"<Blocking{repr(self._handle)[1:]}"
+
+
+class BlockingModel:
+    """A chat model whose methods wait."""
+
+    def __init__(self, portal: BlockingPortal, model: ChatModel) -> None:
+        self._portal = portal
+        self._model = model
+
+    @property
+    def name(self) -> str:
+        """The model's name as its server knows it."""
+        return self._model.name
+
+    def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
+        """Ask for a reply; see `ChatModel.generate`. An exception in the waiting thread ends the request."""
+        return _wait_for(self._portal, partial(self._model.generate, prompt, **params))
+
+    @contextmanager
+    def stream(self, prompt: Prompt, /, **params: Any) -> Generator[BlockingStream]:
+        """Ask for a reply that is read while it is made; see `ChatModel.stream`. Leaving the block ends the request."""
+        with self._portal.wrap_async_context_manager(self._model.stream(prompt, **params)) as stream:
+            yield BlockingStream(self._portal, stream)
+
+    def __repr__(self) -> str:
+        return f"<BlockingModel {self.name!r}>"
+
+
+class BlockingStream:
+    """The pieces of a reply as they arrive: iterate over it."""
+
+    def __init__(self, portal: BlockingPortal, stream: CompletionStream) -> None:
+        self._portal = portal
+        self._stream = stream
+
+    @property
+    def text(self) -> str:
+        """What has arrived so far."""
+        return self._stream.text
+
+    @property
+    def completion(self) -> Completion:
+        """The whole reply.
+
+        Raises:
+            RuntimeError: The stream was not read to its end.
+        """
+        return self._stream.completion
+
+    def __iter__(self) -> Iterator[str]:
+        while (text := _wait_for(self._portal, self._next)) is not None:
+            yield text
+
+    async def _next(self) -> str | None:
+        return await anext(self._stream, None)
+
+
+def _wait_for(
+    portal: BlockingPortal,
+    function: Callable[[], Awaitable[ResultT]],
+    undo: Callable[[ResultT], Awaitable[object]] | None = None,
+) -> ResultT:
+    """Run an async function in the portal's loop and wait for what it returns.
+
+    Where the waiting thread is interrupted, cancels the function, waits for its end, and undoes what it did even so.
+    """
+    outcome: list[ResultT] = []
+    scopes: list[CancelScope] = []
+    ended = threading.Event()
+    called_off = False
+
+    async def run() -> None:
+        try:
+            with CancelScope() as scope:
+                scopes.append(scope)
+                if not called_off:
+                    outcome.append(await function())
+        finally:
+            ended.set()
+
+    async def call_off() -> None:
+        nonlocal called_off
+        called_off = True
+        for scope in scopes:
+            scope.cancel()
+        if not scopes:
+            ended.set()  # the interrupt came before it began, and now it will not
+
+    try:
+        portal.start_task_soon(run).result()
+    except BaseException:
+        if not ended.is_set():
+            portal.call(call_off)
+            ended.wait()
+        if outcome and undo is not None:
+            portal.call(undo, outcome[0])
+        raise
+    return outcome[0]

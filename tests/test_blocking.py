@@ -1,0 +1,213 @@
+"""The blocking face: the same leases and errors for code that is not async; no thread is left behind."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import anyio
+import pytest
+from anyio import Event
+from tests.llmock_server import LLMock, running_llmock
+from tests.resources import Thing, ThingProvider
+
+from doteval import (
+    HandleInactiveError,
+    ModelProviders,
+    ModelSetupError,
+    OpenAIProvider,
+)
+from doteval.blocking import entered
+
+BACKENDS: dict[str, dict[str, Any]] = {
+    "asyncio": {"backend": "asyncio"},
+    "uvloop": {"backend": "asyncio", "backend_options": {"use_uvloop": True}},
+    "trio": {"backend": "trio"},
+}
+
+
+@pytest.fixture(params=BACKENDS.values(), ids=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What `entered` is told about the event loop."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LLMock]:
+    """A server for the tests with a real SDK."""
+    with running_llmock() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """The event loop's thread ends with the block."""
+    before = set(threading.enumerate())
+    yield
+    # trio keeps idle worker threads for a while, to use them again; they are not ours
+    left = [thread for thread in set(threading.enumerate()) - before if "Trio thread" not in thread.name]
+    assert not left
+
+
+def openai(server: LLMock) -> OpenAIProvider:
+    return OpenAIProvider(api_key="sk-none", base_url=server.base_url("openai"))
+
+
+def test_a_model_replies_to_code_that_is_not_async(backend: dict[str, Any], server: LLMock) -> None:
+    """Setup, reply and teardown, over real HTTP with the real SDK."""
+    with entered(openai(server), **backend) as provider:
+        with provider.setup("gpt-4o") as handle:
+            reply = handle.model.generate("Hello")
+            assert reply
+            assert reply.usage is not None
+            assert handle.model.name == "gpt-4o"
+            assert handle.resource_id == "gpt-4o"
+        with pytest.raises(HandleInactiveError, match="you tore it down"):
+            _ = handle.model
+        handle.teardown()
+
+
+def test_a_reply_is_read_while_it_is_made(backend: dict[str, Any], server: LLMock) -> None:
+    """The pieces add up to the completion; a block that is left early ends the request."""
+    with entered(openai(server), **backend) as provider, provider.setup("gpt-4o") as handle:
+        with handle.model.stream("Tell me a story") as stream:
+            pieces = list(stream)
+        assert "".join(pieces) == stream.text == stream.completion
+        with handle.model.stream("Tell me a story") as stream:
+            next(iter(stream))
+        with pytest.raises(RuntimeError, match="not read to its end"):
+            _ = stream.completion
+        assert handle.model.generate("Hello")
+
+
+def test_it_routes_as_the_async_face_does(backend: dict[str, Any], server: LLMock) -> None:
+    """`ModelProviders` is entered just as a provider is."""
+    with entered(ModelProviders({"openai": openai(server)}), **backend) as providers:
+        with providers.setup("openai:gpt-4o") as handle:
+            assert handle.model.generate("Hello")
+
+
+def test_threads_share_one_resource(backend: dict[str, Any]) -> None:
+    """Ten threads ask at once: it is opened once, and each has a lease of its own."""
+    things = ThingProvider()
+    with entered(things, **backend) as provider:
+
+        def use(_: int) -> None:
+            with provider.setup("a") as handle:
+                handle.call(Thing.use)
+
+        with ThreadPoolExecutor(10) as threads:
+            list(threads.map(use, range(10)))
+        assert things.statistics().leases == 10
+        assert things.opened == {"a": 1}
+    things.assert_nothing_is_left()
+
+
+def test_errors_are_those_of_the_async_face(backend: dict[str, Any]) -> None:
+    """A failed opening, a closed provider, and an exception of the block."""
+    things = ThingProvider()
+    things.trouble["a"] = [OSError("no")]
+    with pytest.raises(KeyError, match="mine"), entered(things, **backend) as provider:
+        with pytest.raises(ModelSetupError, match="OSError: no"):
+            provider.setup("a")
+        handle = provider.setup("a")
+        raise KeyError("mine")
+    things.assert_nothing_is_left()
+    assert not handle.is_active
+    with pytest.raises(RuntimeError):
+        provider.setup("a")
+
+
+def test_failures_while_closing_are_raised(backend: dict[str, Any]) -> None:
+    """As they are at the end of ``async with``."""
+    things = ThingProvider()
+    things.close_trouble["a"] = OSError("a will not close")
+    with pytest.raises(ExceptionGroup, match="closing ThingProvider failed"), entered(things, **backend) as provider:
+        provider.setup("a")
+
+
+def test_what_is_no_chat_model_is_used_with_call(backend: dict[str, Any]) -> None:
+    """`model` says so; `call` gives an async function the model, in the provider's event loop."""
+
+    async def spec_of(thing: Thing, suffix: str) -> str:
+        await thing.use()
+        return thing.spec + suffix
+
+    with entered(ThingProvider(), **backend) as provider, provider.setup("a") as handle:
+        with pytest.raises(TypeError, match=r"'a' is a Thing, not a chat model: use it with handle.call"):
+            _ = handle.model
+        assert handle.call(spec_of, "!") == "a!"
+        assert provider.call(anyio.sleep, 0) is None
+        assert repr(handle) == "<BlockingModelHandle 'a' active>"
+        assert "ThingProvider open=1" in repr(provider)
+
+
+def interrupt_next_wait(monkeypatch: pytest.MonkeyPatch, when: threading.Event) -> None:
+    """Interrupt this thread in its next wait for a result, when the event is set.
+
+    A signal sent by another thread may arrive just before this one begins to wait, and then it waits all the same.
+    """
+
+    result = Future.result
+
+    def interrupted(future: Future[Any], timeout: float | None = None) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return result(future, timeout)
+        monkeypatch.undo()
+        when.wait()
+        return signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Future, "result", interrupted)
+
+
+@pytest.mark.concurrency
+def test_ctrl_c_in_the_moment_of_the_grant_leaves_nothing_leased(
+    backend: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease that nobody will get to see is released again."""
+    leased = threading.Event()
+    things = ThingProvider(on_event=lambda event: leased.set() if event.kind == "leased" else None)
+    with entered(things, **backend) as provider:
+        interrupt_next_wait(monkeypatch, leased)
+        with pytest.raises(KeyboardInterrupt):
+            provider.setup("a")
+        assert things.statistics().leases == 1
+        assert things.statistics().active_leases == 0
+    things.assert_nothing_is_left()
+
+
+@pytest.mark.concurrency
+def test_ctrl_c_while_waiting_for_an_opening_calls_it_off(
+    backend: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for it any more, so it is cancelled; a later setup starts afresh."""
+    opening = threading.Event()
+    things = ThingProvider(on_event=lambda event: opening.set() if event.kind == "opening" else None)
+    with entered(things, **backend) as provider:
+        things.gates["a"] = provider.call(_event)
+        interrupt_next_wait(monkeypatch, opening)
+        with pytest.raises(KeyboardInterrupt):
+            provider.setup("a")
+        things.gates.clear()
+        with provider.setup("a") as handle:
+            handle.call(Thing.use)
+        assert things.statistics().open_cancellations == 1
+    things.assert_nothing_is_left()
+
+
+def test_it_works_where_an_event_loop_is_running(server: LLMock) -> None:
+    """As in a notebook: the calling thread's loop is blocked meanwhile, but not disturbed."""
+
+    async def cell() -> str:
+        with entered(openai(server)) as provider, provider.setup("gpt-4o") as handle:
+            return handle.model.generate("Hello")
+
+    assert anyio.run(cell, backend="asyncio")
+    assert anyio.run(cell, backend="trio")
+
+
+async def _event() -> Event:
+    return Event()
