@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import doteval
+
 SLOW = {
     "anthropic",
     "httpcore",
@@ -66,3 +70,13 @@ def test_a_run_of_pytest_that_uses_no_model_imports_no_sdk(tmp_path: Path) -> No
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
+
+
+def test_a_provider_whose_sdk_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `from doteval import OpenAIProvider` prints where the extra is missing."""
+    monkeypatch.setitem(sys.modules, "doteval.providers.openai", None)
+    monkeypatch.setitem(sys.modules, "openai", None)
+    monkeypatch.delitem(sys.modules, "doteval.providers.openai")
+    monkeypatch.delitem(vars(doteval), "OpenAIProvider", raising=False)
+    with pytest.raises(ImportError, match=r"OpenAIProvider needs the package openai: pip install 'doteval\[openai\]'"):
+        _ = doteval.OpenAIProvider

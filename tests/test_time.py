@@ -93,13 +93,13 @@ async def test_cancelled_anywhere_around_an_expiry() -> None:
 
 
 async def test_an_unhealthy_resource_is_replaced_before_it_is_leased_again() -> None:
-    """It is asked only after it was idle for longer than `health_after`."""
+    """It is asked only after it was idle for at least `health_after`."""
     async with ThingProvider(health_after=5) as provider:
         first = await provider.setup("a")
         thing: Thing = first.model
         await first.teardown()
         thing.is_healthy = False
-        await sleep(5)
+        await sleep(4.5)
         second = await provider.setup("a")
         assert second.model is thing
         await second.teardown()

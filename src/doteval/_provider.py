@@ -145,7 +145,7 @@ class PooledProvider(ModelProvider[ModelT]):
         max_concurrent_opens: How many resources are being opened at once.
         close_timeout: How long closing one resource may take before it is cancelled, in seconds.
         setup_timeout: How long one `setup` may take, in seconds. `None`: no limit.
-        health_after: Ask `healthy` before a resource is leased again after it was idle for longer than this, in
+        health_after: Ask `healthy` before a resource is leased again after it was idle for at least this long, in
             seconds. `None`: never.
         remember_failures: For how long a failed opening is answered from memory instead of being tried again, in
             seconds.

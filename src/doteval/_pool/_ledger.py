@@ -45,7 +45,7 @@ class Ledger:
         provider: The provider's name, for messages.
         capacity: How many slots there are, or their names; `None` for no limit.
         keep_alive: How long an idle entry stays open, in seconds; `None` for ever, 0 not at all.
-        health_after: Ask for an entry's health when it was idle for longer than this, in seconds; `None` never.
+        health_after: Ask for an entry's health when it was idle for at least this long, in seconds; `None` never.
         remember_failures: For how long a failed opening is answered from memory, in seconds.
     """
 
@@ -500,7 +500,7 @@ class Ledger:
     # ------------------------------------------------------------- entries and leases
 
     def _is_stale(self, entry: Entry, now: float) -> bool:
-        return self._health_after is not None and entry in self._idle and now - entry.idle_since > self._health_after
+        return self._health_after is not None and entry in self._idle and now - entry.idle_since >= self._health_after
 
     def _pin(self, entry: Entry, owner: Hashable, request: Request | None) -> Lease:
         lease = Lease(entry, owner, request)

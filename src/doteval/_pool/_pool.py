@@ -362,8 +362,8 @@ class _Watch(Generic[ModelT]):
         self._pool._ledger.checked(self._entry, healthy, self._pool._now())
         self._pool._apply()
 
-    def on_losing(self, error: BaseException, /) -> None:
-        reason = self._pool._explain(self._entry.want, error)
+    def on_losing(self, error: BaseException | None, /) -> None:
+        reason = "it broke" if error is None else self._pool._explain(self._entry.want, error)
         self._pool._ledger.losing(self._entry, reason, self._pool._now())
         self._pool._emit("lost", self._entry, reason)
         self._pool._apply()

@@ -27,8 +27,8 @@ class ResourceListener(Protocol):
     def on_checked(self, healthy: bool, /) -> None:
         """The health that was asked for is known."""
 
-    def on_losing(self, error: BaseException, /) -> None:
-        """The context manager broke off by itself; it is being left now."""
+    def on_losing(self, error: BaseException | None, /) -> None:
+        """The context manager broke off by itself and is being left now; why may only be known at its end."""
 
     def on_ended(self, error: BaseException | None, /) -> None:
         """The task is over; `error` is what opening or closing raised."""
@@ -115,7 +115,7 @@ class Resource(Generic[ModelT]):
                 await self._serve()
             except BaseException as exc:
                 if not self._closing:
-                    self._listener.on_losing(exc)
+                    self._listener.on_losing(None if isinstance(exc, get_cancelled_exc_class()) else exc)
                 raise
 
     async def _serve(self) -> None:
