@@ -209,6 +209,35 @@ def test_without_the_authors_plugin_the_error_says_so(seed: Runs) -> None:
     result.stdout.fnmatch_lines(["*'myresource' of mypackage 1.0*pytest fixture*"])
 
 
+def test_a_base_url_cannot_reach_an_authors_fixture(seed: Runs) -> None:
+    """It is not dropped in silence."""
+    result = seed.run("--model-base-url=myresource=http://x", plugins="anyio doteval mypackage", in_process=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*'myresource' is made by the fixture 'my_model_provider' of mypackage 1.0*"])
+
+
+def test_a_fixture_of_a_stranger_is_no_authors_fixture(runs: Runs) -> None:
+    """That some plugin has a fixture by the name that an entry point's value has does not make the provider one."""
+    runs.install("namedpkg", {"named": "namedpkg:make"}, namedpkg="from echopkg import EchoProvider as make")
+    runs.write(
+        stranger="""
+        import pytest
+
+        @pytest.fixture
+        def make():
+            raise AssertionError
+        """,
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("named_client", ["a"], indirect=True)
+        async def test_it(named_client):
+            assert await named_client.generate("hi")
+        """,
+    )
+    assert_clean(runs.run(plugins="anyio stranger doteval"), passed=2)
+
+
 MODERN = """
 from contextlib import asynccontextmanager
 import pytest

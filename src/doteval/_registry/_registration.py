@@ -38,6 +38,15 @@ class Registration:
         return self.value.partition("[")[0].partition(":")[2].strip()
 
     @property
+    def packages(self) -> frozenset[str]:
+        """The top-level modules in which the distribution keeps the provider and its pytest plugins."""
+        values = [self.value]
+        dist = self.entry_points[0].dist
+        if dist is not None:
+            values += [plugin.value for plugin in dist.entry_points.select(group="pytest11")]
+        return frozenset(value.partition(":")[0].partition(".")[0].strip() for value in values)
+
+    @property
     def distribution(self) -> str:
         """The distribution, with its version."""
         return " and ".join(distribution_of(entry_point) for entry_point in self.entry_points)

@@ -55,6 +55,12 @@ class Fixtures:
 
         lent = {name: _fixture_of(registration, others) for name, registration in registrations.items()}
         fixtures = {name: fixture.name for name, fixture in lent.items() if fixture is not None}
+        for name in options.base_urls:
+            if name in fixtures:
+                raise pytest.UsageError(
+                    f"--model-base-url: the provider {name!r} is made by the fixture {fixtures[name]!r} of "
+                    f"{registrations[name].distribution}, which alone knows how to tell it a URL"
+                )
         if options.scope == "session":
             self._add("anyio_backend", _anyio_backend, "session", get_available_backends())
         self._add_wide("model_providers", _model_providers(registrations, fixtures, options, summary), options.scope)
@@ -92,7 +98,9 @@ def _is_anyios(fixture: PluginFixture) -> bool:
 def _fixture_of(registration: Registration, others: Sequence[PluginFixture]) -> PluginFixture | None:
     """The author's fixture that an entry point names, where it names one."""
     wanted = registration.attribute
-    return next((fixture for fixture in others if wanted in (fixture.name, fixture.attribute)), None)
+    candidates = (fixture for fixture in others if wanted in (fixture.name, fixture.attribute))
+    packages = registration.packages
+    return next((f for f in candidates if f.in_conftest or f.module.partition(".")[0] in packages), None)
 
 
 def _takes(*arguments: str) -> Callable[[Fixture], Fixture]:

@@ -77,20 +77,27 @@ class Scopes:
                 register_fixture(collector, name, function, backend.scope)
 
     def _refusal(self, backend: pytest.FixtureDef[Any], root: Path) -> Callable[[], NoReturn]:
-        path = Path(inspect.getsourcefile(backend.func) or "")
-        where = path.relative_to(root) if path.is_relative_to(root) else path
-        line = inspect.unwrap(backend.func).__code__.co_firstlineno
         wanted: ScopeName = self._options.scope
+        where = _place_of(backend.func, root)
 
         def refuse() -> NoReturn:
             pytest.fail(
-                f"The model providers cannot have {wanted} scope, as model_provider_scope asks for: {where}:{line} "
+                f"The model providers cannot have {wanted} scope, as model_provider_scope asks for: {where} "
                 f"defines anyio_backend with {backend.scope} scope, and nothing can outlive its event loop. "
                 f'Widen that fixture, with @pytest.fixture(scope="{wanted}"), or set model_provider_scope = function.',
                 pytrace=False,
             )
 
         return refuse
+
+
+def _place_of(function: Callable[..., Any], root: Path) -> str:
+    """File and line of a function, for people."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return repr(function)
+    path = Path(code.co_filename)
+    return f"{path.relative_to(root) if path.is_relative_to(root) else path}:{code.co_firstlineno}"
 
 
 def is_known_backend(fixtures: Fixtures, definition: pytest.FixtureDef[Any]) -> bool:
