@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from inspect import iscoroutinefunction
 from typing import Any
 
 import httpx
 import pytest
 from anyio import create_task_group, sleep_forever
 from tests.llmock_server import LLMock, running_llmock
+from tests.wrong_providers import WRONG, Client, Looks, OwnBooks, Pooled
 
 from doteval import (
     AnthropicProvider,
@@ -18,7 +20,7 @@ from doteval import (
     OpenAICompatibleProvider,
     OpenAIProvider,
 )
-from doteval.testing import FakeModel, FakeProvider, ProviderContract
+from doteval.testing import BasicProviderContract, FakeModel, FakeProvider, ProviderContract
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +128,71 @@ class TestAnthropicProvider(SDKContract):
 
     def make_provider(self) -> AnthropicProvider:
         return AnthropicProvider(api_key="sk-none", base_url=self.server.base_url("anthropic"))
+
+
+class TestAProviderWithItsOwnBooks(Looks, BasicProviderContract[Client]):
+    """It runs the part of the contract that is about every provider."""
+
+    def make_provider(self) -> OwnBooks:
+        return OwnBooks()
+
+
+class TestAPooledProvider(Looks, ProviderContract[Client]):
+    """What the wrong ones below are made of is right."""
+
+    def make_provider(self) -> Pooled:
+        return Pooled()
+
+
+WITHOUT_NEIGHBOURS = ("-p", "no:asyncio", "-p", "no:trio", "-p", "no:dotevals")
+
+
+def is_async(test: str) -> bool:
+    return iscoroutinefunction(getattr(ProviderContract, test))
+
+
+def contract_tests(contract: type[Any]) -> set[str]:
+    return {name for name in dir(contract) if name.startswith("test_")}
+
+
+def test_for_every_test_there_is_a_provider_that_it_catches() -> None:
+    """Whoever adds a test to the contract adds a provider that it fails."""
+    assert {test for test, _, _ in WRONG} == contract_tests(ProviderContract)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_each_test_catches_who_breaks_its_promise(pytester: pytest.Pytester, backend: str) -> None:
+    """It fails, and its message says what the author should do."""
+    pytester.makepyfile(
+        test_wrong="""
+        from tests.wrong_providers import WRONG, contract_of
+
+        globals().update({f"Test{kind.__name__}": contract_of(kind) for _, kind, _ in WRONG})
+        """
+    )
+    told_by = {
+        f"test_wrong.py::Test{kind.__name__}::{test}" + (f"[{backend}]" if is_async(test) else ""): told
+        for test, kind, told in WRONG
+    }
+    result = pytester.inline_run(*WITHOUT_NEIGHBOURS, *told_by)
+    said = {report.nodeid: str(report.longrepr) for report in result.getfailures()}
+    missed = {
+        nodeid: said.get(nodeid, "passed")[-600:] for nodeid in told_by if told_by[nodeid] not in said.get(nodeid, "")
+    }
+    assert missed == {}
+
+
+def test_a_provider_that_is_not_pooled_is_told_which_contract_to_run(pytester: pytest.Pytester) -> None:
+    """It is the author who chooses, and nothing is left out in silence."""
+    pytester.makepyfile(
+        """
+        from doteval.testing import ProviderContract
+        from tests.wrong_providers import OwnBooks
+
+        class TestMine(ProviderContract):
+            def make_provider(self):
+                return OwnBooks()
+        """
+    )
+    result = pytester.runpytest_inprocess(*WITHOUT_NEIGHBOURS, "-k", "test_its_repr_counts")
+    result.stdout.fnmatch_lines(["*OwnBooks does not inherit PooledProvider: test it with BasicProviderContract*"])

@@ -11,9 +11,8 @@ from typing import Any, Self, TypeAlias
 from anyio import CapacityLimiter, sleep
 from anyio.lowlevel import checkpoint
 
-from .. import Completion, CompletionStream, ModelRequestError, Usage
+from .. import Completion, CompletionStream, ModelRequestError, Prompt, Usage
 
-Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 Reply: TypeAlias = str | Exception
 """What a script says: a text or a `Completion`, or an exception for a request that fails."""
 Replies: TypeAlias = Sequence[Reply] | Callable[[Prompt], Reply | Awaitable[Reply]]

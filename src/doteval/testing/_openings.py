@@ -37,6 +37,8 @@ class Openings(Generic[ModelT]):
         """What the next openings raise, one each."""
         self.close_failures: dict[str, Exception] = {}
         """What closing a spec raises, when it is closed."""
+        self.breakable = False
+        """Whether what is opened from now on can be broken; it then lives in a task group."""
         self._breaks: dict[str, Event] = {}
 
     def break_down(self, spec: str) -> None:
@@ -51,18 +53,27 @@ class Openings(Generic[ModelT]):
             await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
-        self._breaks[spec] = Event()
-        async with create_task_group() as task_group:
-            async with self._open(spec, **config) as model:
-                self.entered_in[spec] = get_current_task().id
+        if self.breakable:
+            self._breaks[spec] = Event()
+            async with create_task_group() as task_group:
                 task_group.start_soon(self._fuse, spec)
-                try:
+                async with self._opened(spec, config) as model:
                     yield model
-                finally:
-                    self.left_in[spec] = get_current_task().id
-            task_group.cancel_scope.cancel()
+                task_group.cancel_scope.cancel()
+        else:
+            async with self._opened(spec, config) as model:
+                yield model
         if spec in self.close_failures:
             raise self.close_failures[spec]
+
+    @asynccontextmanager
+    async def _opened(self, spec: str, config: dict[str, Any]) -> AsyncGenerator[ModelT]:
+        async with self._open(spec, **config) as model:
+            self.entered_in[spec] = get_current_task().id
+            try:
+                yield model
+            finally:
+                self.left_in[spec] = get_current_task().id
 
     async def _fuse(self, spec: str) -> None:
         await self._breaks[spec].wait()

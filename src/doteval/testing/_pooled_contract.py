@@ -75,22 +75,27 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
         """The first caller is cancelled while it waits for the opening; the second still gets it."""
         async with self.watched() as (provider, openings):
             openings.gate = Event()
-            first = CancelScope()
+            scopes = [CancelScope(), CancelScope()]
             handles: list[ModelHandle[ModelT]] = []
+            errors: list[Exception | None] = []
 
-            async def call(scope: CancelScope) -> None:
+            async def call() -> None:
+                handles.append(await self.lease(provider))
+
+            async def caller(scope: CancelScope) -> None:
                 with scope:
-                    handles.append(await self.lease(provider))
+                    errors.append(await failure_of(call()))
 
             async with create_task_group() as task_group:
-                for scope in (first, CancelScope()):
-                    task_group.start_soon(call, scope)
+                for scope in scopes:
+                    task_group.start_soon(caller, scope)
                     await wait_all_tasks_blocked()
-                first.cancel()
+                scopes[0].cancel()
                 await wait_all_tasks_blocked()
                 openings.gate.set()
             assert len(handles) == 1, (
-                "of two callers one was cancelled, and the other got nothing: the opening must not belong to a caller"
+                f"of two callers one was cancelled, and they got {len(handles)} handles and heard {errors}: an opening "
+                "must not belong to a caller; do not override setup()"
             )
             assert openings.begun[self.spec] == 1, "the opening was begun anew when one of two callers was cancelled"
             await self.check_use(handles[0])
@@ -103,13 +108,14 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
                 task_group.start_soon(self.lease, provider)
                 await wait_all_tasks_blocked()
                 task_group.cancel_scope.cancel()
-            await wait_all_tasks_blocked()
-            assert not provider.statistics().opening, (
-                "an opening goes on although nobody waits for it: setup() must not shield itself from cancellation"
+                with CancelScope(shield=True):
+                    await wait_all_tasks_blocked()
+                still_opening = provider.statistics().opening
+                openings.gate.set()
+            assert not still_opening, (
+                "an opening went on although nobody waited for it: setup() must not shield itself from cancellation"
             )
-            openings.gate = None
-            with fail_after(self.patience):
-                await self.check_use(await self.lease(provider))
+            await self.use_in_time(provider)
 
     async def test_a_failure_is_told_to_every_caller(self) -> None:
         """Each gets a `ModelSetupError` of its own with the original as its cause; the next setup tries again."""
@@ -143,20 +149,20 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
 
             async with create_task_group() as task_group:
                 task_group.start_soon(set_up)
-            callers.add(get_current_task().id)
-            await provider.teardown_all()
-            entered, left = openings.entered_in.get(self.spec), openings.left_in.get(self.spec)
+            entered = openings.entered_in.get(self.spec)
             assert entered is not None, "setup() did not go through open(): do not override setup()"
-            assert entered == left, (
-                "open() was entered and left in two tasks: let PooledProvider do it, in a task of the resource's own"
-            )
             assert entered not in callers, (
-                "open() ran in the task that called setup(): let PooledProvider do it, in a task of the resource's own"
+                "open() ran in the task that called setup(): let PooledProvider enter it, in a task of its own"
+            )
+            await provider.teardown_all()
+            assert openings.left_in.get(self.spec) == entered, (
+                "open() was not left in the task that had entered it: let PooledProvider leave it"
             )
 
     async def test_a_resource_that_breaks_hurts_only_its_own_handles(self) -> None:
         """They become inactive and say why; nobody is cancelled; the next setup opens a new one."""
         async with self.watched() as (provider, openings):
+            openings.breakable = True
             broken, fine = await self.lease(provider), await self.lease(provider, self.other_spec)
             old = broken.model
             openings.break_down(self.spec)
