@@ -17,10 +17,13 @@ from tests.resources import Thing, ThingProvider
 from doteval import (
     HandleInactiveError,
     ModelProviders,
+    ModelRequestError,
     ModelSetupError,
     OpenAIProvider,
+    ProviderClosedError,
 )
 from doteval.blocking import entered
+from doteval.testing import FakeProvider
 
 BACKENDS: dict[str, dict[str, Any]] = {
     "asyncio": {"backend": "asyncio"},
@@ -116,8 +119,10 @@ def test_errors_are_those_of_the_async_face(backend: dict[str, Any]) -> None:
         handle = provider.setup("a")
         raise KeyError("mine")
     things.assert_nothing_is_left()
-    assert not handle.is_active
-    with pytest.raises(RuntimeError):
+    with pytest.raises(HandleInactiveError, match="the provider was closed"):
+        handle.call(Thing.use)
+    handle.teardown()
+    with pytest.raises(ProviderClosedError, match="ThingProvider is closed"):
         provider.setup("a")
 
 
@@ -196,6 +201,65 @@ def test_ctrl_c_while_waiting_for_an_opening_calls_it_off(
             handle.call(Thing.use)
         assert things.statistics().open_cancellations == 1
     things.assert_nothing_is_left()
+
+
+@pytest.mark.concurrency
+def test_ctrl_c_while_a_stream_is_asked_for_ends_the_request(
+    backend: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model's only place is free again, and the block ends although the interrupt was caught inside."""
+    asked = threading.Event()
+
+    async def reply(_: object) -> str:
+        if not asked.is_set():
+            asked.set()
+            await anyio.sleep_forever()
+        return "Hello!"
+
+    with entered(FakeProvider(replies=reply, max_concurrency=1), **backend) as provider:
+        with provider.setup("a") as handle:
+            model = handle.model
+            interrupt_next_wait(monkeypatch, asked)
+            with pytest.raises(KeyboardInterrupt), model.stream("Hi"):
+                pass
+            assert model.generate("Hi") == "Hello!"
+
+
+def test_a_stream_that_is_never_left_does_not_keep_the_block_from_ending(backend: dict[str, Any]) -> None:
+    """The request ends with the block."""
+    with entered(FakeProvider(), **backend) as provider:
+        model = provider.setup("a").model
+        left_open = model.stream("Hello")
+        assert next(iter(left_open.__enter__())) == "Hello"
+    with pytest.raises(ProviderClosedError):
+        model.generate("Hello")
+
+
+def test_a_stream_that_cannot_be_had_says_why(backend: dict[str, Any]) -> None:
+    """The exception of entering comes out as it is, and one of the block too."""
+    with entered(FakeProvider(replies=[OSError("no"), "Hello"]), **backend) as provider, provider.setup("a") as handle:
+        with pytest.raises(ModelRequestError, match="OSError: no"), handle.model.stream("Hi"):
+            pass
+        with pytest.raises(KeyError, match="mine"), handle.model.stream("Hi"):
+            raise KeyError("mine")
+
+
+@pytest.mark.concurrency
+def test_a_thread_that_waits_when_the_block_ends_is_told(backend: dict[str, Any]) -> None:
+    """It does not wait for ever, and does not keep the block from ending."""
+    asked = threading.Event()
+
+    async def never(_: object) -> str:
+        asked.set()
+        await anyio.sleep_forever()
+        return ""
+
+    with ThreadPoolExecutor(1) as threads:
+        with entered(FakeProvider(replies=never), **backend) as provider:
+            reply = threads.submit(provider.setup("a").model.generate, "Hi")
+            asked.wait()
+        with pytest.raises(ProviderClosedError):
+            reply.result()
 
 
 def test_it_works_where_an_event_loop_is_running(server: LLMock) -> None:

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import CancelledError as FutureCancelledError
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
-from anyio import CancelScope
+from anyio import CancelScope, Event
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from . import (
@@ -34,6 +36,7 @@ from . import (
     ModelProvider,
     ModelProviders,
     Prompt,
+    ProviderClosedError,
 )
 
 ModelT = TypeVar("ModelT")
@@ -77,31 +80,37 @@ def entered(
     Raises:
         ExceptionGroup: What went wrong while closing.
     """
-    with (
-        start_blocking_portal(backend, backend_options, name="doteval event loop") as portal,
-        portal.wrap_async_context_manager(provider),
-    ):
-        yield BlockingProvider(portal, provider)
+    with start_blocking_portal(backend, backend_options, name="doteval event loop") as portal:
+        loop = _Loop(portal, type(provider).__name__)
+        try:
+            with portal.wrap_async_context_manager(provider):
+                yield BlockingProvider(loop, provider)
+        finally:
+            loop.end()
 
 
 class BlockingProvider(Generic[ModelT_co]):
     """A provider whose methods wait; made by `entered`."""
 
-    def __init__(self, portal: BlockingPortal, provider: _GivesHandles[ModelT_co]) -> None:
-        self._portal = portal
+    def __init__(self, loop: _Loop, provider: _GivesHandles[ModelT_co]) -> None:
+        self._loop = loop
         self._provider = provider
 
     def setup(self, spec: str, /, **config: Any) -> BlockingHandle[ModelT_co]:
         """Lease the resource for `spec` and `config`; see `PooledProvider.setup`.
 
         An exception in the waiting thread, such as Ctrl-C, cancels the setup: nothing stays leased.
+
+        Raises:
+            Exception: As the provider's own `setup`.
+            ProviderClosedError: The block of `entered` has ended.
         """
         setup = partial(self._provider.setup, spec, **config)
-        return BlockingHandle(self._portal, _wait_for(self._portal, setup, undo=lambda handle: handle.teardown()))
+        return BlockingHandle(self._loop, self._loop.wait_for(setup, undo=lambda handle: handle.teardown()))
 
     def call(self, function: Callable[P, Awaitable[ResultT]], /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
         """Run an async function in the provider's event loop and wait for what it returns."""
-        return _wait_for(self._portal, partial(function, *args, **kwargs))
+        return self._loop.wait_for(partial(function, *args, **kwargs))
 
     def __repr__(self) -> str:
         return f"<BlockingProvider of {self._provider!r}>"
@@ -110,8 +119,8 @@ class BlockingProvider(Generic[ModelT_co]):
 class BlockingHandle(Generic[ModelT_co]):
     """One lease; ends with `teardown` or at the end of a ``with`` block."""
 
-    def __init__(self, portal: BlockingPortal, handle: ModelHandle[ModelT_co]) -> None:
-        self._portal = portal
+    def __init__(self, loop: _Loop, handle: ModelHandle[ModelT_co]) -> None:
+        self._loop = loop
         self._handle = handle
 
     @property
@@ -138,7 +147,7 @@ class BlockingHandle(Generic[ModelT_co]):
                 f"'{self.resource_id}' is a {type(model).__name__}, not a chat model: "
                 "use it with handle.call(async_function, ...), which gives the function the model first"
             )
-        return BlockingModel(self._portal, model)
+        return BlockingModel(self._loop, model)
 
     def call(
         self,
@@ -152,11 +161,12 @@ class BlockingHandle(Generic[ModelT_co]):
         Raises:
             HandleInactiveError: The lease has ended; the message says why.
         """
-        return _wait_for(self._portal, partial(function, self._handle.model, *args, **kwargs))
+        return self._loop.wait_for(partial(function, self._handle.model, *args, **kwargs))
 
     def teardown(self) -> None:
-        """End the lease; a second call does nothing."""
-        _wait_for(self._portal, self._handle.teardown)
+        """End the lease; does nothing where it has ended already."""
+        if self._handle.is_active:
+            self._loop.wait_for(self._handle.teardown)
 
     def __enter__(self) -> Self:
         return self
@@ -176,8 +186,8 @@ class BlockingHandle(Generic[ModelT_co]):
 class BlockingModel:
     """A chat model whose methods wait."""
 
-    def __init__(self, portal: BlockingPortal, model: ChatModel) -> None:
-        self._portal = portal
+    def __init__(self, loop: _Loop, model: ChatModel) -> None:
+        self._loop = loop
         self._model = model
 
     @property
@@ -187,13 +197,13 @@ class BlockingModel:
 
     def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
         """Ask for a reply; see `ChatModel.generate`. An exception in the waiting thread ends the request."""
-        return _wait_for(self._portal, partial(self._model.generate, prompt, **params))
+        return self._loop.wait_for(partial(self._model.generate, prompt, **params))
 
     @contextmanager
     def stream(self, prompt: Prompt, /, **params: Any) -> Generator[BlockingStream]:
         """Ask for a reply that is read while it is made; see `ChatModel.stream`. Leaving the block ends the request."""
-        with self._portal.wrap_async_context_manager(self._model.stream(prompt, **params)) as stream:
-            yield BlockingStream(self._portal, stream)
+        with self._loop.holding(self._model.stream(prompt, **params)) as stream:
+            yield BlockingStream(self._loop, stream)
 
     def __repr__(self) -> str:
         return f"<BlockingModel {self.name!r}>"
@@ -202,8 +212,8 @@ class BlockingModel:
 class BlockingStream:
     """The pieces of a reply as they arrive: iterate over it."""
 
-    def __init__(self, portal: BlockingPortal, stream: CompletionStream) -> None:
-        self._portal = portal
+    def __init__(self, loop: _Loop, stream: CompletionStream) -> None:
+        self._loop = loop
         self._stream = stream
 
     @property
@@ -221,51 +231,133 @@ class BlockingStream:
         return self._stream.completion
 
     def __iter__(self) -> Iterator[str]:
-        while (text := _wait_for(self._portal, self._next)) is not None:
+        while (text := self._loop.wait_for(self._next)) is not None:
             yield text
 
     async def _next(self) -> str | None:
         return await anext(self._stream, None)
 
 
-def _wait_for(
-    portal: BlockingPortal,
-    function: Callable[[], Awaitable[ResultT]],
-    undo: Callable[[ResultT], Awaitable[object]] | None = None,
-) -> ResultT:
-    """Run an async function in the portal's loop and wait for what it returns.
+class _Loop:
+    """The event loop in its thread, as it is seen from the threads that wait for it.
 
-    Where the waiting thread is interrupted, cancels the function, waits for its end, and undoes what it did even so.
+    Args:
+        portal: The way into the loop.
+        provider: The name of the provider that is entered there, for messages.
     """
-    outcome: list[ResultT] = []
-    scopes: list[CancelScope] = []
-    ended = threading.Event()
-    called_off = False
 
-    async def run() -> None:
+    def __init__(self, portal: BlockingPortal, provider: str) -> None:
+        self._portal = portal
+        self._provider = provider
+        self._calls: set[_Call] = set()
+        self._has_ended = False
+
+    def wait_for(
+        self,
+        function: Callable[[], Awaitable[ResultT]],
+        undo: Callable[[ResultT], Awaitable[object]] | None = None,
+    ) -> ResultT:
+        """Run an async function in the loop and wait for what it returns.
+
+        Where the waiting thread is interrupted, cancels the function, waits for its end, and undoes what it did even
+        so.
+        """
+        outcome: list[ResultT] = []
+
+        async def run() -> None:
+            outcome.append(await function())
+
+        with self._calling(run) as call:
+            try:
+                call.start().result()
+            except BaseException:
+                call.call_off()
+                if outcome and undo is not None:
+                    self._portal.call(undo, outcome[0])
+                raise
+        if not outcome:
+            raise ProviderClosedError(self._provider)  # called off by `end`
+        return outcome[0]
+
+    @contextmanager
+    def holding(self, context: AbstractAsyncContextManager[ResultT]) -> Generator[ResultT]:
+        """Hold an async context manager open, in one task of the loop, for as long as the block lasts.
+
+        Where the waiting thread is interrupted, while it is entered too, the task is cancelled and waited for.
+        """
+        entered: Future[tuple[ResultT, Event]] = Future()
+
+        async def hold() -> None:
+            async with context as value:
+                leave = Event()
+                entered.set_result((value, leave))
+                await leave.wait()
+
+        with self._calling(hold) as call:
+            try:
+                ended = call.start()
+                ended.add_done_callback(lambda _: entered.cancel())  # does nothing where there is a result
+                try:
+                    value, leave = entered.result()
+                except FutureCancelledError:
+                    ended.result()  # raises what entering has raised
+                    raise ProviderClosedError(self._provider) from None
+                yield value
+                self._portal.call(leave.set)
+                ended.result()
+            except BaseException:
+                call.call_off()
+                raise
+
+    def end(self) -> None:
+        """Call off whatever still runs, or the loop would never end."""
+        self._has_ended = True
+        for call in list(self._calls):
+            call.call_off()
+
+    @contextmanager
+    def _calling(self, function: Callable[[], Awaitable[None]]) -> Generator[_Call]:
+        if self._has_ended:
+            raise ProviderClosedError(self._provider)
+        call = _Call(self._portal, function)
+        self._calls.add(call)
         try:
-            with CancelScope() as scope:
-                scopes.append(scope)
-                if not called_off:
-                    outcome.append(await function())
+            yield call
         finally:
-            ended.set()
+            self._calls.discard(call)
 
-    async def call_off() -> None:
-        nonlocal called_off
-        called_off = True
-        for scope in scopes:
-            scope.cancel()
-        if not scopes:
-            ended.set()  # the interrupt came before it began, and now it will not
 
-    try:
-        portal.start_task_soon(run).result()
-    except BaseException:
-        if not ended.is_set():
-            portal.call(call_off)
-            ended.wait()
-        if outcome and undo is not None:
-            portal.call(undo, outcome[0])
-        raise
-    return outcome[0]
+class _Call:
+    """An async function that runs in the loop; it can be called off at any time, also before it has begun."""
+
+    def __init__(self, portal: BlockingPortal, function: Callable[[], Awaitable[None]]) -> None:
+        self._portal = portal
+        self._function = function
+        self._scope: CancelScope | None = None
+        self._called_off = False
+        self._ended = threading.Event()
+
+    def start(self) -> Future[None]:
+        """Start it. An interrupt may come when it runs already, so whoever calls this calls it off then."""
+        return self._portal.start_task_soon(self._run)
+
+    def call_off(self) -> None:
+        """Cancel it, where it still runs, and wait for its end."""
+        if not self._ended.is_set():
+            self._portal.call(self._cancel)
+            self._ended.wait()
+
+    async def _run(self) -> None:
+        try:
+            with CancelScope() as self._scope:
+                if not self._called_off:
+                    await self._function()
+        finally:
+            self._ended.set()
+
+    async def _cancel(self) -> None:
+        self._called_off = True
+        if self._scope is None:
+            self._ended.set()  # it has not begun, and now it will not
+        else:
+            self._scope.cancel()

@@ -104,6 +104,7 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
         """The only caller is cancelled; the next setup starts afresh."""
         async with self.watched() as (provider, openings):
             openings.gate = Event()
+            still_opening = 0
             async with create_task_group() as task_group:
                 task_group.start_soon(self.lease, provider)
                 await wait_all_tasks_blocked()
