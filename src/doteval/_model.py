@@ -158,7 +158,7 @@ class ChatModel(Protocol):
 
     @property
     def client(self) -> Any:
-        """The SDK's own client, for all that is not wrapped. It is shared: do not close it."""
+        """The SDK's own client, for all that is not wrapped. It is shared; do not close it."""
         ...
 
     async def generate(self, prompt: Prompt, /, **params: Any) -> Completion:

@@ -237,7 +237,7 @@ class PooledProvider(ModelProvider[ModelT]):
             config: How to open it. Spec and configuration together are the resource's key: the same ones share it.
 
         Returns:
-            A handle of its own: tearing it down does not hurt anybody else.
+            A handle of its own; tearing it down does not hurt anybody else.
 
         Raises:
             ModelSetupError: The resource could not be opened; the cause is attached.
