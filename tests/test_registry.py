@@ -158,7 +158,11 @@ async def test_a_missing_sdk_is_told_with_the_extra_that_brings_it(site: Callabl
     site(
         "sdkpkg",
         providers={"sdk": "sdk_module:Words"},
-        requires=('no-such-sdk>=2; extra == "models"',),
+        requires=(
+            'no-such-sdk>=2; extra == "all"',
+            'another>=1; extra == "all"',
+            'no-such-sdk>=2; extra == "models"',
+        ),
         sdk_module="import no_such_sdk.client",
     )
     async with ModelProviders() as providers:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from . import __version__
 from ._errors import ProviderLoadError
-from ._registry import Registration, registrations
-from ._registry._registration import is_fixture
+from ._registry._registration import Registration, is_fixture, registrations
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,11 +2,22 @@
 
 Distributions register providers in the entry-point group ``doteval.model_providers``. Nothing of theirs is imported
 before it is asked for, so a provider nobody uses costs nothing, and a broken one hurts nobody but whoever asks for it.
+Nor is the rest of doteval imported by whoever only wants to know the names, as pytest does at every start.
 """
 
 from __future__ import annotations
 
-from ._providers import ModelProviders
-from ._registration import GROUP, Registration, registrations
+from typing import TYPE_CHECKING
 
-__all__ = ["GROUP", "ModelProviders", "Registration", "registrations"]
+if TYPE_CHECKING:
+    from ._providers import ModelProviders
+
+__all__ = ["ModelProviders"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "ModelProviders":
+        from ._providers import ModelProviders  # noqa: PLC0415
+
+        return ModelProviders
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

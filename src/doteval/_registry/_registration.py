@@ -95,11 +95,13 @@ class Registration:
         if not isinstance(error, ModuleNotFoundError) or error.name is None or dist is None:
             return None
         module = error.name.partition(".")[0].lower()
+        extras: dict[str, list[str]] = {}
         for requirement in dist.requires or ():
             match = _EXTRA.match(requirement)
-            if match is not None and match[1].replace("-", "_").lower() == module:
-                return f"{dist.name}[{match[2]}]"
-        return None
+            if match is not None:
+                extras.setdefault(match[2], []).append(match[1].replace("-", "_").lower())
+        bringing = [extra for extra, packages in extras.items() if module in packages]
+        return f"{dist.name}[{min(bringing, key=lambda extra: len(extras[extra]))}]" if bringing else None
 
     def _advice(self, error: BaseException) -> str | None:
         extra = self.missing_extra(error)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from .._errors import UnknownModelError
+from .._errors import ProviderLoadError, UnknownModelError
 from .._spec import ModelSpec
+from ._registration import described
 from ._source import Source
 
 
@@ -42,6 +43,10 @@ def route(spec: str, sources: Mapping[str, Source]) -> tuple[str, str]:
         return next(iter(sources)), spec
     if not broken:
         raise UnknownModelError(spec, "no provider claims it", list(sources))
-    reasons = "; ".join(f"{name!r} could not be asked: {exc}" for name, exc in broken.items())
+    reasons = "; ".join(f"{name!r} could not be asked: {_in_short(exc)}" for name, exc in broken.items())
     cause = ExceptionGroup("providers that could not be asked", list(broken.values()))
     raise UnknownModelError(spec, f"no provider claims it ({reasons})", list(sources)) from cause
+
+
+def _in_short(error: Exception) -> str:
+    return f"{error.problem}. {error.advice}" if isinstance(error, ProviderLoadError) else described(error)

@@ -5,23 +5,24 @@ provider; ``--model`` and the other options; nothing that a run without models w
 
     _options       what a user can set
     _fixturedefs   what pytest knows of fixtures
-    _host          holds the providers open in a task of their own
-    _providers     the providers of one event loop, and the standard pattern
     _fixtures      makes the fixtures
+    _leases        what they do: the providers of one event loop, and the standard pattern
+    _host          holds the providers open in a task of their own
     _parametrise   --model
     _scopes        fits the providers to the event loops
     _endings       ends them before the next event loop begins
     _neighbours    gets along with pytest-asyncio and pytest-trio
     _summary       adds up and prints what was opened and leased
 
-No SDK is imported before a test asks for it.
+A run without models imports none of doteval but this package and what is known of the registered names; no SDK is
+imported before a test asks for it.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from .._registry import registrations
+from .._registry._registration import registrations
 from ._endings import Endings
 from ._fixtures import Fixtures
 from ._neighbours import Neighbours

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from ._fixturedefs import finish
-from ._providers import RunProviders
 
 
 class Endings:
     """The hooks."""
 
     def __init__(self) -> None:
-        self._live: dict[RunProviders, tuple[pytest.FixtureDef[Any], Any]] = {}
+        self._live: dict[pytest.FixtureDef[Any], tuple[Any, object]] = {}
+        """The requests and event loops of the fixtures that hold providers."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -28,14 +28,14 @@ class Endings:
     ) -> Generator[None, object, object]:
         """Remember the fixtures that hold providers."""
         value = yield
-        if isinstance(value, RunProviders) and fixturedef.argname == "model_providers":
-            self._live[value] = fixturedef, request
+        backend: object = getattr(value, "anyio_backend", None)
+        if fixturedef.argname == "model_providers" and backend is not None:
+            self._live[fixturedef] = request, backend
         return value
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Forget those that are gone."""
-        for providers in [providers for providers, (other, _) in self._live.items() if other is fixturedef]:
-            del self._live[providers]
+        self._live.pop(fixturedef, None)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(
@@ -47,9 +47,8 @@ class Endings:
         finally:
             if self._live and "anyio_backend" in getattr(nextitem, "fixturenames", ()):
                 coming = _chosen_backend(nextitem)
-                for providers, (fixturedef, request) in list(self._live.items()):
-                    backend = _chosen_backend(item) if coming is None else providers.backend
-                    if backend != coming:
+                for fixturedef, (request, backend) in list(self._live.items()):
+                    if coming != (_chosen_backend(item) if coming is None else backend):
                         finish(fixturedef, request)
 
 

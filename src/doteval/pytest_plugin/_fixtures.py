@@ -3,6 +3,8 @@
 They are made when pytest starts, from the names alone, and handed to pytest as a plugin of their own. Where another
 plugin has a fixture of the same name, none is made, so that one wins whichever was loaded first; a conftest file wins
 anyway.
+
+What the fixtures do is in `_leases`, which is imported when the first one is set up: a run without models does without.
 """
 
 from __future__ import annotations
@@ -16,13 +18,10 @@ from typing import Any
 import pytest
 from anyio import get_available_backends
 
-from .._provider import ModelProvider
-from .._registry import ModelProviders, Registration
+from .._registry._registration import Registration
 from .._spec import ModelSpec
 from ._fixturedefs import WIDTH, PluginFixture, plugin_fixtures
-from ._host import hosted
 from ._options import Options, ScopeName
-from ._providers import RunProviders, leased, name_of_backend
 from ._summary import Summary
 
 Fixture = Callable[..., Any]
@@ -125,24 +124,26 @@ def _anyio_backend(request: pytest.FixtureRequest) -> object:
 def _model_providers(
     registrations: Mapping[str, Registration], lent: Mapping[str, str], options: Options, summary: Summary
 ) -> Fixture:
-    async def model_providers(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncGenerator[ModelProviders]:
+    async def model_providers(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncGenerator[Any]:
         """All model providers by name; ``await model_providers.setup("gpt-4o")`` leases a model of the right one."""
-        providers = RunProviders(request, anyio_backend, registrations, lent, options)
-        try:
-            async with hosted(providers, name_of_backend(anyio_backend)):
-                yield providers
-        finally:
-            summary.add(providers.statistics())
+        from . import _leases  # noqa: PLC0415
+
+        async with _leases.held(
+            _leases.RunProviders(request, anyio_backend, registrations, lent, options), summary
+        ) as providers:
+            yield providers
 
     return model_providers
 
 
 def _lent_model_providers(registrations: Mapping[str, Registration], lent: Mapping[str, str]) -> Fixture:
-    def lent_model_providers(request: pytest.FixtureRequest, model_providers: ModelProviders) -> None:
+    def lent_model_providers(request: pytest.FixtureRequest, model_providers: Any) -> None:
         """Set up the authors' fixtures that the test's `model_client` may need."""
+        from . import _leases  # noqa: PLC0415
+
         callspec = getattr(request.node, "callspec", None)
         spec = None if callspec is None else callspec.params.get("model_client")
-        if not lent or not isinstance(spec, str) or not isinstance(model_providers, RunProviders):
+        if not lent or not isinstance(spec, str) or not isinstance(model_providers, _leases.RunProviders):
             return
         prefix = ModelSpec.parse(spec, registrations).provider
         if prefix is not None and prefix in lent:
@@ -164,16 +165,21 @@ def _model_client(options: Options) -> Fixture:
     @_takes("request", "anyio_backend", "model_providers", LENT)
     async def model_client(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
         """A model, leased for the time of the test; which one is chosen with ``--model`` or by parametrising."""
-        providers = _checked(**fixtures)
-        async with leased(providers.setup, request, advice, options) as model:
+        from . import _leases  # noqa: PLC0415
+
+        providers = _leases.checked(**fixtures)
+        async with _leases.leased(providers.setup, request, advice, options) as model:
             yield model
 
     return model_client
 
 
 def _provider(name: str) -> Fixture:
-    async def provider(anyio_backend: object, model_providers: ModelProviders) -> ModelProvider[Any]:
-        return await _checked(anyio_backend, model_providers).start(name)
+    @_takes("anyio_backend", "model_providers")
+    async def provider(**fixtures: Any) -> Any:
+        from . import _leases  # noqa: PLC0415
+
+        return await _leases.checked(**fixtures).start(name)
 
     provider.__doc__ = f"The model provider that is registered as {name!r}."
     return provider
@@ -184,8 +190,10 @@ def _client(name: str, client: str, provider: str, options: Options) -> Fixture:
 
     @_takes("request", "anyio_backend", "model_providers", provider)
     async def function(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
-        _checked(**fixtures)
-        async with leased(fixtures[provider].setup, request, advice, options) as model:
+        from . import _leases  # noqa: PLC0415
+
+        _leases.checked(**fixtures)
+        async with _leases.leased(fixtures[provider].setup, request, advice, options) as model:
             yield model
 
     function.__doc__ = f"A model of the provider {name!r}, leased for the time of the test; parametrise it."
@@ -194,8 +202,10 @@ def _client(name: str, client: str, provider: str, options: Options) -> Fixture:
 
 def _lent_provider(name: str, fixture: str) -> Fixture:
     @_takes("anyio_backend", "model_providers", fixture)
-    async def provider(**fixtures: Any) -> ModelProvider[Any]:
-        return await _lent(name, fixture, **fixtures)
+    async def provider(**fixtures: Any) -> Any:
+        from . import _leases  # noqa: PLC0415
+
+        return await _leases.adopted(name, fixtures[fixture], _leases.checked(**fixtures))
 
     provider.__doc__ = f"The model provider that is registered as {name!r}, made by the fixture {fixture!r}."
     return provider
@@ -206,33 +216,14 @@ def _lent_client(name: str, client: str, fixture: str, options: Options) -> Fixt
 
     @_takes("request", "anyio_backend", "model_providers", fixture)
     async def function(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
-        provider = await _lent(name, fixture, **fixtures)
-        async with leased(provider.setup, request, advice, options) as model:
+        from . import _leases  # noqa: PLC0415
+
+        provider = await _leases.adopted(name, fixtures[fixture], _leases.checked(**fixtures))
+        async with _leases.leased(provider.setup, request, advice, options) as model:
             yield model
 
     function.__doc__ = f"A model of the provider {name!r}, leased for the time of the test; parametrise it."
     return function
-
-
-async def _lent(name: str, fixture: str, **fixtures: Any) -> ModelProvider[Any]:
-    providers = _checked(**fixtures)
-    provider: ModelProvider[Any] = fixtures[fixture]
-    if isinstance(providers, RunProviders):
-        providers.put(name, provider)
-        return await providers.start(name)
-    return provider
-
-
-def _checked(anyio_backend: object, model_providers: ModelProviders, **_others: object) -> ModelProviders:
-    """The providers, if they belong to the event loop that the test is for."""
-    if isinstance(model_providers, RunProviders) and model_providers.backend != anyio_backend:
-        pytest.fail(
-            f"The test is for the event loop {anyio_backend!r}, but the providers of its module were set up in "
-            f"{model_providers.backend!r} before. Parametrise the fixture anyio_backend instead of overriding it for "
-            "some tests of a module, put those into a module of their own, or set model_provider_scope = function.",
-            pytrace=False,
-        )
-    return model_providers
 
 
 def _advice(client: str, first: str = "Choose one in the test:") -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .._pool._events import ProviderStatistics
+if TYPE_CHECKING:
+    from .._pool._events import ProviderStatistics
 
 _KEY = "doteval_model_summary"
 

@@ -1,4 +1,8 @@
-"""The providers of one event loop in a run of pytest, and how a test leases from them."""
+"""The providers of one event loop in a run of pytest, and how a test leases from them.
+
+All that the fixtures do, apart from `_fixtures`, which pytest imports at its start: this brings the rest of doteval
+along, and is imported when the first fixture is set up.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ import pytest
 from .._errors import MissingCredentialsError
 from .._handle import ModelHandle
 from .._provider import ModelProvider
-from .._registry import ModelProviders, Registration
-from .._registry._registration import described
+from .._registry._providers import ModelProviders
+from .._registry._registration import Registration, described
 from .._registry._source import Source
+from ._host import hosted
 from ._options import Options
+from ._summary import Summary
 
 
 class RunProviders(ModelProviders):
@@ -37,7 +43,8 @@ class RunProviders(ModelProviders):
         options: Options,
     ) -> None:
         super().__init__(discover=False)
-        self.backend = backend
+        self.anyio_backend = backend
+        """The event loop they belong to, as the fixture of that name has it."""
         settings = options.settings
         for name, registration in registrations.items():
             if name in lent:
@@ -49,6 +56,37 @@ class RunProviders(ModelProviders):
     def put(self, name: str, provider: ModelProvider[Any]) -> None:
         """Have the provider that an author's fixture has made at hand."""
         self._lend(name, provider)
+
+
+@asynccontextmanager
+async def held(providers: RunProviders, summary: Summary) -> AsyncGenerator[RunProviders]:
+    """Hold the providers open, and then count what they did."""
+    backend: Any = providers.anyio_backend
+    try:
+        async with hosted(providers, backend if isinstance(backend, str) else backend[0]):
+            yield providers
+    finally:
+        summary.add(providers.statistics())
+
+
+def checked(anyio_backend: object, model_providers: ModelProviders, **_others: object) -> ModelProviders:
+    """The providers, if they belong to the event loop that the test is for."""
+    if isinstance(model_providers, RunProviders) and model_providers.anyio_backend != anyio_backend:
+        pytest.fail(
+            f"The test is for the event loop {anyio_backend!r}, but the providers of its module were set up in "
+            f"{model_providers.anyio_backend!r} before. Parametrise the fixture anyio_backend instead of overriding it "
+            "for some tests of a module, put those into a module of their own, or set model_provider_scope = function.",
+            pytrace=False,
+        )
+    return model_providers
+
+
+async def adopted(name: str, provider: ModelProvider[Any], model_providers: ModelProviders) -> ModelProvider[Any]:
+    """A provider that an author's fixture has made; a pool that nobody has entered is entered here."""
+    if not isinstance(model_providers, RunProviders):
+        return provider
+    model_providers.put(name, provider)
+    return await model_providers.start(name)
 
 
 def _lender(
@@ -66,12 +104,6 @@ def _lender(
         return provider
 
     return lend
-
-
-def name_of_backend(anyio_backend: Any) -> str:
-    """``"asyncio"`` or ``"trio"``, of a value of the fixture `anyio_backend`."""
-    name: str = anyio_backend if isinstance(anyio_backend, str) else anyio_backend[0]
-    return name
 
 
 @asynccontextmanager
