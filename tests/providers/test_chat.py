@@ -113,6 +113,37 @@ async def test_a_stream_may_be_left_at_any_time(chat: Chat) -> None:
                 assert await handle.model.generate("Hello")
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_stream_that_was_read_to_its_end_lets_go_of_its_connection(sdk: Chat, turns: int) -> None:
+    """The connection serves another request already when the block is left, and leaving it does not disturb that."""
+    the_other_reads, left = anyio.Event(), anyio.Event()
+
+    async def trace(name: str, info: object) -> None:
+        if name == "http11.receive_response_headers.started":
+            the_other_reads.set()
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+
+    async def watch(request: httpx2.Request) -> None:
+        request.extensions["trace"] = trace
+
+    limits = httpx2.Limits(max_connections=1)
+    async with httpx2.AsyncClient(limits=limits) as http_client:
+        async with sdk.provider(http_client=http_client) as provider, await provider.setup(sdk.spec) as handle:
+
+            async def ask() -> None:
+                assert await handle.model.generate("Hello")
+                left.set()
+
+            async with anyio.create_task_group() as task_group:
+                async with handle.model.stream("Hello") as stream:
+                    assert [text async for text in stream]
+                    http_client.event_hooks = {"request": [watch]}
+                    task_group.start_soon(ask)
+                    await the_other_reads.wait()
+            assert left.is_set()
+
+
 async def test_a_stream_that_is_never_read_is_ended_as_well(sdk: Chat) -> None:
     """Entering the block sends the request; leaving it without a look ends the request."""
     sdk.server.script(STALL)

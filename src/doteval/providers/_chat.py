@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+import httpx
+import httpx2
 from anyio import CancelScope, CapacityLimiter, current_time
 
 from .._model import Completion, CompletionStream, Prompt, messages_of
@@ -31,6 +33,8 @@ _OURS = {
 
 class Response(Protocol):
     """What is closed to end a request."""
+
+    stream: Any
 
     async def aclose(self) -> None: ...
 
@@ -205,6 +209,33 @@ class _Pieces(Generic[EventT]):
         return self._model._understood(self._model._read_event, event)
 
 
+class _OneReading(httpx2.AsyncByteStream, httpx.AsyncByteStream):
+    """The bytes of a response, in one reading for all who ask.
+
+    OpenAI's SDK reads what follows the end of the events in a reading of its own; the connection then serves the next
+    request while the first reading is suspended. Resumed, that one would take what belongs to the next request.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._reading: AsyncIterator[bytes] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._reading is None:
+            self._reading = aiter(self._stream)
+        return self
+
+    async def __anext__(self) -> bytes:
+        assert self._reading is not None
+        return await anext(self._reading)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 @asynccontextmanager
 async def _ending(events: EventStream[object]) -> AsyncGenerator[None]:
     """End the request on the way out, wherever its stream is.
@@ -222,6 +253,7 @@ async def _ending(events: EventStream[object]) -> AsyncGenerator[None]:
         chain.append(read())
         return chain[-1]
 
+    events.response.stream = _OneReading(events.response.stream)
     if read is not None:  # both SDKs have it; without it there would only be trio's warnings
         vars(events)["_iter_events"] = remembered
     try:
