@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BasicProviderContract", "FakeCall", "FakeModel", "FakeProvider", "ProviderContract", "Reply"]
 
+FakeCall.__module__ = FakeModel.__module__ = FakeProvider.__module__ = __name__  # what can be imported is what is shown
+
 
 def __getattr__(name: str) -> object:
     """Import the contract, and pytest with it, when it is first used."""

@@ -30,3 +30,5 @@ from ._basic_contract import BasicProviderContract
 from ._pooled_contract import ProviderContract
 
 __all__ = ["BasicProviderContract", "ProviderContract"]
+
+BasicProviderContract.__module__ = ProviderContract.__module__ = "doteval.testing"
