@@ -30,6 +30,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from pathlib import Path
 from types import CodeType
 from typing import Any, get_args
@@ -56,8 +57,11 @@ CAPTION = re.compile(r"\A:caption: \"?(?P<caption>.*?)\"?\n+")
 LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 NOT_RUN = ("curl", "export", "hypercorn", "llmock", "pip", "uvicorn")
 """Commands that install, or serve until they are stopped. The tests of examples/ run the servers."""
-PLUGINS = {"how-to/move-to-doteval.md": ["asyncio"]}
-"""What else a page's runs of pytest load."""
+OPTIONS = {
+    # pytest-asyncio wants to know its scope, or warns.
+    "how-to/move-to-doteval.md": ["-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function"]
+}
+"""With what else a page's runs of pytest are started."""
 
 
 @dataclass(frozen=True)
@@ -240,9 +244,10 @@ def run(name: str, directory: Path, command: list[str]) -> str:
     """Run a command as a reader would; what it prints."""
     words = list(command)
     if words[0] == "pytest":
-        plugins = ["anyio", "doteval", "llmock", *PLUGINS.get(name, [])]
-        loads = [word for plugin in plugins for word in ("-p", plugin)]
-        words = ["python", "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *loads, *words[1:]]
+        options = ["-p", "no:cacheprovider", "-p", "anyio", "-p", "doteval", "-p", "llmock", *OPTIONS.get(name, [])]
+        # The second one is pytest's way to say that one plugin was imported by another before it was its turn.
+        warnings = ["-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        words = ["python", "-m", "pytest", *options, *warnings, *words[1:]]
     if words[0] == "python":
         words[0] = sys.executable
     result = subprocess.run(words, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
@@ -257,7 +262,7 @@ def commands_of(block: Block) -> list[list[str]]:
     if block.caption.startswith("Not run:"):
         return found
     for line in block.text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        words = [*dropwhile(lambda word: "=" in word, shlex.split(line, comments=True))]
         if words and words[0] not in NOT_RUN:
             assert words[0] in ("pytest", "python", "doteval"), f"do not know how to run: {line}"
             found.append(words)
