@@ -196,3 +196,46 @@ def test_a_provider_that_is_not_pooled_is_told_which_contract_to_run(pytester: p
     )
     result = pytester.runpytest_inprocess(*WITHOUT_NEIGHBOURS, "-k", "test_its_repr_counts")
     result.stdout.fnmatch_lines(["*OwnBooks does not inherit PooledProvider: test it with BasicProviderContract*"])
+
+
+def test_three_lines_run_all_of_it_on_both_backends(pytester: pytest.Pytester) -> None:
+    """As an author has it: no conftest, the usual plugins; what needs a hint is skipped, and says which."""
+    pytester.makepyfile(
+        """
+        from doteval.testing import FakeProvider, ProviderContract
+
+        class TestMyProvider(ProviderContract):
+            def make_provider(self):
+                return FakeProvider()
+        """
+    )
+    result = pytester.runpytest_subprocess("-rs")
+    tests = contract_tests(ProviderContract)
+    runs = sum(2 if is_async(test) else 1 for test in tests)
+    result.assert_outcomes(passed=runs - 2, skipped=2)
+    result.stdout.fnmatch_lines(["SKIPPED*set bad_spec or bad_config to something that the provider cannot open"])
+
+
+def test_a_contract_without_a_provider_says_what_to_write(pytester: pytest.Pytester) -> None:
+    """The one method that has to be there."""
+    pytester.makepyfile(
+        """
+        from doteval.testing import BasicProviderContract, ProviderContract
+
+        class TestNothing(ProviderContract):
+            pass
+
+        class TestNothingMuch(BasicProviderContract):
+            pass
+        """
+    )
+    result = pytester.runpytest_inprocess(*WITHOUT_NEIGHBOURS, "-k", "test_setup_gives_a_handle and asyncio")
+    result.assert_outcomes(failed=2)
+    for name in ("TestNothing", "TestNothingMuch"):
+        result.stdout.fnmatch_lines([f"*{name} needs a method make_provider(self) that returns a provider"])
+
+
+@pytest.mark.parametrize("test", sorted(contract_tests(ProviderContract)))
+def test_each_test_of_the_contract_says_what_it_shows(test: str) -> None:
+    """In its docstring, which is where an author looks first."""
+    assert getattr(ProviderContract, test).__doc__
