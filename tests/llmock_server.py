@@ -56,6 +56,11 @@ class LLMock:
         """Say what happens to the next requests, for example ``{"type": "fail", "status": 429}``."""
         self._admin.post("/scenario", json={"behaviors": behaviors}).raise_for_status()
 
+    def pending(self) -> list[dict[str, Any]]:
+        """What was scripted and no request has met yet. (A request is among `requests` only when it was answered.)"""
+        answer: list[dict[str, Any]] = self._admin.get("/scenario").raise_for_status().json()["pending"]
+        return answer
+
     def requests(self) -> list[dict[str, Any]]:
         """Every request since the last reset, oldest first."""
         answer: list[dict[str, Any]] = self._admin.get("/requests").raise_for_status().json()["requests"]

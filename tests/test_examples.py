@@ -14,14 +14,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from tests.llmock_server import LLMock, running_llmock
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SERVERS = {"uvicorn on asyncio": ("uvicorn", "--port=0"), "hypercorn on trio": ("hypercorn", "--worker-class=trio")}
+SERVERS = {
+    "uvicorn on asyncio": ("uvicorn", "--port=0"),
+    "hypercorn on trio": ("hypercorn", "--worker-class=trio", "--graceful-timeout=30"),
+}
 SYMPTOMS = ("Traceback", "Warning", "never awaited", "Event loop is closed", "different task", "Exception ignored")
 
 PATIENCE = 60.0
@@ -79,12 +81,6 @@ def running(*command: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def script_is_used_up(llmock: LLMock) -> bool:
-    """Whether every request that the script speaks of has arrived."""
-    pending: list[Any] = httpx.get(f"{llmock.url}/_llmock/scenario", trust_env=False).json()["pending"]
-    return not pending
-
-
 def eventually(what: Callable[[], bool]) -> None:
     """Ask until it is so. Every question is a request to another process, so this is not a busy loop."""
     given_up = threading.Event()
@@ -138,7 +134,7 @@ def test_a_signal_ends_the_script_in_good_order(llmock: LLMock, backend: str, nu
     """In the middle of four requests: they are given up, what is open is closed, and there is no traceback."""
     llmock.script({"type": "delay", "seconds": SLOW, "times": 4})
     with running(*script(backend, "one?", "two?"), env=environment(llmock)) as process:
-        eventually(lambda: script_is_used_up(llmock))
+        eventually(lambda: not llmock.pending())
         process.send_signal(number)
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, output
@@ -168,19 +164,15 @@ class App:
             assert line, f"the server did not start: {self.output}"
             self.output += line
         self.port = int(found[1])
+        self._client = httpx.Client(base_url=found[0], timeout=PATIENCE, trust_env=False)
 
-    def ask(self, path: str, prompt: str | None = None) -> httpx.Response:
+    def ask(self, path: str, prompt: str) -> httpx.Response:
         """Send a request and wait for the whole response."""
-        url = f"http://127.0.0.1:{self.port}{path}"
-        with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
-            return client.get(url) if prompt is None else client.post(url, json={"text": prompt})
+        return self._client.post(path, json={"text": prompt})
 
-    def counts(self) -> dict[str, Any]:
-        """The statistics of the providers, added up."""
-        providers = self.ask("/providers").json().values()
-        return {
-            name: sum(counts[name] for counts in providers) for name in ("opens", "open", "leases", "active_leases")
-        }
+    def count(self, name: str) -> int:
+        """One number of the statistics, over all providers."""
+        return sum(counts[name] for counts in self._client.get("/providers").json().values())
 
     def send(self, path: str) -> socket.socket:
         """Send a request and do not wait for the response."""
@@ -190,8 +182,9 @@ class App:
         connection.sendall("\r\n".join([*lines, f"content-length: {len(body)}", "", body]).encode())
         return connection
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
-        """Send a signal; return all that was printed when no process is left that could print."""
+    def stop(self, number: signal.Signals) -> str:
+        """Send a signal; return all that was printed, when no process is left that could print."""
+        self._client.close()
         self.process.send_signal(number)
         rest, _ = self.process.communicate(timeout=PATIENCE)
         self.output += rest
@@ -201,17 +194,32 @@ class App:
         return self.output
 
 
-@pytest.fixture(params=SERVERS.values(), ids=SERVERS)
-def app(request: pytest.FixtureRequest, llmock: LLMock) -> Iterator[App]:
-    """The web app under each of the two servers, on a free port."""
-    module, *options = request.param
-    options += ["--bind=127.0.0.1:0"] if module == "hypercorn" else ["--host=127.0.0.1"]
-    with running("-m", module, *options, "fastapi_app:app", env=environment(llmock)) as process:
+@contextmanager
+def running_app(server: LLMock, module: str, *options: str) -> Iterator[App]:
+    address = "--bind=127.0.0.1:0" if module == "hypercorn" else "--host=127.0.0.1"
+    with running("-m", module, *options, address, "fastapi_app:app", env=environment(server)) as process:
         yield App(process)
 
 
+@pytest.fixture(scope="module", params=SERVERS.values(), ids=SERVERS)
+def shared_app(request: pytest.FixtureRequest, server: LLMock) -> Iterator[App]:
+    """The web app under each of the two servers, on a free port. When it is stopped, nothing is open any more."""
+    with running_app(server, *request.param) as app:
+        yield app
+        output = app.stop(signal.SIGINT)
+    for provider in ("openai", "anthropic"):
+        assert re.search(rf"^{provider}: 1 opens, \d+ leases, 1 closes$", output, re.MULTILINE), output
+
+
+@pytest.fixture
+def app(shared_app: App) -> App:
+    """The web app, with nothing going on."""
+    assert shared_app.count("active_leases") == 0
+    return shared_app
+
+
 def test_the_app_leases_a_model_for_each_request(app: App) -> None:
-    """Forty at once, whole replies and streams: two models are opened once each, leased forty times, and closed."""
+    """Forty at once, whole replies and streams, of two models, which are opened once each and leased forty times."""
     models = ("gpt-4o", "claude-sonnet-5-5")
 
     def one(number: int) -> None:
@@ -223,12 +231,12 @@ def test_the_app_leases_a_model_for_each_request(app: App) -> None:
         else:
             assert app.ask(f"/models/{model}/stream", prompt).text == f"Hello! You said: {prompt}"
 
+    leases = app.count("leases")
     with ThreadPoolExecutor(40) as clients:
         list(clients.map(one, range(40)))
-    assert app.counts() == {"opens": 2, "open": 2, "leases": 40, "active_leases": 0}
-    output = app.stop()
-    assert "openai: 1 opens, 20 leases, 1 closes" in output
-    assert "anthropic: 1 opens, 20 leases, 1 closes" in output
+    assert app.count("leases") == leases + 40
+    assert app.count("active_leases") == 0
+    assert app.count("opens") == app.count("open") == 2
 
 
 @pytest.mark.parametrize("path", ["/models/gpt-4o", "/models/gpt-4o/stream"], ids=["whole reply", "stream"])
@@ -239,26 +247,15 @@ def test_a_client_that_goes_away_gives_its_lease_back(app: App, llmock: LLMock, 
     else:
         llmock.script({"type": "delay", "seconds": SLOW})
     with app.send(path) as connection:
-        eventually(lambda: script_is_used_up(llmock))
+        eventually(lambda: not llmock.pending())
         response = b""
         while path.endswith("stream") and b"Hello" not in response:
             response += connection.recv(4096)
-        assert app.counts() == {"opens": 1, "open": 1, "leases": 1, "active_leases": 1}
-    eventually(lambda: app.counts()["active_leases"] == 0)
+        assert app.count("active_leases") == 1
+    eventually(lambda: app.count("active_leases") == 0)
+    opens = app.count("opens")
     assert "You said: again" in app.ask(path, "again").text
-    assert app.counts() == {"opens": 1, "open": 1, "leases": 2, "active_leases": 0}
-    assert "openai: 1 opens, 2 leases, 1 closes" in app.stop(signal.SIGINT)
-
-
-def test_the_app_finishes_what_it_has_begun(app: App, llmock: LLMock) -> None:
-    """A request that is under way when the signal comes is answered; then the lifespan closes the providers."""
-    llmock.script({"type": "delay", "seconds": 1})
-    with app.send("/models/gpt-4o") as connection:
-        eventually(lambda: script_is_used_up(llmock))
-        output = app.stop()
-        with connection.makefile() as response:
-            assert "You said: Hello" in response.read()
-    assert "openai: 1 opens, 1 leases, 1 closes" in output
+    assert app.count("opens") == opens
 
 
 def test_the_app_answers_errors_with_what_to_do(app: App, llmock: LLMock) -> None:
@@ -271,5 +268,16 @@ def test_the_app_answers_errors_with_what_to_do(app: App, llmock: LLMock) -> Non
         refused = app.ask(path, "Hello")
         assert refused.status_code == 502
         assert "Check OPENAI_API_KEY or api_key=" in refused.json()["error"]
-    assert app.counts()["active_leases"] == 0
-    app.stop()
+    assert app.count("active_leases") == 0
+
+
+@pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
+def test_the_app_finishes_what_it_has_begun(server: LLMock, llmock: LLMock, command: tuple[str, ...]) -> None:
+    """A request that is under way when the signal comes is answered; then the lifespan closes the providers."""
+    llmock.script({"type": "delay", "seconds": 1})
+    with running_app(server, *command) as app, app.send("/models/gpt-4o") as connection:
+        eventually(lambda: not llmock.pending())
+        output = app.stop(signal.SIGTERM)
+        with connection.makefile() as response:
+            assert "You said: Hello" in response.read()
+    assert "openai: 1 opens, 1 leases, 1 closes" in output
