@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import select
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import settings
 
@@ -45,12 +47,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 def leak_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """No test leaves a thread of ours or a child process; a test marked ``counts_open_files`` no open file either."""
     counts_files = request.node.get_closest_marker("counts_open_files") is not None and _OPEN_FILES.exists()
-    children = _children()
+    threads, children = _our_threads(), _children()
+    if counts_files:
+        _open_what_stays_open()
     files = _open_files() if counts_files else 0
     yield
-    for thread in _our_threads():
+    for thread in _our_threads() - threads:
         thread.join(PATIENCE)
-    assert not _our_threads(), "the test left threads of doteval running"
+    assert not _our_threads() - threads, "the test left threads of doteval running"
     left = [_command(child) for child in _children() - children if not _ends_soon(child)]
     assert not left, f"the test left child processes running: {left}"
     if counts_files:
@@ -58,8 +62,8 @@ def leak_guard(request: pytest.FixtureRequest) -> Iterator[None]:
         assert _open_files() <= files, "the test left files or sockets open"
 
 
-def _our_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("doteval")]
+def _our_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("doteval")}
 
 
 def _children() -> set[int]:
@@ -89,6 +93,16 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return f"process {pid}"
+
+
+@functools.cache
+def _open_what_stays_open() -> None:
+    """The first loop of uvloop opens what the process then keeps."""
+    backend, options = BACKENDS["uvloop"]
+    run = functools.partial(anyio.run, anyio.sleep, 0, backend=backend, backend_options=options)
+    thread = threading.Thread(target=run)  # in this one a fixture may keep an event loop open
+    thread.start()
+    thread.join()
 
 
 def _open_files() -> int:

@@ -25,6 +25,8 @@ from doteval import (
 from doteval.blocking import entered
 from doteval.testing import FakeProvider
 
+pytestmark = pytest.mark.counts_open_files
+
 BACKENDS: dict[str, dict[str, Any]] = {
     "asyncio": {"backend": "asyncio"},
     "uvloop": {"backend": "asyncio", "backend_options": {"use_uvloop": True}},
