@@ -11,6 +11,7 @@ import httpx
 import pytest
 from anyio import create_task_group, sleep_forever
 from tests.llmock_server import LLMock, running_llmock
+from tests.seed.samples.mypackage import MyModelProvider
 from tests.wrong_providers import WRONG, Client, Looks, OwnBooks, Pooled
 
 from doteval import (
@@ -135,6 +136,23 @@ class TestAProviderWithItsOwnBooks(Looks, BasicProviderContract[Client]):
 
     def make_provider(self) -> OwnBooks:
         return OwnBooks()
+
+
+class TestTheProviderOfTheGuide(BasicProviderContract[Any]):
+    """The guide's own sample, unchanged, with the real SDK."""
+
+    bad_spec = "gpt-bad"  # one that is not open yet, as the sample finds what is open by its spec alone
+    bad_config: Mapping[str, Any] = {"no_such_setting": 1}
+
+    @pytest.fixture(autouse=True)
+    def _key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
+
+    def make_provider(self) -> MyModelProvider:
+        return MyModelProvider({})
+
+    def is_open(self, model: Any) -> bool:
+        return not model.sdk.is_closed()
 
 
 class TestAPooledProvider(Looks, ProviderContract[Client]):

@@ -298,7 +298,10 @@ class BasicProviderContract(Generic[ModelT]):
         """Fail unless what cannot be opened raises an exception that says something; return it."""
         setup = provider.setup(self.bad_spec or self.spec, **{**self.config, **(self.bad_config or {})})
         error = await failure_of(setup)
-        assert error is not None, "setup() of what cannot be opened succeeded: raise there, or set another bad_spec"
+        assert error is not None, (
+            "setup() of what cannot be opened succeeded: raise there, make the configuration a part of the key, or set "
+            "another bad_spec"
+        )
         assert str(error), f"setup() raised a {type(error).__name__} without a message: say what failed and what to do"
         return error
 
