@@ -232,7 +232,11 @@ def test_a_stream_that_is_never_left_does_not_keep_the_block_from_ending(backend
     with entered(FakeProvider(), **backend) as provider:
         model = provider.setup("a").model
         left_open = model.stream("Hello")
-        assert next(iter(left_open.__enter__())) == "Hello"
+        stream = left_open.__enter__()
+        assert next(iter(stream)) == "Hello"
+    left_open.__exit__(None, None, None)
+    with pytest.raises(ProviderClosedError):
+        next(iter(stream))
     with pytest.raises(ProviderClosedError):
         model.generate("Hello")
 

@@ -16,19 +16,15 @@ threads at once. Errors are those of the async face.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from concurrent.futures import CancelledError as FutureCancelledError
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
-from anyio import CancelScope, Event
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
-from . import (
+from .. import (
     ChatModel,
     Completion,
     CompletionStream,
@@ -36,8 +32,8 @@ from . import (
     ModelProvider,
     ModelProviders,
     Prompt,
-    ProviderClosedError,
 )
+from ._loop import Loop
 
 ModelT = TypeVar("ModelT")
 ModelT_co = TypeVar("ModelT_co", covariant=True)
@@ -81,7 +77,7 @@ def entered(
         ExceptionGroup: What went wrong while closing.
     """
     with start_blocking_portal(backend, backend_options, name="doteval event loop") as portal:
-        loop = _Loop(portal, type(provider).__name__)
+        loop = Loop(portal, type(provider).__name__)
         try:
             with portal.wrap_async_context_manager(provider):
                 yield BlockingProvider(loop, provider)
@@ -92,7 +88,7 @@ def entered(
 class BlockingProvider(Generic[ModelT_co]):
     """A provider whose methods wait; made by `entered`."""
 
-    def __init__(self, loop: _Loop, provider: _GivesHandles[ModelT_co]) -> None:
+    def __init__(self, loop: Loop, provider: _GivesHandles[ModelT_co]) -> None:
         self._loop = loop
         self._provider = provider
 
@@ -119,7 +115,7 @@ class BlockingProvider(Generic[ModelT_co]):
 class BlockingHandle(Generic[ModelT_co]):
     """One lease; ends with `teardown` or at the end of a ``with`` block."""
 
-    def __init__(self, loop: _Loop, handle: ModelHandle[ModelT_co]) -> None:
+    def __init__(self, loop: Loop, handle: ModelHandle[ModelT_co]) -> None:
         self._loop = loop
         self._handle = handle
 
@@ -186,7 +182,7 @@ class BlockingHandle(Generic[ModelT_co]):
 class BlockingModel:
     """A chat model whose methods wait."""
 
-    def __init__(self, loop: _Loop, model: ChatModel) -> None:
+    def __init__(self, loop: Loop, model: ChatModel) -> None:
         self._loop = loop
         self._model = model
 
@@ -212,7 +208,7 @@ class BlockingModel:
 class BlockingStream:
     """The pieces of a reply as they arrive: iterate over it."""
 
-    def __init__(self, loop: _Loop, stream: CompletionStream) -> None:
+    def __init__(self, loop: Loop, stream: CompletionStream) -> None:
         self._loop = loop
         self._stream = stream
 
@@ -236,128 +232,3 @@ class BlockingStream:
 
     async def _next(self) -> str | None:
         return await anext(self._stream, None)
-
-
-class _Loop:
-    """The event loop in its thread, as it is seen from the threads that wait for it.
-
-    Args:
-        portal: The way into the loop.
-        provider: The name of the provider that is entered there, for messages.
-    """
-
-    def __init__(self, portal: BlockingPortal, provider: str) -> None:
-        self._portal = portal
-        self._provider = provider
-        self._calls: set[_Call] = set()
-        self._has_ended = False
-
-    def wait_for(
-        self,
-        function: Callable[[], Awaitable[ResultT]],
-        undo: Callable[[ResultT], Awaitable[object]] | None = None,
-    ) -> ResultT:
-        """Run an async function in the loop and wait for what it returns.
-
-        Where the waiting thread is interrupted, cancels the function, waits for its end, and undoes what it did even
-        so.
-        """
-        outcome: list[ResultT] = []
-
-        async def run() -> None:
-            outcome.append(await function())
-
-        with self._calling(run) as call:
-            try:
-                call.start().result()
-            except BaseException:
-                call.call_off()
-                if outcome and undo is not None:
-                    self._portal.call(undo, outcome[0])
-                raise
-        if not outcome:
-            raise ProviderClosedError(self._provider)  # called off by `end`
-        return outcome[0]
-
-    @contextmanager
-    def holding(self, context: AbstractAsyncContextManager[ResultT]) -> Generator[ResultT]:
-        """Hold an async context manager open, in one task of the loop, for as long as the block lasts.
-
-        Where the waiting thread is interrupted, while it is entered too, the task is cancelled and waited for.
-        """
-        entered: Future[tuple[ResultT, Event]] = Future()
-
-        async def hold() -> None:
-            async with context as value:
-                leave = Event()
-                entered.set_result((value, leave))
-                await leave.wait()
-
-        with self._calling(hold) as call:
-            try:
-                ended = call.start()
-                ended.add_done_callback(lambda _: entered.cancel())  # does nothing where there is a result
-                try:
-                    value, leave = entered.result()
-                except FutureCancelledError:
-                    ended.result()  # raises what entering has raised
-                    raise ProviderClosedError(self._provider) from None
-                yield value
-                self._portal.call(leave.set)
-                ended.result()
-            except BaseException:
-                call.call_off()
-                raise
-
-    def end(self) -> None:
-        """Call off whatever still runs, or the loop would never end."""
-        self._has_ended = True
-        for call in list(self._calls):
-            call.call_off()
-
-    @contextmanager
-    def _calling(self, function: Callable[[], Awaitable[None]]) -> Generator[_Call]:
-        if self._has_ended:
-            raise ProviderClosedError(self._provider)
-        call = _Call(self._portal, function)
-        self._calls.add(call)
-        try:
-            yield call
-        finally:
-            self._calls.discard(call)
-
-
-class _Call:
-    """An async function that runs in the loop; it can be called off at any time, also before it has begun."""
-
-    def __init__(self, portal: BlockingPortal, function: Callable[[], Awaitable[None]]) -> None:
-        self._portal = portal
-        self._function = function
-        self._scope: CancelScope | None = None
-        self._called_off = False
-        self._ended = threading.Event()
-
-    def start(self) -> Future[None]:
-        """Start it. An interrupt may come when it runs already, so whoever calls this calls it off then."""
-        return self._portal.start_task_soon(self._run)
-
-    def call_off(self) -> None:
-        """Cancel it, where it still runs, and wait for its end."""
-        if not self._ended.is_set():
-            self._portal.call(self._cancel)
-            self._ended.wait()
-
-    async def _run(self) -> None:
-        try:
-            with CancelScope() as self._scope:
-                if not self._called_off:
-                    await self._function()
-        finally:
-            self._ended.set()
-
-    async def _cancel(self) -> None:
-        self._called_off = True
-        if self._scope is None:
-            self._ended.set()  # it has not begun, and now it will not
-        else:
-            self._scope.cancel()
