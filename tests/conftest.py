@@ -6,6 +6,7 @@ import functools
 import gc
 import os
 import select
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,9 @@ _OWN_TASKS = Path("/proc/self/task")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "counts_open_files: fails when file descriptors are open that were not before")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell does this to what it runs in the background, and every process we start would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", params=BACKENDS.values(), ids=BACKENDS)
