@@ -139,7 +139,9 @@ class LeasedHandle(ModelHandle[ModelT_co]):
         self._pool = pool
 
     async def teardown(self) -> None:
-        """End the lease; it takes effect before the first await, and a second call does nothing. Always a checkpoint.
+        """End the lease; it takes effect before the first await, and a second call does nothing.
+
+        A checkpoint, unless the provider was made with ``fast_acquire=True``.
 
         Where the provider closes what nobody uses (``keep_alive=0``) and this was the last lease, waits for the closing
         and raises what it raised. A cancelled caller stops waiting; the closing goes on.

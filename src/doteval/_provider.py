@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Self, cast
 
 from anyio import CancelScope, create_task_group
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint
 from typing_extensions import TypeVar
 
 from ._errors import ProviderClosedError, ProviderNotEnteredError
@@ -87,7 +87,7 @@ class ModelProvider(ABC, Generic[ModelT]):
                 for handles in by_resource.values():
                     task_group.start_soon(tear_down, handles)
         _raise_all(f"tearing down {type(self).__name__} failed", failures)
-        await checkpoint_if_cancelled()
+        await checkpoint()
 
     async def __aenter__(self) -> Self:
         """Enter the provider; this base only returns it."""
@@ -295,7 +295,7 @@ class PooledProvider(ModelProvider[ModelT]):
         if self._pool is not None:
             failures = await self._pool.close_all()
             _raise_all(f"closing resources of {type(self).__name__} failed", failures)
-        await checkpoint_if_cancelled()
+        await checkpoint()
 
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the counts since the provider was entered; after it was closed, the last one."""

@@ -30,7 +30,7 @@ class PoolEvent:
         resource_id: The resource; never holds a secret.
         generation: Which opening of it, counted over the whole provider.
         reason: Why it happened, where there is something to say.
-        leases: How many active leases the resource has after the transition.
+        leases: How many leases the resource has after the transition; while it is opened, how many wait for it.
     """
 
     kind: EventKind
