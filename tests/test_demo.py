@@ -90,6 +90,7 @@ def test_what_does_not_hold_is_a_failure() -> None:
     with start(LLMOCK_ERROR_RATE_400="1") as process:
         output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "ModelRequestError: The request to 'gpt-4o' failed: the server refused the request (400" in errors
+    # Tasks ask all models at once; which one is answered first is not for us to say.
+    assert re.search(r"ModelRequestError: The request to '\S+' failed: the server refused the request \(400", errors)
     assert SECRET not in output + errors
     assert_gone(*server_of(output))
