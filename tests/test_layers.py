@@ -23,7 +23,7 @@ LAYERS = (
     ("doteval._errors", "doteval._spec"),
     ("doteval._pool._records", "doteval._pool._ledger", "doteval._pool._events", "doteval._pool._resource"),
     ("doteval._pool", "doteval._handle"),
-    ("doteval._provider", "doteval._model"),
+    ("doteval._provider", "doteval._pooled", "doteval._model"),
     ("doteval.servers", "doteval.providers"),
     ("doteval._registry",),
     ("doteval",),  # the public face: only the module itself, not all that is in it

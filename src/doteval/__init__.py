@@ -5,7 +5,7 @@ The layers, lowest first; an import goes downward only::
     _errors  _spec                    what can go wrong, what a user asks for
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle                           one lease
-    _provider  _model                 the contract, the pooled base, what a model offers
+    _provider  _pooled  _model        the contract, the pooled base, what a model offers
     providers                         one file a provider
     _registry                         entry points, ModelProviders
     testing  blocking                 on the public API only
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from ._handle import ModelHandle
     from ._model import ChatModel, Completion, CompletionStream, Prompt, Usage
     from ._pool._events import PoolEvent, ProviderStatistics
-    from ._provider import ModelProvider, PooledProvider
+    from ._pooled import PooledProvider
+    from ._provider import ModelProvider
     from ._registry import ModelProviders
     from ._spec import ModelSpec
     from .providers.anthropic import AnthropicProvider
@@ -107,7 +108,7 @@ _HOME = {
     "OpenAICompatibleProvider": ".providers.openai",
     "OpenAIProvider": ".providers.openai",
     "PoolEvent": "._pool._events",
-    "PooledProvider": "._provider",
+    "PooledProvider": "._pooled",
     "Prompt": "._model",
     "ProviderClosedError": "._errors",
     "ProviderLoadError": "._errors",

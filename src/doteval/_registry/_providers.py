@@ -20,7 +20,8 @@ from .._errors import (
 )
 from .._handle import CLOSE_TIMEOUT, ModelHandle
 from .._pool._events import ProviderStatistics
-from .._provider import ModelProvider, PooledProvider
+from .._pooled import PooledProvider
+from .._provider import ModelProvider
 from .._spec import masked, secrets_of
 from ._entered import EnteredProvider
 from ._registration import described, registrations

@@ -17,7 +17,7 @@ from anyio import CancelScope, current_time
 
 from .._errors import MissingCredentialsError, ModelSetupError
 from .._handle import ModelHandle
-from .._provider import PooledProvider
+from .._pooled import PooledProvider
 from .._spec import secrets_of
 from ._chat import SDKModel
 from ._failures import SDK, SDKClient

@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar, Unpack
 
-from .._provider import PooledProvider
+from .._pooled import PooledProvider
 from ._options import PoolOptions
 
 ModelT = TypeVar("ModelT", default=Any)

@@ -11,7 +11,7 @@ import httpx
 from anyio import CancelScope, current_time
 from typing_extensions import Unpack
 
-from .._provider import PooledProvider
+from .._pooled import PooledProvider
 from .._spec import secrets_of
 from ._options import PoolOptions
 

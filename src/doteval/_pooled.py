@@ -1,0 +1,375 @@
+"""``PooledProvider``, the base that keeps the contract for those who write one async context manager."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Hashable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from anyio import create_task_group
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from ._errors import ProviderClosedError, ProviderNotEnteredError
+from ._handle import CLOSE_TIMEOUT, LeasedHandle, ModelHandle
+from ._pool._events import PoolEvent, ProviderStatistics
+from ._pool._ledger import Ledger
+from ._pool._pool import Pool
+from ._pool._records import Want
+from ._provider import ModelProvider, ModelT, raise_all
+from ._spec import check_spec, masked, resource_id, resource_key, secrets_of
+
+PooledT = TypeVar("PooledT", bound="PooledProvider[Any]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the opener of a resource needs to know."""
+
+    spec: str
+    config: dict[str, Any]
+
+
+class PooledProvider(ModelProvider[ModelT]):
+    """A provider that opens each resource once and leases it to whoever asks.
+
+    A subclass writes one async context manager, `open`; sharing, single flight, limits, health, eviction, recovery and
+    teardown come from here::
+
+        class DatabaseProvider(PooledProvider[Connection]):
+            @asynccontextmanager
+            async def open(self, spec: str, **config: Any) -> AsyncIterator[Connection]:
+                async with connect(spec, **config) as connection:
+                    yield connection
+
+        async with DatabaseProvider() as provider:
+            async with await provider.setup("results.db") as handle:
+                await handle.model.execute("...")
+
+    The provider belongs to the run of the event loop in which it was entered. After ``async with`` it may be entered
+    again, in this run or another.
+
+    Args:
+        capacity: How many slots there are, or their names (GPU ids); every open resource occupies `slots` of them.
+            At the limit the least recently used idle resource is closed; one in use never is. `None`: no limit.
+        keep_alive: How long a resource without a lease stays open, in seconds. `None`: until the provider closes or
+            its slots are needed; 0: it is closed at once.
+        max_concurrent_opens: How many resources are being opened at once.
+        close_timeout: How long closing one resource may take before it is cancelled, in seconds.
+        setup_timeout: How long one `setup` may take, in seconds. `None`: no limit.
+        health_after: Ask `healthy` before a resource is leased again after it was idle for at least this long, in
+            seconds. `None`: never.
+        remember_failures: For how long a failed opening is answered from memory instead of being tried again, in
+            seconds.
+        fast_acquire: Skip the checkpoints of `setup` and of the handle's teardown where nothing has to be waited for.
+        on_event: Called with every transition of every resource; must not block. What it raises is logged.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int | Sequence[str] | None = None,
+        keep_alive: float | None = None,
+        max_concurrent_opens: int = 8,
+        close_timeout: float = CLOSE_TIMEOUT,
+        setup_timeout: float | None = None,
+        health_after: float | None = None,
+        remember_failures: float = 0.0,
+        fast_acquire: bool = False,
+        on_event: Callable[[PoolEvent], object] | None = None,
+    ) -> None:
+        _check_slots(capacity)
+        _check_seconds(
+            keep_alive=keep_alive,
+            close_timeout=close_timeout,
+            setup_timeout=setup_timeout,
+            health_after=health_after,
+            remember_failures=remember_failures,
+        )
+        if max_concurrent_opens < 1:
+            raise ValueError(f"max_concurrent_opens must be at least 1, not {max_concurrent_opens!r}")
+        self.close_timeout = close_timeout
+        self._capacity = capacity if capacity is None or isinstance(capacity, int) else tuple(capacity)
+        self._keep_alive = keep_alive
+        self._max_concurrent_opens = max_concurrent_opens
+        self._setup_timeout = setup_timeout
+        self._health_after = health_after
+        self._remember_failures = remember_failures
+        self._fast_acquire = fast_acquire
+        self._on_event = on_event
+        self._included: list[PooledProvider[Any]] = []
+        self._pool: Pool[ModelT] | None = None
+        self._is_closed = False
+        self._statistics = ProviderStatistics(self._display_name)
+        self._task_group: TaskGroup | None = None
+
+    # ---------------------------------------------------------------- what authors write
+
+    @abstractmethod
+    def open(self, spec: str, /, *args: Any, **config: Any) -> AbstractAsyncContextManager[ModelT]:
+        """Make the async context manager that opens the resource, yields the model, and closes it.
+
+        It is entered and exited in one task of its own, so it may hold task groups and cancel scopes open. Whatever it
+        raises while it is open makes the resource *lost*: its handles become inactive, the next `setup` opens a new
+        one.
+
+        When the last caller that waits for the opening leaves, the opening is cancelled; that may arrive as late as at
+        the first checkpoint after the ``yield``, so what must not be left behind is cleaned up in a shield. A close
+        that takes longer than `close_timeout` is cancelled in the same way.
+
+        Args:
+            spec: What was asked for.
+            args: Never given; it is here so that a subclass may name the configuration it takes.
+            config: The configuration given to `setup`. Where `capacity` is a list of names, also ``slots``, the tuple
+                of those the resource may use.
+        """
+
+    async def healthy(self, model: ModelT, /) -> bool:
+        """Whether an open resource is still good; asked as `health_after` says. Raising counts as no."""
+        return True
+
+    def slots(self, spec: str, /, **config: Any) -> int:
+        """How many slots of `capacity` the resource occupies, at least 1."""
+        return 1
+
+    def secrets(self) -> Collection[str]:
+        """Values that messages must not show, besides those in a resource's configuration."""
+        return ()
+
+    # ---------------------------------------------------------------- what users call
+
+    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[ModelT]:
+        """Lease the resource for `spec` and `config`; opens it where it is not open.
+
+        A checkpoint, unless ``fast_acquire=True`` and the resource is open. A cancelled caller just leaves: the opening
+        goes on for the others, and is cancelled when nobody waits for it any more.
+
+        Args:
+            spec: What to lease, in the provider's own terms.
+            config: How to open it. Spec and configuration together are the resource's key: the same ones share it.
+
+        Returns:
+            A handle of its own; tearing it down does not hurt anybody else.
+
+        Raises:
+            ModelSetupError: The resource could not be opened; the cause is attached.
+            SpecError: `spec` cannot name a resource.
+            SetupTimeoutError: `setup_timeout` passed; says who holds what.
+            CapacityDeadlockError: Waiting could never end, as those who hold the slots wait themselves.
+            CapacityExceededError: The resource needs more slots than there are.
+            ProviderNotEnteredError: Used outside ``async with``.
+            ProviderClosedError: The provider was closed, before or while waiting.
+            WrongEventLoopError: Used in another event loop than the one that entered it.
+        """
+        pool = self._entered_pool()
+        await pool.enter()
+        lease = None if config or type(spec) is not str else pool.lease_now(spec)
+        if lease is None:
+            (lease,) = await pool.acquire((self._want(spec, config),))
+        return LeasedHandle(lease, pool, self)
+
+    async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ModelT], ...]:
+        """Lease several resources at once, all or nothing, so that two callers cannot wait for each other.
+
+        Args:
+            specs: What to lease; the same one twice gives two handles on one resource.
+            config: How to open them; the same for all.
+
+        Returns:
+            The handles, in the order of `specs`.
+
+        Raises:
+            Exception: As `setup`.
+        """
+        pool = self._entered_pool()
+        await pool.enter()
+        if not specs:
+            return ()
+        leases = await pool.acquire(tuple(self._want(spec, config) for spec in specs))
+        return tuple(LeasedHandle[ModelT](lease, pool, self) for lease in leases)
+
+    async def teardown(self, resource_id: str, /) -> None:
+        """Close one resource now, whoever holds it; their handles become inactive. An unknown id does nothing.
+
+        Raises:
+            Exception: What closing it raised.
+        """
+        await self._entered_pool().close(resource_id)
+
+    async def teardown_all(self) -> None:
+        """Close every resource now, all at the same time, each within `close_timeout`; the provider stays usable.
+
+        The caller's cancellation is delivered when all are closed.
+
+        Raises:
+            ExceptionGroup: What went wrong, all of it, failures of earlier closings that nobody was told among them.
+        """
+        if self._pool is not None:
+            failures = await self._pool.close_all()
+            raise_all(f"closing resources of {type(self).__name__} failed", failures)
+        await checkpoint()
+
+    def statistics(self) -> ProviderStatistics:
+        """A snapshot of the counts since the provider was entered; after it was closed, the last one."""
+        return self._statistics if self._pool is None else self._pool.statistics()
+
+    async def __aenter__(self) -> Self:
+        """Enter the provider: from now on, and in this event loop, it may be used.
+
+        Raises:
+            RuntimeError: It is entered already.
+        """
+        task_group = create_task_group()
+        await task_group.__aenter__()
+        try:
+            self._start(task_group)
+        except BaseException:
+            await task_group.__aexit__(None, None, None)
+            raise
+        self._task_group = task_group
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Close every resource, all at the same time, each within `close_timeout`, whatever is cancelled meanwhile.
+
+        Raises:
+            ExceptionGroup: What went wrong while closing.
+        """
+        task_group, self._task_group = self._task_group, None
+        assert task_group is not None
+        try:
+            await self._stop()
+        finally:
+            # An exception of the block stays what it is: the task group sees it only where it was itself cancelled.
+            swallow: bool | None = None
+            if task_group.cancel_scope.cancel_called:
+                swallow = await task_group.__aexit__(exc_type, exc_value, traceback)
+            else:
+                await task_group.__aexit__(None, None, None)  # on trio it returns True for "no exception"
+        return swallow
+
+    def __repr__(self) -> str:
+        name = self._display_name
+        if self._pool is None:
+            return f"<{name} {'closed' if self._is_closed else 'not entered'}>"
+        now = self._pool.statistics()
+        limit = "" if now.capacity is None else f", {now.free_slots} of {now.capacity} slots free"
+        return (
+            f"<{name} open={now.open} (idle={now.idle}) opening={now.opening} closing={now.closing} "
+            f"leases={now.active_leases} waiting={now.waiting}{limit}>"
+        )
+
+    # ---------------------------------------------------------------- inside
+
+    @property
+    def _display_name(self) -> str:
+        """What it is called in statistics, events and logs."""
+        return type(self).__name__
+
+    def _include(self, inner: PooledT) -> PooledT:
+        """Start `inner` before this provider and stop it after; call it in ``__init__``."""
+        self._included.append(inner)
+        return inner
+
+    def _start(self, task_group: TaskGroup) -> None:
+        """Bind the provider to this run; its tasks live in `task_group`. Synchronous, so it can be done on demand."""
+        if self._pool is not None:
+            raise RuntimeError(f"{type(self).__name__} is entered already; share it instead of entering it twice")
+        for inner in self._included:
+            inner._start(task_group)
+        ledger = Ledger(
+            self._display_name,
+            capacity=self._capacity,
+            keep_alive=self._keep_alive,
+            health_after=self._health_after,
+            remember_failures=self._remember_failures,
+        )
+        self._pool = Pool(
+            self._display_name,
+            ledger,
+            make=self._make,
+            healthy=self.healthy,
+            explain=self._explain,
+            max_concurrent_opens=self._max_concurrent_opens,
+            close_timeout=self.close_timeout,
+            setup_timeout=self._setup_timeout,
+            fast_acquire=self._fast_acquire,
+            timed=bool(self._keep_alive or self._health_after is not None or self._remember_failures),
+            on_event=self._on_event,
+        )
+        self._pool.start(task_group)
+        self._is_closed = False
+
+    async def _stop(self) -> None:
+        """Close everything for good; raises an ``ExceptionGroup`` of what went wrong."""
+        if self._pool is None:
+            return
+        failures = await self._pool.stop()
+        for inner in reversed(self._included):
+            try:
+                await inner._stop()
+            except Exception as exc:
+                failures.append(exc)
+        self._statistics = self._pool.statistics()
+        self._pool = None
+        self._is_closed = True
+        raise_all(f"closing {type(self).__name__} failed", failures)
+
+    def _entered_pool(self) -> Pool[ModelT]:
+        if self._pool is None:
+            name = type(self).__name__
+            raise ProviderClosedError(name) if self._is_closed else ProviderNotEnteredError(name)
+        return self._pool
+
+    def _want(self, spec: str, config: dict[str, Any]) -> Want:
+        check_spec(spec)
+        slots = self.slots(spec, **config)
+        if slots < 1:
+            raise ValueError(f"{type(self).__name__}.slots({spec!r}) must be at least 1, not {slots!r}")
+        key: Hashable = resource_key(spec, config)
+        return Want(key, resource_id(spec, config), slots, _Asked(spec, config))
+
+    def _make(self, want: Want, slot_names: tuple[str, ...]) -> AbstractAsyncContextManager[ModelT]:
+        asked: _Asked = want.payload
+        if slot_names:
+            return self.open(asked.spec, slots=slot_names, **asked.config)
+        return self.open(asked.spec, **asked.config)
+
+    def _explain(self, want: Want, error: BaseException) -> str:
+        asked: _Asked = want.payload
+        return masked(_described(error), {*self.secrets(), *secrets_of(asked.config)})
+
+
+def _described(error: BaseException) -> str:
+    """An exception in a line or two; of a group, its members."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return "; ".join(_described(member) for member in group.exceptions)
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _check_slots(capacity: int | Sequence[str] | None) -> None:
+    if capacity is None:
+        return
+    if isinstance(capacity, str):
+        raise ValueError(f"capacity must be a number of slots or a list of their names, not the text {capacity!r}")
+    if isinstance(capacity, int):
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1 slot, or None for no limit, not {capacity!r}")
+    elif not capacity or len(set(capacity)) != len(capacity):
+        raise ValueError(f"capacity must name at least one slot and none twice, not {list(capacity)!r}")
+
+
+def _check_seconds(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value >= 0:
+            raise ValueError(f"{name} is a number of seconds, 0 or more, not {value!r}")
