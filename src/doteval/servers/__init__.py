@@ -1,0 +1,1 @@
+"""Model servers: started once, shared by everything, never left behind."""
