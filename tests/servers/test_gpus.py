@@ -1,0 +1,264 @@
+"""Which GPUs a server may use, on machines that are made up: a variable, and a fake ``nvidia-smi`` on the PATH."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from tests.conftest import PATIENCE
+
+from doteval.servers import _gpus
+from doteval.servers._gpus import Gpu, SlotSet, choose, installed_gpus, visible_gpus
+
+UUIDS = ("GPU-aa00", "GPU-ab11", "GPU-bb22", "GPU-cc33")
+NOTHING: Mapping[str, str] = {"PATH": ""}
+
+
+class Machine(Protocol):
+    def __call__(self, script: str = ..., **variables: str) -> dict[str, str]: ...
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """Makes an environment whose PATH has nothing but a fake ``nvidia-smi``; by default it knows four GPUs."""
+    listing = "".join(f"echo '{index}, {uuid}'\n" for index, uuid in enumerate(UUIDS))
+
+    def make(script: str = listing, **variables: str) -> dict[str, str]:
+        command = tmp_path / "nvidia-smi"
+        command.write_text(f"#!/bin/sh\n{script}")
+        command.chmod(0o755)
+        return {"PATH": str(tmp_path), **variables}
+
+    return make
+
+
+def tokens(gpus: tuple[Gpu, ...]) -> list[str]:
+    return [gpu.token for gpu in gpus]
+
+
+# ---------------------------------------------------------------- what is visible
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("0", ["0"]),
+        ("2,0", ["2", "0"]),
+        (" 0, 1 ", ["0", "1"]),
+        ("GPU-1234-56,GPU-ab", ["GPU-1234-56", "GPU-ab"]),
+        ("MIG-1234,MIG-GPU-56/1/0", ["MIG-1234", "MIG-GPU-56/1/0"]),
+        ("", []),
+        (" ", []),
+        ("-1", []),
+        ("none", []),
+        ("NoDevFiles", []),
+        ("0,-1,1", ["0"]),
+        ("0,1,,2", ["0", "1"]),
+        ("0,x,2", ["0"]),
+        ("0,1x,2", ["0"]),
+        ("GPU-ab,0", ["GPU-ab"]),
+        ("0,MIG-ab", ["0"]),
+        ("1,0,1", []),
+        ("GPU-ab,GPU-ab", []),
+    ],
+)
+def test_the_variable_is_read_as_cuda_reads_it(setting: str, expected: list[str]) -> None:
+    """The list ends before the first entry that cannot be one; one that is there twice makes it empty."""
+    gpus = visible_gpus({**NOTHING, "CUDA_VISIBLE_DEVICES": setting})
+    assert gpus == tuple(Gpu(token, token) for token in expected)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("3,1", [("3", "GPU-cc33"), ("1", "GPU-ab11")]),
+        ("GPU-bb,GPU-cc33", [("GPU-bb", "GPU-bb22"), ("GPU-cc33", "GPU-cc33")]),
+        ("MIG-7", [("MIG-7", "MIG-7")]),
+        ("0,4,1", [("0", "GPU-aa00")]),
+        ("GPU-bb,GPU-ff,GPU-cc", [("GPU-bb", "GPU-bb22")]),
+        ("GPU-bb,GPU-a", [("GPU-bb", "GPU-bb22")]),
+        ("1,01", []),
+        ("GPU-bb,GPU-bb22", []),
+    ],
+)
+def test_the_name_on_the_machine_is_the_uuid(machine: Machine, setting: str, expected: list[tuple[str, str]]) -> None:
+    """The server gets the caller's own words, the lock has the UUID; what the machine does not have ends the list."""
+    assert visible_gpus(machine(CUDA_VISIBLE_DEVICES=setting)) == tuple(Gpu(*pair) for pair in expected)
+
+
+def test_a_caller_with_indices_and_one_with_uuids_mean_the_same_gpu(machine: Machine) -> None:
+    """However a GPU is written, its lock is the same."""
+    by_index, by_uuid, by_prefix = (
+        choose("auto", None, machine(CUDA_VISIBLE_DEVICES=setting)) for setting in ("2", "GPU-bb22", "GPU-b")
+    )
+    assert by_index.names == by_uuid.names == by_prefix.names == ("GPU-bb22",)
+    assert by_index.environment(["GPU-bb22"]) == {"CUDA_VISIBLE_DEVICES": "2"}
+    assert by_prefix.environment(["GPU-bb22"]) == {"CUDA_VISIBLE_DEVICES": "GPU-b"}
+
+
+def test_without_the_variable_all_gpus_are_visible(machine: Machine) -> None:
+    """What ``nvidia-smi`` lists is what there is."""
+    assert visible_gpus(machine()) == tuple(Gpu(str(index), uuid) for index, uuid in enumerate(UUIDS))
+
+
+def test_without_anything_there_is_no_gpu() -> None:
+    """No variable, no ``nvidia-smi``."""
+    assert visible_gpus(NOTHING) == ()
+
+
+def test_no_gpu_is_asked_for_where_the_variable_hides_them_all(machine: Machine, tmp_path: Path) -> None:
+    """An empty variable needs no look at the machine."""
+    assert visible_gpus(machine(f"echo > {tmp_path}/asked", CUDA_VISIBLE_DEVICES="")) == ()
+    assert not (tmp_path / "asked").exists()
+
+
+def test_nvidia_smi_is_asked_for_index_and_uuid(machine: Machine, tmp_path: Path) -> None:
+    """The command that is run, letter for letter."""
+    installed_gpus(machine(f'echo "$@" > {tmp_path}/asked'))
+    assert (tmp_path / "asked").read_text() == "--query-gpu=index,uuid --format=csv,noheader\n"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo '0, GPU-aa00'; exit 9",
+        "echo 'No devices were found'",
+        "echo 'Failed to initialize NVML: Driver/library version mismatch' >&2; exit 18",
+        "echo '[N/A], [N/A]'",
+        "printf '\\377\\376'",
+        "",
+    ],
+)
+def test_an_nvidia_smi_that_fails_knows_no_gpu(machine: Machine, script: str) -> None:
+    """A broken driver is a machine without GPUs, not an error; the variable is then taken at its word."""
+    assert visible_gpus(machine(script)) == ()
+    assert visible_gpus(machine(script, CUDA_VISIBLE_DEVICES="5")) == (Gpu("5", "5"),)
+
+
+def test_an_nvidia_smi_that_cannot_be_run_knows_no_gpu(tmp_path: Path) -> None:
+    """It is there, but is for another machine."""
+    (tmp_path / "nvidia-smi").write_bytes(b"\x7fELF\0")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert visible_gpus({"PATH": str(tmp_path)}) == ()
+
+
+def test_an_nvidia_smi_that_hangs_is_given_up(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed with the child that keeps its output open, and nothing of it is left."""
+    monkeypatch.setattr(_gpus, "SMI_TIMEOUT", 0.1)
+    never, alive = tmp_path / "never", tmp_path / "alive"
+    os.mkfifo(never)
+    os.mkfifo(alive)
+    reader = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert visible_gpus(machine(f"exec 3>{alive}\n(read x <{never}) &\nread x <{never}")) == ()
+        assert select.select([reader], [], [], PATIENCE)[0]
+        assert os.read(reader, 1) == b""  # nobody has the other end open
+    finally:
+        os.close(reader)
+
+
+# ---------------------------------------------------------------- what is chosen
+
+
+@pytest.mark.parametrize(
+    ("gpus", "capacity", "names"),
+    [
+        (None, None, ("slot-0",)),
+        (None, 3, ("slot-0", "slot-1", "slot-2")),
+        ("auto", None, ("slot-0",)),
+        ("auto", 2, ("slot-0", "slot-1")),
+    ],
+)
+def test_without_gpus_there_are_plain_slots(gpus: Any, capacity: int | None, names: tuple[str, ...]) -> None:
+    """One is the default; they change nothing in the environment of a server."""
+    slots = choose(gpus, capacity, NOTHING)
+    assert slots == SlotSet(names)
+    assert slots.environment(names) == {}
+
+
+def test_plain_slots_do_not_look_at_the_gpus(machine: Machine) -> None:
+    """`None` means none, whatever the machine has."""
+    assert choose(None, None, machine(CUDA_VISIBLE_DEVICES="0,1")) == SlotSet(("slot-0",))
+
+
+def test_auto_takes_all_that_are_visible(machine: Machine) -> None:
+    """With GPUs a capacity counts for nothing, so the same program runs with and without them."""
+    slots = choose("auto", 1, machine(CUDA_VISIBLE_DEVICES="3,1"))
+    assert slots.names == ("GPU-cc33", "GPU-ab11")
+    assert slots.environment(["GPU-ab11"]) == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert slots.environment(["GPU-ab11", "GPU-cc33"]) == {"CUDA_VISIBLE_DEVICES": "3,1"}
+
+
+def test_indices_of_nvidia_smi_come_with_its_order(machine: Machine) -> None:
+    """CUDA counts the fastest first unless it is told to count like ``nvidia-smi``."""
+    slots = choose("auto", None, machine())
+    assert slots.names == UUIDS
+    assert slots.environment(["GPU-ab11"]) == {"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "expected"),
+    [
+        ([1], ["1"]),
+        (["3", 1], ["3", "1"]),
+        (["GPU-cc33"], ["3"]),
+        (["GPU-c"], ["3"]),
+        ((1, "GPU-cc"), ["1", "3"]),
+    ],
+)
+def test_a_list_takes_some_of_the_visible_ones(machine: Machine, wishes: Any, expected: list[str]) -> None:
+    """By index, UUID or the beginning of one, in the caller's order; the server gets the words of the variable."""
+    assert tokens(choose(wishes, None, machine(CUDA_VISIBLE_DEVICES="3,1,0")).gpus) == expected
+
+
+@pytest.mark.parametrize("wishes", [[0, 1], ["fake-a", "fake-b"], ["MIG-GPU-1/2/0"]])
+def test_a_list_is_taken_at_its_word_where_nothing_says_otherwise(wishes: list[Any]) -> None:
+    """So GPUs can be made up for tests."""
+    slots = choose(wishes, None, NOTHING)
+    assert slots.names == tuple(map(str, wishes))
+    assert slots.environment(slots.names) == {"CUDA_VISIBLE_DEVICES": ",".join(map(str, wishes))}
+
+
+def test_a_gpu_that_is_not_visible_is_refused(machine: Machine) -> None:
+    """The error says which are, and who says so."""
+    with pytest.raises(ValueError, match=r"GPU '2' .* may use 3, 1, says CUDA_VISIBLE_DEVICES='3,1'"):
+        choose([3, 2], None, {**NOTHING, "CUDA_VISIBLE_DEVICES": "3,1"})
+    with pytest.raises(ValueError, match=r"GPU '2' .* may use 3 \(GPU-cc33\), says CUDA"):
+        choose([2], None, machine(CUDA_VISIBLE_DEVICES="3"))
+    with pytest.raises(ValueError, match=r"GPU '0' .* may use none, says CUDA_VISIBLE_DEVICES=''"):
+        choose([0], None, machine(CUDA_VISIBLE_DEVICES=""))
+    with pytest.raises(ValueError, match=r"GPU '4' .* may use 0 \(GPU-aa00\), .*, says nvidia-smi"):
+        choose([4], None, machine())
+
+
+@pytest.mark.parametrize(
+    ("gpus", "capacity", "complaint"),
+    [
+        ([1, "1"], None, "GPU '1' is in gpus= twice"),
+        ([1, "GPU-ab11"], None, "GPU 'GPU-ab11' is in gpus= twice"),
+        (["GPU-a"], None, "'GPU-a' in gpus= can be more than one GPU: 0 .GPU-aa00., 1 .GPU-ab11."),
+        (["0,1"], None, "'0,1' in gpus= cannot be a GPU"),
+        ([""], None, "'' in gpus= cannot be a GPU"),
+        ([-1], None, "'-1' in gpus= cannot be a GPU"),
+        ([], None, "gpus must be 'auto', None, or a list"),
+        ("0,1", None, "gpus must be 'auto', None, or a list .* not '0,1'"),
+        ([1], 1, "pass one of the two"),
+        (None, 0, "capacity must be at least 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(machine: Machine, gpus: Any, capacity: int | None, complaint: str) -> None:
+    """Each with what is wrong about it."""
+    with pytest.raises(ValueError, match=complaint):
+        choose(gpus, capacity, machine())
+
+
+def test_a_made_up_gpu_is_refused_twice_too() -> None:
+    """Also where a list is taken at its word."""
+    with pytest.raises(ValueError, match=r"GPU '0' is in gpus= twice"):
+        choose([0, "0"], None, NOTHING)
