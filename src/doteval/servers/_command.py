@@ -36,7 +36,7 @@ class CommandMissingError(FileNotFoundError):
 
     Args:
         command: What was looked for.
-        places: Where: a directory or a file each.
+        places: The directories it was looked for in.
         install_hint: How to install it.
     """
 
@@ -44,13 +44,12 @@ class CommandMissingError(FileNotFoundError):
         self.command = command
         self.places = tuple(places)
         self.install_hint = install_hint
-        looked = ", ".join(self.places) or "nowhere, as PATH is empty"
-        super().__init__(
-            f"the command {command!r} is not installed: no executable file of this name was found. "
-            f"Looked for in: {looked}. "
-            f"{install_hint or 'Install it, or give the whole path of the executable'}".rstrip(".")
-            + "."
+        self.problem = (
+            f"the command {command!r} is not installed: there is no executable file of this name in "
+            f"{', '.join(self.places) or 'PATH, which is empty'}"
         )
+        advice = install_hint or "Install it, or give the whole path of the executable"
+        super().__init__(f"{self.problem}. {advice.rstrip('.')}.")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -166,7 +165,7 @@ class ServerCommand:
         if os.sep in command:
             path = Path(self.cwd or "", command).absolute()  # not resolved: the python of an environment is a link
             if not path.is_file() or not os.access(path, os.X_OK):
-                raise CommandMissingError(command, [str(path)], self.install_hint)
+                raise CommandMissingError(path.name, [str(path.parent)], self.install_hint)
             return str(path)
         search = self.environment.get("PATH", os.environ.get("PATH", os.defpath))
         beside = [str(Path(sys.executable).parent)] if sys.executable else []
