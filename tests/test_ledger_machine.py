@@ -16,7 +16,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from doteval import CapacityDeadlockError, CapacityExceededError
 from doteval._pool._ledger import Ledger
-from doteval._pool._records import CancelOpening, Check, Close, Entry, Lease, Open, Phase, Request, Settle, State, Want
+from doteval._pool._records import (
+    CancelOpening,
+    Check,
+    Close,
+    Entry,
+    Lease,
+    Open,
+    Phase,
+    Request,
+    Rest,
+    Settle,
+    State,
+    Want,
+)
 
 OWNERS = [f"task {number}" for number in range(6)]
 KEYS = ["a", "b", "c", "d", "e"]
@@ -48,11 +61,12 @@ class LedgerMachine(RuleBasedStateMachine):
             keep_alive=keep_alive,
             health_after=health_after,
             remember_failures=remember_failures,
+            tells_idle=True,
         )
         self.live: dict[Entry, str] = {}  # entry -> what its task is doing
         self.waiting: dict[str, Request] = {}
         self.leases: dict[str, list[Lease]] = {owner: [] for owner in OWNERS}
-        self.ended_by_order: set[Entry] = set()
+        self.resting: set[Entry] = set()  # those that were said to be idle and not leased or closed since
         self.act()
 
     # ------------------------------------------------------------ the world's side
@@ -68,6 +82,8 @@ class LedgerMachine(RuleBasedStateMachine):
                     self.live[entry] = "aborting"
                 case Check(entry):
                     self.live[entry] = "checking"
+                case Rest(entry):
+                    self.resting.add(entry)
                 case Close(entry):
                     assert not entry.leases, "closed under somebody who uses it"
                     self.live[entry] = "closing"
@@ -193,6 +209,20 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.close(entry, "told to", self.now)
         self.act()
 
+    @precondition(lambda self: self.live and self.capacity is not None)
+    @rule(data=st.data())
+    def retire(self, data: st.DataObject) -> None:
+        entry = data.draw(st.sampled_from(list(self.live)))
+        self.ledger.retire(entry, "somebody else needs its slots", self.now)
+        self.act()
+
+    @precondition(lambda self: any(entry.retiring for entry in self.live))
+    @rule(data=st.data())
+    def resume(self, data: st.DataObject) -> None:
+        entry = data.draw(st.sampled_from([entry for entry in self.live if entry.retiring]))
+        self.ledger.resume(entry, self.now)
+        self.act()
+
     @rule(seconds=st.sampled_from([1.0, 2.0, 10.0]))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -214,6 +244,16 @@ class LedgerMachine(RuleBasedStateMachine):
         counts = self.ledger.counts
         assert counts.opens - counts.closes == sum(entry.opened_before for entry in self.live)
         assert self.ledger.waiting <= len(self.waiting)
+
+    @invariant()
+    def who_is_idle_is_known(self) -> None:
+        """An entry was said to be idle when it became so, and a retiring one never is: it closes."""
+        if not hasattr(self, "ledger"):
+            return
+        idle = {entry for entry in self.live if entry.phase is Phase.OPEN and not entry.leases}
+        self.resting &= {entry for entry in self.live if entry.phase is Phase.OPEN and not entry.leases}
+        assert idle == self.resting
+        assert not any(entry.retiring for entry in idle)
 
     @invariant()
     def capacity_holds(self) -> None:
@@ -238,6 +278,8 @@ class LedgerMachine(RuleBasedStateMachine):
             not lease.ended for owner, leases in self.leases.items() if owner not in self.waiting for lease in leases
         ), "everybody waits"
         first = next(iter(self.ledger._queue))
+        if any(entry.retiring and entry.want.key in {want.key for want in first.wants} for entry in self.live):
+            return  # it waits for that one to close
         missing = {want.key: want.slots for want in first.wants if want.key not in {e.want.key for e in self.live}}
         idle = sum(e.want.slots for e in self.live if not e.leases and e.want.key not in {w.key for w in first.wants})
         assert sum(missing.values()) > self.ledger.free_slots + idle, "the first in the queue could be served"

@@ -131,6 +131,12 @@ class PooledProvider(ModelProvider[ModelT]):
         """Whether an open resource is still good; asked as `health_after` says. Raising counts as no."""
         return True
 
+    def idle(self, model: ModelT, /) -> None:
+        """The last lease has ended, and the resource stays open; must neither block nor raise.
+
+        The counterpart is `healthy`: with ``health_after=0`` it is asked before every lease on an idle resource.
+        """
+
     def slots(self, spec: str, /, **config: Any) -> int:
         """How many slots of `capacity` the resource occupies, at least 1."""
         return 1
@@ -291,6 +297,7 @@ class PooledProvider(ModelProvider[ModelT]):
             keep_alive=self._keep_alive,
             health_after=self._health_after,
             remember_failures=self._remember_failures,
+            tells_idle=type(self).idle is not PooledProvider.idle,
         )
         self._pool = Pool(
             self._display_name,
@@ -303,6 +310,7 @@ class PooledProvider(ModelProvider[ModelT]):
             setup_timeout=self._setup_timeout,
             fast_acquire=self._fast_acquire,
             timed=bool(self._keep_alive or self._health_after is not None or self._remember_failures),
+            on_idle=self.idle,
             on_event=self._on_event,
         )
         self._pool.start(task_group)
@@ -336,6 +344,19 @@ class PooledProvider(ModelProvider[ModelT]):
             raise ValueError(f"{type(self).__name__}.slots({spec!r}) must be at least 1, not {slots!r}")
         key: Hashable = resource_key(spec, config)
         return Want(key, resource_id(spec, config), slots, _Asked(spec, config))
+
+    def _retire(self, resource_id: str, reason: str) -> None:
+        """Lease the resource to nobody new from now on, and close it after its last lease; an idle one now.
+
+        For `open`, where what it opened is about to be needed elsewhere; only where `capacity` is limited.
+        """
+        if self._pool is not None:
+            self._pool.retire(resource_id, reason)
+
+    def _resume(self, resource_id: str) -> None:
+        """Lease the resource again, unless it is closing already."""
+        if self._pool is not None:
+            self._pool.resume(resource_id)
 
     def _make(self, want: Want, slot_names: tuple[str, ...]) -> AbstractAsyncContextManager[ModelT]:
         asked: _Asked = want.payload

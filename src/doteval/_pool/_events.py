@@ -13,6 +13,7 @@ EventKind = Literal[
     "leased",
     "released",
     "checking",
+    "retiring",
     "closing",
     "closed",
     "close_failed",
@@ -56,6 +57,7 @@ class ProviderStatistics:
         losses: Resources that broke while they were open.
         evictions: Idle resources closed because their slots were needed.
         expirations: Idle resources closed after ``keep_alive``.
+        retirements: Resources that were leased to nobody new from some moment on, and closed after their last lease.
         unhealthy: Idle resources closed because ``healthy()`` said no.
         close_failures: Closings that raised.
         opening: Resources being opened now.
@@ -79,6 +81,7 @@ class ProviderStatistics:
     losses: int = 0
     evictions: int = 0
     expirations: int = 0
+    retirements: int = 0
     unhealthy: int = 0
     close_failures: int = 0
     opening: int = 0

@@ -32,6 +32,7 @@ from ._records import (
     Open,
     Phase,
     Request,
+    Rest,
     Settle,
     State,
     Want,
@@ -47,6 +48,7 @@ class Ledger:
         keep_alive: How long an idle entry stays open, in seconds; `None` for ever, 0 not at all.
         health_after: Ask for an entry's health when it was idle for at least this long, in seconds; `None` never.
         remember_failures: For how long a failed opening is answered from memory, in seconds.
+        tells_idle: Ask for a `Rest` whenever an entry becomes idle.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Ledger:
         keep_alive: float | None = None,
         health_after: float | None = None,
         remember_failures: float = 0.0,
+        tells_idle: bool = False,
     ) -> None:
         self._provider = provider
         self._free_names = None if capacity is None or isinstance(capacity, int) else list(capacity)
@@ -66,6 +69,7 @@ class Ledger:
         self._keep_alive = keep_alive
         self._health_after = health_after
         self._remember_failures = remember_failures
+        self._tells_idle = tells_idle
         self._entries: dict[Hashable, Entry] = {}
         self._generation = 0  # one count for all keys: a count a key would remember every key for ever
         self._idle: dict[Entry, None] = {}  # in the order in which they became idle: least recently used first
@@ -143,7 +147,13 @@ class Ledger:
     def lease_now(self, key: Hashable, owner: Hashable, now: float) -> Lease | None:
         """Lease an open resource without a request, or return `None` where that takes more than a look."""
         entry = self._entries.get(key)
-        if entry is None or entry.phase is not Phase.OPEN or self._starving or self._is_stale(entry, now):
+        if (
+            entry is None
+            or entry.phase is not Phase.OPEN
+            or entry.retiring
+            or self._starving
+            or self._is_stale(entry, now)
+        ):
             return None
         self.counts.reuses += 1
         return self._grant(self._pin(entry, owner, None))
@@ -169,7 +179,8 @@ class Ledger:
                 self._fail(request, failure.error, want)
                 return request
         entries = [self._entries.get(want.key) for want in wants]
-        joinable = all(entry is not None and entry.phase is not Phase.CLOSING for entry in entries)
+        present = all(entry is not None and entry.phase is not Phase.CLOSING for entry in entries)
+        joinable = present and all(entry is not None and self._is_joinable(entry, owner) for entry in entries)
         if joinable and (
             not self._starving or all(entry is not None and entry.phase is not Phase.OPEN for entry in entries)
         ):
@@ -178,7 +189,7 @@ class Ledger:
         self._enqueue(request)
         if self._closes_a_cycle(owner):
             self._dequeue(request)
-            if joinable:
+            if present:
                 self._admit(request, now)
             else:
                 self._fail(request, CapacityDeadlockError([want.label for want in wants], self._account_with(request)))
@@ -297,6 +308,30 @@ class Ledger:
             self._end_leases(entry, reason)
         self._serve(now)
 
+    def retire(self, entry: Entry, reason: str, now: float) -> None:
+        """Lease the entry to nobody new and close it after its last lease; an idle one now.
+
+        Whoever asks for it meanwhile waits for the next generation, unless it holds a lease on the entry already. That
+        is known only where capacity is limited. Nothing changes where those who hold it would wait for themselves.
+        """
+        assert self.capacity is not None
+        if entry.phase is Phase.CLOSING or entry.retiring:
+            return
+        entry.retiring = reason
+        if entry.leases and self._is_stuck():
+            entry.retiring = ""
+            return
+        self.counts.retirements += 1
+        if not entry.leases:
+            self._close(entry, reason)
+            self._serve(now)
+
+    def resume(self, entry: Entry, now: float) -> None:
+        """The entry need not retire after all: who waited for the next generation is served by this one."""
+        if entry.retiring and entry.phase is not Phase.CLOSING:
+            entry.retiring = ""
+            self._serve(now)
+
     def expire(self, now: float) -> float | None:
         """Close what has been idle for `keep_alive` seconds; return when to look again, or `None` for not at all."""
         if self._keep_alive is None:
@@ -372,6 +407,8 @@ class Ledger:
         promised: set[Hashable] = set()  # the keys of all claims looked at so far
         servable: list[Claim] = []
         for claim in self._queue:
+            if any(self._is_retiring(want.key) for want in claim.wants):
+                continue  # waits for that to close, and holds up nobody
             absent = {want.key: want.slots for want in claim.wants if self._is_absent(want.key)}
             if not promised.isdisjoint(absent):
                 continue  # joins the earlier claim as soon as that one opens the key
@@ -396,6 +433,13 @@ class Ledger:
     def _is_absent(self, key: Hashable) -> bool:
         entry = self._entries.get(key)
         return entry is None or entry.phase is Phase.CLOSING
+
+    def _is_retiring(self, key: Hashable) -> bool:
+        entry = self._entries.get(key)
+        return entry is not None and entry.phase is not Phase.CLOSING and bool(entry.retiring)
+
+    def _is_joinable(self, entry: Entry, owner: Hashable) -> bool:
+        return not entry.retiring or any(lease.entry is entry for lease in self._held.get(owner, ()))
 
     def _admit(self, request: Request, now: float) -> None:
         """Pin every key of the request; open what is not open. There are slots for all of it."""
@@ -470,10 +514,16 @@ class Ledger:
     def _closes_a_cycle(self, owner: Hashable) -> bool:
         """Whether the queue could no longer be served, now that `owner` waits in it.
 
-        Supposes that every task that does not wait releases what it holds, and walks the queue in order: what the tasks
-        in the queue hold stays taken until their turn has come. Only a task that holds something can close a cycle.
+        Only a task that holds something can close a cycle.
         """
-        if self.capacity is None or not self._held.get(owner):
+        return bool(self._held.get(owner)) and self._is_stuck()
+
+    def _is_stuck(self) -> bool:
+        """Whether the queue could not be served though every task that does not wait releases what it holds.
+
+        Walks the queue in order: what the tasks in the queue hold stays taken until their turn has come.
+        """
+        if self.capacity is None:
             return False
         pins: Counter[Entry] = Counter()
         for claim in self._queue:
@@ -481,16 +531,26 @@ class Ledger:
                 pins.update(lease.entry for lease in self._held.get(request.owner, ()))
         taken = sum(entry.want.slots for entry in pins)
         open_keys = {entry.want.key for entry in pins}
-        for claim in self._queue:
-            needed = sum({want.key: want.slots for want in claim.wants if want.key not in open_keys}.values())
-            if needed > self.capacity - taken:
+        retiring = {entry.want.key for entry in pins if entry.retiring}
+        waiting = list(self._queue)
+        while waiting:
+            later: list[Claim] = []  # waits for an entry to close that others in the queue hold, and holds up nobody
+            for claim in waiting:
+                keys = {want.key: want.slots for want in claim.wants}
+                if any(key in retiring and key in open_keys for key in keys):
+                    later.append(claim)
+                    continue
+                if sum(slots for key, slots in keys.items() if key not in open_keys) > self.capacity - taken:
+                    return True
+                for request in claim.requests:
+                    for lease in self._held.get(request.owner, ()):
+                        pins[lease.entry] -= 1
+                        if not pins[lease.entry]:
+                            taken -= lease.entry.want.slots
+                            open_keys.discard(lease.entry.want.key)
+            if len(later) == len(waiting):
                 return True
-            for request in claim.requests:
-                for lease in self._held.get(request.owner, ()):
-                    pins[lease.entry] -= 1
-                    if not pins[lease.entry]:
-                        taken -= lease.entry.want.slots
-                        open_keys.discard(lease.entry.want.key)
+            waiting = later
         return False
 
     def _account_with(self, request: Request) -> list[str]:
@@ -520,13 +580,15 @@ class Ledger:
             return
         if entry.phase is Phase.OPENING:
             self._close(entry, "nobody waits for it any more")
-        elif self.closes_at_once:
-            self._close(entry, "released")
+        elif self.closes_at_once or entry.retiring:
+            self._close(entry, entry.retiring or "released")
         else:
             if entry.phase is Phase.OPEN:
                 entry.idle_since = now
             self._idle[entry] = None
             entry.phase = Phase.OPEN
+            if self._tells_idle:
+                self.effects.append(Rest(entry))
         if self._starving:
             self._serve(now)
 

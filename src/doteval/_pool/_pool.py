@@ -25,7 +25,7 @@ from .._errors import (
 )
 from ._events import EventKind, PoolEvent, ProviderStatistics
 from ._ledger import Ledger
-from ._records import CancelOpening, Check, Close, Effect, Entry, Lease, Open, Phase, Request, Settle, State, Want
+from ._records import CancelOpening, Check, Close, Effect, Entry, Lease, Open, Phase, Request, Rest, Settle, State, Want
 from ._resource import Resource
 
 ModelT = TypeVar("ModelT")
@@ -67,6 +67,7 @@ class Pool(Generic[ModelT]):
         setup_timeout: How long a request may wait, in seconds; `None` for ever.
         fast_acquire: Skip the checkpoints where nothing has to be waited for.
         timed: Whether the ledger is told the time; without timed rules that would only cost.
+        on_idle: Gets the model when its last lease has ended, where the ledger tells.
         on_event: Gets every transition.
     """
 
@@ -83,6 +84,7 @@ class Pool(Generic[ModelT]):
         setup_timeout: float | None,
         fast_acquire: bool,
         timed: bool,
+        on_idle: Callable[[ModelT], object],
         on_event: Callable[[PoolEvent], object] | None,
     ) -> None:
         self._provider = provider
@@ -95,6 +97,7 @@ class Pool(Generic[ModelT]):
         self._setup_timeout = setup_timeout
         self._fast_acquire = fast_acquire
         self._timed = timed
+        self._on_idle = on_idle
         self._on_event = on_event
         token = current_token()
         self._backend = token.backend_class  # asked directly: looking it up would cost more than a warm lease
@@ -182,6 +185,21 @@ class Pool(Generic[ModelT]):
             self._apply()
             await self._wait_until_closed(entry)
         await checkpoint()
+
+    def retire(self, label: str, reason: str) -> None:
+        """Lease the resource with this id to nobody new and close it after its last lease; takes effect at once."""
+        entry = self._ledger.find(label)
+        if entry is not None and not entry.retiring and entry.phase is not Phase.CLOSING:
+            self._emit("retiring", entry, reason)
+            self._ledger.retire(entry, reason, self._now())
+            self._apply()
+
+    def resume(self, label: str) -> None:
+        """Lease the resource with this id again, unless it is closing already; takes effect at once."""
+        entry = self._ledger.find(label)
+        if entry is not None:
+            self._ledger.resume(entry, self._now())
+            self._apply()
 
     async def close_all(self) -> list[BaseException]:
         """Close every resource, all at once, in a shield; return what went wrong, that of earlier closings included."""
@@ -322,6 +340,8 @@ class Pool(Generic[ModelT]):
             case Check(entry):
                 self._emit("checking", entry)
                 entry.resource.check()
+            case Rest(entry):
+                self._on_idle(entry.resource.model)
             case Close(entry):
                 self._emit("closing", entry, entry.reason)
                 entry.resource.close()

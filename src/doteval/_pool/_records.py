@@ -59,6 +59,7 @@ class Entry:
         "phase",
         "reason",
         "resource",
+        "retiring",
         "slot_names",
         "want",
     )
@@ -71,6 +72,8 @@ class Entry:
         self.leases: dict[Lease, None] = {}
         self.idle_since = 0.0
         self.reason = ""
+        self.retiring = ""
+        """Why it is leased to nobody new and closes after its last lease; empty where it does not."""
         self.opened_before = False
         self.lost = False
         self.resource: Any = None
@@ -143,6 +146,13 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """The entry has just become idle; only asked for where somebody wants to know."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Tell the entry's task to close."""
 
@@ -156,7 +166,7 @@ class Settle:
     request: Request
 
 
-Effect = Open | CancelOpening | Check | Close | Settle
+Effect = Open | CancelOpening | Check | Rest | Close | Settle
 
 
 @dataclass(slots=True)
@@ -172,6 +182,7 @@ class Counts:
     losses: int = 0
     evictions: int = 0
     expirations: int = 0
+    retirements: int = 0
     unhealthy: int = 0
 
 

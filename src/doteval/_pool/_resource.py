@@ -86,9 +86,14 @@ class Resource(Generic[ModelT]):
             self._check_scope.cancel()
 
     def check(self) -> None:
-        """Ask for the model's health; `ResourceListener.on_checked` gets the answer."""
+        """Ask for the model's health; `ResourceListener.on_checked` gets the answer.
+
+        A check under way is called off: the resource was idle again since, so what it finds may be out of date.
+        """
         self._check_wanted = True
         self._wake.set()
+        if self._check_scope is not None:
+            self._check_scope.cancel()
 
     async def run(self) -> None:
         """The task. Shielded from the cancellation of whoever started it: it ends when told to, or by itself."""
@@ -125,7 +130,9 @@ class Resource(Generic[ModelT]):
             self._wake = Event()
             if self._check_wanted and not self._closing:
                 self._check_wanted = False
-                self._listener.on_checked(await self._is_healthy())
+                healthy = await self._is_healthy()
+                if not self._check_wanted:
+                    self._listener.on_checked(healthy)
 
     async def _is_healthy(self) -> bool:
         try:
