@@ -326,6 +326,11 @@ def cause_of(failure: ServerFailure) -> Cause | None:
     return None if failure.killed_by_us else _SIGNALS.get(_signal_name(failure))
 
 
+def plain(text: str) -> str:
+    """`text` without what colours it on a terminal."""
+    return _ESCAPE.sub("", text)
+
+
 def cleaned(tail: Sequence[str], secrets: Collection[str] = (), width: int | None = WIDTH) -> list[str]:
     """The last lines as they may be shown: without secrets, control characters and what is too much.
 
@@ -342,7 +347,7 @@ def cleaned(tail: Sequence[str], secrets: Collection[str] = (), width: int | Non
 
 
 def _line(line: str, secrets: Collection[str], width: int | None) -> str:
-    line = _ESCAPE.sub("", line).rstrip("\r").rpartition("\r")[2]  # of a progress bar, what a terminal shows last
+    line = plain(line).rstrip("\r").rpartition("\r")[2]  # of a progress bar, what a terminal shows last
     line = "".join(char for char in line.expandtabs(4) if char.isprintable()).rstrip()
     line = _TOKEN.sub("***", masked(line, secrets))  # before it is cut, or half a secret would remain
     if width is not None and len(line) > width:
