@@ -53,6 +53,7 @@ for name, home in doteval._HOME.items():
         # It claims to be defined in doteval. Sphinx looks for comments and the order of members where it really is.
         value.__module__ = resolve_name(home, "doteval")
 del doteval.ModelProvider.__new__  # its signature takes everything; that of __init__ is the one to show
+del doteval.ChatModel.__init__  # nobody makes one: it is a protocol
 
 PRIVATE = re.compile(r"doteval\.(.*\.)?(\w*T(_co)?|EventKind|Factory|Failures|HandleManager|PoolOptions|Replies)")
 """Type variables and aliases in signatures; they have no entry of their own."""

@@ -381,6 +381,18 @@ def test_the_layers_are_as_the_documentation_says() -> None:
     assert table == [{name for name in layer if name in MODULES} for layer in LAYERS]
 
 
+def test_every_row_of_a_table_has_all_its_cells() -> None:
+    """A bar that stands for itself, also one in code, has a backslash in front; else what follows it is not shown."""
+    wrong = [
+        f"{name}: {row}"
+        for name, text in TEXT.items()
+        for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+        for row in table.splitlines()
+        if len(re.findall(r"(?<!\\)\|", row)) != len(re.findall(r"(?<!\\)\|", table.splitlines()[0]))
+    ]
+    assert wrong == []
+
+
 def test_every_page_can_be_reached() -> None:
     """Each page stands in one table of contents, and each link between pages leads to a file."""
     entries: list[str] = []

@@ -35,8 +35,8 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
     ::
 
         async with ModelProviders() as providers:
-            handle = await providers.setup("gpt-4o")               # routed by the providers' patterns
-            other = await providers.setup("openai:gpt-4o-mini")    # routed by name
+            handle = await providers.setup("gpt-4o")  # routed by the providers' patterns
+            other = await providers.setup("openai:gpt-4o-mini")  # routed by name
             same = await providers["openai"].setup("gpt-4o-mini")
 
     Looking at the names imports nothing; ``providers[name]`` imports and builds that one provider. It all belongs to
