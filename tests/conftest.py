@@ -27,7 +27,7 @@ settings.register_profile("default", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=2000)  # nox -s ledger_machine
 settings.load_profile("default")
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 """How long something that is ending anyway may take, in seconds; only ever waited for where something is left."""
 
 _OPEN_FILES = Path("/proc/self/fd")

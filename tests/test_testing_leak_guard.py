@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).with_name("conftest.py").read_text("utf-8").replace("PATIENCE = 5.0", "PATIENCE = 0.01")
+CONFTEST = Path(__file__).with_name("conftest.py").read_text("utf-8").replace("PATIENCE = 30.0", "PATIENCE = 1.0")
 
 
 def test_what_is_left_behind_fails_the_test(pytester: pytest.Pytester) -> None:

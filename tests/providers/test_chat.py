@@ -25,7 +25,7 @@ def body_of_last_request(chat: Chat) -> dict[str, Any]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not condition():
             await anyio.lowlevel.checkpoint()
 
@@ -253,13 +253,20 @@ async def test_open_streams_count_as_requests(chat: Chat) -> None:
 
 
 async def test_no_more_requests_at_once_than_allowed(sdk: Chat) -> None:
-    """The server, which takes its time, never sees more than three of twenty requests together."""
+    """Three of twenty requests are sent together, and the server, which takes its time, never sees more of them."""
     sdk.server.script({"type": "delay", "seconds": 0.02, "times": None})
-    async with sdk.provider(max_concurrency=5) as provider:
-        async with await provider.setup(sdk.spec, max_concurrency=3) as handle:
-            async with anyio.create_task_group() as task_group:
-                for number in range(20):
-                    task_group.start_soon(handle.model.generate, f"Hello {number}")
+    sent_together: list[int] = []
+
+    async def on_request(request: httpx2.Request) -> None:
+        sent_together.append(handle.model.limiter.borrowed_tokens)
+
+    async with httpx2.AsyncClient(event_hooks={"request": [on_request]}, timeout=30) as http_client:
+        async with sdk.provider(max_concurrency=5, http_client=http_client) as provider:
+            async with await provider.setup(sdk.spec, max_concurrency=3) as handle:
+                async with anyio.create_task_group() as task_group:
+                    for number in range(20):
+                        task_group.start_soon(handle.model.generate, f"Hello {number}")
+    assert max(sent_together) == 3
     requests = sdk.server.requests()
     assert len(requests) == 20
     starts = [(request["started_at"], 1) for request in requests]
@@ -268,7 +275,7 @@ async def test_no_more_requests_at_once_than_allowed(sdk: Chat) -> None:
     for _, change in sorted(starts + ends):
         at_once += change
         most = max(most, at_once)
-    assert most == 3
+    assert most <= 3  # a busy machine may be done with one before it comes to the next
 
 
 @pytest.mark.parametrize("max_concurrency", [0, -1])
