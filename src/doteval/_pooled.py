@@ -358,6 +358,14 @@ class PooledProvider(ModelProvider[ModelT]):
         if self._pool is not None:
             self._pool.resume(resource_id)
 
+    def _lose(self, resource_id: str, error: BaseException) -> None:
+        """End every lease on the resource, because of `error`; for `open`, which is about to raise it.
+
+        What it raises later would say the same, but only when all is cleaned up.
+        """
+        if self._pool is not None:
+            self._pool.lose(resource_id, error)
+
     def _make(self, want: Want, slot_names: tuple[str, ...]) -> AbstractAsyncContextManager[ModelT]:
         asked: _Asked = want.payload
         if slot_names:

@@ -201,6 +201,19 @@ class Pool(Generic[ModelT]):
             self._ledger.resume(entry, self._now())
             self._apply()
 
+    def lose(self, label: str, error: BaseException) -> None:
+        """The resource with this id has broken off: end its leases now, and open the next one when its task is over."""
+        entry = self._ledger.find(label)
+        if entry is not None and entry.phase in (Phase.OPEN, Phase.CHECKING):
+            self._lose(entry, self._explain(entry.want, error))
+
+    def _lose(self, entry: Entry, reason: str) -> None:
+        if entry.lost:
+            return
+        self._ledger.losing(entry, reason, self._now())
+        self._emit("lost", entry, reason)
+        self._apply()
+
     async def close_all(self) -> list[BaseException]:
         """Close every resource, all at once, in a shield; return what went wrong, that of earlier closings included."""
         self.check_loop()
@@ -384,9 +397,7 @@ class _Watch(Generic[ModelT]):
 
     def on_losing(self, error: BaseException | None, /) -> None:
         reason = "it broke" if error is None else self._pool._explain(self._entry.want, error)
-        self._pool._ledger.losing(self._entry, reason, self._pool._now())
-        self._pool._emit("lost", self._entry, reason)
-        self._pool._apply()
+        self._pool._lose(self._entry, reason)
 
     def on_ended(self, error: BaseException | None, /) -> None:
         pool, entry = self._pool, self._entry

@@ -194,12 +194,16 @@ class OpenAICompatibleProvider(OpenAIProvider):
         return NO_KEY
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
-        client = super()._make_client(api_key=api_key, base_url=base_url, **settings)
-        # The SDK fills these from the environment, where they are meant for OpenAI.
-        client.admin_api_key = client.webhook_secret = None
-        client.organization = settings.get("organization")
-        client.project = settings.get("project")
-        return client
+        return compatible_client(api_key=api_key, base_url=base_url, **settings)
+
+
+def compatible_client(*, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
+    """A client for a server that is not OpenAI's, with nothing of what the environment has for OpenAI."""
+    client = openai.AsyncOpenAI(api_key=api_key, base_url=base_url, **settings)
+    client.admin_api_key = client.webhook_secret = None
+    client.organization = settings.get("organization")
+    client.project = settings.get("project")
+    return client
 
 
 def _usage(usage: CompletionUsage | None) -> Usage | None:

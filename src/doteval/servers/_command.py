@@ -153,6 +153,11 @@ class ServerCommand:
             if "{api_key}" in value:
                 raise ValueError(f"{name} holds the API key: move it from environment to secret_environment")
 
+    @property
+    def takes_api_key(self) -> bool:
+        """Whether the server is given a key."""
+        return any("{api_key}" in text for text in (*self.secret_environment.values(), *self.files.values()))
+
     def resolved(self) -> str:
         """The absolute path of the command: from ``PATH``, or from beside the running Python.
 

@@ -1,0 +1,130 @@
+"""``ServerProvider``: leases the models of servers that are started with any command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Unpack
+
+from .._spec import check_spec
+from ..servers._command import ServerCommand
+from ..servers._readiness import HTTPReady, Readiness
+from ._server_settings import ServerSettings
+from ._servers import ServerProviderBase
+
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_LATER = {"port", "host", "directory", "api_key"}
+
+
+class ServerProvider(ServerProviderBase):
+    """Leases models of servers that it starts with a command of yours.
+
+    ::
+
+        command = ["my-server", "--model", "{spec}", "--port", "{port}", "--context", "{context}"]
+        async with ServerProvider(command, ready=HTTPReady("/health")) as provider:
+            async with await provider.setup("my-model", context=4096) as handle:
+                reply = await handle.model.generate("Hello")
+
+    A server is started once and shared by everything that asks for the same: tasks, event loops and, unless `share`
+    says otherwise, all processes of this user. It ends when nobody is connected to it any more, whatever they died of.
+
+    The arguments up to `slots_needed` are about the command; the others are the same for all providers of servers.
+
+    Args:
+        command: What to run. In it ``{spec}`` stands for the model, ``{port}``, ``{host}`` and ``{directory}`` for what
+            is chosen, and any other name in braces for what `setup` is given under that name.
+        ready: When a server is ready; `None`: when ``GET /health`` is answered with 200.
+        secret_environment: Environment variables that nobody may see; ``{api_key}`` stands for the server's own key,
+            which clients then have to show.
+        files: What is written into the server's directory before it starts, by name; ``{api_key}`` as above.
+        install_hint: How to install the command, as a sentence, for the message when it is missing.
+        slots_needed: How many slots a server takes.
+        gpus: ``"auto"`` for all that this process may use, a list of some of them, or `None` (here the default) for
+            slots that are no GPUs. A server sees those it was given, in ``CUDA_VISIBLE_DEVICES``.
+        capacity: How many slots there are where they are no GPUs; `None`: one. Slots are the whole machine's: servers
+            of all processes of this user take them in turn, and one that nobody leases ends when its are needed.
+        share: ``"user"``: all processes of this user share servers; ``"off"``: only this provider uses its own; any
+            other text: all who give the same one.
+        server_keep_alive: How long a server stays when nobody is connected to it any more, in seconds.
+        start_timeout: How long it may take to get ready, in seconds.
+        stall_timeout: How long it may print nothing while it gets ready, in seconds; `None`: no limit.
+        stop_grace: How long it may take to end when it is told to, before it is killed, in seconds.
+        port: Where it listens; `None`: a free port.
+        log_bytes: How much of its output is kept, in bytes.
+        environment: Environment variables, in addition to those it inherits.
+        cwd: Where it runs; `None`: where this process is now. (Other providers: in a directory of its own.)
+        restarts: How often `generate` may start the server again for one handle and send again, when it died.
+        launcher: Who starts servers; `None`: this machine.
+        max_concurrency: How many requests one model takes at once; `None`: no limit.
+        params: What every request is sent with where it does not say otherwise, such as ``{"temperature": 0}``.
+        timeout: How long a request may take, in seconds, or an `openai.Timeout`. `None`: what the SDK thinks right.
+        max_retries: How often the SDK tries again. `None`: what the SDK thinks right.
+        settings: All that follows `slots_needed`, and of what every `PooledProvider` takes: ``keep_alive``,
+            ``max_concurrent_opens``, ``close_timeout``, ``setup_timeout``, ``remember_failures``, ``on_event``.
+
+    Raises:
+        RuntimeDirectoryError: The directory in which servers find each other cannot be used.
+        ServersUnsupportedError: The system is Windows.
+        ValueError: A value cannot be meant.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        ready: Readiness | None = None,
+        secret_environment: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
+        install_hint: str = "",
+        slots_needed: int = 1,
+        **settings: Unpack[ServerSettings],
+    ) -> None:
+        if isinstance(command, str):
+            raise ValueError(f"command is a list of words such as {command.split()!r}, not one text")
+        if slots_needed < 1:
+            raise ValueError(f"slots_needed must be at least 1, not {slots_needed!r}")
+        settings.setdefault("gpus", None)
+        super().__init__(ready or HTTPReady("/health"), **settings)
+        self._cwd = self._cwd or str(Path.cwd())
+        self._template = tuple(command)
+        self._secret_environment = dict(secret_environment or {})
+        self._files = dict(files or {})
+        self._install_hint = install_hint
+        self._slots_needed = slots_needed
+
+    def command(self, spec: str, /, **config: Any) -> ServerCommand:
+        """The command with the model and the configuration filled in.
+
+        Raises:
+            TypeError: The command has no place for something in `config`, or needs something that is not in it.
+        """
+        check_spec(spec)
+        names = {name for word in self._template for name in _PLACEHOLDER.findall(word)} - _LATER - {"spec"}
+        if names != config.keys():
+            raise TypeError(
+                f"setup() of this ServerProvider takes {', '.join(sorted(names)) or 'no configuration'}, as its "
+                f"command has {{name}} for each; it was given {', '.join(sorted(config)) or 'none'}"
+            )
+        values = {"spec": spec, **{name: str(value) for name, value in config.items()}}
+
+        def fill(word: str) -> str:
+            return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), word)
+
+        return ServerCommand(
+            kind="server",
+            spec=spec,
+            argv=tuple(map(fill, self._template)),
+            environment=self._environment,
+            secret_environment=self._secret_environment,
+            files=self._files,
+            cwd=self._cwd,
+            install_hint=self._install_hint,
+        )
+
+    def server_slots(self, spec: str, /, **config: Any) -> int:
+        """How many slots a server takes."""
+        return self._slots_needed

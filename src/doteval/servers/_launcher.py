@@ -1,0 +1,348 @@
+"""``LocalLauncher``: starts servers on this machine, one supervisor each, or joins those that are there."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from anyio import CancelScope, current_time, sleep
+
+from .._errors import ServerLostError, ServerStartError
+from ._command import LOOPBACK, CommandMissingError, ServerCommand, free_port
+from ._connection import Connection, Message, SupervisorGoneError, join
+from ._contract import LeaseListener, Server, ServerLease, Terms
+from ._failure import PORT_TAKEN, ServerFailure, advice, happened, report
+from ._holds import Holds
+from ._readiness import ReadinessView
+from ._room import make_room
+from ._runtime import MARKER, Runtime
+from ._slots import SlotLocks, SlotQueue
+from ._starting import failure_facts, get_ready
+from ._supervisors import start_supervisor, wait_for
+
+_PORT_TRIES = 3
+_DRAIN_SECONDS = 10.0
+"""For how long a server that is leased is leased to nobody new because somebody else waits for its slots."""
+_LEAVE_SECONDS = 20.0
+"""How long leaving may take beyond the grace that a server has to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of a server, for the account at the end of a run.
+
+    Args:
+        kind: What it is, such as ``"vllm"``.
+        spec: The model it serves.
+        reason: Why it was started.
+        seconds: How long it took until it was ready, or had failed, in seconds.
+        ready: Whether it got ready.
+    """
+
+    kind: str
+    spec: str
+    reason: str
+    seconds: float
+    ready: bool
+
+
+class LocalLauncher:
+    """Starts servers on this machine.
+
+    Args:
+        runtime: The directory where servers find each other; `None`: the user's own.
+        share: Who shares servers: ``"user"`` for all processes of this user, or any other text for all who give the
+            same one.
+        keeps: Whether a hold is kept on every server that was ready, until `close`.
+        remember_failures: For how long a start that failed is answered from memory, in seconds.
+
+    Raises:
+        RuntimeDirectoryError: The directory cannot be used.
+        ServersUnsupportedError: The system has no process groups and no Unix sockets.
+    """
+
+    def __init__(
+        self,
+        runtime: Path | None = None,
+        *,
+        share: str = "user",
+        keeps: bool = False,
+        remember_failures: float = 0.0,
+    ) -> None:
+        self.runtime = Runtime(runtime)
+        self.starts: list[Start] = []
+        """What was started, oldest first."""
+        self._share = share
+        self._remember_failures = remember_failures
+        self._failures: dict[str, tuple[float, ServerStartError]] = {}
+        self._ends: dict[str, str] = {}  # why a server that was leased here has ended
+        self._holds = Holds(self.runtime) if keeps else None
+
+    def close(self, patience: float = 0.0) -> None:
+        """Let go of all servers that are held.
+
+        Args:
+            patience: How long to wait for those that end because of that, in seconds.
+        """
+        if self._holds is not None:
+            self._holds.close(patience)
+
+    @asynccontextmanager
+    async def launch(
+        self, command: ServerCommand, terms: Terms, listener: LeaseListener, /
+    ) -> AsyncGenerator[ServerLease]:
+        """Lease a server that runs `command`, starting it where there is none.
+
+        Entered when the server is ready. Left when the supervisor knows that it is not used here any more, and, where
+        that ends the server, when nothing of it is left; that happens in a shield, for at most `Terms.stop_grace` and
+        20 seconds. Where the server ends by itself, the body is cancelled.
+
+        Raises:
+            CapacityExceededError: It needs more slots than there are.
+            ServerStartError: It did not get ready.
+            ServerLostError: It ended while it was used.
+        """
+        server_id = self._server_id(command, terms)
+        for attempt in range(1, _PORT_TRIES + 1):
+            self._raise_remembered(server_id)
+            began = current_time()
+            connection, supervisor = await self._obtain(server_id, command, terms)
+            lease = _LocalLease(connection, command, terms, listener)
+            try:
+                async with connection.running(), self._leaving(connection, supervisor, terms):
+                    await get_ready(connection, command, terms, lease.view)
+                    self._note(server_id, command, supervisor, current_time() - began, ready=True)
+                    if self._holds is not None:
+                        self._holds.hold(server_id, terms.keep_alive)
+                    with CancelScope() as scope:
+                        lease.watch(scope)
+                        yield lease
+                    if lease.lost is not None:
+                        self._ends[server_id] = lease.end
+                        raise lease.lost
+                    return
+            except ServerStartError as exc:
+                self._note(server_id, command, supervisor, current_time() - began, ready=False)
+                if exc.cause == PORT_TAKEN and terms.port is None and attempt < _PORT_TRIES:
+                    self._ends[server_id] = "the port of the one before was taken"
+                    continue
+                self._failures[server_id] = time.monotonic() + self._remember_failures, exc
+                raise
+
+    # ---------------------------------------------------------------- find or start
+
+    def _server_id(self, command: ServerCommand, terms: Terms) -> str:
+        """What the server is called: the same for all who share it."""
+        try:
+            key = command.key(self._share, terms.slots.names, terms.count, terms.port)
+        except CommandMissingError as exc:
+            failure = ServerFailure(
+                server=f"{command.kind} server of '{command.spec}'",
+                command=command.shown(),
+                missing=str(exc),
+                install_hint=command.install_hint,
+            )
+            raise ServerStartError(command.spec, report(failure), advice(failure), cause="command missing") from exc
+        return f"{command.kind}-{key[:12]}"
+
+    def _raise_remembered(self, server_id: str) -> None:
+        expires, failure = self._failures.get(server_id, (0.0, None))
+        if failure is not None and time.monotonic() < expires:
+            raise ServerStartError(
+                failure.spec,
+                failure.report,
+                failure.advice,
+                cause=failure.cause,
+                exit_code=failure.exit_code,
+                log=failure.log,
+            ) from failure.__cause__
+
+    async def _obtain(self, server_id: str, command: ServerCommand, terms: Terms) -> tuple[Connection, int | None]:
+        """A lease on the server, and the process id of its supervisor where it was started here."""
+
+        async def come_early() -> Connection | None:
+            connection = self.runtime.connect(server_id)
+            return None if connection is None else await join(connection, terms.keep_alive)
+
+        got = await SlotQueue(self.runtime.root).acquire(
+            terms.slots.names,
+            terms.count,
+            resource_id=command.spec,
+            make_room=partial(make_room, self.runtime, f"its slots are needed for '{command.spec}'"),
+            come_early=come_early,
+        )
+        if isinstance(got, Connection):
+            return got, None
+        try:
+            while (started := self._start(server_id, command, terms, got)) is None:
+                await sleep(0.005)  # somebody is starting something else; only starting is locked, a few milliseconds
+                joined = await come_early()
+                if joined is not None:
+                    return joined, None
+        finally:
+            got.close()  # the supervisor has inherited them
+        return started
+
+    def _start(
+        self, server_id: str, command: ServerCommand, terms: Terms, locks: SlotLocks
+    ) -> tuple[Connection, int] | None:
+        directory = self.runtime.directory(server_id)
+        port = terms.port or free_port()
+        key = secrets.token_urlsafe(24) if command.takes_api_key else None
+        filled = command.filled(port=port, api_key=key or "", directory=directory)
+        gpus = [gpu.lock_name for gpu in terms.slots.gpus if gpu.lock_name in locks.names]
+        description = {
+            "id": server_id,
+            "kind": command.kind,
+            "spec": command.spec,
+            "port": port,
+            "api_key": key,
+            "slots": list(locks.names),
+            "shown": filled.shown(),
+        }
+        job = {
+            **description,
+            "argv": list(filled.argv),
+            "environment": {
+                **filled.environment,
+                **terms.slots.environment(locks.names),
+                MARKER: str(directory),
+            },
+            "cwd": filled.cwd,
+            "files": dict(filled.files),
+            "directory": str(directory),
+            "logs": str(self.runtime.logs),
+            "log_bytes": terms.log_bytes,
+            "secrets": sorted(filled.secrets),
+            "gpus": gpus,
+            "grace": terms.stop_grace,
+            "drain_seconds": _DRAIN_SECONDS,
+        }
+        started = start_supervisor(self.runtime, server_id, job, locks.fds)
+        if started is None:
+            return None
+        connection = Connection(started[0])
+        connection.described(
+            {**description, "pid": None, "log": str(directory / "server.log"), "started": time.time(), "ready": False}
+        )
+        connection.send("lease", keep_alive=terms.keep_alive)
+        return connection, started[1]
+
+    @asynccontextmanager
+    async def _leaving(self, connection: Connection, supervisor: int | None, terms: Terms) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            with CancelScope(shield=True, deadline=current_time() + terms.stop_grace + _LEAVE_SECONDS):
+                await connection.leave()
+                if supervisor is not None and connection.is_over.is_set():
+                    await wait_for(supervisor)
+
+    def _note(
+        self, server_id: str, command: ServerCommand, supervisor: int | None, seconds: float, *, ready: bool
+    ) -> None:
+        """Remember a start of ours, and why there had to be one."""
+        if supervisor is None:
+            return
+        reason = self._ends.pop(server_id, "")
+        if self._holds is not None:
+            reason = reason or self._holds.why_ended(server_id)
+        self.starts.append(Start(command.kind, command.spec, reason or "it was not running", seconds, ready))
+
+
+class _LocalLease:
+    """A lease on a server of this machine."""
+
+    def __init__(self, connection: Connection, command: ServerCommand, terms: Terms, listener: LeaseListener) -> None:
+        self._connection = connection
+        self._command = command
+        self._terms = terms
+        self._listener = listener
+        self._rests = False
+        self._ready_since = 0.0
+        self.lost: ServerLostError | None = None
+        """Why it is not a lease any more, where the server ended while it was used here, or without being told to."""
+        self.end = ""
+        """The same in a few words."""
+        connection.on_event = self._on_event
+        said = connection.server
+        self.view = ReadinessView(
+            port=said["port"], log_path=Path(said["log"]), api_key=said["api_key"], pid=connection.pid
+        )
+
+    @property
+    def server(self) -> Server:
+        """The server, as its supervisor describes it."""
+        said = self._connection.server
+        return Server(
+            id=said["id"],
+            kind=said["kind"],
+            spec=said["spec"],
+            pid=self._connection.pid,
+            host=LOOPBACK,
+            port=said["port"],
+            api_key=said["api_key"],
+            log=Path(said["log"]),
+            slots=tuple(said["slots"]),
+            command=said["shown"],
+            started=said["started"],
+        )
+
+    def watch(self, scope: CancelScope) -> None:
+        """From now on the server is used; cancel `scope` when it ends."""
+        self._ready_since = current_time()
+
+        def on_exit() -> None:
+            how = self._connection.exit
+            assert how is not None
+            if not (how.expected and self._rests):
+                facts = failure_facts(self._command, self._connection)
+                lasted = current_time() - self._ready_since
+                failure = ServerFailure(**facts, ready_after=0.0, lasted=lasted)
+                self.end = f"the one before {happened(failure)}"
+                self.lost = ServerLostError(
+                    self._command.spec, report(failure), advice(failure), exit_code=how.code, log=how.log
+                )
+                self._listener.on_lost(self.lost)
+            scope.cancel()
+
+        self._connection.on_exit = on_exit
+        if self._connection.exit is not None:
+            on_exit()
+
+    async def ready(self) -> None:
+        """Wait until the server meets its condition for being ready, once more."""
+        await self._terms.ready.wait(self.view)
+
+    async def ended(self) -> None:
+        """Wait until the server has ended."""
+        await self._connection.has_exited.wait()
+
+    async def lease(self) -> bool:
+        """Use the server again after `rest`; `False` where it is about to end."""
+        try:
+            answer = await self._connection.lease(self._terms.keep_alive)
+        except SupervisorGoneError:
+            return False
+        if answer["granted"]:
+            self._rests = False
+        return bool(answer["granted"])
+
+    def rest(self) -> None:
+        """Keep the server warm, but let it go when somebody else needs its slots; takes effect at once."""
+        self._rests = True
+        self._connection.hold(self._terms.keep_alive)
+
+    def _on_event(self, event: Message) -> None:
+        match event["event"]:
+            case "retiring" | "ending":
+                self._listener.on_retiring(event["reason"])
+            case "resumed":
+                self._listener.on_resumed()
+            case _:
+                pass

@@ -1,0 +1,96 @@
+"""Starts supervisors, and waits for the end of those that this process has started.
+
+Starting is one short synchronous step under the lock of the runtime directory, so a cancellation finds either nothing
+or a supervisor that has its job. Where this process dies in between, the supervisor ends by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from anyio import to_thread
+
+from ._runtime import Runtime
+
+_SHIM = Path(__file__).with_name("_shim.py")
+
+_children: set[int] = set()
+"""The supervisors that this process has started and not waited for."""
+
+
+def start_supervisor(
+    runtime: Runtime, server_id: str, job: Mapping[str, Any], slot_fds: Sequence[int]
+) -> tuple[socket.socket, int] | None:
+    """Start a supervisor; returns the starter's connection, which is a lease, and the process id.
+
+    Args:
+        runtime: Where it listens.
+        server_id: The server's id.
+        job: What it does; all but the addresses and the locks of the slots.
+        slot_fds: The locks that it inherits.
+
+    Returns:
+        `None` where somebody else has started this server, or is starting any just now: look again.
+
+    Raises:
+        OSError: The supervisor could not be started.
+    """
+    reap()
+    with runtime.locked() as is_ours:
+        if not is_ours:
+            return None
+        other = runtime.connect(server_id)
+        if other is not None:
+            other.close()
+            return None
+        listener = runtime.listen(server_id)
+        ours, theirs = socket.socketpair()
+        path = str(runtime.socket_path(server_id))
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own script
+                [sys.executable, "-I", "-S", str(_SHIM), str(theirs.fileno()), str(listener.fileno()), path],
+                pass_fds=[theirs.fileno(), listener.fileno(), *slot_fds],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in a terminal is not for it
+            )
+        except BaseException:
+            ours.close()
+            runtime.socket_path(server_id).unlink(missing_ok=True)
+            raise
+        finally:
+            theirs.close()
+            listener.close()
+        process.returncode = 0  # it is waited for by `reap` and `wait_for`
+        _children.add(process.pid)
+    with suppress(OSError):  # it is gone already: whoever reads finds out
+        ours.sendall(json.dumps({**job, "socket": path, "slot_fds": list(slot_fds)}).encode() + b"\n")
+    return ours, process.pid
+
+
+def reap() -> None:
+    """Take the exit codes of those that have ended, so that no zombie stays."""
+    for pid in list(_children):
+        _wait(pid, os.WNOHANG)
+
+
+async def wait_for(pid: int) -> None:
+    """Wait for the end of a supervisor of ours that has closed its connections; another process's is left alone."""
+    if pid in _children:
+        await to_thread.run_sync(_wait, pid, 0)
+
+
+def _wait(pid: int, options: int) -> None:
+    with suppress(ChildProcessError):  # another thread was faster, or it was started before a fork
+        if os.waitpid(pid, options) == (0, 0):
+            return
+    _children.discard(pid)
