@@ -6,6 +6,7 @@ The layers, lowest first; an import goes downward only::
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle                           one lease
     _provider  _pooled  _model        the contract, the pooled base, what a model offers
+    servers                           processes: supervisors, launcher, readiness, slots
     providers                         one file a provider
     _registry                         entry points, ModelProviders
     testing  blocking                 on the public API only
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
         ProviderClosedError,
         ProviderLoadError,
         ProviderNotEnteredError,
+        RuntimeDirectoryError,
+        ServerLostError,
+        ServerStartError,
+        ServersUnsupportedError,
         SetupTimeoutError,
         SpecError,
         UnknownModelError,
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from .providers.context import ContextProvider
     from .providers.http import HTTPProvider
     from .providers.openai import OpenAICompatibleProvider, OpenAIProvider
+    from .providers.server import ServerProvider
 
 __version__ = "0.1.0.dev0"
 
@@ -77,6 +83,11 @@ __all__ = [
     "ProviderLoadError",
     "ProviderNotEnteredError",
     "ProviderStatistics",
+    "RuntimeDirectoryError",
+    "ServerLostError",
+    "ServerProvider",
+    "ServerStartError",
+    "ServersUnsupportedError",
     "SetupTimeoutError",
     "SpecError",
     "UnknownModelError",
@@ -114,6 +125,11 @@ _HOME = {
     "ProviderLoadError": "._errors",
     "ProviderNotEnteredError": "._errors",
     "ProviderStatistics": "._pool._events",
+    "RuntimeDirectoryError": "._errors",
+    "ServerLostError": "._errors",
+    "ServerProvider": ".providers.server",
+    "ServerStartError": "._errors",
+    "ServersUnsupportedError": "._errors",
     "SetupTimeoutError": "._errors",
     "SpecError": "._errors",
     "UnknownModelError": "._errors",
