@@ -14,14 +14,14 @@ it. One is served when no ticket with a smaller number wants any of the same slo
   overtaken by wishes for few.
 - Wishes that share no slot do not wait for each other.
 
-Only here is `fcntl` needed, so only this module cannot be imported on Windows.
+Windows has no `flock`: there the module can be imported, and that is all. `Runtime` says so before anybody gets here.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +32,9 @@ from anyio import current_time, sleep
 from anyio.lowlevel import checkpoint
 
 from .._errors import CapacityExceededError
+
+if sys.platform != "win32":
+    import fcntl
 
 T = TypeVar("T")
 
@@ -105,7 +108,8 @@ class SlotQueue:
             make_room: Called when it is our turn and too few slots are free, every 100 ms: gets how many are missing
                 and the names of those that are taken, asks idle servers to end, and returns without waiting for that.
             come_early: Called at every look, also before it is our turn, and before a slot is taken. Returns something
-                other than `None` when the slots are not needed any more. Must not block.
+                other than `None` when the slots are not needed any more. It should not wait for long, since we do not
+                look meanwhile; what it returns is handed on without another checkpoint.
 
         Returns:
             The slots, or what `come_early` returned.
