@@ -1,0 +1,358 @@
+"""``OllamaProvider``: models of an Ollama daemon that is running already."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from urllib.parse import urlsplit
+
+import httpx
+from anyio import CancelScope, current_time
+from typing_extensions import Unpack
+
+from .._spec import masked
+from ._options import PoolOptions
+from .openai import OpenAICompatibleProvider, OpenAIModel
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
+
+logger = logging.getLogger("doteval.ollama")
+
+_PORT = 11434
+_NOT_FOUND = 404
+_API = "/v1"
+_ANSWER_SECONDS = 10.0
+"""How long the daemon may take for what it only has to look up."""
+_SILENT_SECONDS = 300.0
+"""How long it may be silent while it loads or downloads."""
+
+
+class OllamaProvider(OpenAICompatibleProvider):
+    """Leases models of an Ollama daemon, loaded into its memory.
+
+    ::
+
+        async with OllamaProvider(pull=True) as provider:
+            async with await provider.setup("llama3.2:3b") as handle:
+                reply = await handle.model.generate("Hello")
+
+    It starts nothing: the daemon belongs to the machine, and others may use it. A model that was in its memory before
+    is left there; one that was loaded here is unloaded when it is closed. Where a program is killed before that, the
+    daemon unloads the model by itself, as `loaded_for` says.
+
+    ``setup(spec, **config)`` takes `pull`, `loaded_for` and `unload` for one model, too, and what
+    `OpenAICompatibleProvider` takes, but for ``base_url``.
+
+    Args:
+        base_url: The daemon's address, without ``/v1``. `None`: ``OLLAMA_HOST`` at the time of `setup`, else
+            ``http://127.0.0.1:11434``.
+        pull: Whether a model that is not on the machine is downloaded; the log of ``doteval.ollama`` says how far it
+            is. A download that is cancelled goes on where it was the next time.
+        loaded_for: How long the daemon keeps the model in memory after its last request, in seconds. `None`: as it is
+            configured, which is 5 minutes unless somebody changed it.
+        unload: Whether a model that was loaded here is unloaded when it is closed.
+        api_key: The key, where something in front of the daemon wants one.
+        timeout: How long a request may take, in seconds, or an `openai.Timeout`. `None`: what the SDK thinks right.
+        max_retries: How often the SDK tries again. `None`: what the SDK thinks right.
+        default_headers: Headers of every request.
+        http_client: The HTTP client to send with, an `httpx2.AsyncClient` or an older `httpx.AsyncClient`. It stays
+            yours: close it after the provider.
+        max_concurrency: How many requests one model takes at once. `None`: no limit.
+        params: What every request is sent with where it does not say otherwise, such as ``{"temperature": 0}``.
+        options: What every `PooledProvider` takes, such as ``keep_alive``.
+    """
+
+    patterns: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        pull: bool = False,
+        loaded_for: float | None = None,
+        unload: bool = True,
+        api_key: str | None = None,
+        timeout: float | openai.Timeout | None = None,
+        max_retries: int | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        http_client: httpx2.AsyncClient | httpx.AsyncClient | None = None,
+        max_concurrency: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[PoolOptions],
+    ) -> None:
+        super().__init__(
+            "",  # as None: the address is asked for at the time of setup
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+            default_headers=default_headers,
+            http_client=http_client,
+            max_concurrency=max_concurrency,
+            params=params,
+            **options,
+        )
+        self._daemon_url = None if base_url is None else daemon_url(base_url)
+        self._pull = pull
+        self._loaded_for = _checked_seconds(loaded_for)
+        self._unload = unload
+
+    @asynccontextmanager
+    async def open(
+        self,
+        spec: str,
+        /,
+        *,
+        pull: bool | None = None,
+        loaded_for: float | None = None,
+        unload: bool | None = None,
+        **config: Any,
+    ) -> AsyncGenerator[OpenAIModel]:
+        """Have the model loaded, and put an OpenAI client on the daemon.
+
+        Args:
+            spec: The model's name, such as ``"llama3.2:3b"``.
+            pull: As in the constructor, for this model.
+            loaded_for: The same.
+            unload: The same.
+            config: What `OpenAICompatibleProvider` takes, but for ``base_url``.
+
+        Raises:
+            ConnectionError: No daemon answers at the address.
+            LookupError: The daemon does not have the model, and was not told to download it.
+            RuntimeError: The daemon could not download or load the model; says why.
+            TypeError: `config` has something that is not known.
+        """
+        seconds = self._loaded_for if loaded_for is None else _checked_seconds(loaded_for)
+        if "base_url" in config:
+            raise TypeError("base_url belongs to the whole OllamaProvider; make another one for another daemon")
+        url = self._daemon_url or daemon_url(os.environ.get("OLLAMA_HOST", ""))
+        key = config.get("api_key") or self._settings.get("api_key")
+        headers = {
+            **({"Authorization": f"Bearer {key}"} if key else {}),
+            **cast("Mapping[str, str]", config.get("default_headers") or self._settings.get("default_headers") or {}),
+        }
+        async with super().open(spec, base_url=url + _API, **config) as model, _Daemon(url, headers) as daemon:
+            capabilities = await daemon.show(spec)
+            if capabilities is None:
+                if not (self._pull if pull is None else pull):
+                    raise LookupError(
+                        f"the Ollama daemon at {url} does not have the model {spec!r}: "
+                        f"run 'ollama pull {spec}', or pass pull=True"
+                    )
+                await daemon.pull(spec)
+                capabilities = await daemon.show(spec)
+            if capabilities and "completion" not in capabilities:
+                yield model  # one for embeddings, say: only a request that fits it would load it
+                return
+            is_ours = not await daemon.is_loaded(spec)
+            try:
+                await daemon.load(spec, seconds)
+                yield model
+            finally:
+                if is_ours and (self._unload if unload is None else unload):
+                    with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
+                        await daemon.unload(spec)
+
+    def _url_from_environment(self) -> str:
+        return (self._daemon_url or daemon_url(os.environ.get("OLLAMA_HOST", ""))) + _API
+
+
+def daemon_url(host: str) -> str:
+    """The address of a daemon, from what ``OLLAMA_HOST`` may hold, as Ollama reads it.
+
+    It is the address to listen at as well, so "all addresses" becomes this machine's.
+
+    Args:
+        host: A host, a port, both, or a URL; nothing means the default.
+
+    Raises:
+        ValueError: It cannot be the address of a web server.
+    """
+    host = host.strip().strip("\"'").rstrip("/")
+    scheme, has_scheme, rest = host.rpartition("://")
+    bare = rest.strip("[]")
+    if bare.count(":") > 1 and "]:" not in rest and "/" not in rest:
+        rest = f"[{bare}]"  # an address of IPv6, with or without its brackets
+    wrong = ValueError(
+        f"{masked(host)!r} is not the address of an Ollama daemon; write it like 'http://127.0.0.1:{_PORT}'"
+    )
+    try:
+        parts = urlsplit(f"{scheme or 'http'}://{rest}")
+        port = parts.port or (None if has_scheme else _PORT)
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in ("http", "https") or parts.username is not None or parts.query:
+        raise wrong
+    name = parts.hostname or "127.0.0.1"
+    try:
+        if (address := ip_address(name)).is_unspecified:
+            name = "127.0.0.1" if address.version == 4 else "::1"
+    except ValueError:
+        pass  # a name, then
+    name = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{name}{'' if port is None else f':{port}'}{parts.path.removesuffix(_API)}"
+
+
+class _Daemon:
+    """Ollama's own API, as far as it is needed.
+
+    Args:
+        url: The daemon's address.
+        headers: Headers of every request.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self._url = url
+        is_here = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
+        self._client = httpx.AsyncClient(base_url=url, headers=headers, timeout=_ANSWER_SECONDS, trust_env=not is_here)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        with CancelScope(shield=True):  # it only closes connections that nobody uses
+            await self._client.aclose()
+
+    async def show(self, model: str) -> list[str] | None:
+        """What the model can do; `None` where the daemon does not have it."""
+        answer = await self._ask("POST", "/api/show", {"model": model})
+        if answer.status_code == _NOT_FOUND:
+            self._problem(answer)  # or it is not Ollama
+            return None
+        return cast("list[str]", self._read(answer, "look up", model).get("capabilities") or [])
+
+    async def is_loaded(self, model: str) -> bool:
+        """Whether the model is in the daemon's memory."""
+        answer = await self._ask("GET", "/api/ps")
+        models = cast("list[dict[str, Any]]", self._read(answer, "look up", model).get("models") or [])
+        return _full_name(model) in {_full_name(str(one.get("model") or one.get("name"))) for one in models}
+
+    async def load(self, model: str, seconds: float | None) -> None:
+        """Load the model, and return when it can answer."""
+        body: dict[str, Any] = {"model": model, "stream": False}
+        if seconds is not None:
+            body["keep_alive"] = -1 if math.isinf(seconds) else seconds
+        self._read(await self._ask("POST", "/api/generate", body, seconds=_SILENT_SECONDS), "load", model)
+
+    async def unload(self, model: str) -> None:
+        """Unload the model when its last request is answered; where the daemon is gone, so is the model."""
+        try:
+            answer = await self._ask("POST", "/api/generate", {"model": model, "stream": False, "keep_alive": 0})
+        except ConnectionError:
+            return
+        if answer.status_code != _NOT_FOUND:  # it was deleted meanwhile
+            self._read(answer, "unload", model)
+
+    async def pull(self, model: str) -> None:
+        """Download the model. When this is cancelled, the daemon stops, too, and keeps what it has."""
+        logger.info("pulling %s", model)
+        problem, is_done, shown = None, False, -1
+        with self._explained():
+            request = self._request("POST", "/api/pull", {"model": model}, _SILENT_SECONDS)
+            async with aclosing(await self._client.send(request, stream=True)) as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    self._read(answer, "download", model)
+                # Always to the end: a generator that is left earlier would have to be closed.
+                async for line in answer.aiter_lines():
+                    event = _json_object(line)
+                    problem = problem or event.get("error")
+                    is_done = is_done or event.get("status") == "success"
+                    share = _percent(event)
+                    if share is not None and share // 10 != shown // 10:
+                        shown = share
+                        logger.info("pulling %s: %d %% of %s", model, share, event.get("digest", "it"))
+        if problem or not is_done:
+            raise RuntimeError(
+                f"Ollama could not download {model!r}: {problem or 'the download ended before it was complete'}"
+            )
+        logger.info("pulled %s", model)
+
+    # ---------------------------------------------------------------- inside
+
+    async def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, seconds: float = _ANSWER_SECONDS
+    ) -> httpx.Response:
+        with self._explained():
+            return await self._client.send(self._request(method, path, body, seconds))
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float) -> httpx.Request:
+        request = self._client.build_request(method, path, json=body, timeout=seconds)
+        request.stream = _Body(request.content)
+        return request
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        try:
+            yield
+        except httpx.ConnectError as exc:
+            raise ConnectionError(
+                f"no Ollama daemon answers at {self._url}: start it with 'ollama serve' (ollama.com says how to "
+                "install it), or say with base_url=... or OLLAMA_HOST where it is"
+            ) from exc
+        except httpx.TimeoutException as exc:
+            raise ConnectionError(f"the Ollama daemon at {self._url} is silent for too long ({exc!r})") from exc
+        except httpx.TransportError as exc:
+            raise ConnectionError(f"the connection to the Ollama daemon at {self._url} broke: {exc!r}") from exc
+
+    def _read(self, answer: httpx.Response, what: str, model: str) -> dict[str, Any]:
+        if answer.is_success:
+            return _json_object(answer.text)
+        raise RuntimeError(f"Ollama could not {what} {model!r}: {self._problem(answer)}")
+
+    def _problem(self, answer: httpx.Response) -> str:
+        problem = _json_object(answer.text).get("error")
+        if not isinstance(problem, str):
+            raise ConnectionError(
+                f"what answers at {self._url} is not an Ollama daemon (status {answer.status_code}); "
+                "check base_url= and OLLAMA_HOST"
+            )
+        return problem
+
+
+class _Body(httpx.AsyncByteStream):
+    """What a request sends. httpx has an async generator for it, of which trio warns when the sending is cancelled."""
+
+    def __init__(self, content: bytes) -> None:
+        self._left = [content]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    """The object that a text holds in JSON; an empty one where it holds something else."""
+    try:
+        found: object = json.loads(text)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _percent(event: Mapping[str, Any]) -> int | None:
+    done, total = event.get("completed"), event.get("total")
+    return 100 * done // total if isinstance(done, int) and isinstance(total, int) and total > 0 else None
+
+
+def _full_name(model: str) -> str:
+    """A model's name with its tag, as the daemon lists it."""
+    return (model if ":" in model.rpartition("/")[2] else f"{model}:latest").lower()
+
+
+def _checked_seconds(seconds: float | None) -> float | None:
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"loaded_for must be a number of seconds above 0, or None, not {seconds!r}")
+    return seconds
