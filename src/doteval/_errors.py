@@ -308,7 +308,8 @@ class ServersUnsupportedError(DotevalError, RuntimeError):
         self.system = system
         super().__init__(
             f"Model servers cannot be started on {system!r}: that takes process groups and Unix sockets, which Linux "
-            "and macOS have. Start the server by other means and lease its models with OpenAICompatibleProvider(base_url)."
+            "and macOS have. Start the server by other means, and lease its models with "
+            "OpenAICompatibleProvider(base_url)."
         )
 
 

@@ -26,6 +26,9 @@ class ModelProvider(ABC, Generic[ModelT]):
     patterns: ClassVar[tuple[str, ...]] = ()
     """The specs it claims when a spec names no provider, as shell patterns such as ``"gpt-*"``."""
 
+    is_scarce: ClassVar[bool] = False
+    """Whether its models are so slow to open, and so few fit in at once, that tests on the same one belong together."""
+
     close_timeout: float = CLOSE_TIMEOUT
     """How long tearing down one handle may take, in seconds."""
 

@@ -23,7 +23,7 @@ class Source:
         name: The provider's name.
         value: A provider, a class or a factory; or the registration that leads to one.
         settings: Keyword arguments for a class or a factory.
-        offers: Keyword arguments for those that name them in their signature.
+        offers: Keyword arguments for those that name them in their signature; each is made when it is taken.
         borrowed: Whether somebody else closes it.
     """
 
@@ -33,7 +33,7 @@ class Source:
         value: object,
         settings: Mapping[str, Any] | None = None,
         *,
-        offers: Mapping[str, Any] | None = None,
+        offers: Mapping[str, Callable[[], Any]] | None = None,
         borrowed: bool = False,
     ) -> None:
         self.name = name
@@ -82,8 +82,10 @@ class Source:
 
     def _make(self, factory: Factory) -> ModelProvider[Any]:
         try:
-            taken = inspect.signature(factory).parameters
-            offers = {name: value for name, value in self._offers.items() if name in taken}
+            taken = _parameters(factory)
+            offers = {
+                name: make() for name, make in self._offers.items() if name in taken and name not in self.settings
+            }
             provider = factory(**{**offers, **self.settings})
         except DotevalError:
             raise  # it says by itself what to do
@@ -95,6 +97,20 @@ class Source:
             return provider
         error = TypeError(f"{getattr(factory, '__name__', factory)}() returned {provider!r}, not a ModelProvider")
         raise error if self._registration is None else self._registration.error(described(error))
+
+
+def _parameters(factory: Factory) -> set[str]:
+    """The names of what it takes; where a class passes keywords on to its base, those of the base as well."""
+    if not isinstance(factory, type):
+        return set(inspect.signature(factory).parameters)
+    found: set[str] = set()
+    for kind in factory.__mro__:
+        if "__init__" in vars(kind):
+            parameters = inspect.signature(kind).parameters
+            found.update(parameters)
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
+                break
+    return found
 
 
 def is_provider(value: object) -> TypeIs[ModelProvider[Any]]:

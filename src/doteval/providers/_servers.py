@@ -37,6 +37,7 @@ from .openai import NO_KEY, compatible_client
 class ServerProviderBase(PooledProvider[ServerModel]):
     """Leases models of servers that it starts; `ServerProvider` says what the arguments mean."""
 
+    is_scarce: ClassVar[bool] = True
     api_path: ClassVar[str] = "/v1"
     """Where the OpenAI-compatible API of the servers begins."""
 

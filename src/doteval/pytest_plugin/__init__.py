@@ -9,6 +9,8 @@ provider; ``--model`` and the other options; nothing that a run without models w
     _leases        what they do: the providers of one event loop, and the standard pattern
     _host          holds the providers open in a task of their own
     _parametrise   --model
+    _servers       the model servers of the run: kept warm until its end, their output with the tests that fail
+    _order         tests that need the same server, next to each other
     _scopes        fits the providers to the event loops
     _endings       ends them before the next event loop begins
     _neighbours    gets along with pytest-asyncio and pytest-trio
@@ -27,8 +29,10 @@ from ._endings import Endings
 from ._fixtures import Fixtures
 from ._neighbours import Neighbours
 from ._options import add_options, read_options
+from ._order import Order
 from ._parametrise import Parametrise
 from ._scopes import Scopes
+from ._servers import Servers
 from ._summary import Summary
 
 __all__ = ["pytest_addoption", "pytest_configure"]
@@ -44,13 +48,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the fixtures, when all plugins are loaded."""
     known = registrations()
     options = read_options(config, known)
-    summary = Summary(wanted=options.summary)
-    fixtures = Fixtures(config, known, options, summary)
+    servers = Servers(config, options)
+    summary = Summary(wanted=options.summary, starts=servers.starts)
+    fixtures = Fixtures(config, known, options, summary, servers)
     for name, plugin in {
         "fixtures": fixtures.module,
         "parametrise": Parametrise(fixtures, options.models),
         "scopes": Scopes(fixtures, options),
         "endings": Endings(),
+        "order": Order(known),
+        "servers": servers,
         "neighbours": Neighbours(fixtures),
         "summary": summary,
     }.items():

@@ -22,6 +22,7 @@ from .._registry._registration import Registration
 from .._spec import ModelSpec
 from ._fixturedefs import WIDTH, PluginFixture, plugin_fixtures
 from ._options import Options, ScopeName
+from ._servers import Servers
 from ._summary import Summary
 
 Fixture = Callable[..., Any]
@@ -38,10 +39,16 @@ class Fixtures:
         registrations: What is registered.
         options: The settings of the run.
         summary: Who adds up what the providers did.
+        servers: The model servers of the run.
     """
 
     def __init__(
-        self, config: pytest.Config, registrations: Mapping[str, Registration], options: Options, summary: Summary
+        self,
+        config: pytest.Config,
+        registrations: Mapping[str, Registration],
+        options: Options,
+        summary: Summary,
+        servers: Servers,
     ) -> None:
         others = list(plugin_fixtures(config.pluginmanager))
         self._taken = {fixture.name for fixture in others if not fixture.in_conftest and not _is_anyios(fixture)}
@@ -62,12 +69,14 @@ class Fixtures:
                 )
         if options.scope == "session":
             self._add("anyio_backend", _anyio_backend, "session", get_available_backends())
-        self._add_wide("model_providers", _model_providers(registrations, fixtures, options, summary), options.scope)
+        self._add("model_servers", _model_servers(servers), "session")
+        self._add_wide(
+            "model_providers", _model_providers(registrations, fixtures, options, summary, servers), options.scope
+        )
         self._add(LENT, _lent_model_providers(registrations, fixtures))
         self._add("model_client", _model_client(options))
         for name, fixture in lent.items():
-            word = re.sub(r"\W", "_", name)
-            client, provider = f"{word}_client", f"{word}_provider"
+            client, provider = client_fixture(name), f"{_word(name)}_provider"
             if fixture is None:
                 self._add_wide(provider, _provider(name), options.scope)
                 self._add(client, _client(name, client, provider, options))
@@ -88,6 +97,15 @@ class Fixtures:
         self._add(name, function, scope)
         if self.functions.get(name) is function and WIDTH[scope] > 0:
             self.wide[name] = function
+
+
+def client_fixture(name: str) -> str:
+    """What the fixture is called that leases a model of the provider `name`."""
+    return f"{_word(name)}_client"
+
+
+def _word(name: str) -> str:
+    return re.sub(r"\W", "_", name)
 
 
 def _is_anyios(fixture: PluginFixture) -> bool:
@@ -121,15 +139,27 @@ def _anyio_backend(request: pytest.FixtureRequest) -> object:
     return request.param
 
 
+def _model_servers(servers: Servers) -> Fixture:
+    def model_servers() -> Any:
+        """What starts model servers in this run; hand it to a `ServerProvider` of your own as ``launcher=``."""
+        return servers.launcher()
+
+    return model_servers
+
+
 def _model_providers(
-    registrations: Mapping[str, Registration], lent: Mapping[str, str], options: Options, summary: Summary
+    registrations: Mapping[str, Registration],
+    lent: Mapping[str, str],
+    options: Options,
+    summary: Summary,
+    servers: Servers,
 ) -> Fixture:
     async def model_providers(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncGenerator[Any]:
         """All model providers by name; ``await model_providers.setup("gpt-4o")`` leases a model of the right one."""
         from . import _leases  # noqa: PLC0415
 
         async with _leases.held(
-            _leases.RunProviders(request, anyio_backend, registrations, lent, options), summary
+            _leases.RunProviders(request, anyio_backend, registrations, lent, options, servers), summary
         ) as providers:
             yield providers
 

@@ -20,6 +20,7 @@ from .._registry._registration import Registration, described
 from .._registry._source import Source
 from ._host import hosted
 from ._options import Options
+from ._servers import Servers
 from ._summary import Summary
 
 
@@ -32,6 +33,7 @@ class RunProviders(ModelProviders):
         registrations: What is registered.
         lent: Of the providers that are fixtures of their authors, the fixtures' names.
         options: The settings of the run.
+        servers: The model servers of the run.
     """
 
     def __init__(
@@ -41,17 +43,19 @@ class RunProviders(ModelProviders):
         registrations: Mapping[str, Registration],
         lent: Mapping[str, str],
         options: Options,
+        servers: Servers,
     ) -> None:
         super().__init__(discover=False)
         self.anyio_backend = backend
         """The event loop they belong to, as the fixture of that name has it."""
         settings = options.settings
+        offers = {**options.offers, "launcher": servers.launcher}
         for name, registration in registrations.items():
             if name in lent:
                 lender = _lender(request, registration, lent[name])
                 self._sources[name] = Source(name, lender, borrowed=True)
             else:
-                self._sources[name] = Source(name, registration, settings.get(name), offers=options.offers)
+                self._sources[name] = Source(name, registration, settings.get(name), offers=offers)
 
     def put(self, name: str, provider: ModelProvider[Any]) -> None:
         """Have the provider that an author's fixture has made at hand."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pytest
 
 from .._errors import SpecError
 from .._spec import ModelSpec
 
+NumberT = TypeVar("NumberT", int, float)
 ScopeName = Literal["session", "package", "module", "class", "function"]
 
 SCOPES: dict[str, ScopeName] = {"session": "session", "module": "module", "function": "function"}
@@ -29,6 +30,9 @@ class Options:
         scope_is_asked_for: Whether the user has chosen `scope`, so that nothing else will do.
         skip_missing_credentials: Whether a test without an API key is skipped instead of failed.
         summary: Whether to print what was opened and leased.
+        server_share: Who shares the servers that are started: ``"user"``, ``"run"`` or ``"off"``.
+        server_keep_alive: How long they stay when nobody uses them any more, in seconds.
+        server_restarts: How often a server that died may be started again for one test.
     """
 
     models: tuple[str, ...]
@@ -38,6 +42,9 @@ class Options:
     scope_is_asked_for: bool
     skip_missing_credentials: bool
     summary: bool
+    server_share: str
+    server_keep_alive: float
+    server_restarts: int
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -45,9 +52,15 @@ class Options:
         return {name: {"base_url": url} for name, url in self.base_urls.items()}
 
     @property
-    def offers(self) -> dict[str, Any]:
-        """Keyword arguments for the providers that take them."""
-        return {} if self.concurrency is None else {"max_concurrency": self.concurrency}
+    def offers(self) -> dict[str, Callable[[], Any]]:
+        """What makes keyword arguments for the providers that take them."""
+        offers: dict[str, Callable[[], Any]] = {
+            "server_keep_alive": lambda: self.server_keep_alive,
+            "restarts": lambda: self.server_restarts,
+        }
+        if self.concurrency is not None:
+            offers["max_concurrency"] = lambda: self.concurrency
+        return offers
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -92,6 +105,29 @@ def add_options(parser: pytest.Parser) -> None:
         dest="doteval_summary",
         help="print at the end what every provider has opened and leased",
     )
+    group.addoption(
+        "--model-server-share",
+        metavar="user|run|off",
+        dest="doteval_server_share",
+        help="who shares the model servers that are started: all runs of this user, all workers of this run, or nobody "
+        "beyond one process (default: user)",
+    )
+    group.addoption(
+        "--model-server-keep-alive",
+        metavar="SECONDS",
+        dest="doteval_server_keep_alive",
+        help="how long model servers stay when nobody uses them any more, so that the next run finds them warm "
+        "(default: 0)",
+    )
+    group.addoption(
+        "--model-server-restarts",
+        metavar="N",
+        dest="doteval_server_restarts",
+        help="how often a model server that died is started again within one test (default: 1)",
+    )
+    parser.addini("model_server_share", "like --model-server-share", default="")
+    parser.addini("model_server_keep_alive", "like --model-server-keep-alive", default="")
+    parser.addini("model_server_restarts", "like --model-server-restarts", default="")
     parser.addini("model_base_url", "like --model-base-url, one NAME=URL a line", type="linelist", default=[])
     parser.addini("model_concurrency", "like --model-concurrency", default="")
     parser.addini("model_provider_scope", "like --model-provider-scope", default="")
@@ -127,6 +163,9 @@ def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
         skip_missing_credentials=_choice(config, "missing_credentials", "missing_credentials", ("error", "skip"))
         == "skip",
         summary=bool(config.getoption("doteval_summary")),
+        server_share=_choice(config, "server_share", "model_server_share", ("user", "run", "off")) or "user",
+        server_keep_alive=_number(config, "server_keep_alive", 0.0, float, "a number of seconds, 0 or more"),
+        server_restarts=_number(config, "server_restarts", 1, int, "a number, 0 or more"),
     )
 
 
@@ -154,6 +193,19 @@ def _concurrency(config: pytest.Config) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise pytest.UsageError(f"--model-concurrency (ini: model_concurrency) is a number, 1 or more, not {text!r}")
     return int(text)
+
+
+def _number(config: pytest.Config, name: str, default: NumberT, kind: type[NumberT], what: str) -> NumberT:
+    text = config.getoption(f"doteval_{name}") or config.getini(f"model_{name}")
+    if not text:
+        return default
+    try:
+        number = kind(text)
+    except ValueError:
+        number = kind(-1)
+    if not number >= 0:
+        raise pytest.UsageError(f"--model-{name.replace('_', '-')} (ini: model_{name}) is {what}, not {text!r}")
+    return number
 
 
 def _choice(config: pytest.Config, option: str, ini: str, choices: Collection[str]) -> str:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from .._pool._events import ProviderStatistics
+    from ..servers._launcher import Start
 
 _KEY = "doteval_model_summary"
+_STARTS_KEY = "doteval_server_starts"
 
 Row = dict[str, float]
 
 
 class Summary:
-    """The counts of a run, by provider.
+    """The counts of a run, by provider, and the servers that were started.
 
     Args:
         wanted: Whether to print them.
+        starts: Tells which servers were started in this process.
     """
 
-    def __init__(self, *, wanted: bool) -> None:
+    def __init__(self, *, wanted: bool, starts: Callable[[], Sequence[Start]]) -> None:
         self._wanted = wanted
+        self._own_starts = starts
+        self._starts: list[str] = []
         self.rows: dict[str, Row] = {}
 
     def add(self, statistics: Mapping[str, ProviderStatistics]) -> None:
@@ -44,6 +49,7 @@ class Summary:
         output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
         if output is not None:
             output[_KEY] = self.rows
+            output[_STARTS_KEY] = [_told(start) for start in self._own_starts()]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -52,6 +58,8 @@ class Summary:
         rows: Mapping[str, Row] = output.get(_KEY, {})
         for name, row in rows.items():
             self._add(name, row)
+        worker: str = getattr(getattr(node, "gateway", None), "id", "")
+        self._starts += [f"{told} ({worker})" for told in output.get(_STARTS_KEY, ())]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the counts, where that was asked for."""
@@ -65,8 +73,18 @@ class Summary:
             )
         if not self.rows:
             terminalreporter.write_line("none was used")
+        starts = [*self._starts, *map(_told, self._own_starts())]
+        if starts:
+            terminalreporter.write_line(f"{len(starts)} server{'' if len(starts) == 1 else 's'} started:")
+            for start in starts:
+                terminalreporter.write_line(f"  {start}")
 
     def _add(self, name: str, row: Row) -> None:
         total = self.rows.setdefault(name, dict.fromkeys(row, 0.0))
         for key, value in row.items():
             total[key] += value
+
+
+def _told(start: Start) -> str:
+    state = "ready" if start.ready else "failed"
+    return f"{start.spec} [{start.kind}]: {state} after {start.seconds:.1f} s; {start.reason}"

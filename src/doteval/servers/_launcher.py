@@ -77,6 +77,8 @@ class LocalLauncher:
         self.runtime = Runtime(runtime)
         self.starts: list[Start] = []
         """What was started, oldest first."""
+        self.logs: dict[Path, None] = {}
+        """Where the servers that were used here print to; where one failed, that is kept."""
         self._share = share
         self._remember_failures = remember_failures
         self._failures: dict[str, tuple[float, ServerStartError]] = {}
@@ -121,8 +123,11 @@ class LocalLauncher:
                         self._holds.hold(server_id, terms.keep_alive)
                     with CancelScope() as scope:
                         lease.watch(scope)
+                        self.logs[lease.view.log_path] = None
                         yield lease
                     if lease.lost is not None:
+                        if lease.lost.log:
+                            self.logs[Path(lease.lost.log)] = None
                         self._ends[server_id] = lease.end
                         raise lease.lost
                     return
@@ -144,7 +149,7 @@ class LocalLauncher:
             failure = ServerFailure(
                 server=f"{command.kind} server of '{command.spec}'",
                 command=command.shown(),
-                missing=str(exc),
+                missing=exc.problem,
                 install_hint=command.install_hint,
             )
             raise ServerStartError(command.spec, report(failure), advice(failure), cause="command missing") from exc

@@ -1,0 +1,83 @@
+"""Runs tests that need the same scarce model next to each other.
+
+A model server fills a GPU and takes a minute to start. Where tests alternate between two models that do not fit in
+at once, every test would start a server. So the tests on one model of a *scarce* provider are run one after the other,
+over all modules and event loops; all other tests stay where they are. With pytest-xdist, ``--dist loadgroup`` keeps
+them on one worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+import pytest
+
+from .._errors import DotevalError
+from .._registry._registration import Registration
+from .._spec import ModelSpec
+from ._fixtures import client_fixture
+
+_GROUP = "doteval"
+
+
+class Order:
+    """The hook.
+
+    Args:
+        registrations: What is registered.
+    """
+
+    def __init__(self, registrations: Mapping[str, Registration]) -> None:
+        self._registrations = registrations
+        self._names = {client_fixture(name): name for name in registrations}
+        self._scarce: dict[str, bool] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Put each test on a scarce model behind the first one on the same model; before pytest-xdist looks."""
+        groups: dict[str, list[pytest.Item]] = {}
+        ordered: list[pytest.Item | list[pytest.Item]] = []
+        for item in items:
+            model = self._scarce_model(item)
+            if model is None:
+                ordered.append(item)
+                continue
+            if item.get_closest_marker("xdist_group") is None and item.config.pluginmanager.has_plugin("xdist"):
+                item.add_marker(pytest.mark.xdist_group(f"{_GROUP} {model}"))
+            if model not in groups:
+                ordered.append(groups.setdefault(model, []))
+            groups[model].append(item)
+        items[:] = [item for entry in ordered for item in (entry if isinstance(entry, list) else [entry])]
+
+    def _scarce_model(self, item: pytest.Item) -> str | None:
+        """The model that a test needs, with its provider's name in front, if there can only be a few like it."""
+        callspec = getattr(item, "callspec", None)
+        params: Mapping[str, Any] = {} if callspec is None else callspec.params
+        for argument, value in params.items():
+            if not isinstance(value, str) or (argument != "model_client" and argument not in self._names):
+                continue
+            try:
+                spec = ModelSpec.parse(value, self._registrations if argument == "model_client" else ())
+            except DotevalError:
+                continue  # the fixture says what is wrong with it
+            name = spec.provider or self._names.get(argument)
+            if name is not None and self._is_scarce(name):
+                return f"{name}:{spec.model}"
+        return None
+
+    def _is_scarce(self, name: str) -> bool:
+        """Whether a provider's models are scarce; that takes its class, or what its factory says it returns."""
+        if name not in self._scarce:
+            registration = self._registrations.get(name)
+            self._scarce[name] = registration is not None and _says_scarce(registration)
+        return self._scarce[name]
+
+
+def _says_scarce(registration: Registration) -> bool:
+    try:
+        value = registration.load()
+        kind = value if isinstance(value, type) else get_type_hints(value).get("return")
+    except Exception:
+        return False  # whoever asks for the provider is told
+    return bool(getattr(kind, "is_scarce", False))

@@ -1,0 +1,100 @@
+"""The model servers of a run: started once, kept warm until its end, their output with the tests that fail.
+
+Providers come and go with the event loops of modules and tests; a server takes too long to start for that. So one
+launcher serves the whole run. Besides the leases of its fixtures it keeps a hold on every server that was used.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ._options import Options
+
+if TYPE_CHECKING:
+    from ..servers._launcher import LocalLauncher, Start
+
+_PATIENCE = 20.0
+"""How long the end of the run waits for the servers that end with it, in seconds."""
+_SHOWN = 8192
+"""How much of a server's output is shown with a test that fails, in bytes."""
+
+
+class Servers:
+    """The hooks, and the launcher.
+
+    Args:
+        config: The run's configuration.
+        options: The settings of the run.
+    """
+
+    def __init__(self, config: pytest.Config, options: Options) -> None:
+        self._options = options
+        self._run = _run_id(config)
+        self._launcher: LocalLauncher | None = None
+        self._read: dict[tuple[int, int], int] = {}  # how long each log was when the test began, by device and inode
+
+    def launcher(self) -> LocalLauncher:
+        """What starts servers; made when the first provider asks for it."""
+        if self._launcher is None:
+            from ..servers._launcher import LocalLauncher  # noqa: PLC0415 - only where a test needs a server
+
+            share = {"user": "user", "run": f"run {self._run}", "off": f"process {secrets.token_hex(8)}"}
+            self._launcher = LocalLauncher(
+                share=share[self._options.server_share], keeps=True, remember_failures=float("inf")
+            )
+        return self._launcher
+
+    def starts(self) -> list[Start]:
+        """What was started in this process."""
+        return [] if self._launcher is None else self._launcher.starts
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Remember how much each server has printed before the test."""
+        self._read = {identity: size for _, identity, size in self._logs()}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Add to the report of a failure what the servers have printed since."""
+        report = yield
+        if report.failed:
+            for path, identity, size in self._logs():
+                before = self._read.get(identity, 0)
+                if size > before:
+                    report.sections.append((f"Output of the model server {path.stem}", _tail(path, before, size)))
+        return report
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """All fixtures are finalised: let go of the servers, and wait for those that end."""
+        if self._launcher is not None:
+            self._launcher.close(_PATIENCE)
+
+    def _logs(self) -> list[tuple[Path, tuple[int, int], int]]:
+        found: list[tuple[Path, tuple[int, int], int]] = []
+        for path in [] if self._launcher is None else self._launcher.logs:
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # the server has ended well
+            found.append((path, (status.st_dev, status.st_ino), status.st_size))
+        return found
+
+
+def _tail(path: Path, start: int, end: int) -> str:
+    with path.open("rb") as file:
+        file.seek(max(start, end - _SHOWN))
+        text = file.read(end - file.tell()).decode("utf-8", "replace")
+    return text if end - start <= _SHOWN else f"[...]{text}"
+
+
+def _run_id(config: pytest.Config) -> str:
+    """The same in all workers of one run of pytest-xdist."""
+    workerinput: dict[str, Any] = getattr(config, "workerinput", {})
+    return str(workerinput.get("testrunuid") or os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(8))
