@@ -38,6 +38,7 @@ TAIL_LINES = 50
 TAIL_LINE_BYTES = 2000
 KEPT_LOGS = 20
 OUTPUT_SECONDS = 0.25  # at most this often the starting clients are told that there was output
+PAUSE_SECONDS = 0.5  # for so long nobody leases a server between two tests that both use it
 KILL_SECONDS = 10.0  # how long to wait for what was killed; what sits in the kernel longer than that cannot be helped
 BUFFER_LIMIT = 1 << 18  # what is kept for a client that does not read, in bytes
 MEMORY_SLACK = 256  # MiB that a GPU may have in use more than before the start and still count as free
@@ -264,7 +265,8 @@ class Supervisor:
         self.unused_until: float | None = None
         self.drains_until: float | None = None
         self.drain_reason = ""
-        self.no_drain_before = 0.0
+        self.no_drain_before = float("inf")  # not while it starts
+        self.started_at = self.used_at = time.monotonic()
         self.told_bytes = 0
         self.tell_output_at = 0.0
         shutil.rmtree(job["directory"], ignore_errors=True)  # of one that was killed
@@ -429,6 +431,8 @@ class Supervisor:
             case "ready":
                 if not self.is_ready and not self.reason:
                     self.is_ready = True
+                    # It stays as long as its start took, or two that take turns would start it for every lease.
+                    self.no_drain_before = 2 * time.monotonic() - self.started_at
                     self._tell_all({"event": "ready"})
                 return {}
             case "end":
@@ -451,7 +455,7 @@ class Supervisor:
 
     def _counts_changed(self, used: bool) -> None:
         if used:
-            self.last_used = time.time()
+            self.last_used, self.used_at = time.time(), time.monotonic()
         if self._is_draining() and not self._count("lease"):
             self._end(self.drain_reason)
         if self._count("lease") or self._count("hold"):
@@ -464,10 +468,13 @@ class Supervisor:
 
     def _make_way(self, reason: str, *, drain: bool) -> bool:
         """Somebody needs the slots: end where nobody leases it, else lease it to nobody new for a while."""
+        now = time.monotonic()
+        may_go = now >= self.no_drain_before
         if not self._count("lease"):
-            self._end(reason)
-        elif drain and not self.reason and not self._is_draining() and time.monotonic() >= self.no_drain_before:
-            self.drains_until, self.drain_reason = time.monotonic() + self.job["drain_seconds"], reason
+            if may_go or now >= self.used_at + PAUSE_SECONDS:
+                self._end(reason)
+        elif drain and may_go and not self.reason and not self._is_draining():
+            self.drains_until, self.drain_reason = now + self.job["drain_seconds"], reason
             self._tell_all({"event": "retiring", "reason": reason})
         return bool(self.reason)
 
