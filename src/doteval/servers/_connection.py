@@ -23,7 +23,7 @@ _VISIT_SECONDS = 2.0
 
 
 class SupervisorGoneError(Exception):
-    """The connection ended before the answer came; `Connection.exit` may know why."""
+    """The server, or the connection, ended before the answer came; `Connection.exit` may know why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,8 @@ class Connection:
         self.output_bytes = 0
         """How much it has printed, as far as it is known during the start."""
         self.is_ready = anyio.Event()
+        self.retiring = ""
+        """Why it is to be let go soon; empty while it is not."""
         self.exit: Exit | None = None
         """How the server ended, once it is known."""
         self.has_exited = anyio.Event()
@@ -105,13 +107,13 @@ class Connection:
         """Send a request and wait for its answer; `run` must be running.
 
         Raises:
-            SupervisorGoneError: The connection ended instead.
+            SupervisorGoneError: The server or the connection ended instead.
         """
         question = _Question()
         number = self.send(op, **fields)
         self._questions[number] = question
         try:
-            if self.is_over.is_set() or self._is_broken:
+            if self.exit is not None or self._is_broken:
                 raise SupervisorGoneError
             await question.answered.wait()
         finally:
@@ -166,16 +168,26 @@ class Connection:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """`run` in a task of its own; closes the connection at the end. What the block raises stays what it is."""
+        """`run` in a task of its own; closes the connection at the end. What the block raises stays what it is.
+
+        A cancellation of the block does not end the reading: on its way out the block still waits for an answer.
+        """
         problem: Exception | None = None
+        reading = anyio.CancelScope(shield=True)
+
+        async def read() -> None:
+            with reading:
+                await self.run()
+
         try:
             async with anyio.create_task_group() as task_group:
-                task_group.start_soon(self.run, name="doteval connection to a supervisor")
+                task_group.start_soon(read, name="doteval connection to a supervisor")
                 try:
                     yield
                 except Exception as exc:  # raised below, as it is, and not in a group
                     problem = exc
-                task_group.cancel_scope.cancel()
+                finally:
+                    reading.cancel()
         finally:
             self.close()
         if problem is not None:
@@ -211,6 +223,10 @@ class Connection:
                 self.last_output = anyio.current_time()
             case "ready":
                 self.is_ready.set()
+            case "retiring" | "ending":
+                self.retiring = message["reason"]
+            case "resumed":
+                self.retiring = ""
             case "exited":
                 self._set_exit(Exit.told(message))
             case _:
@@ -222,14 +238,14 @@ class Connection:
         if self.exit is None:
             self.exit = how
             self.has_exited.set()
+            for question in self._questions.values():  # nothing that is asked for makes sense any more
+                question.answered.set()
             if self.on_exit is not None:
                 self.on_exit()
 
     def _close_books(self) -> None:
         self._set_exit(Exit())
         self.is_over.set()
-        for question in self._questions.values():
-            question.answered.set()
 
     def close(self) -> None:
         """Close the connection; call it when `run` has ended or was cancelled."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,9 @@ from ._room import make_room
 from ._runtime import MARKER, Runtime
 from ._slots import SlotLocks, SlotQueue
 from ._starting import failure_facts, get_ready
-from ._supervisors import start_supervisor, wait_for
+from ._supervisors import reap, start_supervisor, wait_for
 
 _PORT_TRIES = 3
-_DRAIN_SECONDS = 10.0
-"""For how long a server that is leased is leased to nobody new because somebody else waits for its slots."""
 _LEAVE_SECONDS = 20.0
 """How long leaving may take beyond the grace that a server has to end."""
 
@@ -60,6 +58,8 @@ class LocalLauncher:
             same one.
         keeps: Whether a hold is kept on every server that was ready, until `close`.
         remember_failures: For how long a start that failed is answered from memory, in seconds.
+        drain_seconds: For how long a server that is leased is leased to nobody new because somebody else waits for its
+            slots, in seconds; after as long a pause that may happen again.
 
     Raises:
         RuntimeDirectoryError: The directory cannot be used.
@@ -73,6 +73,7 @@ class LocalLauncher:
         share: str = "user",
         keeps: bool = False,
         remember_failures: float = 0.0,
+        drain_seconds: float = 10.0,
     ) -> None:
         self.runtime = Runtime(runtime)
         self.starts: list[Start] = []
@@ -81,6 +82,7 @@ class LocalLauncher:
         """Where the servers that were used here print to; where one failed, that is kept."""
         self._share = share
         self._remember_failures = remember_failures
+        self._drain_seconds = drain_seconds
         self._failures: dict[str, tuple[float, ServerStartError]] = {}
         self._ends: dict[str, str] = {}  # why a server that was leased here has ended
         self._holds = Holds(self.runtime) if keeps else None
@@ -93,6 +95,7 @@ class LocalLauncher:
         """
         if self._holds is not None:
             self._holds.close(patience)
+        reap()
 
     @asynccontextmanager
     async def launch(
@@ -114,10 +117,14 @@ class LocalLauncher:
             self._raise_remembered(server_id)
             began = current_time()
             connection, supervisor = await self._obtain(server_id, command, terms)
-            lease = _LocalLease(connection, command, terms, listener)
+            is_ready = False
             try:
                 async with connection.running(), self._leaving(connection, supervisor, terms):
+                    if supervisor is not None:
+                        await _confirm(connection, terms)
+                    lease = _LocalLease(connection, command, terms, listener)
                     await get_ready(connection, command, terms, lease.view)
+                    is_ready = True
                     self._note(server_id, command, supervisor, current_time() - began, ready=True)
                     if self._holds is not None:
                         self._holds.hold(server_id, terms.keep_alive)
@@ -132,11 +139,14 @@ class LocalLauncher:
                         raise lease.lost
                     return
             except ServerStartError as exc:
+                if is_ready:
+                    raise  # it comes from the block, and is about another server
                 self._note(server_id, command, supervisor, current_time() - began, ready=False)
                 if exc.cause == PORT_TAKEN and terms.port is None and attempt < _PORT_TRIES:
                     self._ends[server_id] = "the port of the one before was taken"
                     continue
-                self._failures[server_id] = time.monotonic() + self._remember_failures, exc
+                if self._remember_failures:
+                    self._failures[server_id] = time.monotonic() + self._remember_failures, _again(exc)
                 raise
 
     # ---------------------------------------------------------------- find or start
@@ -158,14 +168,7 @@ class LocalLauncher:
     def _raise_remembered(self, server_id: str) -> None:
         expires, failure = self._failures.get(server_id, (0.0, None))
         if failure is not None and time.monotonic() < expires:
-            raise ServerStartError(
-                failure.spec,
-                failure.report,
-                failure.advice,
-                cause=failure.cause,
-                exit_code=failure.exit_code,
-                log=failure.log,
-            ) from failure.__cause__
+            raise _again(failure)
 
     async def _obtain(self, server_id: str, command: ServerCommand, terms: Terms) -> tuple[Connection, int | None]:
         """A lease on the server, and the process id of its supervisor where it was started here."""
@@ -226,7 +229,7 @@ class LocalLauncher:
             "secrets": sorted(filled.secrets),
             "gpus": gpus,
             "grace": terms.stop_grace,
-            "drain_seconds": _DRAIN_SECONDS,
+            "drain_seconds": self._drain_seconds,
         }
         started = start_supervisor(self.runtime, server_id, job, locks.fds)
         if started is None:
@@ -235,7 +238,6 @@ class LocalLauncher:
         connection.described(
             {**description, "pid": None, "log": str(directory / "server.log"), "started": time.time(), "ready": False}
         )
-        connection.send("lease", keep_alive=terms.keep_alive)
         return connection, started[1]
 
     @asynccontextmanager
@@ -260,6 +262,28 @@ class LocalLauncher:
         self.starts.append(Start(command.kind, command.spec, reason or "it was not running", seconds, ready))
 
 
+async def _confirm(connection: Connection, terms: Terms) -> None:
+    """What the starter has is a lease anyway; the answer says with which process, and for how long it is kept."""
+    with suppress(SupervisorGoneError):  # then the connection knows how that came about
+        answer = await connection.lease(terms.keep_alive)
+        if answer["granted"]:  # else it has ended already
+            connection.described(answer["server"])
+
+
+def _again(failure: ServerStartError) -> ServerStartError:
+    """The same failure without a traceback, which would keep alive what it passed through."""
+    again = ServerStartError(
+        failure.spec,
+        failure.report,
+        failure.advice,
+        cause=failure.cause,
+        exit_code=failure.exit_code,
+        log=failure.log,
+    )
+    again.__cause__ = failure.__cause__
+    return again
+
+
 class _LocalLease:
     """A lease on a server of this machine."""
 
@@ -268,13 +292,15 @@ class _LocalLease:
         self._command = command
         self._terms = terms
         self._listener = listener
-        self._rests = False
+        self._rest: object | None = None  # a new object for each rest: an answer that is out of date ends no other one
         self._ready_since = 0.0
         self.lost: ServerLostError | None = None
         """Why it is not a lease any more, where the server ended while it was used here, or without being told to."""
         self.end = ""
         """The same in a few words."""
         connection.on_event = self._on_event
+        if connection.retiring:
+            listener.on_retiring(connection.retiring)
         said = connection.server
         self.view = ReadinessView(
             port=said["port"], log_path=Path(said["log"]), api_key=said["api_key"], pid=connection.pid
@@ -305,7 +331,7 @@ class _LocalLease:
         def on_exit() -> None:
             how = self._connection.exit
             assert how is not None
-            if not (how.expected and self._rests):
+            if not (how.expected and self._rest):
                 facts = failure_facts(self._command, self._connection)
                 lasted = current_time() - self._ready_since
                 failure = ServerFailure(**facts, ready_after=0.0, lasted=lasted)
@@ -330,17 +356,18 @@ class _LocalLease:
 
     async def lease(self) -> bool:
         """Use the server again after `rest`; `False` where it is about to end."""
+        rest = self._rest
         try:
             answer = await self._connection.lease(self._terms.keep_alive)
         except SupervisorGoneError:
             return False
-        if answer["granted"]:
-            self._rests = False
+        if answer["granted"] and self._rest is rest:
+            self._rest = None
         return bool(answer["granted"])
 
     def rest(self) -> None:
         """Keep the server warm, but let it go when somebody else needs its slots; takes effect at once."""
-        self._rests = True
+        self._rest = object()
         self._connection.hold(self._terms.keep_alive)
 
     def _on_event(self, event: Message) -> None:
