@@ -322,7 +322,7 @@ def documented(role: str) -> set[str]:
     return {name for text in TEXT.values() for name in re.findall(rf"^\.\. {role}:: ([\w.]+)", text, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("module", ["doteval", "doteval.testing", "doteval.blocking"])
+@pytest.mark.parametrize("module", ["doteval", "doteval.servers", "doteval.testing", "doteval.blocking"])
 def test_every_public_name_is_documented(module: str) -> None:
     """The reference has an entry for each name that users may import."""
     names = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
