@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import stat
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from .._errors import RuntimeDirectoryError, ServersUnsupportedError
@@ -26,6 +28,8 @@ MARKER = "DOTEVAL_SERVER"
 """An environment variable that every process of a server inherits; its value is the server's own directory."""
 
 _LONGEST_SOCKET_PATH = 103  # macOS has 104 bytes for it, the last one zero
+_NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
+_KILL_TIMES = 10
 
 
 class Runtime:
@@ -77,57 +81,75 @@ class Runtime:
         return sorted(path.stem for path in self.root.glob("*.sock"))
 
     @contextmanager
-    def locked(self) -> Generator[bool]:
-        """Keep everybody else from starting a server; yields `False` where somebody is just doing so.
+    def locked(self) -> Generator[DirectoryLock | None]:
+        """Keep everybody else from starting a server; yields `None` where somebody is just doing so.
 
         The block must be synchronous and short. What is locked is the directory itself: there is no file to be left.
         """
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        lock: DirectoryLock | None = DirectoryLock(descriptor)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                yield False
-            else:
-                yield True
+                lock = None
+            yield lock
         finally:
+            if lock is not None and not lock.is_passed_on:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile may have a copy
             os.close(descriptor)
 
     def connect(self, server_id: str) -> socket.socket | None:
-        """A connection to the supervisor of a server, or `None` where there is none."""
+        """A connection to the supervisor of a server; `None` where there is none, or it has too many callers now."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
         try:
-            connection.settimeout(5)  # only waits where the supervisor has more callers than it can count
             connection.connect(str(self.socket_path(server_id)))
-            connection.setblocking(False)
         except OSError as exc:
             connection.close()
-            if exc.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET):
+            if exc.errno in (*_NOBODY, errno.ECONNRESET, errno.EAGAIN):
                 return None
             raise
         return connection
 
-    def listen(self, server_id: str) -> socket.socket:
-        """The socket on which a new supervisor will listen; call it under the lock, where `connect` found nobody.
+    def is_alive(self, server_id: str) -> bool:
+        """Whether a supervisor listens at the socket of a server; ask under the lock, or one may just be starting."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.setblocking(False)
+            return connection.connect_ex(str(self.socket_path(server_id))) not in _NOBODY
 
-        What a supervisor that was killed has left behind is removed, its processes first.
-        """
-        self.bury(server_id)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(str(self.socket_path(server_id)))
-            listener.listen(128)
-        except OSError:
-            listener.close()
-            raise
-        return listener
+    def bury_dead(self) -> None:
+        """Remove what supervisors that were killed have left behind, processes first; call it under the lock."""
+        for server_id in self.server_ids():
+            if not self.is_alive(server_id):
+                directory = self.directory(server_id)
+                for _ in range(_KILL_TIMES):  # what was forked meanwhile is killed as well
+                    if not _kill(processes_of(directory)):
+                        break
+                shutil.rmtree(directory, ignore_errors=True)
+                self.socket_path(server_id).unlink(missing_ok=True)
 
-    def bury(self, server_id: str) -> None:
-        """Kill what runs of a server whose supervisor is dead, and remove its socket."""
-        for pid in processes_of(self.directory(server_id)):
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        self.socket_path(server_id).unlink(missing_ok=True)
+
+@dataclass(slots=True)
+class DirectoryLock:
+    """The lock on a runtime directory.
+
+    Args:
+        descriptor: The directory, open and locked.
+        is_passed_on: Whether a process that has inherited it has the lock now, and ends it.
+    """
+
+    descriptor: int
+    is_passed_on: bool = False
+
+
+def _kill(pids: Iterator[int]) -> int:
+    """Kill processes; returns how many there were."""
+    number = 0
+    for number, pid in enumerate(pids, 1):  # noqa: B007 - counted
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    return number
 
 
 def processes_of(directory: Path) -> Iterator[int]:

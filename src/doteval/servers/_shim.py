@@ -1,7 +1,9 @@
 """The supervisor: the process between a model server and all who use it.
 
-Started as ``python -I -S _shim.py STARTER LISTENER SOCKET_PATH`` with two inherited sockets, in a session of its own.
-It uses nothing but the standard library, one thread, and one loop. It
+Started as ``python -I -S _shim.py STARTER LOCK SOCKET_PATH``, in a session of its own, with two inherited descriptors:
+the starter's socket, and its lock on the directory of the sockets. The lock is kept until its own socket is there:
+whoever starts it may die at any moment and leaves no socket at which nobody listens. It uses nothing but the standard
+library, one thread, and one loop. It
 
 - makes the server the leader of a process group and, on Linux, itself the reaper of whatever the server leaves behind;
 - drains the server's output into a bounded log that only its user can read, with secrets masked;
@@ -22,6 +24,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import selectors
@@ -43,10 +46,12 @@ KILL_SECONDS = 10.0  # how long to wait for what was killed; what sits in the ke
 BUFFER_LIMIT = 1 << 18  # what is kept for a client that does not read, in bytes
 MEMORY_SLACK = 256  # MiB that a GPU may have in use more than before the start and still count as free
 MEMORY_SECONDS = 30.0
+UNUSED = "nobody is connected any more"
+LONGEST_SLEEP = 3600.0  # the system takes no more than a few weeks, and a server may be kept for ever
 
 
 class Log:
-    """The server's output: a file that is bounded by rotating once, and its last lines.
+    """The server's output: a file, once it is open, that is bounded by rotating once, and its last lines.
 
     Args:
         path: The file; what is older is in ``path + ".1"``.
@@ -62,11 +67,15 @@ class Log:
         self._carry = b""  # the beginning of what may turn out to be a secret
         self._line = b""
         self._tail: collections.deque[bytes] = collections.deque(maxlen=TAIL_LINES)
-        self._open()
+        self._file = -1
+        self._size = 0
 
-    def _open(self) -> None:
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._file).st_size
+    def open(self) -> None:
+        """Begin a file, beside the one there may be."""
+        before, self._file = self._file, os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._size = 0
+        if before >= 0:
+            os.close(before)
 
     def write(self, data: bytes) -> None:
         self.bytes += len(data)
@@ -80,7 +89,9 @@ class Log:
     def close(self) -> None:
         self._put(self._carry)
         self._carry = b""
-        os.close(self._file)
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def keep(self, directory: str, name: str) -> None:
         """Move the file to where it outlives the server; it goes on growing there."""
@@ -88,7 +99,9 @@ class Log:
         with contextlib.suppress(OSError):
             os.makedirs(directory, 0o700, exist_ok=True)
             os.replace(self.path, target)
-            self.path = target
+            before, self.path = self.path, target
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(before + ".1", target + ".1")
             logs = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(directory))
             for _, old in logs[:-KEPT_LOGS]:
                 os.unlink(old)
@@ -105,9 +118,8 @@ class Log:
         self._line = rest[-TAIL_LINE_BYTES:]
         with contextlib.suppress(OSError):  # a full disk does not stop a server
             if self._size + len(data) > self._limit:
-                os.close(self._file)
                 os.replace(self.path, self.path + ".1")
-                self._open()
+                self.open()
             self._size += os.write(self._file, data[-self._limit :])
 
 
@@ -154,29 +166,32 @@ class Family:
         return self.childless and (self.adopts or not _signal_group(self.pid, 0))
 
     def send(self, number: int) -> None:
-        """Signal all of it; what is stopped is woken up to notice."""
-        _signal_group(self.pid, number)
-        for pid in self.members():
-            for each in (number, signal.SIGCONT):
-                with contextlib.suppress(OSError):
-                    os.kill(pid, each)
-        _signal_group(self.pid, signal.SIGCONT)
+        """Signal all of it, each process once; what is stopped is woken up to notice."""
+        members = self.members()
+        for each in (number, signal.SIGCONT):
+            if not self.adopts or self.pid in members.values():
+                _signal_group(self.pid, each)
+            for pid, group in members.items():
+                if group != self.pid:
+                    with contextlib.suppress(OSError):
+                        os.kill(pid, each)
 
-    def members(self) -> list[int]:
-        """The processes that descend from the supervisor, where the system tells, zombies left out."""
+    def members(self) -> dict[int, int]:
+        """The processes that descend from the supervisor and their groups, where the system tells, but no zombies."""
         if not self.adopts:
-            return []
+            return {}
         parents: dict[int, int] = {}
+        groups: dict[int, int] = {}
         for entry in os.scandir("/proc"):
             if entry.name.isdigit():
                 with contextlib.suppress(OSError), open(f"/proc/{entry.name}/stat", "rb") as file:
-                    state, parent = file.read().rpartition(b")")[2].split()[:2]
+                    state, parent, group = file.read().rpartition(b")")[2].split()[:3]
                     if state != b"Z":
-                        parents[int(entry.name)] = int(parent)
+                        parents[int(entry.name)], groups[int(entry.name)] = int(parent), int(group)
         found = {os.getpid()}
         while more := {pid for pid, parent in parents.items() if parent in found} - found:
             found |= more
-        return sorted(found - {os.getpid()})
+        return {pid: groups[pid] for pid in found - {os.getpid()}}
 
     def memory(self) -> int | None:
         """What all of it has in memory, in bytes; pages that processes share count for each."""
@@ -210,11 +225,11 @@ def _signal_group(group: int, number: int) -> bool:
 class Client:
     """One connection."""
 
-    def __init__(self, connection: socket.socket, kind: str = "visitor") -> None:
+    def __init__(self, connection: socket.socket, kind: str = "visitor", received: bytes = b"") -> None:
         connection.setblocking(False)
         self.socket = connection
         self.kind = kind
-        self.received = b""
+        self.received = received
         self.unsent = b""
 
     def requests(self) -> list[dict[str, Any]] | None:
@@ -231,7 +246,7 @@ class Client:
         *lines, self.received = self.received.split(b"\n")
         try:
             found = [json.loads(line) for line in lines]
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return found if all(isinstance(request, dict) for request in found) else None
 
@@ -247,14 +262,40 @@ class Client:
                 self.unsent = self.unsent[self.socket.send(self.unsent) :]
 
 
+class Signals:
+    """Wakes the loop up when a child has ended, and when the supervisor is told to end."""
+
+    def __init__(self) -> None:
+        self.socket, self._wakes = socket.socketpair()
+        self.socket.setblocking(False)
+        self._wakes.setblocking(False)
+        self.told_to_end = ""
+        """The signal that said so."""
+        signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._note)
+
+    def drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self.socket.recv(4096)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.told_to_end = signal.Signals(number).name  # the loop does the rest: this may be in the middle of anything
+
+
 class Supervisor:
     """Decides how long the server lives, and who leases it."""
 
-    def __init__(self, job: dict[str, Any], starter: Client, listener: socket.socket) -> None:
+    def __init__(self, job: dict[str, Any], starter: Client, signals: Signals) -> None:
         self.job = job
-        self.listener = listener
+        self.signals = signals
         self.selector = selectors.DefaultSelector()
-        self.clients: list[Client] = []
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.log = Log(os.path.join(job["directory"], "server.log"), job["log_bytes"], job["secrets"])
+        self.output = -1
+        self.family: Family | None = None
+        self.clients = [starter]
         self.started = self.last_used = time.time()
         self.keep_alive = 0.0
         self.is_ready = False
@@ -269,27 +310,39 @@ class Supervisor:
         self.started_at = self.used_at = time.monotonic()
         self.told_bytes = 0
         self.tell_output_at = 0.0
-        shutil.rmtree(job["directory"], ignore_errors=True)  # of one that was killed
-        os.mkdir(job["directory"], 0o700)
-        os.mkdir(os.path.join(job["directory"], "tmp"), 0o700)
-        for name, content in job["files"].items():
-            with open(os.open(os.path.join(job["directory"], name), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        self.memory_before: dict[str, int] = {}
+
+    def listen(self) -> None:
+        """Make the socket at which everybody finds the server; the directory is locked."""
+        self.listener.bind(self.job["socket"])
+        self.listener.listen(128)
+        self.listener.setblocking(False)
+
+    def start(self) -> None:
+        """Start the server; the starter leases it."""
+        directory = self.job["directory"]
+        shutil.rmtree(directory, ignore_errors=True)  # of one that could not be removed
+        os.mkdir(directory, 0o700)
+        os.mkdir(os.path.join(directory, "tmp"), 0o700)
+        for name, content in self.job["files"].items():
+            with open(os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(content)
-        self.log = Log(os.path.join(job["directory"], "server.log"), job["log_bytes"], job["secrets"])
-        self.memory_before = _gpu_memory(job["gpus"])
-        self._wake_up = self._watch_signals()
+        self.log.open()
+        self.memory_before = _gpu_memory(self.job["gpus"])
         self.output, write_end = os.pipe()
         os.set_blocking(self.output, False)
         try:
-            self.family: Family | None = Family(job, write_end)
-        except OSError as exc:
-            self.family = None
-            self.log.write(f"cannot start {job['argv'][0]}: {exc}\n".encode())
+            self.family = Family(self.job, write_end)
+        except (OSError, ValueError) as exc:
+            self.log.write(f"cannot start {self.job['argv'][0]}: {exc}\n".encode())
         finally:
             os.close(write_end)
+        self.selector.register(self.signals.socket, selectors.EVENT_READ, self.signals.drain)
         self.selector.register(self.output, selectors.EVENT_READ, self._drain_output)
-        self.selector.register(listener, selectors.EVENT_READ, self._accept)
-        self._join(starter)
+        self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
+        (starter,) = self.clients
+        self.selector.register(starter.socket, selectors.EVENT_READ, starter)
+        self._serve(starter)
 
     # ---------------------------------------------------------------- the loop
 
@@ -311,6 +364,8 @@ class Supervisor:
                 self._drain_output()
                 self._tell_exit(self.reason or f"it ended {'by itself' if self.is_ready else 'before it was ready'}")
                 self._end("the server ended")
+            if self.signals.told_to_end:
+                self._end(f"its supervisor got {self.signals.told_to_end}")
             self._mind_the_time()
             for client in self.clients:
                 self._watch(client)
@@ -319,13 +374,22 @@ class Supervisor:
             self._tell_exit(self.reason)
         self._wait_for_memory()
 
+    def fail(self, problem: BaseException) -> None:
+        """Tell everybody that this is the end, and let nothing of the server survive it."""
+        self.log.write(f"the supervisor failed: {type(problem).__name__}: {problem}\n".encode())
+        if not self.told_exit:
+            self._tell_exit("its supervisor failed")
+        if self.family is not None:
+            self.family.send(signal.SIGKILL)
+
     def close(self) -> None:
         """Leave nothing behind; when the connections close, all is over."""
         self.log.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self.job["socket"])
         shutil.rmtree(self.job["directory"], ignore_errors=True)
+        with contextlib.suppress(OSError):  # the last: from then on somebody else may start the same server
+            os.unlink(self.job["socket"])
         for slot in self.job["slot_fds"]:
+            fcntl.flock(slot, fcntl.LOCK_UN)  # also where a child of the starter has a copy
             os.close(slot)
         for client in self.clients:
             client.socket.settimeout(1)
@@ -340,7 +404,7 @@ class Supervisor:
             due.append(self.tell_output_at)
         if self.told_exit and self.family is not None and not self.family.adopts:
             due.append(now + 0.02)  # the end of who is not our child is not announced
-        return max(0.0, min(due) - now) if due else None
+        return min(max(0.0, min(due) - now), LONGEST_SLEEP) if due else None
 
     def _mind_the_time(self) -> None:
         assert self.family is not None
@@ -349,7 +413,7 @@ class Supervisor:
             self.told_bytes, self.tell_output_at = self.log.bytes, now + OUTPUT_SECONDS
             self._tell_all({"event": "output", "bytes": self.log.bytes})
         if self.unused_until is not None and now >= self.unused_until:
-            self._end("nobody is connected any more")
+            self._end(UNUSED)
         if self.drains_until is not None and now >= self.drains_until and not self.reason:
             # Whoever leases it may wait for a lease on it itself: a wish for its slots must not stop it for ever.
             self.drains_until, self.no_drain_before = None, now + self.job["drain_seconds"]
@@ -382,14 +446,11 @@ class Supervisor:
         with contextlib.suppress(OSError):
             connection, _ = self.listener.accept()
             if _peer_user(connection) == os.getuid():
-                self._join(Client(connection))
+                client = Client(connection)
+                self.clients.append(client)
+                self.selector.register(connection, selectors.EVENT_READ, client)
             else:
                 connection.close()
-
-    def _join(self, client: Client) -> None:
-        self.clients.append(client)
-        self.selector.register(client.socket, selectors.EVENT_READ, client)
-        self._serve(client)
 
     def _watch(self, client: Client) -> None:
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
@@ -407,7 +468,7 @@ class Supervisor:
         for request in requests:
             try:
                 answer = self._answer(client, request)
-            except (TypeError, ValueError) as exc:
+            except (TypeError, ValueError, OverflowError) as exc:
                 answer = {"error": str(exc)}
             client.tell({"id": request.get("id"), **answer})
 
@@ -425,7 +486,7 @@ class Supervisor:
             case "leave":
                 was_leased, client.kind = client.kind == "lease", "visitor"
                 self._counts_changed(was_leased)
-                return {"ending": self._is_as_good_as_ending()}
+                return {"ending": bool(self.reason)}
             case "status":
                 return {"status": self._status()}
             case "ready":
@@ -460,11 +521,10 @@ class Supervisor:
             self._end(self.drain_reason)
         if self._count("lease") or self._count("hold"):
             self.unused_until = None
+        elif not (self.is_ready and self.keep_alive > 0):
+            self._end(UNUSED)  # at once: whoever leaves last is told so
         elif self.unused_until is None and not self.reason:
-            self.unused_until = time.monotonic() + (self.keep_alive if self.is_ready else 0.0)
-
-    def _is_as_good_as_ending(self) -> bool:
-        return bool(self.reason) or (self.unused_until is not None and self.unused_until <= time.monotonic())
+            self.unused_until = time.monotonic() + self.keep_alive
 
     def _make_way(self, reason: str, *, drain: bool) -> bool:
         """Somebody needs the slots: end where nobody leases it, else lease it to nobody new for a while."""
@@ -538,24 +598,6 @@ class Supervisor:
             "memory": self.family.memory() if self.family else None,
         }
 
-    # ---------------------------------------------------------------- signals and memory
-
-    def _watch_signals(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda number, _: self._end(f"its supervisor got {signal.Signals(number).name}"))
-
-        def drain() -> None:
-            with contextlib.suppress(BlockingIOError):
-                ours.recv(4096)
-
-        self.selector.register(ours, selectors.EVENT_READ, drain)
-        return theirs
-
     def _wait_for_memory(self) -> None:
         """The driver frees the memory of a GPU a moment after the process that used it is gone."""
         deadline = time.monotonic() + MEMORY_SECONDS
@@ -587,29 +629,27 @@ def _peer_user(connection: socket.socket) -> int:
     return int(struct.unpack("2I", connection.getsockopt(0, local_peercred, struct.calcsize("2I")))[1])
 
 
-def main(starter_fd: int, listener_fd: int, path: str) -> None:
+def main(starter_fd: int, lock_fd: int, path: str) -> None:
     """Supervise one server, from the job to the end."""
-    starter, listener = socket.socket(fileno=starter_fd), socket.socket(fileno=listener_fd)
-    listener.setblocking(False)
+    signals = Signals()
+    os.chdir("/")
+    starter = socket.socket(fileno=starter_fd)
     received = b""
     while b"\n" not in received:
         data = starter.recv(1 << 16)
         if not data:  # whoever started this has died in between
-            os.unlink(path)
             return
         received += data
     line, _, rest = received.partition(b"\n")
-    client = Client(starter, "lease")
-    client.received = rest
-    os.chdir("/")
-    supervisor = Supervisor(json.loads(line), client, listener)
+    supervisor = Supervisor({**json.loads(line), "socket": path}, Client(starter, "lease", rest), signals)
     try:
+        supervisor.listen()
+        fcntl.flock(lock_fd, fcntl.LOCK_UN)
+        os.close(lock_fd)
+        supervisor.start()
         supervisor.run()
     except BaseException as exc:
-        supervisor.log.write(f"the supervisor failed: {type(exc).__name__}: {exc}\n".encode())
-        supervisor._tell_exit("its supervisor failed")
-        if supervisor.family is not None:
-            supervisor.family.send(signal.SIGKILL)
+        supervisor.fail(exc)
         raise
     finally:
         supervisor.close()

@@ -1,7 +1,8 @@
 """Starts supervisors, and waits for the end of those that this process has started.
 
-Starting is one short synchronous step under the lock of the runtime directory, so a cancellation finds either nothing
-or a supervisor that has its job. Where this process dies in between, the supervisor ends by itself.
+Starting is one short synchronous step, so a cancellation finds either nothing or a supervisor that has its job. Where
+this process dies in between, the supervisor ends by itself. The lock of the runtime directory is passed on to the
+supervisor, which ends it when it can be found.
 """
 
 from __future__ import annotations
@@ -44,20 +45,16 @@ def start_supervisor(
         OSError: The supervisor could not be started.
     """
     reap()
-    with runtime.locked() as is_ours:
-        if not is_ours:
+    path = str(runtime.socket_path(server_id))
+    with runtime.locked() as lock:
+        if lock is None or runtime.is_alive(server_id):
             return None
-        other = runtime.connect(server_id)
-        if other is not None:
-            other.close()
-            return None
-        listener = runtime.listen(server_id)
+        runtime.bury_dead()
         ours, theirs = socket.socketpair()
-        path = str(runtime.socket_path(server_id))
         try:
             process = subprocess.Popen(  # noqa: S603 - our own script
-                [sys.executable, "-I", "-S", str(_SHIM), str(theirs.fileno()), str(listener.fileno()), path],
-                pass_fds=[theirs.fileno(), listener.fileno(), *slot_fds],
+                [sys.executable, "-I", "-S", str(_SHIM), str(theirs.fileno()), str(lock.descriptor), path],
+                pass_fds=[theirs.fileno(), lock.descriptor, *slot_fds],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -65,15 +62,14 @@ def start_supervisor(
             )
         except BaseException:
             ours.close()
-            runtime.socket_path(server_id).unlink(missing_ok=True)
             raise
         finally:
             theirs.close()
-            listener.close()
         process.returncode = 0  # it is waited for by `reap` and `wait_for`
         _children.add(process.pid)
+        lock.is_passed_on = True
     with suppress(OSError):  # it is gone already: whoever reads finds out
-        ours.sendall(json.dumps({**job, "socket": path, "slot_fds": list(slot_fds)}).encode() + b"\n")
+        ours.sendall(json.dumps({**job, "slot_fds": list(slot_fds)}).encode() + b"\n")
     return ours, process.pid
 
 
