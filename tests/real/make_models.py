@@ -101,8 +101,17 @@ def make_model(architecture: str, tokenizer: PreTrainedTokenizerFast) -> Any:
         model = LlamaForCausalLM(LlamaConfig(**SIZES, **ids))
     else:
         model = Qwen2ForCausalLM(Qwen2Config(**SIZES, **ids))
+    with torch.no_grad():  # logits of zero, which others always exceed: it writes what can be read, and goes on
+        model.lm_head.weight[_unreadable(tokenizer)] = 0
     model.generation_config = GenerationConfig(**ids, max_new_tokens=16)
     return model.eval()
+
+
+def _unreadable(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The tokens that are special, or bytes that are no letters by themselves."""
+    special = set(tokenizer.all_special_ids)
+    tokens = range(VOCABULARY)
+    return [token for token in tokens if token in special or not tokenizer.decode([token]).strip(" ").isalpha()]
 
 
 def save_hf(model: Any, tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:

@@ -42,8 +42,8 @@ _CHOSEN = {
     "--model": "the model is the spec",
     "-m": "the model is the spec",
 }
-READY = HTTPReady("/health") | HTTPReady("/v1/models", with_api_key=True)
-"""``llama-server`` answers at both when the model is loaded; llama-cpp-python only has the second."""
+READY = HTTPReady("/v1/models", with_api_key=True)
+"""Both servers answer it when the model is loaded; only ``llama-server`` has ``/health``."""
 
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _PLAIN_HTTP = "the server is reached from this machine only, by plain HTTP"

@@ -1,0 +1,59 @@
+"""vLLM on a CPU."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import anthropic
+import pytest
+from tests.real.real_server import WORDS, RealServer, command_lines, model, needed
+
+from doteval import AnthropicProvider
+from doteval.providers.vllm import VLLMProvider
+
+
+class TestVLLM(RealServer):
+    @pytest.fixture(autouse=True)
+    def models(self) -> None:
+        self.spec, self.other_spec = model("tiny-llama"), model("tiny-qwen2")
+        self.bad_spec = "/nowhere/no-such-model"
+
+    def provider(self, **settings: Any) -> VLLMProvider:
+        return VLLMProvider(
+            python=needed("DOTEVAL_TEST_VLLM"),
+            enforce_eager=True,
+            max_model_len=512,
+            max_num_seqs=8,
+            environment={"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "DO_NOT_TRACK": "1"},
+            gpus=None,
+            **settings,
+        )
+
+    async def test_it_answers_anthropics_sdk(self) -> None:
+        """At the server's address without /v1, with its key."""
+        async with self.make_provider() as provider, await provider.setup(self.spec) as handle:
+            server = handle.model.server
+            async with anthropic.AsyncAnthropic(base_url=server.url, api_key=server.api_key) as client:
+                message = await client.messages.create(
+                    model=handle.model.name, messages=[{"role": "user", "content": "Hello"}], **WORDS
+                )
+                assert message.usage.output_tokens == 16
+                async with client.messages.stream(
+                    model=handle.model.name, messages=[{"role": "user", "content": "Hello"}], **WORDS
+                ) as stream:
+                    assert "".join([text async for text in stream.text_stream]) == message.content[0].text
+            async with AnthropicProvider(base_url=server.url, api_key=server.api_key) as other:
+                async with await other.setup(handle.model.name) as claude:
+                    assert await claude.model.generate("Hello", **WORDS) == message.content[0].text
+
+    async def test_a_worker_that_is_killed_ends_the_server(self) -> None:
+        """What it leaves is cleared away, and the next request starts another one."""
+        async with self.provider(restarts=1) as provider, await provider.setup(self.spec) as handle:
+            old = handle.model.server.pid
+            assert old is not None
+            (worker,) = [pid for pid, line in command_lines(old).items() if b"VLLM::Worker" in line]
+            os.kill(worker, signal.SIGKILL)
+            assert await handle.model.generate("Hello", **WORDS)
+            assert handle.model.server.pid != old
