@@ -8,7 +8,7 @@ them on one worker.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, get_type_hints
 
 import pytest
@@ -22,7 +22,7 @@ _GROUP = "doteval"
 
 
 class Order:
-    """The hook.
+    """The hooks: a wrapper, as marks have to be there before pytest-xdist looks, and the order is settled after pytest.
 
     Args:
         registrations: What is registered.
@@ -33,22 +33,22 @@ class Order:
         self._names = {client_fixture(name): name for name in registrations}
         self._scarce: dict[str, bool] = {}
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Put each test on a scarce model behind the first one on the same model; before pytest-xdist looks."""
-        groups: dict[str, list[pytest.Item]] = {}
-        ordered: list[pytest.Item | list[pytest.Item]] = []
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> Generator[None, object, object]:
+        """Put each test on a scarce model behind the first one on the same model."""
+        models = {item: model for item in items if (model := self._scarce_model(item)) is not None}
+        if config.getoption("loadgroup", False):  # in a worker of pytest-xdist
+            for item, model in models.items():
+                if item.get_closest_marker("xdist_group") is None:
+                    item.add_marker(pytest.mark.xdist_group(f"{_GROUP} {model}"))
+        outcome = yield
+        groups: dict[pytest.Item | str, list[pytest.Item]] = {}
         for item in items:
-            model = self._scarce_model(item)
-            if model is None:
-                ordered.append(item)
-                continue
-            if item.get_closest_marker("xdist_group") is None and item.config.pluginmanager.has_plugin("xdist"):
-                item.add_marker(pytest.mark.xdist_group(f"{_GROUP} {model}"))
-            if model not in groups:
-                ordered.append(groups.setdefault(model, []))
-            groups[model].append(item)
-        items[:] = [item for entry in ordered for item in (entry if isinstance(entry, list) else [entry])]
+            groups.setdefault(models.get(item, item), []).append(item)
+        items[:] = [item for group in groups.values() for item in group]
+        return outcome
 
     def _scarce_model(self, item: pytest.Item) -> str | None:
         """The model that a test needs, with its provider's name in front, if there can only be a few like it."""
