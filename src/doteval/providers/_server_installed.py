@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
@@ -23,8 +24,7 @@ def start_of(
     """How a command line begins.
 
     What was named comes first. Otherwise it is the package in the environment of this program, and else the command on
-    ``PATH``. In our own environment the module is taken rather than the command beside it, which vLLM's build for CPUs
-    installs but which fails there.
+    ``PATH``.
 
     Args:
         command: The server's command and what follows it, such as ``["vllm", "serve"]``.
@@ -55,6 +55,15 @@ def absolute(executable: Executable) -> str:
     if os.sep not in text:
         return text
     return str(Path(text).expanduser().absolute())  # not resolved: the python of an environment is a link
+
+
+def is_distribution(name: str) -> bool:
+    """Whether a distribution is installed here under this name; a package may come with one of another name."""
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def is_importable(package: str) -> bool:

@@ -12,7 +12,7 @@ from .._spec import check_spec
 from ..servers._command import ServerCommand
 from ..servers._readiness import HTTPReady
 from ._installed_servers import InstalledServerProvider
-from ._server_installed import Executable, start_of
+from ._server_installed import Executable, is_distribution, start_of
 from ._server_options import (
     Option,
     ServerOptions,
@@ -103,7 +103,10 @@ def vllm_command(
         TypeError: There is no such keyword argument.
     """
     check_spec(spec)
-    start = start_of(["vllm", "serve"], ["vllm.entrypoints.openai.api_server"], python=python, executable=executable)
+    module = ["vllm.entrypoints.openai.api_server"]
+    if python is None and is_distribution("vllm"):
+        module = ["vllm.entrypoints.cli.main", "serve"]  # what comes after it, but fails in the build for CPUs
+    start = start_of(["vllm", "serve"], module, python=python, executable=executable)
     if settings.get("lora_modules") is not None:
         settings = {"enable_lora": True, **_given(settings)}
     name = settings.get("served_model_name") or spec
