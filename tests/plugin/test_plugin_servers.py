@@ -59,7 +59,6 @@ def test_the_next_run_finds_a_server_that_was_kept_alive(light: LightRuns) -> No
         assert_clean(light.run("--model-server-keep-alive=30"), passed=4)
     assert light.starts() == ["one"]
     assert light.left() != []
-    assert_clean(light.run("--model-server-keep-alive=30", "-k", "nothing"))
     stopped = subprocess.run([sys.executable, "-m", "doteval", "stop", "--all"], check=False, capture_output=True)
     assert stopped.returncode == 0
     assert light.left() == []
@@ -122,6 +121,39 @@ def test_a_server_that_dies_is_started_again_and_the_test_passes(light: LightRun
     assert_clean(result, passed=1)
     assert light.starts() == ["one", "one"]
     result.stdout.re_match_lines([r"  one \[server\]: ready after .*; the one before was killed by SIGKILL"])
+    assert light.left() == []
+
+
+def test_a_server_that_is_killed_between_two_tests_is_started_once_more(light: LightRuns) -> None:
+    """Two models, one slot, twenty tests each: three starts in all, every test passes, and the summary says why."""
+    light.write(
+        test_it="""
+        import os
+        import signal
+
+        import pytest
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.mark.parametrize("number", range(10))
+        @pytest.mark.parametrize("light_client", ["one", "two"], indirect=True)
+        async def test_answers(light_client, number, anyio_backend):
+            if (light_client.name, number, anyio_backend) == ("one", 5, "trio"):
+                os.kill(light_client.server.pid, signal.SIGKILL)
+            assert light_client.name in await light_client.generate("who are you?")
+        """
+    )
+    result = light.run()
+    assert_clean(result, passed=40)
+    assert light.starts() == ["one", "one", "two"]
+    result.stdout.re_match_lines(
+        [
+            "3 servers started:",
+            r"  one \[server\]: ready after .* s; it was not running",
+            r"  one \[server\]: ready after .* s; the one before was killed by SIGKILL .*",
+            r"  two \[server\]: ready after .* s; it was not running",
+        ]
+    )
     assert light.left() == []
 
 
