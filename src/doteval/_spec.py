@@ -113,6 +113,17 @@ def masked(text: str, secrets: Collection[str] = ()) -> str:
     return text
 
 
+def mask_exception(exc: BaseException, secrets: Collection[str]) -> None:
+    """Take secrets out of an exception, and out of those that led to it, as it is shown as a cause."""
+    seen: set[int] = set()
+    link: BaseException | None = exc
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        if any(secret in str(argument) for argument in link.args for secret in secrets):
+            link.args = tuple(masked(str(argument), secrets) for argument in link.args)
+        link = link.__cause__ or link.__context__
+
+
 def secrets_of(config: Mapping[str, object]) -> set[str]:
     """The values in `config`, at any depth, that messages must not show."""
     found: set[str] = set()

@@ -17,7 +17,7 @@ import httpx
 import httpx2
 
 from .._errors import ModelRequestError
-from .._spec import is_secret_name, masked
+from .._spec import is_secret_name, mask_exception, masked
 
 _HTTP_ERRORS = (httpx2.HTTPError, httpx2.StreamError, httpx.HTTPError, httpx.StreamError)
 """The SDKs stand on httpx2; OpenAI's also takes a client of httpx."""
@@ -75,7 +75,7 @@ def explained(exc: Exception, sdk: SDK, model: str, client: SDKClient) -> ModelR
     if error is None:
         return None
     secrets = _secrets(client)
-    _mask(exc, secrets)
+    mask_exception(exc, secrets)  # a server may repeat the key that it refuses
     return ModelRequestError(
         model, masked(error.problem, secrets), error.advice, status=error.status, retry_after=error.retry_after
     )
@@ -190,14 +190,3 @@ def _secrets(client: SDKClient) -> Collection[str]:
         if isinstance(value, str) and is_secret_name(name.replace("-", "_"))
     ]
     return {part for value in values for part in (value, value.rpartition(" ")[2]) if part}
-
-
-def _mask(exc: BaseException, secrets: Collection[str]) -> None:
-    """Take secrets out of an exception that is shown as a cause: a server may repeat the key that it refuses."""
-    seen: set[int] = set()
-    link: BaseException | None = exc
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        if any(secret in str(argument) for argument in link.args for secret in secrets):
-            link.args = tuple(masked(str(argument), secrets) for argument in link.args)
-        link = link.__cause__ or link.__context__

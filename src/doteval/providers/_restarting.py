@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import openai
-from anyio import CapacityLimiter, Lock, create_task_group, move_on_after
+from anyio import CapacityLimiter, Lock, create_task_group, get_cancelled_exc_class, move_on_after
 
 from .._errors import HandleInactiveError, ModelRequestError
 from .._handle import ModelHandle
@@ -19,8 +19,6 @@ from .._model import Completion, CompletionStream, Prompt
 from ..servers._contract import ServerLease
 from ._server_model import ServerModel
 
-_NEWS_SECONDS = 1.0
-"""How long the news of a server's end may take to arrive after the failure of a request that it caused."""
 _DYING_SECONDS = 15.0
 """How long a server that is not ready any more may take to end."""
 
@@ -34,7 +32,7 @@ class RestartingHandle(ModelHandle[ServerModel]):
         restarts: How often.
     """
 
-    __slots__ = ("_again", "_current", "_lock", "_restarting_model", "restarts_left")
+    __slots__ = ("_again", "_current", "_lock", "_present", "_restarting_model", "restarts_left")
 
     def __init__(
         self,
@@ -43,6 +41,7 @@ class RestartingHandle(ModelHandle[ServerModel]):
         restarts: int,
     ) -> None:
         self._current = handle
+        self._present = handle._get_model()  # its server may have ended already
         self._again = again
         self._lock = Lock()
         self._ended = ""
@@ -62,69 +61,68 @@ class RestartingHandle(ModelHandle[ServerModel]):
         await self._current.__aenter__()
         return self
 
-    def now(self) -> ModelHandle[ServerModel]:
-        """The lease on the present generation.
+    @property
+    def present(self) -> ServerModel:
+        """The model of the present generation, whether its server lives or not."""
+        return self._present
 
-        Raises:
-            HandleInactiveError: The handle was torn down.
-        """
-        if self._ended:
-            raise HandleInactiveError(self._resource_id, self._ended)
-        return self._current
+    def check(self) -> None:
+        """Raise `HandleInactiveError` unless the present generation is leased."""
+        reason = self._ended or self._current._why_inactive()
+        if reason:
+            raise HandleInactiveError(self._resource_id, reason)
 
-    async def reopened(self, failed: ModelHandle[ServerModel], model: ServerModel | None) -> bool:
-        """Start the server again, if that is why a request failed.
-
-        Args:
-            failed: The lease that the request was sent on.
-            model: Its model, to be asked whether its server is dying; `None` where the lease had ended before.
-
-        Returns:
-            Whether there is a new generation to send the request to.
+    async def living(self) -> ServerModel:
+        """The model of the present generation; where its server has ended, start it again before.
 
         Raises:
             ModelSetupError: The server did not get ready again.
-            HandleInactiveError: The handle was torn down meanwhile.
+            HandleInactiveError: The handle was torn down, or the server has ended too often.
         """
-        if model is not None and failed.is_active and not await _is_lost(failed, model.lease):
-            return False
-        async with self._lock:
-            if self.now() is not failed:
-                return True  # another task has done it
-            if not self.restarts_left:
-                return False
-            self.restarts_left -= 1
+        if self._may_start_again():
+            async with self._lock:
+                if self._may_start_again():  # else another task has done it
+                    await self._start_again()
+        self.check()
+        return self._present
+
+    async def may_try_again(self, model: ServerModel) -> bool:
+        """Whether a request that failed may be sent again: its server has ended, and there is or will be another one.
+
+        Args:
+            model: What it was sent with. Its server may be dying: it is not ready any more, and then ends.
+        """
+        if model.lease.lost is None:
+            with move_on_after(_DYING_SECONDS):
+                async with create_task_group() as race:
+
+                    async def first(wait: Callable[[], Awaitable[object]]) -> None:
+                        await wait()
+                        race.cancel_scope.cancel()
+
+                    race.start_soon(first, model.lease.ended)
+                    race.start_soon(first, model.lease.ready)
+        return model.lease.lost is not None and (model is not self._present or self.restarts_left > 0)
+
+    def _may_start_again(self) -> bool:
+        return not self._ended and self.restarts_left > 0 and self._present.lease.lost is not None
+
+    async def _start_again(self) -> None:
+        self.restarts_left -= 1
+        try:
             handle = await self._again()
-            if self._ended:
-                await handle.teardown()
-                raise HandleInactiveError(self._resource_id, self._ended)
-            self._current = handle
-            return True
+        except get_cancelled_exc_class():
+            self.restarts_left += 1
+            raise
+        self._current, self._present = handle, handle._get_model()
+        if self._ended:
+            await handle.teardown()
 
     def _why_inactive(self) -> str:
-        if self._ended or self.restarts_left:
-            return self._ended
-        return self._current._why_inactive()
+        return "" if self._may_start_again() else self._ended or self._current._why_inactive()
 
     def _get_model(self) -> ServerModel:
         return self._restarting_model
-
-
-async def _is_lost(handle: ModelHandle[ServerModel], lease: ServerLease) -> bool:
-    """Whether the server has ended, or is about to: it is not ready any more, and then ends."""
-    with move_on_after(_NEWS_SECONDS):
-        await lease.ended()
-    if handle.is_active:
-        with move_on_after(_DYING_SECONDS):
-            async with create_task_group() as race:
-
-                async def first(wait: Callable[[], Awaitable[object]]) -> None:
-                    await wait()
-                    race.cancel_scope.cancel()
-
-                race.start_soon(first, lease.ended)
-                race.start_soon(first, lease.ready)
-    return not handle.is_active
 
 
 class RestartingModel(ServerModel):
@@ -136,22 +134,23 @@ class RestartingModel(ServerModel):
     @property
     def name(self) -> str:
         """What requests call the model."""
-        return self._handle.now().model.name
+        return self._handle.present.name
 
     @property
     def client(self) -> openai.AsyncOpenAI:
         """The SDK's client of the present generation; do not keep it."""
-        return self._handle.now().model.client
+        self._handle.check()
+        return self._handle.present.client
 
     @property
     def limiter(self) -> CapacityLimiter | None:
         """What limits the requests at once."""
-        return self._handle.now().model.limiter
+        return self._handle.present.limiter
 
     @property
     def lease(self) -> ServerLease:
         """The lease on the present server."""
-        return self._handle.now().model.lease
+        return self._handle.present.lease
 
     async def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
         """Ask for a reply; where the server dies, start it again and ask again, as often as `restarts` says.
@@ -161,34 +160,20 @@ class RestartingModel(ServerModel):
             ModelSetupError: The server did not get ready again.
         """
         while True:
-            handle = self._handle.now()
-            model = await self._model_of(handle)
-            if model is None:
-                continue
+            model = await self._handle.living()
             try:
                 return await model.generate(prompt, **params)
             except ModelRequestError as exc:
                 is_servers_fault = exc.status is None or exc.status >= 500
-                if not is_servers_fault or not await self._handle.reopened(handle, model):
+                if not is_servers_fault or not await self._handle.may_try_again(model):
                     raise
 
     @asynccontextmanager
     async def stream(self, prompt: Prompt, /, **params: Any) -> AsyncGenerator[CompletionStream]:
         """Ask for a reply that is read while it is made; the server is started again where it has died before that."""
-        model = None
-        while model is None:
-            model = await self._model_of(self._handle.now())
+        model = await self._handle.living()
         async with model.stream(prompt, **params) as stream:
             yield stream
 
-    async def _model_of(self, handle: ModelHandle[ServerModel]) -> ServerModel | None:
-        """The model of a generation; `None` where there is a new one to be asked for instead."""
-        if not handle.is_active and await self._handle.reopened(handle, None):
-            return None
-        return handle.model
-
     def __repr__(self) -> str:
-        try:
-            return f"<{type(self).__name__} of {self._handle.now().model!r}>"
-        except HandleInactiveError as exc:
-            return f"<{type(self).__name__} inactive: {exc.reason}>"
+        return f"<{type(self).__name__} of {self._handle.present!r}>"

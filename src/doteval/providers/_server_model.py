@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import openai
+from anyio import move_on_after
 
+from .._errors import ModelRequestError
+from .._model import Completion, Prompt
 from ..servers._contract import Server, ServerLease
 from .openai import OpenAIModel
+
+_NEWS_SECONDS = 1.0
+"""How long the news of a server's end may take to arrive after the failure of a request that it caused."""
 
 
 class ServerModel(OpenAIModel):
@@ -48,3 +54,22 @@ class ServerModel(OpenAIModel):
     def base_url(self) -> str:
         """Where the API is, such as ``http://127.0.0.1:40001/v1``."""
         return str(self.client.base_url).rstrip("/")
+
+    async def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
+        """Ask for a reply; as for every model of the OpenAI API, except that the end of the server is told as such.
+
+        Raises:
+            ModelRequestError: The request failed; where the server has ended, the cause is a `ServerLostError`.
+            TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
+        """
+        try:
+            return await super().generate(prompt, **params)
+        except ModelRequestError as exc:
+            if exc.status is None:
+                with move_on_after(_NEWS_SECONDS):
+                    await self.lease.ended()
+            lost = self.lease.lost
+            if lost is None:
+                raise
+            what = lost.report.partition("\n")[0].rstrip(".")
+            raise ModelRequestError(self.name, what[:1].lower() + what[1:], lost.advice) from lost

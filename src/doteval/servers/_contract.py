@@ -87,6 +87,11 @@ class ServerLease(Protocol):
         """The server."""
         ...
 
+    @property
+    def lost(self) -> ServerLostError | None:
+        """How the server ended, where it ended while it was used here."""
+        ...
+
     async def lease(self) -> bool:
         """Use the server again after `rest`; `False` where it is about to end."""
         ...

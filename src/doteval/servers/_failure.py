@@ -56,6 +56,7 @@ class ServerFailure:
         timeout: The limit for getting ready that passed, in seconds.
         stall: The limit for being silent that passed, in seconds.
         awaited: What was waited for, as `Readiness.awaited` says it.
+        condition_error: What the condition for being ready raised.
         missing: The `problem` of a `CommandMissingError`.
         tail: Its last lines of output.
         log: Where all of its output is.
@@ -74,6 +75,7 @@ class ServerFailure:
     timeout: float | None = None
     stall: float | None = None
     awaited: str = ""
+    condition_error: str = ""
     missing: str = ""
     tail: Sequence[str] = ()
     log: str | os.PathLike[str] | None = None
@@ -279,6 +281,10 @@ def happened(failure: ServerFailure) -> str:
         return f"did not get ready within {failure.timeout:g} s{waiting}"
     if failure.stall is not None:
         return f"printed nothing for {failure.stall:g} s and did not get ready{waiting}"
+    if failure.condition_error:
+        return (
+            f"was given up, as the condition for being ready raised {masked(failure.condition_error, failure.secrets)}"
+        )
     name = _signal_name(failure)
     if failure.signal is not None:
         ended = f"was {'ended by doteval with' if failure.killed_by_us else 'killed by'} {name}"
@@ -310,6 +316,8 @@ def advice(failure: ServerFailure) -> str:
         )
     if failure.stall is not None:
         return "The log says where it got stuck. If it is silent for long while it works, raise stall_timeout=."
+    if failure.condition_error:
+        return "Correct what ready= was given, or let it raise OSError for 'not yet'."
     if failure.ready_after is not None:
         return "The log says what led to it; the next setup() starts a new server."
     return "Run the command by hand to see more; the first error in the log is often the cause of the others."

@@ -295,7 +295,7 @@ class _LocalLease:
         self._rest: object | None = None  # a new object for each rest: an answer that is out of date ends no other one
         self._ready_since = 0.0
         self.lost: ServerLostError | None = None
-        """Why it is not a lease any more, where the server ended while it was used here, or without being told to."""
+        """How the server ended, where it ended while it was used here, or without being told to."""
         self.end = ""
         """The same in a few words."""
         connection.on_event = self._on_event

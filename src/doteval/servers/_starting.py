@@ -12,6 +12,7 @@ from typing import Any
 from anyio import create_task_group, current_time, sleep, sleep_until
 
 from .._errors import ServerStartError
+from .._spec import mask_exception
 from ._command import ServerCommand
 from ._connection import Connection, SupervisorGoneError
 from ._contract import Terms
@@ -71,30 +72,31 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
                 race.start_soon(first, is_silent)
     if connection.exit is None and connection.is_ready.is_set():
         return
-    facts = failure_facts(command, connection)
-    if connection.exit is None:
-        facts |= await _given_up(connection, "it did not get ready")
+    facts = await _given_up(connection) if connection.exit is None else {}
+    secrets = {view.api_key or "", *command.secret_environment.values()}
+    if problem is not None:
+        mask_exception(problem, secrets - {""})
+        facts["condition_error"] = f"{type(problem).__name__}: {problem}"
+    if limits:
+        facts["awaited"] = terms.ready.awaited(view)
     failure = ServerFailure(
-        **facts, **limits, lasted=current_time() - started, awaited=terms.ready.awaited(view) if limits else ""
+        **failure_facts(command, connection) | limits | facts, lasted=current_time() - started, secrets=secrets
     )
     cause = cause_of(failure)
-    account = report(failure)
-    if problem is not None:
-        account += f"\n  the condition for being ready raised {problem!r}"
     raise ServerStartError(
         command.spec,
-        account,
+        report(failure),
         advice(failure),
         cause=cause.name if cause is not None else "",
         exit_code=connection.exit.code if connection.exit is not None else None,
-        log=facts["log"],
+        log=None if failure.log is None else str(failure.log),
     ) from problem
 
 
-async def _given_up(connection: Connection, reason: str) -> dict[str, Any]:
+async def _given_up(connection: Connection) -> dict[str, Any]:
     """Tell the server to end; returns its last words."""
     try:
-        answer = await connection.ask("stop", reason=reason, failed=True)
+        answer = await connection.ask("stop", reason="it did not get ready", failed=True)
     except SupervisorGoneError:
         return {}
     return {"tail": answer["tail"], "log": answer["log"]}

@@ -1,0 +1,185 @@
+"""A model server that starts in 30 ms: the standard library only, and as badly behaved as its arguments say.
+
+``python -I -S light_server.py PORT [NAME=VALUE ...]`` answers ``GET /health`` and ``POST /v1/chat/completions``, and
+what tests want to know of it:
+
+- ``GET /waiting?N``: answers when N requests with the prompt "wait" are under way,
+- ``GET /environment``: its environment and working directory.
+
+What it is asked for as a prompt, it does: "wait" never answers, "die" exits, "fail" answers 500, "break" ends a stream
+in the middle, "unwell" answers 500, from then on ``/health`` is 503, and it exits two seconds later, as vLLM does when
+its worker has died. Anything else is answered with the process id.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
+"""What makes it special:
+
+- ``record``: a directory; it locks a file for each of its GPUs and writes down who had it when,
+- ``trouble``: how it behaves, one of the names in `misbehave`,
+- ``marker``: a file; the trouble is over when it exists, and whoever finds none makes it,
+- ``model``: anything; tells servers apart.
+"""
+
+changed = threading.Condition()
+waiting = 0
+is_well = True
+
+
+def is_troubled() -> bool:
+    """Whether it behaves badly: always, or with a marker only the first time."""
+    if "marker" not in OPTIONS:
+        return True
+    try:
+        os.close(os.open(OPTIONS["marker"], os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def misbehave(trouble: str) -> None:
+    """What goes wrong before it listens."""
+    if trouble == "port":
+        sys.exit("OSError: [Errno 98] error while attempting to bind on address: address already in use")
+    elif trouble == "model":
+        print("loading the weights ...", flush=True)
+        sys.exit("OSError: no-such-model is not a local folder and is not a valid model identifier")
+    elif trouble == "key":
+        print(f"the key is {os.environ['LIGHT_KEY']}", flush=True)
+        sys.exit(1)
+    elif trouble == "silent":
+        signal.pause()
+    elif trouble == "chatty":
+        for number in range(10**9):
+            print(f"loading shard {number}", flush=True)
+            time.sleep(0.05)
+    elif trouble == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def take_gpus(directory: str) -> None:
+    """Lock the file of each GPU, and write down when that began; a GPU that another server has is written down, too."""
+    log = os.open(os.path.join(directory, "log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    gpus = os.environ["CUDA_VISIBLE_DEVICES"]
+    for gpu in gpus.split(","):
+        file = os.open(os.path.join(directory, f"gpu-{gpu}"), os.O_WRONLY | os.O_CREAT)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process is gone
+        except BlockingIOError:
+            os.write(log, f"{os.getpid()} TAKEN {gpu}\n".encode())
+    os.write(log, f"{os.getpid()} {OPTIONS['model']} {gpus}\n".encode())
+
+
+def answer(connection: socket.socket) -> None:
+    """Serve one connection until the client closes it."""
+    received = b""
+    with connection, connection.makefile("rb") as file:
+        while line := file.readline():
+            method, path, _ = line.decode().split()
+            headers = {}
+            while (header := file.readline().strip()) != b"":
+                name, _, value = header.decode().partition(":")
+                headers[name.lower()] = value.strip()
+            received = file.read(int(headers.get("content-length", 0)))
+            if method == "GET":
+                status, body = look(path)
+            elif headers.get("authorization") != f"Bearer {os.environ.get('LIGHT_KEY', 'no-key-needed')}":
+                status, body = 401, {"error": {"message": f"wrong key {headers.get('authorization')}"}}
+            else:
+                request = json.loads(received)
+                prompt = request["messages"][-1]["content"]
+                if request.get("stream"):
+                    stream(connection, prompt)
+                    return
+                status, body = complete(request["model"], prompt)
+            send(connection, status, body)
+            if path == "/health" and OPTIONS.get("trouble") == "dies":
+                print("the engine has no memory left for the first request", flush=True)
+                os._exit(7)
+
+
+def look(path: str) -> tuple[int, object]:
+    if path == "/health":
+        return (200 if is_well else 503), {}
+    if path.startswith("/waiting?"):
+        with changed:
+            changed.wait_for(lambda: waiting >= int(path.partition("?")[2]))
+        return 200, {}
+    if path == "/environment":
+        return 200, {**os.environ, "cwd": os.getcwd()}
+    return 404, {}
+
+
+def complete(model: str, prompt: str) -> tuple[int, object]:
+    global waiting, is_well
+    if prompt == "wait":
+        with changed:
+            waiting += 1
+            changed.notify_all()
+        threading.Event().wait()
+    elif prompt == "die":
+        print("assertion failed in the engine", flush=True)
+        os._exit(3)
+    elif prompt == "fail":
+        return 500, {"error": {"message": "out of luck"}}
+    elif prompt == "unwell":
+        is_well = False
+        timer = threading.Timer(2.0, os._exit, [1])
+        timer.daemon = True
+        timer.start()
+        return 500, {"error": {"message": "EngineCore encountered an issue"}}
+    message = {"role": "assistant", "content": str(os.getpid())}
+    return 200, {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+    }
+
+
+def stream(connection: socket.socket, prompt: str) -> None:
+    """A stream of three words; it is broken off after the first for "break", and by the end of the server for "die"."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for number, word in enumerate(("one", "two", "three")):
+        choice = {"index": 0, "delta": {"content": word}, "finish_reason": "stop" if number == 2 else None}
+        event = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
+        data = f"data: {json.dumps(event)}\n\n".encode()
+        connection.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        if prompt == "die":
+            os._exit(3)
+        if prompt == "break":
+            return
+    connection.sendall(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+def send(connection: socket.socket, status: int, body: object) -> None:
+    data = json.dumps(body).encode()
+    head = f"HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    connection.sendall(head.encode() + data)
+
+
+def main() -> None:
+    if "trouble" in OPTIONS and is_troubled():
+        misbehave(OPTIONS["trouble"])
+    if "record" in OPTIONS:
+        take_gpus(OPTIONS["record"])
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=100)
+    print("Application startup complete.", flush=True)
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=answer, args=[connection], daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What the tests of `ServerProvider` share: commands for the light server, events to wait for, other processes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from doteval import PoolEvent
+from doteval.servers import Server
+
+PATIENCE = 60.0
+"""How long anything may take, in seconds; only ever waited for where something is wrong."""
+
+KEYED = {"LIGHT_KEY": "{api_key}"}
+"""The secret environment with which the light server wants to see its key."""
+
+_HERE = Path(__file__).parent
+
+
+def light(*options: str) -> list[str]:
+    """The command of a light server; `options` as in ``light_server.OPTIONS``."""
+    return [sys.executable, "-I", "-S", str(_HERE / "light_server.py"), "{port}", "model={spec}", *options]
+
+
+class Events:
+    """What a provider reports: an ``on_event`` that can be waited for."""
+
+    def __init__(self) -> None:
+        self.all: list[PoolEvent] = []
+        self._more = anyio.Event()
+
+    def __call__(self, event: PoolEvent) -> None:
+        self.all.append(event)
+        self._more.set()
+        self._more = anyio.Event()
+
+    def of(self, kind: str) -> list[PoolEvent]:
+        """Those of one kind, oldest first."""
+        return [event for event in self.all if event.kind == kind]
+
+    async def until(self, kind: str, count: int = 1) -> PoolEvent:
+        """Wait for the `count`-th event of a kind."""
+        with anyio.fail_after(PATIENCE):
+            while len(self.of(kind)) < count:
+                await self._more.wait()
+        return self.of(kind)[count - 1]
+
+
+async def get(server: Server, path: str) -> Any:
+    """What the light server answers."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, trust_env=False) as client:
+        return (await client.get(path)).json()
+
+
+class Player:
+    """Another process with a `ServerProvider` of its own (see ``player.py``)."""
+
+    def __init__(self, process: anyio.abc.Process) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self._answers = BufferedByteReceiveStream(process.stdout)
+
+    async def send(self, op: str, *arguments: object) -> None:
+        """Ask for something; `answer` waits for what comes of it."""
+        assert self.process.stdin is not None
+        await self.process.stdin.send(json.dumps([op, *arguments]).encode() + b"\n")
+
+    async def answer(self) -> Any:
+        """The next answer."""
+        with anyio.fail_after(PATIENCE):
+            return json.loads(await self._answers.receive_until(b"\n", 1 << 20))
+
+    async def ask(self, op: str, *arguments: object) -> Any:
+        """Ask for something and wait for the answer."""
+        await self.send(op, *arguments)
+        return await self.answer()
+
+
+@asynccontextmanager
+async def player(root: Path, backend: str, command: list[str], **settings: Any) -> AsyncIterator[Player]:
+    """Start another process; it ends with the block, and closes its provider before.
+
+    Args:
+        root: The runtime directory.
+        backend: What its event loop is.
+        command: What its provider runs.
+        settings: The other arguments of its provider; ``drain_seconds`` goes to the launcher.
+    """
+    arguments = [str(root), backend, json.dumps(command), json.dumps(settings)]
+    async with await anyio.open_process([sys.executable, str(_HERE / "player.py"), *arguments], stderr=None) as process:
+        assert process.stdin is not None
+        try:
+            yield Player(process)
+            await process.stdin.aclose()
+            with anyio.fail_after(PATIENCE):
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()

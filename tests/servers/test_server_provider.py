@@ -1,0 +1,283 @@
+"""``ServerProvider``: one server for all who ask for the same, nobody else's, and a message that helps when there is none."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from anyio import create_task_group, fail_after
+from tests.servers.leftovers import leftovers, processes
+from tests.servers.lights import KEYED, PATIENCE, Events, get, light, player
+
+from doteval import ModelSetupError, ServerProvider, ServersUnsupportedError
+from doteval.servers import HTTPReady, LocalLauncher, LogLine, PortOpen, ReadinessView, ReadyWhen
+from doteval.servers._connection import visit
+from doteval.servers._runtime import Runtime
+
+pytestmark = pytest.mark.anyio
+
+LLMOCK = ["llmock", "serve", "--port", "{port}"]
+KEY = "sk-of-this-test-and-no-other"
+OTHER = {"asyncio": "trio", "trio": "asyncio"}
+
+
+@pytest.fixture
+def launcher(runtime: Runtime) -> LocalLauncher:
+    return LocalLauncher(runtime.root)
+
+
+@pytest.fixture
+def other_backend(anyio_backend: tuple[str, Any]) -> str:
+    """What another process runs on, so that both kinds are met together."""
+    return OTHER[anyio_backend[0]]
+
+
+# -------------------------------------------------------------------- what it is for
+
+
+async def test_a_model_is_leased_asked_and_let_go_and_its_server_ends_with_the_provider(
+    launcher: LocalLauncher,
+) -> None:
+    """With llmock, a real server of the OpenAI API, through the real SDK; also as a stream."""
+    async with ServerProvider(LLMOCK, launcher=launcher) as provider:
+        async with await provider.setup("gpt-4o") as handle:
+            assert "gpt-4o" in await handle.model.generate("Hello")
+            async with handle.model.stream("Hello") as stream:
+                assert "gpt-4o" in "".join([text async for text in stream])
+            server = handle.model.server
+            assert handle.model.base_url == f"{server.url}/v1" == str(handle.model.client.base_url).rstrip("/")
+            assert server.log is not None
+            assert "Uvicorn running" in server.log.read_text()
+        assert not handle.is_active
+        assert list(processes(launcher.runtime.root))
+    assert not leftovers(launcher.runtime.root)
+    assert [(start.kind, start.spec, start.ready) for start in launcher.starts] == [("server", "gpt-4o", True)]
+
+
+async def test_many_tasks_use_one_server(launcher: LocalLauncher) -> None:
+    """Twenty tasks ask at once: one start, one process answers them all."""
+    answers: list[str] = []
+
+    async with ServerProvider(light(), launcher=launcher) as provider:
+
+        async def use() -> None:
+            async with await provider.setup("m") as handle:
+                answers.append(await handle.model.generate("Who are you?"))
+
+        async with create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(use)
+        assert provider.statistics().opens == 1
+    assert len(answers) == 20
+    assert len(set(answers)) == len(launcher.starts) == 1
+
+
+async def test_two_providers_use_one_server(runtime: Runtime) -> None:
+    """The second one, with a launcher of its own, joins; the server lives until the last of both has gone."""
+    first, second = LocalLauncher(runtime.root), LocalLauncher(runtime.root)
+    async with ServerProvider(light(), secret_environment=KEYED, launcher=second) as late:
+        async with ServerProvider(light(), secret_environment=KEYED, launcher=first) as early:
+            async with await early.setup("m") as one, await late.setup("m") as other:
+                assert one.model.server == other.model.server
+                pid = await one.model.generate("Who are you?")
+        async with await late.setup("m") as still:
+            assert await still.model.generate("Who are you?") == pid
+    assert (len(first.starts), len(second.starts)) == (1, 0)
+
+
+@pytest.mark.parametrize("backends", [("asyncio", "trio"), ("trio", "asyncio")], ids="-".join)
+def test_a_server_outlives_the_event_loop_that_started_it(runtime: Runtime, backends: tuple[str, str]) -> None:
+    """A launcher that keeps: the second loop, of the other kind, finds the server of the first; `close` ends it."""
+    launcher = LocalLauncher(runtime.root, keeps=True)
+
+    async def main() -> int | None:
+        async with ServerProvider(light(), secret_environment=KEYED, launcher=launcher) as provider:
+            async with await provider.setup("m") as handle:
+                assert await handle.model.generate("Who are you?") == str(handle.model.server.pid)
+                return handle.model.server.pid
+
+    first, second = (anyio.run(main, backend=backend) for backend in backends)
+    assert first == second
+    assert [start.reason for start in launcher.starts] == ["it was not running"]
+    launcher.close(PATIENCE)
+    assert not leftovers(runtime.root)
+
+
+async def test_two_processes_use_one_server_and_one_key(runtime: Runtime, other_backend: str) -> None:
+    """The other process, on another backend, is told the key by the supervisor; the server outlives who started it."""
+    settings = {"secret_environment": KEYED}
+    async with ServerProvider(light(), launcher=LocalLauncher(runtime.root), **settings) as provider:
+        async with player(runtime.root, other_backend, light(), **settings) as other:
+            theirs = await other.ask("setup", "h", "m")
+            handle = await provider.setup("m")
+            server = handle.model.server
+            assert (theirs["pid"], theirs["api_key"]) == (server.pid, server.api_key)
+            assert await other.ask("generate", "h", "Hello") == await handle.model.generate("Hello") == str(server.pid)
+        assert await handle.model.generate("Are you still there?") == str(server.pid)
+
+
+async def test_a_server_that_is_kept_alive_is_there_for_the_next(runtime: Runtime) -> None:
+    """Nobody is connected any more, and it stays; without `server_keep_alive` it would have ended."""
+
+    async def pid_of_one(**settings: Any) -> int | None:
+        async with ServerProvider(light(), launcher=LocalLauncher(runtime.root), **settings) as provider:
+            async with await provider.setup("m") as handle:
+                return handle.model.server.pid
+
+    assert await pid_of_one() != (kept := await pid_of_one(server_keep_alive=60))
+    assert await pid_of_one() == kept
+    (server_id,) = runtime.server_ids()
+    connection = runtime.connect(server_id)
+    assert connection is not None
+    await visit(connection, "stop", reason="the test is over")
+
+
+# -------------------------------------------------------------------- who does not share
+
+
+async def test_who_shares_with_nobody_has_a_server_of_its_own(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``share="off"`` is this provider's own; another text is shared by those who give the same one."""
+    monkeypatch.setenv("DOTEVAL_RUNTIME_DIR", str(runtime.root))
+    pids: list[int | None] = []
+    async with (
+        ServerProvider(light(), capacity=5, share="off") as one,
+        ServerProvider(light(), capacity=5, share="off") as two,
+        ServerProvider(light(), capacity=5, share="us") as three,
+        ServerProvider(light(), capacity=5, share="us") as four,
+        ServerProvider(light(), capacity=5) as five,
+    ):
+        for provider in (one, two, three, four, five):
+            pids.append((await provider.setup("m")).model.server.pid)
+    assert pids[2] == pids[3]
+    assert len(set(pids)) == 4
+
+
+async def test_what_is_asked_for_tells_servers_apart(runtime: Runtime) -> None:
+    """Another spec, configuration, environment, secret or directory is another server; the order of things is not."""
+    command = [*light(), "context={context}"]
+    settings: list[dict[str, Any]] = [
+        {},
+        {"environment": {"A": "1"}},
+        {"environment": {"A": "2"}},
+        {"secret_environment": {"LIGHT_KEY": "a key of my own"}},
+        {"files": {"template": "x"}},
+        {"cwd": runtime.root},
+        {"capacity": 31},
+    ]
+    pids: list[int | None] = []
+    async with create_task_group() as group:
+        for each in settings:
+            provider = ServerProvider(command, launcher=LocalLauncher(runtime.root), **{"capacity": 30, **each})
+            await group.start(_entered, provider, pids, [("m", 1)])
+        provider = ServerProvider(command, launcher=LocalLauncher(runtime.root), capacity=30)
+        await group.start(_entered, provider, pids, [("m", 1), ("m", 2), ("n", 1)])
+        group.cancel_scope.cancel()
+    assert pids[0] == pids[7]
+    assert len(set(pids)) == len(settings) + 2
+
+
+async def _entered(
+    provider: ServerProvider, pids: list[int | None], asked: list[tuple[str, int]], *, task_status: Any
+) -> None:
+    async with provider:
+        for spec, context in asked:
+            pids.append((await provider.setup(spec, context=context)).model.server.pid)
+        task_status.started()
+        await anyio.sleep_forever()
+
+
+# -------------------------------------------------------------------- what it runs in, and what nobody may see
+
+
+async def test_the_server_has_an_environment_and_directories_of_its_own(
+    runtime: Runtime, launcher: LocalLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It inherits what is not pytest's, gets what it is given, and a directory for temporary files that goes with it."""
+    monkeypatch.setenv("LIGHT_INHERITED", "yes")
+    provider = ServerProvider(
+        light(),
+        launcher=launcher,
+        cwd=tmp_path,
+        environment={"LIGHT_PORT": "{port}", "LIGHT_HOME": "{directory}"},
+        secret_environment={"LIGHT_SECRET": "nobody may see this"},
+        files={"template": "for {port}", "key": "{api_key}"},
+    )
+    async with provider, await provider.setup("m") as handle:
+        server = handle.model.server
+        seen = await get(server, "/environment")
+        own = runtime.directory(server.id)
+        assert seen["cwd"] == str(tmp_path)
+        assert (seen["LIGHT_INHERITED"], seen["LIGHT_SECRET"]) == ("yes", "nobody may see this")
+        assert (seen["LIGHT_PORT"], seen["LIGHT_HOME"]) == (str(server.port), str(own))
+        assert seen["TMPDIR"] == str(own / "tmp")
+        assert (own / "tmp").is_dir()
+        assert (own / "key").read_text() == server.api_key
+        assert (own / "key").stat().st_mode & 0o777 == 0o600
+        assert not [name for name in seen if name.startswith("PYTEST_")]
+    assert not own.exists()
+
+
+async def test_without_a_directory_it_runs_where_this_process_does(launcher: LocalLauncher) -> None:
+    """So a path in the command means what it means in a shell."""
+    async with ServerProvider(light(), launcher=launcher) as provider, await provider.setup("m") as handle:
+        assert (await get(handle.model.server, "/environment"))["cwd"] == str(Path.cwd())
+
+
+async def test_nobody_sees_a_secret(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the key nor another secret is on a command line, in a log, an event, a count, a repr or an error."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr("secrets.token_urlsafe", lambda length: KEY)
+    secret = "hf_of-this-test-and-no-other"
+    events = Events()
+    shown: list[object] = []
+    settings: dict[str, Any] = {
+        "secret_environment": {**KEYED, "LIGHT_SECRET": secret},
+        "launcher": LocalLauncher(runtime.root),
+        "on_event": events,
+    }
+    async with ServerProvider(light(), **settings) as provider:
+        handle = await provider.setup("m")
+        server = handle.model.server
+        assert server.api_key == KEY
+        assert await handle.model.generate("Hello") == str(server.pid)
+        pids = list(processes(runtime.root))
+        assert len(pids) == 2, "the server and its supervisor"
+        shown += [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
+        shown += [provider, handle, handle.model, handle.model.client, server, provider.statistics()]
+        assert server.log is not None
+        shown.append(server.log.read_text())
+        with pytest.raises(Exception, match="the server of .m. exited with code 3") as failed:
+            await handle.model.generate("die")
+        shown += traceback.format_exception(failed.value)
+        shown.append(repr(handle))
+    async with ServerProvider(light("trouble=key"), **settings) as provider:
+        with pytest.raises(ModelSetupError, match=r"the key is \*\*\*") as failed:
+            await provider.setup("m")
+        shown += traceback.format_exception(failed.value)
+
+        async def tells(view: ReadinessView) -> bool:
+            raise ValueError(f"{view.api_key} is what I know")
+
+    async with ServerProvider(light(), ready=ReadyWhen(tells), **settings) as provider:
+        with pytest.raises(ModelSetupError) as failed:
+            await provider.setup("m")
+        shown += traceback.format_exception(failed.value)
+    shown += [path.read_text() for path in runtime.logs.iterdir()]
+    shown += [events.all, caplog.text, settings["launcher"].starts]
+    text = "\n".join(map(str, shown))
+    assert "***" in text
+    assert KEY not in text
+    assert secret not in text
