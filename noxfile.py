@@ -26,9 +26,20 @@ def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, name)
 
 
+def directory_of(session: nox.Session) -> Path:
+    """Where a session keeps its files.
+
+    `Session.create_tmp` would also make it the directory for temporary files. That is inside of this project, so runs
+    of pytest that the tests start on files of their own would take pyproject.toml for theirs.
+    """
+    directory = Path(session.virtualenv.location, "files")
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
 def install_wheel(session: nox.Session, extras: str, *arguments: str) -> None:
     """Install the wheel that users would get, built here, so that what is forgotten in it is missed."""
-    directory = Path(session.create_tmp())
+    directory = directory_of(session)
     for old in directory.glob("doteval-*.whl"):
         old.unlink()
     session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(directory), ".")
@@ -79,7 +90,7 @@ def tests(session: nox.Session) -> None:
 def minimum(session: nox.Session) -> None:
     """All tests with the oldest versions that are promised to work."""
     lowest = lowest_versions()
-    constraints = Path(session.create_tmp(), "constraints.txt")
+    constraints = directory_of(session) / "constraints.txt"
     constraints.write_text("\n".join(lowest) + "\n", "utf-8")
     install_wheel(session, "test", "-c", str(constraints))
     session.log("with " + ", ".join(lowest))
