@@ -18,7 +18,7 @@ import json
 import os
 import signal
 import socket
-import sys
+import sys  # and no pathlib: it would double the time to start
 import threading
 import time
 
@@ -32,8 +32,8 @@ OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
 """
 
 changed = threading.Condition()
-waiting = 0
-is_well = True
+waiting: list[int] = []
+ailments: list[str] = []
 
 
 def is_troubled() -> bool:
@@ -69,10 +69,10 @@ def misbehave(trouble: str) -> None:
 
 def take_gpus(directory: str) -> None:
     """Lock the file of each GPU, and write down when that began; a GPU that another server has is written down, too."""
-    log = os.open(os.path.join(directory, "log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    log = os.open(f"{directory}/log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     gpus = os.environ["CUDA_VISIBLE_DEVICES"]
     for gpu in gpus.split(","):
-        file = os.open(os.path.join(directory, f"gpu-{gpu}"), os.O_WRONLY | os.O_CREAT)
+        file = os.open(f"{directory}/gpu-{gpu}", os.O_WRONLY | os.O_CREAT)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process is gone
         except BlockingIOError:
@@ -110,21 +110,20 @@ def answer(connection: socket.socket) -> None:
 
 def look(path: str) -> tuple[int, object]:
     if path == "/health":
-        return (200 if is_well else 503), {}
+        return (503 if ailments else 200), {}
     if path.startswith("/waiting?"):
         with changed:
-            changed.wait_for(lambda: waiting >= int(path.partition("?")[2]))
+            changed.wait_for(lambda: len(waiting) >= int(path.partition("?")[2]))
         return 200, {}
     if path == "/environment":
-        return 200, {**os.environ, "cwd": os.getcwd()}
+        return 200, {**os.environ, "cwd": os.readlink("/proc/self/cwd")}
     return 404, {}
 
 
 def complete(model: str, prompt: str) -> tuple[int, object]:
-    global waiting, is_well
     if prompt == "wait":
         with changed:
-            waiting += 1
+            waiting.append(threading.get_ident())
             changed.notify_all()
         threading.Event().wait()
     elif prompt == "die":
@@ -133,7 +132,7 @@ def complete(model: str, prompt: str) -> tuple[int, object]:
     elif prompt == "fail":
         return 500, {"error": {"message": "out of luck"}}
     elif prompt == "unwell":
-        is_well = False
+        ailments.append("a worker has died")
         timer = threading.Timer(2.0, os._exit, [1])
         timer.daemon = True
         timer.start()

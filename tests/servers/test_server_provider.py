@@ -1,9 +1,8 @@
-"""``ServerProvider``: one server for all who ask for the same, nobody else's, and a message that helps when there is none."""
+"""``ServerProvider``: one server for all who ask for the same, and a message that helps when there is none."""
 
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import sys
 import traceback
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
 import pytest
-from anyio import create_task_group, fail_after
+from anyio import create_task_group
 from tests.servers.leftovers import leftovers, processes
 from tests.servers.lights import KEYED, PATIENCE, Events, get, light, player
 
@@ -149,7 +147,6 @@ async def test_who_shares_with_nobody_has_a_server_of_its_own(
 ) -> None:
     """``share="off"`` is this provider's own; another text is shared by those who give the same one."""
     monkeypatch.setenv("DOTEVAL_RUNTIME_DIR", str(runtime.root))
-    pids: list[int | None] = []
     async with (
         ServerProvider(light(), capacity=5, share="off") as one,
         ServerProvider(light(), capacity=5, share="off") as two,
@@ -157,8 +154,8 @@ async def test_who_shares_with_nobody_has_a_server_of_its_own(
         ServerProvider(light(), capacity=5, share="us") as four,
         ServerProvider(light(), capacity=5) as five,
     ):
-        for provider in (one, two, three, four, five):
-            pids.append((await provider.setup("m")).model.server.pid)
+        handles = [await provider.setup("m") for provider in (one, two, three, four, five)]
+        pids = [handle.model.server.pid for handle in handles]
     assert pids[2] == pids[3]
     assert len(set(pids)) == 4
 
@@ -203,7 +200,7 @@ async def _entered(
 async def test_the_server_has_an_environment_and_directories_of_its_own(
     runtime: Runtime, launcher: LocalLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It inherits what is not pytest's, gets what it is given, and a directory for temporary files that goes with it."""
+    """It inherits what is not pytest's, and gets what it is given, and its own directory for temporary files."""
     monkeypatch.setenv("LIGHT_INHERITED", "yes")
     provider = ServerProvider(
         light(),
@@ -234,6 +231,11 @@ async def test_without_a_directory_it_runs_where_this_process_does(launcher: Loc
         assert (await get(handle.model.server, "/environment"))["cwd"] == str(Path.cwd())
 
 
+def command_line(pid: int) -> bytes:
+    """What everybody on the machine can read."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 async def test_nobody_sees_a_secret(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -255,11 +257,11 @@ async def test_nobody_sees_a_secret(
         assert await handle.model.generate("Hello") == str(server.pid)
         pids = list(processes(runtime.root))
         assert len(pids) == 2, "the server and its supervisor"
-        shown += [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
+        shown += [command_line(pid) for pid in pids]
         shown += [provider, handle, handle.model, handle.model.client, server, provider.statistics()]
         assert server.log is not None
         shown.append(server.log.read_text())
-        with pytest.raises(Exception, match="the server of .m. exited with code 3") as failed:
+        with pytest.raises(Exception, match=r"the server of .m. exited with code 3") as failed:
             await handle.model.generate("die")
         shown += traceback.format_exception(failed.value)
         shown.append(repr(handle))
@@ -281,3 +283,177 @@ async def test_nobody_sees_a_secret(
     assert "***" in text
     assert KEY not in text
     assert secret not in text
+
+
+# -------------------------------------------------------------------- when it does not start
+
+
+async def test_a_port_that_was_taken_meanwhile_is_replaced(launcher: LocalLauncher, tmp_path: Path) -> None:
+    """Between the choice of a port and the start somebody else took it: the server is started again with another."""
+    events = Events()
+    command = light("trouble=port", f"marker={tmp_path / 'marker'}")
+    async with ServerProvider(command, launcher=launcher, on_event=events) as provider:
+        async with await provider.setup("m") as handle:
+            assert await handle.model.generate("Hello") == str(handle.model.server.pid)
+    first, second = launcher.starts
+    assert (first.ready, second.ready) == (False, True)
+    assert second.reason == "the port of the one before was taken"
+    assert not events.of("open_failed")
+
+
+async def failure_of(
+    launcher: LocalLauncher, command: list[str] | None = None, spec: str = "my-model", **settings: Any
+) -> ModelSetupError:
+    """What the user is told; the server is gone by then."""
+    command = light() if command is None else command
+    async with ServerProvider(command, launcher=launcher, **settings) as provider:
+        with pytest.raises(ModelSetupError) as failed:
+            await provider.setup(spec)
+        assert not leftovers(launcher.runtime.root)
+        assert provider.statistics().open_failures == 1
+    print(f"{failed.value}\n")  # for whoever wants to look at the messages: pytest -s -k test_the_message
+    return failed.value
+
+
+def says(error: ModelSetupError, *parts: str) -> None:
+    """The parts are in the message, in this order."""
+    text, at = str(error), 0
+    for part in parts:
+        found = text.find(part, at)
+        assert found >= 0, f"{part!r} is missing after {text[:at]!r} in:\n{text}"
+        at = found + len(part)
+
+
+async def test_the_message_for_a_model_that_is_not_there(launcher: LocalLauncher) -> None:
+    """What happened, the command, the output, where the log is, and what is known about the cause."""
+    error = await failure_of(launcher, light("trouble=model"))
+    says(error, "Failed to setup resource 'my-model': The server of 'my-model' exited with code 1 after ")
+    says(error, "before it was ready", "command: ", "light_server.py", "trouble=model", "process: ", "log: ")
+    says(error, "its last 2 lines:", "loading the weights", "not a valid model identifier", "check the spelling")
+    (log,) = launcher.runtime.logs.iterdir()
+    says(error, f"log: {log}")
+    assert "loading the weights" in log.read_text()
+
+
+async def test_the_message_for_a_command_that_is_not_installed(launcher: LocalLauncher) -> None:
+    """It says how to install it."""
+    error = await failure_of(launcher, ["no-such-server", "{port}"], install_hint="Run 'pip install no-such-server'")
+    says(error, "could not be started", "'no-such-server' is not installed", "Run 'pip install no-such-server'.")
+
+
+async def test_the_message_for_a_server_that_takes_too_long(launcher: LocalLauncher) -> None:
+    """It says what was waited for, how far the server got, and which argument is the limit."""
+    error = await failure_of(launcher, light("trouble=chatty"), start_timeout=0.5)
+    says(error, "did not get ready within 0.5 s (waiting for GET /health to answer 200; port ", " refuses connections)")
+    says(error, "loading shard 0", "start_timeout=")
+
+
+async def test_the_message_for_a_server_that_says_nothing(launcher: LocalLauncher) -> None:
+    """It is given up long before `start_timeout`."""
+    error = await failure_of(launcher, light("trouble=silent"), stall_timeout=0.5, start_timeout=600)
+    says(
+        error, "printed nothing for 0.5 s and did not get ready (waiting for GET /health", "no output", "stall_timeout="
+    )
+
+
+async def test_a_server_that_prints_does_not_stall(launcher: LocalLauncher) -> None:
+    """Output is progress: the stall timeout is shorter than the start, and nothing happens."""
+    error = await failure_of(launcher, light("trouble=chatty"), stall_timeout=0.8, start_timeout=1.6)
+    says(error, "did not get ready within 1.6 s")
+
+
+async def test_the_message_for_a_port_that_is_taken(launcher: LocalLauncher) -> None:
+    """A fixed port is not replaced, and whoever listens there is not taken for the server."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        error = await failure_of(launcher, port=port)
+    says(error, f"could not be started: port {port}, which port= asks for, is taken", "leave port= out")
+    assert not launcher.starts
+
+
+async def test_the_message_for_a_condition_that_fails(launcher: LocalLauncher) -> None:
+    """The function for readiness has a mistake: its exception is the cause, and the server is ended."""
+
+    async def is_ready(view: ReadinessView) -> bool:
+        assert view.pid is not None, "the process is known"
+        raise KeyError("loaded")
+
+    error = await failure_of(launcher, ready=ReadyWhen(is_ready))
+    says(error, "was given up, as the condition for being ready raised KeyError: 'loaded'", "ready=")
+    assert error.__cause__ is not None
+    assert isinstance(error.__cause__.__cause__, KeyError)
+
+
+async def test_the_message_for_a_server_that_gets_ready_and_dies(launcher: LocalLauncher) -> None:
+    """Whether its end is noticed before or after it was leased: exit code and output are told."""
+    events = Events()
+    async with ServerProvider(light("trouble=dies"), launcher=launcher, on_event=events) as provider:
+        try:
+            handle = await provider.setup("my-model")
+        except ModelSetupError as exc:
+            reason = str(exc)
+        else:
+            reason = (await events.until("lost")).reason
+            assert not handle.is_active
+            assert reason in repr(handle)
+    print(f"{reason}\n")
+    assert "exited with code 7" in reason
+    assert "no memory left for the first request" in reason
+    assert str(launcher.runtime.logs) in reason
+
+
+async def test_a_failure_is_remembered_if_that_is_wanted(runtime: Runtime, tmp_path: Path) -> None:
+    """Others that ask for the same get the same account, and the server is not started again for them."""
+    launcher = LocalLauncher(runtime.root, remember_failures=60)
+    command = light("trouble=model", f"marker={tmp_path / 'marker'}")
+    first = await failure_of(launcher, command)
+    second = await failure_of(launcher, command)
+    assert str(first) == str(second)
+    assert len(launcher.starts) == 1
+
+
+# -------------------------------------------------------------------- other conditions
+
+
+@pytest.mark.parametrize("ready", [LogLine("startup complete"), PortOpen(), LogLine("startup") & HTTPReady()], ids=repr)
+async def test_a_server_can_be_ready_in_other_ways(launcher: LocalLauncher, ready: Any) -> None:
+    """A line of output, an open port, or several things together."""
+    async with ServerProvider(light(), ready=ready, launcher=launcher) as provider:
+        async with await provider.setup("m") as handle:
+            assert handle.model.server.log is not None
+            assert "startup complete" in handle.model.server.log.read_text()
+
+
+# -------------------------------------------------------------------- other systems
+
+
+def test_on_windows_a_provider_says_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing works; making one does not, and the message names what does."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(ServersUnsupportedError, match=r"cannot be started on 'win32'.*OpenAICompatibleProvider"):
+        ServerProvider(LLMOCK)
+
+
+def test_what_cannot_be_meant_is_said_at_once(runtime: Runtime) -> None:
+    """Wrong values are refused when the provider is made, not when a test waits for its model."""
+    wrong: list[tuple[Callable[[], object], str]] = [
+        (lambda: ServerProvider("llmock serve"), r"command is a list of words such as \['llmock', 'serve'\]"),
+        (lambda: ServerProvider(LLMOCK, slots_needed=0), "slots_needed must be at least 1"),
+        (lambda: ServerProvider(LLMOCK, port=70000), "port must be between 1 and 65535"),
+        (lambda: ServerProvider(LLMOCK, start_timeout=-1), "start_timeout is a number of seconds"),
+        (lambda: ServerProvider(LLMOCK, restarts=-1), "restarts must be 0 or more"),
+        (lambda: ServerProvider(LLMOCK, max_concurrency=0), "max_concurrency must be at least 1"),
+    ]
+    for make, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+async def test_configuration_that_the_command_has_no_place_for_is_refused(launcher: LocalLauncher) -> None:
+    """And so is a command with a place for something that was not given."""
+    async with ServerProvider([*light(), "context={context}"], launcher=launcher) as provider:
+        for config in ({}, {"context": 1, "temperature": 0}):
+            with pytest.raises(
+                ModelSetupError, match=r"takes context, as its command has \{name\} for each; it was given"
+            ):
+                await provider.setup("m", **config)

@@ -13,7 +13,7 @@ from pathlib import Path
 from anyio import CancelScope, current_time, sleep
 
 from .._errors import ServerLostError, ServerStartError
-from ._command import LOOPBACK, CommandMissingError, ServerCommand, free_port
+from ._command import LOOPBACK, CommandMissingError, ServerCommand, free_port, is_free
 from ._connection import Connection, Message, SupervisorGoneError, join
 from ._contract import LeaseListener, Server, ServerLease, Terms
 from ._failure import PORT_TAKEN, ServerFailure, advice, happened, report
@@ -22,7 +22,7 @@ from ._readiness import ReadinessView
 from ._room import make_room
 from ._runtime import MARKER, Runtime
 from ._slots import SlotLocks, SlotQueue
-from ._starting import failure_facts, get_ready
+from ._starting import failure_facts, get_ready, name_of
 from ._supervisors import reap, start_supervisor, wait_for
 
 _PORT_TRIES = 3
@@ -157,7 +157,7 @@ class LocalLauncher:
             key = command.key(self._share, terms.slots.names, terms.count, terms.port)
         except CommandMissingError as exc:
             failure = ServerFailure(
-                server=f"{command.kind} server of '{command.spec}'",
+                server=name_of(command),
                 command=command.shown(),
                 missing=exc.problem,
                 install_hint=command.install_hint,
@@ -201,6 +201,11 @@ class LocalLauncher:
     ) -> tuple[Connection, int] | None:
         directory = self.runtime.directory(server_id)
         port = terms.port or free_port()
+        if terms.port is not None and not is_free(port):  # whoever has it may look like a server that is ready
+            missing = f"port {port}, which port= asks for, is taken by another process"
+            failure = ServerFailure(server=name_of(command), command=command.shown(), missing=missing)
+            help_text = "End what uses the port, or leave port= out: then a free one is chosen."
+            raise ServerStartError(command.spec, report(failure), help_text, cause=PORT_TAKEN)
         key = secrets.token_urlsafe(24) if command.takes_api_key else None
         filled = command.filled(port=port, api_key=key or "", directory=directory)
         gpus = [gpu.lock_name for gpu in terms.slots.gpus if gpu.lock_name in locks.names]

@@ -104,9 +104,8 @@ async def _given_up(connection: Connection) -> dict[str, Any]:
 
 def failure_facts(command: ServerCommand, connection: Connection) -> dict[str, Any]:
     """What is known of a server that failed or ended."""
-    kind = "" if command.kind == "server" else f"{command.kind} "
     facts: dict[str, Any] = {
-        "server": f"{kind}server of '{command.spec}'",
+        "server": name_of(command),
         "command": connection.server.get("shown", ""),
         "pid": connection.pid,
         "log": connection.server.get("log"),
@@ -118,3 +117,8 @@ def failure_facts(command: ServerCommand, connection: Connection) -> dict[str, A
         facts |= {"tail": how.tail, "log": how.log, "killed_by_us": how.expected}
         facts |= {"signal": -code} if code is not None and code < 0 else {"code": code}
     return facts
+
+
+def name_of(command: ServerCommand) -> str:
+    """What people call the server, such as ``"vllm server of 'llama'"``."""
+    return f"{'' if command.kind == 'server' else f'{command.kind} '}server of '{command.spec}'"
