@@ -41,8 +41,10 @@ def leftovers(root: Path, patience: float = PATIENCE, *, tickets: bool = True) -
 
 
 def processes(root: Path) -> Iterator[int]:
-    """The supervisors that use this directory, and all processes of their servers, zombies left out."""
+    """The supervisors that use this directory, and all processes of their servers; no zombies. Linux only."""
     mark, place = f"{MARKER}={root}{os.sep}".encode(), f"{root}{os.sep}".encode()
+    if not Path("/proc/self/stat").exists():
+        return
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue

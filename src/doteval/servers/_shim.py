@@ -479,8 +479,8 @@ class Supervisor:
                 refusal = self.reason or (kind == "lease" and client.kind != "lease" and self._is_draining())
                 if refusal:
                     return {"granted": False, "reason": self.reason or self.drain_reason, "ending": bool(self.reason)}
-                was_leased, client.kind = client.kind == "lease", kind
                 self.keep_alive = max(self.keep_alive, float(request.get("keep_alive", 0)))
+                was_leased, client.kind = client.kind == "lease", kind
                 self._counts_changed(was_leased or kind == "lease")
                 return {"granted": True, "server": self._description()}
             case "leave":
