@@ -27,6 +27,8 @@ OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
 
 - ``record``: a directory; it locks a file for each of its GPUs and writes down who had it when,
 - ``trouble``: how it behaves, one of the names in `misbehave`,
+- ``gate``: what a "slow" one reads before it goes on,
+- ``patience``: a file; when it exists, "wait" and "unwell" are answered like everything else; "unwell" makes it,
 - ``marker``: a file; the trouble is over when it exists, and whoever finds none makes it,
 - ``model``: anything; tells servers apart.
 """
@@ -63,8 +65,9 @@ def misbehave(trouble: str) -> None:
         for number in range(10**9):
             print(f"loading shard {number}", flush=True)
             time.sleep(0.05)
-    elif trouble == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif trouble == "slow":
+        with open(OPTIONS["gate"]) as gate:
+            gate.read()
 
 
 def take_gpus(directory: str) -> None:
@@ -121,7 +124,9 @@ def look(path: str) -> tuple[int, object]:
 
 
 def complete(model: str, prompt: str) -> tuple[int, object]:
-    if prompt == "wait":
+    if prompt in ("wait", "unwell") and os.path.exists(OPTIONS.get("patience", "/nowhere")):
+        pass
+    elif prompt == "wait":
         with changed:
             waiting.append(threading.get_ident())
             changed.notify_all()
@@ -133,6 +138,8 @@ def complete(model: str, prompt: str) -> tuple[int, object]:
         return 500, {"error": {"message": "out of luck"}}
     elif prompt == "unwell":
         ailments.append("a worker has died")
+        if "patience" in OPTIONS:
+            os.close(os.open(OPTIONS["patience"], os.O_CREAT))
         timer = threading.Timer(2.0, os._exit, [1])
         timer.daemon = True
         timer.start()

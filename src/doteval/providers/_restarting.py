@@ -102,7 +102,8 @@ class RestartingHandle(ModelHandle[ServerModel]):
 
                     race.start_soon(first, model.lease.ended)
                     race.start_soon(first, model.lease.ready)
-        return model.lease.lost is not None and (model is not self._present or self.restarts_left > 0)
+        async with self._lock:  # another task may be starting it at this moment
+            return model.lease.lost is not None and (model is not self._present or self.restarts_left > 0)
 
     def _may_start_again(self) -> bool:
         return not self._ended and self.restarts_left > 0 and self._present.lease.lost is not None

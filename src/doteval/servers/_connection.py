@@ -50,6 +50,10 @@ class Exit:
         return cls(message["code"], message["reason"], message["expected"], tuple(message["tail"]), message["log"])
 
 
+SUPERVISOR_KILLED = Exit()
+"""What is known where nobody is left to tell."""
+
+
 @dataclass(slots=True)
 class _Question:
     answered: anyio.Event = field(default_factory=anyio.Event)
@@ -244,7 +248,7 @@ class Connection:
                 self.on_exit()
 
     def _close_books(self) -> None:
-        self._set_exit(Exit())
+        self._set_exit(SUPERVISOR_KILLED)
         self.is_over.set()
 
     def close(self) -> None:

@@ -50,6 +50,7 @@ class ServerFailure:
         pid: Its process.
         code: Its exit code, if it exited.
         signal: The number of the signal that killed it, if one did.
+        reason: Why it ended, as half a sentence; told where it left no exit code.
         killed_by_us: Whether that signal, or the exit, was asked for by doteval.
         lasted: How long it ran before it ended or was given up, in seconds.
         ready_after: How long it took to get ready, in seconds; `None` if it never did.
@@ -69,6 +70,7 @@ class ServerFailure:
     pid: int | None = None
     code: int | None = None
     signal: int | None = None
+    reason: str = ""
     killed_by_us: bool = False
     lasted: float | None = None
     ready_after: float | None = None
@@ -289,7 +291,7 @@ def happened(failure: ServerFailure) -> str:
     if failure.signal is not None:
         ended = f"was {'ended by doteval with' if failure.killed_by_us else 'killed by'} {name}"
     elif failure.code is None:
-        ended = "ended"
+        ended = f"ended ({failure.reason})" if failure.reason else "ended"
     else:
         ended = f"exited with code {failure.code}" + (f", which stands for {name}" if name else "")
     if failure.ready_after is None:

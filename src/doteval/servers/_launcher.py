@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from anyio import CancelScope, current_time, sleep
 
 from .._errors import ServerLostError, ServerStartError
 from ._command import LOOPBACK, CommandMissingError, ServerCommand, free_port, is_free
-from ._connection import Connection, Message, SupervisorGoneError, join
+from ._connection import SUPERVISOR_KILLED, Connection, Message, SupervisorGoneError, join
 from ._contract import LeaseListener, Server, ServerLease, Terms
 from ._failure import PORT_TAKEN, ServerFailure, advice, happened, report
 from ._holds import Holds
@@ -128,8 +128,7 @@ class LocalLauncher:
                     self._note(server_id, command, supervisor, current_time() - began, ready=True)
                     if self._holds is not None:
                         self._holds.hold(server_id, terms.keep_alive)
-                    with CancelScope() as scope:
-                        lease.watch(scope)
+                    with lease.watched():
                         self.logs[lease.view.log_path] = None
                         yield lease
                     if lease.lost is not None:
@@ -254,6 +253,10 @@ class LocalLauncher:
                 await connection.leave()
                 if supervisor is not None and connection.is_over.is_set():
                     await wait_for(supervisor)
+                if connection.exit == SUPERVISOR_KILLED:
+                    with self.runtime.locked() as lock:
+                        if lock is not None:  # else whoever starts one now does it
+                            self.runtime.bury_dead()
 
     def _note(
         self, server_id: str, command: ServerCommand, supervisor: int | None, seconds: float, *, ready: bool
@@ -329,27 +332,18 @@ class _LocalLease:
             started=said["started"],
         )
 
-    def watch(self, scope: CancelScope) -> None:
-        """From now on the server is used; cancel `scope` when it ends."""
+    @contextmanager
+    def watched(self) -> Generator[None]:
+        """The server is used in this block, which is cancelled when it ends."""
         self._ready_since = current_time()
-
-        def on_exit() -> None:
-            how = self._connection.exit
-            assert how is not None
-            if not (how.expected and self._rest):
-                facts = failure_facts(self._command, self._connection)
-                lasted = current_time() - self._ready_since
-                failure = ServerFailure(**facts, ready_after=0.0, lasted=lasted)
-                self.end = f"the one before {happened(failure)}"
-                self.lost = ServerLostError(
-                    self._command.spec, report(failure), advice(failure), exit_code=how.code, log=how.log
-                )
-                self._listener.on_lost(self.lost)
-            scope.cancel()
-
-        self._connection.on_exit = on_exit
-        if self._connection.exit is not None:
-            on_exit()
+        with CancelScope() as scope:
+            self._connection.on_exit = partial(self._on_exit, scope)
+            try:
+                if self._connection.exit is not None:
+                    self._on_exit(scope)
+                yield
+            finally:
+                self._connection.on_exit = None  # from now on it may end
 
     async def ready(self) -> None:
         """Wait until the server meets its condition for being ready, once more."""
@@ -374,6 +368,19 @@ class _LocalLease:
         """Keep the server warm, but let it go when somebody else needs its slots; takes effect at once."""
         self._rest = object()
         self._connection.hold(self._terms.keep_alive)
+
+    def _on_exit(self, scope: CancelScope) -> None:
+        how = self._connection.exit
+        assert how is not None
+        if not (how.expected and self._rest):
+            facts = failure_facts(self._command, self._connection)
+            failure = ServerFailure(**facts, ready_after=0.0, lasted=current_time() - self._ready_since)
+            self.end = f"the one before {happened(failure)}"
+            self.lost = ServerLostError(
+                self._command.spec, report(failure), advice(failure), exit_code=how.code, log=how.log
+            )
+            self._listener.on_lost(self.lost)
+        scope.cancel()
 
     def _on_event(self, event: Message) -> None:
         match event["event"]:

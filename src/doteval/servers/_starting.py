@@ -114,7 +114,7 @@ def failure_facts(command: ServerCommand, connection: Connection) -> dict[str, A
     how = connection.exit
     if how is not None:
         code = how.code
-        facts |= {"tail": how.tail, "log": how.log, "killed_by_us": how.expected}
+        facts |= {"tail": how.tail, "log": how.log, "killed_by_us": how.expected, "reason": how.reason}
         facts |= {"signal": -code} if code is not None and code < 0 else {"code": code}
     return facts
 
