@@ -94,6 +94,9 @@ def test_model_leaves_alone_who_has_chosen(runs: Runs) -> None:
     [
         (["--model="], "*--model: '' is not a model spec*"),
         (["--model=echo:"], "*--model: 'echo:' is not a model spec: it names the provider 'echo' but no model*"),
+        (["--model-setting=echo=3"], "*--model-setting: 'echo=3' is not of the form NAME.KEY=VALUE*"),
+        (["--model-setting=echo.max_concurrency"], "*--model-setting: *is not of the form NAME.KEY=VALUE*"),
+        (["--model-setting=ehco.x=1"], "*--model-setting: no provider is registered as 'ehco'; *: *echo*"),
         (["--model-base-url=echo"], "*--model-base-url: 'echo' is not of the form NAME=URL*"),
         (
             ["--model-base-url=ehco=http://x"],
@@ -224,3 +227,32 @@ def test_the_summary_of_a_run_without_models(runs: Runs) -> None:
     """It says that none was used."""
     runs.write(test_it="def test_nothing(): ...")
     runs.run(in_process=True).stdout.fnmatch_lines(["*model providers*", "none was used"])
+
+
+def test_settings_of_a_provider_come_from_the_command_line_and_the_ini_file(runs: Runs) -> None:
+    """A value is JSON, or else a text; the command line wins over the ini file, and several go together."""
+    runs.write(
+        test_it=ONE_BACKEND
+        + """
+    @pytest.mark.parametrize("echo_client", ["one"], indirect=True)
+    async def test_it(echo_client):
+        assert echo_client.provider.max_concurrency == 4
+        assert echo_client.provider.base_url == "echo on line"
+    """,
+    )
+    runs.pytester.makeini("[pytest]\nmodel_setting =\n    echo.max_concurrency=3\n    echo.base_url = echo on line")
+    assert_clean(runs.run("--model-setting=echo.max_concurrency=4"), passed=1)
+
+
+def test_a_setting_that_a_provider_does_not_have_is_told_by_the_provider(runs: Runs) -> None:
+    """The test that asks for it fails; the error names the provider and the argument."""
+    runs.write(
+        test_it=ONE_BACKEND
+        + """
+    @pytest.mark.parametrize("echo_client", ["one"], indirect=True)
+    async def test_it(echo_client): ...
+    """,
+    )
+    result = runs.run("--model-setting=echo.colour=red")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*provider 'echo' of echopkg*colour*"])

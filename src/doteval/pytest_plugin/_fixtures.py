@@ -61,11 +61,12 @@ class Fixtures:
 
         lent = {name: _fixture_of(registration, others) for name, registration in registrations.items()}
         fixtures = {name: fixture.name for name, fixture in lent.items() if fixture is not None}
-        for name in options.base_urls:
+        for name, settings in options.settings.items():
             if name in fixtures:
+                option = "--model-base-url" if "base_url" in settings else "--model-setting"
                 raise pytest.UsageError(
-                    f"--model-base-url: the provider {name!r} is made by the fixture {fixtures[name]!r} of "
-                    f"{registrations[name].distribution}, which alone knows how to tell it a URL"
+                    f"{option}: the provider {name!r} is made by the fixture {fixtures[name]!r} of "
+                    f"{registrations[name].distribution}, which alone knows how to tell it {', '.join(settings)}"
                 )
         if options.scope == "session":
             self._add("anyio_backend", _anyio_backend, "session", get_available_backends())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -25,6 +26,7 @@ class Options:
     Args:
         models: The specs that parametrise `model_client`.
         base_urls: Where a provider's server is, by the provider's name.
+        provider_settings: Other keyword arguments of providers, by the provider's name.
         concurrency: How many requests one model takes at once, or `None` for the provider's own default.
         scope: How long providers live.
         scope_is_asked_for: Whether the user has chosen `scope`, so that nothing else will do.
@@ -37,6 +39,7 @@ class Options:
 
     models: tuple[str, ...]
     base_urls: Mapping[str, str]
+    provider_settings: Mapping[str, Mapping[str, Any]]
     concurrency: int | None
     scope: ScopeName
     scope_is_asked_for: bool
@@ -49,7 +52,10 @@ class Options:
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
         """Keyword arguments for single providers."""
-        return {name: {"base_url": url} for name, url in self.base_urls.items()}
+        found = {name: dict(settings) for name, settings in self.provider_settings.items()}
+        for name, url in self.base_urls.items():
+            found.setdefault(name, {})["base_url"] = url
+        return found
 
     @property
     def offers(self) -> dict[str, Callable[[], Any]]:
@@ -80,6 +86,14 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="NAME=URL",
         dest="doteval_base_urls",
         help="where a provider's server is, such as 'openai=http://127.0.0.1:8000/v1'; may be given several times",
+    )
+    group.addoption(
+        "--model-setting",
+        action="append",
+        metavar="NAME.KEY=VALUE",
+        dest="doteval_settings",
+        help="a keyword argument of a provider, such as 'vllm.max_model_len=4096'; VALUE is JSON, or else a text; may "
+        "be given several times",
     )
     group.addoption(
         "--model-concurrency",
@@ -129,6 +143,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("model_server_keep_alive", "like --model-server-keep-alive", default="")
     parser.addini("model_server_restarts", "like --model-server-restarts", default="")
     parser.addini("model_base_url", "like --model-base-url, one NAME=URL a line", type="linelist", default=[])
+    parser.addini("model_setting", "like --model-setting, one NAME.KEY=VALUE a line", type="linelist", default=[])
     parser.addini("model_concurrency", "like --model-concurrency", default="")
     parser.addini("model_provider_scope", "like --model-provider-scope", default="")
     parser.addini("missing_credentials", "like --missing-credentials", default="")
@@ -157,6 +172,13 @@ def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
             **_base_urls("model_base_url in the ini file", config.getini("model_base_url"), providers),
             **_base_urls("--model-base-url", config.getoption("doteval_base_urls") or (), providers),
         },
+        provider_settings=_provider_settings(
+            [
+                *(("model_setting in the ini file", line) for line in config.getini("model_setting")),
+                *(("--model-setting", line) for line in config.getoption("doteval_settings") or ()),
+            ],
+            providers,
+        ),
         concurrency=_concurrency(config),
         scope=SCOPES[scope] if scope else DEFAULT_SCOPE,
         scope_is_asked_for=bool(scope),
@@ -183,6 +205,27 @@ def _base_urls(source: str, lines: Iterable[str], providers: Collection[str]) ->
                 f"{source}: no provider is registered as {name!r}; there are: {', '.join(providers)}"
             )
         found[name] = url
+    return found
+
+
+def _provider_settings(lines: Iterable[tuple[str, str]], providers: Collection[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for source, line in lines:
+        key, equals, text = line.partition("=")
+        name, dot, argument = key.strip().rpartition(".")
+        if not equals or not dot or not name or not argument.isidentifier():
+            raise pytest.UsageError(
+                f"{source}: {line!r} is not of the form NAME.KEY=VALUE, such as vllm.max_model_len=4096"
+            )
+        if name not in providers:
+            raise pytest.UsageError(
+                f"{source}: no provider is registered as {name!r}; there are: {', '.join(providers)}"
+            )
+        try:
+            value: Any = json.loads(text)
+        except ValueError:
+            value = text.strip()
+        found.setdefault(name, {})[argument] = value
     return found
 
 
