@@ -128,6 +128,14 @@ def ledger_machine(session: nox.Session) -> None:
 
 
 @nox.session(python=LOWEST)
+def server_crowd(session: nox.Session) -> None:
+    """200 tasks in three processes share 12 model servers and four GPUs that do not exist."""
+    install_wheel(session, "test")
+    tests = ["tests/servers/test_server_slots.py", "-k", "crowd", "-s"]
+    session.run("pytest", *tests, *session.posargs, env={"DOTEVAL_CROWD": "200"})
+
+
+@nox.session(python=LOWEST)
 def repeat(session: nox.Session) -> None:
     """The tests of the pool and of whatever else is concurrent, 50 times, up to the first failure."""
     install_wheel(session, "test")

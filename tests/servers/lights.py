@@ -73,9 +73,9 @@ class Player:
         assert self.process.stdin is not None
         await self.process.stdin.send(json.dumps([op, *arguments]).encode() + b"\n")
 
-    async def answer(self) -> Any:
+    async def answer(self, patience: float = PATIENCE) -> Any:
         """The next answer."""
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(patience):
             return json.loads(await self._answers.receive_until(b"\n", 1 << 20))
 
     async def ask(self, op: str, *arguments: object) -> Any:

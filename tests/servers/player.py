@@ -23,6 +23,13 @@ from doteval.providers.server import ServerProvider
 from doteval.servers import LocalLauncher
 
 
+class Provider(ServerProvider):
+    """A spec such as ``"m-4"`` needs four slots."""
+
+    def server_slots(self, spec: str, /, **config: Any) -> int:
+        return int(spec.partition("-")[2] or 1)
+
+
 class Play:
     """The commands.
 
@@ -93,7 +100,7 @@ async def main(root: str, command: list[str], settings: dict[str, Any]) -> None:
         play.news = anyio.Event()
 
     launcher = LocalLauncher(Path(root), drain_seconds=drain_seconds)
-    async with ServerProvider(command, launcher=launcher, on_event=on_event, **settings) as provider:
+    async with Provider(command, launcher=launcher, on_event=on_event, **settings) as provider:
         play = Play(provider, events)
         async with create_task_group() as group:
             while line := await to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):

@@ -306,9 +306,6 @@ class _LocalLease:
         """How the server ended, where it ended while it was used here, or without being told to."""
         self.end = ""
         """The same in a few words."""
-        connection.on_event = self._on_event
-        if connection.retiring:
-            listener.on_retiring(connection.retiring)
         said = connection.server
         self.view = ReadinessView(
             port=said["port"], log_path=Path(said["log"]), api_key=said["api_key"], pid=connection.pid
@@ -335,15 +332,18 @@ class _LocalLease:
     @contextmanager
     def watched(self) -> Generator[None]:
         """The server is used in this block, which is cancelled when it ends."""
+        connection = self._connection
         self._ready_since = current_time()
         with CancelScope() as scope:
-            self._connection.on_exit = partial(self._on_exit, scope)
+            connection.on_event, connection.on_exit = self._on_event, partial(self._on_exit, scope)
             try:
-                if self._connection.exit is not None:
+                if connection.retiring:
+                    self._listener.on_retiring(connection.retiring)
+                if connection.exit is not None:
                     self._on_exit(scope)
                 yield
             finally:
-                self._connection.on_exit = None  # from now on it may end
+                connection.on_event = connection.on_exit = None  # from now on it may end
 
     async def ready(self) -> None:
         """Wait until the server meets its condition for being ready, once more."""
