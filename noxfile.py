@@ -143,3 +143,11 @@ def repeat(session: nox.Session) -> None:
     for repetition in range(1, REPETITIONS + 1):
         session.log(f"{repetition} of {REPETITIONS}")
         session.run("pytest", "-q", "-x", *chosen, silent=True)
+
+
+@nox.session(python=LOWEST)
+def crashes(session: nox.Session) -> None:
+    """Kill what uses a server at many random moments, and start servers a hundred times: nothing is left."""
+    install_wheel(session, "test")
+    session.run("python", "-m", "tests.servers.crash_matrix", *session.posargs)
+    session.run("pytest", "-q", "tests/servers/test_endurance.py", env={"STARTS": "100"})
