@@ -21,8 +21,10 @@ from doteval import (
     ModelHandle,
     OpenAICompatibleProvider,
     OpenAIProvider,
+    ServerProvider,
     Usage,
 )
+from doteval.servers import HTTPReady, LocalLauncher, LogLine, ReadinessView, ReadyWhen, Server
 
 
 class Connection:
@@ -90,7 +92,24 @@ async def other_models_have_the_type_of_what_they_are() -> None:
         assert_type(await sessions.setup("a"), ModelHandle[Session])
 
 
+async def is_loaded(view: ReadinessView) -> bool:
+    return view.pid is not None
+
+
+async def the_model_of_a_server_needs_no_cast() -> None:
+    ready = HTTPReady("/health") & (LogLine("ready") | ReadyWhen(is_loaded))
+    async with ServerProvider(["serve", "{port}"], ready=ready, restarts=1, launcher=LocalLauncher()) as provider:
+        handle = await provider.setup("a", context=1)
+        assert_type(handle.model.server, Server)
+        assert_type(handle.model.server.pid, int | None)
+        assert_type(handle.model.base_url, str)
+        assert_type(handle.model.client, openai.AsyncOpenAI)
+        await evaluate(handle.model)
+
+
 def what_is_wrong_is_found() -> None:
+    ServerProvider(["serve"], capacity="2")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ServerProvider(["serve"], slots=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     OpenAIProvider(timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     OpenAIProvider(keepalive=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     OpenAICompatibleProvider()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
