@@ -50,8 +50,13 @@ if TYPE_CHECKING:
     from .providers.anthropic import AnthropicProvider
     from .providers.context import ContextProvider
     from .providers.http import HTTPProvider
+    from .providers.llamacpp import LlamaCppProvider
+    from .providers.ollama import OllamaProvider
     from .providers.openai import OpenAICompatibleProvider, OpenAIProvider
     from .providers.server import ServerProvider
+    from .providers.sglang import SGLangProvider
+    from .providers.transformers import TransformersProvider
+    from .providers.vllm import VLLMProvider
 
 __version__ = "0.1.0.dev0"
 
@@ -67,6 +72,7 @@ __all__ = [
     "DotevalError",
     "HTTPProvider",
     "HandleInactiveError",
+    "LlamaCppProvider",
     "MissingCredentialsError",
     "ModelHandle",
     "ModelProvider",
@@ -74,6 +80,7 @@ __all__ = [
     "ModelRequestError",
     "ModelSetupError",
     "ModelSpec",
+    "OllamaProvider",
     "OpenAICompatibleProvider",
     "OpenAIProvider",
     "PoolEvent",
@@ -84,14 +91,17 @@ __all__ = [
     "ProviderNotEnteredError",
     "ProviderStatistics",
     "RuntimeDirectoryError",
+    "SGLangProvider",
     "ServerLostError",
     "ServerProvider",
     "ServerStartError",
     "ServersUnsupportedError",
     "SetupTimeoutError",
     "SpecError",
+    "TransformersProvider",
     "UnknownModelError",
     "Usage",
+    "VLLMProvider",
     "WrongEventLoopError",
 ]
 
@@ -109,6 +119,7 @@ _HOME = {
     "DotevalError": "._errors",
     "HTTPProvider": ".providers.http",
     "HandleInactiveError": "._errors",
+    "LlamaCppProvider": ".providers.llamacpp",
     "MissingCredentialsError": "._errors",
     "ModelHandle": "._handle",
     "ModelProvider": "._provider",
@@ -116,6 +127,7 @@ _HOME = {
     "ModelRequestError": "._errors",
     "ModelSetupError": "._errors",
     "ModelSpec": "._spec",
+    "OllamaProvider": ".providers.ollama",
     "OpenAICompatibleProvider": ".providers.openai",
     "OpenAIProvider": ".providers.openai",
     "PoolEvent": "._pool._events",
@@ -126,14 +138,17 @@ _HOME = {
     "ProviderNotEnteredError": "._errors",
     "ProviderStatistics": "._pool._events",
     "RuntimeDirectoryError": "._errors",
+    "SGLangProvider": ".providers.sglang",
     "ServerLostError": "._errors",
     "ServerProvider": ".providers.server",
     "ServerStartError": "._errors",
     "ServersUnsupportedError": "._errors",
     "SetupTimeoutError": "._errors",
     "SpecError": "._errors",
+    "TransformersProvider": ".providers.transformers",
     "UnknownModelError": "._errors",
     "Usage": "._model",
+    "VLLMProvider": ".providers.vllm",
     "WrongEventLoopError": "._errors",
 }
 """Where each public name is defined. All of it is imported when it is first used: importing doteval costs nothing."""
