@@ -136,10 +136,8 @@ async def test_an_error_of_a_living_server_is_no_reason_to_start_it_again(launch
     async with ServerProvider(light(), launcher=launcher, restarts=1, max_retries=0) as provider:
         async with await provider.setup("m") as handle:
             server = handle.model.server
-            began = time.monotonic()
             with pytest.raises(ModelRequestError, match="out of luck") as failed:
                 await handle.model.generate("fail")
-            assert time.monotonic() - began < NOTICED
             assert failed.value.status == 500
             assert handle.model.server == server
         assert provider.statistics().losses == 0

@@ -10,11 +10,14 @@ from ._runtime import Runtime
 
 
 async def statuses(runtime: Runtime) -> dict[str, dict[str, Any]]:
-    """What every server of this user says of itself, by its id; those that do not answer are left out."""
+    """What every server of this user says of itself, by its id, but not its memory, which takes time to find out.
+
+    Those that do not answer are left out.
+    """
     found: dict[str, dict[str, Any]] = {}
     for server_id in runtime.server_ids():
         connection = runtime.connect(server_id)
-        answer = None if connection is None else await visit(connection, "status")
+        answer = None if connection is None else await visit(connection, "status", memory=False)
         if answer is not None:
             found[server_id] = answer["status"]
     return found

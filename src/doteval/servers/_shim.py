@@ -377,6 +377,7 @@ class Supervisor:
     def fail(self, problem: BaseException) -> None:
         """Tell everybody that this is the end, and let nothing of the server survive it."""
         self.log.write(f"the supervisor failed: {type(problem).__name__}: {problem}\n".encode())
+        self.reason = ""  # whatever it was, this is not what anybody has expected
         if not self.told_exit:
             self._tell_exit("its supervisor failed")
         if self.family is not None:
@@ -488,7 +489,7 @@ class Supervisor:
                 self._counts_changed(was_leased)
                 return {"ending": bool(self.reason)}
             case "status":
-                return {"status": self._status()}
+                return {"status": self._status(memory=request.get("memory", True))}
             case "ready":
                 if not self.is_ready and not self.reason:
                     self.is_ready = True
@@ -584,7 +585,7 @@ class Supervisor:
             "ready": self.is_ready,
         }
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self, *, memory: bool) -> dict[str, Any]:
         description = self._description()
         del description["api_key"]
         state = "ending" if self.reason else "ready" if self.is_ready else "starting"
@@ -595,7 +596,7 @@ class Supervisor:
             "last_used": self.last_used,
             "keep_alive": self.keep_alive,
             "state": "retiring" if self._is_draining() else state,
-            "memory": self.family.memory() if self.family else None,
+            "memory": self.family.memory() if self.family and memory else None,
         }
 
     def _wait_for_memory(self) -> None:
