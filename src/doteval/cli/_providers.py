@@ -1,0 +1,35 @@
+"""``doteval providers``: what is registered, and whether it works."""
+
+from __future__ import annotations
+
+import argparse
+
+from .._errors import ProviderLoadError
+from .._registry._registration import Registration, is_fixture, registrations
+from ._table import aligned
+
+
+def run(_options: argparse.Namespace) -> int:
+    """Print every registered provider with its distribution, entry point and state."""
+    rows = [(registration, *_state(registration)) for registration in registrations().values()]
+    lines = aligned(
+        [(registration.name, registration.distribution, registration.value, state) for registration, state, _ in rows]
+    )
+    for line, (_, _, problem) in zip(lines, rows, strict=True):
+        print(line)
+        if problem:
+            print(f"    {problem}")
+    if not rows:
+        print("No provider is registered: install one, for example with pip install 'doteval[openai]'")
+    return int(any(state == "broken" for _, state, _ in rows))
+
+
+def _state(registration: Registration) -> tuple[str, str]:
+    """How a provider is, in a word, and what is wrong with it, where something is."""
+    try:
+        value = registration.load()
+    except ProviderLoadError as exc:
+        # An SDK that nobody has asked for is not a defect.
+        state = "broken" if registration.missing_extra(exc.__cause__) is None else "not installed"
+        return state, f"{exc.problem}. {exc.advice}."
+    return ("ok (a fixture, for pytest only)" if is_fixture(value) else "ok"), ""

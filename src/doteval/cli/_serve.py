@@ -1,0 +1,228 @@
+"""``doteval serve``: starts a server, says how to use it, and keeps it until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, cast
+
+import anyio
+from anyio import CancelScope, create_task_group, open_signal_receiver
+
+from .._errors import DotevalError
+from .._registry._registration import is_fixture, registrations
+from .._registry._source import Factory, _parameters
+from .._spec import ModelSpec
+from ..providers._server_model import ServerModel
+from ..providers._servers import ServerProviderBase
+from ..providers.openai import NO_KEY
+from ..providers.server import ServerProvider
+from ..servers._command import ServerCommand
+from ..servers._connection import Connection
+from ..servers._contract import Server, Terms
+from ..servers._launcher import LocalLauncher
+from ..servers._readiness import HTTPReady, PortOpen, Readiness
+from ._problem import Problem
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_NOTICE_SECONDS = 2.0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    if not 0 <= options.keep_alive < math.inf:
+        raise Problem(f"--keep-alive is a number of seconds, 0 or more, not {options.keep_alive:g}", code=2)
+    launcher = TellingLauncher()
+    settings: dict[str, Any] = {
+        "launcher": launcher,
+        "server_keep_alive": options.keep_alive,
+        **({"port": options.port} if options.port is not None else {}),
+        **({"extra_args": options.arguments} if options.arguments else {}),
+    }
+    provider, spec = make_provider(options, settings)
+    return anyio.run(serve, provider, launcher, spec, options.show_key or sys.stdout.isatty())
+
+
+class TellingLauncher(LocalLauncher):
+    """Says what it is doing, as a start can take minutes."""
+
+    is_waiting = True
+    """Whether there is no server yet, not even one that is starting."""
+
+    async def _obtain(self, server_id: str, command: ServerCommand, terms: Terms) -> tuple[Connection, int | None]:
+        connection, supervisor = await super()._obtain(server_id, command, terms)
+        self.is_waiting = False
+        doing = "joining" if supervisor is None else "starting"
+        _tell(f"{doing} {server_id}; its output is in {connection.server['log']}")
+        return connection, supervisor
+
+
+# -------------------------------------------------------------------- which provider
+
+
+def make_provider(options: argparse.Namespace, settings: dict[str, Any]) -> tuple[ServerProviderBase, str]:
+    """The provider that the arguments ask for, and what to ask of it.
+
+    Raises:
+        Problem: They cannot be meant.
+        DotevalError: The spec or the provider is at fault.
+    """
+    if options.server_command is not None:
+        return _with_command(options, settings), options.spec
+    if options.ready is not None:
+        raise Problem("--ready says when the server of --command is ready; the registered ones know", code=2)
+    known = registrations()
+    parsed = ModelSpec.parse(options.spec, known)
+    if parsed.provider is None:
+        names = ", ".join(known)
+        raise Problem(
+            f"{options.spec!r} does not say what is to serve it: put a provider's name in front, such as "
+            f"'vllm:{options.spec}', or give the command with --command. The providers are: {names}",
+            code=2,
+        )
+    factory = known[parsed.provider].load()
+    if is_fixture(factory) or not callable(factory):
+        raise Problem(f"the provider {parsed.provider!r} exists inside pytest only", code=2)
+    if isinstance(factory, type) and not issubclass(factory, ServerProviderBase):
+        raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
+    taken = _parameters(cast(Factory, factory))
+    for setting, argument in (("port", "--port"), ("extra_args", "arguments after '--'")):
+        if setting in settings and setting not in taken:
+            raise Problem(f"the provider {parsed.provider!r} takes no {argument}", code=2)
+    provider = _made(factory, {name: value for name, value in settings.items() if name in taken})
+    if not isinstance(provider, ServerProviderBase):
+        raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
+    return provider, parsed.model
+
+
+def _with_command(options: argparse.Namespace, settings: dict[str, Any]) -> ServerProviderBase:
+    if "extra_args" in settings:
+        raise Problem("with --command, what stands after '--' belongs into the command", code=2)
+    try:
+        words = shlex.split(options.server_command)
+    except ValueError as exc:
+        raise Problem(f"--command cannot be read: {exc}", code=2) from exc
+    ready: Readiness
+    if options.ready == "port":
+        ready = PortOpen()
+    else:
+        ready = HTTPReady(options.ready or "/health")
+        if not ready.path.startswith("/"):
+            raise Problem(f"--ready is a path such as /health, or 'port', not {ready.path!r}", code=2)
+    if not any("{port}" in word for word in words):
+        raise Problem("--command has to say where the server listens: write {port} where the port belongs", code=2)
+    provider: ServerProviderBase = _made(ServerProvider, {"command": words, "ready": ready, **settings})
+    return provider
+
+
+def _made(factory: Callable[..., Any], settings: dict[str, Any]) -> Any:
+    try:
+        return factory(**settings)
+    except (TypeError, ValueError) as exc:
+        if isinstance(exc, DotevalError):
+            raise
+        raise Problem(str(exc), code=2) from exc
+
+
+# -------------------------------------------------------------------- from start to end
+
+
+async def serve(provider: ServerProviderBase, launcher: TellingLauncher, spec: str, show_key: bool) -> int:
+    """Keep the server until a signal comes; returns the exit code.
+
+    Args:
+        provider: Not entered.
+        launcher: What starts its servers.
+        spec: What to ask of it.
+        show_key: Whether to print the API key.
+    """
+    server: Server | None = None
+    problem: Exception | None = None
+    code = 0
+    numbers = [number for name in _SIGNALS if _is_ours(number := signal.Signals[name])]
+    scope = CancelScope()
+
+    async def listen() -> None:
+        nonlocal code
+        async for number in signals:
+            if scope.cancel_called:  # the supervisor ends the server, whether it is waited for or not
+                os._exit(128 + number)
+            code = 0 if server is not None else 128 + number
+            _tell("stopping" if server is not None else "calling the start off")
+            scope.cancel()
+
+    async def notice() -> None:
+        await anyio.sleep(_NOTICE_SECONDS)
+        if launcher.is_waiting:
+            _tell("waiting for a free slot; 'doteval servers' shows who has it")
+
+    with open_signal_receiver(*numbers) as signals:
+        async with create_task_group() as task_group:
+            task_group.start_soon(listen)
+            task_group.start_soon(notice)
+            try:
+                with scope:
+                    async with provider:
+                        handle = await provider.setup(spec)
+                        model = handle.model
+                        server = model.server
+                        print(_how_to_use(model, show_key), flush=True)
+                        await model.lease.ended()
+                        problem = model.lease.lost
+            except (DotevalError, ExceptionGroup) as exc:
+                problem = exc
+            task_group.cancel_scope.cancel()
+    if problem is not None:
+        raise Problem(_told(problem))
+    if server is not None:
+        connection = launcher.runtime.connect(server.id)
+        stays = connection is not None
+        if connection is not None:
+            connection.close()
+        _tell(f"{server.id} goes on: it is in use, or kept alive" if stays else f"stopped {server.id}")
+    return code
+
+
+def _is_ours(number: signal.Signals) -> bool:
+    """What was ignored when this began (by nohup, say) is ignored still."""
+    return signal.getsignal(number) is not signal.SIG_IGN
+
+
+def _told(problem: Exception) -> str:
+    if isinstance(problem, ExceptionGroup):
+        return "\n".join(map(str, cast("ExceptionGroup[Exception]", problem).exceptions))
+    return str(problem)
+
+
+def _how_to_use(model: ServerModel, show_key: bool) -> str:
+    """What stands on the terminal while the server runs."""
+    server = model.server
+    key = server.api_key or NO_KEY
+    hidden = server.api_key is not None and not show_key
+    lines = [
+        f"{server.id} is ready, process {server.pid}",
+        "",
+        f"  URL    {model.base_url}",
+        f"  model  {model.name}",
+        f"  log    {server.log}",
+        "",
+        "The SDK of OpenAI finds it with",
+        "",
+        f"  export OPENAI_BASE_URL={shlex.quote(model.base_url)}",
+        "  export OPENAI_API_KEY=..." if hidden else f"  export OPENAI_API_KEY={shlex.quote(key)}",
+        "",
+        "The key is shown on a terminal, or with --show-key. Ctrl-C stops the server."
+        if hidden
+        else "Ctrl-C stops the server.",
+    ]
+    return "\n".join(lines)
+
+
+def _tell(text: str) -> None:
+    """Say something that is not the result."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,88 @@
+"""``doteval servers``: what runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from typing import Any
+
+import anyio
+
+from ..servers._command import LOOPBACK
+from ..servers._runtime import Runtime
+from ._look import Servers, Status, look, short_ids
+from ._table import aligned, short_size, short_time
+
+_HEAD = ("ID", "PID", "PORT", "STATE", "LEASES", "HOLDS", "AGE", "IDLE", "MEMORY", "MODEL")
+_NUMBERS = frozenset({1, 2, 4, 5, 6, 7, 8})
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each server, oldest first."""
+    servers = anyio.run(look, Runtime())
+    statuses = sorted(servers.known.values(), key=lambda status: status["started"])
+    if options.json:
+        print(json.dumps([_for_programs(status) for status in statuses], indent=2))
+    elif statuses:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        print("\n".join(_lines(statuses, short_ids(servers.ids), width)))
+    elif not (servers.silent or servers.abandoned):
+        print("no server is running")
+    for problem in _problems(servers):
+        print(f"doteval: {problem}", file=sys.stderr)
+    return 0
+
+
+def _lines(statuses: list[Status], ids: dict[str, str], width: int) -> list[str]:
+    """The table; where a line is wider than the terminal, its model stands on the next one."""
+    now = time.time()
+    rows = [_HEAD, *(_row(status, ids[status["id"]], now) for status in statuses)]
+    lines = aligned(rows, _NUMBERS)
+    if not width or max(map(len, lines)) <= width:
+        return lines
+    lines = aligned([row[:-1] for row in rows], _NUMBERS)
+    return [line for row, start in zip(rows, lines, strict=True) for line in (start, f"  {row[-1]}")]
+
+
+def _row(status: Status, short_id: str, now: float) -> tuple[str, ...]:
+    memory = status["memory"]
+    return (
+        short_id,
+        str(status["pid"] or "-"),
+        str(status["port"]),
+        status["state"],
+        str(status["leases"]),
+        str(status["holds"]),
+        short_time(now - status["started"]),
+        "-" if status["leases"] else short_time(now - status["last_used"]),
+        "-" if memory is None else short_size(memory),
+        status["spec"],
+    )
+
+
+def _for_programs(status: Status) -> dict[str, Any]:
+    now = time.time()
+    same = ("id", "kind", "spec", "pid", "port", "state", "leases", "holds", "memory", "slots", "log", "keep_alive")
+    return {
+        **{name: status[name] for name in same},
+        "url": f"http://{LOOPBACK}:{status['port']}",
+        "command": status["shown"],
+        "started": status["started"],
+        "age": now - status["started"],
+        "idle": None if status["leases"] else now - status["last_used"],
+        "supervisor": status["supervisor"],
+    }
+
+
+def _problems(servers: Servers) -> list[str]:
+    """What there is besides servers that answer."""
+    return [
+        *(f"{each} does not answer: its supervisor is stopped, or very busy" for each in sorted(servers.silent)),
+        *(
+            f"the supervisor of {each} was killed; 'doteval stop {each}' removes what it left"
+            for each in sorted(servers.abandoned)
+        ),
+    ]
