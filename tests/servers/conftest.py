@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.servers.leftovers import kill_all, leftovers
+from tests.servers.callers import Supervisors
+from tests.servers.leftovers import await_end, kill_all, leftovers
 
 from doteval.servers._runtime import Runtime
+from doteval.servers._supervisors import reap
 
 
 @pytest.fixture
@@ -23,3 +25,15 @@ def runtime() -> Iterator[Runtime]:
         kill_all(root)
     shutil.rmtree(root, ignore_errors=True)
     assert not left, f"servers left behind: {left}"
+
+
+@pytest.fixture
+def supervisors(runtime: Runtime) -> Iterator[Supervisors]:
+    """Starts supervisors; their connections are closed at the end."""
+    supervisors = Supervisors(runtime)
+    yield supervisors
+    supervisors.close()
+    for caller in supervisors.callers:
+        if caller.supervisor:
+            await_end(caller.supervisor)
+    reap()

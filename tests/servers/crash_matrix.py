@@ -26,6 +26,8 @@ from tests.servers.leftovers import kill_all, leftovers, processes
 
 LEFT_SECONDS = 15.0
 """How long after the crash anything may be left, in seconds."""
+SERVER_SHARE = 0.75
+"""In how many cases the moment is counted from the start of the server, so that there is something to be left."""
 SHORT_GRACE = 0.5
 """How long a server may take to end in a run to which nothing happens, in seconds."""
 RUN_SECONDS = 120.0
@@ -220,10 +222,13 @@ class Stage:
             self.check_run(kind.program)
             self.lasts[kind.program] = time.monotonic() - began
         inside = f"{kind.inside} {self.chance.randrange(8)}" if kind.inside else ""
-        moment = self.chance.uniform(0, self.lasts[kind.program]) if not inside else RUN_SECONDS
+        after_start = self.chance.random() < SERVER_SHARE  # else after the program was started
+        moment = self.chance.uniform(0, self.delay + 1.5 if after_start else self.lasts[kind.program])
         random.seed(self.chance.random())  # for what the strike itself leaves to chance
         with self.started(kind.program, CRASH=inside) as process:
-            _wait(process, moment)
+            while after_start and not any(self.runtime.glob("*.sock")) and not _wait(process, 0.01):
+                pass  # the server's start-up has not begun
+            _wait(process, RUN_SECONDS if inside else moment)
             there = len(list(processes(self.runtime)))
             kind.strike(process)
             if not _wait(process, RUN_SECONDS):
@@ -234,7 +239,7 @@ class Stage:
         seconds = time.monotonic() - began
         assert not left, f"{kind.name} {inside or f'after {moment:.3f} s'} leaves {left}"
         self.check_run(self.chance.choice(["asyncio", "trio"]))
-        when = inside or f"after {moment:.2f} s, {there} processes there"
+        when = inside or f"{moment:.2f} s after the {'server' if after_start else 'run'}, {there} processes there"
         return f"{kind.name}, {when}: nothing left after {seconds:.1f} s (grace {self.grace} s)"
 
     def check_run(self, program: str) -> None:

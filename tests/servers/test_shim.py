@@ -23,7 +23,6 @@ from tests.servers.leftovers import await_end, is_locked, leftovers
 
 from doteval.servers import _shim
 from doteval.servers._runtime import Runtime
-from doteval.servers._supervisors import reap
 
 pytestmark = [
     pytest.mark.concurrency,
@@ -33,18 +32,6 @@ pytestmark = [
 
 GRACE = 0.6
 """How long bad children have until they are killed, in seconds; where that happens, the test waits for it."""
-
-
-@pytest.fixture
-def supervisors(runtime: Runtime) -> Iterator[Supervisors]:
-    """Starts supervisors; their connections are closed at the end."""
-    supervisors = Supervisors(runtime)
-    yield supervisors
-    supervisors.close()
-    for caller in supervisors.callers:
-        if caller.supervisor:
-            await_end(caller.supervisor)
-    reap()
 
 
 def is_running(pid: int) -> bool:
@@ -317,6 +304,22 @@ def test_a_supervisor_that_is_told_to_end_ends_its_server(supervisors: Superviso
     assert leftovers(supervisors.runtime.root) == []
 
 
+def test_a_supervisor_that_fails_takes_its_server_along(supervisors: Supervisors) -> None:
+    """Where it cannot go on, by a mistake of ours, everybody hears why, and nothing of the server is left."""
+    caller = supervisors.start("family", grace="long")
+    pids = caller.expect_up()
+    visitor = supervisors.call()
+    visitor.status()
+    caller.close()
+    exited = visitor.expect("exited")
+    assert (exited["code"], exited["reason"], exited["expected"]) == (None, "its supervisor failed", False)
+    assert exited["tail"][-1].startswith("the supervisor failed: TypeError: ")
+    assert Path(exited["log"]).parent == supervisors.runtime.logs
+    visitor.expect_end()
+    assert all(await_end(pid) for pid in pids)
+    assert leftovers(supervisors.runtime.root) == []
+
+
 def test_the_next_start_buries_what_a_killed_supervisor_left(supervisors: Supervisors) -> None:
     """Its clients see that it has gone; the next start of any server ends what it could not, and removes its files."""
     caller = supervisors.start("family", id="bad-2", files={"key": "the-key"})
@@ -552,8 +555,8 @@ def test_leases_and_holds_are_counted(supervisors: Supervisors) -> None:
     visitor.expect_end()
 
 
-def test_who_leaves_last_is_told_so_before_anybody_else_is_served(supervisors: Supervisors) -> None:
-    """A server that has been said to end ends: nobody gets a lease in between."""
+def test_who_comes_while_the_last_one_leaves_is_served_first(supervisors: Supervisors) -> None:
+    """Where both have said so before the supervisor looks, the server stays, and who leaves is told that."""
     caller = supervisors.start()
     caller.expect_up()
     caller.ask("ready")
@@ -562,9 +565,8 @@ def test_who_leaves_last_is_told_so_before_anybody_else_is_served(supervisors: S
     os.kill(caller.supervisor, signal.SIGSTOP)
     leaving, leasing = caller.send("leave"), other.send("lease")
     os.kill(caller.supervisor, signal.SIGCONT)
-    ends = caller._next("id", leaving)["ending"]
-    granted = other._next("id", leasing)["granted"]
-    assert ends is not granted
+    assert other._next("id", leasing)["granted"]
+    assert not caller._next("id", leaving)["ending"]
 
 
 def test_nobody_waits_for_a_server_that_nobody_wants(supervisors: Supervisors) -> None:

@@ -262,6 +262,10 @@ class Client:
                 self.unsent = self.unsent[self.socket.send(self.unsent) :]
 
 
+def _is_leaving(requests: list[dict[str, Any]] | None) -> bool:
+    return requests is None or any(request.get("op") == "leave" for request in requests)
+
+
 class Signals:
     """Wakes the loop up when a child has ended, and when the supervisor is told to end."""
 
@@ -342,7 +346,7 @@ class Supervisor:
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
         (starter,) = self.clients
         self.selector.register(starter.socket, selectors.EVENT_READ, starter)
-        self._serve(starter)
+        self._serve(starter, starter.requests())
 
     # ---------------------------------------------------------------- the loop
 
@@ -352,14 +356,7 @@ class Supervisor:
             return
         self._tell_all({"event": "started", "pid": self.family.pid})
         while not self.reason or not self._is_over():
-            for key, mask in self.selector.select(self._patience()):
-                if isinstance(key.data, Client):
-                    if mask & selectors.EVENT_WRITE:
-                        key.data.flush()
-                    if mask & selectors.EVENT_READ:
-                        self._serve(key.data)
-                else:
-                    key.data()
+            self._hear(self.selector.select(self._patience()))
             if self.family.reap() and not self.told_exit:
                 self._drain_output()
                 self._tell_exit(self.reason or f"it ended {'by itself' if self.is_ready else 'before it was ready'}")
@@ -443,23 +440,35 @@ class Supervisor:
                 return
             self.log.write(data)
 
+    def _hear(self, events: list[tuple[selectors.SelectorKey, int]]) -> None:
+        """Serve all who have something to say, those last who leave: whoever comes instead may be there already."""
+        known = len(self.clients)
+        for key, _ in events:
+            if not isinstance(key.data, Client):
+                key.data()
+        speaking = [key.data for key, mask in events if isinstance(key.data, Client) and mask & selectors.EVENT_READ]
+        said = [(client, client.requests()) for client in [*speaking, *self.clients[known:]]]
+        for client, requests in sorted(said, key=lambda each: _is_leaving(each[1])):
+            self._serve(client, requests)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            connection, _ = self.listener.accept()
-            if _peer_user(connection) == os.getuid():
-                client = Client(connection)
-                self.clients.append(client)
-                self.selector.register(connection, selectors.EVENT_READ, client)
-            else:
-                connection.close()
+            while True:
+                connection, _ = self.listener.accept()
+                if _peer_user(connection) == os.getuid():
+                    client = Client(connection)
+                    self.clients.append(client)
+                    self.selector.register(connection, selectors.EVENT_READ, client)
+                else:
+                    connection.close()
 
     def _watch(self, client: Client) -> None:
+        client.flush()
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
         if self.selector.get_key(client.socket).events != wanted:
             self.selector.modify(client.socket, wanted, client)
 
-    def _serve(self, client: Client) -> None:
-        requests = client.requests()
+    def _serve(self, client: Client, requests: list[dict[str, Any]] | None) -> None:
         if requests is None:
             self.clients.remove(client)
             self.selector.unregister(client.socket)
