@@ -52,7 +52,8 @@ class ServerProvider(ServerProviderBase):
         server_keep_alive: How long a server stays when nobody is connected to it any more, in seconds.
         start_timeout: How long it may take to get ready, in seconds.
         stall_timeout: How long it may print nothing while it gets ready, in seconds; `None`: no limit.
-        stop_grace: How long it may take to end when it is told to, before it is killed, in seconds.
+        stop_grace: How long it may take to end when it is told to, before it is killed, in seconds; half of it
+            while it is not ready.
         port: Where it listens; `None`: a free port.
         log_bytes: How much of its output is kept, in bytes.
         environment: Environment variables, in addition to those it inherits.

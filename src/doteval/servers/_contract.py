@@ -26,7 +26,8 @@ class Terms:
         count: How many of them it needs.
         start_timeout: How long it may take to get ready, in seconds.
         stall_timeout: How long it may print nothing while it gets ready, in seconds; `None`: no limit.
-        stop_grace: How long it may take to end when it is told to, before it is killed, in seconds.
+        stop_grace: How long it may take to end when it is told to, before it is killed, in seconds; half of it
+            while it is not ready.
         keep_alive: How long it stays when nobody is connected any more, in seconds.
         port: Where it listens; `None`: a port that is free.
         log_bytes: How much of its output is kept, in bytes.

@@ -553,7 +553,8 @@ class Supervisor:
             return
         self.reason = reason
         self.unused_until = self.drains_until = None
-        now, grace = time.monotonic(), self.job["grace"]
+        # What is not ready has nothing to finish, and may not listen to TERM at all.
+        now, grace = time.monotonic(), self.job["grace"] / (1 if self.is_ready else 2)
         self.signals_due = [(now, signal.SIGTERM), (now + grace / 3, signal.SIGTERM), (now + grace, signal.SIGKILL)]
         self.kills_until = now + grace + KILL_SECONDS
         if not self.told_exit:
