@@ -27,6 +27,7 @@ import ctypes
 import fcntl
 import json
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -64,6 +65,7 @@ class Log:
         self.bytes = 0
         self._limit = max(limit // 2, 4096)
         self._secrets = sorted((secret.encode() for secret in secrets if secret), key=len, reverse=True)
+        self._any_secret = re.compile(b"|".join(map(re.escape, self._secrets)) or b"(?!)")
         self._carry = b""  # the beginning of what may turn out to be a secret
         self._line = b""
         self._tail: collections.deque[bytes] = collections.deque(maxlen=TAIL_LINES)
@@ -80,14 +82,19 @@ class Log:
     def write(self, data: bytes) -> None:
         self.bytes += len(data)
         data = self._carry + data
-        for secret in self._secrets:
-            data = data.replace(secret, b"***")
-        keep = max((_overlap(data, secret) for secret in self._secrets), default=0)
-        self._carry = data[len(data) - keep :]
-        self._put(data[: len(data) - keep])
+        # From here on it may be the beginning of a secret, also where a shorter one is complete.
+        end = len(data) - max((_overlap(data, secret) for secret in self._secrets), default=0)
+        for found in self._any_secret.finditer(data):
+            if found.start() < end < found.end():
+                end = found.end()
+        self._carry = data[end:]
+        self._put(self._masked(data[:end]))
+
+    def _masked(self, data: bytes) -> bytes:
+        return self._any_secret.sub(b"***", data)
 
     def close(self) -> None:
-        self._put(self._carry)
+        self._put(self._masked(self._carry))
         self._carry = b""
         if self._file >= 0:
             os.close(self._file)
