@@ -234,7 +234,7 @@ async def test_a_server_that_cannot_be_started_again_is_told_as_such(launcher: L
 async def test_a_stream_that_breaks_raises(launcher: LocalLauncher, prompt: str) -> None:
     """What has arrived cannot be taken back, so it is not sent again; whether the server lives or not."""
     words: list[str] = []
-    async with ServerProvider(light(), launcher=launcher, restarts=1) as provider:
+    async with ServerProvider(light(), launcher=launcher, restarts=3) as provider:
         async with await provider.setup("m") as handle:
             with pytest.raises(ModelRequestError):
                 async with handle.model.stream(prompt) as stream:
@@ -243,6 +243,22 @@ async def test_a_stream_that_breaks_raises(launcher: LocalLauncher, prompt: str)
             assert words in ([], ["one"])
             async with handle.model.stream("Hello") as stream:
                 assert [word async for word in stream] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+async def test_a_stream_that_cannot_begin_is_a_request_like_others(launcher: LocalLauncher, restarts: int) -> None:
+    """Its server has died before: it is told how, or there is another one."""
+    async with ServerProvider(light(), launcher=launcher, restarts=restarts) as provider:
+        async with await provider.setup("m") as handle:
+            model = handle.model
+            kill(model.server)
+            if restarts:
+                async with model.stream("Hello") as stream:
+                    assert [word async for word in stream] == ["one", "two", "three"]
+            else:
+                with pytest.raises(ModelRequestError, match="the server of 'm' was killed by SIGKILL"):
+                    async with model.stream("Hello"):
+                        raise AssertionError("it has begun")
 
 
 async def test_a_resource_that_was_closed_on_purpose_is_not_opened_again(launcher: LocalLauncher) -> None:

@@ -7,7 +7,7 @@ handle stays active, and its model opens the next generation when it is used.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
 import openai
@@ -165,16 +165,29 @@ class RestartingModel(ServerModel):
             try:
                 return await model.generate(prompt, **params)
             except ModelRequestError as exc:
-                is_servers_fault = exc.status is None or exc.status >= 500
-                if not is_servers_fault or not await self._handle.may_try_again(model):
+                if not await self._may_try_again(exc, model):
                     raise
 
     @asynccontextmanager
     async def stream(self, prompt: Prompt, /, **params: Any) -> AsyncGenerator[CompletionStream]:
-        """Ask for a reply that is read while it is made; the server is started again where it has died before that."""
-        model = await self._handle.living()
-        async with model.stream(prompt, **params) as stream:
+        """Ask for a reply that is read while it is made; as `generate` where that cannot begin.
+
+        What has begun is not asked for again: the reader has seen a part of it.
+        """
+        async with AsyncExitStack() as stack:
+            stream = None
+            while stream is None:
+                model = await self._handle.living()
+                try:
+                    stream = await stack.enter_async_context(model.stream(prompt, **params))
+                except ModelRequestError as exc:
+                    if not await self._may_try_again(exc, model):
+                        raise
             yield stream
+
+    async def _may_try_again(self, error: ModelRequestError, model: ServerModel) -> bool:
+        is_servers_fault = error.status is None or error.status >= 500
+        return is_servers_fault and await self._handle.may_try_again(model)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._handle.present!r}>"

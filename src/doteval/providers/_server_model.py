@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import openai
 from anyio import move_on_after
 
 from .._errors import ModelRequestError
-from .._model import Completion, Prompt
+from .._model import Completion, CompletionStream, Prompt
 from ..servers._contract import Server, ServerLease
 from .openai import OpenAIModel
 
@@ -65,11 +66,26 @@ class ServerModel(OpenAIModel):
         try:
             return await super().generate(prompt, **params)
         except ModelRequestError as exc:
-            if exc.status is None:
-                with move_on_after(_NEWS_SECONDS):
-                    await self.lease.ended()
-            lost = self.lease.lost
-            if lost is None:
+            await self._raise_if_lost(exc)
+            raise
+
+    @asynccontextmanager
+    async def stream(self, prompt: Prompt, /, **params: Any) -> AsyncGenerator[CompletionStream]:
+        """Ask for a reply that is read while it is made; as `generate` where that cannot begin."""
+        async with AsyncExitStack() as stack:
+            try:
+                stream = await stack.enter_async_context(super().stream(prompt, **params))
+            except ModelRequestError as exc:
+                await self._raise_if_lost(exc)
                 raise
+            yield stream
+
+    async def _raise_if_lost(self, error: ModelRequestError) -> None:
+        """Raise what tells of the server's end, if that is why a request failed."""
+        if error.status is None:
+            with move_on_after(_NEWS_SECONDS):
+                await self.lease.ended()
+        lost = self.lease.lost
+        if lost is not None:
             what = lost.report.partition("\n")[0].rstrip(".")
             raise ModelRequestError(self.name, what[:1].lower() + what[1:], lost.advice) from lost

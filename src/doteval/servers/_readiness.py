@@ -135,8 +135,7 @@ class HTTPReady(Readiness):
         ) as client:
 
             async def answers() -> bool:
-                server.seen[self] = f"no answer within {self.timeout:g} s"
-                with anyio.move_on_after(self.timeout):
+                with anyio.move_on_after(self.timeout) as limit:
                     try:
                         answer = await client.get(self.path)
                     except httpx.TransportError as exc:
@@ -144,6 +143,8 @@ class HTTPReady(Readiness):
                     else:
                         server.seen[self] = f"it answers {answer.status_code}"
                         return answer.status_code == self.status
+                if limit.cancelled_caught:
+                    server.seen[self] = f"no answer within {self.timeout:g} s"
                 return False
 
             await _until(answers)
@@ -205,8 +206,7 @@ class ReadyWhen(Readiness):
         """Return when the function returned something true."""
 
         async def agrees() -> bool:
-            server.seen[self] = f"it took longer than {self.timeout:g} s"
-            with anyio.move_on_after(self.timeout):
+            with anyio.move_on_after(self.timeout) as limit:
                 try:
                     answer = await self.function(server)
                 except (OSError, httpx.TransportError) as exc:
@@ -214,6 +214,8 @@ class ReadyWhen(Readiness):
                 else:
                     server.seen[self] = f"it returned {answer!r}"
                     return bool(answer)
+            if limit.cancelled_caught:
+                server.seen[self] = f"it took longer than {self.timeout:g} s"
             return False
 
         await _until(agrees)
@@ -275,13 +277,14 @@ async def _both(server: ReadinessView, first: Readiness, second: Readiness, *, o
 
 
 async def _accepts(server: ReadinessView, condition: Readiness, timeout: float) -> bool:  # noqa: ASYNC109
-    server.seen[condition] = f"port {server.port} takes no connection within {timeout:g} s"
-    with anyio.move_on_after(timeout):
+    with anyio.move_on_after(timeout) as limit:
         try:
             async with await anyio.connect_tcp(server.host, server.port):
                 return True
         except OSError:
             server.seen[condition] = f"port {server.port} refuses connections"
+    if limit.cancelled_caught:
+        server.seen[condition] = f"port {server.port} takes no connection within {timeout:g} s"
     return False
 
 
