@@ -12,7 +12,8 @@ A page is read, and run, from top to bottom, in a directory of its own:
   stands for what differs from run to run.
 - A block whose caption begins with "Not run:" is not run; the caption says why.
 
-The SDKs talk to llmock on loopback, with keys that open nothing else.
+The SDKs talk to llmock on loopback, with keys that open nothing else. The commands ``vllm`` and ``llama-server`` are
+llmock, too; nothing of a server may be left at the end of a page.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import dropwhile
@@ -38,10 +41,12 @@ from typing import Any, get_args
 import anyio
 import pytest
 from llmock.testing import LLMockServer
+from tests.servers.leftovers import kill_all, leftovers
 from tests.test_layers import LAYERS, MODULES
 
 import doteval
 import doteval.blocking
+import doteval.cli
 from doteval._pool._events import EventKind
 from doteval.pytest_plugin._options import add_options
 
@@ -129,15 +134,55 @@ def server() -> Iterator[LLMockServer]:
         yield server
 
 
+STAND_IN = """#!{python}
+import os, sys
+port = sys.argv[sys.argv.index("--port") + 1]
+os.execv("{llmock}", ["llmock", "serve", "--host", "127.0.0.1", "--port", port])
+"""
+
+
 @pytest.fixture
-def page_directory(server: LLMockServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with stand-ins for model servers."""
+    directory = tmp_path_factory.mktemp("bin")
+    for name in ("llama-server", "vllm"):
+        path = directory / name
+        path.write_text(
+            STAND_IN.format(python=sys.executable, llmock=Path(sys.executable).with_name("llmock")), "utf-8"
+        )
+        path.chmod(0o755)
+    return directory
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory for servers to find each other in; what pages keep alive is stopped, and nothing is left."""
+    directory = Path(tempfile.mkdtemp(prefix="dd-", dir="/tmp"))  # sockets need a short path
+    monkeypatch.setenv("DOTEVAL_RUNTIME_DIR", str(directory))
+    yield directory
+    assert doteval.cli.main(["stop", "--all"]) == 0
+    left = leftovers(directory)
+    if left:
+        kill_all(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+    assert not left, f"servers left behind: {left}"
+
+
+@pytest.fixture
+def page_directory(
+    server: LLMockServer,
+    tmp_path: Path,
+    commands: Path,
+    runtime: Path,  # first made, so last closed
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Path]:
     """An empty directory to run a page in; what is imported from it is forgotten afterwards."""
     for variable, value in {
         "ANTHROPIC_API_KEY": "not-a-key",
         "ANTHROPIC_BASE_URL": server.base_url("anthropic"),
         "OPENAI_API_KEY": "not-a-key",
         "OPENAI_BASE_URL": server.base_url("openai"),
-        "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
+        "PATH": os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }.items():
         monkeypatch.setenv(variable, value)

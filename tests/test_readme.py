@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,13 +22,16 @@ PROGRAMS = [text for language, text in BLOCKS if language == "python"]
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
     """Environment variables that point the SDKs at a model server on loopback, with keys that open nothing else."""
-    with LLMockServer() as server:
+    # Sockets need a short path.
+    with LLMockServer() as server, tempfile.TemporaryDirectory(prefix="dr-", dir="/tmp") as runtime:
         yield {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))},
             "ANTHROPIC_API_KEY": "not-a-key",
             "ANTHROPIC_BASE_URL": server.base_url("anthropic"),
+            "DOTEVAL_RUNTIME_DIR": runtime,
             "OPENAI_API_KEY": "not-a-key",
             "OPENAI_BASE_URL": server.base_url("openai"),
+            "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
         }
 
 
@@ -41,7 +45,7 @@ def test_the_first_shell_block_holds_the_two_commands() -> None:
     ]
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda text: re.findall(r"(?:class|def) (\w+)", text)[0])
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda text: re.findall(r"(?:class|def|with) (\w+)", text)[0])
 def test_every_program_runs(program: str, environment: dict[str, str], tmp_path: Path) -> None:
     """Each Python block of README.md runs as it is printed: tests with pytest, the others as scripts."""
     path = tmp_path / "test_readme_block.py"
