@@ -13,6 +13,9 @@ from tests.real.real_server import WORDS, RealServer, command_lines, model, need
 from doteval import AnthropicProvider
 from doteval.providers.vllm import VLLMProvider
 
+CLAUDES_WORDS: dict[str, Any] = {"max_tokens": 16, "extra_body": {"temperature": 0}}
+"""The same as `WORDS`: this SDK does not know a temperature any more, the server does."""
+
 
 class TestVLLM(RealServer):
     @pytest.fixture(autouse=True)
@@ -35,18 +38,15 @@ class TestVLLM(RealServer):
         """At the server's address without /v1, with its key."""
         async with self.make_provider() as provider, await provider.setup(self.spec) as handle:
             server = handle.model.server
+            question = {"model": handle.model.name, "messages": [{"role": "user", "content": "Hello"}], **CLAUDES_WORDS}
             async with anthropic.AsyncAnthropic(base_url=server.url, api_key=server.api_key) as client:
-                message = await client.messages.create(
-                    model=handle.model.name, messages=[{"role": "user", "content": "Hello"}], **WORDS
-                )
+                message = await client.messages.create(**question)
                 assert message.usage.output_tokens == 16
-                async with client.messages.stream(
-                    model=handle.model.name, messages=[{"role": "user", "content": "Hello"}], **WORDS
-                ) as stream:
+                async with client.messages.stream(**question) as stream:
                     assert "".join([text async for text in stream.text_stream]) == message.content[0].text
             async with AnthropicProvider(base_url=server.url, api_key=server.api_key) as other:
                 async with await other.setup(handle.model.name) as claude:
-                    assert await claude.model.generate("Hello", **WORDS) == message.content[0].text
+                    assert await claude.model.generate("Hello", **CLAUDES_WORDS) == message.content[0].text
 
     async def test_a_worker_that_is_killed_ends_the_server(self) -> None:
         """What it leaves is cleared away, and the next request starts another one."""
