@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -224,14 +225,19 @@ def test_secrets_are_masked(supervisors: Supervisors) -> None:
     assert "piece by piece: ***" in caller.ask("stop", reason="", failed=True)["tail"]
 
 
-@pytest.mark.parametrize("secret", ["aab", "aaaa", "abab", "s3cret"])
-def test_a_secret_is_masked_wherever_the_output_is_cut(tmp_path: Path, secret: str) -> None:
-    """However the output arrives in two or three pieces, the log is the same."""
-    text = f"a{secret}a{secret}{secret} end{secret[:-1]}\n".encode()
-    wanted = text.replace(secret.encode(), b"***")
+@pytest.mark.parametrize(
+    "secrets",
+    [["aab"], ["aaaa"], ["abab"], ["s3cret"], ["abc", "abcdef"], ["bcd", "abcde"], ["ab", "bcab", "abcabd"]],
+    ids="-".join,
+)
+def test_a_secret_is_masked_wherever_the_output_is_cut(tmp_path: Path, secrets: list[str]) -> None:
+    """However the output arrives in two or three pieces, the log is the same, also where secrets are in one another."""
+    text = f"a{'a'.join(secrets)}{secrets[-1]}{secrets[-1]} end{secrets[-1][:-1]}\n".encode()
+    longest_first = sorted((secret.encode() for secret in secrets), key=len, reverse=True)
+    wanted = re.sub(b"|".join(longest_first), b"***", text)
     for first in range(len(text) + 1):
         for second in range(first, len(text) + 1):
-            log = _shim.Log(str(tmp_path / "log"), 1 << 16, [secret])
+            log = _shim.Log(str(tmp_path / "log"), 1 << 16, secrets)
             log.open()
             for piece in (text[:first], text[first:second], text[second:]):
                 log.write(piece)

@@ -283,8 +283,7 @@ class Signals:
         self.told_to_end = ""
         """The signal that said so."""
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._note)
 
     def drain(self) -> None:
@@ -292,7 +291,8 @@ class Signals:
             self.socket.recv(4096)
 
     def _note(self, number: int, frame: object) -> None:
-        self.told_to_end = signal.Signals(number).name  # the loop does the rest: this may be in the middle of anything
+        if number != signal.SIGCHLD:  # the loop does all the rest: this may be in the middle of anything
+            self.told_to_end = signal.Signals(number).name
 
 
 class Supervisor:
@@ -331,11 +331,12 @@ class Supervisor:
 
     def start(self) -> None:
         """Start the server; the starter leases it."""
-        directory = self.job["directory"]
+        directory: str = self.job["directory"]
+        files: dict[str, str] = self.job["files"]
         shutil.rmtree(directory, ignore_errors=True)  # of one that could not be removed
         os.mkdir(directory, 0o700)
         os.mkdir(os.path.join(directory, "tmp"), 0o700)
-        for name, content in self.job["files"].items():
+        for name, content in files.items():
             with open(os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(content)
         self.log.open()
