@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from importlib.util import resolve_name
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from docutils import nodes
 
 import doteval
 import doteval.blocking
+import doteval.servers
 import doteval.testing
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ html_theme_options = {"navigation_with_keys": True}
 
 PUBLIC = {
     name: f"{module.__name__}.{name}"
-    for module in (doteval.blocking, doteval.testing, doteval)
+    for module in (doteval.blocking, doteval.testing, doteval.servers, doteval)
     for name in module.__all__
 }
 for name, home in doteval._HOME.items():
@@ -52,6 +55,9 @@ for name, home in doteval._HOME.items():
     if isinstance(value, type):
         # It claims to be defined in doteval. Sphinx looks for comments and the order of members where it really is.
         value.__module__ = resolve_name(home, "doteval")
+for module in [module for name, module in sys.modules.items() if name.startswith("doteval.servers._")]:
+    for name in re.findall(r"^class (\w+)", inspect.getsource(module), re.MULTILINE):
+        vars(module)[name].__module__ = module.__name__
 del doteval.ModelProvider.__new__  # its signature takes everything; that of __init__ is the one to show
 del doteval.ChatModel.__init__  # nobody makes one: it is a protocol
 
