@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import anyio
@@ -178,6 +179,10 @@ async def test_a_cancelled_loading_is_undone(daemon: FakeOllama) -> None:
     assert daemon.asked("/api/generate")[-1] == {"model": "tiny", "stream": False, "keep_alive": 0}
 
 
+@pytest.mark.skipif(
+    tuple(map(int, version("anyio").split(".")[:2])) < (4, 16),
+    reason="before 4.16, anyio forgets a connection on asyncio that is cancelled in the moment when it is made",
+)
 async def test_opening_may_be_cancelled_at_every_checkpoint(daemon: FakeOllama) -> None:
     """No connection is left, no model stays loaded, and the next one works."""
     async with provider_of(daemon) as provider:
