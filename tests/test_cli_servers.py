@@ -297,7 +297,7 @@ def test_a_second_serve_joins_the_first(root: Path) -> None:
             assert "joining server-" in second.printed
             assert listed()[0]["leases"] == 2
             assert first.end() == 0
-            assert "goes on: it is in use" in first.printed
+            assert "goes on, as others use it (1 leases, 0 holds)" in first.printed
             assert second.end() == 0
 
 
@@ -307,7 +307,7 @@ def test_a_server_that_is_kept_alive_goes_on(root: Path) -> None:
     with serving("light:small", "--keep-alive", "600") as it:
         it.until_ready()
         assert it.end() == 0
-        assert "goes on" in it.printed
+        assert "goes on for 600 s; 'doteval stop server-" in it.printed
     (status,) = listed()
     assert (status["leases"], status["holds"], status["keep_alive"]) == (0, 0, 600)
     short_id = run("servers").stdout.splitlines()[1].split()[0]

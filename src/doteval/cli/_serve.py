@@ -23,10 +23,11 @@ from ..providers._servers import ServerProviderBase
 from ..providers.openai import NO_KEY
 from ..providers.server import ServerProvider
 from ..servers._command import ServerCommand
-from ..servers._connection import Connection
+from ..servers._connection import Connection, visit
 from ..servers._contract import Server, Terms
 from ..servers._launcher import LocalLauncher
 from ..servers._readiness import HTTPReady, PortOpen, Readiness
+from ._look import Status
 from ._problem import Problem
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -181,11 +182,17 @@ async def serve(provider: ServerProviderBase, launcher: TellingLauncher, spec: s
         raise Problem(_told(problem))
     if server is not None:
         connection = launcher.runtime.connect(server.id)
-        stays = connection is not None
-        if connection is not None:
-            connection.close()
-        _tell(f"{server.id} goes on: it is in use, or kept alive" if stays else f"stopped {server.id}")
+        answer = None if connection is None else await visit(connection, "status")
+        _tell(_what_became_of(server.id, None if answer is None else answer["status"]))
     return code
+
+
+def _what_became_of(server_id: str, status: Status | None) -> str:
+    if status is None:
+        return f"stopped {server_id}"
+    if status["leases"] or status["holds"]:
+        return f"{server_id} goes on, as others use it ({status['leases']} leases, {status['holds']} holds)"
+    return f"{server_id} goes on for {status['keep_alive']:g} s; 'doteval stop {server_id}' ends it"
 
 
 def _is_ours(number: signal.Signals) -> bool:
