@@ -302,14 +302,17 @@ def test_a_second_serve_joins_the_first(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("light")
-def test_a_server_that_is_kept_alive_goes_on(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "told", "keep_alive"), [("600", "for 600 s", 600), ("inf", "until it is stopped", None)]
+)
+def test_a_server_that_is_kept_alive_goes_on(root: Path, seconds: str, told: str, keep_alive: float | None) -> None:
     """It is there without the command that started it, until it is stopped by the beginning of its id."""
-    with serving("light:small", "--keep-alive", "600") as it:
+    with serving("light:small", "--keep-alive", seconds) as it:
         it.until_ready()
         assert it.end() == 0
-        assert "goes on for 600 s; 'doteval stop server-" in it.printed
+        assert f"goes on {told}; 'doteval stop server-" in it.printed
     (status,) = listed()
-    assert (status["leases"], status["holds"], status["keep_alive"]) == (0, 0, 600)
+    assert (status["leases"], status["holds"], status["keep_alive"]) == (0, 0, keep_alive)
     short_id = run("servers").stdout.splitlines()[1].split()[0]
     result = run("stop", short_id)
     assert result.returncode == 0
@@ -376,7 +379,7 @@ def test_who_waits_for_a_slot_says_so(root: Path) -> None:
         (["serve", "small:x", "--port", "8000"], "the provider 'small' takes no --port"),
         (["serve", "small:x", "--", "--fast"], "the provider 'small' takes no arguments after '--'"),
         (["serve", "light:x", "--port", "70000"], "port must be between 1 and 65535"),
-        (["serve", "light:x", "--keep-alive", "-1"], "--keep-alive is a number of seconds"),
+        (["serve", "light:x", "--keep-alive", "nan"], "--keep-alive is a number of seconds"),
         (["serve", "light:x", "--ready", "port"], "--ready says when the server of --command is ready"),
         (["serve", "x", "--command", "my-server"], "write {port} where the port belongs"),
         (["serve", "x", "--command", "my-server '{port}"], "--command cannot be read"),

@@ -90,7 +90,7 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="how long it stays when nobody uses it any more (default: 0)",
+        help="how long it stays when nobody uses it any more; inf: until it is stopped (default: 0)",
     )
     serve.add_argument("--show-key", action="store_true", help="print the API key also where no terminal is")
 

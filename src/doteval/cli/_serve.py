@@ -36,7 +36,7 @@ _NOTICE_SECONDS = 2.0
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    if not 0 <= options.keep_alive < math.inf:
+    if not options.keep_alive >= 0:
         raise Problem(f"--keep-alive is a number of seconds, 0 or more, not {options.keep_alive:g}", code=2)
     launcher = TellingLauncher()
     settings: dict[str, Any] = {
@@ -192,7 +192,9 @@ def _what_became_of(server_id: str, status: Status | None) -> str:
         return f"stopped {server_id}"
     if status["leases"] or status["holds"]:
         return f"{server_id} goes on, as others use it ({status['leases']} leases, {status['holds']} holds)"
-    return f"{server_id} goes on for {status['keep_alive']:g} s; 'doteval stop {server_id}' ends it"
+    seconds = status["keep_alive"]
+    for_how_long = "until it is stopped" if math.isinf(seconds) else f"for {seconds:g} s"
+    return f"{server_id} goes on {for_how_long}; 'doteval stop {server_id}' ends it"
 
 
 def _is_ours(number: signal.Signals) -> bool:

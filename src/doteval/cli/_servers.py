@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import time
@@ -65,7 +66,7 @@ def _row(status: Status, short_id: str, now: float) -> tuple[str, ...]:
 
 def _for_programs(status: Status) -> dict[str, Any]:
     now = time.time()
-    same = ("id", "kind", "spec", "pid", "port", "state", "leases", "holds", "memory", "slots", "log", "keep_alive")
+    same = ("id", "kind", "spec", "pid", "port", "state", "leases", "holds", "memory", "slots", "log")
     return {
         **{name: status[name] for name in same},
         "url": f"http://{LOOPBACK}:{status['port']}",
@@ -73,6 +74,7 @@ def _for_programs(status: Status) -> dict[str, Any]:
         "started": status["started"],
         "age": now - status["started"],
         "idle": None if status["leases"] else now - status["last_used"],
+        "keep_alive": None if math.isinf(status["keep_alive"]) else status["keep_alive"],  # JSON has no infinity
         "supervisor": status["supervisor"],
     }
 
