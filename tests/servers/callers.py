@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,16 @@ class Caller:
         """Wait until the supervisor hangs up."""
         while data := self._receive():
             self._take(data)
+
+    @contextmanager
+    def standstill(self) -> Iterator[None]:
+        """Within the block the supervisor, which the caller has started, does nothing, as busy as can be."""
+        os.kill(self.supervisor, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.supervisor, os.WSTOPPED)  # the signal takes effect some time later
+        try:
+            yield
+        finally:
+            os.kill(self.supervisor, signal.SIGCONT)
 
     def kill(self) -> None:
         """Kill the supervisor, and wait until it has gone."""

@@ -83,10 +83,10 @@ async def test_the_end_of_the_server_ends_every_question(supervisors: Supervisor
     joined.on_exit = lambda: ends.append(1)
     with fail_after(PATIENCE):
         async with joined.running():
-            os.kill(caller.supervisor, signal.SIGSTOP)
-            os.kill(caller.supervisor, signal.SIGKILL)
-            with pytest.raises(SupervisorGoneError):
-                await joined.ask("status")
+            with caller.standstill():
+                os.kill(caller.supervisor, signal.SIGKILL)
+                with pytest.raises(SupervisorGoneError):
+                    await joined.ask("status")
             await joined.is_over.wait()
             with pytest.raises(SupervisorGoneError):
                 await joined.ask("status")
@@ -126,10 +126,9 @@ async def test_a_supervisor_that_does_not_answer_is_not_waited_for(
     connections = [supervisors.runtime.connect("bad-1") for _ in range(2)]
     assert connections[0] is not None
     assert connections[1] is not None
-    os.kill(caller.supervisor, signal.SIGSTOP)
-    assert await visit(connections[0], "status") is None
-    assert await join(connections[1], keep_alive=3600) is None
-    os.kill(caller.supervisor, signal.SIGCONT)
+    with caller.standstill():
+        assert await visit(connections[0], "status") is None
+        assert await join(connections[1], keep_alive=3600) is None
     while caller.status()["leases"] != 1:
         pass
     caller.ask("stop", reason="it may have heard of the 3600 seconds")
@@ -152,12 +151,11 @@ async def test_a_visit_is_answered(supervisors: Supervisors) -> None:
 def test_a_hold_keeps_a_server_without_any_event_loop(supervisors: Supervisors) -> None:
     """It counts from the moment it is made, and until it is closed, which waits for the end of the server."""
     caller = ready(supervisors)
-    os.kill(caller.supervisor, signal.SIGSTOP)  # as busy as can be
     holds = Holds(supervisors.runtime)
-    holds.hold("bad-1", 0)
-    holds.hold("bad-1", 0)
-    caller.close()
-    os.kill(caller.supervisor, signal.SIGCONT)
+    with caller.standstill():
+        holds.hold("bad-1", 0)
+        holds.hold("bad-1", 0)
+        caller.close()
     visitor = supervisors.call()
     while visitor.status()["leases"]:
         pass

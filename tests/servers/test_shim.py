@@ -568,9 +568,8 @@ def test_who_comes_while_the_last_one_leaves_is_served_first(supervisors: Superv
     caller.ask("ready")
     other = supervisors.call()
     other.status()
-    os.kill(caller.supervisor, signal.SIGSTOP)
-    leaving, leasing = caller.send("leave"), other.send("lease")
-    os.kill(caller.supervisor, signal.SIGCONT)
+    with caller.standstill():
+        leaving, leasing = caller.send("leave"), other.send("lease")
     assert other._next("id", leasing)["granted"]
     assert not caller._next("id", leaving)["ending"]
 
@@ -761,16 +760,25 @@ class FakeSMI:
     """An nvidia-smi that waits for the test to say how much memory is in use."""
 
     def __init__(self, directory: Path) -> None:
-        self.pipe = directory / "memory"
-        os.mkfifo(self.pipe)
+        self.asks, self.answers = directory / "asks", directory / "answers"
+        os.mkfifo(self.asks)
+        os.mkfifo(self.answers)
         command = directory / "nvidia-smi"
-        command.write_text(f'#!/bin/sh\necho "$@" >> {directory}/queries\ncat {self.pipe}\n')
+        command.write_text(f'#!/bin/sh\necho "$@" > {self.asks}\ncat {self.answers}\n')
         command.chmod(0o755)
-        self.queries = directory / "queries"
+        self.queries: list[str] = []
+        """What it was asked."""
+
+    def await_question(self) -> None:
+        self.queries.append(self.asks.read_text())
+
+    def answer(self, *megabytes: object) -> None:
+        self.answers.write_text("".join(f"{each}\n" for each in megabytes))
 
     def say(self, *megabytes: object) -> None:
         """Wait until somebody asks, and answer."""
-        self.pipe.write_text("".join(f"{each}\n" for each in megabytes))
+        self.await_question()
+        self.answer(*megabytes)
 
 
 @pytest.fixture
@@ -795,9 +803,7 @@ def test_a_slot_is_not_given_on_before_its_memory_is_free(supervisors: Superviso
     smi.say(100 + _shim.MEMORY_SLACK, 2000)
     caller.expect_end()
     assert not is_locked(slot)
-    assert set(smi.queries.read_text().splitlines()) == {
-        "--id=GPU-1,GPU-2 --query-gpu=memory.used --format=csv,noheader,nounits"
-    }
+    assert smi.queries == ["--id=GPU-1,GPU-2 --query-gpu=memory.used --format=csv,noheader,nounits\n"] * 4
 
 
 @pytest.mark.parametrize("answer", [["N/A", "N/A"], [1], []])
@@ -810,15 +816,15 @@ def test_a_gpu_that_does_not_tell_is_not_waited_for(
     caller.expect_up()
     caller.ask("stop", reason="")
     caller.expect_end()
-    assert len(smi.queries.read_text().splitlines()) == 1
+    assert len(smi.queries) == 1
 
 
 def test_a_signal_while_the_server_starts_is_not_forgotten(supervisors: Supervisors, smi: FakeSMI) -> None:
     """A supervisor that is told to end before it has a server starts it, if at all, only to end it."""
     caller = supervisors.start(gpus=["GPU-1"])
-    with smi.pipe.open("w") as answer:  # it asks, so it has got its job
-        os.kill(caller.supervisor, signal.SIGTERM)
-        answer.write("1\n")
+    smi.await_question()  # so it has got its job
+    os.kill(caller.supervisor, signal.SIGTERM)
+    smi.answer(1)
     assert caller.expect("exited")["reason"] == "its supervisor got SIGTERM"
     smi.say(1)
     caller.expect_end()
