@@ -1,6 +1,7 @@
 """The checks of this project, each in an environment of its own: ``nox`` runs those that every change must pass.
 
-``nox -l`` lists the others. What is installed comes from pyproject.toml; no version is written here.
+``nox -l`` lists the others. What is installed comes from pyproject.toml; no version is written here
+but those of the model servers that the heavy sessions run.
 """
 
 from __future__ import annotations

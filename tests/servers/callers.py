@@ -155,6 +155,7 @@ class Supervisors:
             "gpus": [],
             "grace": 30.0,
             "drain_seconds": 30.0,
+            "stay_seconds": 0.0,
             **job,
         }
         started = start_supervisor(self.runtime, server_id, whole, slot_fds)

@@ -39,11 +39,18 @@ class Order:
     ) -> Generator[None, object, object]:
         """Put each test on a scarce model behind the first one on the same model."""
         models = {item: model for item in items if (model := self._scarce_model(item)) is not None}
+        ours: dict[pytest.Item, str] = {}
         if config.getoption("loadgroup", False):  # in a worker of pytest-xdist
-            for item, model in models.items():
-                if item.get_closest_marker("xdist_group") is None:
-                    item.add_marker(pytest.mark.xdist_group(f"{_GROUP} {model}"))
+            ours = {
+                item: f"{_GROUP} {model}"
+                for item, model in models.items()
+                if item.get_closest_marker("xdist_group") is None
+            }
+        for item, group in ours.items():
+            item.add_marker(pytest.mark.xdist_group(group))
         outcome = yield
+        for item, group in ours.items():
+            _put_into_id(item, group)
         groups: dict[pytest.Item | str, list[pytest.Item]] = {}
         for item in items:
             groups.setdefault(models.get(item, item), []).append(item)
@@ -72,6 +79,13 @@ class Order:
             registration = self._registrations.get(name)
             self._scarce[name] = registration is not None and _says_scarce(registration)
         return self._scarce[name]
+
+
+def _put_into_id(item: pytest.Item, group: str) -> None:
+    """Where the scheduler finds the group: pytest-xdist 3.8 writes it to an attribute that pytest 9.2 does not read."""
+    identity: Any = getattr(item, "_id", None)
+    if identity is not None and not item.nodeid.endswith(f"@{group}"):
+        item._id = type(identity).parse(f"{item.nodeid}@{group}")
 
 
 def _says_scarce(registration: Registration) -> bool:

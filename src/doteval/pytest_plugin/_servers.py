@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 20.0
 """How long the end of the run waits for the servers that end with it, in seconds."""
+_STAY = 30.0
+"""How long tests that need another server wait for those that use this one, test after test, in seconds."""
 _SHOWN = 8192
 """How much of a server's output is shown with a test that fails, in bytes."""
 
@@ -46,7 +48,10 @@ class Servers:
 
             share = {"user": "user", "run": f"run {self._run}", "off": f"process {secrets.token_hex(8)}"}
             self._launcher = LocalLauncher(
-                share=share[self._options.server_share], keeps=True, remember_failures=float("inf")
+                share=share[self._options.server_share],
+                keeps=True,
+                remember_failures=float("inf"),
+                stay_seconds=_STAY,
             )
         return self._launcher
 

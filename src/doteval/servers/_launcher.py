@@ -60,6 +60,8 @@ class LocalLauncher:
         remember_failures: For how long a start that failed is answered from memory, in seconds.
         drain_seconds: For how long a server that is leased is leased to nobody new because somebody else waits for its
             slots, in seconds; after as long a pause that may happen again.
+        stay_seconds: For how long a server that is used without a pause stays although somebody waits for its slots, in
+            seconds; at least as long as its start took. A pause is half a second.
 
     Raises:
         RuntimeDirectoryError: The directory cannot be used.
@@ -74,6 +76,7 @@ class LocalLauncher:
         keeps: bool = False,
         remember_failures: float = 0.0,
         drain_seconds: float = 10.0,
+        stay_seconds: float = 0.0,
     ) -> None:
         self.runtime = Runtime(runtime)
         self.starts: list[Start] = []
@@ -83,6 +86,7 @@ class LocalLauncher:
         self._share = share
         self._remember_failures = remember_failures
         self._drain_seconds = drain_seconds
+        self._stay_seconds = stay_seconds
         self._failures: dict[str, tuple[float, ServerStartError]] = {}
         self._ends: dict[str, str] = {}  # why a server that was leased here has ended
         self._holds = Holds(self.runtime) if keeps else None
@@ -205,7 +209,7 @@ class LocalLauncher:
             failure = ServerFailure(server=name_of(command), command=command.shown(), missing=missing)
             help_text = "End what uses the port, or leave port= out: then a free one is chosen."
             raise ServerStartError(command.spec, report(failure), help_text, cause=PORT_TAKEN)
-        key = secrets.token_urlsafe(24) if command.takes_api_key else None
+        key = secrets.token_hex(24) if command.takes_api_key else None
         filled = command.filled(port=port, api_key=key or "", directory=directory)
         gpus = [gpu.lock_name for gpu in terms.slots.gpus if gpu.lock_name in locks.names]
         description = {
@@ -234,6 +238,7 @@ class LocalLauncher:
             "gpus": gpus,
             "grace": terms.stop_grace,
             "drain_seconds": self._drain_seconds,
+            "stay_seconds": self._stay_seconds,
         }
         started = start_supervisor(self.runtime, server_id, job, locks.fds)
         if started is None:

@@ -511,7 +511,8 @@ class Supervisor:
                 if not self.is_ready and not self.reason:
                     self.is_ready = True
                     # It stays as long as its start took, or two that take turns would start it for every lease.
-                    self.no_drain_before = 2 * time.monotonic() - self.started_at
+                    now = time.monotonic()
+                    self.no_drain_before = now + max(now - self.started_at, self.job["stay_seconds"])
                     self._tell_all({"event": "ready"})
                 return {}
             case "end":
