@@ -76,7 +76,9 @@ class Player:
     async def answer(self, patience: float = PATIENCE) -> Any:
         """The next answer."""
         with anyio.fail_after(patience):
-            return json.loads(await self._answers.receive_until(b"\n", 1 << 20))
+            answer = json.loads(await self._answers.receive_until(b"\n", 1 << 20))
+        assert not isinstance(answer, dict) or "error" not in answer, answer["error"]
+        return answer
 
     async def ask(self, op: str, *arguments: object) -> Any:
         """Ask for something and wait for the answer."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Play:
         try:
             answer = await getattr(self, op)(*arguments)
         except Exception as exc:
-            answer = {"error": f"{type(exc).__name__}: {exc}"}
+            answer = {"error": "".join(traceback.format_exception(exc))}
         print(json.dumps(answer, default=str), flush=True)
 
     async def setup(self, key: str, spec: str) -> Any:

@@ -90,7 +90,7 @@ def _put_into_id(item: pytest.Item, group: str) -> None:
 
 def _says_scarce(registration: Registration) -> bool:
     try:
-        value = registration.load()
+        value: Any = registration.load()
         kind = value if isinstance(value, type) else get_type_hints(value).get("return")
     except Exception:
         return False  # whoever asks for the provider is told

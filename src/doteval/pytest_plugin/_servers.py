@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,8 @@ class Servers:
 
     def _logs(self) -> list[tuple[Path, tuple[int, int], int]]:
         found: list[tuple[Path, tuple[int, int], int]] = []
-        for path in [] if self._launcher is None else self._launcher.logs:
+        logs: Iterable[Path] = () if self._launcher is None else self._launcher.logs
+        for path in logs:
             try:
                 status = path.stat()
             except OSError:
