@@ -85,8 +85,7 @@ def _put_into_id(item: pytest.Item, group: str) -> None:
     """Where the scheduler finds the group: pytest-xdist 3.8 writes it to an attribute that pytest 9.2 does not read."""
     identity: Any = getattr(item, "_id", None)
     if identity is not None and not item.nodeid.endswith(f"@{group}"):
-        kind: Any = type(identity)
-        item._id = kind.parse(f"{item.nodeid}@{group}")
+        item._id = identity.__class__.parse(f"{item.nodeid}@{group}")
 
 
 def _says_scarce(registration: Registration) -> bool:
