@@ -242,7 +242,7 @@ async def test_nobody_sees_a_secret(
 ) -> None:
     """Neither the key nor another secret is on a command line, in a log, an event, a count, a repr or an error."""
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr("secrets.token_urlsafe", lambda length: KEY)
+    monkeypatch.setattr("secrets.token_hex", lambda length: KEY)
     secret = "hf_of-this-test-and-no-other"
     events = Events()
     shown: list[object] = []
