@@ -367,10 +367,13 @@ def documented(role: str) -> set[str]:
     return {name for text in TEXT.values() for name in re.findall(rf"^\.\. {role}:: ([\w.]+)", text, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("module", ["doteval", "doteval.servers", "doteval.testing", "doteval.blocking"])
+@pytest.mark.parametrize(
+    "module", ["doteval", "doteval.evals", "doteval.servers", "doteval.testing", "doteval.blocking"]
+)
 def test_every_public_name_is_documented(module: str) -> None:
     """The reference has an entry for each name that users may import."""
-    names = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
+    elsewhere = set() if module == "doteval" else {*doteval.__all__}  # what is lent to the face is documented there
+    names = {f"{module}.{name}" for name in {*importlib.import_module(module).__all__} - elsewhere}
     entries = documented("(?:auto(?:class|exception|function)|py:data)")
     assert sorted(names - entries) == []
     assert sorted(entry for entry in entries if entry.rpartition(".")[0] == module and entry not in names) == []

@@ -9,7 +9,7 @@ The layers, lowest first; an import goes downward only::
     servers                           processes: supervisors, launcher, readiness, slots
     providers                         one file a provider
     _registry                         entry points, ModelProviders
-    testing  blocking                 on the public API only
+    evals  testing  blocking          on the public API only
     pytest_plugin  cli
 """
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ._provider import ModelProvider
     from ._registry import ModelProviders
     from ._spec import ModelSpec
+    from .evals import Result, foreach
     from .providers.anthropic import AnthropicProvider
     from .providers.context import ContextProvider
     from .providers.http import HTTPProvider
@@ -90,6 +91,7 @@ __all__ = [
     "ProviderLoadError",
     "ProviderNotEnteredError",
     "ProviderStatistics",
+    "Result",
     "RuntimeDirectoryError",
     "SGLangProvider",
     "ServerLostError",
@@ -103,6 +105,7 @@ __all__ = [
     "Usage",
     "VLLMProvider",
     "WrongEventLoopError",
+    "foreach",
 ]
 
 _EXTRAS = ("openai", "anthropic")
@@ -137,6 +140,7 @@ _HOME = {
     "ProviderLoadError": "._errors",
     "ProviderNotEnteredError": "._errors",
     "ProviderStatistics": "._pool._events",
+    "Result": ".evals",
     "RuntimeDirectoryError": "._errors",
     "SGLangProvider": ".providers.sglang",
     "ServerLostError": "._errors",
@@ -150,6 +154,7 @@ _HOME = {
     "Usage": "._model",
     "VLLMProvider": ".providers.vllm",
     "WrongEventLoopError": "._errors",
+    "foreach": ".evals",
 }
 """Where each public name is defined. All of it is imported when it is first used: importing doteval costs nothing."""
 

@@ -1,0 +1,132 @@
+"""How many rows are evaluated at once: as many as was said, or as many as the server takes.
+
+The adaptive limit grows by one for every round of good answers (at the start it doubles, until the server first
+complains), and is halved when the server is overloaded. Many requests in flight complain about the same overload: only
+one that was *sent after* the last cut leads to the next one, so no clock has to decide when an episode is over.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from anyio import CapacityLimiter, current_time, sleep
+
+Concurrency: TypeAlias = int | Literal["adaptive"]
+"""How many rows are evaluated at once: a number, or ``"adaptive"``."""
+
+DEFAULT = 10
+"""How many, where nobody says so."""
+_MOST = 256
+_FIRST = 8
+
+
+class Limit:
+    """A fixed limit.
+
+    Args:
+        most: How many at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.limiter = CapacityLimiter(most)
+        self._holders: set[object] = set()
+        self.epoch = 0
+        """Counts the cuts."""
+
+    @property
+    def now(self) -> int:
+        """How many at once at present."""
+        return int(self.limiter.total_tokens)
+
+    async def acquire(self, borrower: object) -> None:
+        """Wait for a place."""
+        await self.limiter.acquire_on_behalf_of(borrower)
+        self._holders.add(borrower)
+
+    def release(self, borrower: object) -> None:
+        """Give the place back, if there is one."""
+        if borrower in self._holders:
+            self._holders.discard(borrower)
+            self.limiter.release_on_behalf_of(borrower)
+
+    async def pause(self, borrower: object, seconds: float) -> None:
+        """Give the place back for a while; whoever is cancelled meanwhile has none."""
+        self.release(borrower)
+        await sleep(seconds)
+        await self.acquire(borrower)
+
+    def succeeded(self) -> None:
+        """The server has answered."""
+
+    def overloaded(self, epoch: int, retry_after: float | None) -> None:
+        """The server has complained.
+
+        Args:
+            epoch: The epoch in which the request was sent.
+            retry_after: How long the server asks to wait, in seconds.
+        """
+
+
+class AdaptiveLimit(Limit):
+    """A limit that finds out what the server takes.
+
+    Args:
+        most: It does not grow beyond this.
+        first: Where it begins.
+    """
+
+    def __init__(self, most: int = _MOST, first: int = _FIRST) -> None:
+        super().__init__(most)
+        self._exact = float(min(first, most))
+        self._has_complained = False
+        self._closed_until = 0.0
+        self._apply()
+
+    async def acquire(self, borrower: object) -> None:
+        """Wait for a place, and until the server wants to be asked again."""
+        await super().acquire(borrower)
+        try:
+            while (wait := self._closed_until - current_time()) > 0:  # noqa: ASYNC110 - it may be moved meanwhile
+                await sleep(wait)
+        except BaseException:
+            self.release(borrower)
+            raise
+
+    def succeeded(self) -> None:
+        """Grow, where the limit was the reason that there were not more."""
+        if self.limiter.available_tokens <= 1:
+            self._exact = min(self.most, self._exact + (1 / self._exact if self._has_complained else 1))
+            self._apply()
+
+    def overloaded(self, epoch: int, retry_after: float | None) -> None:
+        """Halve the limit, once for each overload, and ask nothing before the server wants to be asked."""
+        self._has_complained = True
+        if retry_after:
+            self._closed_until = max(self._closed_until, current_time() + retry_after)
+        if epoch == self.epoch:
+            self.epoch += 1
+            self._exact = max(1.0, self._exact / 2)
+            self._apply()
+
+    def _apply(self) -> None:
+        if int(self._exact) != self.limiter.total_tokens:
+            self.limiter.total_tokens = int(self._exact)
+
+
+def limit_of(concurrency: Concurrency | None, own: int | None) -> Limit:
+    """The limit for one run of an evaluation.
+
+    Args:
+        concurrency: What the run says.
+        own: What the evaluation says.
+
+    Raises:
+        ValueError: The number is less than 1.
+    """
+    if concurrency == "adaptive":
+        return AdaptiveLimit(own or _MOST)
+    chosen = concurrency if concurrency is not None else own or DEFAULT
+    if chosen < 1:
+        raise ValueError(f"concurrency is a number of at least 1, or 'adaptive', not {chosen!r}")
+    return Limit(chosen)

@@ -1,0 +1,53 @@
+"""``Result``: what an evaluation returns for one row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+Score: TypeAlias = bool | int | float
+"""How good an output is: whether it is right, or a number."""
+
+
+def _no_scores() -> dict[str, Score]:
+    return {}
+
+
+def _no_metadata() -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an evaluation returns for one row.
+
+    Args:
+        output: What the model said, or what was made of it: anything that JSON can hold; of anything else, its ``repr``
+            is kept. An awaitable is awaited, so that a plain function may return what an async model gives it. The
+            tokens of a `Completion` are counted.
+        prompt: What the model was asked, to be seen beside the output.
+        scores: How good the output is, by name: `True` and `False`, or numbers.
+        metadata: What else should be kept.
+
+    Raises:
+        TypeError: A score is neither a boolean nor a number, or its name is no text.
+        ValueError: A score is not a finite number.
+    """
+
+    output: Any = None  # whatever the evaluated model or application returns
+    prompt: Any = None  # a text, messages, or whatever the application was given
+    scores: Mapping[str, Score] = field(default_factory=_no_scores)
+    metadata: Mapping[str, Any] = field(default_factory=_no_metadata)
+
+    def __post_init__(self) -> None:
+        for name, score in self.scores.items():
+            # What callers without a type checker pass may be anything.
+            if not isinstance(cast("object", name), str) or not isinstance(cast("object", score), (bool, int, float)):
+                raise TypeError(
+                    "scores are booleans and numbers by name, such as scores={'exact_match': True}, "
+                    f"not {name!r}: {score!r}"
+                )
+            if not math.isfinite(score):
+                raise ValueError(f"the score {name!r} is {score!r}; leave it out where there is none")

@@ -1,0 +1,370 @@
+"""``Store``: the results of all evaluations, in one SQLite file that many processes may write to at once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+from anyio import CancelScope, to_thread
+
+from ._record import Record
+from ._statistics import Summary, Summing
+from ._writer import Writer
+
+DEFAULT_PATH = Path(".doteval", "results.db")
+"""Where results are kept, seen from the directory of the project."""
+
+_VERSION = 1
+_APPLICATION = 0x64_74_65_76  # "dtev"
+_PATIENCE = 60.0
+"""How long to wait for another process that writes, in seconds."""
+_CHUNK = 512
+
+_SCHEMA = """
+CREATE TABLE evaluations (
+    id INTEGER PRIMARY KEY,
+    experiment TEXT NOT NULL,
+    name TEXT NOT NULL,
+    model TEXT NOT NULL DEFAULT '',
+    code TEXT NOT NULL,
+    started REAL NOT NULL,
+    finished REAL,
+    rows INTEGER,
+    UNIQUE (experiment, name)
+);
+CREATE TABLE rows (
+    evaluation INTEGER NOT NULL REFERENCES evaluations (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    inputs TEXT NOT NULL,
+    output TEXT,
+    prompt TEXT,
+    scores TEXT,
+    metadata TEXT,
+    error TEXT,
+    traceback TEXT,
+    seconds REAL NOT NULL,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    attempts INTEGER NOT NULL,
+    written REAL NOT NULL,
+    PRIMARY KEY (evaluation, number)
+);
+"""
+_FIELDS = (
+    "number, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, output_tokens, "
+    "attempts"
+)
+_JSON = ("inputs", "output", "prompt", "scores", "metadata")
+_INSERT = f"INSERT OR REPLACE INTO rows VALUES (?, {', '.join('?' * (_FIELDS.count(',') + 1))}, ?)"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An evaluation in the store.
+
+    Args:
+        id: Its number in the database.
+        experiment: The experiment that it belongs to.
+        name: Its name.
+        model: The spec of its model, where it has one.
+        code: A fingerprint of its code, when it was last run.
+        started: When it was first run, in seconds since 1970.
+        finished: When all its rows were done; `None` where some are missing.
+        rows: How many rows there are, once that is known.
+        stored: How many rows have a result.
+        errors: How many of these are errors.
+    """
+
+    id: int
+    experiment: str
+    name: str
+    model: str
+    code: str
+    started: float
+    finished: float | None
+    rows: int | None
+    stored: int
+    errors: int
+
+
+_EVALUATION = """
+SELECT id, experiment, name, model, code, started, finished, evaluations.rows,
+    (SELECT count(*) FROM rows WHERE evaluation = id),
+    (SELECT count(*) FROM rows WHERE evaluation = id AND error IS NOT NULL)
+FROM evaluations
+"""
+
+
+class Store:
+    """The results of all evaluations.
+
+    Use it with ``async with``, or with ``with``, or call `close`. Reading needs neither.
+
+    Args:
+        path: The file; it is made when something is written.
+    """
+
+    def __init__(self, path: Path | str = DEFAULT_PATH) -> None:
+        self.path = Path(path)
+        self._writer: Writer | None = None
+
+    # ---------------------------------------------------------------- reading
+
+    def evaluations(self, experiment: str | None = None) -> list[Stored]:
+        """The evaluations of an experiment, or of all, oldest first."""
+        where = "" if experiment is None else "WHERE experiment = ?"
+        with self._reading() as connection:
+            if connection is None:
+                return []
+            rows = connection.execute(
+                f"{_EVALUATION} {where} ORDER BY started, id", () if experiment is None else (experiment,)
+            )
+            return [Stored(*row) for row in rows]
+
+    def find(self, experiment: str, name: str) -> Stored | None:
+        """One evaluation, if it is there."""
+        with self._reading() as connection:
+            if connection is None:
+                return None
+            row = connection.execute(f"{_EVALUATION} WHERE experiment = ? AND name = ?", (experiment, name)).fetchone()
+            return None if row is None else Stored(*row)
+
+    def records(self, evaluation: Stored, *, failed: bool = False) -> Iterator[Record]:
+        """The rows of an evaluation, in the order of the dataset, read as they are needed.
+
+        Args:
+            evaluation: Which one.
+            failed: Whether only those that raised are wanted.
+        """
+        where = "AND error IS NOT NULL" if failed else ""
+        last = -1
+        while True:
+            with self._reading() as connection:
+                rows = (
+                    []
+                    if connection is None
+                    else connection.execute(
+                        f"SELECT {_FIELDS} FROM rows WHERE evaluation = ? AND number > ? {where} "  # noqa: S608
+                        "ORDER BY number LIMIT ?",
+                        (evaluation.id, last, _CHUNK),
+                    ).fetchall()
+                )
+            if not rows:
+                return
+            for row in rows:
+                yield _record_of(row)
+            last = rows[-1][0]
+
+    def summary(self, evaluation: Stored) -> Summary:
+        """What the rows of an evaluation say together."""
+        summing = Summing()
+        with self._reading() as connection:
+            rows: Iterable[tuple[Any, ...]] = (
+                ()
+                if connection is None
+                else connection.execute(
+                    "SELECT scores, error, seconds, input_tokens, output_tokens, attempts FROM rows "
+                    "WHERE evaluation = ? ORDER BY number",
+                    (evaluation.id,),
+                )
+            )
+            for scores, error, *counts in rows:
+                summing.add(None if scores is None else json.loads(scores), error is not None, *counts)
+        return summing.summary()
+
+    def digests(self, evaluation: Stored) -> Iterator[tuple[int, str, bool]]:
+        """Of each row that is there, its number, the fingerprint of its values, and whether it raised; in order."""
+        last = -1
+        while True:
+            with self._reading() as connection:
+                rows: Sequence[tuple[int, str, int]] = (
+                    []
+                    if connection is None
+                    else connection.execute(
+                        "SELECT number, digest, error IS NOT NULL FROM rows WHERE evaluation = ? AND number > ? "
+                        "ORDER BY number LIMIT ?",
+                        (evaluation.id, last, _CHUNK),
+                    ).fetchall()
+                )
+            if not rows:
+                return
+            for number, digest, failed in rows:
+                yield number, digest, bool(failed)
+            last = rows[-1][0]
+
+    @contextmanager
+    def _reading(self) -> Generator[sqlite3.Connection | None]:
+        if not self.path.exists():
+            yield None
+            return
+        with closing(self._connect()) as connection:
+            yield connection
+
+    # ---------------------------------------------------------------- writing
+
+    def begin(self, experiment: str, name: str, *, model: str, code: str, fresh: bool) -> Stored:
+        """Find an evaluation or enter it, unfinished; blocks.
+
+        Args:
+            experiment: The experiment.
+            name: The evaluation's name in it.
+            model: The spec of its model, or nothing.
+            code: A fingerprint of its code.
+            fresh: Whether what is there of it is thrown away.
+        """
+        self._prepare()
+        with closing(self._connect()) as connection, _transaction(connection):
+            if fresh:
+                connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ?", (experiment, name))
+            connection.execute(
+                "INSERT INTO evaluations (experiment, name, model, code, started) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (experiment, name) DO UPDATE "
+                "SET model = excluded.model, finished = NULL",
+                (experiment, name, model, code, time.time()),
+            )
+            row = connection.execute(f"{_EVALUATION} WHERE experiment = ? AND name = ?", (experiment, name)).fetchone()
+            return Stored(*row)
+
+    def put(self, evaluation: Stored, record: Record) -> None:
+        """Have the result of a row written; does not wait for it.
+
+        Raises:
+            OSError: Writing has failed before.
+        """
+        key, now = evaluation.id, time.time()
+        self._write().put(lambda connection: connection.execute(_INSERT, (key, *_cells_of(record), now)))
+
+    def finish(self, evaluation: Stored, rows: int) -> None:
+        """Have it written that all rows are done; those that the dataset has no more are removed."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM rows WHERE evaluation = ? AND number >= ?", (evaluation.id, rows))
+            connection.execute(
+                "UPDATE evaluations SET finished = ?, rows = ? WHERE id = ?", (time.time(), rows, evaluation.id)
+            )
+
+        self._write().put(work)
+
+    async def flush(self) -> None:
+        """Wait until all that was put is committed, also where the caller is cancelled.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        if self._writer is not None:
+            with CancelScope(shield=True):  # bounded by the patience of SQLite
+                await to_thread.run_sync(self._writer.flush)
+
+    def close(self) -> None:
+        """Write what is left; blocks.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with CancelScope(shield=True):  # bounded by the patience of SQLite
+            await to_thread.run_sync(self.close)
+
+    def __repr__(self) -> str:
+        return f"<Store {self.path}>"
+
+    # ---------------------------------------------------------------- inside
+
+    def _write(self) -> Writer:
+        if self._writer is None:
+            self._writer = Writer(self.path, self._connect)
+        return self._writer
+
+    def _prepare(self) -> None:
+        """Make the file and its tables, where they are not there."""
+        directory = self.path.parent
+        if not directory.exists():
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / ".gitignore").write_text("# what was measured here is no source\n*\n", "utf-8")
+        with closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            with _transaction(connection):
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version == 0:
+                    for statement in _SCHEMA.split(";"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                    connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            self._check(version, application)
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
+        except BaseException as exc:
+            connection.close()
+            if isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError):
+                raise ValueError(f"{self.path} is no store of results: {exc}") from exc
+            raise
+        return connection
+
+    def _check(self, version: int, application: int) -> None:
+        if version != _VERSION or application != _APPLICATION:
+            raise ValueError(
+                f"{self.path} is no store of results that this version of doteval knows (it has schema {version}, "
+                f"known is {_VERSION}): name another file, or move it away"
+            )
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Generator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _cells_of(record: Record) -> Iterable[Any]:
+    for name in _FIELDS.split(", "):
+        value = getattr(record, name)
+        yield json.dumps(value, ensure_ascii=False) if name in _JSON else value
+
+
+def _record_of(row: Sequence[Any]) -> Record:
+    cells: dict[str, Any] = {
+        name: cast("object", json.loads(value)) if name in _JSON and value is not None else value
+        for name, value in zip(_FIELDS.split(", "), row, strict=True)
+    }
+    return Record(**cells)

@@ -1,0 +1,420 @@
+"""How rows are run: many at once, each on its own, again where that makes sense."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from anyio import CancelScope, Event, create_task_group, current_time, sleep, wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
+from tests.virtual_time import virtual_time
+
+from doteval import HandleInactiveError, ModelRequestError, PooledProvider, Result, foreach
+from doteval.evals import Record, TooManyErrorsError, run
+from doteval.testing import FakeModel, FakeProvider
+
+pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
+
+
+@virtual_time
+async def test_no_more_rows_at_once_than_are_allowed() -> None:
+    """What the run says counts before what `foreach` says, and ten is the default."""
+    now = most = 0
+
+    async def count(value: int) -> Result:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await sleep(1)
+        now -= 1
+        return Result(value)
+
+    for own, asked, expected in ((None, None, 10), (3, None, 3), (3, 5, 5)):
+        most = 0
+        await run(foreach("value", range(50), concurrency=own)(count), concurrency=asked)
+        assert most == expected
+
+
+async def test_a_row_that_raises_is_recorded_and_the_others_go_on() -> None:
+    """With its values and its traceback, which begins in the evaluation."""
+
+    @foreach("value", range(5))
+    async def eval_it(value: int) -> Result:
+        await checkpoint()
+        return Result(1 / (value - 2))
+
+    outcome = await run(eval_it)
+    assert (outcome.summary.rows, outcome.summary.errors) == (5, 1)
+    (failed,) = outcome.failed
+    assert (failed.number, failed.inputs, failed.error) == (2, {"value": 2}, "ZeroDivisionError: division by zero")
+    assert failed.traceback is not None
+    assert "Result(1 / (value - 2))" in failed.traceback
+    assert "/doteval/evals/" not in failed.traceback
+
+
+async def test_too_many_errors_are_an_error_where_that_is_asked_for() -> None:
+    """It comes when all rows are done, and shows the first ones."""
+
+    @foreach("value", range(9))
+    async def eval_it(value: int) -> Result:
+        assert value % 2, f"{value} is even"
+        return Result(value)
+
+    assert (await run(eval_it, max_errors=5)).summary.errors == 5
+    with pytest.raises(TooManyErrorsError, match="5 of 9 rows of 'eval_it' failed; 4 may") as caught:
+        await run(eval_it, max_errors=4)
+    assert "row 0:" in str(caught.value)
+    assert "AssertionError: 2 is even" in str(caught.value)
+    assert "... and 2 more." in str(caught.value)
+
+
+async def test_what_is_no_result_is_the_error_of_its_row() -> None:
+    """An evaluation that forgets to return one is told so."""
+
+    @foreach("value", [1])
+    async def eval_it(value: int) -> Any:
+        return value
+
+    (record,) = (await run(eval_it)).records
+    assert record.error == "TypeError: eval_it() returned a int: return doteval.Result(output, scores=...)"
+
+
+async def test_a_cancelled_run_ends_at_once() -> None:
+    """With its rows in flight, and leaves nothing behind."""
+    started = Event()
+
+    @foreach("value", range(100))
+    async def eval_it(value: int) -> Result:
+        started.set()
+        await Event().wait()
+        return Result(value)
+
+    with CancelScope() as scope:
+        async with create_task_group() as task_group:
+            task_group.start_soon(run, eval_it)
+            await started.wait()
+            scope.cancel()
+    assert scope.cancelled_caught
+
+
+@virtual_time
+async def test_one_slow_row_does_not_hold_up_the_others_for_ever_nor_memory() -> None:
+    """The others run ahead of it, a bounded number of rows; then they wait for it."""
+    ahead = 0
+    slow = Event()
+
+    @foreach("value", range(2000), concurrency=4)
+    async def eval_it(value: int) -> Result:
+        nonlocal ahead
+        if value == 0:
+            await slow.wait()
+        else:
+            ahead += 1
+        return Result(value)
+
+    numbers: list[int] = []
+    async with create_task_group() as task_group:
+        task_group.start_soon(partial(run, eval_it, on_record=lambda record: numbers.append(record.number)))
+        await wait_all_tasks_blocked()
+        assert ahead == 255
+        assert numbers == []
+        slow.set()
+    assert numbers == list(range(2000))
+
+
+async def test_memory_is_flat_in_the_number_of_rows() -> None:
+    """No more records are alive than the window, however long the dataset."""
+    most = 0
+
+    def look(record: Record) -> None:
+        nonlocal most
+        if record.number % 500 == 0:
+            most = max(most, sum(isinstance(thing, Record) for thing in gc.get_objects()))
+
+    def rows() -> Iterator[int]:
+        yield from range(3000)
+
+    @foreach("value", rows)
+    async def eval_it(value: int) -> Result:
+        return Result("x" * 100)
+
+    from doteval.evals._arguments import LeasedArguments
+    from doteval.evals._engine import Attempts, Engine, Progress
+    from doteval.evals._limits import Limit
+
+    limit = Limit(10)
+    engine = Engine(
+        eval_it.caller(limit.limiter),
+        LeasedArguments({}, {}),
+        limit,
+        attempts=Attempts(),
+        failures=(Exception,),
+        keep=lambda record: None,
+        emit=look,
+        progress=Progress(),
+        tell=lambda: None,
+    )
+    assert await engine.run(eval_it.source.read()) == 3000
+    assert 0 < most < 300
+
+
+# ------------------------------------------------------------------ a server that is overloaded
+
+
+def refusal(retry_after: float | None = None) -> ModelRequestError:
+    return ModelRequestError("m", "the rate limit is used up", "Wait.", status=429, retry_after=retry_after)
+
+
+@virtual_time
+async def test_an_overloaded_server_is_asked_again_when_it_wants_to_be() -> None:
+    """The row waits as long as the server says, without its place, and is run again."""
+    times: list[float] = []
+
+    @foreach("value", [0, 1], concurrency=1)
+    async def eval_it(value: int) -> Result:
+        times.append(current_time() - start)
+        if len(times) == 1:
+            raise refusal(retry_after=7)
+        await sleep(1)
+        return Result(value)
+
+    start = current_time()
+    outcome = await run(eval_it)
+    assert times == pytest.approx([0, 0, 7], abs=0.1)
+    assert [record.attempts for record in outcome.records] == [2, 1]
+    assert (outcome.calls, outcome.wasted, outcome.summary.errors) == (3, 1, 0)
+
+
+@virtual_time
+async def test_an_overloaded_server_is_not_asked_for_ever() -> None:
+    """After eight more attempts, further and further apart, the row has failed."""
+    times: list[float] = []
+
+    @foreach("value", [0])
+    async def eval_it(value: int) -> Result:
+        times.append(current_time())
+        raise refusal()
+
+    (record,) = (await run(eval_it)).records
+    assert record.attempts == len(times) == 9
+    assert record.error is not None
+    assert record.error.startswith("ModelRequestError: The request to 'm' failed")
+    assert times[-1] - times[-2] > times[1] - times[0]
+
+
+@virtual_time
+async def test_an_overload_is_also_seen_where_an_sdk_is_used_as_it_is() -> None:
+    """Its exceptions have a status code, and the header of the answer."""
+
+    class RateLimitError(Exception):
+        status_code = 429
+
+        response = SimpleNamespace(headers={"retry-after": "3"})
+
+    attempts = 0
+
+    @foreach("value", [0])
+    async def eval_it(value: int) -> Result:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise RateLimitError
+        return Result(current_time() - start)
+
+    start = current_time()
+    (record,) = (await run(eval_it)).records
+    assert record.output == pytest.approx(3, abs=0.1)
+
+
+class Bottleneck:
+    """A server that takes a number of requests at once, and refuses those beyond.
+
+    Args:
+        most: How many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.now = self.asked = self.refused = 0
+
+    async def __call__(self, value: int) -> Result:
+        self.asked += 1
+        self.now += 1
+        try:
+            await sleep(0.1)
+            if self.now > self.most:
+                self.refused += 1
+                raise refusal(retry_after=0.5)
+        finally:
+            self.now -= 1
+        return Result(value)
+
+
+@virtual_time
+async def test_adaptive_concurrency_finds_out_what_the_server_takes() -> None:
+    """It wastes fewer calls than a fixed limit that is too high, and all rows are done."""
+
+    async def served(concurrency: Any) -> tuple[int, int]:
+        server = Bottleneck(20)
+        evaluation = foreach("value", range(1000))(server.__call__)
+        outcome = await run(evaluation, concurrency=concurrency)
+        assert outcome.summary.errors == 0
+        assert outcome.wasted == server.refused
+        return server.refused, server.asked
+
+    wasted, _ = await served("adaptive")
+    wasted_when_fixed, _ = await served(40)
+    assert wasted < wasted_when_fixed / 2
+
+
+@virtual_time
+async def test_adaptive_concurrency_grows_while_the_server_takes_it() -> None:
+    """To the limit that `foreach` sets."""
+    server = Bottleneck(10**6)
+    start = current_time()
+    evaluation = foreach("value", range(1000), concurrency=100)(server.__call__)
+    await run(evaluation, concurrency="adaptive")
+    assert current_time() - start < 3  # 12.5 s with the eight at once that it begins with
+
+
+# ------------------------------------------------------------------ a model that is lost
+
+
+class Fragile(PooledProvider[Any]):
+    """Each model breaks down at the request that it is told to; a broken one can only raise."""
+
+    def __init__(self, breaks_at: int, generations: int = 1) -> None:
+        super().__init__()
+        self.breaks_at = breaks_at
+        self.generations = generations
+        self.opened = 0
+
+    @asynccontextmanager
+    async def open(self, spec: str) -> AsyncIterator[Any]:
+        self.opened += 1
+        broken = Event()
+
+        generation, asked = self.opened, 0
+
+        async def generate(prompt: str) -> str:
+            nonlocal asked
+            asked += 1
+            if generation <= self.generations and asked >= self.breaks_at:
+                broken.set()
+                while self.statistics().losses < generation:
+                    await checkpoint()
+                raise ValueError("gone")
+            return f"{prompt} by {generation}"
+
+        async def watch() -> None:
+            await broken.wait()
+            raise OSError("the model broke down")
+
+        async with create_task_group() as task_group:
+            task_group.start_soon(watch)
+            yield SimpleNamespace(generate=generate)
+            task_group.cancel_scope.cancel()
+
+
+@foreach("prompt", [str(number) for number in range(20)], concurrency=1)
+async def eval_fragile(prompt: str, model: Any) -> Result:
+    return Result(await model.generate(prompt))
+
+
+async def test_a_row_hit_by_a_lost_model_is_run_again_on_the_next_generation() -> None:
+    """And the rows after it run there as well."""
+    async with Fragile(breaks_at=5) as provider:
+        outcome = await run(eval_fragile, model=partial(provider.setup, "m"))
+        assert provider.opened == 2
+        assert provider.statistics().active_leases == 0
+    records = list(outcome.records)
+    assert [record.output for record in records] == [f"{n} by {1 if n < 4 else 2}" for n in range(20)]
+    assert [record.number for record in records if record.attempts > 1] == [4]
+
+
+async def test_a_row_is_run_again_only_as_often_as_is_allowed() -> None:
+    """Then it has failed, with what the model said; the next rows get a model."""
+    async with Fragile(breaks_at=1, generations=2) as provider:
+        outcome = await run(eval_fragile, model=partial(provider.setup, "m"), retries=1)
+        first, second, *others = outcome.records
+        assert (first.error, first.attempts) == ("ValueError: gone", 2)
+        assert second.output is not None or second.error is not None
+        assert not any(record.failed for record in others)
+    async with Fragile(breaks_at=1, generations=2) as provider:
+        outcome = await run(eval_fragile, model=partial(provider.setup, "m"), retries=2)
+        assert outcome.summary.errors == 0
+
+
+async def test_a_handle_that_cannot_be_leased_again_is_not() -> None:
+    """Whoever gives a handle keeps it; a row that is hit fails, and says why."""
+    async with Fragile(breaks_at=3) as provider, await provider.setup("m") as handle:
+        outcome = await run(eval_fragile, model=handle)
+        assert provider.opened == 1
+        assert outcome.summary.errors == 18
+
+
+async def test_a_broken_connection_is_tried_again() -> None:
+    """A request that had no answer at all may have one the next time."""
+    attempts = 0
+
+    lost = [
+        ModelRequestError("m", "the connection was lost", "Try again."),
+        HandleInactiveError("m", "the model was lost"),
+        ConnectionResetError("gone"),
+    ]
+
+    @foreach("value", lost)
+    async def eval_it(value: Exception) -> Result:
+        nonlocal attempts
+        attempts += 1
+        if not value.args:
+            return Result(attempts)
+        value.args = ()
+        raise value
+
+    outcome = await run(eval_it)
+    assert outcome.summary.errors == 0
+    assert outcome.calls == 6
+
+
+# ------------------------------------------------------------------ what an evaluation gets
+
+
+@foreach("prompt", ["a", "b"])
+async def eval_client(prompt: str, model_client: Any, suffix: str = "!") -> Result:
+    return Result(f"{await model_client.generate(prompt)}{suffix}")
+
+
+async def test_a_model_may_be_given_as_it_is_as_a_handle_or_as_what_makes_one() -> None:
+    """For the argument `model` or `model_client`."""
+    expected = [f"{await FakeModel('m').generate(prompt)}!" for prompt in ("a", "b")]
+    async with FakeProvider() as provider:
+        async with await provider.setup("m") as handle:
+            for model in (handle, handle.model, partial(provider.setup, "m"), lambda: provider.setup("m")):
+                outcome = await run(eval_client, model=model)
+                assert [record.output for record in outcome.records] == expected
+        assert provider.statistics().active_leases == 0
+        outcome = await run(eval_client, model_client=FakeModel("m"), suffix="?")
+        assert [record.output for record in outcome.records] == [text[:-1] + "?" for text in expected]
+
+
+async def test_arguments_are_checked_before_anything_is_run() -> None:
+    """One that is missing, and one too many."""
+    with pytest.raises(TypeError, match=r"eval_client\(\) needs an argument 'model_client'"):
+        await run(eval_client)
+    with pytest.raises(TypeError, match=r"eval_client\(\) has no argument 'temperature'"):
+        await run(eval_client, model=FakeModel("m"), temperature=1)
+
+    @foreach("value", [1])
+    async def eval_nothing(value: int) -> Result:
+        return Result(value)
+
+    with pytest.raises(TypeError, match=r"has neither an argument 'model' nor 'model_client'; it has: none"):
+        await run(eval_nothing, model="m")
+    with pytest.raises(ValueError, match="at least 1"):
+        await run(eval_nothing, concurrency=0)

@@ -1,0 +1,270 @@
+"""Results are kept, and what is kept is not run again."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio import Event, create_task_group
+
+from doteval import Completion, Result, Usage, foreach
+from doteval.evals import Evaluation, Store, TooManyErrorsError, run
+from doteval.testing import FakeProvider
+
+pytestmark = pytest.mark.anyio
+
+
+def making(calls: list[Any], dataset: Any, *, failing: Any = ()) -> Evaluation:
+    @foreach("value", dataset, concurrency=1)
+    async def eval_it(value: Any) -> Result:
+        calls.append(value)
+        if value in failing:
+            raise ValueError("no")
+        return Result(
+            Completion(f"<{value}>", usage=Usage(2, 3)), prompt=value, scores={"good": True}, metadata={"a": 1}
+        )
+
+    return eval_it
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / ".doteval" / "results.db"
+
+
+async def test_what_is_finished_is_answered_from_the_store(path: Path) -> None:
+    """No row is run, and no model is opened; the answer is the same."""
+    async with FakeProvider() as provider:
+
+        @foreach("prompt", ["a", "b"])
+        async def eval_it(prompt: str, model: Any) -> Result:
+            return Result(await model.generate(prompt), prompt=prompt, scores={"long": 5}, metadata={"x": [1]})
+
+        first = await run(eval_it, store=path, model=partial(provider.setup, "m"))
+        opens = provider.statistics().opens
+        second = await run(eval_it, store=path, model=partial(provider.setup, "m"))
+        assert (opens, provider.statistics().opens, provider.statistics().leases) == (1, 1, 1)
+    assert (first.answered, second.answered, second.known, second.warnings) == (False, True, 2, ())
+    assert first.summary == second.summary
+    assert list(first.records) == list(second.records)
+    assert [record.prompt for record in second.records] == ["a", "b"]
+    assert [record.metadata for record in second.records] == [{"x": [1]}] * 2
+
+
+async def test_only_the_missing_rows_are_run(path: Path) -> None:
+    """After a run that was cancelled half-way."""
+    calls: list[int] = []
+
+    @foreach("value", range(10), concurrency=1)
+    async def eval_it(value: int) -> Result:
+        calls.append(value)
+        if len(calls) == 6:
+            reached.set()
+            await Event().wait()
+        return Result(value)
+
+    reached = Event()
+    async with create_task_group() as task_group:
+        task_group.start_soon(partial(run, eval_it, store=path))
+        await reached.wait()
+        task_group.cancel_scope.cancel()
+    assert calls == [0, 1, 2, 3, 4, 5]
+    calls.clear()
+    calls.extend([-1] * 6)
+    outcome = await run(eval_it, store=path)
+    assert calls[6:] == [5, 6, 7, 8, 9]
+    assert (outcome.known, outcome.calls, outcome.answered) == (5, 5, False)
+    assert [record.output for record in outcome.records] == list(range(10))
+
+
+async def test_rows_that_failed_are_run_again_where_the_evaluation_did_not_pass(path: Path) -> None:
+    """Where as many may fail as did, it has passed, and is answered."""
+    calls: list[int] = []
+    with pytest.raises(TooManyErrorsError):
+        await run(making(calls, range(5), failing={2}), store=path, max_errors=0)
+    calls.clear()
+    assert (await run(making(calls, range(5)), store=path, max_errors=1)).answered
+    outcome = await run(making(calls, range(5)), store=path, max_errors=0)
+    assert calls == [2]
+    assert (outcome.summary.errors, outcome.known) == (0, 4)
+
+
+async def test_changed_rows_are_run_again_with_a_warning(path: Path) -> None:
+    """Those that are the same are not; those that are gone are forgotten."""
+    calls: list[Any] = []
+    await run(making(calls, ["a", "b", "c", "d"]), store=path)
+    calls.clear()
+    outcome = await run(making(calls, ["a", "B", "c"]), store=path)
+    assert calls == ["B"]
+    assert [record.output for record in outcome.records] == ["<a>", "<B>", "<c>"]
+    (warning,) = outcome.warnings
+    assert "The dataset of 'eval_it' has changed since it was run: row 1 and 1 more had other values" in warning
+    calls.clear()
+    assert (await run(making(calls, ["a", "B", "c", "d"]), store=path)).known == 3
+    assert calls == ["d"]
+
+
+async def test_changed_code_is_a_warning_and_fresh_starts_over(path: Path) -> None:
+    """The results are kept until then, and the warning with them."""
+
+    @foreach("value", [1, 2])
+    async def eval_it(value: int) -> Result:
+        return Result(value)
+
+    @foreach("value", [1, 2])
+    async def eval_other(value: int) -> Result:
+        return Result(-value)
+
+    await run(eval_it, store=path, name="it")
+    for _ in range(2):
+        changed = await run(eval_other, store=path, name="it")
+        assert changed.answered
+        assert "The code of 'it' has changed since its results were stored" in changed.warnings[0]
+        assert "--fresh starts over" in changed.warnings[0]
+    fresh = await run(eval_other, store=path, name="it", fresh=True)
+    assert (fresh.warnings, [record.output for record in fresh.records]) == ((), [-1, -2])
+    assert not (await run(eval_other, store=path, name="it")).warnings
+
+
+async def test_experiments_and_names_are_apart(path: Path) -> None:
+    """One store has many of them."""
+    calls: list[int] = []
+    async with Store(path) as store:
+        for experiment in ("one", "two"):
+            for name in ("x", "y"):
+                await run(making(calls, range(2)), store=store, experiment=experiment, name=name)
+        assert len(calls) == 8
+        assert [(found.experiment, found.name, found.rows) for found in store.evaluations("one")] == [
+            ("one", "x", 2),
+            ("one", "y", 2),
+        ]
+        assert len(store.evaluations()) == 4
+        assert store.find("one", "z") is None
+
+
+async def test_generators_are_not_read_to_find_out_whether_they_are_finished(path: Path) -> None:
+    """They may be long, and can only be read once; what is finished is taken as such."""
+    reads = 0
+
+    def rows() -> Any:
+        nonlocal reads
+        reads += 1
+        yield from range(3)
+
+    calls: list[int] = []
+    await run(making(calls, rows), store=path)
+    assert (await run(making(calls, rows), store=path)).answered
+    assert reads == 1
+
+
+async def test_the_directory_keeps_itself_out_of_git(path: Path) -> None:
+    """Results are no source."""
+    await run(making([], [1]), store=path)
+    assert "*" in (path.parent / ".gitignore").read_text().splitlines()
+
+
+async def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
+    """It is said what it is, and nothing is written."""
+    text = tmp_path / "text.db"
+    text.write_text("something else entirely\n" * 100)
+    with pytest.raises(ValueError, match="is no store of results"):
+        await run(making([], [1]), store=text)
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("PRAGMA user_version = 7")
+        connection.execute("CREATE TABLE rows (a)")
+    connection.close()
+    with pytest.raises(ValueError, match="it has schema 7, known is 1"):
+        await run(making([], [1]), store=other)
+
+
+async def test_a_store_that_cannot_be_written_ends_the_run(path: Path) -> None:
+    """Results that would be lost are not paid for."""
+    calls: list[int] = []
+
+    @foreach("value", range(100000), concurrency=1)
+    async def eval_it(value: int) -> Result:
+        calls.append(value)
+        if value == 3:
+            with sqlite3.connect(path) as connection:
+                connection.execute("DROP TABLE rows")
+            connection.close()
+        return Result(value)
+
+    with pytest.raises((OSError, BaseExceptionGroup)):
+        await run(eval_it, store=path)
+    assert len(calls) < 100000
+
+
+WRITER = """
+import sys, anyio
+from doteval import Result, foreach
+from doteval.evals import run
+
+@foreach("value", range(200), concurrency=20)
+async def eval_it(value):
+    await anyio.lowlevel.checkpoint()
+    return Result(value, scores={"right": True})
+
+anyio.run(lambda: run(eval_it, store=sys.argv[1], name=sys.argv[2]), backend=sys.argv[3])
+"""
+
+
+def test_many_processes_write_at_once(path: Path, tmp_path: Path) -> None:
+    """On either event loop; all results are there, none twice."""
+    program = tmp_path / "writer.py"
+    program.write_text(WRITER)
+    processes = [
+        subprocess.Popen([sys.executable, str(program), str(path), f"eval {number}", ("asyncio", "trio")[number % 2]])
+        for number in range(4)
+    ]
+    assert [process.wait(120) for process in processes] == [0] * 4
+    store = Store(path)
+    for found in store.evaluations():
+        assert (found.stored, found.rows) == (200, 200)
+        assert [record.output for record in store.records(found)] == list(range(200))
+    assert len(store.evaluations()) == 4
+
+
+KILLED = """
+import os, signal, sys, anyio
+from doteval import Result, foreach
+from doteval.evals import run
+
+path, log, last = sys.argv[1], open(sys.argv[2], "a", buffering=1), int(sys.argv[3])
+ended = 0
+
+@foreach("value", range(300), concurrency=5)
+async def eval_it(value):
+    global ended
+    await anyio.lowlevel.checkpoint()
+    print(value, file=log)
+    ended += 1
+    if ended == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Result(value)
+
+outcome = anyio.run(lambda: run(eval_it, store=path))
+print(outcome.summary.rows, outcome.known)
+"""
+
+
+def test_a_killed_run_loses_only_what_was_not_committed(path: Path, tmp_path: Path) -> None:
+    """Each next run goes on; at the end every row is there once."""
+    program, log = tmp_path / "killed.py", tmp_path / "log"
+    program.write_text(KILLED)
+    for last in (1, 40, 100):
+        command = [sys.executable, str(program), str(path), str(log), str(last)]
+        assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    command = [sys.executable, str(program), str(path), str(log), "-1"]
+    result = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True)
+    assert result.stdout.startswith("300 ")
+    store = Store(path)
+    (found,) = store.evaluations()
+    assert [record.number for record in store.records(found)] == list(range(300))
