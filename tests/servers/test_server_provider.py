@@ -468,3 +468,9 @@ async def test_configuration_that_the_command_has_no_place_for_is_refused(launch
                 ModelSetupError, match=r"takes context, as its command has \{name\} for each; it was given"
             ):
                 await provider.setup("m", **config)
+
+
+def test_who_shares_is_said_once(runtime: Runtime) -> None:
+    """A launcher has its own idea of who shares, so another one beside it is refused instead of ignored."""
+    with pytest.raises(ValueError, match="share= is of no use beside launcher="):
+        ServerProvider(light(), share="us", launcher=LocalLauncher(runtime.root))

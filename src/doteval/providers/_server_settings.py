@@ -28,7 +28,7 @@ class ServerSettings(ServerPoolOptions, total=False):
 
     gpus: Literal["auto"] | Sequence[str | int] | None
     capacity: int | None
-    share: str
+    share: str | None
     server_keep_alive: float
     start_timeout: float
     stall_timeout: float | None

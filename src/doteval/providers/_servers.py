@@ -47,7 +47,7 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         *,
         gpus: Literal["auto"] | Sequence[str | int] | None = "auto",
         capacity: int | None = None,
-        share: str = "user",
+        share: str | None = None,
         server_keep_alive: float = 0.0,
         start_timeout: float = 1800.0,
         stall_timeout: float | None = 300.0,
@@ -79,7 +79,9 @@ class ServerProviderBase(PooledProvider[ServerModel]):
             port=port,
             log_bytes=log_bytes,
         )
-        self._launcher = launcher or LocalLauncher(share=secrets.token_hex(8) if share == "off" else share)
+        if launcher is not None and share is not None:
+            raise ValueError("share= is of no use beside launcher=, which decides who shares; pass one of the two")
+        self._launcher = launcher or LocalLauncher(share=secrets.token_hex(8) if share == "off" else share or "user")
         self._environment = dict(environment or {})
         self._cwd = None if cwd is None else os.fspath(cwd)
         self._restarts = restarts

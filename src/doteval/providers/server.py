@@ -47,8 +47,8 @@ class ServerProvider(ServerProviderBase):
             slots that are no GPUs. A server sees those it was given, in ``CUDA_VISIBLE_DEVICES``.
         capacity: How many slots there are where they are no GPUs; `None`: one. Slots are the whole machine's: servers
             of all processes of this user take them in turn, and one that nobody leases ends when its are needed.
-        share: ``"user"``: all processes of this user share servers; ``"off"``: only this provider uses its own; any
-            other text: all who give the same one.
+        share: ``"user"`` or `None`: all processes of this user share servers; ``"off"``: only this provider uses its
+            own; any other text: all who give the same one.
         server_keep_alive: How long a server stays when nobody is connected to it any more, in seconds.
         start_timeout: How long it may take to get ready, in seconds.
         stall_timeout: How long it may print nothing while it gets ready, in seconds; `None`: no limit.
