@@ -75,6 +75,11 @@ class Servers:
                     report.sections.append((f"Output of the model server {path.stem}", _tail(path, before, size)))
         return report
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """The run ends, or hangs: anyio's runner for trio does when it is interrupted twice. Servers end anyway."""
+        if self._launcher is not None:
+            self._launcher.abandon()
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
         """All fixtures are finalised: let go of the servers, and wait for those that end."""

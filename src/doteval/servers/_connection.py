@@ -10,7 +10,7 @@ import itertools
 import json
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -250,6 +250,11 @@ class Connection:
     def _close_books(self) -> None:
         self._set_exit(SUPERVISOR_KILLED)
         self.is_over.set()
+
+    def hang_up(self) -> None:
+        """Let the supervisor see that nobody is here any more, whatever this program does from now on."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection; call it when `run` has ended or was cancelled."""

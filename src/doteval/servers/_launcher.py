@@ -90,6 +90,7 @@ class LocalLauncher:
         self._failures: dict[str, tuple[float, ServerStartError]] = {}
         self._ends: dict[str, str] = {}  # why a server that was leased here has ended
         self._holds = Holds(self.runtime) if keeps else None
+        self._connections: set[Connection] = set()
 
     def close(self, patience: float = 0.0) -> None:
         """Let go of all servers that are held.
@@ -100,6 +101,15 @@ class LocalLauncher:
         if self._holds is not None:
             self._holds.close(patience)
         reap()
+
+    def abandon(self) -> None:
+        """Let go of all servers at once, the leased ones among them, whatever becomes of the event loops that use them.
+
+        For a program that is interrupted, and may not come to leave its blocks.
+        """
+        for connection in self._connections:
+            connection.hang_up()
+        self.close()
 
     @asynccontextmanager
     async def launch(
@@ -251,9 +261,11 @@ class LocalLauncher:
 
     @asynccontextmanager
     async def _leaving(self, connection: Connection, supervisor: int | None, terms: Terms) -> AsyncGenerator[None]:
+        self._connections.add(connection)
         try:
             yield
         finally:
+            self._connections.discard(connection)
             with CancelScope(shield=True, deadline=current_time() + terms.stop_grace + _LEAVE_SECONDS):
                 await connection.leave()
                 if supervisor is not None and connection.is_over.is_set():
