@@ -36,9 +36,10 @@ _OWN_TASKS = Path("/proc/self/task")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "counts_open_files: fails when file descriptors are open that were not before")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell does this to what it runs in the background, and every process we start would inherit it.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What is run in the background or under nohup may ignore these, and every process we start would inherit that.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="module", params=BACKENDS.values(), ids=BACKENDS)
