@@ -6,6 +6,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,49 @@ async def test_a_store_that_cannot_be_written_ends_the_run(path: Path) -> None:
     with pytest.raises((OSError, BaseExceptionGroup)):
         await run(eval_it, store=path)
     assert len(calls) < 100000
+
+
+def test_a_file_without_tables_is_an_empty_store(path: Path) -> None:
+    """It is what another process has just made, or what one left that was killed in that moment."""
+    path.parent.mkdir()
+    path.touch()
+    assert Store(path).evaluations() == []
+    assert Store(path).find("an experiment", "eval_it") is None
+    assert Store(path).begin("an experiment", "eval_it", model="", code="", fresh=False).stored == 0
+    assert len(Store(path).evaluations()) == 1
+
+
+def test_tables_of_something_else_are_left_alone(path: Path) -> None:
+    """Also where they have no number of a schema."""
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE guests (name)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="is no store of results"):
+        Store(path).begin("an experiment", "eval_it", model="", code="", fresh=False)
+    assert path.read_bytes() == before
+
+
+def test_making_a_store_waits_for_others_that_make_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite itself refuses at once, where the journal is changed while another process is about to write."""
+    begin = partial(Store(path).begin, "an experiment", model="", code="", fresh=False)
+    begin("eval_it")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN IMMEDIATE")
+        waits: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                other.execute("ROLLBACK")
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        assert begin("eval_that").name == "eval_that"
+        assert len(waits) == 3
+    with closing(sqlite3.connect(path)) as later:
+        assert later.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 WRITER = """

@@ -205,8 +205,9 @@ class Store:
         if not self.path.exists():
             yield None
             return
-        with closing(self._connect()) as connection:
-            yield connection
+        with closing(self._open()) as connection:
+            # Another process may have made the file, but not yet its tables.
+            yield connection if self._is_ready(connection) else None
 
     # ---------------------------------------------------------------- writing
 
@@ -312,37 +313,67 @@ class Store:
         if not directory.exists():
             directory.mkdir(parents=True, exist_ok=True)
             (directory / ".gitignore").write_text("# what was measured here is no source\n*\n", "utf-8")
-        with closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            with _transaction(connection):
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version == 0:
-                    for statement in _SCHEMA.split(";"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-                    connection.execute(f"PRAGMA user_version = {_VERSION}")
+        with closing(self._open()) as connection:
+            if not self._is_ready(connection):  # what is not ours is not touched
+                self._make_tables(connection)
+            self._write_ahead(connection)
+
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
+        with _transaction(connection):
+            if self._is_ready(connection):
+                return  # another process was faster
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _write_ahead(self, connection: sqlite3.Connection) -> None:
+        """Have writers write beside readers. SQLite does not wait for one who is about to write."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
-        try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
-            self._check(version, application)
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
-        except BaseException as exc:
-            connection.close()
-            if isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError):
-                raise ValueError(f"{self.path} is no store of results: {exc}") from exc
-            raise
+        """Open the file, whose tables are there, for writing."""
+        connection = self._open()
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
         return connection
 
-    def _check(self, version: int, application: int) -> None:
-        if version != _VERSION or application != _APPLICATION:
+    def _open(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+
+    def _is_ready(self, connection: sqlite3.Connection) -> bool:
+        """Whether the tables are there; an empty file is not ready.
+
+        Raises:
+            ValueError: There is something else.
+        """
+        try:
+            # One statement, so that it sees another process's transaction whole or not at all.
+            version, application, tables = connection.execute(
+                "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master) "
+                "FROM pragma_user_version, pragma_application_id"
+            ).fetchone()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as exc:
+            raise ValueError(f"{self.path} is no store of results: {exc}") from exc
+        if (version, application) == (_VERSION, _APPLICATION):
+            return True
+        if version or application or tables:
             raise ValueError(
                 f"{self.path} is no store of results that this version of doteval knows (it has schema {version}, "
                 f"known is {_VERSION}): name another file, or move it away"
             )
+        return False
 
 
 @contextmanager
