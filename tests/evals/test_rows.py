@@ -147,6 +147,8 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
     from doteval.evals._engine import Attempts, Engine, Progress
     from doteval.evals._limits import Limit
 
+    async def nothing(record: Record) -> None: ...
+
     limit = Limit(10)
     engine = Engine(
         eval_it.caller(limit.limiter),
@@ -154,7 +156,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
         limit,
         attempts=Attempts(),
         failures=(Exception,),
-        keep=lambda record: None,
+        keep=nothing,
         emit=look,
         progress=Progress(),
         tell=lambda: None,
@@ -322,14 +324,14 @@ class Fragile(PooledProvider[Any]):
 
 
 @foreach("prompt", [str(number) for number in range(20)], concurrency=1)
-async def eval_fragile(prompt: str, model: Any) -> Result:
+async def ask_fragile(prompt: str, model: Any) -> Result:
     return Result(await model.generate(prompt))
 
 
 async def test_a_row_hit_by_a_lost_model_is_run_again_on_the_next_generation() -> None:
     """And the rows after it run there as well."""
     async with Fragile(breaks_at=5) as provider:
-        outcome = await run(eval_fragile, model=partial(provider.setup, "m"))
+        outcome = await run(ask_fragile, model=partial(provider.setup, "m"))
         assert provider.opened == 2
         assert provider.statistics().active_leases == 0
     records = list(outcome.records)
@@ -340,20 +342,20 @@ async def test_a_row_hit_by_a_lost_model_is_run_again_on_the_next_generation() -
 async def test_a_row_is_run_again_only_as_often_as_is_allowed() -> None:
     """Then it has failed, with what the model said; the next rows get a model."""
     async with Fragile(breaks_at=1, generations=2) as provider:
-        outcome = await run(eval_fragile, model=partial(provider.setup, "m"), retries=1)
+        outcome = await run(ask_fragile, model=partial(provider.setup, "m"), retries=1)
         first, second, *others = outcome.records
         assert (first.error, first.attempts) == ("ValueError: gone", 2)
         assert second.output is not None or second.error is not None
         assert not any(record.failed for record in others)
     async with Fragile(breaks_at=1, generations=2) as provider:
-        outcome = await run(eval_fragile, model=partial(provider.setup, "m"), retries=2)
+        outcome = await run(ask_fragile, model=partial(provider.setup, "m"), retries=2)
         assert outcome.summary.errors == 0
 
 
 async def test_a_handle_that_cannot_be_leased_again_is_not() -> None:
     """Whoever gives a handle keeps it; a row that is hit fails, and says why."""
     async with Fragile(breaks_at=3) as provider, await provider.setup("m") as handle:
-        outcome = await run(eval_fragile, model=handle)
+        outcome = await run(ask_fragile, model=handle)
         assert provider.opened == 1
         assert outcome.summary.errors == 18
 
@@ -386,7 +388,7 @@ async def test_a_broken_connection_is_tried_again() -> None:
 
 
 @foreach("prompt", ["a", "b"])
-async def eval_client(prompt: str, model_client: Any, suffix: str = "!") -> Result:
+async def ask_client(prompt: str, model_client: Any, suffix: str = "!") -> Result:
     return Result(f"{await model_client.generate(prompt)}{suffix}")
 
 
@@ -396,19 +398,19 @@ async def test_a_model_may_be_given_as_it_is_as_a_handle_or_as_what_makes_one() 
     async with FakeProvider() as provider:
         async with await provider.setup("m") as handle:
             for model in (handle, handle.model, partial(provider.setup, "m"), lambda: provider.setup("m")):
-                outcome = await run(eval_client, model=model)
+                outcome = await run(ask_client, model=model)
                 assert [record.output for record in outcome.records] == expected
         assert provider.statistics().active_leases == 0
-        outcome = await run(eval_client, model_client=FakeModel("m"), suffix="?")
+        outcome = await run(ask_client, model_client=FakeModel("m"), suffix="?")
         assert [record.output for record in outcome.records] == [text[:-1] + "?" for text in expected]
 
 
 async def test_arguments_are_checked_before_anything_is_run() -> None:
     """One that is missing, and one too many."""
-    with pytest.raises(TypeError, match=r"eval_client\(\) needs an argument 'model_client'"):
-        await run(eval_client)
-    with pytest.raises(TypeError, match=r"eval_client\(\) has no argument 'temperature'"):
-        await run(eval_client, model=FakeModel("m"), temperature=1)
+    with pytest.raises(TypeError, match=r"ask_client\(\) needs an argument 'model_client'"):
+        await run(ask_client)
+    with pytest.raises(TypeError, match=r"ask_client\(\) has no argument 'temperature'"):
+        await run(ask_client, model=FakeModel("m"), temperature=1)
 
     @foreach("value", [1])
     async def eval_nothing(value: int) -> Result:

@@ -6,7 +6,7 @@ The parts::
     _dataset  _limits         where rows come from, how many are run at once
     _engine  _arguments       runs the rows; leases a lost model again
     _record  _statistics      what is kept of a row, and what rows say together
-    _store  _writer           SQLite
+    _store  _writer  _commits SQLite; a row is in flight until it is committed
     _evaluators               how good is an output?
     _run                      all of it, without pytest
 """

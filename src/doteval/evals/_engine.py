@@ -85,7 +85,7 @@ class Engine:
         limit: How many at once.
         attempts: How often a row may be run again.
         failures: What counts as the failure of a row; everything else ends the run.
-        keep: Is given every record at once, in the order in which they come.
+        keep: Is given every record at once, in the order in which they come; the row keeps its place until it is done.
         emit: Is given every record in the order of the dataset.
         progress: Is kept up to date.
         tell: Is called when it has changed.
@@ -99,7 +99,7 @@ class Engine:
         *,
         attempts: Attempts,
         failures: tuple[type[BaseException], ...],
-        keep: Callable[[Record], object],
+        keep: Callable[[Record], Awaitable[object]],
         emit: Callable[[Record], object],
         progress: Progress,
         tell: Callable[[], object],
@@ -148,9 +148,9 @@ class Engine:
         """Run one row, and keep what comes of it; it has a place, which it gives back."""
         try:
             record = await self._record(row)
+            await self._keep(record)
         finally:
             self._limit.release(row)
-        self._keep(record)
         self._done(row.number, record, failed=record.failed)
 
     async def _record(self, row: Row) -> Record:

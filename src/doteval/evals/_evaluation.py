@@ -109,9 +109,10 @@ class Evaluation:
         Args:
             limiter: Limits the worker threads of a function that is not ``async``.
         """
+        is_async = self.is_async
 
         async def call(arguments: Mapping[str, Any]) -> Result:
-            if self.is_async:
+            if is_async:
                 value = await self(**arguments)
             else:
                 value = await to_thread.run_sync(functools.partial(self, **arguments), limiter=limiter)

@@ -39,6 +39,10 @@ class Limit:
         """How many at once at present."""
         return int(self.limiter.total_tokens)
 
+    def in_flight(self) -> int:
+        """How many have a place."""
+        return len(self._holders)
+
     async def acquire(self, borrower: object) -> None:
         """Wait for a place."""
         await self.limiter.acquire_on_behalf_of(borrower)

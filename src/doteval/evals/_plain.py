@@ -15,6 +15,7 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEEPEST = 50
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 _BYTES: tuple[type, ...] = (bytes, bytearray, memoryview)
 
 
@@ -54,5 +55,5 @@ def _described(value: object) -> str:
 
 def digest(values: Mapping[str, Any]) -> str:
     """A fingerprint of a row's values."""
-    text = json.dumps(plain(values), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = _canonical(plain(values))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

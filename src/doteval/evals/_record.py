@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from .. import Usage
 from ._dataset import Row
-from ._plain import plain
+from ._plain import digest, plain
 from ._result import Result, Score
 
 _HERE = str(Path(__file__).parent)
@@ -62,11 +62,12 @@ def succeeded(row: Row, result: Result, seconds: float, attempts: int) -> Record
     usage = getattr(result.output, "usage", None)
     if not isinstance(usage, Usage):
         usage = result.metadata.get("usage")
+    inputs = _plain_mapping(row.values)
     known = usage if isinstance(usage, Usage) else None
     return Record(
         number=row.number,
-        digest=row.digest,
-        inputs=_plain_mapping(row.values),
+        digest=digest(inputs),
+        inputs=inputs,
         output=plain(result.output),
         prompt=plain(result.prompt),
         scores={name: _plain_score(score) for name, score in result.scores.items()},
@@ -93,10 +94,12 @@ def failed(row: Row, error: BaseException, seconds: float, attempts: int) -> Rec
 
 
 def _from_the_evaluation(trace: TracebackType | None) -> TracebackType | None:
-    """Leave out what is ours at the top: what is interesting begins in the evaluation."""
-    start = trace
-    while start is not None and start.tb_frame.f_code.co_filename.startswith(_HERE):
-        start = start.tb_next
+    """Leave out all before the evaluation itself: what is ours, and the worker thread of a plain function."""
+    start, frame = trace, trace
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename.startswith(_HERE):
+            start = frame.tb_next
+        frame = frame.tb_next
     return start or trace
 
 

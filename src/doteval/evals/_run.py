@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
@@ -15,6 +15,7 @@ from anyio import CapacityLimiter, to_thread
 
 from .. import ModelHandle, ModelProviders
 from ._arguments import Arguments, Lease, LeasedArguments
+from ._commits import Commits
 from ._dataset import Row
 from ._engine import Attempts, Engine, Known, Progress
 from ._errors import DatasetError, TooManyErrorsError
@@ -62,15 +63,17 @@ class Outcome:
         Raises:
             TooManyErrorsError: More than `max_errors`.
         """
-        summary = self.summary
-        if summary.errors <= max_errors:
-            return
+        if self.summary.errors > max_errors:
+            raise self.error(max_errors)
+
+    def error(self, max_errors: int) -> TooManyErrorsError:
+        """What is to be raised where too many rows did, with some examples."""
         examples: list[str] = []
         for record in self.failed:
             if len(examples) == _EXAMPLES:
                 break
             examples.append(f"row {record.number}:\n{(record.traceback or record.error or '').rstrip()}\n")
-        raise TooManyErrorsError(self.name, summary.errors, summary.rows, max_errors, tuple(examples))
+        return TooManyErrorsError(self.name, self.summary.errors, self.summary.rows, max_errors, tuple(examples))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,9 +276,7 @@ async def run_rows(
             warnings += _changed_code(evaluation, before)
         stored = await to_thread.run_sync(lambda: _begin(place, evaluation, settings))
 
-    def keep(record: Record) -> None:
-        if place is not None and stored is not None:
-            place.store.put(stored, record)
+    commits = None if place is None or stored is None else Commits(place.store, stored, limit.in_flight)
 
     def emit(record: Record) -> None:
         if place is None:
@@ -289,15 +290,16 @@ async def run_rows(
         limit,
         attempts=settings.attempts,
         failures=settings.failures,
-        keep=keep,
+        keep=_keep_nothing if commits is None else commits.keep,
         emit=emit,
         progress=progress,
         tell=tell,
     )
     changed: list[int] = []
     try:
-        async with aclosing(_missing(evaluation, place, stored, settings, changed)) as rows:
-            count = await engine.run(rows)
+        async with nullcontext() if commits is None else commits.told():
+            async with aclosing(_missing(evaluation, place, stored, settings, changed)) as rows:
+                count = await engine.run(rows)
         if place is not None and stored is not None:
             if stored.rows is not None and count < stored.rows:
                 changed += range(count, stored.rows)
@@ -324,6 +326,10 @@ async def run_rows(
         wasted=progress.wasted,
         warnings=tuple(warnings),
     )
+
+
+async def _keep_nothing(_record: Record) -> None:
+    """The outcome has it."""
 
 
 def _begin(place: Place, evaluation: Evaluation, settings: Settings) -> Stored:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -62,8 +63,11 @@ _FIELDS = (
     "number, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, output_tokens, "
     "attempts"
 )
+_NAMES = tuple(_FIELDS.split(", "))
+_values_of = attrgetter(*_NAMES)
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 _JSON = ("inputs", "output", "prompt", "scores", "metadata")
-_INSERT = f"INSERT OR REPLACE INTO rows VALUES (?, {', '.join('?' * (_FIELDS.count(',') + 1))}, ?)"  # noqa: S608
+_INSERT = f"INSERT OR REPLACE INTO rows VALUES (?, {', '.join('?' * (len(_NAMES)))}, ?)"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +238,26 @@ class Store:
             row = connection.execute(f"{_EVALUATION} WHERE experiment = ? AND name = ?", (experiment, name)).fetchone()
             return Stored(*row)
 
-    def put(self, evaluation: Stored, record: Record) -> None:
-        """Have the result of a row written; does not wait for it.
+    def put(self, evaluation: Stored, record: Record) -> int:
+        """Have the result of a row written; does not wait for it. Its number, for `wait`.
 
         Raises:
             OSError: Writing has failed before.
         """
         key, now = evaluation.id, time.time()
-        self._write().put(lambda connection: connection.execute(_INSERT, (key, *_cells_of(record), now)))
+        return self._write().put(lambda connection: connection.execute(_INSERT, (key, *_cells_of(record), now)))
+
+    def hurry(self) -> None:
+        """Commit what was put: nothing more comes before."""
+        self._write().hurry()
+
+    def wait(self, number: int, seconds: float) -> int:
+        """Wait until a result is committed, or for some time, and tell the last one that is; blocks.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        return self._write().wait(number, seconds)
 
     def finish(self, evaluation: Stored, rows: int) -> None:
         """Have it written that all rows are done; those that the dataset has no more are removed."""
@@ -388,14 +404,13 @@ def _transaction(connection: sqlite3.Connection) -> Generator[None]:
 
 
 def _cells_of(record: Record) -> Iterable[Any]:
-    for name in _FIELDS.split(", "):
-        value = getattr(record, name)
-        yield json.dumps(value, ensure_ascii=False) if name in _JSON else value
+    for name, value in zip(_NAMES, _values_of(record), strict=True):
+        yield _encoded(value) if name in _JSON else value
 
 
 def _record_of(row: Sequence[Any]) -> Record:
     cells: dict[str, Any] = {
         name: cast("object", json.loads(value)) if name in _JSON and value is not None else value
-        for name, value in zip(_FIELDS.split(", "), row, strict=True)
+        for name, value in zip(_NAMES, row, strict=True)
     }
     return Record(**cells)

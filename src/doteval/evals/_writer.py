@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 
 Work = Callable[[sqlite3.Connection], object]
 
+_GATHER_SECONDS = 0.02
+"""How long to gather rows before a transaction begins: one for each row would take the event loop's time."""
 _COMMIT_SECONDS = 0.5
 """How long a transaction may last. It ends before that where there is nothing left to write."""
 
@@ -31,17 +33,38 @@ class Writer:
         self._connect = connect
         self._queue: SimpleQueue[Work | Event | None] = SimpleQueue()
         self._error: Exception | None = None
+        self._changed = Condition()
+        self._given = self._committed = 0
+        self._hurry = Event()
         self._thread = Thread(target=self._run, name="doteval-results", daemon=True)
         self._thread.start()
 
-    def put(self, work: Work) -> None:
-        """Have something written.
+    def put(self, work: Work) -> int:
+        """Have something written; its number, for `wait`.
 
         Raises:
             OSError: Writing has failed before.
         """
         self._check()
-        self._queue.put(work)
+        with self._changed:
+            self._given += 1
+            self._queue.put(work)
+            return self._given
+
+    def hurry(self) -> None:
+        """Do not wait for more: nothing comes before this is committed."""
+        self._hurry.set()
+
+    def wait(self, number: int, seconds: float) -> int:
+        """Wait until what has this number is committed, or for some time; the number of the last one that is.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._committed >= number or self._error is not None, seconds)
+        self._check()
+        return self._committed
 
     def flush(self) -> None:
         """Wait until all that was given before is committed.
@@ -51,6 +74,7 @@ class Writer:
         """
         done = Event()
         self._queue.put(done)
+        self._hurry.set()
         while not done.wait(1.0) and self._thread.is_alive():
             pass
         self._check()
@@ -62,6 +86,7 @@ class Writer:
             OSError: It could not be written.
         """
         self._queue.put(None)
+        self._hurry.set()
         self._thread.join()
         self._check()
 
@@ -86,7 +111,11 @@ class Writer:
     def _write_some(self, connection: sqlite3.Connection) -> bool:
         """Write what is there, in one transaction; whether there may be more."""
         item = self._queue.get()
+        if not isinstance(item, Event):
+            self._hurry.wait(_GATHER_SECONDS)
+        self._hurry.clear()
         told: list[Event] = []
+        count = 0
         connection.execute("BEGIN IMMEDIATE")
         try:
             end = time.monotonic() + _COMMIT_SECONDS
@@ -95,6 +124,7 @@ class Writer:
                     told.append(item)
                 else:
                     item(connection)
+                    count += 1
                 if time.monotonic() > end:
                     break
                 try:
@@ -105,13 +135,18 @@ class Writer:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+        with self._changed:
+            self._committed += count
+            self._changed.notify_all()
         for event in told:
             event.set()
         return item is not None
 
     def _fail(self, error: Exception) -> None:
         """Remember it, and let nobody wait for ever."""
-        self._error = error
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
         while True:
             try:
                 item = self._queue.get_nowait()
