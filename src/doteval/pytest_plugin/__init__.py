@@ -15,6 +15,7 @@ provider; ``--model`` and the other options; nothing that a run without models w
     _endings       ends them before the next event loop begins
     _neighbours    gets along with pytest-asyncio and pytest-trio
     _summary       adds up and prints what was opened and leased
+    _evals         evaluations: collects them, runs their rows, answers from the store
 
 A run without models imports none of doteval but this package and what is known of the registered names; no SDK is
 imported before a test asks for it.
@@ -26,6 +27,8 @@ import pytest
 
 from .._registry._registration import registrations
 from ._endings import Endings
+from ._eval_options import add_eval_options, read_eval_options
+from ._evals import Evals
 from ._fixtures import Fixtures
 from ._neighbours import Neighbours
 from ._options import add_options, read_options
@@ -41,6 +44,7 @@ __all__ = ["pytest_addoption", "pytest_configure"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
     add_options(parser)
+    add_eval_options(parser)
 
 
 @pytest.hookimpl(trylast=True)
@@ -60,5 +64,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "servers": servers,
         "neighbours": Neighbours(fixtures),
         "summary": summary,
+        "evals": Evals(config, read_eval_options(config), fixtures),
     }.items():
         config.pluginmanager.register(plugin, f"doteval-{name}")

@@ -36,6 +36,12 @@ def register_fixture(node: pytest.Collector, name: str, function: Callable[..., 
         node.session._fixturemanager._register_fixture(name=name, func=function, nodeid=node.nodeid, scope=scope)
 
 
+def functions_of(collector: pytest.Module | pytest.Class, name: str, obj: object) -> list[pytest.Function]:
+    """The items of a test function, as many as it is parametrised with."""
+    make: Callable[[str, object], Iterator[pytest.Function]] = getattr(collector, "_genfunctions")  # noqa: B009
+    return list(make(name, obj))
+
+
 def finish(definition: pytest.FixtureDef[Any], request: Any) -> None:
     """Finalise a fixture, after all that depend on it, as pytest does when its parameter changes."""
     definition.finish(request)

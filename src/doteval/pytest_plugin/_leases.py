@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from .._registry._providers import ModelProviders
 from .._registry._registration import Registration, described
 from .._registry._source import Source
 from ._host import hosted
+from ._leased import LEASED, Leased
 from ._options import Options
 from ._servers import Servers
 from ._summary import Summary
@@ -131,10 +133,13 @@ async def leased(
         if missing is not None and options.skip_missing_credentials:
             pytest.skip(str(missing))
         raise
+    held = Leased(partial(setup, request.param), handle, handle.model)
+    if request.fixturename is not None:
+        request.node.stash.setdefault(LEASED, {})[request.fixturename] = held
     try:
-        yield handle.model
+        yield held.model
     finally:
-        await handle.teardown()
+        await held.handle.teardown()
 
 
 def _missing_credentials(error: BaseException | None) -> MissingCredentialsError | None:

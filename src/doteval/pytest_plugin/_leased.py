@@ -1,0 +1,31 @@
+"""What a client fixture has leased for a test, so that an evaluation can lease it again when it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .._handle import ModelHandle
+
+
+@dataclass(slots=True)
+class Leased:
+    """A lease of a test.
+
+    Args:
+        setup: Makes it again.
+        handle: The present handle; the fixture tears it down.
+        model: What the fixture gave the test.
+    """
+
+    setup: Callable[[], Awaitable[ModelHandle[Any]]]
+    handle: ModelHandle[Any]
+    model: object
+
+
+LEASED = pytest.StashKey[dict[str, Leased]]()
+"""The leases of an item, by the name of the fixture."""

@@ -1,0 +1,485 @@
+"""Evaluations in pytest: the guide's samples, one event loop, ordinary items, results that are kept."""
+
+from __future__ import annotations
+
+import re
+from contextlib import nullcontext
+from xml.etree import ElementTree as ET
+
+import pytest
+from tests.plugin.runs import Runs, assert_clean, counts
+
+from doteval.evals import Store
+from doteval.evals._engine import Progress
+from doteval.pytest_plugin._eval_progress import MovingDisplay, PlainDisplay, described, moving_display
+
+# ------------------------------------------------------------------ the guide's samples
+
+STANDARD = """
+import pytest
+from doteval import foreach, Result
+
+dataset = ["Hello", "World"]
+
+@pytest.mark.parametrize(
+    "model_client",
+    ["echo-4", "echo-3"],
+    indirect=True
+)
+@foreach("prompt", dataset)
+async def eval_models(prompt, model_client):
+    '''Standard evaluation using model provider fixture.'''
+    response = await model_client.generate(prompt)
+    return Result(response)
+"""
+
+MANUAL = """
+import pytest
+from doteval import foreach, Result
+
+@pytest.fixture
+def my_model_provider(echo_provider):
+    return echo_provider
+
+@foreach("model,prompt", [
+    ("gpt-4", "Hello"),
+    ("claude-3", "World"),
+])
+async def eval_with_control(model, prompt, my_model_provider):
+    '''Manual resource lifecycle control.'''
+    handle = await my_model_provider.setup(model)
+    try:
+        response = await handle.model.generate(prompt)
+        return Result(response)
+    finally:
+        await handle.teardown()
+"""
+
+APPLICATION = """
+import pytest
+from doteval import foreach, Result
+
+tasks = ["Hello", "World"]
+
+@pytest.fixture
+async def vllm_provider(echo_provider, request):
+    class Provider:  # the guide's own provider hands out clients by name
+        def get_client(self, model):
+            return handles[model].model
+
+    handles = {name: await echo_provider.setup(name) for name in ("llama-7b", "mistral-7b")}
+    yield Provider()
+    for handle in handles.values():
+        await handle.teardown()
+
+@pytest.fixture
+def application(request, vllm_provider):
+    '''Application fixture using model provider.'''
+    model = request.param
+    client = vllm_provider.get_client(model)
+
+    class Application:
+        def __init__(self, client):
+            self.client = client
+
+        def process(self, text):
+            # Application logic using client
+            return self.client.generate(text)
+
+    return Application(client)
+
+
+@pytest.mark.parametrize(
+    "application",
+    ["llama-7b", "mistral-7b"],
+    indirect=True
+)
+@foreach("task", tasks)
+def eval_application(task, application):
+    result = application.process(task)
+    return Result(result)
+"""
+
+
+def outputs(runs: Runs, experiment: str = "it") -> dict[str, list[object]]:
+    """What is in the store, by evaluation."""
+    store = Store(runs.pytester.path / ".doteval" / "results.db")
+    return {
+        stored.name: [record.output for record in store.records(stored)] for stored in store.evaluations(experiment)
+    }
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_samples_of_the_guide(runs: Runs, backend: str) -> None:
+    """As they are printed, but for the names of models; on either event loop."""
+    runs.write(eval_standard=STANDARD, eval_manual=MANUAL, eval_application=APPLICATION)
+    assert_clean(runs.run("--eval-experiment", "it", "--eval-backend", backend), passed=5)
+    assert outputs(runs) == {
+        "eval_standard.py::eval_models[echo-4]": [f"echo-4 on {backend}: {text}" for text in ("Hello", "World")],
+        "eval_standard.py::eval_models[echo-3]": [f"echo-3 on {backend}: {text}" for text in ("Hello", "World")],
+        "eval_manual.py::eval_with_control": [f"gpt-4 on {backend}: Hello", f"claude-3 on {backend}: World"],
+        "eval_application.py::eval_application[llama-7b]": [
+            f"llama-7b on {backend}: {text}" for text in ("Hello", "World")
+        ],
+        "eval_application.py::eval_application[mistral-7b]": [
+            f"mistral-7b on {backend}: {text}" for text in ("Hello", "World")
+        ],
+    }
+
+
+# ------------------------------------------------------------------ collecting
+
+
+def test_what_is_collected_and_on_which_event_loop(runs: Runs) -> None:
+    """Evaluations everywhere; other functions called ``eval_`` only in files that are for them; all on one loop."""
+    runs.write(
+        eval_it="""
+        import sniffio
+        import pytest
+        from doteval import foreach, Result
+
+        def eval_plain():
+            assert True
+
+        async def eval_async(model_providers):
+            assert sniffio.current_async_library() == "asyncio"
+
+        @foreach("a", [1])
+        async def eval_rows(a):
+            return Result(sniffio.current_async_library())
+
+        def helper(): raise AssertionError
+
+        class TestClass:
+            factor = 3
+
+            @pytest.fixture
+            def offset(self):
+                return 1
+
+            @pytest.mark.parametrize("b", [10, 20])
+            @foreach("a", [1, 2])
+            def eval_method(self, a, b, offset):
+                return Result(a * self.factor + b + offset)
+        """,
+        test_it="""
+        from doteval import foreach, Result
+
+        def eval_helper(unknown): raise AssertionError
+
+        @foreach("a", [1])
+        def eval_here(a):
+            return Result(a)
+
+        @foreach("a", [1])
+        def test_here(a):
+            return Result(a)
+        """,
+    )
+    assert_clean(runs.run("--eval-experiment", "it"), passed=7)
+    assert outputs(runs) == {
+        "eval_it.py::eval_rows": ["asyncio"],
+        "eval_it.py::TestClass::eval_method[10]": [14, 17],
+        "eval_it.py::TestClass::eval_method[20]": [24, 27],
+        "test_it.py::eval_here": [1],
+        "test_it.py::test_here": [1],
+    }
+
+
+def test_the_user_chooses_the_event_loop(runs: Runs) -> None:
+    """By option, ini file or fixture; a fixture with parameters does not lead to two runs."""
+    evaluation = """
+        import sniffio
+        from doteval import foreach, Result
+
+        @foreach("a", [1])
+        async def eval_it(a, model_providers):
+            return Result(sniffio.current_async_library())
+        """
+    runs.write(eval_a=evaluation)
+    runs.pytester.mkpydir("own")
+    runs.pytester.mkpydir("both")
+    (runs.pytester.path / "own" / "conftest.py").write_text(
+        "import pytest\n\n@pytest.fixture(scope='module')\ndef anyio_backend(): return 'trio'\n"
+    )
+    (runs.pytester.path / "both" / "conftest.py").write_text(
+        "import pytest\n\n@pytest.fixture(scope='module', params=['trio', 'asyncio'])\n"
+        "def anyio_backend(request): return request.param\n"
+    )
+    for directory in ("own", "both"):
+        (runs.pytester.path / "eval_a.py").rename(runs.pytester.path / directory / "eval_a.py")
+        runs.write(eval_a=evaluation)
+    assert_clean(runs.run("--eval-experiment", "it"), passed=3)
+    assert list(outputs(runs).values()) == [["trio"], ["asyncio"], ["asyncio"]] or sorted(
+        outputs(runs).values(), key=str
+    ) == [["asyncio"], ["asyncio"], ["trio"]]
+    assert outputs(runs)["own/eval_a.py::eval_it"] == ["trio"]
+    runs.pytester.makeini("[pytest]\neval_backend = trio\n")
+    assert_clean(runs.run("--eval-experiment", "trio", "eval_a.py", "both"), passed=2)
+    assert set(map(str, outputs(runs, "trio").values())) == {"['trio']"}
+    assert_clean(runs.run("--eval-experiment", "uv", "--eval-backend", "uvloop", "eval_a.py"), passed=1)
+    assert outputs(runs, "uv") == {"eval_a.py::eval_it": ["asyncio"]}
+
+
+def test_it_gets_along_with_its_neighbours(runs: Runs) -> None:
+    """Whatever they are told to take."""
+    runs.write(eval_standard=STANDARD)
+    result = runs.run(
+        "--eval-experiment", "it", "-o", "asyncio_mode=auto", "-o", "trio_mode=true",
+        "-o", "asyncio_default_fixture_loop_scope=function",
+        plugins="anyio asyncio trio dotevals doteval", strict=False,
+    )  # fmt: skip
+    assert_clean(result, passed=2)
+    assert len(outputs(runs)) == 2
+
+
+# ------------------------------------------------------------------ ordinary items
+
+ROWS = """
+import pytest
+from doteval import foreach, Result
+
+@foreach("value", range(4))
+async def eval_good(value):
+    return Result(value, prompt=f"{value}?", scores={"even": value % 2 == 0, "size": value})
+
+@foreach("value", range(4))
+def eval_bad(value):
+    if value == 3:
+        pytest.fail("three is not for me")
+    assert value != 2, "two neither"
+    return Result(value)
+
+@foreach("value", [(1, 2)])
+async def eval_unfit(value):
+    return Result(value)
+"""
+
+
+def test_a_row_that_fails_fails_the_item_when_all_are_done(runs: Runs) -> None:
+    """With its traceback; ``--eval-max-errors`` says how many may, ``-x`` stops after the item."""
+    runs.write(eval_it=ROWS)
+    result = runs.run("--eval-experiment", "it")
+    assert_clean(result, passed=1, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "2 of 4 rows of 'eval_it.py::eval_bad' failed; 0 may (--eval-max-errors).",
+            "row 2:",
+            "AssertionError: two neither*",
+            "row 3:",
+            "*Failed: three is not for me",
+            "*row 0 has 2 values for 1 columns*",
+        ]
+    )
+    assert outputs(runs)["eval_it.py::eval_bad"] == [0, 1, None, None]
+    assert_clean(runs.run("--eval-experiment", "it", "--eval-max-errors", "2", "-k", "bad"), passed=1, deselected=2)
+    runs.run("-x", "-k", "bad or unfit").assert_outcomes(failed=1, deselected=1)
+    runs.run("--lf", "--eval-max-errors", "2").assert_outcomes(passed=1, failed=1)
+
+
+def test_reports_say_what_came_of_it(runs: Runs) -> None:
+    """The summary of the run, and JUnit XML."""
+    runs.write(eval_it=ROWS)
+    result = runs.run("--eval-experiment", "it", "-k", "good", "--junit-xml", "report.xml")
+    result.stdout.fnmatch_lines(
+        [
+            "*= evaluations =*",
+            "evaluation * rows *errors *score *mean *95 % *p50 *p95 *tokens",
+            "eval_it.py::eval_good * 4 * 0 *even * 50.0% * 15.0 to 85.0% *",
+            " *size * 1.5 * -0.55* to 3.55*",
+            "Look at them: doteval show it",
+        ]
+    )
+    properties = {
+        found.get("name"): found.get("value") for found in ET.parse(runs.pytester.path / "report.xml").iter("property")
+    }
+    assert properties["rows"] == "4"
+    assert properties["score even"] == "0.5"
+
+
+def test_a_run_without_a_name_gets_one_and_says_so(runs: Runs) -> None:
+    """So its results are not those of the next run, and it can still be gone on with."""
+    runs.write(eval_it=ROWS)
+    result = runs.run("-k", "good")
+    (line,) = [line for line in result.outlines if line.startswith("Look at them")]
+    name = re.search(r"doteval show (\S+); go on with it: --eval-experiment \1$", line)
+    assert name is not None
+    assert list(outputs(runs, name[1])) == ["eval_it.py::eval_good"]
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: bool) -> None:
+    """Nor does it write a file."""
+    runs.write(test_it="def test_it(): pass")
+    result = runs.run(*["-q"] * quiet)
+    assert "= evaluations =" not in result.stdout.str()
+    assert not (runs.pytester.path / ".doteval").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--eval-backend", "curio"), "*--eval-backend*is one of asyncio, trio, uvloop, not 'curio'*"),
+        (("--eval-concurrency", "0"), "*--eval-concurrency*1 or more, or 'adaptive' not '0'*"),
+        (("--eval-max-errors", "x"), "*--eval-max-errors*0 or more, not 'x'*"),
+        (("--eval-experiment", " "), "*--eval-experiment needs a name*"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(runs: Runs, arguments: tuple[str, str], message: str) -> None:
+    """Before anything is run."""
+    result = runs.run(*arguments, in_process=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+
+
+# ------------------------------------------------------------------ results that are kept
+
+
+def test_what_is_finished_opens_no_model(runs: Runs) -> None:
+    """Nor does it set up any other fixture; changed code is a warning, and ``--fresh`` starts over."""
+    runs.write(eval_standard=STANDARD)
+    first = runs.run("--eval-experiment", "it")
+    assert counts(first)["echo"]["opens"] == 2
+    second = runs.run("--eval-experiment", "it")
+    assert_clean(second, passed=2)
+    second.stdout.fnmatch_lines(["eval_standard.py::eval_models?echo-4?  *2  *", "none was used"])
+    runs.write(eval_standard=STANDARD.replace("generate(prompt)", "generate(prompt + '!')"))
+    third = runs.run("--eval-experiment", "it", strict=False)
+    third.assert_outcomes(passed=2, warnings=2)
+    third.stdout.fnmatch_lines(
+        ["*The code of 'eval_standard.py::eval_models?echo-4?' has changed*--fresh starts over*"]
+    )
+    fresh = runs.run("--eval-experiment", "it", "--fresh")
+    assert_clean(fresh, passed=2)
+    assert counts(fresh)["echo"]["leases"] == 2
+    assert outputs(runs)["eval_standard.py::eval_models[echo-4]"][0] == "echo-4 on asyncio: Hello!"
+
+
+def test_a_lost_model_is_leased_again(runs: Runs) -> None:
+    """The row that was hit is run again on the next generation, the rows after it, too."""
+    runs.write(
+        eval_it="""
+        import anyio
+        import pytest
+        from doteval import foreach, Result
+
+        @pytest.mark.parametrize("model_client", ["echo-1"], indirect=True)
+        @foreach("value", range(6), concurrency=1)
+        async def eval_it(value, model_client):
+            if value == 3 and not hasattr(model_client.provider, "broken"):
+                model_client.provider.broken = True
+                model_client.break_down()
+                while model_client.is_open:
+                    await anyio.lowlevel.checkpoint()
+            return Result(await model_client.generate(str(value)))
+        """
+    )
+    for backend in ("asyncio", "trio"):
+        result = runs.run("--eval-experiment", backend, "--eval-backend", backend)
+        assert_clean(result, passed=1)
+        assert counts(result)["echo"]["opens"] == 2
+        store = Store(runs.pytester.path / ".doteval" / "results.db")
+        (stored,) = store.evaluations(backend)
+        assert [record.attempts for record in store.records(stored)] == [1, 1, 1, 2, 1, 1]
+        assert stored.model == "echo-1"
+
+
+SCARCE = """
+from echopkg import EchoProvider
+
+class Scarce(EchoProvider):
+    is_scarce = True
+
+    def __init__(self):
+        super().__init__()
+        self._capacity = 1
+"""
+
+ALTERNATING = "\n".join(
+    [
+        "import pytest",
+        "from doteval import foreach, Result",
+        *(
+            f"""
+@pytest.mark.parametrize("model_client", ["scarce:a", "scarce:b", "scarce:c"], indirect=True)
+@foreach("prompt", ["x", "y"])
+async def eval_{number}(prompt, model_client):
+    return Result(await model_client.generate(prompt))
+"""
+            for number in range(20)
+        ),
+    ]
+)
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "4", "--dist", "loadgroup")], ids=["one process", "four workers"])
+def test_scarce_models_are_opened_once_each(runs: Runs, arguments: tuple[str, ...]) -> None:
+    """Three models, twenty evaluations on each, room for one; results are complete, whoever wrote them."""
+    runs.install("scarcepkg", {"scarce": "scarcepkg:Scarce"}, scarcepkg=SCARCE)
+    runs.write(eval_it=ALTERNATING)
+    result = runs.run("--eval-experiment", "it", *arguments, plugins="anyio doteval xdist", strict=False)
+    assert_clean(result, passed=60)
+    assert counts(result)["scarce"]["opens"] == 3
+    found = outputs(runs)
+    assert len(found) == 60
+    assert all(len(rows) == 2 for rows in found.values())
+    assert "eval_it.py::eval_0[scarce:a]" in found
+
+
+def test_workers_keep_the_results_of_a_run_together(runs: Runs) -> None:
+    """Also where the run has no name, and the controller prints them all."""
+    runs.write(eval_a=ROWS, eval_b=ROWS)
+    result = runs.run("-n", "2", "-k", "good", plugins="anyio doteval xdist", strict=False)
+    assert_clean(result, passed=2)
+    result.stdout.fnmatch_lines_random(["eval_a.py::eval_good*", "eval_b.py::eval_good*"])
+
+
+# ------------------------------------------------------------------ progress
+
+
+def test_progress_in_words() -> None:
+    """Rows, rate, errors, tokens, time left; what is not known is left out."""
+    assert described(Progress(total=1000, done=100, errors=2, tokens=12345), 10.0) == (
+        "100 of 1,000 rows, 10.0/s, 2 errors, 12,345 tokens, 1 min 30 s left"
+    )
+    assert described(Progress(done=70, known=50, wasted=3), 10.0) == (
+        "70 rows, 2.0/s, 50 from before, 3 calls made again"
+    )
+    assert described(Progress(total=100_000, done=10), 10.0).endswith("27 h 46 min left")
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then() -> None:
+    """Not one for each row."""
+    lines: list[str] = []
+    now = 0.0
+    progress = Progress(total=100)
+    display = PlainDisplay("eval_it", progress, lines.append, lambda: now)
+    for row in range(100):
+        now = row / 4
+        progress.done = row
+        display.update()
+    assert lines == [
+        "eval_it: 40 of 100 rows, 4.0/s, 15 s left",
+        "eval_it: 80 of 100 rows, 4.0/s, 5 s left",
+    ]
+
+
+def test_progress_on_a_terminal_is_drawn_ten_times_a_second() -> None:
+    """However many rows there are."""
+    drawn: list[str] = []
+    now = 1.0
+    progress = Progress(total=10)
+    display = MovingDisplay("eval_it", progress, drawn.append, lambda: now)
+    for row in range(1000):
+        now = 1.0 + row / 1000
+        progress.done = row // 100
+        display.update()
+    assert 9 <= len(drawn) <= 11
+    assert drawn[5].startswith("eval_it  ██████████░░░░░░░░░░  5 of 10 rows")
+
+
+def test_progress_on_a_terminal_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    """rich draws it and takes it away again."""
+    with moving_display("eval_it", Progress(total=2), nullcontext) as display:
+        display.update()
+    assert "Traceback" not in capsys.readouterr().out
