@@ -47,6 +47,7 @@ CONFINED = {
     "httpx": ("doteval.providers", "doteval.servers"),
     "httpx2": ("doteval.providers",),
     "openai": ("doteval.providers",),
+    "rich": ("doteval.pytest_plugin",),
     "pytest": ("doteval.evals", "doteval.testing", "doteval.pytest_plugin"),
     "_pytest": (),
 }

@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="doteval", description="Look at providers, and run model servers.")
+    parser = argparse.ArgumentParser(
+        prog="doteval", description="Look at providers and results, and run model servers."
+    )
     parser.add_argument("--version", action="version", version=f"doteval {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     commands.add_parser(
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_servers(commands)
     _add_stop(commands)
+    _add_results(commands)
     return parser
 
 
@@ -113,3 +116,44 @@ def _add_stop(commands: Commands[argparse.ArgumentParser]) -> None:
     stop.add_argument("names", nargs="*", metavar="ID|SPEC", help="which: an id, its beginning, or a model")
     stop.add_argument("--all", action="store_true", help="all of them")
     stop.add_argument("--force", action="store_true", help="also those that somebody is using")
+
+
+def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
+    experiment = "an experiment, or EXPERIMENT@PART for those of its evaluations that have PART in their names"
+    listing = commands.add_parser(
+        "list", help="list the experiments whose results are kept", description="List the experiments, oldest first."
+    )
+    show = commands.add_parser(
+        "show",
+        help="show the results of an experiment",
+        description="Print a line for each evaluation and score, and the first rows that failed.",
+    )
+    show.add_argument("name", metavar="NAME", help=experiment)
+    show.add_argument("--errors", type=int, default=3, metavar="N", help="how many failed rows to show (default: 3)")
+    compare = commands.add_parser(
+        "compare",
+        help="compare the results of two experiments or models, row by row",
+        description="Print the mean difference of every score over the rows that both have, with its 95 % interval.",
+    )
+    compare.add_argument("before", metavar="A", help=experiment)
+    compare.add_argument("after", metavar="B", help="the same")
+    export = commands.add_parser(
+        "export", help="write results as JSON lines, CSV or Parquet", description="Write all rows of an experiment."
+    )
+    export.add_argument("name", metavar="NAME", help=experiment)
+    export.add_argument("--format", choices=("jsonl", "csv", "parquet"), default="jsonl", help="(default: jsonl)")
+    export.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output)")
+    report = commands.add_parser(
+        "report",
+        help="write a page about an experiment",
+        description="Write one page of HTML that needs nothing else, and print its name.",
+    )
+    report.add_argument("name", metavar="NAME", help=experiment)
+    report.add_argument("-o", "--output", metavar="FILE", help="where to (default: NAME.html)")
+    for parser in (listing, show, compare, export, report):
+        parser.add_argument(
+            "--store",
+            default=".doteval/results.db",
+            metavar="FILE",
+            help="where results are kept (default: .doteval/results.db)",
+        )

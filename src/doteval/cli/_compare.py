@@ -1,0 +1,55 @@
+"""``doteval compare``: how much two experiments, or two models in one, differ."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from ..evals._compare import Difference, compare, pairs
+from ._problem import Problem
+from ._results import chosen, opened
+from ._table import aligned
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the paired differences of every score."""
+    store = opened(options)
+    found = [
+        compare(store, before, after)
+        for before, after in pairs(chosen(store, options.before), chosen(store, options.after))
+    ]
+    if not found:
+        raise Problem(
+            f"no evaluation of {options.before!r} belongs to one of {options.after!r}: choose one of each with "
+            "EXPERIMENT@PART-OF-ITS-NAME"
+        )
+    lines: list[tuple[str, ...]] = [
+        ("evaluation", "score", "rows", options.before, options.after, "difference", "95 %", "")
+    ]
+    for comparison in found:
+        one, other = comparison.before.name, comparison.after.name
+        name = one if one == other else f"{one} -> {other}"
+        for difference in comparison.differences:
+            lines.append((name, *_cells(difference)))
+            name = ""
+        if not comparison.differences:
+            lines.append((name, "no score in common", "0", "", "", "", "", ""))
+    print("\n".join(aligned(lines, frozenset({2, 3, 4, 5, 6}))))
+    unpaired = sum(comparison.unpaired for comparison in found)
+    if unpaired:
+        print(f"\n{unpaired:,} rows are left out: they failed, have other values, or only one side has them")
+    return 0
+
+
+def _cells(difference: Difference) -> tuple[str, ...]:
+    interval = "-" if math.isinf(difference.low) else f"{difference.low:+.4g} to {difference.high:+.4g}"
+    verdict = ("better" if difference.mean > 0 else "worse") if difference.is_clear else "no clear difference"
+    return (
+        difference.score,
+        f"{difference.count:,}",
+        f"{difference.before:.4g}",
+        f"{difference.after:.4g}",
+        f"{difference.mean:+.4g}",
+        interval,
+        verdict.replace("better", "higher").replace("worse", "lower"),
+    )
