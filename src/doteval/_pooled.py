@@ -197,6 +197,25 @@ class PooledProvider(ModelProvider[ModelT]):
         leases = await pool.acquire(tuple(self._want(spec, config) for spec in specs))
         return tuple(LeasedHandle[ModelT](lease, pool, self) for lease in leases)
 
+    def preload(self, spec: str, /, **config: Any) -> bool:
+        """Begin to open a resource that will be needed soon; does not wait for it.
+
+        Nobody is hurt by it: it is not begun where it would need slots that are leased or waited for. Then, and with
+        ``keep_alive=0``, the answer is `False`. Else the resource is open, or being opened, and then idle; where the
+        opening fails, the next `setup` tries it again and says why.
+
+        Args:
+            spec: As for `setup`.
+            config: As for `setup`.
+
+        Raises:
+            SpecError: `spec` cannot name a resource.
+            ProviderNotEnteredError: Used outside ``async with``.
+            ProviderClosedError: The provider was closed.
+            WrongEventLoopError: Used in another event loop than the one that entered it.
+        """
+        return self._entered_pool().preload(self._want(spec, config))
+
     async def teardown(self, resource_id: str, /) -> None:
         """Close one resource now, whoever holds it; their handles become inactive. An unknown id does nothing.
 

@@ -147,7 +147,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
     from doteval.evals._engine import Attempts, Engine, Progress
     from doteval.evals._limits import Limit
 
-    async def nothing(record: Record) -> None: ...
+    async def nothing(record: Record | None = None) -> None: ...
 
     limit = Limit(10)
     engine = Engine(
@@ -157,6 +157,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
         attempts=Attempts(),
         failures=(Exception,),
         keep=nothing,
+        drain=nothing,
         emit=look,
         progress=Progress(),
         tell=lambda: None,

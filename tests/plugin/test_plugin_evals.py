@@ -426,6 +426,78 @@ def test_scarce_models_are_opened_once_each(runs: Runs, arguments: tuple[str, ..
     assert "eval_it.py::eval_0[scarce:a]" in found
 
 
+ROOMY = """
+import anyio
+from contextlib import asynccontextmanager
+from echopkg import EchoProvider
+
+class Roomy(EchoProvider):
+    is_scarce = True
+
+    def __init__(self):
+        super().__init__()
+        self._capacity = 2
+        self.opened = {name: anyio.Event() for name in "abc"}
+
+    @asynccontextmanager
+    async def open(self, spec):
+        async with super().open(spec) as model:
+            self.opened[spec].set()
+            yield model
+"""
+
+DRAINING = """
+import anyio
+import pytest
+from doteval import foreach, Result
+
+@pytest.mark.parametrize("roomy_client", ["a", "b", "c"], indirect=True)
+@foreach("number", range(3), concurrency=2)
+async def eval_it(number, roomy_client, roomy_provider):
+    following = {"a": "b", "b": "c", "c": "c"}[roomy_client.name]
+    if number == 1:  # the last row is still to come
+        with anyio.fail_after(60):
+            await roomy_provider.opened[following].wait()
+    assert number != 0 or following == "c" or not roomy_provider.opened[following].is_set()
+    return Result(number)
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio", "uvloop"])
+def test_the_next_model_is_loaded_while_the_last_rows_are_under_way(runs: Runs, backend: str) -> None:
+    """Where there is room for both; a row waits here until the next model is there. A finished one is not loaded."""
+    runs.install("roomypkg", {"roomy": "roomypkg:Roomy"}, roomypkg=ROOMY)
+    runs.write(eval_it=DRAINING)
+    arguments = ("--eval-experiment", "it", "--eval-backend", backend)
+    result = runs.run(*arguments)
+    assert_clean(result, passed=3)
+    assert counts(result)["roomy"]["opens"] == 3
+    result = runs.run(*arguments)
+    assert_clean(result, passed=3)
+    assert "roomy" not in counts(result)
+
+
+NEXT_IS_ANSWERED = """
+import pytest
+from doteval import foreach, Result
+
+@pytest.mark.parametrize("roomy_client", ["a", "b"], indirect=True)
+@foreach("number", range(3))
+async def eval_it(number, roomy_client):
+    return Result(number)
+"""
+
+
+def test_the_next_model_is_not_loaded_where_nothing_is_to_be_run_on_it(runs: Runs) -> None:
+    """Its results are in the store."""
+    runs.install("roomypkg", {"roomy": "roomypkg:Roomy"}, roomypkg=ROOMY)
+    runs.write(eval_it=NEXT_IS_ANSWERED)
+    assert counts(runs.run("--eval-experiment", "it", "-k", "b]"))["roomy"]["opens"] == 1
+    result = runs.run("--eval-experiment", "it")
+    assert_clean(result, passed=2)
+    assert counts(result)["roomy"]["opens"] == 1
+
+
 def test_workers_keep_the_results_of_a_run_together(runs: Runs) -> None:
     """Also where the run has no name, and the controller prints them all."""
     runs.write(eval_a=ROWS, eval_b=ROWS)

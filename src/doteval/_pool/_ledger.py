@@ -115,6 +115,16 @@ class Ledger:
         """The entry with this resource id, or `None`."""
         return next((entry for entry in self._entries.values() if entry.want.label == label), None)
 
+    def has_room(self, want: Want) -> bool:
+        """Whether it can be leased with nothing taken from those who lease or wait; idle entries may have to go."""
+        if self._queue or self._shut:
+            return False
+        if not self._is_absent(want.key):
+            return not self._is_retiring(want.key)
+        if self.capacity is None:
+            return True
+        return want.slots <= self.free_slots + sum(entry.want.slots for entry in self._idle)
+
     def account(self) -> list[str]:
         """Who holds what and who waits for what, a line each, for error messages."""
         waits = {

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, Event, current_time, get_current_task, move_on_after, sleep_until
@@ -51,6 +52,13 @@ class TaskOwner:
 
     def __str__(self) -> str:
         return f"task {self._name}"
+
+
+class _Preloading:
+    """Nobody's task is responsible for the lease: its resource is opened ahead."""
+
+    def __str__(self) -> str:
+        return "nobody yet"
 
 
 class Pool(Generic[ModelT]):
@@ -149,6 +157,30 @@ class Pool(Generic[ModelT]):
         if request.state is State.FAILED:
             self._raise_failure(request)
         return request.leases
+
+    def preload(self, want: Want) -> bool:
+        """Begin to open what is wanted, where there is room for it; whether it is open or being opened."""
+        self.check_loop()
+        if self._ledger.closes_at_once or not self._ledger.has_room(want):
+            return False
+        request = self._ledger.ask((want,), _Preloading(), self._now())
+        self._apply()
+        self._start_task(partial(self._rest, request), f"doteval preload of {want.label}")
+        return True
+
+    async def _rest(self, request: Request) -> None:
+        """Wait for a lease that nobody uses, and end it."""
+        if request.state in (State.QUEUED, State.ADMITTED):
+            try:
+                await self._wait_for(request)
+            except SetupTimeoutError:
+                return
+        if request.state is State.GRANTED:
+            for lease in request.leases:
+                if not lease.ended:
+                    self._ledger.release(lease, "it was opened ahead", self._now())
+                    self._emit("released", lease.entry)
+            self._apply()
 
     async def release(self, lease: Lease) -> None:
         """End a lease; it takes effect before the first await.

@@ -86,6 +86,7 @@ class Engine:
         attempts: How often a row may be run again.
         failures: What counts as the failure of a row; everything else ends the run.
         keep: Is given every record at once, in the order in which they come; the row keeps its place until it is done.
+        drain: Is called when the last row has begun.
         emit: Is given every record in the order of the dataset.
         progress: Is kept up to date.
         tell: Is called when it has changed.
@@ -100,6 +101,7 @@ class Engine:
         attempts: Attempts,
         failures: tuple[type[BaseException], ...],
         keep: Callable[[Record], Awaitable[object]],
+        drain: Callable[[], Awaitable[object]],
         emit: Callable[[Record], object],
         progress: Progress,
         tell: Callable[[], object],
@@ -110,6 +112,7 @@ class Engine:
         self._attempts = attempts
         self._failures = failures
         self._keep = keep
+        self._drain = drain
         self._emit = emit
         self._progress = progress
         self._tell = tell
@@ -138,6 +141,7 @@ class Engine:
                         await self._moved.wait()
                     await self._limit.acquire(entry)
                     task_group.start_soon(self._row, entry)
+                await self._drain()
             except Exception as exc:
                 error = exc
         if error is not None:

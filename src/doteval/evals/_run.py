@@ -251,6 +251,7 @@ async def run_rows(
     on_record: Callable[[Record], object] | None = None,
     progress: Progress | None = None,
     tell: Callable[[], object] = lambda: None,
+    drain: Callable[[], Awaitable[object]] | None = None,
 ) -> Outcome:
     """Run the rows that are missing.
 
@@ -263,6 +264,7 @@ async def run_rows(
         on_record: Called with every new record, in the order of the dataset.
         progress: Is kept up to date.
         tell: Called when it has changed.
+        drain: Called when the last row has begun.
     """
     progress = Progress() if progress is None else progress
     progress.total = evaluation.source.size
@@ -291,6 +293,7 @@ async def run_rows(
         attempts=settings.attempts,
         failures=settings.failures,
         keep=_keep_nothing if commits is None else commits.keep,
+        drain=drain or _go_on,
         emit=emit,
         progress=progress,
         tell=tell,
@@ -330,6 +333,10 @@ async def run_rows(
 
 async def _keep_nothing(_record: Record) -> None:
     """The outcome has it."""
+
+
+async def _go_on() -> None:
+    """There is nothing to do."""
 
 
 def _begin(place: Place, evaluation: Evaluation, settings: Settings) -> Stored:

@@ -15,6 +15,7 @@ provider; ``--model`` and the other options; nothing that a run without models w
     _endings       ends them before the next event loop begins
     _neighbours    gets along with pytest-asyncio and pytest-trio
     _summary       adds up and prints what was opened and leased
+    _preload       the next server is started while the last rows of an evaluation are under way
     _evals         evaluations: collects them, runs their rows, answers from the store
 
 A run without models imports none of doteval but this package and what is known of the registered names; no SDK is
@@ -34,6 +35,7 @@ from ._neighbours import Neighbours
 from ._options import add_options, read_options
 from ._order import Order
 from ._parametrise import Parametrise
+from ._preload import Preload
 from ._scopes import Scopes
 from ._servers import Servers
 from ._summary import Summary
@@ -55,15 +57,18 @@ def pytest_configure(config: pytest.Config) -> None:
     servers = Servers(config, options)
     summary = Summary(wanted=options.summary, starts=servers.starts)
     fixtures = Fixtures(config, known, options, summary, servers)
+    order = Order(known)
+    preload = Preload(order)
     for name, plugin in {
         "fixtures": fixtures.module,
         "parametrise": Parametrise(fixtures, options.models),
         "scopes": Scopes(fixtures, options),
         "endings": Endings(),
-        "order": Order(known),
+        "order": order,
+        "preload": preload,
         "servers": servers,
         "neighbours": Neighbours(fixtures),
         "summary": summary,
-        "evals": Evals(config, read_eval_options(config), fixtures),
+        "evals": Evals(config, read_eval_options(config), fixtures, preload),
     }.items():
         config.pluginmanager.register(plugin, f"doteval-{name}")

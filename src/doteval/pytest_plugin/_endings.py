@@ -46,13 +46,13 @@ class Endings:
             return (yield)
         finally:
             if self._live and "anyio_backend" in getattr(nextitem, "fixturenames", ()):
-                coming = _chosen_backend(nextitem)
+                coming = chosen_backend(nextitem)
                 for fixturedef, (request, backend) in list(self._live.items()):
-                    if coming != (_chosen_backend(item) if coming is None else backend):
+                    if coming != (chosen_backend(item) if coming is None else backend):
                         finish(fixturedef, request)
 
 
-def _chosen_backend(item: pytest.Item | None) -> object:
+def chosen_backend(item: pytest.Item | None) -> object:
     """The value of `anyio_backend` that a test is parametrised with; `None` where only the fixture knows."""
     callspec = getattr(item, "callspec", None)
     return None if callspec is None else callspec.params.get("anyio_backend")

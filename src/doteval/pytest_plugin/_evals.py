@@ -21,6 +21,7 @@ from ._eval_progress import Display, NoDisplay, moving_display, plain_display
 from ._fixturedefs import functions_of, parametrised_names, visible_fixtures
 from ._fixtures import Fixtures
 from ._leased import LEASED
+from ._preload import Preload
 
 if TYPE_CHECKING:
     from ..evals import Evaluation, Outcome, Store
@@ -39,12 +40,14 @@ class Evals:
         config: The run's configuration.
         options: The settings of the run.
         fixtures: Our fixtures.
+        preload: Loads the model of the next item.
     """
 
-    def __init__(self, config: pytest.Config, options: EvalOptions, fixtures: Fixtures) -> None:
+    def __init__(self, config: pytest.Config, options: EvalOptions, fixtures: Fixtures, preload: Preload) -> None:
         self._config = config
         self._options = options
         self._fixtures = fixtures
+        self._preload = preload
         self._store: Store | None = None
         self._answers: dict[pytest.Item, Outcome] = {}
         self._names: list[str] = []
@@ -91,15 +94,20 @@ class Evals:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Before the fixtures are set up: is there anything to run?"""
+        if isinstance(item, pytest.Function) and self._is_answered(item):
+            item.fixturenames = []
+
+    def _is_answered(self, item: pytest.Function) -> bool:
+        """Whether there is nothing to run; then its answer is kept. Blocks."""
         evaluation = _evaluation_of(item)
-        if evaluation is None or not isinstance(item, pytest.Function):
-            return
+        if evaluation is None or item in self._answers:
+            return evaluation is not None
         from ..evals._run import answered  # noqa: PLC0415 - it is imported already, by the evaluation
 
         answer = answered(evaluation, self._place(item), self._settings())
         if answer is not None:
             self._answers[item] = answer
-            item.fixturenames = []
+        return answer is not None
 
     @pytest.hookimpl(specname="pytest_pyfunc_call", tryfirst=True)
     def pytest_pyfunc_call_from_store(self, pyfuncitem: pytest.Function) -> bool | None:
@@ -148,6 +156,11 @@ class Evals:
         }
         leases = {name: Lease(leased.setup, leased.handle) for name, leased in held.items()}
         progress, place = Progress(), self._place(item)
+
+        async def drain() -> None:
+            for leased in held.values():
+                await self._preload.next_model(item, leased.providers, self._is_answered)
+
         try:
             with self._display(place.name, progress) as display:
                 return await run_rows(
@@ -158,6 +171,7 @@ class Evals:
                     name=place.name,
                     progress=progress,
                     tell=display.update,
+                    drain=drain,
                 )
         finally:
             for name, leased in held.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .._handle import ModelHandle
+    from .._provider import ModelProvider
 
 
 @dataclass(slots=True)
@@ -20,11 +21,13 @@ class Leased:
         setup: Makes it again.
         handle: The present handle; the fixture tears it down.
         model: What the fixture gave the test.
+        providers: All providers of its event loop.
     """
 
     setup: Callable[[], Awaitable[ModelHandle[Any]]]
     handle: ModelHandle[Any]
     model: object
+    providers: Mapping[str, ModelProvider[Any]]
 
 
 LEASED = pytest.StashKey[dict[str, Leased]]()

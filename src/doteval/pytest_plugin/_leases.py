@@ -133,7 +133,8 @@ async def leased(
         if missing is not None and options.skip_missing_credentials:
             pytest.skip(str(missing))
         raise
-    held = Leased(partial(setup, request.param), handle, handle.model)
+    providers: ModelProviders = request.getfixturevalue("model_providers")
+    held = Leased(partial(setup, request.param), handle, handle.model, providers)
     if request.fixturename is not None:
         request.node.stash.setdefault(LEASED, {})[request.fixturename] = held
     try:

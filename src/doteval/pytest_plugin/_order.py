@@ -38,7 +38,7 @@ class Order:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, object, object]:
         """Put each test on a scarce model behind the first one on the same model."""
-        models = {item: model for item in items if (model := self._scarce_model(item)) is not None}
+        models = {item: model for item in items if (model := self.scarce_model(item)) is not None}
         ours: dict[pytest.Item, str] = {}
         if config.getoption("loadgroup", False):  # in a worker of pytest-xdist
             ours = {
@@ -57,7 +57,7 @@ class Order:
         items[:] = [item for group in groups.values() for item in group]
         return outcome
 
-    def _scarce_model(self, item: pytest.Item) -> str | None:
+    def scarce_model(self, item: pytest.Item) -> str | None:
         """The model that a test needs, with its provider's name in front, if there can only be a few like it."""
         callspec = getattr(item, "callspec", None)
         params: Mapping[str, Any] = {} if callspec is None else callspec.params
