@@ -148,10 +148,11 @@ def repeat(session: nox.Session) -> None:
 
 @nox.session(python=LOWEST)
 def crashes(session: nox.Session) -> None:
-    """Kill what uses a server at many random moments, and start servers a hundred times: nothing is left."""
+    """Kill what uses a server, or runs an evaluation, at many random moments; start servers a hundred times."""
     install_wheel(session, "test")
     session.run("python", "-m", "tests.servers.crash_matrix", *session.posargs)
     session.run("pytest", "-q", "tests/servers/test_endurance.py", env={"STARTS": "100"})
+    session.run("pytest", "-q", "-s", "tests/evals/test_kills.py", env={"KILLS": "20"})
 
 
 def server_environment(session: nox.Session, name: str, *requirements: str, without: tuple[str, ...] = ()) -> str:

@@ -1,0 +1,82 @@
+"""A run that is killed at any moment loses only the rows in flight, and the next one does the rest.
+
+``nox -s crashes`` does it at 20 moments; `KILLS` says how many.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+from doteval.evals import Store
+
+ROWS, AT_ONCE = 1000, 20
+KILLS = int(os.environ.get("KILLS", "3"))
+SEED = int(os.environ.get("KILLS_SEED", "4"))
+
+PROGRAM = """
+import os, signal, sys, threading
+from pathlib import Path
+import anyio
+from doteval import Result, foreach
+from doteval.evals import run
+
+store, log, backend, seconds = sys.argv[1:]
+log = open(log, "a", buffering=1)
+
+@foreach("value", range(1000), concurrency=20)
+async def eval_it(value):
+    await anyio.sleep(0.002)
+    print(value, file=log)
+    return Result(value, scores={"right": True})
+
+if seconds != "-":
+    threading.Timer(float(seconds), os.kill, [os.getpid(), signal.SIGKILL]).start()
+outcome = anyio.run(lambda: run(eval_it, store=store), backend=backend)
+print(outcome.summary.rows, outcome.known, outcome.calls)
+os._exit(0)
+"""
+
+
+def in_store(path: Path) -> list[int]:
+    store = Store(path)
+    return [record.number for found in store.evaluations() for record in store.records(found)]
+
+
+def test_a_run_is_killed_again_and_again(tmp_path: Path) -> None:
+    """No row is twice in the store; what ended and is not in it was in flight; what is in it is not run again."""
+    program, path = tmp_path / "program.py", tmp_path / ".doteval" / "results.db"
+    program.write_text(PROGRAM)
+    random = Random(SEED)
+    known: set[int] = set()
+    killed = runs = 0
+    is_finished = False
+    while killed < KILLS or not is_finished:
+        if is_finished:  # before its time had come
+            known = set()
+            for file in path.parent.glob(f"{path.name}*"):
+                file.unlink()
+        runs += 1
+        log = tmp_path / f"log-{runs}"
+        seconds = f"{random.uniform(0.25, 0.7):.3f}" if killed < KILLS else "-"
+        command = [sys.executable, str(program), str(path), str(log), random.choice(["asyncio", "trio"]), seconds]
+        result = subprocess.run(command, check=False, timeout=120, capture_output=True, text=True)
+        ended = [int(line) for line in log.read_text().splitlines()] if log.exists() else []
+        stored = in_store(path)
+        assert len(stored) == len(set(stored)), "a row is twice in the store"
+        assert known <= set(stored), "a row was lost that was there"
+        assert known.isdisjoint(ended), "a row was run again though it was there"
+        assert len(set(ended) - set(stored)) <= AT_ONCE, "more rows were lost than were in flight"
+        is_finished = result.returncode == 0
+        if is_finished:
+            assert result.stdout.split() == [str(ROWS), str(len(known)), str(len(ended))], result.stderr
+            assert stored == list(range(ROWS))
+        else:
+            assert result.returncode == -signal.SIGKILL, result.stderr
+            killed += 1
+        known = set(stored)
+    print(f"{killed} kills, {runs} runs of {ROWS} rows")
