@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from doteval.cli import main
 from doteval.evals import Evaluation, Store, run
 from doteval.evals._compare import histogram
 from doteval.evals._export import write_parquet
+from doteval.evals._report import _intervals
 from doteval.evals._statistics import student
 
 ROWS = 40
@@ -236,6 +238,13 @@ def test_histogram() -> None:
     assert [count for _, _, count in histogram([0, 1, 2, 3, 10], 5)] == [2, 2, 0, 0, 1]
     assert histogram([2.0, 2.0]) == [(2.0, 2.0, 2)]
     assert histogram([]) == []
+
+
+def test_below_a_histogram_are_the_least_and_the_greatest_value() -> None:
+    """Not where the last range begins."""
+    drawn = _intervals(histogram([0.0, 4.0, 9.0], 3), "{:g}".format)
+    assert re.findall(r"<text[^>]*>([^<]*)", drawn) == ["0", "9"]
+    assert re.findall(r"<title>([^<]*)", drawn) == ["0 to 3: 1", "3 to 6: 1", "6 to 9: 1"]
 
 
 if CHROMIUM is not None:

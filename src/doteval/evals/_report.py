@@ -10,7 +10,7 @@ import html
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -169,10 +169,10 @@ def _distributions(found: Sequence[_Evaluation]) -> Iterator[str]:
             is_boolean = evaluation.summary.scores[name].is_boolean
             if is_boolean:
                 right = round(sum(values))
-                bars = [("no", len(values) - right), ("yes", right)]
+                bars = _bars([("no", len(values) - right), ("yes", right)])
             else:
-                bars = [(f"{low:.3g}", count) for low, _, count in histogram(values)]
-            yield f"<figure>{_bars(bars, all_labels=is_boolean)}"
+                bars = _intervals(histogram(values), "{:.3g}".format)
+            yield f"<figure>{bars}"
             yield f"<figcaption>{_text(name)}: {_text(_label(evaluation, found))}</figcaption></figure>"
     yield "</div></div>"
 
@@ -185,9 +185,8 @@ def _latencies(found: Sequence[_Evaluation]) -> Iterator[str]:
         if evaluation.seconds:
             most = percentile(sorted(evaluation.seconds), 99) or math.inf  # a few slow ones would hide all others
             counts = histogram([min(seconds, most) for seconds in evaluation.seconds])
-            bars = [(shown_seconds(low), count) for low, _, count in counts]
             p50, p95 = shown_seconds(evaluation.summary.p50), shown_seconds(evaluation.summary.p95)
-            yield f"<figure>{_bars(bars)}<figcaption>{_text(_label(evaluation, found))}: "
+            yield f"<figure>{_intervals(counts, shown_seconds)}<figcaption>{_text(_label(evaluation, found))}: "
             yield f"half within {p50}, 95 % within {p95}; the last bar is that and longer</figcaption></figure>"
     yield "</div></div>"
 
@@ -262,8 +261,14 @@ def _means(means: Sequence[tuple[str, Aggregate]]) -> str:
     return f"<svg viewBox='0 0 {width} {bottom + 20}' role=img>{''.join(parts)}</svg>"
 
 
-def _bars(bars: Sequence[tuple[str, int]], *, all_labels: bool = False) -> str:
-    """A histogram."""
+def _intervals(counts: Sequence[tuple[float, float, int]], shown: Callable[[float], str]) -> str:
+    """A histogram of numbers; its ends are written below."""
+    bars = [(f"{shown(low)} to {shown(high)}", count) for low, high, count in counts]
+    return _bars(bars, (shown(counts[0][0]), shown(counts[-1][1])))
+
+
+def _bars(bars: Sequence[tuple[str, int]], ends: tuple[str, str] | None = None) -> str:
+    """A bar for each label; below there are all labels with their counts, or what is at the ends."""
     width, height = 360, 120
     most = max(count for _, count in bars) or 1
     step = (width - 20) / len(bars)
@@ -275,13 +280,16 @@ def _bars(bars: Sequence[tuple[str, int]], *, all_labels: bool = False) -> str:
             f"<rect class=bar x={x + 1:.1f} y={height - tall:.1f} width={max(1, step - 2):.1f} height={tall:.1f}>"
             f"<title>{_text(label)}: {count:,}</title></rect>"
         )
-        if all_labels or index in (0, len(bars) - 1):
-            anchor = "middle" if all_labels or len(bars) == 1 else ("start" if index == 0 else "end")
-            at = x + step / 2 if anchor == "middle" else (10 if index == 0 else width - 10)
-            shown = f"{label}: {count:,}" if all_labels else label
-            parts.append(f"<text class=soft x={at:.1f} y={height + 15} text-anchor={anchor}>{_text(shown)}</text>")
+        if ends is None:
+            parts.append(_below(x + step / 2, height, "middle", f"{label}: {count:,}"))
+    if ends is not None:
+        parts += [_below(10, height, "start", ends[0]), _below(width - 10, height, "end", ends[1])]
     parts.append(f"<line class=axis x1=10 x2={width - 10} y1={height} y2={height} />")
     return f"<svg viewBox='0 0 {width} {height + 20}' role=img>{''.join(parts)}</svg>"
+
+
+def _below(x: float, height: int, anchor: str, text: str) -> str:
+    return f"<text class=soft x={x:.1f} y={height + 15} text-anchor={anchor}>{_text(text)}</text>"
 
 
 # ------------------------------------------------------------------ text
