@@ -68,8 +68,9 @@ class Crowd:
                 await handle.model.use()
             if self.random.random() < 0.01 and handle.is_active:
                 handle.model.break_down()
-                while handle.is_active:
-                    await checkpoint()
+                with CancelScope(shield=True):  # what breaks while it is closed would be a failure of the closing
+                    while handle.is_active:
+                        await checkpoint()
         except AssertionError:
             assert not handle.is_active, "closed under an active handle"
         except RuntimeError:
