@@ -114,11 +114,16 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run every benchmark, or those that are named: ``nox -s bench -- import_time``."""
-    install_wheel(session, "demo")
+    """Run every benchmark, or those that are named (``nox -s bench -- import_time``); one table and a plot at the end."""
+    install_wheel(session, "demo", *group("bench"))
+    results = directory_of(session) / "results"
+    results.mkdir(exist_ok=True)
+    for old in results.glob("*.json"):
+        old.unlink()
     names = session.posargs or [path.stem for path in sorted(Path("benchmarks").glob("[!_]*.py"))]
     for name in names:
-        session.run("python", f"benchmarks/{name}.py")
+        session.run("python", f"benchmarks/{name}.py", env={"DOTEVAL_BENCH_RESULTS": str(results)})
+    session.run("python", "benchmarks/_summary.py", str(results), str(results / "performance.svg"))
 
 
 @nox.session(python=LOWEST)

@@ -11,7 +11,6 @@ asked in vain.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from _loopback import model_server
 from openai import AsyncOpenAI
 
 from doteval import ModelRequestError, OpenAIProvider, Result, foreach
@@ -29,36 +29,6 @@ from doteval.evals import Record, run
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 AT_ONCE = 200
 BACKENDS = ("asyncio", "trio")
-SERVER = r"""
-import asyncio, sys
-BODY = (b'{"id":"1","object":"chat.completion","created":0,"model":"m","choices":[{"index":0,"finish_reason":"stop",'
-        b'"message":{"role":"assistant","content":"Hello!"}}],"usage":{"prompt_tokens":5,"completion_tokens":2,'
-        b'"total_tokens":7}}')
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-
-class Server(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport, self.data = transport, b""
-    def data_received(self, data):
-        self.data += data
-        while b"\r\n\r\n" in self.data:
-            head, _, rest = self.data.partition(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-            if len(rest) < length:
-                return
-            self.data = rest[length:]
-            asyncio.get_running_loop().call_later(0.02, self.answer)
-    def answer(self):
-        if not self.transport.is_closing():
-            self.transport.write(ANSWER)
-
-async def main():
-    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-
-asyncio.run(main())
-"""
 
 
 def prompts() -> Iterator[str]:
@@ -118,11 +88,8 @@ async def by_hand(url: str) -> tuple[float, float, str]:
 
 
 def side_by_side() -> None:
-    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
     sides: dict[str, Callable[[str], Any]] = {"by hand": by_hand, "doteval": ours}
-    with server:
+    with model_server() as url:
         for backend in BACKENDS:
             rates: dict[str, list[float]] = {name: [] for name in sides}
             costs: dict[str, list[float]] = {name: [] for name in sides}
@@ -136,8 +103,6 @@ def side_by_side() -> None:
             rate = max(rates["doteval"]) / max(rates["by hand"])
             cost = min(costs["by hand"]) / min(costs["doteval"])
             print(f"{backend:8} rate {rate:.2f} of what is written by hand, {cost:.2f} by the time of the processor")
-        assert server.stdin is not None
-        server.stdin.close()
 
 
 @foreach("value", range(100))

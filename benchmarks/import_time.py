@@ -1,25 +1,24 @@
-"""How long `import doteval` takes, as a multiple of `import anyio`, which it stands on. The target is at most 1.3.
+"""How long `import doteval` takes, as a multiple of `import anyio`, which it stands on.
 
 Each import runs in a new process, all by turns, so that a machine that gets slower or faster meanwhile does so for
-all; what counts is the ratio of the medians. The processes measure the import statement, not their own start.
+all; what counts is the ratio of the medians. The processes measure the import statement, not their own start. Recent
+versions of anyio load their modules when they are asked for; the second row, which has no target, shows what is put off.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
+from functools import partial
 
-TARGET = 1.3
-# Recent versions of anyio load their modules when they are asked for; the last two show what is put off.
-STATEMENTS = (
-    "import anyio",
-    "import doteval",
-    "from anyio import create_task_group",
-    "from doteval import PooledProvider",
-)
+from _harness import by_turns, ratio_row, report
+
 CODE = "from time import perf_counter as now; start = now(); {statement}; print(now() - start)"
+PAIRS = (
+    ("import doteval", "import anyio", 1.3),
+    ("from doteval import PooledProvider", "from anyio import create_task_group", None),
+)
 
 
 def seconds(statement: str) -> float:
@@ -28,21 +27,14 @@ def seconds(statement: str) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def main() -> int:
-    """Measure, print the result, and return 1 where the target is missed."""
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=51, help="processes for each of the imports")
     runs = parser.parse_args().runs
-    for statement in STATEMENTS:
-        seconds(statement)  # the first import may have to compile
-    rounds = [[seconds(statement) for statement in STATEMENTS] for _ in range(runs)]
-    medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
-    for statement, median in zip(STATEMENTS, medians, strict=True):
-        print(f"{statement:<36} {median * 1e3:6.1f} ms   median of {runs}")
-    ratio = medians[1] / medians[0]
-    print(f"import doteval / import anyio        {ratio:6.2f}      target: at most {TARGET}")
-    return ratio > TARGET
+    statements = [statement for pair in PAIRS for statement in pair[:2]]
+    figures = by_turns({statement: partial(seconds, statement) for statement in statements}, runs)
+    report([ratio_row(ours, theirs, "", figures[ours], figures[theirs], target) for ours, theirs, target in PAIRS])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -172,9 +172,11 @@ class PooledProvider(ModelProvider[ModelT]):
         """
         pool = self._entered_pool()
         await pool.enter()
-        lease = None if config or type(spec) is not str else pool.lease_now(spec)
+        is_key = type(spec) is str and not config
+        lease = pool.lease_now(spec) if is_key else None
         if lease is None:
-            (lease,) = await pool.acquire((self._want(spec, config),))
+            want = pool.wanted_already(spec) if is_key else None
+            (lease,) = await pool.acquire((want or self._want(spec, config),))
         return LeasedHandle(lease, pool, self)
 
     async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ModelT], ...]:

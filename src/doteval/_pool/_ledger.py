@@ -125,6 +125,11 @@ class Ledger:
             return True
         return want.slots <= self.free_slots + sum(entry.want.slots for entry in self._idle)
 
+    def opening(self, key: Hashable) -> Want | None:
+        """What is being opened under the key, or `None`."""
+        entry = self._entries.get(key)
+        return entry.want if entry is not None and entry.phase is Phase.OPENING else None
+
     def account(self) -> list[str]:
         """Who holds what and who waits for what, a line each, for error messages."""
         waits = {

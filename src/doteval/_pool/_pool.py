@@ -144,6 +144,10 @@ class Pool(Generic[ModelT]):
             self._emit("leased", lease.entry)
         return lease
 
+    def wanted_already(self, key: Hashable) -> Want | None:
+        """What is being opened under the key, so that a crowd of newcomers need not work it out again."""
+        return self._ledger.opening(key)
+
     async def acquire(self, wants: tuple[Want, ...]) -> tuple[Lease, ...]:
         """Lease everything wanted, or nothing. Call `enter` before.
 
@@ -308,8 +312,11 @@ class Pool(Generic[ModelT]):
         request.listener = settled
         account: list[str] = []
         try:
-            with move_on_after(self._setup_timeout):
-                await settled.wait()
+            if self._setup_timeout is None:
+                await settled.wait()  # without a scope, which costs as much as all the rest of waiting
+            else:
+                with move_on_after(self._setup_timeout):
+                    await settled.wait()
             if request.state in (State.QUEUED, State.ADMITTED):
                 account = self._ledger.account()
         except BaseException:
