@@ -114,7 +114,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run every benchmark, or those that are named (``nox -s bench -- import_time``); one table and a plot at the end."""
+    """Run every benchmark, or those that are named (``nox -s bench -- import_time``); prints one table."""
     install_wheel(session, "demo", *group("bench"))
     results = directory_of(session) / "results"
     results.mkdir(exist_ok=True)

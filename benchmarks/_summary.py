@@ -21,13 +21,13 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "doteval"  # the same figures make the same file
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
     shown = [row for row in rows if row.target is not None][::-1]
     # Where a target is a lower limit, its inverse: left is better for every row.
     shares = [row.target / row.measured if row.at_least else row.measured / row.target for row in shown]
     names = [f"{row.what} : {row.against}{f' ({row.backend})' if row.backend else ''}" for row in shown]
-    figure, axes = pyplot.subplots(figsize=(10, 0.28 * len(shown) + 1))
+    figure, axes = plt.subplots(figsize=(10, 0.28 * len(shown) + 1))
     colours = ["#c44e52" if share > 1 else "#4c72b0" for share in shares]
     axes.scatter(shares, range(len(shown)), c=colours, zorder=3)
     axes.axvline(1.0, color="black", linewidth=1)

@@ -2,7 +2,7 @@
 
 Each import runs in a new process, all by turns, so that a machine that gets slower or faster meanwhile does so for
 all; what counts is the ratio of the medians. The processes measure the import statement, not their own start. Recent
-versions of anyio load their modules when they are asked for; the second row, which has no target, shows what is put off.
+versions of anyio load their modules when they are asked for; the second row, without a target, shows what is put off.
 """
 
 from __future__ import annotations

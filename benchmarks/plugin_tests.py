@@ -3,8 +3,8 @@
 Question: how much longer do 2,000 trivial tests take with `model_client` than with a fixture written by hand, and how
 much longer with the plugin installed but unused than without it?
 Method: whole runs of pytest in new processes, by turns. The fixture by hand is what anyio's documentation would have
-one write: the model is opened once a module, and each test gets it from an async fixture. `model_client` leases anew for
-each test. Unused: 2,000 tests that do nothing, with anyio's plugin on both sides.
+one write: the model is opened once a module, and each test gets it from an async fixture. `model_client` leases anew
+for each test. Unused: 2,000 tests that do nothing, with anyio's plugin on both sides.
 Units: time over time, medians of 7. Noise: some per cent; a run takes a few seconds.
 """
 

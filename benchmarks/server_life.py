@@ -2,9 +2,9 @@
 
 Question: how long after the moment its port answers does `setup()` return? How much longer than the server itself takes
 to end does stopping it take?
-Method: real processes that start listening after a while (each time another one) and need 0.2 s to end after SIGTERM. Both
-moments come from the server, by the clock that all processes share; stopping is timed from the call until the process is
-gone. 15 servers on each backend, one after the other.
+Method: real processes that start listening after a while (each time another one) and need 0.2 s to end after SIGTERM.
+Both moments come from the server, by the clock that all processes share; stopping is timed from the call until the
+process is gone. 15 servers on each backend, one after the other.
 Units: milliseconds, medians. Noise: some milliseconds; the readiness depends on where in its pause doteval is.
 """
 
@@ -48,7 +48,7 @@ async def measure(directory: Path) -> tuple[list[float], list[float]]:
             await handle.teardown()
             start = time.monotonic()
             await provider.teardown(handle.resource_id)
-            while is_there(int(pid)):
+            while is_there(int(pid)):  # noqa: ASYNC110 - only the process's own parent is told when it ends
                 await anyio.sleep(0.001)
             later.append((time.monotonic() - start - ENDS_IN) * 1000)
     return noticed, later

@@ -30,8 +30,8 @@ async def measured(
     first = rest = 0.0
     for number in range(STREAMS + 5):
         start = time.perf_counter()
-        async with stream() as pieces:
-            pieces = aiter(pieces)
+        async with stream() as opened:
+            pieces = aiter(opened)
             assert text(await anext(pieces))
             arrived = time.perf_counter()
             async for piece in pieces:

@@ -171,7 +171,9 @@ class PooledProvider(ModelProvider[ModelT]):
             WrongEventLoopError: Used in another event loop than the one that entered it.
         """
         pool = self._entered_pool()
-        await pool.enter()
+        pool.check_loop()
+        if not self._fast_acquire:
+            await pool.checkpoint()
         is_key = type(spec) is str and not config
         lease = pool.lease_now(spec) if is_key else None
         if lease is None:
@@ -193,7 +195,9 @@ class PooledProvider(ModelProvider[ModelT]):
             Exception: As `setup`.
         """
         pool = self._entered_pool()
-        await pool.enter()
+        pool.check_loop()
+        if not self._fast_acquire:
+            await pool.checkpoint()
         if not specs:
             return ()
         leases = await pool.acquire(tuple(self._want(spec, config) for spec in specs))

@@ -110,6 +110,7 @@ class Pool(Generic[ModelT]):
         token = current_token()
         self._backend = token.backend_class  # asked directly: looking it up would cost more than a warm lease
         self._loop = token.native_token
+        self.checkpoint = token.backend_class.checkpoint
         self._task_group: TaskGroup | None = None
         self._expiry_scope = CancelScope(shield=True)
         self._became_idle = Event()
@@ -125,18 +126,8 @@ class Pool(Generic[ModelT]):
 
     # ---------------------------------------------------------------- leasing
 
-    async def enter(self) -> None:
-        """Where every request begins: a checkpoint, unless `fast_acquire`.
-
-        Raises:
-            WrongEventLoopError: Called in another event loop than the one the pool was made in.
-        """
-        self.check_loop()
-        if not self._fast_acquire:
-            await self._backend.checkpoint()
-
     def lease_now(self, key: Hashable) -> Lease | None:
-        """Lease what is open, or return `None` where that takes more than a look. Call `enter` before."""
+        """Lease what is open, or return `None` where that takes more than a look. Call `check_loop` before."""
         ledger = self._ledger
         owner = None if ledger.capacity is None else TaskOwner()
         lease = ledger.lease_now(key, owner, current_time() if self._timed else 0.0)
@@ -149,7 +140,7 @@ class Pool(Generic[ModelT]):
         return self._ledger.opening(key)
 
     async def acquire(self, wants: tuple[Want, ...]) -> tuple[Lease, ...]:
-        """Lease everything wanted, or nothing. Call `enter` before.
+        """Lease everything wanted, or nothing. Call `check_loop` before.
 
         A caller cancelled while it waits leaves the queue; what was granted to it in the same moment is released again.
         """

@@ -24,8 +24,8 @@ from anyio.lowlevel import checkpoint
 from ._command import LOOPBACK
 from ._failure import plain
 
-_FIRST_PAUSE = 0.02
-_LONGEST_PAUSE = 0.05
+_FIRST_PAUSE = 0.01
+_LONGEST_PAUSE = 0.02
 
 _CHUNK = 1 << 18
 _LONGEST_LINE = 1 << 16
