@@ -74,8 +74,9 @@ class Fixtures:
         self._add_wide(
             "model_providers", _model_providers(registrations, fixtures, options, summary, servers), options.scope
         )
-        self._add(LENT, _lent_model_providers(registrations, fixtures))
-        self._add("model_client", _model_client(options))
+        if fixtures:  # setting it up for nothing takes as long as the lease
+            self._add(LENT, _lent_model_providers(registrations, fixtures))
+        self._add("model_client", _model_client(options, lends=bool(fixtures)))
         for name, fixture in lent.items():
             client, provider = client_fixture(name), f"{_word(name)}_provider"
             if fixture is None:
@@ -190,10 +191,10 @@ def _lent_model_providers(registrations: Mapping[str, Registration], lent: Mappi
     return lent_model_providers
 
 
-def _model_client(options: Options) -> Fixture:
+def _model_client(options: Options, *, lends: bool) -> Fixture:
     advice = _advice("model_client", "Run pytest with --model, such as '--model openai:gpt-4o', or")
 
-    @_takes("request", "anyio_backend", "model_providers", LENT)
+    @_takes("request", "anyio_backend", "model_providers", *((LENT,) if lends else ()))
     async def model_client(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
         """A model, leased for the time of the test; which one is chosen with ``--model`` or by parametrising."""
         from . import _leases  # noqa: PLC0415
