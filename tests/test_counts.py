@@ -1,0 +1,128 @@
+"""What leasing costs, in counts that do not depend on the clock; benchmarks/ measures the time."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from tests.checkpoints import suspensions
+
+from doteval import PooledProvider
+
+pytestmark = pytest.mark.anyio
+
+
+class CountingProvider(PooledProvider[str]):
+    """Counts its openings, which take one checkpoint each."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.opened = 0
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncIterator[str]:
+        self.opened += 1
+        await checkpoint()
+        yield spec
+
+
+def tasks() -> int:
+    """How many tasks of ours there are."""
+    return sum(str(info.name).startswith("doteval ") for info in anyio.get_running_tasks())
+
+
+@pytest.mark.parametrize(("fast", "expected"), [(False, 2), (True, 0)])
+async def test_a_warm_lease_lets_others_run_once_on_each_side(fast: bool, expected: int) -> None:
+    """One checkpoint in `setup()`, one in `teardown()`; none with `fast_acquire`."""
+    async with CountingProvider(fast_acquire=fast) as provider:
+
+        async def lease() -> None:
+            await (await provider.setup("m")).teardown()
+
+        await lease()
+        assert await suspensions(lease) == expected
+
+
+async def test_a_warm_lease_starts_no_task_and_opens_nothing() -> None:
+    """There is one task a resource, however often it is leased."""
+    async with CountingProvider() as provider:
+        for _ in range(20):
+            await (await provider.setup("m")).teardown()
+            assert tasks() == 1
+        assert provider.opened == 1
+
+
+async def test_a_crowd_at_a_cold_key_costs_one_opening_and_one_task() -> None:
+    """Whoever waits does so in its own task, and the opening is in another one."""
+    async with CountingProvider() as provider:
+        most = 0
+
+        async def ask() -> None:
+            nonlocal most
+            handle = await provider.setup("m")
+            most = max(most, tasks())
+            await handle.teardown()
+
+        async with anyio.create_task_group() as task_group:
+            for _ in range(500):
+                task_group.start_soon(ask)
+        assert (provider.opened, most) == (1, 1)
+        assert provider.statistics().leases == 500
+
+
+async def test_whoever_joins_an_opening_is_woken_once() -> None:
+    """A checkpoint, and the wait for the opening: the number of those who wait does not matter."""
+    async with CountingProvider() as provider:
+        seen: list[int] = []
+
+        async def ask() -> None:
+            seen.append(await suspensions(lease))
+
+        async def lease() -> None:
+            await provider.setup("m")
+
+        async with anyio.create_task_group() as task_group:
+            for _ in range(100):
+                task_group.start_soon(ask)
+        assert set(seen) == {2}
+
+
+@pytest.mark.parametrize("keys", [1, 1000])
+async def test_a_warm_lease_keeps_two_objects_and_gives_them_back(keys: int) -> None:
+    """A handle and a lease (and what the books note of it), however much is open; nothing stays after the teardown."""
+    async with CountingProvider(fast_acquire=True) as provider:
+        for number in range(keys):
+            await (await provider.setup(f"m{number}")).teardown()
+        handles = [await provider.setup("m0") for _ in range(10)]
+        for handle in handles:
+            await handle.teardown()
+        del handle, handles
+        gc.collect()
+        gc.disable()  # what is counted must not be collected meanwhile
+        try:
+            before = sys.getallocatedblocks()
+            kept = [await provider.setup("m0") for _ in range(100)]
+            held = sys.getallocatedblocks() - before
+            for handle in kept:
+                await handle.teardown()
+            del handle, kept
+            left = sys.getallocatedblocks() - before
+        finally:
+            gc.enable()
+        assert held <= 100 * 3
+        assert left <= 20
+
+
+async def test_idle_resources_are_one_task_each() -> None:
+    """Nothing watches them, and all tasks are gone when the provider is left."""
+    async with CountingProvider() as provider:
+        for number in range(50):
+            await (await provider.setup(f"m{number}")).teardown()
+        assert tasks() == provider.opened == 50
+    assert tasks() == 0
