@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _cells(difference: Difference) -> tuple[str, ...]:
     interval = "-" if math.isinf(difference.low) else f"{difference.low:+.4g} to {difference.high:+.4g}"
-    verdict = ("better" if difference.mean > 0 else "worse") if difference.is_clear else "no clear difference"
+    verdict = ("higher" if difference.mean > 0 else "lower") if difference.is_clear else "no clear difference"
     return (
         difference.score,
         f"{difference.count:,}",
@@ -51,5 +51,5 @@ def _cells(difference: Difference) -> tuple[str, ...]:
         f"{difference.after:.4g}",
         f"{difference.mean:+.4g}",
         interval,
-        verdict.replace("better", "higher").replace("worse", "lower"),
+        verdict,
     )

@@ -19,7 +19,7 @@ from ._compare import histogram
 from ._record import Record
 from ._statistics import Aggregate, Summary, percentile
 from ._store import Store, Stored
-from ._tables import shown_interval, shown_mean, shown_seconds
+from ._tables import HEAD, shown_mean, shown_seconds, summary_cells
 
 _MOST_FAILED = 50
 _LONGEST = 2000
@@ -117,28 +117,13 @@ def _head(found: Sequence[_Evaluation], title: str) -> Iterator[str]:
 
 
 def _table(found: Sequence[_Evaluation]) -> Iterator[str]:
-    names = ("evaluation", "rows", "errors", "score", "mean", "95 %", "p50", "p95", "tokens")
     yield "<h2>Results</h2><div class='card scroll'><table><thead><tr>"
-    yield "".join(f"<th>{name}</th>" for name in names)
+    yield "".join(f"<th>{name}</th>" for name in HEAD)
     yield "</tr></thead><tbody>"
     for evaluation in found:
-        summary = evaluation.summary
-        scores: list[tuple[str, Aggregate | None]] = [*summary.scores.items()] or [("", None)]
-        for number, (score, aggregate) in enumerate(scores):
-            is_first = number == 0
-            cells = (
-                evaluation.stored.name if is_first else "",
-                f"{summary.rows:,}" if is_first else "",
-                f"{summary.errors:,}" if is_first else "",
-                score,
-                "" if aggregate is None else shown_mean(aggregate),
-                "" if aggregate is None else shown_interval(aggregate),
-                shown_seconds(summary.p50) if is_first else "",
-                shown_seconds(summary.p95) if is_first else "",
-                f"{summary.input_tokens + summary.output_tokens:,}" if is_first else "",
-            )
+        for cells in summary_cells(evaluation.stored.name, evaluation.summary):
             yield "<tr>"
-            for name, cell in zip(names, cells, strict=True):
+            for name, cell in zip(HEAD, cells, strict=True):
                 yield f"<td data-name='{name}'>{_text(cell)}</td>"
             yield "</tr>"
     yield "</tbody></table></div>"

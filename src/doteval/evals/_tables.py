@@ -1,40 +1,46 @@
-"""Summaries as lines of text, for terminals."""
+"""Summaries as the cells of a table, and as lines of text for terminals."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ._statistics import Aggregate, Summary
 
-_HEAD = ("evaluation", "rows", "errors", "score", "mean", "95 %", "p50", "p95", "tokens")
+HEAD = ("evaluation", "rows", "errors", "score", "mean", "95 %", "p50", "p95", "tokens")
 _LEFT = {0, 3}
 
 
+def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
+    """The rows of one evaluation in a table below `HEAD`: one, and one for each further score.
+
+    Args:
+        name: Its name.
+        summary: What its rows say.
+    """
+    scores: list[tuple[str, Aggregate | None]] = [*summary.scores.items()] or [("", None)]
+    for number, (score, aggregate) in enumerate(scores):
+        is_first = number == 0
+        yield (
+            name if is_first else "",
+            f"{summary.rows:,}" if is_first else "",
+            f"{summary.errors:,}" if is_first else "",
+            score,
+            "" if aggregate is None else shown_mean(aggregate),
+            "" if aggregate is None else shown_interval(aggregate),
+            shown_seconds(summary.p50) if is_first else "",
+            shown_seconds(summary.p95) if is_first else "",
+            f"{summary.input_tokens + summary.output_tokens:,}" if is_first else "",
+        )
+
+
 def summary_lines(rows: Sequence[tuple[str, Summary]]) -> list[str]:
-    """A table: a line for each evaluation, and one for each further score.
+    """A table of several evaluations.
 
     Args:
         rows: Names and summaries.
     """
-    cells: list[tuple[str, ...]] = [_HEAD]
-    for name, summary in rows:
-        scores: list[tuple[str, Aggregate | None]] = [*summary.scores.items()] or [("", None)]
-        for number, (score, aggregate) in enumerate(scores):
-            first = number == 0
-            cells.append(
-                (
-                    name if first else "",
-                    f"{summary.rows:,}" if first else "",
-                    f"{summary.errors:,}" if first else "",
-                    score,
-                    "" if aggregate is None else shown_mean(aggregate),
-                    "" if aggregate is None else shown_interval(aggregate),
-                    shown_seconds(summary.p50) if first else "",
-                    shown_seconds(summary.p95) if first else "",
-                    f"{summary.input_tokens + summary.output_tokens:,}" if first else "",
-                )
-            )
+    cells = [HEAD, *(line for name, summary in rows for line in summary_cells(name, summary))]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(

@@ -126,6 +126,7 @@ async def leased(
     """
     if not hasattr(request, "param"):
         pytest.fail(advice, pytrace=False)
+    providers: ModelProviders = request.getfixturevalue("model_providers")
     try:
         handle = await setup(request.param)
     except Exception as exc:
@@ -133,7 +134,6 @@ async def leased(
         if missing is not None and options.skip_missing_credentials:
             pytest.skip(str(missing))
         raise
-    providers: ModelProviders = request.getfixturevalue("model_providers")
     held = Leased(partial(setup, request.param), handle, handle.model, providers)
     if request.fixturename is not None:
         request.node.stash.setdefault(LEASED, {})[request.fixturename] = held
