@@ -11,7 +11,6 @@ from typing import IO, Any
 from ._record import Record
 from ._store import Stored
 
-FORMATS = ("jsonl", "csv", "parquet")
 _COLUMNS = (
     "experiment", "evaluation", "model", "row", "inputs", "prompt", "output", "scores", "metadata", "error",
     "traceback", "seconds", "input_tokens", "output_tokens", "attempts",
