@@ -147,7 +147,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
     from doteval.evals._engine import Attempts, Engine, Progress
     from doteval.evals._limits import Limit
 
-    async def nothing(record: Record | None = None) -> None: ...
+    async def nothing() -> None: ...
 
     limit = Limit(10)
     engine = Engine(
@@ -156,7 +156,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
         limit,
         attempts=Attempts(),
         failures=(Exception,),
-        keep=nothing,
+        keep=lambda _record, kept: kept(),
         drain=nothing,
         emit=look,
         progress=Progress(),

@@ -1,7 +1,4 @@
-"""Holds a row in flight until its result is committed, so that whatever kills the process, no other row is lost.
-
-It also holds back rows where the disk cannot keep up.
-"""
+"""Has a row done only when its result is committed, so that whatever kills the process, no row that is done is lost."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from contextlib import asynccontextmanager
 from anyio import CapacityLimiter, Event, create_task_group, to_thread
 from anyio.abc import TaskGroup
 
+from ._limits import Limit
 from ._record import Record
 from ._store import Store, Stored
 
@@ -24,32 +22,32 @@ class Commits:
     Args:
         store: The store.
         stored: The evaluation in it.
-        in_flight: How many rows are in flight at present.
+        limit: How many rows are called at once.
     """
 
-    def __init__(self, store: Store, stored: Stored, in_flight: Callable[[], int]) -> None:
+    def __init__(self, store: Store, stored: Stored, limit: Limit) -> None:
         self._store = store
         self._stored = stored
-        self._in_flight = in_flight
-        self._waiting: deque[tuple[int, Event]] = deque()
+        self._limit = limit
+        self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
         self._some = Event()
-        self._error: OSError | None = None
+        self._error: Exception | None = None
 
-    async def keep(self, record: Record) -> None:
-        """Write a result, and wait until it is committed."""
-        done = Event()
-        self._waiting.append((self._store.put(self._stored, record), done))
-        if len(self._waiting) >= self._in_flight():
-            self._store.hurry()
+    def keep(self, record: Record, kept: Callable[[], object]) -> None:
+        """Have a result written, and `kept` called when it is committed."""
+        self._waiting.append((self._store.put(self._stored, record), kept))
+        is_last = self._limit.in_flight() <= 1
+        if is_last or len(self._waiting) >= self._limit.most:
+            self._store.hurry()  # else somebody would wait for it
         self._some.set()
-        await done.wait()
 
     @asynccontextmanager
     async def told(self) -> AsyncGenerator[None]:
-        """Tell rows that their results are committed, as long as the block lasts.
+        """Tell which results are committed, as long as the block lasts.
 
         Raises:
             OSError: A result could not be written; the block is cancelled.
+            Exception: What `kept` has raised; likewise.
         """
         error: Exception | None = None
         async with create_task_group() as task_group:
@@ -75,9 +73,9 @@ class Commits:
                 last = await to_thread.run_sync(
                     self._store.wait, first, _LONGEST_WAIT, abandon_on_cancel=True, limiter=limiter
                 )
-            except OSError as exc:
+                while self._waiting and self._waiting[0][0] <= last:
+                    self._waiting.popleft()[1]()
+            except Exception as exc:
                 self._error = exc
                 task_group.cancel_scope.cancel()
                 return
-            while self._waiting and self._waiting[0][0] <= last:
-                self._waiting.popleft()[1].set()

@@ -2,6 +2,9 @@
 
 Nothing here grows with the dataset: at most `_WINDOW` rows are between the dataset and the end, the one that is waited
 for included. So one slow row lets the others run ahead of it, but not for ever.
+
+A row gives its place back when its call has ended, and is done when its result is kept. Between the two are at most as
+many rows as may be called at once.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from random import uniform
 from typing import Any
 
@@ -85,7 +89,8 @@ class Engine:
         limit: How many at once.
         attempts: How often a row may be run again.
         failures: What counts as the failure of a row; everything else ends the run.
-        keep: Is given every record at once, in the order in which they come; the row keeps its place until it is done.
+        keep: Is given every record at once, in the order in which they come, and calls what it is given with it when
+            the record is kept.
         drain: Is called when the last row has begun.
         emit: Is given every record in the order of the dataset.
         progress: Is kept up to date.
@@ -100,7 +105,7 @@ class Engine:
         *,
         attempts: Attempts,
         failures: tuple[type[BaseException], ...],
-        keep: Callable[[Record], Awaitable[object]],
+        keep: Callable[[Record, Callable[[], object]], object],
         drain: Callable[[], Awaitable[object]],
         emit: Callable[[Record], object],
         progress: Progress,
@@ -119,7 +124,8 @@ class Engine:
         self._window = max(_WINDOW, 4 * limit.most)
         self._next = 0
         self._waiting: dict[int, Record | None] = {}
-        self._moved = Event()
+        self._being_kept = 0
+        self._moved: Event | None = None
 
     async def run(self, rows: AsyncIterator[Row | Known]) -> int:
         """Run them all; how many there were.
@@ -137,47 +143,50 @@ class Engine:
                         self._progress.known += 1
                         self._done(entry.row.number, None, failed=entry.failed)
                         continue
-                    while entry.number >= self._next + self._window:
-                        await self._moved.wait()
+                    while entry.number >= self._next + self._window or self._being_kept > self._limit.most:
+                        await self._has_moved()
                     await self._limit.acquire(entry)
                     task_group.start_soon(self._row, entry)
                 await self._drain()
             except Exception as exc:
                 error = exc
+        while self._being_kept:
+            await self._has_moved()
         if error is not None:
             raise error
         return count
 
     async def _row(self, row: Row) -> None:
-        """Run one row, and keep what comes of it; it has a place, which it gives back."""
+        """Run one row, and have kept what comes of it; it has a place, which it gives back."""
         try:
             record = await self._record(row)
-            await self._keep(record)
+            self._being_kept += 1
+            self._keep(record, partial(self._is_kept, record))
         finally:
             self._limit.release(row)
-        self._done(row.number, record, failed=record.failed)
 
     async def _record(self, row: Row) -> Record:
+        inputs = _record.Inputs(row)  # before the call, which may change them
         lost = overloaded = 0
         while True:
             epoch, started = self._limit.epoch, current_time()
             self._progress.calls += 1
             try:
                 result = await self._call({**row.values, **self._arguments.present()})
-                record = _record.succeeded(row, result, current_time() - started, 1 + lost + overloaded)
+                record = _record.succeeded(inputs, result, current_time() - started, 1 + lost + overloaded)
             except self._failures as exc:
                 seconds = current_time() - started
                 if _is_overload(exc):
                     pause = _retry_after(exc)
                     self._limit.overloaded(epoch, pause)
                     if overloaded == self._attempts.overloaded:
-                        return _record.failed(row, exc, seconds, 1 + lost + overloaded)
+                        return _record.failed(inputs, exc, seconds, 1 + lost + overloaded)
                     overloaded += 1
                     await self._limit.pause(row, _pause(overloaded) if pause is None else pause)
                 else:
                     again = lost < self._attempts.lost and await self._renewed(exc)
                     if again is not True:
-                        return _record.failed(row, again or exc, seconds, 1 + lost + overloaded)
+                        return _record.failed(inputs, again or exc, seconds, 1 + lost + overloaded)
                     lost += 1
                 self._progress.wasted += 1
             else:
@@ -192,6 +201,10 @@ class Engine:
             exc.__context__ = error
             return exc
 
+    def _is_kept(self, record: Record) -> None:
+        self._being_kept -= 1
+        self._done(record.number, record, failed=record.failed)
+
     def _done(self, number: int, record: Record | None, *, failed: bool) -> None:
         progress = self._progress
         progress.done += 1
@@ -205,9 +218,16 @@ class Engine:
                 self._next += 1
                 if ready is not None:
                     self._emit(ready)
+        if self._moved is not None:
             self._moved.set()
-            self._moved = Event()
+            self._moved = None
         self._tell()
+
+    async def _has_moved(self) -> None:
+        """Wait until a row is done."""
+        if self._moved is None:
+            self._moved = Event()
+        await self._moved.wait()
 
 
 def _status(error: BaseException) -> int | None:

@@ -16,13 +16,14 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEEPEST = 50
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+_SIMPLE = (str, bool, int)
 _BYTES: tuple[type, ...] = (bytes, bytearray, memoryview)
 
 
 def plain(value: Any, depth: int = 0) -> Plain:
     """A value as JSON can hold it; what it cannot hold is replaced by its ``repr``, without addresses."""
-    if value is None or isinstance(value, bool):
-        return value
+    if value is None or type(value) in _SIMPLE:
+        return cast("Plain", value)
     if isinstance(value, str):
         return str(value)
     if isinstance(value, int):
@@ -55,5 +56,10 @@ def _described(value: object) -> str:
 
 def digest(values: Mapping[str, Any]) -> str:
     """A fingerprint of a row's values."""
-    text = _canonical(plain(values))
+    return digest_of_plain(plain(values))
+
+
+def digest_of_plain(values: Plain) -> str:
+    """A fingerprint of values that are plain already."""
+    text = _canonical(values)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

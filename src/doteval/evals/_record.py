@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from .. import Usage
 from ._dataset import Row
-from ._plain import digest, plain
+from ._plain import digest_of_plain, plain
 from ._result import Result, Score
 
 _HERE = str(Path(__file__).parent)
@@ -57,17 +57,29 @@ class Record:
         return self.error is not None
 
 
-def succeeded(row: Row, result: Result, seconds: float, attempts: int) -> Record:
+class Inputs:
+    """The values of a row as they are kept.
+
+    Args:
+        row: The row.
+    """
+
+    def __init__(self, row: Row) -> None:
+        self.number = row.number
+        self.values = _plain_mapping(row.values)
+        self.digest = digest_of_plain(self.values)
+
+
+def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int) -> Record:
     """What is kept of a row that returned."""
     usage = getattr(result.output, "usage", None)
     if not isinstance(usage, Usage):
         usage = result.metadata.get("usage")
-    inputs = _plain_mapping(row.values)
     known = usage if isinstance(usage, Usage) else None
     return Record(
-        number=row.number,
-        digest=digest(inputs),
-        inputs=inputs,
+        number=inputs.number,
+        digest=inputs.digest,
+        inputs=inputs.values,
         output=plain(result.output),
         prompt=plain(result.prompt),
         scores={name: _plain_score(score) for name, score in result.scores.items()},
@@ -79,13 +91,13 @@ def succeeded(row: Row, result: Result, seconds: float, attempts: int) -> Record
     )
 
 
-def failed(row: Row, error: BaseException, seconds: float, attempts: int) -> Record:
+def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int) -> Record:
     """What is kept of a row that raised."""
     text = str(error).strip()
     return Record(
-        number=row.number,
-        digest=row.digest,
-        inputs=_plain_mapping(row.values),
+        number=inputs.number,
+        digest=inputs.digest,
+        inputs=inputs.values,
         error=f"{type(error).__name__}: {text}" if text else type(error).__name__,
         traceback="".join(traceback.format_exception(type(error), error, _from_the_evaluation(error.__traceback__))),
         seconds=seconds,

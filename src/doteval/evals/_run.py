@@ -278,7 +278,7 @@ async def run_rows(
             warnings += _changed_code(evaluation, before)
         stored = await to_thread.run_sync(lambda: _begin(place, evaluation, settings))
 
-    commits = None if place is None or stored is None else Commits(place.store, stored, limit.in_flight)
+    commits = None if place is None or stored is None else Commits(place.store, stored, limit)
 
     def emit(record: Record) -> None:
         if place is None:
@@ -292,7 +292,7 @@ async def run_rows(
         limit,
         attempts=settings.attempts,
         failures=settings.failures,
-        keep=_keep_nothing if commits is None else commits.keep,
+        keep=_is_kept if commits is None else commits.keep,
         drain=drain or _go_on,
         emit=emit,
         progress=progress,
@@ -331,8 +331,9 @@ async def run_rows(
     )
 
 
-async def _keep_nothing(_record: Record) -> None:
-    """The outcome has it."""
+def _is_kept(_record: Record, kept: Callable[[], object]) -> None:
+    """Where there is no store, the outcome has it."""
+    kept()
 
 
 async def _go_on() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeAlias, cast
 
 from anyio import CancelScope, to_thread
 
@@ -65,9 +65,16 @@ _FIELDS = (
 )
 _NAMES = tuple(_FIELDS.split(", "))
 _values_of = attrgetter(*_NAMES)
-_encoded = json.JSONEncoder(ensure_ascii=False).encode
+_encoder = json.JSONEncoder(ensure_ascii=False)
 _JSON = ("inputs", "output", "prompt", "scores", "metadata")
-_INSERT = f"INSERT OR REPLACE INTO rows VALUES (?, {', '.join('?' * (len(_NAMES)))}, ?)"  # noqa: S608
+_ARE_JSON = [name in _JSON for name in _NAMES]
+_PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?)"
+_ROWS_AT_ONCE = 64
+"""How many rows a statement has at most; a power of two. Each statement may switch threads twice."""
+
+_PendingRow: TypeAlias = tuple[int, Record, float]
+"""The evaluation, the result, and when it came."""
+_Pending: TypeAlias = _PendingRow | Callable[[sqlite3.Connection], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ class Store:
 
     def __init__(self, path: Path | str = DEFAULT_PATH) -> None:
         self.path = Path(path)
-        self._writer: Writer | None = None
+        self._writer: Writer[_Pending] | None = None
 
     # ---------------------------------------------------------------- reading
 
@@ -244,8 +251,7 @@ class Store:
         Raises:
             OSError: Writing has failed before.
         """
-        key, now = evaluation.id, time.time()
-        return self._write().put(lambda connection: connection.execute(_INSERT, (key, *_cells_of(record), now)))
+        return self._write().put((evaluation.id, record, time.time()))
 
     def hurry(self) -> None:
         """Commit what was put: nothing more comes before."""
@@ -318,9 +324,9 @@ class Store:
 
     # ---------------------------------------------------------------- inside
 
-    def _write(self) -> Writer:
+    def _write(self) -> Writer[_Pending]:
         if self._writer is None:
-            self._writer = Writer(self.path, self._connect)
+            self._writer = Writer(self.path, self._connect, _write_pending)
         return self._writer
 
     def _prepare(self) -> None:
@@ -403,9 +409,44 @@ def _transaction(connection: sqlite3.Connection) -> Generator[None]:
     connection.execute("COMMIT")
 
 
-def _cells_of(record: Record) -> Iterable[Any]:
-    for name, value in zip(_NAMES, _values_of(record), strict=True):
-        yield _encoded(value) if name in _JSON else value
+def _write_pending(connection: sqlite3.Connection, items: Iterable[_Pending]) -> None:
+    rows: list[_PendingRow] = []
+    for item in items:
+        if isinstance(item, tuple):
+            rows.append(item)
+        else:
+            _insert(connection, rows)
+            rows.clear()
+            item(connection)
+    _insert(connection, rows)
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[_PendingRow]) -> None:
+    """Insert rows with few statements, of few kinds, so that SQLite's cache has them all."""
+    start, size = 0, _ROWS_AT_ONCE
+    while start < len(rows):
+        while start + size > len(rows):
+            size //= 2
+        cells = [
+            cell
+            for evaluation, record, now in rows[start : start + size]
+            for cell in (evaluation, *_cells_of(record), now)
+        ]
+        connection.execute(f"INSERT OR REPLACE INTO rows VALUES {', '.join([_PLACES] * size)}", cells)  # noqa: S608
+        start += size
+
+
+def _cells_of(record: Record) -> list[Any]:
+    return [
+        _encoded(value) if is_json else value
+        for is_json, value in zip(_ARE_JSON, _values_of(record), strict=True)
+    ]
+
+
+def _encoded(value: object) -> str:
+    if value is None:
+        return "null"
+    return _encoder.encode(value) if value or not isinstance(value, dict) else "{}"
 
 
 def _record_of(row: Sequence[Any]) -> Record:

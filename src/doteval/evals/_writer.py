@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Condition, Event, Thread
+from typing import Generic, TypeVar
 
-Work = Callable[[sqlite3.Connection], object]
+_ItemT = TypeVar("_ItemT")
 
-_GATHER_SECONDS = 0.02
-"""How long to gather rows before a transaction begins: one for each row would take the event loop's time."""
-_COMMIT_SECONDS = 0.5
-"""How long a transaction may last. It ends before that where there is nothing left to write."""
+_GATHER_SECONDS = 0.05
+"""How long to gather items before a transaction begins: one for each item would take the event loop's time."""
+_MOST = 1024
+"""How many items a transaction may have."""
 
 
-class Writer:
+class Writer(Generic[_ItemT]):
     """Writes what it is given, in that order.
 
-    Whoever gives it something does not wait. It commits when there is nothing more to write, and in any case after
-    half a second: what was given to it before that survives the death of the process.
+    Whoever gives it something does not wait. All that was given to it until a transaction begins is written by it: what
+    was committed survives the death of the process.
 
     Args:
         path: The database.
         connect: Opens it.
+        write: Writes items, within a transaction.
     """
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[], sqlite3.Connection],
+        write: Callable[[sqlite3.Connection, list[_ItemT]], object],
+    ) -> None:
         self._path = path
         self._connect = connect
-        self._queue: SimpleQueue[Work | Event | None] = SimpleQueue()
+        self._write = write
+        self._queue: SimpleQueue[_ItemT | Event | None] = SimpleQueue()
         self._error: Exception | None = None
         self._changed = Condition()
         self._given = self._committed = 0
@@ -39,7 +46,7 @@ class Writer:
         self._thread = Thread(target=self._run, name="doteval-results", daemon=True)
         self._thread.start()
 
-    def put(self, work: Work) -> int:
+    def put(self, item: _ItemT) -> int:
         """Have something written; its number, for `wait`.
 
         Raises:
@@ -48,7 +55,7 @@ class Writer:
         self._check()
         with self._changed:
             self._given += 1
-            self._queue.put(work)
+            self._queue.put(item)
             return self._given
 
     def hurry(self) -> None:
@@ -114,29 +121,29 @@ class Writer:
         if not isinstance(item, Event):
             self._hurry.wait(_GATHER_SECONDS)
         self._hurry.clear()
+        items: list[_ItemT] = []
         told: list[Event] = []
-        count = 0
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            end = time.monotonic() + _COMMIT_SECONDS
-            while item is not None:
-                if isinstance(item, Event):
-                    told.append(item)
-                else:
-                    item(connection)
-                    count += 1
-                if time.monotonic() > end:
-                    break
-                try:
-                    item = self._queue.get_nowait()
-                except Empty:
-                    break
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        while item is not None:
+            if isinstance(item, Event):
+                told.append(item)
+            else:
+                items.append(item)
+            if len(items) == _MOST:
+                break
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                break
+        if items:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(connection, items)
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
         with self._changed:
-            self._committed += count
+            self._committed += len(items)
             self._changed.notify_all()
         for event in told:
             event.set()
