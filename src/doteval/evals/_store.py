@@ -6,12 +6,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, NamedTuple, Self, TypeAlias, cast
 
 from anyio import CancelScope, to_thread
 
@@ -70,11 +71,15 @@ _JSON = ("inputs", "output", "prompt", "scores", "metadata")
 _ARE_JSON = [name in _JSON for name in _NAMES]
 _PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?)"
 _ROWS_AT_ONCE = 64
-"""How many rows a statement has at most; a power of two. Each statement may switch threads twice."""
+"""How many rows one statement writes at most: SQLite's cache of statements has one for each number of rows."""
 
-_PendingRow: TypeAlias = tuple[int, Record, float]
-"""The evaluation, the result, and when it came."""
-_Pending: TypeAlias = _PendingRow | Callable[[sqlite3.Connection], object]
+_Work: TypeAlias = Callable[[sqlite3.Connection], object]
+
+
+class _PendingRow(NamedTuple):
+    evaluation: int
+    record: Record
+    written: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,7 @@ class Store:
 
     def __init__(self, path: Path | str = DEFAULT_PATH) -> None:
         self.path = Path(path)
-        self._writer: Writer[_Pending] | None = None
+        self._writer: Writer[_PendingRow | _Work] | None = None
 
     # ---------------------------------------------------------------- reading
 
@@ -251,7 +256,7 @@ class Store:
         Raises:
             OSError: Writing has failed before.
         """
-        return self._write().put((evaluation.id, record, time.time()))
+        return self._write().put(_PendingRow(evaluation.id, record, time.time()))
 
     def hurry(self) -> None:
         """Commit what was put: nothing more comes before."""
@@ -324,7 +329,7 @@ class Store:
 
     # ---------------------------------------------------------------- inside
 
-    def _write(self) -> Writer[_Pending]:
+    def _write(self) -> Writer[_PendingRow | _Work]:
         if self._writer is None:
             self._writer = Writer(self.path, self._connect, _write_pending)
         return self._writer
@@ -409,38 +414,32 @@ def _transaction(connection: sqlite3.Connection) -> Generator[None]:
     connection.execute("COMMIT")
 
 
-def _write_pending(connection: sqlite3.Connection, items: Iterable[_Pending]) -> None:
+def _write_pending(connection: sqlite3.Connection, items: Sequence[_PendingRow | _Work]) -> None:
+    """Write rows and whatever else, in this order, with few statements: each may have to wait for the event loop."""
+    statements: list[_Work] = []
     rows: list[_PendingRow] = []
     for item in items:
-        if isinstance(item, tuple):
-            rows.append(item)
-        else:
-            _insert(connection, rows)
-            rows.clear()
-            item(connection)
-    _insert(connection, rows)
+        if not isinstance(item, _PendingRow):
+            rows = []
+            statements.append(item)
+            continue
+        if not rows or len(rows) == _ROWS_AT_ONCE:
+            rows = []
+            statements.append(partial(_insert, rows=rows))
+        rows.append(item)
+    # One statement is a transaction of its own.
+    with nullcontext() if len(statements) == 1 else _transaction(connection):
+        for statement in statements:
+            statement(connection)
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[_PendingRow]) -> None:
-    """Insert rows with few statements, of few kinds, so that SQLite's cache has them all."""
-    start, size = 0, _ROWS_AT_ONCE
-    while start < len(rows):
-        while start + size > len(rows):
-            size //= 2
-        cells = [
-            cell
-            for evaluation, record, now in rows[start : start + size]
-            for cell in (evaluation, *_cells_of(record), now)
-        ]
-        connection.execute(f"INSERT OR REPLACE INTO rows VALUES {', '.join([_PLACES] * size)}", cells)  # noqa: S608
-        start += size
+    cells = [cell for row in rows for cell in (row.evaluation, *_cells_of(row.record), row.written)]
+    connection.execute(f"INSERT OR REPLACE INTO rows VALUES {', '.join([_PLACES] * len(rows))}", cells)  # noqa: S608
 
 
 def _cells_of(record: Record) -> list[Any]:
-    return [
-        _encoded(value) if is_json else value
-        for is_json, value in zip(_ARE_JSON, _values_of(record), strict=True)
-    ]
+    return [_encoded(value) if is_json else value for is_json, value in zip(_ARE_JSON, _values_of(record), strict=True)]
 
 
 def _encoded(value: object) -> str:

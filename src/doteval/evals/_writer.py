@@ -26,7 +26,7 @@ class Writer(Generic[_ItemT]):
     Args:
         path: The database.
         connect: Opens it.
-        write: Writes items, within a transaction.
+        write: Writes items, in one transaction.
     """
 
     def __init__(
@@ -135,13 +135,7 @@ class Writer(Generic[_ItemT]):
             except Empty:
                 break
         if items:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._write(connection, items)
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+            self._write(connection, items)
         with self._changed:
             self._committed += len(items)
             self._changed.notify_all()

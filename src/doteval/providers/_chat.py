@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import httpx
@@ -13,7 +13,7 @@ from anyio import CancelScope, CapacityLimiter, current_time
 
 from .._model import Completion, CompletionStream, Prompt, messages_of
 from .._spec import masked
-from ._failures import SDK, SDKClient, explained, misunderstood
+from ._failures import SDK, Explaining, SDKClient, misunderstood
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
 AnswerT = TypeVar("AnswerT")
@@ -23,6 +23,8 @@ EventT_co = TypeVar("EventT_co", covariant=True)
 
 _END_SECONDS = 5.0
 """How long ending a request may take; it only closes a connection."""
+
+_NO_LIMIT = nullcontext()
 
 _OURS = {
     "messages": "it is the prompt",
@@ -75,6 +77,8 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         self._client = client
         self._limiter = None if max_concurrency is None else CapacityLimiter(max_concurrency)
         self._params = dict(params or {})
+        # Around awaiting the SDK, and nothing else: an exception of the caller's own code is not a failed request.
+        self._explaining = Explaining(self.sdk, name, client)
 
     @property
     def name(self) -> str:
@@ -107,7 +111,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """
         messages, params = messages_of(prompt), self._merged(params)
         async with self._place():
-            with self._explained():
+            with self._explaining:
                 answer = await self._ask(messages, params)
             return self._understood(self._read_answer, answer)
 
@@ -128,7 +132,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """
         messages, params = messages_of(prompt), self._merged(params)
         async with self._place():
-            with self._explained():
+            with self._explaining:
                 events = await self._ask_for_stream(messages, params)
             async with _ending(events):
                 yield CompletionStream(self._name, _Pieces(self, events))
@@ -162,35 +166,25 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 raise TypeError(f"{name!r} is not a parameter of a request: {reason}")
         return {**self._params, **params}
 
-    @asynccontextmanager
-    async def _place(self) -> AsyncGenerator[None]:
-        """One of the places for concurrent requests. Not the task's own: a task may have several requests open."""
-        if self._limiter is None:
-            yield
-            return
-        borrower = object()
-        await self._limiter.acquire_on_behalf_of(borrower)
-        try:
-            yield
-        finally:
-            self._limiter.release_on_behalf_of(borrower)
-
-    @contextmanager
-    def _explained(self) -> Generator[None]:
-        """Around awaiting the SDK, and nothing else: an exception of the caller's own code is not a failed request."""
-        try:
-            yield
-        except Exception as exc:
-            error = explained(exc, self.sdk, self._name, self._client)
-            if error is None:
-                raise
-            raise error from exc
+    def _place(self) -> AbstractAsyncContextManager[None]:
+        """One of the places for concurrent requests."""
+        return _NO_LIMIT if self._limiter is None else _held_place(self._limiter)
 
     def _understood(self, read: Callable[[ReadT], Completion], answer: ReadT) -> Completion:
         try:
             return read(answer)
         except Exception as exc:
             raise misunderstood(exc, self._name) from exc
+
+
+@asynccontextmanager
+async def _held_place(limiter: CapacityLimiter) -> AsyncGenerator[None]:
+    borrower = object()  # not the task: it may have several requests open
+    await limiter.acquire_on_behalf_of(borrower)
+    try:
+        yield
+    finally:
+        limiter.release_on_behalf_of(borrower)
 
 
 class _Pieces(Generic[EventT]):
@@ -204,7 +198,7 @@ class _Pieces(Generic[EventT]):
         return self
 
     async def __anext__(self) -> Completion:
-        with self._model._explained():
+        with self._model._explaining:
             event = await anext(self._events)
         return self._model._understood(self._model._read_event, event)
 

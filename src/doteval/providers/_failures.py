@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from types import TracebackType
 from typing import Any, Protocol, cast
 
 import httpx
@@ -66,19 +67,43 @@ class SDK:
     status_error: type[Exception]
 
 
-def explained(exc: Exception, sdk: SDK, model: str, client: SDKClient) -> ModelRequestError | None:
-    """What a failed request means to the user, or `None` where it is the caller's own mistake.
+class Explaining:
+    """What a failed request means to the user: a `ModelRequestError`; the caller's own mistakes pass.
 
     No secret is left in the message, nor in those of the exceptions that led to it.
+
+    Args:
+        sdk: The SDK that is asked.
+        model: The model's name.
+        client: The SDK's client.
     """
-    error = _explained(exc, sdk, model, client)
-    if error is None:
-        return None
-    secrets = _secrets(client)
-    mask_exception(exc, secrets)  # a server may repeat the key that it refuses
-    return ModelRequestError(
-        model, masked(error.problem, secrets), error.advice, status=error.status, retry_after=error.retry_after
-    )
+
+    __slots__ = ("_client", "_model", "_sdk")
+
+    def __init__(self, sdk: SDK, model: str, client: SDKClient) -> None:
+        self._sdk = sdk
+        self._model = model
+        self._client = client
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not isinstance(exc_value, Exception):
+            return
+        error = _explained(exc_value, self._sdk, self._model, self._client)
+        if error is None:
+            return
+        secrets = _secrets(self._client)
+        mask_exception(exc_value, secrets)  # a server may repeat the key that it refuses
+        raise ModelRequestError(
+            self._model,
+            masked(error.problem, secrets),
+            error.advice,
+            status=error.status,
+            retry_after=error.retry_after,
+        ) from exc_value
 
 
 def misunderstood(exc: Exception, model: str) -> ModelRequestError:

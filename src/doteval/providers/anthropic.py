@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import anthropic
 from anthropic.types import Message, MessageDeltaUsage, RawMessageStreamEvent
@@ -52,8 +52,9 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
 
     async def _ask(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Message:
         request = _request(messages, params)
-        answer: Message = await self.client.messages.create(model=self.name, stream=False, **request)
-        return answer
+        # Not with `stream=False`, which the SDK would look at for longer than all that is ours takes.
+        create = cast("Callable[..., Awaitable[Message]]", self.client.messages.create)
+        return await create(model=self.name, **request)
 
     async def _ask_for_stream(
         self, messages: list[dict[str, Any]], params: dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import openai
@@ -39,11 +39,9 @@ class OpenAIModel(SDKModel[openai.AsyncOpenAI, ChatCompletion, ChatCompletionChu
     sdk = OPENAI
 
     async def _ask(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> ChatCompletion:
-        completions = self.client.chat.completions
-        answer: ChatCompletion = await completions.create(
-            model=self.name, messages=cast(Any, messages), stream=False, **params
-        )
-        return answer
+        # Not with `stream=False`, which the SDK would look at for longer than all that is ours takes.
+        create = cast("Callable[..., Awaitable[ChatCompletion]]", self.client.chat.completions.create)
+        return await create(model=self.name, messages=messages, **params)
 
     async def _ask_for_stream(
         self, messages: list[dict[str, Any]], params: dict[str, Any]
