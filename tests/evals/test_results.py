@@ -6,11 +6,14 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -20,9 +23,8 @@ import pytest
 
 from doteval import Completion, Result, Usage, foreach
 from doteval.cli import main
-from doteval.evals import Evaluation, Store, run
+from doteval.evals import Evaluation, Record, Store, run
 from doteval.evals._compare import histogram
-from doteval.evals._export import write_parquet
 from doteval.evals._report import _intervals
 from doteval.evals._statistics import student
 
@@ -150,39 +152,47 @@ def test_parquet_without_pyarrow_says_what_to_install(
     assert "pip install pyarrow" in capsys.readouterr().err
 
 
-def test_parquet_is_written_in_chunks(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Columns have types; what is nested is JSON."""
-    written: list[list[dict[str, Any]]] = []
+def test_export_as_parquet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns have types; what is nested is JSON; it is written a part at a time."""
+    monkeypatch.setattr("doteval.evals._export._CHUNK", 7)
+    told(capsys, "export", "two", "--format", "parquet", "-o", "rows.parquet")
+    parquet: Any = import_module("pyarrow.parquet")
+    with parquet.ParquetFile("rows.parquet") as file:
+        assert file.num_row_groups == ROWS // 7 + 1
+        table = file.read()
+    assert {name: str(table.schema.field(name).type) for name in ("row", "seconds", "output")} == {
+        "row": "int64",
+        "seconds": "double",
+        "output": "string",
+    }
+    rows = table.to_pylist()
+    assert [row["row"] for row in rows] == list(range(ROWS))
+    assert (rows[2]["scores"], rows[2]["output"], rows[2]["error"]) == ('{"right": false, "size": 4.0}', "out 2", None)
 
-    class Module:
-        """As much of pyarrow as is used."""
 
-        def __getattr__(self, name: str) -> Any:
-            return lambda *args: (name, *args)
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_file_is_written_whole_or_not_at_all(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there before stays where writing fails, and nothing is left of the attempt."""
 
-        class Table:
-            from_pylist = staticmethod(lambda rows, schema: rows)
+    def records(self: Store, stored: Any) -> Iterator[Record]:
+        yield Record(0, "", {})
+        raise OSError("the disk is gone")
 
-        class ParquetWriter:
-            def __init__(self, path: str, schema: object) -> None:
-                assert path == "x.parquet"
-                assert ("seconds", ("float64",)) in schema[1]  # type: ignore[index]
+    monkeypatch.setattr(Store, "records", records)
+    before = sorted(tmp_path.iterdir())
+    for _ in ("where nothing is", "where something is"):
+        with pytest.raises(OSError, match="the disk is gone"):
+            main(["export", "two", "--format", kind, "-o", f"rows.{kind}"])
+        assert sorted(tmp_path.iterdir()) == before
+        (tmp_path / f"rows.{kind}").write_text("before")
+        before = sorted(tmp_path.iterdir())
+    assert (tmp_path / f"rows.{kind}").read_text() == "before"
 
-            def __enter__(self) -> Any:
-                return self
 
-            def __exit__(self, *args: object) -> None: ...
-
-            def write_table(self, table: list[dict[str, Any]]) -> None:
-                written.append(table)
-
-    for name in ("pyarrow", "pyarrow.parquet"):
-        monkeypatch.setitem(sys.modules, name, Module())
-    (stored,) = results.evaluations("two")
-    write_parquet(((stored, record) for record in results.records(stored)), "x.parquet")
-    (rows,) = written
-    assert len(rows) == ROWS
-    assert rows[0]["scores"] == '{"right": true, "size": 2.0}'
+def test_export_to_what_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """A device is written to, and stays what it is."""
+    told(capsys, "export", "two", "-o", os.devnull)
+    assert not Path(os.devnull).is_file()
 
 
 class Reader(HTMLParser):

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio import Event, create_task_group
+from anyio import Event, create_task_group, wait_all_tasks_blocked
 
 from doteval import Completion, Result, Usage, foreach
-from doteval.evals import Evaluation, Store, TooManyErrorsError, run
+from doteval.evals import Evaluation, Store, Stored, TooManyErrorsError, run
 from doteval.testing import FakeProvider
 
 pytestmark = pytest.mark.anyio
@@ -83,6 +83,63 @@ async def test_only_the_missing_rows_are_run(path: Path) -> None:
     assert calls[6:] == [5, 6, 7, 8, 9]
     assert (outcome.known, outcome.calls, outcome.answered) == (5, 5, False)
     assert [record.output for record in outcome.records] == list(range(10))
+
+
+async def test_a_row_that_changes_its_values_is_known_by_what_it_was_given(path: Path) -> None:
+    """What is kept is what the dataset has, so it is the same row in the next run."""
+
+    @foreach("words", lambda: [["a"], ["b"]])
+    async def eval_it(words: list[str]) -> Result:
+        words.append("more")
+        return Result(len(words))
+
+    first = await run(eval_it, store=path)
+    assert [record.inputs for record in first.records] == [{"words": ["a"]}, {"words": ["b"]}]
+    second = await run(eval_it, store=path)
+    assert (second.known, second.calls, second.warnings) == (2, 0, ())
+
+
+async def test_a_row_is_done_when_it_is_committed(path: Path) -> None:
+    """Where the disk does not keep up, twice as many rows are in flight as are evaluated at once, and no more."""
+    all_begun, gates = Event(), [Event() for _ in range(40)]
+    calls: list[int] = []
+    done: list[int] = []
+
+    @foreach("value", range(40), concurrency=3)
+    async def eval_it(value: int) -> Result:
+        calls.append(value)
+        if len(calls) == 3:
+            all_begun.set()
+        await gates[value].wait()
+        return Result(value)
+
+    async def called_after(opened: int) -> list[int]:
+        gates[opened].set()
+        await wait_all_tasks_blocked()
+        return calls
+
+    class OnSlowDisk(Store):
+        def begin(self, *args: Any, **keywords: Any) -> Stored:
+            stored = super().begin(*args, **keywords)
+            other.execute("BEGIN IMMEDIATE")  # now nobody else can write
+            return stored
+
+    with Store(path) as store:
+        store.begin("default", "another", model="", code="", fresh=False)  # makes the file
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        async with OnSlowDisk(path) as store, create_task_group() as task_group:
+            whole = partial(run, eval_it, store=store, on_record=lambda record: done.append(record.number))
+            task_group.start_soon(whole)
+            try:
+                await all_begun.wait()
+                for opened, called in ((0, 4), (1, 5), (2, 6), (3, 6), (4, 6), (5, 6)):
+                    assert await called_after(opened) == list(range(called))
+                assert done == []
+            finally:
+                other.execute("ROLLBACK")
+            for gate in gates:
+                gate.set()
+    assert done == list(range(40))
 
 
 async def test_rows_that_failed_are_run_again_where_the_evaluation_did_not_pass(path: Path) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import IO
 
 from ..evals import Record, Stored
 from ..evals._export import write_csv, write_jsonl, write_parquet
 from ._problem import Problem
 from ._results import chosen, opened
+from ._whole_file import whole_file
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,14 +30,15 @@ def run(options: argparse.Namespace) -> int:
         if options.output is None:
             raise Problem("Parquet is no text: name a file with -o", 2)
         try:
-            write_parquet(records(), options.output)
+            with whole_file(options.output) as path:
+                write_parquet(records(), path)
         except ModuleNotFoundError as exc:
             raise Problem(
                 f"Parquet needs the package {exc.name}: pip install pyarrow; or choose --format jsonl"
             ) from exc
         return 0
     scores = sorted({name for stored in found for name in store.summary(stored).scores})
-    with nullcontext(sys.stdout) if options.output is None else _file(options.output) as file:
+    with nullcontext(sys.stdout) if options.output is None else _text_file(options.output) as file:
         try:
             if options.format == "csv":
                 write_csv(records(), file, scores)
@@ -49,5 +50,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _file(name: str) -> IO[str]:
-    return Path(name).open("w", encoding="utf-8", newline="")
+@contextmanager
+def _text_file(name: str) -> Generator[IO[str]]:
+    with whole_file(name) as path, path.open("w", encoding="utf-8", newline="") as file:
+        yield file

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ..evals._report import page
 from ._results import chosen, opened
+from ._whole_file import whole_file
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the page."""
     store = opened(options)
-    path = Path(options.output or f"{options.name.replace('/', '_')}.html")
-    path.write_text(page(store, chosen(store, options.name), options.name), "utf-8")
-    print(path)
+    name = options.output or f"{options.name.replace('/', '_')}.html"
+    with whole_file(name) as path:
+        path.write_text(page(store, chosen(store, options.name), options.name), "utf-8")
+    print(name)
     return 0

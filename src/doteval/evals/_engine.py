@@ -143,7 +143,7 @@ class Engine:
                         self._progress.known += 1
                         self._done(entry.row.number, None, failed=entry.failed)
                         continue
-                    while entry.number >= self._next + self._window or self._being_kept > self._limit.most:
+                    while entry.number >= self._next + self._window or self._being_kept >= self._limit.most:
                         await self._has_moved()
                     await self._limit.acquire(entry)
                     task_group.start_soon(self._row, entry)

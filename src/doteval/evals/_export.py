@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import IO, Any
 
 from ._record import Record
@@ -49,7 +50,7 @@ def write_csv(records: Iterable[tuple[Stored, Record]], file: IO[str], scores: S
         writer.writerow([*(_cell(name, row[name]) for name in _COLUMNS), *(given.get(name, "") for name in scores)])
 
 
-def write_parquet(records: Iterable[tuple[Stored, Record]], path: str) -> None:
+def write_parquet(records: Iterable[tuple[Stored, Record]], path: Path) -> None:
     """A Parquet file; what is nested, as JSON.
 
     Raises:
