@@ -124,7 +124,7 @@ class ModelHandle(Generic[ModelT_co]):
 
     def __repr__(self) -> str:
         reason = self._why_inactive()
-        return f"<ModelHandle {self._resource_id!r} {f'inactive: {reason}' if reason else 'active'}>"
+        return f"<ModelHandle {self.resource_id!r} {f'inactive: {reason}' if reason else 'active'}>"
 
 
 class LeasedHandle(ModelHandle[ModelT_co]):
@@ -133,10 +133,27 @@ class LeasedHandle(ModelHandle[ModelT_co]):
     __slots__ = ("_lease", "_pool")
 
     def __init__(self, lease: Lease, pool: Pool[Any], manager: HandleManager) -> None:
-        self._resource_id = lease.entry.want.label
         self._manager = manager
         self._lease = lease
         self._pool = pool
+
+    @property
+    def resource_id(self) -> str:
+        """The readable name of the resource; it never holds a secret."""
+        return self._lease.entry.want.label
+
+    @property
+    def model(self) -> ModelT_co:
+        """What is leased.
+
+        Raises:
+            HandleInactiveError: The lease has ended; the message says why.
+        """
+        lease = self._lease
+        if lease.ended:
+            raise HandleInactiveError(self.resource_id, self._why_inactive())
+        model: ModelT_co = lease.entry.resource.model
+        return model
 
     async def teardown(self) -> None:
         """End the lease; it takes effect before the first await, and a second call does nothing.
@@ -149,7 +166,9 @@ class LeasedHandle(ModelHandle[ModelT_co]):
         Raises:
             WrongEventLoopError: Called in another event loop than the one that gave out the handle.
         """
-        await self._pool.release(self._lease)
+        rest = self._pool.release(self._lease)
+        if rest is not None:
+            await rest
 
     async def __aenter__(self) -> Self:
         """Make the current task the one that is responsible for the lease."""

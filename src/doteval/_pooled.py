@@ -170,7 +170,7 @@ class PooledProvider(ModelProvider[ModelT]):
             ProviderClosedError: The provider was closed, before or while waiting.
             WrongEventLoopError: Used in another event loop than the one that entered it.
         """
-        pool = self._entered_pool()
+        pool = self._pool or self._entered_pool()
         pool.check_loop()
         if not self._fast_acquire:
             await pool.checkpoint()

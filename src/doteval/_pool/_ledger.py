@@ -38,6 +38,9 @@ from ._records import (
     Want,
 )
 
+# Names of their own: a member of an Enum takes longer to look up than all that a warm lease does with it.
+_OPENING, _OPEN, _CLOSING = Phase.OPENING, Phase.OPEN, Phase.CLOSING
+
 
 class Ledger:
     """The books of one pool.
@@ -67,6 +70,8 @@ class Ledger:
         self.free_slots = self.capacity or 0
         self._closing_slots = 0  # occupied by entries that are closing
         self._keep_alive = keep_alive
+        self.closes_at_once = keep_alive == 0
+        """Whether the last release of an entry closes it."""
         self._health_after = health_after
         self._remember_failures = remember_failures
         self._tells_idle = tells_idle
@@ -105,11 +110,6 @@ class Ledger:
     def keeps_for_a_while(self) -> bool:
         """Whether idle entries expire, so that somebody has to call `expire`."""
         return self._keep_alive is not None and self._keep_alive > 0
-
-    @property
-    def closes_at_once(self) -> bool:
-        """Whether the last release of an entry closes it."""
-        return self._keep_alive == 0
 
     def find(self, label: str) -> Entry | None:
         """The entry with this resource id, or `None`."""
@@ -164,14 +164,18 @@ class Ledger:
         entry = self._entries.get(key)
         if (
             entry is None
-            or entry.phase is not Phase.OPEN
+            or entry.phase is not _OPEN
             or entry.retiring
             or self._starving
-            or self._is_stale(entry, now)
+            or (self._health_after is not None and self._is_stale(entry, now))
         ):
             return None
-        self.counts.reuses += 1
-        return self._grant(self._pin(entry, owner, None))
+        lease = self._pin(entry, owner, None)
+        counts = self.counts
+        counts.reuses += 1
+        counts.leases += 1
+        self.active_leases += 1
+        return lease
 
     def ask(self, wants: tuple[Want, ...], owner: Hashable, now: float) -> Request:
         """Ask for leases on all of `wants`.
@@ -582,7 +586,8 @@ class Ledger:
         if not entry.leases:
             self._idle.pop(entry, None)
         entry.leases[lease] = None
-        self._hold(lease)
+        if self.capacity is not None:
+            self._hold(lease)
         return lease
 
     def _unpin(self, lease: Lease, now: float) -> None:
@@ -590,18 +595,20 @@ class Ledger:
         entry = lease.entry
         lease.ended = lease.ended or "its setup did not complete"
         entry.leases.pop(lease, None)
-        self._unhold(lease)
-        if entry.leases or entry.phase is Phase.CLOSING:
+        if self.capacity is not None:
+            self._unhold(lease)
+        phase = entry.phase
+        if entry.leases or phase is _CLOSING:
             return
-        if entry.phase is Phase.OPENING:
+        if phase is _OPENING:
             self._close(entry, "nobody waits for it any more")
         elif self.closes_at_once or entry.retiring:
             self._close(entry, entry.retiring or "released")
         else:
-            if entry.phase is Phase.OPEN:
+            if phase is _OPEN:
                 entry.idle_since = now
             self._idle[entry] = None
-            entry.phase = Phase.OPEN
+            entry.phase = _OPEN
             if self._tells_idle:
                 self.effects.append(Rest(entry))
         if self._starving:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from functools import partial
+from logging import DEBUG
 from typing import Any, Generic, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, Event, current_time, get_current_task, move_on_after, sleep_until
@@ -32,6 +33,7 @@ from ._resource import Resource
 ModelT = TypeVar("ModelT")
 
 logger = logging.getLogger("doteval.pool")
+_is_logged = logger.isEnabledFor
 
 
 class TaskOwner:
@@ -108,8 +110,9 @@ class Pool(Generic[ModelT]):
         self._on_idle = on_idle
         self._on_event = on_event
         token = current_token()
-        self._backend = token.backend_class  # asked directly: looking it up would cost more than a warm lease
         self._loop = token.native_token
+        # Asked directly: looking up the backend would cost more than a warm lease.
+        self._current_loop = token.backend_class.current_token
         self.checkpoint = token.backend_class.checkpoint
         self._task_group: TaskGroup | None = None
         self._expiry_scope = CancelScope(shield=True)
@@ -131,7 +134,7 @@ class Pool(Generic[ModelT]):
         ledger = self._ledger
         owner = None if ledger.capacity is None else TaskOwner()
         lease = ledger.lease_now(key, owner, current_time() if self._timed else 0.0)
-        if lease is not None:
+        if lease is not None and (self._on_event is not None or _is_logged(DEBUG)):
             self._emit("leased", lease.entry)
         return lease
 
@@ -177,24 +180,24 @@ class Pool(Generic[ModelT]):
                     self._emit("released", lease.entry)
             self._apply()
 
-    async def release(self, lease: Lease) -> None:
-        """End a lease; it takes effect before the first await.
+    def release(self, lease: Lease) -> Awaitable[None] | None:
+        """End a lease, at once; the caller awaits what is returned, if anything is.
 
-        Where that closes the resource (``keep_alive=0``), waits for the closing and raises what it raised. A cancelled
-        caller stops waiting; the closing goes on in its own task.
+        Where that closes the resource (``keep_alive=0``), it waits for the closing and raises what it raised. A
+        cancelled caller stops waiting; the closing goes on in its own task.
         """
         if lease.ended:
-            await checkpoint()  # of whatever loop: the provider's may be over
-            return
+            return checkpoint()  # of whatever loop: the provider's may be over
         self.check_loop()
-        entry = lease.entry
-        self._ledger.release(lease, "you tore it down", current_time() if self._timed else 0.0)
-        self._emit("released", entry)
-        self._apply()
-        if entry.phase is Phase.CLOSING and self._ledger.closes_at_once:
-            await self._wait_until_closed(entry)
-        elif not self._fast_acquire:
-            await self._backend.checkpoint()
+        entry, ledger = lease.entry, self._ledger
+        ledger.release(lease, "you tore it down", current_time() if self._timed else 0.0)
+        if self._on_event is not None or _is_logged(DEBUG):
+            self._emit("released", entry)
+        if ledger.effects or self._timed:
+            self._apply()
+        if ledger.closes_at_once and entry.phase is Phase.CLOSING:
+            return self._wait_until_closed(entry)
+        return None if self._fast_acquire else self.checkpoint()
 
     def adopt(self, lease: Lease) -> None:
         """The current task is responsible for the lease from now on."""
@@ -269,7 +272,7 @@ class Pool(Generic[ModelT]):
     def check_loop(self) -> None:
         """Raise unless the caller runs in the event loop the pool was made in."""
         try:
-            here = self._backend.current_token()
+            here = self._current_loop()
         except RuntimeError:
             raise WrongEventLoopError(self._provider) from None
         if here is not self._loop:
@@ -394,7 +397,7 @@ class Pool(Generic[ModelT]):
         self._task_group.start_soon(run, name=name)
 
     def _emit(self, kind: EventKind, entry: Entry, reason: str = "") -> None:
-        if logger.isEnabledFor(logging.DEBUG):
+        if _is_logged(DEBUG):
             logger.debug("%s: %s '%s' (%d) %s", self._provider, kind, entry.want.label, entry.generation, reason)
         if self._on_event is not None:
             event = PoolEvent(kind, self._provider, entry.want.label, entry.generation, reason, len(entry.leases))
