@@ -172,13 +172,18 @@ class PooledProvider(ModelProvider[ModelT]):
         """
         pool = self._pool or self._entered_pool()
         pool.check_loop()
-        if not self._fast_acquire:
+        want = None
+        if config or type(spec) is not str:
+            want = self._want(spec, config)
+        key = spec if want is None else want.key
+        lease = None
+        if self._fast_acquire:
+            lease = pool.lease_now(key)
+        elif pool.is_open(key):
             await pool.checkpoint()
-        is_key = type(spec) is str and not config
-        lease = pool.lease_now(spec) if is_key else None
-        if lease is None:
-            want = pool.wanted_already(spec) if is_key else None
-            (lease,) = await pool.acquire((want or self._want(spec, config),))
+            lease = pool.lease_now(key)
+        if lease is None:  # what follows waits
+            (lease,) = await (pool.join(key) or pool.acquire((want or self._want(spec, config),)))
         return LeasedHandle(lease, pool, self)
 
     async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ModelT], ...]:

@@ -125,10 +125,10 @@ class Ledger:
             return True
         return want.slots <= self.free_slots + sum(entry.want.slots for entry in self._idle)
 
-    def opening(self, key: Hashable) -> Want | None:
-        """What is being opened under the key, or `None`."""
+    def is_open(self, key: Hashable) -> bool:
+        """Whether something is open under the key; whether it can be leased now is another question."""
         entry = self._entries.get(key)
-        return entry.want if entry is not None and entry.phase is Phase.OPENING else None
+        return entry is not None and entry.phase is _OPEN
 
     def account(self) -> list[str]:
         """Who holds what and who waits for what, a line each, for error messages."""
@@ -176,6 +176,17 @@ class Ledger:
         counts.leases += 1
         self.active_leases += 1
         return lease
+
+    def join(self, key: Hashable, owner: Hashable) -> Request | None:
+        """Ask for what is being opened already, or return `None` where nothing is; comes to the same as `ask`."""
+        entry = self._entries.get(key)
+        if entry is None or entry.phase is not _OPENING or entry.retiring:
+            return None
+        request = Request((entry.want,), owner)
+        request.state = State.ADMITTED
+        request.opening = 1
+        request.leases = (self._pin(entry, owner, request),)
+        return request
 
     def ask(self, wants: tuple[Want, ...], owner: Hashable, now: float) -> Request:
         """Ask for leases on all of `wants`.

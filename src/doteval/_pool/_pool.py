@@ -20,6 +20,7 @@ from anyio.lowlevel import checkpoint, current_token
 
 from .._errors import (
     CapacityDeadlockError,
+    DotevalError,
     ModelSetupError,
     ProviderClosedError,
     SetupTimeoutError,
@@ -27,12 +28,13 @@ from .._errors import (
 )
 from ._events import EventKind, PoolEvent, ProviderStatistics
 from ._ledger import Ledger
-from ._records import CancelOpening, Check, Close, Effect, Entry, Lease, Open, Phase, Request, Rest, Settle, State, Want
+from ._records import CancelOpening, Check, Close, Entry, Lease, Open, Phase, Request, Rest, Settle, State, Want
 from ._resource import Resource
 
 ModelT = TypeVar("ModelT")
 
 logger = logging.getLogger("doteval.pool")
+_UNDECIDED = (State.QUEUED, State.ADMITTED)
 _is_logged = logger.isEnabledFor
 
 
@@ -114,6 +116,7 @@ class Pool(Generic[ModelT]):
         # Asked directly: looking up the backend would cost more than a warm lease.
         self._current_loop = token.backend_class.current_token
         self.checkpoint = token.backend_class.checkpoint
+        self._checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
         self._task_group: TaskGroup | None = None
         self._expiry_scope = CancelScope(shield=True)
         self._became_idle = Event()
@@ -138,20 +141,58 @@ class Pool(Generic[ModelT]):
             self._emit("leased", lease.entry)
         return lease
 
-    def wanted_already(self, key: Hashable) -> Want | None:
-        """What is being opened under the key, so that a crowd of newcomers need not work it out again."""
-        return self._ledger.opening(key)
+    def is_open(self, key: Hashable) -> bool:
+        """Whether something is open under the key; whether it can be leased now is another question."""
+        return self._ledger.is_open(key)
+
+    def join(self, key: Hashable) -> Awaitable[tuple[Lease, ...]] | None:
+        """Lease what is being opened already, or return `None` where nothing is; otherwise as `acquire`.
+
+        A crowd of newcomers need not work out again what it wants, and is woken by one event.
+        """
+        request = self._ledger.join(key, None if self._ledger.capacity is None else TaskOwner())
+        if request is None:
+            return None
+        entry = request.leases[0].entry
+        if entry.crowd is None:
+            entry.crowd = Event()
+        request.listener = entry.crowd
+        return self._granted(request)
 
     async def acquire(self, wants: tuple[Want, ...]) -> tuple[Lease, ...]:
-        """Lease everything wanted, or nothing. Call `check_loop` before.
+        """Lease everything wanted, or nothing. Call `check_loop` before. A checkpoint, unless what is wanted is open.
 
         A caller cancelled while it waits leaves the queue; what was granted to it in the same moment is released again.
         """
+        if not self._fast_acquire:
+            await self._checkpoint_if_cancelled()
         owner = None if self._ledger.capacity is None else TaskOwner()
         request = self._ledger.ask(wants, owner, self._now())
         self._apply()
-        if request.state in (State.QUEUED, State.ADMITTED):
-            await self._wait_for(request)
+        return await self._granted(request)
+
+    async def _granted(self, request: Request) -> tuple[Lease, ...]:
+        """Wait until the request is decided; one coroutine, as a crowd may wait here."""
+        account: list[str] = []
+        try:
+            if self._setup_timeout is None:  # without a scope, which costs as much as all the rest of waiting
+                if request.state in _UNDECIDED:
+                    await _listener(request).wait()
+            else:
+                with move_on_after(self._setup_timeout):
+                    if request.state in _UNDECIDED:
+                        await _listener(request).wait()
+                if request.state in _UNDECIDED:
+                    account = self._ledger.account()
+        except BaseException:
+            self._ledger.abandon(request, self._now())
+            self._apply()
+            raise
+        if request.state in _UNDECIDED:
+            self._ledger.abandon(request, self._now())
+            self._apply()
+            assert self._setup_timeout is not None
+            raise SetupTimeoutError([want.label for want in request.wants], self._setup_timeout, account)
         if request.state is State.FAILED:
             self._raise_failure(request)
         return request.leases
@@ -167,18 +208,16 @@ class Pool(Generic[ModelT]):
         return True
 
     async def _rest(self, request: Request) -> None:
-        """Wait for a lease that nobody uses, and end it."""
-        if request.state in (State.QUEUED, State.ADMITTED):
-            try:
-                await self._wait_for(request)
-            except SetupTimeoutError:
-                return
-        if request.state is State.GRANTED:
-            for lease in request.leases:
-                if not lease.ended:
-                    self._ledger.release(lease, "it was opened ahead", self._now())
-                    self._emit("released", lease.entry)
-            self._apply()
+        """Wait for a lease that nobody uses, and end it. Why there is none, the next one who asks is told."""
+        try:
+            leases = await self._granted(request)
+        except DotevalError:
+            return
+        for lease in leases:
+            if not lease.ended:
+                self._ledger.release(lease, "it was opened ahead", self._now())
+                self._emit("released", lease.entry)
+        self._apply()
 
     def release(self, lease: Lease) -> Awaitable[None] | None:
         """End a lease, at once; the caller awaits what is returned, if anything is.
@@ -301,28 +340,6 @@ class Pool(Generic[ModelT]):
     def _now(self) -> float:
         return current_time() if self._timed else 0.0
 
-    async def _wait_for(self, request: Request) -> None:
-        settled = Event()
-        request.listener = settled
-        account: list[str] = []
-        try:
-            if self._setup_timeout is None:
-                await settled.wait()  # without a scope, which costs as much as all the rest of waiting
-            else:
-                with move_on_after(self._setup_timeout):
-                    await settled.wait()
-            if request.state in (State.QUEUED, State.ADMITTED):
-                account = self._ledger.account()
-        except BaseException:
-            self._ledger.abandon(request, self._now())
-            self._apply()
-            raise
-        if request.state in (State.QUEUED, State.ADMITTED):
-            self._ledger.abandon(request, self._now())
-            self._apply()
-            assert self._setup_timeout is not None
-            raise SetupTimeoutError([want.label for want in request.wants], self._setup_timeout, account)
-
     def _raise_failure(self, request: Request) -> None:
         """Every request gets an exception of its own; the original is shared as the cause."""
         error = request.error
@@ -357,18 +374,22 @@ class Pool(Generic[ModelT]):
         """Do what the ledger says is to be done now; nothing here awaits."""
         while self._ledger.effects:
             for effect in self._ledger.take_effects():
-                self._act(effect)
+                if isinstance(effect, Settle):  # first, as there may be a crowd of them
+                    self._tell(effect.request)
+                else:
+                    self._act(effect)
         if self._timed and self._ledger.idle:
             self._became_idle.set()
 
-    def _act(self, effect: Effect) -> None:
+    def _tell(self, request: Request) -> None:
+        if request.state is State.GRANTED and (self._on_event is not None or _is_logged(DEBUG)):
+            for lease in request.leases:
+                self._emit("leased", lease.entry)
+        if request.listener is not None:
+            request.listener.set()
+
+    def _act(self, effect: Open | CancelOpening | Check | Rest | Close) -> None:
         match effect:
-            case Settle(request):
-                if request.state is State.GRANTED:
-                    for lease in request.leases:
-                        self._emit("leased", lease.entry)
-                if request.listener is not None:
-                    request.listener.set()
             case Open(entry):
                 self._emit("opening", entry)
                 watch = _Watch(self, entry)
@@ -405,6 +426,14 @@ class Pool(Generic[ModelT]):
                 self._on_event(event)
             except Exception:
                 logger.exception("on_event of %s failed on %r", self._provider, event)
+
+
+def _listener(request: Request) -> Event:
+    """What is set when it is decided what becomes of the request, and of its crowd."""
+    if request.listener is None:
+        request.listener = Event()
+    listener: Event = request.listener
+    return listener
 
 
 class _Watch(Generic[ModelT]):

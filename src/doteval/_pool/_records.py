@@ -51,6 +51,7 @@ class Entry:
     """One generation of one resource, from the decision to open it until its task has ended."""
 
     __slots__ = (
+        "crowd",
         "generation",
         "idle_since",
         "leases",
@@ -78,6 +79,8 @@ class Entry:
         self.lost = False
         self.resource: Any = None
         """Whoever acts on the effects keeps the opened thing here."""
+        self.crowd: Any = None
+        """And here what all who have joined the opening listen to."""
 
     def __repr__(self) -> str:
         return f"<Entry {self.want.label!r} generation {self.generation} {self.phase.value} leases={len(self.leases)}>"
@@ -124,42 +127,42 @@ class Claim:
         self.requests: dict[Request, None] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Open:
     """Start the task that opens the entry."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CancelOpening:
     """Nobody waits for the opening any more: cancel it."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Check:
     """Ask whether the idle entry is still healthy, then call `Ledger.checked`."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rest:
     """The entry has just become idle; only asked for where somebody wants to know."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Close:
     """Tell the entry's task to close."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settle:
     """The request is granted or has failed: wake the one who waits for it."""
 
