@@ -216,6 +216,9 @@ class Ledger:
         ):
             self._admit(request, now)
             return request
+        if self.capacity is None and not self._queue and not any(entries):
+            self._admit(request, now)  # nothing to wait for, but the opening
+            return request
         self._enqueue(request)
         if self._closes_a_cycle(owner):
             self._dequeue(request)

@@ -8,10 +8,19 @@ of its own. Everything the context manager raises ends here, and is reported ins
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Generic, Protocol, TypeVar, cast
 
-from anyio import CancelScope, CapacityLimiter, Event, current_time, get_cancelled_exc_class, move_on_after
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    Event,
+    WouldBlock,
+    current_time,
+    get_cancelled_exc_class,
+    move_on_after,
+)
 
 from .._errors import CloseTimeoutError
 
@@ -112,9 +121,7 @@ class Resource(Generic[ModelT]):
             self.done.set()
 
     async def _live(self) -> None:
-        async with AsyncExitStack() as stack:
-            async with self._opens:
-                self.model = await stack.enter_async_context(self._make())
+        async with _Entered(self._make(), self._opens) as self.model:
             self._listener.on_opened()
             try:
                 await self._serve()
@@ -125,10 +132,12 @@ class Resource(Generic[ModelT]):
 
     async def _serve(self) -> None:
         """Wait for the end, and answer for the model's health until then."""
-        while not self._closing:
+        while True:
             await self._wake.wait()
+            if self._closing:
+                return
             self._wake = Event()
-            if self._check_wanted and not self._closing:
+            if self._check_wanted:
                 self._check_wanted = False
                 healthy = await self._is_healthy()
                 if not self._check_wanted:
@@ -143,6 +152,34 @@ class Resource(Generic[ModelT]):
         finally:
             self._check_scope = None
         return False
+
+
+class _Entered(Generic[ModelT]):
+    """A context manager that waits until it may be entered."""
+
+    __slots__ = ("_manager", "_opens")
+
+    def __init__(self, manager: AbstractAsyncContextManager[ModelT], opens: CapacityLimiter) -> None:
+        self._manager = manager
+        self._opens = opens
+
+    async def __aenter__(self) -> ModelT:
+        try:
+            self._opens.acquire_on_behalf_of_nowait(self)  # takes no turn of the event loop
+        except WouldBlock:
+            await self._opens.acquire_on_behalf_of(self)
+        try:
+            return await self._manager.__aenter__()
+        finally:
+            self._opens.release_on_behalf_of(self)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._manager.__aexit__(exc_type, exc_value, traceback)
 
 
 def _is_containable(exc: BaseException) -> bool:
