@@ -134,7 +134,8 @@ class CompletionStream:
                 self._ended = True
                 break
             self._raw.append(piece.raw)
-            self._usage = _later(self._usage, piece.usage)
+            if piece.usage is not None:
+                self._usage = _later(self._usage, piece.usage)
             self._finish_reason = piece.finish_reason or self._finish_reason
             if piece:
                 text = str(piece)
@@ -194,10 +195,10 @@ class ChatModel(Protocol):
         ...
 
 
-def _later(known: Usage | None, news: Usage | None) -> Usage | None:
+def _later(known: Usage | None, news: Usage) -> Usage:
     """Counts only grow while a reply is made, and not every piece brings all of them."""
-    if known is None or news is None:
-        return known or news
+    if known is None:
+        return news
     return Usage(max(known.input_tokens, news.input_tokens), max(known.output_tokens, news.output_tokens))
 
 

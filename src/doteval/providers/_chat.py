@@ -18,7 +18,6 @@ from ._failures import SDK, Explaining, SDKClient, misunderstood
 ClientT = TypeVar("ClientT", bound=SDKClient)
 AnswerT = TypeVar("AnswerT")
 EventT = TypeVar("EventT")
-ReadT = TypeVar("ReadT")
 EventT_co = TypeVar("EventT_co", covariant=True)
 
 _END_SECONDS = 5.0
@@ -113,7 +112,10 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         async with self._place():
             with self._explaining:
                 answer = await self._ask(messages, params)
-            return self._understood(self._read_answer, answer)
+        try:
+            return self._read_answer(answer)
+        except Exception as exc:
+            raise misunderstood(exc, self._name) from exc
 
     @asynccontextmanager
     async def stream(self, prompt: Prompt, /, **params: Any) -> AsyncGenerator[CompletionStream]:
@@ -170,12 +172,6 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """One of the places for concurrent requests."""
         return _NO_LIMIT if self._limiter is None else _held_place(self._limiter)
 
-    def _understood(self, read: Callable[[ReadT], Completion], answer: ReadT) -> Completion:
-        try:
-            return read(answer)
-        except Exception as exc:
-            raise misunderstood(exc, self._name) from exc
-
 
 @asynccontextmanager
 async def _held_place(limiter: CapacityLimiter) -> AsyncGenerator[None]:
@@ -191,16 +187,24 @@ class _Pieces(Generic[EventT]):
     """The events of a stream as pieces of a reply. Not a generator: those have to be closed, and would be one more."""
 
     def __init__(self, model: SDKModel[Any, Any, EventT], events: EventStream[EventT]) -> None:
-        self._model = model
-        self._events = events
+        self._name = model.name
+        self._explaining = model._explaining
+        self._read = model._read_event
+        self._next = events.__anext__
 
     def __aiter__(self) -> AsyncIterator[Completion]:
         return self
 
     async def __anext__(self) -> Completion:
-        with self._model._explaining:
-            event = await anext(self._events)
-        return self._model._understood(self._model._read_event, event)
+        try:
+            event = await self._next()
+        except Exception as exc:
+            self._explaining.explain(exc)
+            raise
+        try:
+            return self._read(event)
+        except Exception as exc:
+            raise misunderstood(exc, self._name) from exc
 
 
 class _OneReading(httpx2.AsyncByteStream, httpx.AsyncByteStream):

@@ -90,20 +90,23 @@ class Explaining:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not isinstance(exc_value, Exception):
-            return
-        error = _explained(exc_value, self._sdk, self._model, self._client)
+        if isinstance(exc_value, Exception):
+            self.explain(exc_value)
+
+    def explain(self, exc: Exception) -> None:
+        """Raise what an exception means; return where it is the caller's own mistake."""
+        error = _explained(exc, self._sdk, self._model, self._client)
         if error is None:
             return
         secrets = _secrets(self._client)
-        mask_exception(exc_value, secrets)  # a server may repeat the key that it refuses
+        mask_exception(exc, secrets)  # a server may repeat the key that it refuses
         raise ModelRequestError(
             self._model,
             masked(error.problem, secrets),
             error.advice,
             status=error.status,
             retry_after=error.retry_after,
-        ) from exc_value
+        ) from exc
 
 
 def misunderstood(exc: Exception, model: str) -> ModelRequestError:
