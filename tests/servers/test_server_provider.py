@@ -62,6 +62,19 @@ async def test_a_model_is_leased_asked_and_let_go_and_its_server_ends_with_the_p
     assert [(start.kind, start.spec, start.ready) for start in launcher.starts] == [("server", "gpt-4o", True)]
 
 
+async def test_a_server_on_this_machine_is_asked_without_a_proxy(
+    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the environment names one, as for all that is outside: it could not reach the server."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        async with ServerProvider(light(), launcher=launcher) as provider:
+            async with await provider.setup("my-model") as handle:
+                assert await handle.model.generate("Hello")
+
+
 async def test_many_tasks_use_one_server(launcher: LocalLauncher) -> None:
     """Twenty tasks ask at once: one start, one process answers them all."""
     answers: list[str] = []
