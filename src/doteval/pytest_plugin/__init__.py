@@ -16,10 +16,11 @@ provider; ``--model`` and the other options; nothing that a run without models w
     _neighbours    gets along with pytest-asyncio and pytest-trio
     _summary       adds up and prints what was opened and leased
     _preload       the next server is started while the last rows of an evaluation are under way
-    _evals         evaluations: collects them, runs their rows, answers from the store
+    _evals         evaluations: collects them
+    _eval_runs     runs their rows, answers from the store
 
 A run without models imports none of doteval but this package and what is known of the registered names; no SDK is
-imported before a test asks for it.
+imported before a test asks for it. What takes part in every test does so from the first model, server or evaluation on.
 """
 
 from __future__ import annotations
@@ -31,11 +32,10 @@ from ._endings import Endings
 from ._eval_options import add_eval_options, read_eval_options
 from ._evals import Evals
 from ._fixtures import Fixtures
-from ._neighbours import Neighbours
+from ._neighbours import NeighbourCalls, Neighbours, has_neighbours
 from ._options import add_options, read_options
 from ._order import Order
 from ._parametrise import Parametrise
-from ._preload import Preload
 from ._scopes import Scopes
 from ._servers import Servers
 from ._summary import Summary
@@ -56,19 +56,18 @@ def pytest_configure(config: pytest.Config) -> None:
     options = read_options(config, known)
     servers = Servers(config, options)
     summary = Summary(wanted=options.summary, starts=servers.starts)
-    fixtures = Fixtures(config, known, options, summary, servers)
+    fixtures = Fixtures(config, known, options, summary, servers, Endings(config.pluginmanager))
     order = Order(known)
-    preload = Preload(order)
-    for name, plugin in {
+    plugins: dict[str, object] = {
         "fixtures": fixtures.module,
         "parametrise": Parametrise(fixtures, options.models),
         "scopes": Scopes(fixtures, options),
-        "endings": Endings(),
         "order": order,
-        "preload": preload,
-        "servers": servers,
         "neighbours": Neighbours(fixtures),
         "summary": summary,
-        "evals": Evals(config, read_eval_options(config), fixtures, preload),
-    }.items():
+        "evals": Evals(config, read_eval_options(config), fixtures, order),
+    }
+    if has_neighbours(config):
+        plugins["neighbour-calls"] = NeighbourCalls(fixtures)
+    for name, plugin in plugins.items():
         config.pluginmanager.register(plugin, f"doteval-{name}")

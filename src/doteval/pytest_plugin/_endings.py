@@ -12,26 +12,26 @@ from typing import Any
 
 import pytest
 
-from ._fixturedefs import finish
+from ._fixturedefs import definition_of, finish
 
 
 class Endings:
-    """The hooks."""
+    """The hooks.
 
-    def __init__(self) -> None:
+    Args:
+        manager: Where they are registered.
+    """
+
+    def __init__(self, manager: pytest.PytestPluginManager) -> None:
+        self._manager = manager
         self._live: dict[pytest.FixtureDef[Any], tuple[Any, object]] = {}
         """The requests and event loops of the fixtures that hold providers."""
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(
-        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
-    ) -> Generator[None, object, object]:
-        """Remember the fixtures that hold providers."""
-        value = yield
-        backend: object = getattr(value, "anyio_backend", None)
-        if fixturedef.argname == "model_providers" and backend is not None:
-            self._live[fixturedef] = request, backend
-        return value
+    def remember(self, request: pytest.FixtureRequest, backend: object) -> None:
+        """A fixture is going to hold providers; from the first one on, the hooks take part."""
+        self._live[definition_of(request)] = request, backend
+        if not self._manager.is_registered(self):
+            self._manager.register(self, "doteval-endings")
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Forget those that are gone."""

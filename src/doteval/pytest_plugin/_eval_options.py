@@ -17,6 +17,10 @@ BACKENDS: dict[str, object] = {"asyncio": "asyncio", "trio": "trio", "uvloop": (
 _WORKERINPUT = "doteval_experiment"
 
 
+NAME = "doteval_evaluation"
+"""The property of a report that says which evaluation it is about."""
+
+
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
     """The settings of one run.

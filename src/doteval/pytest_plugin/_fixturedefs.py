@@ -42,6 +42,12 @@ def functions_of(collector: pytest.Module | pytest.Class, name: str, obj: object
     return list(make(name, obj))
 
 
+def definition_of(request: Any) -> pytest.FixtureDef[Any]:
+    """The fixture that a request is made for."""
+    definition: pytest.FixtureDef[Any] = request._fixturedef
+    return definition
+
+
 def finish(definition: pytest.FixtureDef[Any], request: Any) -> None:
     """Finalise a fixture, after all that depend on it, as pytest does when its parameter changes."""
     definition.finish(request)

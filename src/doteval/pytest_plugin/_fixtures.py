@@ -20,6 +20,7 @@ from anyio import get_available_backends
 
 from .._registry._registration import Registration
 from .._spec import ModelSpec
+from ._endings import Endings
 from ._fixturedefs import WIDTH, PluginFixture, plugin_fixtures
 from ._options import Options, ScopeName
 from ._servers import Servers
@@ -40,6 +41,7 @@ class Fixtures:
         options: The settings of the run.
         summary: Who adds up what the providers did.
         servers: The model servers of the run.
+        endings: Ends the providers of one event loop before the next.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Fixtures:
         options: Options,
         summary: Summary,
         servers: Servers,
+        endings: Endings,
     ) -> None:
         others = list(plugin_fixtures(config.pluginmanager))
         self._taken = {fixture.name for fixture in others if not fixture.in_conftest and not _is_anyios(fixture)}
@@ -72,7 +75,9 @@ class Fixtures:
             self._add("anyio_backend", _anyio_backend, "session", get_available_backends())
         self._add("model_servers", _model_servers(servers), "session")
         self._add_wide(
-            "model_providers", _model_providers(registrations, fixtures, options, summary, servers), options.scope
+            "model_providers",
+            _model_providers(registrations, fixtures, options, summary, servers, endings),
+            options.scope,
         )
         if fixtures:  # setting it up for nothing takes as long as the lease
             self._add(LENT, _lent_model_providers(registrations, fixtures))
@@ -155,6 +160,7 @@ def _model_providers(
     options: Options,
     summary: Summary,
     servers: Servers,
+    endings: Endings,
 ) -> Fixture:
     async def model_providers(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncGenerator[Any]:
         """All model providers by name; ``await model_providers.setup("gpt-4o")`` leases a model of the right one."""
@@ -163,6 +169,7 @@ def _model_providers(
         async with _leases.held(
             _leases.RunProviders(request, anyio_backend, registrations, lent, options, servers), summary
         ) as providers:
+            endings.remember(request, anyio_backend)
             yield providers
 
     return model_providers

@@ -37,15 +37,10 @@ class Neighbours:
     def __init__(self, fixtures: Fixtures) -> None:
         self._fixtures = fixtures
 
-    def _is_ours(self, fixturenames: list[str]) -> bool:
-        return "anyio_backend" in fixturenames and not self._fixtures.functions.keys().isdisjoint(
-            name for name in fixturenames if name != "anyio_backend"
-        )
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Before pytest looks at the markers: restrict a neighbour's test to the neighbour's backend."""
-        if not self._is_ours(metafunc.fixturenames) or not iscoroutinefunction(metafunc.function):
+        if not _are_used(self._fixtures, metafunc.fixturenames) or not iscoroutinefunction(metafunc.function):
             return
         test = metafunc.definition
         if test.get_closest_marker("anyio") is not None or _anyio_is_asked_for(metafunc):
@@ -62,10 +57,21 @@ class Neighbours:
                 test.add_marker(pytest.mark.parametrize("anyio_backend", [backend], indirect=True, scope=scope))
                 return
 
+
+class NeighbourCalls:
+    """The hooks around calls, where there is a neighbour.
+
+    Args:
+        fixtures: Our fixtures.
+    """
+
+    def __init__(self, fixtures: Fixtures) -> None:
+        self._fixtures = fixtures
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
         """Around all other plugins: pytest-asyncio keeps to the fixtures that are its own."""
-        if not self._is_ours(request.fixturenames):
+        if not _are_used(self._fixtures, request.fixturenames):
             return (yield)
         with _asyncio_mode_set(request.config, "strict"):
             return (yield)
@@ -73,7 +79,11 @@ class Neighbours:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Around all other plugins: keep the test function as it is before a neighbour wraps it."""
-        if isinstance(item, pytest.Function) and self._is_ours(item.fixturenames) and iscoroutinefunction(item.obj):
+        if (
+            isinstance(item, pytest.Function)
+            and _are_used(self._fixtures, item.fixturenames)
+            and iscoroutinefunction(item.obj)
+        ):
             item.stash[_FUNCTION] = item.obj
         return (yield)
 
@@ -91,6 +101,18 @@ class Neighbours:
                 return (yield)
         finally:
             pyfuncitem.obj = wrapped
+
+
+def has_neighbours(config: pytest.Config) -> bool:
+    """Whether pytest-asyncio or pytest-trio is there; all plugins are loaded."""
+    return _asyncio_mode(config) is not None or _ini_or_option(config, "trio_mode") is not None
+
+
+def _are_used(fixtures: Fixtures, fixturenames: list[str]) -> bool:
+    """Whether one of our fixtures is among these."""
+    return "anyio_backend" in fixturenames and not fixtures.functions.keys().isdisjoint(
+        name for name in fixturenames if name != "anyio_backend"
+    )
 
 
 def _anyio_is_asked_for(metafunc: pytest.Metafunc) -> bool:

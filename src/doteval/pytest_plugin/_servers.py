@@ -37,13 +37,15 @@ class Servers:
 
     def __init__(self, config: pytest.Config, options: Options) -> None:
         self._options = options
+        self._manager = config.pluginmanager
         self._run = _run_id(config)
         self._launcher: LocalLauncher | None = None
         self._read: dict[tuple[int, int], int] = {}  # how long each log was when the test began, by device and inode
 
     def launcher(self) -> LocalLauncher:
-        """What starts servers; made when the first provider asks for it."""
+        """What starts servers; made when the first provider asks for it. From then on the hooks take part."""
         if self._launcher is None:
+            self._manager.register(self, "doteval-servers")
             from ..servers._launcher import LocalLauncher  # noqa: PLC0415 - only where a test needs a server
 
             share = {"user": "user", "run": f"run {self._run}", "off": f"process {secrets.token_hex(8)}"}
