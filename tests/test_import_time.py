@@ -72,6 +72,26 @@ def test_a_run_of_pytest_that_uses_no_model_imports_no_sdk(tmp_path: Path) -> No
     assert result.returncode == 0, result.stdout
 
 
+def test_a_run_of_pytest_that_uses_no_model_calls_nothing_of_the_plugin_for_each_test(tmp_path: Path) -> None:
+    """Each hook costs every test a few microseconds; thousands of tests notice."""
+    (tmp_path / "test_without_models.py").write_text(
+        "HOOKS = [\n"
+        "    'runtest_protocol', 'runtest_logstart', 'runtest_setup', 'runtest_call', 'runtest_teardown',\n"
+        "    'runtest_makereport', 'runtest_logreport', 'runtest_logfinish', 'report_teststatus', 'pyfunc_call',\n"
+        "    'fixture_setup', 'fixture_post_finalizer',\n"
+        "]\n"
+        "def test_nothing(pytestconfig):\n"
+        "    assert pytestconfig.pluginmanager.has_plugin('doteval-scopes')\n"
+        "    for name in HOOKS:\n"
+        "        for implementation in getattr(pytestconfig.hook, f'pytest_{name}').get_hookimpls():\n"
+        "            assert not implementation.function.__module__.startswith('doteval'), implementation\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "anyio", "-p", "doteval.pytest_plugin"]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
 def test_a_provider_whose_sdk_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `from doteval import OpenAIProvider` prints where the extra is missing."""
     monkeypatch.setitem(sys.modules, "doteval.providers.openai", None)
