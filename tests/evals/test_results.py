@@ -24,7 +24,7 @@ import pytest
 from doteval import Completion, Result, Usage, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, Record, Store, run
-from doteval.evals._compare import histogram
+from doteval.evals._histogram import histogram
 from doteval.evals._report import _intervals
 from doteval.evals._statistics import student
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from ._record import Record
 from ._statistics import Moments, student
@@ -122,18 +121,3 @@ def _joined(before: Iterator[Record], after: Iterator[Record]) -> Iterator[tuple
         else:
             yield one, other
             one, other = next(before, None), next(after, None)
-
-
-def histogram(values: Sequence[float], bins: int = 20) -> list[tuple[float, float, int]]:
-    """How many values are in each of some equally wide ranges: from, to, count."""
-    if not values:
-        return []
-    low, high = min(values), max(values)
-    if low == high:
-        return [(low, high, len(values))]
-    width = (high - low) / bins
-    edges = [low + number * width for number in range(bins)] + [high]
-    counts = [0] * bins
-    for value in values:
-        counts[min(bins - 1, int((value - low) / width))] += 1
-    return [(start, end, count) for (start, end), count in zip(pairwise(edges), counts, strict=True)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ._compare import histogram
+from ._histogram import histogram
 from ._record import Record
 from ._statistics import Aggregate, Summary, percentile
 from ._store import Store, Stored
