@@ -56,7 +56,7 @@ class Completion(str):
         finish_reason: str | None = None,
         raw: Any = None,
     ) -> Self:
-        self = super().__new__(cls, text)
+        self = str.__new__(cls, text)
         self.usage = usage
         self.finish_reason = finish_reason
         self.raw = raw

@@ -198,6 +198,8 @@ class _Pieces(Generic[EventT]):
     async def __anext__(self) -> Completion:
         try:
             event = await self._next()
+        except StopAsyncIteration:
+            raise
         except Exception as exc:
             self._explaining.explain(exc)
             raise

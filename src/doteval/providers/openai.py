@@ -65,7 +65,8 @@ class OpenAIModel(SDKModel[openai.AsyncOpenAI, ChatCompletion, ChatCompletionChu
             if choice.index == 0:
                 text += choice.delta.content or ""
                 finish_reason = choice.finish_reason or finish_reason
-        return Completion(text, usage=_usage(event.usage), finish_reason=finish_reason, raw=event)
+        usage = None if event.usage is None else _usage(event.usage)
+        return Completion(text, usage=usage, finish_reason=finish_reason, raw=event)
 
 
 class OpenAIProvider(SDKProvider[OpenAIModel, openai.AsyncOpenAI]):
