@@ -6,6 +6,7 @@ import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,6 +101,33 @@ async def test_a_cancelled_run_ends_at_once() -> None:
             await started.wait()
             scope.cancel()
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_what_on_record_raises_ends_the_run(is_stored: bool, tmp_path: Path) -> None:
+    """As it is, and not in a group; the rows in flight end with it."""
+    started = ended = 0
+
+    def look(record: Record) -> None:
+        if record.number == 2:
+            raise LookupError("nobody wants it")
+
+    @foreach("value", range(1000), concurrency=5)
+    async def eval_it(value: int) -> Result:
+        nonlocal started, ended
+        started += 1
+        try:
+            if value > 2:
+                await Event().wait()
+            await checkpoint()
+            return Result(value)
+        finally:
+            ended += 1
+
+    with pytest.raises(LookupError, match="nobody wants it"):
+        await run(eval_it, store=tmp_path / "results.db" if is_stored else None, on_record=look)
+    assert 3 < started < 1000
+    assert started == ended
 
 
 @virtual_time

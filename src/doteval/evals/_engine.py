@@ -16,7 +16,7 @@ from functools import partial
 from random import uniform
 from typing import Any
 
-from anyio import Event, create_task_group, current_time
+from anyio import CancelScope, Event, create_task_group, current_time
 
 from .. import ModelRequestError
 from . import _record
@@ -125,13 +125,15 @@ class Engine:
         self._next = 0
         self._waiting: dict[int, Record | None] = {}
         self._being_kept = 0
+        self._error: Exception | None = None
         self._moved: Event | None = None
 
     async def run(self, rows: AsyncIterator[Row | Known]) -> int:
         """Run them all; how many there were.
 
         Raises:
-            BaseException: What reading the rows raised, after those that were read before are done.
+            BaseException: What reading the rows raised, after those that were read before are done; or what whoever is
+                told or keeps records has raised, at once.
         """
         count = 0
         error: Exception | None = None
@@ -146,22 +148,27 @@ class Engine:
                     while entry.number >= self._next + self._window or self._being_kept >= self._limit.most:
                         await self._has_moved()
                     await self._limit.acquire(entry)
-                    task_group.start_soon(self._row, entry)
+                    task_group.start_soon(self._row, entry, task_group.cancel_scope)
                 await self._drain()
             except Exception as exc:
                 error = exc
+        if self._error is not None:
+            raise self._error  # as it is, and not in a group
         while self._being_kept:
             await self._has_moved()
         if error is not None:
             raise error
         return count
 
-    async def _row(self, row: Row) -> None:
+    async def _row(self, row: Row, scope: CancelScope) -> None:
         """Run one row, and have kept what comes of it; it has a place, which it gives back."""
         try:
             record = await self._record(row)
             self._being_kept += 1
             self._keep(record, partial(self._is_kept, record))
+        except Exception as exc:  # not the evaluation's: those are recorded
+            self._error = self._error or exc
+            scope.cancel()
         finally:
             self._limit.release(row)
 
