@@ -46,6 +46,8 @@ def install_wheel(session: nox.Session, extras: str, *arguments: str) -> None:
     session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(directory), ".")
     (wheel,) = directory.glob("doteval-*.whl")
     session.install(f"doteval[{extras}] @ {wheel.resolve().as_uri()}", *arguments)
+    # In an environment that is used again (-r, -R) pip would leave the wheel of the same version that is there.
+    session.run("python", "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", str(wheel))
 
 
 def lowest_versions() -> list[str]:
