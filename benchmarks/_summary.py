@@ -33,6 +33,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     axes.scatter(shares, range(len(shown)), c=colours, zorder=3)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
     axes.set_yticks(range(len(shown)), names, fontsize=8)
     axes.set_xlabel("measured / target (left of the line: met)")
     axes.grid(axis="both", linewidth=0.3)
