@@ -1,7 +1,6 @@
 """A run that is killed at any moment loses only the rows in flight, and the next one does the rest.
 
-A row is in flight until the run tells that it is done: no more are called, or wait for their commit, than are evaluated
-at once.
+A row is in flight until the run tells that it is done: at most twice as many are as are evaluated at once.
 
 ``nox -s crashes`` does it at 20 moments; `KILLS` says how many.
 """

@@ -3,8 +3,8 @@
 Nothing here grows with the dataset: at most `_WINDOW` rows are between the dataset and the end, the one that is waited
 for included. So one slow row lets the others run ahead of it, but not for ever.
 
-A row gives its place back when its call has ended, and is done when its result is kept. Between the two are at most as
-many rows as may be called at once.
+A row gives its place back when its call has ended, and is done when its result is kept. No row begins while as many
+are between the two as may be called at once; so at most twice as many are in flight.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Engine:
                         self._done(entry.row.number, None, failed=entry.failed)
                         continue
                     while entry.number >= self._next + self._window or self._being_kept >= self._limit.most:
-                        await self._has_moved()
+                        await self._until_a_row_is_done()
                     await self._limit.acquire(entry)
                     task_group.start_soon(self._row, entry, task_group.cancel_scope)
                 await self._drain()
@@ -155,7 +155,7 @@ class Engine:
         if self._error is not None:
             raise self._error  # as it is, and not in a group
         while self._being_kept:
-            await self._has_moved()
+            await self._until_a_row_is_done()
         if error is not None:
             raise error
         return count
@@ -230,8 +230,8 @@ class Engine:
             self._moved = None
         self._tell()
 
-    async def _has_moved(self) -> None:
-        """Wait until a row is done."""
+    async def _until_a_row_is_done(self) -> None:
+        """Wait for the next one."""
         if self._moved is None:
             self._moved = Event()
         await self._moved.wait()

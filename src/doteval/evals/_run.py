@@ -292,7 +292,7 @@ async def run_rows(
         limit,
         attempts=settings.attempts,
         failures=settings.failures,
-        keep=_is_kept if commits is None else commits.keep,
+        keep=_keep_in_outcome if commits is None else commits.keep,
         drain=drain or _go_on,
         emit=emit,
         progress=progress,
@@ -331,7 +331,7 @@ async def run_rows(
     )
 
 
-def _is_kept(_record: Record, kept: Callable[[], object]) -> None:
+def _keep_in_outcome(_record: Record, kept: Callable[[], object]) -> None:
     """Where there is no store, the outcome has it."""
     kept()
 
