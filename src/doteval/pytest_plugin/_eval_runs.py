@@ -51,7 +51,6 @@ class EvalRuns:
         evaluation = _evaluation_of(item)
         if evaluation is None or item in self._answers:
             return evaluation is not None
-
         answer = answered(evaluation, self._place(item), self._settings())
         if answer is not None:
             self._answers[item] = answer
@@ -81,10 +80,8 @@ class EvalRuns:
         pyfuncitem.obj = evaluate
         try:
             result = yield
-        except Exception as exc:
-            if isinstance(exc, DatasetError):
-                pytest.fail(str(exc), pytrace=False)
-            raise
+        except DatasetError as exc:
+            pytest.fail(str(exc), pytrace=False)
         finally:
             pyfuncitem.obj = before
         self._end(pyfuncitem, outcomes[0])
