@@ -47,7 +47,7 @@ from tests.test_layers import LAYERS, MODULES
 import doteval
 import doteval.blocking
 import doteval.cli
-from doteval._pool._events import EventKind
+from doteval._pool.events import EventKind
 from doteval.pytest_plugin._options import add_options
 
 ROOT = Path(__file__).parent.parent

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent / "src" / "doteval"
 # Lowest first. The entry that matches most of a module's name decides; a package stands for all that is in it.
 LAYERS = (
     ("doteval._errors", "doteval._spec"),
-    ("doteval._pool._records", "doteval._pool._ledger", "doteval._pool._events", "doteval._pool._resource"),
+    ("doteval._pool.records", "doteval._pool.ledger", "doteval._pool.events", "doteval._pool.resource"),
     ("doteval._pool", "doteval._handle"),
     ("doteval._provider", "doteval._pooled", "doteval._model"),
     ("doteval.servers", "doteval.providers"),
@@ -34,11 +34,9 @@ LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 FACE = LAYER_OF["doteval"]
 # The face names two things of a part that stands on it, as users do; like all its names, they are imported when used.
 LENT = {"doteval": "doteval.evals"}
-# The face names two things of a part that stands on it, as users do; like all its names, they are imported when used.
-LENT = {"doteval": "doteval.evals"}
 
 # Pure and synchronous: these need nothing but the standard library.
-PURE = ("doteval._errors", "doteval._spec", "doteval._pool._records", "doteval._pool._ledger", "doteval._pool._events")
+PURE = ("doteval._errors", "doteval._spec", "doteval._pool.records", "doteval._pool.ledger", "doteval._pool.events")
 # What the layers below the providers may import of other distributions.
 CORE_LIBRARIES = {"anyio", "typing_extensions"}
 # Libraries that are only known in some parts of the package, because they are slow to import or may be missing.

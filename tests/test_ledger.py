@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from doteval import CapacityDeadlockError, CapacityExceededError, ProviderClosedError
-from doteval._pool._ledger import Ledger
-from doteval._pool._records import CancelOpening, Check, Close, Effect, Entry, Lease, Open, Phase, Request, State, Want
+from doteval._pool.ledger import Ledger
+from doteval._pool.records import CancelOpening, Check, Close, Effect, Entry, Lease, Open, Phase, Request, State, Want
 
 
 class World:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from doteval import CapacityDeadlockError, CapacityExceededError
-from doteval._pool._ledger import Ledger
-from doteval._pool._records import (
+from doteval._pool.ledger import Ledger
+from doteval._pool.records import (
     CancelOpening,
     Check,
     Close,

@@ -10,8 +10,8 @@ from anyio import Event, create_task_group
 from anyio.lowlevel import checkpoint
 
 from doteval import CapacityDeadlockError, PooledProvider, PoolEvent
-from doteval._pool._ledger import Ledger
-from doteval._pool._records import CancelOpening, Check, Close, Effect, Entry, Open, Request, Rest, Settle, State, Want
+from doteval._pool.ledger import Ledger
+from doteval._pool.records import CancelOpening, Check, Close, Effect, Entry, Open, Request, Rest, Settle, State, Want
 
 pytestmark = pytest.mark.anyio
 

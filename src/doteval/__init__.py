@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
     from ._handle import ModelHandle
     from ._model import ChatModel, Completion, CompletionStream, Prompt, Usage
-    from ._pool._events import PoolEvent, ProviderStatistics
+    from ._pool.events import PoolEvent, ProviderStatistics
     from ._pooled import PooledProvider
     from ._provider import ModelProvider
     from ._registry import ModelProviders
@@ -133,13 +133,13 @@ _HOME = {
     "OllamaProvider": ".providers.ollama",
     "OpenAICompatibleProvider": ".providers.openai",
     "OpenAIProvider": ".providers.openai",
-    "PoolEvent": "._pool._events",
+    "PoolEvent": "._pool.events",
     "PooledProvider": "._pooled",
     "Prompt": "._model",
     "ProviderClosedError": "._errors",
     "ProviderLoadError": "._errors",
     "ProviderNotEnteredError": "._errors",
-    "ProviderStatistics": "._pool._events",
+    "ProviderStatistics": "._pool.events",
     "Result": ".evals",
     "RuntimeDirectoryError": "._errors",
     "SGLangProvider": ".providers.sglang",

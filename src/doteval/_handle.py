@@ -10,8 +10,8 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import TypeVar
 
 from ._errors import CloseTimeoutError, HandleInactiveError
-from ._pool._pool import Pool
-from ._pool._records import Lease
+from ._pool.pool import Pool
+from ._pool.records import Lease
 
 ModelT_co = TypeVar("ModelT_co", covariant=True, default=Any)
 

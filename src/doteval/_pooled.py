@@ -15,10 +15,10 @@ from anyio.lowlevel import checkpoint
 
 from ._errors import ProviderClosedError, ProviderNotEnteredError
 from ._handle import CLOSE_TIMEOUT, LeasedHandle, ModelHandle
-from ._pool._events import PoolEvent, ProviderStatistics
-from ._pool._ledger import Ledger
-from ._pool._pool import Pool
-from ._pool._records import Want
+from ._pool.events import PoolEvent, ProviderStatistics
+from ._pool.ledger import Ledger
+from ._pool.pool import Pool
+from ._pool.records import Want
 from ._provider import ModelProvider, ModelT, raise_all
 from ._spec import check_spec, masked, resource_id, resource_key, secrets_of
 

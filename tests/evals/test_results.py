@@ -24,9 +24,9 @@ import pytest
 from doteval import Completion, Result, Usage, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, Record, Store, run
-from doteval.evals._histogram import histogram
-from doteval.evals._report import _intervals
-from doteval.evals._statistics import student
+from doteval.evals._results.histogram import histogram
+from doteval.evals._results.report import _intervals
+from doteval.evals._results.statistics import student
 
 ROWS = 40
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -154,7 +154,7 @@ def test_parquet_without_pyarrow_says_what_to_install(
 
 def test_export_as_parquet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns have types; what is nested is JSON; it is written a part at a time."""
-    monkeypatch.setattr("doteval.evals._export._CHUNK", 7)
+    monkeypatch.setattr("doteval.evals._results.export._CHUNK", 7)
     told(capsys, "export", "two", "--format", "parquet", "-o", "rows.parquet")
     parquet: Any = import_module("pyarrow.parquet")
     with parquet.ParquetFile("rows.parquet") as file:

@@ -171,9 +171,9 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
     async def eval_it(value: int) -> Result:
         return Result("x" * 100)
 
-    from doteval.evals._arguments import LeasedArguments
-    from doteval.evals._engine import Attempts, Engine, Progress
-    from doteval.evals._limits import Limit
+    from doteval.evals._running.arguments import LeasedArguments
+    from doteval.evals._running.engine import Attempts, Engine, Progress
+    from doteval.evals._running.limits import Limit
 
     async def nothing() -> None: ...
 

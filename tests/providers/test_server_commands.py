@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from doteval import SpecError
-from doteval.providers import _server_installed as installed
 from doteval.providers import llamacpp, sglang, transformers, vllm
-from doteval.providers._server_options import ServerOptions
-from doteval.servers._command import ServerCommand
+from doteval.providers._served import executable as installed
+from doteval.providers._served.options import ServerOptions
+from doteval.servers._description.command import ServerCommand
 
 KEY = "the-key-of-the-server"
 

@@ -23,8 +23,8 @@ import anyio
 import pytest
 from tests.servers.leftovers import kill_all, leftovers
 
-from doteval.servers._connection import visit
-from doteval.servers._runtime import Runtime
+from doteval.servers._local.connection import visit
+from doteval.servers._local.runtime import Runtime
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from doteval import ModelSetupError
-from doteval.providers._server_model import ServerModel
-from doteval.providers._servers import ServerProviderBase
+from doteval.providers._served.model import ServerModel
+from doteval.providers._served.provider import ServerProviderBase
 from doteval.testing import ProviderContract
 
 WARM = 120.0

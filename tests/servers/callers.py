@@ -16,8 +16,8 @@ from typing import Any
 
 from tests.servers.leftovers import PATIENCE, await_end
 
-from doteval.servers._runtime import MARKER, Runtime
-from doteval.servers._supervisors import start_supervisor
+from doteval.servers._local.runtime import MARKER, Runtime
+from doteval.servers._local.supervisors import start_supervisor
 
 CHILDREN = Path(__file__).with_name("bad_children.py")
 

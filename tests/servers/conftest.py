@@ -11,8 +11,8 @@ import pytest
 from tests.servers.callers import Supervisors
 from tests.servers.leftovers import await_end, kill_all, leftovers
 
-from doteval.servers._runtime import Runtime
-from doteval.servers._supervisors import reap
+from doteval.servers._local.runtime import Runtime
+from doteval.servers._local.supervisors import reap
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from doteval.servers._runtime import MARKER
+from doteval.servers._local.runtime import MARKER
 
 PATIENCE = 30.0
 """How long what is ending may take, in seconds; only ever waited for where something is left."""
@@ -51,7 +51,7 @@ def processes(root: Path) -> Iterator[int]:
         with suppress(OSError):
             variables = Path(entry.path, "environ").read_bytes().split(b"\0")
             arguments = Path(entry.path, "cmdline").read_bytes().split(b"\0")
-            is_supervisor = any(argument.endswith(b"_shim.py") for argument in arguments)
+            is_supervisor = any(argument.endswith(b"/_supervisor") for argument in arguments)
             if any(variable.startswith(mark) for variable in variables) or (
                 is_supervisor and any(argument.startswith(place) for argument in arguments)
             ):

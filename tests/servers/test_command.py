@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from doteval import SpecError
-from doteval.servers._command import CommandMissingError, FilledCommand, ServerCommand, free_port
+from doteval.servers._description.command import CommandMissingError, FilledCommand, ServerCommand, free_port
 
 API_KEY = "sk-of-this-server-only"
 TOKEN = "hf_nobodymayseethis"
@@ -236,7 +236,7 @@ def test_what_the_caller_adds_is_in_the_key() -> None:
 def test_the_key_is_the_same_in_every_process() -> None:
     """Which is how two processes find the same server, whatever their hash seeds are."""
     source = (
-        "import sys; from doteval.servers._command import ServerCommand as C;"
+        "import sys; from doteval.servers._description.command import ServerCommand as C;"
         "print(C('vllm', 'tiny', (sys.executable, '-x'), {'A': '1', 'B': '2'}, {'T': 'secret'}).key('gpu-0'))"
     )
     keys = {

@@ -11,8 +11,8 @@ from anyio import fail_after
 from tests.servers.callers import Caller, Supervisors
 from tests.servers.leftovers import await_end
 
-from doteval.servers._connection import SUPERVISOR_KILLED, Connection, SupervisorGoneError, join, visit
-from doteval.servers._holds import Holds
+from doteval.servers._local.connection import SUPERVISOR_KILLED, Connection, SupervisorGoneError, join, visit
+from doteval.servers._local.holds import Holds
 
 pytestmark = [
     pytest.mark.anyio,
@@ -121,7 +121,7 @@ async def test_a_supervisor_that_does_not_answer_is_not_waited_for(
     supervisors: Supervisors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A visit, or a wish for a lease, is given up after a while; the lease that may have been meant is none."""
-    monkeypatch.setattr("doteval.servers._connection._VISIT_SECONDS", 0.05)
+    monkeypatch.setattr("doteval.servers._local.connection._VISIT_SECONDS", 0.05)
     caller = ready(supervisors)
     connections = [supervisors.runtime.connect("bad-1") for _ in range(2)]
     assert connections[0] is not None

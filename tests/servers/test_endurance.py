@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from doteval import ServerProvider
-from doteval.servers._launcher import LocalLauncher
-from doteval.servers._runtime import Runtime
+from doteval.servers._local.launcher import LocalLauncher
+from doteval.servers._local.runtime import Runtime
 
 pytestmark = [
     pytest.mark.anyio,

@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from doteval.servers._failure import CAUSES, LINES, ServerFailure, account, advice, cause_of, cleaned, happened, report
+from doteval.servers._description.failure import (
+    CAUSES,
+    LINES,
+    ServerFailure,
+    account,
+    advice,
+    cause_of,
+    cleaned,
+    happened,
+    report,
+)
 
 TOKEN = "hf_nobodymayseethis"
 

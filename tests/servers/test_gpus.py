@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import pytest
 from tests.conftest import PATIENCE
 
-from doteval.servers import _gpus
-from doteval.servers._gpus import Gpu, SlotSet, choose, installed_gpus, visible_gpus
+from doteval.servers._slots import gpus as gpus_module
+from doteval.servers._slots.gpus import Gpu, SlotSet, choose, installed_gpus, visible_gpus
 
 UUIDS = ("GPU-aa00", "GPU-ab11", "GPU-bb22", "GPU-cc33")
 NOTHING: Mapping[str, str] = {"PATH": ""}
@@ -150,7 +150,7 @@ def test_an_nvidia_smi_that_hangs_is_given_up(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is killed with the child that keeps its output open, and nothing of it is left."""
-    monkeypatch.setattr(_gpus, "SMI_TIMEOUT", 0.1)
+    monkeypatch.setattr(gpus_module, "SMI_TIMEOUT", 0.1)
     never, alive = tmp_path / "never", tmp_path / "alive"
     os.mkfifo(never)
     os.mkfifo(alive)

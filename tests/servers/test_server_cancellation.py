@@ -13,7 +13,7 @@ from tests.servers.lights import KEYED, light
 
 from doteval import ServerLostError, ServerProvider
 from doteval.servers import LocalLauncher, PortOpen, ServerCommand, SlotSet, Terms
-from doteval.servers._runtime import Runtime
+from doteval.servers._local.runtime import Runtime
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency, pytest.mark.counts_open_files]
 

@@ -19,8 +19,8 @@ from tests.servers.lights import KEYED, PATIENCE, Events, get, light, player
 
 from doteval import ModelSetupError, ServerProvider, ServersUnsupportedError
 from doteval.servers import HTTPReady, LocalLauncher, LogLine, PortOpen, ReadinessView, ReadyWhen
-from doteval.servers._connection import visit
-from doteval.servers._runtime import Runtime
+from doteval.servers._local.connection import visit
+from doteval.servers._local.runtime import Runtime
 
 pytestmark = pytest.mark.anyio
 

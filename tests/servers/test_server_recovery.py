@@ -15,7 +15,7 @@ from tests.servers.lights import PATIENCE, Events, get, light
 
 from doteval import HandleInactiveError, ModelRequestError, ModelSetupError, ServerLostError, ServerProvider
 from doteval.servers import LocalLauncher, Server
-from doteval.servers._runtime import Runtime
+from doteval.servers._local.runtime import Runtime
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 

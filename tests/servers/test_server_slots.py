@@ -15,7 +15,7 @@ from tests.servers.lights import PATIENCE, Events, light, player
 
 from doteval import CapacityExceededError, ServerProvider
 from doteval.servers import LocalLauncher
-from doteval.servers._runtime import Runtime
+from doteval.servers._local.runtime import Runtime
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._providers import ModelProviders
+    from .providers import ModelProviders
 
 __all__ = ["ModelProviders"]
 
 
 def __getattr__(name: str) -> object:
     if name == "ModelProviders":
-        from ._providers import ModelProviders  # noqa: PLC0415
+        from .providers import ModelProviders  # noqa: PLC0415
 
         return ModelProviders
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

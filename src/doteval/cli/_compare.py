@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from ..evals._compare import Difference, compare, pairs
+from ..evals._results.compare import Difference, compare, pairs
 from ._problem import Problem
 from ._results import chosen, opened
 from ._table import aligned

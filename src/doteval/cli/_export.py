@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from typing import IO
 
 from ..evals import Record, Stored
-from ..evals._export import write_csv, write_jsonl, write_parquet
+from ..evals._results.export import write_csv, write_jsonl, write_parquet
 from ._problem import Problem
 from ._results import chosen, opened
 from ._whole_file import whole_file

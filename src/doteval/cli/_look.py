@@ -8,8 +8,8 @@ from typing import Any
 
 from anyio import create_task_group
 
-from ..servers._connection import visit
-from ..servers._runtime import Runtime
+from ..servers._local.connection import visit
+from ..servers._local.runtime import Runtime
 
 Status = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .._errors import ProviderLoadError
-from .._registry._registration import Registration, is_fixture, registrations
+from .._registry.registration import Registration, is_fixture, registrations
 from ._table import aligned
 
 

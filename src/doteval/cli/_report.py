@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..evals._report import page
+from ..evals._results.report import page
 from ._results import chosen, opened
 from ._whole_file import whole_file
 

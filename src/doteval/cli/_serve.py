@@ -15,18 +15,18 @@ import anyio
 from anyio import CancelScope, create_task_group, open_signal_receiver
 
 from .._errors import DotevalError
-from .._registry._registration import is_fixture, registrations
-from .._registry._source import Factory, _parameters
+from .._registry.registration import is_fixture, registrations
+from .._registry.source import Factory, _parameters
 from .._spec import ModelSpec
-from ..providers._server_model import ServerModel
-from ..providers._servers import ServerProviderBase
+from ..providers._served.model import ServerModel
+from ..providers._served.provider import ServerProviderBase
 from ..providers.openai import NO_KEY
 from ..providers.server import ServerProvider
-from ..servers._command import ServerCommand
-from ..servers._connection import Connection, visit
 from ..servers._contract import Server, Terms
-from ..servers._launcher import LocalLauncher
-from ..servers._readiness import HTTPReady, PortOpen, Readiness
+from ..servers._description.command import ServerCommand
+from ..servers._description.readiness import HTTPReady, PortOpen, Readiness
+from ..servers._local.connection import Connection, visit
+from ..servers._local.launcher import LocalLauncher
 from ._look import Status
 from ._problem import Problem
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import anyio
 
-from ..servers._command import LOOPBACK
-from ..servers._runtime import Runtime
+from ..servers._description.command import LOOPBACK
+from ..servers._local.runtime import Runtime
 from ._look import Servers, Status, look, short_ids
 from ._table import aligned, short_size, short_time
 

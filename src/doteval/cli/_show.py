@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from itertools import islice
 
-from ..evals._tables import summary_lines
+from ..evals._results.tables import summary_lines
 from ._results import chosen, opened
 
 _LONGEST = 300

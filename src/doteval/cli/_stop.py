@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import anyio
 
-from ..servers._connection import Connection, SupervisorGoneError
-from ..servers._runtime import Runtime
+from ..servers._local.connection import Connection, SupervisorGoneError
+from ..servers._local.runtime import Runtime
 from ._look import Servers, look
 from ._problem import Problem
 

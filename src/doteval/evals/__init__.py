@@ -2,27 +2,23 @@
 
 The parts::
 
-    _result  _evaluation      what users write: Result, foreach
-    _dataset  _limits         where rows come from, how many are run at once
-    _engine  _arguments       runs the rows; leases a lost model again
-    _record  _statistics      what is kept of a row, and what rows say together
-    _store  _writer  _commits SQLite; a row is in flight until it is committed
-    _evaluators               how good is an output?
-    _run                      all of it, without pytest
+    _result  _evaluators   what users write of a row: what came of it, how good it is
+    _running               foreach; rows from a dataset, many at once; all of it without pytest
+    _results               what is kept of a row and in which store, what rows say together, tables and pages
 """
 
 from __future__ import annotations
 
-from ._dataset import Dataset
 from ._errors import DatasetError, TooManyErrorsError
-from ._evaluation import Evaluation, foreach
 from ._evaluators import contains, exact_match, json_valid, llm_judge, numeric_close
-from ._limits import Concurrency
-from ._record import Record
 from ._result import Result, Score
-from ._run import Outcome, run
-from ._statistics import Aggregate, Summary, summarise
-from ._store import Store, Stored
+from ._results.record import Record
+from ._results.statistics import Aggregate, Summary, summarise
+from ._results.store import Store, Stored
+from ._running.dataset import Dataset
+from ._running.evaluation import Evaluation, foreach
+from ._running.limits import Concurrency
+from ._running.run import Outcome, run
 
 __all__ = [
     "Aggregate",

@@ -11,10 +11,10 @@ from anthropic.types import Usage as MessageUsage
 from typing_extensions import Unpack
 
 from .._model import Completion, Usage
-from ._chat import EventStream, SDKModel
-from ._clients import SDKProvider
-from ._failures import SDK
-from ._options import PoolOptions
+from ._sdk.failures import SDK
+from ._sdk.model import EventStream, SDKModel
+from ._sdk.options import PoolOptions
+from ._sdk.provider import SDKProvider
 
 if TYPE_CHECKING:
     import httpx2

@@ -9,7 +9,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar, Unpack
 
 from .._pooled import PooledProvider
-from ._options import PoolOptions
+from ._sdk.options import PoolOptions
 
 ModelT = TypeVar("ModelT", default=Any)
 

@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 
 from .._pooled import PooledProvider
 from .._spec import secrets_of
-from ._options import PoolOptions
+from ._sdk.options import PoolOptions
 
 
 class HTTPProvider(PooledProvider[httpx.AsyncClient]):

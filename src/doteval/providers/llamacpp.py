@@ -15,11 +15,11 @@ from typing import Any, Literal
 from typing_extensions import Unpack
 
 from .._spec import check_spec
-from ..servers._command import ServerCommand
-from ..servers._readiness import HTTPReady
-from ._installed_servers import InstalledServerProvider
-from ._server_installed import Executable, is_importable, start_of
-from ._server_options import (
+from ..servers._description.command import ServerCommand
+from ..servers._description.readiness import HTTPReady
+from ._served.executable import Executable, is_importable, start_of
+from ._served.installed import InstalledServerProvider
+from ._served.options import (
     Option,
     ServerOptions,
     Values,
@@ -33,7 +33,7 @@ from ._server_options import (
     whole,
     yes_or_no,
 )
-from ._server_settings import ServerSettings
+from ._served.settings import ServerSettings
 
 _CHOSEN = {
     "--host": "doteval chooses where the server listens",

@@ -17,7 +17,7 @@ from anyio import CancelScope, current_time
 from typing_extensions import Unpack
 
 from .._spec import masked
-from ._options import PoolOptions
+from ._sdk.options import PoolOptions
 from .openai import OpenAICompatibleProvider, OpenAIModel
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Any
 from typing_extensions import Unpack
 
 from .._spec import check_spec
-from ..servers._command import ServerCommand
-from ..servers._readiness import HTTPReady, Readiness
-from ._server_settings import ServerSettings
-from ._servers import ServerProviderBase
+from ..servers._description.command import ServerCommand
+from ..servers._description.readiness import HTTPReady, Readiness
+from ._served.provider import ServerProviderBase
+from ._served.settings import ServerSettings
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _LATER = {"port", "host", "directory", "api_key"}

@@ -9,11 +9,11 @@ from typing import Any
 from typing_extensions import Unpack
 
 from .._spec import check_spec
-from ..servers._command import ServerCommand
-from ..servers._readiness import HTTPReady
-from ._installed_servers import InstalledServerProvider
-from ._server_installed import Executable, start_of
-from ._server_options import (
+from ..servers._description.command import ServerCommand
+from ..servers._description.readiness import HTTPReady
+from ._served.executable import Executable, start_of
+from ._served.installed import InstalledServerProvider
+from ._served.options import (
     Option,
     ServerOptions,
     file,
@@ -26,7 +26,7 @@ from ._server_options import (
     text,
     whole,
 )
-from ._server_settings import ServerSettings
+from ._served.settings import ServerSettings
 
 OPTIONS = ServerOptions(
     "SGLang",

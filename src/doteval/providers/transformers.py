@@ -8,12 +8,12 @@ from typing import Any
 from typing_extensions import Unpack
 
 from .._spec import check_spec
-from ..servers._command import ServerCommand
-from ..servers._readiness import HTTPReady
-from ._installed_servers import InstalledServerProvider
-from ._server_installed import Executable, start_of
-from ._server_options import Option, ServerOptions, json_object, local, share, switch, text, whole
-from ._server_settings import ServerSettings
+from ..servers._description.command import ServerCommand
+from ..servers._description.readiness import HTTPReady
+from ._served.executable import Executable, start_of
+from ._served.installed import InstalledServerProvider
+from ._served.options import Option, ServerOptions, json_object, local, share, switch, text, whole
+from ._served.settings import ServerSettings
 
 OPTIONS = ServerOptions(
     "transformers serve",

@@ -15,9 +15,7 @@ provider; ``--model`` and the other options; nothing that a run without models w
     _endings       ends them before the next event loop begins
     _neighbours    gets along with pytest-asyncio and pytest-trio
     _summary       adds up and prints what was opened and leased
-    _preload       the next server is started while the last rows of an evaluation are under way
-    _evals         evaluations: collects them
-    _eval_runs     runs their rows, answers from the store
+    _evals         evaluations: collected, run, answered from the store, shown while they run
 
 A run without models imports none of doteval but this package and what is known of the registered names; no SDK is
 imported before a test asks for it. What takes part in every test does so from the first model, server or evaluation on.
@@ -27,10 +25,10 @@ from __future__ import annotations
 
 import pytest
 
-from .._registry._registration import registrations
+from .._registry.registration import registrations
 from ._endings import Endings
-from ._eval_options import add_eval_options, read_eval_options
-from ._evals import Evals
+from ._evals.collecting import Evals
+from ._evals.options import add_eval_options, read_eval_options
 from ._fixtures import Fixtures
 from ._neighbours import NeighbourCalls, Neighbours, has_neighbours
 from ._options import add_options, read_options

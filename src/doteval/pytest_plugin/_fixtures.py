@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from anyio import get_available_backends
 
-from .._registry._registration import Registration
+from .._registry.registration import Registration
 from .._spec import ModelSpec
 from ._endings import Endings
 from ._fixturedefs import WIDTH, PluginFixture, plugin_fixtures

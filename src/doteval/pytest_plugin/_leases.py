@@ -16,9 +16,9 @@ import pytest
 from .._errors import MissingCredentialsError
 from .._handle import ModelHandle
 from .._provider import ModelProvider
-from .._registry._providers import ModelProviders
-from .._registry._registration import Registration, described
-from .._registry._source import Source
+from .._registry.providers import ModelProviders
+from .._registry.registration import Registration, described
+from .._registry.source import Source
 from ._host import hosted
 from ._leased import LEASED, Leased
 from ._options import Options

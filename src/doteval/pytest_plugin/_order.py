@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from .._errors import DotevalError
-from .._registry._registration import Registration
+from .._registry.registration import Registration
 from .._spec import ModelSpec
 from ._fixtures import client_fixture
 

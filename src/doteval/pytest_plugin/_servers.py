@@ -17,7 +17,7 @@ import pytest
 from ._options import Options
 
 if TYPE_CHECKING:
-    from ..servers._launcher import LocalLauncher, Start
+    from ..servers._local.launcher import LocalLauncher, Start
 
 _PATIENCE = 20.0
 """How long the end of the run waits for the servers that end with it, in seconds."""
@@ -46,7 +46,7 @@ class Servers:
         """What starts servers; made when the first provider asks for it. From then on the hooks take part."""
         if self._launcher is None:
             self._manager.register(self, "doteval-servers")
-            from ..servers._launcher import LocalLauncher  # noqa: PLC0415 - only where a test needs a server
+            from ..servers._local.launcher import LocalLauncher  # noqa: PLC0415 - only where a test needs a server
 
             share = {"user": "user", "run": f"run {self._run}", "off": f"process {secrets.token_hex(8)}"}
             self._launcher = LocalLauncher(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .._pool._events import ProviderStatistics
-    from ..servers._launcher import Start
+    from .._pool.events import ProviderStatistics
+    from ..servers._local.launcher import Start
 
 _KEY = "doteval_model_summary"
 _STARTS_KEY = "doteval_server_starts"

@@ -2,25 +2,22 @@
 
 The parts, each built on those above it::
 
-    _shim                          the supervisor process, one for each server
-    _runtime  _command             where servers find each other; what is run
-    _connection  _holds            a client's end of the line to a supervisor
-    _supervisors                   starts them, waits for their end
-    _gpus  _slots  _room           slots of the whole machine: what there is, the queue, who has to make room
-    _readiness  _failure           when a server is ready; what is said when it is not
-    _contract                      what a provider needs of whoever starts servers
-    _starting  _launcher           starts them on this machine
+    _supervisor    the other process, one for each server
+    _description   what is run, when it is ready, what is said when it does not start
+    _slots         slots of the whole machine: which GPUs there are, the queue for them
+    _contract      what a provider needs of whoever starts servers
+    _local         starts servers on this machine, finds those that run, holds on to them
 
 Providers are in ``doteval``: `ServerProvider` for any command, `VLLMProvider` and its peers for what they know.
 """
 
 from __future__ import annotations
 
-from ._command import CommandMissingError, ServerCommand
 from ._contract import Launcher, LeaseListener, Server, ServerLease, Terms
-from ._gpus import Gpu, SlotSet
-from ._launcher import LocalLauncher, Start
-from ._readiness import HTTPReady, LogLine, PortOpen, Readiness, ReadinessView, ReadyWhen
+from ._description.command import CommandMissingError, ServerCommand
+from ._description.readiness import HTTPReady, LogLine, PortOpen, Readiness, ReadinessView, ReadyWhen
+from ._local.launcher import LocalLauncher, Start
+from ._slots.gpus import Gpu, SlotSet
 
 __all__ = [
     "CommandMissingError",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from .._errors import ServerLostError
-from ._command import ServerCommand
-from ._gpus import SlotSet
-from ._readiness import Readiness
+from ._description.command import ServerCommand
+from ._description.readiness import Readiness
+from ._slots.gpus import SlotSet
 
 
 @dataclass(frozen=True, slots=True)

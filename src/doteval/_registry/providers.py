@@ -1,0 +1,338 @@
+"""``ModelProviders``: all providers by name, entered on demand and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from anyio import CancelScope, create_task_group, move_on_after
+from anyio.abc import TaskGroup
+from anyio.lowlevel import EventLoopToken, checkpoint, current_token
+
+from .._errors import (
+    CloseTimeoutError,
+    ModelSetupError,
+    ProviderClosedError,
+    ProviderNotEnteredError,
+    WrongEventLoopError,
+)
+from .._handle import CLOSE_TIMEOUT, ModelHandle
+from .._pool.events import ProviderStatistics
+from .._pooled import PooledProvider
+from .._provider import ModelProvider
+from .._spec import masked, secrets_of
+from .entered import EnteredProvider
+from .registration import described, registrations
+from .routing import route
+from .source import Factory, Source
+
+
+class ModelProviders(Mapping[str, ModelProvider[Any]]):
+    """All providers by name, entered when they are first asked for and closed together; routes specs to them.
+
+    ::
+
+        async with ModelProviders() as providers:
+            handle = await providers.setup("gpt-4o")  # routed by the providers' patterns
+            other = await providers.setup("openai:gpt-4o-mini")  # routed by name
+            same = await providers["openai"].setup("gpt-4o-mini")
+
+    Looking at the names imports nothing; ``providers[name]`` imports and builds that one provider. It all belongs to
+    the event loop in which the mapping was entered.
+
+    Args:
+        providers: Providers, or classes or functions that make them, by name; they take precedence over registered
+            ones. A provider that is entered already is used as it is and stays open; the others are entered and closed
+            here. (A provider with an ``__aenter__`` of its own that is no `PooledProvider` counts as not entered.)
+        discover: Whether to add the providers that installed distributions register.
+        settings: Keyword arguments for the class or function of a name, such as
+            ``{"openai": {"base_url": "http://127.0.0.1:8000/v1"}}``.
+
+    Raises:
+        ValueError: `settings` names a provider that is not there, or a name cannot stand in front of a colon.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, ModelProvider[Any] | Factory] | None = None,
+        *,
+        discover: bool = True,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        values: dict[str, object] = {**(registrations() if discover else {}), **(providers or {})}
+        settings = settings or {}
+        for name in values:
+            if not name or ":" in name:
+                raise ValueError(f"{name!r} cannot name a provider: a spec has the name before its first colon")
+        unknown = [repr(name) for name in settings if name not in values]
+        if unknown:
+            known = ", ".join(map(repr, values)) or "none"
+            raise ValueError(f"settings for {', '.join(unknown)}, but the providers are: {known}")
+        self._sources = {name: Source(name, value, settings.get(name)) for name, value in values.items()}
+        self._task_group: TaskGroup | None = None
+        self._token: EventLoopToken | None = None
+        self._is_closed = False
+        self._started: dict[str, ModelProvider[Any]] = {}
+        self._entered: dict[str, EnteredProvider] = {}
+        self._closers: list[Callable[[], Awaitable[object]]] = []
+        self._failures: list[Exception] = []
+        self._last_statistics: dict[str, ProviderStatistics] = {}
+
+    # ---------------------------------------------------------------- what users call
+
+    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[Any]:
+        """Lease a model from the provider that `spec` belongs to.
+
+        A registered name before the first colon decides. Without one, the only provider whose `patterns` match does;
+        that takes the class of every provider, so all are imported. Without that, the only provider there is.
+
+        A checkpoint where the provider's own `setup` is one. A cancelled caller just leaves.
+
+        Args:
+            spec: What to lease, such as ``"openai:gpt-4o"`` or ``"gpt-4o"``.
+            config: Passed on to the provider's `setup`.
+
+        Raises:
+            UnknownModelError: No provider, or more than one, claims the spec.
+            SpecError: `spec` cannot name a model.
+            ProviderLoadError: The provider cannot be imported or built.
+            ModelSetupError: The model, or its provider, could not be opened; the cause is attached.
+            ProviderNotEnteredError: Used before ``async with``.
+            ProviderClosedError: Used after ``async with``.
+            WrongEventLoopError: Used in another event loop than the one that entered it.
+        """
+        self._usable_task_group()
+        name, model = route(spec, self._sources)
+        provider = self._started.get(name) or await self._start(name)
+        return await provider.setup(model, **config)
+
+    async def start(self, name: str) -> ModelProvider[Any]:
+        """Enter the provider `name`, where that has not happened yet, and return it. Always a checkpoint.
+
+        Only a provider with an ``__aenter__`` of its own needs this, and only before ``providers[name]``; `setup` does
+        it by itself. A cancelled caller just leaves; the entering goes on.
+
+        Raises:
+            Exception: As `setup` and ``providers[name]``.
+        """
+        self._usable_task_group()
+        provider = self._started.get(name) or await self._start(name)
+        await checkpoint()
+        return provider
+
+    def statistics(self) -> Mapping[str, ProviderStatistics]:
+        """The counts of every pooled provider that was used, by name; after ``async with``, the last ones."""
+        return dict(self._last_statistics) if self._task_group is None else self._now()
+
+    def __getitem__(self, name: str, /) -> ModelProvider[Any]:
+        """The provider of that name, imported, built and started where needed.
+
+        Raises:
+            KeyError: There is none of that name; the message lists those there are.
+            ProviderLoadError: It cannot be imported or built.
+            RuntimeError: It has an ``__aenter__`` of its own, and neither `start` nor `setup` has been awaited.
+            Exception: Used outside ``async with`` or in another event loop, as in `setup`.
+        """
+        task_group = self._usable_task_group()
+        provider = self._started.get(name)
+        if provider is None:
+            provider = self._source(name).build()
+            if self._needs_a_task(name, provider):
+                raise RuntimeError(
+                    f"{type(provider).__name__} has an __aenter__ of its own, which has to be awaited: "
+                    f"call 'await providers.start({name!r})' first, or 'await providers.setup(\"{name}:...\")'"
+                )
+            self._start_now(name, provider, task_group)
+        return provider
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # the comparison of Mapping would import and start every provider
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if self._task_group is None:
+            return f"<{name} {'closed' if self._is_closed else 'not entered'} registered={len(self)}>"
+        now = self._now().values()
+        return (
+            f"<{name} registered={len(self)} started={len(self._started)} "
+            f"open={sum(counts.open for counts in now)} leases={sum(counts.active_leases for counts in now)}>"
+        )
+
+    async def __aenter__(self) -> Self:
+        """Enter the mapping: from now on, and in this event loop, its providers may be used.
+
+        Raises:
+            RuntimeError: It is entered already.
+        """
+        if self._task_group is not None:
+            raise RuntimeError(f"{type(self).__name__} is entered already; share it instead of entering it twice")
+        task_group = create_task_group()
+        await task_group.__aenter__()
+        self._token = current_token()
+        self._task_group = task_group
+        self._is_closed = False
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Close every provider that was entered here, all at the same time, whatever is cancelled meanwhile.
+
+        Raises:
+            ExceptionGroup: What went wrong while closing, and what broke a provider before that.
+        """
+        task_group, self._task_group = self._task_group, None
+        assert task_group is not None
+        self._is_closed = True
+        try:
+            with CancelScope(shield=True):  # bounded: every provider has a close_timeout of its own
+                async with create_task_group() as closing:
+                    for close in [*self._closers, *(entered.close for entered in self._entered.values())]:
+                        closing.start_soon(self._close, close)
+        finally:
+            self._last_statistics = self._now()
+            self._started.clear()
+            self._entered.clear()
+            self._closers.clear()
+            for source in self._sources.values():
+                source.put(None)
+            # An exception of the block stays what it is: the task group sees it only where it was itself cancelled.
+            swallow: bool | None = None
+            if task_group.cancel_scope.cancel_called:
+                swallow = await task_group.__aexit__(exc_type, exc_value, traceback)
+            else:
+                await task_group.__aexit__(None, None, None)  # on trio it returns True for "no exception"
+        failures, self._failures = self._failures, []
+        if failures:
+            raise ExceptionGroup("closing the model providers failed", failures)
+        return swallow
+
+    # ---------------------------------------------------------------- inside
+
+    def _usable_task_group(self) -> TaskGroup:
+        name = type(self).__name__
+        if self._task_group is None:
+            raise ProviderClosedError(name) if self._is_closed else ProviderNotEnteredError(name)
+        try:
+            here = current_token()
+        except RuntimeError:
+            raise WrongEventLoopError(name) from None
+        if here != self._token:
+            raise WrongEventLoopError(name)
+        return self._task_group
+
+    def _source(self, name: str) -> Source:
+        try:
+            return self._sources[name]
+        except KeyError:
+            names = ", ".join(map(repr, self._sources)) or "none"
+            raise KeyError(f"no provider is registered as {name!r}; there are: {names}") from None
+
+    def _now(self) -> dict[str, ProviderStatistics]:
+        return {
+            name: provider.statistics()
+            for name, provider in self._started.items()
+            if isinstance(provider, PooledProvider)
+        }
+
+    def _needs_a_task(self, name: str, provider: ModelProvider[Any]) -> bool:
+        """Whether it is up to us to enter it, and that means to await something."""
+        if isinstance(provider, PooledProvider):
+            if provider._pool is not None:
+                return False
+        elif self._sources[name].borrowed:
+            return False
+        if any(provider is started for started in self._started.values()):
+            return False
+        kind: type[object] = type(provider)
+        return (
+            getattr(kind, "__aenter__", None) not in _BASE_ENTER or getattr(kind, "__aexit__", None) not in _BASE_EXIT
+        )
+
+    def _start_now(self, name: str, provider: ModelProvider[Any], task_group: TaskGroup) -> None:
+        """Start what can be started without waiting."""
+        if isinstance(provider, PooledProvider):
+            if provider._pool is None:
+                provider._start(task_group)
+                self._closers.append(provider._stop)
+        elif not self._sources[name].borrowed and provider not in self._started.values():
+            self._closers.append(partial(_teardown_all, name, provider))
+        self._started[name] = provider
+
+    async def _start(self, name: str) -> ModelProvider[Any]:
+        entered = self._entered.get(name)
+        if entered is None:
+            task_group = self._usable_task_group()
+            provider = self._source(name).build()
+            if not self._needs_a_task(name, provider):
+                self._start_now(name, provider, task_group)
+                return provider
+            entered = EnteredProvider(
+                name, provider, partial(self._started.__setitem__, name, provider), partial(self._on_ended, name)
+            )
+            self._entered[name] = entered
+            task_group.start_soon(entered.run, name=f"doteval provider {name}")
+        await entered.settled.wait()
+        if entered.is_open and name in self._started:
+            return self._started[name]
+        if entered.error is None:
+            raise ProviderClosedError(type(self).__name__)
+        reason = masked(described(entered.error), secrets_of(self._sources[name].settings))
+        raise ModelSetupError(name, reason) from entered.error
+
+    def _on_ended(self, name: str, entered: EnteredProvider) -> None:
+        """A provider with an ``__aenter__`` of its own is closed, or broke, or could not be entered."""
+        if entered.was_open and isinstance(entered.error, Exception):
+            self._failures.append(entered.error)
+        if self._task_group is not None:  # the next one who asks gets a new one
+            del self._entered[name]
+            self._started.pop(name, None)
+            self._sources[name].put(None)
+
+    async def _close(self, close: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await close()
+        except Exception as exc:
+            self._failures.append(exc)
+
+    def _lend(self, name: str, provider: ModelProvider[Any]) -> None:
+        """Use this provider under `name` from now on; whoever lends it closes it."""
+        if self._started.get(name) is not provider:
+            self._started.pop(name, None)
+            self._sources[name].put(provider)
+
+
+async def _teardown_all(name: str, provider: ModelProvider[Any]) -> None:
+    kind: type[object] = type(provider)
+    teardown_all: Callable[[], Awaitable[None]] | None = getattr(provider, "teardown_all", None)
+    if teardown_all is None:
+        return  # it does not inherit from ModelProvider, and its author closes what it opens
+    if getattr(kind, "teardown_all", None) is ModelProvider.teardown_all:
+        await teardown_all()  # bounded by itself, with a close_timeout for every handle
+        return
+    seconds: float = getattr(provider, "close_timeout", CLOSE_TIMEOUT)
+    with move_on_after(seconds) as scope:
+        await teardown_all()
+    if scope.cancelled_caught:
+        raise CloseTimeoutError(name, seconds)
+
+
+_BASE_ENTER = (None, ModelProvider.__aenter__, PooledProvider.__aenter__)
+_BASE_EXIT = (None, ModelProvider.__aexit__, PooledProvider.__aexit__)

@@ -1,0 +1,118 @@
+"""Where one provider comes from, and how it is made when it is asked for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from typing_extensions import TypeIs
+
+from .._errors import DotevalError
+from .._provider import ModelProvider
+from .._spec import masked, secrets_of
+from .registration import Registration, described, is_fixture
+
+Factory = Callable[..., ModelProvider[Any]]
+
+
+class Source:
+    """Where one provider comes from: given by the caller, or registered.
+
+    Args:
+        name: The provider's name.
+        value: A provider, a class or a factory; or the registration that leads to one.
+        settings: Keyword arguments for a class or a factory.
+        offers: Keyword arguments for those that name them in their signature; each is made when it is taken.
+        borrowed: Whether somebody else closes it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        value: object,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        offers: Mapping[str, Callable[[], Any]] | None = None,
+        borrowed: bool = False,
+    ) -> None:
+        self.name = name
+        self.settings = settings or {}
+        self.borrowed = borrowed
+        self._offers = offers or {}
+        self._value = value
+        self._registration = value if isinstance(value, Registration) else None
+        self._built: ModelProvider[Any] | None = None
+
+    def patterns(self) -> tuple[str, ...]:
+        """The specs it claims. Builds a provider only where a factory gives no other way to know."""
+        value = self._load()
+        patterns = getattr(value, "patterns", None)
+        if patterns is None and not isinstance(value, type):
+            patterns = getattr(self.build(), "patterns", None)
+        return tuple(patterns or ())
+
+    def build(self) -> ModelProvider[Any]:
+        """The provider, made when it is asked for the first time, not started."""
+        if self._built is None:
+            value = self._load()
+            if is_provider(value):
+                if self.settings:
+                    raise ValueError(f"settings for {self.name!r} are of no use: it is built already")
+                self._built = value
+            else:
+                self._built = self._make(cast(Factory, value))
+        return self._built
+
+    def put(self, provider: ModelProvider[Any] | None) -> None:
+        """Use this provider from now on; `None`: make a new one when it is asked for again."""
+        self._built = provider
+
+    def _load(self) -> object:
+        if self._registration is None:
+            return self._value
+        value = self._registration.load()
+        if is_fixture(value):
+            raise self._registration.error(
+                "a pytest fixture where a provider is needed",
+                "A fixture exists only inside a run of pytest that loads the plugin it is in. To use the provider "
+                "elsewhere, let the entry point name its class or a function that makes it",
+            )
+        return value
+
+    def _make(self, factory: Factory) -> ModelProvider[Any]:
+        try:
+            taken = _parameters(factory)
+            offers = {
+                name: make() for name, make in self._offers.items() if name in taken and name not in self.settings
+            }
+            provider = factory(**{**offers, **self.settings})
+        except DotevalError:
+            raise  # it says by itself what to do
+        except (Exception, SystemExit) as exc:
+            if self._registration is None:
+                raise
+            raise self._registration.error(masked(described(exc), secrets_of(self.settings))) from exc
+        if is_provider(provider):
+            return provider
+        error = TypeError(f"{getattr(factory, '__name__', factory)}() returned {provider!r}, not a ModelProvider")
+        raise error if self._registration is None else self._registration.error(described(error))
+
+
+def _parameters(factory: Factory) -> set[str]:
+    """The names of what it takes; where a class passes keywords on to its base, those of the base as well."""
+    if not isinstance(factory, type):
+        return set(inspect.signature(factory).parameters)
+    found: set[str] = set()
+    for kind in factory.__mro__:
+        if "__init__" in vars(kind):
+            parameters = inspect.signature(kind).parameters
+            found.update(parameters)
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
+                break
+    return found
+
+
+def is_provider(value: object) -> TypeIs[ModelProvider[Any]]:
+    """A provider is what has a `setup`; the base class is a convenience that old ones may do without."""
+    return not isinstance(value, type) and callable(getattr(value, "setup", None))

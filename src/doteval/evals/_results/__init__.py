@@ -1,0 +1,1 @@
+"""The results of an evaluation: kept, added up, compared, shown."""

@@ -1,0 +1,81 @@
+"""Has a row done only when its result is committed, so that whatever kills the process, no row that is done is lost."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from anyio import CapacityLimiter, Event, create_task_group, to_thread
+from anyio.abc import TaskGroup
+
+from .._running.limits import Limit
+from .record import Record
+from .store import Store, Stored
+
+_LONGEST_WAIT = 0.25
+
+
+class Commits:
+    """The results of one run on their way into the store.
+
+    Args:
+        store: The store.
+        stored: The evaluation in it.
+        limit: How many rows are called at once.
+    """
+
+    def __init__(self, store: Store, stored: Stored, limit: Limit) -> None:
+        self._store = store
+        self._stored = stored
+        self._limit = limit
+        self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
+        self._some = Event()
+        self._error: Exception | None = None
+
+    def keep(self, record: Record, kept: Callable[[], object]) -> None:
+        """Have a result written, and `kept` called when it is committed."""
+        self._waiting.append((self._store.put(self._stored, record), kept))
+        is_last = self._limit.in_flight() <= 1
+        if is_last or len(self._waiting) >= self._limit.most:
+            self._store.hurry()  # else somebody would wait for it
+        self._some.set()
+
+    @asynccontextmanager
+    async def told(self) -> AsyncGenerator[None]:
+        """Tell which results are committed, as long as the block lasts.
+
+        Raises:
+            OSError: A result could not be written; the block is cancelled.
+            Exception: What `kept` has raised; likewise.
+        """
+        error: Exception | None = None
+        async with create_task_group() as task_group:
+            task_group.start_soon(self._tell, task_group)
+            try:
+                yield
+            except Exception as exc:  # as it is, and not in a group
+                error = exc
+            task_group.cancel_scope.cancel()
+        if self._error is not None:
+            raise self._error
+        if error is not None:
+            raise error
+
+    async def _tell(self, task_group: TaskGroup) -> None:
+        limiter = CapacityLimiter(1)
+        while True:
+            if not self._waiting:
+                self._some = Event()
+                await self._some.wait()
+            first = self._waiting[0][0]
+            try:
+                last = await to_thread.run_sync(
+                    self._store.wait, first, _LONGEST_WAIT, abandon_on_cancel=True, limiter=limiter
+                )
+                while self._waiting and self._waiting[0][0] <= last:
+                    self._waiting.popleft()[1]()
+            except Exception as exc:
+                self._error = exc
+                task_group.cancel_scope.cancel()
+                return

@@ -1,0 +1,125 @@
+"""``Record``: what is kept of one row."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+from ... import Usage
+from .._result import Result, Score
+from .._running.dataset import Row
+from .plain import digest_of_plain, plain
+
+_HERE = str(Path(__file__).parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is kept of one row. Values are as JSON holds them.
+
+    Args:
+        number: The row's place in the dataset, counted from 0.
+        digest: A fingerprint of its values.
+        inputs: Its values, by column.
+        output: What the evaluation returned.
+        prompt: What the model was asked, where the evaluation says so.
+        scores: How good the output is, by name.
+        metadata: What else the evaluation returned.
+        error: What went wrong, in a line; `None` where nothing did.
+        traceback: Where it went wrong.
+        seconds: How long the last attempt took.
+        input_tokens: Tokens of the prompt, where they are known.
+        output_tokens: Tokens of the reply, where they are known.
+        attempts: How often the row was run.
+    """
+
+    number: int
+    digest: str
+    inputs: Mapping[str, Any]
+    output: Any = None
+    prompt: Any = None
+    scores: Mapping[str, Score] | None = None
+    metadata: Mapping[str, Any] | None = None
+    error: str | None = None
+    traceback: str | None = None
+    seconds: float = 0.0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    attempts: int = 1
+
+    @property
+    def failed(self) -> bool:
+        """Whether the row raised."""
+        return self.error is not None
+
+
+class Inputs:
+    """The values of a row as they are kept.
+
+    Args:
+        row: The row.
+    """
+
+    def __init__(self, row: Row) -> None:
+        self.number = row.number
+        self.values = _plain_mapping(row.values)
+        self.digest = digest_of_plain(self.values)
+
+
+def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int) -> Record:
+    """What is kept of a row that returned."""
+    usage = getattr(result.output, "usage", None)
+    if not isinstance(usage, Usage):
+        usage = result.metadata.get("usage")
+    known = usage if isinstance(usage, Usage) else None
+    return Record(
+        number=inputs.number,
+        digest=inputs.digest,
+        inputs=inputs.values,
+        output=plain(result.output),
+        prompt=plain(result.prompt),
+        scores={name: _plain_score(score) for name, score in result.scores.items()},
+        metadata=_plain_mapping(result.metadata),
+        seconds=seconds,
+        input_tokens=None if known is None else known.input_tokens,
+        output_tokens=None if known is None else known.output_tokens,
+        attempts=attempts,
+    )
+
+
+def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int) -> Record:
+    """What is kept of a row that raised."""
+    text = str(error).strip()
+    return Record(
+        number=inputs.number,
+        digest=inputs.digest,
+        inputs=inputs.values,
+        error=f"{type(error).__name__}: {text}" if text else type(error).__name__,
+        traceback="".join(traceback.format_exception(type(error), error, _from_the_evaluation(error.__traceback__))),
+        seconds=seconds,
+        attempts=attempts,
+    )
+
+
+def _from_the_evaluation(trace: TracebackType | None) -> TracebackType | None:
+    """Leave out all before the evaluation itself: what is ours, and the worker thread of a plain function."""
+    start, frame = trace, trace
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename.startswith(_HERE):
+            start = frame.tb_next
+        frame = frame.tb_next
+    return start or trace
+
+
+def _plain_score(score: Score) -> Score:
+    if isinstance(score, bool):
+        return score
+    return int(score) if isinstance(score, int) else float(score)
+
+
+def _plain_mapping(values: Mapping[str, Any]) -> dict[str, Any]:
+    return cast("dict[str, Any]", plain(values))

@@ -1,0 +1,197 @@
+"""What many rows say together: means with their intervals, and how long rows took."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+from .._result import Score
+from .record import Record
+
+_CONFIDENCE = 0.95
+_Z = NormalDist().inv_cdf(0.5 + _CONFIDENCE / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One score over all rows that have it.
+
+    Args:
+        count: How many these are.
+        mean: The mean; of booleans, the share that is true.
+        error: The standard error of the mean.
+        low: The lower end of the 95 % interval.
+        high: The upper end.
+        is_boolean: Whether the score is `True` or `False`; the interval is then Wilson's, else Student's.
+    """
+
+    count: int
+    mean: float
+    error: float
+    low: float
+    high: float
+    is_boolean: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the rows of an evaluation say together.
+
+    Args:
+        rows: How many there are.
+        errors: How many of these raised.
+        scores: The scores, by name.
+        p50: The median of the seconds that a row took; rows that raised do not count.
+        p95: 95 % of the rows took no longer, in seconds.
+        input_tokens: Tokens of the prompts, as far as they are known.
+        output_tokens: Tokens of the replies, as far as they are known.
+        attempts: How often rows were run; more than there are rows where some were run again.
+    """
+
+    rows: int
+    errors: int
+    scores: Mapping[str, Aggregate]
+    p50: float | None
+    p95: float | None
+    input_tokens: int
+    output_tokens: int
+    attempts: int
+
+
+@dataclass(slots=True)
+class Moments:
+    """Count, mean and variance of numbers that come one after the other (Welford)."""
+
+    count: int = 0
+    total: float = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    is_boolean: bool = True
+
+    def add(self, score: Score) -> None:
+        """One more."""
+        self.is_boolean = self.is_boolean and isinstance(score, bool)
+        self.count += 1
+        self.total += score
+        delta = score - self.mean
+        self.mean += delta / self.count
+        self.squares += delta * (score - self.mean)
+
+    def aggregate(self) -> Aggregate:
+        """What they say together."""
+        count, mean = self.count, self.total / self.count  # of booleans, exact
+        if self.is_boolean:
+            error = math.sqrt(max(0.0, mean * (1 - mean)) / count)
+            low, high = wilson(mean, count)
+        elif count < 2:
+            return Aggregate(count, mean, math.nan, math.nan, math.nan, is_boolean=False)
+        else:
+            error = math.sqrt(self.squares / (count - 1) / count)
+            reach = student(count - 1) * error
+            low, high = mean - reach, mean + reach
+        return Aggregate(count, mean, error, low, high, self.is_boolean)
+
+
+def _no_moments() -> dict[str, Moments]:
+    return {}
+
+
+def _no_seconds() -> array[float]:
+    return array("d")
+
+
+@dataclass(slots=True)
+class Summing:
+    """Adds up records as they come; keeps eight bytes of each, for the latencies."""
+
+    rows: int = 0
+    errors: int = 0
+    moments: dict[str, Moments] = field(default_factory=_no_moments)
+    seconds: array[float] = field(default_factory=_no_seconds)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    attempts: int = 0
+
+    def add(
+        self,
+        scores: Mapping[str, Score] | None,
+        failed: bool,
+        seconds: float,
+        input_tokens: int | None,
+        output_tokens: int | None,
+        attempts: int,
+    ) -> None:
+        """One more."""
+        self.rows += 1
+        self.attempts += attempts
+        self.input_tokens += input_tokens or 0
+        self.output_tokens += output_tokens or 0
+        if failed:
+            self.errors += 1
+            return
+        self.seconds.append(seconds)
+        for name, score in (scores or {}).items():
+            self.moments.setdefault(name, Moments()).add(score)
+
+    def summary(self) -> Summary:
+        """What they say together."""
+        ordered = sorted(self.seconds)
+        return Summary(
+            rows=self.rows,
+            errors=self.errors,
+            scores={name: moments.aggregate() for name, moments in sorted(self.moments.items())},
+            p50=percentile(ordered, 50),
+            p95=percentile(ordered, 95),
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            attempts=self.attempts,
+        )
+
+
+def summarise(records: Iterable[Record]) -> Summary:
+    """What records say together."""
+    summing = Summing()
+    for record in records:
+        summing.add(
+            record.scores,
+            record.failed,
+            record.seconds,
+            record.input_tokens,
+            record.output_tokens,
+            record.attempts,
+        )
+    return summing.summary()
+
+
+def percentile(ordered: list[float], percent: float) -> float | None:
+    """The smallest value that `percent` of the values do not exceed."""
+    if not ordered:
+        return None
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval for a share of `count`; it stays within 0 and 1, also where all are true or few."""
+    z2 = _Z * _Z
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    reach = _Z / (1 + z2 / count) * math.sqrt(max(0.0, share * (1 - share)) / count + z2 / (4 * count * count))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t, by the expansion in powers of 1/n around the normal one (A&S 26.7.5)."""
+    if freedom == 1:
+        return math.tan(math.pi * _CONFIDENCE / 2)
+    if freedom == 2:
+        return math.sqrt(2 * _CONFIDENCE * _CONFIDENCE / (1 - _CONFIDENCE * _CONFIDENCE))
+    z, n = _Z, float(freedom)
+    return (
+        z
+        + (z**3 + z) / (4 * n)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
+        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * n**4)
+    )

@@ -1,0 +1,74 @@
+"""Summaries as the cells of a table, and as lines of text for terminals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from .statistics import Aggregate, Summary
+
+HEAD = ("evaluation", "rows", "errors", "score", "mean", "95 %", "p50", "p95", "tokens")
+_LEFT = {0, 3}
+
+
+def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
+    """The rows of one evaluation in a table below `HEAD`: one, and one for each further score.
+
+    Args:
+        name: Its name.
+        summary: What its rows say.
+    """
+    scores: list[tuple[str, Aggregate | None]] = [*summary.scores.items()] or [("", None)]
+    for number, (score, aggregate) in enumerate(scores):
+        is_first = number == 0
+        yield (
+            name if is_first else "",
+            f"{summary.rows:,}" if is_first else "",
+            f"{summary.errors:,}" if is_first else "",
+            score,
+            "" if aggregate is None else shown_mean(aggregate),
+            "" if aggregate is None else shown_interval(aggregate),
+            shown_seconds(summary.p50) if is_first else "",
+            shown_seconds(summary.p95) if is_first else "",
+            f"{summary.input_tokens + summary.output_tokens:,}" if is_first else "",
+        )
+
+
+def summary_lines(rows: Sequence[tuple[str, Summary]]) -> list[str]:
+    """A table of several evaluations.
+
+    Args:
+        rows: Names and summaries.
+    """
+    cells = [HEAD, *(line for name, summary in rows for line in summary_cells(name, summary))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in _LEFT else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def shown_mean(aggregate: Aggregate) -> str:
+    """The mean; of booleans, in percent."""
+    return f"{aggregate.mean:.1%}" if aggregate.is_boolean else f"{aggregate.mean:.4g}"
+
+
+def shown_interval(aggregate: Aggregate) -> str:
+    """The interval; of booleans, in percent."""
+    if math.isnan(aggregate.low):
+        return "-"
+    if aggregate.is_boolean:
+        return f"{100 * aggregate.low:.1f} to {aggregate.high:.1%}"
+    return f"{aggregate.low:.4g} to {aggregate.high:.4g}"
+
+
+def shown_seconds(seconds: float | None) -> str:
+    """A time in a unit that suits it."""
+    if seconds is None:
+        return "-"
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.3g} ms"
+    return f"{seconds:.3g} s"

@@ -1,0 +1,74 @@
+"""What an evaluation gets besides its columns; above all a model, which may be lost and leased again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from anyio import Lock
+
+from ... import HandleInactiveError, ModelHandle, ModelRequestError, ServerLostError
+
+_LOST = (HandleInactiveError, ServerLostError, ConnectionError)
+
+
+class Lease:
+    """A lease that can be made again when its resource is lost.
+
+    Args:
+        setup: Makes a handle.
+        handle: The first one.
+    """
+
+    def __init__(self, setup: Callable[[], Awaitable[ModelHandle[Any]]], handle: ModelHandle[Any]) -> None:
+        self._setup = setup
+        self._lock = Lock()
+        self.handle = handle
+        """The present handle."""
+
+    async def renew(self, handle: ModelHandle[Any]) -> None:
+        """Lease the next generation, unless another task has done it since `handle` was used."""
+        async with self._lock:
+            if self.handle is handle and not handle.is_active:
+                fresh = await self._setup()
+                await handle.teardown()
+                self.handle = fresh
+
+
+class Arguments(Protocol):
+    """What a row is called with, at present."""
+
+    def present(self) -> Mapping[str, Any]:
+        """The arguments for an attempt that begins now."""
+        ...
+
+    async def again(self, error: BaseException) -> bool:
+        """Whether an attempt that failed so may be made again; renews what was lost."""
+        ...
+
+
+class LeasedArguments:
+    """Arguments of which some are leased.
+
+    Args:
+        values: All of them, by name.
+        leases: Those that are leased, by name.
+    """
+
+    def __init__(self, values: Mapping[str, Any], leases: Mapping[str, Lease]) -> None:
+        self._values = values
+        self._leases = leases
+
+    def present(self) -> Mapping[str, Any]:
+        """The arguments, with the models of the present handles."""
+        if not self._leases:
+            return self._values
+        return {**self._values, **{name: lease.handle.model for name, lease in self._leases.items()}}
+
+    async def again(self, error: BaseException) -> bool:
+        """Whether the error is one of a model that was lost, or of a connection that was; leases it again."""
+        lost = [lease for lease in self._leases.values() if not lease.handle.is_active]
+        for lease in lost:
+            await lease.renew(lease.handle)
+        is_lost = isinstance(error, _LOST) or (isinstance(error, ModelRequestError) and error.status is None)
+        return bool(lost) or is_lost

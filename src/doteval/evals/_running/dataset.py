@@ -1,0 +1,195 @@
+"""Reads a dataset lazily, a row at a time, whatever it is."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+
+from .._errors import DatasetError
+from .._results.plain import digest
+
+Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
+Dataset: TypeAlias = Rows | Callable[[], Rows | Awaitable[Rows]]
+"""Rows, or what makes them: an iterable, an async iterable, or a function without arguments that returns either."""
+
+_CHUNK = 64
+_CHUNK_SECONDS = 0.005
+"""How much of a dataset is read in one go, by a worker thread or between two checkpoints."""
+_ONCE = "Pass a function that makes it instead, such as the generator function itself, without calling it."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One row of a dataset.
+
+    Args:
+        number: Its place, counted from 0.
+        values: What the columns hold.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of the values."""
+        return digest(self.values)
+
+
+class Source:
+    """A dataset that is read as often as it is needed.
+
+    Args:
+        evaluation: The evaluation's name, for messages.
+        columns: What the values of a row are called.
+        dataset: The rows.
+    """
+
+    def __init__(self, evaluation: str, columns: tuple[str, ...], dataset: Dataset) -> None:
+        self._evaluation = evaluation
+        self._columns = columns
+        self._dataset = dataset
+        self._used = False
+        given = cast("object", dataset)
+        if isinstance(given, (str, bytes, Mapping)) or not (callable(given) or _is_rows(given)):
+            raise TypeError(
+                f"the dataset of '{evaluation}' is an iterable of rows, an async iterable, or a function without "
+                f"arguments that returns one, not a {type(dataset).__name__}"
+            )
+
+    @property
+    def size(self) -> int | None:
+        """How many rows there are, where that can be known without reading them."""
+        try:
+            return len(cast("Sequence[Any]", self._dataset))
+        except TypeError:
+            return None
+
+    @property
+    def can_be_looked_at(self) -> bool:
+        """Whether its rows can be read at any time, without an event loop, and again afterwards."""
+        given = cast("object", self._dataset)
+        return isinstance(given, Iterable) and not isinstance(given, Iterator)
+
+    def look(self) -> Iterator[Row]:
+        """Read it without an event loop, where `can_be_looked_at`."""
+        for number, value in enumerate(cast("Iterable[Any]", self._dataset)):
+            yield self._row(number, value)
+
+    async def read(self) -> AsyncGenerator[Row]:
+        """Read it, a row at a time; a plain iterable that is no sequence is read in a worker thread.
+
+        Raises:
+            DatasetError: A row does not fit the columns, or the dataset can only be read once and was.
+        """
+        rows = await self._rows()
+        number = 0
+        if isinstance(rows, AsyncIterable):
+            async for value in rows:
+                yield self._row(number, value)
+                number += 1
+        elif isinstance(rows, Sequence):
+            for value in rows:
+                if number % _CHUNK == 0:
+                    await checkpoint()
+                yield self._row(number, value)
+                number += 1
+        else:
+            async with aclosing(_read_in_thread(rows)) as values:
+                async for value in values:
+                    yield self._row(number, value)
+                    number += 1
+
+    async def _rows(self) -> Rows:
+        dataset: Any = self._dataset
+        if not _is_rows(dataset):
+            is_async = inspect.iscoroutinefunction(dataset) or inspect.isasyncgenfunction(dataset)
+            dataset = dataset() if is_async else await to_thread.run_sync(dataset)
+            if inspect.isawaitable(dataset):
+                dataset = await dataset
+            if not _is_rows(dataset):
+                raise DatasetError(
+                    self._evaluation,
+                    f"the function that makes it returned a {type(dataset).__name__}",
+                    "Return an iterable or an async iterable of rows.",
+                )
+        elif hasattr(dataset, "__next__") or hasattr(dataset, "__anext__"):
+            if self._used:
+                raise DatasetError(self._evaluation, "it is an iterator, and was read before", _ONCE)
+            self._used = True
+        rows: Rows = dataset
+        return rows
+
+    def _row(self, number: int, value: Any) -> Row:
+        columns = self._columns
+        if isinstance(value, Mapping):
+            fields = cast("Mapping[object, Any]", value)
+            missing = [name for name in columns if name not in fields]
+            if missing:
+                raise self._unfit(number, f"has no {_listed(missing)}; it has {_listed(map(str, fields))}")
+            return Row(number, {name: fields[name] for name in columns})
+        if isinstance(value, tuple) or (len(columns) > 1 and isinstance(value, list)):
+            cells = cast("Sequence[Any]", value)
+            if len(cells) != len(columns):
+                raise self._unfit(number, f"has {len(cells)} values for {len(columns)} columns")
+            return Row(number, dict(zip(columns, cells, strict=True)))
+        if len(columns) != 1:
+            raise self._unfit(number, f"is a single {type(value).__name__} for {len(columns)} columns")
+        return Row(number, {columns[0]: value})
+
+    def _unfit(self, number: int, problem: str) -> DatasetError:
+        return DatasetError(
+            self._evaluation,
+            f"row {number} {problem}",
+            f"Its columns are {_listed(self._columns)}: give each row as a tuple in that order, or as a mapping.",
+            number,
+        )
+
+
+async def _read_in_thread(rows: Iterable[Any]) -> AsyncGenerator[Any]:
+    """Read what may block, such as a file or a download, where it hinders nobody."""
+    iterator = await to_thread.run_sync(iter, rows)
+    try:
+        while True:
+            values, is_end, error = await to_thread.run_sync(_chunk, iterator)
+            for value in values:
+                yield value
+            if error is not None:
+                raise error
+            if is_end:
+                return
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None and inspect.isgenerator(iterator):
+            close()
+
+
+def _chunk(iterator: Iterator[Any]) -> tuple[list[Any], bool, Exception | None]:
+    """The next rows, whether these are all, and what was raised after them."""
+    values: list[Any] = []
+    end = time.perf_counter() + _CHUNK_SECONDS
+    while len(values) < _CHUNK:
+        try:
+            values.append(next(iterator))
+        except StopIteration:
+            return values, True, None
+        except Exception as exc:
+            return values, False, exc
+        if time.perf_counter() > end:
+            break
+    return values, False, None
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, (Iterable, AsyncIterable))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "nothing"

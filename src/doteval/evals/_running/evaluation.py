@@ -1,0 +1,172 @@
+"""``foreach`` and the ``Evaluation`` that it makes of a function."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import functools
+import inspect
+import textwrap
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Self
+
+from anyio import CapacityLimiter, to_thread
+
+from .._result import Result
+from .dataset import Dataset, Source
+
+
+class Evaluation:
+    """A function that evaluates one row, with the dataset it is run on; `foreach` makes it.
+
+    Called, it evaluates one row, as the function does. pytest takes it for a test function whose arguments are those
+    that are no columns, so marks and fixtures work as always.
+
+    Args:
+        function: Evaluates one row.
+        columns: The arguments that come from the dataset.
+        dataset: The rows.
+        concurrency: How many rows at once, where nobody says otherwise.
+
+    Raises:
+        TypeError: A column is no argument of the function, or the dataset is none.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], columns: tuple[str, ...], dataset: Dataset, concurrency: int | None
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.columns = columns
+        self.concurrency = concurrency
+        self.source = Source(self.name, columns, dataset)
+        self._instance: object = None
+        signature = inspect.signature(function)
+        parameters = signature.parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        unknown = [name for name in columns if name not in parameters]
+        if unknown and not takes_any:
+            raise TypeError(
+                f"{self.name}() has no argument {unknown[0]!r}, which is a column of its dataset; "
+                f"it has: {', '.join(parameters) or 'none'}"
+            )
+        self.__signature__ = signature.replace(
+            parameters=[parameter for name, parameter in parameters.items() if name not in columns]
+        )
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    @property
+    def arguments(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments that are no columns."""
+        parameters = dict(self.__signature__.parameters)
+        if self._instance is not None:
+            del parameters[next(iter(parameters))]
+        return parameters
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is ``async``; one that is not is run in worker threads."""
+        return inspect.iscoroutinefunction(self.function)
+
+    @functools.cached_property
+    def code(self) -> str:
+        """A fingerprint of the function's code; comments, layout and decorators do not count."""
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(self.function))).body[0]
+            if isinstance(tree, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                tree.decorator_list = []
+            text = ast.dump(tree)
+        except (OSError, SyntaxError, TypeError, IndexError):
+            code = getattr(self.function, "__code__", None)
+            text = self.name if code is None else f"{code.co_code!r}{code.co_names!r}{code.co_consts!r}"
+        return blake2b(text.encode(), digest_size=12).hexdigest()
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        """As a method: the evaluation, bound to the instance."""
+        if instance is None:
+            return self
+        bound = copy.copy(self)
+        bound._instance = instance
+        return bound
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate one row, as the function itself does."""
+        if self._instance is not None:
+            args = (self._instance, *args)
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Evaluation {self.name} for each {', '.join(self.columns)}>"
+
+    def caller(self, limiter: CapacityLimiter) -> Callable[[Mapping[str, Any]], Awaitable[Result]]:
+        """What evaluates one row in an event loop.
+
+        Args:
+            limiter: Limits the worker threads of a function that is not ``async``.
+        """
+        is_async = self.is_async
+
+        async def call(arguments: Mapping[str, Any]) -> Result:
+            if is_async:
+                value = await self(**arguments)
+            else:
+                value = await to_thread.run_sync(functools.partial(self, **arguments), limiter=limiter)
+                if inspect.isawaitable(value):
+                    value = await value
+            if not isinstance(value, Result):
+                raise TypeError(
+                    f"{self.name}() returned a {type(value).__name__}: return doteval.Result(output, scores=...)"
+                )
+            if inspect.isawaitable(value.output):
+                return Result(await value.output, value.prompt, value.scores, value.metadata)
+            return value
+
+        return call
+
+
+def foreach(
+    columns: str | Sequence[str], dataset: Dataset, *, concurrency: int | None = None
+) -> Callable[[Callable[..., Any]], Evaluation]:
+    """Run a function on every row of a dataset, and keep what it returns.
+
+    For example::
+
+        @foreach("prompt,answer", [("2+2?", "4"), ("3+3?", "6")])
+        async def eval_sums(prompt, answer, model_client):
+            output = await model_client.generate(prompt)
+            return Result(output, prompt=prompt, scores={"exact": output == answer})
+
+    pytest collects it in files called ``eval_*.py``; `doteval.evals.run` runs it anywhere else.
+
+    Args:
+        columns: The arguments that come from the dataset, as text with commas or as a list.
+        dataset: Rows, or what makes them: an iterable, an async iterable, or a function without arguments that returns
+            either. It is read lazily. A row is a tuple in the order of the columns, a mapping, or, for a single column,
+            the value itself.
+        concurrency: How many rows are evaluated at once, where the run does not say so.
+
+    Returns:
+        A decorator, for ``async def`` and ``def``; the latter is run in worker threads.
+
+    Raises:
+        TypeError: The dataset is none, or the function has no argument for a column.
+        ValueError: There is no column, one is there twice, or `concurrency` is less than 1.
+    """
+    given = columns.split(",") if isinstance(columns, str) else columns
+    names = tuple(name.strip() for name in given)
+    if not names or not all(name.isidentifier() for name in names):
+        raise ValueError(f"columns are names of arguments, such as 'prompt,answer', not {columns!r}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"a column is there twice: {columns!r}")
+    if concurrency is not None and concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
+
+    def decorate(function: Callable[..., Any]) -> Evaluation:
+        return Evaluation(function, names, dataset, concurrency)
+
+    return decorate

@@ -1,0 +1,178 @@
+"""``SDKProvider``: what the providers of the SDKs have in common, most of all that one client serves many models.
+
+A client holds a connection pool and takes 20 ms to make, so models whose settings agree share one. It is a leased
+resource itself, in an inner provider: opened for the first model that needs it, closed after the last.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Generic, TypeVar, cast
+from urllib.parse import urlsplit
+
+from anyio import CancelScope, current_time
+
+from ..._errors import MissingCredentialsError, ModelSetupError
+from ..._handle import ModelHandle
+from ..._pooled import PooledProvider
+from ..._spec import secrets_of
+from .failures import SDK, SDKClient
+from .model import SDKModel
+from .options import PoolOptions
+
+ClientT = TypeVar("ClientT", bound=SDKClient)
+ModelT = TypeVar("ModelT", bound="SDKModel[Any, Any, Any]")
+
+
+class ClientProvider(PooledProvider[ClientT]):
+    """Leases the SDK clients; a client closes when the last model that uses it does.
+
+    Args:
+        make: Makes a client; gets the settings.
+        close_timeout: How long closing one may take, in seconds.
+    """
+
+    def __init__(self, make: Callable[..., ClientT], *, close_timeout: float) -> None:
+        super().__init__(keep_alive=0, close_timeout=close_timeout)
+        self._make_client = make
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **settings: Any) -> AsyncGenerator[ClientT]:
+        """Make a client for the address `spec`; an HTTP client that came with the settings is its owner's to close."""
+        client = self._make_client(base_url=spec, **settings)
+        try:
+            yield client
+        finally:
+            if "http_client" not in settings:
+                with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
+                    await client.close()
+
+
+class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
+    """A provider of the models behind an SDK's client.
+
+    Args:
+        settings: What clients are made with; `None` values leave it to the SDK.
+        max_concurrency: How many requests one model takes at once.
+        params: What every request is sent with.
+        options: What the pool takes.
+    """
+
+    sdk: ClassVar[SDK]
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        max_concurrency: int | None,
+        params: Mapping[str, Any] | None,
+        options: PoolOptions,
+    ) -> None:
+        super().__init__(**options)
+        self._setting_names = frozenset(settings)
+        self._settings = _given(settings)
+        self._max_concurrency = _checked_concurrency(max_concurrency)
+        self._params = dict(params or {})
+        self._clients = self._include(ClientProvider(self._make_client, close_timeout=self.close_timeout))
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[ModelT]:
+        """Lease a client for the settings and put the model on it.
+
+        Args:
+            spec: The model's name as its server knows it.
+            config: What the constructor takes, for this model only.
+
+        Raises:
+            MissingCredentialsError: There is no API key.
+            TypeError: `config` has something the constructor does not take.
+        """
+        known = {*self._setting_names, "max_concurrency", "params"}
+        if unknown := sorted(set(config) - known):
+            raise TypeError(
+                f"{type(self).__name__}.setup() does not take {', '.join(unknown)}; "
+                f"it takes {', '.join(sorted(known))}. What requests are sent with goes into params={{...}}."
+            )
+        max_concurrency = _checked_concurrency(config.pop("max_concurrency", None)) or self._max_concurrency
+        own_params: Mapping[str, Any] = config.pop("params", None) or {}
+        settings = self._resolved({**self._settings, **_given(config)})
+        async with await self._lease_client(settings) as handle:
+            yield self._make_model(
+                spec, handle.model, max_concurrency=max_concurrency, params={**self._params, **own_params}
+            )
+
+    async def healthy(self, model: ModelT, /) -> bool:
+        """Whether the model's client is still open."""
+        return not model.client.is_closed()
+
+    def secrets(self) -> Collection[str]:
+        """The API keys, which no message shows."""
+        return {*secrets_of(self._settings), os.environ.get(self.sdk.key_variable, "")} - {""}
+
+    # ---------------------------------------------------------------- what a subclass writes
+
+    @abstractmethod
+    def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> ClientT:
+        """Make the SDK's client."""
+
+    @abstractmethod
+    def _make_model(
+        self, name: str, client: ClientT, *, max_concurrency: int | None, params: Mapping[str, Any]
+    ) -> ModelT:
+        """Put a model on a client."""
+
+    # ---------------------------------------------------------------- inside
+
+    def _resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings with what the environment says at this moment."""
+        api_key = settings.pop("api_key", None) or self._key_from_environment()
+        base_url = settings.pop("base_url", None) or self._url_from_environment()
+        return {**settings, "api_key": _checked_key(api_key), "base_url": _checked_url(str(base_url))}
+
+    def _key_from_environment(self) -> str:
+        api_key = os.environ.get(self.sdk.key_variable)
+        if not api_key:
+            raise MissingCredentialsError(type(self).__name__, self.sdk.key_variable)
+        return api_key
+
+    def _url_from_environment(self) -> str:
+        return os.environ.get(self.sdk.url_variable) or self.sdk.url
+
+    async def _lease_client(self, settings: dict[str, Any]) -> ModelHandle[ClientT]:
+        base_url = settings.pop("base_url")
+        try:
+            return await self._clients.setup(base_url, **settings)
+        except ModelSetupError as exc:  # the model's own setup says it all; one layer is enough
+            raise cast(BaseException, exc.__cause__) from None
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _checked_concurrency(max_concurrency: int | None) -> int | None:
+    if max_concurrency is not None and max_concurrency < 1:
+        raise ValueError(f"max_concurrency must be at least 1, or None for no limit, not {max_concurrency!r}")
+    return max_concurrency
+
+
+def _checked_key(api_key: str) -> str:
+    """A key from a file or a variable often ends with a line break; in the middle, it cannot be meant."""
+    api_key = api_key.strip()
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("the API key has characters that no HTTP header can hold; was it copied with something else?")
+    return api_key
+
+
+def _checked_url(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"base_url must be an address such as 'https://host/v1', not {base_url!r}")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "base_url must not hold a user name or password, they would replace the API key; "
+            "pass default_headers={'Authorization': ...} instead"
+        )
+    return base_url

@@ -1,0 +1,91 @@
+"""``ServerModel``: a model on a server that was started here: an OpenAI-compatible model that knows its server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import openai
+from anyio import move_on_after
+
+from ..._errors import ModelRequestError
+from ..._model import Completion, CompletionStream, Prompt
+from ...servers._contract import Server, ServerLease
+from ..openai import OpenAIModel
+
+_NEWS_SECONDS = 1.0
+"""How long the news of a server's end may take to arrive after the failure of a request that it caused."""
+
+
+class ServerModel(OpenAIModel):
+    """One model on a server.
+
+    Args:
+        name: What requests call the model.
+        client: The SDK's client.
+        lease: The lease on the server.
+        max_concurrency: How many requests the model takes at once.
+        params: What every request is sent with.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        client: openai.AsyncOpenAI,
+        *,
+        lease: ServerLease,
+        max_concurrency: int | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name, client, max_concurrency=max_concurrency, params=params)
+        self._lease = lease
+
+    @property
+    def lease(self) -> ServerLease:
+        """The lease on the server."""
+        return self._lease
+
+    @property
+    def server(self) -> Server:
+        """The server: its process, port, log."""
+        return self.lease.server
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is, such as ``http://127.0.0.1:40001/v1``."""
+        return str(self.client.base_url).rstrip("/")
+
+    async def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
+        """Ask for a reply; as for every model of the OpenAI API, except that the end of the server is told as such.
+
+        Raises:
+            ModelRequestError: The request failed; where the server has ended, the cause is a `ServerLostError`.
+            TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
+        """
+        try:
+            return await super().generate(prompt, **params)
+        except ModelRequestError as exc:
+            await self._raise_if_lost(exc)
+            raise
+
+    @asynccontextmanager
+    async def stream(self, prompt: Prompt, /, **params: Any) -> AsyncGenerator[CompletionStream]:
+        """Ask for a reply that is read while it is made; as `generate` where that cannot begin."""
+        async with AsyncExitStack() as stack:
+            try:
+                stream = await stack.enter_async_context(super().stream(prompt, **params))
+            except ModelRequestError as exc:
+                await self._raise_if_lost(exc)
+                raise
+            yield stream
+
+    async def _raise_if_lost(self, error: ModelRequestError) -> None:
+        """Raise what tells of the server's end, if that is why a request failed."""
+        if error.status is None:
+            with move_on_after(_NEWS_SECONDS):
+                await self.lease.ended()
+        lost = self.lease.lost
+        if lost is not None:
+            what = lost.report.partition("\n")[0].rstrip(".")
+            raise ModelRequestError(self.name, what[:1].lower() + what[1:], lost.advice) from lost

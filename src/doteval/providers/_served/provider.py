@@ -1,0 +1,222 @@
+"""``ServerProviderBase``: what the providers that start servers have in common.
+
+A subclass says what to run for a spec and a configuration. The launcher finds or starts that server; the pool opens it
+once in this event loop. A resource that nobody leases here is a hold on the server, so that others may have its slots.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import ssl
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from os import PathLike
+from typing import Any, ClassVar, Literal
+
+import httpx2
+import openai
+from anyio import CancelScope, current_time
+from typing_extensions import Unpack
+
+from ..._errors import ModelSetupError, ServerLostError, ServerStartError
+from ..._handle import ModelHandle
+from ..._pooled import PooledProvider
+from ..._spec import resource_id
+from ...servers._contract import Launcher, Terms
+from ...servers._description.command import ServerCommand
+from ...servers._description.readiness import Readiness
+from ...servers._local.launcher import LocalLauncher
+from ...servers._slots.gpus import choose
+from ..openai import NO_KEY, compatible_client
+from .model import ServerModel
+from .restarting import RestartingHandle
+from .settings import ServerPoolOptions
+
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+
+
+class ServerProviderBase(PooledProvider[ServerModel]):
+    """Leases models of servers that it starts; `ServerProvider` says what the arguments mean."""
+
+    is_scarce: ClassVar[bool] = True
+    api_path: ClassVar[str] = "/v1"
+    """Where the OpenAI-compatible API of the servers begins."""
+
+    def __init__(
+        self,
+        ready: Readiness,
+        *,
+        gpus: Literal["auto"] | Sequence[str | int] | None = "auto",
+        capacity: int | None = None,
+        share: str | None = None,
+        server_keep_alive: float = 0.0,
+        start_timeout: float = 1800.0,
+        stall_timeout: float | None = 300.0,
+        stop_grace: float = 10.0,
+        port: int | None = None,
+        log_bytes: int = 16 << 20,
+        environment: Mapping[str, str] | None = None,
+        cwd: str | PathLike[str] | None = None,
+        restarts: int = 0,
+        launcher: Launcher | None = None,
+        max_concurrency: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        timeout: float | openai.Timeout | None = None,
+        max_retries: int | None = None,
+        **options: Unpack[ServerPoolOptions],
+    ) -> None:
+        _check_server(server_keep_alive, start_timeout, stall_timeout, stop_grace, port, restarts)
+        if max_concurrency is not None and max_concurrency < 1:
+            raise ValueError(f"max_concurrency must be at least 1, or None for no limit, not {max_concurrency!r}")
+        slots = choose(gpus, capacity, os.environ)
+        super().__init__(capacity=len(slots.names), health_after=0.0, **options)
+        self._terms = Terms(
+            ready=ready,
+            slots=slots,
+            start_timeout=start_timeout,
+            stall_timeout=stall_timeout,
+            stop_grace=stop_grace,
+            keep_alive=server_keep_alive,
+            port=port,
+            log_bytes=log_bytes,
+        )
+        if launcher is not None and share is not None:
+            raise ValueError("share= is of no use beside launcher=, which decides who shares; pass one of the two")
+        self._launcher = launcher or LocalLauncher(share=secrets.token_hex(8) if share == "off" else share or "user")
+        self._environment = dict(environment or {})
+        self._cwd = None if cwd is None else os.fspath(cwd)
+        self._restarts = restarts
+        self._max_concurrency = max_concurrency
+        self._params = dict(params or {})
+        given = {"timeout": timeout, "max_retries": max_retries}
+        self._client_settings = {name: value for name, value in given.items() if value is not None}
+
+    # ---------------------------------------------------------------- what a subclass writes
+
+    @abstractmethod
+    def command(self, spec: str, /, **config: Any) -> ServerCommand:
+        """What to run for `spec` and the configuration given to `setup`."""
+
+    def server_slots(self, spec: str, /, **config: Any) -> int:
+        """How many slots the server takes."""
+        return 1
+
+    def model_name(self, spec: str, /, **config: Any) -> str:
+        """What requests call the model."""
+        return spec
+
+    # ---------------------------------------------------------------- what the pool asks
+
+    def slots(self, spec: str, /, **config: Any) -> int:
+        """How many slots the server takes."""
+        return self.server_slots(spec, **config)
+
+    def secrets(self) -> Collection[str]:
+        """The values of secret environment variables, which no message shows."""
+        return [value for name, value in self._environment.items() if "KEY" in name or "TOKEN" in name]
+
+    async def healthy(self, model: ServerModel, /) -> bool:
+        """Whether the server may be used again; its supervisor decides."""
+        return await model.lease.lease()
+
+    def idle(self, model: ServerModel, /) -> None:
+        """Keep the server warm, until somebody else needs its slots."""
+        model.lease.rest()
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[ServerModel]:
+        """Lease the server, and put the model on a client of its own.
+
+        Raises:
+            ModelSetupError: The server did not get ready; the cause is a `ServerStartError` that says why.
+        """
+        label = resource_id(spec, config)
+        command = self.command(spec, **config)
+        terms = replace(self._terms, count=self.server_slots(spec, **config))
+        try:
+            async with self._launcher.launch(command, terms, _Listener(self, label)) as lease:
+                server = lease.server
+                client = compatible_client(
+                    base_url=server.url + self.api_path,
+                    api_key=server.api_key or NO_KEY,
+                    http_client=_http_client(server.url),
+                    **self._client_settings,
+                )
+                try:
+                    yield ServerModel(
+                        self.model_name(spec, **config),
+                        client,
+                        lease=lease,
+                        max_concurrency=self._max_concurrency,
+                        params=self._params,
+                    )
+                finally:
+                    with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
+                        await client.close()
+        except ServerStartError as exc:
+            raise ModelSetupError(label, exc.report, exc.advice) from exc
+
+    # ---------------------------------------------------------------- what users call
+
+    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[ServerModel]:
+        """Lease the model, starting its server where there is none; as `PooledProvider.setup`.
+
+        With ``restarts``, the handle survives the end of its server: `generate` starts it again and sends again.
+        """
+        handle = await super().setup(spec, **config)
+        if not self._restarts:
+            return handle
+        again = super().setup
+        return RestartingHandle(handle, lambda: again(spec, **config), self._restarts)
+
+
+class _Listener:
+    """Passes on to the pool what others want of a server."""
+
+    def __init__(self, provider: ServerProviderBase, label: str) -> None:
+        self._provider = provider
+        self._label = label
+
+    def on_retiring(self, reason: str, /) -> None:
+        self._provider._retire(self._label, reason)
+
+    def on_resumed(self) -> None:
+        self._provider._resume(self._label)
+
+    def on_lost(self, error: ServerLostError, /) -> None:
+        self._provider._lose(self._label, error)
+
+
+def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:
+    """For a server on this machine, without a proxy; for plain HTTP, without certificates, which take 20 ms to load."""
+    address = httpx2.URL(url)
+    return openai.DefaultAsyncHttpxClient(
+        trust_env=address.host not in _THIS_MACHINE,
+        verify=True if address.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+    )
+
+
+def _check_server(
+    server_keep_alive: float,
+    start_timeout: float,
+    stall_timeout: float | None,
+    stop_grace: float,
+    port: int | None,
+    restarts: int,
+) -> None:
+    seconds = {
+        "server_keep_alive": server_keep_alive,
+        "start_timeout": start_timeout,
+        "stall_timeout": stall_timeout,
+        "stop_grace": stop_grace,
+    }
+    for name, value in seconds.items():
+        if value is not None and not value >= 0:
+            raise ValueError(f"{name} is a number of seconds, 0 or more, not {value!r}")
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(f"port must be between 1 and 65535, or None for a free one, not {port!r}")
+    if restarts < 0:
+        raise ValueError(f"restarts must be 0 or more, not {restarts!r}")

@@ -1,0 +1,1 @@
+"""Evaluations in pytest: collected, run, shown while they run."""

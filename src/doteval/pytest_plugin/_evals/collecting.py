@@ -1,0 +1,130 @@
+"""Evaluations in pytest: each is an ordinary item, and its rows are run in the event loop of its fixtures.
+
+Functions called ``eval_*`` are collected in files called ``eval_*.py``; those that `foreach` has made, in every file.
+An evaluation is run on one event loop only, as its calls cost money. What is answered from the store sets up no
+fixture, so it opens no model: that is found out before pytest sets the item up (`_eval_runs`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from fnmatch import fnmatch
+from typing import Any, cast
+
+import pytest
+
+from .._fixturedefs import functions_of, parametrised_names, visible_fixtures
+from .._fixtures import Fixtures
+from .._order import Order
+from .options import BACKENDS, NAME, EvalOptions, tell_worker
+
+_FILES = "eval_*.py"
+
+
+class Evals:
+    """The hooks.
+
+    Args:
+        config: The run's configuration.
+        options: The settings of the run.
+        fixtures: Our fixtures.
+        order: Knows which items need a scarce model.
+    """
+
+    def __init__(self, config: pytest.Config, options: EvalOptions, fixtures: Fixtures, order: Order) -> None:
+        self._config = config
+        self._options = options
+        self._fixtures = fixtures
+        self._order = order
+        config.addinivalue_line("python_files", _FILES)
+
+    # ---------------------------------------------------------------- collecting
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makeitem(
+        self, collector: pytest.Module | pytest.Class, name: str, obj: object
+    ) -> list[pytest.Function] | None:
+        """Collect evaluations, and other functions called ``eval_*`` in the files that are for them."""
+        if _is_evaluation(obj):
+            if not _is_named(name) and not collector.istestfunction(obj, name):
+                return None
+            self._expect_runs()
+        elif not (_is_named(name) and _is_file_of_evaluations(collector) and inspect.isfunction(obj)):
+            return None
+        if _is_evaluation(obj) or inspect.iscoroutinefunction(obj):
+            pytest.mark.usefixtures("anyio_backend")(cast("Callable[..., object]", obj))
+        return functions_of(collector, name, obj)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Before pytest looks at the markers: one event loop, whatever `anyio_backend` is parametrised with."""
+        item = metafunc.definition
+        is_ours = _is_evaluation(metafunc.function) or (_is_file_of_evaluations(item) and _is_named(item.name))
+        if not is_ours or "anyio_backend" not in metafunc.fixturenames:
+            return
+        if any("anyio_backend" in parametrised_names(mark) for mark in item.iter_markers("parametrize")):
+            return
+        definitions = visible_fixtures("anyio_backend", item)
+        if not definitions or not (definitions[-1].params or self._options.backend):
+            return  # the user's fixture has chosen
+        wanted = BACKENDS[self._options.backend or "asyncio"]
+        choice: list[object] = [known for known in definitions[-1].params or () if known == wanted]
+        if not choice and not self._options.backend:
+            choice = list(definitions[-1].params or ())
+        value = pytest.param(choice[0] if choice else wanted, id=pytest.HIDDEN_PARAM)
+        scope = definitions[-1].scope
+        item.add_marker(pytest.mark.parametrize("anyio_backend", [value], indirect=True, scope=scope))
+
+    def _expect_runs(self) -> None:
+        """There are evaluations: have what runs them take part."""
+        manager, name = self._config.pluginmanager, "doteval-eval-runs"
+        if not manager.has_plugin(name):
+            from .preload import Preload  # noqa: PLC0415
+            from .running import EvalRuns  # noqa: PLC0415 - all that it imports is there, as there is an evaluation
+
+            preload = Preload(self._order)
+            manager.register(preload, "doteval-preload")
+            manager.register(EvalRuns(self._config, self._options, self._fixtures, preload), name)
+
+    # ---------------------------------------------------------------- reporting
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """In the controller of pytest-xdist: all workers keep results under the same name."""
+        tell_worker(node, self._options)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print what the evaluations of this run say."""
+        reports = (report for found in terminalreporter.stats.values() for report in found)
+        names = {value for report in reports for name, value in getattr(report, "user_properties", ()) if name == NAME}
+        if not names:
+            return
+        from ...evals import Store  # noqa: PLC0415
+        from ...evals._results.tables import summary_lines  # noqa: PLC0415
+
+        store, experiment = Store(self._options.store), self._options.experiment
+        rows = [
+            (stored.name, store.summary(stored)) for stored in store.evaluations(experiment) if stored.name in names
+        ]
+        terminalreporter.section("evaluations")
+        for line in summary_lines(rows):
+            terminalreporter.write_line(line)
+        terminalreporter.write_line("")
+        again = "" if self._options.is_named else f"; go on with it: --eval-experiment {experiment}"
+        terminalreporter.write_line(f"Look at them: doteval show {experiment}{again}")
+
+
+def _is_named(name: str) -> bool:
+    return name.startswith("eval_")
+
+
+def _is_file_of_evaluations(node: pytest.Collector | pytest.Item) -> bool:
+    return fnmatch(node.path.name, _FILES)
+
+
+def _is_evaluation(obj: object) -> bool:
+    """Whether `foreach` has made it; where that was never imported, nothing is."""
+    module = sys.modules.get("doteval.evals")
+    return module is not None and isinstance(obj, module.Evaluation)

@@ -1,0 +1,177 @@
+"""Runs evaluations: the rows of each, in the event loop of its fixtures, or answers them from the store.
+
+Registered when the first evaluation is collected, so that runs without any pay nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+
+from ...evals import DatasetError, Evaluation, Outcome, Store
+from ...evals._running.arguments import Lease, LeasedArguments
+from ...evals._running.engine import Attempts, Progress
+from ...evals._running.run import Place, Settings, answered, run_rows
+from .._fixtures import Fixtures
+from .._leased import LEASED
+from .options import NAME, EvalOptions
+from .preload import Preload
+from .progress import Display, NoDisplay, moving_display, plain_display
+
+
+class EvalRuns:
+    """The hooks.
+
+    Args:
+        config: The run's configuration.
+        options: The settings of the run.
+        fixtures: Our fixtures.
+        preload: Loads the model of the next item.
+    """
+
+    def __init__(self, config: pytest.Config, options: EvalOptions, fixtures: Fixtures, preload: Preload) -> None:
+        self._config = config
+        self._options = options
+        self._fixtures = fixtures
+        self._preload = preload
+        self._store: Store | None = None
+        self._answers: dict[pytest.Item, Outcome] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Before the fixtures are set up: is there anything to run?"""
+        if isinstance(item, pytest.Function) and self._is_answered(item):
+            item.fixturenames = []
+
+    def _is_answered(self, item: pytest.Function) -> bool:
+        """Whether there is nothing to run; then its answer is kept. Blocks."""
+        evaluation = _evaluation_of(item)
+        if evaluation is None or item in self._answers:
+            return evaluation is not None
+        answer = answered(evaluation, self._place(item), self._settings())
+        if answer is not None:
+            self._answers[item] = answer
+        return answer is not None
+
+    @pytest.hookimpl(specname="pytest_pyfunc_call", tryfirst=True)
+    def pytest_pyfunc_call_from_store(self, pyfuncitem: pytest.Function) -> bool | None:
+        """There is nothing to run."""
+        answer = self._answers.pop(pyfuncitem, None)
+        if answer is None:
+            return None
+        self._end(pyfuncitem, answer)
+        return True
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        """Give anyio's plugin an async function that runs the rows."""
+        evaluation = _evaluation_of(pyfuncitem)
+        if evaluation is None or pyfuncitem in self._answers:
+            return (yield)
+        outcomes: list[Outcome] = []
+
+        async def evaluate(**values: Any) -> None:
+            outcomes.append(await self._run(pyfuncitem, evaluation, values))
+
+        before = pyfuncitem.obj
+        pyfuncitem.obj = evaluate
+        try:
+            result = yield
+        except DatasetError as exc:
+            pytest.fail(str(exc), pytrace=False)
+        finally:
+            pyfuncitem.obj = before
+        self._end(pyfuncitem, outcomes[0])
+        return result
+
+    async def _run(self, item: pytest.Function, evaluation: Evaluation, values: Mapping[str, Any]) -> Outcome:
+
+        held = {
+            name: leased
+            for name, leased in item.stash.setdefault(LEASED, {}).items()
+            if name in values and values[name] is leased.model
+        }
+        leases = {name: Lease(leased.setup, leased.handle) for name, leased in held.items()}
+        progress, place = Progress(), self._place(item)
+
+        async def drain() -> None:
+            for leased in held.values():
+                await self._preload.next_model(item, leased.providers, self._is_answered)
+
+        try:
+            with self._display(place.name, progress) as display:
+                return await run_rows(
+                    evaluation,
+                    LeasedArguments(values, leases),
+                    self._settings(),
+                    place,
+                    name=place.name,
+                    progress=progress,
+                    tell=display.update,
+                    drain=drain,
+                )
+        finally:
+            for name, leased in held.items():
+                leased.handle = leases[name].handle  # the fixture tears it down
+
+    def _end(self, item: pytest.Function, outcome: Outcome) -> None:
+        """Report it, and fail where it has failed."""
+        summary = outcome.summary
+        item.user_properties += [(NAME, outcome.name), ("rows", summary.rows), ("errors", summary.errors)]
+        item.user_properties += [(f"score {name}", score.mean) for name, score in summary.scores.items()]
+        for warning in outcome.warnings:
+            item.warn(pytest.PytestWarning(warning))
+        if summary.errors > self._options.max_errors:
+            error = outcome.error(self._options.max_errors)
+            pytest.fail(str(error).replace("(max_errors)", "(--eval-max-errors)"), pytrace=False)
+
+    def _place(self, item: pytest.Function) -> Place:
+
+        if self._store is None:
+            self._store = Store(self._options.store)
+        # pytest-xdist adds the group to the id of an item.
+        parent = "" if item.parent is None else item.parent.nodeid
+        return Place(self._store, self._options.experiment, f"{parent}::{item.name}", self._model(item))
+
+    def _model(self, item: pytest.Function) -> str:
+        """The spec of the model that an item is parametrised with."""
+        callspec = getattr(item, "callspec", None)
+        params: Mapping[str, Any] = {} if callspec is None else callspec.params
+        for name, value in params.items():
+            if isinstance(value, str) and name in self._fixtures.functions and name.endswith("_client"):
+                return value
+        return ""
+
+    def _settings(self) -> Settings:
+
+        options = self._options
+        return Settings(
+            concurrency=options.concurrency,
+            max_errors=options.max_errors,
+            attempts=Attempts(lost=options.retries),
+            fresh=options.fresh,
+            # What ends a test here ends its row only.
+            failures=(Exception, pytest.fail.Exception, pytest.skip.Exception),
+        )
+
+    def _display(self, name: str, progress: Progress) -> AbstractContextManager[Display]:
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None or reporter.verbosity < 0 or hasattr(self._config, "workerinput"):
+            return nullcontext(NoDisplay())
+        capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+        shown = nullcontext if capture is None else capture.global_and_fixture_disabled
+        return (moving_display if reporter.isatty else plain_display)(name, progress, shown)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """All rows are committed before the run says that it is done."""
+        if self._store is not None:
+            self._store.close()
+
+
+def _evaluation_of(item: pytest.Item) -> Evaluation | None:
+    obj: object = item.obj if isinstance(item, pytest.Function) else None
+    return obj if isinstance(obj, Evaluation) else None

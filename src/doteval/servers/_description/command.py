@@ -1,0 +1,340 @@
+"""``ServerCommand``: what to run for a server, how two of them are told apart, and how one is shown without secrets."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..._spec import check_spec, is_secret_name, masked
+
+LOOPBACK = "127.0.0.1"
+
+_PLACEHOLDER = re.compile(r"\{(port|host|directory|api_key)\}")
+_KIND = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_TAKEN_FILES = ("server.log", "server.log.1", "tmp")
+_OPTION = re.compile(r"--?[A-Za-z]")
+_JSON_PAIR = re.compile(r"""(["'])([\w-]+)\1(\s*:\s*)(["'])(.*?)\4""")
+_SEPARATOR = re.compile(r"=|:\s+")  # --api-key=…, HF_TOKEN=…, --env=HF_TOKEN=…, Authorization: …
+_PLAIN = re.compile(r"[\w@%+=:,./-]*", re.ASCII)
+_NOT_INHERITED = ("PYTEST_", "COV_")
+_SHORTEST = 8
+"""What only seems to be a secret is looked for elsewhere from this length on: a ``0`` or ``auto`` is all over a log."""
+
+
+class CommandMissingError(FileNotFoundError):
+    """The command of a server is not installed.
+
+    Args:
+        command: What was looked for.
+        places: The directories it was looked for in.
+        install_hint: How to install it.
+    """
+
+    def __init__(self, command: str, places: Sequence[str], install_hint: str) -> None:
+        self.command = command
+        self.places = tuple(places)
+        self.install_hint = install_hint
+        self.problem = (
+            f"the command {command!r} is not installed: there is no executable file of this name in "
+            f"{', '.join(self.places) or 'PATH, which is empty'}"
+        )
+        advice = install_hint or "Install it, or give the whole path of the executable"
+        super().__init__(f"{self.problem}. {advice.rstrip('.')}.")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FilledCommand:
+    """A command with everything filled in, ready to be started.
+
+    Args:
+        argv: What to run; the first is an absolute path.
+        environment: All of the process's environment.
+        files: What to write into the server's own directory before, readable by the owner only: name and content.
+        cwd: Where to run it.
+        secrets: What no message may show.
+        own: The names in `environment` that the command itself sets.
+    """
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    files: Mapping[str, str]
+    cwd: str
+    secrets: frozenset[str]
+    own: tuple[str, ...] = ()
+
+    def shown(self) -> str:
+        """The command as one would type it, without secrets."""
+        return _shown({name: self.environment[name] for name in self.own}, self.argv, self.secrets)
+
+    def __repr__(self) -> str:
+        return f"<FilledCommand {self.shown()}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ServerCommand:
+    """What to run, before a port is chosen.
+
+    ``{port}``, ``{host}`` and ``{directory}`` (the server's own) are filled in later, in `argv`, `environment`,
+    `secret_environment`, `files` and `cwd`. ``{api_key}`` is, too, but only in `secret_environment` and `files`,
+    because every user of the machine can read a command line. All other braces stay as they are.
+
+    Args:
+        kind: What it is, such as ``"vllm"``: small letters, digits, ``-`` and ``_``.
+        spec: The model it serves.
+        argv: The command and its arguments. The command is a path or a name to be looked up on ``PATH``.
+        environment: Variables in addition to the inherited ones.
+        secret_environment: The same, for values that nobody may see.
+        files: What to write into the server's own directory, for nobody else to read: name and content.
+        cwd: Where to run it; the default is the server's own directory.
+        install_hint: How to install the command, as a sentence.
+        relevant_environment: How the names of those inherited variables begin that make a difference to the server,
+            such as ``"VLLM_"``: with other values it is another server.
+
+    Raises:
+        SpecError: `spec` cannot name a model.
+        ValueError: Something else cannot be meant; the message says what to do instead.
+    """
+
+    kind: str
+    spec: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    secret_environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    cwd: str | None = None
+    install_hint: str = ""
+    relevant_environment: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_spec(self.spec)
+        if isinstance(self.argv, str):
+            raise ValueError(f"argv must be a sequence of arguments, not one text: {shlex.split(self.argv)!r}")
+        object.__setattr__(self, "argv", tuple(self.argv))
+        if self.cwd is not None and not self.cwd.startswith("{directory}"):
+            object.__setattr__(self, "cwd", str(Path(self.cwd).absolute()))
+        for name in ("environment", "secret_environment", "files"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
+        if not _KIND.fullmatch(self.kind):
+            raise ValueError(
+                f"kind must be of small letters, digits, '-' and '_', as it names files; not {self.kind!r}"
+            )
+        if not self.argv or not self.argv[0]:
+            raise ValueError("argv must name a command")
+        for name in self.files:
+            if not _FILE.fullmatch(name) or name in _TAKEN_FILES:
+                raise ValueError(
+                    f"{name!r} cannot be a file of a server: use a plain name other than {', '.join(_TAKEN_FILES)}"
+                )
+        if twice := sorted(self.environment.keys() & self.secret_environment.keys()):
+            raise ValueError(f"{', '.join(twice)} is both in environment and in secret_environment: keep one of them")
+        self._refuse_visible_keys()
+
+    def _refuse_visible_keys(self) -> None:
+        """Where others can look, the API key must not be."""
+        for argument in self.argv:
+            if "{api_key}" in argument:
+                raise ValueError(
+                    f"{{api_key}} cannot be on the command line ({argument!r}), which every user of the machine can "
+                    "read. Hand it over with secret_environment={'NAME': '{api_key}'}, or with "
+                    "files={'key': '{api_key}'} and the path '{directory}/key' on the command line; "
+                    "a server that takes neither runs without a key."
+                )
+        for name, value in self.environment.items():
+            if "{api_key}" in value:
+                raise ValueError(f"{name} holds the API key: move it from environment to secret_environment")
+
+    @property
+    def takes_api_key(self) -> bool:
+        """Whether the server is given a key."""
+        return any("{api_key}" in text for text in (*self.secret_environment.values(), *self.files.values()))
+
+    def resolved(self) -> str:
+        """The absolute path of the command: from ``PATH``, or from beside the running Python.
+
+        The latter finds what is installed in a virtual environment that nobody activated.
+
+        Raises:
+            CommandMissingError: There is none.
+        """
+        command = self.argv[0]
+        if os.sep in command:
+            path = Path(self.cwd or "", command).absolute()  # not resolved: the python of an environment is a link
+            if not path.is_file() or not os.access(path, os.X_OK):
+                raise CommandMissingError(path.name, [str(path.parent)], self.install_hint)
+            return str(path)
+        search = self.environment.get("PATH", os.environ.get("PATH", os.defpath))
+        beside = [str(Path(sys.executable).parent)] if sys.executable else []
+        places = list(dict.fromkeys([*filter(None, search.split(os.pathsep)), *beside]))
+        found = shutil.which(command, path=os.pathsep.join(places))
+        if found is None:
+            raise CommandMissingError(command, places, self.install_hint)
+        return str(Path(found).absolute())
+
+    def key(self, *extra: object) -> str:
+        """A digest of everything that makes the server what it is; the same in every process with the same settings.
+
+        Args:
+            extra: What else makes a difference; anything that JSON can hold, or a path.
+
+        Raises:
+            CommandMissingError: The command is not installed.
+            TypeError: JSON cannot hold something in `extra`.
+        """
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(self.relevant_environment)
+            and name not in self.environment
+            and name not in self.secret_environment
+        }
+        identity = [
+            self.kind,
+            self.spec,
+            self.resolved(),
+            self.argv[1:],
+            dict(self.environment),
+            dict(self.secret_environment),
+            dict(self.files),
+            self.cwd,
+            inherited,
+            extra,
+        ]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True, default=os.fspath).encode()).hexdigest()
+
+    def filled(
+        self, *, port: int, api_key: str, directory: str | os.PathLike[str], host: str = LOOPBACK
+    ) -> FilledCommand:
+        """The command for this port and this directory, with all of its environment.
+
+        What is inherited is everything but the variables of pytest and of coverage measurement, which would make a
+        server that outlives a test believe that it is one.
+
+        Args:
+            port: Where to listen.
+            api_key: What clients have to show.
+            directory: The server's own directory.
+            host: The address to listen at.
+
+        Raises:
+            CommandMissingError: The command is not installed.
+        """
+        directory = os.fspath(directory)
+        values = {"port": str(port), "host": host, "directory": directory, "api_key": api_key}
+
+        def fill(text: str) -> str:
+            return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
+
+        own = {name: fill(value) for name, value in {**self.environment, **self.secret_environment}.items()}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
+        argv = (self.resolved(), *map(fill, self.argv[1:]))
+        files = {name: fill(content) for name, content in self.files.items()}
+        return FilledCommand(
+            argv=argv,
+            environment={**inherited, "PYTHONUNBUFFERED": "1", "TMPDIR": str(Path(directory, "tmp")), **own},
+            files=files,
+            cwd=fill(self.cwd) if self.cwd else directory,
+            secrets=frozenset(
+                {api_key, *(own[name] for name in self.secret_environment)}.union(
+                    _long(_secrets_of(inherited | own, argv)),
+                    _long(content.strip() for content in files.values() if "\n" not in content.strip()),
+                )
+                - {""}
+            ),
+            own=tuple(own),
+        )
+
+    def shown(self) -> str:
+        """The command as one would type it, without secrets; where placeholders are, they still are."""
+        secrets = {*self.secret_environment.values(), *_long(_secrets_of(self.environment, self.argv))}
+        return _shown({**self.environment, **self.secret_environment}, self.argv, secrets - {""})
+
+    def __repr__(self) -> str:
+        return f"<ServerCommand {self.kind}: {self.shown()}>"
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """A port that was free a moment ago; somebody else may take it before the server does."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could listen at a port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have just ended do not matter
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            return exc.errno != errno.EADDRINUSE
+    return True
+
+
+def _shown(environment: Mapping[str, str], argv: Sequence[str], secrets: Iterable[str]) -> str:
+    secrets = frozenset(secrets)
+    words = [
+        f"{name}={_quoted('***' if is_secret_name(name) else masked(value, secrets))}"
+        for name, value in environment.items()
+    ]
+    words += [_quoted(masked(argument, secrets)) for argument in _split(argv)[0]]
+    return " ".join(words)
+
+
+def _quoted(word: str) -> str:
+    """Quoted for a shell, where needed; what is masked needs no quotes, as nobody can run it anyway."""
+    rest = _PLACEHOLDER.sub("", word.replace("***", ""))
+    return word if word and _PLAIN.fullmatch(rest) else shlex.quote(word)
+
+
+def _secrets_of(environment: Mapping[str, str], argv: Sequence[str]) -> set[str]:
+    return {value for name, value in environment.items() if is_secret_name(name)} | _split(argv)[1]
+
+
+def _long(secrets: Iterable[str]) -> set[str]:
+    return {secret for secret in secrets if len(secret) >= _SHORTEST and not _PLACEHOLDER.fullmatch(secret)}
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], set[str]]:
+    """The arguments without what looks like a secret, and what does: what follows an option with such a name."""
+    shown: list[str] = []
+    secrets: set[str] = set()
+    after = 0  # how many values of a secret option have been met, plus one; 0 where there is no such option
+    for argument in argv:
+        if after and not (argument.startswith("--") or (after > 1 and _OPTION.match(argument))):
+            secrets.add(argument)
+            shown.append("***")
+            after += 1
+            continue
+        after = int(_OPTION.match(argument) is not None and _is_secret(argument))
+        visible = argument
+        for separator in _SEPARATOR.finditer(argument):
+            if _is_secret(argument[: separator.start()]):
+                secrets.add(argument[separator.end() :])
+                visible = argument[: separator.end()] + "***"
+                break
+        secrets.update(pair[4] for pair in _JSON_PAIR.findall(visible) if _is_secret(pair[1]))
+        shown.append(_JSON_PAIR.sub(_without_secret, visible))
+    return shown, secrets - {""}
+
+
+def _without_secret(pair: re.Match[str]) -> str:
+    quote, name, colon, value_quote, _ = pair.groups()
+    return f"{quote}{name}{quote}{colon}{value_quote}***{value_quote}" if _is_secret(name) else pair[0]
+
+
+def _is_secret(name: str) -> bool:
+    """Whether a name is a secret's that ends so: ``--hf-token``, ``--env HF_TOKEN``, ``?api_key``."""
+    last = re.search(r"[\w-]+$", name)
+    return last is not None and is_secret_name(last[0].strip("-").replace("-", "_"))

@@ -1,0 +1,301 @@
+"""``Connection``: one client's end of the line to a supervisor (see ``_supervisor``): a lease, a hold, or a visit.
+
+Sending is synchronous: the messages are small, and a supervisor always reads. So a resource that becomes idle can say
+so in the same step. One task, `Connection.run`, reads what comes back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import anyio
+
+Message = dict[str, Any]
+
+_READ_BYTES = 1 << 16
+_VISIT_SECONDS = 2.0
+
+
+class SupervisorGoneError(Exception):
+    """The server, or the connection, ended before the answer came; `Connection.exit` may know why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a server ended.
+
+    Args:
+        code: The exit code, negative for the number of a signal; `None` where it is not known.
+        reason: Why it ended, as half a sentence.
+        expected: Whether the supervisor ended it.
+        tail: The last lines it printed.
+        log: Where the rest of what it printed is.
+    """
+
+    code: int | None = None
+    reason: str = "its supervisor was killed"
+    expected: bool = False
+    tail: tuple[str, ...] = ()
+    log: str | None = None
+
+    @classmethod
+    def told(cls, message: Message) -> Exit:
+        """What the event says."""
+        return cls(message["code"], message["reason"], message["expected"], tuple(message["tail"]), message["log"])
+
+
+SUPERVISOR_KILLED = Exit()
+"""What is known where nobody is left to tell."""
+
+
+@dataclass(slots=True)
+class _Question:
+    answered: anyio.Event = field(default_factory=anyio.Event)
+    answer: Message | None = None
+
+
+class Connection:
+    """A connection to a supervisor.
+
+    Args:
+        connection: A connected socket; it is non-blocking from now on and closed by `close`.
+        on_event: Gets every event, in the task that reads, besides what is kept here; may be set later.
+    """
+
+    def __init__(self, connection: socket.socket, on_event: Callable[[Message], object] | None = None) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._numbers = itertools.count(1)
+        self._questions: dict[int, _Question] = {}
+        self._is_broken = False
+        self._received = b""
+        self.on_event = on_event
+        self.on_exit: Callable[[], object] | None = None
+        """Called once it is known how the server ended."""
+        self.server: Message = {}
+        """What the supervisor says of its server, from the moment of the first lease."""
+        self.pid: int | None = None
+        """The server's process, once it has started."""
+        self.last_output = 0.0
+        """When it was last known to have printed something, on the event loop's clock."""
+        self.output_bytes = 0
+        """How much it has printed, as far as it is known during the start."""
+        self.is_ready = anyio.Event()
+        self.retiring = ""
+        """Why it is to be let go soon; empty while it is not."""
+        self.exit: Exit | None = None
+        """How the server ended, once it is known."""
+        self.has_exited = anyio.Event()
+        self.is_over = anyio.Event()
+        """The supervisor has closed the connection: nothing of the server is left."""
+
+    def send(self, op: str, **fields: Any) -> int:
+        """Send a request whose answer nobody waits for; to a supervisor that is gone it goes nowhere."""
+        number = next(self._numbers)
+        line = json.dumps({"id": number, "op": op, **fields}).encode() + b"\n"
+        try:
+            sent = self._socket.send(line)
+        except OSError:
+            sent = 0
+        if sent < len(line):
+            self._is_broken = True  # whoever reads finds out why
+        return number
+
+    async def ask(self, op: str, **fields: Any) -> Message:
+        """Send a request and wait for its answer; `run` must be running.
+
+        Raises:
+            SupervisorGoneError: The server or the connection ended instead.
+        """
+        question = _Question()
+        number = self.send(op, **fields)
+        self._questions[number] = question
+        try:
+            if self.exit is not None or self._is_broken:
+                raise SupervisorGoneError
+            await question.answered.wait()
+        finally:
+            del self._questions[number]
+        if question.answer is None:
+            raise SupervisorGoneError
+        return question.answer
+
+    async def ask_alone(self, op: str, **fields: Any) -> Message:
+        """As `ask`, where `run` is not running (yet)."""
+        number = self.send(op, **fields)
+        question = self._questions[number] = _Question()
+        try:
+            while question.answer is None:
+                data = await self._read()
+                if not data:
+                    self._close_books()
+                    raise SupervisorGoneError
+                self._feed(data)
+        finally:
+            del self._questions[number]
+        return question.answer
+
+    async def lease(self, keep_alive: float) -> Message:
+        """Become a lease; the answer has ``granted``, and ``server`` or ``reason``."""
+        return await self.ask("lease", keep_alive=keep_alive)
+
+    def hold(self, keep_alive: float) -> None:
+        """Become a hold, at once."""
+        self.send("hold", keep_alive=keep_alive)
+
+    def described(self, server: Message) -> None:
+        """Keep what the supervisor says of its server."""
+        self.server = server
+        self.pid = server["pid"]
+        if server["ready"]:
+            self.is_ready.set()
+
+    async def leave(self) -> None:
+        """Be neither lease nor hold any more; where that ends the server, wait until nothing of it is left."""
+        try:
+            if (await self.ask("leave")).get("ending"):
+                await self.is_over.wait()
+        except SupervisorGoneError:
+            await self.is_over.wait()
+
+    async def run(self) -> None:
+        """Read until the supervisor closes the connection."""
+        while data := await self._read():
+            self._feed(data)
+        self._close_books()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """`run` in a task of its own; closes the connection at the end. What the block raises stays what it is.
+
+        A cancellation of the block does not end the reading: on its way out the block still waits for an answer.
+        """
+        problem: Exception | None = None
+        reading = anyio.CancelScope(shield=True)
+
+        async def read() -> None:
+            with reading:
+                await self.run()
+
+        try:
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(read, name="doteval connection to a supervisor")
+                try:
+                    yield
+                except Exception as exc:  # raised below, as it is, and not in a group
+                    problem = exc
+                finally:
+                    reading.cancel()
+        finally:
+            self.close()
+        if problem is not None:
+            raise problem
+
+    async def _read(self) -> bytes:
+        while True:
+            await anyio.wait_readable(self._socket)
+            try:
+                return self._socket.recv(_READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return b""
+
+    def _feed(self, data: bytes) -> None:
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            self._take(json.loads(line))
+
+    def _take(self, message: Message) -> None:
+        if "id" in message:
+            question = self._questions.get(message["id"])
+            if question is not None:
+                question.answer = message
+                question.answered.set()
+            return
+        match message["event"]:
+            case "started":
+                self.pid = message["pid"]
+            case "output":
+                self.output_bytes = message["bytes"]
+                self.last_output = anyio.current_time()
+            case "ready":
+                self.is_ready.set()
+            case "retiring" | "ending":
+                self.retiring = message["reason"]
+            case "resumed":
+                self.retiring = ""
+            case "exited":
+                self._set_exit(Exit.told(message))
+            case _:
+                pass
+        if self.on_event is not None:
+            self.on_event(message)
+
+    def _set_exit(self, how: Exit) -> None:
+        if self.exit is None:
+            self.exit = how
+            self.has_exited.set()
+            for question in self._questions.values():  # nothing that is asked for makes sense any more
+                question.answered.set()
+            if self.on_exit is not None:
+                self.on_exit()
+
+    def _close_books(self) -> None:
+        self._set_exit(SUPERVISOR_KILLED)
+        self.is_over.set()
+
+    def hang_up(self) -> None:
+        """Let the supervisor see that nobody is here any more, whatever this program does from now on."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; call it when `run` has ended or was cancelled."""
+        self._socket.close()
+
+
+Op = Literal["status", "end", "stop"]
+
+
+async def visit(connection: socket.socket, op: Op, **fields: Any) -> Message | None:
+    """Ask a supervisor one thing and hang up; `None` where no answer came in two seconds.
+
+    Args:
+        connection: A connected socket; closed at the end, also when cancelled.
+        op: What to ask.
+        fields: What belongs to the request.
+    """
+    visitor = Connection(connection)
+    try:
+        with anyio.move_on_after(_VISIT_SECONDS):
+            return await visitor.ask_alone(op, **fields)
+    except SupervisorGoneError:
+        pass
+    finally:
+        visitor.close()
+    return None
+
+
+async def join(connection: socket.socket, keep_alive: float) -> Connection | None:
+    """Lease the server behind a connected socket; `None`, and hung up, where it is about to end or does not answer."""
+    joined = Connection(connection)
+    try:
+        with anyio.move_on_after(_VISIT_SECONDS):
+            answer = await joined.ask_alone("lease", keep_alive=keep_alive)
+            if answer["granted"]:
+                joined.described(answer["server"])
+                return joined
+    except SupervisorGoneError:
+        pass
+    except BaseException:
+        joined.close()
+        raise
+    joined.close()
+    return None

@@ -1,0 +1,164 @@
+"""``Runtime``: the directory where the servers of one user find each other.
+
+It holds a Unix socket and a directory for each server, the locks and the queue of the slots, and the logs of servers
+that failed. Nobody else may look into it: through its sockets come API keys.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..._errors import RuntimeDirectoryError, ServersUnsupportedError
+
+if sys.platform != "win32":
+    import fcntl
+
+VARIABLE = "DOTEVAL_RUNTIME_DIR"
+MARKER = "DOTEVAL_SERVER"
+"""An environment variable that every process of a server inherits; its value is the server's own directory."""
+
+_LONGEST_SOCKET_PATH = 103  # macOS has 104 bytes for it, the last one zero
+_NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
+_KILL_TIMES = 10
+
+
+class Runtime:
+    """The directory and what is in it.
+
+    Args:
+        root: Where it is; `None`: ``DOTEVAL_RUNTIME_DIR``, or else ``/tmp/doteval-<user id>``. Not below ``TMPDIR``
+            or a login session's directory: all processes of a user shall find the same one.
+
+    Raises:
+        RuntimeDirectoryError: It is somebody else's, or others can reach it, or its path is too long.
+        ServersUnsupportedError: The system has no Unix sockets and no process groups.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        if sys.platform == "win32":
+            raise ServersUnsupportedError(sys.platform)
+        named = os.environ.get(VARIABLE)
+        self.root = (root or Path(named or f"/tmp/doteval-{os.getuid()}")).absolute()  # noqa: S108 - checked below
+        self.slots = self.root / "slots"
+        self.logs = self.root / "logs"
+        self._check()
+
+    def _check(self) -> None:
+        if len(os.fsencode(self.root)) > _LONGEST_SOCKET_PATH - 40:
+            raise RuntimeDirectoryError(str(self.root), "its path is too long for the sockets in it")
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self.root.lstat()
+        except OSError as exc:
+            raise RuntimeDirectoryError(str(self.root), f"it cannot be made ({exc.strerror})") from exc
+        if not stat.S_ISDIR(found.st_mode):
+            raise RuntimeDirectoryError(str(self.root), "it is not a directory")
+        if found.st_uid != os.getuid():
+            raise RuntimeDirectoryError(str(self.root), f"it belongs to the user {found.st_uid}")
+        if found.st_mode & 0o077:
+            raise RuntimeDirectoryError(str(self.root), f"others can reach it (mode {stat.S_IMODE(found.st_mode):o})")
+
+    def socket_path(self, server_id: str) -> Path:
+        """Where the supervisor of a server listens."""
+        return self.root / f"{server_id}.sock"
+
+    def directory(self, server_id: str) -> Path:
+        """The server's own directory."""
+        return self.root / server_id
+
+    def server_ids(self) -> list[str]:
+        """The servers there are, dead ones among them."""
+        return sorted(path.stem for path in self.root.glob("*.sock"))
+
+    @contextmanager
+    def locked(self) -> Generator[DirectoryLock | None]:
+        """Keep everybody else from starting a server; yields `None` where somebody is just doing so.
+
+        The block must be synchronous and short. What is locked is the directory itself: there is no file to be left.
+        """
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        lock: DirectoryLock | None = DirectoryLock(descriptor)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock = None
+            yield lock
+        finally:
+            if lock is not None and not lock.is_passed_on:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile may have a copy
+            os.close(descriptor)
+
+    def connect(self, server_id: str) -> socket.socket | None:
+        """A connection to the supervisor of a server; `None` where there is none, or it has too many callers now."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            connection.connect(str(self.socket_path(server_id)))
+        except OSError as exc:
+            connection.close()
+            if exc.errno in (*_NOBODY, errno.ECONNRESET, errno.EAGAIN):
+                return None
+            raise
+        return connection
+
+    def is_alive(self, server_id: str) -> bool:
+        """Whether a supervisor listens at the socket of a server; ask under the lock, or one may just be starting."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.setblocking(False)
+            return connection.connect_ex(str(self.socket_path(server_id))) not in _NOBODY
+
+    def bury_dead(self) -> None:
+        """Remove what supervisors that were killed have left behind, processes first; call it under the lock."""
+        for server_id in self.server_ids():
+            if not self.is_alive(server_id):
+                directory = self.directory(server_id)
+                for _ in range(_KILL_TIMES):  # what was forked meanwhile is killed as well
+                    if not _kill(processes_of(directory)):
+                        break
+                shutil.rmtree(directory, ignore_errors=True)
+                self.socket_path(server_id).unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class DirectoryLock:
+    """The lock on a runtime directory.
+
+    Args:
+        descriptor: The directory, open and locked.
+        is_passed_on: Whether a process that has inherited it has the lock now, and ends it.
+    """
+
+    descriptor: int
+    is_passed_on: bool = False
+
+
+def _kill(pids: Iterator[int]) -> int:
+    """Kill processes; returns how many there were."""
+    number = 0
+    for number, pid in enumerate(pids, 1):  # noqa: B007 - counted
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    return number
+
+
+def processes_of(directory: Path) -> Iterator[int]:
+    """The processes of the server with this directory, where the system tells; ours are never among them."""
+    if not sys.platform.startswith("linux"):
+        return
+    mark = f"{MARKER}={directory}".encode()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if mark in Path(entry.path, "environ").read_bytes().split(b"\0"):
+                    yield int(entry.name)

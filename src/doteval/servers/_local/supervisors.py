@@ -1,0 +1,92 @@
+"""Starts supervisors, and waits for the end of those that this process has started.
+
+Starting is one short synchronous step, so a cancellation finds either nothing or a supervisor that has its job. Where
+this process dies in between, the supervisor ends by itself. The lock of the runtime directory is passed on to the
+supervisor, which ends it when it can be found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from anyio import to_thread
+
+from .runtime import Runtime
+
+_SUPERVISOR = Path(__file__).parent.parent / "_supervisor"  # a directory that Python runs
+
+_children: set[int] = set()
+"""The supervisors that this process has started and not waited for."""
+
+
+def start_supervisor(
+    runtime: Runtime, server_id: str, job: Mapping[str, Any], slot_fds: Sequence[int]
+) -> tuple[socket.socket, int] | None:
+    """Start a supervisor; returns the starter's connection, which is a lease, and the process id.
+
+    Args:
+        runtime: Where it listens.
+        server_id: The server's id.
+        job: What it does; all but the addresses and the locks of the slots.
+        slot_fds: The locks that it inherits.
+
+    Returns:
+        `None` where somebody else has started this server, or is starting any just now: look again.
+
+    Raises:
+        OSError: The supervisor could not be started.
+    """
+    reap()
+    path = str(runtime.socket_path(server_id))
+    with runtime.locked() as lock:
+        if lock is None or runtime.is_alive(server_id):
+            return None
+        runtime.bury_dead()
+        ours, theirs = socket.socketpair()
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own script
+                [sys.executable, "-I", "-S", str(_SUPERVISOR), str(theirs.fileno()), str(lock.descriptor), path],
+                pass_fds=[theirs.fileno(), lock.descriptor, *slot_fds],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in a terminal is not for it
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        process.returncode = 0  # it is waited for by `reap` and `wait_for`
+        _children.add(process.pid)
+        lock.is_passed_on = True
+    with suppress(OSError):  # it is gone already: whoever reads finds out
+        ours.sendall(json.dumps({**job, "slot_fds": list(slot_fds)}).encode() + b"\n")
+    return ours, process.pid
+
+
+def reap() -> None:
+    """Take the exit codes of those that have ended, so that no zombie stays."""
+    for pid in list(_children):
+        _wait(pid, os.WNOHANG)
+
+
+async def wait_for(pid: int) -> None:
+    """Wait for the end of a supervisor of ours that has closed its connections; another process's is left alone."""
+    if pid in _children:
+        await to_thread.run_sync(_wait, pid, 0)
+
+
+def _wait(pid: int, options: int) -> None:
+    with suppress(ChildProcessError):  # another thread was faster, or it was started before a fork
+        if os.waitpid(pid, options) == (0, 0):
+            return
+    _children.discard(pid)
