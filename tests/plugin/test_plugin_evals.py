@@ -7,11 +7,11 @@ from contextlib import nullcontext
 from xml.etree import ElementTree as ET
 
 import pytest
-from doteval.pytest_plugin._evals.progress import MovingDisplay, PlainDisplay, described, moving_display
 from tests.plugin.runs import Runs, assert_clean, counts
 
 from doteval.evals import Store
 from doteval.evals._running.engine import Progress
+from doteval.pytest_plugin._evals.progress import MovingDisplay, PlainDisplay, described, moving_display
 
 # ------------------------------------------------------------------ the guide's samples
 

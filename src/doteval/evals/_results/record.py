@@ -14,7 +14,7 @@ from .._result import Result, Score
 from .._running.dataset import Row
 from .plain import digest_of_plain, plain
 
-_HERE = str(Path(__file__).parent)
+_HERE = str(Path(__file__).parent.parent)  # all of doteval.evals
 
 
 @dataclass(frozen=True, slots=True)
