@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from anyio import CapacityLimiter, Event, create_task_group, to_thread
 from anyio.abc import TaskGroup
 
+from .._escapes import as_it_is, raise_own_cancellation, told_apart
 from .._running.limits import Limit
 from .record import Record
 from .store import Store, Stored
@@ -31,7 +32,7 @@ class Commits:
         self._limit = limit
         self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
         self._some = Event()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def keep(self, record: Record, kept: Callable[[], object]) -> None:
         """Have a result written, and `kept` called when it is committed."""
@@ -47,18 +48,19 @@ class Commits:
 
         Raises:
             OSError: A result could not be written; the block is cancelled.
-            Exception: What `kept` has raised; likewise.
+            BaseException: What `kept` has raised; likewise.
         """
         error: Exception | None = None
-        async with create_task_group() as task_group:
-            task_group.start_soon(self._tell, task_group)
-            try:
-                yield
-            except Exception as exc:  # as it is, and not in a group
-                error = exc
-            task_group.cancel_scope.cancel()
+        with as_it_is():
+            async with create_task_group() as task_group:
+                task_group.start_soon(self._tell, task_group)
+                try:
+                    yield
+                except Exception as exc:
+                    error = exc
+                task_group.cancel_scope.cancel()
         if self._error is not None:
-            raise self._error
+            raise told_apart(self._error, "whoever is told of results")
         if error is not None:
             raise error
 
@@ -75,7 +77,8 @@ class Commits:
                 )
                 while self._waiting and self._waiting[0][0] <= last:
                     self._waiting.popleft()[1]()
-            except Exception as exc:
+            except BaseException as exc:
+                await raise_own_cancellation(exc, is_rows_task=True)
                 self._error = exc
                 task_group.cancel_scope.cancel()
                 return

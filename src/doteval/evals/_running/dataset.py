@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -92,9 +92,10 @@ class Source:
         rows = await self._rows()
         number = 0
         if isinstance(rows, AsyncIterable):
-            async for value in rows:
-                yield self._row(number, value)
-                number += 1
+            async with _closing(rows):  # also where the run ends early
+                async for value in rows:
+                    yield self._row(number, value)
+                    number += 1
         elif isinstance(rows, Sequence):
             for value in rows:
                 if number % _CHUNK == 0:
@@ -185,6 +186,12 @@ def _chunk(iterator: Iterator[Any]) -> tuple[list[Any], bool, Exception | None]:
         if time.perf_counter() > end:
             break
     return values, False, None
+
+
+def _closing(rows: AsyncIterable[Any]) -> AbstractAsyncContextManager[object]:
+    if inspect.isasyncgen(rows):
+        return aclosing(rows)
+    return nullcontext()
 
 
 def _is_rows(value: object) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from anyio import CancelScope, Event, create_task_group, current_time
 
 from ... import ModelRequestError
+from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
 from .._result import Result
 from .._results.record import Inputs, Record, succeeded
 from .._results.record import failed as failed_record
@@ -88,7 +89,7 @@ class Engine:
         arguments: What it is called with besides the columns.
         limit: How many at once.
         attempts: How often a row may be run again.
-        failures: What counts as the failure of a row; everything else ends the run.
+        ends: What ends the run when a row raises it, besides the run's own cancellation; all else is the row's failure.
         keep: Is given every record at once, in the order in which they come, and calls what it is given with it when
             the record is kept.
         drain: Is called when the last row has begun.
@@ -104,7 +105,7 @@ class Engine:
         limit: Limit,
         *,
         attempts: Attempts,
-        failures: tuple[type[BaseException], ...],
+        ends: tuple[type[BaseException], ...],
         keep: Callable[[Record, Callable[[], object]], object],
         drain: Callable[[], Awaitable[object]],
         emit: Callable[[Record], object],
@@ -115,7 +116,7 @@ class Engine:
         self._arguments = arguments
         self._limit = limit
         self._attempts = attempts
-        self._failures = failures
+        self._ends = ends
         self._keep = keep
         self._drain = drain
         self._emit = emit
@@ -125,7 +126,7 @@ class Engine:
         self._next = 0
         self._waiting: dict[int, Record | None] = {}
         self._being_kept = 0
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._moved: Event | None = None
 
     async def run(self, rows: AsyncIterator[Row | Known]) -> int:
@@ -136,28 +137,34 @@ class Engine:
                 told or keeps records has raised, at once.
         """
         count = 0
-        error: Exception | None = None
-        async with create_task_group() as task_group:
-            try:
-                async for entry in rows:
-                    count += 1
-                    if isinstance(entry, Known):
-                        self._progress.known += 1
-                        self._done(entry.row.number, None, failed=entry.failed)
-                        continue
-                    while entry.number >= self._next + self._window or self._being_kept >= self._limit.most:
-                        await self._until_a_row_is_done()
-                    await self._limit.acquire(entry)
-                    task_group.start_soon(self._row, entry, task_group.cancel_scope)
-                await self._drain()
-            except Exception as exc:
-                error = exc
+        error: BaseException | None = None
+        with as_it_is(self._ends):
+            async with create_task_group() as task_group:
+                try:
+                    async for entry in rows:
+                        count += 1
+                        if isinstance(entry, Known):
+                            self._progress.known += 1
+                            self._done(entry.row.number, None, failed=entry.failed)
+                            continue
+                        while entry.number >= self._next + self._window or self._being_kept >= self._limit.most:
+                            await self._until_a_row_is_done()
+                        await self._limit.acquire(entry)
+                        task_group.start_soon(self._row, entry, task_group.cancel_scope)
+                    await self._drain()
+                except BaseException as exc:
+                    await raise_own_cancellation(exc)
+                    if ends_the_run(exc, self._ends):
+                        raise
+                    error = exc
         if self._error is not None:
-            raise self._error  # as it is, and not in a group
+            raise told_apart(self._error, "whoever is told of results", self._ends)  # as it is, and not in a group
         while self._being_kept:
             await self._until_a_row_is_done()
         if error is not None:
-            raise error
+            raise told_apart(error, "the dataset", self._ends)
+        if self._next != count:
+            raise RuntimeError(f"{count} rows were read and {self._next} have a result: please report it")
         return count
 
     async def _row(self, row: Row, scope: CancelScope) -> None:
@@ -166,7 +173,8 @@ class Engine:
             record = await self._record(row)
             self._being_kept += 1
             self._keep(record, partial(self._is_kept, record))
-        except Exception as exc:  # not the evaluation's: those are recorded
+        except BaseException as exc:  # not the evaluation's: those are recorded
+            await raise_own_cancellation(exc, is_rows_task=True)
             self._error = self._error or exc
             scope.cancel()
         finally:
@@ -181,7 +189,10 @@ class Engine:
             try:
                 result = await self._call({**row.values, **self._arguments.present()})
                 record = succeeded(inputs, result, current_time() - started, 1 + lost + overloaded)
-            except self._failures as exc:
+            except BaseException as exc:
+                await raise_own_cancellation(exc, is_rows_task=True)
+                if ends_the_run(exc, self._ends):
+                    raise
                 seconds = current_time() - started
                 if _is_overload(exc):
                     pause = _retry_after(exc)
@@ -204,7 +215,10 @@ class Engine:
         """Whether the row may be run again, or why the model cannot be leased again."""
         try:
             return await self._arguments.again(error)
-        except self._failures as exc:
+        except BaseException as exc:
+            await raise_own_cancellation(exc, is_rows_task=True)
+            if ends_the_run(exc, self._ends):
+                raise
             exc.__context__ = error
             return exc
 

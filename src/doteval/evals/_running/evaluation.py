@@ -115,7 +115,7 @@ class Evaluation:
             if is_async:
                 value = await self(**arguments)
             else:
-                value = await to_thread.run_sync(functools.partial(self, **arguments), limiter=limiter)
+                value = await to_thread.run_sync(_in_thread, self, arguments, limiter=limiter)
                 if inspect.isawaitable(value):
                     value = await value
             if not isinstance(value, Result):
@@ -127,6 +127,13 @@ class Evaluation:
             return value
 
         return call
+
+
+def _in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    try:
+        return function(**arguments)
+    except GeneratorExit as exc:  # would end the coroutine that waits for it, not only this call
+        raise RuntimeError("the evaluation raised GeneratorExit") from exc
 
 
 def foreach(

@@ -15,6 +15,7 @@ from anyio import CapacityLimiter, to_thread
 
 from ... import ModelHandle, ModelProviders
 from .._errors import DatasetError, TooManyErrorsError
+from .._escapes import INTERRUPTS
 from .._results.commits import Commits
 from .._results.record import Record
 from .._results.statistics import Summary, summarise
@@ -113,14 +114,14 @@ class Settings:
         max_errors: How many rows may raise before the evaluation does not count as finished.
         attempts: How often a row may be run again.
         fresh: Whether what is in the store is thrown away.
-        failures: What counts as the failure of a row.
+        ends: What ends the run when a row raises it; all else but the run's cancellation is the failure of the row.
     """
 
     concurrency: Concurrency | None = None
     max_errors: int = 0
     attempts: Attempts = field(default_factory=Attempts)
     fresh: bool = False
-    failures: tuple[type[BaseException], ...] = (Exception,)
+    ends: tuple[type[BaseException], ...] = INTERRUPTS
 
 
 async def run(
@@ -291,7 +292,7 @@ async def run_rows(
         arguments,
         limit,
         attempts=settings.attempts,
-        failures=settings.failures,
+        ends=settings.ends,
         keep=_keep_in_outcome if commits is None else commits.keep,
         drain=drain or _go_on,
         emit=emit,

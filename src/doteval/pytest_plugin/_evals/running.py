@@ -153,8 +153,7 @@ class EvalRuns:
             max_errors=options.max_errors,
             attempts=Attempts(lost=options.retries),
             fresh=options.fresh,
-            # What ends a test here ends its row only.
-            failures=(Exception, pytest.fail.Exception, pytest.skip.Exception),
+            ends=(KeyboardInterrupt, pytest.exit.Exception),  # what ends a test otherwise ends its row only
         )
 
     def _display(self, name: str, progress: Progress) -> AbstractContextManager[Display]:
