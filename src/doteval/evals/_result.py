@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 Score: TypeAlias = bool | int | float
 """How good an output is: whether it is right, or a number."""
@@ -28,7 +28,7 @@ class Result:
             is kept. An awaitable is awaited, so that a plain function may return what an async model gives it. The
             tokens of a `Completion` are counted.
         prompt: What the model was asked, to be seen beside the output.
-        scores: How good the output is, by name: `True` and `False`, or numbers.
+        scores: How good the output is, by name: `True` and `False`, or numbers; also scalars of numpy and the like.
         metadata: What else should be kept.
 
     Raises:
@@ -42,12 +42,22 @@ class Result:
     metadata: Mapping[str, Any] = field(default_factory=_no_metadata)
 
     def __post_init__(self) -> None:
-        for name, score in self.scores.items():
-            # What callers without a type checker pass may be anything.
-            if not isinstance(cast("object", name), str) or not isinstance(cast("object", score), (bool, int, float)):
-                raise TypeError(
-                    "scores are booleans and numbers by name, such as scores={'exact_match': True}, "
-                    f"not {name!r}: {score!r}"
-                )
-            if not math.isfinite(score):
-                raise ValueError(f"the score {name!r} is {score!r}; leave it out where there is none")
+        scores = {name: _score(name, score) for name, score in self.scores.items()}
+        object.__setattr__(self, "scores", scores)
+
+
+def _score(name: object, score: object) -> Score:
+    """What callers without a type checker pass may be anything; scalars of numpy and the like are what they hold."""
+    item = getattr(score, "item", None)
+    value = item() if callable(item) and not isinstance(score, (bool, int, float)) else score
+    if not isinstance(name, str) or not isinstance(value, (bool, int, float)):
+        raise TypeError(
+            f"scores are booleans and numbers by name, such as scores={{'exact_match': True}}, not {name!r}: {score!r}"
+        )
+    try:
+        is_finite = math.isfinite(value)
+    except OverflowError:
+        is_finite = False
+    if not is_finite:
+        raise ValueError(f"the score {name!r} is {score!r}; leave it out where there is none")
+    return value

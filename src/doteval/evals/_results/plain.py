@@ -16,40 +16,70 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEEPEST = 50
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
-_SIMPLE = (str, bool, int)
+_LARGEST = 10**4000  # Python refuses to write an integer of more than 4300 digits in decimal
 _BYTES: tuple[type, ...] = (bytes, bytearray, memoryview)
 
 
-def plain(value: Any, depth: int = 0) -> Plain:
-    """A value as JSON can hold it; what it cannot hold is replaced by its ``repr``, without addresses."""
-    if value is None or type(value) in _SIMPLE:
+def plain(value: Any) -> Plain:
+    """A value as JSON and a file can hold it; what they cannot hold is replaced by its ``repr``, without addresses.
+
+    What refers to itself is cut where it comes again. In a text, half a character (a lone surrogate) is escaped.
+    """
+    return _plain(value, ())
+
+
+def storable(text: str) -> str:
+    """A text that can be encoded: half a character, as a model may be cut off in, becomes its escape."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _plain(value: Any, above: tuple[int, ...]) -> Plain:
+    kind: type[Any] = type(value)
+    if kind is str:
+        return value if value.isascii() else storable(value)
+    if value is None or kind is bool:
         return cast("Plain", value)
     if isinstance(value, str):
-        return str(value)
+        return storable(str(value))
     if isinstance(value, int):
-        return int(value)
+        return int(value) if -_LARGEST < value < _LARGEST else hex(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else repr(float(value))
-    return _structured(value, depth) if depth < _DEEPEST else _described(value)
+    if id(value) in above:
+        return f"<the {kind.__name__} that holds it>"
+    if len(above) == _DEEPEST:
+        return _described(value)
+    try:
+        return _structured(value, (*above, id(value)))
+    except Exception:  # what it holds cannot be read
+        return _described(value)
 
 
-def _structured(value: Any, depth: int) -> Plain:
+def _structured(value: Any, above: tuple[int, ...]) -> Plain:
     if isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value).items()
-        return {str(key): plain(item, depth + 1) for key, item in items}
+        return {_name(key): _plain(item, above) for key, item in items}
     if isinstance(value, Sequence) and not isinstance(value, _BYTES):
-        return [plain(item, depth + 1) for item in cast("Sequence[object]", value)]
+        return [_plain(item, above) for item in cast("Sequence[object]", value)]
     if isinstance(value, AbstractSet):
-        return sorted((plain(item, depth + 1) for item in cast("AbstractSet[object]", value)), key=repr)
+        return sorted((_plain(item, above) for item in cast("AbstractSet[object]", value)), key=repr)
     given: Any = cast("object", value)
     if is_dataclass(given) and not isinstance(given, type):
-        return {field.name: plain(getattr(given, field.name), depth + 1) for field in fields(given)}
+        return {field.name: _plain(getattr(given, field.name), above) for field in fields(given)}
     return _described(given)
+
+
+def _name(key: object) -> str:
+    if isinstance(key, int) and not -_LARGEST < key < _LARGEST:
+        return hex(key)
+    return storable(str(key))
 
 
 def _described(value: object) -> str:
     try:
-        return _ADDRESS.sub("", repr(value))
+        return storable(_ADDRESS.sub("", repr(value)))
     except Exception as exc:  # a repr may be broken
         return f"<{type(value).__name__}: its repr failed with {type(exc).__name__}>"
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 from ... import Usage
 from .._result import Result, Score
 from .._running.dataset import Row
-from .plain import digest_of_plain, plain
+from .plain import digest_of_plain, plain, storable
 
 _HERE = str(Path(__file__).parent.parent)  # all of doteval.evals
 
@@ -82,7 +82,7 @@ def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int) -> 
         inputs=inputs.values,
         output=plain(result.output),
         prompt=plain(result.prompt),
-        scores={name: _plain_score(score) for name, score in result.scores.items()},
+        scores={storable(str(name)): _plain_score(score) for name, score in result.scores.items()},
         metadata=_plain_mapping(result.metadata),
         seconds=seconds,
         input_tokens=None if known is None else known.input_tokens,
@@ -98,8 +98,10 @@ def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int) 
         number=inputs.number,
         digest=inputs.digest,
         inputs=inputs.values,
-        error=f"{type(error).__name__}: {text}" if text else type(error).__name__,
-        traceback="".join(traceback.format_exception(type(error), error, _from_the_evaluation(error.__traceback__))),
+        error=storable(f"{type(error).__name__}: {text}" if text else type(error).__name__),
+        traceback=storable(
+            "".join(traceback.format_exception(type(error), error, _from_the_evaluation(error.__traceback__)))
+        ),
         seconds=seconds,
         attempts=attempts,
     )

@@ -1,0 +1,161 @@
+"""Whatever a row holds can be kept: as JSON, as UTF-8, in finite time; and the same value has the same fingerprint."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doteval import Result, foreach
+from doteval.evals import Store, run
+from doteval.evals._results.plain import digest, plain
+
+HALF = "\ud83d"  # of an emoji, as a model whose reply is cut off returns it
+HUGE = 10**5000
+
+
+@dataclass
+class Node:
+    name: str
+    others: list[Node] = field(default_factory=list)
+
+
+class Unreadable(Mapping[str, int]):
+    def __getitem__(self, key: str) -> int:
+        raise OSError("gone")
+
+    def __iter__(self) -> Iterator[str]:
+        raise OSError("gone")
+
+    def __len__(self) -> int:
+        return 1
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ValueError("no repr")
+
+
+def family() -> Node:
+    parent = Node("parent")
+    parent.others = [Node("child", [parent]) for _ in range(30)]
+    return parent
+
+
+def itself() -> list[Any]:
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+ODD: dict[str, Any] = {
+    "half a character": HALF,
+    "half a character in a key": {HALF: [HALF]},
+    "half a character in a repr": type("Odd", (), {"__repr__": lambda self: HALF})(),
+    "an integer of 5000 digits": HUGE,
+    "such a key": {HUGE: -HUGE},
+    "no number": [math.nan, math.inf, -math.inf],
+    "a family": family(),
+    "a list in itself": itself(),
+    "what cannot be read": Unreadable(),
+    "what cannot be printed": [Unprintable(), {"a": Unprintable()}],
+    "a deep list": eval("[" * 80 + "]" * 80),
+    "bytes": b"\xff",
+    "a set": {HALF, 1, None},
+}
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+def test_an_odd_value_becomes_one_that_can_be_kept(value: Any) -> None:
+    """And the same one again, which it equals when it is read."""
+    kept = plain(value)
+    text = json.dumps(kept, ensure_ascii=False, allow_nan=False)
+    text.encode("utf-8")
+    assert json.loads(text) == kept
+    assert plain(kept) == kept
+    assert len(digest({"value": value})) == 24
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters()) | st.integers() | st.none(), inner, max_size=4)
+        | st.tuples(inner, inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(anything)
+def test_anything_can_be_kept_and_is_the_same_when_it_was(value: Any) -> None:
+    """Whatever is plain is left alone."""
+    kept = plain(value)
+    text = json.dumps(kept, ensure_ascii=False, allow_nan=False)
+    text.encode("utf-8")
+    assert json.loads(text) == kept
+    assert plain(kept) == kept
+    assert digest({"value": value}) == digest({"value": kept})
+
+
+@pytest.mark.parametrize("where", ["input", "output", "metadata", "prompt", "error", "score name"])
+@pytest.mark.parametrize("value", [HALF, HUGE, family()], ids=["half", "huge", "family"])
+@pytest.mark.anyio
+async def test_no_odd_value_of_a_row_ends_the_run(where: str, value: Any, tmp_path: Path) -> None:
+    """In a store: all rows are there, and are answered from it the next time."""
+
+    @foreach("value", [value if where == "input" else 1, 2])
+    async def eval_it(value: Any, odd: Any) -> Result:
+        if where == "error":
+            raise ValueError(str(type(odd)) + HALF)
+        return Result(
+            odd if where == "output" else value,
+            prompt=odd if where == "prompt" else "",
+            metadata={"it": odd} if where == "metadata" else {},
+            scores={HALF if where == "score name" else "right": True},
+        )
+
+    with Store(tmp_path / "results.db") as store:
+        outcome = await run(eval_it, odd=value, store=store, max_errors=2)
+        assert (outcome.summary.rows, outcome.summary.errors) == (2, 2 if where == "error" else 0)
+        assert len(list(outcome.records)) == 2
+        again = await run(eval_it, odd=value, store=store, max_errors=2)
+        assert again.answered
+
+
+class Scalar:
+    """As numpy and torch have them; neither is installed here."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def item(self) -> object:
+        return self.value
+
+
+@pytest.mark.parametrize("value", [True, False, 3, 0.5])
+def test_a_scalar_of_an_array_library_is_a_score(value: float) -> None:
+    """A boolean stays one, as its interval is another one."""
+    score = Result(scores={"it": Scalar(value)}).scores["it"]
+    assert (score, type(score)) == (value, type(value))
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, Scalar(math.nan), 10**400])
+def test_a_score_that_is_no_finite_number_is_refused(score: Any) -> None:
+    """It would be the mean of all others, too."""
+    with pytest.raises(ValueError, match="leave it out where there is none"):
+        Result(scores={"it": score})
+
+
+@pytest.mark.parametrize("score", ["yes", None, [1], Scalar([1]), Scalar("yes")])
+def test_a_score_that_is_no_number_is_refused(score: Any) -> None:
+    """The message shows one that is right."""
+    with pytest.raises(TypeError, match="scores are booleans and numbers by name"):
+        Result(scores={"it": score})
