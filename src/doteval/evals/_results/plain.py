@@ -36,7 +36,7 @@ def storable(text: str) -> str:
 
 
 def _plain(value: Any, above: tuple[int, ...]) -> Plain:
-    kind: type[Any] = type(value)
+    kind = cast("type[object]", type(value))
     if kind is str:
         return value if value.isascii() else storable(value)
     if value is None or kind is bool:
