@@ -13,12 +13,10 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from random import uniform
 from typing import Any
 
 from anyio import CancelScope, Event, create_task_group, current_time
 
-from ... import ModelRequestError
 from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
 from .._result import Result
 from .._results.record import Inputs, Record, succeeded
@@ -26,10 +24,9 @@ from .._results.record import failed as failed_record
 from .arguments import Arguments
 from .dataset import Row
 from .limits import Limit
+from .refusals import Refusal, pause_before, refusal_of, retry_after
 
 _WINDOW = 256
-_OVERLOAD = (429, 503, 529)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +48,14 @@ class Attempts:
 
     Args:
         lost: After its model, or the connection to it, was lost.
-        overloaded: After its server was overloaded, or refused it because of a rate limit.
+        stumbled: After its server failed (500, 502, 504, 408).
+        patience: For how long it is tried again while its server is overloaded, or refuses it because of a rate limit,
+            in seconds. Where the server has answered nobody in all that time, or asks for more, the run ends.
     """
 
     lost: int = 1
-    overloaded: int = 8
+    stumbled: int = 5
+    patience: float = 600.0
 
 
 @dataclass(slots=True)
@@ -79,6 +79,17 @@ class Progress:
     calls: int = 0
     wasted: int = 0
     tokens: int = 0
+
+
+class _Tries:
+    """How often one row was run, and why again."""
+
+    __slots__ = ("count", "lost", "refused", "refused_since", "stumbled")
+
+    def __init__(self) -> None:
+        self.count = 1
+        self.lost = self.stumbled = self.refused = 0
+        self.refused_since = math.inf
 
 
 class Engine:
@@ -182,34 +193,63 @@ class Engine:
 
     async def _record(self, row: Row) -> Record:
         inputs = Inputs(row)  # before the call, which may change them
-        lost = overloaded = 0
+        tries = _Tries()
         while True:
             epoch, started = self._limit.epoch, current_time()
             self._progress.calls += 1
             try:
                 result = await self._call({**row.values, **self._arguments.present()})
-                record = succeeded(inputs, result, current_time() - started, 1 + lost + overloaded)
+                record = succeeded(inputs, result, current_time() - started, tries.count)
             except BaseException as exc:
                 await raise_own_cancellation(exc, is_rows_task=True)
                 if ends_the_run(exc, self._ends):
                     raise
                 seconds = current_time() - started
-                if _is_overload(exc):
-                    pause = _retry_after(exc)
-                    self._limit.overloaded(epoch, pause)
-                    if overloaded == self._attempts.overloaded:
-                        return failed_record(inputs, exc, seconds, 1 + lost + overloaded)
-                    overloaded += 1
-                    await self._limit.pause(row, _pause(overloaded) if pause is None else pause)
-                else:
-                    again = lost < self._attempts.lost and await self._renewed(exc)
-                    if again is not True:
-                        return failed_record(inputs, again or exc, seconds, 1 + lost + overloaded)
-                    lost += 1
+                failure = await self._again(exc, epoch, tries)
+                if failure is not None:
+                    return failed_record(inputs, failure, seconds, tries.count)
+                tries.count += 1
                 self._progress.wasted += 1
             else:
                 self._limit.succeeded()
                 return record
+
+    async def _again(self, error: BaseException, epoch: int, tries: _Tries) -> BaseException | None:
+        """Wait until the row may be run again, or return why it has failed.
+
+        Raises:
+            BaseException: The error, where it concerns every row.
+        """
+        match refusal_of(error):
+            case Refusal.FINAL:
+                raise error
+            case Refusal.OVERLOADED:
+                wait = retry_after(error)
+                now = current_time()
+                tries.refused_since = min(tries.refused_since, now)
+                is_over = now - tries.refused_since >= self._attempts.patience
+                asks_too_much = wait is not None and wait > self._attempts.patience
+                if asks_too_much or (is_over and not self._limit.has_succeeded_since(tries.refused_since)):
+                    raise error
+                if is_over:
+                    return error
+                self._limit.overloaded(epoch, wait)
+                tries.refused += 1
+                if wait is None:
+                    await self._limit.pause(pause_before(tries.refused))
+                else:
+                    await self._limit.wait_as_told(wait, tries.refused)
+            case Refusal.TRANSIENT:
+                if tries.stumbled == self._attempts.stumbled:
+                    return error
+                tries.stumbled += 1
+                await self._limit.pause(pause_before(tries.stumbled))
+            case None:
+                again = tries.lost < self._attempts.lost and await self._renewed(error)
+                if again is not True:
+                    return again or error
+                tries.lost += 1
+        return None
 
     async def _renewed(self, error: BaseException) -> bool | BaseException:
         """Whether the row may be run again, or why the model cannot be leased again."""
@@ -249,30 +289,3 @@ class Engine:
         if self._moved is None:
             self._moved = Event()
         await self._moved.wait()
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status behind an error of ours, or of an SDK that is used without us."""
-    status = getattr(error, "status", None)
-    if not isinstance(status, int):
-        status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) else None
-
-
-def _is_overload(error: BaseException) -> bool:
-    return _status(error) in _OVERLOAD
-
-
-def _retry_after(error: BaseException) -> float | None:
-    seconds = error.retry_after if isinstance(error, ModelRequestError) else None
-    if seconds is None and (headers := getattr(getattr(error, "response", None), "headers", None)) is not None:
-        try:
-            seconds = float(headers.get("retry-after"))
-        except (TypeError, ValueError):
-            return None
-    return seconds if seconds is not None and math.isfinite(seconds) and seconds >= 0 else None
-
-
-def _pause(attempt: int) -> float:
-    """Seconds before the next attempt, where the server does not say."""
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (attempt - 1)) * uniform(0.5, 1.0)  # noqa: S311 - not all at once

@@ -1,0 +1,118 @@
+"""What a failed request says about the server, and so about the rows that have not been asked yet.
+
+A rate limit costs time, not rows; a server that stumbles is asked again; a key that is refused, or an account without
+money, will be refused for every row, so the run ends with the first one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from random import uniform
+from typing import Any, cast
+
+from ... import ModelRequestError
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_FINAL = (401, 402)
+_OVERLOADED = (429, 503, 529)
+_TRANSIENT = (408, 500, 502, 504)
+# What OpenAI, Anthropic, and those who speak their protocols put into ``code`` or ``type`` of an error.
+_FINAL_CODES = {
+    "account_deactivated",
+    "authentication_error",
+    "billing_error",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "insufficient_quota",
+    "invalid_api_key",
+}
+_OVERLOADED_CODES = {"overloaded_error", "rate_limit_error", "rate_limit_exceeded"}
+_TRANSIENT_CODES = {"api_error", "server_error", "timeout_error"}
+
+
+class Refusal(Enum):
+    """Why a server did not do what it was asked, where that has nothing to do with the row."""
+
+    FINAL = "it refuses everything from this account"
+    OVERLOADED = "it has too much to do, or was asked too often"
+    TRANSIENT = "it stumbled"
+
+
+def refusal_of(error: BaseException) -> Refusal | None:
+    """What an error of a row says about the server; `None` where it is the row's own.
+
+    Found also where the row has raised another exception from it, and in groups, of which the gravest counts.
+    """
+    found = {refusal for each in _chain(error) if (refusal := _refusal(each)) is not None}
+    return next((refusal for refusal in Refusal if refusal in found), None)
+
+
+def retry_after(error: BaseException) -> float | None:
+    """How long the server asks to wait, in seconds, where it says so."""
+    waits = [seconds for each in _chain(error) if (seconds := _retry_after(each)) is not None]
+    return max(waits, default=None)
+
+
+def pause_before(attempt: int) -> float:
+    """Seconds before the next attempt where the server does not say; longer each time, and never all rows at once."""
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (attempt - 1)) * uniform(0.5, 1.0)  # noqa: S311
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, those it was raised from, and those of a group."""
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        if each.__cause__ is not None:
+            left.append(each.__cause__)
+        if isinstance(each, BaseExceptionGroup):
+            left.extend(cast("BaseExceptionGroup[BaseException]", each).exceptions)
+
+
+def _refusal(error: BaseException) -> Refusal | None:
+    status, codes = _status(error), _codes(error)
+    if status in _FINAL or codes & _FINAL_CODES:
+        return Refusal.FINAL
+    if status in _OVERLOADED or codes & _OVERLOADED_CODES:
+        return Refusal.OVERLOADED
+    if status in _TRANSIENT or codes & _TRANSIENT_CODES:
+        return Refusal.TRANSIENT
+    return None
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status behind an error of ours, or of an SDK that is used without us."""
+    for name in ("status", "status_code"):
+        value = getattr(error, name, None)
+        if isinstance(value, int):
+            return value
+    return None
+
+
+def _codes(error: BaseException) -> set[str]:
+    """What the server calls the error, as the SDKs keep it: also of one within a stream that had begun well."""
+    values: list[object] = [getattr(error, "code", None), getattr(error, "type", None)]
+    body: object = getattr(error, "body", None)
+    for _ in range(2):  # the error itself, or the envelope around it
+        if isinstance(body, Mapping):
+            fields = cast("Mapping[str, Any]", body)
+            values += [fields.get("code"), fields.get("type")]
+            body = fields.get("error")
+    return {value for value in values if isinstance(value, str)}
+
+
+def _retry_after(error: BaseException) -> float | None:
+    seconds = error.retry_after if isinstance(error, ModelRequestError) else None
+    if seconds is None and (headers := getattr(getattr(error, "response", None), "headers", None)) is not None:
+        try:
+            seconds = float(headers.get("retry-after"))
+        except (TypeError, ValueError):
+            return None
+    return seconds if seconds is not None and math.isfinite(seconds) and seconds >= 0 else None
