@@ -20,7 +20,7 @@ LOWEST = PYTHONS[0]
 REPETITIONS = 50
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "tests", "docs", "demo"]
+nox.options.sessions = ["lint", "types", "tests", "docs", "demo", "distribution"]
 nox.options.error_on_missing_interpreters = True  # a version that is claimed and not run is an error, not a detail
 nox.options.default_venv_backend = "virtualenv"
 
