@@ -6,6 +6,9 @@ but those of the model servers that the heavy sessions run.
 
 from __future__ import annotations
 
+import shutil
+import tarfile
+import zipfile
 from pathlib import Path
 
 import nox
@@ -17,7 +20,7 @@ LOWEST = PYTHONS[0]
 REPETITIONS = 50
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "tests", "docs", "demo"]
+nox.options.sessions = ["lint", "types", "tests", "docs", "demo", "distribution"]
 nox.options.error_on_missing_interpreters = True  # a version that is claimed and not run is an error, not a detail
 nox.options.default_venv_backend = "virtualenv"
 
@@ -48,6 +51,20 @@ def install_wheel(session: nox.Session, extras: str, *arguments: str) -> None:
     session.install(f"doteval[{extras}] @ {wheel.resolve().as_uri()}", *arguments)
     # In an environment that is used again (-r, -R) pip would leave the wheel of the same version that is there.
     session.run("python", "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", str(wheel))
+
+
+def tracked_files(session: nox.Session) -> set[str]:
+    """What git would commit here: what is in its index, and what is new and not ignored."""
+    listed = session.run("git", "ls-files", "--cached", "--others", "--exclude-standard", external=True, silent=True)
+    return {name for name in str(listed).splitlines() if Path(name).is_file()}
+
+
+def assert_same(session: nox.Session, what: str, found: set[str], wanted: set[str]) -> None:
+    """Fail and say which files are missing or too many."""
+    missing, excess = sorted(wanted - found), sorted(found - wanted)
+    if missing or excess:
+        session.error(f"{what}: missing {missing}, not expected {excess}")
+    session.log(f"{what}: {len(found)} files, as expected")
 
 
 def lowest_versions() -> list[str]:
@@ -112,6 +129,49 @@ def demo(session: nox.Session) -> None:
     """Run the demo on the built wheel."""
     install_wheel(session, "demo")
     session.run("python", "examples/demo.py", *session.posargs)
+
+
+NOT_IN_SDIST = (".ci/", ".github/", ".pre-commit-config.yaml")
+"""What is of use in a clone only."""
+TESTS_OF_SDIST = ("tests/test_layers.py", "tests/test_ledger.py", "tests/test_registry.py")
+
+
+@nox.session
+def distribution(session: nox.Session) -> None:
+    """Build wheel and sdist, check both, run the demo on the wheel and tests of the sdist on a wheel built from it."""
+    session.install(*group("distribution"))
+    directory = directory_of(session)
+    shutil.rmtree(directory)
+    direct, built = directory / "direct", directory / "dist"
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(direct), ".", silent=True)
+    session.run("python", "-m", "build", "--outdir", str(built), ".", silent=True)  # the sdist, and a wheel from it
+    (direct_wheel,), (wheel,), (sdist,) = direct.glob("*.whl"), built.glob("*.whl"), built.glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(direct_wheel), str(wheel), str(sdist))
+    session.run("check-wheel-contents", str(direct_wheel), str(wheel))
+
+    tracked = tracked_files(session)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(directory / "unpacked", filter="data")
+    (unpacked,) = (directory / "unpacked").iterdir()
+    packed = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    assert_same(session, "sdist", packed - {"PKG-INFO"}, {n for n in tracked if not n.startswith(NOT_IN_SDIST)})
+    for path in (direct_wheel, wheel):
+        names = {name for name in zipfile.ZipFile(path).namelist() if ".dist-info/" not in name}
+        wanted = {name.removeprefix("src/") for name in tracked if name.startswith("src/")}
+        assert_same(session, f"wheel in {path.parent.name}", names, wanted)
+
+    # Environments of their own: what the tools above have installed must not make up for what we forgot to ask for.
+    for path, extra, command in (
+        (direct_wheel, "demo", ("examples/demo.py",)),
+        (wheel, "test", ("-m", "pytest", "-q", *(session.posargs or TESTS_OF_SDIST))),
+    ):
+        environment = directory / f"environment-{extra}"
+        session.run("python", "-m", "venv", str(environment))
+        python = str((environment / "bin" / "python").absolute())
+        pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "-q")
+        session.run(*pip, f"doteval[{extra}] @ {path.resolve().as_uri()}", external=True)
+        with session.chdir(unpacked):
+            session.run(python, *command, external=True)
 
 
 @nox.session

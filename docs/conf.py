@@ -25,7 +25,7 @@ author = "the doteval developers"
 copyright = "the doteval developers"
 version = release = doteval.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.svgbob"]
 exclude_patterns = ["_build"]
 nitpicky = True
 
@@ -40,6 +40,8 @@ autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["diagrams.css"]
 html_title = f"doteval {release}"
 html_copy_source = False
 html_show_sphinx = False

@@ -48,6 +48,7 @@ import doteval
 import doteval.blocking
 import doteval.cli
 from doteval._pool.events import EventKind
+from doteval._pool.records import Phase
 from doteval.pytest_plugin._options import add_options
 
 ROOT = Path(__file__).parent.parent
@@ -427,6 +428,18 @@ def test_the_layers_are_as_the_documentation_says() -> None:
     assert [int(number) for number, _ in rows] == list(range(len(LAYERS)))
     table = [set(re.findall(r"`([\w.]+)`", names)) for _, names in rows]
     assert table == [{name for name in layer if name in MODULES} for layer in LAYERS]
+
+
+def test_the_states_of_a_resource_are_drawn_and_explained() -> None:
+    """The diagram has each phase of the books, and the table moves between what the diagram shows."""
+    page = TEXT["explanation/internals.md"].partition("## The states of a resource")[2].partition("\n## ")[0]
+    diagram, _, rest = page.partition("```{svgbob}\n")[2].partition("```")
+    shown = set(re.findall(r"[a-z]+", diagram))
+    assert {phase.value for phase in Phase} <= shown
+    steps = re.findall(r"^\| ([a-z, ]*?) ?\| (\w+) \|", rest, re.MULTILINE)[1:]
+    states = {"opening", "leased", "idle", "checking", "closing", "lost", "gone"}
+    assert {name for before, after in steps for name in [*before.split(", "), after]} == {*states, ""}
+    assert states <= shown
 
 
 def test_every_row_of_a_table_has_all_its_cells() -> None:

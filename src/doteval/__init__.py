@@ -6,11 +6,20 @@ The layers, lowest first; an import goes downward only::
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle                           one lease
     _provider  _pooled  _model        the contract, the pooled base, what a model offers
-    servers                           processes: supervisors, launcher, readiness, slots
+    servers                           processes
+        _description                  what a server is: command, readiness, failure; no I/O
+        _slots                        slots and GPUs, shared with all processes of the user
+        _local                        our side: launcher, connections, holds
+        _supervisor                   the other process: standard library only, imports nothing of ours
     providers                         one file a provider
+        _sdk  _served                 what providers with an SDK share; what providers that start servers share
     _registry                         entry points, ModelProviders
-    evals  testing  blocking          on the public API only
-    pytest_plugin  cli
+    evals                             on the public API only, as the next two
+        _running  _results            asks models about the rows; keeps and compares what came out
+    testing  blocking
+    pytest_plugin                     fixtures, options, summary
+        _evals                        what belongs to evaluations
+    cli                               the command
 """
 
 from __future__ import annotations
