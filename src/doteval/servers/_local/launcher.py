@@ -17,7 +17,8 @@ from .._contract import LeaseListener, Server, ServerLease, Terms
 from .._description.command import LOOPBACK, CommandMissingError, ServerCommand, free_port, is_free
 from .._description.failure import PORT_TAKEN, ServerFailure, advice, happened, report
 from .._description.readiness import ReadinessView
-from .._slots.locks import SlotLocks, SlotQueue
+from .._slots.locks import SlotLocks
+from .._slots.queue import SlotQueue
 from .connection import SUPERVISOR_KILLED, Connection, Message, SupervisorGoneError, join
 from .holds import Holds
 from .room import make_room
