@@ -14,13 +14,15 @@ from anyio import CancelScope, current_time, sleep
 
 from ..._errors import ServerLostError, ServerStartError
 from .._contract import LeaseListener, Server, ServerLease, Terms
-from .._description.command import LOOPBACK, CommandMissingError, ServerCommand, free_port, is_free
-from .._description.failure import PORT_TAKEN, ServerFailure, advice, happened, report
+from .._description.causes import PORT_TAKEN
+from .._description.command import LOOPBACK, CommandMissingError, ServerCommand
+from .._description.failure import ServerFailure, advice, happened, report
 from .._description.readiness import ReadinessView
 from .._slots.locks import SlotLocks
 from .._slots.queue import SlotQueue
 from .connection import SUPERVISOR_KILLED, Connection, Message, SupervisorGoneError, join
 from .holds import Holds
+from .ports import free_port, is_free
 from .room import make_room
 from .runtime import MARKER, Runtime
 from .starting import failure_facts, get_ready, name_of
