@@ -24,7 +24,7 @@ from tests.servers.leftovers import await_end, is_locked, leftovers
 
 from doteval.servers import _supervisor
 from doteval.servers._local.runtime import Runtime
-from doteval.servers._supervisor.clients import peer_user
+from doteval.servers._supervisor.clients import BUFFER_LIMIT, Client, peer_user
 from doteval.servers._supervisor.log import TAIL_LINE_BYTES, Log
 from doteval.servers._supervisor.memory import SLACK
 
@@ -460,6 +460,27 @@ def test_a_senseless_request_is_answered_and_changes_nothing(
     assert caller.status()["leases"] == 1
 
 
+def test_who_does_not_read_misses_something() -> None:
+    """What is kept for a client is bounded; what it reads in the end is whole lines."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client = Client(ours)
+        for number in range(5000):
+            client.tell({"number": number, "text": "x" * 1000})
+        theirs.setblocking(False)
+        received, data = b"", theirs.recv(1 << 20)
+        while data:
+            received += data
+            client.flush()
+            with suppress(BlockingIOError):
+                data = b""
+                data = theirs.recv(1 << 20)
+        numbers = [json.loads(line)["number"] for line in received.splitlines()]
+        assert numbers == list(range(len(numbers)))
+        assert BUFFER_LIMIT < len(received) < 5000 * 1000 / 2
+        assert not client.is_behind
+
+
 def test_the_user_at_the_other_end_is_known() -> None:
     """The kernel says who it is."""
     ours, theirs = socket.socketpair()
@@ -564,14 +585,19 @@ def test_leases_and_holds_are_counted(supervisors: Supervisors) -> None:
     visitor.expect_end()
 
 
-def test_who_comes_while_the_last_one_leaves_is_served_first(supervisors: Supervisors) -> None:
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "new"])
+def test_who_comes_while_the_last_one_leaves_is_served_first(supervisors: Supervisors, is_known: bool) -> None:
     """Where both have said so before the supervisor looks, the server stays, and who leaves is told that."""
     caller = supervisors.start()
     caller.expect_up()
     caller.ask("ready")
-    other = supervisors.call()
-    other.status()
+    if is_known:
+        other = supervisors.call()
+        other.status()
+    caller.status()  # the last to speak is the first of whom the kernel tells
     with caller.standstill():
+        if not is_known:
+            other = supervisors.call()
         leaving, leasing = caller.send("leave"), other.send("lease")
     assert other._next("id", leasing)["granted"]
     assert not caller._next("id", leaving)["ending"]
