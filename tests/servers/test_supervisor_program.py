@@ -47,6 +47,12 @@ def test_each_file_imports_all_that_it_needs_at_once(name: str) -> None:
     assert [ast.unparse(node) for node in inside if isinstance(node, (ast.Import, ast.ImportFrom))] == []
 
 
+def test_only_the_loop_knows_the_others() -> None:
+    """Each of the others can be read, and tested, by itself."""
+    relative = {name for name, tree in FILES.items() for node in ast.walk(tree) if getattr(node, "level", 0)}
+    assert relative == {"loop"}
+
+
 def test_no_file_is_called_like_one_of_the_standard_library() -> None:
     """Python looks into the directory first, until `__main__` has taken it off `sys.path`."""
     assert FILES.keys() & sys.stdlib_module_names == set()
