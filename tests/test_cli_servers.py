@@ -26,8 +26,9 @@ from tests.servers.leftovers import await_end, kill_all, leftovers
 
 from doteval import PoolEvent, ServerProvider
 from doteval.cli import main
-from doteval.cli._serve import TellingLauncher, serve
+from doteval.cli._serve import serve
 from doteval.cli._table import short_size, short_time
+from doteval.servers import LocalLauncher
 
 GROUP = "doteval.model_providers"
 SERVER = Path(__file__).parent / "servers" / "light_server.py"
@@ -430,7 +431,7 @@ async def test_it_is_the_same_on_every_backend(root: Path, capsys: pytest.Captur
         if event.kind == "leased":
             leased.set()
 
-    launcher = TellingLauncher(root)
+    launcher = LocalLauncher(root)
     provider = ServerProvider(LIGHT, launcher=launcher, on_event=on_event)
     codes: list[int] = []
 

@@ -51,6 +51,20 @@ CONFINED = {
 }
 
 
+# Where a layer has rooms: which other rooms of it each may know. A change here is a change of the design.
+ROOMS: dict[str, tuple[str, ...]] = {
+    "doteval.servers._description": (),
+    "doteval.servers._slots": (),
+    "doteval.servers._supervisor": (),  # a program of its own
+    "doteval.servers._contract": ("doteval.servers._description", "doteval.servers._slots"),
+    "doteval.servers._local": (
+        "doteval.servers._contract",
+        "doteval.servers._description",
+        "doteval.servers._slots",
+    ),
+}
+
+
 def name_of(path: Path) -> str:
     parts = ("doteval", *path.relative_to(ROOT).with_suffix("").parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -100,6 +114,20 @@ def test_every_import_goes_downward() -> None:
         if is_within(target, "doteval") and (layer_of(target) or 0) > (layer_of(name) or 0) and LENT.get(name) != target
     ]
     assert upward == []
+
+
+def room_of(name: str) -> str | None:
+    return next((room for room in ROOMS if is_within(name, room)), None)
+
+
+def test_a_room_knows_no_other_rooms_than_it_should() -> None:
+    """Inside of a layer as well, what is described, decided and done stays apart; each arrow of the table is there."""
+    known: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for name in MODULES:
+        room = room_of(name)
+        if room is not None:
+            known[room] |= {there for target, _ in imports(name) if (there := room_of(target)) not in (None, room)}
+    assert known == {room: set(others) for room, others in ROOMS.items()}
 
 
 def test_no_import_goes_in_circles() -> None:

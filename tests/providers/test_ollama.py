@@ -14,7 +14,7 @@ from tests.providers.ollama_daemon import FakeOllama, running_ollama
 
 from doteval import ModelSetupError
 from doteval.providers.ollama import OllamaProvider, daemon_url
-from doteval.servers._description.command import free_port
+from doteval.servers._local.ports import free_port
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from tests.seed.samples.vllm_provider import VLLMProvider
 
 from doteval import HandleInactiveError, ModelProvider, ModelProviders
 from doteval.servers import HTTPReady, ReadinessView
-from doteval.servers._description.command import free_port
+from doteval.servers._local.ports import free_port
 
 pytestmark = pytest.mark.anyio
 

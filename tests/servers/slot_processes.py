@@ -23,7 +23,8 @@ from anyio import CancelScope, Event, create_task_group
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from doteval.servers._slots.locks import SlotLocks, SlotQueue
+from doteval.servers._slots.locks import SlotLocks
+from doteval.servers._slots.queue import SlotQueue
 
 DEADLINE = 30.0
 """How long an answer may take, in seconds; only ever waited for where something is wrong."""

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from doteval import SpecError
-from doteval.servers._description.command import CommandMissingError, FilledCommand, ServerCommand, free_port
+from doteval.servers._description.command import CommandMissingError, FilledCommand, ServerCommand
+from doteval.servers._local.ports import free_port
 
 API_KEY = "sk-of-this-server-only"
 TOKEN = "hf_nobodymayseethis"

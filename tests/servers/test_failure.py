@@ -7,17 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from doteval.servers._description.failure import (
-    CAUSES,
-    LINES,
-    ServerFailure,
-    account,
-    advice,
-    cause_of,
-    cleaned,
-    happened,
-    report,
-)
+from doteval.servers._description.causes import CAUSES
+from doteval.servers._description.failure import ServerFailure, advice, cause_of, happened, report
+from doteval.servers._description.output import LINES, cleaned
 
 TOKEN = "hf_nobodymayseethis"
 
@@ -30,6 +22,11 @@ FAILURE = ServerFailure(
     tail=["loading", "it broke"],
     log="/tmp/doteval-0/logs/vllm-0123.log",
 )
+
+
+def account(failure: ServerFailure) -> str:
+    """All that is said of a failure."""
+    return f"{report(failure)}\n{advice(failure)}"
 
 
 def test_the_account_is_complete() -> None:

@@ -15,8 +15,8 @@ import httpx
 import pytest
 from tests.virtual_time import virtual_time
 
-from doteval.servers._description.command import free_port
 from doteval.servers._description.readiness import HTTPReady, LogLine, PortOpen, Readiness, ReadinessView, ReadyWhen
+from doteval.servers._local.ports import free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 

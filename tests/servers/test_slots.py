@@ -21,7 +21,9 @@ from tests.servers.slot_processes import DEADLINE, SlotProcess, slot_processes
 
 from doteval._errors import CapacityExceededError
 from doteval.servers._slots import locks
-from doteval.servers._slots.locks import SlotLocks, SlotQueue
+from doteval.servers._slots import queue as queueing
+from doteval.servers._slots.locks import SlotLocks
+from doteval.servers._slots.queue import SlotQueue
 
 pytestmark = [pytest.mark.concurrency, pytest.mark.counts_open_files]
 
@@ -95,7 +97,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def queue(root: Path, monkeypatch: pytest.MonkeyPatch) -> SlotQueue:
     """The queue, in which all that are in this process look more often than usual."""
-    monkeypatch.setattr(locks, "POLL", 0.002)
+    monkeypatch.setattr(queueing, "POLL", 0.002)
     return SlotQueue(root)
 
 
@@ -232,7 +234,7 @@ async def test_a_slot_whose_file_was_deleted_meanwhile_is_not_taken(
 ) -> None:
     """Somebody deletes the file after it was opened: a lock on it would keep nobody out, so the new file is locked."""
     path = root / "slots" / "slot-0"
-    lock = locks._locked
+    lock = locks.locked
 
     def deleting(fd: int) -> bool:
         if path.exists() and os.path.samestat(os.fstat(fd), path.stat()):
@@ -240,7 +242,7 @@ async def test_a_slot_whose_file_was_deleted_meanwhile_is_not_taken(
             monkeypatch.undo()
         return lock(fd)
 
-    monkeypatch.setattr(locks, "_locked", deleting)
+    monkeypatch.setattr(locks, "locked", deleting)
     with closing(await taken(queue, "slot-0")):
         assert free(root, "slot-0") == []
 
@@ -481,7 +483,7 @@ async def test_only_who_is_served_next_asks_for_room(queue: SlotQueue) -> None:
 @pytest.mark.anyio
 async def test_room_is_asked_for_from_time_to_time(queue: SlotQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, and then less often than the slots are looked at."""
-    monkeypatch.setattr(locks, "MAKE_ROOM", 3600)
+    monkeypatch.setattr(queueing, "MAKE_ROOM", 3600)
     lock = await taken(queue, "slot-0")
     wish = Wish(queue, ("slot-0",))
     async with create_task_group() as task_group:
@@ -567,7 +569,7 @@ async def room_is_made(queue: SlotQueue, wish: Wish) -> None:
 
 async def another_is_ahead(queue: SlotQueue, wish: Wish) -> None:
     await taken_and_closed(queue, "slot-1")
-    ahead = locks._draw(queue._tickets, NAMES)
+    ahead = queueing._draw(queue._tickets, NAMES)
     assert ahead is not None
     try:
         wish.on_look = lambda: ahead.drop() if wish.looks == 3 else None
@@ -724,6 +726,6 @@ def test_the_package_can_be_imported_on_windows() -> None:
     """That servers do not work there is said when one is wanted, not when the package is imported."""
     script = (
         "import sys, anyio, asyncio, httpx; sys.platform = 'win32'; sys.modules['fcntl'] = None\n"
-        "import doteval.servers._slots.gpus, doteval.servers._slots.locks"
+        "import doteval.servers._slots.gpus, doteval.servers._slots.queue"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -22,8 +22,11 @@ import pytest
 from tests.servers.callers import Caller, Supervisors
 from tests.servers.leftovers import await_end, is_locked, leftovers
 
+from doteval.servers import _supervisor
 from doteval.servers._local.runtime import Runtime
-from doteval.servers._supervisor import __main__ as supervisor
+from doteval.servers._supervisor.clients import BUFFER_LIMIT, Client, peer_user
+from doteval.servers._supervisor.log import TAIL_LINE_BYTES, Log
+from doteval.servers._supervisor.memory import SLACK
 
 pytestmark = [
     pytest.mark.concurrency,
@@ -237,7 +240,7 @@ def test_a_secret_is_masked_wherever_the_output_is_cut(tmp_path: Path, secrets: 
     wanted = re.sub(b"|".join(longest_first), b"***", text)
     for first in range(len(text) + 1):
         for second in range(first, len(text) + 1):
-            log = supervisor.Log(str(tmp_path / "log"), 1 << 16, secrets)
+            log = Log(str(tmp_path / "log"), 1 << 16, secrets)
             log.open()
             for piece in (text[:first], text[first:second], text[second:]):
                 log.write(piece)
@@ -254,7 +257,7 @@ def test_of_a_long_log_the_newer_part_is_kept(tmp_path: Path) -> None:
     for number in range(25):
         (logs / f"old-{number}").touch()
         os.utime(logs / f"old-{number}", (number, number))
-    log = supervisor.Log(str(tmp_path / "log"), 8192, [])
+    log = Log(str(tmp_path / "log"), 8192, [])
     log.open()
     for number in range(1000):
         log.write(f"line {number}\n".encode())
@@ -270,7 +273,7 @@ def test_of_a_long_log_the_newer_part_is_kept(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     """Where the directory is gone, or was never there, the last lines are known all the same."""
-    log = supervisor.Log(str(tmp_path / "gone" / "log"), 8192, [])
+    log = Log(str(tmp_path / "gone" / "log"), 8192, [])
     log.write(b"one\n" * 3000)
     (tmp_path / "gone").mkdir()
     log.open()
@@ -284,12 +287,12 @@ def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
 
 def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
     """Progress bars and floods without a newline do not grow in memory."""
-    log = supervisor.Log(str(tmp_path / "log"), 8192, [])
+    log = Log(str(tmp_path / "log"), 8192, [])
     log.open()
     for _ in range(100):
         log.write(b"x" * 4000)
     log.close()
-    assert log.tail() == ["x" * supervisor.TAIL_LINE_BYTES]
+    assert log.tail() == ["x" * TAIL_LINE_BYTES]
 
 
 # ---------------------------------------------------------------- the end of others
@@ -367,7 +370,7 @@ def _shim_alone(runtime: Runtime, *, slot_fds: tuple[int, ...] = ()) -> tuple[so
         with theirs:
             arguments = [str(theirs.fileno()), str(lock.descriptor), str(runtime.socket_path("bad-1"))]
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(supervisor.__file__).parent), *arguments],
+                [sys.executable, "-I", "-S", str(Path(_supervisor.__file__).parent), *arguments],
                 pass_fds=[theirs.fileno(), lock.descriptor, *slot_fds],
             )
         lock.is_passed_on = True
@@ -457,11 +460,32 @@ def test_a_senseless_request_is_answered_and_changes_nothing(
     assert caller.status()["leases"] == 1
 
 
+def test_who_does_not_read_misses_something() -> None:
+    """What is kept for a client is bounded; what it reads in the end is whole lines."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client = Client(ours)
+        for number in range(5000):
+            client.tell({"number": number, "text": "x" * 1000})
+        theirs.setblocking(False)
+        received, data = b"", theirs.recv(1 << 20)
+        while data:
+            received += data
+            client.flush()
+            with suppress(BlockingIOError):
+                data = b""
+                data = theirs.recv(1 << 20)
+        numbers = [json.loads(line)["number"] for line in received.splitlines()]
+        assert numbers == list(range(len(numbers)))
+        assert BUFFER_LIMIT < len(received) < 5000 * 1000 / 2
+        assert not client.is_behind
+
+
 def test_the_user_at_the_other_end_is_known() -> None:
     """The kernel says who it is."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert supervisor._peer_user(ours) == os.getuid()
+        assert peer_user(ours) == os.getuid()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
@@ -561,14 +585,19 @@ def test_leases_and_holds_are_counted(supervisors: Supervisors) -> None:
     visitor.expect_end()
 
 
-def test_who_comes_while_the_last_one_leaves_is_served_first(supervisors: Supervisors) -> None:
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "new"])
+def test_who_comes_while_the_last_one_leaves_is_served_first(supervisors: Supervisors, is_known: bool) -> None:
     """Where both have said so before the supervisor looks, the server stays, and who leaves is told that."""
     caller = supervisors.start()
     caller.expect_up()
     caller.ask("ready")
-    other = supervisors.call()
-    other.status()
+    if is_known:
+        other = supervisors.call()
+        other.status()
+    caller.status()  # the last to speak is the first of whom the kernel tells
     with caller.standstill():
+        if not is_known:
+            other = supervisors.call()
         leaving, leasing = caller.send("leave"), other.send("lease")
     assert other._next("id", leasing)["granted"]
     assert not caller._next("id", leaving)["ending"]
@@ -800,7 +829,7 @@ def test_a_slot_is_not_given_on_before_its_memory_is_free(supervisors: Superviso
     smi.say(100, 9000)
     smi.say(5000, 2000)
     assert is_locked(slot)
-    smi.say(100 + supervisor.MEMORY_SLACK, 2000)
+    smi.say(100 + SLACK, 2000)
     caller.expect_end()
     assert not is_locked(slot)
     assert smi.queries == ["--id=GPU-1,GPU-2 --query-gpu=memory.used --format=csv,noheader,nounits\n"] * 4

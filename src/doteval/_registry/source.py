@@ -82,7 +82,7 @@ class Source:
 
     def _make(self, factory: Factory) -> ModelProvider[Any]:
         try:
-            taken = _parameters(factory)
+            taken = parameters_of(factory)
             offers = {
                 name: make() for name, make in self._offers.items() if name in taken and name not in self.settings
             }
@@ -99,7 +99,7 @@ class Source:
         raise error if self._registration is None else self._registration.error(described(error))
 
 
-def _parameters(factory: Factory) -> set[str]:
+def parameters_of(factory: Factory) -> set[str]:
     """The names of what it takes; where a class passes keywords on to its base, those of the base as well."""
     if not isinstance(factory, type):
         return set(inspect.signature(factory).parameters)

@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import anyio
@@ -16,16 +17,15 @@ from anyio import CancelScope, create_task_group, open_signal_receiver
 
 from .._errors import DotevalError
 from .._registry.registration import is_fixture, registrations
-from .._registry.source import Factory, _parameters
+from .._registry.source import Factory, parameters_of
 from .._spec import ModelSpec
 from ..providers._served.model import ServerModel
 from ..providers._served.provider import ServerProviderBase
 from ..providers.openai import NO_KEY
 from ..providers.server import ServerProvider
-from ..servers._contract import Server, Terms
-from ..servers._description.command import ServerCommand
+from ..servers._contract import Server
 from ..servers._description.readiness import HTTPReady, PortOpen, Readiness
-from ..servers._local.connection import Connection, visit
+from ..servers._local.connection import visit
 from ..servers._local.launcher import LocalLauncher
 from ._look import Status
 from ._problem import Problem
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     if not options.keep_alive >= 0:
         raise Problem(f"--keep-alive is a number of seconds, 0 or more, not {options.keep_alive:g}", code=2)
-    launcher = TellingLauncher()
+    launcher = LocalLauncher()
     settings: dict[str, Any] = {
         "launcher": launcher,
         "server_keep_alive": options.keep_alive,
@@ -47,20 +47,6 @@ def run(options: argparse.Namespace) -> int:
     }
     provider, spec = make_provider(options, settings)
     return anyio.run(serve, provider, launcher, spec, options.show_key or sys.stdout.isatty())
-
-
-class TellingLauncher(LocalLauncher):
-    """Says what it is doing, as a start can take minutes."""
-
-    is_waiting = True
-    """Whether there is no server yet, not even one that is starting."""
-
-    async def _obtain(self, server_id: str, command: ServerCommand, terms: Terms) -> tuple[Connection, int | None]:
-        connection, supervisor = await super()._obtain(server_id, command, terms)
-        self.is_waiting = False
-        doing = "joining" if supervisor is None else "starting"
-        _tell(f"{doing} {server_id}; its output is in {connection.server['log']}")
-        return connection, supervisor
 
 
 # -------------------------------------------------------------------- which provider
@@ -91,7 +77,7 @@ def make_provider(options: argparse.Namespace, settings: dict[str, Any]) -> tupl
         raise Problem(f"the provider {parsed.provider!r} exists inside pytest only", code=2)
     if isinstance(factory, type) and not issubclass(factory, ServerProviderBase):
         raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
-    taken = _parameters(cast(Factory, factory))
+    taken = parameters_of(cast(Factory, factory))
     for setting, argument in (("port", "--port"), ("extra_args", "arguments after '--'")):
         if setting in settings and setting not in taken:
             raise Problem(f"the provider {parsed.provider!r} takes no {argument}", code=2)
@@ -133,18 +119,19 @@ def _made(factory: Callable[..., Any], settings: dict[str, Any]) -> Any:
 # -------------------------------------------------------------------- from start to end
 
 
-async def serve(provider: ServerProviderBase, launcher: TellingLauncher, spec: str, show_key: bool) -> int:
+async def serve(provider: ServerProviderBase, launcher: LocalLauncher, spec: str, show_key: bool) -> int:
     """Keep the server until a signal comes; returns the exit code.
 
     Args:
         provider: Not entered.
-        launcher: What starts its servers.
+        launcher: What starts its servers; says from now on what it does, as a start can take minutes.
         spec: What to ask of it.
         show_key: Whether to print the API key.
     """
     server: Server | None = None
     problem: Exception | None = None
     code = 0
+    is_waiting = True  # as long as there is no server, not even one that is starting
     numbers = [number for name in _SIGNALS if _is_ours(number := signal.Signals[name])]
     scope = CancelScope()
 
@@ -157,11 +144,17 @@ async def serve(provider: ServerProviderBase, launcher: TellingLauncher, spec: s
             _tell("stopping" if server is not None else "calling the start off")
             scope.cancel()
 
+    def connected(server_id: str, log: Path, was_started: bool) -> None:
+        nonlocal is_waiting
+        is_waiting = False
+        _tell(f"{'starting' if was_started else 'joining'} {server_id}; its output is in {log}")
+
     async def notice() -> None:
         await anyio.sleep(_NOTICE_SECONDS)
-        if launcher.is_waiting:
+        if is_waiting:
             _tell("waiting for a free slot; 'doteval servers' shows who has it")
 
+    launcher.on_connected = connected
     with open_signal_receiver(*numbers) as signals:
         async with create_task_group() as task_group:
             task_group.start_soon(listen)

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import re
 import shlex
 import shutil
-import socket
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..._spec import check_spec, is_secret_name, masked
+from ..._spec import check_spec
+from .command_line import PLACEHOLDER, distinctive, likely_secrets, shown
 
 LOOPBACK = "127.0.0.1"
 
-_PLACEHOLDER = re.compile(r"\{(port|host|directory|api_key)\}")
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _TAKEN_FILES = ("server.log", "server.log.1", "tmp")
-_OPTION = re.compile(r"--?[A-Za-z]")
-_JSON_PAIR = re.compile(r"""(["'])([\w-]+)\1(\s*:\s*)(["'])(.*?)\4""")
-_SEPARATOR = re.compile(r"=|:\s+")  # --api-key=…, HF_TOKEN=…, --env=HF_TOKEN=…, Authorization: …
-_PLAIN = re.compile(r"[\w@%+=:,./-]*", re.ASCII)
 _NOT_INHERITED = ("PYTEST_", "COV_")
-_SHORTEST = 8
-"""What only seems to be a secret is looked for elsewhere from this length on: a ``0`` or ``auto`` is all over a log."""
 
 
 class CommandMissingError(FileNotFoundError):
@@ -75,7 +67,7 @@ class FilledCommand:
 
     def shown(self) -> str:
         """The command as one would type it, without secrets."""
-        return _shown({name: self.environment[name] for name in self.own}, self.argv, self.secrets)
+        return shown({name: self.environment[name] for name in self.own}, self.argv, self.secrets)
 
     def __repr__(self) -> str:
         return f"<FilledCommand {self.shown()}>"
@@ -233,7 +225,7 @@ class ServerCommand:
         values = {"port": str(port), "host": host, "directory": directory, "api_key": api_key}
 
         def fill(text: str) -> str:
-            return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
+            return PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
         own = {name: fill(value) for name, value in {**self.environment, **self.secret_environment}.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
@@ -246,8 +238,8 @@ class ServerCommand:
             cwd=fill(self.cwd) if self.cwd else directory,
             secrets=frozenset(
                 {api_key, *(own[name] for name in self.secret_environment)}.union(
-                    _long(_secrets_of(inherited | own, argv)),
-                    _long(content.strip() for content in files.values() if "\n" not in content.strip()),
+                    likely_secrets(inherited | own, argv),
+                    distinctive(content.strip() for content in files.values() if "\n" not in content.strip()),
                 )
                 - {""}
             ),
@@ -256,85 +248,8 @@ class ServerCommand:
 
     def shown(self) -> str:
         """The command as one would type it, without secrets; where placeholders are, they still are."""
-        secrets = {*self.secret_environment.values(), *_long(_secrets_of(self.environment, self.argv))}
-        return _shown({**self.environment, **self.secret_environment}, self.argv, secrets - {""})
+        secrets = {*self.secret_environment.values(), *likely_secrets(self.environment, self.argv)}
+        return shown({**self.environment, **self.secret_environment}, self.argv, secrets - {""})
 
     def __repr__(self) -> str:
         return f"<ServerCommand {self.kind}: {self.shown()}>"
-
-
-def free_port(host: str = LOOPBACK) -> int:
-    """A port that was free a moment ago; somebody else may take it before the server does."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen at a port now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have just ended do not matter
-        try:
-            probe.bind((host, port))
-        except OSError as exc:
-            return exc.errno != errno.EADDRINUSE
-    return True
-
-
-def _shown(environment: Mapping[str, str], argv: Sequence[str], secrets: Iterable[str]) -> str:
-    secrets = frozenset(secrets)
-    words = [
-        f"{name}={_quoted('***' if is_secret_name(name) else masked(value, secrets))}"
-        for name, value in environment.items()
-    ]
-    words += [_quoted(masked(argument, secrets)) for argument in _split(argv)[0]]
-    return " ".join(words)
-
-
-def _quoted(word: str) -> str:
-    """Quoted for a shell, where needed; what is masked needs no quotes, as nobody can run it anyway."""
-    rest = _PLACEHOLDER.sub("", word.replace("***", ""))
-    return word if word and _PLAIN.fullmatch(rest) else shlex.quote(word)
-
-
-def _secrets_of(environment: Mapping[str, str], argv: Sequence[str]) -> set[str]:
-    return {value for name, value in environment.items() if is_secret_name(name)} | _split(argv)[1]
-
-
-def _long(secrets: Iterable[str]) -> set[str]:
-    return {secret for secret in secrets if len(secret) >= _SHORTEST and not _PLACEHOLDER.fullmatch(secret)}
-
-
-def _split(argv: Sequence[str]) -> tuple[list[str], set[str]]:
-    """The arguments without what looks like a secret, and what does: what follows an option with such a name."""
-    shown: list[str] = []
-    secrets: set[str] = set()
-    after = 0  # how many values of a secret option have been met, plus one; 0 where there is no such option
-    for argument in argv:
-        if after and not (argument.startswith("--") or (after > 1 and _OPTION.match(argument))):
-            secrets.add(argument)
-            shown.append("***")
-            after += 1
-            continue
-        after = int(_OPTION.match(argument) is not None and _is_secret(argument))
-        visible = argument
-        for separator in _SEPARATOR.finditer(argument):
-            if _is_secret(argument[: separator.start()]):
-                secrets.add(argument[separator.end() :])
-                visible = argument[: separator.end()] + "***"
-                break
-        secrets.update(pair[4] for pair in _JSON_PAIR.findall(visible) if _is_secret(pair[1]))
-        shown.append(_JSON_PAIR.sub(_without_secret, visible))
-    return shown, secrets - {""}
-
-
-def _without_secret(pair: re.Match[str]) -> str:
-    quote, name, colon, value_quote, _ = pair.groups()
-    return f"{quote}{name}{quote}{colon}{value_quote}***{value_quote}" if _is_secret(name) else pair[0]
-
-
-def _is_secret(name: str) -> bool:
-    """Whether a name is a secret's that ends so: ``--hf-token``, ``--env HF_TOKEN``, ``?api_key``."""
-    last = re.search(r"[\w-]+$", name)
-    return last is not None and is_secret_name(last[0].strip("-").replace("-", "_"))

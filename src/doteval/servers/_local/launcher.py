@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from anyio import CancelScope, current_time, sleep
+from anyio import CancelScope, current_time
 
-from ..._errors import ServerLostError, ServerStartError
-from .._contract import LeaseListener, Server, ServerLease, Terms
-from .._description.command import LOOPBACK, CommandMissingError, ServerCommand, free_port, is_free
-from .._description.failure import PORT_TAKEN, ServerFailure, advice, happened, report
-from .._description.readiness import ReadinessView
-from .._slots.locks import SlotLocks, SlotQueue
-from .connection import SUPERVISOR_KILLED, Connection, Message, SupervisorGoneError, join
+from ..._errors import ServerStartError
+from .._contract import LeaseListener, ServerLease, Terms
+from .._description.causes import PORT_TAKEN
+from .._description.command import CommandMissingError, ServerCommand
+from .._description.failure import ServerFailure, advice, report
+from .connection import SUPERVISOR_KILLED, Connection
+from .getting_ready import get_ready, name_of
 from .holds import Holds
-from .room import make_room
-from .runtime import MARKER, Runtime
-from .starting import failure_facts, get_ready, name_of
-from .supervisors import reap, start_supervisor, wait_for
+from .lease import LocalLease
+from .runtime import Runtime
+from .starting import Starter, confirm
+from .supervisors import reap, wait_for
 
 _PORT_TRIES = 3
 _LEAVE_SECONDS = 20.0
@@ -83,10 +81,15 @@ class LocalLauncher:
         """What was started, oldest first."""
         self.logs: dict[Path, None] = {}
         """Where the servers that were used here print to; where one failed, that is kept."""
+        self.on_connected: Callable[[str, Path, bool], object] | None = None
+        """Called in the event loop when there is a server, which may take minutes to get ready.
+
+        It gets the server's id, where it prints to, and whether it was started for this. A start that is tried again
+        on another port is one more call.
+        """
         self._share = share
         self._remember_failures = remember_failures
-        self._drain_seconds = drain_seconds
-        self._stay_seconds = stay_seconds
+        self._starter = Starter(self.runtime, drain_seconds=drain_seconds, stay_seconds=stay_seconds)
         self._failures: dict[str, tuple[float, ServerStartError]] = {}
         self._ends: dict[str, str] = {}  # why a server that was leased here has ended
         self._holds = Holds(self.runtime) if keeps else None
@@ -130,13 +133,15 @@ class LocalLauncher:
         for attempt in range(1, _PORT_TRIES + 1):
             self._raise_remembered(server_id)
             began = current_time()
-            connection, supervisor = await self._obtain(server_id, command, terms)
+            connection, supervisor = await self._starter.obtain(server_id, command, terms)
             is_ready = False
             try:
                 async with connection.running(), self._leaving(connection, supervisor, terms):
+                    if self.on_connected is not None:
+                        self.on_connected(server_id, Path(connection.server["log"]), supervisor is not None)
                     if supervisor is not None:
-                        await _confirm(connection, terms)
-                    lease = _LocalLease(connection, command, terms, listener)
+                        await confirm(connection, terms)
+                    lease = LocalLease(connection, command, terms, listener)
                     await get_ready(connection, command, terms, lease.view)
                     is_ready = True
                     self._note(server_id, command, supervisor, current_time() - began, ready=True)
@@ -162,8 +167,6 @@ class LocalLauncher:
                     self._failures[server_id] = time.monotonic() + self._remember_failures, _again(exc)
                 raise
 
-    # ---------------------------------------------------------------- find or start
-
     def _server_id(self, command: ServerCommand, terms: Terms) -> str:
         """What the server is called: the same for all who share it."""
         try:
@@ -182,82 +185,6 @@ class LocalLauncher:
         expires, failure = self._failures.get(server_id, (0.0, None))
         if failure is not None and time.monotonic() < expires:
             raise _again(failure)
-
-    async def _obtain(self, server_id: str, command: ServerCommand, terms: Terms) -> tuple[Connection, int | None]:
-        """A lease on the server, and the process id of its supervisor where it was started here."""
-
-        async def come_early() -> Connection | None:
-            connection = self.runtime.connect(server_id)
-            return None if connection is None else await join(connection, terms.keep_alive)
-
-        got = await SlotQueue(self.runtime.root).acquire(
-            terms.slots.names,
-            terms.count,
-            resource_id=command.spec,
-            make_room=partial(make_room, self.runtime, f"its slots are needed for '{command.spec}'"),
-            come_early=come_early,
-        )
-        if isinstance(got, Connection):
-            return got, None
-        try:
-            while (started := self._start(server_id, command, terms, got)) is None:
-                await sleep(0.005)  # somebody is starting something else; only starting is locked, a few milliseconds
-                joined = await come_early()
-                if joined is not None:
-                    return joined, None
-        finally:
-            got.close()  # the supervisor has inherited them
-        return started
-
-    def _start(
-        self, server_id: str, command: ServerCommand, terms: Terms, locks: SlotLocks
-    ) -> tuple[Connection, int] | None:
-        directory = self.runtime.directory(server_id)
-        port = terms.port or free_port()
-        if terms.port is not None and not is_free(port):  # whoever has it may look like a server that is ready
-            missing = f"port {port}, which port= asks for, is taken by another process"
-            failure = ServerFailure(server=name_of(command), command=command.shown(), missing=missing)
-            help_text = "End what uses the port, or leave port= out: then a free one is chosen."
-            raise ServerStartError(command.spec, report(failure), help_text, cause=PORT_TAKEN)
-        key = secrets.token_hex(24) if command.takes_api_key else None
-        filled = command.filled(port=port, api_key=key or "", directory=directory)
-        gpus = [gpu.lock_name for gpu in terms.slots.gpus if gpu.lock_name in locks.names]
-        description = {
-            "id": server_id,
-            "kind": command.kind,
-            "spec": command.spec,
-            "port": port,
-            "api_key": key,
-            "slots": list(locks.names),
-            "shown": filled.shown(),
-        }
-        job = {
-            **description,
-            "argv": list(filled.argv),
-            "environment": {
-                **filled.environment,
-                **terms.slots.environment(locks.names),
-                MARKER: str(directory),
-            },
-            "cwd": filled.cwd,
-            "files": dict(filled.files),
-            "directory": str(directory),
-            "logs": str(self.runtime.logs),
-            "log_bytes": terms.log_bytes,
-            "secrets": sorted(filled.secrets),
-            "gpus": gpus,
-            "grace": terms.stop_grace,
-            "drain_seconds": self._drain_seconds,
-            "stay_seconds": self._stay_seconds,
-        }
-        started = start_supervisor(self.runtime, server_id, job, locks.fds)
-        if started is None:
-            return None
-        connection = Connection(started[0])
-        connection.described(
-            {**description, "pid": None, "log": str(directory / "server.log"), "started": time.time(), "ready": False}
-        )
-        return connection, started[1]
 
     @asynccontextmanager
     async def _leaving(self, connection: Connection, supervisor: int | None, terms: Terms) -> AsyncGenerator[None]:
@@ -287,14 +214,6 @@ class LocalLauncher:
         self.starts.append(Start(command.kind, command.spec, reason or "it was not running", seconds, ready))
 
 
-async def _confirm(connection: Connection, terms: Terms) -> None:
-    """What the starter has is a lease anyway; the answer says with which process, and for how long it is kept."""
-    with suppress(SupervisorGoneError):  # then the connection knows how that came about
-        answer = await connection.lease(terms.keep_alive)
-        if answer["granted"]:  # else it has ended already
-            connection.described(answer["server"])
-
-
 def _again(failure: ServerStartError) -> ServerStartError:
     """The same failure without a traceback, which would keep alive what it passed through."""
     again = ServerStartError(
@@ -307,103 +226,3 @@ def _again(failure: ServerStartError) -> ServerStartError:
     )
     again.__cause__ = failure.__cause__
     return again
-
-
-class _LocalLease:
-    """A lease on a server of this machine."""
-
-    def __init__(self, connection: Connection, command: ServerCommand, terms: Terms, listener: LeaseListener) -> None:
-        self._connection = connection
-        self._command = command
-        self._terms = terms
-        self._listener = listener
-        self._rest: object | None = None  # a new object for each rest: an answer that is out of date ends no other one
-        self._ready_since = 0.0
-        self.lost: ServerLostError | None = None
-        """How the server ended, where it ended while it was used here, or without being told to."""
-        self.end = ""
-        """The same in a few words."""
-        said = connection.server
-        self.view = ReadinessView(
-            port=said["port"], log_path=Path(said["log"]), api_key=said["api_key"], pid=connection.pid
-        )
-
-    @property
-    def server(self) -> Server:
-        """The server, as its supervisor describes it."""
-        said = self._connection.server
-        return Server(
-            id=said["id"],
-            kind=said["kind"],
-            spec=said["spec"],
-            pid=self._connection.pid,
-            host=LOOPBACK,
-            port=said["port"],
-            api_key=said["api_key"],
-            log=Path(said["log"]),
-            slots=tuple(said["slots"]),
-            command=said["shown"],
-            started=said["started"],
-        )
-
-    @contextmanager
-    def watched(self) -> Generator[None]:
-        """The server is used in this block, which is cancelled when it ends."""
-        connection = self._connection
-        self._ready_since = current_time()
-        with CancelScope() as scope:
-            connection.on_event, connection.on_exit = self._on_event, partial(self._on_exit, scope)
-            try:
-                if connection.retiring:
-                    self._listener.on_retiring(connection.retiring)
-                if connection.exit is not None:
-                    self._on_exit(scope)
-                yield
-            finally:
-                connection.on_event = connection.on_exit = None  # from now on it may end
-
-    async def ready(self) -> None:
-        """Wait until the server meets its condition for being ready, once more."""
-        await self._terms.ready.wait(self.view)
-
-    async def ended(self) -> None:
-        """Wait until the server has ended."""
-        await self._connection.has_exited.wait()
-
-    async def lease(self) -> bool:
-        """Use the server again after `rest`; `False` where it is about to end."""
-        rest = self._rest
-        try:
-            answer = await self._connection.lease(self._terms.keep_alive)
-        except SupervisorGoneError:
-            return False
-        if answer["granted"] and self._rest is rest:
-            self._rest = None
-        return bool(answer["granted"])
-
-    def rest(self) -> None:
-        """Keep the server warm, but let it go when somebody else needs its slots; takes effect at once."""
-        self._rest = object()
-        self._connection.hold(self._terms.keep_alive)
-
-    def _on_exit(self, scope: CancelScope) -> None:
-        how = self._connection.exit
-        assert how is not None
-        if not (how.expected and self._rest):
-            facts = failure_facts(self._command, self._connection)
-            failure = ServerFailure(**facts, ready_after=0.0, lasted=current_time() - self._ready_since)
-            self.end = f"the one before {happened(failure)}"
-            self.lost = ServerLostError(
-                self._command.spec, report(failure), advice(failure), exit_code=how.code, log=how.log
-            )
-            self._listener.on_lost(self.lost)
-        scope.cancel()
-
-    def _on_event(self, event: Message) -> None:
-        match event["event"]:
-            case "retiring" | "ending":
-                self._listener.on_retiring(event["reason"])
-            case "resumed":
-                self._listener.on_resumed()
-            case _:
-                pass

@@ -1,124 +1,136 @@
-"""Waits until a server is ready, or until it is known that it will not be.
-
-Four things race: the server's own sign of being ready, somebody else who has seen that sign, the server's end, and two
-limits of time.
-"""
+"""``Starter``: leases a server, whether one is found or has to be started."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+import secrets
+import time
+from contextlib import suppress
+from functools import partial
 
-from anyio import create_task_group, current_time, sleep, sleep_until
+from anyio import sleep
 
 from ..._errors import ServerStartError
-from ..._spec import mask_exception
 from .._contract import Terms
+from .._description.causes import PORT_TAKEN
 from .._description.command import ServerCommand
-from .._description.failure import ServerFailure, advice, cause_of, report
-from .._description.readiness import ReadinessView
-from .connection import Connection, SupervisorGoneError
+from .._description.failure import ServerFailure, report
+from .._slots.locks import SlotLocks
+from .._slots.queue import SlotQueue
+from .connection import Connection, SupervisorGoneError, join
+from .getting_ready import name_of
+from .ports import free_port, is_free
+from .room import make_room
+from .runtime import MARKER, Runtime
+from .supervisors import start_supervisor
 
 
-async def get_ready(connection: Connection, command: ServerCommand, terms: Terms, view: ReadinessView) -> None:
-    """Return when the server is ready.
+class Starter:
+    """Finds servers, or starts them.
 
     Args:
-        connection: A lease on it; its `running` is entered.
-        command: What runs it.
-        terms: How long it may take.
-        view: Where it is.
-
-    Raises:
-        ServerStartError: It is not going to be ready, and has been told to end.
+        runtime: Where servers find each other.
+        drain_seconds: For how long one that is leased is leased to nobody new where its slots are needed, in seconds.
+        stay_seconds: For how long after it was ready that does not happen, in seconds.
     """
-    started = current_time()
-    limits: dict[str, Any] = {}
-    problem: Exception | None = None
 
-    async def first(wait: Callable[[], Awaitable[object]]) -> None:
-        nonlocal problem
+    def __init__(self, runtime: Runtime, *, drain_seconds: float, stay_seconds: float) -> None:
+        self._runtime = runtime
+        self._drain_seconds = drain_seconds
+        self._stay_seconds = stay_seconds
+
+    async def obtain(self, server_id: str, command: ServerCommand, terms: Terms) -> tuple[Connection, int | None]:
+        """Lease a server, which may not be ready yet; where there is none, wait for slots and start one.
+
+        Args:
+            server_id: The server.
+            command: What runs it.
+            terms: Its slots, its port, and how long it is kept.
+
+        Returns:
+            The lease, and the process id of the supervisor where that was started here.
+
+        Raises:
+            CapacityExceededError: It needs more slots than there are.
+            ServerStartError: The port that it is to have is taken.
+        """
+
+        async def come_early() -> Connection | None:
+            connection = self._runtime.connect(server_id)
+            return None if connection is None else await join(connection, terms.keep_alive)
+
+        got = await SlotQueue(self._runtime.root).acquire(
+            terms.slots.names,
+            terms.count,
+            resource_id=command.spec,
+            make_room=partial(make_room, self._runtime, f"its slots are needed for '{command.spec}'"),
+            come_early=come_early,
+        )
+        if isinstance(got, Connection):
+            return got, None
         try:
-            await wait()
-        except Exception as exc:  # of the user's own condition
-            problem = problem or exc
-        race.cancel_scope.cancel()
+            while (started := self._start(server_id, command, terms, got)) is None:
+                await sleep(0.005)  # somebody is starting something else; only starting is locked, a few milliseconds
+                joined = await come_early()
+                if joined is not None:
+                    return joined, None
+        finally:
+            got.close()  # the supervisor has inherited them
+        return started
 
-    async def is_ready() -> None:
-        await terms.ready.wait(view)
-        connection.is_ready.set()
-        connection.send("ready")
-
-    async def takes_too_long() -> None:
-        await sleep_until(started + terms.start_timeout)
-        limits["timeout"] = terms.start_timeout
-
-    async def is_silent() -> None:
-        assert terms.stall_timeout is not None
-        seen, since = connection.output_bytes, current_time()
-        while (left := since + terms.stall_timeout - current_time()) > 0:
-            await sleep(left)
-            if connection.output_bytes != seen:
-                seen, since = connection.output_bytes, connection.last_output
-        limits["stall"] = terms.stall_timeout
-
-    if not connection.is_ready.is_set():
-        async with create_task_group() as race:
-            race.start_soon(first, connection.is_ready.wait)
-            race.start_soon(first, connection.has_exited.wait)
-            race.start_soon(first, is_ready)
-            race.start_soon(first, takes_too_long)
-            if terms.stall_timeout is not None:
-                race.start_soon(first, is_silent)
-    if connection.exit is None and connection.is_ready.is_set():
-        return
-    facts = await _given_up(connection) if connection.exit is None else {}
-    secrets = {view.api_key or "", *command.secret_environment.values()}
-    if problem is not None:
-        mask_exception(problem, secrets - {""})
-        facts["condition_error"] = f"{type(problem).__name__}: {problem}"
-    if limits:
-        facts["awaited"] = terms.ready.awaited(view)
-    failure = ServerFailure(
-        **failure_facts(command, connection) | limits | facts, lasted=current_time() - started, secrets=secrets
-    )
-    cause = cause_of(failure)
-    raise ServerStartError(
-        command.spec,
-        report(failure),
-        advice(failure),
-        cause=cause.name if cause is not None else "",
-        exit_code=connection.exit.code if connection.exit is not None else None,
-        log=None if failure.log is None else str(failure.log),
-    ) from problem
-
-
-async def _given_up(connection: Connection) -> dict[str, Any]:
-    """Tell the server to end; returns its last words."""
-    try:
-        answer = await connection.ask("stop", reason="it did not get ready", failed=True)
-    except SupervisorGoneError:
-        return {}
-    return {"tail": answer["tail"], "log": answer["log"]}
+    def _start(
+        self, server_id: str, command: ServerCommand, terms: Terms, locks: SlotLocks
+    ) -> tuple[Connection, int] | None:
+        directory = self._runtime.directory(server_id)
+        port = terms.port or free_port()
+        if terms.port is not None and not is_free(port):  # whoever has it may look like a server that is ready
+            missing = f"port {port}, which port= asks for, is taken by another process"
+            failure = ServerFailure(server=name_of(command), command=command.shown(), missing=missing)
+            help_text = "End what uses the port, or leave port= out: then a free one is chosen."
+            raise ServerStartError(command.spec, report(failure), help_text, cause=PORT_TAKEN)
+        key = secrets.token_hex(24) if command.takes_api_key else None
+        filled = command.filled(port=port, api_key=key or "", directory=directory)
+        gpus = [gpu.lock_name for gpu in terms.slots.gpus if gpu.lock_name in locks.names]
+        description = {
+            "id": server_id,
+            "kind": command.kind,
+            "spec": command.spec,
+            "port": port,
+            "api_key": key,
+            "slots": list(locks.names),
+            "shown": filled.shown(),
+        }
+        job = {
+            **description,
+            "argv": list(filled.argv),
+            "environment": {
+                **filled.environment,
+                **terms.slots.environment(locks.names),
+                MARKER: str(directory),
+            },
+            "cwd": filled.cwd,
+            "files": dict(filled.files),
+            "directory": str(directory),
+            "logs": str(self._runtime.logs),
+            "log_bytes": terms.log_bytes,
+            "secrets": sorted(filled.secrets),
+            "gpus": gpus,
+            "grace": terms.stop_grace,
+            "drain_seconds": self._drain_seconds,
+            "stay_seconds": self._stay_seconds,
+        }
+        started = start_supervisor(self._runtime, server_id, job, locks.fds)
+        if started is None:
+            return None
+        connection = Connection(started[0])
+        connection.described(
+            {**description, "pid": None, "log": str(directory / "server.log"), "started": time.time(), "ready": False}
+        )
+        return connection, started[1]
 
 
-def failure_facts(command: ServerCommand, connection: Connection) -> dict[str, Any]:
-    """What is known of a server that failed or ended."""
-    facts: dict[str, Any] = {
-        "server": name_of(command),
-        "command": connection.server.get("shown", ""),
-        "pid": connection.pid,
-        "log": connection.server.get("log"),
-        "install_hint": command.install_hint,
-    }
-    how = connection.exit
-    if how is not None:
-        code = how.code
-        facts |= {"tail": how.tail, "log": how.log, "killed_by_us": how.expected, "reason": how.reason}
-        facts |= {"signal": -code} if code is not None and code < 0 else {"code": code}
-    return facts
-
-
-def name_of(command: ServerCommand) -> str:
-    """What people call the server, such as ``"vllm server of 'llama'"``."""
-    return f"{'' if command.kind == 'server' else f'{command.kind} '}server of '{command.spec}'"
+async def confirm(connection: Connection, terms: Terms) -> None:
+    """What the starter has is a lease anyway; the answer says with which process, and for how long it is kept."""
+    with suppress(SupervisorGoneError):  # then the connection knows how that came about
+        answer = await connection.lease(terms.keep_alive)
+        if answer["granted"]:  # else it has ended already
+            connection.described(answer["server"])

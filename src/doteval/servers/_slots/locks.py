@@ -1,47 +1,21 @@
-"""Slots of the whole machine: who holds one has a lock on its file, and who wants some stands in a queue of files.
+"""``SlotLocks``: slots of the whole machine that are taken, each by a lock on its file.
 
-There is no daemon. A slot is taken by `flock`, and the kernel frees it when the last process that holds the file open
-is gone, whatever killed it. Nobody decides on a stale look: to take a slot *is* to lock it.
-
-The queue is first come, first served over all processes of a user. Whoever waits holds a lock on a ticket, a file with
-a number larger than every other. A ticket that can be locked belongs to nobody any more, and whoever sees that removes
-it. One is served when no ticket with a smaller number wants any of the same slots. From this follows all the rest:
-
-- Two that are served at the same time want different slots, so none takes from another. Only those that are served
-  take slots, so those that become free stay free until the one that is served sees enough of them at once. It keeps
-  nothing meanwhile: nobody who waits holds a slot, and there is no deadlock among those who wait.
-- Tickets ahead of one's own only become fewer. So everybody is served in turn, and a wish for many slots is not
-  overtaken by wishes for few.
-- Wishes that share no slot do not wait for each other.
+A slot is taken by `flock`, and the kernel frees it when the last process that holds the file open is gone, whatever
+killed it. Nobody decides on a stale look: to take a slot *is* to lock it. Who may try to is the queue's affair.
 
 Windows has no `flock`: there the module can be imported, and that is all. `Runtime` says so before anybody gets here.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote
-
-from anyio import current_time, sleep
-from anyio.lowlevel import checkpoint
-
-from ..._errors import CapacityExceededError
 
 if sys.platform != "win32":
     import fcntl
-
-T = TypeVar("T")
-
-POLL = 0.03
-"""How often somebody who waits looks again, in seconds."""
-MAKE_ROOM = 0.1
-"""How often the one that is served asks others to make room, in seconds."""
 
 
 class SlotLocks:
@@ -73,178 +47,7 @@ class SlotLocks:
         return f"<SlotLocks {', '.join(self.names)}{state}>"
 
 
-class SlotQueue:
-    """The queue for the slots of this machine.
-
-    Args:
-        root: The runtime directory. All who use the same one share its slots. What is missing is made, for its owner
-            only (0700).
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._slots = root / "slots"
-        self._tickets = root / "queue"
-
-    async def acquire(
-        self,
-        names: Sequence[str],
-        count: int,
-        *,
-        resource_id: str,
-        make_room: Callable[[int, tuple[str, ...]], Awaitable[object]],
-        come_early: Callable[[], Awaitable[T | None]],
-    ) -> SlotLocks | T:
-        """Wait in the queue for some of the slots, and take them all at once.
-
-        This looks again every 30 ms, since there is no daemon that could wake us. It is always a checkpoint, and
-        there is none between taking the slots and returning them. Whatever ends the wait, cancellation included,
-        nothing of it is left behind.
-
-        Args:
-            names: The slots that will do; those in front are preferred.
-            count: How many of them are needed.
-            resource_id: Who wants them, for messages.
-            make_room: Called when it is our turn and too few slots are free, every 100 ms: gets how many are missing
-                and the names of those that are taken, asks idle servers to end, and returns without waiting for that.
-            come_early: Called at every look, also before it is our turn, and before a slot is taken. Returns something
-                other than `None` when the slots are not needed any more. It should not wait for long, since we do not
-                look meanwhile; what it returns is handed on without another checkpoint.
-
-        Returns:
-            The slots, or what `come_early` returned.
-
-        Raises:
-            CapacityExceededError: `count` is more than there are names.
-            ValueError: `count` is less than 1, or a name is there twice or cannot be one.
-        """
-        _check(names, count, resource_id)
-        await checkpoint()
-        for directory in (self._root, self._slots, self._tickets):
-            directory.mkdir(mode=0o700, exist_ok=True)
-        ticket: _Ticket | None = None
-        ask_at = current_time()
-        try:
-            while True:
-                early = await come_early()
-                if early is not None:
-                    return early
-                ticket = ticket or _draw(self._tickets, names)
-                if ticket is not None and ticket.is_served():
-                    held = _take(self._slots, names, count)
-                    if len(held) == count:
-                        return SlotLocks(held)
-                    taken = _give_back(held, names)
-                    if current_time() >= ask_at:
-                        await make_room(count - len(held), taken)
-                        ask_at = current_time() + MAKE_ROOM
-                await sleep(POLL)
-        finally:
-            if ticket is not None:
-                ticket.drop()
-
-
-# -------------------------------------------------------------------- the queue
-
-
-class _Ticket:
-    """A place in the queue: a locked file.
-
-    Args:
-        path: The file.
-        fd: Its locked file descriptor.
-        ahead: The tickets that are served before this one; no others can join them.
-    """
-
-    def __init__(self, path: Path, fd: int, ahead: list[Path]) -> None:
-        self._path = path
-        self._fd = fd
-        self._ahead = ahead
-
-    def is_served(self) -> bool:
-        """Whether all that were ahead have left the queue."""
-        while self._ahead and _is_abandoned(self._ahead[0]):
-            del self._ahead[0]
-        return not self._ahead
-
-    def drop(self) -> None:
-        """Leave the queue."""
-        with suppress(OSError):  # then the next one who looks removes it
-            self._path.unlink()
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-        os.close(self._fd)
-
-
-def _draw(directory: Path, names: Sequence[str]) -> _Ticket | None:
-    """Take a place at the end of the queue; `None` if another process is doing that just now."""
-    door = os.open(directory, os.O_RDONLY)
-    try:
-        if not _locked(door):
-            return None
-        try:
-            others = _waiting(directory)
-            path = directory / str(max(others, default=0) + 1)
-            ahead = [directory / str(number) for number in sorted(others) if _overlap(others[number], names)]
-            return _Ticket(path, _written(path, names), ahead)
-        finally:
-            fcntl.flock(door, fcntl.LOCK_UN)  # a child that is just being started may have a copy of `door`
-    finally:
-        os.close(door)
-
-
-def _waiting(directory: Path) -> dict[int, frozenset[str] | None]:
-    """The tickets in the queue and what each is for, `None` if that cannot be read. Needs the lock on the directory."""
-    paths = [path for path in directory.iterdir() if path.name.isdecimal()]
-    return {int(path.name): _wish(path) for path in paths if not _is_abandoned(path)}
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Whether nobody stands behind a ticket any more; removes it if somebody has died behind it.
-
-    Only who has the lock on a ticket removes it, and its number is not given out again while a larger one is there.
-    """
-    try:
-        fd = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return True
-    try:
-        if not _locked(fd):
-            return False
-        with suppress(FileNotFoundError):
-            path.unlink()
-        return True
-    finally:
-        os.close(fd)
-
-
-def _written(path: Path, names: Sequence[str]) -> int:
-    """Make a ticket; returns its locked file descriptor."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(fd, json.dumps({"pid": os.getpid(), "names": list(names)}).encode())
-    except BaseException:
-        os.close(fd)
-        path.unlink(missing_ok=True)
-        raise
-    return fd
-
-
-def _wish(path: Path) -> frozenset[str] | None:
-    try:
-        return frozenset(map(str, json.loads(path.read_bytes())["names"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _overlap(wish: frozenset[str] | None, names: Collection[str]) -> bool:
-    return wish is None or not wish.isdisjoint(names)
-
-
-# -------------------------------------------------------------------- the slots
-
-
-def _take(directory: Path, names: Sequence[str], count: int) -> dict[str, int]:
+def take(directory: Path, names: Sequence[str], count: int) -> dict[str, int]:
     """Lock as many of the slots as are free, up to `count`."""
     held: dict[str, int] = {}
     try:
@@ -255,7 +58,7 @@ def _take(directory: Path, names: Sequence[str], count: int) -> dict[str, int]:
             if fd is not None:
                 held[name] = fd
     except BaseException:
-        _give_back(held, names)
+        give_back(held, names)
         raise
     return held
 
@@ -265,7 +68,7 @@ def _slot(path: Path) -> int | None:
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         # A file that somebody deleted after we had opened it locks nothing.
-        if _locked(fd) and _is_same(fd, path):
+        if locked(fd) and _is_same(fd, path):
             return fd
     except BaseException:
         os.close(fd)
@@ -281,7 +84,7 @@ def _is_same(fd: int, path: Path) -> bool:
         return False
 
 
-def _give_back(held: dict[str, int], names: Sequence[str]) -> tuple[str, ...]:
+def give_back(held: dict[str, int], names: Sequence[str]) -> tuple[str, ...]:
     """Unlock slots at once, whoever has a copy of the file descriptors; returns the names of the others."""
     for fd in held.values():
         fcntl.flock(fd, fcntl.LOCK_UN)
@@ -289,21 +92,10 @@ def _give_back(held: dict[str, int], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in held)
 
 
-def _locked(fd: int) -> bool:
+def locked(fd: int) -> bool:
     """Lock a file if nobody else has; says whether it is locked now."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-def _check(names: Sequence[str], count: int, resource_id: str) -> None:
-    if count < 1:
-        raise ValueError(f"count must be at least 1, not {count!r}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"a slot is there twice: {', '.join(names)}")
-    if impossible := {"", ".", ".."}.intersection(names):
-        raise ValueError(f"{min(impossible)!r} cannot be the name of a slot")
-    if count > len(names):
-        raise CapacityExceededError([resource_id], count, len(names))

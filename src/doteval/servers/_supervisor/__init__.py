@@ -1,1 +1,32 @@
-"""The other process, one for each server: standard library only, started as a directory (see ``__main__``)."""
+"""The supervisor: the process between a model server and all who use it.
+
+Started as ``python -I -S _supervisor STARTER LOCK SOCKET_PATH``, in a session of its own, with two inherited
+descriptors: the starter's socket, and its lock on the directory of the sockets. The lock is kept until its own socket
+is there: whoever starts it may die at any moment and leaves no socket at which nobody listens. It uses nothing but the
+standard library, one thread, and one loop. It
+
+- makes the server the leader of a process group and, on Linux, itself the reaper of whatever the server leaves behind;
+- drains the server's output into a bounded log that only its user can read, with secrets masked;
+- stops the server when nobody is connected any more: TERM to all of it, again, a grace, KILL, until nothing is left.
+
+Being connected is the whole protocol: the kernel closes the connections of whoever dies. A connection is a lease, a
+hold (keep it warm) or neither (a visitor). The supervisor alone decides who gets a lease: nobody acts on a stale look.
+
+Both directions speak a JSON object a line. The first line from the starter is the job; then every client may ask for
+``lease``, ``hold``, ``leave``, ``status``, ``ready``, ``end`` and ``stop``; each is answered with the same ``id``.
+Everybody is told the events ``started``, ``output``, ``ready``, ``retiring``, ``resumed``, ``ending`` and ``exited``.
+When a connection closes after that, nothing of the server is left and its slots are free: the supervisor holds their
+locks by inheritance.
+
+The parts; the first six know nothing of each other, and all of them are imported before the server starts, so that it
+does not matter to a supervisor when doteval is upgraded or removed::
+
+    log         what the server prints
+    family      the server's processes
+    clients     connections and messages
+    memory      whether the memory of the GPUs is free again
+    signals     wakes the loop up
+    lifetime    how long the server lives, and who may lease it: decides, and does no I/O
+    loop        does what the others say is to be done
+    __main__    makes a program of the directory
+"""

@@ -1,0 +1,296 @@
+"""``Supervisor``: one loop in one thread, around one server; and `supervise`, from the job to the end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import time
+
+from .clients import Client, Clients, Message
+from .family import Family
+from .lifetime import Lifetime
+from .log import Log
+from .memory import GpuMemory
+from .signals import Signals
+
+OUTPUT_SECONDS = 0.25  # at most this often the starting clients are told that there was output
+ORPHAN_SECONDS = 0.02  # how often to look for the end of who is not our child: it is not announced
+LONGEST_SLEEP = 3600.0  # the system takes no more than a few weeks, and a server may be kept for ever
+
+
+class Supervisor:
+    """Starts a server, and does what its clients ask, until nothing of it is left.
+
+    Args:
+        job: What to run and how; the starter's first line, and the path of the socket.
+        starter: Who has started this.
+        signals: What tells that a process has ended.
+    """
+
+    def __init__(self, job: Message, starter: Client, signals: Signals) -> None:
+        self._job = job
+        self._signals = signals
+        self._selector = selectors.DefaultSelector()
+        self._clients = Clients(self._selector, starter)
+        self._lifetime = Lifetime(
+            time.monotonic(),
+            grace=job["grace"],
+            drain_seconds=job["drain_seconds"],
+            stay_seconds=job["stay_seconds"],
+            tell=self._clients.tell_all,
+        )
+        self._log = Log(os.path.join(job["directory"], "server.log"), job["log_bytes"], job["secrets"])
+        self._gpu_memory = GpuMemory(job["gpus"])
+        self._family: Family | None = None
+        self._output = -1
+        self._started = self._last_used = time.time()
+        self._told_exit = False
+        self._told_bytes = 0
+        self._tell_output_at = 0.0
+
+    def listen(self) -> None:
+        """Make the socket at which everybody finds the server; the directory is locked."""
+        self._clients.listen(self._job["socket"])
+
+    def start(self) -> None:
+        """Start the server; the starter leases it."""
+        directory: str = self._job["directory"]
+        files: dict[str, str] = self._job["files"]
+        shutil.rmtree(directory, ignore_errors=True)  # of one that could not be removed
+        os.mkdir(directory, 0o700)
+        os.mkdir(os.path.join(directory, "tmp"), 0o700)
+        for name, content in files.items():
+            with open(os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+                file.write(content)
+        self._log.open()
+        self._gpu_memory.note()
+        self._output, write_end = os.pipe()
+        os.set_blocking(self._output, False)
+        try:
+            self._family = Family(self._job["argv"], self._job["environment"], self._job["cwd"], write_end)
+        except (OSError, ValueError) as exc:
+            self._log.write(f"cannot start {self._job['argv'][0]}: {exc}\n".encode())
+        finally:
+            os.close(write_end)
+        self._selector.register(self._signals.socket, selectors.EVENT_READ, self._signals.drain)
+        self._selector.register(self._output, selectors.EVENT_READ, self._drain_output)
+        self._clients.attend()
+        self._serve(self._clients.starter, self._clients.starter.requests())
+
+    def run(self) -> None:
+        """Serve everybody until nothing of the server is left, or cannot be ended."""
+        family, lifetime = self._family, self._lifetime
+        if family is None:
+            self._tell_exit("it could not be started", expected=bool(lifetime.reason))
+            return
+        self._clients.tell_all({"event": "started", "pid": family.pid})
+        while not lifetime.reason or not (family.is_gone() or lifetime.is_given_up(time.monotonic())):
+            self._hear(self._selector.select(self._patience(family)))
+            if family.reap() and not self._told_exit:
+                self._drain_output()
+                by_itself = f"it ended {'by itself' if lifetime.is_ready else 'before it was ready'}"
+                self._tell_exit(lifetime.reason or by_itself, expected=bool(lifetime.reason))
+                lifetime.end("the server ended", time.monotonic(), is_told=True)
+            if self._signals.told_to_end:
+                lifetime.end(f"its supervisor got {self._signals.told_to_end}", time.monotonic())
+            self._tell_output()
+            for number in lifetime.pass_time(time.monotonic()):
+                family.send(number)
+            self._clients.flush()
+        self._drain_output()
+        if not self._told_exit:
+            self._tell_exit(lifetime.reason, expected=True)
+        self._gpu_memory.wait()
+
+    def fail(self, problem: BaseException) -> None:
+        """Tell everybody that this is the end, and let nothing of the server survive it."""
+        self._log.write(f"the supervisor failed: {type(problem).__name__}: {problem}\n".encode())
+        if not self._told_exit:
+            self._tell_exit("its supervisor failed", expected=False)
+        if self._family is not None:
+            self._family.send(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Leave nothing behind; when the connections close, all is over."""
+        self._log.close()
+        shutil.rmtree(self._job["directory"], ignore_errors=True)
+        with contextlib.suppress(OSError):  # the last: from then on somebody else may start the same server
+            os.unlink(self._job["socket"])
+        for slot in self._job["slot_fds"]:
+            fcntl.flock(slot, fcntl.LOCK_UN)  # also where a child of the starter has a copy
+            os.close(slot)
+        self._clients.say_goodbye()
+
+    # ---------------------------------------------------------------- what happens
+
+    def _patience(self, family: Family) -> float | None:
+        """How long nothing has to be done by itself, in seconds."""
+        now = time.monotonic()
+        due = self._lifetime.due()
+        if self._has_output_to_tell():
+            due.append(self._tell_output_at)
+        if self._told_exit and not family.adopts:
+            due.append(now + ORPHAN_SECONDS)
+        return min(max(0.0, min(due) - now), LONGEST_SLEEP) if due else None
+
+    def _hear(self, events: list[tuple[selectors.SelectorKey, int]]) -> None:
+        for key, _ in events:
+            if not isinstance(key.data, Client):
+                key.data()
+        for client, requests in self._clients.heard(events):
+            self._serve(client, requests)
+
+    def _drain_output(self) -> None:
+        for _ in range(64):  # a flood must not keep the loop from everything else
+            try:
+                data = os.read(self._output, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(self._output)
+                return
+            self._log.write(data)
+
+    def _has_output_to_tell(self) -> bool:
+        return not self._lifetime.is_ready and not self._lifetime.reason and self._log.bytes > self._told_bytes
+
+    def _tell_output(self) -> None:
+        now = time.monotonic()
+        if self._has_output_to_tell() and now >= self._tell_output_at:
+            self._told_bytes, self._tell_output_at = self._log.bytes, now + OUTPUT_SECONDS
+            self._clients.tell_all({"event": "output", "bytes": self._log.bytes})
+
+    def _tell_exit(self, reason: str, *, expected: bool) -> None:
+        self._told_exit = True
+        if not expected:
+            self._keep_log()
+        self._clients.tell_all(
+            {
+                "event": "exited",
+                "code": self._family.code if self._family else None,
+                "reason": reason,
+                "expected": expected,
+                "tail": self._log.tail(),
+                "log": self._log.path,
+            }
+        )
+
+    def _keep_log(self) -> None:
+        self._log.keep(self._job["logs"], f"{self._job['id']}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log")
+
+    # ---------------------------------------------------------------- what is asked
+
+    def _serve(self, client: Client, requests: list[Message] | None) -> None:
+        if requests is None:
+            self._clients.drop(client)
+            self._uses_changed(used=client.kind == "lease")
+            return
+        for request in requests:
+            try:
+                answer = self._answer(client, request)
+            except (TypeError, ValueError, OverflowError) as exc:
+                answer = {"error": str(exc)}
+            client.tell({"id": request.get("id"), **answer})
+
+    def _answer(self, client: Client, request: Message) -> Message:
+        lifetime, reason = self._lifetime, str(request.get("reason", ""))
+        match request.get("op"):
+            case "lease" | "hold" as kind:
+                is_new_lease = kind == "lease" and client.kind != "lease"
+                if lifetime.reason or (is_new_lease and lifetime.is_draining):
+                    refusal = lifetime.reason or lifetime.drain_reason
+                    return {"granted": False, "reason": refusal, "ending": bool(lifetime.reason)}
+                lifetime.keep_alive = max(lifetime.keep_alive, float(request.get("keep_alive", 0)))
+                self._become(client, kind)
+                return {"granted": True, "server": self._description()}
+            case "leave":
+                self._become(client, "visitor")
+                return {"ending": bool(lifetime.reason)}
+            case "status":
+                return {"status": self._status(memory=request.get("memory", True))}
+            case "ready":
+                lifetime.ready(time.monotonic())
+                return {}
+            case "end":
+                leases, drain = self._clients.count("lease"), bool(request.get("drain"))
+                return {"ending": lifetime.make_way(reason, leases, time.monotonic(), drain=drain)}
+            case "stop":
+                if request.get("failed") and not lifetime.reason:
+                    self._keep_log()
+                lifetime.end(reason, time.monotonic())
+                return {"ending": True, "tail": self._log.tail(), "log": self._log.path}
+            case _:
+                return {"error": "unknown request"}
+
+    def _become(self, client: Client, kind: str) -> None:
+        was, client.kind = client.kind, kind
+        self._uses_changed(used="lease" in (was, kind))
+
+    def _uses_changed(self, *, used: bool) -> None:
+        if used:
+            self._last_used = time.time()
+        leases, holds = self._clients.count("lease"), self._clients.count("hold")
+        self._lifetime.uses_changed(leases, holds, time.monotonic(), used=used)
+
+    def _description(self) -> Message:
+        """What whoever uses the server has to know."""
+        return {
+            **{name: self._job[name] for name in ("id", "kind", "spec", "port", "api_key", "slots", "shown")},
+            "pid": self._family.pid if self._family else None,
+            "supervisor": os.getpid(),
+            "log": self._log.path,
+            "started": self._started,
+            "ready": self._lifetime.is_ready,
+        }
+
+    def _status(self, *, memory: bool) -> Message:
+        description = self._description()
+        del description["api_key"]
+        return {
+            **description,
+            "leases": self._clients.count("lease"),
+            "holds": self._clients.count("hold"),
+            "last_used": self._last_used,
+            "keep_alive": self._lifetime.keep_alive,
+            "state": self._lifetime.state,
+            "memory": self._family.memory() if self._family and memory else None,
+        }
+
+
+def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
+    """Supervise one server, from the job to the end.
+
+    Args:
+        starter_fd: The starter's connection; its first line is the job.
+        lock_fd: The starter's lock on the directory of the sockets.
+        path: Where to listen.
+    """
+    signals = Signals()
+    os.chdir("/")
+    starter = socket.socket(fileno=starter_fd)
+    received = b""
+    while b"\n" not in received:
+        data = starter.recv(1 << 16)
+        if not data:  # whoever started this has died in between
+            return
+        received += data
+    line, _, rest = received.partition(b"\n")
+    supervisor = Supervisor({**json.loads(line), "socket": path}, Client(starter, "lease", rest), signals)
+    try:
+        supervisor.listen()
+        fcntl.flock(lock_fd, fcntl.LOCK_UN)
+        os.close(lock_fd)
+        supervisor.start()
+        supervisor.run()
+    except BaseException as exc:
+        supervisor.fail(exc)
+        raise
+    finally:
+        supervisor.close()

@@ -1,0 +1,132 @@
+"""How long a server lives, and who may lease it, decided step by step; the test says what time it is."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from doteval.servers._supervisor.lifetime import KILL_SECONDS, PAUSE_SECONDS, UNUSED, Lifetime
+
+TERM, KILL = signal.SIGTERM, signal.SIGKILL
+
+
+@pytest.fixture
+def told() -> list[str]:
+    """The events that everybody was told."""
+    return []
+
+
+@pytest.fixture
+def lifetime(told: list[str]) -> Lifetime:
+    """Of a server that is started at 100, and leased by its starter."""
+
+    def tell(event: dict[str, Any]) -> None:
+        told.append(" ".join(map(str, event.values())))
+
+    return Lifetime(100, grace=6, drain_seconds=10, stay_seconds=0, tell=tell)
+
+
+def signals_of(lifetime: Lifetime, number: int) -> list[tuple[float, int]]:
+    """The next signals, and when; each is sent as soon as it is due."""
+    found: list[tuple[float, int]] = []
+    while len(found) < number:
+        now = min(lifetime.due())
+        found += [(round(now, 3), each) for each in lifetime.pass_time(now)]
+    return found
+
+
+def test_a_server_that_is_ready_has_its_grace(lifetime: Lifetime, told: list[str]) -> None:
+    """TERM at once and after a third of it, KILL after all of it, again and again; later it is given up."""
+    lifetime.ready(101)
+    lifetime.end("enough", 200)
+    assert signals_of(lifetime, 5) == [(200, TERM), (202, TERM), (206, KILL), (206.1, KILL), (206.2, KILL)]
+    assert not lifetime.is_given_up(206 + KILL_SECONDS)
+    assert lifetime.is_given_up(206.001 + KILL_SECONDS)
+    assert told == ["ready", "ending enough"]
+
+
+def test_a_server_that_is_not_ready_has_half_of_it(lifetime: Lifetime) -> None:
+    """It has nothing to finish."""
+    lifetime.end("enough", 200)
+    assert signals_of(lifetime, 3) == [(200, TERM), (201, TERM), (203, KILL)]
+    assert lifetime.is_given_up(203.001 + KILL_SECONDS)
+
+
+def test_a_server_ends_once(lifetime: Lifetime, told: list[str]) -> None:
+    """Whoever wants the same later changes nothing; after its own end nobody has to be told."""
+    assert not lifetime.is_given_up(1e9)
+    lifetime.end("the server ended", 200, is_told=True)
+    lifetime.end("enough", 201)
+    lifetime.ready(202)
+    assert (lifetime.reason, lifetime.state, told) == ("the server ended", "ending", [])
+    assert min(lifetime.due()) == 200
+
+
+def test_a_server_that_nobody_uses_ends(lifetime: Lifetime, told: list[str]) -> None:
+    """At once while it starts, whatever time it is to be kept for."""
+    lifetime.keep_alive = 60
+    lifetime.uses_changed(0, 1, 110, used=True)
+    assert lifetime.state == "starting"
+    lifetime.uses_changed(0, 0, 120, used=False)
+    assert told == [f"ending {UNUSED}"]
+
+
+def test_a_server_is_kept_for_as_long_as_somebody_has_asked(lifetime: Lifetime) -> None:
+    """From when the last has left; whoever comes meanwhile keeps it on."""
+    lifetime.keep_alive = 60
+    lifetime.ready(101)
+    lifetime.uses_changed(0, 0, 110, used=True)
+    lifetime.uses_changed(0, 0, 120, used=False)  # a visitor
+    assert lifetime.due() == [170]
+    lifetime.uses_changed(1, 0, 130, used=True)
+    assert lifetime.due() == []
+    lifetime.uses_changed(0, 0, 140, used=True)
+    assert lifetime.pass_time(199.9) == []
+    assert lifetime.pass_time(200) == [TERM]
+    assert lifetime.reason == UNUSED
+
+
+@pytest.mark.parametrize(("stay_seconds", "until"), [(0, 130), (40, 155)])
+def test_a_server_that_was_just_started_stays(told: list[str], stay_seconds: float, until: float) -> None:
+    """It is leased for as long as its start took, and no shorter than was asked for, whoever needs its slots."""
+    lifetime = Lifetime(100, grace=6, drain_seconds=10, stay_seconds=stay_seconds, tell=lambda event: None)
+    lifetime.make_way("needed", 1, 114, drain=True)
+    lifetime.ready(115)
+    lifetime.make_way("needed", 1, until - 0.1, drain=True)
+    assert not lifetime.is_draining
+    lifetime.make_way("needed", 1, until, drain=True)
+    assert (lifetime.state, lifetime.drain_reason) == ("retiring", "needed")
+
+
+def test_a_server_that_nobody_leases_makes_way(lifetime: Lifetime, told: list[str]) -> None:
+    """After a pause, even while it starts."""
+    lifetime.uses_changed(0, 1, 110, used=True)
+    assert not lifetime.make_way("needed", 0, 110 + PAUSE_SECONDS - 0.1, drain=True)
+    assert lifetime.make_way("needed", 0, 110 + PAUSE_SECONDS, drain=True)
+    assert told == ["ending needed"]
+
+
+def test_a_server_that_is_leased_makes_way_after_the_last_lease(lifetime: Lifetime, told: list[str]) -> None:
+    """Only where whoever needs its slots asks for that; a hold does not keep it then."""
+    lifetime.ready(100)
+    assert not lifetime.make_way("needed", 2, 200, drain=False)
+    assert not lifetime.make_way("needed", 2, 200, drain=True)
+    assert not lifetime.make_way("again", 2, 201, drain=True)
+    lifetime.uses_changed(1, 1, 202, used=True)
+    assert lifetime.state == "retiring"
+    lifetime.uses_changed(0, 2, 203, used=True)
+    assert told == ["ready", "retiring needed", "ending needed"]
+
+
+def test_a_wish_for_its_slots_does_not_stop_a_server_for_ever(lifetime: Lifetime, told: list[str]) -> None:
+    """It resumes after a while, and stays for as long again."""
+    lifetime.ready(100)
+    lifetime.make_way("needed", 1, 200, drain=True)
+    assert lifetime.due() == [210]
+    assert lifetime.pass_time(210) == []
+    assert (lifetime.state, lifetime.due()) == ("ready", [])
+    lifetime.make_way("needed", 1, 219.9, drain=True)
+    lifetime.make_way("needed", 1, 220, drain=True)
+    assert told == ["ready", "retiring needed", "resumed", "retiring needed"]
