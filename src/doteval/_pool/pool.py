@@ -6,7 +6,6 @@ is why a cancellation at any checkpoint finds the books in order.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from functools import partial
 from logging import DEBUG
 from typing import Any, Generic, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, Event, current_time, get_current_task, move_on_after, sleep_until
+from anyio import CancelScope, CapacityLimiter, Event, current_time, move_on_after, sleep_until
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint, current_token
 
@@ -26,43 +25,17 @@ from .._errors import (
     SetupTimeoutError,
     WrongEventLoopError,
 )
-from .events import EventKind, PoolEvent, ProviderStatistics
+from .events import PoolEvent, ProviderStatistics
 from .ledger import Ledger
+from .owners import Preloading, TaskOwner
 from .records import CancelOpening, Check, Close, Entry, Lease, Open, Phase, Request, Rest, Settle, State, Want
+from .reporter import Reporter, logger
 from .resource import Resource
 
 ModelT = TypeVar("ModelT")
 
-logger = logging.getLogger("doteval.pool")
 _UNDECIDED = (State.QUEUED, State.ADMITTED)
 _is_logged = logger.isEnabledFor
-
-
-class TaskOwner:
-    """The task that is responsible for a lease; holds its coroutine, so that the identity is never used again."""
-
-    __slots__ = ("_coroutine", "_name")
-
-    def __init__(self) -> None:
-        task = get_current_task()
-        self._coroutine: object = task.coro
-        self._name = task.name
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TaskOwner) and self._coroutine is other._coroutine
-
-    def __hash__(self) -> int:
-        return id(self._coroutine)
-
-    def __str__(self) -> str:
-        return f"task {self._name}"
-
-
-class _Preloading:
-    """Nobody's task is responsible for the lease: its resource is opened ahead."""
-
-    def __str__(self) -> str:
-        return "nobody yet"
 
 
 class Pool(Generic[ModelT]):
@@ -111,6 +84,7 @@ class Pool(Generic[ModelT]):
         self._timed = timed
         self._on_idle = on_idle
         self._on_event = on_event
+        self._emit = Reporter(provider, on_event).report
         token = current_token()
         self._loop = token.native_token
         # Asked directly: looking up the backend would cost more than a warm lease.
@@ -202,7 +176,7 @@ class Pool(Generic[ModelT]):
         self.check_loop()
         if self._ledger.closes_at_once or not self._ledger.has_room(want):
             return False
-        request = self._ledger.ask((want,), _Preloading(), self._now())
+        request = self._ledger.ask((want,), Preloading(), self._now())
         self._apply()
         self._start_task(partial(self._rest, request), f"doteval preload of {want.label}")
         return True
@@ -416,16 +390,6 @@ class Pool(Generic[ModelT]):
     def _start_task(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         assert self._task_group is not None
         self._task_group.start_soon(run, name=name)
-
-    def _emit(self, kind: EventKind, entry: Entry, reason: str = "") -> None:
-        if _is_logged(DEBUG):
-            logger.debug("%s: %s '%s' (%d) %s", self._provider, kind, entry.want.label, entry.generation, reason)
-        if self._on_event is not None:
-            event = PoolEvent(kind, self._provider, entry.want.label, entry.generation, reason, len(entry.leases))
-            try:
-                self._on_event(event)
-            except Exception:
-                logger.exception("on_event of %s failed on %r", self._provider, event)
 
 
 def _listener(request: Request) -> Event:

@@ -1,6 +1,6 @@
 """What the ledger's books are made of: wants, entries, leases, requests, claims; and the effects it asks for.
 
-Plain records without behaviour; only `Ledger` changes them.
+Plain records without behaviour; only the ledger and its parts change them.
 """
 
 from __future__ import annotations
@@ -128,38 +128,38 @@ class Claim:
 
 
 @dataclass(slots=True)
-class Open:
+class _OfEntry:
+    entry: Entry
+
+
+class Open(_OfEntry):
     """Start the task that opens the entry."""
 
-    entry: Entry
+    __slots__ = ()
 
 
-@dataclass(slots=True)
-class CancelOpening:
+class CancelOpening(_OfEntry):
     """Nobody waits for the opening any more: cancel it."""
 
-    entry: Entry
+    __slots__ = ()
 
 
-@dataclass(slots=True)
-class Check:
+class Check(_OfEntry):
     """Ask whether the idle entry is still healthy, then call `Ledger.checked`."""
 
-    entry: Entry
+    __slots__ = ()
 
 
-@dataclass(slots=True)
-class Rest:
+class Rest(_OfEntry):
     """The entry has just become idle; only asked for where somebody wants to know."""
 
-    entry: Entry
+    __slots__ = ()
 
 
-@dataclass(slots=True)
-class Close:
+class Close(_OfEntry):
     """Tell the entry's task to close."""
 
-    entry: Entry
+    __slots__ = ()
 
 
 @dataclass(slots=True)

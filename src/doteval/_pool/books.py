@@ -1,0 +1,179 @@
+"""The books: what is open or about to be, who holds and awaits what, and what has to be done next.
+
+Single entries in them, and what can be read from them; `Ledger` knows when to make which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+
+from .account import account_of
+from .entries import Entries
+from .leases import Leases
+from .queue import Queue
+from .records import (
+    CancelOpening,
+    Close,
+    Counts,
+    Effect,
+    Entry,
+    Failure,
+    Lease,
+    Open,
+    Phase,
+    Request,
+    Want,
+)
+
+_OPEN = Phase.OPEN  # a name of its own, as in `ledger`
+
+
+class Books:
+    """The books of one pool.
+
+    Args:
+        provider: The provider's name, for messages.
+        capacity: How many slots there are, or their names; `None` for no limit.
+        keep_alive: How long an idle entry stays open, in seconds; `None` for ever, 0 not at all.
+        health_after: Ask for an entry's health when it was idle for at least this long, in seconds; `None` never.
+        remember_failures: For how long a failed opening is answered from memory, in seconds.
+        tells_idle: Ask for a `Rest` whenever an entry becomes idle.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        *,
+        capacity: int | Sequence[str] | None = None,
+        keep_alive: float | None = None,
+        health_after: float | None = None,
+        remember_failures: float = 0.0,
+        tells_idle: bool = False,
+    ) -> None:
+        self._provider = provider
+        self._free_names = [] if capacity is None or isinstance(capacity, int) else list(capacity)
+        self.capacity = capacity if capacity is None or isinstance(capacity, int) else len(capacity)
+        self.free_slots = self.capacity or 0
+        self._closing_slots: int = 0  # occupied by entries that are closing
+        self._keep_alive = keep_alive
+        self.closes_at_once = keep_alive == 0
+        """Whether the last release of an entry closes it."""
+        self._health_after = health_after
+        self._remember_failures = remember_failures
+        self._tells_idle = tells_idle
+        self._entries = Entries()
+        self._leases = Leases()
+        self._queue = Queue()
+        self._failures: dict[Hashable, Failure] = {}
+        self.effects: list[Effect] = []
+        """What has to be done now, in order."""
+        self._shut = False
+        self.active_leases: int = 0
+        self.counts = Counts()
+
+    # ---------------------------------------------------------------- reading
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """Every generation whose task has not ended."""
+        return iter(self._entries)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests stand in the queue."""
+        return self._queue.waiting
+
+    @property
+    def idle(self) -> int:
+        """How many open entries have no lease."""
+        return len(self._entries.idle)
+
+    @property
+    def keeps_for_a_while(self) -> bool:
+        """Whether idle entries expire, so that somebody has to call `expire`."""
+        return self._keep_alive is not None and self._keep_alive > 0
+
+    def find(self, label: str) -> Entry | None:
+        """The entry with this resource id, or `None`."""
+        return self._entries.find(label)
+
+    def has_room(self, want: Want) -> bool:
+        """Whether it can be leased with nothing taken from those who lease or wait; idle entries may have to go."""
+        if self._queue or self._shut:
+            return False
+        if not self._entries.is_absent(want.key):
+            return not self._entries.is_retiring(want.key)
+        if self.capacity is None:
+            return True
+        return want.slots <= self.free_slots + sum(entry.want.slots for entry in self._entries.idle)
+
+    def is_open(self, key: Hashable) -> bool:
+        """Whether something is open under the key; whether it can be leased now is another question."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.phase is _OPEN
+
+    def account(self) -> list[str]:
+        """Who holds what and who waits for what, a line each, for error messages."""
+        return account_of(self._entries, self._queue, with_slots=self.capacity is not None)
+
+    def take_effects(self) -> list[Effect]:
+        """Hand over `effects`; the caller does it all before it awaits."""
+        effects, self.effects = self.effects, []
+        return effects
+
+    # ---------------------------------------------------------------- single entries
+
+    def _take_slots(self, slots: int) -> tuple[str, ...]:
+        """Occupy slots; return their names, where they have names."""
+        if self.capacity is None:
+            return ()
+        self.free_slots -= slots
+        names = tuple(self._free_names[:slots])
+        del self._free_names[:slots]
+        return names
+
+    def _give_back_slots(self, entry: Entry) -> None:
+        if self.capacity is not None:
+            self.free_slots += entry.want.slots
+            self._free_names.extend(entry.slot_names)
+
+    def _is_stale(self, entry: Entry, now: float) -> bool:
+        """Whether the entry was idle for so long that its health is to be asked for."""
+        return (
+            self._health_after is not None
+            and entry in self._entries.idle
+            and now - entry.idle_since >= self._health_after
+        )
+
+    def _pin(self, entry: Entry, owner: Hashable, request: Request | None) -> Lease:
+        lease = Lease(entry, owner, request)
+        if not entry.leases:
+            self._entries.idle.pop(entry, None)
+        entry.leases[lease] = None
+        if self.capacity is not None:
+            self._leases.add(lease)
+        return lease
+
+    def _begin(self, want: Want) -> Entry:
+        """Open the next generation."""
+        entry = self._entries.add(want, self._take_slots(want.slots))
+        self.effects.append(Open(entry))
+        return entry
+
+    def _end_leases(self, entry: Entry, reason: str) -> None:
+        for lease in entry.leases:
+            lease.ended = reason
+            self.active_leases -= 1
+            self._leases.remove(lease)
+        entry.leases.clear()
+
+    def _close(self, entry: Entry, reason: str) -> None:
+        effect: Effect = CancelOpening(entry) if entry.phase is Phase.OPENING else Close(entry)
+        self._set_closing(entry, reason)
+        self.effects.append(effect)
+
+    def _set_closing(self, entry: Entry, reason: str) -> None:
+        entry.phase = Phase.CLOSING
+        entry.reason = reason
+        self._closing_slots += entry.want.slots
+        self._entries.idle.pop(entry, None)

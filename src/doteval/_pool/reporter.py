@@ -1,0 +1,35 @@
+"""The reporter: tells the log, and whoever listens, every transition of every entry."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from .events import EventKind, PoolEvent
+from .records import Entry
+
+logger = logging.getLogger("doteval.pool")
+
+
+class Reporter:
+    """Reports the transitions of one pool.
+
+    Args:
+        provider: The provider's name.
+        on_event: Gets every transition. What it raises is logged.
+    """
+
+    def __init__(self, provider: str, on_event: Callable[[PoolEvent], object] | None) -> None:
+        self._provider = provider
+        self._on_event = on_event
+
+    def report(self, kind: EventKind, entry: Entry, reason: str = "") -> None:
+        """Tell that the entry has made a transition, and why."""
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s: %s '%s' (%d) %s", self._provider, kind, entry.want.label, entry.generation, reason)
+        if self._on_event is not None:
+            event = PoolEvent(kind, self._provider, entry.want.label, entry.generation, reason, len(entry.leases))
+            try:
+                self._on_event(event)
+            except Exception:
+                logger.exception("on_event of %s failed on %r", self._provider, event)
