@@ -10,16 +10,21 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from typing_extensions import Unpack
 
+from .._keywords import takes
 from .._spec import check_spec
 from ..servers._description.command import ServerCommand
 from ..servers._description.readiness import HTTPReady
 from ._served.executable import Executable, is_importable, start_of
 from ._served.installed import InstalledServerProvider
 from ._served.options import (
+    API_KEY,
+    CONFIG_FILE,
+    PLAIN_HTTP,
+    SPEC,
     Option,
     ServerOptions,
     Values,
@@ -33,20 +38,36 @@ from ._served.options import (
     whole,
     yes_or_no,
 )
-from ._served.settings import ServerSettings
-
-_CHOSEN = {
-    "--host": "doteval chooses where the server listens",
-    "--port": "doteval chooses a free port; pass port=... to choose it",
-    "--api-key": "doteval makes a key for each server, which handle.model.server.api_key tells",
-    "--model": "the model is the spec",
-    "-m": "the model is the spec",
-}
-READY = HTTPReady("/v1/models", with_api_key=True)
-"""Both servers answer it when the model is loaded; only ``llama-server`` has ``/health``."""
+from ._served.settings import InstalledServerSettings, ServerSettings
 
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
-_PLAIN_HTTP = "the server is reached from this machine only, by plain HTTP"
+
+
+class LlamaOption(Option):
+    """An option of ``llama-server``, and what it is for llama-cpp-python.
+
+    Args:
+        values: As for every option.
+        doc: The same.
+        also: The same.
+        python: What llama-cpp-python calls it; `None`: it does not have it.
+        python_values: What it writes for a value, where that is something else.
+    """
+
+    def __init__(
+        self,
+        values: Callable[[Any], Values],
+        doc: str,
+        *also: str,
+        python: str | None = None,
+        python_values: Callable[[Any], Values] | None = None,
+    ) -> None:
+        super().__init__(values, doc, *also)
+        self._in_python = None if python is None else Option(python_values or values, doc, flag=python)
+
+    def in_python(self) -> Option | None:
+        """The option of llama-cpp-python."""
+        return self._in_python
 
 
 def _layers(all_of_them: str) -> Callable[[object], Values]:
@@ -62,63 +83,110 @@ def _layers(all_of_them: str) -> Callable[[object], Values]:
     return values
 
 
+def _joined_shares(value: object) -> Values:
+    return [",".join(shares(value))]
+
+
+class LlamaCppOptions(InstalledServerSettings, total=False):
+    """What `LlamaCppProvider` takes: the options of ``llama-server``, in the order in which they are written."""
+
+    alias: Annotated[
+        str | None, LlamaOption(text, "What requests call the model. `None`: the spec.", "-a", python="--model_alias")
+    ]
+    ctx_size: Annotated[
+        int | None,
+        LlamaOption(whole(0), "The context length, in tokens; 0: that of the model.", "-c", python="--n_ctx"),
+    ]
+    parallel: Annotated[
+        int | None,
+        LlamaOption(
+            whole(),
+            "How many requests are worked on at once; they share the context. Only ``llama-server`` has it.",
+            "-np",
+        ),
+    ]
+    batch_size: Annotated[
+        int | None, LlamaOption(whole(), "How many tokens of a prompt are worked on at once.", "-b", python="--n_batch")
+    ]
+    threads: Annotated[int | None, LlamaOption(whole(), "How many threads generate.", "-t", python="--n_threads")]
+    gpu_layers: Annotated[
+        int | Literal["all"] | None,
+        LlamaOption(
+            _layers("all"),
+            'How many layers are put on the GPU, or ``"all"``.',
+            "--n-gpu-layers",
+            "-ngl",
+            python="--n_gpu_layers",
+            python_values=_layers("-1"),
+        ),
+    ]
+    tensor_split: Annotated[
+        Sequence[float] | None,
+        LlamaOption(
+            _joined_shares,
+            "In which proportion the model is put on several GPUs; a server needs as many slots as there are numbers, otherwise one.",
+            "-ts",
+            python="--tensor_split",
+            python_values=shares,
+        ),
+    ]
+    flash_attn: Annotated[
+        bool | None,
+        LlamaOption(
+            on_or_off, "Whether flash attention is used.", "-fa", python="--flash_attn", python_values=yes_or_no
+        ),
+    ]
+    seed: Annotated[int | None, LlamaOption(whole(0), "The seed of random numbers.", "-s", python="--seed")]
+    chat_template: Annotated[
+        str | None,
+        LlamaOption(
+            text, "The name of a chat template; llama-cpp-python calls it the chat format.", python="--chat_format"
+        ),
+    ]
+    chat_template_kwargs: Annotated[
+        Mapping[str, Any] | None,
+        LlamaOption(json_object, "What the chat template is given.", python="--chat_template_kwargs"),
+    ]
+    lora: Annotated[
+        str | os.PathLike[str] | None, LlamaOption(file, "The file of a LoRA adapter.", python="--lora_path")
+    ]
+    mmproj: Annotated[
+        str | os.PathLike[str] | None,
+        LlamaOption(file, "The file of a multimodal projector.", "-mm", python="--clip_model_path"),
+    ]
+
+
+_CHOSEN = {"--api-key": API_KEY, "--model": SPEC, "-m": SPEC}
+_FROM_HUB = "the model is the spec, such as 'user/model:Q4_K_M'"
+_DOWNLOADED = "the model is the spec: download it and give its path"
+_ONE_MODEL = "one server serves one model, the spec"
+
 NATIVE = ServerOptions(
     "llama-server",
-    [
-        Option("alias", ("--alias", "-a"), text),
-        Option("ctx_size", ("--ctx-size", "-c"), whole(0)),
-        Option("parallel", ("--parallel", "-np"), whole()),
-        Option("batch_size", ("--batch-size", "-b"), whole()),
-        Option("threads", ("--threads", "-t"), whole()),
-        Option("gpu_layers", ("--gpu-layers", "--n-gpu-layers", "-ngl"), _layers("all")),
-        Option("tensor_split", ("--tensor-split", "-ts"), lambda value: [",".join(shares(value))]),
-        Option("flash_attn", ("--flash-attn", "-fa"), on_or_off),
-        Option("seed", ("--seed", "-s"), whole(0)),
-        Option("chat_template", ("--chat-template",), text),
-        Option("chat_template_kwargs", ("--chat-template-kwargs",), json_object),
-        Option("lora", ("--lora",), file),
-        Option("mmproj", ("--mmproj", "-mm"), file),
-    ],
+    LlamaCppOptions,
     {
         **_CHOSEN,
-        "--api-key-file": "doteval makes a key for each server, which handle.model.server.api_key tells",
-        "--hf-repo": "the model is the spec, such as 'user/model:Q4_K_M'",
-        "-hf": "the model is the spec, such as 'user/model:Q4_K_M'",
-        "-hfr": "the model is the spec, such as 'user/model:Q4_K_M'",
-        "--model-url": "the model is the spec: download it and give its path",
-        "-mu": "the model is the spec: download it and give its path",
-        "--models-dir": "one server serves one model, the spec",
-        "--models-preset": "one server serves one model, the spec",
+        "--api-key-file": API_KEY,
+        "--hf-repo": _FROM_HUB,
+        "-hf": _FROM_HUB,
+        "-hfr": _FROM_HUB,
+        "--model-url": _DOWNLOADED,
+        "-mu": _DOWNLOADED,
+        "--models-dir": _ONE_MODEL,
+        "--models-preset": _ONE_MODEL,
         "--api-prefix": "doteval asks at /v1",
-        "--ssl-key-file": _PLAIN_HTTP,
-        "--ssl-cert-file": _PLAIN_HTTP,
+        "--ssl-key-file": PLAIN_HTTP,
+        "--ssl-cert-file": PLAIN_HTTP,
     },
     abbreviates=False,
 )
 
 PYTHON = ServerOptions(
     "llama_cpp.server",
-    [
-        Option("alias", ("--model_alias",), text),
-        Option("ctx_size", ("--n_ctx",), whole(0)),
-        Option("batch_size", ("--n_batch",), whole()),
-        Option("threads", ("--n_threads",), whole()),
-        Option("gpu_layers", ("--n_gpu_layers",), _layers("-1")),
-        Option("tensor_split", ("--tensor_split",), shares),
-        Option("flash_attn", ("--flash_attn",), yes_or_no),
-        Option("seed", ("--seed",), whole(0)),
-        Option("chat_template", ("--chat_format",), text),
-        Option("chat_template_kwargs", ("--chat_template_kwargs",), json_object),
-        Option("lora", ("--lora_path",), file),
-        Option("mmproj", ("--clip_model_path",), file),
-    ],
-    {
-        **_CHOSEN,
-        "--config_file": "write the options of the file as keyword arguments, and the rest into extra_args",
-        "--ssl_keyfile": _PLAIN_HTTP,
-        "--ssl_certfile": _PLAIN_HTTP,
-    },
+    LlamaCppOptions,
+    {**_CHOSEN, "--config_file": CONFIG_FILE, "--ssl_keyfile": PLAIN_HTTP, "--ssl_certfile": PLAIN_HTTP},
     abbreviates=True,
+    option=LlamaOption.in_python,
 )
 
 
@@ -130,30 +198,11 @@ def llamacpp_command(
     extra_args: Sequence[str] = (),
     **settings: Any,
 ) -> ServerCommand:
-    """What to run to serve a model with llama.cpp.
-
-    Args:
-        spec: The model: a ``.gguf`` file, or a repository of the hub such as ``"user/model-GGUF:Q4_K_M"``.
-        python: The Python that has llama-cpp-python installed.
-        executable: A ``llama-server``.
-        extra_args: Options that have no keyword argument, in the words of the server that runs.
-        settings: Those that have one, see `LlamaCppProvider`.
-
-    Raises:
-        SpecError: `spec` cannot name a model.
-        ValueError: An option cannot be meant.
-        TypeError: There is no such keyword argument.
-    """
+    """What to run to serve a model with llama.cpp; takes what `LlamaCppProvider` takes for it."""
     check_spec(spec)
     if python is None and (executable is not None or shutil.which("llama-server") or not is_importable("llama_cpp")):
         return _native_command(spec, executable, extra_args, settings)
     return _python_command(spec, python, executable, extra_args, settings)
-
-
-def llamacpp_slots(settings: Mapping[str, Any]) -> int:
-    """How many GPUs the server needs: one, or as many as the model is split over."""
-    split = settings.get("tensor_split")
-    return 1 if split is None else len(shares(split))
 
 
 def _native_command(
@@ -223,6 +272,7 @@ def _is_on_hub(spec: str) -> bool:
     return not is_path(spec) and not spec.endswith(".gguf") and _HUB.fullmatch(spec) is not None
 
 
+@takes(LlamaCppOptions, ServerSettings)
 class LlamaCppProvider(InstalledServerProvider):
     """Leases models of llama.cpp servers that it starts.
 
@@ -240,24 +290,7 @@ class LlamaCppProvider(InstalledServerProvider):
         python: A Python that has llama-cpp-python installed, whose server is used then. `None`: ``llama-server`` where
             it is on ``PATH``; else llama-cpp-python, if this Python has it.
         executable: A ``llama-server``, by its path.
-        alias: What requests call the model. `None`: the spec.
-        ctx_size: The context length, in tokens; 0: that of the model.
-        parallel: How many requests are worked on at once; they share the context. Only ``llama-server`` has it.
-        batch_size: How many tokens of a prompt are worked on at once.
-        threads: How many threads generate.
-        gpu_layers: How many layers are put on the GPU, or ``"all"``.
-        tensor_split: In which proportion the model is put on several GPUs; a server needs as many slots as there are
-            numbers, otherwise one.
-        flash_attn: Whether flash attention is used.
-        seed: The seed of random numbers.
-        chat_template: The name of a chat template; llama-cpp-python calls it the chat format.
-        chat_template_kwargs: What the chat template is given.
-        lora: The file of a LoRA adapter.
-        mmproj: The file of a multimodal projector.
         extra_args: Other options, as on the command line of the server that is used: ``["--no-mmap"]``.
-        settings: What every provider of servers takes, see `ServerProvider`: ``gpus``, ``capacity``, ``share``,
-            ``server_keep_alive``, ``start_timeout``, ``stall_timeout``, ``environment``, ``restarts``,
-            ``max_concurrency``, ``params``, ``timeout`` and others.
 
     Raises:
         ValueError: A value cannot be meant.
@@ -265,57 +298,15 @@ class LlamaCppProvider(InstalledServerProvider):
         ServersUnsupportedError: The system is Windows.
     """
 
-    def __init__(
-        self,
-        *,
-        python: Executable | None = None,
-        executable: Executable | None = None,
-        alias: str | None = None,
-        ctx_size: int | None = None,
-        parallel: int | None = None,
-        batch_size: int | None = None,
-        threads: int | None = None,
-        gpu_layers: int | Literal["all"] | None = None,
-        tensor_split: Sequence[float] | None = None,
-        flash_attn: bool | None = None,
-        seed: int | None = None,
-        chat_template: str | None = None,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
-        lora: str | os.PathLike[str] | None = None,
-        mmproj: str | os.PathLike[str] | None = None,
-        extra_args: Sequence[str] = (),
-        **settings: Unpack[ServerSettings],
-    ) -> None:
-        super().__init__(
-            READY,
-            {
-                "python": python,
-                "executable": executable,
-                "alias": alias,
-                "ctx_size": ctx_size,
-                "parallel": parallel,
-                "batch_size": batch_size,
-                "threads": threads,
-                "gpu_layers": gpu_layers,
-                "tensor_split": tensor_split,
-                "flash_attn": flash_attn,
-                "seed": seed,
-                "chat_template": chat_template,
-                "chat_template_kwargs": chat_template_kwargs,
-                "lora": lora,
-                "mmproj": mmproj,
-                "extra_args": extra_args,
-            },
-            **settings,
-        )
+    server_options = NATIVE
+    make_command = staticmethod(llamacpp_command)
+    name_option = "alias"
+    ready = HTTPReady("/v1/models", with_api_key=True)  # what both servers have; /health is only one's
+
+    def __init__(self, **options: Unpack[LlamaCppOptions]) -> None:
+        super().__init__(**options)
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """As many as there are GPUs to split the model over."""
-        return llamacpp_slots(self._merged(config))
-
-    def model_name(self, spec: str, /, **config: Any) -> str:
-        """What requests call the model."""
-        return self._merged(config)["alias"] or spec
-
-    def _make_command(self, spec: str, **options: Any) -> ServerCommand:
-        return llamacpp_command(spec, **options)
+        split = self._merged(config).get("tensor_split")
+        return 1 if split is None else len(shares(split))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from typing_extensions import Unpack
 
+from .._keywords import takes
 from .._spec import check_spec
 from ..servers._description.command import ServerCommand
-from ..servers._description.readiness import HTTPReady
 from ._served.executable import Executable, is_distribution, start_of
 from ._served.installed import InstalledServerProvider
 from ._served.options import (
+    API_KEY,
+    CONFIG_FILE,
+    PLAIN_HTTP,
+    SPEC,
     Option,
     ServerOptions,
     file,
@@ -28,50 +32,74 @@ from ._served.options import (
     text,
     whole,
 )
-from ._served.settings import ServerSettings
+from ._served.settings import InstalledServerSettings, ServerSettings
+
+
+class VLLMOptions(InstalledServerSettings, total=False):
+    """What `VLLMProvider` takes: the options of ``vllm serve``, in the order in which they are written."""
+
+    served_model_name: Annotated[str | None, Option(text, "What requests call the model. `None`: the spec.")]
+    dtype: Annotated[str | None, Option(text, 'The type of weights and activations, such as ``"bfloat16"``.')]
+    quantization: Annotated[str | None, Option(text, 'How the weights are quantised, such as ``"awq"``.', "-q")]
+    load_format: Annotated[str | None, Option(text, 'The format of the weights, such as ``"safetensors"``.')]
+    max_model_len: Annotated[int | None, Option(whole(), "The context length, in tokens.")]
+    max_num_seqs: Annotated[int | None, Option(whole(), "How many requests are worked on at once.")]
+    tensor_parallel_size: Annotated[int | None, Option(whole(), "Over how many GPUs each layer is split.", "-tp")]
+    pipeline_parallel_size: Annotated[
+        int | None, Option(whole(), "Over how many GPUs the layers are distributed.", "-pp")
+    ]
+    data_parallel_size: Annotated[int | None, Option(whole(), "How many copies there are.", "-dp")]
+    gpu_memory_utilization: Annotated[
+        float | None,
+        Option(share, "How much of a GPU's memory may be used, as a part of 1.", "--device-memory-utilization"),
+    ]
+    kv_cache_dtype: Annotated[str | None, Option(text, 'The type of what is cached, such as ``"fp8"``.')]
+    cpu_offload_gb: Annotated[
+        float | None, Option(number(0), "How much of the weights stays in main memory, in GiB for each GPU.")
+    ]
+    enforce_eager: Annotated[
+        bool | None, Option(switch, "Whether to do without CUDA graphs: starts sooner, runs slower.")
+    ]
+    enable_prefix_caching: Annotated[
+        bool | None, Option(switch, "Whether what prompts have in common is computed once.", has_no=True)
+    ]
+    seed: Annotated[int | None, Option(whole(0), "The seed of random numbers.")]
+    revision: Annotated[str | None, Option(text, "The version of the model on the hub.")]
+    tokenizer: Annotated[str | None, Option(model, "The name or directory of another tokenizer.")]
+    chat_template: Annotated[
+        str | os.PathLike[str] | None, Option(file_or_text, "A file with the template, or the template itself.")
+    ]
+    generation_config: Annotated[
+        str | os.PathLike[str] | None,
+        Option(file_or_text, 'A directory with the defaults of generation, ``"auto"``, or ``"vllm"``.'),
+    ]
+    hf_overrides: Annotated[
+        Mapping[str, Any] | None, Option(json_object, "What to replace in the model's configuration.")
+    ]
+    download_dir: Annotated[str | os.PathLike[str] | None, Option(file, "Where models are downloaded to.")]
+    trust_remote_code: Annotated[bool | None, Option(switch, "Whether code that comes with a model may run.")]
+    enable_lora: Annotated[bool | None, Option(switch, "Whether LoRA adapters can be used; implied by `lora_modules`.")]
+    max_lora_rank: Annotated[int | None, Option(whole(), "The highest rank of an adapter.")]
+    lora_modules: Annotated[
+        Mapping[str, str | os.PathLike[str]] | None,
+        Option(named_files, "Names and directories of adapters; requests name an adapter as their model."),
+    ]
+    reasoning_parser: Annotated[str | None, Option(text, 'How reasoning is told from the reply, such as ``"qwen3"``.')]
+    tool_call_parser: Annotated[str | None, Option(text, 'How calls of tools are recognised, such as ``"hermes"``.')]
+    enable_auto_tool_choice: Annotated[bool | None, Option(switch, "Whether the model may decide to call a tool.")]
+
 
 OPTIONS = ServerOptions(
     "vLLM",
-    [
-        Option("served_model_name", ("--served-model-name",), text),
-        Option("dtype", ("--dtype",), text),
-        Option("quantization", ("--quantization", "-q"), text),
-        Option("load_format", ("--load-format",), text),
-        Option("max_model_len", ("--max-model-len",), whole()),
-        Option("max_num_seqs", ("--max-num-seqs",), whole()),
-        Option("tensor_parallel_size", ("--tensor-parallel-size", "-tp"), whole()),
-        Option("pipeline_parallel_size", ("--pipeline-parallel-size", "-pp"), whole()),
-        Option("data_parallel_size", ("--data-parallel-size", "-dp"), whole()),
-        Option("gpu_memory_utilization", ("--gpu-memory-utilization", "--device-memory-utilization"), share),
-        Option("kv_cache_dtype", ("--kv-cache-dtype",), text),
-        Option("cpu_offload_gb", ("--cpu-offload-gb",), number(0)),
-        Option("enforce_eager", ("--enforce-eager",), switch),
-        Option("enable_prefix_caching", ("--enable-prefix-caching",), switch, off="--no-enable-prefix-caching"),
-        Option("seed", ("--seed",), whole(0)),
-        Option("revision", ("--revision",), text),
-        Option("tokenizer", ("--tokenizer",), model),
-        Option("chat_template", ("--chat-template",), file_or_text),
-        Option("generation_config", ("--generation-config",), file_or_text),
-        Option("hf_overrides", ("--hf-overrides",), json_object),
-        Option("download_dir", ("--download-dir",), file),
-        Option("trust_remote_code", ("--trust-remote-code",), switch),
-        Option("enable_lora", ("--enable-lora",), switch),
-        Option("max_lora_rank", ("--max-lora-rank",), whole()),
-        Option("lora_modules", ("--lora-modules",), named_files),
-        Option("reasoning_parser", ("--reasoning-parser",), text),
-        Option("tool_call_parser", ("--tool-call-parser",), text),
-        Option("enable_auto_tool_choice", ("--enable-auto-tool-choice",), switch),
-    ],
+    VLLMOptions,
     {
-        "--model": "the model is the spec",
-        "--host": "doteval chooses where the server listens",
-        "--port": "doteval chooses a free port; pass port=... to choose it",
+        "--model": SPEC,
         "--uds": "doteval talks to the server through a port",
-        "--api-key": "doteval makes a key for each server, which handle.model.server.api_key tells",
-        "--ssl-keyfile": "the server is reached from this machine only, by plain HTTP",
-        "--ssl-certfile": "the server is reached from this machine only, by plain HTTP",
+        "--api-key": API_KEY,
+        "--ssl-keyfile": PLAIN_HTTP,
+        "--ssl-certfile": PLAIN_HTTP,
         "--headless": "a server without its API cannot be asked anything",
-        "--config": "write the options of the file as keyword arguments, and the rest into extra_args",
+        "--config": CONFIG_FILE,
     },
     abbreviates=True,
 )
@@ -85,22 +113,10 @@ def vllm_command(
     extra_args: Sequence[str] = (),
     **settings: Any,
 ) -> ServerCommand:
-    """What to run to serve a model with vLLM.
+    """What to run to serve a model with vLLM; takes what `VLLMProvider` takes for it.
 
     The key goes into ``VLLM_API_KEY``, which vLLM reads and does not print. The model is served under the name that was
     asked for, also where that is a path.
-
-    Args:
-        spec: The model: its name on the hub, or a directory.
-        python: The Python that has vLLM installed.
-        executable: vLLM's own command.
-        extra_args: Options that have no keyword argument.
-        settings: Those that have one, see `VLLMProvider`.
-
-    Raises:
-        SpecError: `spec` cannot name a model.
-        ValueError: An option cannot be meant.
-        TypeError: There is no such keyword argument.
     """
     check_spec(spec)
     module = ["vllm.entrypoints.openai.api_server"]
@@ -129,6 +145,7 @@ def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
+@takes(VLLMOptions, ServerSettings)
 class VLLMProvider(InstalledServerProvider):
     """Leases models of vLLM servers that it starts.
 
@@ -149,38 +166,7 @@ class VLLMProvider(InstalledServerProvider):
         python: The Python that has vLLM installed, such as ``"/opt/vllm/bin/python"``. `None`: this one, if it has;
             else the command ``vllm`` is looked up.
         executable: The command ``vllm``, by its path.
-        served_model_name: What requests call the model. `None`: the spec.
-        dtype: The type of weights and activations, such as ``"bfloat16"``.
-        quantization: How the weights are quantised, such as ``"awq"``.
-        load_format: The format of the weights, such as ``"safetensors"``.
-        max_model_len: The context length, in tokens.
-        max_num_seqs: How many requests are worked on at once.
-        tensor_parallel_size: Over how many GPUs each layer is split.
-        pipeline_parallel_size: Over how many GPUs the layers are distributed.
-        data_parallel_size: How many copies there are.
-        gpu_memory_utilization: How much of a GPU's memory may be used, as a part of 1.
-        kv_cache_dtype: The type of what is cached, such as ``"fp8"``.
-        cpu_offload_gb: How much of the weights stays in main memory, in GiB for each GPU.
-        enforce_eager: Whether to do without CUDA graphs: starts sooner, runs slower.
-        enable_prefix_caching: Whether what prompts have in common is computed once.
-        seed: The seed of random numbers.
-        revision: The version of the model on the hub.
-        tokenizer: The name or directory of another tokenizer.
-        chat_template: A file with the template, or the template itself.
-        generation_config: A directory with the defaults of generation, ``"auto"``, or ``"vllm"``.
-        hf_overrides: What to replace in the model's configuration.
-        download_dir: Where models are downloaded to.
-        trust_remote_code: Whether code that comes with a model may run.
-        enable_lora: Whether LoRA adapters can be used; implied by `lora_modules`.
-        max_lora_rank: The highest rank of an adapter.
-        lora_modules: Names and directories of adapters; requests name an adapter as their model.
-        reasoning_parser: How reasoning is told from the reply, such as ``"qwen3"``.
-        tool_call_parser: How calls of tools are recognised, such as ``"hermes"``.
-        enable_auto_tool_choice: Whether the model may decide to call a tool.
         extra_args: Other options, as on the command line: ``["--max-logprobs", "50"]``.
-        settings: What every provider of servers takes, see `ServerProvider`: ``gpus``, ``capacity``, ``share``,
-            ``server_keep_alive``, ``start_timeout``, ``stall_timeout``, ``environment``, ``restarts``,
-            ``max_concurrency``, ``params``, ``timeout`` and others.
 
     Raises:
         ValueError: A value cannot be meant.
@@ -188,88 +174,13 @@ class VLLMProvider(InstalledServerProvider):
         ServersUnsupportedError: The system is Windows.
     """
 
-    def __init__(
-        self,
-        *,
-        python: Executable | None = None,
-        executable: Executable | None = None,
-        served_model_name: str | None = None,
-        dtype: str | None = None,
-        quantization: str | None = None,
-        load_format: str | None = None,
-        max_model_len: int | None = None,
-        max_num_seqs: int | None = None,
-        tensor_parallel_size: int | None = None,
-        pipeline_parallel_size: int | None = None,
-        data_parallel_size: int | None = None,
-        gpu_memory_utilization: float | None = None,
-        kv_cache_dtype: str | None = None,
-        cpu_offload_gb: float | None = None,
-        enforce_eager: bool | None = None,
-        enable_prefix_caching: bool | None = None,
-        seed: int | None = None,
-        revision: str | None = None,
-        tokenizer: str | None = None,
-        chat_template: str | os.PathLike[str] | None = None,
-        generation_config: str | os.PathLike[str] | None = None,
-        hf_overrides: Mapping[str, Any] | None = None,
-        download_dir: str | os.PathLike[str] | None = None,
-        trust_remote_code: bool | None = None,
-        enable_lora: bool | None = None,
-        max_lora_rank: int | None = None,
-        lora_modules: Mapping[str, str | os.PathLike[str]] | None = None,
-        reasoning_parser: str | None = None,
-        tool_call_parser: str | None = None,
-        enable_auto_tool_choice: bool | None = None,
-        extra_args: Sequence[str] = (),
-        **settings: Unpack[ServerSettings],
-    ) -> None:
-        super().__init__(
-            HTTPReady("/health") & HTTPReady("/v1/models", with_api_key=True),
-            {
-                "python": python,
-                "executable": executable,
-                "served_model_name": served_model_name,
-                "dtype": dtype,
-                "quantization": quantization,
-                "load_format": load_format,
-                "max_model_len": max_model_len,
-                "max_num_seqs": max_num_seqs,
-                "tensor_parallel_size": tensor_parallel_size,
-                "pipeline_parallel_size": pipeline_parallel_size,
-                "data_parallel_size": data_parallel_size,
-                "gpu_memory_utilization": gpu_memory_utilization,
-                "kv_cache_dtype": kv_cache_dtype,
-                "cpu_offload_gb": cpu_offload_gb,
-                "enforce_eager": enforce_eager,
-                "enable_prefix_caching": enable_prefix_caching,
-                "seed": seed,
-                "revision": revision,
-                "tokenizer": tokenizer,
-                "chat_template": chat_template,
-                "generation_config": generation_config,
-                "hf_overrides": hf_overrides,
-                "download_dir": download_dir,
-                "trust_remote_code": trust_remote_code,
-                "enable_lora": enable_lora,
-                "max_lora_rank": max_lora_rank,
-                "lora_modules": lora_modules,
-                "reasoning_parser": reasoning_parser,
-                "tool_call_parser": tool_call_parser,
-                "enable_auto_tool_choice": enable_auto_tool_choice,
-                "extra_args": extra_args,
-            },
-            **settings,
-        )
+    server_options = OPTIONS
+    make_command = staticmethod(vllm_command)
+
+    def __init__(self, **options: Unpack[VLLMOptions]) -> None:
+        super().__init__(**options)
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """The product of the parallel sizes."""
         sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
         return OPTIONS.slots(self._merged(config), *sizes)
-
-    def model_name(self, spec: str, /, **config: Any) -> str:
-        """What requests call the model."""
-        return self._merged(config)["served_model_name"] or spec
-
-    def _make_command(self, spec: str, **options: Any) -> ServerCommand:
-        return vllm_command(spec, **options)

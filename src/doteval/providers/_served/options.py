@@ -12,44 +12,72 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from ..._keywords import Keyword, keywords_of
+from .settings import ServerSettings
+
 Values: TypeAlias = Sequence[str] | bool
 """What follows a flag; `True`: nothing does, `False`: the option is turned off."""
+
+SPEC = "the model is the spec"
+API_KEY = "doteval makes a key for each server, which handle.model.server.api_key tells"
+PLAIN_HTTP = "the server is reached from this machine only, by plain HTTP"
+CONFIG_FILE = "write the options of the file as keyword arguments, and the rest into extra_args"
+"""Why servers cannot be given some options."""
 
 _NUMBER = re.compile(r"-\.?\d")
 _PATH = re.compile(r"[.]{0,2}/|~")
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """An option of a server that has a keyword argument.
+class Option(Keyword):
+    """An option of a server that has a keyword argument; `None` leaves it to the server.
 
     Args:
-        name: The keyword argument.
-        flags: What the server calls it; the first is written, the others mean the same.
         values: Checks a value and makes words of it. It raises ``ValueError("must be ...")``.
-        off: The flag that turns a switch off; where there is none, it is left out.
+        doc: What it means, for the reader.
+        also: What else the server calls it.
+        flag: What is written; `None`: the keyword argument's name, as ``--its-name``.
+        has_no: Whether ``--no-its-name`` turns it off; otherwise it is left out.
     """
 
-    name: str
-    flags: tuple[str, ...]
-    values: Callable[[Any], Values]
-    off: str | None = None
+    def __init__(
+        self,
+        values: Callable[[Any], Values],
+        doc: str = "",
+        *also: str,
+        flag: str | None = None,
+        has_no: bool = False,
+    ) -> None:
+        super().__init__(doc)
+        self._values = values
+        self._also = also
+        self._flag = flag
+        self._has_no = has_no
 
-    def arguments(self, value: object) -> list[str]:
+    def flags(self, name: str) -> tuple[str, ...]:
+        """What the server calls it; the first is written, the others mean the same."""
+        return (self._flag or f"--{name.replace('_', '-')}", *self._also)
+
+    def arguments(self, name: str, value: object) -> list[str]:
         """What to write for `value`; nothing for `None`."""
         if value is None:
             return []
         try:
-            values = self.values(value)
+            values = self._values(value)
         except ValueError as exc:
-            raise ValueError(f"{self.name} {exc}, not {value!r}") from None
+            raise ValueError(f"{name} {exc}, not {value!r}") from None
+        flag, *_ = self.flags(name)
         if isinstance(values, bool):
-            return [self.flags[0]] if values else [self.off] if self.off else []
-        return [self.flags[0], *values]
+            return [flag] if values else [f"--no-{flag.removeprefix('--')}"] if self._has_no else []
+        return [flag, *values]
+
+
+def as_declared(option: Option) -> Option:
+    """The option itself."""
+    return option
 
 
 class ServerOptions:
@@ -57,26 +85,53 @@ class ServerOptions:
 
     Args:
         server: What the server is called, for messages.
-        options: Those with a keyword argument.
-        refused: Those that cannot be given, each with what to do instead, as half a sentence.
+        declaration: The ``TypedDict`` whose fields they are, after `ServerSettings`.
+        refused: Those that cannot be given, besides host and port, each with what to do instead, as half a sentence.
         abbreviates: Whether the server takes ``--por`` for ``--port``, as those do that use argparse.
+        option: What this server calls a declared option; `None`: it does not have it.
     """
 
     def __init__(
-        self, server: str, options: Sequence[Option], refused: Mapping[str, str], *, abbreviates: bool
+        self,
+        server: str,
+        declaration: type,
+        refused: Mapping[str, str],
+        *,
+        abbreviates: bool,
+        option: Callable[[Any], Option | None] = as_declared,
     ) -> None:
         self.server = server
-        self._options = {option.name: option for option in options}
-        self._refused = {
-            **{_canonical(flag): reason for flag, reason in refused.items()},
-            **{_canonical(flag): f"pass {option.name}=... instead" for option in options for flag in option.flags},
+        self.declaration = declaration
+        self._given_refused = {
+            "--host": "doteval chooses where the server listens",
+            "--port": "doteval chooses a free port; pass port=... to choose it",
+            **refused,
         }
         self._abbreviates = abbreviates
+        self._option = option
+
+    @cached_property
+    def keywords(self) -> frozenset[str]:
+        """The keyword arguments that are about the server: the options, and where it is installed."""
+        return frozenset(keywords_of(self.declaration, ServerSettings))
 
     @property
     def names(self) -> frozenset[str]:
-        """The keyword arguments."""
+        """The keyword arguments that are options."""
         return frozenset(self._options)
+
+    @cached_property
+    def _options(self) -> dict[str, Option]:
+        declared = keywords_of(self.declaration).items()
+        own = {name: self._option(keyword) for name, keyword in declared if isinstance(keyword, Option)}
+        return {name: option for name, option in own.items() if option is not None}
+
+    @cached_property
+    def _refused(self) -> dict[str, str]:
+        known = {
+            flag: f"pass {name}=... instead" for name, option in self._options.items() for flag in option.flags(name)
+        }
+        return {_canonical(flag): reason for flag, reason in {**self._given_refused, **known}.items()}
 
     def arguments(self, settings: Mapping[str, object], extra_args: Sequence[str] = ()) -> list[str]:
         """The command line, in the same order whatever the order of `settings`, so that equal servers are one.
@@ -96,7 +151,7 @@ class ServerOptions:
                 f"there are {', '.join(sorted(self.names))}. "
                 "Every other option of the server goes into extra_args=['--option', 'value']."
             )
-        words = [word for option in self._options.values() for word in option.arguments(settings.get(option.name))]
+        words = [word for name, option in self._options.items() for word in option.arguments(name, settings.get(name))]
         return [*words, *self._checked(extra_args)]
 
     def slots(self, settings: Mapping[str, object], *sizes: str) -> int:
@@ -111,7 +166,7 @@ class ServerOptions:
         """
         found = 1
         for name in sizes:
-            words = self._options[name].arguments(settings.get(name))
+            words = self._options[name].arguments(name, settings.get(name))
             found *= int(words[-1]) if words else 1
         return found
 
