@@ -10,6 +10,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -20,6 +21,7 @@ Check: TypeAlias = Callable[[Any], object]
 
 _WIDTH = 116
 _INDENT = "    "
+_RAISES = "\n\nRaises:\n"
 
 
 class Keyword:
@@ -48,7 +50,22 @@ class Keyword:
 # ---------------------------------------------------------------- what is declared
 
 
-def keywords_of(declaration: type, passed_on: type | None = None) -> dict[str, Keyword]:
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a declaration.
+
+    Args:
+        type: What type checkers see.
+        keyword: The rest.
+        before: What else stands in its annotation, before the keyword.
+    """
+
+    type: Any
+    keyword: Keyword
+    before: tuple[Any, ...]
+
+
+def fields_of(declaration: type, passed_on: type | None = None) -> dict[str, Field]:
     """The keywords that a ``TypedDict`` declares, by name.
 
     Args:
@@ -56,17 +73,17 @@ def keywords_of(declaration: type, passed_on: type | None = None) -> dict[str, K
         passed_on: Another one, whose keywords are somebody else's and left out.
     """
     others = {} if passed_on is None else _read(passed_on)
-    return {name: keyword for name, (_, keyword) in _read(declaration).items() if name not in others}
+    return {name: field for name, field in _read(declaration).items() if name not in others}
 
 
 @cache
-def _read(declaration: type) -> dict[str, tuple[Any, Keyword]]:
-    """Each field's type and keyword."""
-    found: dict[str, tuple[Any, Keyword]] = {}
+def _read(declaration: type) -> dict[str, Field]:
+    found: dict[str, Field] = {}
     for name, hint in get_type_hints(declaration, include_extras=True).items():
-        if get_origin(hint) is not Annotated or not isinstance(keyword := hint.__metadata__[0], Keyword):
+        type_, *before, keyword = get_args(hint) if get_origin(hint) is Annotated else (hint, None)
+        if not isinstance(keyword, Keyword):
             raise TypeError(f"{declaration.__name__}.{name} is not declared as Annotated[..., Keyword(...)]")
-        found[name] = get_args(hint)[0], keyword
+        found[name] = Field(type_, keyword, tuple(before))
     return found
 
 
@@ -83,10 +100,10 @@ def completed(
     Raises:
         ValueError: A value cannot be meant.
     """
-    own = keywords_of(declaration, passed_on)
-    values = {name: given.get(name, keyword.default) for name, keyword in own.items()}
+    own = fields_of(declaration, passed_on)
+    values = {name: given.get(name, field.keyword.default) for name, field in own.items()}
     for name, value in values.items():
-        own[name].check(name, value)
+        own[name].keyword.check(name, value)
     return cast(DeclarationT, values), {name: value for name, value in given.items() if name not in own}
 
 
@@ -96,14 +113,15 @@ def completed(
 def takes(declaration: type, passed_on: type | None = None, **defaults: object) -> Callable[[KindT], KindT]:
     """Give a class the signature and the documentation of the keywords that its ``__init__`` takes with ``**``.
 
-    What the section ``Args`` of the docstring says itself is not said again.
+    What the section ``Args`` of the docstring says itself is not said again. A section ``Raises`` that is not there is
+    that of the base.
 
     Args:
         declaration: The ``TypedDict`` in which they are declared.
         passed_on: Those in it that are documented elsewhere; its own docstring says what they are.
         defaults: Defaults that are others here.
     """
-    own = {name: field for name, field in _read(declaration).items() if name in keywords_of(declaration, passed_on)}
+    own = fields_of(declaration, passed_on)
 
     def declare(kind: KindT) -> KindT:
         init = vars(kind)["__init__"]
@@ -111,24 +129,27 @@ def takes(declaration: type, passed_on: type | None = None, **defaults: object) 
         *parameters, others = signature.parameters.values()
         parameters += [
             inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name, keyword.default), annotation=type_
+                name, others.KEYWORD_ONLY, default=defaults.get(name, field.keyword.default), annotation=field.type
             )
-            for name, (type_, keyword) in own.items()
+            for name, field in own.items()
         ]
-        docs = {name: keyword.doc for name, (_, keyword) in own.items()}
+        docs = {name: field.keyword.doc for name, field in own.items()}
         if passed_on is not None:
             parameters.append(others)
             docs[others.name] = passed_on.__doc__ or ""
         vars(init)["__signature__"] = signature.replace(parameters=parameters)
-        kind.__doc__ = kind.__doc__ and _with_args(inspect.cleandoc(kind.__doc__), docs)
+        if kind.__doc__:
+            kind.__doc__ = _with_args(inspect.cleandoc(kind.__doc__), docs, inspect.getdoc(kind.__base__) or "")
         return kind
 
     return declare
 
 
-def _with_args(text: str, docs: Mapping[str, str]) -> str:
+def _with_args(text: str, docs: Mapping[str, str], base: str) -> str:
     """A docstring in the style of Google, with entries added to its section ``Args``."""
-    text, raises, errors = text.partition("\n\nRaises:\n")
+    if _RAISES not in text:
+        text += "".join(base.partition(_RAISES)[1:])
+    text, raises, errors = text.partition(_RAISES)
     told, args, entries = text.partition("\n\nArgs:\n")
     said = set(re.findall(rf"^{_INDENT}(\w+):", entries, re.MULTILINE))
     lines = [

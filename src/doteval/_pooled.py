@@ -1,6 +1,7 @@
 """``PooledProvider``, the base that keeps the contract for those who write one async context manager."""
 
-# pyright: reportTypedDictNotRequiredAccess=false  # in what completed() returns, every keyword is there
+# In what completed() returns, every keyword is there.
+# pyright: reportTypedDictNotRequiredAccess=false
 
 from __future__ import annotations
 

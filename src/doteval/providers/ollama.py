@@ -1,6 +1,7 @@
 """``OllamaProvider``: models of an Ollama daemon that is running already."""
 
-# pyright: reportTypedDictNotRequiredAccess=false  # in what completed() returns, every keyword is there
+# In what completed() returns, every keyword is there.
+# pyright: reportTypedDictNotRequiredAccess=false
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ import httpx
 from anyio import CancelScope, current_time
 from typing_extensions import Unpack
 
-from .._keywords import Keyword, completed, keywords_of, takes
+from .._keywords import Keyword, completed, fields_of, takes
 from .._pool_options import PoolOptions
 from .._spec import masked
 from ._sdk.openai import OpenAIModel
@@ -119,7 +120,7 @@ class OllamaProvider(OpenAICompatibleProvider):
             RuntimeError: The daemon could not download or load the model; says why.
             TypeError: `config` has something that is not known.
         """
-        keywords_of(OllamaOptions)["loaded_for"].check("loaded_for", loaded_for)
+        fields_of(OllamaOptions)["loaded_for"].keyword.check("loaded_for", loaded_for)
         seconds = self._own["loaded_for"] if loaded_for is None else loaded_for
         if "base_url" in config:
             raise TypeError("base_url belongs to the whole OllamaProvider; make another one for another daemon")

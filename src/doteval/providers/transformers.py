@@ -2,78 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from typing_extensions import Unpack
 
 from .._keywords import takes
-from .._spec import check_spec
-from ..servers._description.command import ServerCommand
 from ..servers._description.readiness import HTTPReady
 from ._served.executable import Executable, start_of
-from ._served.installed import InstalledServerProvider
-from ._served.options import Option, ServerOptions, json_object, local, share, switch, text, whole
+from ._served.installed import InstalledServer, InstalledServerProvider
+from ._served.options import Option, ServerOptions
+from ._served.paths import local
 from ._served.settings import InstalledServerSettings, ServerSettings
+from ._served.values import JSON, FromZero, Share, Switch, Text
 
 
 class TransformersOptions(InstalledServerSettings, total=False):
-    """What `TransformersProvider` takes: the options of ``transformers serve``, in the order in which they are written."""
+    """What `TransformersProvider` takes: the options of ``transformers serve``, in the order they are written in."""
 
-    dtype: Annotated[str | None, Option(text, 'The type of the weights, such as ``"bfloat16"``.')]
-    device: Annotated[str | None, Option(text, 'Where the model runs, such as ``"cuda:0"`` or ``"cpu"``.')]
-    quantization: Annotated[str | None, Option(text, '``"bnb-4bit"`` or ``"bnb-8bit"``.')]
-    attn_implementation: Annotated[
-        str | None, Option(text, 'How attention is computed, such as ``"flash_attention_2"``.')
-    ]
-    continuous_batching: Annotated[bool | None, Option(switch, "Whether requests are worked on together.")]
+    dtype: Annotated[Text, Option('The type of the weights, such as ``"bfloat16"``.')]
+    device: Annotated[Text, Option('Where the model runs, such as ``"cuda:0"`` or ``"cpu"``.')]
+    quantization: Annotated[Text, Option('``"bnb-4bit"`` or ``"bnb-8bit"``.')]
+    attn_implementation: Annotated[Text, Option('How attention is computed, such as ``"flash_attention_2"``.')]
+    continuous_batching: Annotated[Switch, Option("Whether requests are worked on together.")]
     cb_max_memory_percent: Annotated[
-        float | None, Option(share, "How much of a GPU's memory that may take for its cache, as a part of 1.")
+        Share, Option("How much of a GPU's memory that may take for its cache, as a part of 1.")
     ]
-    default_seed: Annotated[int | None, Option(whole(0), "The seed of random numbers.")]
-    reasoning: Annotated[str | None, Option(text, '``"on"``, ``"off"`` or ``"auto"``.')]
-    chat_template_kwargs: Annotated[Mapping[str, Any] | None, Option(json_object, "What the chat template is given.")]
-    trust_remote_code: Annotated[bool | None, Option(switch, "Whether code that comes with a model may run.")]
-    log_level: Annotated[str | None, Option(text, 'How much is printed, such as ``"info"``.')]
+    default_seed: Annotated[FromZero, Option("The seed of random numbers.")]
+    reasoning: Annotated[Text, Option('``"on"``, ``"off"`` or ``"auto"``.')]
+    chat_template_kwargs: Annotated[JSON, Option("What the chat template is given.")]
+    trust_remote_code: Annotated[Switch, Option("Whether code that comes with a model may run.")]
+    log_level: Annotated[Text, Option('How much is printed, such as ``"info"``.')]
 
 
-OPTIONS = ServerOptions("transformers serve", TransformersOptions, {}, abbreviates=False)
+def _start(spec: str, python: Executable | None, executable: Executable | None) -> list[str]:
+    module = ["transformers.cli.transformers", "serve"]
+    return [*start_of(["transformers", "serve"], module, python=python, executable=executable), local(spec)]
 
 
-def transformers_command(
-    spec: str,
-    *,
-    python: Executable | None = None,
-    executable: Executable | None = None,
-    extra_args: Sequence[str] = (),
-    **settings: Any,
-) -> ServerCommand:
-    """What to run to serve a model with transformers; takes what `TransformersProvider` takes for it.
-
-    The server knows no API key.
-    """
-    check_spec(spec)
-    start = start_of(
-        ["transformers", "serve"],
-        ["transformers.cli.transformers", "serve"],
-        python=python,
-        executable=executable,
-    )
-    return ServerCommand(
-        kind="transformers",
-        spec=spec,
-        argv=(
-            *start,
-            local(spec),
-            *("--host", "{host}", "--port", "{port}"),
-            *OPTIONS.arguments(settings, extra_args),
-        ),
-        install_hint=(
-            "Install it with 'pip install transformers[serving] accelerate', "
-            "or say with python=... in which environment it is"
-        ),
-        relevant_environment=("HF_", "HUGGING_FACE_", "TRANSFORMERS_", "TORCH", "PYTORCH_", "OMP_"),
-    )
+SERVER = InstalledServer(
+    kind="transformers",
+    options=ServerOptions("transformers serve", TransformersOptions, {}, abbreviates=False),
+    start=_start,
+    install_hint=(
+        "Install it with 'pip install transformers[serving] accelerate', "
+        "or say with python=... in which environment it is"
+    ),
+    relevant_environment=("HF_", "HUGGING_FACE_", "TRANSFORMERS_", "TORCH", "PYTORCH_", "OMP_"),
+)
 
 
 @takes(TransformersOptions, ServerSettings)
@@ -92,19 +67,10 @@ class TransformersProvider(InstalledServerProvider):
     This server knows no API key: whoever is on the machine can ask it.
 
     Args:
-        python: The Python that has transformers installed. `None`: this one, if it has; else the command
-            ``transformers`` is looked up.
-        executable: The command ``transformers``, by its path.
         extra_args: Other options, as on the command line: ``["--cb-block-size", "32"]``.
-
-    Raises:
-        ValueError: A value cannot be meant.
-        TypeError: `extra_args` is not a list of strings.
-        ServersUnsupportedError: The system is Windows.
     """
 
-    server_options = OPTIONS
-    make_command = staticmethod(transformers_command)
+    server = SERVER
     ready = HTTPReady("/health")
 
     def __init__(self, **options: Unpack[TransformersOptions]) -> None:

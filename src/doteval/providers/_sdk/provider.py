@@ -17,7 +17,7 @@ from anyio import CancelScope, current_time
 
 from ..._errors import MissingCredentialsError, ModelSetupError
 from ..._handle import ModelHandle
-from ..._keywords import completed, keywords_of
+from ..._keywords import completed, fields_of
 from ..._pool_options import PoolOptions
 from ..._pooled import PooledProvider
 from ..._spec import secrets_of
@@ -56,7 +56,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
     """A provider of the models behind an SDK's client; it takes what its `declaration` says."""
 
     sdk: ClassVar[SDK]
-    declaration: ClassVar[type]
+    declaration: ClassVar[type[Any]]
     """The keywords for clients and models, and those of `PoolOptions`."""
 
     def __init__(self, **options: Any) -> None:
@@ -87,7 +87,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
                 f"it takes {', '.join(sorted(known))}. What requests are sent with goes into params={{...}}."
             )
         max_concurrency = config.pop("max_concurrency", None)
-        keywords_of(self.declaration)["max_concurrency"].check("max_concurrency", max_concurrency)
+        fields_of(self.declaration)["max_concurrency"].keyword.check("max_concurrency", max_concurrency)
         own_params: Mapping[str, Any] = config.pop("params", None) or {}
         settings = self._resolved({**self._settings, **_given(config)})
         async with await self._lease_client(settings) as handle:

@@ -4,7 +4,8 @@ A subclass says what to run for a spec and a configuration. The launcher finds o
 once in this event loop. A resource that nobody leases here is a hold on the server, so that others may have its slots.
 """
 
-# pyright: reportTypedDictNotRequiredAccess=false  # in what completed() returns, every keyword is there
+# In what completed() returns, every keyword is there.
+# pyright: reportTypedDictNotRequiredAccess=false
 
 from __future__ import annotations
 

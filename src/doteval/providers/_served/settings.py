@@ -88,6 +88,12 @@ class ServerSettings(LifecycleOptions, OpenAIModelOptions, total=False):
 class InstalledServerSettings(ServerSettings, total=False):
     """The same, and where the server is installed."""
 
-    python: Annotated[Executable | None, Keyword("The Python that has the server installed.")]
-    executable: Annotated[Executable | None, Keyword("The server's own command.")]
-    extra_args: Annotated[Sequence[str], Keyword("Other options, as on the command line.", ())]
+    python: Annotated[
+        Executable | None,
+        Keyword(
+            'The Python that has the server installed, such as ``"/opt/vllm/bin/python"``. `None`: this one, if it '
+            "has; else the server's command is looked up."
+        ),
+    ]
+    executable: Annotated[Executable | None, Keyword("The server's command, by its path.")]
+    extra_args: Annotated[Sequence[str], Keyword("Other options, as on the server's command line.", ())]
