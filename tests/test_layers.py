@@ -20,10 +20,10 @@ ROOT = Path(__file__).parent.parent / "src" / "doteval"
 
 # Lowest first. The entry that matches most of a module's name decides; a package stands for all that is in it.
 LAYERS = (
-    ("doteval._errors", "doteval._spec"),
+    ("doteval._errors", "doteval._spec", "doteval._keywords"),
     ("doteval._pool.records", "doteval._pool.ledger", "doteval._pool.events", "doteval._pool.resource"),
     ("doteval._pool", "doteval._handle"),
-    ("doteval._provider", "doteval._pooled", "doteval._model"),
+    ("doteval._provider", "doteval._pooled", "doteval._pool_options", "doteval._model"),
     ("doteval.servers", "doteval.providers"),
     ("doteval._registry",),
     ("doteval",),  # the public face: only the module itself, not all that is in it
@@ -36,7 +36,14 @@ FACE = LAYER_OF["doteval"]
 LENT = {"doteval": "doteval.evals"}
 
 # Pure and synchronous: these need nothing but the standard library.
-PURE = ("doteval._errors", "doteval._spec", "doteval._pool.records", "doteval._pool.ledger", "doteval._pool.events")
+PURE = (
+    "doteval._errors",
+    "doteval._spec",
+    "doteval._keywords",
+    "doteval._pool.records",
+    "doteval._pool.ledger",
+    "doteval._pool.events",
+)
 # What the layers below the providers may import of other distributions.
 CORE_LIBRARIES = {"anyio", "typing_extensions"}
 # Libraries that are only known in some parts of the package, because they are slow to import or may be missing.

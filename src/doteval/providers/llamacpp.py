@@ -179,8 +179,8 @@ class LlamaCppProvider(InstalledServerProvider):
     server = NATIVE
     ready = HTTPReady("/v1/models", with_api_key=True)  # what both servers have; /health is only one's
 
-    def __init__(self, **options: Unpack[LlamaCppOptions]) -> None:
-        super().__init__(**options)
+    def __init__(self, **settings: Unpack[LlamaCppOptions]) -> None:
+        super().__init__(**settings)
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """As many as there are GPUs to split the model over."""

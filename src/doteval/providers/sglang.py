@@ -104,8 +104,8 @@ class SGLangProvider(InstalledServerProvider):
 
     server = SERVER
 
-    def __init__(self, **options: Unpack[SGLangOptions]) -> None:
-        super().__init__(**options)
+    def __init__(self, **settings: Unpack[SGLangOptions]) -> None:
+        super().__init__(**settings)
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """The product of the parallel sizes; copies that share their GPUs, with attention in parallel, count once."""

@@ -73,8 +73,8 @@ class TransformersProvider(InstalledServerProvider):
     server = SERVER
     ready = HTTPReady("/health")
 
-    def __init__(self, **options: Unpack[TransformersOptions]) -> None:
-        super().__init__(**options)
+    def __init__(self, **settings: Unpack[TransformersOptions]) -> None:
+        super().__init__(**settings)
 
     def model_name(self, spec: str, /, **config: Any) -> str:
         """What requests call the model: the server answers to no other name than the one it was started with."""

@@ -111,8 +111,8 @@ class VLLMProvider(InstalledServerProvider):
 
     server = SERVER
 
-    def __init__(self, **options: Unpack[VLLMOptions]) -> None:
-        super().__init__(**options)
+    def __init__(self, **settings: Unpack[VLLMOptions]) -> None:
+        super().__init__(**settings)
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """The product of the parallel sizes."""

@@ -91,7 +91,7 @@ class InstalledServerSettings(ServerSettings, total=False):
     python: Annotated[
         Executable | None,
         Keyword(
-            'The Python that has the server installed, such as ``"/opt/vllm/bin/python"``. `None`: this one, if it '
+            'The Python that has the server installed, such as ``"/opt/server/bin/python"``. `None`: this one, if it '
             "has; else the server's command is looked up."
         ),
     ]
