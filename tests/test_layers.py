@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent / "src" / "doteval"
 
 # Lowest first. The entry that matches most of a module's name decides; a package stands for all that is in it.
 LAYERS = (
-    ("doteval._errors", "doteval._spec"),
+    ("doteval._errors", "doteval._spec", "doteval._keywords"),
     (
         "doteval._pool.records",
         "doteval._pool.deadlock",
@@ -34,7 +34,7 @@ LAYERS = (
         "doteval._pool.resource",
     ),
     ("doteval._pool", "doteval._handle"),
-    ("doteval._provider", "doteval._pooled", "doteval._model"),
+    ("doteval._provider", "doteval._pooled", "doteval._pool_options", "doteval._model"),
     ("doteval.servers", "doteval.providers"),
     ("doteval._registry",),
     ("doteval",),  # the public face: only the module itself, not all that is in it
@@ -50,6 +50,7 @@ LENT = {"doteval": "doteval.evals"}
 PURE = (
     "doteval._errors",
     "doteval._spec",
+    "doteval._keywords",
     "doteval._pool.records",
     "doteval._pool.deadlock",
     "doteval._pool.entries",

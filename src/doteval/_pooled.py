@@ -1,9 +1,12 @@
 """``PooledProvider``, the base that keeps the contract for those who write one async context manager."""
 
+# In what completed() returns, every keyword is there.
+# pyright: reportTypedDictNotRequiredAccess=false
+
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,13 +15,16 @@ from typing import Any, Self, TypeVar, cast
 from anyio import create_task_group
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
+from typing_extensions import Unpack
 
 from ._errors import ProviderClosedError, ProviderNotEnteredError
-from ._handle import CLOSE_TIMEOUT, LeasedHandle, ModelHandle
-from ._pool.events import PoolEvent, ProviderStatistics
+from ._handle import LeasedHandle, ModelHandle
+from ._keywords import completed, takes, unexpected
+from ._pool.events import ProviderStatistics
 from ._pool.ledger import Ledger
 from ._pool.pool import Pool
 from ._pool.records import Want
+from ._pool_options import LeaseOptions
 from ._provider import ModelProvider, ModelT, raise_all
 from ._spec import check_spec, masked, resource_id, resource_key, secrets_of
 
@@ -33,6 +39,7 @@ class _Asked:
     config: dict[str, Any]
 
 
+@takes(LeaseOptions)
 class PooledProvider(ModelProvider[ModelT]):
     """A provider that opens each resource once and leases it to whoever asks.
 
@@ -55,51 +62,21 @@ class PooledProvider(ModelProvider[ModelT]):
     Args:
         capacity: How many slots there are, or their names (GPU ids); every open resource occupies `slots` of them.
             At the limit the least recently used idle resource is closed; one in use never is. `None`: no limit.
-        keep_alive: How long a resource without a lease stays open, in seconds. `None`: until the provider closes or
-            its slots are needed; 0: it is closed at once.
-        max_concurrent_opens: How many resources are being opened at once.
-        close_timeout: How long closing one resource may take before it is cancelled, in seconds.
-        setup_timeout: How long one `setup` may take, in seconds. `None`: no limit.
-        health_after: Ask `healthy` before a resource is leased again after it was idle for at least this long, in
-            seconds. `None`: never.
-        remember_failures: For how long a failed opening is answered from memory instead of being tried again, in
-            seconds.
-        fast_acquire: Skip the checkpoints of `setup` and of the handle's teardown where nothing has to be waited for.
-        on_event: Called with every transition of every resource; must not block. What it raises is logged.
     """
 
     def __init__(
         self,
         *,
         capacity: int | Sequence[str] | None = None,
-        keep_alive: float | None = None,
-        max_concurrent_opens: int = 8,
-        close_timeout: float = CLOSE_TIMEOUT,
-        setup_timeout: float | None = None,
-        health_after: float | None = None,
-        remember_failures: float = 0.0,
-        fast_acquire: bool = False,
-        on_event: Callable[[PoolEvent], object] | None = None,
+        **options: Unpack[LeaseOptions],
     ) -> None:
         _check_slots(capacity)
-        _check_seconds(
-            keep_alive=keep_alive,
-            close_timeout=close_timeout,
-            setup_timeout=setup_timeout,
-            health_after=health_after,
-            remember_failures=remember_failures,
-        )
-        if max_concurrent_opens < 1:
-            raise ValueError(f"max_concurrent_opens must be at least 1, not {max_concurrent_opens!r}")
-        self.close_timeout = close_timeout
+        self._pool_options, unknown = completed(LeaseOptions, options)
+        if unknown:
+            raise unexpected(type(self), unknown)
+        self.close_timeout = self._pool_options["close_timeout"]
+        self._fast_acquire = self._pool_options["fast_acquire"]
         self._capacity = capacity if capacity is None or isinstance(capacity, int) else tuple(capacity)
-        self._keep_alive = keep_alive
-        self._max_concurrent_opens = max_concurrent_opens
-        self._setup_timeout = setup_timeout
-        self._health_after = health_after
-        self._remember_failures = remember_failures
-        self._fast_acquire = fast_acquire
-        self._on_event = on_event
         self._included: list[PooledProvider[Any]] = []
         self._pool: Pool[ModelT] | None = None
         self._is_closed = False
@@ -321,12 +298,14 @@ class PooledProvider(ModelProvider[ModelT]):
             raise RuntimeError(f"{type(self).__name__} is entered already; share it instead of entering it twice")
         for inner in self._included:
             inner._start(task_group)
+        options = self._pool_options
+        timed = options["keep_alive"] or options["health_after"] is not None or options["remember_failures"]
         ledger = Ledger(
             self._display_name,
             capacity=self._capacity,
-            keep_alive=self._keep_alive,
-            health_after=self._health_after,
-            remember_failures=self._remember_failures,
+            keep_alive=options["keep_alive"],
+            health_after=options["health_after"],
+            remember_failures=options["remember_failures"],
             tells_idle=type(self).idle is not PooledProvider.idle,
         )
         self._pool = Pool(
@@ -335,13 +314,13 @@ class PooledProvider(ModelProvider[ModelT]):
             make=self._make,
             healthy=self.healthy,
             explain=self._explain,
-            max_concurrent_opens=self._max_concurrent_opens,
+            max_concurrent_opens=options["max_concurrent_opens"],
             close_timeout=self.close_timeout,
-            setup_timeout=self._setup_timeout,
+            setup_timeout=options["setup_timeout"],
             fast_acquire=self._fast_acquire,
-            timed=bool(self._keep_alive or self._health_after is not None or self._remember_failures),
+            timed=bool(timed),
             on_idle=self.idle,
-            on_event=self._on_event,
+            on_event=options["on_event"],
         )
         self._pool.start(task_group)
         self._is_closed = False
@@ -426,9 +405,3 @@ def _check_slots(capacity: int | Sequence[str] | None) -> None:
             raise ValueError(f"capacity must be at least 1 slot, or None for no limit, not {capacity!r}")
     elif not capacity or len(set(capacity)) != len(capacity):
         raise ValueError(f"capacity must name at least one slot and none twice, not {list(capacity)!r}")
-
-
-def _check_seconds(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not value >= 0:
-            raise ValueError(f"{name} is a number of seconds, 0 or more, not {value!r}")

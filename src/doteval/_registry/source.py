@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from typing_extensions import TypeIs
 
 from .._errors import DotevalError
+from .._keywords import names_taken
 from .._provider import ModelProvider
 from .._spec import masked, secrets_of
 from .registration import Registration, described, is_fixture
@@ -82,7 +82,7 @@ class Source:
 
     def _make(self, factory: Factory) -> ModelProvider[Any]:
         try:
-            taken = parameters_of(factory)
+            taken = names_taken(factory)
             offers = {
                 name: make() for name, make in self._offers.items() if name in taken and name not in self.settings
             }
@@ -97,20 +97,6 @@ class Source:
             return provider
         error = TypeError(f"{getattr(factory, '__name__', factory)}() returned {provider!r}, not a ModelProvider")
         raise error if self._registration is None else self._registration.error(described(error))
-
-
-def parameters_of(factory: Factory) -> set[str]:
-    """The names of what it takes; where a class passes keywords on to its base, those of the base as well."""
-    if not isinstance(factory, type):
-        return set(inspect.signature(factory).parameters)
-    found: set[str] = set()
-    for kind in factory.__mro__:
-        if "__init__" in vars(kind):
-            parameters = inspect.signature(kind).parameters
-            found.update(parameters)
-            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
-                break
-    return found
 
 
 def is_provider(value: object) -> TypeIs[ModelProvider[Any]]:

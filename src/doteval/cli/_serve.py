@@ -16,12 +16,13 @@ import anyio
 from anyio import CancelScope, create_task_group, open_signal_receiver
 
 from .._errors import DotevalError
+from .._keywords import names_taken
 from .._registry.registration import is_fixture, registrations
-from .._registry.source import Factory, parameters_of
+from .._registry.source import Factory
 from .._spec import ModelSpec
+from ..providers._sdk.openai import NO_KEY
 from ..providers._served.model import ServerModel
 from ..providers._served.provider import ServerProviderBase
-from ..providers.openai import NO_KEY
 from ..providers.server import ServerProvider
 from ..servers._contract import Server
 from ..servers._description.readiness import HTTPReady, PortOpen, Readiness
@@ -77,7 +78,7 @@ def make_provider(options: argparse.Namespace, settings: dict[str, Any]) -> tupl
         raise Problem(f"the provider {parsed.provider!r} exists inside pytest only", code=2)
     if isinstance(factory, type) and not issubclass(factory, ServerProviderBase):
         raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
-    taken = parameters_of(cast(Factory, factory))
+    taken = names_taken(cast(Factory, factory))
     for setting, argument in (("port", "--port"), ("extra_args", "arguments after '--'")):
         if setting in settings and setting not in taken:
             raise Problem(f"the provider {parsed.provider!r} takes no {argument}", code=2)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import anthropic
+import httpx2
 from anthropic.types import Message, MessageDeltaUsage, RawMessageStreamEvent
 from anthropic.types import Usage as MessageUsage
 from typing_extensions import Unpack
 
+from .._keywords import Keyword, takes
 from .._model import Completion, Usage
+from .._pool_options import PoolOptions
 from ._sdk.failures import SDK
 from ._sdk.model import EventStream, SDKModel
-from ._sdk.options import PoolOptions
+from ._sdk.options import ClientOptions, ModelOptions
 from ._sdk.provider import SDKProvider
-
-if TYPE_CHECKING:
-    import httpx2
 
 ANTHROPIC = SDK(
     key_variable="ANTHROPIC_API_KEY",
@@ -85,6 +85,25 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
         return Completion(text, usage=usage, finish_reason=_finish_reason(stop_reason), raw=event)
 
 
+class AnthropicOptions(ClientOptions, ModelOptions, total=False):
+    """What `AnthropicProvider` takes."""
+
+    base_url: Annotated[
+        str | None, Keyword("The address; `None`: ``ANTHROPIC_BASE_URL`` at the time of `setup`, else Anthropic's own.")
+    ]
+    timeout: Annotated[
+        float | anthropic.Timeout | None,
+        Keyword(
+            "How long a request may take, in seconds, or an `anthropic.Timeout`. `None`: what the SDK thinks right."
+        ),
+    ]
+    http_client: Annotated[
+        httpx2.AsyncClient | None,
+        Keyword("The HTTP client to send with, an `httpx2.AsyncClient`. It stays yours: close it after the provider."),
+    ]
+
+
+@takes(AnthropicOptions, PoolOptions)
 class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
     """Leases models of Anthropic.
 
@@ -94,47 +113,21 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
             async with await provider.setup("claude-sonnet-5-5") as handle:
                 reply = await handle.model.generate("Hello")
 
-    What is given here holds for all models; ``setup(spec, **config)`` takes the same names up to `params` for one
-    model. Models whose settings agree share one `anthropic.AsyncAnthropic`.
+    What is given here holds for all models; ``setup(spec, **config)`` takes the same names for one model, but for the
+    `options`. Models whose settings agree share one `anthropic.AsyncAnthropic`.
 
     Args:
         api_key: The key; `None`: ``ANTHROPIC_API_KEY`` at the time of `setup`.
-        base_url: The address; `None`: ``ANTHROPIC_BASE_URL`` at the time of `setup`, else Anthropic's own.
-        timeout: How long a request may take, in seconds, or an `anthropic.Timeout`. `None`: what the SDK thinks right.
-        max_retries: How often the SDK tries again. `None`: what the SDK thinks right.
-        default_headers: Headers of every request.
-        http_client: The HTTP client to send with, an `httpx2.AsyncClient`. It stays yours: close it after the provider.
-        max_concurrency: How many requests one model takes at once. `None`: no limit.
         params: What every request is sent with where it does not say otherwise, such as ``{"temperature": 0}``.
             ``max_tokens`` is 4096 unless given here or with the request.
-        options: What every `PooledProvider` takes, such as ``keep_alive``.
     """
 
     patterns: ClassVar[tuple[str, ...]] = ("claude-*",)
     sdk = ANTHROPIC
+    declaration = AnthropicOptions
 
-    def __init__(
-        self,
-        *,
-        api_key: str | None = None,
-        base_url: str | None = None,
-        timeout: float | anthropic.Timeout | None = None,
-        max_retries: int | None = None,
-        default_headers: Mapping[str, str] | None = None,
-        http_client: httpx2.AsyncClient | None = None,
-        max_concurrency: int | None = None,
-        params: Mapping[str, Any] | None = None,
-        **options: Unpack[PoolOptions],
-    ) -> None:
-        settings = {
-            "api_key": api_key,
-            "base_url": base_url,
-            "timeout": timeout,
-            "max_retries": max_retries,
-            "default_headers": default_headers,
-            "http_client": http_client,
-        }
-        super().__init__(settings, max_concurrency, params, options)
+    def __init__(self, **options: Unpack[AnthropicOptions]) -> None:
+        super().__init__(**options)
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> anthropic.AsyncAnthropic:
         return anthropic.AsyncAnthropic(api_key=api_key, base_url=base_url, **settings)

@@ -8,8 +8,8 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar, Unpack
 
+from .._pool_options import PoolOptions
 from .._pooled import PooledProvider
-from ._sdk.options import PoolOptions
 
 ModelT = TypeVar("ModelT", default=Any)
 

@@ -11,9 +11,9 @@ import httpx
 from anyio import CancelScope, current_time
 from typing_extensions import Unpack
 
+from .._pool_options import PoolOptions
 from .._pooled import PooledProvider
 from .._spec import secrets_of
-from ._sdk.options import PoolOptions
 
 
 class HTTPProvider(PooledProvider[httpx.AsyncClient]):

@@ -9,220 +9,153 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from typing_extensions import Unpack
 
-from .._spec import check_spec
+from .._keywords import takes
 from ..servers._description.command import ServerCommand
 from ..servers._description.readiness import HTTPReady
 from ._served.executable import Executable, is_importable, start_of
-from ._served.installed import InstalledServerProvider
-from ._served.options import (
-    Option,
-    ServerOptions,
-    Values,
-    file,
-    is_path,
-    json_object,
-    local,
-    on_or_off,
+from ._served.installed import InstalledServer, InstalledServerProvider
+from ._served.options import API_KEY, CONFIG_FILE, PLAIN_HTTP, SPEC, Option, ServerOptions
+from ._served.paths import is_path, local
+from ._served.settings import InstalledServerSettings, ServerSettings
+from ._served.values import (
+    JSON,
+    Count,
+    CountOrAll,
+    File,
+    FromZero,
+    OnOrOff,
+    Shares,
+    Text,
     shares,
-    text,
-    whole,
+    whole_or_all,
     yes_or_no,
 )
-from ._served.settings import ServerSettings
-
-_CHOSEN = {
-    "--host": "doteval chooses where the server listens",
-    "--port": "doteval chooses a free port; pass port=... to choose it",
-    "--api-key": "doteval makes a key for each server, which handle.model.server.api_key tells",
-    "--model": "the model is the spec",
-    "-m": "the model is the spec",
-}
-READY = HTTPReady("/v1/models", with_api_key=True)
-"""Both servers answer it when the model is loaded; only ``llama-server`` has ``/health``."""
 
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
-_PLAIN_HTTP = "the server is reached from this machine only, by plain HTTP"
 
 
-def _layers(all_of_them: str) -> Callable[[object], Values]:
-    """A number of layers, or all of them, in the server's words."""
+class LlamaCppOptions(InstalledServerSettings, total=False):
+    """What `LlamaCppProvider` takes: the options of ``llama-server``, in the order in which they are written."""
 
-    def values(value: object) -> Values:
-        if value == "all":
-            return [all_of_them]
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError("must be a whole number of at least 0, or 'all'")
-        return [str(value)]
-
-    return values
-
-
-NATIVE = ServerOptions(
-    "llama-server",
-    [
-        Option("alias", ("--alias", "-a"), text),
-        Option("ctx_size", ("--ctx-size", "-c"), whole(0)),
-        Option("parallel", ("--parallel", "-np"), whole()),
-        Option("batch_size", ("--batch-size", "-b"), whole()),
-        Option("threads", ("--threads", "-t"), whole()),
-        Option("gpu_layers", ("--gpu-layers", "--n-gpu-layers", "-ngl"), _layers("all")),
-        Option("tensor_split", ("--tensor-split", "-ts"), lambda value: [",".join(shares(value))]),
-        Option("flash_attn", ("--flash-attn", "-fa"), on_or_off),
-        Option("seed", ("--seed", "-s"), whole(0)),
-        Option("chat_template", ("--chat-template",), text),
-        Option("chat_template_kwargs", ("--chat-template-kwargs",), json_object),
-        Option("lora", ("--lora",), file),
-        Option("mmproj", ("--mmproj", "-mm"), file),
-    ],
-    {
-        **_CHOSEN,
-        "--api-key-file": "doteval makes a key for each server, which handle.model.server.api_key tells",
-        "--hf-repo": "the model is the spec, such as 'user/model:Q4_K_M'",
-        "-hf": "the model is the spec, such as 'user/model:Q4_K_M'",
-        "-hfr": "the model is the spec, such as 'user/model:Q4_K_M'",
-        "--model-url": "the model is the spec: download it and give its path",
-        "-mu": "the model is the spec: download it and give its path",
-        "--models-dir": "one server serves one model, the spec",
-        "--models-preset": "one server serves one model, the spec",
-        "--api-prefix": "doteval asks at /v1",
-        "--ssl-key-file": _PLAIN_HTTP,
-        "--ssl-cert-file": _PLAIN_HTTP,
-    },
-    abbreviates=False,
-)
-
-PYTHON = ServerOptions(
-    "llama_cpp.server",
-    [
-        Option("alias", ("--model_alias",), text),
-        Option("ctx_size", ("--n_ctx",), whole(0)),
-        Option("batch_size", ("--n_batch",), whole()),
-        Option("threads", ("--n_threads",), whole()),
-        Option("gpu_layers", ("--n_gpu_layers",), _layers("-1")),
-        Option("tensor_split", ("--tensor_split",), shares),
-        Option("flash_attn", ("--flash_attn",), yes_or_no),
-        Option("seed", ("--seed",), whole(0)),
-        Option("chat_template", ("--chat_format",), text),
-        Option("chat_template_kwargs", ("--chat_template_kwargs",), json_object),
-        Option("lora", ("--lora_path",), file),
-        Option("mmproj", ("--clip_model_path",), file),
-    ],
-    {
-        **_CHOSEN,
-        "--config_file": "write the options of the file as keyword arguments, and the rest into extra_args",
-        "--ssl_keyfile": _PLAIN_HTTP,
-        "--ssl_certfile": _PLAIN_HTTP,
-    },
-    abbreviates=True,
-)
-
-
-def llamacpp_command(
-    spec: str,
-    *,
-    python: Executable | None = None,
-    executable: Executable | None = None,
-    extra_args: Sequence[str] = (),
-    **settings: Any,
-) -> ServerCommand:
-    """What to run to serve a model with llama.cpp.
-
-    Args:
-        spec: The model: a ``.gguf`` file, or a repository of the hub such as ``"user/model-GGUF:Q4_K_M"``.
-        python: The Python that has llama-cpp-python installed.
-        executable: A ``llama-server``.
-        extra_args: Options that have no keyword argument, in the words of the server that runs.
-        settings: Those that have one, see `LlamaCppProvider`.
-
-    Raises:
-        SpecError: `spec` cannot name a model.
-        ValueError: An option cannot be meant.
-        TypeError: There is no such keyword argument.
-    """
-    check_spec(spec)
-    if python is None and (executable is not None or shutil.which("llama-server") or not is_importable("llama_cpp")):
-        return _native_command(spec, executable, extra_args, settings)
-    return _python_command(spec, python, executable, extra_args, settings)
-
-
-def llamacpp_slots(settings: Mapping[str, Any]) -> int:
-    """How many GPUs the server needs: one, or as many as the model is split over."""
-    split = settings.get("tensor_split")
-    return 1 if split is None else len(shares(split))
-
-
-def _native_command(
-    spec: str, executable: Executable | None, extra_args: Sequence[str], settings: Mapping[str, Any]
-) -> ServerCommand:
-    """The key goes into ``LLAMA_API_KEY``; of it, the server prints the last four characters."""
-    start = start_of(["llama-server"], ["llama_cpp"], executable=executable or "llama-server")
-    return ServerCommand(
-        kind="llamacpp",
-        spec=spec,
-        argv=(
-            *start,
-            *(("-hf", spec) if _is_on_hub(spec) else ("-m", local(spec))),
-            *("--host", "{host}", "--port", "{port}"),
-            *NATIVE.arguments({**settings, "alias": settings.get("alias") or spec}, extra_args),
+    alias: Annotated[Text, Option("What requests call the model. `None`: the spec.", "-a")]
+    ctx_size: Annotated[FromZero, Option("The context length, in tokens; 0: that of the model.", "-c")]
+    parallel: Annotated[
+        Count,
+        Option("How many requests are worked on at once; they share the context. Only ``llama-server`` has it.", "-np"),
+    ]
+    batch_size: Annotated[Count, Option("How many tokens of a prompt are worked on at once.", "-b")]
+    threads: Annotated[Count, Option("How many threads generate.", "-t")]
+    gpu_layers: Annotated[
+        CountOrAll, Option('How many layers are put on the GPU, or ``"all"``.', "--n-gpu-layers", "-ngl")
+    ]
+    tensor_split: Annotated[
+        Shares,
+        Option(
+            "In which proportion the model is put on several GPUs; a server needs as many slots as "
+            "there are numbers, otherwise one.",
+            "-ts",
         ),
-        secret_environment={"LLAMA_API_KEY": "{api_key}"},
-        install_hint=(
-            "Install llama.cpp (its releases have llama-server; so has 'brew install llama.cpp'), "
-            "or 'pip install llama-cpp-python[server]'; with executable=... or python=... say where it is"
-        ),
-        relevant_environment=("LLAMA_", "GGML_", "HF_"),
-    )
-
-
-def _python_command(
-    spec: str,
-    python: Executable | None,
-    executable: Executable | None,
-    extra_args: Sequence[str],
-    settings: Mapping[str, Any],
-) -> ServerCommand:
-    """The key goes into ``API_KEY``.
-
-    This server believes ``HOST``, ``PORT`` and ``CONFIG_FILE`` of the environment more than its command line, so the
-    first two are set and the third is taken away. It also breaks off a stream as soon as there is another request,
-    which several clients at a time cannot live with.
-    """
-    start = start_of(["llama_cpp.server"], ["llama_cpp.server"], python=python, executable=executable)
-    if "CONFIG_FILE" in os.environ:
-        start = ["env", "-u", "CONFIG_FILE", *start]
-    if _is_on_hub(spec):
-        repository, _, quantisation = spec.partition(":")
-        model = ["--hf_model_repo_id", repository, "--model", f"*{quantisation}.gguf"]
-    else:
-        model = ["--model", local(spec)]
-    return ServerCommand(
-        kind="llamacpp",
-        spec=spec,
-        argv=(
-            *start,
-            *model,
-            *("--host", "{host}", "--port", "{port}"),
-            *("--interrupt_requests", "false"),
-            *PYTHON.arguments({**settings, "alias": settings.get("alias") or spec}, extra_args),
-        ),
-        environment={"HOST": "{host}", "PORT": "{port}"},
-        secret_environment={"API_KEY": "{api_key}"},
-        install_hint=(
-            "Install it with 'pip install llama-cpp-python[server]', or say with python=... in which environment it is"
-        ),
-        relevant_environment=("LLAMA_", "GGML_", "HF_"),
-    )
+    ]
+    flash_attn: Annotated[OnOrOff, Option("Whether flash attention is used.", "-fa")]
+    seed: Annotated[FromZero, Option("The seed of random numbers.", "-s")]
+    chat_template: Annotated[Text, Option("The name of a chat template; llama-cpp-python calls it the chat format.")]
+    chat_template_kwargs: Annotated[JSON, Option("What the chat template is given.")]
+    lora: Annotated[File, Option("The file of a LoRA adapter.")]
+    mmproj: Annotated[File, Option("The file of a multimodal projector.", "-mm")]
 
 
 def _is_on_hub(spec: str) -> bool:
     return not is_path(spec) and not spec.endswith(".gguf") and _HUB.fullmatch(spec) is not None
 
 
+def _start_native(spec: str, python: Executable | None, executable: Executable | None) -> list[str]:
+    start = start_of(["llama-server"], ["llama_cpp"], python=python, executable=executable or "llama-server")
+    return [*start, "-hf", spec] if _is_on_hub(spec) else [*start, "-m", local(spec)]
+
+
+NATIVE = InstalledServer(
+    kind="llamacpp",
+    options=ServerOptions(
+        "llama-server",
+        LlamaCppOptions,
+        {
+            API_KEY: ("--api-key", "--api-key-file"),
+            SPEC: ("--model", "-m"),
+            f"{SPEC}, such as 'user/model:Q4_K_M'": ("--hf-repo", "-hf", "-hfr"),
+            f"{SPEC}: download it and give its path": ("--model-url", "-mu"),
+            "one server serves one model, the spec": ("--models-dir", "--models-preset"),
+            "doteval asks at /v1": ("--api-prefix",),
+            PLAIN_HTTP: ("--ssl-key-file", "--ssl-cert-file"),
+        },
+        abbreviates=False,
+    ),
+    start=_start_native,
+    name_option="alias",
+    secret_environment={"LLAMA_API_KEY": "{api_key}"},  # of which it prints the last four characters
+    install_hint=(
+        "Install llama.cpp (its releases have llama-server; so has 'brew install llama.cpp'), "
+        "or 'pip install llama-cpp-python[server]'; with executable=... or python=... say where it is"
+    ),
+    relevant_environment=("LLAMA_", "GGML_", "HF_"),
+)
+
+
+def _start_python(spec: str, python: Executable | None, executable: Executable | None) -> list[str]:
+    start = start_of(["llama_cpp.server"], ["llama_cpp.server"], python=python, executable=executable)
+    if "CONFIG_FILE" in os.environ:
+        start = ["env", "-u", "CONFIG_FILE", *start]
+    if not _is_on_hub(spec):
+        return [*start, "--model", local(spec)]
+    repository, _, quantisation = spec.partition(":")
+    return [*start, "--hf_model_repo_id", repository, "--model", f"*{quantisation}.gguf"]
+
+
+PYTHON = InstalledServer(
+    kind="llamacpp",
+    options=ServerOptions(
+        "llama_cpp.server",
+        LlamaCppOptions,
+        {
+            API_KEY: ("--api-key",),
+            SPEC: ("--model", "-m"),
+            CONFIG_FILE: ("--config_file",),
+            PLAIN_HTTP: ("--ssl_keyfile", "--ssl_certfile"),
+        },
+        abbreviates=True,
+        flags={
+            "alias": "--model_alias",
+            "ctx_size": "--n_ctx",
+            "batch_size": "--n_batch",
+            "threads": "--n_threads",
+            "gpu_layers": "--n_gpu_layers",
+            "tensor_split": "--tensor_split",
+            "flash_attn": "--flash_attn",
+            "seed": "--seed",
+            "chat_template": "--chat_format",
+            "chat_template_kwargs": "--chat_template_kwargs",
+            "lora": "--lora_path",
+            "mmproj": "--clip_model_path",
+        },
+        words={"gpu_layers": whole_or_all("-1"), "tensor_split": shares, "flash_attn": yes_or_no},
+    ),
+    start=_start_python,
+    # It breaks off a stream as soon as there is another request, which several clients at a time cannot live with.
+    more=("--interrupt_requests", "false"),
+    name_option="alias",
+    environment={"HOST": "{host}", "PORT": "{port}"},  # which it believes, like CONFIG_FILE, more than its command line
+    secret_environment={"API_KEY": "{api_key}"},
+    install_hint=(
+        "Install it with 'pip install llama-cpp-python[server]', or say with python=... in which environment it is"
+    ),
+    relevant_environment=("LLAMA_", "GGML_", "HF_"),
+)
+
+
+@takes(LlamaCppOptions, ServerSettings)
 class LlamaCppProvider(InstalledServerProvider):
     """Leases models of llama.cpp servers that it starts.
 
@@ -240,82 +173,22 @@ class LlamaCppProvider(InstalledServerProvider):
         python: A Python that has llama-cpp-python installed, whose server is used then. `None`: ``llama-server`` where
             it is on ``PATH``; else llama-cpp-python, if this Python has it.
         executable: A ``llama-server``, by its path.
-        alias: What requests call the model. `None`: the spec.
-        ctx_size: The context length, in tokens; 0: that of the model.
-        parallel: How many requests are worked on at once; they share the context. Only ``llama-server`` has it.
-        batch_size: How many tokens of a prompt are worked on at once.
-        threads: How many threads generate.
-        gpu_layers: How many layers are put on the GPU, or ``"all"``.
-        tensor_split: In which proportion the model is put on several GPUs; a server needs as many slots as there are
-            numbers, otherwise one.
-        flash_attn: Whether flash attention is used.
-        seed: The seed of random numbers.
-        chat_template: The name of a chat template; llama-cpp-python calls it the chat format.
-        chat_template_kwargs: What the chat template is given.
-        lora: The file of a LoRA adapter.
-        mmproj: The file of a multimodal projector.
         extra_args: Other options, as on the command line of the server that is used: ``["--no-mmap"]``.
-        settings: What every provider of servers takes, see `ServerProvider`: ``gpus``, ``capacity``, ``share``,
-            ``server_keep_alive``, ``start_timeout``, ``stall_timeout``, ``environment``, ``restarts``,
-            ``max_concurrency``, ``params``, ``timeout`` and others.
-
-    Raises:
-        ValueError: A value cannot be meant.
-        TypeError: `extra_args` is not a list of strings.
-        ServersUnsupportedError: The system is Windows.
     """
 
-    def __init__(
-        self,
-        *,
-        python: Executable | None = None,
-        executable: Executable | None = None,
-        alias: str | None = None,
-        ctx_size: int | None = None,
-        parallel: int | None = None,
-        batch_size: int | None = None,
-        threads: int | None = None,
-        gpu_layers: int | Literal["all"] | None = None,
-        tensor_split: Sequence[float] | None = None,
-        flash_attn: bool | None = None,
-        seed: int | None = None,
-        chat_template: str | None = None,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
-        lora: str | os.PathLike[str] | None = None,
-        mmproj: str | os.PathLike[str] | None = None,
-        extra_args: Sequence[str] = (),
-        **settings: Unpack[ServerSettings],
-    ) -> None:
-        super().__init__(
-            READY,
-            {
-                "python": python,
-                "executable": executable,
-                "alias": alias,
-                "ctx_size": ctx_size,
-                "parallel": parallel,
-                "batch_size": batch_size,
-                "threads": threads,
-                "gpu_layers": gpu_layers,
-                "tensor_split": tensor_split,
-                "flash_attn": flash_attn,
-                "seed": seed,
-                "chat_template": chat_template,
-                "chat_template_kwargs": chat_template_kwargs,
-                "lora": lora,
-                "mmproj": mmproj,
-                "extra_args": extra_args,
-            },
-            **settings,
-        )
+    server = NATIVE
+    ready = HTTPReady("/v1/models", with_api_key=True)  # what both servers have; /health is only one's
+
+    def __init__(self, **settings: Unpack[LlamaCppOptions]) -> None:
+        super().__init__(**settings)
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """As many as there are GPUs to split the model over."""
-        return llamacpp_slots(self._merged(config))
-
-    def model_name(self, spec: str, /, **config: Any) -> str:
-        """What requests call the model."""
-        return self._merged(config)["alias"] or spec
+        split = self._merged(config).get("tensor_split")
+        return 1 if split is None else len(shares(split))
 
     def _make_command(self, spec: str, **options: Any) -> ServerCommand:
-        return llamacpp_command(spec, **options)
+        is_native = options.get("executable") is not None or shutil.which("llama-server")
+        if options.get("python") is None and (is_native or not is_importable("llama_cpp")):
+            return NATIVE.command(spec, **options)
+        return PYTHON.command(spec, **options)

@@ -1,5 +1,8 @@
 """``OllamaProvider``: models of an Ollama daemon that is running already."""
 
+# In what completed() returns, every keyword is there.
+# pyright: reportTypedDictNotRequiredAccess=false
+
 from __future__ import annotations
 
 import json
@@ -9,20 +12,18 @@ import os
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 from urllib.parse import urlsplit
 
 import httpx
 from anyio import CancelScope, current_time
 from typing_extensions import Unpack
 
+from .._keywords import Keyword, completed, fields_of, takes
+from .._pool_options import PoolOptions
 from .._spec import masked
-from ._sdk.options import PoolOptions
-from .openai import OpenAICompatibleProvider, OpenAIModel
-
-if TYPE_CHECKING:
-    import httpx2
-    import openai
+from ._sdk.openai import OpenAIModel
+from .openai import CompatibleOptions, OpenAICompatibleProvider
 
 logger = logging.getLogger("doteval.ollama")
 
@@ -35,6 +36,34 @@ _SILENT_SECONDS = 300.0
 """How long it may be silent while it loads or downloads."""
 
 
+def _some_seconds(value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise ValueError("must be a number of seconds above 0, or None")
+
+
+class OllamaOptions(CompatibleOptions, total=False):
+    """What `OllamaProvider` takes besides the address."""
+
+    pull: Annotated[
+        bool,
+        Keyword(
+            "Whether a model that is not on the machine is downloaded; the log of ``doteval.ollama`` says how far it "
+            "is. A download that is cancelled goes on where it was the next time.",
+            False,
+        ),
+    ]
+    loaded_for: Annotated[
+        float | None,
+        Keyword(
+            "How long the daemon keeps the model in memory after its last request, in seconds. `None`: as it is "
+            "configured, which is 5 minutes unless somebody changed it.",
+            check=_some_seconds,
+        ),
+    ]
+    unload: Annotated[bool, Keyword("Whether a model that was loaded here is unloaded when it is closed.", True)]
+
+
+@takes(OllamaOptions, PoolOptions)
 class OllamaProvider(OpenAICompatibleProvider):
     """Leases models of an Ollama daemon, loaded into its memory.
 
@@ -54,55 +83,16 @@ class OllamaProvider(OpenAICompatibleProvider):
     Args:
         base_url: The daemon's address, without ``/v1``. `None`: ``OLLAMA_HOST`` at the time of `setup`, else
             ``http://127.0.0.1:11434``.
-        pull: Whether a model that is not on the machine is downloaded; the log of ``doteval.ollama`` says how far it
-            is. A download that is cancelled goes on where it was the next time.
-        loaded_for: How long the daemon keeps the model in memory after its last request, in seconds. `None`: as it is
-            configured, which is 5 minutes unless somebody changed it.
-        unload: Whether a model that was loaded here is unloaded when it is closed.
         api_key: The key, where something in front of the daemon wants one.
-        timeout: How long a request may take, in seconds, or an `openai.Timeout`. `None`: what the SDK thinks right.
-        max_retries: How often the SDK tries again. `None`: what the SDK thinks right.
-        default_headers: Headers of every request.
-        http_client: The HTTP client to send with, an `httpx2.AsyncClient` or an older `httpx.AsyncClient`. It stays
-            yours: close it after the provider.
-        max_concurrency: How many requests one model takes at once. `None`: no limit.
-        params: What every request is sent with where it does not say otherwise, such as ``{"temperature": 0}``.
-        options: What every `PooledProvider` takes, such as ``keep_alive``.
     """
 
     patterns: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(
-        self,
-        base_url: str | None = None,
-        *,
-        pull: bool = False,
-        loaded_for: float | None = None,
-        unload: bool = True,
-        api_key: str | None = None,
-        timeout: float | openai.Timeout | None = None,
-        max_retries: int | None = None,
-        default_headers: Mapping[str, str] | None = None,
-        http_client: httpx2.AsyncClient | httpx.AsyncClient | None = None,
-        max_concurrency: int | None = None,
-        params: Mapping[str, Any] | None = None,
-        **options: Unpack[PoolOptions],
-    ) -> None:
-        super().__init__(
-            "",  # as None: the address is asked for at the time of setup
-            api_key=api_key,
-            timeout=timeout,
-            max_retries=max_retries,
-            default_headers=default_headers,
-            http_client=http_client,
-            max_concurrency=max_concurrency,
-            params=params,
-            **options,
-        )
+    def __init__(self, base_url: str | None = None, **options: Unpack[OllamaOptions]) -> None:
+        own, others = completed(OllamaOptions, options, CompatibleOptions)
+        super().__init__("", **others)  # as None: the address is asked for at the time of setup
         self._daemon_url = None if base_url is None else daemon_url(base_url)
-        self._pull = pull
-        self._loaded_for = _checked_seconds(loaded_for)
-        self._unload = unload
+        self._own = own
 
     @asynccontextmanager
     async def open(
@@ -130,7 +120,8 @@ class OllamaProvider(OpenAICompatibleProvider):
             RuntimeError: The daemon could not download or load the model; says why.
             TypeError: `config` has something that is not known.
         """
-        seconds = self._loaded_for if loaded_for is None else _checked_seconds(loaded_for)
+        fields_of(OllamaOptions)["loaded_for"].keyword.check("loaded_for", loaded_for)
+        seconds = self._own["loaded_for"] if loaded_for is None else loaded_for
         if "base_url" in config:
             raise TypeError("base_url belongs to the whole OllamaProvider; make another one for another daemon")
         url = self._daemon_url or daemon_url(os.environ.get("OLLAMA_HOST", ""))
@@ -142,7 +133,7 @@ class OllamaProvider(OpenAICompatibleProvider):
         async with super().open(spec, base_url=url + _API, **config) as model, _Daemon(url, headers) as daemon:
             capabilities = await daemon.show(spec)
             if capabilities is None:
-                if not (self._pull if pull is None else pull):
+                if not (self._own["pull"] if pull is None else pull):
                     raise LookupError(
                         f"the Ollama daemon at {url} does not have the model {spec!r}: "
                         f"run 'ollama pull {spec}', or pass pull=True"
@@ -157,7 +148,7 @@ class OllamaProvider(OpenAICompatibleProvider):
                 await daemon.load(spec, seconds)
                 yield model
             finally:
-                if is_ours and (self._unload if unload is None else unload):
+                if is_ours and (self._own["unload"] if unload is None else unload):
                     with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
                         await daemon.unload(spec)
 
@@ -350,9 +341,3 @@ def _percent(event: Mapping[str, Any]) -> int | None:
 def _full_name(model: str) -> str:
     """A model's name with its tag, as the daemon lists it."""
     return (model if ":" in model.rpartition("/")[2] else f"{model}:latest").lower()
-
-
-def _checked_seconds(seconds: float | None) -> float | None:
-    if seconds is not None and not seconds > 0:
-        raise ValueError(f"loaded_for must be a number of seconds above 0, or None, not {seconds!r}")
-    return seconds

@@ -9,6 +9,8 @@ from typing import Any
 
 from typing_extensions import Unpack
 
+from .._keywords import takes
+from .._pool_options import LifecycleOptions
 from .._spec import check_spec
 from ..servers._description.command import ServerCommand
 from ..servers._description.readiness import HTTPReady, Readiness
@@ -19,6 +21,7 @@ _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _LATER = {"port", "host", "directory", "api_key"}
 
 
+@takes(ServerSettings, LifecycleOptions, gpus=None)
 class ServerProvider(ServerProviderBase):
     """Leases models of servers that it starts with a command of yours.
 
@@ -45,27 +48,9 @@ class ServerProvider(ServerProviderBase):
         slots_needed: How many slots a server takes.
         gpus: ``"auto"`` for all that this process may use, a list of some of them, or `None` (here the default) for
             slots that are no GPUs. A server sees those it was given, in ``CUDA_VISIBLE_DEVICES``.
-        capacity: How many slots there are where they are no GPUs; `None`: one. Slots are the whole machine's: servers
-            of all processes of this user take them in turn, and one that nobody leases ends when its are needed.
-        share: ``"user"`` or `None`: all processes of this user share servers; ``"off"``: only this provider uses its
-            own; any other text: all who give the same one.
-        server_keep_alive: How long a server stays when nobody is connected to it any more, in seconds.
-        start_timeout: How long it may take to get ready, in seconds.
-        stall_timeout: How long it may print nothing while it gets ready, in seconds; `None`: no limit.
-        stop_grace: How long it may take to end when it is told to, before it is killed, in seconds; half of it
-            while it is not ready.
-        port: Where it listens; `None`: a free port.
-        log_bytes: How much of its output is kept, in bytes.
-        environment: Environment variables, in addition to those it inherits.
         cwd: Where it runs; `None`: where this process is now. (Other providers: in a directory of its own.)
-        restarts: How often `generate` may start the server again for one handle and send again, when it died.
-        launcher: Who starts servers; `None`: this machine.
-        max_concurrency: How many requests one model takes at once; `None`: no limit.
-        params: What every request is sent with where it does not say otherwise, such as ``{"temperature": 0}``.
-        timeout: How long a request may take, in seconds, or an `openai.Timeout`. `None`: what the SDK thinks right.
-        max_retries: How often the SDK tries again. `None`: what the SDK thinks right.
-        settings: All that follows `slots_needed`, and of what every `PooledProvider` takes: ``keep_alive``,
-            ``max_concurrent_opens``, ``close_timeout``, ``setup_timeout``, ``remember_failures``, ``on_event``.
+        settings: What every `PooledProvider` takes: ``keep_alive``, ``max_concurrent_opens``, ``close_timeout``,
+            ``setup_timeout``, ``remember_failures``, ``on_event``.
 
     Raises:
         RuntimeDirectoryError: The directory in which servers find each other cannot be used.

@@ -1,22 +1,30 @@
-"""``PoolOptions``: what a provider passes on to `PooledProvider`, typed."""
+"""What the providers behind an SDK take, declared once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, TypedDict
 
-from ..._pool.events import PoolEvent
+from ..._keywords import Keyword, at_least
+from ..._pool_options import PoolOptions
 
 
-class PoolOptions(TypedDict, total=False):
-    """What every `PooledProvider` takes; see there."""
+class ModelOptions(TypedDict, total=False):
+    """What every model behind an SDK is given."""
 
-    capacity: int | None
-    keep_alive: float | None
-    max_concurrent_opens: int
-    close_timeout: float
-    setup_timeout: float | None
-    health_after: float | None
-    remember_failures: float
-    fast_acquire: bool
-    on_event: Callable[[PoolEvent], object] | None
+    max_retries: Annotated[int | None, Keyword("How often the SDK tries again. `None`: what the SDK thinks right.")]
+    max_concurrency: Annotated[
+        int | None,
+        Keyword("How many requests one model takes at once. `None`: no limit.", check=at_least(1, "for no limit")),
+    ]
+    params: Annotated[
+        Mapping[str, Any] | None,
+        Keyword('What every request is sent with where it does not say otherwise, such as ``{"temperature": 0}``.'),
+    ]
+
+
+class ClientOptions(PoolOptions, total=False):
+    """What every provider of an SDK takes, whatever the type of its HTTP client."""
+
+    api_key: Annotated[str | None, Keyword("The server's key; `None`: it needs none.")]
+    default_headers: Annotated[Mapping[str, str] | None, Keyword("Headers of every request.")]

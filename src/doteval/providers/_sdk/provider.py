@@ -17,11 +17,12 @@ from anyio import CancelScope, current_time
 
 from ..._errors import MissingCredentialsError, ModelSetupError
 from ..._handle import ModelHandle
+from ..._keywords import completed, fields_of
+from ..._pool_options import PoolOptions
 from ..._pooled import PooledProvider
 from ..._spec import secrets_of
 from .failures import SDK, SDKClient
 from .model import SDKModel
-from .options import PoolOptions
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
 ModelT = TypeVar("ModelT", bound="SDKModel[Any, Any, Any]")
@@ -52,29 +53,19 @@ class ClientProvider(PooledProvider[ClientT]):
 
 
 class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
-    """A provider of the models behind an SDK's client.
-
-    Args:
-        settings: What clients are made with; `None` values leave it to the SDK.
-        max_concurrency: How many requests one model takes at once.
-        params: What every request is sent with.
-        options: What the pool takes.
-    """
+    """A provider of the models behind an SDK's client; it takes what its `declaration` says."""
 
     sdk: ClassVar[SDK]
+    declaration: ClassVar[type[Any]]
+    """The keywords for clients and models, and those of `PoolOptions`."""
 
-    def __init__(
-        self,
-        settings: Mapping[str, Any],
-        max_concurrency: int | None,
-        params: Mapping[str, Any] | None,
-        options: PoolOptions,
-    ) -> None:
-        super().__init__(**options)
+    def __init__(self, **options: Any) -> None:
+        settings, others = completed(self.declaration, options, PoolOptions)
+        super().__init__(**others)
+        self._max_concurrency: int | None = settings.pop("max_concurrency")
+        self._params: dict[str, Any] = dict(settings.pop("params") or {})
         self._setting_names = frozenset(settings)
         self._settings = _given(settings)
-        self._max_concurrency = _checked_concurrency(max_concurrency)
-        self._params = dict(params or {})
         self._clients = self._include(ClientProvider(self._make_client, close_timeout=self.close_timeout))
 
     @asynccontextmanager
@@ -95,12 +86,16 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
                 f"{type(self).__name__}.setup() does not take {', '.join(unknown)}; "
                 f"it takes {', '.join(sorted(known))}. What requests are sent with goes into params={{...}}."
             )
-        max_concurrency = _checked_concurrency(config.pop("max_concurrency", None)) or self._max_concurrency
+        max_concurrency = config.pop("max_concurrency", None)
+        fields_of(self.declaration)["max_concurrency"].keyword.check("max_concurrency", max_concurrency)
         own_params: Mapping[str, Any] = config.pop("params", None) or {}
         settings = self._resolved({**self._settings, **_given(config)})
         async with await self._lease_client(settings) as handle:
             yield self._make_model(
-                spec, handle.model, max_concurrency=max_concurrency, params={**self._params, **own_params}
+                spec,
+                handle.model,
+                max_concurrency=max_concurrency or self._max_concurrency,
+                params={**self._params, **own_params},
             )
 
     async def healthy(self, model: ModelT, /) -> bool:
@@ -150,12 +145,6 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
-
-
-def _checked_concurrency(max_concurrency: int | None) -> int | None:
-    if max_concurrency is not None and max_concurrency < 1:
-        raise ValueError(f"max_concurrency must be at least 1, or None for no limit, not {max_concurrency!r}")
-    return max_concurrency
 
 
 def _checked_key(api_key: str) -> str:

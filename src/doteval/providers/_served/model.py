@@ -12,7 +12,7 @@ from anyio import move_on_after
 from ..._errors import ModelRequestError
 from ..._model import Completion, CompletionStream, Prompt
 from ...servers._contract import Server, ServerLease
-from ..openai import OpenAIModel
+from .._sdk.openai import OpenAIModel
 
 _NEWS_SECONDS = 1.0
 """How long the news of a server's end may take to arrive after the failure of a request that it caused."""

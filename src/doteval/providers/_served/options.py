@@ -7,49 +7,71 @@ through ``extra_args``.
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias, cast
+from functools import cached_property
+from typing import Any, cast
 
-Values: TypeAlias = Sequence[str] | bool
-"""What follows a flag; `True`: nothing does, `False`: the option is turned off."""
+from ..._keywords import Keyword, fields_of
+from .settings import ServerSettings
+from .values import Words
+
+_CHOSEN = {
+    "doteval chooses where the server listens": ("--host",),
+    "doteval chooses a free port; pass port=... to choose it": ("--port",),
+}
+SPEC = "the model is the spec"
+API_KEY = "doteval makes a key for each server, which handle.model.server.api_key tells"
+PLAIN_HTTP = "the server is reached from this machine only, by plain HTTP"
+CONFIG_FILE = "write the options of the file as keyword arguments, and the rest into extra_args"
+"""Why servers cannot be given some options."""
 
 _NUMBER = re.compile(r"-\.?\d")
-_PATH = re.compile(r"[.]{0,2}/|~")
+
+
+class Option(Keyword):
+    """An option of a server that is a keyword argument of the same name; `None` leaves it to the server.
+
+    It stands in the annotation of a field, behind one of the types in ``values``.
+
+    Args:
+        doc: What it means, for the reader.
+        also: What else the server calls it.
+        has_no: Whether ``--no-its-name`` turns it off; otherwise it is left out.
+    """
+
+    def __init__(self, doc: str, *also: str, has_no: bool = False) -> None:
+        super().__init__(doc)
+        self.also = also
+        self.has_no = has_no
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """An option of a server that has a keyword argument.
+class Flag:
+    """How an option is written.
 
     Args:
-        name: The keyword argument.
-        flags: What the server calls it; the first is written, the others mean the same.
-        values: Checks a value and makes words of it. It raises ``ValueError("must be ...")``.
-        off: The flag that turns a switch off; where there is none, it is left out.
+        names: What the server calls it; the first is written, the others mean the same.
+        words: Checks a value and makes words of it. It raises ``ValueError("must be ...")``.
+        has_no: Whether ``--no-...`` turns it off.
     """
 
-    name: str
-    flags: tuple[str, ...]
-    values: Callable[[Any], Values]
-    off: str | None = None
+    names: tuple[str, ...]
+    words: Callable[[Any], Words]
+    has_no: bool = False
 
-    def arguments(self, value: object) -> list[str]:
+    def arguments(self, keyword: str, value: object) -> list[str]:
         """What to write for `value`; nothing for `None`."""
         if value is None:
             return []
         try:
-            values = self.values(value)
+            words = self.words(value)
         except ValueError as exc:
-            raise ValueError(f"{self.name} {exc}, not {value!r}") from None
-        if isinstance(values, bool):
-            return [self.flags[0]] if values else [self.off] if self.off else []
-        return [self.flags[0], *values]
+            raise ValueError(f"{keyword} {exc}, not {value!r}") from None
+        if isinstance(words, bool):
+            return [self.names[0]] if words else [f"--no-{self.names[0].removeprefix('--')}"] if self.has_no else []
+        return [self.names[0], *words]
 
 
 class ServerOptions:
@@ -57,26 +79,56 @@ class ServerOptions:
 
     Args:
         server: What the server is called, for messages.
-        options: Those with a keyword argument.
-        refused: Those that cannot be given, each with what to do instead, as half a sentence.
+        declaration: The ``TypedDict`` whose fields they are, after `ServerSettings`.
+        refused: Why others cannot be given, as half a sentence that says what to do instead; and their names.
         abbreviates: Whether the server takes ``--por`` for ``--port``, as those do that use argparse.
+        flags: What this server calls the options, where that is not their name; it has no other ones then.
+        words: How it writes values, where that is not as declared.
     """
 
     def __init__(
-        self, server: str, options: Sequence[Option], refused: Mapping[str, str], *, abbreviates: bool
+        self,
+        server: str,
+        declaration: type,
+        refused: Mapping[str, Sequence[str]],
+        *,
+        abbreviates: bool,
+        flags: Mapping[str, str] | None = None,
+        words: Mapping[str, Callable[[Any], Words]] | None = None,
     ) -> None:
         self.server = server
-        self._options = {option.name: option for option in options}
-        self._refused = {
-            **{_canonical(flag): reason for flag, reason in refused.items()},
-            **{_canonical(flag): f"pass {option.name}=... instead" for option in options for flag in option.flags},
-        }
+        self.declaration = declaration
+        self._reasons = {**_CHOSEN, **refused}
         self._abbreviates = abbreviates
+        self._renamed = flags
+        self._rewritten = words or {}
+
+    @cached_property
+    def keywords(self) -> frozenset[str]:
+        """The keyword arguments that are about the server: the options, and where it is installed."""
+        return frozenset(fields_of(self.declaration, ServerSettings))
 
     @property
     def names(self) -> frozenset[str]:
-        """The keyword arguments."""
-        return frozenset(self._options)
+        """The keyword arguments that are options."""
+        return frozenset(self._flags)
+
+    @cached_property
+    def _flags(self) -> dict[str, Flag]:
+        """How each option is written, by its keyword argument."""
+        found: dict[str, Flag] = {}
+        for name, field in fields_of(self.declaration).items():
+            option = field.keyword
+            if isinstance(option, Option) and (self._renamed is None or name in self._renamed):
+                own = (f"--{name.replace('_', '-')}", *option.also) if self._renamed is None else (self._renamed[name],)
+                found[name] = Flag(own, self._rewritten.get(name) or field.before[0], option.has_no)
+        return found
+
+    @cached_property
+    def _refused(self) -> dict[str, str]:
+        known = {flag: f"pass {name}=... instead" for name, option in self._flags.items() for flag in option.names}
+        decided = {flag: reason for reason, flags in self._reasons.items() for flag in flags}
+        return {_canonical(flag): reason for flag, reason in {**decided, **known}.items()}
 
     def arguments(self, settings: Mapping[str, object], extra_args: Sequence[str] = ()) -> list[str]:
         """The command line, in the same order whatever the order of `settings`, so that equal servers are one.
@@ -96,7 +148,7 @@ class ServerOptions:
                 f"there are {', '.join(sorted(self.names))}. "
                 "Every other option of the server goes into extra_args=['--option', 'value']."
             )
-        words = [word for option in self._options.values() for word in option.arguments(settings.get(option.name))]
+        words = [word for name, flag in self._flags.items() for word in flag.arguments(name, settings.get(name))]
         return [*words, *self._checked(extra_args)]
 
     def slots(self, settings: Mapping[str, object], *sizes: str) -> int:
@@ -111,7 +163,7 @@ class ServerOptions:
         """
         found = 1
         for name in sizes:
-            words = self._options[name].arguments(settings.get(name))
+            words = self._flags[name].arguments(name, settings.get(name))
             found *= int(words[-1]) if words else 1
         return found
 
@@ -142,124 +194,3 @@ def _canonical(word: str) -> str:
     """The name of an option without its value, its negation, and underscores."""
     flag = word.partition("=")[0].replace("_", "-")
     return "--" + flag.removeprefix("--no-") if flag.startswith("--no-") else flag
-
-
-# ---------------------------------------------------------------- the values an option may have
-
-
-def text(value: object) -> Values:
-    """A word that cannot be taken for an option."""
-    return [_word(value)]
-
-
-def model(value: object) -> Values:
-    """The name of a model, or the path of one, made absolute."""
-    return [local(_word(value))]
-
-
-def file(value: object) -> Values:
-    """A path, made absolute: the server runs in a directory of its own."""
-    if not isinstance(value, (str, os.PathLike)) or not os.fspath(cast("str | os.PathLike[str]", value)):
-        raise ValueError("must be a path")
-    return [str(Path(cast("str | os.PathLike[str]", value)).expanduser().absolute())]
-
-
-def file_or_text(value: object) -> Values:
-    """The path of a file that exists, or what is not a path, such as a template or a name."""
-    if isinstance(value, os.PathLike) or (isinstance(value, str) and is_path(value)):
-        return file(cast("str | os.PathLike[str]", value))
-    return text(value)
-
-
-def whole(least: int = 1) -> Callable[[object], Values]:
-    """A whole number of at least `least`."""
-
-    def values(value: object) -> Values:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"must be a whole number of at least {least}")
-        return [str(value)]
-
-    return values
-
-
-def number(least: float = -math.inf) -> Callable[[object], Values]:
-    """A number of at least `least`."""
-
-    def values(value: object) -> Values:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
-            raise ValueError(f"must be a number of at least {least:g}" if math.isfinite(least) else "must be a number")
-        return [str(value)]
-
-    return values
-
-
-def share(value: object) -> Values:
-    """A part of a whole."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        raise ValueError("must be a number above 0 and at most 1, such as 0.9")
-    return [str(value)]
-
-
-def switch(value: object) -> Values:
-    """On or off, without a word."""
-    return _truth(value)
-
-
-def shares(value: object) -> Sequence[str]:
-    """Two or more parts of a whole, in any proportion."""
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(cast(Sequence[object], value)) < 2:
-        raise ValueError("must be a list of two or more numbers")
-    return [word for part in cast(Sequence[object], value) for word in cast(Sequence[str], number(0)(part))]
-
-
-def yes_or_no(value: object) -> Values:
-    """On or off, in words."""
-    return ["true" if _truth(value) else "false"]
-
-
-def on_or_off(value: object) -> Values:
-    """On or off, in the words of llama-server."""
-    return ["on" if _truth(value) else "off"]
-
-
-def json_object(value: object) -> Values:
-    """A mapping, as JSON."""
-    if not isinstance(value, Mapping):
-        raise ValueError("must be a mapping")
-    try:
-        return [json.dumps(dict(cast(Mapping[str, object], value)), sort_keys=True)]
-    except TypeError as exc:
-        raise ValueError(f"must hold only what JSON can hold ({exc})") from None
-
-
-def named_files(value: object) -> Values:
-    """Names with a path each."""
-    if not isinstance(value, Mapping) or not value:
-        raise ValueError("must be a mapping of names to paths")
-    pairs = cast(Mapping[object, object], value).items()
-    return [f"{_word(name)}={local(_word(target))}" for name, target in pairs]
-
-
-def _word(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or value.startswith("-"):
-        raise ValueError("must be a text that does not begin with '-'")
-    return value
-
-
-def _truth(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be True or False")
-    return value
-
-
-# ---------------------------------------------------------------- models and paths
-
-
-def is_path(spec: str) -> bool:
-    """Whether a text names a file or directory, by its looks or because there is one."""
-    return _PATH.match(spec) is not None or ("{" not in spec and len(spec) < 1024 and Path(spec).exists())
-
-
-def local(spec: str) -> str:
-    """A model's name as it is, its path made absolute: the server runs in a directory of its own."""
-    return str(Path(spec).expanduser().absolute()) if is_path(spec) else spec

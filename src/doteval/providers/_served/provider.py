@@ -4,17 +4,19 @@ A subclass says what to run for a spec and a configuration. The launcher finds o
 once in this event loop. A resource that nobody leases here is a hold on the server, so that others may have its slots.
 """
 
+# In what completed() returns, every keyword is there.
+# pyright: reportTypedDictNotRequiredAccess=false
+
 from __future__ import annotations
 
 import os
 import secrets
 import ssl
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from os import PathLike
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import httpx2
 import openai
@@ -23,21 +25,24 @@ from typing_extensions import Unpack
 
 from ..._errors import ModelSetupError, ServerLostError, ServerStartError
 from ..._handle import ModelHandle
+from ..._keywords import completed, takes
+from ..._pool_options import LifecycleOptions
 from ..._pooled import PooledProvider
 from ..._spec import resource_id
-from ...servers._contract import Launcher, Terms
+from ...servers._contract import Terms
 from ...servers._description.command import ServerCommand
 from ...servers._description.readiness import Readiness
 from ...servers._local.launcher import LocalLauncher
 from ...servers._slots.gpus import choose
-from ..openai import NO_KEY, compatible_client
+from .._sdk.openai import NO_KEY, compatible_client
 from .model import ServerModel
 from .restarting import RestartingHandle
-from .settings import ServerPoolOptions
+from .settings import ServerSettings
 
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
+@takes(ServerSettings)
 class ServerProviderBase(PooledProvider[ServerModel]):
     """Leases models of servers that it starts; `ServerProvider` says what the arguments mean."""
 
@@ -45,53 +50,32 @@ class ServerProviderBase(PooledProvider[ServerModel]):
     api_path: ClassVar[str] = "/v1"
     """Where the OpenAI-compatible API of the servers begins."""
 
-    def __init__(
-        self,
-        ready: Readiness,
-        *,
-        gpus: Literal["auto"] | Sequence[str | int] | None = "auto",
-        capacity: int | None = None,
-        share: str | None = None,
-        server_keep_alive: float = 0.0,
-        start_timeout: float = 1800.0,
-        stall_timeout: float | None = 300.0,
-        stop_grace: float = 10.0,
-        port: int | None = None,
-        log_bytes: int = 16 << 20,
-        environment: Mapping[str, str] | None = None,
-        cwd: str | PathLike[str] | None = None,
-        restarts: int = 0,
-        launcher: Launcher | None = None,
-        max_concurrency: int | None = None,
-        params: Mapping[str, Any] | None = None,
-        timeout: float | openai.Timeout | None = None,
-        max_retries: int | None = None,
-        **options: Unpack[ServerPoolOptions],
-    ) -> None:
-        _check_server(server_keep_alive, start_timeout, stall_timeout, stop_grace, port, restarts)
-        if max_concurrency is not None and max_concurrency < 1:
-            raise ValueError(f"max_concurrency must be at least 1, or None for no limit, not {max_concurrency!r}")
-        slots = choose(gpus, capacity, os.environ)
-        super().__init__(capacity=len(slots.names), health_after=0.0, **options)
+    def __init__(self, ready: Readiness, **settings: Unpack[ServerSettings]) -> None:
+        own, others = completed(ServerSettings, settings, LifecycleOptions)
+        slots = choose(own["gpus"], own["capacity"], os.environ)
+        super().__init__(capacity=len(slots.names), health_after=0.0, **others)
         self._terms = Terms(
             ready=ready,
             slots=slots,
-            start_timeout=start_timeout,
-            stall_timeout=stall_timeout,
-            stop_grace=stop_grace,
-            keep_alive=server_keep_alive,
-            port=port,
-            log_bytes=log_bytes,
+            start_timeout=own["start_timeout"],
+            stall_timeout=own["stall_timeout"],
+            stop_grace=own["stop_grace"],
+            keep_alive=own["server_keep_alive"],
+            port=own["port"],
+            log_bytes=own["log_bytes"],
         )
-        if launcher is not None and share is not None:
+        share = own["share"]
+        if own["launcher"] is not None and share is not None:
             raise ValueError("share= is of no use beside launcher=, which decides who shares; pass one of the two")
-        self._launcher = launcher or LocalLauncher(share=secrets.token_hex(8) if share == "off" else share or "user")
-        self._environment = dict(environment or {})
-        self._cwd = None if cwd is None else os.fspath(cwd)
-        self._restarts = restarts
-        self._max_concurrency = max_concurrency
-        self._params = dict(params or {})
-        given = {"timeout": timeout, "max_retries": max_retries}
+        self._launcher = own["launcher"] or LocalLauncher(
+            share=secrets.token_hex(8) if share == "off" else share or "user"
+        )
+        self._environment = dict(own["environment"] or {})
+        self._cwd = None if own["cwd"] is None else os.fspath(own["cwd"])
+        self._restarts = own["restarts"]
+        self._max_concurrency = own["max_concurrency"]
+        self._params = dict(own["params"] or {})
+        given = {"timeout": own["timeout"], "max_retries": own["max_retries"]}
         self._client_settings = {name: value for name, value in given.items() if value is not None}
 
     # ---------------------------------------------------------------- what a subclass writes
@@ -197,26 +181,3 @@ def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:
         trust_env=address.host not in _THIS_MACHINE,
         verify=True if address.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
     )
-
-
-def _check_server(
-    server_keep_alive: float,
-    start_timeout: float,
-    stall_timeout: float | None,
-    stop_grace: float,
-    port: int | None,
-    restarts: int,
-) -> None:
-    seconds = {
-        "server_keep_alive": server_keep_alive,
-        "start_timeout": start_timeout,
-        "stall_timeout": stall_timeout,
-        "stop_grace": stop_grace,
-    }
-    for name, value in seconds.items():
-        if value is not None and not value >= 0:
-            raise ValueError(f"{name} is a number of seconds, 0 or more, not {value!r}")
-    if port is not None and not 0 < port < 65536:
-        raise ValueError(f"port must be between 1 and 65535, or None for a free one, not {port!r}")
-    if restarts < 0:
-        raise ValueError(f"restarts must be 0 or more, not {restarts!r}")

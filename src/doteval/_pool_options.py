@@ -1,0 +1,70 @@
+"""``PoolOptions``: what the providers with a pool take, declared once; `PooledProvider` does what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypedDict
+
+from ._handle import CLOSE_TIMEOUT
+from ._keywords import Keyword, at_least, seconds
+from ._pool.events import PoolEvent
+
+
+class LifecycleOptions(TypedDict, total=False):
+    """How resources are opened, kept and closed: what every `PooledProvider` takes."""
+
+    keep_alive: Annotated[
+        float | None,
+        Keyword(
+            "How long a resource without a lease stays open, in seconds. `None`: until the provider closes or its "
+            "slots are needed; 0: it is closed at once.",
+            check=seconds,
+        ),
+    ]
+    max_concurrent_opens: Annotated[int, Keyword("How many resources are being opened at once.", 8, at_least(1))]
+    close_timeout: Annotated[
+        float,
+        Keyword(
+            "How long closing one resource may take before it is cancelled, in seconds.", CLOSE_TIMEOUT, check=seconds
+        ),
+    ]
+    setup_timeout: Annotated[
+        float | None, Keyword("How long one `setup` may take, in seconds. `None`: no limit.", check=seconds)
+    ]
+    remember_failures: Annotated[
+        float,
+        Keyword(
+            "For how long a failed opening is answered from memory instead of being tried again, in seconds.",
+            0.0,
+            seconds,
+        ),
+    ]
+    on_event: Annotated[
+        Callable[[PoolEvent], object] | None,
+        Keyword("Called with every transition of every resource; must not block. What it raises is logged."),
+    ]
+
+
+class LeaseOptions(LifecycleOptions, total=False):
+    """The same, and what is done before a lease. Providers of servers decide that themselves."""
+
+    health_after: Annotated[
+        float | None,
+        Keyword(
+            "Ask `healthy` before a resource is leased again after it was idle for at least this long, in seconds. "
+            "`None`: never.",
+            check=seconds,
+        ),
+    ]
+    fast_acquire: Annotated[
+        bool,
+        Keyword(
+            "Skip the checkpoints of `setup` and of the handle's teardown where nothing has to be waited for.", False
+        ),
+    ]
+
+
+class PoolOptions(LeaseOptions, total=False):
+    """What every `PooledProvider` takes, such as ``keep_alive``."""
+
+    capacity: Annotated[int | None, Keyword("How many slots there are; every open resource occupies one of them.")]
