@@ -35,6 +35,24 @@ FACE = LAYER_OF["doteval"]
 # The face names two things of a part that stands on it, as users do; like all its names, they are imported when used.
 LENT = {"doteval": "doteval.evals"}
 
+# Rooms beside each other of which the first knows nothing of the second.
+STRANGERS = (("doteval.evals._results", "doteval.evals._running"),)
+# All that others import of the rooms of evaluations; the rest is their own business.
+DOORS = {
+    "doteval.cli": {
+        "doteval.evals._results.compare",
+        "doteval.evals._results.export",
+        "doteval.evals._results.report",
+        "doteval.evals._results.tables",
+    },
+    "doteval.pytest_plugin": {
+        "doteval.evals._results.tables",
+        "doteval.evals._running.arguments",
+        "doteval.evals._running.engine",
+        "doteval.evals._running.run",
+    },
+}
+
 # Pure and synchronous: these need nothing but the standard library.
 PURE = ("doteval._errors", "doteval._spec", "doteval._pool.records", "doteval._pool.ledger", "doteval._pool.events")
 # What the layers below the providers may import of other distributions.
@@ -127,6 +145,29 @@ def test_what_stands_on_the_public_face_uses_no_private_module() -> None:
         and target.split(".")[:2] != name.split(".")[:2]
     ]
     assert private == []
+
+
+def test_rooms_that_are_strangers_import_nothing_of_each_other() -> None:
+    """What is kept of evaluations can be read and shown without knowing how they are run."""
+    known = [
+        f"{name}:{line} imports {target}"
+        for stranger, other in STRANGERS
+        for name in MODULES
+        if is_within(name, stranger)
+        for target, line in imports(name)
+        if is_within(target, other)
+    ]
+    assert known == []
+
+
+def test_what_others_use_of_evaluations_is_said_here() -> None:
+    """The command line and the plugin are friends of `doteval.evals`; how close, the table above says."""
+    used: dict[str, set[str]] = {}
+    for name in MODULES:
+        for target, _ in imports(name):
+            if target.startswith("doteval.evals._") and not is_within(name, "doteval.evals"):
+                used.setdefault(".".join(name.split(".")[:2]), set()).add(target)
+    assert used == DOORS
 
 
 def test_the_pure_modules_import_the_standard_library_only() -> None:

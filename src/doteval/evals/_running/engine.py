@@ -173,7 +173,7 @@ class Engine:
             self._limit.release(row)
 
     async def _record(self, row: Row) -> Record:
-        inputs = Inputs(row)  # before the call, which may change them
+        inputs = Inputs(row.number, row.values)  # before the call, which may change them
         lost = overloaded = 0
         while True:
             epoch, started = self._limit.epoch, current_time()

@@ -15,11 +15,11 @@ from anyio import CapacityLimiter, to_thread
 
 from ... import ModelHandle, ModelProviders
 from .._errors import DatasetError, TooManyErrorsError
-from .._results.commits import Commits
 from .._results.record import Record
 from .._results.statistics import Summary, summarise
 from .._results.store import Store, Stored
 from .arguments import Arguments, Lease, LeasedArguments
+from .commits import Commits
 from .dataset import Row
 from .engine import Attempts, Engine, Known, Progress
 from .evaluation import Evaluation

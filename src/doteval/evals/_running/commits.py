@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from anyio import CapacityLimiter, Event, create_task_group, to_thread
 from anyio.abc import TaskGroup
 
-from .._running.limits import Limit
-from .record import Record
-from .store import Store, Stored
+from .._results.record import Record
+from .._results.store import Store, Stored
+from .limits import Limit
 
 _LONGEST_WAIT = 0.25
 
