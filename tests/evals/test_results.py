@@ -25,8 +25,8 @@ from doteval import Completion, Result, Usage, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, Record, Store, run
 from doteval.evals._results.histogram import histogram
+from doteval.evals._results.intervals import student
 from doteval.evals._results.report import _intervals
-from doteval.evals._results.statistics import student
 
 ROWS = 40
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
