@@ -49,7 +49,7 @@ DOORS = {
         "doteval.evals._results.tables",
         "doteval.evals._running.arguments",
         "doteval.evals._running.engine",
-        "doteval.evals._running.run",
+        "doteval.evals._running.missing",
     },
 }
 

@@ -14,7 +14,7 @@ import pytest
 from ...evals import DatasetError, Evaluation, Outcome, Store
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.engine import Attempts, Progress
-from ...evals._running.run import Place, Settings, answered, run_rows
+from ...evals._running.missing import Place, Settings, answered, run_rows
 from .._fixtures import Fixtures
 from .._leased import LEASED
 from .options import NAME, EvalOptions
