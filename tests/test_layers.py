@@ -28,6 +28,7 @@ LAYERS = (
     ("doteval._registry",),
     ("doteval",),  # the public face: only the module itself, not all that is in it
     ("doteval.evals", "doteval.testing", "doteval.blocking"),
+    ("doteval._tables",),
     ("doteval.pytest_plugin", "doteval.cli", "doteval.__main__"),
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
@@ -63,7 +64,8 @@ CONFINED = {
     "httpx": ("doteval.providers", "doteval.servers"),
     "httpx2": ("doteval.providers",),
     "openai": ("doteval.providers",),
-    "rich": ("doteval.pytest_plugin",),
+    "jinja2": ("doteval.evals._results.report",),
+    "rich": ("doteval._tables", "doteval.pytest_plugin._evals.progress"),
     "pytest": ("doteval.evals", "doteval.testing", "doteval.pytest_plugin"),
     "_pytest": (),
 }
