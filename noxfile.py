@@ -72,9 +72,8 @@ def lowest_versions() -> list[str]:
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
     pytest = [line for line in extras["test"] if Requirement(line).name == "pytest"]
-    requirements = map(
-        Requirement, [*project["dependencies"], *extras["openai"], *extras["anthropic"], *extras["trio"], *pytest]
-    )
+    brought = [line for name in ("openai", "anthropic", "trio", "evals") for line in extras[name]]
+    requirements = map(Requirement, [*project["dependencies"], *brought, *pytest])
     return [
         f"{requirement.name}=={specifier.version}"
         for requirement in requirements

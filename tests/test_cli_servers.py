@@ -27,7 +27,7 @@ from tests.servers.leftovers import await_end, kill_all, leftovers
 from doteval import PoolEvent, ServerProvider
 from doteval.cli import main
 from doteval.cli._serve import serve
-from doteval.cli._table import short_size, short_time
+from doteval.cli._units import short_size, short_time
 from doteval.servers import LocalLauncher
 
 GROUP = "doteval.model_providers"

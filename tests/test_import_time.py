@@ -18,11 +18,13 @@ SLOW = {
     "httpcore2",
     "httpx",
     "httpx2",
+    "jinja2",
     "mcp",
     "openai",
     "pydantic",
     "pytest",
     "ray",
+    "rich",
     "trio",
     "uvloop",
 }

@@ -39,12 +39,31 @@ LAYERS = (
     ("doteval._registry",),
     ("doteval",),  # the public face: only the module itself, not all that is in it
     ("doteval.evals", "doteval.testing", "doteval.blocking"),
+    ("doteval._tables",),
     ("doteval.pytest_plugin", "doteval.cli", "doteval.__main__"),
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 FACE = LAYER_OF["doteval"]
 # The face names two things of a part that stands on it, as users do; like all its names, they are imported when used.
 LENT = {"doteval": "doteval.evals"}
+
+# Rooms beside each other of which the first knows nothing of the second.
+STRANGERS = (("doteval.evals._results", "doteval.evals._running"),)
+# All that others import of the rooms of evaluations; the rest is their own business.
+DOORS = {
+    "doteval.cli": {
+        "doteval.evals._results.compare",
+        "doteval.evals._results.export",
+        "doteval.evals._results.report",
+        "doteval.evals._results.tables",
+    },
+    "doteval.pytest_plugin": {
+        "doteval.evals._results.tables",
+        "doteval.evals._running.arguments",
+        "doteval.evals._running.engine",
+        "doteval.evals._running.missing",
+    },
+}
 
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (
@@ -69,7 +88,8 @@ CONFINED = {
     "httpx": ("doteval.providers", "doteval.servers"),
     "httpx2": ("doteval.providers",),
     "openai": ("doteval.providers",),
-    "rich": ("doteval.pytest_plugin",),
+    "jinja2": ("doteval.evals._results.report",),
+    "rich": ("doteval._tables", "doteval.pytest_plugin._evals.progress"),
     "pytest": ("doteval.evals", "doteval.testing", "doteval.pytest_plugin"),
     "_pytest": (),
 }
@@ -179,6 +199,29 @@ def test_what_stands_on_the_public_face_uses_no_private_module() -> None:
         and target.split(".")[:2] != name.split(".")[:2]
     ]
     assert private == []
+
+
+def test_rooms_that_are_strangers_import_nothing_of_each_other() -> None:
+    """What is kept of evaluations can be read and shown without knowing how they are run."""
+    known = [
+        f"{name}:{line} imports {target}"
+        for stranger, other in STRANGERS
+        for name in MODULES
+        if is_within(name, stranger)
+        for target, line in imports(name)
+        if is_within(target, other)
+    ]
+    assert known == []
+
+
+def test_what_others_use_of_evaluations_is_said_here() -> None:
+    """The command line and the plugin are friends of `doteval.evals`; how close, the table above says."""
+    used: dict[str, set[str]] = {}
+    for name in MODULES:
+        for target, _ in imports(name):
+            if target.startswith("doteval.evals._") and not is_within(name, "doteval.evals"):
+                used.setdefault(".".join(name.split(".")[:2]), set()).add(target)
+    assert used == DOORS
 
 
 def test_the_pure_modules_import_the_standard_library_only() -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -25,8 +24,8 @@ from doteval import Completion, Result, Usage, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, Record, Store, run
 from doteval.evals._results.histogram import histogram
-from doteval.evals._results.report import _intervals
-from doteval.evals._results.statistics import student
+from doteval.evals._results.intervals import student
+from doteval.evals._results.pictures import intervals
 
 ROWS = 40
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -252,9 +251,9 @@ def test_histogram() -> None:
 
 def test_below_a_histogram_are_the_least_and_the_greatest_value() -> None:
     """Not where the last range begins."""
-    drawn = _intervals(histogram([0.0, 4.0, 9.0], 3), "{:g}".format)
-    assert re.findall(r"<text[^>]*>([^<]*)", drawn) == ["0", "9"]
-    assert re.findall(r"<title>([^<]*)", drawn) == ["0 to 3: 1", "3 to 6: 1", "6 to 9: 1"]
+    drawn = intervals(histogram([0.0, 4.0, 9.0], 3), "{:g}".format)
+    assert [note.text for note in drawn.notes] == ["0", "9"]
+    assert [bar.label for bar in drawn.bars] == ["0 to 3: 1", "3 to 6: 1", "6 to 9: 1"]
 
 
 if CHROMIUM is not None:

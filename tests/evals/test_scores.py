@@ -11,7 +11,7 @@ import pytest
 
 from doteval import Completion, Result, Usage, foreach
 from doteval.evals import contains, exact_match, json_valid, llm_judge, numeric_close, run, summarise
-from doteval.evals._results.statistics import student, wilson
+from doteval.evals._results.intervals import student, wilson
 from doteval.testing import FakeModel, FakeProvider
 
 pytestmark = pytest.mark.anyio

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 
+from .._tables import Table
 from ..evals._results.compare import Difference, compare, pairs
 from ._problem import Problem
 from ._results import chosen, opened
-from ._table import aligned
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,18 +24,17 @@ def run(options: argparse.Namespace) -> int:
             f"no evaluation of {options.before!r} belongs to one of {options.after!r}: choose one of each with "
             "EXPERIMENT@PART-OF-ITS-NAME"
         )
-    lines: list[tuple[str, ...]] = [
-        ("evaluation", "score", "rows", options.before, options.after, "difference", "95 %", "")
-    ]
+    head = ("evaluation", "score", "rows", options.before, options.after, "difference", "95 %", "")
+    rows: list[tuple[str, ...]] = []
     for comparison in found:
         one, other = comparison.before.name, comparison.after.name
         name = one if one == other else f"{one} -> {other}"
         for difference in comparison.differences:
-            lines.append((name, *_cells(difference)))
+            rows.append((name, *_cells(difference)))
             name = ""
         if not comparison.differences:
-            lines.append((name, "no score in common", "0", "", "", "", "", ""))
-    print("\n".join(aligned(lines, frozenset({2, 3, 4, 5, 6}))))
+            rows.append((name, "no score in common", "0", "", "", "", "", ""))
+    print("\n".join(Table(rows, head, right={2, 3, 4, 5, 6}).texts_for(sys.stdout)))
     unpaired = sum(comparison.unpaired for comparison in found)
     if unpaired:
         print(f"\n{unpaired:,} rows are left out: they failed, have other values, or only one side has them")

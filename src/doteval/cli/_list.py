@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
+from .._tables import Table
 from ..evals import Stored
 from ._results import opened
-from ._table import aligned
+
+_HEAD = ("experiment", "begun", "evaluations", "rows", "errors", "")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -15,10 +18,10 @@ def run(options: argparse.Namespace) -> int:
     experiments: dict[str, list[Stored]] = {}
     for stored in opened(options).evaluations():
         experiments.setdefault(stored.experiment, []).append(stored)
-    lines = [("experiment", "begun", "evaluations", "rows", "errors", "")]
+    rows: list[tuple[str, ...]] = []
     for name, found in experiments.items():
         unfinished = sum(stored.finished is None for stored in found)
-        lines.append(
+        rows.append(
             (
                 name,
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(min(stored.started for stored in found))),
@@ -28,5 +31,5 @@ def run(options: argparse.Namespace) -> int:
                 f"{unfinished} not finished" if unfinished else "",
             )
         )
-    print("\n".join(aligned(lines, frozenset({2, 3, 4}))))
+    print("\n".join(Table(rows, _HEAD, right={2, 3, 4}).texts_for(sys.stdout)))
     return 0

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from .._errors import ProviderLoadError
 from .._registry.registration import Registration, is_fixture, registrations
-from ._table import aligned
+from .._tables import Table
 
 
 def run(_options: argparse.Namespace) -> int:
     """Print every registered provider with its distribution, entry point and state."""
     rows = [(registration, *_state(registration)) for registration in registrations().values()]
-    lines = aligned(
-        [(registration.name, registration.distribution, registration.value, state) for registration, state, _ in rows]
+    table = Table(
+        [(registration.name, registration.distribution, registration.value, state) for registration, state, _ in rows],
+        long=2,
     )
-    for line, (_, _, problem) in zip(lines, rows, strict=True):
-        print(line)
+    for text, (_, _, problem) in zip(table.texts_for(sys.stdout), rows, strict=True):
+        print(text)
         if problem:
             print(f"    {problem}")
     if not rows:

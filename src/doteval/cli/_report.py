@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from ..evals._results.report import page
+from ._problem import Problem
 from ._results import chosen, opened
 from ._whole_file import whole_file
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the page."""
+    try:
+        from ..evals._results.report import page  # noqa: PLC0415 - what it needs is an extra
+    except ModuleNotFoundError as exc:
+        raise Problem(f"the page needs the package {exc.name}: pip install 'doteval[evals]'") from exc
     store = opened(options)
     name = options.output or f"{options.name.replace('/', '_')}.html"
     with whole_file(name) as path:

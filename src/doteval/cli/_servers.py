@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shutil
 import sys
 import time
 from typing import Any
 
 import anyio
 
+from .._tables import Table
 from ..servers._description.command import LOOPBACK
 from ..servers._local.runtime import Runtime
 from ._look import Servers, Status, look, short_ids
-from ._table import aligned, short_size, short_time
+from ._units import short_size, short_time
 
 _HEAD = ("ID", "PID", "PORT", "STATE", "LEASES", "HOLDS", "AGE", "IDLE", "MEMORY", "MODEL")
-_NUMBERS = frozenset({1, 2, 4, 5, 6, 7, 8})
+_NUMBERS = {1, 2, 4, 5, 6, 7, 8}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,8 +28,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([_for_programs(status) for status in statuses], indent=2))
     elif statuses:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        print("\n".join(_lines(statuses, short_ids(servers.ids), width)))
+        print("\n".join(_table(statuses, short_ids(servers.ids)).texts_for(sys.stdout)))
     elif not (servers.silent or servers.abandoned):
         print("no server is running")
     for problem in _problems(servers):
@@ -37,15 +36,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(statuses: list[Status], ids: dict[str, str], width: int) -> list[str]:
-    """The table; where a line is wider than the terminal, its model stands on the next one."""
+def _table(statuses: list[Status], ids: dict[str, str]) -> Table:
     now = time.time()
-    rows = [_HEAD, *(_row(status, ids[status["id"]], now) for status in statuses)]
-    lines = aligned(rows, _NUMBERS)
-    if not width or max(map(len, lines)) <= width:
-        return lines
-    lines = aligned([row[:-1] for row in rows], _NUMBERS)
-    return [line for row, start in zip(rows, lines, strict=True) for line in (start, f"  {row[-1]}")]
+    rows = [_row(status, ids[status["id"]], now) for status in statuses]
+    return Table(rows, _HEAD, right=_NUMBERS, long=len(_HEAD) - 1)
 
 
 def _row(status: Status, short_id: str, now: float) -> tuple[str, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from itertools import islice
 
-from ..evals._results.tables import summary_lines
+from .._tables import Table
+from ..evals._results.tables import HEAD, NUMBERS, summary_rows
 from ._results import chosen, opened
 
 _LONGEST = 300
@@ -15,7 +17,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the table, and the first rows that failed."""
     store = opened(options)
     found = chosen(store, options.name)
-    print("\n".join(summary_lines([(stored.name, store.summary(stored)) for stored in found])))
+    rows = summary_rows((stored.name, store.summary(stored)) for stored in found)
+    print("\n".join(Table(rows, HEAD, right=NUMBERS).texts_for(sys.stdout)))
     for stored in found:
         if stored.finished is None:
             print(f"\n{stored.name} is not finished: {stored.stored:,} rows are there")

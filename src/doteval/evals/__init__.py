@@ -18,7 +18,8 @@ from ._results.store import Store, Stored
 from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
 from ._running.limits import Concurrency
-from ._running.run import Outcome, run
+from ._running.outcome import Outcome
+from ._running.run import run
 
 __all__ = [
     "Aggregate",

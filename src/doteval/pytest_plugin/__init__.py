@@ -27,8 +27,9 @@ import pytest
 
 from .._registry.registration import registrations
 from ._endings import Endings
-from ._evals.collecting import Evals
+from ._evals.collecting import EvalCollecting
 from ._evals.options import add_eval_options, read_eval_options
+from ._evals.summary import EvalSummary
 from ._fixtures import Fixtures
 from ._neighbours import NeighbourCalls, Neighbours, has_neighbours
 from ._options import add_options, read_options
@@ -51,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Make the fixtures, when all plugins are loaded."""
     known = registrations()
-    options = read_options(config, known)
+    options, eval_options = read_options(config, known), read_eval_options(config)
     servers = Servers(config, options)
     summary = Summary(wanted=options.summary, starts=servers.starts)
     fixtures = Fixtures(config, known, options, summary, servers, Endings(config.pluginmanager))
@@ -63,7 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "order": order,
         "neighbours": Neighbours(fixtures),
         "summary": summary,
-        "evals": Evals(config, read_eval_options(config), fixtures, order),
+        "eval-collecting": EvalCollecting(config, eval_options, fixtures, order),
+        "eval-summary": EvalSummary(eval_options),
     }
     if has_neighbours(config):
         plugins["neighbour-calls"] = NeighbourCalls(fixtures)

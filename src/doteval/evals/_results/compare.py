@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .record import Record
-from .statistics import Moments, student
+from .statistics import Moments
 from .store import Store, Stored
 
 
@@ -103,9 +103,7 @@ def compare(store: Store, before: Stored, after: Stored) -> Comparison:
 
 def _difference(name: str, one: Moments, other: Moments, difference: Moments) -> Difference:
     count, mean = difference.count, difference.total / difference.count
-    reach = math.inf
-    if count > 1:
-        reach = student(count - 1) * math.sqrt(difference.squares / (count - 1) / count)
+    reach = difference.reach if count > 1 else math.inf
     return Difference(name, count, one.mean, other.mean, mean, mean - reach, mean + reach)
 
 

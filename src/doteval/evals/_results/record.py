@@ -11,7 +11,6 @@ from typing import Any, cast
 
 from ... import Usage
 from .._result import Result, Score
-from .._running.dataset import Row
 from .plain import digest_of_plain, plain, storable
 
 _HERE = str(Path(__file__).parent.parent)  # all of doteval.evals
@@ -61,12 +60,13 @@ class Inputs:
     """The values of a row as they are kept.
 
     Args:
-        row: The row.
+        number: The row's place in the dataset, counted from 0.
+        values: What its columns hold.
     """
 
-    def __init__(self, row: Row) -> None:
-        self.number = row.number
-        self.values = _plain_mapping(row.values)
+    def __init__(self, number: int, values: Mapping[str, Any]) -> None:
+        self.number = number
+        self.values = _plain_mapping(values)
         self.digest = digest_of_plain(self.values)
 
 

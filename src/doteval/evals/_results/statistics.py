@@ -6,13 +6,10 @@ import math
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from statistics import NormalDist
 
 from .._result import Score
+from .intervals import student, wilson
 from .record import Record
-
-_CONFIDENCE = 0.95
-_Z = NormalDist().inv_cdf(0.5 + _CONFIDENCE / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +77,23 @@ class Moments:
         self.mean += delta / self.count
         self.squares += delta * (score - self.mean)
 
+    @property
+    def error(self) -> float:
+        """The standard error of the mean; one number alone has none."""
+        return math.sqrt(self.squares / (self.count - 1) / self.count) if self.count > 1 else math.nan
+
+    @property
+    def reach(self) -> float:
+        """How far Student's 95 % interval reaches to either side of the mean; around one number there is none."""
+        return student(self.count - 1) * self.error if self.count > 1 else math.nan
+
     def aggregate(self) -> Aggregate:
         """What they say together."""
         count, mean = self.count, self.total / self.count  # of booleans, exact
         if self.is_boolean:
             error = math.sqrt(max(0.0, mean * (1 - mean)) / count)
-            low, high = wilson(mean, count)
-        elif count < 2:
-            return Aggregate(count, mean, math.nan, math.nan, math.nan, is_boolean=False)
-        else:
-            error = math.sqrt(self.squares / (count - 1) / count)
-            reach = student(count - 1) * error
-            low, high = mean - reach, mean + reach
-        return Aggregate(count, mean, error, low, high, self.is_boolean)
+            return Aggregate(count, mean, error, *wilson(mean, count), is_boolean=True)
+        return Aggregate(count, mean, self.error, mean - self.reach, mean + self.reach, is_boolean=False)
 
 
 def _no_moments() -> dict[str, Moments]:
@@ -171,27 +172,3 @@ def percentile(ordered: list[float], percent: float) -> float | None:
     if not ordered:
         return None
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval for a share of `count`; it stays within 0 and 1, also where all are true or few."""
-    z2 = _Z * _Z
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    reach = _Z / (1 + z2 / count) * math.sqrt(max(0.0, share * (1 - share)) / count + z2 / (4 * count * count))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
-
-
-def student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t, by the expansion in powers of 1/n around the normal one (A&S 26.7.5)."""
-    if freedom == 1:
-        return math.tan(math.pi * _CONFIDENCE / 2)
-    if freedom == 2:
-        return math.sqrt(2 * _CONFIDENCE * _CONFIDENCE / (1 - _CONFIDENCE * _CONFIDENCE))
-    z, n = _Z, float(freedom)
-    return (
-        z
-        + (z**3 + z) / (4 * n)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * n**4)
-    )

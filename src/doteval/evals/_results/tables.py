@@ -1,14 +1,15 @@
-"""Summaries as the cells of a table, and as lines of text for terminals."""
+"""Summaries as the cells of a table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from .statistics import Aggregate, Summary
 
 HEAD = ("evaluation", "rows", "errors", "score", "mean", "95 %", "p50", "p95", "tokens")
-_LEFT = {0, 3}
+NUMBERS = {1, 2, 4, 5, 6, 7, 8}
+"""Which columns are numbers."""
 
 
 def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
@@ -34,21 +35,13 @@ def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
         )
 
 
-def summary_lines(rows: Sequence[tuple[str, Summary]]) -> list[str]:
-    """A table of several evaluations.
+def summary_rows(summaries: Iterable[tuple[str, Summary]]) -> list[tuple[str, ...]]:
+    """The rows of several evaluations in one table.
 
     Args:
-        rows: Names and summaries.
+        summaries: Names and summaries.
     """
-    cells = [HEAD, *(line for name, summary in rows for line in summary_cells(name, summary))]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if column in _LEFT else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
+    return [cells for name, summary in summaries for cells in summary_cells(name, summary)]
 
 
 def shown_mean(aggregate: Aggregate) -> str:

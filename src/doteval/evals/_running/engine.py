@@ -192,7 +192,7 @@ class Engine:
             self._limit.release(row)
 
     async def _record(self, row: Row) -> Record:
-        inputs = Inputs(row)  # before the call, which may change them
+        inputs = Inputs(row.number, row.values)  # before the call, which may change them
         tries = _Tries()
         while True:
             epoch, started = self._limit.epoch, current_time()

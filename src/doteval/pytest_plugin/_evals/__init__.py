@@ -1,1 +1,1 @@
-"""Evaluations in pytest: collected, run, shown while they run."""
+"""Evaluations in pytest: collected, run, shown while they run and when they are done."""

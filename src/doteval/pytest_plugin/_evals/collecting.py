@@ -2,7 +2,7 @@
 
 Functions called ``eval_*`` are collected in files called ``eval_*.py``; those that `foreach` has made, in every file.
 An evaluation is run on one event loop only, as its calls cost money. What is answered from the store sets up no
-fixture, so it opens no model: that is found out before pytest sets the item up (`_eval_runs`).
+fixture, so it opens no model: that is found out before pytest sets the item up (`running`).
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import inspect
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from .._fixturedefs import functions_of, parametrised_names, visible_fixtures
 from .._fixtures import Fixtures
 from .._order import Order
-from .options import BACKENDS, NAME, EvalOptions, tell_worker
+from .options import BACKENDS, EvalOptions
 
 _FILES = "eval_*.py"
 
 
-class Evals:
+class EvalCollecting:
     """The hooks.
 
     Args:
@@ -39,8 +39,6 @@ class Evals:
         self._fixtures = fixtures
         self._order = order
         config.addinivalue_line("python_files", _FILES)
-
-    # ---------------------------------------------------------------- collecting
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makeitem(
@@ -79,41 +77,14 @@ class Evals:
 
     def _expect_runs(self) -> None:
         """There are evaluations: have what runs them take part."""
-        manager, name = self._config.pluginmanager, "doteval-eval-runs"
+        manager, name = self._config.pluginmanager, "doteval-eval-running"
         if not manager.has_plugin(name):
             from .preload import Preload  # noqa: PLC0415
-            from .running import EvalRuns  # noqa: PLC0415 - all that it imports is there, as there is an evaluation
+            from .running import EvalRunning  # noqa: PLC0415 - all that it imports is there, as there is an evaluation
 
             preload = Preload(self._order)
             manager.register(preload, "doteval-preload")
-            manager.register(EvalRuns(self._config, self._options, self._fixtures, preload), name)
-
-    # ---------------------------------------------------------------- reporting
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        """In the controller of pytest-xdist: all workers keep results under the same name."""
-        tell_worker(node, self._options)
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print what the evaluations of this run say."""
-        reports = (report for found in terminalreporter.stats.values() for report in found)
-        names = {value for report in reports for name, value in getattr(report, "user_properties", ()) if name == NAME}
-        if not names:
-            return
-        from ...evals import Store  # noqa: PLC0415
-        from ...evals._results.tables import summary_lines  # noqa: PLC0415
-
-        store, experiment = Store(self._options.store), self._options.experiment
-        rows = [
-            (stored.name, store.summary(stored)) for stored in store.evaluations(experiment) if stored.name in names
-        ]
-        terminalreporter.section("evaluations")
-        for line in summary_lines(rows):
-            terminalreporter.write_line(line)
-        terminalreporter.write_line("")
-        again = "" if self._options.is_named else f"; go on with it: --eval-experiment {experiment}"
-        terminalreporter.write_line(f"Look at them: doteval show {experiment}{again}")
+            manager.register(EvalRunning(self._config, self._options, self._fixtures, preload), name)
 
 
 def _is_named(name: str) -> bool:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ...evals._running.engine import Progress
-
-_FRAME_SECONDS = 0.1
-_LINE_SECONDS = 10.0
 
 
 class Display(Protocol):
@@ -29,79 +28,77 @@ class NoDisplay:
         """Do nothing."""
 
 
-class PlainDisplay:
-    """A line now and then.
+class _TimedDisplay(ABC):
+    """Shows it, unless it was shown a moment ago.
 
     Args:
         name: The evaluation's name.
         progress: How far it is.
-        write: Prints a line.
+        show: Shows a text.
         clock: Tells the time, in seconds.
     """
 
+    pause: float
+    """How long it is not shown again, in seconds."""
+    shows_beginning: bool
+    """Whether it is shown before the first pause."""
+
     def __init__(
-        self, name: str, progress: Progress, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic
+        self, name: str, progress: Progress, show: Callable[[str], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._name = name
         self._progress = progress
-        self._write = write
-        self._clock = clock
-        self._start = self._shown = clock()
-
-    def update(self) -> None:
-        """Print a line, if the last one is some time ago."""
-        now = self._clock()
-        if now - self._shown >= _LINE_SECONDS:
-            self._shown = now
-            self._write(f"{self._name}: {described(self._progress, now - self._start)}")
-
-
-class MovingDisplay:
-    """A line that is drawn again and again, by rich.
-
-    Args:
-        name: The evaluation's name.
-        progress: How far it is.
-        draw: Draws a text in the place of the last one.
-        clock: Tells the time, in seconds.
-    """
-
-    def __init__(
-        self, name: str, progress: Progress, draw: Callable[[str], object], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._name = name
-        self._progress = progress
-        self._draw = draw
+        self._show = show
         self._clock = clock
         self._start = clock()
-        self._shown = 0.0
+        self._shown = -math.inf if self.shows_beginning else self._start
 
     def update(self) -> None:
-        """Draw it again, if the last time is some time ago."""
+        """Show it, if the last time is some time ago."""
         now = self._clock()
-        if now - self._shown >= _FRAME_SECONDS:
+        if now - self._shown >= self.pause:
             self._shown = now
-            self._draw(f"{self._name}  {_bar(self._progress)}{described(self._progress, now - self._start)}")
+            self._show(f"{self._name}{self._text(self._progress, now - self._start)}")
+
+    @abstractmethod
+    def _text(self, progress: Progress, seconds: float) -> str: ...
+
+
+class PlainDisplay(_TimedDisplay):
+    """A line now and then."""
+
+    pause = 10.0
+    shows_beginning = False
+
+    def _text(self, progress: Progress, seconds: float) -> str:
+        return f": {described(progress, seconds)}"
+
+
+class MovingDisplay(_TimedDisplay):
+    """A line that is drawn again and again in the place of the last one."""
+
+    pause = 0.1
+    shows_beginning = True
+
+    def _text(self, progress: Progress, seconds: float) -> str:
+        return f"  {_bar(progress)}{described(progress, seconds)}"
 
 
 @contextmanager
 def moving_display(
     name: str, progress: Progress, shown: Callable[[], AbstractContextManager[None]]
 ) -> Generator[Display]:
-    """Draw on the terminal; where rich is not installed, print lines.
+    """Draw on the terminal.
 
     Args:
         name: The evaluation's name.
         progress: How far it is.
         shown: Makes a context in which what is printed reaches the terminal.
     """
-    try:
-        from rich.console import Console  # noqa: PLC0415 - an extra, and only where a terminal is
-        from rich.live import Live  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
-    except ModuleNotFoundError:
-        yield PlainDisplay(name, progress, lambda line: _printed(line, shown))
-        return
+    from rich.console import Console  # noqa: PLC0415 - only where a terminal is
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     with shown():
         print()
         live = Live(

@@ -14,7 +14,7 @@ import pytest
 from ...evals import DatasetError, Evaluation, Outcome, Store
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.engine import Attempts, Progress
-from ...evals._running.run import Place, Settings, answered, run_rows
+from ...evals._running.missing import Place, Settings, answered, run_rows
 from .._fixtures import Fixtures
 from .._leased import LEASED
 from .options import NAME, EvalOptions
@@ -22,7 +22,7 @@ from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
 
 
-class EvalRuns:
+class EvalRunning:
     """The hooks.
 
     Args:
@@ -88,7 +88,6 @@ class EvalRuns:
         return result
 
     async def _run(self, item: pytest.Function, evaluation: Evaluation, values: Mapping[str, Any]) -> Outcome:
-
         held = {
             name: leased
             for name, leased in item.stash.setdefault(LEASED, {}).items()
@@ -129,7 +128,6 @@ class EvalRuns:
             pytest.fail(str(error).replace("(max_errors)", "(--eval-max-errors)"), pytrace=False)
 
     def _place(self, item: pytest.Function) -> Place:
-
         if self._store is None:
             self._store = Store(self._options.store)
         # pytest-xdist adds the group to the id of an item.
@@ -146,7 +144,6 @@ class EvalRuns:
         return ""
 
     def _settings(self) -> Settings:
-
         options = self._options
         return Settings(
             concurrency=options.concurrency,

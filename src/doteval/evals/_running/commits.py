@@ -10,9 +10,9 @@ from anyio import CapacityLimiter, Event, create_task_group, to_thread
 from anyio.abc import TaskGroup
 
 from .._escapes import as_it_is, raise_own_cancellation, told_apart
-from .._running.limits import Limit
-from .record import Record
-from .store import Store, Stored
+from .._results.record import Record
+from .._results.store import Store, Stored
+from .limits import Limit
 
 _LONGEST_WAIT = 0.25
 

@@ -1,0 +1,166 @@
+"""What is where in the pictures of a page: means with their intervals, and bars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .statistics import Aggregate
+from .tables import shown_mean
+
+_WIDTH, _MARGIN = 360, 10
+_STEP, _TOP = 40, 6
+_HEIGHT, _ROOM = 120, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A mean.
+
+    Args:
+        label: What it is the mean of.
+        shown: The mean in words.
+        y: Where its line begins.
+        x: Where it is.
+        reach: From where to where its interval reaches, if it has one.
+    """
+
+    label: str
+    shown: str
+    y: int
+    x: float
+    reach: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Means, one below the other, on one axis.
+
+    Args:
+        points: The means.
+        bottom: Where the axis is.
+        low: What is at its left end.
+        high: What is at its right end.
+        width: How wide the picture is.
+    """
+
+    points: Sequence[Point]
+    bottom: int
+    low: str
+    high: str
+    width: int = _WIDTH
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar.
+
+    Args:
+        x: Its left end.
+        y: Its top.
+        width: How wide it is.
+        height: How high it is.
+        label: What it stands for, and how much.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A text below bars.
+
+    Args:
+        x: Where it is.
+        anchor: What of it is there: its ``"start"``, ``"middle"`` or ``"end"``.
+        text: What it says.
+    """
+
+    x: float
+    anchor: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Bars beside each other.
+
+    Args:
+        bars: The bars.
+        notes: What stands below them.
+        width: How wide the picture is.
+        height: How high the highest bar may reach.
+    """
+
+    bars: Sequence[Bar]
+    notes: Sequence[Note]
+    width: int = _WIDTH
+    height: int = _HEIGHT
+
+
+def means(named: Sequence[tuple[str, Aggregate]]) -> Means:
+    """Points with their intervals; the axis of shares is that from 0 to 1, any other one has what is to be seen."""
+    numbers = [n for _, a in named for n in (a.mean, a.low, a.high) if not math.isnan(n)]
+    low, high = min(numbers), max(numbers)
+    if all(aggregate.is_boolean for _, aggregate in named):
+        low, high = 0.0, 1.0
+    room = (high - low) or abs(high) or 1.0
+    low, high = (low, high) if high - low == 1 else (low - room / 20, high + room / 20)
+
+    def place(number: float) -> float:
+        return round(_MARGIN + (_WIDTH - 2 * _MARGIN) * (number - low) / (high - low), 1)
+
+    points = [
+        Point(
+            label,
+            shown_mean(aggregate),
+            _TOP + index * _STEP,
+            place(aggregate.mean),
+            None if math.isnan(aggregate.low) else (place(aggregate.low), place(aggregate.high)),
+        )
+        for index, (label, aggregate) in enumerate(named)
+    ]
+    shown = "{:.0%}" if (low, high) == (0.0, 1.0) else "{:.3g}"
+    return Means(points, _TOP + len(named) * _STEP, shown.format(low), shown.format(high))
+
+
+def intervals(counts: Sequence[tuple[float, float, int]], shown: Callable[[float], str]) -> Bars:
+    """A histogram of numbers; its ends are written below.
+
+    Args:
+        counts: The ranges: from, to, how many.
+        shown: Writes a number.
+    """
+    bars = _bars([(f"{shown(low)} to {shown(high)}", count) for low, high, count in counts])
+    ends = Note(_MARGIN, "start", shown(counts[0][0])), Note(_WIDTH - _MARGIN, "end", shown(counts[-1][1]))
+    return Bars(bars, ends)
+
+
+def choices(counts: Sequence[tuple[str, int]]) -> Bars:
+    """A bar for each of a few choices, with its label and its count below.
+
+    Args:
+        counts: What may be chosen, and how many have.
+    """
+    bars = _bars(counts)
+    step = (_WIDTH - 2 * _MARGIN) / len(bars)
+    notes = [Note(round(_MARGIN + (index + 0.5) * step, 1), "middle", bar.label) for index, bar in enumerate(bars)]
+    return Bars(bars, notes)
+
+
+def _bars(counts: Sequence[tuple[str, int]]) -> list[Bar]:
+    most = max(count for _, count in counts) or 1
+    step = (_WIDTH - 2 * _MARGIN) / len(counts)
+    bars: list[Bar] = []
+    for index, (label, count) in enumerate(counts):
+        height = (_HEIGHT - _ROOM) * count / most
+        x, width = _MARGIN + index * step + 1, max(1, step - 2)
+        bars.append(
+            Bar(round(x, 1), round(_HEIGHT - height, 1), round(width, 1), round(height, 1), f"{label}: {count:,}")
+        )
+    return bars

@@ -1,0 +1,88 @@
+"""Rows as the database holds them: from records to cells and back, many in one statement."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias, cast
+
+from .database import transaction
+from .record import Record
+
+FIELDS = (
+    "number, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, output_tokens, "
+    "attempts"
+)
+"""The columns that a record is made of, for a SELECT."""
+_NAMES = tuple(FIELDS.split(", "))
+_values_of = attrgetter(*_NAMES)
+_encoder = json.JSONEncoder(ensure_ascii=False)
+_JSON = ("inputs", "output", "prompt", "scores", "metadata")
+_ARE_JSON = [name in _JSON for name in _NAMES]
+_PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?)"
+_ROWS_AT_ONCE = 64
+"""How many rows one statement writes at most: SQLite's cache of statements has one for each number of rows."""
+
+Work: TypeAlias = Callable[[sqlite3.Connection], object]
+"""Anything else that is to be written."""
+
+
+class PendingRow(NamedTuple):
+    """A row that is to be written.
+
+    Args:
+        evaluation: The number of its evaluation.
+        record: What is kept of it.
+        written: When it was given, in seconds since 1970.
+    """
+
+    evaluation: int
+    record: Record
+    written: float
+
+
+def write_pending(connection: sqlite3.Connection, items: Sequence[PendingRow | Work]) -> None:
+    """Write rows and whatever else, in this order, with few statements: each may have to wait for the event loop."""
+    statements: list[Work] = []
+    rows: list[PendingRow] = []
+    for item in items:
+        if not isinstance(item, PendingRow):
+            rows = []
+            statements.append(item)
+            continue
+        if not rows or len(rows) == _ROWS_AT_ONCE:
+            rows = []
+            statements.append(partial(_insert, rows=rows))
+        rows.append(item)
+    # One statement is a transaction of its own.
+    with nullcontext() if len(statements) == 1 else transaction(connection):
+        for statement in statements:
+            statement(connection)
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow]) -> None:
+    cells = [cell for row in rows for cell in (row.evaluation, *_cells_of(row.record), row.written)]
+    connection.execute(f"INSERT OR REPLACE INTO rows VALUES {', '.join([_PLACES] * len(rows))}", cells)  # noqa: S608
+
+
+def _cells_of(record: Record) -> list[Any]:
+    return [_encoded(value) if is_json else value for is_json, value in zip(_ARE_JSON, _values_of(record), strict=True)]
+
+
+def _encoded(value: object) -> str:
+    if value is None:
+        return "null"
+    return _encoder.encode(value) if value or not isinstance(value, dict) else "{}"
+
+
+def record_of(row: Sequence[Any]) -> Record:
+    """The record whose columns, those of `FIELDS`, are these."""
+    cells: dict[str, Any] = {
+        name: cast("object", json.loads(value)) if name in _JSON and value is not None else value
+        for name, value in zip(_NAMES, row, strict=True)
+    }
+    return Record(**cells)

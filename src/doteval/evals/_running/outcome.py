@@ -1,0 +1,72 @@
+"""``Outcome``: what has come of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from .._errors import TooManyErrorsError
+from .._results.record import Record
+from .._results.statistics import Summary
+from .._results.store import Store, Stored
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has come of an evaluation.
+
+    Args:
+        name: The evaluation's name.
+        summary: What its rows say together.
+        records: The rows, in the order of the dataset; those in a store are read when they are iterated.
+        answered: Whether all of it was in the store already, so that nothing was run.
+        known: How many rows were in the store already.
+        calls: How often the evaluation was called now.
+        wasted: How many of these calls failed and were made again.
+        warnings: What is odd about what was in the store already.
+    """
+
+    name: str
+    summary: Summary
+    records: Iterable[Record] = field(repr=False)
+    answered: bool = False
+    known: int = 0
+    calls: int = 0
+    wasted: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> Iterator[Record]:
+        """The rows that raised."""
+        return (record for record in self.records if record.failed)
+
+    def check(self, max_errors: int = 0) -> None:
+        """Raise where too many rows did.
+
+        Raises:
+            TooManyErrorsError: More than `max_errors`.
+        """
+        if self.summary.errors > max_errors:
+            raise self.error(max_errors)
+
+    def error(self, max_errors: int) -> TooManyErrorsError:
+        """What is to be raised where too many rows did, with some examples."""
+        examples: list[str] = []
+        for record in self.failed:
+            if len(examples) == _EXAMPLES:
+                break
+            examples.append(f"row {record.number}:\n{(record.traceback or record.error or '').rstrip()}\n")
+        return TooManyErrorsError(self.name, self.summary.errors, self.summary.rows, max_errors, tuple(examples))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecords:
+    """The rows of an evaluation in a store; each iteration reads them anew."""
+
+    store: Store
+    evaluation: Stored
+
+    def __iter__(self) -> Iterator[Record]:
+        return self.store.records(self.evaluation)

@@ -1,0 +1,48 @@
+"""The table at the end of a run: what its evaluations say."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+
+from .options import NAME, EvalOptions, tell_worker
+
+
+class EvalSummary:
+    """The hooks.
+
+    Args:
+        options: The settings of the run.
+    """
+
+    def __init__(self, options: EvalOptions) -> None:
+        self._options = options
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """In the controller of pytest-xdist: all workers keep results under the same name."""
+        tell_worker(node, self._options)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print what the evaluations of this run say."""
+        reports = (report for found in terminalreporter.stats.values() for report in found)
+        names = {value for report in reports for name, value in getattr(report, "user_properties", ()) if name == NAME}
+        if not names:
+            return
+        from ..._tables import Table  # noqa: PLC0415 - nobody else pays for what draws it
+        from ...evals import Store  # noqa: PLC0415
+        from ...evals._results.tables import HEAD, NUMBERS, summary_rows  # noqa: PLC0415
+
+        store, experiment = Store(self._options.store), self._options.experiment
+        rows = summary_rows(
+            (stored.name, store.summary(stored)) for stored in store.evaluations(experiment) if stored.name in names
+        )
+        width = shutil.get_terminal_size().columns if terminalreporter.isatty else None
+        terminalreporter.section("evaluations")
+        for text in Table(rows, HEAD, right=NUMBERS).texts(width, styled=terminalreporter.hasmarkup):
+            terminalreporter.write_line(text)
+        terminalreporter.write_line("")
+        again = "" if self._options.is_named else f"; go on with it: --eval-experiment {experiment}"
+        terminalreporter.write_line(f"Look at them: doteval show {experiment}{again}")
