@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from importlib.util import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 
@@ -61,6 +61,14 @@ for module in [module for name, module in sys.modules.items() if name.startswith
     for name in re.findall(r"^class (\w+)", inspect.getsource(module), re.MULTILINE):
         vars(module)[name].__module__ = module.__name__
 del doteval.ModelProvider.__new__  # its signature takes everything; that of __init__ is the one to show
+for name in doteval.__all__:
+    init = vars(getattr(doteval, name)).get("__init__") if isinstance(getattr(doteval, name), type) else None
+    if init is not None and "__signature__" in vars(init):
+        # Its signature comes from a declaration; without a source, Sphinx looks for the defaults nowhere else.
+        stub: dict[str, Any] = {}
+        exec("def __init__(self): ...", stub)  # noqa: S102
+        vars(stub["__init__"]).update(vars(init))
+        getattr(doteval, name).__init__ = stub["__init__"]
 del doteval.ChatModel.__init__  # nobody makes one: it is a protocol
 
 PRIVATE = re.compile(r"doteval\.(.*\.)?(\w*T(_co)?|EventKind|Factory|Failures|HandleManager|PoolOptions|Replies)")

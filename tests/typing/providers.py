@@ -18,11 +18,16 @@ from doteval import (
     CompletionStream,
     ContextProvider,
     HTTPProvider,
+    LlamaCppProvider,
     ModelHandle,
+    OllamaProvider,
     OpenAICompatibleProvider,
     OpenAIProvider,
     ServerProvider,
+    SGLangProvider,
+    TransformersProvider,
     Usage,
+    VLLMProvider,
 )
 from doteval.servers import HTTPReady, LocalLauncher, LogLine, ReadinessView, ReadyWhen, Server
 
@@ -115,3 +120,19 @@ def what_is_wrong_is_found() -> None:
     OpenAICompatibleProvider()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     AnthropicProvider(http_client=httpx.AsyncClient())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ContextProvider(is_open)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def options_of_servers_are_checked() -> None:
+    VLLMProvider(max_model_len=4096, lora_modules={"sql": "/loras/sql"}, gpus=None, restarts=1, keep_alive=5, timeout=2)
+    VLLMProvider(max_model_len=None, extra_args=["--max-logprobs", "5"], python="/env/bin/python")
+    LlamaCppProvider(gpu_layers="all", tensor_split=[3, 1], flash_attn=True)
+    VLLMProvider(max_model_len="4096")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    VLLMProvider(max_modellen=4096)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    VLLMProvider(restarts="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    VLLMProvider(health_after=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    SGLangProvider(context_length=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    SGLangProvider(max_model_len=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    TransformersProvider(trust_remote_code="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    LlamaCppProvider(gpu_layers="some")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    OllamaProvider(pull="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    HTTPProvider(keep_alive="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
