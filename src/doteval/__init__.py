@@ -10,6 +10,7 @@ The layers, lowest first; an import goes downward only::
     providers                         one file a provider
     _registry                         entry points, ModelProviders
     evals  testing  blocking          on the public API only
+    _tables                           tables for people
     pytest_plugin  cli
 """
 
