@@ -17,6 +17,7 @@ The layers, lowest first; an import goes downward only::
     evals                             on the public API only, as the next two
         _running  _results            asks models about the rows; keeps and compares what came out
     testing  blocking
+    _tables                           tables for people
     pytest_plugin                     fixtures, options, summary
         _evals                        what belongs to evaluations
     cli                               the command

@@ -3,6 +3,7 @@
 What it brings: `model_providers`, `model_client`, and ``<name>_provider`` and ``<name>_client`` for every registered
 provider; ``--model`` and the other options; nothing that a run without models would notice. The parts::
 
+    _setting       one value on the command line or in the ini file
     _options       what a user can set
     _fixturedefs   what pytest knows of fixtures
     _fixtures      makes the fixtures

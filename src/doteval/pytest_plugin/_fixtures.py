@@ -86,11 +86,11 @@ class Fixtures:
             client, provider = client_fixture(name), f"{_word(name)}_provider"
             if fixture is None:
                 self._add_wide(provider, _provider(name), options.scope)
-                self._add(client, _client(name, client, provider, options))
+                self._add(client, _client(name, client, provider, options, is_lent=False))
             else:
                 scope = min(options.scope, fixture.scope, key=WIDTH.__getitem__)
                 self._add_wide(provider, _lent_provider(name, fixture.name), scope)
-                self._add(client, _lent_client(name, client, fixture.name, options))
+                self._add(client, _client(name, client, fixture.name, options, is_lent=True))
 
     def _add(
         self, name: str, function: Fixture, scope: ScopeName = "function", params: Sequence[object] | None = None
@@ -224,15 +224,18 @@ def _provider(name: str) -> Fixture:
     return provider
 
 
-def _client(name: str, client: str, provider: str, options: Options) -> Fixture:
+def _client(name: str, client: str, source: str, options: Options, *, is_lent: bool) -> Fixture:
+    """A fixture that leases a model of what the fixture `source` gives: our provider, or that of the author."""
     advice = _advice(client)
 
-    @_takes("request", "anyio_backend", "model_providers", provider)
+    @_takes("request", "anyio_backend", "model_providers", source)
     async def function(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
         from . import _leases  # noqa: PLC0415
 
-        _leases.checked(**fixtures)
-        async with _leases.leased(fixtures[provider].setup, request, advice, options) as model:
+        providers, provider = _leases.checked(**fixtures), fixtures[source]
+        if is_lent:
+            provider = await _leases.adopted(name, provider, providers)
+        async with _leases.leased(provider.setup, request, advice, options) as model:
             yield model
 
     function.__doc__ = f"A model of the provider {name!r}, leased for the time of the test; parametrise it."
@@ -248,21 +251,6 @@ def _lent_provider(name: str, fixture: str) -> Fixture:
 
     provider.__doc__ = f"The model provider that is registered as {name!r}, made by the fixture {fixture!r}."
     return provider
-
-
-def _lent_client(name: str, client: str, fixture: str, options: Options) -> Fixture:
-    advice = _advice(client)
-
-    @_takes("request", "anyio_backend", "model_providers", fixture)
-    async def function(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
-        from . import _leases  # noqa: PLC0415
-
-        provider = await _leases.adopted(name, fixtures[fixture], _leases.checked(**fixtures))
-        async with _leases.leased(provider.setup, request, advice, options) as model:
-            yield model
-
-    function.__doc__ = f"A model of the provider {name!r}, leased for the time of the test; parametrise it."
-    return function
 
 
 def _advice(client: str, first: str = "Choose one in the test:") -> str:

@@ -5,18 +5,46 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pytest
 
 from .._errors import SpecError
 from .._spec import ModelSpec
+from ._setting import Setting
 
-NumberT = TypeVar("NumberT", int, float)
 ScopeName = Literal["session", "package", "module", "class", "function"]
 
 SCOPES: dict[str, ScopeName] = {"session": "session", "module": "module", "function": "function"}
 DEFAULT_SCOPE: ScopeName = "module"
+
+_CONCURRENCY = Setting("model_concurrency", "N", "how many requests one model takes at once")
+_SCOPE = Setting(
+    "model_provider_scope",
+    "SCOPE",
+    f"how long providers and their resources live: {', '.join(SCOPES)} (default: {DEFAULT_SCOPE})",
+)
+_MISSING_CREDENTIALS = Setting(
+    "missing_credentials",
+    "error|skip",
+    "whether a test whose model has no API key fails or is skipped (default: error)",
+)
+_SERVER_SHARE = Setting(
+    "model_server_share",
+    "user|run|off",
+    "who shares the model servers that are started: all runs of this user, all workers of this run, or nobody beyond "
+    "one process (default: user)",
+)
+_SERVER_KEEP_ALIVE = Setting(
+    "model_server_keep_alive",
+    "SECONDS",
+    "how long model servers stay when nobody uses them any more, so that the next run finds them warm (default: 0)",
+)
+_SERVER_RESTARTS = Setting(
+    "model_server_restarts",
+    "N",
+    "how often a model server that died is started again within one test (default: 1)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,58 +123,18 @@ def add_options(parser: pytest.Parser) -> None:
         help="a keyword argument of a provider, such as 'vllm.max_model_len=4096'; VALUE is JSON, or else a text; may "
         "be given several times",
     )
-    group.addoption(
-        "--model-concurrency",
-        metavar="N",
-        dest="doteval_concurrency",
-        help="how many requests one model takes at once",
-    )
-    group.addoption(
-        "--model-provider-scope",
-        metavar="SCOPE",
-        dest="doteval_scope",
-        help=f"how long providers and their resources live: {', '.join(SCOPES)} (default: {DEFAULT_SCOPE})",
-    )
-    group.addoption(
-        "--missing-credentials",
-        metavar="error|skip",
-        dest="doteval_missing_credentials",
-        help="whether a test whose model has no API key fails or is skipped (default: error)",
-    )
+    for setting in (_CONCURRENCY, _SCOPE, _MISSING_CREDENTIALS):
+        setting.declare(parser, group)
     group.addoption(
         "--model-summary",
         action="store_true",
         dest="doteval_summary",
         help="print at the end what every provider has opened and leased",
     )
-    group.addoption(
-        "--model-server-share",
-        metavar="user|run|off",
-        dest="doteval_server_share",
-        help="who shares the model servers that are started: all runs of this user, all workers of this run, or nobody "
-        "beyond one process (default: user)",
-    )
-    group.addoption(
-        "--model-server-keep-alive",
-        metavar="SECONDS",
-        dest="doteval_server_keep_alive",
-        help="how long model servers stay when nobody uses them any more, so that the next run finds them warm "
-        "(default: 0)",
-    )
-    group.addoption(
-        "--model-server-restarts",
-        metavar="N",
-        dest="doteval_server_restarts",
-        help="how often a model server that died is started again within one test (default: 1)",
-    )
-    parser.addini("model_server_share", "like --model-server-share", default="")
-    parser.addini("model_server_keep_alive", "like --model-server-keep-alive", default="")
-    parser.addini("model_server_restarts", "like --model-server-restarts", default="")
+    for setting in (_SERVER_SHARE, _SERVER_KEEP_ALIVE, _SERVER_RESTARTS):
+        setting.declare(parser, group)
     parser.addini("model_base_url", "like --model-base-url, one NAME=URL a line", type="linelist", default=[])
     parser.addini("model_setting", "like --model-setting, one NAME.KEY=VALUE a line", type="linelist", default=[])
-    parser.addini("model_concurrency", "like --model-concurrency", default="")
-    parser.addini("model_provider_scope", "like --model-provider-scope", default="")
-    parser.addini("missing_credentials", "like --missing-credentials", default="")
 
 
 def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
@@ -165,7 +153,9 @@ def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
             ModelSpec.parse(spec, providers)
         except SpecError as exc:
             raise pytest.UsageError(f"--model: {exc}") from exc
-    scope = _choice(config, "scope", "model_provider_scope", SCOPES)
+    scope = _SCOPE.choice(config, SCOPES)
+    keep_alive = _SERVER_KEEP_ALIVE.number(config, float, 0, "a number of seconds, 0 or more,")
+    restarts = _SERVER_RESTARTS.number(config, int, 0)
     return Options(
         models=tuple(dict.fromkeys(models)),
         base_urls={
@@ -179,15 +169,14 @@ def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
             ],
             providers,
         ),
-        concurrency=_concurrency(config),
+        concurrency=_CONCURRENCY.number(config, int, 1),
         scope=SCOPES[scope] if scope else DEFAULT_SCOPE,
         scope_is_asked_for=bool(scope),
-        skip_missing_credentials=_choice(config, "missing_credentials", "missing_credentials", ("error", "skip"))
-        == "skip",
+        skip_missing_credentials=_MISSING_CREDENTIALS.choice(config, ("error", "skip")) == "skip",
         summary=bool(config.getoption("doteval_summary")),
-        server_share=_choice(config, "server_share", "model_server_share", ("user", "run", "off")) or "user",
-        server_keep_alive=_number(config, "server_keep_alive", 0.0, float, "a number of seconds, 0 or more"),
-        server_restarts=_number(config, "server_restarts", 1, int, "a number, 0 or more"),
+        server_share=_SERVER_SHARE.choice(config, ("user", "run", "off")) or "user",
+        server_keep_alive=0.0 if keep_alive is None else keep_alive,
+        server_restarts=1 if restarts is None else restarts,
     )
 
 
@@ -227,32 +216,3 @@ def _provider_settings(lines: Iterable[tuple[str, str]], providers: Collection[s
             value = text.strip()
         found.setdefault(name, {})[argument] = value
     return found
-
-
-def _concurrency(config: pytest.Config) -> int | None:
-    text = config.getoption("doteval_concurrency") or config.getini("model_concurrency")
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise pytest.UsageError(f"--model-concurrency (ini: model_concurrency) is a number, 1 or more, not {text!r}")
-    return int(text)
-
-
-def _number(config: pytest.Config, name: str, default: NumberT, kind: type[NumberT], what: str) -> NumberT:
-    text = config.getoption(f"doteval_{name}") or config.getini(f"model_{name}")
-    if not text:
-        return default
-    try:
-        number = kind(text)
-    except ValueError:
-        number = kind(-1)
-    if not number >= 0:
-        raise pytest.UsageError(f"--model-{name.replace('_', '-')} (ini: model_{name}) is {what}, not {text!r}")
-    return number
-
-
-def _choice(config: pytest.Config, option: str, ini: str, choices: Collection[str]) -> str:
-    value: str = config.getoption(f"doteval_{option}") or config.getini(ini)
-    if value and value not in choices:
-        raise pytest.UsageError(f"--{ini.replace('_', '-')} (ini: {ini}) is one of {', '.join(choices)}, not {value!r}")
-    return value

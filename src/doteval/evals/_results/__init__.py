@@ -1,1 +1,11 @@
-"""The results of an evaluation: kept, added up, compared, shown."""
+"""The results of an evaluation: kept, added up, compared, shown. Nothing here knows how evaluations are run.
+
+The parts::
+
+    plain  record                  what values become, what is kept of a row
+    database  rows  writer  store  the file, its rows, the thread that writes them, what all others use
+    intervals  statistics          what rows say together, and how sure that is
+    compare                        two sides, row by row
+    tables  export  histogram      for terminals, for files, for pictures
+    pictures  page  report         what is where in them, the templates, the page
+"""

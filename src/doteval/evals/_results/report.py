@@ -98,7 +98,8 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters.update(counted=_counted, false_scores=_false_scores, shortened=_shortened)
+    filters: dict[str, Any] = templates.filters  # jinja2 says that they all are like its own
+    filters.update(counted=_counted, false_scores=_false_scores, shortened=_shortened)
     return templates
 
 

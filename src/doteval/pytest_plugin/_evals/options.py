@@ -11,14 +11,25 @@ from typing import Any, Literal
 
 import pytest
 
+from .._setting import Setting
+
 BACKENDS: dict[str, object] = {"asyncio": "asyncio", "trio": "trio", "uvloop": ("asyncio", {"use_uvloop": True})}
 """What `anyio_backend` is for each name."""
 
 _WORKERINPUT = "doteval_experiment"
 
-
 NAME = "doteval_evaluation"
 """The property of a report that says which evaluation it is about."""
+
+_CONCURRENCY = Setting(
+    "eval_concurrency",
+    "N|adaptive",
+    "how many rows of an evaluation are run at once: a number, or as many as the server takes (default: 10)",
+)
+_MAX_ERRORS = Setting("eval_max_errors", "N", "how many rows of an evaluation may raise before it fails (default: 0)")
+_RETRIES = Setting("eval_retries", "N", "how often a row is run again after its model was lost (default: 1)")
+_BACKEND = Setting("eval_backend", "asyncio|trio|uvloop", "the event loop of all evaluations (default: asyncio)")
+_STORE = Setting("eval_store", "FILE", "where results are kept (default: .doteval/results.db)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +72,8 @@ def add_eval_options(parser: pytest.Parser) -> None:
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
     )
-    group.addoption(
-        "--eval-concurrency",
-        metavar="N|adaptive",
-        dest="doteval_eval_concurrency",
-        help="how many rows of an evaluation are run at once: a number, or as many as the server takes (default: 10)",
-    )
-    group.addoption(
-        "--eval-max-errors",
-        metavar="N",
-        dest="doteval_eval_max_errors",
-        help="how many rows of an evaluation may raise before it fails (default: 0)",
-    )
-    group.addoption(
-        "--eval-retries",
-        metavar="N",
-        dest="doteval_eval_retries",
-        help="how often a row is run again after its model was lost (default: 1)",
-    )
-    group.addoption(
-        "--eval-backend",
-        metavar="asyncio|trio|uvloop",
-        dest="doteval_eval_backend",
-        help="the event loop of all evaluations (default: asyncio)",
-    )
-    group.addoption(
-        "--eval-store",
-        metavar="FILE",
-        dest="doteval_eval_store",
-        help="where results are kept (default: .doteval/results.db)",
-    )
-    for name in ("eval_concurrency", "eval_max_errors", "eval_retries", "eval_backend", "eval_store"):
-        parser.addini(name, f"like --{name.replace('_', '-')}", default="")
+    for setting in (_CONCURRENCY, _MAX_ERRORS, _RETRIES, _BACKEND, _STORE):
+        setting.declare(parser, group)
 
 
 def read_eval_options(config: pytest.Config) -> EvalOptions:
@@ -105,19 +86,16 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
     name: str | None = config.getoption("doteval_experiment")
     if name is not None and not name.strip():
         raise pytest.UsageError("--eval-experiment needs a name")
-    given = _given(config, "concurrency")
-    backend = _given(config, "backend")
-    if backend and backend not in BACKENDS:
-        raise pytest.UsageError(f"--eval-backend (ini: eval_backend) is one of {', '.join(BACKENDS)}, not {backend!r}")
+    max_errors, retries = _MAX_ERRORS.number(config, int, 0), _RETRIES.number(config, int, 0)
     return EvalOptions(
-        backend=backend,
-        concurrency="adaptive" if given == "adaptive" else _number(config, "concurrency", None, least=1),
-        max_errors=_number(config, "max_errors", 0) or 0,
-        retries=_number(config, "retries", 1) or 0,
+        backend=_BACKEND.choice(config, BACKENDS),
+        concurrency=_concurrency(config),
+        max_errors=0 if max_errors is None else max_errors,
+        retries=1 if retries is None else retries,
         experiment=name or workerinput.get(_WORKERINPUT) or f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{token_hex(2)}",
         is_named=name is not None,
         fresh=bool(config.getoption("doteval_fresh")),
-        store=config.rootpath / (_given(config, "store") or Path(".doteval", "results.db")),
+        store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
     )
 
 
@@ -126,18 +104,7 @@ def tell_worker(node: Any, options: EvalOptions) -> None:
     node.workerinput[_WORKERINPUT] = options.experiment
 
 
-def _given(config: pytest.Config, name: str) -> str:
-    value: str = config.getoption(f"doteval_eval_{name}") or config.getini(f"eval_{name}")
-    return os.path.expandvars(value) if name == "store" else value
-
-
-def _number(config: pytest.Config, name: str, default: int | None, least: int = 0) -> int | None:
-    text = _given(config, name)
-    if not text:
-        return default
-    if not text.isdecimal() or int(text) < least:
-        more = " or 'adaptive'" if name == "concurrency" else ""
-        raise pytest.UsageError(
-            f"--eval-{name.replace('_', '-')} (ini: eval_{name}) is a number, {least} or more,{more} not {text!r}"
-        )
-    return int(text)
+def _concurrency(config: pytest.Config) -> int | Literal["adaptive"] | None:
+    if _CONCURRENCY.given(config) == "adaptive":
+        return "adaptive"
+    return _CONCURRENCY.number(config, int, 1, "a number, 1 or more, or 'adaptive'")

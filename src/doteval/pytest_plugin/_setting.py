@@ -1,0 +1,99 @@
+"""``Setting``: one value that a user can set, on the command line or in the ini file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NoReturn, Protocol, TypeVar
+
+import pytest
+
+_NumberT = TypeVar("_NumberT", int, float)
+
+
+class OptionGroup(Protocol):
+    """What pytest has for options that stand together in its help; its class has no public name."""
+
+    def addoption(self, *opts: str, **attrs: object) -> None:
+        """Declare an option."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One of them; the command line wins over the ini file.
+
+    Args:
+        name: What it is called in the ini file; on the command line it is written with hyphens.
+        metavar: What is given, in the help.
+        help: What it does, in the help.
+    """
+
+    name: str
+    metavar: str
+    help: str
+
+    @property
+    def _option(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def _dest(self) -> str:
+        return f"doteval_{self.name}"
+
+    def declare(self, parser: pytest.Parser, group: OptionGroup) -> None:
+        """Have pytest know it.
+
+        Args:
+            parser: Takes what is for the ini file.
+            group: Takes what is for the command line.
+        """
+        group.addoption(self._option, metavar=self.metavar, dest=self._dest, help=self.help)
+        parser.addini(self.name, f"like {self._option}", default="")
+
+    def given(self, config: pytest.Config) -> str:
+        """The text that was given; empty where there is none."""
+        text: str = config.getoption(self._dest) or config.getini(self.name)
+        return text
+
+    def choice(self, config: pytest.Config, choices: Collection[str]) -> str:
+        """The choice that was made; empty where there is none.
+
+        Raises:
+            pytest.UsageError: There is no such choice.
+        """
+        text = self.given(config)
+        if text and text not in choices:
+            self.refuse(text, f"one of {', '.join(choices)},")
+        return text
+
+    def number(self, config: pytest.Config, kind: type[_NumberT], least: int, expected: str = "") -> _NumberT | None:
+        """The number that was given; `None` where there is none.
+
+        Args:
+            config: The run's configuration.
+            kind: What kind of number it is.
+            least: The least that is allowed.
+            expected: What it should be, for the message.
+
+        Raises:
+            pytest.UsageError: It is no such number.
+        """
+        text = self.given(config)
+        if not text:
+            return None
+        try:
+            number = kind(text)
+        except ValueError:
+            number = kind(-1)
+        if not number >= least:
+            self.refuse(text, expected or f"a number, {least} or more,")
+        return number
+
+    def refuse(self, text: str, expected: str) -> NoReturn:
+        """Say that it should be something else.
+
+        Raises:
+            pytest.UsageError: Always.
+        """
+        raise pytest.UsageError(f"{self._option} (ini: {self.name}) is {expected} not {text!r}")
