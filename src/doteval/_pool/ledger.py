@@ -301,6 +301,9 @@ class Ledger(Books):
 
     def _look_at_queue(self) -> list[Claim]:
         """The claims that can be served at once; evicts for those that can be served soon."""
+        if not self._queue:
+            self._queue.starving = False
+            return []
         free = None if self.capacity is None else self.free_slots
         look = Look(self._queue, self._entries, free, self._closing_slots)
         self._queue.starving = look.starving
