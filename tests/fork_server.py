@@ -26,7 +26,7 @@ from pathlib import Path
 
 MODULES = (
     "pytest", "_pytest.pytester", "_pytest.unraisableexception", "anyio.pytest_plugin",
-    "trio", "uvloop", "anyio._backends._asyncio", "anyio._backends._trio", "anyio.to_thread",
+    "trio", "hypothesis", "uvloop", "anyio._backends._asyncio", "anyio._backends._trio", "anyio.to_thread",
     "openai", "openai.resources.chat", "anthropic", "anthropic.resources.messages", "httpx", "httpx2", "rich.progress",
     "doteval.blocking", "doteval.cli", "doteval.evals", "doteval.pytest_plugin", "doteval.servers", "doteval.testing",
     "doteval.providers.anthropic", "doteval.providers.http", "doteval.providers.ollama", "doteval.providers.openai",

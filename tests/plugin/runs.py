@@ -123,7 +123,7 @@ class Runs:
         """
         loads = [argument for plugin in plugins.split() for argument in ("-p", plugin)]
         # The last one is pytest's way to say that one plugin was imported by another before it was its turn.
-        warnings = ["-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning"] if strict else []
+        warnings = [*["-W", "error"] * strict, "-W", "ignore::pytest.PytestAssertRewriteWarning"]
         command = [*loads, *warnings, *["--model-summary"] * summary, *arguments]
         if in_process:
             self.pytester.syspathinsert()

@@ -68,7 +68,7 @@ def test_the_mapping_of_providers_as_in_the_guide(runs: Runs) -> None:
                 assert await handle.model.generate("hi")
         """
     )
-    result = runs.run()
+    result = runs.run(imports=True)
     assert_clean(result, passed=4)
     assert counts(result)["echo"] == {"opens": 2, "leases": 4, "reuses": 2, "failures": 0}
 
@@ -251,4 +251,4 @@ def test_a_run_without_models_gets_nothing(runs: Runs) -> None:
     result = runs.run(strict=False, summary=False, imports=True)
     result.assert_outcomes(passed=1)
     assert "model providers" not in result.stdout.str()
-    assert_clean(runs.run(plugins="anyio no:doteval", strict=False, summary=False), passed=1)
+    assert_clean(runs.run(plugins="anyio no:doteval", strict=False, summary=False, imports=True), passed=1)
