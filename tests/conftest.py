@@ -48,6 +48,15 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Any]:
+    """Starts Python without waiting for its imports: a `tests.forks.Forks`."""
+    from tests.forks import Forks  # here, so that these lines also serve where there is no tests
+
+    with Forks() as forks:
+        yield forks
+
+
 @pytest.fixture(autouse=True)
 def leak_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """No test leaves a thread of ours or a child process; a test marked ``counts_open_files`` no open file either."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.distributions import install
+from tests.forks import Forks
 
 import doteval
 from doteval.cli import main
@@ -16,11 +17,9 @@ from doteval.cli import main
 GROUP = "doteval.model_providers"
 
 
-def run(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command in a new process, which finds what is installed in `path`."""
-    environment = {**os.environ, **({"PYTHONPATH": str(path)} if path is not None else {})}
-    command = [sys.executable, "-m", "doteval", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def providers(forks: Forks, path: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``doteval providers`` in a new process, which finds what is installed in `path`."""
+    return forks.run("-m", "doteval", "providers", env={**os.environ, "PYTHONPATH": str(path)})
 
 
 def line_of(name: str, output: str) -> str:
@@ -37,6 +36,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"doteval {doteval.__version__}\n"
 
 
+@pytest.mark.parametrize(
+    "command", [[str(Path(sys.executable).with_name("doteval"))], [sys.executable, "-m", "doteval"]]
+)
+def test_the_command_is_installed(command: list[str]) -> None:
+    """By its name, and as a module."""
+    result = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, f"doteval {doteval.__version__}\n"), result.stderr
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"]])
 def test_what_is_not_understood_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The exit code is 2, and standard error says how to use it."""
@@ -46,7 +54,7 @@ def test_what_is_not_understood_is_a_usage_error(arguments: list[str], capsys: p
     assert "usage: doteval" in capsys.readouterr().err
 
 
-def test_providers_lists_what_is_registered(tmp_path: Path) -> None:
+def test_providers_lists_what_is_registered(tmp_path: Path, forks: Forks) -> None:
     """Name, distribution, version, entry point and state; all is well, so the exit code is 0."""
     install(
         tmp_path,
@@ -64,7 +72,7 @@ def test_providers_lists_what_is_registered(tmp_path: Path) -> None:
         def my_provider(): ...
         """,
     )
-    result = run("providers", path=tmp_path)
+    result = providers(forks, tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert line_of("fine", result.stdout) == "fine finepkg 2.3 finepkg:Provider ok"
     assert line_of("mine", result.stdout) == "mine finepkg 2.3 finepkg:my_provider ok (a fixture, for pytest only)"
@@ -72,7 +80,7 @@ def test_providers_lists_what_is_registered(tmp_path: Path) -> None:
     assert line_of("openai", result.stdout) == f"openai {version} doteval.providers.openai:OpenAIProvider ok"
 
 
-def test_providers_tells_what_is_broken(tmp_path: Path) -> None:
+def test_providers_tells_what_is_broken(tmp_path: Path, forks: Forks) -> None:
     """The error and its distribution are shown, the others are listed all the same, and the exit code is 1."""
     install(
         tmp_path,
@@ -82,7 +90,7 @@ def test_providers_tells_what_is_broken(tmp_path: Path) -> None:
         brokenpkg="raise RuntimeError('out of order')",
         numberpkg="seven = 7",
     )
-    result = run("providers", path=tmp_path)
+    result = providers(forks, tmp_path)
     assert result.returncode == 1
     assert line_of("broken", result.stdout) == "broken brokenpkg 0.9 brokenpkg:Provider broken"
     assert "    RuntimeError: out of order. Repair or uninstall brokenpkg 0.9." in result.stdout.splitlines()
@@ -92,7 +100,7 @@ def test_providers_tells_what_is_broken(tmp_path: Path) -> None:
     assert result.stderr == ""
 
 
-def test_an_sdk_that_nobody_has_installed_is_no_defect(tmp_path: Path) -> None:
+def test_an_sdk_that_nobody_has_installed_is_no_defect(tmp_path: Path, forks: Forks) -> None:
     """A provider whose extra is not installed says how to install it, and the exit code stays 0."""
     install(
         tmp_path,
@@ -101,17 +109,17 @@ def test_an_sdk_that_nobody_has_installed_is_no_defect(tmp_path: Path) -> None:
         requires=('no-such-sdk>=1; extra == "sdk"',),
         extrapkg="import no_such_sdk",
     )
-    result = run("providers", path=tmp_path)
+    result = providers(forks, tmp_path)
     assert result.returncode == 0
     assert line_of("extra", result.stdout).endswith("not installed")
     assert "pip install 'extrapkg[sdk]'" in result.stdout
 
 
-def test_providers_quarrel_about_a_name(tmp_path: Path) -> None:
+def test_providers_quarrel_about_a_name(tmp_path: Path, forks: Forks) -> None:
     """Both distributions are named."""
     for name in ("onepkg", "twopkg"):
         install(tmp_path, name, entry_points={GROUP: {"both": f"{name}:Provider"}}, **{name: "class Provider: ..."})
-    result = run("providers", path=tmp_path)
+    result = providers(forks, tmp_path)
     assert result.returncode == 1
     assert "onepkg 1.0" in line_of("both", result.stdout)
     assert "twopkg 1.0" in line_of("both", result.stdout)

@@ -9,11 +9,10 @@ import pty
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import anyio
 import openai
 import pytest
 from tests.distributions import install
+from tests.forks import PIPE, STDOUT, Fork, Forks
 from tests.servers.leftovers import await_end, kill_all, leftovers
 
 from doteval import PoolEvent, ServerProvider
@@ -100,7 +100,7 @@ class Serving:
         process: The process; standard error goes where standard output does.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Fork) -> None:
         self.process = process
         self.printed = ""
 
@@ -133,17 +133,24 @@ class Serving:
         return match[1]
 
 
-@contextmanager
-def serving(*arguments: str) -> Iterator[Serving]:
-    """Start ``doteval serve``; it is ended by a signal where it has not ended by itself."""
-    command = [sys.executable, "-m", "doteval", "serve", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        it = Serving(process)
-        try:
-            yield it
-        finally:
-            if process.poll() is None:
-                it.end()
+Serve = Callable[..., AbstractContextManager[Serving]]
+
+
+@pytest.fixture
+def serving(forks: Forks) -> Serve:
+    """Starts ``doteval serve``; it is ended by a signal where it has not ended by itself."""
+
+    @contextmanager
+    def serving(*arguments: str) -> Iterator[Serving]:
+        with forks.start("-m", "doteval", "serve", *arguments, stdout=PIPE, stderr=STDOUT) as process:
+            it = Serving(process)
+            try:
+                yield it
+            finally:
+                if process.poll() is None:
+                    it.end()
+
+    return serving
 
 
 def ask(base_url: str, key: str, prompt: str) -> str | None:
@@ -171,7 +178,7 @@ def test_where_nothing_runs_it_says_so(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("light")
-def test_what_runs_is_listed_without_its_key(root: Path) -> None:
+def test_what_runs_is_listed_without_its_key(serving: Serve, root: Path) -> None:
     """A line with all that there is to see; as JSON, the same and more; the key in neither."""
     with serving("light:small", "--show-key") as it:
         it.until_ready()
@@ -191,13 +198,15 @@ def test_what_runs_is_listed_without_its_key(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("light")
-def test_a_line_that_does_not_fit_has_its_model_below(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_does_not_fit_has_its_model_below(
+    forks: Forks, serving: Serve, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a terminal of 80 columns no line is longer; a pipe gets one line for each server."""
     model = "some-organisation/a-model-with-a-rather-long-name-8B-Instruct"
     monkeypatch.setenv("COLUMNS", "80")
     with serving(f"light:{model}") as it:
         it.until_ready()
-        printed = on_terminal("servers")
+        printed = on_terminal(forks, "servers")
         assert max(map(len, printed.splitlines())) <= 80
         assert f"  {model}" in printed.splitlines()
         assert len(run("servers").stdout.splitlines()) == 2
@@ -213,10 +222,10 @@ def test_times_and_sizes_are_short() -> None:
     ]  # fmt: skip
 
 
-def on_terminal(*arguments: str) -> str:
+def on_terminal(forks: Forks, *arguments: str) -> str:
     """What the command prints where standard output is a terminal."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen([sys.executable, "-m", "doteval", *arguments], stdout=theirs) as process:
+    with forks.start("-m", "doteval", *arguments, stdout=theirs) as process:
         os.close(theirs)
         printed = b""
         try:
@@ -235,7 +244,7 @@ def on_terminal(*arguments: str) -> str:
 
 @pytest.mark.usefixtures("light")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_serve_says_how_to_use_the_server_and_ends_it(number: signal.Signals, root: Path) -> None:
+def test_serve_says_how_to_use_the_server_and_ends_it(serving: Serve, number: signal.Signals, root: Path) -> None:
     """OpenAI's SDK is answered with what was printed; after the signal the exit code is 0 and nothing is left."""
     with serving("light:small", "--show-key") as it:
         it.until_ready()
@@ -250,14 +259,13 @@ def test_serve_says_how_to_use_the_server_and_ends_it(number: signal.Signals, ro
 
 
 @pytest.mark.usefixtures("light")
-def test_the_key_goes_to_terminals_only(root: Path) -> None:
+def test_the_key_goes_to_terminals_only(forks: Forks, serving: Serve, root: Path) -> None:
     """A log of the command has no key in it."""
     with serving("light:small") as it:
         it.until_ready()
         assert "OPENAI_API_KEY=...\n" in it.printed
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "doteval", "serve", "light:small"]
-    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL) as process, os.fdopen(ours, "rb") as file:
+    with forks.start("-m", "doteval", "serve", "light:small", stdout=theirs) as process, os.fdopen(ours, "rb") as file:
         os.close(theirs)
         printed = ""
         while "Ctrl-C" not in printed:
@@ -267,7 +275,7 @@ def test_the_key_goes_to_terminals_only(root: Path) -> None:
     assert re.search(r"OPENAI_API_KEY=[\w-]{20,}", printed)
 
 
-def test_any_command_can_be_served(root: Path) -> None:
+def test_any_command_can_be_served(serving: Serve, root: Path) -> None:
     """With a condition for being ready; the server has no key, so any will do."""
     with serving("--command", COMMAND, "--ready", "port", "--port", "0", "my-model") as it:
         assert it.wait() == 2
@@ -279,7 +287,7 @@ def test_any_command_can_be_served(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("light")
-def test_what_stands_after_two_dashes_goes_to_the_server(root: Path) -> None:
+def test_what_stands_after_two_dashes_goes_to_the_server(serving: Serve, root: Path) -> None:
     """Behind all options, and not read as one."""
     with serving("light:small", "--keep-alive", "0", "--", "--help") as it:
         it.until("starting")
@@ -288,7 +296,7 @@ def test_what_stands_after_two_dashes_goes_to_the_server(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("light")
-def test_a_second_serve_joins_the_first(root: Path) -> None:
+def test_a_second_serve_joins_the_first(serving: Serve, root: Path) -> None:
     """It is the same process; who leaves first leaves it to the other."""
     with serving("light:small") as first:
         first.until_ready()
@@ -306,7 +314,9 @@ def test_a_second_serve_joins_the_first(root: Path) -> None:
 @pytest.mark.parametrize(
     ("seconds", "told", "keep_alive"), [("600", "for 600 s", 600), ("inf", "until it is stopped", None)]
 )
-def test_a_server_that_is_kept_alive_goes_on(root: Path, seconds: str, told: str, keep_alive: float | None) -> None:
+def test_a_server_that_is_kept_alive_goes_on(
+    serving: Serve, root: Path, seconds: str, told: str, keep_alive: float | None
+) -> None:
     """It is there without the command that started it, until it is stopped by the beginning of its id."""
     with serving("light:small", "--keep-alive", seconds) as it:
         it.until_ready()
@@ -321,7 +331,7 @@ def test_a_server_that_is_kept_alive_goes_on(root: Path, seconds: str, told: str
     assert listed() == []
 
 
-def test_a_start_can_be_called_off(root: Path) -> None:
+def test_a_start_can_be_called_off(serving: Serve, root: Path) -> None:
     """Ctrl-C before the server is ready: 130, as shells say it, and nothing is left."""
     with serving("my-model", "--command", f"{COMMAND} trouble=silent") as it:
         it.until("starting")
@@ -331,7 +341,7 @@ def test_a_start_can_be_called_off(root: Path) -> None:
         assert not leftovers(root, 0)
 
 
-def test_a_server_that_does_not_start_is_explained(root: Path) -> None:
+def test_a_server_that_does_not_start_is_explained(serving: Serve, root: Path) -> None:
     """The exit code is 1; what stands there is the account, not a traceback."""
     with serving("my-model", "--command", f"{COMMAND} trouble=model") as it:
         assert it.wait() == 1
@@ -341,14 +351,14 @@ def test_a_server_that_does_not_start_is_explained(root: Path) -> None:
         assert "There is no such model" in it.printed
 
 
-def test_a_command_that_is_not_installed_is_explained(root: Path) -> None:
+def test_a_command_that_is_not_installed_is_explained(serving: Serve, root: Path) -> None:
     """It says where it was looked for."""
     with serving("my-model", "--command", "no-such-server {port}") as it:
         assert it.wait() == 1
         assert "the command 'no-such-server' is not installed" in it.printed
 
 
-def test_a_server_that_dies_ends_the_command(root: Path) -> None:
+def test_a_server_that_dies_ends_the_command(serving: Serve, root: Path) -> None:
     """With the account of its death, and exit code 1."""
     with serving("my-model", "--command", COMMAND) as it:
         it.until_ready()
@@ -360,7 +370,7 @@ def test_a_server_that_dies_ends_the_command(root: Path) -> None:
         assert "Traceback" not in it.printed
 
 
-def test_who_waits_for_a_slot_says_so(root: Path) -> None:
+def test_who_waits_for_a_slot_says_so(serving: Serve, root: Path) -> None:
     """The second server of a machine with one slot starts when the first has ended."""
     with serving("one", "--command", COMMAND) as first:
         first.until_ready()
@@ -453,7 +463,7 @@ async def test_it_is_the_same_on_every_backend(root: Path, capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("light")
-def test_a_server_in_use_is_stopped_by_force_only(root: Path) -> None:
+def test_a_server_in_use_is_stopped_by_force_only(serving: Serve, root: Path) -> None:
     """Without it, it is said how many use it; with it, they are told."""
     with serving("light:small") as it:
         it.until_ready()
@@ -470,7 +480,7 @@ def test_a_server_in_use_is_stopped_by_force_only(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("light")
-def test_all_of_them_can_be_stopped_and_one_can_be_named(root: Path) -> None:
+def test_all_of_them_can_be_stopped_and_one_can_be_named(serving: Serve, root: Path) -> None:
     """What names several ids is refused; what names none says which there are."""
     for model in ("one", "two", "three"):
         with serving(f"light:{model}", "--keep-alive", "600") as it:
@@ -493,7 +503,7 @@ def test_all_of_them_can_be_stopped_and_one_can_be_named(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("light")
-def test_what_a_killed_supervisor_left_can_be_removed(root: Path) -> None:
+def test_what_a_killed_supervisor_left_can_be_removed(serving: Serve, root: Path) -> None:
     """Where all who might notice are killed with it, the server stays; it is shown, and stopped like any other."""
     with serving("light:small") as it:
         it.until_ready()

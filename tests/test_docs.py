@@ -28,7 +28,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -41,6 +40,7 @@ from typing import Any, get_args
 import anyio
 import pytest
 from llmock.testing import LLMockServer
+from tests.forks import Forks
 from tests.servers.leftovers import kill_all, leftovers
 from tests.test_layers import LAYERS, MODULES
 
@@ -286,17 +286,16 @@ def write(directory: Path, block: Block) -> None:
     path.write_text(block.text, "utf-8")
 
 
-def run(name: str, directory: Path, command: list[str]) -> str:
-    """Run a command as a reader would; what it prints."""
+def run(forks: Forks, name: str, directory: Path, command: list[str]) -> str:
+    """Run a command as a reader would, in a process of its own; what it prints."""
     words = list(command)
     if words[0] == "pytest":
         options = ["-p", "no:cacheprovider", "-p", "anyio", "-p", "doteval", "-p", "llmock", *OPTIONS.get(name, [])]
         # The second one is pytest's way to say that one plugin was imported by another before it was its turn.
         warnings = ["-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
         words = ["python", "-m", "pytest", *options, *warnings, *words[1:]]
-    if words[0] == "python":
-        words[0] = sys.executable
-    result = subprocess.run(words, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    arguments = ["-m", *words] if words[0] == "doteval" else words[1:]
+    result = forks.run(*arguments, cwd=directory)
     printed = result.stdout + result.stderr
     assert result.returncode == 0, f"{shlex.join(command)}:\n{printed}"
     return printed
@@ -320,7 +319,7 @@ def is_run_outside(block: Block) -> bool:
 
 
 @pytest.mark.parametrize("name", pages_with(is_run_outside))
-def test_every_suite_passes_and_every_command_works(name: str, page_directory: Path) -> None:
+def test_every_suite_passes_and_every_command_works(name: str, page_directory: Path, forks: Forks) -> None:
     """Tests are run by pytest, commands as they are printed, with the files that the page has shown before."""
     printed = ""
     last: Block | None = None
@@ -330,13 +329,13 @@ def test_every_suite_passes_and_every_command_works(name: str, page_directory: P
             write(page_directory, block)
         if block.language == "sh":
             for command in commands_of(block):
-                printed = run(name, page_directory, command)
+                printed = run(forks, name, page_directory, command)
                 suites = [suite for suite in suites if suite not in command]
         elif block.caption == "Prints" and last is not None and last.language == "sh":
             assert_like(block.text, printed, f"{name}:{block.line}")
         last = block if not block.tells else last
     if suites:
-        run(name, page_directory, ["pytest", *suites])
+        run(forks, name, page_directory, ["pytest", *suites])
 
 
 def test_every_python_block_is_run_or_says_why_not() -> None:

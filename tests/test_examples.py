@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.forks import PIPE, STDOUT, Fork, Forks
 from tests.llmock_server import LLMock, running_llmock
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -64,16 +63,9 @@ def environment(llmock: LLMock, **changes: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(*command: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def running(forks: Forks, *command: str, env: dict[str, str]) -> Iterator[Fork]:
     """A Python program in a process group of its own, which is ended with the block."""
-    with subprocess.Popen(
-        [sys.executable, *command],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with forks.start(*command, env=env, stdout=PIPE, stderr=STDOUT, start_new_session=True) as process:
         try:
             yield process
         finally:
@@ -101,9 +93,9 @@ def script(backend: str, *arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_script_asks_every_model_every_question(llmock: LLMock, backend: str) -> None:
+def test_the_script_asks_every_model_every_question(forks: Forks, llmock: LLMock, backend: str) -> None:
     """Two models, three questions: six replies, a client for each model, and all is closed at the end."""
-    with running(*script(backend, "one?", "two?", "three?"), env=environment(llmock)) as process:
+    with running(forks, *script(backend, "one?", "two?", "three?"), env=environment(llmock)) as process:
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     assert sorted(output.splitlines()) == sorted(
@@ -117,10 +109,10 @@ def test_the_script_asks_every_model_every_question(llmock: LLMock, backend: str
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_what_fails_in_the_script_hurts_nobody_else(llmock: LLMock, backend: str) -> None:
+def test_what_fails_in_the_script_hurts_nobody_else(forks: Forks, llmock: LLMock, backend: str) -> None:
     """Without a key for one of the services the other one replies; the exit code and the message tell."""
     arguments = script(backend, "--model", "gpt-4o", "--model", "claude-sonnet-5-5", "one?")
-    with running(*arguments, env=environment(llmock, ANTHROPIC_API_KEY="")) as process:
+    with running(forks, *arguments, env=environment(llmock, ANTHROPIC_API_KEY="")) as process:
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output
     assert "gpt-4o: one? Hello! You said: one?" in output
@@ -130,10 +122,12 @@ def test_what_fails_in_the_script_hurts_nobody_else(llmock: LLMock, backend: str
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_signal_ends_the_script_in_good_order(llmock: LLMock, backend: str, number: signal.Signals) -> None:
+def test_a_signal_ends_the_script_in_good_order(
+    forks: Forks, llmock: LLMock, backend: str, number: signal.Signals
+) -> None:
     """In the middle of four requests: they are given up, what is open is closed, and there is no traceback."""
     llmock.script({"type": "delay", "seconds": SLOW, "times": 4})
-    with running(*script(backend, "one?", "two?"), env=environment(llmock)) as process:
+    with running(forks, *script(backend, "one?", "two?"), env=environment(llmock)) as process:
         eventually(lambda: not llmock.pending())
         process.send_signal(number)
         output, _ = process.communicate(timeout=PATIENCE)
@@ -155,7 +149,7 @@ class App:
         process: The web server's process.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Fork) -> None:
         self.process = process
         self.output = ""
         assert process.stdout is not None
@@ -195,19 +189,19 @@ class App:
 
 
 @contextmanager
-def running_app(server: LLMock, module: str, *options: str) -> Iterator[App]:
+def running_app(forks: Forks, server: LLMock, module: str, *options: str) -> Iterator[App]:
     address = "--bind=127.0.0.1:0" if module == "hypercorn" else "--host=127.0.0.1"
-    with running("-m", module, *options, address, "fastapi_app:app", env=environment(server)) as process:
+    with running(forks, "-m", module, *options, address, "fastapi_app:app", env=environment(server)) as process:
         yield App(process)
 
 
 @pytest.fixture(scope="module", params=SERVERS.values(), ids=SERVERS)
-def shared_app(request: pytest.FixtureRequest, server: LLMock) -> Iterator[App]:
+def shared_app(request: pytest.FixtureRequest, forks: Forks, server: LLMock) -> Iterator[App]:
     """The web app under each of the two servers, on a free port. When it is stopped, nothing is open any more.
 
     How many of its tests run in this process, and so what they opened, is up to whoever started pytest.
     """
-    with running_app(server, *request.param) as app:
+    with running_app(forks, server, *request.param) as app:
         yield app
         output = app.stop(signal.SIGINT)
     for provider in ("openai", "anthropic"):
@@ -275,10 +269,12 @@ def test_the_app_answers_errors_with_what_to_do(app: App, llmock: LLMock) -> Non
 
 
 @pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
-def test_the_app_finishes_what_it_has_begun(server: LLMock, llmock: LLMock, command: tuple[str, ...]) -> None:
+def test_the_app_finishes_what_it_has_begun(
+    forks: Forks, server: LLMock, llmock: LLMock, command: tuple[str, ...]
+) -> None:
     """A request that is under way when the signal comes is answered; then the lifespan closes the providers."""
     llmock.script({"type": "delay", "seconds": 1})
-    with running_app(server, *command) as app, app.send("/models/gpt-4o") as connection:
+    with running_app(forks, server, *command) as app, app.send("/models/gpt-4o") as connection:
         eventually(lambda: not llmock.pending())
         output = app.stop(signal.SIGTERM)
         with connection.makefile() as response:

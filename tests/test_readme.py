@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from llmock.testing import LLMockServer
+from tests.forks import Forks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -31,6 +31,7 @@ def environment() -> Iterator[dict[str, str]]:
             "DOTEVAL_RUNTIME_DIR": runtime,
             "OPENAI_API_KEY": "not-a-key",
             "OPENAI_BASE_URL": server.base_url("openai"),
+            "PYTHONWARNINGS": "error",
             "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
         }
 
@@ -41,21 +42,20 @@ def test_the_first_shell_block_holds_the_two_commands() -> None:
     install = 'python3 -m venv .venv && .venv/bin/python -m pip install -q -e ".[{extra}]" && .venv/bin/python {rest}'
     assert commands == [
         install.format(extra="demo", rest="examples/demo.py"),
-        install.format(extra="test", rest="-m pytest"),
+        install.format(extra="test", rest="-m pytest -n auto"),
     ]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda text: re.findall(r"(?:class|def|with) (\w+)", text)[0])
-def test_every_program_runs(program: str, environment: dict[str, str], tmp_path: Path) -> None:
+def test_every_program_runs(program: str, forks: Forks, environment: dict[str, str], tmp_path: Path) -> None:
     """Each Python block of README.md runs as it is printed: tests with pytest, the others as scripts."""
     path = tmp_path / "test_readme_block.py"
     path.write_text(program, "utf-8")
+    # The last one is pytest's way to say that one plugin was imported by another before it was its turn.
     pytest = ["-m", "pytest", "-q", "-p", "no:asyncio", "-p", "no:trio", "-p", "no:dotevals"]
-    arguments = [*pytest, path] if "\nimport pytest\n" in f"\n{program}" else [path]
-    command = [sys.executable, "-W", "error", *arguments]
-    result = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    pytest += ["-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    arguments = [*pytest, str(path)] if "\nimport pytest\n" in f"\n{program}" else [str(path)]
+    result = forks.run(*arguments, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from random import Random
+
+from tests.forks import Forks
 
 from doteval.evals import Store
 
@@ -57,7 +57,7 @@ def numbers_in(log: Path) -> list[int]:
     return [int(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def test_a_run_is_killed_again_and_again(tmp_path: Path) -> None:
+def test_a_run_is_killed_again_and_again(tmp_path: Path, forks: Forks) -> None:
     """No row is twice in the store; what ended and is not in it was in flight; what is in it is not run again."""
     program, path = tmp_path / "program.py", tmp_path / ".doteval" / "results.db"
     program.write_text(PROGRAM)
@@ -74,8 +74,7 @@ def test_a_run_is_killed_again_and_again(tmp_path: Path) -> None:
         log, told = tmp_path / f"log-{runs}", tmp_path / f"told-{runs}"
         seconds = f"{random.uniform(0.25, 0.7):.3f}" if killed < KILLS else "-"
         backend = random.choice(["asyncio", "trio"])
-        command = [sys.executable, str(program), str(path), str(log), str(told), backend, seconds]
-        result = subprocess.run(command, check=False, timeout=120, capture_output=True, text=True)
+        result = forks.run(str(program), str(path), str(log), str(told), backend, seconds)
         ended, done = numbers_in(log), numbers_in(told)
         stored = in_store(path)
         assert len(stored) == len(set(stored)), "a row is twice in the store"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.forks import Forks
 from tests.plugin.runs import Runs
 
 
 @pytest.fixture
-def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Runs:
+def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> Runs:
     """Starts pytest in a process of its own, with a registered provider called ``echo``."""
-    return Runs(pytester, monkeypatch)
+    return Runs(pytester, monkeypatch, forks)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.forks import Forks
 from tests.plugin.runs import Runs
 
 SERVER = """
@@ -76,11 +77,12 @@ class LightRuns(Runs):
     Args:
         pytester: The directory of the run.
         monkeypatch: Sets the environment of the runs.
+        forks: Where processes come from.
         runtime: The runtime directory.
     """
 
-    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, runtime: Path) -> None:
-        super().__init__(pytester, monkeypatch)
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forks: Forks, runtime: Path) -> None:
+        super().__init__(pytester, monkeypatch, forks)
         self.runtime = runtime
         self._starts = pytester.path / "starts.txt"
         monkeypatch.setenv("DOTEVAL_RUNTIME_DIR", str(runtime))
@@ -116,6 +118,6 @@ def _is_alive(pid: int) -> bool:
 
 
 @pytest.fixture
-def light(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[LightRuns]:
+def light(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> Iterator[LightRuns]:
     with tempfile.TemporaryDirectory(prefix="dt-", dir="/tmp") as directory:  # sockets need a short path
-        yield LightRuns(pytester, monkeypatch, Path(directory))
+        yield LightRuns(pytester, monkeypatch, forks, Path(directory))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.distributions import install
+from tests.forks import Forks
 
 # What generate() says tells on which event loop the test ran. A model that is used in another loop than the one it was
 # opened in, or after it was closed, fails the test.
@@ -78,10 +79,13 @@ class Runs:
 
     Args:
         pytester: The directory of the run.
+        monkeypatch: Sets the environment of the runs.
+        forks: Where processes come from.
     """
 
-    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> None:
         self.pytester = pytester
+        self._forks = forks
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"):
             monkeypatch.delenv(name, raising=False)
@@ -99,7 +103,13 @@ class Runs:
         self.pytester.makepyfile(**files)
 
     def run(
-        self, *arguments: str, plugins: str = "anyio doteval", strict: bool = True, in_process: bool = False
+        self,
+        *arguments: str,
+        plugins: str = "anyio doteval",
+        strict: bool = True,
+        summary: bool = True,
+        in_process: bool = False,
+        imports: bool = False,
     ) -> pytest.RunResult:
         """Run pytest, in a new process.
 
@@ -107,15 +117,20 @@ class Runs:
             arguments: For the command line.
             plugins: Which ones to load besides pytest's own, in this order.
             strict: Whether a warning is an error.
+            summary: Whether to say ``--model-summary``.
             in_process: In this process instead, which is faster where no event loop will run.
+            imports: In a process that has imported nothing, for tests that look at what is imported.
         """
         loads = [argument for plugin in plugins.split() for argument in ("-p", plugin)]
         # The last one is pytest's way to say that one plugin was imported by another before it was its turn.
-        warnings = ["-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning"] if strict else []
+        warnings = [*["-W", "error"] * strict, "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        command = [*loads, *warnings, *["--model-summary"] * summary, *arguments]
         if in_process:
             self.pytester.syspathinsert()
-            return self.pytester.runpytest_inprocess(*loads, *warnings, "--model-summary", *arguments)
-        return self.pytester.runpytest_subprocess(*loads, *warnings, "--model-summary", *arguments)
+            return self.pytester.runpytest_inprocess(*command)
+        if imports:
+            return self.pytester.runpytest_subprocess(*command)
+        return self._forks.pytest(self.pytester, *command)
 
 
 def counts(result: pytest.RunResult) -> dict[str, Counts]:

@@ -68,7 +68,7 @@ def test_the_mapping_of_providers_as_in_the_guide(runs: Runs) -> None:
                 assert await handle.model.generate("hi")
         """
     )
-    result = runs.run()
+    result = runs.run(imports=True)
     assert_clean(result, passed=4)
     assert counts(result)["echo"] == {"opens": 2, "leases": 4, "reuses": 2, "failures": 0}
 
@@ -248,7 +248,7 @@ def test_a_run_without_models_gets_nothing(runs: Runs) -> None:
             assert sys.modules.keys() & {"anthropic", "openai", "httpx", "httpx2", "doteval._model"} == set()
         """
     )
-    result = runs.pytester.runpytest_subprocess("-p", "anyio", "-p", "doteval")
+    result = runs.run(strict=False, summary=False, imports=True)
     result.assert_outcomes(passed=1)
     assert "model providers" not in result.stdout.str()
-    assert_clean(runs.pytester.runpytest_subprocess("-p", "anyio", "-p", "no:doteval"), passed=1)
+    assert_clean(runs.run(plugins="anyio no:doteval", strict=False, summary=False, imports=True), passed=1)

@@ -173,8 +173,6 @@ def test_it_is_reached_through_our_fixtures(seed: Runs, scope: str) -> None:
     )
     result = seed.run(
         "-s",
-        "-W",
-        "error",
         "--model=myresource:gpt-4",
         f"--model-provider-scope={scope}",
         plugins="anyio doteval mypackage",

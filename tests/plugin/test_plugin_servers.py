@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import contextlib
 
 import pytest
+from tests.forks import PIPE, STDOUT, Forks
 from tests.plugin.light_servers import LightRuns, light
 from tests.plugin.runs import assert_clean, counts
 
@@ -52,26 +52,29 @@ def test_workers_share_a_server_unless_they_are_told_not_to(light: LightRuns, sh
     assert light.left() == []
 
 
-def test_the_next_run_finds_a_server_that_was_kept_alive(light: LightRuns) -> None:
+def test_the_next_run_finds_a_server_that_was_kept_alive(light: LightRuns, forks: Forks) -> None:
     """It says that nothing was started; when the time is over the server is gone."""
     modules(light, count=1)
     for _ in range(2):
         assert_clean(light.run("--model-server-keep-alive=30"), passed=4)
     assert light.starts() == ["one"]
     assert light.left() != []
-    stopped = subprocess.run([sys.executable, "-m", "doteval", "stop", "--all"], check=False, capture_output=True)
-    assert stopped.returncode == 0
+    assert forks.run("-m", "doteval", "stop", "--all").returncode == 0
     assert light.left() == []
 
 
-def test_two_runs_at_the_same_time_share_a_server(light: LightRuns) -> None:
+def test_two_runs_at_the_same_time_share_a_server(light: LightRuns, forks: Forks) -> None:
     """The one that ends last ends it."""
     modules(light, tests=20)
-    command = [sys.executable, "-m", "pytest", "-p", "anyio", "-p", "doteval", "-q", "-p", "no:cacheprovider"]
-    runs = [subprocess.Popen(command, cwd=light.pytester.path, stdout=subprocess.PIPE) for _ in range(2)]
-    for run in runs:
-        output, _ = run.communicate(timeout=120)
-        assert run.returncode == 0, output.decode()
+    command = ["-m", "pytest", "-p", "anyio", "-p", "doteval", "-q", "-p", "no:cacheprovider"]
+    with contextlib.ExitStack() as both:
+        runs = [
+            both.enter_context(forks.start(*command, cwd=light.pytester.path, stdout=PIPE, stderr=STDOUT))
+            for _ in range(2)
+        ]
+        for run in runs:
+            output, _ = run.communicate()
+            assert run.returncode == 0, output
     assert light.starts() == ["one"]
     assert light.left() == []
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.distributions import install
+from tests.forks import Forks
 from tests.llmock_server import running_llmock
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -53,30 +54,32 @@ def write(suite: pytest.Pytester, name: str, sample: str, more: str = "") -> Non
     (suite.path / f"suite_{name}.py").write_text((SAMPLES / f"{sample}.py").read_text("utf-8") + more, "utf-8")
 
 
-def run(suite: pytest.Pytester, *arguments: str, passed: int) -> None:
+def run(forks: Forks, suite: pytest.Pytester, *arguments: str, passed: int) -> None:
     """Run the suite as it is run in real life: doteval and the package load themselves. A warning is an error."""
     others = ("-p", "no:asyncio", "-p", "no:trio", "-p", "no:dotevals")
-    result = suite.runpytest_subprocess("-W", "error", *others, *arguments)
+    # The last one is pytest's way to say that one plugin was imported by another before it was its turn.
+    warnings = ("-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+    result = forks.pytest(suite, *warnings, *others, *arguments)
     result.assert_outcomes(passed=passed)
     output = result.stdout.str() + result.stderr.str()
     for symptom in ("Event loop is closed", "different task", "never awaited", "Traceback"):
         assert symptom not in output
 
 
-def test_the_standard_pattern(suite: pytest.Pytester) -> None:
+def test_the_standard_pattern(suite: pytest.Pytester, forks: Forks) -> None:
     """The fixture that opens the guide leases models of OpenAI and of Anthropic, twice each, on both backends."""
     write(suite, "one", "standard_pattern", USED.format(fixture="client"))
     write(suite, "two", "standard_pattern", USED.format(fixture="client"))
-    run(suite, passed=8)
+    run(forks, suite, passed=8)
 
 
-def test_the_recommended_use(suite: pytest.Pytester) -> None:
+def test_the_recommended_use(suite: pytest.Pytester, forks: Forks) -> None:
     """An evaluation asks for `model_client` and is parametrised with models."""
     write(suite, "use", "standard_use")
-    run(suite, passed=8)
+    run(forks, suite, passed=8)
 
 
-def test_the_required_fixtures(suite: pytest.Pytester) -> None:
+def test_the_required_fixtures(suite: pytest.Pytester, forks: Forks) -> None:
     """The package's own two fixtures work, and its finalizer closes what a test has left open."""
     write(suite, "control", "manual_control")
     (suite.path / "suite_fixtures.py").write_text(
@@ -99,14 +102,14 @@ def test_the_required_fixtures(suite: pytest.Pytester) -> None:
             assert all(client.sdk.is_closed() for client in left)
         """
     )
-    run(suite, passed=10)
+    run(forks, suite, passed=10)
 
 
-def test_discovery(suite: pytest.Pytester) -> None:
+def test_discovery(suite: pytest.Pytester, forks: Forks) -> None:
     """The package's provider is in `model_providers` under the name that its entry point gives it."""
     more = "\n\ndef test_that_it_was_used():\n    assert used == ['Hello! You said: Hello'] * 2\n"
     write(suite, "discovery", "auto_discovery", more)
-    run(suite, passed=3)
+    run(forks, suite, passed=3)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_discovery(suite: pytest.Pytester) -> None:
     ],
     ids=["no option", "option given"],
 )
-def test_configuration(suite: pytest.Pytester, conftest: str, arguments: list[str], url: str) -> None:
+def test_configuration(suite: pytest.Pytester, forks: Forks, conftest: str, arguments: list[str], url: str) -> None:
     """The setting comes from the command line where the option exists; the manager lives as long as it says."""
     more = f"""
 
@@ -137,4 +140,4 @@ async def test_manager(my_manager):
 """
     write(suite, "configuration", "configuration", more)
     suite.makeconftest(conftest)
-    run(suite, *arguments, passed=2)
+    run(forks, suite, *arguments, passed=2)

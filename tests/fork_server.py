@@ -1,0 +1,134 @@
+"""A process that has imported what nearly every run needs, and forks a child for each run: started by tests/forks.py.
+
+Importing pytest, both SDKs and doteval takes seconds, starting a child that has them takes milliseconds. The child is
+a fresh process in all else: it gets arguments, directory, environment and files of its own, has event loops of its
+own, and runs a module or a file as ``__main__``. Nothing that is imported here is called before the fork.
+
+Standard input is a socket. Each message on it is one byte that brings four files along: a socket on which the child
+reads what it is to run (JSON, up to the end) and answers with its process id, and on which this process answers with
+the exit status; and the child's standard input, output and error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+MODULES = (
+    "pytest", "_pytest.pytester", "_pytest.unraisableexception", "anyio.pytest_plugin",
+    "trio", "hypothesis", "uvloop", "anyio._backends._asyncio", "anyio._backends._trio", "anyio.to_thread",
+    "openai", "openai.resources.chat", "anthropic", "anthropic.resources.messages", "httpx", "httpx2", "rich.progress",
+    "doteval.blocking", "doteval.cli", "doteval.evals", "doteval.pytest_plugin", "doteval.servers", "doteval.testing",
+    "doteval.providers.anthropic", "doteval.providers.http", "doteval.providers.ollama", "doteval.providers.openai",
+    "doteval.providers.server", "doteval.providers.vllm",
+)  # fmt: skip
+"""What runs import. xdist is not among it: it keeps the import path that it finds when it is imported."""
+
+SIGNALS = {signal.SIGCHLD}
+
+
+def serve(control: socket.socket) -> tuple[socket.socket, list[int]] | None:
+    """Fork whenever a message comes.
+
+    Returns:
+        In a child, the socket and the files that came along; in the server `None`, when nobody can ask any more.
+    """
+    running: dict[int, socket.socket] = {}
+
+    def reap(*_: object) -> None:
+        while running:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            with running.pop(pid) as connection, contextlib.suppress(OSError):  # who asked may be gone
+                connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+
+    signal.signal(signal.SIGCHLD, reap)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the children, and for who started this
+    while files := socket.recv_fds(control, 1, 4)[1]:
+        connection = socket.socket(fileno=files[0])
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child is known
+        pid = os.fork()
+        if pid == 0:
+            for other in running.values():
+                other.close()
+            control.close()
+            return connection, files[1:]
+        running[pid] = connection
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        for file in files[1:]:
+            os.close(file)
+    for pid in list(running):
+        os.kill(pid, signal.SIGKILL)
+    return None
+
+
+def become(connection: socket.socket, files: list[int], import_path: list[str]) -> list[str]:
+    """Be as a process is that has just been started, and say so; the command line."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    with connection, connection.makefile() as lines:
+        request = json.load(lines)
+        if request["new_session"]:
+            os.setsid()
+        os.chdir(request["directory"])
+        connection.sendall(b"%d\n" % os.getpid())
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    more = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:] = [*more, *import_path]
+    sys.path_importer_cache.clear()
+    importlib.invalidate_caches()
+    options = list(filter(None, os.environ.get("PYTHONWARNINGS", "").split(",")))
+    sys.warnoptions[:] = options
+    warnings._processoptions(options)  # type: ignore[attr-defined]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=stream is sys.stderr or stream.isatty() or "PYTHONUNBUFFERED" in os.environ)
+    return request["arguments"]
+
+
+def run(arguments: list[str]) -> None:
+    """Run ``-m MODULE ...`` or ``FILE ...`` as Python's command line does."""
+    if arguments[0] == "-m":
+        sys.path.insert(0, str(Path.cwd()))
+        sys.argv[:] = arguments[1:]
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
+        sys.argv[:] = arguments
+        runpy.run_path(arguments[0], run_name="__main__")
+
+
+def main() -> None:
+    import_path = sys.path[1:]  # the first one is where this file is
+    for _ in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        del import_path[0]
+    del sys.path[0]
+    for module in MODULES:
+        with contextlib.suppress(ImportError):  # then a run that needs it says so
+            importlib.import_module(module)
+    assert threading.active_count() == 1, "a thread would not be there after the fork"
+    gc.collect()
+    gc.freeze()
+    control = socket.socket(fileno=os.dup(0))  # a child is given a standard input of its own in its place
+    child = serve(control)
+    if child is not None:
+        run(become(*child, import_path))
+
+
+if __name__ == "__main__":
+    main()
