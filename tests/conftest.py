@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import platform
 import select
 import signal
 import sys
@@ -76,6 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @functools.cache
 def _notice_processes() -> None:
+    platform.processor()  # which the SDKs ask for once, with ``uname -p``
     sys.addaudithook(lambda event, arguments: _started.append(event) if event in _STARTS else None)
     os.register_at_fork(before=lambda: _started.append("fork"))  # uvloop's are not audited
 
