@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import platform
 import select
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
+import certifi
 import pytest
 from hypothesis import settings
 
@@ -30,6 +33,35 @@ settings.load_profile("default")
 PATIENCE = 30.0
 """How long something that is ending anyway may take, in seconds; only ever waited for where something is left."""
 
+WITH_PROCESSES = (
+    "evals/test_kills.py",
+    "plugin/",
+    "real/",
+    "seed/",
+    "servers/test_crashes.py",
+    "servers/test_endurance.py",
+    "servers/test_server_cancellation.py",
+    "servers/test_server_provider.py",
+    "servers/test_server_recovery.py",
+    "servers/test_server_slots.py",
+    "servers/test_supervisor",
+    "test_cli.py",
+    "test_cli_servers.py",
+    "test_crowd.py",
+    "test_demo.py",
+    "test_docs.py",
+    "test_examples.py",
+    "test_readme.py",
+)
+"""Every test whose path begins with one of these is marked ``process``: it starts a process or takes seconds."""
+
+PROCESS_FIXTURES = frozenset({"forks", "machine", "mock_server", "processes", "supervisors"})
+"""So is every test with one of these fixtures, which start a process."""
+
+_HERE = Path(__file__).parent
+_STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen"})
+_started: list[str] = []
+"""How the test that runs now has started processes, one entry each; see `pytest_runtest_setup`."""
 _OPEN_FILES = Path("/proc/self/fd")
 _OWN_TASKS = Path("/proc/self/task")
 
@@ -40,6 +72,36 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+    _notice_processes()
+
+
+@functools.cache
+def _notice_processes() -> None:
+    platform.processor()  # which the SDKs ask for once, with ``uname -p``
+    sys.addaudithook(lambda event, arguments: _started.append(event) if event in _STARTS else None)
+    os.register_at_fork(before=lambda: _started.append("fork"))  # uvloop's are not audited
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        path = item.path.relative_to(_HERE).as_posix() if item.path.is_relative_to(_HERE) else ""
+        if path.startswith(WITH_PROCESSES) or not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup() -> Generator[None]:
+    _started.clear()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """``-m "not process"`` is what it says: a test without the mark starts no process, and no fixture for it does."""
+    result = yield
+    if item.get_closest_marker("process") is None:
+        assert not _started, f"the test starts a process ({_started[0]}) and is not marked process"
+    return result
 
 
 @pytest.fixture(scope="module", params=BACKENDS.values(), ids=BACKENDS)
@@ -57,6 +119,28 @@ def forks() -> Iterator[Any]:
         yield forks
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test talks TLS, but every client loads all certificates that there are: 25 ms each time. Here there is one."""
+    end = "-----END CERTIFICATE-----\n"
+    first = Path(certifi.where()).read_text("utf-8").partition(end)[0]
+    file = tmp_path_factory.mktemp("certificates") / "one.pem"
+    file.write_text(first + end, "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        patch.setattr(certifi, "where", lambda: str(file))  # for clients that do not look at the environment
+        yield
+
+
+@pytest.fixture(scope="session")
+def mock_server() -> Iterator[Any]:
+    """A process of llmock for all tests; who uses it resets it before, see `tests.llmock_server`."""
+    from tests.llmock_server import running_llmock  # here, as these lines also serve where there is no tests
+
+    with running_llmock() as server:
+        yield server
+
+
 @pytest.fixture(autouse=True)
 def leak_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """No test leaves a thread of ours or a child process; a test marked ``counts_open_files`` no open file either."""
@@ -64,6 +148,7 @@ def leak_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     threads, children = _our_threads(), _children()
     if counts_files:
         _open_what_stays_open()
+        gc.freeze()  # what was there before the test need not be looked through after it: 0.15 s a test
     files = _open_files() if counts_files else 0
     yield
     for thread in _our_threads() - threads:
@@ -73,6 +158,7 @@ def leak_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     assert not left, f"the test left child processes running: {left}"
     if counts_files:
         gc.collect()
+        gc.unfreeze()
         assert _open_files() <= files, "the test left files or sockets open"
 
 

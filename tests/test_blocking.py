@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import Event
-from tests.llmock_server import LLMock, running_llmock
+from tests.llmock_server import LLMock
 from tests.resources import Thing, ThingProvider
 
 from doteval import (
@@ -40,11 +40,11 @@ def backend(request: pytest.FixtureRequest) -> dict[str, Any]:
     return request.param
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[LLMock]:
+@pytest.fixture
+def server(mock_server: LLMock) -> LLMock:
     """A server for the tests with a real SDK."""
-    with running_llmock() as server:
-        yield server
+    mock_server.reset()
+    return mock_server
 
 
 @pytest.fixture(autouse=True)

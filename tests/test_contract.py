@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from anyio import create_task_group, sleep_forever
-from tests.llmock_server import LLMock, running_llmock
+from tests.llmock_server import LLMock
 from tests.seed.samples.mypackage import MyModelProvider
 from tests.wrong_providers import WRONG, Client, Looks, OwnBooks, Pooled
 
@@ -24,11 +24,11 @@ from doteval import (
 from doteval.testing import BasicProviderContract, FakeModel, FakeProvider, ProviderContract
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[LLMock]:
+@pytest.fixture
+def server(mock_server: LLMock) -> LLMock:
     """A server for the providers that talk HTTP."""
-    with running_llmock() as server:
-        yield server
+    mock_server.reset()
+    return mock_server
 
 
 class TestFakeProvider(ProviderContract[FakeModel]):
@@ -178,6 +178,7 @@ def test_for_every_test_there_is_a_provider_that_it_catches() -> None:
     assert {test for test, _, _ in WRONG} == contract_tests(ProviderContract)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_each_test_catches_who_breaks_its_promise(pytester: pytest.Pytester, backend: str) -> None:
     """It fails, and its message says what the author should do."""
@@ -216,6 +217,7 @@ def test_a_provider_that_is_not_pooled_is_told_which_contract_to_run(pytester: p
     result.stdout.fnmatch_lines(["*OwnBooks does not inherit PooledProvider: test it with BasicProviderContract*"])
 
 
+@pytest.mark.process
 def test_three_lines_run_all_of_it_on_both_backends(pytester: pytest.Pytester) -> None:
     """As an author has it: no conftest, the usual plugins; what needs a hint is skipped, and says which."""
     pytester.makepyfile(

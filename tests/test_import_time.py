@@ -47,22 +47,26 @@ def new_modules(before: str, after: str) -> set[str]:
     return set(json.loads(result.stdout))
 
 
+@pytest.mark.process
 def test_importing_doteval_adds_only_its_own_modules_and_the_standard_library() -> None:
     """Besides what anyio brings along, `import doteval` needs typing_extensions and nothing else from elsewhere."""
     packages = {name.partition(".")[0] for name in new_modules("anyio.abc, anyio.lowlevel", "doteval")}
     assert packages - sys.stdlib_module_names <= {"anyio", "doteval", "typing_extensions"}
 
 
+@pytest.mark.process
 def test_importing_doteval_adds_no_sdk() -> None:
     """`import doteval` brings in no SDK, no HTTP client, no pytest and no event loop, not even by way of anyio."""
     assert {name.partition(".")[0] for name in new_modules("sys", "doteval")} & SLOW == set()
 
 
+@pytest.mark.process
 def test_importing_doteval_adds_no_slow_part_of_the_standard_library() -> None:
     """`import doteval` leaves alone what takes longer to import than itself."""
     assert new_modules("anyio", "doteval") & SLOW_STANDARD == set()
 
 
+@pytest.mark.process
 def test_a_run_of_pytest_that_uses_no_model_imports_no_sdk(tmp_path: Path) -> None:
     """The plugin costs nobody an SDK who asks for no model."""
     slow = sorted(SLOW - {"pytest", "trio"})
@@ -74,6 +78,7 @@ def test_a_run_of_pytest_that_uses_no_model_imports_no_sdk(tmp_path: Path) -> No
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.process
 def test_a_run_of_pytest_that_uses_no_model_calls_nothing_of_the_plugin_for_each_test(tmp_path: Path) -> None:
     """Each hook costs every test a few microseconds; thousands of tests notice."""
     (tmp_path / "test_without_models.py").write_text(

@@ -80,6 +80,7 @@ async def test_looking_at_the_names_imports_nothing(site: Callable[..., None]) -
         assert "lazy_module" in sys.modules
 
 
+@pytest.mark.process
 def test_discovery_imports_no_sdk() -> None:
     """Making a `ModelProviders` and looking through its names leaves openai, anthropic and httpx alone."""
     code = (

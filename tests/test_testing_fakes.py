@@ -279,6 +279,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = doteval.testing.FakeFake
 
 
+@pytest.mark.process
 def test_the_fakes_need_no_pytest() -> None:
     """Nor an SDK, so a program can use them, too."""
     program = (

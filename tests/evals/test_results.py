@@ -267,6 +267,7 @@ if CHROMIUM is not None:
             f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=1000",
         ]  # fmt: skip
 
+    @pytest.mark.process
     @pytest.mark.parametrize("width", [360, 1200])
     def test_the_page_fits_in_a_browser(browser: list[str], width: int, capsys: pytest.CaptureFixture[str]) -> None:
         """On a phone and on a screen, no part of it is wider than the window, and the browser has nothing to say."""

@@ -318,6 +318,7 @@ anyio.run(lambda: run(eval_it, store=sys.argv[1], name=sys.argv[2]), backend=sys
 """
 
 
+@pytest.mark.process
 def test_many_processes_write_at_once(path: Path, tmp_path: Path) -> None:
     """On either event loop; all results are there, none twice."""
     program = tmp_path / "writer.py"
@@ -357,6 +358,7 @@ print(outcome.summary.rows, outcome.known)
 """
 
 
+@pytest.mark.process
 def test_a_killed_run_loses_only_what_was_not_committed(path: Path, tmp_path: Path) -> None:
     """Each next run goes on; at the end every row is there once."""
     program, log = tmp_path / "killed.py", tmp_path / "log"

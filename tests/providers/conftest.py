@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.llmock_server import LLMock, running_llmock
+from tests.llmock_server import LLMock
 
 from doteval import AnthropicProvider, OpenAICompatibleProvider, OpenAIProvider
 
 KEY = "sk-nobody-may-see-this"
-
-
-@pytest.fixture(scope="session")
-def mock_server() -> Iterator[LLMock]:
-    with running_llmock() as server:
-        yield server
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.anyio]
 @asynccontextmanager
 async def connect(name: str) -> AsyncGenerator[ClientSession]:
     """A session with a server process of its own; it holds task groups and cancel scopes open."""
-    parameters = StdioServerParameters(command=sys.executable, args=[str(SERVER), name])
+    parameters = StdioServerParameters(command=sys.executable, args=["-I", "-S", str(SERVER), name])
     async with stdio_client(parameters) as (read, write), ClientSession(read, write) as session:
         await session.initialize()
         yield session
@@ -113,6 +113,7 @@ async def test_health_is_what_the_caller_says() -> None:
     assert not await ContextProvider(factory, is_healthy=is_healthy).healthy("bad")
 
 
+@pytest.mark.process
 async def test_an_mcp_session_is_set_up_in_one_task_used_in_others_and_torn_down_in_a_fourth() -> None:
     """And three of them not in the order of a stack: first in, first out."""
     handles: dict[str, ModelHandle[ClientSession]] = {}
@@ -152,6 +153,7 @@ async def test_an_mcp_session_is_set_up_in_one_task_used_in_others_and_torn_down
     assert not any(map(is_alive, pids.values()))
 
 
+@pytest.mark.process
 async def test_a_crash_of_one_mcp_server_hurts_nobody_else() -> None:
     """Who talks to it gets an error of the session; nobody is cancelled, and a closed resource can be opened again."""
     async with ContextProvider(connect) as provider:
@@ -176,12 +178,13 @@ async def test_a_crash_of_one_mcp_server_hurts_nobody_else() -> None:
         assert await ask(solid.model)
 
 
+@pytest.mark.process
 async def test_a_session_that_notices_the_crash_is_lost_with_that_reason() -> None:
     """A context manager that raises while it is open makes its handles inactive; the next setup opens a new one."""
 
     @asynccontextmanager
     async def watched(name: str) -> AsyncGenerator[ClientSession]:
-        parameters = StdioServerParameters(command=sys.executable, args=[str(SERVER), name])
+        parameters = StdioServerParameters(command=sys.executable, args=["-I", "-S", str(SERVER), name])
         async with stdio_client(parameters) as (read, write), anyio.create_task_group() as task_group:
             async with ClientSession(read, write) as session:
                 await session.initialize()

@@ -234,6 +234,7 @@ def test_what_the_caller_adds_is_in_the_key() -> None:
         command().key(object())
 
 
+@pytest.mark.process
 def test_the_key_is_the_same_in_every_process() -> None:
     """Which is how two processes find the same server, whatever their hash seeds are."""
     source = (

@@ -128,6 +128,7 @@ def test_one_at_a_time_may_start_a_server(runtime: Runtime) -> None:
     os.close(copy)
 
 
+@pytest.mark.process
 def test_the_lock_can_be_passed_on(runtime: Runtime) -> None:
     """Then it is held until whoever has inherited it is gone."""
     with runtime.locked() as lock:
@@ -160,6 +161,7 @@ def test_a_supervisor_with_too_many_callers_is_alive(runtime: Runtime) -> None:
     assert runtime.server_ids() == []
 
 
+@pytest.mark.process
 def test_processes_are_known_by_their_mark(runtime: Runtime) -> None:
     """Only those of the very directory are killed, and their files removed."""
     processes = [

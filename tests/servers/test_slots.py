@@ -250,6 +250,7 @@ async def test_a_slot_whose_file_was_deleted_meanwhile_is_not_taken(
 # ---------------------------------------------------------------- who inherits
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 async def test_a_slot_stays_taken_until_the_child_that_inherited_it_ends(queue: SlotQueue, root: Path) -> None:
     """Closing our own file descriptors frees nothing while a supervisor has them; its end does, and serves the next."""
@@ -267,6 +268,7 @@ async def test_a_slot_stays_taken_until_the_child_that_inherited_it_ends(queue: 
         wish.release()
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 async def test_other_children_inherit_no_slot(queue: SlotQueue, root: Path) -> None:
     """A process that is started in any other way does not keep slots, nor places in the queue."""
@@ -722,6 +724,7 @@ def test_a_wish_for_all_slots_does_not_starve(processes: list[SlotProcess], root
     assert tickets(root) == []
 
 
+@pytest.mark.process
 def test_the_package_can_be_imported_on_windows() -> None:
     """That servers do not work there is said when one is wanted, not when the package is imported."""
     script = (
