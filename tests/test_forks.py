@@ -185,6 +185,7 @@ def test_a_run_can_lead_a_process_group(forks: Forks, tmp_path: Path) -> None:
         assert fork.wait() == -signal.SIGTERM
 
 
+@pytest.mark.process
 def test_the_server_ends_with_who_has_started_it_and_so_do_its_runs(tmp_path: Path) -> None:
     """Also where that one is killed: there is nobody left to tell it to."""
     program = tmp_path / "program.py"

@@ -165,6 +165,7 @@ def test_results_fit_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(cell_len, lines[2:])) <= 80
 
 
+@pytest.mark.process
 def test_what_draws_tables_is_imported_where_there_is_one_to_draw() -> None:
     """It takes as long to import as all else that a command needs."""
     code = (

@@ -139,6 +139,7 @@ def test_an_nvidia_smi_that_fails_knows_no_gpu(machine: Machine, script: str) ->
     assert visible_gpus(machine(script, CUDA_VISIBLE_DEVICES="5")) == (Gpu("5", "5"),)
 
 
+@pytest.mark.process
 def test_an_nvidia_smi_that_cannot_be_run_knows_no_gpu(tmp_path: Path) -> None:
     """It is there, but is for another machine."""
     (tmp_path / "nvidia-smi").write_bytes(b"\x7fELF\0")
