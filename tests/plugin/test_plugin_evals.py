@@ -307,6 +307,41 @@ def test_a_run_without_a_name_gets_one_and_says_so(runs: Runs) -> None:
     assert list(outputs(runs, name[1])) == ["eval_it.py::eval_good"]
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+@pytest.mark.parametrize(
+    "how", ["raise KeyboardInterrupt", "os.kill(os.getpid(), signal.SIGINT)", "pytest.exit('enough')"]
+)
+def test_an_interrupt_ends_the_run_and_says_how_to_go_on(runs: Runs, backend: str, how: str) -> None:
+    """On every event loop, not only the row and not only its evaluation; what was done by then is kept."""
+    runs.write(
+        eval_it=f"""
+        import os
+        import signal
+        import pytest
+        from anyio.lowlevel import checkpoint
+        from doteval import Result, foreach
+
+        @foreach("value", range(100), concurrency=1)
+        async def eval_first(value):
+            if value == 7:
+                {how}
+            await checkpoint()
+            return Result(value)
+
+        @foreach("value", range(3))
+        async def eval_second(value):
+            return Result(value)
+        """
+    )
+    result = runs.run("--eval-backend", backend, "--eval-experiment", "it")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["Interrupted: what is done is kept; go on with it: --eval-experiment it"])
+    assert "Task exception was never retrieved" not in result.stderr.str()
+    (kept,) = outputs(runs).values()
+    assert kept[:5] == list(range(5))
+    assert 100 > len(kept) >= 5
+
+
 @pytest.mark.parametrize("quiet", [True, False])
 def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: bool) -> None:
     """Nor does it write a file."""

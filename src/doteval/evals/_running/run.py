@@ -32,6 +32,7 @@ async def run(
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
     retries: int = 1,
+    patience: float = 600.0,
     on_record: Callable[[Record], object] | None = None,
     model: Any = None,  # a model of any kind, too
     **arguments: Any,
@@ -56,6 +57,8 @@ async def run(
         concurrency: How many rows at once: a number, or ``"adaptive"``; the default is what `foreach` says, else 10.
         max_errors: Raise where more rows raised than that; `None`: never.
         retries: How often a row is run again after its model, or the connection to it, was lost.
+        patience: How long a row is tried again while its server is overloaded, or refuses it because of a rate limit,
+            in seconds. Where the server answers nobody for so long, or wants to be left alone for longer, the run ends.
         on_record: Called with every new record, in the order of the dataset; must not block.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
@@ -68,11 +71,12 @@ async def run(
         DatasetError: The dataset does not fit; all rows before that are recorded.
         TooManyErrorsError: More rows raised than `max_errors`.
         ModelSetupError: The model could not be opened.
+        ModelRequestError: A request was refused for a reason that concerns every row, such as the key.
         OSError: The results cannot be written.
     """
     chosen = _model_argument(evaluation, arguments, given=model is not None)
     _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
-    settings = Settings(concurrency, max_errors or 0, Attempts(lost=retries), fresh)
+    settings = Settings(concurrency, max_errors or 0, Attempts(lost=retries, patience=patience), fresh)
     label = model if isinstance(model, str) else ""
 
     @asynccontextmanager

@@ -18,6 +18,9 @@ BACKENDS: dict[str, object] = {"asyncio": "asyncio", "trio": "trio", "uvloop": (
 
 _WORKERINPUT = "doteval_experiment"
 
+PATIENCE = 600.0
+"""How long a row is tried again while its server is overloaded, in seconds, where nobody says otherwise."""
+
 NAME = "doteval_evaluation"
 """The property of a report that says which evaluation it is about."""
 
@@ -28,6 +31,11 @@ _CONCURRENCY = Setting(
 )
 _MAX_ERRORS = Setting("eval_max_errors", "N", "how many rows of an evaluation may raise before it fails (default: 0)")
 _RETRIES = Setting("eval_retries", "N", "how often a row is run again after its model was lost (default: 1)")
+_PATIENCE = Setting(
+    "eval_patience",
+    "SECONDS",
+    "how long a row is tried again while its server is overloaded or refuses it because of a rate limit (default: 600)",
+)
 _BACKEND = Setting("eval_backend", "asyncio|trio|uvloop", "the event loop of all evaluations (default: asyncio)")
 _STORE = Setting("eval_store", "FILE", "where results are kept (default: .doteval/results.db)")
 
@@ -41,6 +49,7 @@ class EvalOptions:
         concurrency: How many rows at once, `None` for what each evaluation says.
         max_errors: How many rows of an evaluation may raise.
         retries: How often a row is run again after its model was lost.
+        patience: How long a row is tried again while its server is overloaded, in seconds.
         experiment: Under which name results are kept.
         is_named: Whether the user has given that name.
         fresh: Whether results that are there are thrown away.
@@ -51,6 +60,7 @@ class EvalOptions:
     concurrency: int | Literal["adaptive"] | None
     max_errors: int
     retries: int
+    patience: float
     experiment: str
     is_named: bool
     fresh: bool
@@ -72,7 +82,7 @@ def add_eval_options(parser: pytest.Parser) -> None:
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
     )
-    for setting in (_CONCURRENCY, _MAX_ERRORS, _RETRIES, _BACKEND, _STORE):
+    for setting in (_CONCURRENCY, _MAX_ERRORS, _RETRIES, _PATIENCE, _BACKEND, _STORE):
         setting.declare(parser, group)
 
 
@@ -87,11 +97,13 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
     if name is not None and not name.strip():
         raise pytest.UsageError("--eval-experiment needs a name")
     max_errors, retries = _MAX_ERRORS.number(config, int, 0), _RETRIES.number(config, int, 0)
+    patience = _PATIENCE.number(config, float, 0, "a number of seconds, 0 or more,")
     return EvalOptions(
         backend=_BACKEND.choice(config, BACKENDS),
         concurrency=_concurrency(config),
         max_errors=0 if max_errors is None else max_errors,
         retries=1 if retries is None else retries,
+        patience=PATIENCE if patience is None else patience,
         experiment=name or workerinput.get(_WORKERINPUT) or f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{token_hex(2)}",
         is_named=name is not None,
         fresh=bool(config.getoption("doteval_fresh")),

@@ -21,6 +21,9 @@ from .options import NAME, EvalOptions
 from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
 
+_ENDS = (KeyboardInterrupt, pytest.exit.Exception)
+"""What ends the whole run of pytest; what ends a test otherwise ends its row only."""
+
 
 class EvalRunning:
     """The hooks.
@@ -72,9 +75,13 @@ class EvalRunning:
         if evaluation is None or pyfuncitem in self._answers:
             return (yield)
         outcomes: list[Outcome] = []
+        ending: list[BaseException] = []
 
         async def evaluate(**values: Any) -> None:
-            outcomes.append(await self._run(pyfuncitem, evaluation, values))
+            try:
+                outcomes.append(await self._run(pyfuncitem, evaluation, values))
+            except _ENDS as exc:
+                ending.append(exc)  # on its way through an event loop it would leave traces of a crash
 
         before = pyfuncitem.obj
         pyfuncitem.obj = evaluate
@@ -84,6 +91,8 @@ class EvalRunning:
             pytest.fail(str(exc), pytrace=False)
         finally:
             pyfuncitem.obj = before
+        if ending:
+            raise ending[0]
         self._end(pyfuncitem, outcomes[0])
         return result
 
@@ -148,9 +157,9 @@ class EvalRunning:
         return Settings(
             concurrency=options.concurrency,
             max_errors=options.max_errors,
-            attempts=Attempts(lost=options.retries),
+            attempts=Attempts(lost=options.retries, patience=options.patience),
             fresh=options.fresh,
-            ends=(KeyboardInterrupt, pytest.exit.Exception),  # what ends a test otherwise ends its row only
+            ends=_ENDS,  # what ends a test otherwise ends its row only
         )
 
     def _display(self, name: str, progress: Progress) -> AbstractContextManager[Display]:

@@ -19,6 +19,11 @@ class EvalSummary:
 
     def __init__(self, options: EvalOptions) -> None:
         self._options = options
+        self._is_interrupted = False
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """The user, or a row, has ended the run."""
+        self._is_interrupted = True
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -29,20 +34,26 @@ class EvalSummary:
         """Print what the evaluations of this run say."""
         reports = (report for found in terminalreporter.stats.values() for report in found)
         names = {value for report in reports for name, value in getattr(report, "user_properties", ()) if name == NAME}
-        if not names:
+        if not names and not (self._is_interrupted and self._options.store.exists()):
             return
         from ..._tables import Table  # noqa: PLC0415 - nobody else pays for what draws it
         from ...evals import Store  # noqa: PLC0415
         from ...evals._results.tables import HEAD, NUMBERS, summary_rows  # noqa: PLC0415
 
         store, experiment = Store(self._options.store), self._options.experiment
+        found = store.evaluations(experiment)
+        if not found:
+            return
         rows = summary_rows(
-            (stored.name, store.summary(stored)) for stored in store.evaluations(experiment) if stored.name in names
+            (stored.name, store.summary(stored)) for stored in found if stored.name in names or self._is_interrupted
         )
         width = shutil.get_terminal_size().columns if terminalreporter.isatty else None
         terminalreporter.section("evaluations")
         for text in Table(rows, HEAD, right=NUMBERS).texts(width, styled=terminalreporter.hasmarkup):
             terminalreporter.write_line(text)
         terminalreporter.write_line("")
-        again = "" if self._options.is_named else f"; go on with it: --eval-experiment {experiment}"
+        again = f"; go on with it: --eval-experiment {experiment}"
+        if self._is_interrupted:
+            terminalreporter.write_line(f"Interrupted: what is done is kept{again}")
+        again = "" if self._options.is_named or self._is_interrupted else again
         terminalreporter.write_line(f"Look at them: doteval show {experiment}{again}")
