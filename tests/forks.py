@@ -97,7 +97,9 @@ class Fork:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, exc_type: object, *exc: object) -> None:
+        if exc_type is not None:
+            self.kill()  # nobody will tell it to end
         with self._connection, self.stdout or contextlib.nullcontext():
             self.wait()
 

@@ -163,7 +163,7 @@ def test_a_run_that_takes_too_long_is_killed(forks: Forks, tmp_path: Path) -> No
     with forks.start(str(program), cwd=tmp_path, stdout=PIPE) as fork:
         assert fork.stdout.readline() == "up\n"
         assert fork.poll() is None
-        assert forks.run("-m", "pytest", "--version").returncode == 0
+        assert forks.run("-m", "pytest", "--version", cwd=tmp_path).returncode == 0
         with pytest.raises(subprocess.TimeoutExpired):
             fork.communicate(timeout=0.01)
     assert fork.returncode == -signal.SIGKILL
