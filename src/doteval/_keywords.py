@@ -186,12 +186,32 @@ def names_taken(factory: Callable[..., object]) -> set[str]:
 
 def unexpected(kind: type, names: Collection[str]) -> TypeError:
     """The error for keyword arguments that a class does not take, with those that may have been meant."""
+    return _unexpected(kind.__name__, names, names_taken(kind))
+
+
+def unexpected_in_setup(kind: type, names: Collection[str], known: Collection[str]) -> TypeError:
+    """The error for keyword arguments that ``setup()`` of a provider does not take.
+
+    Args:
+        kind: The provider's class.
+        names: Those that it does not take.
+        known: Those that it does.
+    """
+    of_all = sorted(names_taken(kind).intersection(names))
+    if of_all:
+        return TypeError(
+            f"{kind.__name__}.setup() has no keyword argument {', '.join(of_all)}: that is the same for all models of "
+            f"the provider, so it is given to {kind.__name__}(...)"
+        )
+    return _unexpected(f"{kind.__name__}.setup()", names, known)
+
+
+def _unexpected(who: str, names: Collection[str], known: Collection[str]) -> TypeError:
     from difflib import get_close_matches  # noqa: PLC0415  # only for a message
 
-    known = sorted(names_taken(kind))
-    meant = [name for wrong in names for name in get_close_matches(wrong, known)]
-    advice = f"did you mean {' or '.join(meant)}?" if meant else f"there are {', '.join(known)}"
-    return TypeError(f"{kind.__name__} has no keyword argument {', '.join(sorted(names))}; {advice}")
+    meant = [name for wrong in sorted(names) for name in get_close_matches(wrong, sorted(known))]
+    advice = f"did you mean {' or '.join(meant)}?" if meant else f"there are {', '.join(sorted(known))}"
+    return TypeError(f"{who} has no keyword argument {', '.join(sorted(names))}; {advice}")
 
 
 # ---------------------------------------------------------------- checks

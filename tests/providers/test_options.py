@@ -110,3 +110,36 @@ def test_the_names_that_are_taken_are_those_of_the_bases_too() -> None:
     assert {"directory", "max_model_len", "launcher", "port", "keep_alive"} <= names_taken(Mine)
     assert {"max_concurrency", "keep_alive", "api_key"} <= names_taken(OpenAICompatibleProvider)
     assert "max_concurrency" not in names_taken(ContextProvider)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("provider", "config", "message"),
+    [
+        (
+            VLLMProvider,
+            {"max_modle_len": 1},
+            r"VLLMProvider.setup\(\) has no .* max_modle_len; did you mean max_model_len\?",
+        ),
+        (VLLMProvider, {"max_modle_len": None}, r"did you mean max_model_len\?"),
+        (VLLMProvider, {"gpus": 1}, r"gpus: that is the same for all models .* given to VLLMProvider\(\.\.\.\)"),
+        (
+            OpenAIProvider,
+            {"timout": 1},
+            r"OpenAIProvider.setup\(\) has no keyword argument timout; did you mean timeout\?",
+        ),
+    ],
+    ids=str,
+)
+async def test_a_keyword_that_setup_does_not_know_is_told_at_once(provider: Any, config: Any, message: str) -> None:
+    """As the caller's mistake, before anything is opened; with what may have been meant, or where it belongs."""
+    async with provider() as entered:
+        with pytest.raises(TypeError, match=message):
+            await entered.setup("m", **config)
+        assert entered.statistics().open_failures == 0
+
+
+def test_a_keyword_that_the_base_decides_is_unknown() -> None:
+    """It is not the base that complains."""
+    with pytest.raises(TypeError, match="VLLMProvider has no keyword argument health_after"):
+        VLLMProvider(health_after=1)  # type: ignore[call-arg]

@@ -87,6 +87,7 @@ class OllamaProvider(OpenAICompatibleProvider):
     """
 
     patterns: ClassVar[tuple[str, ...]] = ()
+    own_setup_names: ClassVar[frozenset[str]] = frozenset({"pull", "loaded_for", "unload"})
 
     def __init__(self, base_url: str | None = None, **options: Unpack[OllamaOptions]) -> None:
         own, others = completed(OllamaOptions, options, CompatibleOptions)

@@ -17,7 +17,7 @@ from anyio import CancelScope, current_time
 
 from ..._errors import MissingCredentialsError, ModelSetupError
 from ..._handle import ModelHandle
-from ..._keywords import completed, fields_of
+from ..._keywords import completed, fields_of, unexpected_in_setup
 from ..._pool_options import PoolOptions
 from ..._pooled import PooledProvider
 from ..._spec import secrets_of
@@ -55,6 +55,8 @@ class ClientProvider(PooledProvider[ClientT]):
 class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
     """A provider of the models behind an SDK's client; it takes what its `declaration` says."""
 
+    own_setup_names: ClassVar[frozenset[str]] = frozenset()
+    """What `setup` takes besides the settings of clients and models."""
     sdk: ClassVar[SDK]
     declaration: ClassVar[type[Any]]
     """The keywords for clients and models, and those of `PoolOptions`."""
@@ -78,14 +80,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
 
         Raises:
             MissingCredentialsError: There is no API key.
-            TypeError: `config` has something the constructor does not take.
         """
-        known = {*self._setting_names, "max_concurrency", "params"}
-        if unknown := sorted(set(config) - known):
-            raise TypeError(
-                f"{type(self).__name__}.setup() does not take {', '.join(unknown)}; "
-                f"it takes {', '.join(sorted(known))}. What requests are sent with goes into params={{...}}."
-            )
         max_concurrency = config.pop("max_concurrency", None)
         fields_of(self.declaration)["max_concurrency"].keyword.check("max_concurrency", max_concurrency)
         own_params: Mapping[str, Any] = config.pop("params", None) or {}
@@ -97,6 +92,20 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
                 max_concurrency=max_concurrency or self._max_concurrency,
                 params={**self._params, **own_params},
             )
+
+    def slots(self, spec: str, /, **config: Any) -> int:
+        """One, where the number of models is limited.
+
+        Raises:
+            TypeError: `config` has something that cannot be given to `setup`.
+        """
+        known = {*self._setting_names, "max_concurrency", "params", *self.own_setup_names}
+        if unknown := config.keys() - known:
+            raise TypeError(
+                f"{unexpected_in_setup(type(self), unknown, known)}\n"
+                "What requests are sent with goes into params={...}."
+            )
+        return super().slots(spec, **config)
 
     async def healthy(self, model: ModelT, /) -> bool:
         """Whether the model's client is still open."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from ..._keywords import unexpected_in_setup
 from ..._spec import check_spec
 from ...servers._description.command import ServerCommand
 from ...servers._description.readiness import HTTPReady, Readiness
@@ -103,6 +104,16 @@ class InstalledServerProvider(ServerProviderBase):
         self._options = {name: options.pop(name) for name in self.server.options.keywords & options.keys()}
         super().__init__(self.ready, **options)
         self._make_command("any-model", **self._options)  # what cannot be meant is refused now
+
+    def slots(self, spec: str, /, **config: Any) -> int:
+        """How many slots the server takes.
+
+        Raises:
+            TypeError: There is no such keyword argument.
+        """
+        if unknown := config.keys() - self.server.options.keywords:
+            raise unexpected_in_setup(type(self), unknown, self.server.options.keywords)
+        return super().slots(spec, **config)
 
     def command(self, spec: str, /, **config: Any) -> ServerCommand:
         """What to run for `spec`, with the options of `config` in place of those given to the constructor.

@@ -25,7 +25,7 @@ from typing_extensions import Unpack
 
 from ..._errors import ModelSetupError, ServerLostError, ServerStartError
 from ..._handle import ModelHandle
-from ..._keywords import completed, takes
+from ..._keywords import completed, takes, unexpected
 from ..._pool_options import LifecycleOptions
 from ..._pooled import PooledProvider
 from ..._spec import resource_id
@@ -51,6 +51,8 @@ class ServerProviderBase(PooledProvider[ServerModel]):
     """Where the OpenAI-compatible API of the servers begins."""
 
     def __init__(self, ready: Readiness, **settings: Unpack[ServerSettings]) -> None:
+        if decided := settings.keys() & {"health_after", "fast_acquire"}:  # by this class
+            raise unexpected(type(self), decided)
         own, others = completed(ServerSettings, settings, LifecycleOptions)
         slots = choose(own["gpus"], own["capacity"], os.environ)
         super().__init__(capacity=len(slots.names), health_after=0.0, **others)
