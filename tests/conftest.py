@@ -72,6 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+    # Where this is set, each process that tests start would compile all of doteval, and each pytest all of its plugins.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     _notice_processes()
 
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import pytest
 
@@ -123,8 +123,9 @@ class Forks:
         *arguments: str,
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
-        stdout: int | IO[str] = DEVNULL,
-        stderr: int | IO[str] = DEVNULL,
+        stdin: int | IO[Any] = DEVNULL,
+        stdout: int | IO[Any] = DEVNULL,
+        stderr: int | IO[Any] = DEVNULL,
         start_new_session: bool = False,
     ) -> Fork:
         """Start a run of Python, as `subprocess.Popen` does.
@@ -133,8 +134,9 @@ class Forks:
             arguments: For Python: ``-m MODULE ...`` or ``FILE ...``. There are no other options.
             cwd: Its directory; `None`: ours.
             env: Its environment; `None`: ours, as it is now.
-            stdout: A file, a descriptor, `PIPE` or `DEVNULL`.
-            stderr: The same, but for `PIPE`; or `STDOUT`.
+            stdin: A file, a descriptor or `DEVNULL`.
+            stdout: The same, or `PIPE`.
+            stderr: A file, a descriptor, `DEVNULL` or `STDOUT`.
             start_new_session: Whether it leads a session, and so a process group, of its own.
         """
         request = {
@@ -150,9 +152,10 @@ class Forks:
             if stdout == PIPE:
                 reading, writing = os.pipe()
                 printed, stdout = os.fdopen(reading), files.enter_context(os.fdopen(writing, "w"))
+            commands = nothing if stdin == DEVNULL else stdin
             output = nothing if stdout == DEVNULL else stdout
             errors = {DEVNULL: nothing, STDOUT: output}.get(stderr, stderr) if isinstance(stderr, int) else stderr
-            numbers = [each if isinstance(each, int) else each.fileno() for each in (theirs, nothing, output, errors)]
+            numbers = [each if isinstance(each, int) else each.fileno() for each in (theirs, commands, output, errors)]
             socket.send_fds(self._control, [b"."], numbers)
         ours.sendall(json.dumps(request).encode())
         ours.shutdown(socket.SHUT_WR)
