@@ -89,6 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.path.relative_to(_HERE).as_posix() if item.path.is_relative_to(_HERE) else ""
         if path.startswith(WITH_PROCESSES) or not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("process")
+    items.sort(key=lambda item: item.get_closest_marker("process") is None)  # so that no worker is left with them
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
