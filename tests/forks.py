@@ -43,7 +43,13 @@ class Fork:
         self.stdout = stdout
         self.returncode: int | None = None
         self._connection = connection
-        self.pid = self._answer()
+        answer = self._line()
+        if not answer.startswith(b"pid "):
+            connection.close()
+            if stdout is not None:
+                stdout.close()
+            raise RuntimeError(f"{args} ended with exit status {int(answer)} before it began")
+        self.pid = int(answer.removeprefix(b"pid "))
 
     def poll(self) -> int | None:
         """The exit status, negative where a signal has ended it; `None` where it still runs."""
@@ -102,12 +108,15 @@ class Fork:
             self.wait()
 
     def _answer(self) -> int:
+        return int(self._line())
+
+    def _line(self) -> bytes:
         line = b""
         while not line.endswith(b"\n"):  # one byte at a time, so that nothing is read ahead
             if not (byte := self._connection.recv(1)):
                 raise RuntimeError(f"nobody can tell what became of {self.args}: the fork server has ended")
             line += byte
-        return int(line)
+        return line
 
 
 class Forks:
