@@ -72,6 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+    # Where this is set, each process that tests start would compile all of doteval, and each pytest all of its plugins.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     _notice_processes()
 
 
@@ -87,6 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.path.relative_to(_HERE).as_posix() if item.path.is_relative_to(_HERE) else ""
         if path.startswith(WITH_PROCESSES) or not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("process")
+    items.sort(key=lambda item: item.get_closest_marker("process") is None)  # so that no worker is left with them
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -86,7 +86,7 @@ def become(connection: socket.socket, files: list[int], import_path: list[str]) 
         if request["new_session"]:
             os.setsid()
         os.chdir(request["directory"])
-        connection.sendall(b"%d\n" % os.getpid())
+        connection.sendall(b"pid %d\n" % os.getpid())  # not to be taken for an exit status
     os.environ.clear()
     os.environ.update(request["environment"])
     more = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))

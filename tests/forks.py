@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import pytest
 
@@ -43,7 +43,13 @@ class Fork:
         self.stdout = stdout
         self.returncode: int | None = None
         self._connection = connection
-        self.pid = self._answer()
+        answer = self._line()
+        if not answer.startswith(b"pid "):
+            connection.close()
+            if stdout is not None:
+                stdout.close()
+            raise RuntimeError(f"{args} ended with exit status {int(answer)} before it began")
+        self.pid = int(answer.removeprefix(b"pid "))
 
     def poll(self) -> int | None:
         """The exit status, negative where a signal has ended it; `None` where it still runs."""
@@ -104,12 +110,15 @@ class Fork:
             self.wait()
 
     def _answer(self) -> int:
+        return int(self._line())
+
+    def _line(self) -> bytes:
         line = b""
         while not line.endswith(b"\n"):  # one byte at a time, so that nothing is read ahead
             if not (byte := self._connection.recv(1)):
                 raise RuntimeError(f"nobody can tell what became of {self.args}: the fork server has ended")
             line += byte
-        return int(line)
+        return line
 
 
 class Forks:
@@ -125,8 +134,9 @@ class Forks:
         *arguments: str,
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
-        stdout: int | IO[str] = DEVNULL,
-        stderr: int | IO[str] = DEVNULL,
+        stdin: int | IO[Any] = DEVNULL,
+        stdout: int | IO[Any] = DEVNULL,
+        stderr: int | IO[Any] = DEVNULL,
         start_new_session: bool = False,
     ) -> Fork:
         """Start a run of Python, as `subprocess.Popen` does.
@@ -135,8 +145,9 @@ class Forks:
             arguments: For Python: ``-m MODULE ...`` or ``FILE ...``. There are no other options.
             cwd: Its directory; `None`: ours.
             env: Its environment; `None`: ours, as it is now.
-            stdout: A file, a descriptor, `PIPE` or `DEVNULL`.
-            stderr: The same, but for `PIPE`; or `STDOUT`.
+            stdin: A file, a descriptor or `DEVNULL`.
+            stdout: The same, or `PIPE`.
+            stderr: A file, a descriptor, `DEVNULL` or `STDOUT`.
             start_new_session: Whether it leads a session, and so a process group, of its own.
         """
         request = {
@@ -152,9 +163,10 @@ class Forks:
             if stdout == PIPE:
                 reading, writing = os.pipe()
                 printed, stdout = os.fdopen(reading), files.enter_context(os.fdopen(writing, "w"))
+            commands = nothing if stdin == DEVNULL else stdin
             output = nothing if stdout == DEVNULL else stdout
             errors = {DEVNULL: nothing, STDOUT: output}.get(stderr, stderr) if isinstance(stderr, int) else stderr
-            numbers = [each if isinstance(each, int) else each.fileno() for each in (theirs, nothing, output, errors)]
+            numbers = [each if isinstance(each, int) else each.fileno() for each in (theirs, commands, output, errors)]
             socket.send_fds(self._control, [b"."], numbers)
         ours.sendall(json.dumps(request).encode())
         ours.shutdown(socket.SHUT_WR)

@@ -154,6 +154,12 @@ def test_what_is_not_closed_at_the_end_is_told(forks: Forks, tmp_path: Path, mon
     assert "ResourceWarning: unclosed <socket" in forks.run(str(program)).stderr
 
 
+def test_a_run_that_cannot_begin_is_an_error(forks: Forks, tmp_path: Path) -> None:
+    """Its exit status is not taken for its process id: 1, to which nobody may send a signal."""
+    with pytest.raises(RuntimeError, match="ended with exit status 1 before it began"):
+        forks.start("program.py", cwd=tmp_path / "nowhere")
+
+
 def test_a_run_that_takes_too_long_is_killed(forks: Forks, tmp_path: Path) -> None:
     """Nobody waits for it, and others can run meanwhile."""
     program = tmp_path / "program.py"

@@ -89,18 +89,18 @@ def test_tests_on_the_same_model_are_run_together(light: LightRuns) -> None:
 
 
 def test_with_loadgroup_a_model_stays_with_one_worker(light: LightRuns) -> None:
-    """Three models, one slot, four workers: three starts."""
+    """Three models, one slot, three workers: three starts."""
     modules(light, count=2, tests=3, models=("one", "two", "three"))
-    result = light.run("-n", "4", "--dist", "loadgroup", plugins="anyio doteval xdist")
+    result = light.run("-n", "3", "--dist", "loadgroup", plugins="anyio doteval xdist")
     assert_clean(result, passed=36)
     assert sorted(light.starts()) == ["one", "three", "two"]
     assert light.left() == []
 
 
 def test_interleaved_workers_take_turns(light: LightRuns) -> None:
-    """Three models, one slot, four workers, in whatever order: all get their turn, and the reasons are told."""
+    """Three models, one slot, three workers, in whatever order: all get their turn, and the reasons are told."""
     modules(light, count=2, tests=3, models=("one", "two", "three"))
-    result = light.run("-n", "4", plugins="anyio doteval xdist")
+    result = light.run("-n", "3", plugins="anyio doteval xdist")
     assert_clean(result, passed=36)
     result.stdout.re_match_lines([rf"{len(light.starts())} servers started:"])
     assert light.left() == []

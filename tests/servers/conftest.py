@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.forks import Forks
 from tests.servers.callers import Supervisors
 from tests.servers.leftovers import await_end, kill_all, leftovers
+from tests.servers.lights import StartPlayer, players
 
 from doteval.servers._local.runtime import Runtime
 from doteval.servers._local.supervisors import reap
@@ -37,3 +39,9 @@ def supervisors(runtime: Runtime) -> Iterator[Supervisors]:
         if caller.supervisor:
             await_end(caller.supervisor)
     reap()
+
+
+@pytest.fixture
+def player(forks: Forks) -> StartPlayer:
+    """Starts another process with a provider of its own."""
+    return players(forks)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.distributions import install
+from tests.forks import Fork, Forks
 from tests.servers.leftovers import kill_all, leftovers, processes
 
 LEFT_SECONDS = 15.0
@@ -113,11 +114,14 @@ PROGRAMS = {
 }
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+Process = subprocess.Popen[bytes] | Fork
+
+
+def kill(process: Process) -> None:
     process.kill()
 
 
-def kill_worker(process: subprocess.Popen[bytes]) -> None:
+def kill_worker(process: Process) -> None:
     """Kill a process that the run has started; where there is none yet, wait for it."""
     while process.poll() is None:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -127,21 +131,21 @@ def kill_worker(process: subprocess.Popen[bytes]) -> None:
         _wait(process, 0.01)
 
 
-def interrupt_twice(process: subprocess.Popen[bytes]) -> None:
+def interrupt_twice(process: Process) -> None:
     process.send_signal(signal.SIGINT)
     _wait(process, random.uniform(0, 0.3))
     process.send_signal(signal.SIGINT)
 
 
-def terminate(process: subprocess.Popen[bytes]) -> None:
+def terminate(process: Process) -> None:
     process.send_signal(signal.SIGTERM)
 
 
-def hang_up(process: subprocess.Popen[bytes]) -> None:
+def hang_up(process: Process) -> None:
     process.send_signal(signal.SIGHUP)
 
 
-def nothing(process: subprocess.Popen[bytes]) -> None:
+def nothing(process: Process) -> None:
     """The program does it itself."""
 
 
@@ -160,7 +164,7 @@ class Kind:
 
     name: str
     program: str
-    strike: Callable[[subprocess.Popen[bytes]], None] = nothing
+    strike: Callable[[Process], None] = nothing
     inside: str = ""
     may_hang: bool = False
 
@@ -199,6 +203,7 @@ class Stage:
         delay: How long the server takes to start, in seconds.
         grace: How long it may take to end, in seconds; a part of it does not end before.
         lasts: How long each program takes if nothing happens to it, in seconds, as far as it is known.
+        forks: What starts them, without waiting for their imports; `None`: Python, as usual.
     """
 
     directory: Path
@@ -207,6 +212,7 @@ class Stage:
     delay: float = 0.3
     grace: float = 2.0
     lasts: dict[str, float] = field(default_factory=dict)
+    forks: Forks | None = None
 
     def __post_init__(self) -> None:
         providers = {"doteval.model_providers": {"family": "familypkg:family"}}
@@ -256,7 +262,7 @@ class Stage:
         assert not left, f"{program} leaves {left}"
 
     @contextlib.contextmanager
-    def started(self, program: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, program: str, **environment: str) -> Iterator[Process]:
         """Start one of the programs; it is killed at the end."""
         variables = {
             **os.environ,
@@ -267,20 +273,23 @@ class Stage:
             "GRACE": str(self.grace),
             **environment,
         }
-        command = [sys.executable, *PROGRAMS[program]]
+        command = PROGRAMS[program]
         with (self.directory / "output").open("wb") as output:
-            process = subprocess.Popen(
-                command, cwd=self.directory, env=variables, stdout=output, stderr=output, start_new_session=True
-            )
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            settings = {"cwd": self.directory, "env": variables, "stdout": output, "stderr": output}
+            process: Process
+            if self.forks is None:
+                process = subprocess.Popen([sys.executable, *command], **settings, start_new_session=True)
+            else:
+                process = self.forks.start(*command, **settings, start_new_session=True)
+        with process:
+            try:
+                yield process
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
+def _wait(process: Process, seconds: float) -> bool:
     """Wait until the process has ended, for a while at most; says whether it has."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import httpx
-from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio import to_thread
+from tests.forks import Forks
 
 from doteval import PoolEvent
 from doteval.servers import Server
@@ -61,22 +63,30 @@ async def get(server: Server, path: str) -> Any:
 
 
 class Player:
-    """Another process with a `ServerProvider` of its own (see ``player.py``)."""
+    """Another process with a `ServerProvider` of its own (see ``player.py``).
 
-    def __init__(self, process: anyio.abc.Process) -> None:
-        self.process = process
-        assert process.stdout is not None
-        self._answers = BufferedByteReceiveStream(process.stdout)
+    Args:
+        connection: Its standard input and output.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._received = b""
 
     async def send(self, op: str, *arguments: object) -> None:
         """Ask for something; `answer` waits for what comes of it."""
-        assert self.process.stdin is not None
-        await self.process.stdin.send(json.dumps([op, *arguments]).encode() + b"\n")
+        self._connection.sendall(json.dumps([op, *arguments]).encode() + b"\n")
 
     async def answer(self, patience: float = PATIENCE) -> Any:
         """The next answer."""
         with anyio.fail_after(patience):
-            answer = json.loads(await self._answers.receive_until(b"\n", 1 << 20))
+            while b"\n" not in self._received:
+                await anyio.wait_readable(self._connection)
+                data = self._connection.recv(1 << 16)
+                assert data, "the other process has ended"
+                self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        answer = json.loads(line)
         assert not isinstance(answer, dict) or "error" not in answer, answer["error"]
         return answer
 
@@ -86,24 +96,41 @@ class Player:
         return await self.answer()
 
 
-@asynccontextmanager
-async def player(root: Path, backend: str, command: list[str], **settings: Any) -> AsyncIterator[Player]:
-    """Start another process; it ends with the block, and closes its provider before.
+class StartPlayer(Protocol):
+    """Starts another process; it ends with the block, and closes its provider before. The fixture is ``player``."""
 
-    Args:
-        root: The runtime directory.
-        backend: What its event loop is.
-        command: What its provider runs.
-        settings: The other arguments of its provider; ``drain_seconds`` goes to the launcher.
-    """
-    arguments = [str(root), backend, json.dumps(command), json.dumps(settings)]
-    async with await anyio.open_process([sys.executable, str(_HERE / "player.py"), *arguments], stderr=None) as process:
-        assert process.stdin is not None
-        try:
-            yield Player(process)
-            await process.stdin.aclose()
-            with anyio.fail_after(PATIENCE):
-                assert await process.wait() == 0
-        finally:
-            if process.returncode is None:
-                process.kill()
+    def __call__(
+        self, root: Path, backend: str, command: list[str], **settings: Any
+    ) -> AbstractAsyncContextManager[Player]:
+        """Start it.
+
+        Args:
+            root: The runtime directory.
+            backend: What its event loop is.
+            command: What its provider runs.
+            settings: The other arguments of its provider; ``drain_seconds`` goes to the launcher.
+        """
+        ...
+
+
+def players(forks: Forks) -> StartPlayer:
+    """How to start other processes."""
+
+    @asynccontextmanager
+    async def player(root: Path, backend: str, command: list[str], **settings: Any) -> AsyncIterator[Player]:
+        arguments = [str(root), backend, json.dumps(command), json.dumps(settings)]
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                fork = forks.start(
+                    str(_HERE / "player.py"), *arguments, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=2
+                )
+            with fork:
+                try:
+                    yield Player(ours)
+                    ours.shutdown(socket.SHUT_WR)
+                    assert await to_thread.run_sync(fork.wait, PATIENCE) == 0
+                finally:
+                    fork.kill()
+
+    return player

@@ -9,14 +9,14 @@ import json
 import os
 import random
 import select
-import subprocess
+import socket
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import CancelScope, Event, create_task_group
@@ -25,6 +25,9 @@ from anyio.lowlevel import checkpoint
 
 from doteval.servers._slots.locks import SlotLocks
 from doteval.servers._slots.queue import SlotQueue
+
+if TYPE_CHECKING:
+    from tests.forks import Forks  # of no use in the processes
 
 DEADLINE = 30.0
 """How long an answer may take, in seconds; only ever waited for where something is wrong."""
@@ -37,20 +40,22 @@ class SlotProcess:
     """A process that wants slots.
 
     Args:
+        forks: Where it comes from.
         root: The runtime directory.
         backend: What the process runs on.
         names: The slots it asks for.
     """
 
-    def __init__(self, root: Path, backend: str, *names: str) -> None:
-        command = [sys.executable, __file__, str(root), backend, *names]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    def __init__(self, forks: Forks, root: Path, backend: str, *names: str) -> None:
+        self._connection, theirs = socket.socketpair()
+        with theirs:
+            number = theirs.fileno()
+            self.process = forks.start(__file__, str(root), backend, *names, stdin=number, stdout=number, stderr=2)
         self._unread = b""
         self._answers: list[dict[str, Any]] = []
 
     def send(self, *words: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(" ".join(map(str, words)).encode() + b"\n")
+        self._connection.sendall(" ".join(map(str, words)).encode() + b"\n")
 
     def expect(self, event: str, key: object = None) -> dict[str, Any]:
         """Wait for an answer; others that come before it are kept for later."""
@@ -91,15 +96,15 @@ class SlotProcess:
         self.process.wait()
 
     def close(self) -> None:
-        with self.process:  # closes the pipes, which ends the process
+        self._connection.close()  # which ends the process
+        with self.process:
             pass
 
     def _read(self, wanted: object, end: float) -> None:
-        assert self.process.stdout is not None
         while b"\n" not in self._unread:
-            ready = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))[0]
+            ready = select.select([self._connection], [], [], max(0, end - time.monotonic()))[0]
             assert ready, f"no {wanted} in time, only {self._answers}"
-            chunk = self.process.stdout.read(4096)
+            chunk = self._connection.recv(4096)
             assert chunk, f"the process ended before {wanted}"
             self._unread += chunk
         *lines, self._unread = self._unread.split(b"\n")
@@ -107,9 +112,9 @@ class SlotProcess:
 
 
 @contextmanager
-def slot_processes(root: Path, backends: tuple[str, ...], *names: str) -> Iterator[list[SlotProcess]]:
+def slot_processes(forks: Forks, root: Path, backends: tuple[str, ...], *names: str) -> Iterator[list[SlotProcess]]:
     """Run a process on each of the backends."""
-    processes = [SlotProcess(root, backend, *names) for backend in backends]
+    processes = [SlotProcess(forks, root, backend, *names) for backend in backends]
     try:
         for process in processes:
             process.expect("ready")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from tests.forks import Forks
 from tests.servers.crash_matrix import KILLS, OTHERS, PROGRAMS, SHORT_GRACE, Kind, Stage, stage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for what is left in /proc")
@@ -17,11 +18,12 @@ CHOSEN = {"SIGINT twice, pytest", "SIGTERM, asyncio", "os._exit in a test"}
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Stage]:
+def here(forks: Forks) -> Iterator[Stage]:
     """A stage on which no time is spent to find out how long runs take."""
     with stage(SEED) as here:
+        here.forks = forks
         here.grace = SHORT_GRACE
-        here.lasts = dict.fromkeys(PROGRAMS, 3.0)
+        here.lasts = dict.fromkeys(PROGRAMS, 2.0)
         yield here
 
 

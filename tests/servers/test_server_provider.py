@@ -15,7 +15,7 @@ import anyio
 import pytest
 from anyio import create_task_group
 from tests.servers.leftovers import leftovers, processes
-from tests.servers.lights import KEYED, PATIENCE, Events, get, light, player
+from tests.servers.lights import KEYED, PATIENCE, Events, StartPlayer, get, light
 
 from doteval import ModelSetupError, ServerProvider, ServersUnsupportedError
 from doteval.servers import HTTPReady, LocalLauncher, LogLine, PortOpen, ReadinessView, ReadyWhen
@@ -124,7 +124,9 @@ def test_a_server_outlives_the_event_loop_that_started_it(runtime: Runtime, back
     assert not leftovers(runtime.root)
 
 
-async def test_two_processes_use_one_server_and_one_key(runtime: Runtime, other_backend: str) -> None:
+async def test_two_processes_use_one_server_and_one_key(
+    runtime: Runtime, other_backend: str, player: StartPlayer
+) -> None:
     """The other process, on another backend, is told the key by the supervisor; the server outlives who started it."""
     settings = {"secret_environment": KEYED}
     async with ServerProvider(light(), launcher=LocalLauncher(runtime.root), **settings) as provider:

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import create_task_group, fail_after
-from tests.servers.lights import PATIENCE, Events, light, player
+from tests.servers.lights import PATIENCE, Events, StartPlayer, light
 
 from doteval import CapacityExceededError, ServerProvider
 from doteval.servers import LocalLauncher
@@ -97,7 +97,7 @@ async def test_a_server_sees_the_gpus_it_was_given(
 
 
 async def test_an_idle_server_ends_when_another_process_needs_its_slot(
-    launcher: LocalLauncher, other_backend: str
+    launcher: LocalLauncher, other_backend: str, player: StartPlayer
 ) -> None:
     """Its resource is closed, which is no loss; when it is asked for again, the other one goes."""
     events = Events()
@@ -122,7 +122,9 @@ async def test_an_idle_server_ends_when_another_process_needs_its_slot(
     assert not events.of("lost")
 
 
-async def test_a_server_that_is_always_leased_makes_room(launcher: LocalLauncher, other_backend: str) -> None:
+async def test_a_server_that_is_always_leased_makes_room(
+    launcher: LocalLauncher, other_backend: str, player: StartPlayer
+) -> None:
     """Leases of several tasks overlap without end: the other process is served nevertheless, and then they are."""
     events = Events()
     async with (
@@ -150,7 +152,7 @@ async def test_a_server_that_is_always_leased_makes_room(launcher: LocalLauncher
 
 
 async def test_who_holds_a_server_that_makes_room_may_lease_it_again(
-    launcher: LocalLauncher, other_backend: str
+    launcher: LocalLauncher, other_backend: str, player: StartPlayer
 ) -> None:
     """Or it would wait for itself. Another task waits for the next generation."""
     events = Events()
@@ -172,7 +174,7 @@ async def test_who_holds_a_server_that_makes_room_may_lease_it_again(
         assert provider.statistics().opens == 2
 
 
-async def test_a_server_does_not_make_room_for_ever(runtime: Runtime, other_backend: str) -> None:
+async def test_a_server_does_not_make_room_for_ever(runtime: Runtime, other_backend: str, player: StartPlayer) -> None:
     """A lease that does not end may itself wait for one of those that are refused: after a while nobody is."""
     events = Events()
     launcher = LocalLauncher(runtime.root, drain_seconds=0.3)
@@ -196,7 +198,9 @@ async def test_a_server_does_not_make_room_for_ever(runtime: Runtime, other_back
     assert not events.of("lost")
 
 
-async def test_a_server_is_joined_while_others_wait_for_a_slot(launcher: LocalLauncher, other_backend: str) -> None:
+async def test_a_server_is_joined_while_others_wait_for_a_slot(
+    launcher: LocalLauncher, other_backend: str, player: StartPlayer
+) -> None:
     """What runs already needs no slot: who wants it does not stand in the queue."""
     async with (
         ServerProvider(light(), launcher=launcher) as provider,
@@ -212,7 +216,7 @@ async def test_a_server_is_joined_while_others_wait_for_a_slot(launcher: LocalLa
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)  # the three processes have their own
 async def test_a_crowd_shares_the_machine(
-    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend: str
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend: str, player: StartPlayer
 ) -> None:
     """Three processes, four GPUs, models for one, two and four of them: no GPU is used twice, and everybody is served.
 

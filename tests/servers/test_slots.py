@@ -17,6 +17,7 @@ import pytest
 from anyio import CancelScope, Event, create_task_group, fail_after
 from anyio.lowlevel import checkpoint
 from tests.checkpoints import at_every_checkpoint, cancelled_at
+from tests.forks import Forks
 from tests.servers.slot_processes import DEADLINE, SlotProcess, slot_processes
 
 from doteval._errors import CapacityExceededError
@@ -623,9 +624,9 @@ async def test_a_wish_cancelled_anywhere_leaves_nothing_behind(
 
 
 @pytest.fixture(params=IN_TURN, ids="-".join)
-def processes(request: pytest.FixtureRequest, root: Path) -> Iterator[list[SlotProcess]]:
+def processes(request: pytest.FixtureRequest, root: Path, forks: Forks) -> Iterator[list[SlotProcess]]:
     """Three processes that want some of four slots, some on asyncio and some on trio."""
-    with slot_processes(root, request.param, *NAMES) as started:
+    with slot_processes(forks, root, request.param, *NAMES) as started:
         yield started
 
 
