@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from anyio import create_task_group, wait_all_tasks_blocked
+from anyio import CancelScope, Event, create_task_group, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
 from doteval import ModelRequestError, Result
@@ -149,3 +150,36 @@ async def test_how_long_to_wait_is_a_number_of_seconds_or_unknown(given: str | N
     if expected is not None:
         ours = ModelRequestError("m", "it is busy", "Wait.", status=429, retry_after=expected)
         assert retry_after(ExceptionGroup("", [ValueError(), ours])) == expected
+
+
+@pytest.mark.concurrency
+@pytest.mark.parametrize("how", ["raises", "is cancelled", "returns"])
+async def test_a_row_that_outlives_its_run_is_not_kept(how: str) -> None:
+    """As one whose task was made in the moment of an interrupt, and so is unknown to the task group."""
+    bench = Bench(lambda value: value)
+    begun, go_on = Event(), Event()
+
+    async def outlive(values: Mapping[str, Any]) -> Result:
+        begun.set()
+        await go_on.wait()
+        if how == "raises":
+            raise ValueError(values)
+        return Result(1)
+
+    bench.engine._call = outlive
+
+    async def interrupted() -> AsyncGenerator[Row | Known]:
+        await begun.wait()
+        raise KeyboardInterrupt
+        yield Known(Row(0, {}), failed=False)
+
+    scope = CancelScope()
+    with CancelScope() as outer, contextlib.suppress(ExceptionGroup):
+        async with create_task_group() as task_group:
+            task_group.start_soon(bench.engine._row, Row(7, {"value": 7}), scope)
+            with pytest.raises(KeyboardInterrupt):
+                await bench.engine.run(interrupted())
+            if how == "is cancelled":
+                outer.cancel()
+            go_on.set()
+    assert bench.pending == []

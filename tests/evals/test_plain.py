@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from doteval import Result, foreach
 from doteval.evals import Store, run
 from doteval.evals._results.plain import digest, plain
+from doteval.evals._results.statistics import Moments
+from doteval.evals._results.tables import number
 
 HALF = "\ud83d"  # of an emoji, as a model whose reply is cut off returns it
 HUGE = 10**5000
@@ -159,3 +161,54 @@ def test_a_score_that_is_no_number_is_refused(score: Any) -> None:
     """The message shows one that is right."""
     with pytest.raises(TypeError, match="scores are booleans and numbers by name"):
         Result(scores={"it": score})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("text", [RuntimeError("no text"), 3, HALF])
+async def test_an_exception_whose_text_is_broken_is_the_failure_of_its_row(text: Any) -> None:
+    """And of no other."""
+
+    class BrokenError(Exception):
+        def __str__(self) -> str:
+            if isinstance(text, Exception):
+                raise text
+            return text
+
+    @foreach("value", range(3))
+    async def eval_it(value: int) -> Result:
+        if value == 1:
+            raise BrokenError
+        return Result(value)
+
+    outcome = await run(eval_it)
+    assert [record.number for record in outcome.failed] == [1]
+    assert outcome.summary.rows == 3
+
+
+@pytest.mark.parametrize("scores", [[1e308, 1e308, -1e308], [10**300, 10**18 + 1], [1.7e308, -1.7e308]])
+def test_huge_scores_have_a_summary(scores: list[float]) -> None:
+    """Their interval may be unknown."""
+    moments = Moments()
+    for score in scores:
+        moments.add(score)
+    found = moments.aggregate()
+    assert found.count == len(scores)
+    assert not found.error < 0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.123456, "0.1235"),
+        (74.36, "74.36"),
+        (9999.5, "9,999.5"),
+        (13580, "13,580.0"),
+        (1e15, "1e+15"),
+        (0, "0"),
+        (math.nan, "nan"),
+    ],
+)
+def test_numbers_are_written_as_a_person_writes_them(value: float, expected: str) -> None:
+    """Ten thousand is no power of ten."""
+    assert number(value) == expected
+    assert number(value, signed=True).lstrip("+") == expected

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -372,3 +376,38 @@ def test_a_killed_run_loses_only_what_was_not_committed(path: Path, tmp_path: Pa
     store = Store(path)
     (found,) = store.evaluations()
     assert [record.number for record in store.records(found)] == list(range(300))
+
+
+@pytest.fixture
+def nobodys_directory() -> Iterator[Path]:
+    """A directory in which nobody can write, and nobody is what this process is while it reads."""
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o755)
+    yield directory
+    directory.chmod(0o755)
+    shutil.rmtree(directory)
+
+
+async def test_results_can_be_read_where_nothing_can_be_written(nobodys_directory: Path) -> None:
+    """An artifact of CI, or a colleague's directory."""
+    path = nobodys_directory / "results.db"
+
+    @foreach("value", range(3))
+    async def eval_it(value: int) -> Result:
+        return Result(value)
+
+    with Store(path) as store:
+        await run(eval_it, store=store)
+    path.chmod(0o444)
+    nobodys_directory.chmod(0o555)  # noqa: ASYNC240
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)  # root may write anywhere
+    try:
+        with Store(path) as store:
+            (stored,) = store.evaluations()
+            assert [record.output for record in store.records(stored)] == [0, 1, 2]
+            assert store.summary(stored).rows == 3
+    finally:
+        if is_root:
+            os.seteuid(0)

@@ -8,6 +8,7 @@ import sys
 
 from .._tables import Table
 from ..evals._results.compare import Difference, compare, pairs
+from ..evals._results.tables import number
 from ._problem import Problem
 from ._results import chosen, opened
 
@@ -42,14 +43,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _cells(difference: Difference) -> tuple[str, ...]:
-    interval = "-" if math.isinf(difference.low) else f"{difference.low:+.4g} to {difference.high:+.4g}"
+    low, high = number(difference.low, signed=True), number(difference.high, signed=True)
+    interval = "-" if math.isinf(difference.low) else f"{low} to {high}"
     verdict = ("higher" if difference.mean > 0 else "lower") if difference.is_clear else "no clear difference"
     return (
         difference.score,
         f"{difference.count:,}",
-        f"{difference.before:.4g}",
-        f"{difference.after:.4g}",
-        f"{difference.mean:+.4g}",
+        number(difference.before),
+        number(difference.after),
+        number(difference.mean, signed=True),
         interval,
         verdict,
     )

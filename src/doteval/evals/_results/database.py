@@ -66,9 +66,20 @@ class Database:
         if not self.path.exists():
             yield None
             return
-        with closing(self._open()) as connection:
+        connection = self._open()
+        try:
             # Another process may have made the file, but not yet its tables.
-            yield connection if self._is_ready(connection) else None
+            try:
+                is_ready = self._is_ready(connection)
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+                    raise
+                connection.close()
+                connection = self._open_where_nobody_can_write()
+                is_ready = self._is_ready(connection)
+            yield connection if is_ready else None
+        finally:
+            connection.close()
 
     def connect(self) -> sqlite3.Connection:
         """Open the file, whose tables are there, for writing."""
@@ -116,6 +127,10 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+
+    def _open_where_nobody_can_write(self) -> sqlite3.Connection:
+        """Without the files that readers and writers otherwise share: somebody else's directory, or an artifact."""
+        return sqlite3.connect(f"{self.path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
 
     def _is_ready(self, connection: sqlite3.Connection) -> bool:
         """Whether the tables are there; an empty file is not ready.

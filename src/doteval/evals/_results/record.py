@@ -93,7 +93,7 @@ def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int) -> 
 
 def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int) -> Record:
     """What is kept of a row that raised."""
-    text = str(error).strip()
+    text = _text(error)
     return Record(
         number=inputs.number,
         digest=inputs.digest,
@@ -105,6 +105,13 @@ def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int) 
         seconds=seconds,
         attempts=attempts,
     )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except Exception as exc:  # an author's __str__ may be broken, too
+        return f"<its text failed with {type(exc).__name__}>"
 
 
 def _from_the_evaluation(trace: TracebackType | None) -> TracebackType | None:

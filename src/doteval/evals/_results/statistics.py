@@ -80,7 +80,8 @@ class Moments:
     @property
     def error(self) -> float:
         """The standard error of the mean; one number alone has none."""
-        return math.sqrt(self.squares / (self.count - 1) / self.count) if self.count > 1 else math.nan
+        variance = self.squares / (self.count - 1) / self.count if self.count > 1 else math.nan
+        return math.sqrt(variance) if variance >= 0 else math.nan  # huge scores overflow
 
     @property
     def reach(self) -> float:

@@ -46,7 +46,7 @@ def summary_rows(summaries: Iterable[tuple[str, Summary]]) -> list[tuple[str, ..
 
 def shown_mean(aggregate: Aggregate) -> str:
     """The mean; of booleans, in percent."""
-    return f"{aggregate.mean:.1%}" if aggregate.is_boolean else f"{aggregate.mean:.4g}"
+    return f"{aggregate.mean:.1%}" if aggregate.is_boolean else number(aggregate.mean)
 
 
 def shown_interval(aggregate: Aggregate) -> str:
@@ -55,7 +55,7 @@ def shown_interval(aggregate: Aggregate) -> str:
         return "-"
     if aggregate.is_boolean:
         return f"{100 * aggregate.low:.1f} to {aggregate.high:.1%}"
-    return f"{aggregate.low:.4g} to {aggregate.high:.4g}"
+    return f"{number(aggregate.low)} to {number(aggregate.high)}"
 
 
 def shown_seconds(seconds: float | None) -> str:
@@ -65,3 +65,9 @@ def shown_seconds(seconds: float | None) -> str:
     if seconds < 0.9995:
         return f"{1000 * seconds:.3g} ms"
     return f"{seconds:.3g} s"
+
+
+def number(value: float, *, signed: bool = False) -> str:
+    """A number as a person writes it: four digits, all of those before the point, and no exponent unless it is huge."""
+    sign = "+" if signed else ""
+    return f"{value:{sign},.1f}" if 1000 <= abs(value) < 1e12 else f"{value:{sign}.4g}"

@@ -139,6 +139,7 @@ class Engine:
         self._being_kept = 0
         self._error: BaseException | None = None
         self._moved: Event | None = None
+        self._is_over = False
 
     async def run(self, rows: AsyncIterator[Row | Known]) -> int:
         """Run them all; how many there were.
@@ -147,6 +148,13 @@ class Engine:
             BaseException: What reading the rows raised, after those that were read before are done; or what whoever is
                 told or keeps records has raised, at once.
         """
+        try:
+            return await self._run(rows)
+        finally:
+            # An interrupt may come between the making of a row's task and its being known to the task group.
+            self._is_over = True
+
+    async def _run(self, rows: AsyncIterator[Row | Known]) -> int:
         count = 0
         error: BaseException | None = None
         with as_it_is(self._ends):
@@ -182,9 +190,13 @@ class Engine:
         """Run one row, and have kept what comes of it; it has a place, which it gives back."""
         try:
             record = await self._record(row)
+            if self._is_over:
+                return  # nobody waits for it any more
             self._being_kept += 1
             self._keep(record, partial(self._is_kept, record))
         except BaseException as exc:  # not the evaluation's: those are recorded
+            if self._is_over:
+                raise
             await raise_own_cancellation(exc, is_rows_task=True)
             self._error = self._error or exc
             scope.cancel()
@@ -201,8 +213,10 @@ class Engine:
                 result = await self._call({**row.values, **self._arguments.present()})
                 record = succeeded(inputs, result, current_time() - started, tries.count)
             except BaseException as exc:
+                if self._is_over:
+                    raise
                 await raise_own_cancellation(exc, is_rows_task=True)
-                if ends_the_run(exc, self._ends):
+                if self._is_over or ends_the_run(exc, self._ends):
                     raise
                 seconds = current_time() - started
                 failure = await self._again(exc, epoch, tries)

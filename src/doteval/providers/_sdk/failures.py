@@ -168,6 +168,9 @@ def _refused(exc: Exception, sdk: SDK, model: str, client: SDKClient) -> ModelRe
         case 404:
             problem = f"{client.base_url} does not know the model or the address ({said})"
             advice = f"Check the spelling of '{model}', what the key has access to, and base_url=."
+        case 429 if "insufficient_quota" in (getattr(exc, "code", None), getattr(exc, "type", None)):
+            problem = f"the account has no quota left ({said})"
+            advice = "Waiting does not help: check the plan and the billing of the account that the key belongs to."
         case 429:
             problem = f"the rate limit or the quota is used up ({said})"
             wait = "Wait" if retry_after is None else f"Wait {retry_after:g} s"
