@@ -47,11 +47,12 @@ def is_deadlocked(queue: Sequence[Waiter], capacity: int) -> bool:
     held = _HeldInQueue(queue)
     while queue:
         later: list[Waiter] = []  # they wait for something to retire that others in the queue hold; hold up nobody
-        for waiter in queue:
+        for turn, waiter in enumerate(queue):
             if held.is_any_retiring(waiter.wants):
                 later.append(waiter)
             elif held.slots_missing(waiter.wants) > capacity - held.slots:
-                return True
+                later += queue[turn:]  # held up, unless one of those before has got its turn meanwhile and lets go
+                break
             else:
                 held.release(waiter.holds)
         if len(later) == len(queue):
