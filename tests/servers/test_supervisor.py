@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import signal
 import socket
 import stat
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers.callers import Caller, Supervisors
-from tests.servers.leftovers import await_end, is_locked, leftovers
+from tests.servers.leftovers import PATIENCE, await_end, is_locked, leftovers
 
 from doteval.servers import _supervisor
 from doteval.servers._local.runtime import Runtime
@@ -81,6 +82,7 @@ def test_whatever_a_server_is_made_of_all_of_it_ends(supervisors: Supervisors, k
     caller.expect_end()
     assert not [pid for pid in pids if is_running(pid)]
     assert leftovers(supervisors.runtime.root) == []
+    assert not list(supervisors.runtime.logs.glob("*")), "the log of a server that was meant to end"
 
 
 def test_a_server_is_told_once_then_again_then_killed(supervisors: Supervisors) -> None:
@@ -585,6 +587,20 @@ def test_leases_and_holds_are_counted(supervisors: Supervisors) -> None:
     visitor.expect_end()
 
 
+@pytest.mark.parametrize("leaves", [lambda holder: holder.ask("leave"), Caller.close], ids=["leaves", "hangs up"])
+def test_a_hold_is_no_use(supervisors: Supervisors, leaves: Callable[[Caller], object]) -> None:
+    """When the server was used last is not changed by somebody who only keeps it warm."""
+    caller = supervisors.start()
+    caller.expect_up()
+    before = caller.status()["last_used"]
+    holder = supervisors.call()
+    assert holder.ask("hold")["granted"]
+    leaves(holder)
+    while (status := caller.status())["holds"]:
+        pass
+    assert status["last_used"] == before
+
+
 @pytest.mark.parametrize("is_known", [True, False], ids=["known", "new"])
 def test_who_comes_while_the_last_one_leaves_is_served_first(supervisors: Supervisors, is_known: bool) -> None:
     """Where both have said so before the supervisor looks, the server stays, and who leaves is told that."""
@@ -799,7 +815,10 @@ class FakeSMI:
         """What it was asked."""
 
     def await_question(self) -> None:
-        self.queries.append(self.asks.read_text())
+        # Open for writing as well, or opening it would wait for as long as nobody asks.
+        with open(os.open(self.asks, os.O_RDWR), "rb", buffering=0) as asks:
+            assert select.select([asks], [], [], PATIENCE)[0], f"nvidia-smi was not asked after {self.queries}"
+            self.queries.append(asks.read(1 << 16).decode())
 
     def answer(self, *megabytes: object) -> None:
         self.answers.write_text("".join(f"{each}\n" for each in megabytes))
