@@ -816,7 +816,7 @@ class FakeSMI:
 
     def await_question(self) -> None:
         # Open for writing as well, or opening it would wait for as long as nobody asks.
-        with open(os.open(self.asks, os.O_RDWR), "rb", buffering=0) as asks:
+        with os.fdopen(os.open(self.asks, os.O_RDWR), "rb", buffering=0) as asks:
             assert select.select([asks], [], [], PATIENCE)[0], f"nvidia-smi was not asked after {self.queries}"
             self.queries.append(asks.read(1 << 16).decode())
 
