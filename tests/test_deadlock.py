@@ -84,8 +84,11 @@ def queues(draw: st.DrawFn) -> tuple[list[Waiter], int]:
         lambda keys: sum(map(slots.__getitem__, keys)) <= capacity
     )
     held = st.lists(st.sampled_from([Held(key, slots[key], key == retiring) for key in opened]), max_size=3)
-    waiter = st.builds(lambda keys, holds: Waiter({key: slots[key] for key in sorted(keys)}, holds), wanted, held)
-    return draw(st.lists(waiter, max_size=4)), capacity
+
+    def waiter(keys: set[str], holds: list[Held]) -> Waiter:
+        return Waiter({key: slots[key] for key in sorted(keys)}, holds)
+
+    return draw(st.lists(st.builds(waiter, wanted, held), max_size=4)), capacity
 
 
 @given(queues())

@@ -805,11 +805,11 @@ class FakeSMI:
     """An nvidia-smi that waits for the test to say how much memory is in use."""
 
     def __init__(self, directory: Path) -> None:
-        self.asks, self.answers = directory / "asks", directory / "answers"
+        self.asks, self.answers, self.calls = directory / "asks", directory / "answers", directory / "calls"
         os.mkfifo(self.asks)
         os.mkfifo(self.answers)
         command = directory / "nvidia-smi"
-        command.write_text(f'#!/bin/sh\necho "$@" > {self.asks}\ncat {self.answers}\n')
+        command.write_text(f'#!/bin/sh\necho >> {self.calls}\necho "$@" > {self.asks}\ncat {self.answers}\n')
         command.chmod(0o755)
         self.queries: list[str] = []
         """What it was asked."""
@@ -852,6 +852,7 @@ def test_a_slot_is_not_given_on_before_its_memory_is_free(supervisors: Superviso
     caller.expect_end()
     assert not is_locked(slot)
     assert smi.queries == ["--id=GPU-1,GPU-2 --query-gpu=memory.used --format=csv,noheader,nounits\n"] * 4
+    assert smi.calls.read_text() == "\n" * 4, "it was asked once more, though the memory was free"
 
 
 @pytest.mark.parametrize("answer", [["N/A", "N/A"], [1], []])
