@@ -54,6 +54,16 @@ def test_what_is_not_understood_is_a_usage_error(arguments: list[str], capsys: p
     assert "usage: doteval" in capsys.readouterr().err
 
 
+def test_a_command_that_is_interrupted_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the exit code that shells give for Ctrl-C."""
+
+    def interrupted(options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("doteval.cli._providers.run", interrupted)
+    assert main(["providers"]) == 130
+
+
 def test_providers_lists_what_is_registered(tmp_path: Path, forks: Forks) -> None:
     """Name, distribution, version, entry point and state; all is well, so the exit code is 0."""
     install(

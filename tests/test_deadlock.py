@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from doteval._pool.deadlock import Held, Waiter, is_deadlocked
 
 A, B = Held("a", 1), Held("b", 1)
 OLD_A = Held("a", 1, retiring=True)
+KEYS = ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -29,6 +34,18 @@ OLD_A = Held("a", 1, retiring=True)
         pytest.param([Waiter({"a": 1}, []), Waiter({"b": 1}, [OLD_A])], 2, False, id="waits for another's to retire"),
         pytest.param([Waiter({"a": 1}, [B]), Waiter({"b": 1}, [OLD_A])], 2, False, id="and holds up nobody meanwhile"),
         pytest.param([Waiter({"a": 1}, [B]), Waiter({"c": 1}, [OLD_A])], 2, True, id="and keeps a slot meanwhile"),
+        pytest.param(
+            [Waiter({"a": 1}, [B]), Waiter({"c": 1}, [OLD_A]), Waiter({"d": 3}, [])],
+            3,
+            False,
+            id="and is served before those behind, once it has retired",
+        ),
+        pytest.param(
+            [Waiter({"b": 1, "c": 2}, []), Waiter({"d": 1}, [Held("b", 1, True)]), Waiter({"e": 2}, [A])],
+            3,
+            True,
+            id="and holds up those behind, once it has retired",
+        ),
     ],
 )
 def test_it_is_a_deadlock_where_somebody_could_never_be_served(
@@ -36,3 +53,46 @@ def test_it_is_a_deadlock_where_somebody_could_never_be_served(
 ) -> None:
     """Everybody who does not wait lets go; everybody in the queue does so after being served."""
     assert is_deadlocked(queue, capacity) is expected
+
+
+def can_all_be_served(queue: Sequence[Waiter], capacity: int) -> bool:
+    """Whether there is an order in which everybody is served, tried one after the other; who is served lets go."""
+    held = {each for waiter in queue for each in waiter.holds}
+    open_, retiring = {each.key for each in held}, {each.key for each in held if each.retiring}
+    free = capacity - sum(each.slots for each in held)
+    for turn, waiter in enumerate(queue):
+        if waiter.wants.keys() & retiring:
+            continue  # holds up nobody
+        if sum(slots for key, slots in waiter.wants.items() if key not in open_) > free:
+            return False  # holds up all behind
+        if can_all_be_served([*queue[:turn], *queue[turn + 1 :]], capacity):
+            return True
+    return not queue
+
+
+@st.composite
+def queues(draw: st.DrawFn) -> tuple[list[Waiter], int]:
+    """Up to four places in the queue, for up to three resources that fit into up to three slots."""
+    capacity = draw(st.integers(1, 3))
+    slots = {key: draw(st.integers(1, capacity)) for key in KEYS}
+    retiring = draw(st.sampled_from([None, *KEYS]))  # of two, it may matter which of them is closed first
+    opened: list[str] = []
+    for key in draw(st.permutations(KEYS)):
+        if sum(slots[each] for each in [*opened, key]) <= capacity:
+            opened.append(key)
+    wanted = st.sets(st.sampled_from(KEYS), min_size=1).filter(
+        lambda keys: sum(map(slots.__getitem__, keys)) <= capacity
+    )
+    held = st.lists(st.sampled_from([Held(key, slots[key], key == retiring) for key in opened]), max_size=3)
+
+    def waiter(keys: set[str], holds: list[Held]) -> Waiter:
+        return Waiter({key: slots[key] for key in sorted(keys)}, holds)
+
+    return draw(st.lists(st.builds(waiter, wanted, held), max_size=4)), capacity
+
+
+@given(queues())
+def test_it_is_a_deadlock_where_no_order_serves_everybody(state: tuple[list[Waiter], int]) -> None:
+    """The answer of a few rounds along the queue is that of trying every order there is."""
+    queue, capacity = state
+    assert is_deadlocked(queue, capacity) is not can_all_be_served(queue, capacity)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Callable
+
 import pytest
 
 from doteval import CapacityDeadlockError, CapacityExceededError, ProviderClosedError
+from doteval._pool import ledger as ledger_module
+from doteval._pool.deadlock import Waiter, is_deadlocked
 from doteval._pool.entries import Entries
 from doteval._pool.ledger import Ledger
 from doteval._pool.records import CancelOpening, Check, Close, Effect, Entry, Lease, Open, Phase, Request, State, Want
@@ -453,3 +459,104 @@ def test_serving_a_long_queue_looks_at_its_front_only(monkeypatch: pytest.Monkey
     for request in held:
         world.release(request)
     assert 0 < looks < 20
+
+
+@pytest.mark.parametrize(
+    ("keys", "state"),
+    [
+        pytest.param(("opening",), State.ADMITTED, id="opening"),
+        pytest.param(("opening", "opening too"), State.ADMITTED, id="both opening"),
+        pytest.param(("open",), State.QUEUED, id="open"),
+        pytest.param(("open", "opening"), State.QUEUED, id="one of each"),
+    ],
+)
+def test_while_somebody_starves_newcomers_join_only_what_is_being_opened(keys: tuple[str, ...], state: State) -> None:
+    """Whoever waits for an opening takes nothing from the one who starves; a hot key would keep its slot."""
+    world = World(capacity=3)
+    world.ask("open", owner="1")
+    world.ask("opening", "opening too", owner="2", settle=False)
+    assert world.ask("starving", owner="3", settle=False).state is State.QUEUED
+    assert world.ask(*keys, owner="4", settle=False).state is state
+
+
+def test_those_who_go_back_to_the_front_of_the_queue_keep_their_order() -> None:
+    """Both lose a that they waited for; the older one is served though what the younger one wants is still closing."""
+    world = World(capacity=3, health_after=5)
+    world.release(world.ask("a"))
+    world.now = 6.0
+    older, younger = world.ask("a", "b", owner="1", settle=False), world.ask("a", "c", owner="2", settle=False)
+    world.ledger.take_effects()
+    a, b = world.entry("a"), world.entry("b")
+    world.ledger.checked(a, False, world.now)
+    world.ledger.take_effects()
+    world.ledger.ended(a, None, world.now)
+    world.ledger.ended(b, None, world.now)
+    assert (older.state, younger.state) == (State.ADMITTED, State.QUEUED)
+
+
+def test_what_an_earlier_waiter_opens_is_not_made_room_for_twice() -> None:
+    """x and y are evicted for a and b; whoever wants a alone waits for that, and z is spared."""
+    world = World(capacity=3)
+    for request in [world.ask("x"), world.ask("y"), world.ask("z")]:
+        world.release(request)
+    both, alone = world.ask("a", "b", settle=False), world.ask("a", settle=False)
+    world.settle()
+    assert (both.state, alone.state) == (State.GRANTED, State.GRANTED)
+    assert "close z" not in world.seen
+
+
+def test_the_question_of_deadlock_is_asked_for_those_who_hold_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at the whole queue; a crowd of newcomers would ask it for each of them, and in vain."""
+    asked = 0
+
+    def counted(queue: list[Waiter], capacity: int) -> bool:
+        nonlocal asked
+        asked += 1
+        return is_deadlocked(queue, capacity)
+
+    monkeypatch.setattr(ledger_module, "is_deadlocked", counted)
+    world = World(capacity=2)
+    world.ask("a", owner="1")
+    world.ask("b", owner="2")
+    for number in range(100):
+        world.ask(f"key {number}", owner=f"task {number}")
+    assert asked == 0
+    world.ask("c", owner="1")
+    assert asked == 1
+
+
+class Owner:
+    """Somebody who can be told from all others, and of whom it can be seen whether anybody remembers them."""
+
+
+def _hand_over(world: World, request: Request) -> None:
+    world.ledger.adopt(request.leases[0], "somebody else")
+
+
+def _close(world: World, request: Request) -> None:
+    world.ledger.close(request.leases[0].entry, "told to", world.now)
+
+
+def _lose(world: World, request: Request) -> None:
+    entry = request.leases[0].entry
+    world.ledger.losing(entry, "it broke", world.now)
+    world.ledger.ended(entry, None, world.now)
+
+
+@pytest.mark.parametrize(
+    "let_go", [World.release, _hand_over, _close, _lose], ids=["release", "adopt", "close", "lose"]
+)
+def test_who_holds_nothing_is_forgotten(let_go: Callable[[World, Request], None]) -> None:
+    """However many tasks have leased something, nothing is left of them."""
+    world = World(capacity=2)
+    owners: list[weakref.ref[Owner]] = []
+    for _ in range(10):
+        owner = Owner()
+        owners.append(weakref.ref(owner))
+        request = world.ledger.ask((Want("a", "a"),), owner, world.now)
+        world.settle()
+        let_go(world, request)
+        world.settle()
+        del owner, request
+    gc.collect()
+    assert [each for each in owners if each() is not None] == []

@@ -108,6 +108,20 @@ def test_a_server_that_nobody_leases_makes_way(lifetime: Lifetime, told: list[st
     assert told == ["ending needed"]
 
 
+def test_a_server_that_has_stayed_long_enough_makes_way_without_a_pause(lifetime: Lifetime) -> None:
+    """It was ready for as long as its start took; whoever leased it until now is in nobody's way."""
+    lifetime.ready(101)
+    lifetime.uses_changed(0, 1, 110, used=True)
+    assert lifetime.make_way("needed", 0, 110, drain=True)
+
+
+def test_who_only_holds_a_server_does_not_use_it(lifetime: Lifetime) -> None:
+    """The pause is that after the last lease, also where a hold has come or gone since."""
+    lifetime.uses_changed(0, 2, 110, used=True)
+    lifetime.uses_changed(0, 1, 110 + PAUSE_SECONDS, used=False)
+    assert lifetime.make_way("needed", 0, 110 + PAUSE_SECONDS, drain=True)
+
+
 def test_a_server_that_is_leased_makes_way_after_the_last_lease(lifetime: Lifetime, told: list[str]) -> None:
     """Only where whoever needs its slots asks for that; a hold does not keep it then."""
     lifetime.ready(100)

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import signal
 import socket
 import stat
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers.callers import Caller, Supervisors
-from tests.servers.leftovers import await_end, is_locked, leftovers
+from tests.servers.leftovers import PATIENCE, await_end, is_locked, leftovers
 
 from doteval.servers import _supervisor
 from doteval.servers._local.runtime import Runtime
@@ -81,6 +82,7 @@ def test_whatever_a_server_is_made_of_all_of_it_ends(supervisors: Supervisors, k
     caller.expect_end()
     assert not [pid for pid in pids if is_running(pid)]
     assert leftovers(supervisors.runtime.root) == []
+    assert not list(supervisors.runtime.logs.glob("*")), "the log of a server that was meant to end"
 
 
 def test_a_server_is_told_once_then_again_then_killed(supervisors: Supervisors) -> None:
@@ -585,6 +587,20 @@ def test_leases_and_holds_are_counted(supervisors: Supervisors) -> None:
     visitor.expect_end()
 
 
+@pytest.mark.parametrize("leaves", [lambda holder: holder.ask("leave"), Caller.close], ids=["leaves", "hangs up"])
+def test_a_hold_is_no_use(supervisors: Supervisors, leaves: Callable[[Caller], object]) -> None:
+    """When the server was used last is not changed by somebody who only keeps it warm."""
+    caller = supervisors.start()
+    caller.expect_up()
+    before = caller.status()["last_used"]
+    holder = supervisors.call()
+    assert holder.ask("hold")["granted"]
+    leaves(holder)
+    while (status := caller.status())["holds"]:
+        pass
+    assert status["last_used"] == before
+
+
 @pytest.mark.parametrize("is_known", [True, False], ids=["known", "new"])
 def test_who_comes_while_the_last_one_leaves_is_served_first(supervisors: Supervisors, is_known: bool) -> None:
     """Where both have said so before the supervisor looks, the server stays, and who leaves is told that."""
@@ -789,17 +805,20 @@ class FakeSMI:
     """An nvidia-smi that waits for the test to say how much memory is in use."""
 
     def __init__(self, directory: Path) -> None:
-        self.asks, self.answers = directory / "asks", directory / "answers"
+        self.asks, self.answers, self.calls = directory / "asks", directory / "answers", directory / "calls"
         os.mkfifo(self.asks)
         os.mkfifo(self.answers)
         command = directory / "nvidia-smi"
-        command.write_text(f'#!/bin/sh\necho "$@" > {self.asks}\ncat {self.answers}\n')
+        command.write_text(f'#!/bin/sh\necho >> {self.calls}\necho "$@" > {self.asks}\ncat {self.answers}\n')
         command.chmod(0o755)
         self.queries: list[str] = []
         """What it was asked."""
 
     def await_question(self) -> None:
-        self.queries.append(self.asks.read_text())
+        # Open for writing as well, or opening it would wait for as long as nobody asks.
+        with os.fdopen(os.open(self.asks, os.O_RDWR), "rb", buffering=0) as asks:
+            assert select.select([asks], [], [], PATIENCE)[0], f"nvidia-smi was not asked after {self.queries}"
+            self.queries.append(asks.read(1 << 16).decode())
 
     def answer(self, *megabytes: object) -> None:
         self.answers.write_text("".join(f"{each}\n" for each in megabytes))
@@ -833,6 +852,7 @@ def test_a_slot_is_not_given_on_before_its_memory_is_free(supervisors: Superviso
     caller.expect_end()
     assert not is_locked(slot)
     assert smi.queries == ["--id=GPU-1,GPU-2 --query-gpu=memory.used --format=csv,noheader,nounits\n"] * 4
+    assert smi.calls.read_text() == "\n" * 4, "it was asked once more, though the memory was free"
 
 
 @pytest.mark.parametrize("answer", [["N/A", "N/A"], [1], []])

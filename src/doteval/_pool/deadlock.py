@@ -46,16 +46,18 @@ def is_deadlocked(queue: Sequence[Waiter], capacity: int) -> bool:
     """
     held = _HeldInQueue(queue)
     while queue:
-        later: list[Waiter] = []  # they wait for something to retire that others in the queue hold; hold up nobody
-        for waiter in queue:
+        later: list[Waiter] = []
+        for turn, waiter in enumerate(queue):
             if held.is_any_retiring(waiter.wants):
-                later.append(waiter)
+                later.append(waiter)  # waits until that has retired, and holds up nobody
             elif held.slots_missing(waiter.wants) > capacity - held.slots:
-                return True
+                later += queue[turn:]  # holds up everybody behind
+                break
             else:
                 held.release(waiter.holds)
         if len(later) == len(queue):
             return True
+        held.retire()
         queue = later
     return False
 
@@ -66,6 +68,7 @@ class _HeldInQueue:
     def __init__(self, queue: Sequence[Waiter]) -> None:
         self._leases = Counter(held for waiter in queue for held in waiter.holds)
         self._retiring = {held.key for held in self._leases if held.retiring}
+        self._retired: list[Held] = []
         self._keys = {held.key for held in self._leases}
         self.slots = sum(held.slots for held in self._leases)
 
@@ -81,6 +84,18 @@ class _HeldInQueue:
         for held in leases:
             self._leases[held] -= 1
             if not self._leases[held]:
-                self.slots -= held.slots
-                self._keys.discard(held.key)
-                self._retiring.discard(held.key)
+                if held.retiring:
+                    self._retired.append(held)
+                else:
+                    self._close(held)
+
+    def retire(self) -> None:
+        """Close what was to retire: not before, as who waits for that may stand in front of others and need slots."""
+        for held in self._retired:
+            self._close(held)
+        self._retired.clear()
+
+    def _close(self, held: Held) -> None:
+        self.slots -= held.slots
+        self._keys.discard(held.key)
+        self._retiring.discard(held.key)
