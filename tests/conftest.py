@@ -36,6 +36,7 @@ PATIENCE = 30.0
 WITH_PROCESSES = (
     "evals/test_kills.py",
     "plugin/",
+    "providers/",
     "real/",
     "seed/",
     "servers/test_crashes.py",
@@ -53,7 +54,10 @@ WITH_PROCESSES = (
     "test_examples.py",
     "test_readme.py",
 )
-"""Every test whose path begins with one of these is marked ``process``: it starts a process or takes seconds."""
+"""Every test whose path begins with one of these is marked ``process``: it starts a process or takes seconds.
+
+In ``providers/`` the seconds are those that the real SDKs take to be imported.
+"""
 
 PROCESS_FIXTURES = frozenset({"forks", "machine", "mock_server", "processes", "supervisors"})
 """So is every test with one of these fixtures, which start a process."""
@@ -84,12 +88,24 @@ def _notice_processes() -> None:
     os.register_at_fork(before=lambda: _started.append("fork"))  # uvloop's are not audited
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The inner loop does not even import what it deselects: some of it imports SDKs, which takes seconds."""
+    if config.option.markexpr != "not process":
+        return None
+    path = _path(collection_path) + ("/" if collection_path.is_dir() else "")
+    return True if path.startswith(WITH_PROCESSES) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        path = item.path.relative_to(_HERE).as_posix() if item.path.is_relative_to(_HERE) else ""
-        if path.startswith(WITH_PROCESSES) or not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        fixtures = getattr(item, "fixturenames", ())
+        if _path(item.path).startswith(WITH_PROCESSES) or not PROCESS_FIXTURES.isdisjoint(fixtures):
             item.add_marker("process")
     items.sort(key=lambda item: item.get_closest_marker("process") is None)  # so that no worker is left with them
+
+
+def _path(path: Path) -> str:
+    return path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else ""
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -16,10 +16,10 @@ from tests.resources import Thing, ThingProvider
 
 from doteval import (
     HandleInactiveError,
+    ModelProvider,
     ModelProviders,
     ModelRequestError,
     ModelSetupError,
-    OpenAIProvider,
     ProviderClosedError,
 )
 from doteval.blocking import entered
@@ -59,7 +59,9 @@ def no_thread_is_left() -> Iterator[None]:
     assert not [thread for thread in left if thread.is_alive()]
 
 
-def openai(server: LLMock) -> OpenAIProvider:
+def openai(server: LLMock) -> ModelProvider[Any]:
+    from doteval import OpenAIProvider  # here, as importing the SDK takes longer than all tests without it
+
     return OpenAIProvider(api_key="sk-none", base_url=server.base_url("openai"))
 
 

@@ -9,8 +9,8 @@ of a module, does not count: the ``__init__`` of a package is its face and stand
 from __future__ import annotations
 
 import ast
+import functools
 import sys
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -117,14 +117,16 @@ def name_of(path: Path) -> str:
 MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
-def imports(name: str) -> Iterator[tuple[str, int]]:
+@functools.cache
+def imports(name: str) -> list[tuple[str, int]]:
     """The absolute names of the modules that a module imports, each with its line."""
+    found: list[tuple[str, int]] = []
     path = MODULES[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text("utf-8"), path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name, node.lineno
+                found.append((alias.name, node.lineno))
         elif isinstance(node, ast.ImportFrom):
             source = node.module or ""
             if node.level:
@@ -132,7 +134,8 @@ def imports(name: str) -> Iterator[tuple[str, int]]:
                 source = ".".join([*parts[: len(parts) - node.level + 1], *([source] if source else [])])
             for alias in node.names:
                 submodule = f"{source}.{alias.name}"
-                yield (submodule if submodule in MODULES else source), node.lineno
+                found.append((submodule if submodule in MODULES else source, node.lineno))
+    return found
 
 
 def is_within(name: str, package: str) -> bool:

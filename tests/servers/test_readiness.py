@@ -263,13 +263,13 @@ async def test_what_is_awaited_is_told_with_what_was_seen(view: ReadinessView) -
 @pytest.mark.parametrize(
     ("condition", "when"),
     [
-        (lambda a, b: a & b, 20),
-        (lambda a, b: a | b, 10),
-        (lambda a, b: b & a, 20),
-        (lambda a, b: b | a, 10),
-        (lambda a, b: (a | b) & a, 10),
-        (lambda a, b: (a & b) | a, 10),
-        (lambda a, b: a & b & a, 20),
+        (lambda a, b: a & b, 2),
+        (lambda a, b: a | b, 1),
+        (lambda a, b: b & a, 2),
+        (lambda a, b: b | a, 1),
+        (lambda a, b: (a | b) & a, 1),
+        (lambda a, b: (a & b) | a, 1),
+        (lambda a, b: a & b & a, 2),
     ],
 )
 async def test_conditions_combine(
@@ -284,7 +284,7 @@ async def test_conditions_combine(
 
         return passed
 
-    await condition(ReadyWhen(after(10)), ReadyWhen(after(20))).wait(view)
+    await condition(ReadyWhen(after(1)), ReadyWhen(after(2))).wait(view)
     assert when <= anyio.current_time() - start < when + 0.2
 
 
@@ -297,7 +297,7 @@ async def test_a_condition_that_was_met_is_not_waited_for_again(view: ReadinessV
         return anyio.current_time() < start + 1
 
     async def later(_: ReadinessView) -> bool:
-        return anyio.current_time() > start + 10
+        return anyio.current_time() > start + 2
 
     await (ReadyWhen(at_first) & ReadyWhen(later)).wait(view)
 
