@@ -45,6 +45,8 @@ class Keyword:
                 self._check(value)
             except ValueError as exc:
                 raise ValueError(f"{name} {exc}, not {value!r}") from None
+            except TypeError:
+                raise ValueError(f"{name} cannot be {value!r}") from None
 
 
 # ---------------------------------------------------------------- what is declared
@@ -218,9 +220,15 @@ def _unexpected(who: str, names: Collection[str], known: Collection[str]) -> Typ
 
 
 def seconds(value: float | None) -> None:
-    """A number of seconds; `None` where it is allowed."""
-    if value is not None and not value >= 0:
+    """A number of seconds, and not `None`."""
+    if value is None or not value >= 0:
         raise ValueError("is a number of seconds, 0 or more")
+
+
+def seconds_or_none(value: float | None) -> None:
+    """A number of seconds; or `None`, where that means something."""
+    if value is not None:
+        seconds(value)
 
 
 def at_least(least: int, or_none: str = "") -> Check:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, TypedDict
 
 from ._handle import CLOSE_TIMEOUT
-from ._keywords import Keyword, at_least, seconds
+from ._keywords import Keyword, at_least, seconds, seconds_or_none
 from ._pool.events import PoolEvent
 
 
@@ -18,7 +18,7 @@ class LifecycleOptions(TypedDict, total=False):
         Keyword(
             "How long a resource without a lease stays open, in seconds. `None`: until the provider closes or its "
             "slots are needed; 0: it is closed at once.",
-            check=seconds,
+            check=seconds_or_none,
         ),
     ]
     max_concurrent_opens: Annotated[int, Keyword("How many resources are being opened at once.", 8, at_least(1))]
@@ -29,7 +29,7 @@ class LifecycleOptions(TypedDict, total=False):
         ),
     ]
     setup_timeout: Annotated[
-        float | None, Keyword("How long one `setup` may take, in seconds. `None`: no limit.", check=seconds)
+        float | None, Keyword("How long one `setup` may take, in seconds. `None`: no limit.", check=seconds_or_none)
     ]
     remember_failures: Annotated[
         float,
@@ -53,7 +53,7 @@ class LeaseOptions(LifecycleOptions, total=False):
         Keyword(
             "Ask `healthy` before a resource is leased again after it was idle for at least this long, in seconds. "
             "`None`: never.",
-            check=seconds,
+            check=seconds_or_none,
         ),
     ]
     fast_acquire: Annotated[

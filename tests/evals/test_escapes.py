@@ -264,3 +264,56 @@ async def test_a_task_that_is_cancelled_natively_ends_the_run(anyio_backend: Any
     with pytest.raises(asyncio.CancelledError):
         await main
     assert kept_in(store) == (0, False)
+
+
+@pytest.mark.process
+async def test_a_run_that_is_cancelled_natively_while_a_dataset_is_read_is_cancelled(anyio_backend: Any) -> None:
+    """The thread that reads it may be in the middle of it; whatever that leads to does not take the place of why."""
+    if not get_cancelled_exc_class().__module__.startswith("asyncio"):
+        return  # trio waits for its threads
+    import asyncio
+    import threading
+
+    reading, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def dataset() -> Iterator[int]:
+        yield 1
+        loop.call_soon_threadsafe(reading.set)
+        go_on.wait(30)
+        yield 2
+
+    @foreach("value", dataset)
+    async def eval_it(value: int) -> Result:
+        return Result(value)
+
+    main = asyncio.ensure_future(run(eval_it))
+    await reading.wait()
+    main.cancel()
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await main
+    finally:
+        go_on.set()
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), GeneratorExit(), OSError("gone"), pytest.fail.Exception("no")], ids=repr
+)
+async def test_rows_that_were_read_are_kept_whatever_a_plain_dataset_raises_after_them(
+    error: BaseException, tmp_path: Path
+) -> None:
+    """It is read in a worker thread, many rows at a time."""
+
+    def dataset() -> Iterator[int]:
+        yield from range(50)
+        raise error
+
+    @foreach("value", dataset)
+    async def eval_it(value: int) -> Result:
+        return Result(value)
+
+    with Store(tmp_path / "results.db") as store:
+        with pytest.raises((type(error), RuntimeError)):
+            await run(eval_it, store=store)
+        assert kept_in(store) == (50, False)

@@ -651,3 +651,20 @@ async def test_arguments_are_checked_before_anything_is_run() -> None:
         await run(eval_nothing, model="m")
     with pytest.raises(ValueError, match="at least 1"):
         await run(eval_nothing, concurrency=0)
+
+
+@virtual_time
+@pytest.mark.parametrize("wait", [0, 0.001])
+async def test_a_server_that_says_at_once_and_refuses_all_the_same_is_not_hammered(wait: float) -> None:
+    """It ends as if it had not said anything."""
+    calls = 0
+
+    @foreach("value", range(50), concurrency=2)
+    async def eval_it(value: int) -> Result:
+        nonlocal calls
+        calls += 1
+        raise refusal(retry_after=wait)
+
+    with pytest.raises(ModelRequestError, match="the rate limit is used up"):
+        await run(eval_it)
+    assert calls < 150

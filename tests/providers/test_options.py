@@ -143,3 +143,22 @@ def test_a_keyword_that_the_base_decides_is_unknown() -> None:
     """It is not the base that complains."""
     with pytest.raises(TypeError, match="VLLMProvider has no keyword argument health_after"):
         VLLMProvider(health_after=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        (OpenAIProvider, "close_timeout"),
+        (OpenAIProvider, "remember_failures"),
+        (OpenAIProvider, "max_concurrent_opens"),
+        (VLLMProvider, "close_timeout"),
+        (VLLMProvider, "start_timeout"),
+        (VLLMProvider, "stop_grace"),
+        (VLLMProvider, "server_keep_alive"),
+        (VLLMProvider, "restarts"),
+    ],
+)
+def test_none_is_refused_where_it_means_nothing(provider: Any, name: str) -> None:
+    """By name; a provider that closes its resources within None seconds would never end."""
+    with pytest.raises(ValueError, match=name):
+        provider(**{name: None})

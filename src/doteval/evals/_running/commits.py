@@ -78,7 +78,11 @@ class Commits:
                 while self._waiting and self._waiting[0][0] <= last:
                     self._waiting.popleft()[1]()
             except BaseException as exc:
-                await raise_own_cancellation(exc, is_rows_task=True)
-                self._error = exc
+                self._error = exc  # now, as the run may be over before the next line is
+                try:
+                    await raise_own_cancellation(exc, is_rows_task=True)
+                except BaseException:
+                    self._error = None
+                    raise
                 task_group.cancel_scope.cancel()
                 return

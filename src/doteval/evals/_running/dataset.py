@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -169,10 +169,11 @@ async def _read_in_thread(rows: Iterable[Any]) -> AsyncGenerator[Any]:
     finally:
         close = getattr(iterator, "close", None)
         if close is not None and inspect.isgenerator(iterator):
-            close()
+            with suppress(ValueError):  # a thread is still in it, where this task was cancelled as such
+                close()
 
 
-def _chunk(iterator: Iterator[Any]) -> tuple[list[Any], bool, Exception | None]:
+def _chunk(iterator: Iterator[Any]) -> tuple[list[Any], bool, BaseException | None]:
     """The next rows, whether these are all, and what was raised after them."""
     values: list[Any] = []
     end = time.perf_counter() + _CHUNK_SECONDS
@@ -181,7 +182,11 @@ def _chunk(iterator: Iterator[Any]) -> tuple[list[Any], bool, Exception | None]:
             values.append(next(iterator))
         except StopIteration:
             return values, True, None
-        except Exception as exc:
+        except GeneratorExit as exc:  # would end the coroutine that waits for it
+            error = RuntimeError("the dataset raised GeneratorExit")
+            error.__cause__ = exc
+            return values, False, error
+        except BaseException as exc:  # after the rows that were read before
             return values, False, exc
         if time.perf_counter() > end:
             break

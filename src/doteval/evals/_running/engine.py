@@ -249,7 +249,7 @@ class Engine:
                     return error
                 self._limit.overloaded(epoch, wait)
                 tries.refused += 1
-                if wait is None:
+                if not wait:  # "at once" is no help to a server that refuses
                     await self._limit.pause(pause_before(tries.refused))
                 else:
                     await self._limit.wait_as_told(wait, tries.refused)

@@ -77,13 +77,16 @@ class Limit:
 
         A server that hands out requests one by one says when the next one is free, to everybody: so those who wait
         share the time that it takes to serve them all. One whose minute is over serves all of them at once: so it is
-        not more than a second at first, and twice as much each time that somebody is refused again.
+        not more than a second at first, and twice as much each time that somebody is refused again. Nor is what a
+        server says believed for ever: who is refused again and again waits longer all the same.
 
         Args:
             retry_after: How long the server asks to wait, in seconds.
             refusals: How often the row was refused.
         """
-        spread = min(retry_after * self.in_flight(), 2.0 ** (refusals - 1), _LONGEST_SPREAD)
+        again = min(refusals - 1, 20)
+        share = retry_after * self.in_flight() * 2.0 ** max(0, again - 5)
+        spread = min(share, 2.0**again, _LONGEST_SPREAD)
         await self.pause(retry_after + uniform(0, spread))  # noqa: S311
 
     def succeeded(self) -> None:

@@ -57,7 +57,7 @@ def retry_after(error: BaseException) -> float | None:
 
 def pause_before(attempt: int) -> float:
     """Seconds before the next attempt where the server does not say; longer each time, and never all rows at once."""
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (attempt - 1)) * uniform(0.5, 1.0)  # noqa: S311
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt - 1, 20)) * uniform(0.5, 1.0)  # noqa: S311
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

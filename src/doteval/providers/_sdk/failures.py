@@ -208,7 +208,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         if seconds.replace(".", "", 1).isdigit():
             return float(seconds)
         return max(0.0, parsedate_to_datetime(seconds).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return None
 
 

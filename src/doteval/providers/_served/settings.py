@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Annotated, Literal
 
-from ..._keywords import Keyword, seconds
+from ..._keywords import Keyword, seconds, seconds_or_none
 from ..._pool_options import LifecycleOptions
 from ...servers._contract import Launcher
 from .._sdk.openai import OpenAIModelOptions
@@ -57,7 +57,9 @@ class ServerSettings(LifecycleOptions, OpenAIModelOptions, total=False):
     start_timeout: Annotated[float, Keyword("How long it may take to get ready, in seconds.", 1800.0, seconds)]
     stall_timeout: Annotated[
         float | None,
-        Keyword("How long it may print nothing while it gets ready, in seconds; `None`: no limit.", 300.0, seconds),
+        Keyword(
+            "How long it may print nothing while it gets ready, in seconds; `None`: no limit.", 300.0, seconds_or_none
+        ),
     ]
     stop_grace: Annotated[
         float,

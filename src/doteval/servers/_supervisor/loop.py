@@ -110,11 +110,16 @@ class Supervisor:
 
     def fail(self, problem: BaseException) -> None:
         """Tell everybody that this is the end, and let nothing of the server survive it."""
-        self._log.write(f"the supervisor failed: {type(problem).__name__}: {problem}\n".encode())
+        if self._family is not None:  # first, and in the way that needs nothing, as whatever failed may fail again
+            with contextlib.suppress(OSError):
+                os.killpg(self._family.pid, signal.SIGKILL)
+            with contextlib.suppress(Exception):
+                self._family.send(signal.SIGKILL)
+        with contextlib.suppress(Exception):
+            self._log.write(f"the supervisor failed: {type(problem).__name__}: {problem}\n".encode())
         if not self._told_exit:
-            self._tell_exit("its supervisor failed", expected=False)
-        if self._family is not None:
-            self._family.send(signal.SIGKILL)
+            with contextlib.suppress(Exception):
+                self._tell_exit("its supervisor failed", expected=False)
 
     def close(self) -> None:
         """Leave nothing behind; when the connections close, all is over."""

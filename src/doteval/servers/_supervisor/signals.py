@@ -19,6 +19,7 @@ class Signals:
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._note)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the starter has blocked would be blocked here, and there
 
     def drain(self) -> None:
         """Let the next signal wake the loop up again."""
