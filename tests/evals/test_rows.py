@@ -366,9 +366,10 @@ async def as_it_is(error: Exception) -> None:
     ],
     ids=str,
 )
-async def test_what_is_refused_to_every_row_ends_the_run_at_once(error: Exception, how: Any, tmp_path: Path) -> None:
-    """With the rows in flight; what was done before is kept."""
+async def test_what_is_refused_to_every_row_ends_the_run_at_once(error: Exception, how: Any) -> None:
+    """With the rows in flight; whoever is told has heard of what was done before."""
     calls = 0
+    told: list[int] = []
 
     @foreach("value", range(1000), concurrency=2)
     async def eval_it(value: int) -> Result:
@@ -380,16 +381,33 @@ async def test_what_is_refused_to_every_row_ends_the_run_at_once(error: Exceptio
         return Result(value)
 
     start = current_time()
+    with pytest.raises(type(error) if how is as_it_is else (ExceptionGroup, RuntimeError)):
+        await run(eval_it, on_record=lambda record: told.append(record.number))
+    assert told == list(range(len(told)))
+    assert 8 <= len(told) <= 10
+    assert calls <= 14
+    assert current_time() - start < 10
+
+
+@pytest.mark.parametrize("how", [as_it_is, in_a_group, as_another])
+async def test_what_was_done_before_a_refusal_is_kept(how: Any, tmp_path: Path) -> None:
+    """In the store, and nothing is finished."""
+
+    @foreach("value", range(1000), concurrency=2)
+    async def eval_it(value: int) -> Result:
+        await checkpoint()
+        if value >= 10:
+            await how(StatusError(402))
+        return Result(value)
+
     with Store(tmp_path / "results.db") as store:
-        with pytest.raises(type(error) if how is as_it_is else (ExceptionGroup, RuntimeError)):
+        with pytest.raises(StatusError if how is as_it_is else (ExceptionGroup, RuntimeError)):
             await run(eval_it, store=store)
         (stored,) = store.evaluations()
         assert stored.finished is None
         kept = [record.output for record in store.records(stored)]
         assert kept == list(range(len(kept)))
         assert 8 <= len(kept) <= 10
-    assert calls <= 14
-    assert current_time() - start < 10
 
 
 @virtual_time
