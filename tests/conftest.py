@@ -67,7 +67,7 @@ _STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.s
 _started: list[str] = []
 """How the test that runs now has started processes, one entry each; see `pytest_runtest_setup`."""
 _OPEN_FILES = Path("/proc/self/fd")
-_OWN_TASKS = Path("/proc/self/task")
+_OWN_TASKS = "/proc/self/task"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -185,9 +185,14 @@ def _our_threads() -> set[threading.Thread]:
 def _children() -> set[int]:
     """The processes this one has started and not waited for; none where the system does not tell."""
     found: set[int] = set()
-    for task in _OWN_TASKS.glob("*/children"):
+    try:
+        tasks = os.listdir(_OWN_TASKS)  # noqa: PTH208 - this and what follows happens twice a test
+    except OSError:
+        return found
+    for task in tasks:
         try:
-            found.update(map(int, task.read_text().split()))
+            with open(f"{_OWN_TASKS}/{task}/children", "rb") as children:  # noqa: PTH123
+                found.update(map(int, children.read().split()))
         except OSError:
             continue  # the thread has just ended
     return found

@@ -125,8 +125,7 @@ def imports(name: str) -> list[tuple[str, int]]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text("utf-8"), path)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                found.append((alias.name, node.lineno))
+            found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             source = node.module or ""
             if node.level:

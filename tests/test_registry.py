@@ -297,6 +297,7 @@ async def test_what_nobody_or_several_claim_is_told_with_the_candidates() -> Non
             await providers.setup("gpt-4o")
 
 
+@pytest.mark.process  # imports every SDK that there is
 @pytest.mark.anyio
 async def test_a_broken_candidate_does_not_hinder_the_others(site: Callable[..., None]) -> None:
     """A model that somebody claims is found; where nobody does, the error says who could not be asked, and why."""

@@ -164,11 +164,11 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
 
     def look(record: Record) -> None:
         nonlocal most
-        if record.number % 500 == 0:
+        if record.number % 250 == 0:
             most = max(most, alive())
 
     def rows() -> Iterator[int]:
-        yield from range(3000)
+        yield from range(1500)
 
     @foreach("value", rows)
     async def eval_it(value: int) -> Result:
@@ -197,7 +197,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
     gc.freeze()  # what is there by now is not looked through
     try:
         assert alive() == 0
-        assert await engine.run(eval_it.source.read()) == 3000
+        assert await engine.run(eval_it.source.read()) == 1500
     finally:
         gc.unfreeze()
     assert 0 < most < 300
@@ -319,12 +319,12 @@ class RateLimited:
 async def test_a_rate_limit_costs_time_and_no_rows(concurrency: Any, says: bool, stumbles: int) -> None:
     """With as many at once as the server takes, hardly more time than the limit allows; nor does one that stumbles."""
     server = RateLimited(600, says=says, stumbles=stumbles)
-    evaluation = foreach("value", range(120))(server.__call__)
+    evaluation = foreach("value", range(80))(server.__call__)
     start = current_time()
     outcome = await run(evaluation, concurrency=concurrency)
-    assert (outcome.summary.rows, outcome.summary.errors) == (120, 0)
+    assert (outcome.summary.rows, outcome.summary.errors) == (80, 0)
     if says and concurrency == 10:
-        assert current_time() - start < 1.1 * 12 * (20 / 19 if stumbles else 1)
+        assert current_time() - start < 1.1 * 8 * (20 / 19 if stumbles else 1)
 
 
 class StatusError(Exception):

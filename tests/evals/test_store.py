@@ -35,6 +35,12 @@ def making(calls: list[Any], dataset: Any, *, failing: Any = ()) -> Evaluation:
     return eval_it
 
 
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """What is kept does not depend on whether the loop is uvloop's."""
+    return request.param
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / ".doteval" / "results.db"
@@ -243,6 +249,7 @@ async def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
         await run(making([], [1]), store=other)
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")  # it takes a second
 async def test_a_store_that_cannot_be_written_ends_the_run(path: Path) -> None:
     """Results that would be lost are not paid for."""
     calls: list[int] = []
