@@ -28,6 +28,7 @@ BACKENDS = {
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=2000)  # nox -s ledger_machine
+settings.register_profile("inner loop", deadline=None, max_examples=30)  # nobody waits seconds for one test there
 settings.load_profile("default")
 
 PATIENCE = 30.0
@@ -71,6 +72,8 @@ _OWN_TASKS = "/proc/self/task"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if _is_inner_loop(config) and not config.getoption("--hypothesis-profile", None):
+        settings.load_profile("inner loop")
     config.addinivalue_line("markers", "counts_open_files: fails when file descriptors are open that were not before")
     # What is run in the background or under nohup may ignore these, and every process we start would inherit that.
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -88,7 +91,7 @@ def _notice_processes() -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """The inner loop does not even import what it deselects: some of it imports SDKs, which takes seconds."""
-    if config.option.markexpr != "not process":
+    if not _is_inner_loop(config):
         return None
     path = _path(collection_path) + ("/" if collection_path.is_dir() else "")
     return True if path.startswith(WITH_PROCESSES) else None
@@ -99,6 +102,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if _path(item.path).startswith(WITH_PROCESSES) or not PROCESS_FIXTURES.isdisjoint(fixtures):
             item.add_marker("process")
+
+
+def _is_inner_loop(config: pytest.Config) -> bool:
+    return bool(config.option.markexpr == "not process")
 
 
 def _path(path: Path) -> str:

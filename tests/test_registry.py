@@ -33,6 +33,12 @@ GROUP = "doteval.model_providers"
 OURS = ["anthropic", "http", "llamacpp", "ollama", "openai", "sglang", "transformers", "vllm"]
 
 
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Without uvloop, which has nothing to do with names."""
+    return request.param
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Installs a distribution where this process finds it, for the time of the test."""

@@ -71,12 +71,6 @@ ESCAPES: dict[str, Callable[[], Awaitable[None]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Tasks and what they raise are asyncio's on uvloop, too."""
-    return request.param
-
-
 @pytest.fixture(params=ESCAPES.values(), ids=ESCAPES)
 def escape(request: pytest.FixtureRequest) -> Callable[[], Awaitable[None]]:
     return request.param

@@ -35,12 +35,6 @@ def making(calls: list[Any], dataset: Any, *, failing: Any = ()) -> Evaluation:
     return eval_it
 
 
-@pytest.fixture(scope="module", params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """What is kept does not depend on whether the loop is uvloop's."""
-    return request.param
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / ".doteval" / "results.db"
