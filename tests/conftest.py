@@ -28,6 +28,7 @@ BACKENDS = {
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=2000)  # nox -s ledger_machine
+settings.register_profile("inner loop", deadline=None, max_examples=30)  # nobody waits seconds for one test there
 settings.load_profile("default")
 
 PATIENCE = 30.0
@@ -67,10 +68,12 @@ _STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.s
 _started: list[str] = []
 """How the test that runs now has started processes, one entry each; see `pytest_runtest_setup`."""
 _OPEN_FILES = Path("/proc/self/fd")
-_OWN_TASKS = Path("/proc/self/task")
+_OWN_TASKS = "/proc/self/task"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if _is_inner_loop(config) and not config.getoption("--hypothesis-profile", None):
+        settings.load_profile("inner loop")
     config.addinivalue_line("markers", "counts_open_files: fails when file descriptors are open that were not before")
     # What is run in the background or under nohup may ignore these, and every process we start would inherit that.
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -90,7 +93,7 @@ def _notice_processes() -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """The inner loop does not even import what it deselects: some of it imports SDKs, which takes seconds."""
-    if config.option.markexpr != "not process":
+    if not _is_inner_loop(config):
         return None
     path = _path(collection_path) + ("/" if collection_path.is_dir() else "")
     return True if path.startswith(WITH_PROCESSES) else None
@@ -102,6 +105,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _path(item.path).startswith(WITH_PROCESSES) or not PROCESS_FIXTURES.isdisjoint(fixtures):
             item.add_marker("process")
     items.sort(key=lambda item: item.get_closest_marker("process") is None)  # so that no worker is left with them
+
+
+def _is_inner_loop(config: pytest.Config) -> bool:
+    return bool(config.option.markexpr == "not process")
 
 
 def _path(path: Path) -> str:
@@ -188,9 +195,14 @@ def _our_threads() -> set[threading.Thread]:
 def _children() -> set[int]:
     """The processes this one has started and not waited for; none where the system does not tell."""
     found: set[int] = set()
-    for task in _OWN_TASKS.glob("*/children"):
+    try:
+        tasks = os.listdir(_OWN_TASKS)  # noqa: PTH208 - this and what follows happens twice a test
+    except OSError:
+        return found
+    for task in tasks:
         try:
-            found.update(map(int, task.read_text().split()))
+            with open(f"{_OWN_TASKS}/{task}/children", "rb") as children:  # noqa: PTH123
+                found.update(map(int, children.read().split()))
         except OSError:
             continue  # the thread has just ended
     return found

@@ -18,6 +18,12 @@ from doteval import ContextProvider
 from doteval.testing import BasicProviderContract, FakeModel, FakeProvider, ProviderContract
 
 
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Without uvloop, as the contract is run by those who write providers."""
+    return request.param
+
+
 class TestFakeProvider(ProviderContract[FakeModel]):
     bad_spec = "bad"
 

@@ -93,7 +93,7 @@ async def test_whoever_joins_an_opening_is_woken_once() -> None:
         assert set(seen) == {1}
 
 
-@pytest.mark.parametrize("keys", [1, 200])
+@pytest.mark.parametrize("keys", [1, 100])
 async def test_a_warm_lease_keeps_two_objects_and_gives_them_back(keys: int) -> None:
     """A handle and a lease (and what the books note of it), however much is open; nothing stays after the teardown."""
     async with CountingProvider(fast_acquire=True) as provider:

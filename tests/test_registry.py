@@ -33,6 +33,12 @@ GROUP = "doteval.model_providers"
 OURS = ["anthropic", "http", "llamacpp", "ollama", "openai", "sglang", "transformers", "vllm"]
 
 
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Without uvloop, which has nothing to do with names."""
+    return request.param
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Installs a distribution where this process finds it, for the time of the test."""
@@ -297,6 +303,7 @@ async def test_what_nobody_or_several_claim_is_told_with_the_candidates() -> Non
             await providers.setup("gpt-4o")
 
 
+@pytest.mark.process  # imports every SDK that there is
 @pytest.mark.anyio
 async def test_a_broken_candidate_does_not_hinder_the_others(site: Callable[..., None]) -> None:
     """A model that somebody claims is found; where nobody does, the error says who could not be asked, and why."""

@@ -10,11 +10,19 @@ import anyio
 import pytest
 from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
+from tests.conftest import BACKENDS
 
 from doteval import Result, foreach
 from doteval.evals import Record, Store, run
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=BACKENDS.values(), ids=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """With uvloop, too: what is cancelled how is the event loop's business."""
+    return request.param
+
 
 ROWS = 12
 BAD = 4

@@ -110,6 +110,7 @@ def test_anything_can_be_kept_and_is_the_same_when_it_was(value: Any) -> None:
 @pytest.mark.parametrize("where", ["input", "output", "metadata", "prompt", "error", "score name"])
 @pytest.mark.parametrize("value", [HALF, HUGE, family()], ids=["half", "huge", "family"])
 @pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")  # it is about values
 async def test_no_odd_value_of_a_row_ends_the_run(where: str, value: Any, tmp_path: Path) -> None:
     """In a store: all rows are there, and are answered from it the next time."""
 

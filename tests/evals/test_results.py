@@ -44,9 +44,10 @@ def making(shift: int, *, failing: bool = True) -> Evaluation:
     return eval_it
 
 
-@pytest.fixture(autouse=True)
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """Two experiments, the first with two models."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the results were made: two experiments, the first with two models."""
+    directory = tmp_path_factory.mktemp("made")
 
     async def make() -> None:
         async with Store() as store:
@@ -54,8 +55,17 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
                 name = f"eval_it.py::eval_it[{model}]"
                 await run(making(shift, failing=experiment == "one"), store=store, experiment=experiment, name=name)
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        anyio.run(make)
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def results(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The test's own copy of them."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    anyio.run(make)
     return Store()
 
 

@@ -247,6 +247,7 @@ async def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
         await run(making([], [1]), store=other)
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")  # it takes a second
 async def test_a_store_that_cannot_be_written_ends_the_run(path: Path) -> None:
     """Results that would be lost are not paid for."""
     calls: list[int] = []
