@@ -33,7 +33,7 @@ class TestHTTPProvider(ProviderContract[httpx.AsyncClient]):
 
 
 class SDKContract(ProviderContract[Any]):
-    bad_config: Mapping[str, Any] = {"no_such_setting": 1}
+    bad_config: Mapping[str, Any] = {"api_key": "no header\ncan hold this"}
 
     @pytest.fixture(autouse=True)
     def _server(self, server: LLMock) -> None:

@@ -438,7 +438,8 @@ async def test_a_server_can_be_ready_in_other_ways(launcher: LocalLauncher, read
     async with ServerProvider(light(), ready=ready, launcher=launcher) as provider:
         async with await provider.setup("m") as handle:
             assert handle.model.server.log is not None
-            assert "startup complete" in handle.model.server.log.read_text()
+            if not isinstance(ready, PortOpen):  # the port may be open before what is printed has arrived
+                assert "startup complete" in handle.model.server.log.read_text()
 
 
 # -------------------------------------------------------------------- other systems
