@@ -6,8 +6,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from anyio import CancelScope, create_task_group, wait_all_tasks_blocked
+from anyio import CancelScope, create_task_group
 from anyio.lowlevel import checkpoint
+from tests.blocked import wait_all_tasks_blocked
 from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.resources import ThingProvider
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import CancelScope, Event, create_task_group, wait_all_tasks_blocked
+from anyio import CancelScope, Event, create_task_group
 from anyio.lowlevel import checkpoint
+from tests.blocked import wait_all_tasks_blocked
 from tests.checkpoints import suspensions
 from tests.resources import ThingProvider
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from anyio import CancelScope, Event, create_task_group, wait_all_tasks_blocked
+from anyio import CancelScope, Event, create_task_group
 from anyio.lowlevel import checkpoint
+from tests.blocked import wait_all_tasks_blocked
 
 from doteval import HandleInactiveError, ModelHandle, ModelProvider
 

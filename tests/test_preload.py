@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from anyio import Event, create_task_group, wait_all_tasks_blocked
+from anyio import Event, create_task_group
+from tests.blocked import wait_all_tasks_blocked
 from tests.resources import ThingProvider
 
 from doteval import ModelHandle, ModelSetupError, ProviderClosedError, ProviderNotEnteredError, SpecError

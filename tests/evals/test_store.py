@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio import Event, create_task_group, wait_all_tasks_blocked
+from anyio import Event, create_task_group
+from tests.blocked import wait_all_tasks_blocked
 
 from doteval import Completion, Result, Usage, foreach
 from doteval.evals import Evaluation, Store, Stored, TooManyErrorsError, run
