@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import threading
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -46,9 +46,8 @@ class Counts:
             paths=sum(1 for _ in root.rglob("*")),
         )
 
-    def beside(self, later: Counts) -> list[tuple[str, int, int]]:
-        """Each count by name, in both."""
-        return [(each.name, getattr(self, each.name), getattr(later, each.name)) for each in fields(self)]
+    def __le__(self, other: Counts) -> bool:
+        return all(ours <= theirs for ours, theirs in zip(astuple(self), astuple(other), strict=True))
 
 
 async def _start_and_stop(launcher: LocalLauncher) -> None:
@@ -72,5 +71,5 @@ async def test_many_starts_leave_as_much_as_few(runtime: Runtime, keeps: bool) -
     many = Counts.now(runtime.root)
     print(f"after 5: {few}\nafter {STARTS}: {many}")
     assert len(launcher.starts) == STARTS
-    more = {name: (before, after) for name, before, after in few.beside(many) if after > before}
-    assert not more, "there were fewer before"  # less there may be: what an earlier test has left ends meanwhile
+    # Less there may be: what an earlier test has left ends meanwhile. The last supervisor may be about to end.
+    assert many <= replace(few, children=few.children + 1)
