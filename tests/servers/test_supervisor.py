@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -25,7 +26,7 @@ from tests.servers.leftovers import PATIENCE, await_end, is_locked, leftovers
 
 from doteval.servers import _supervisor
 from doteval.servers._local.runtime import Runtime
-from doteval.servers._supervisor.clients import BUFFER_LIMIT, Client, peer_user
+from doteval.servers._supervisor.clients import BUFFER_LIMIT, RESERVED_FILES, Client, peer_user
 from doteval.servers._supervisor.log import TAIL_LINE_BYTES, Log
 from doteval.servers._supervisor.memory import SLACK
 
@@ -315,6 +316,36 @@ def test_a_supervisor_that_is_told_to_end_ends_its_server(supervisors: Superviso
     assert leftovers(supervisors.runtime.root) == []
 
 
+def test_signals_that_the_starter_has_blocked_reach_the_supervisor_and_the_server(supervisors: Supervisors) -> None:
+    """A program that waits for its signals in one thread blocks them in all others; both would inherit that."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        caller = supervisors.start("family", grace=GRACE)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    for pid in (caller.supervisor, *caller.expect_up()):
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert re.search(r"^SigBlk:\t0+$", status, re.MULTILINE), status
+    os.kill(caller.supervisor, signal.SIGTERM)
+    assert caller.expect("exited")["code"] == -signal.SIGTERM
+    caller.expect_end()
+
+
+def test_a_supervisor_that_fails_kills_first(supervisors: Supervisors) -> None:
+    """Telling why may fail as well, or wait: here nobody reads, and the log cannot be written."""
+    caller = supervisors.start("family", grace="long")
+    pids = caller.expect_up()
+    visitor = supervisors.call()
+    visitor.status()
+    log = caller.directory / "server.log"
+    log.rename(log.with_name("moved"))
+    log.mkdir()
+    caller.close()
+    assert all(await_end(pid) for pid in pids)
+    visitor.expect("exited")
+    visitor.expect_end()
+
+
 def test_a_supervisor_that_fails_takes_its_server_along(supervisors: Supervisors) -> None:
     """Where it cannot go on, by a mistake of ours, everybody hears why, and nothing of the server is left."""
     caller = supervisors.start("family", grace="long")
@@ -481,6 +512,35 @@ def test_who_does_not_read_misses_something() -> None:
         assert numbers == list(range(len(numbers)))
         assert BUFFER_LIMIT < len(received) < 5000 * 1000 / 2
         assert not client.is_behind
+
+
+def test_more_clients_than_files_may_be_open(supervisors: Supervisors) -> None:
+    """Who finds no room is hung up on; all others are served, and the server ends with them."""
+    caller = supervisors.start("family", grace=GRACE)
+    pids = caller.expect_up()
+    caller.ask("ready")
+    files = {int(path.name) for path in Path(f"/proc/{caller.supervisor}/fd").iterdir()}
+    limit = max(files) + 6 + RESERVED_FILES
+    room = limit - RESERVED_FILES - len(files)
+    resource.prlimit(caller.supervisor, resource.RLIMIT_NOFILE, (limit, limit))
+    visitors = [supervisors.call() for _ in range(room + 10)]
+    for visitor in visitors[room:]:
+        visitor.expect_end()
+    for visitor in (caller, *visitors[:room]):
+        assert visitor.status()["leases"] == 1
+    visitors[0].close()
+    while True:  # until the supervisor has heard that it left
+        newcomer = supervisors.call()
+        try:
+            assert newcomer.ask("lease")["granted"]
+        except (AssertionError, BrokenPipeError):
+            continue
+        break
+    caller.close()
+    newcomer.ask("leave")
+    newcomer.expect_end()
+    assert all(await_end(pid) for pid in pids)
+    assert leftovers(supervisors.runtime.root) == []
 
 
 def test_the_user_at_the_other_end_is_known() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import resource
 import selectors
 import socket
 import struct
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 else:
     Message = dict
 
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+RESERVED_FILES = 16
 BUFFER_LIMIT = 1 << 18  # what is kept for a client that does not read, in bytes
 
 
@@ -80,6 +84,7 @@ class Clients:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connected = [starter]
         self._new: list[Client] = []  # they may have asked something already
+        self._spare = _spare()
 
     def listen(self, path: str) -> None:
         """Make the socket at which everybody finds the server."""
@@ -129,16 +134,42 @@ class Clients:
             client.flush()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(BlockingIOError):
             while True:
-                connection, _ = self._listener.accept()
-                if peer_user(connection) == os.getuid():
+                try:
+                    connection, _ = self._listener.accept()
+                except ConnectionAbortedError:
+                    continue
+                except OSError as exc:
+                    if exc.errno not in _FULL:
+                        raise
+                    self._turn_away()
+                    continue
+                if peer_user(connection) == os.getuid() and connection.fileno() < _most_files():
                     client = Client(connection)
                     self._connected.append(client)
                     self._new.append(client)
                     self._selector.register(connection, selectors.EVENT_READ, client)
                 else:
                     connection.close()
+
+    def _turn_away(self) -> None:
+        """Hang up on who comes when the system has no more files; left waiting, they would keep the loop awake."""
+        os.close(self._spare)
+        try:
+            self._listener.accept()[0].close()
+        finally:
+            self._spare = _spare()
+
+
+def _most_files() -> int:
+    """How many files may be open for clients; the others are for looking after the server."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES
+
+
+def _spare() -> int:
+    """A file descriptor that can be given up for another one."""
+    return os.open(os.devnull, os.O_RDONLY)
 
 
 def _is_leaving(requests: list[Message] | None) -> bool:
