@@ -7,6 +7,9 @@ own, and runs a module or a file as ``__main__``. Nothing that is imported here 
 Standard input is a socket. Each message on it is one byte that brings four files along: a socket on which the child
 reads what it is to run (JSON, up to the end) and answers with its process id, and on which this process answers with
 the exit status; and the child's standard input, output and error.
+
+A run of pytest-xdist starts workers, which import the same again. Such a run is given a fork server of its own, which
+it forks before it is anything else, and gets its workers from there.
 """
 
 from __future__ import annotations
@@ -21,8 +24,10 @@ import signal
 import socket
 import sys
 import threading
+import types
 import warnings
 from pathlib import Path
+from typing import Any
 
 MODULES = (
     "pytest", "_pytest.pytester", "_pytest.unraisableexception", "anyio.pytest_plugin",
@@ -74,7 +79,7 @@ def serve(control: socket.socket) -> tuple[socket.socket, list[int]] | None:
 
 
 def become(connection: socket.socket, files: list[int], import_path: list[str]) -> list[str]:
-    """Be as a process is that has just been started, and say so; the command line."""
+    """Be as a process is that has just been started, and say so; the command line, empty for a server at its end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -83,6 +88,18 @@ def become(connection: socket.socket, files: list[int], import_path: list[str]) 
         os.close(file)
     with connection, connection.makefile() as lines:
         request = json.load(lines)
+        workers = None
+        if request["workers"]:
+            workers, theirs = socket.socketpair()
+            if os.fork() == 0:
+                workers.close()
+                connection.close()
+                with Path(os.devnull).open("r+") as nothing:
+                    for number in range(3):
+                        os.dup2(nothing.fileno(), number)
+                child = serve(theirs)
+                return [] if child is None else become(*child, import_path)
+            theirs.close()
         if request["new_session"]:
             os.setsid()
         os.chdir(request["directory"])
@@ -98,7 +115,62 @@ def become(connection: socket.socket, files: list[int], import_path: list[str]) 
     warnings._processoptions(options)  # type: ignore[attr-defined]
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=stream is sys.stderr or stream.isatty() or "PYTHONUNBUFFERED" in os.environ)
+    if workers is not None:
+        fork_workers(workers)
     return request["arguments"]
+
+
+class Worker:
+    """What execnet needs of the `subprocess.Popen` that it would start.
+
+    Args:
+        control: Where the server is asked.
+        code: What the worker runs.
+    """
+
+    def __init__(self, control: socket.socket, code: str) -> None:
+        request = {
+            "arguments": ["-c", code],
+            "directory": str(Path.cwd()),
+            "environment": dict(os.environ),
+            "new_session": False,
+            "workers": False,
+        }
+        reads, stdin = os.pipe()
+        stdout, writes = os.pipe()
+        self.stdin, self.stdout = os.fdopen(stdin, "wb", 0), os.fdopen(stdout, "rb", 0)
+        self._connection, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(control, [b"."], [theirs.fileno(), reads, writes, 2])
+        os.close(reads)
+        os.close(writes)
+        self._connection.sendall(json.dumps(request).encode())
+        self._connection.shutdown(socket.SHUT_WR)
+        self._answers = self._connection.makefile()
+        answer = self._answers.readline()
+        if not answer.startswith("pid "):
+            raise RuntimeError(f"a worker ended before it began: {answer!r}")
+        self.pid = int(answer.removeprefix("pid "))
+
+    def wait(self) -> int:
+        with self._connection, self._answers:
+            return int(self._answers.readline() or -1)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def fork_workers(control: socket.socket) -> None:
+    """Let execnet take its processes from a fork server."""
+    gateway_io: Any = importlib.import_module("execnet.gateway_io")
+
+    class Forked(gateway_io.Popen2IOMaster):  # type: ignore[misc]
+        def __init__(self, args: list[str], execmodel: Any) -> None:
+            self.popen = worker = Worker(control, args[-1])
+            gateway_io.Popen2IO.__init__(self, worker.stdin, worker.stdout, execmodel=execmodel)
+
+    gateway_io.Popen2IOMaster = Forked
 
 
 def run(arguments: list[str]) -> None:
@@ -107,6 +179,11 @@ def run(arguments: list[str]) -> None:
         sys.path.insert(0, str(Path.cwd()))
         sys.argv[:] = arguments[1:]
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    elif arguments[0] == "-c":
+        sys.path.insert(0, "")
+        sys.argv[:] = ["-c"]
+        sys.modules["__main__"] = main = types.ModuleType("__main__")
+        exec(arguments[1], main.__dict__)
     else:
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
         sys.argv[:] = arguments
@@ -127,7 +204,9 @@ def main() -> None:
     control = socket.socket(fileno=os.dup(0))  # a child is given a standard input of its own in its place
     child = serve(control)
     if child is not None:
-        run(become(*child, import_path))
+        arguments = become(*child, import_path)
+        if arguments:
+            run(arguments)
 
 
 if __name__ == "__main__":

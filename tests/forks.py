@@ -138,6 +138,7 @@ class Forks:
         stdout: int | IO[Any] = DEVNULL,
         stderr: int | IO[Any] = DEVNULL,
         start_new_session: bool = False,
+        workers: bool = False,
     ) -> Fork:
         """Start a run of Python, as `subprocess.Popen` does.
 
@@ -149,12 +150,14 @@ class Forks:
             stdout: The same, or `PIPE`.
             stderr: A file, a descriptor, `DEVNULL` or `STDOUT`.
             start_new_session: Whether it leads a session, and so a process group, of its own.
+            workers: Whether it has workers of pytest-xdist; they are then forked, too, by a process that is its child.
         """
         request = {
             "arguments": list(map(os.fspath, arguments)),
             "directory": os.fspath(cwd or Path.cwd()),
             "environment": dict(os.environ if env is None else env),
             "new_session": start_new_session,
+            "workers": workers,
         }
         ours, theirs = socket.socketpair()
         printed = None
@@ -178,6 +181,7 @@ class Forks:
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
         timeout: float = PATIENCE,
+        workers: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run Python and wait, as `subprocess.run` does that captures text.
 
@@ -185,7 +189,7 @@ class Forks:
             subprocess.TimeoutExpired: It was killed after so many seconds.
         """
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-            with self.start(*arguments, cwd=cwd, env=env, stdout=output, stderr=errors) as fork:
+            with self.start(*arguments, cwd=cwd, env=env, stdout=output, stderr=errors, workers=workers) as fork:
                 try:
                     fork.wait(timeout)
                 except BaseException:
@@ -199,7 +203,9 @@ class Forks:
         """Run pytest in the directory of `pytester`, and print what it prints, as its `runpytest_subprocess` does."""
         path = os.pathsep.join(filter(None, [str(pytester.path), os.environ.get("PYTHONPATH")]))
         began = time.monotonic()
-        done = self.run("-m", "pytest", *arguments, cwd=pytester.path, env={**os.environ, "PYTHONPATH": path})
+        environment = {**os.environ, "PYTHONPATH": path}
+        workers = "xdist" in arguments
+        done = self.run("-m", "pytest", *arguments, cwd=pytester.path, env=environment, workers=workers)
         print(done.stdout)
         print(done.stderr, file=sys.stderr)
         lines = done.stdout.splitlines(), done.stderr.splitlines()
