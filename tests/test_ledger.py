@@ -33,18 +33,18 @@ class World:
         return request
 
     def settle(self) -> None:
-        while effects := self.ledger.take_effects():
-            for effect in effects:
-                self.note(effect)
-                match effect:
-                    case Open(entry):
-                        self.ledger.opened(entry)
-                    case CancelOpening(entry) | Close(entry):
-                        self.ledger.ended(entry, None, self.now)
-                    case Check(entry):
-                        self.ledger.checked(entry, True, self.now)
-                    case _:
-                        pass
+        while self.ledger.effects:
+            effect = self.ledger.effects.popleft()
+            self.note(effect)
+            match effect:
+                case Open(entry):
+                    self.ledger.opened(entry)
+                case CancelOpening(entry) | Close(entry):
+                    self.ledger.ended(entry, None, self.now)
+                case Check(entry):
+                    self.ledger.checked(entry, True, self.now)
+                case _:
+                    pass
 
     def note(self, effect: Effect) -> None:
         if isinstance(effect, (Open, Close, CancelOpening, Check)):
@@ -133,7 +133,7 @@ def test_several_waiters_are_served_at_once_when_several_slots_come_free() -> No
         world.release(request)
     world.ask("c", settle=False)
     world.ask("d", settle=False)
-    assert [type(effect).__name__ for effect in world.ledger.take_effects()] == ["Close", "Close"]
+    assert [type(effect).__name__ for effect in world.ledger.effects] == ["Close", "Close"]
 
 
 def test_a_request_for_several_slots_is_not_overtaken_by_smaller_ones() -> None:
@@ -308,7 +308,7 @@ def test_the_opening_is_called_off_when_nobody_waits_any_more() -> None:
     assert aborted.phase is Phase.CLOSING
     newcomer = world.ask("a", settle=False)
     assert newcomer.state is State.QUEUED
-    world.ledger.take_effects()
+    world.ledger.effects.clear()
     world.ledger.ended(aborted, None, 0)
     world.settle()
     assert newcomer.state is State.GRANTED
@@ -319,7 +319,7 @@ def test_a_failed_opening_is_told_to_everybody_and_tried_again_for_the_next() ->
     """Without `remember_failures` the next request opens again."""
     world = World()
     both = [world.ask("a", settle=False), world.ask("a", settle=False)]
-    world.ledger.take_effects()
+    world.ledger.effects.clear()
     error = OSError("no")
     world.ledger.ended(world.entry("a"), error, 0)
     assert [request.error for request in both] == [error, error]
@@ -330,7 +330,7 @@ def test_a_remembered_failure_is_answered_from_memory_until_it_expires() -> None
     """For ten seconds nobody tries again."""
     world = World(remember_failures=10.0)
     world.ask("a", settle=False)
-    world.ledger.take_effects()
+    world.ledger.effects.clear()
     error = OSError("no")
     world.ledger.ended(world.entry("a"), error, 0)
     world.now = 9.0
@@ -391,7 +391,7 @@ def test_an_unhealthy_resource_is_replaced_for_those_who_wait() -> None:
     again = world.ask("a", settle=False)
     other = world.ask("b", owner="other", settle=False)
     old = world.entry("a")
-    world.ledger.take_effects()
+    world.ledger.effects.clear()
     world.ledger.checked(old, False, world.now)
     world.settle()
     assert again.state is State.GRANTED
@@ -485,10 +485,10 @@ def test_those_who_go_back_to_the_front_of_the_queue_keep_their_order() -> None:
     world.release(world.ask("a"))
     world.now = 6.0
     older, younger = world.ask("a", "b", owner="1", settle=False), world.ask("a", "c", owner="2", settle=False)
-    world.ledger.take_effects()
+    world.ledger.effects.clear()
     a, b = world.entry("a"), world.entry("b")
     world.ledger.checked(a, False, world.now)
-    world.ledger.take_effects()
+    world.ledger.effects.clear()
     world.ledger.ended(a, None, world.now)
     world.ledger.ended(b, None, world.now)
     assert (older.state, younger.state) == (State.ADMITTED, State.QUEUED)

@@ -72,8 +72,8 @@ class LedgerMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------ the world's side
 
     def act(self) -> None:
-        for effect in self.ledger.take_effects():
-            match effect:
+        while self.ledger.effects:
+            match self.ledger.effects.popleft():
                 case Open(entry):
                     assert all(other.want.key != entry.want.key for other in self.live), "two live resources of one key"
                     self.live[entry] = "opening"

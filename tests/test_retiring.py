@@ -43,9 +43,8 @@ class Books:
         self.act()
 
     def act(self) -> None:
-        while effects := self.ledger.take_effects():
-            for effect in effects:
-                self._act(effect)
+        while self.ledger.effects:
+            self._act(self.ledger.effects.popleft())
 
     def _act(self, effect: Effect) -> None:
         match effect:

@@ -265,3 +265,84 @@ async def test_a_providers_own_teardown_is_bounded_too() -> None:
     with pytest.raises(CloseTimeoutError, match="closing 'a' took longer"):
         await handle.teardown()
     assert current_time() - before == pytest.approx(4)
+
+
+@pytest.mark.parametrize("options", [{}, {"capacity": 1}, {"keep_alive": 0}], ids=str)
+@pytest.mark.parametrize("end", ["exit", "teardown_all", "teardown", "nothing"])
+@pytest.mark.parametrize("cleans_up", ["patiently", "stubbornly"])
+async def test_the_clean_up_of_what_broke_is_bounded_too(end: str, cleans_up: str, options: dict[str, Any]) -> None:
+    """It breaks by itself, and then its clean-up hangs: its slot is free, and the provider can be left, in time."""
+
+    first: list[Thing] = []
+
+    class HangingProvider(ThingProvider):
+        @asynccontextmanager
+        async def open(self, spec: str, /, *args: Any, **config: Any) -> AsyncIterator[Thing]:
+            async with super().open(spec) as thing:
+                first.append(thing)
+                try:
+                    yield thing
+                finally:
+                    if thing is not first[0]:
+                        pass
+                    elif cleans_up == "patiently":
+                        with CancelScope(shield=True):  # of what broke; it knows when to stop
+                            await sleep(20)
+                    else:
+                        await _ignoring_cancellation_once()
+
+    provider = HangingProvider(close_timeout=7, **options)
+    started = current_time()
+    async with provider:
+        handle = await provider.setup("hangs")
+        handle.model.break_down()
+        await sleep(1)
+        assert not handle.is_active
+        await handle.teardown()
+        if end == "teardown_all":
+            await provider.teardown_all()
+        elif end == "teardown":
+            await provider.teardown("hangs")
+        elif end == "nothing":
+            await (await provider.setup("b")).teardown()
+            await (await provider.setup("hangs")).teardown()
+    assert current_time() - started < 60
+    provider.assert_nothing_is_left()
+
+
+async def _ignoring_cancellation_once() -> None:
+    """Its first wait is cancelled, as what broke is; the second would last for ever."""
+    try:
+        await sleep_forever()
+    finally:
+        with CancelScope():
+            await sleep_forever()
+
+
+async def test_why_it_broke_is_said_also_where_its_clean_up_takes_too_long() -> None:
+    """Of the two the first is what the user has to know."""
+
+    class HangingProvider(PooledProvider[Event]):
+        @asynccontextmanager
+        async def open(self, spec: str, /, *args: Any, **config: Any) -> AsyncIterator[Event]:
+            broken = Event()
+
+            async def watch() -> None:
+                await broken.wait()
+                raise ConnectionError("the peer has gone")
+
+            async with create_task_group() as task_group:
+                task_group.start_soon(watch)
+                try:
+                    yield broken
+                finally:
+                    with CancelScope(shield=True):
+                        await sleep(1)
+                    await sleep_forever()
+
+    async with HangingProvider(close_timeout=7) as provider:
+        handle = await provider.setup("a")
+        handle.model.set()
+        await sleep(30)
+        with pytest.raises(RuntimeError, match="ConnectionError: the peer has gone"):
+            _ = handle.model

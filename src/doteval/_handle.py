@@ -98,6 +98,20 @@ class ModelHandle(Generic[ModelT_co]):
                 raise CloseTimeoutError(self._resource_id, seconds)
         await checkpoint()
 
+    def report_broken(self, error: BaseException) -> None:
+        """Say that the resource is of no use to anybody any more, because of `error`; neither waits nor raises it.
+
+        Where the resource is shared, every lease on it ends at once, with `error` as the reason, and the next
+        ``setup()`` opens a new one. What opens a resource for each handle has nobody else to protect: there it does
+        nothing. Of a lease that has ended it does nothing either, so a late report hurts no later resource.
+
+        Args:
+            error: What has shown it, such as the ``ConnectionError`` of a call.
+
+        Raises:
+            WrongEventLoopError: Called in another event loop than the one that gave out the handle.
+        """
+
     def _why_inactive(self) -> str:
         return self._ended
 
@@ -170,10 +184,24 @@ class LeasedHandle(ModelHandle[ModelT_co]):
         if rest is not None:
             await rest
 
+    def report_broken(self, error: BaseException) -> None:
+        self._pool.report_broken(self._lease, error)
+
     async def __aenter__(self) -> Self:
         """Make the current task the one that is responsible for the lease."""
         self._pool.adopt(self._lease)
         return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the lease; the provider's ``breaks`` says whether the block's exception means the end of the resource."""
+        if isinstance(exc_value, Exception) and self._pool.breaks(exc_value):
+            self.report_broken(exc_value)
+        await self.teardown()
 
     def _why_inactive(self) -> str:
         lease = self._lease

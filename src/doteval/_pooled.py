@@ -108,6 +108,22 @@ class PooledProvider(ModelProvider[ModelT]):
         """Whether an open resource is still good; asked as `health_after` says. Raising counts as no."""
         return True
 
+    def is_broken(self, model: ModelT, /) -> bool:
+        """Whether an open resource is of no use any more, as far as can be told at a glance.
+
+        Asked at each lease and each release, also while others use it, so it must not block: a client that knows that
+        it is closed, a process that has an exit code. Raising counts as yes. Its leases then end, and the next `setup`
+        opens a new one. Where it is not overridden, nothing is asked.
+        """
+        return False
+
+    def breaks(self, error: Exception, /) -> bool:
+        """Whether an exception that leaves ``async with handle`` shows that the resource is of no use any more.
+
+        If so, it is as if the block had called `ModelHandle.report_broken`. Raising counts as no.
+        """
+        return False
+
     def idle(self, model: ModelT, /) -> None:
         """The last lease has ended, and the resource stays open; must neither block nor raise.
 
@@ -320,6 +336,8 @@ class PooledProvider(ModelProvider[ModelT]):
             fast_acquire=self._fast_acquire,
             timed=bool(timed),
             on_idle=self.idle,
+            is_broken=None if type(self).is_broken is PooledProvider.is_broken else self.is_broken,
+            breaks=self.breaks,
             on_event=options["on_event"],
         )
         self._pool.start(task_group)

@@ -5,7 +5,10 @@ Single entries in them, and what can be read from them; `Ledger` knows when to m
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from .account import account_of
 from .entries import Entries
@@ -26,6 +29,7 @@ from .records import (
 )
 
 _OPEN = Phase.OPEN  # a name of its own, as in `ledger`
+_MOST_FAILURES = 1000  # that are remembered; each keeps what was alive when it was raised
 
 
 class Books:
@@ -65,8 +69,8 @@ class Books:
         self._leases = Leases()
         self._queue = Queue()
         self._failures: dict[Hashable, Failure] = {}
-        self.effects: list[Effect] = []
-        """What has to be done now, in order."""
+        self.effects: deque[Effect] = deque()
+        """What has to be done now, in order; whoever does it takes one at a time, and all before it awaits."""
         self._shut = False
         self.active_leases: int = 0
         self.counts = Counts()
@@ -107,6 +111,11 @@ class Books:
             return True
         return want.slots <= self.free_slots + sum(entry.want.slots for entry in self._entries.idle)
 
+    def open_entry(self, key: Hashable) -> Entry | None:
+        """What is open under the key, or `None`."""
+        entry = self._entries.get(key)
+        return entry if entry is not None and entry.phase is _OPEN else None
+
     def is_open(self, key: Hashable) -> bool:
         """Whether something is open under the key; whether it can be leased now is another question."""
         entry = self._entries.get(key)
@@ -116,10 +125,20 @@ class Books:
         """Who holds what and who waits for what, a line each, for error messages."""
         return account_of(self._entries, self._queue, with_slots=self.capacity is not None)
 
-    def take_effects(self) -> list[Effect]:
-        """Hand over `effects`; the caller does it all before it awaits."""
-        effects, self.effects = self.effects, []
-        return effects
+    def figures(self) -> dict[str, Any]:
+        """What `ProviderStatistics` says of the books: what has happened, and what there is now."""
+        phases = [entry.phase for entry in self._entries]
+        return {
+            **asdict(self.counts),
+            "opening": phases.count(Phase.OPENING),
+            "open": phases.count(Phase.OPEN) + phases.count(Phase.CHECKING),
+            "idle": self.idle,
+            "closing": phases.count(Phase.CLOSING),
+            "active_leases": self.active_leases,
+            "waiting": self.waiting,
+            "capacity": self.capacity,
+            "free_slots": None if self.capacity is None else self.free_slots,
+        }
 
     # ---------------------------------------------------------------- single entries
 
@@ -153,6 +172,14 @@ class Books:
         if self.capacity is not None:
             self._leases.add(lease)
         return lease
+
+    def _remember(self, key: Hashable, failure: Failure, now: float) -> None:
+        """Answer from memory for a while; what has expired is forgotten, and the oldest where there are too many."""
+        failures = self._failures
+        failures.pop(key, None)
+        failures[key] = failure
+        while len(failures) > _MOST_FAILURES or next(iter(failures.values())).expires <= now:
+            del failures[next(iter(failures))]
 
     def _begin(self, want: Want) -> Entry:
         """Open the next generation."""

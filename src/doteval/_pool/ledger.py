@@ -25,6 +25,7 @@ from .queue import Look
 from .records import (
     Check,
     Claim,
+    Close,
     Entry,
     Failure,
     Lease,
@@ -195,6 +196,12 @@ class Ledger(Books):
         self._end_leases(entry, "its resource was lost")
         self._serve(now)
 
+    def broken(self, entry: Entry, reason: str, now: float) -> None:
+        """Somebody has found out that the entry is of no use to anybody any more; its task does not know."""
+        if entry.phase is not Phase.CLOSING:
+            self.effects.append(Close(entry))
+            self.losing(entry, reason, now)
+
     def ended(self, entry: Entry, error: BaseException | None, now: float) -> None:
         """The entry's task is over.
 
@@ -220,7 +227,7 @@ class Ledger(Books):
         elif error is not None and entry.phase is Phase.OPENING:
             self.counts.open_failures += 1
             if self._remember_failures > 0:
-                self._failures[entry.want.key] = Failure(error, now + self._remember_failures)
+                self._remember(entry.want.key, Failure(error, now + self._remember_failures), now)
         else:
             self.counts.open_cancellations += 1
 

@@ -1,4 +1,4 @@
-"""The pool: enters in the ledger what callers want and what resource tasks report, and acts on the ledger's effects.
+"""The pool: enters in the ledger what callers want, and waits for it.
 
 Every method that changes the books does so in one synchronous step (`Ledger`, then `_apply`) and only then awaits. That
 is why a cancellation at any checkpoint finds the books in order.
@@ -6,16 +6,13 @@ is why a cancellation at any checkpoint finds the books in order.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict
+from collections.abc import Awaitable, Hashable
 from functools import partial
 from logging import DEBUG
-from typing import Any, Generic, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, Event, current_time, move_on_after, sleep_until
+from anyio import CancelScope, Event, current_time, move_on_after, sleep_until
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint, current_token
+from anyio.lowlevel import checkpoint
 
 from .._errors import (
     CapacityDeadlockError,
@@ -23,83 +20,23 @@ from .._errors import (
     ModelSetupError,
     ProviderClosedError,
     SetupTimeoutError,
-    WrongEventLoopError,
 )
-from .events import PoolEvent, ProviderStatistics
-from .ledger import Ledger
+from .containment import outcome_of
+from .engine import Engine, ModelT, is_logged
+from .interrupts import mark_for_trio, uninterruptible
 from .owners import Preloading, TaskOwner
-from .records import CancelOpening, Check, Close, Entry, Lease, Open, Phase, Request, Rest, Settle, State, Want
-from .reporter import Reporter, logger
-from .resource import Resource
-
-ModelT = TypeVar("ModelT")
+from .records import Entry, Lease, Phase, Request, State, Want
 
 _UNDECIDED = (State.QUEUED, State.ADMITTED)
-_is_logged = logger.isEnabledFor
 
 
-class Pool(Generic[ModelT]):
-    """The engine under one entered provider.
-
-    Args:
-        provider: The provider's name, for messages.
-        ledger: The books, new and empty.
-        make: Makes the context manager that opens what is wanted; gets the want and the names of its slots.
-        healthy: Tells whether a model is still good.
-        explain: Says why an opening failed, in words that hold no secret.
-        max_concurrent_opens: How many openings run at once.
-        close_timeout: How long closing one resource may take, in seconds.
-        setup_timeout: How long a request may wait, in seconds; `None` for ever.
-        fast_acquire: Skip the checkpoints where nothing has to be waited for.
-        timed: Whether the ledger is told the time; without timed rules that would only cost.
-        on_idle: Gets the model when its last lease has ended, where the ledger tells.
-        on_event: Gets every transition.
-    """
-
-    def __init__(
-        self,
-        provider: str,
-        ledger: Ledger,
-        *,
-        make: Callable[[Want, tuple[str, ...]], AbstractAsyncContextManager[ModelT]],
-        healthy: Callable[[ModelT], Awaitable[bool]],
-        explain: Callable[[Want, BaseException], str],
-        max_concurrent_opens: int,
-        close_timeout: float,
-        setup_timeout: float | None,
-        fast_acquire: bool,
-        timed: bool,
-        on_idle: Callable[[ModelT], object],
-        on_event: Callable[[PoolEvent], object] | None,
-    ) -> None:
-        self._provider = provider
-        self._ledger = ledger
-        self._make = make
-        self._healthy = healthy
-        self._explain = explain
-        self._opens = CapacityLimiter(max_concurrent_opens)
-        self._close_timeout = close_timeout
-        self._setup_timeout = setup_timeout
-        self._fast_acquire = fast_acquire
-        self._timed = timed
-        self._on_idle = on_idle
-        self._on_event = on_event
-        self._emit = Reporter(provider, on_event).report
-        token = current_token()
-        self._loop = token.native_token
-        # Asked directly: looking up the backend would cost more than a warm lease.
-        self._current_loop = token.backend_class.current_token
-        self.checkpoint = token.backend_class.checkpoint
-        self._checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
-        self._task_group: TaskGroup | None = None
-        self._expiry_scope = CancelScope(shield=True)
-        self._became_idle = Event()
-        self._close_failures: dict[Entry, BaseException] = {}
-        self._close_failure_count = 0
-        self._setup_seconds = 0.0
+@uninterruptible
+class Pool(Engine[ModelT]):
+    """The engine under one entered provider, as its callers see it; is made as `Engine` is."""
 
     def start(self, task_group: TaskGroup) -> None:
         """Run the resource tasks in `task_group` from now on."""
+        mark_for_trio()
         self._task_group = task_group
         if self._ledger.keeps_for_a_while:
             task_group.start_soon(self._expire, name=f"doteval expiry of {self._provider}")
@@ -109,9 +46,11 @@ class Pool(Generic[ModelT]):
     def lease_now(self, key: Hashable) -> Lease | None:
         """Lease what is open, or return `None` where that takes more than a look. Call `check_loop` before."""
         ledger = self._ledger
+        if self._hooks.can_tell_broken:
+            self._drop_broken(key)
         owner = None if ledger.capacity is None else TaskOwner()
         lease = ledger.lease_now(key, owner, current_time() if self._timed else 0.0)
-        if lease is not None and (self._on_event is not None or _is_logged(DEBUG)):
+        if lease is not None and (self._on_event is not None or is_logged(DEBUG)):
             self._emit("leased", lease.entry)
         return lease
 
@@ -140,6 +79,9 @@ class Pool(Generic[ModelT]):
         """
         if not self._fast_acquire:
             await self._checkpoint_if_cancelled()
+        if self._hooks.can_tell_broken:
+            for want in wants:
+                self._drop_broken(want.key)
         owner = None if self._ledger.capacity is None else TaskOwner()
         request = self._ledger.ask(wants, owner, self._now())
         self._apply()
@@ -204,8 +146,10 @@ class Pool(Generic[ModelT]):
         self.check_loop()
         entry, ledger = lease.entry, self._ledger
         ledger.release(lease, "you tore it down", current_time() if self._timed else 0.0)
-        if self._on_event is not None or _is_logged(DEBUG):
+        if self._on_event is not None or is_logged(DEBUG):
             self._emit("released", entry)
+        if self._hooks.can_tell_broken:
+            self._drop_broken(entry.want.key)
         if ledger.effects or self._timed:
             self._apply()
         if ledger.closes_at_once and entry.phase is Phase.CLOSING:
@@ -216,6 +160,22 @@ class Pool(Generic[ModelT]):
         """The current task is responsible for the lease from now on."""
         if self._ledger.capacity is not None:
             self._ledger.adopt(lease, TaskOwner())
+
+    def report_broken(self, lease: Lease, error: BaseException) -> None:
+        """Whoever holds the lease has found the resource of no use any more; takes effect at once."""
+        self.check_loop()
+        if not lease.ended:
+            self._drop(lease.entry, self._hooks.explain(lease.entry.want, error))
+
+    def breaks(self, error: Exception) -> bool:
+        """Whether an exception of a user shows that the resource is of no use any more."""
+        return self._hooks.breaks(error)
+
+    def _drop_broken(self, key: Hashable) -> None:
+        """Look at what is open under the key, and let go of it where it is of no use any more."""
+        entry = self._ledger.open_entry(key)
+        if entry is not None and self._hooks.is_broken(entry):
+            self._drop(entry, "it was found broken")
 
     # ---------------------------------------------------------------- closing
 
@@ -248,14 +208,7 @@ class Pool(Generic[ModelT]):
         """The resource with this id has broken off: end its leases now, and open the next one when its task is over."""
         entry = self._ledger.find(label)
         if entry is not None and entry.phase in (Phase.OPEN, Phase.CHECKING):
-            self._lose(entry, self._explain(entry.want, error))
-
-    def _lose(self, entry: Entry, reason: str) -> None:
-        if entry.lost:
-            return
-        self._ledger.losing(entry, reason, self._now())
-        self._emit("lost", entry, reason)
-        self._apply()
+            self._lose(entry, error)
 
     async def close_all(self) -> list[BaseException]:
         """Close every resource, all at once, in a shield; return what went wrong, that of earlier closings included."""
@@ -273,46 +226,19 @@ class Pool(Generic[ModelT]):
     async def _finish(self) -> list[BaseException]:
         self._apply()
         entries = list(self._ledger.entries)
+        for entry in entries:  # all of them know already, unless an interrupt came in between
+            if entry.resource is None:
+                self._ledger.ended(entry, None, self._now())
+            elif entry.phase is Phase.CLOSING:
+                entry.resource.close()
+        self._apply()
         with CancelScope(shield=True):  # bounded: every resource has a close_timeout of its own
             for entry in entries:
-                await entry.resource.done.wait()
-        failures = list(self._close_failures.values())
-        self._close_failures.clear()
-        return failures
-
-    # ---------------------------------------------------------------- looking
-
-    def check_loop(self) -> None:
-        """Raise unless the caller runs in the event loop the pool was made in."""
-        try:
-            here = self._current_loop()
-        except RuntimeError:
-            raise WrongEventLoopError(self._provider) from None
-        if here is not self._loop:
-            raise WrongEventLoopError(self._provider)
-
-    def statistics(self) -> ProviderStatistics:
-        """A snapshot of the counts."""
-        phases = [entry.phase for entry in self._ledger.entries]
-        return ProviderStatistics(
-            provider=self._provider,
-            **asdict(self._ledger.counts),
-            close_failures=self._close_failure_count,
-            opening=phases.count(Phase.OPENING),
-            open=phases.count(Phase.OPEN) + phases.count(Phase.CHECKING),
-            idle=self._ledger.idle,
-            closing=phases.count(Phase.CLOSING),
-            active_leases=self._ledger.active_leases,
-            waiting=self._ledger.waiting,
-            capacity=self._ledger.capacity,
-            free_slots=None if self._ledger.capacity is None else self._ledger.free_slots,
-            setup_seconds=self._setup_seconds,
-        )
+                if entry.resource is not None:
+                    await entry.resource.done.wait()
+        return self._close_failures.take_all()
 
     # ---------------------------------------------------------------- inside
-
-    def _now(self) -> float:
-        return current_time() if self._timed else 0.0
 
     def _raise_failure(self, request: Request) -> None:
         """Every request gets an exception of its own; the original is shared as the cause."""
@@ -322,14 +248,17 @@ class Pool(Generic[ModelT]):
         if isinstance(error, ProviderClosedError):
             raise ProviderClosedError(self._provider)
         want = request.failed_want or request.wants[0]
+        assert error is not None
+        outcome = outcome_of(error)
+        if outcome is not None:
+            raise outcome
         if isinstance(error, ModelSetupError) and error.resource_id == want.label:
             raise ModelSetupError(error.resource_id, error.reason, error.advice) from error.__cause__
-        assert error is not None
-        raise ModelSetupError(want.label, self._explain(want, error)) from error
+        raise ModelSetupError(want.label, self._hooks.explain(want, error)) from error
 
     async def _wait_until_closed(self, entry: Entry) -> None:
         await entry.resource.done.wait()
-        failure = self._close_failures.pop(entry, None)
+        failure = self._close_failures.take(entry)
         if failure is not None:
             raise failure
 
@@ -344,53 +273,6 @@ class Pool(Generic[ModelT]):
                 else:
                     await sleep_until(deadline)
 
-    def _apply(self) -> None:
-        """Do what the ledger says is to be done now; nothing here awaits."""
-        while self._ledger.effects:
-            for effect in self._ledger.take_effects():
-                if isinstance(effect, Settle):  # first, as there may be a crowd of them
-                    self._tell(effect.request)
-                else:
-                    self._act(effect)
-        if self._timed and self._ledger.idle:
-            self._became_idle.set()
-
-    def _tell(self, request: Request) -> None:
-        if request.state is State.GRANTED and (self._on_event is not None or _is_logged(DEBUG)):
-            for lease in request.leases:
-                self._emit("leased", lease.entry)
-        if request.listener is not None:
-            request.listener.set()
-
-    def _act(self, effect: Open | CancelOpening | Check | Rest | Close) -> None:
-        match effect:
-            case Open(entry):
-                self._emit("opening", entry)
-                watch = _Watch(self, entry)
-                entry.resource = Resource(
-                    watch.make,
-                    self._healthy,
-                    watch,
-                    label=entry.want.label,
-                    opens=self._opens,
-                    close_timeout=self._close_timeout,
-                )
-                self._start_task(entry.resource.run, f"doteval {entry.want.label}")
-            case CancelOpening(entry):
-                entry.resource.abort()
-            case Check(entry):
-                self._emit("checking", entry)
-                entry.resource.check()
-            case Rest(entry):
-                self._on_idle(entry.resource.model)
-            case Close(entry):
-                self._emit("closing", entry, entry.reason)
-                entry.resource.close()
-
-    def _start_task(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-        assert self._task_group is not None
-        self._task_group.start_soon(run, name=name)
-
 
 def _listener(request: Request) -> Event:
     """What is set when it is decided what becomes of the request, and of its crowd."""
@@ -398,47 +280,3 @@ def _listener(request: Request) -> Event:
         request.listener = Event()
     listener: Event = request.listener
     return listener
-
-
-class _Watch(Generic[ModelT]):
-    """Passes on to the pool and its ledger what one entry's task reports."""
-
-    def __init__(self, pool: Pool[ModelT], entry: Entry) -> None:
-        self._pool = pool
-        self._entry = entry
-        self._started = current_time()
-
-    def make(self) -> AbstractAsyncContextManager[ModelT]:
-        return self._pool._make(self._entry.want, self._entry.slot_names)
-
-    def on_opened(self) -> None:
-        self._pool._setup_seconds += current_time() - self._started
-        self._pool._emit("opened", self._entry)
-        self._pool._ledger.opened(self._entry)
-        self._pool._apply()
-
-    def on_checked(self, healthy: bool, /) -> None:
-        self._pool._ledger.checked(self._entry, healthy, self._pool._now())
-        self._pool._apply()
-
-    def on_losing(self, error: BaseException | None, /) -> None:
-        reason = "it broke" if error is None else self._pool._explain(self._entry.want, error)
-        self._pool._lose(self._entry, reason)
-
-    def on_ended(self, error: BaseException | None, /) -> None:
-        pool, entry = self._pool, self._entry
-        reason = "" if error is None else pool._explain(entry.want, error)
-        if not entry.opened_before:
-            opened = entry.phase is Phase.OPENING
-            pool._emit("open_failed" if error is not None and opened else "open_cancelled", entry, reason)
-        elif error is None or entry.lost:
-            pool._emit("closed", entry, reason or entry.reason)
-        else:
-            pool._close_failures[entry] = error
-            pool._close_failure_count += 1
-            logger.error("%s: closing '%s' failed: %s", pool._provider, entry.want.label, reason)
-            pool._emit("close_failed", entry, reason)
-        if entry.lost and reason:
-            entry.reason = reason  # what broke it is often known only now; its handles show it
-        pool._ledger.ended(entry, error, pool._now())
-        pool._apply()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from .containment import ends_the_program
 from .events import EventKind, PoolEvent
 from .records import Entry
 
@@ -16,7 +17,7 @@ class Reporter:
 
     Args:
         provider: The provider's name.
-        on_event: Gets every transition. What it raises is logged.
+        on_event: Gets every transition. What it raises is logged, unless it is an interrupt or an exit.
     """
 
     def __init__(self, provider: str, on_event: Callable[[PoolEvent], object] | None) -> None:
@@ -31,5 +32,7 @@ class Reporter:
             event = PoolEvent(kind, self._provider, entry.want.label, entry.generation, reason, len(entry.leases))
             try:
                 self._on_event(event)
-            except Exception:
+            except BaseException as exc:
+                if ends_the_program(exc):
+                    raise
                 logger.exception("on_event of %s failed on %r", self._provider, event)

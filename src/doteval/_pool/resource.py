@@ -16,13 +16,14 @@ from anyio import (
     CancelScope,
     CapacityLimiter,
     Event,
-    WouldBlock,
     current_time,
     get_cancelled_exc_class,
     move_on_after,
 )
 
 from .._errors import CloseTimeoutError
+from .containment import ends_the_program
+from .interrupts import interruptible, uninterruptible
 
 ModelT = TypeVar("ModelT")
 
@@ -43,6 +44,7 @@ class ResourceListener(Protocol):
         """The task is over; `error` is what opening or closing raised."""
 
 
+@uninterruptible
 class Resource(Generic[ModelT]):
     """The task around one async context manager.
 
@@ -75,6 +77,7 @@ class Resource(Generic[ModelT]):
         self._check_scope: CancelScope | None = None
         self._wake = Event()
         self._check_wanted = False
+        self._has_begun = False
         self._closing = False
         self._close_timed_out = False
         self.done = Event()
@@ -88,6 +91,8 @@ class Resource(Generic[ModelT]):
 
     def close(self) -> None:
         """Leave the context manager, in at most `close_timeout` seconds."""
+        if self._closing:
+            return  # its time runs already
         self._closing = True
         self._scope.deadline = current_time() + self._close_timeout
         self._wake.set()
@@ -105,7 +110,13 @@ class Resource(Generic[ModelT]):
             self._check_scope.cancel()
 
     async def run(self) -> None:
-        """The task. Shielded from the cancellation of whoever started it: it ends when told to, or by itself."""
+        """The task; a second one does nothing.
+
+        Shielded from the cancellation of whoever started it: it ends when told to, or by itself.
+        """
+        if self._has_begun:
+            return
+        self._has_begun = True
         error: BaseException | None = None
         try:
             with self._scope:
@@ -114,11 +125,14 @@ class Resource(Generic[ModelT]):
                 error = CloseTimeoutError(self._label, self._close_timeout)
         except BaseException as exc:
             error = exc
-            if not _is_containable(exc):
-                raise  # an interrupt or an exit ends the program, not only the resource
+            if ends_the_program(exc):
+                raise
         finally:
-            self._listener.on_ended(error)
-            self.done.set()
+            try:
+                self._listener.on_ended(error)
+            finally:
+                self.model = cast(ModelT, None)  # an inactive handle does not keep it alive
+                self.done.set()
 
     async def _live(self) -> None:
         async with _Entered(self._make(), self._opens) as self.model:
@@ -127,6 +141,7 @@ class Resource(Generic[ModelT]):
                 await self._serve()
             except BaseException as exc:
                 if not self._closing:
+                    self.close()  # its clean-up may hang as well
                     self._listener.on_losing(None if isinstance(exc, get_cancelled_exc_class()) else exc)
                 raise
 
@@ -146,12 +161,18 @@ class Resource(Generic[ModelT]):
     async def _is_healthy(self) -> bool:
         try:
             with move_on_after(self._close_timeout) as self._check_scope:
-                return await self._healthy(self.model)
-        except Exception:
+                return await self._ask()
+        except BaseException as exc:
+            if isinstance(exc, get_cancelled_exc_class()) or ends_the_program(exc):
+                raise
             return False  # a check that fails has found something: the reason why it was asked for
         finally:
             self._check_scope = None
         return False
+
+    @interruptible
+    async def _ask(self) -> bool:
+        return await self._healthy(self.model)
 
 
 class _Entered(Generic[ModelT]):
@@ -164,15 +185,20 @@ class _Entered(Generic[ModelT]):
         self._opens = opens
 
     async def __aenter__(self) -> ModelT:
-        try:
+        if self._opens.available_tokens:
             self._opens.acquire_on_behalf_of_nowait(self)  # takes no turn of the event loop
-        except WouldBlock:
+        else:
             await self._opens.acquire_on_behalf_of(self)
         try:
-            return await self._manager.__aenter__()
+            return await self._enter()
         finally:
             self._opens.release_on_behalf_of(self)
 
+    @interruptible
+    async def _enter(self) -> ModelT:
+        return await self._manager.__aenter__()
+
+    @interruptible
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
@@ -180,11 +206,3 @@ class _Entered(Generic[ModelT]):
         traceback: TracebackType | None,
     ) -> bool | None:
         return await self._manager.__aexit__(exc_type, exc_value, traceback)
-
-
-def _is_containable(exc: BaseException) -> bool:
-    """Whether the exception concerns the resource only; a cancellation does, as only `Resource` cancels this task."""
-    kinds = (Exception, get_cancelled_exc_class())
-    if isinstance(exc, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", exc).split(kinds)[1] is None
-    return isinstance(exc, kinds)

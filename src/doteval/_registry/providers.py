@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextvars import copy_context
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -73,6 +74,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         self._sources = {name: Source(name, value, settings.get(name)) for name, value in values.items()}
         self._task_group: TaskGroup | None = None
         self._token: EventLoopToken | None = None
+        self._context = copy_context()
         self._is_closed = False
         self._started: dict[str, ModelProvider[Any]] = {}
         self._entered: dict[str, EnteredProvider] = {}
@@ -183,6 +185,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         task_group = create_task_group()
         await task_group.__aenter__()
         self._token = current_token()
+        self._context = copy_context()
         self._task_group = task_group
         self._is_closed = False
         return self
@@ -270,7 +273,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         """Start what can be started without waiting."""
         if isinstance(provider, PooledProvider):
             if provider._pool is None:
-                provider._start(task_group)
+                self._context.copy().run(provider._start, task_group)  # it is not its first user's
                 self._closers.append(provider._stop)
         elif not self._sources[name].borrowed and provider not in self._started.values():
             self._closers.append(partial(_teardown_all, name, provider))
@@ -288,7 +291,8 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
                 name, provider, partial(self._started.__setitem__, name, provider), partial(self._on_ended, name)
             )
             self._entered[name] = entered
-            task_group.start_soon(entered.run, name=f"doteval provider {name}")
+            start = partial(task_group.start_soon, entered.run, name=f"doteval provider {name}")
+            self._context.copy().run(start)
         await entered.settled.wait()
         if entered.is_open and name in self._started:
             return self._started[name]

@@ -1,0 +1,241 @@
+"""The engine: the tasks of the resources, and what the ledger wants done about them.
+
+What a resource's task reports is entered in the books first, in one synchronous step, then told, and then all that
+follows from it is done, one effect after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from contextvars import copy_context
+from functools import partial
+from logging import DEBUG
+from typing import Any, Generic, TypeVar
+
+from anyio import CancelScope, CapacityLimiter, Event, current_time
+from anyio.abc import TaskGroup
+from anyio.lowlevel import current_token
+
+from .._errors import CloseTimeoutError, WrongEventLoopError
+from .close_failures import CloseFailures
+from .events import PoolEvent, ProviderStatistics
+from .hooks import Hooks
+from .interrupts import uninterruptible
+from .ledger import Ledger
+from .records import CancelOpening, Check, Close, Entry, Open, Phase, Request, Rest, Settle, State, Want
+from .reporter import Reporter, logger
+from .resource import Resource
+
+ModelT = TypeVar("ModelT")
+
+is_logged = logger.isEnabledFor
+
+
+@uninterruptible
+class Engine(Generic[ModelT]):
+    """The resource tasks of one entered provider.
+
+    Args:
+        provider: The provider's name, for messages.
+        ledger: The books, new and empty.
+        make: Makes the context manager that opens what is wanted; gets the want and the names of its slots.
+        healthy: Tells whether a model is still good.
+        explain: Says why an opening failed, in words that hold no secret; runs code of the provider's author.
+        max_concurrent_opens: How many openings run at once.
+        close_timeout: How long closing one resource may take, in seconds.
+        setup_timeout: How long a request may wait, in seconds; `None` for ever.
+        fast_acquire: Skip the checkpoints where nothing has to be waited for.
+        timed: Whether the ledger is told the time; without timed rules that would only cost.
+        on_idle: Gets the model when its last lease has ended, where the ledger tells.
+        is_broken: Tells at a glance whether a model is of no use any more; `None` where nobody can.
+        breaks: Tells whether an exception of a user shows the same.
+        on_event: Gets every transition.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        ledger: Ledger,
+        *,
+        make: Callable[[Want, tuple[str, ...]], AbstractAsyncContextManager[ModelT]],
+        healthy: Callable[[ModelT], Awaitable[bool]],
+        explain: Callable[[Want, BaseException], str],
+        max_concurrent_opens: int,
+        close_timeout: float,
+        setup_timeout: float | None,
+        fast_acquire: bool,
+        timed: bool,
+        on_idle: Callable[[ModelT], object],
+        is_broken: Callable[[ModelT], bool] | None,
+        breaks: Callable[[Exception], bool],
+        on_event: Callable[[PoolEvent], object] | None,
+    ) -> None:
+        self._provider = provider
+        self._ledger = ledger
+        self._make = make
+        self._healthy = healthy
+        self._opens = CapacityLimiter(max_concurrent_opens)
+        self._close_timeout = close_timeout
+        self._setup_timeout = setup_timeout
+        self._fast_acquire = fast_acquire
+        self._timed = timed
+        self._hooks = Hooks(provider, explain=explain, idle=on_idle, is_broken=is_broken, breaks=breaks)
+        self._on_event = on_event
+        self._emit = Reporter(provider, on_event).report
+        token = current_token()
+        self._loop = token.native_token
+        # Asked directly: looking up the backend would cost more than a warm lease.
+        self._current_loop = token.backend_class.current_token
+        self.checkpoint = token.backend_class.checkpoint
+        self._checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
+        self._task_group: TaskGroup | None = None
+        # A resource belongs to nobody who leases it: their context variables would live, and be seen, as long as it.
+        self._context = copy_context()
+        self._became_idle = Event()
+        self._expiry_scope = CancelScope(shield=True)
+        self._close_failures = CloseFailures()
+        self._setup_seconds = 0.0
+        self._is_applying = False
+
+    def check_loop(self) -> None:
+        """Raise unless the caller runs in the event loop the pool was made in."""
+        try:
+            here = self._current_loop()
+        except RuntimeError:
+            raise WrongEventLoopError(self._provider) from None
+        if here is not self._loop:
+            raise WrongEventLoopError(self._provider)
+
+    def statistics(self) -> ProviderStatistics:
+        """A snapshot of the counts."""
+        return ProviderStatistics(
+            provider=self._provider,
+            close_failures=self._close_failures.count,
+            setup_seconds=self._setup_seconds,
+            **self._ledger.figures(),
+        )
+
+    def _now(self) -> float:
+        return current_time() if self._timed else 0.0
+
+    def _apply(self) -> None:
+        """Do what the ledger says is to be done now; nothing here awaits.
+
+        An effect is in the books until it is done. An interrupt may come in between, so it may be done twice.
+        """
+        if self._is_applying:
+            return  # a hook has called what led here; what it wants is done next
+        effects = self._ledger.effects
+        self._is_applying = True
+        try:
+            while effects:
+                effect = effects[0]
+                if isinstance(effect, Settle):  # first, as there may be a crowd of them
+                    self._tell(effect.request)
+                else:
+                    self._act(effect)
+                effects.popleft()
+        finally:
+            self._is_applying = False
+        if self._timed and self._ledger.idle:
+            self._became_idle.set()
+
+    def _tell(self, request: Request) -> None:
+        if request.listener is not None:
+            request.listener.set()
+        if request.state is State.GRANTED and (self._on_event is not None or is_logged(DEBUG)):
+            for lease in request.leases:
+                self._emit("leased", lease.entry)
+
+    def _act(self, effect: Open | CancelOpening | Check | Rest | Close) -> None:
+        """Do it, and then tell of it: an interrupt out of `on_event` must not keep it from being done."""
+        match effect:
+            case Open(entry):
+                if entry.resource is None:
+                    entry.resource = self._resource(entry)
+                self._start_task(entry.resource.run, f"doteval {entry.want.label}")
+                self._emit("opening", entry)
+            case CancelOpening(entry):
+                entry.resource.abort()
+            case Check(entry):
+                entry.resource.check()
+                self._emit("checking", entry)
+            case Rest(entry):
+                self._hooks.idle(entry)
+            case Close(entry):
+                entry.resource.close()
+                self._emit("closing", entry, entry.reason)
+
+    def _resource(self, entry: Entry) -> Resource[ModelT]:
+        watch = _Watch(self, entry)
+        return Resource(
+            watch.make,
+            self._healthy,
+            watch,
+            label=entry.want.label,
+            opens=self._opens,
+            close_timeout=self._close_timeout,
+        )
+
+    def _lose(self, entry: Entry, error: BaseException | None) -> None:
+        """The entry has broken off; why may only be known when its task is over."""
+        if not entry.lost:
+            reason = "it broke" if error is None else self._hooks.explain(entry.want, error)
+            self._ledger.losing(entry, reason, self._now())
+            self._emit("lost", entry, reason)
+            self._apply()
+
+    def _drop(self, entry: Entry, reason: str) -> None:
+        """The entry is of no use any more; its task is told."""
+        self._ledger.broken(entry, reason, self._now())
+        self._emit("lost", entry, reason)
+        self._apply()
+
+    def _start_task(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        assert self._task_group is not None
+        self._context.copy().run(partial(self._task_group.start_soon, run, name=name))
+
+
+@uninterruptible
+class _Watch(Generic[ModelT]):
+    """Enters in the books what one entry's task reports, then tells of it, and then does what follows."""
+
+    def __init__(self, engine: Engine[ModelT], entry: Entry) -> None:
+        self._engine = engine
+        self._entry = entry
+        self._started = current_time()
+
+    def make(self) -> AbstractAsyncContextManager[ModelT]:
+        return self._engine._make(self._entry.want, self._entry.slot_names)
+
+    def on_opened(self) -> None:
+        engine = self._engine
+        engine._setup_seconds += current_time() - self._started
+        engine._ledger.opened(self._entry)
+        engine._emit("opened", self._entry)
+        engine._apply()
+
+    def on_checked(self, healthy: bool, /) -> None:
+        self._engine._ledger.checked(self._entry, healthy, self._engine._now())
+        self._engine._apply()
+
+    def on_losing(self, error: BaseException | None, /) -> None:
+        self._engine._lose(self._entry, error)
+
+    def on_ended(self, error: BaseException | None, /) -> None:
+        engine, entry = self._engine, self._entry
+        reason = "" if error is None else engine._hooks.explain(entry.want, error)
+        was_opening = entry.phase is Phase.OPENING
+        if entry.lost and reason:  # what broke it is often known only now; its handles show it
+            entry.reason = f"{entry.reason}; {reason}" if isinstance(error, CloseTimeoutError) else reason
+        engine._ledger.ended(entry, error, engine._now())
+        if not entry.opened_before:
+            engine._emit("open_failed" if error is not None and was_opening else "open_cancelled", entry, reason)
+        elif error is None or entry.lost:
+            engine._emit("closed", entry, reason or entry.reason)
+        else:
+            engine._close_failures.add(entry, error)
+            logger.error("%s: closing '%s' failed: %s", engine._provider, entry.want.label, reason)
+            engine._emit("close_failed", entry, reason)
+        engine._apply()
