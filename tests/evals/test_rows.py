@@ -538,7 +538,7 @@ async def test_adaptive_concurrency_grows_while_the_server_takes_it() -> None:
     start = current_time()
     evaluation = foreach("value", range(1000), concurrency=100)(server.__call__)
     await run(evaluation, concurrency="adaptive")
-    assert current_time() - start < 3  # 12.5 s with the eight at once that it begins with
+    assert current_time() - start < 5  # 12.5 s with the eight at once that it begins with
 
 
 # ------------------------------------------------------------------ a model that is lost

@@ -646,10 +646,11 @@ def test_processes_are_served_in_order_of_arrival(processes: list[SlotProcess], 
     for process, key in ((one, "c"), (two, "d"), (three, "e")):
         process.look_in_vain(key)
     three.release("b")
-    assert one.expect("served", "c")["names"] == ["slot-0", "slot-1"]
-    assert two.expect("served", "d")["names"] == ["slot-2", "slot-3"]
+    first = one.expect("served", "c")["names"]  # any two: a slot is there for others as soon as it is free
+    second = two.expect("served", "d")["names"]
+    assert sorted(first + second) == list(NAMES)
     one.release("c")
-    assert three.expect("served", "e")["names"] == ["slot-0"]
+    assert set(three.expect("served", "e")["names"]) < set(first)
     assert tickets(root) == []
 
 

@@ -38,22 +38,23 @@ class Order:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, object, object]:
         """Put each test on a scarce model behind the first one on the same model."""
-        models = {item: model for item in items if (model := self.scarce_model(item)) is not None}
-        ours: dict[pytest.Item, str] = {}
+        # By identity: what pytest-xdist appends to an item's id changes its hash.
+        models = {id(item): model for item in items if (model := self.scarce_model(item)) is not None}
+        ours: list[tuple[pytest.Item, str]] = []
         if config.getoption("loadgroup", False):  # in a worker of pytest-xdist
-            ours = {
-                item: f"{_GROUP} {model}"
-                for item, model in models.items()
-                if item.get_closest_marker("xdist_group") is None
-            }
-        for item, group in ours.items():
+            ours = [
+                (item, f"{_GROUP} {models[id(item)]}")
+                for item in items
+                if id(item) in models and item.get_closest_marker("xdist_group") is None
+            ]
+        for item, group in ours:
             item.add_marker(pytest.mark.xdist_group(group))
         outcome = yield
-        for item, group in ours.items():
+        for item, group in ours:
             _put_into_id(item, group)
-        groups: dict[pytest.Item | str, list[pytest.Item]] = {}
+        groups: dict[str | int, list[pytest.Item]] = {}
         for item in items:
-            groups.setdefault(models.get(item, item), []).append(item)
+            groups.setdefault(models.get(id(item), id(item)), []).append(item)
         items[:] = [item for group in groups.values() for item in group]
         return outcome
 
