@@ -1,15 +1,16 @@
 """The pytest plugin: fixtures that lease models, on the event loops of anyio's plugin.
 
 What it brings: `model_providers`, `model_client`, and ``<name>_provider`` and ``<name>_client`` for every registered
-provider; ``--model`` and the other options; nothing that a run without models would notice. The parts::
+provider; ``--doteval-model`` and the other options; nothing that a run without models would notice. The parts::
 
     _setting       one value on the command line or in the ini file
     _options       what a user can set
+    _short_names   --model for --doteval-model, where nobody else has that name
     _fixturedefs   what pytest knows of fixtures
     _fixtures      makes the fixtures
     _leases        what they do: the providers of one event loop, and the standard pattern
     _host          holds the providers open in a task of their own
-    _parametrise   --model
+    _parametrise   --doteval-model
     _servers       the model servers of the run: kept warm until its end, their output with the tests that fail
     _order         tests that need the same server, next to each other
     _scopes        fits the providers to the event loops
@@ -38,9 +39,10 @@ from ._order import Order
 from ._parametrise import Parametrise
 from ._scopes import Scopes
 from ._servers import Servers
+from ._short_names import pytest_load_initial_conftests
 from ._summary import Summary
 
-__all__ = ["pytest_addoption", "pytest_configure"]
+__all__ = ["pytest_addoption", "pytest_configure", "pytest_load_initial_conftests"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

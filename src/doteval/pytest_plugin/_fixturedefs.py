@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -86,8 +87,7 @@ class PluginFixture:
 def plugin_fixtures(manager: pytest.PytestPluginManager) -> Iterator[PluginFixture]:
     """All fixtures of the plugins that are loaded so far."""
     for plugin_name, plugin in manager.list_name_plugin():
-        holder: object = plugin if isinstance(plugin, ModuleType | type) else type(plugin)
-        for attribute, value in vars(holder).items():
+        for attribute, value in _attributes(plugin).items():
             if isinstance(value, _FixtureDefinition):
                 marker = getattr(value, "_fixture_function_marker", None)
                 scope: object = getattr(marker, "scope", "function")
@@ -98,3 +98,10 @@ def plugin_fixtures(manager: pytest.PytestPluginManager) -> Iterator[PluginFixtu
                     module=value.__module__,
                     in_conftest=plugin_name.endswith("conftest.py"),
                 )
+
+
+def _attributes(plugin: object) -> Mapping[str, object]:
+    """What a plugin has, a module, a class or an object, without asking what it computes."""
+    kind = plugin if isinstance(plugin, type) else type(plugin)
+    own: Mapping[str, object] = getattr(plugin, "__dict__", {})
+    return own if isinstance(plugin, ModuleType) else ChainMap({**own}, *({**vars(base)} for base in kind.__mro__))

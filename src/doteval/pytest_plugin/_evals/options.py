@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 
 from .._setting import Setting
+from .._short_names import SHORTER
 
 BACKENDS: dict[str, object] = {"asyncio": "asyncio", "trio": "trio", "uvloop": ("asyncio", {"use_uvloop": True})}
 """What `anyio_backend` is for each name."""
@@ -69,15 +70,15 @@ class EvalOptions:
 
 def add_eval_options(parser: pytest.Parser) -> None:
     """Declare the options."""
-    group = parser.getgroup("doteval evaluations", "evaluations (doteval)")
+    group = parser.getgroup("doteval evaluations", f"evaluations (doteval){SHORTER}")
     group.addoption(
-        "--eval-experiment",
+        "--doteval-eval-experiment",
         metavar="NAME",
-        dest="doteval_experiment",
+        dest="doteval_eval_experiment",
         help="keep results under this name; what is there already is not run again (default: a new name for each run)",
     )
     group.addoption(
-        "--fresh",
+        "--doteval-fresh",
         action="store_true",
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
@@ -93,9 +94,9 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         pytest.UsageError: A value cannot be what it should be.
     """
     workerinput: dict[str, Any] = getattr(config, "workerinput", {})
-    name: str | None = config.getoption("doteval_experiment")
+    name: str | None = config.getoption("doteval_eval_experiment")
     if name is not None and not name.strip():
-        raise pytest.UsageError("--eval-experiment needs a name")
+        raise pytest.UsageError("--doteval-eval-experiment needs a name")
     max_errors, retries = _MAX_ERRORS.number(config, int, 0), _RETRIES.number(config, int, 0)
     patience = _PATIENCE.number(config, float, 0, "a number of seconds, 0 or more,")
     return EvalOptions(
