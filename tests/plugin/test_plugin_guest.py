@@ -211,3 +211,90 @@ def test_a_fixture_that_somebody_else_has_is_theirs(
     files["test_it"] = files.get("test_it", "") + USES
     runs.write(**files)
     assert_clean(runs.run(f"--model-provider-scope={scope}", plugins=plugins), passed=2)
+
+
+# ------------------------------------------------------------------ files
+
+HEAD = "from doteval import foreach\n"
+PLAIN = "def eval_plain(): assert 1 + 1 == 2\n"
+EVALUATION = HEAD + "@foreach('x', [1])\ndef eval_it(x): return x\n"
+PARSES = "import argparse\nparser = argparse.ArgumentParser()\nargs = parser.parse_args()\n"
+ENDS = "raise SystemExit('it was imported')\n"
+IN_MAIN = (
+    "\nif __name__ == '__main__':\n    import sys, argparse\n    argparse.ArgumentParser().parse_args(sys.argv[1:])\n"
+)
+COLLECTED = {
+    "eval_it": EVALUATION,
+    "eval_with_main": EVALUATION + IN_MAIN,
+    "eval_plain": "import doteval.evals\n" + PLAIN,
+    "eval_parses_when_called": EVALUATION + "def main():\n    parser.parse_args()\n",
+    "eval_class": HEAD + "class TestIt:\n    @foreach('x', [1])\n    def eval_it(self, x): return x\n",
+    "eval_assigned": "if True:\n    import doteval\neval_it = doteval.foreach('x', [1])(lambda x: x)\n",
+    "deep/down/eval_it": EVALUATION,
+}
+LEFT_ALONE = {
+    "eval_script": PARSES + PLAIN,
+    "eval_script_of_ours": HEAD + PARSES + PLAIN,
+    "eval_known_args": "import doteval\nfrom x import parse_known_args\n" + PLAIN + "parse_known_args()\n",
+    "eval_argv": "import doteval, sys\nname = sys.argv[1]\n" + PLAIN,
+    "eval_app": "import doteval\nprint('it costs money')\n" + ENDS,
+    "eval_neighbour": "from dotevals import foreach\n" + PLAIN + ENDS,
+    "eval_mentions": "'''not doteval'''\nimport x.doteval\nfrom . import doteval\n" + PLAIN + ENDS,
+    "eval_only_when_called": PLAIN + ENDS + "def main():\n    import doteval\n",
+    "eval_no_python": "print 'not doteval'\n",
+    "evaluate": EVALUATION + ENDS,
+}
+
+
+def collected(result: pytest.RunResult) -> set[str]:
+    """The names of the files with what was collected from them, without suffix."""
+    return {line.partition(".py::")[0] for line in result.outlines if ".py::" in line}
+
+
+@pytest.mark.parametrize("arguments", [[], ["."], ["deep", "./"]])
+def test_a_file_is_collected_where_its_text_says_that_it_is_for_evaluations(runs: Runs, arguments: list[str]) -> None:
+    """It imports doteval and defines one; and no program is imported, whatever it is called. A directory names none."""
+    runs.write(**COLLECTED, **LEFT_ALONE)
+    result = runs.run("--collect-only", "-q", *arguments, summary=False)
+    assert result.ret == pytest.ExitCode.OK
+    assert collected(result) == {*COLLECTED}
+
+
+def test_a_mistake_in_a_file_of_evaluations_is_told(runs: Runs) -> None:
+    """It cannot be read, but it begins as one."""
+    runs.write(eval_wrong=HEAD + "def eval_it(:\n")
+    result = runs.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*eval_wrong.py*", "*SyntaxError*"])
+
+
+@pytest.mark.parametrize("name", ["eval_own.py", "eval_own.py::eval_plain", "./eval_own.py"])
+def test_a_file_is_collected_where_it_is_named(runs: Runs, name: str) -> None:
+    """Then it need not import doteval; what is asserted there is explained."""
+    runs.write(eval_own=PLAIN.replace("== 2", "== 3"), eval_script=PARSES)
+    result = runs.run(name)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*assert (1 + 1) == 3"])
+
+
+def test_a_file_is_collected_where_the_ini_file_says_so(runs: Runs) -> None:
+    """By its name, or by its directory as well; what is asserted there is explained."""
+    fails = PLAIN.replace("== 2", "== 3")
+    runs.write(**{"eval_own": fails, "suite/cases/it": fails, "cases": PARSES, "eval_script": PARSES})
+    runs.pytester.makeini("[pytest]\ndoteval_eval_files = eval_own.py cases/*.py\n")
+    result = runs.run()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*assert (1 + 1) == 3", "*assert (1 + 1) == 3"])
+
+
+def test_what_is_asserted_in_an_evaluation_is_explained(runs: Runs) -> None:
+    """As in every test."""
+    runs.write(eval_it="import doteval\n" + PLAIN.replace("== 2", "== 3"))
+    runs.run().stdout.fnmatch_lines(["*assert (1 + 1) == 3"])
+
+
+def test_a_suite_that_collects_every_file_has_as_many_tests_as_before(runs: Runs) -> None:
+    """Functions called ``eval_*`` are no tests where nobody says that they are evaluations."""
+    runs.write(eval_metrics="def eval_model(model, data): ...\ndef test_it(): ...\n")
+    runs.pytester.makeini("[pytest]\npython_files = *.py\n")
+    assert_clean(runs.run(), passed=1)

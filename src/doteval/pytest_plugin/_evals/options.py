@@ -55,6 +55,7 @@ class EvalOptions:
         is_named: Whether the user has given that name.
         fresh: Whether results that are there are thrown away.
         store: The file of the results.
+        files: Patterns of the files for evaluations that are collected, whatever they import.
     """
 
     backend: str
@@ -66,6 +67,7 @@ class EvalOptions:
     is_named: bool
     fresh: bool
     store: Path
+    files: tuple[str, ...]
 
 
 def add_eval_options(parser: pytest.Parser) -> None:
@@ -85,6 +87,13 @@ def add_eval_options(parser: pytest.Parser) -> None:
     )
     for setting in (_CONCURRENCY, _MAX_ERRORS, _RETRIES, _PATIENCE, _BACKEND, _STORE):
         setting.declare(parser, group)
+    parser.addini(
+        "doteval_eval_files",
+        "patterns of the files for evaluations that are collected without being named, besides eval_*.py that import "
+        "doteval",
+        type="args",
+        default=[],
+    )
 
 
 def read_eval_options(config: pytest.Config) -> EvalOptions:
@@ -109,6 +118,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         is_named=name is not None,
         fresh=bool(config.getoption("doteval_fresh")),
         store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
+        files=tuple(config.getini("doteval_eval_files")),
     )
 
 
