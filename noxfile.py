@@ -116,6 +116,38 @@ def minimum(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+STRANGER = """
+import pytest
+
+def test_sync(tmp_path): ...
+
+@pytest.mark.anyio
+async def test_async(): ...
+
+class TestInAClass:
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_it(self, number): ...
+"""
+"""A suite that has nothing to do with us."""
+
+
+@nox.session(python=LOWEST)
+@nox.parametrize("pytest", ["7.0.1", "7.4.4", "8.0.2", "8.1.2", "8.3.5", "8.4.0"])
+def old_pytest(session: nox.Session, pytest: str) -> None:
+    """A stranger's suite, where doteval is installed beside a pytest that may be too old for it."""
+    install_wheel(session, "evals")
+    session.install(f"pytest=={pytest}")
+    directory = directory_of(session) / "suite"
+    directory.mkdir(exist_ok=True)
+    (directory / "test_stranger.py").write_text(STRANGER, "utf-8")
+    (directory / "eval_stranger.py").write_text("raise SystemExit('it was imported')", "utf-8")
+    is_old = tuple(map(int, pytest.split("."))) < (8, 4)
+    with session.chdir(directory):
+        printed = str(session.run("pytest", "-p", "no:cacheprovider", "-W", "error", silent=True))
+    if "4 passed" not in printed or ("need pytest 8.4 or later" in printed) is not is_old:
+        session.error(printed)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.forks import Forks
 from tests.plugin.runs import Runs, assert_clean
 
 # ------------------------------------------------------------------ options
@@ -298,3 +299,38 @@ def test_a_suite_that_collects_every_file_has_as_many_tests_as_before(runs: Runs
     runs.write(eval_metrics="def eval_model(model, data): ...\ndef test_it(): ...\n")
     runs.pytester.makeini("[pytest]\npython_files = *.py\n")
     assert_clean(runs.run(), passed=1)
+
+
+# ------------------------------------------------------------------ versions of pytest
+
+OLD = """
+import sys
+import pytest
+
+for name in [name for name in sys.modules if name.startswith("doteval.")]:
+    del sys.modules[name]
+pytest.version_tuple = VERSION
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("version", ["(7, 0, 0)", "(8, 3, 5)", "(8, 4, 0, 'rc1')", "(9, 2, 0)"])
+def test_the_plugin_stands_aside_where_pytest_is_too_old(runs: Runs, forks: Forks, version: str) -> None:
+    """A line of the header says so; no option, fixture or file pattern is there. `nox -s old_pytest` has real ones."""
+    is_old = version < "(8, 4"
+    runs.write(
+        old=OLD.replace("VERSION", version),
+        eval_it=EVALUATION,
+        test_it=f"""
+        import pytest
+
+        @pytest.mark.anyio
+        async def test_it(request):
+            assert request.config.pluginmanager.has_plugin("doteval-fixtures") is {not is_old}
+            assert hasattr(request.config.option, "doteval_model") is {not is_old}
+        """,
+    )
+    result = forks.run("old.py", "-p", "anyio", "-p", "doteval", "-W", "error", cwd=runs.pytester.path)
+    line = "doteval: its fixtures and options need pytest 8.4 or later, so they are not there in"
+    assert (line in result.stdout) is is_old
+    assert f"{2 if is_old else 3} passed" in result.stdout
