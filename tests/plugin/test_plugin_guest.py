@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
 import pytest
+from packaging.requirements import Requirement
 from tests.forks import Forks
 from tests.plugin.runs import Runs, assert_clean
 
@@ -269,13 +275,22 @@ def test_a_mistake_in_a_file_of_evaluations_is_told(runs: Runs) -> None:
     result.stdout.fnmatch_lines(["*eval_wrong.py*", "*SyntaxError*"])
 
 
-@pytest.mark.parametrize("name", ["eval_own.py", "eval_own.py::eval_plain", "./eval_own.py"])
-def test_a_file_is_collected_where_it_is_named(runs: Runs, name: str) -> None:
-    """Then it need not import doteval; what is asserted there is explained."""
-    runs.write(eval_own=PLAIN.replace("== 2", "== 3"), eval_script=PARSES)
-    result = runs.run(name)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*assert (1 + 1) == 3"])
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["eval_own.py::eval_plain"], 1),
+        (["./eval_own.py"], 1),
+        (["eval_own.py::eval_plain", "eval_own.py::eval_model"], 2),
+        (["."], 0),
+    ],
+)
+def test_a_file_is_collected_where_it_is_named(runs: Runs, arguments: list[str], count: int) -> None:
+    """Then it need not import doteval, if what it defines is named or uses a model; asserts are explained."""
+    leased = "def eval_model(model_providers): assert 1 + 1 == 3\n"
+    runs.write(eval_own=PLAIN.replace("== 2", "== 3") + leased, eval_script=PARSES)
+    result = runs.run(*arguments)
+    result.assert_outcomes(failed=count)
+    assert result.stdout.str().count("assert (1 + 1) == 3\n") == count
 
 
 def test_a_file_is_collected_where_the_ini_file_says_so(runs: Runs) -> None:
@@ -334,3 +349,70 @@ def test_the_plugin_stands_aside_where_pytest_is_too_old(runs: Runs, forks: Fork
     line = "doteval: its fixtures and options need pytest 8.4 or later, so they are not there in"
     assert (line in result.stdout) is is_old
     assert f"{2 if is_old else 3} passed" in result.stdout
+
+
+# ------------------------------------------------------------------ the number of tests
+
+STRANGER = {
+    "conftest": DECLARES + OTHERS,
+    "test_stranger": """
+    import unittest
+    import pytest
+
+    @pytest.mark.anyio
+    async def test_on_every_event_loop(anyio_backend): ...
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("model", ["small", "large"])
+    async def test_own_names(model, model_providers, openai_provider): ...
+
+    async def test_nobody_runs(): ...
+
+    class TestInAClass:
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        async def test_on_one(self, anyio_backend): ...
+
+    class Case(unittest.IsolatedAsyncioTestCase):
+        async def test_it(self): ...
+
+    def eval_metric(model, data): ...
+    """,
+    "eval_model": PARSES + PLAIN + "def test_it(): ...",
+    "metrics/eval_own": "import pytest\ndef test_it(): ...\n" + PLAIN,
+}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--model=x", "--fresh"], ["metrics"], ["metrics/eval_own.py"]])
+def test_a_suite_of_strangers_is_the_same_with_and_without_us(runs: Runs, arguments: list[str]) -> None:
+    """The same tests, in the same order, with the same results."""
+    runs.write(**STRANGER)
+    options = ["-v", "-p", "no:cacheprovider", *arguments]
+    without, beside = (
+        [line for line in runs.run(*options, plugins=plugins, strict=False, summary=False).outlines if "::" in line]
+        for plugins in ("anyio", "anyio doteval")
+    )
+    assert beside == without
+    assert without or arguments == ["metrics"]
+
+
+def test_the_extra_all_brings_no_event_loop() -> None:
+    """Neither by itself nor by what it asks for; where trio is, anyio's plugin runs every test on it as well."""
+    pyproject = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text("utf-8"))
+    extras = pyproject["project"]["optional-dependencies"]
+    asked = [*pyproject["project"]["dependencies"], *extras["all"]]
+    brought: set[str] = set()
+    while asked:
+        requirement = Requirement(asked.pop())
+        if requirement.name == pyproject["project"]["name"]:
+            asked += [line for extra in requirement.extras for line in extras[extra]]
+        elif requirement.name not in brought and applies(requirement):
+            brought.add(requirement.name)
+            with contextlib.suppress(PackageNotFoundError):
+                asked += requires(requirement.name) or ()
+    assert {"anyio", "openai", "anthropic", "jinja2", "pydantic"} <= brought
+    assert "trio" not in brought
+    assert any("trio" in Requirement(line).extras for line in extras["test"])
+
+
+def applies(requirement: Requirement) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})

@@ -56,7 +56,7 @@ class EvalCollecting:
             if not _is_named(name) and not collector.istestfunction(obj, name):
                 return None
             self._expect_runs()
-        elif not (_is_named(name) and collector in self._files and inspect.isfunction(obj)):
+        elif not (_is_named(name) and inspect.isfunction(obj) and self._is_meant(collector, name, obj)):
             return None
         if _is_evaluation(obj) or inspect.iscoroutinefunction(obj):
             pytest.mark.usefixtures("anyio_backend")(cast("Callable[..., object]", obj))
@@ -66,8 +66,9 @@ class EvalCollecting:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Before pytest looks at the markers: one event loop, whatever `anyio_backend` is parametrised with."""
         item = metafunc.definition
-        is_ours = _is_evaluation(metafunc.function) or (item in self._files and _is_named(item.name))
-        if not is_ours or "anyio_backend" not in metafunc.fixturenames:
+        function = metafunc.function
+        is_meant = _is_named(item.name) and self._is_meant(item, item.name, function)
+        if not (is_meant or _is_evaluation(function)) or "anyio_backend" not in metafunc.fixturenames:
             return
         if any("anyio_backend" in parametrised_names(mark) for mark in item.iter_markers("parametrize")):
             return
@@ -81,6 +82,15 @@ class EvalCollecting:
         value = pytest.param(choice[0] if choice else wanted, id=pytest.HIDDEN_PARAM)
         scope = definitions[-1].scope
         item.add_marker(pytest.mark.parametrize("anyio_backend", [value], indirect=True, scope=scope))
+
+    def _is_meant(self, node: pytest.Collector | pytest.Item, name: str, function: Callable[..., object]) -> bool:
+        """Whether a function called ``eval_*`` is an evaluation; elsewhere it may be anything."""
+        if self._files.is_wanted(node.path):
+            return True
+        if not self._files.is_named(node):
+            return False
+        is_named = any(name in argument.split("::")[1:] for argument in self._config.args)
+        return is_named or not self._fixtures.functions.keys().isdisjoint(inspect.signature(function).parameters)
 
     def _expect_runs(self) -> None:
         """There are evaluations: have what runs them take part."""

@@ -32,10 +32,9 @@ class EvalFiles:
         self._patterns = tuple(patterns)
         self._said: dict[Path, bool] = {}
 
-    def __contains__(self, node: pytest.Collector | pytest.Item) -> bool:
-        """Whether what pytest has collected stands in one."""
-        path = node.path
-        return self.is_wanted(path) or (fnmatch(path.name, _FILES) and node.session.isinitpath(path))
+    def is_named(self, node: pytest.Collector | pytest.Item) -> bool:
+        """Whether what pytest has collected stands in a file that may be one, and is named on the command line."""
+        return fnmatch(node.path.name, _FILES) and node.session.isinitpath(node.path)
 
     def is_wanted(self, path: Path) -> bool:
         """Whether a file is for evaluations, also where nobody has named it on the command line."""
