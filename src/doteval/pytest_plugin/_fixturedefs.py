@@ -101,7 +101,8 @@ def plugin_fixtures(manager: pytest.PytestPluginManager) -> Iterator[PluginFixtu
 
 
 def _attributes(plugin: object) -> Mapping[str, object]:
-    """What a plugin has, a module, a class or an object, without asking what it computes."""
+    """What a plugin, which is a module or an object, has fixtures among; nothing is computed for it."""
+    if isinstance(plugin, ModuleType):
+        return vars(plugin)
     kind = plugin if isinstance(plugin, type) else type(plugin)
-    own: Mapping[str, object] = getattr(plugin, "__dict__", {})
-    return own if isinstance(plugin, ModuleType) else ChainMap({**own}, *({**vars(base)} for base in kind.__mro__))
+    return ChainMap(*({**vars(base)} for base in kind.__mro__))
