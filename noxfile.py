@@ -6,6 +6,8 @@ but those of the model servers that the heavy sessions run.
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import tarfile
 import zipfile
@@ -44,11 +46,11 @@ def directory_of(session: nox.Session) -> Path:
 def install_wheel(session: nox.Session, extras: str, *arguments: str) -> None:
     """Install the wheel that users would get, built here, so that what is forgotten in it is missed."""
     directory = directory_of(session)
-    for old in directory.glob("doteval-*.whl"):
+    for old in directory.glob("doteval_providers-*.whl"):
         old.unlink()
     session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(directory), ".")
-    (wheel,) = directory.glob("doteval-*.whl")
-    session.install(f"doteval[{extras}] @ {wheel.resolve().as_uri()}", *arguments)
+    (wheel,) = directory.glob("doteval_providers-*.whl")
+    session.install(f"doteval-providers[{extras}] @ {wheel.resolve().as_uri()}", *arguments)
     # In an environment that is used again (-r, -R) pip would leave the wheel of the same version that is there.
     session.run("python", "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", str(wheel))
 
@@ -200,9 +202,27 @@ def distribution(session: nox.Session) -> None:
         session.run("python", "-m", "venv", str(environment))
         python = str((environment / "bin" / "python").absolute())
         pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "-q")
-        session.run(*pip, f"doteval[{extra}] @ {path.resolve().as_uri()}", external=True)
+        session.run(*pip, f"doteval-providers[{extra}] @ {path.resolve().as_uri()}", external=True)
         with session.chdir(unpacked):
             session.run(python, *command, external=True)
+
+    # The lines that users are told to type, as printed, each in an environment of its own; used somewhere else.
+    lines = re.findall(r"pip install ([^`\n]*\[all\][^`\n]*)", Path("docs/index.md").read_text("utf-8"))
+    for number, line in enumerate(lines):
+        environment, elsewhere = directory / f"environment-printed-{number}", directory / "elsewhere"
+        session.run("python", "-m", "venv", str(environment))
+        python = str((environment / "bin" / "python").absolute())
+        printed = shlex.split(line.replace("https://ADDRESS", Path.cwd().as_uri()))
+        with session.chdir(unpacked):
+            session.run(python, "-m", "pip", "--disable-pip-version-check", "install", "-q", *printed, external=True)
+        elsewhere.mkdir(exist_ok=True)
+        with session.chdir(elsewhere):
+            session.run(
+                python, "-c", "from doteval import *; assert OpenAIProvider and AnthropicProvider", external=True
+            )
+            session.run(python, "-m", "doteval", "providers", external=True)
+    if len(lines) != 2:
+        session.error(f"docs/index.md: expected two lines that install doteval, not {lines}")
 
 
 @nox.session
