@@ -214,7 +214,7 @@ def test_the_user_chooses_the_event_loop(runs: Runs) -> None:
         outputs(runs).values(), key=str
     ) == [["asyncio"], ["asyncio"], ["trio"]]
     assert outputs(runs)["own/eval_a.py::eval_it"] == ["trio"]
-    runs.pytester.makeini("[pytest]\neval_backend = trio\n")
+    runs.pytester.makeini("[pytest]\ndoteval_eval_backend = trio\n")
     assert_clean(runs.run("--eval-experiment", "trio", "eval_a.py", "both"), passed=2)
     assert set(map(str, outputs(runs, "trio").values())) == {"['trio']"}
     assert_clean(runs.run("--eval-experiment", "uv", "--eval-backend", "uvloop", "eval_a.py"), passed=1)
@@ -354,9 +354,9 @@ def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: boo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--eval-backend", "curio"), "*--eval-backend*is one of asyncio, trio, uvloop, not 'curio'*"),
-        (("--eval-concurrency", "0"), "*--eval-concurrency*1 or more, or 'adaptive' not '0'*"),
-        (("--eval-max-errors", "x"), "*--eval-max-errors*0 or more, not 'x'*"),
+        (("--eval-backend", "curio"), "*--doteval-eval-backend*is one of asyncio, trio, uvloop, not 'curio'*"),
+        (("--eval-concurrency", "0"), "*--doteval-eval-concurrency*1 or more, or 'adaptive' not '0'*"),
+        (("--eval-max-errors", "x"), "*--doteval-eval-max-errors*0 or more, not 'x'*"),
         (("--eval-experiment", " "), "*--doteval-eval-experiment needs a name*"),
     ],
 )
