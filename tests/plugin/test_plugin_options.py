@@ -175,7 +175,8 @@ def test_the_command_line_wins_over_the_ini_file(runs: Runs) -> None:
     """What is typed last counts."""
     runs.write(test_it=SETTINGS.replace("other", "echo"))
     runs.pytester.makeini(
-        "[pytest]\ndoteval_model_base_url = echo=http://wrong\ndoteval_model_concurrency = 7\ndoteval_model_provider_scope = session\n"
+        "[pytest]\ndoteval_model_base_url = echo=http://wrong\ndoteval_model_concurrency = 7\n"
+        "doteval_model_provider_scope = session\n"
     )
     result = runs.run(
         "--model-base-url=echo=http://127.0.0.1:1/v1", "--model-concurrency=3", "--model-provider-scope=function"
@@ -255,7 +256,9 @@ def test_settings_of_a_provider_come_from_the_command_line_and_the_ini_file(runs
         assert echo_client.provider.base_url == "echo on line"
     """,
     )
-    runs.pytester.makeini("[pytest]\ndoteval_model_setting =\n    echo.max_concurrency=3\n    echo.base_url = echo on line")
+    runs.pytester.makeini(
+        "[pytest]\ndoteval_model_setting =\n    echo.max_concurrency=3\n    echo.base_url = echo on line"
+    )
     assert_clean(runs.run("--model-setting=echo.max_concurrency=4"), passed=1)
 
 

@@ -18,6 +18,7 @@ provider; ``--doteval-model`` and the other options; nothing that a run without 
     _scopes        fits the providers to the event loops
     _endings       ends them before the next event loop begins
     _neighbours    gets along with pytest-asyncio and pytest-trio
+    _other_loops   our fixtures in their event loops, for the tests that they run
     _summary       adds up and prints what was opened and leased
     _evals         evaluations: collected, run, answered from the store, shown while they run
 

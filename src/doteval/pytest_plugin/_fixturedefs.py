@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -41,6 +41,54 @@ def functions_of(collector: pytest.Module | pytest.Class, name: str, obj: object
     """The items of a test function, as many as it is parametrised with."""
     make: Callable[[str, object], Iterator[pytest.Function]] = getattr(collector, "_genfunctions")  # noqa: B009
     return list(make(name, obj))
+
+
+def redefine(
+    metafunc: pytest.Metafunc,
+    replacement: Callable[[pytest.FixtureDef[Any]], pytest.FixtureDef[Any]],
+    *,
+    without: str,
+) -> bool:
+    """Have a test use other definitions of its fixtures, if it does not need the fixture `without` then.
+
+    Args:
+        metafunc: The test.
+        replacement: Gives the definition to use in the place of one.
+        without: The name of a fixture.
+
+    Returns:
+        Whether that is done; where the test would still need that fixture, nothing is.
+    """
+    asked: Sequence[str] = metafunc.definition._fixtureinfo.initialnames
+    before: dict[str, Sequence[pytest.FixtureDef[Any]]] = metafunc._arg2fixturedefs
+    after = {name: [replacement(definition) for definition in found] for name, found in before.items()}
+    needed = _needed(asked, after)
+    if without in needed:
+        return False
+    before.update(after)
+    metafunc.fixturenames[:] = [name for name in metafunc.fixturenames if name != without]
+    return True
+
+
+def _needed(asked: Iterable[str], definitions: Mapping[str, Sequence[pytest.FixtureDef[Any]]]) -> set[str]:
+    """The names of all fixtures that are set up for those that are asked for."""
+    needed: set[str] = set()
+    names = [*asked]
+    while names:
+        name = names.pop()
+        if name not in needed:
+            needed.add(name)
+            for definition in reversed(definitions.get(name, ())):
+                names += definition.argnames
+                if name not in definition.argnames:
+                    break  # what it overrides is not asked for
+    return needed
+
+
+def used_definitions(item: pytest.Function) -> Iterator[tuple[str, pytest.FixtureDef[Any]]]:
+    """The fixtures of a test, as far as they are known before it runs."""
+    found: Mapping[str, Sequence[pytest.FixtureDef[Any]]] = item._fixtureinfo.name2fixturedefs
+    return ((name, found[name][-1]) for name in item.fixturenames if found.get(name))
 
 
 def definition_of(request: Any) -> pytest.FixtureDef[Any]:

@@ -30,6 +30,13 @@ from ._summary import Summary
 
 Fixture = Callable[..., Any]
 
+
+class ElsewhereBackend(str):
+    """What `anyio_backend` is for fixtures in the event loop of another plugin, which ends it as it likes."""
+
+    __slots__ = ()
+
+
 HELD = "_doteval_providers"
 """A fixture behind `model_providers`: holds the registered providers open."""
 LENT = "_doteval_lent"
@@ -63,6 +70,8 @@ class Fixtures:
         """What is handed to pytest."""
         self.functions: dict[str, Fixture] = {}
         """All fixtures by name."""
+        self.scopes: dict[str, ScopeName] = {}
+        """How long those live that are bound to an event loop."""
         self.wide: dict[str, Fixture] = {}
         """Those that live as long as the providers."""
 
@@ -100,6 +109,8 @@ class Fixtures:
         if name not in self._taken and name not in self.functions:
             function.__name__ = function.__qualname__ = name
             self.functions[name] = function
+            if name not in ("anyio_backend", "model_servers"):
+                self.scopes[name] = scope
             setattr(self.module, name, pytest.fixture(scope=scope, params=params, name=name)(function))
 
     def _add_wide(self, name: str, function: Fixture, scope: ScopeName) -> None:
@@ -171,7 +182,8 @@ def _held_providers(
         async with _leases.held(
             _leases.RunProviders(request, anyio_backend, registrations, lent, options, servers), summary
         ) as providers:
-            endings.remember(request, anyio_backend)
+            if not isinstance(anyio_backend, ElsewhereBackend):
+                endings.remember(request, anyio_backend)
             yield providers
 
     return held

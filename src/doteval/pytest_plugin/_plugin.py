@@ -13,6 +13,7 @@ from ._fixtures import Fixtures
 from ._neighbours import NeighbourCalls, Neighbours, has_neighbours
 from ._options import add_options, read_options
 from ._order import Order
+from ._other_loops import OtherLoops
 from ._parametrise import Parametrise
 from ._scopes import Scopes
 from ._servers import Servers
@@ -42,12 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "parametrise": Parametrise(fixtures, options.models),
         "scopes": Scopes(fixtures, options),
         "order": order,
-        "neighbours": Neighbours(fixtures),
+        "neighbours": Neighbours(fixtures, OtherLoops(config, fixtures)),
         "summary": summary,
         "eval-collecting": EvalCollecting(config, eval_options, fixtures, order),
         "eval-summary": EvalSummary(eval_options),
     }
     if has_neighbours(config):
-        plugins["neighbour-calls"] = NeighbourCalls(fixtures)
+        plugins["neighbour-calls"] = NeighbourCalls()
     for name, plugin in plugins.items():
         config.pluginmanager.register(plugin, f"doteval-{name}")

@@ -51,11 +51,12 @@ def _says_so(path: Path) -> bool:
     """Whether a file imports doteval, has what can be collected, and does not read the command line by itself."""
     try:
         source = path.read_bytes()
-        if b"doteval" not in source:
-            return False
-        module = ast.parse(source)
     except OSError:
         return False
+    if b"doteval" not in source:
+        return False
+    try:
+        module = ast.parse(source)
     except (SyntaxError, ValueError):  # whoever writes evaluations wants to know what is wrong with this one
         return _IMPORT.search(source.decode("utf-8", "replace")) is not None
     done = list(_done_by_import(module))
