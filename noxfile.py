@@ -141,6 +141,7 @@ def old_pytest(session: nox.Session, pytest: str) -> None:
     session.install(f"pytest=={pytest}")
     directory = directory_of(session) / "suite"
     directory.mkdir(exist_ok=True)
+    (directory / "pytest.ini").write_text("[pytest]\n", "utf-8")  # or pytest takes that of this project
     (directory / "test_stranger.py").write_text(STRANGER, "utf-8")
     (directory / "eval_stranger.py").write_text("raise SystemExit('it was imported')", "utf-8")
     is_old = tuple(map(int, pytest.split("."))) < (8, 4)
