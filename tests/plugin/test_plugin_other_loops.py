@@ -59,21 +59,24 @@ async def test_of_anyio(echo_client, anyio_backend):
 """
 
 
-@pytest.mark.parametrize("order", ["asyncio anyio doteval", "doteval anyio asyncio"])
+BEFORE_US, AFTER_US = "{} anyio doteval", "doteval anyio {}"
+
+
 @pytest.mark.parametrize(
-    ("mode", "loop_scope", "provider_scope", "opens"),
+    ("mode", "loop_scope", "provider_scope", "order"),
     [
-        ("strict", "function", "", 3),
-        ("strict", "session", "", 3),
-        ("strict", "session", "session", 3),
-        ("strict", "class", "", 3),
-        ("auto", "function", "", 3),
-        ("auto", "session", "session", 3),
-        ("auto", "module", "function", 3),
+        ("strict", "function", "", BEFORE_US),
+        ("strict", "session", "", AFTER_US),
+        ("strict", "session", "session", BEFORE_US),
+        ("strict", "class", "", AFTER_US),
+        ("auto", "function", "", AFTER_US),
+        ("auto", "session", "session", AFTER_US),
+        ("auto", "session", "", BEFORE_US),
+        ("auto", "module", "function", BEFORE_US),
     ],
 )
 def test_tests_of_pytest_asyncio_get_models_in_their_own_loop(
-    runs: Runs, mode: str, loop_scope: str, provider_scope: str, opens: int, order: str
+    runs: Runs, mode: str, loop_scope: str, provider_scope: str, order: str
 ) -> None:
     """In each mode, for each loop: a test has its old fixtures, ours, and those that build on ours in one loop."""
     fixture = "pytest.fixture" if mode == "auto" else "pytest_asyncio.fixture"
@@ -91,10 +94,10 @@ def test_tests_of_pytest_asyncio_get_models_in_their_own_loop(
         f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = {loop_scope}\n"
         f"asyncio_default_test_loop_scope = {loop_scope}\ndoteval_model_provider_scope = {provider_scope}\n"
     )
-    result = runs.run("--model=echo:c", plugins=order)
+    result = runs.run("--model=echo:c", plugins=order.format("asyncio"))
     assert_clean(result, passed=2 * 5 + 2)
     # Those of anyio's two event loops; and in the other loop once for each model, and for each module unless for all.
-    assert counts(result)["echo"]["opens"] == 2 + opens * (1 if provider_scope == "session" else 2)
+    assert counts(result)["echo"]["opens"] == 2 + 3 * (1 if provider_scope == "session" else 2)
 
 
 TRIO = """
@@ -139,31 +142,35 @@ async def test_old(server, autojump_clock):
 """
 
 
-@pytest.mark.parametrize("order", ["trio anyio doteval", "doteval anyio trio"])
-@pytest.mark.parametrize("scope", ["function", "module", "session"])
-@pytest.mark.parametrize("mode", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "scope", "order"),
+    [
+        (False, "module", BEFORE_US),
+        (False, "session", AFTER_US),
+        (True, "function", BEFORE_US),
+        (True, "module", AFTER_US),
+        (True, "session", BEFORE_US),
+    ],
+)
 def test_tests_of_pytest_trio_get_models_in_their_own_loop(runs: Runs, order: str, scope: str, mode: bool) -> None:
     """With a nursery, in virtual time, and beside tests that anyio runs on trio, before them and after them."""
     suite = TRIO.replace("pytestmark = pytest.mark.trio\n", "") if mode else TRIO
     runs.write(test_both=suite + ANYIO.replace("import pytest", ""), test_anyio=ANYIO, test_trio=suite)
     runs.pytester.makeini(f"[pytest]\ntrio_mode = {mode}\ndoteval_model_provider_scope = {scope}\n")
-    result = runs.run("--model=echo:c", plugins=order)
+    result = runs.run("--model=echo:c", plugins=order.format("trio"))
     assert_clean(result, passed=2 * 4 + 2 * 2)
 
 
-@pytest.mark.parametrize("mark", ["", "@pytest.mark.anyio"])
 @pytest.mark.parametrize(
-    ("plugin", "source", "fixture", "advice"),
+    ("plugin", "source", "fixture", "mark"),
     [
-        ("asyncio", "@pytest_asyncio.fixture(scope='session', loop_scope='session')", "app", "pytest.mark.asyncio"),
-        ("asyncio", "@pytest_asyncio.fixture", "app", "pytest.mark.asyncio"),
-        ("trio", "@pytest.fixture", "nursery", "pytest.mark.trio"),
-        ("trio", "@pytest.fixture", "autojump_clock", "pytest.mark.trio"),
+        ("asyncio", "@pytest_asyncio.fixture(scope='session', loop_scope='session')", "app", ""),
+        ("asyncio", "@pytest_asyncio.fixture", "app", "@pytest.mark.anyio"),
+        ("trio", "@pytest.fixture", "nursery", "@pytest.mark.anyio"),
+        ("trio", "@pytest.fixture", "autojump_clock", ""),
     ],
 )
-def test_what_lives_in_another_loop_is_refused(
-    runs: Runs, plugin: str, source: str, fixture: str, advice: str, mark: str
-) -> None:
+def test_what_lives_in_another_loop_is_refused(runs: Runs, plugin: str, source: str, fixture: str, mark: str) -> None:
     """A test that anyio runs, as nobody else is asked to, cannot have it; the message says what to do."""
     runs.write(
         test_it=f"""
@@ -182,7 +189,9 @@ def test_what_lives_in_another_loop_is_refused(
     runs.pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n" if plugin == "asyncio" else "")
     result = runs.run(plugins=f"{plugin} anyio doteval")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"The test runs in anyio's event loop, and the fixture '{fixture}' *{advice}*"])
+    result.stdout.fnmatch_lines(
+        [f"The test runs in anyio's event loop, and the fixture '{fixture}' *pytest.mark.{plugin}*"]
+    )
 
 
 MADE = """
@@ -204,12 +213,12 @@ async def test_anyio(app, echo_client): ...
 """
 
 
-@pytest.mark.parametrize("order", ["asyncio anyio doteval", "doteval anyio asyncio"])
 @pytest.mark.parametrize(
-    ("tests", "here", "there"),
+    ("tests", "here", "there", "order"),
     [
-        (["test_old", "test_anyio", "test_asyncio"], "anyio's", "pytest-asyncio's"),
-        (["test_anyio", "test_asyncio"], "pytest-asyncio's", "anyio's"),
+        (["test_old", "test_anyio", "test_asyncio"], "anyio's", "pytest-asyncio's", BEFORE_US),
+        (["test_old", "test_anyio", "test_asyncio"], "anyio's", "pytest-asyncio's", AFTER_US),
+        (["test_anyio", "test_asyncio"], "pytest-asyncio's", "anyio's", AFTER_US),
     ],
 )
 def test_what_was_made_in_another_loop_is_refused(
@@ -218,6 +227,6 @@ def test_what_was_made_in_another_loop_is_refused(
     """In auto mode every async fixture of a module lives in the loop of the test that was the first to use it."""
     runs.write(test_it=MADE)
     runs.pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = module\n")
-    result = runs.run(*(f"test_it.py::{name}" for name in tests), plugins=order)
+    result = runs.run(*(f"test_it.py::{name}" for name in tests), plugins=order.format("asyncio"))
     result.assert_outcomes(passed=len(tests) - 1, errors=1)
     result.stdout.fnmatch_lines([f"The test runs in {here} event loop, and the fixture 'app' was made in {there}, *"])
