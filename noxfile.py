@@ -6,6 +6,8 @@ but those of the model servers that the heavy sessions run.
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import tarfile
 import zipfile
@@ -44,11 +46,11 @@ def directory_of(session: nox.Session) -> Path:
 def install_wheel(session: nox.Session, extras: str, *arguments: str) -> None:
     """Install the wheel that users would get, built here, so that what is forgotten in it is missed."""
     directory = directory_of(session)
-    for old in directory.glob("doteval-*.whl"):
+    for old in directory.glob("doteval_providers-*.whl"):
         old.unlink()
     session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(directory), ".")
-    (wheel,) = directory.glob("doteval-*.whl")
-    session.install(f"doteval[{extras}] @ {wheel.resolve().as_uri()}", *arguments)
+    (wheel,) = directory.glob("doteval_providers-*.whl")
+    session.install(f"doteval-providers[{extras}] @ {wheel.resolve().as_uri()}", *arguments)
     # In an environment that is used again (-r, -R) pip would leave the wheel of the same version that is there.
     session.run("python", "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", str(wheel))
 
@@ -116,6 +118,39 @@ def minimum(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+STRANGER = """
+import pytest
+
+def test_sync(tmp_path): ...
+
+@pytest.mark.anyio
+async def test_async(): ...
+
+class TestInAClass:
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_it(self, number): ...
+"""
+"""A suite that has nothing to do with us."""
+
+
+@nox.session(python=LOWEST)
+@nox.parametrize("pytest", ["7.0.1", "7.4.4", "8.0.2", "8.1.2", "8.3.5", "8.4.0"])
+def old_pytest(session: nox.Session, pytest: str) -> None:
+    """A stranger's suite, where doteval is installed beside a pytest that may be too old for it."""
+    install_wheel(session, "evals")
+    session.install(f"pytest=={pytest}")
+    directory = directory_of(session) / "suite"
+    directory.mkdir(exist_ok=True)
+    (directory / "pytest.ini").write_text("[pytest]\n", "utf-8")  # or pytest takes that of this project
+    (directory / "test_stranger.py").write_text(STRANGER, "utf-8")
+    (directory / "eval_stranger.py").write_text("raise SystemExit('it was imported')", "utf-8")
+    is_old = tuple(map(int, pytest.split("."))) < (8, 4)
+    with session.chdir(directory):
+        printed = str(session.run("pytest", "-p", "no:cacheprovider", "-W", "error", silent=True))
+    if "4 passed" not in printed or ("need pytest 8.4 or later" in printed) is not is_old:
+        session.error(printed)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
@@ -168,9 +203,27 @@ def distribution(session: nox.Session) -> None:
         session.run("python", "-m", "venv", str(environment))
         python = str((environment / "bin" / "python").absolute())
         pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "-q")
-        session.run(*pip, f"doteval[{extra}] @ {path.resolve().as_uri()}", external=True)
+        session.run(*pip, f"doteval-providers[{extra}] @ {path.resolve().as_uri()}", external=True)
         with session.chdir(unpacked):
             session.run(python, *command, external=True)
+
+    # The lines that users are told to type, as printed, each in an environment of its own; used somewhere else.
+    lines = re.findall(r"pip install ([^`\n]*\[all\][^`\n]*)", Path("docs/index.md").read_text("utf-8"))
+    for number, line in enumerate(lines):
+        environment, elsewhere = directory / f"environment-printed-{number}", directory / "elsewhere"
+        session.run("python", "-m", "venv", str(environment))
+        python = str((environment / "bin" / "python").absolute())
+        printed = shlex.split(line.replace("https://ADDRESS", Path.cwd().as_uri()))
+        with session.chdir(unpacked):
+            session.run(python, "-m", "pip", "--disable-pip-version-check", "install", "-q", *printed, external=True)
+        elsewhere.mkdir(exist_ok=True)
+        with session.chdir(elsewhere):
+            session.run(
+                python, "-c", "from doteval import *; assert OpenAIProvider and AnthropicProvider", external=True
+            )
+            session.run(python, "-m", "doteval", "providers", external=True)
+    if len(lines) != 2:
+        session.error(f"docs/index.md: expected two lines that install doteval, not {lines}")
 
 
 @nox.session

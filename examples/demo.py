@@ -4,9 +4,9 @@
 
     python examples/demo.py
 
-It needs ``pip install "doteval[demo]"`` and no API key. llmock, a mock server that speaks the protocols of OpenAI and
-of Anthropic, stands in for both services on loopback; the SDKs, the HTTP and the event loops are real. The exit code is
-0 only if everything held that the report says.
+It needs ``pip install -e ".[demo]"`` in a clone, and no API key. llmock, a mock server that speaks the protocols of
+OpenAI and of Anthropic, stands in for both services on loopback; the SDKs, the HTTP and the event loops are real. The
+exit code is 0 only if everything held that the report says.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ The same code runs on asyncio and on trio::
     curl --json '{"text": "What is the capital of France?"}' -N http://127.0.0.1:8000/models/claude-sonnet-5-5/stream
     curl http://127.0.0.1:8000/providers
 
-It needs ``pip install "doteval[all]" "fastapi>=0.118" uvicorn hypercorn``, and ``OPENAI_API_KEY`` and
+It needs ``pip install -e ".[all,trio]" "fastapi>=0.118" uvicorn hypercorn`` in a clone, and ``OPENAI_API_KEY`` and
 ``ANTHROPIC_API_KEY`` in the environment.
 """
 

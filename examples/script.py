@@ -5,8 +5,8 @@
     python examples/script.py --model gpt-4o --model claude-sonnet-5-5 "What is the capital of France?"
     python examples/script.py --backend trio "Is 97 a prime number?" "Who wrote Faust?"
 
-It needs ``pip install "doteval[all]"``, and ``OPENAI_API_KEY`` and ``ANTHROPIC_API_KEY`` in the environment. Ctrl-C and
-SIGTERM end it in good order: what is open is closed, and nothing is left.
+It needs ``pip install -e ".[all,trio]"`` in a clone, and ``OPENAI_API_KEY`` and ``ANTHROPIC_API_KEY`` in the
+environment. Ctrl-C and SIGTERM end it in good order: what is open is closed, and nothing is left.
 """
 
 from __future__ import annotations

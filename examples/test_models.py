@@ -4,8 +4,8 @@
 
     pytest examples/test_models.py
 
-It needs ``pip install pytest "doteval[all]"``, and ``OPENAI_API_KEY`` and ``ANTHROPIC_API_KEY`` in the environment;
-``examples/demo.py`` runs it without.
+It needs ``pip install -e ".[all,trio]" pytest`` in a clone, and ``OPENAI_API_KEY`` and ``ANTHROPIC_API_KEY`` in the
+environment; ``examples/demo.py`` runs it without.
 """
 
 from __future__ import annotations

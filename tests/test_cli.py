@@ -86,7 +86,7 @@ def test_providers_lists_what_is_registered(tmp_path: Path, forks: Forks) -> Non
     assert result.returncode == 0, result.stdout + result.stderr
     assert line_of("fine", result.stdout) == "fine finepkg 2.3 finepkg:Provider ok"
     assert line_of("mine", result.stdout) == "mine finepkg 2.3 finepkg:my_provider ok (a fixture, for pytest only)"
-    version = f"doteval {doteval.__version__}"
+    version = f"doteval-providers {doteval.__version__}"
     assert line_of("openai", result.stdout) == f"openai {version} doteval.providers.openai:OpenAIProvider ok"
 
 
@@ -122,7 +122,7 @@ def test_an_sdk_that_nobody_has_installed_is_no_defect(tmp_path: Path, forks: Fo
     result = providers(forks, tmp_path)
     assert result.returncode == 0
     assert line_of("extra", result.stdout).endswith("not installed")
-    assert "pip install 'extrapkg[sdk]'" in result.stdout
+    assert "pip install 'no-such-sdk>=1'" in result.stdout
 
 
 def test_providers_quarrel_about_a_name(tmp_path: Path, forks: Forks) -> None:

@@ -65,7 +65,7 @@ NOT_RUN = ("curl", "export", "hypercorn", "llmock", "pip", "uvicorn")
 """Commands that install, or serve until they are stopped. The tests of examples/ run the servers."""
 OPTIONS = {
     # pytest-asyncio wants to know its scope, or warns.
-    "how-to/move-to-doteval.md": ["-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function"]
+    "how-to/move-to-doteval.md": ["-p", "asyncio", "-p", "trio", "-o", "asyncio_default_fixture_loop_scope=function"]
 }
 """With what else a page's runs of pytest are started."""
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -105,5 +106,14 @@ def test_a_provider_whose_sdk_is_not_installed_says_how_to_install_it(monkeypatc
     monkeypatch.setitem(sys.modules, "openai", None)
     monkeypatch.delitem(sys.modules, "doteval.providers.openai")
     monkeypatch.delitem(vars(doteval), "OpenAIProvider", raising=False)
-    with pytest.raises(ImportError, match=r"OpenAIProvider needs the package openai: pip install 'doteval\[openai\]'"):
+    with pytest.raises(ImportError, match=r"OpenAIProvider needs the package openai: pip install 'openai>=3'"):
         _ = doteval.OpenAIProvider
+
+
+def test_what_to_install_for_a_provider_is_what_its_extra_has() -> None:
+    """So the advice works, whatever this distribution is called, and wherever it can be had."""
+    pyproject = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text("utf-8"))
+    extras = pyproject["project"]["optional-dependencies"]
+    assert {name: [requirement] for name, requirement in doteval._SDKS.items()} == {
+        name: extras[name] for name in doteval._SDKS
+    }

@@ -118,7 +118,8 @@ __all__ = [
     "foreach",
 ]
 
-_EXTRAS = ("openai", "anthropic")
+_SDKS = {"openai": "openai>=3", "anthropic": "anthropic>=2"}
+"""What to install for the providers that need an SDK; as the extras have it."""
 
 _HOME = {
     "AnthropicProvider": ".providers.anthropic",
@@ -177,10 +178,10 @@ def __getattr__(name: str) -> object:
     try:
         module = import_module(home, __name__)
     except ModuleNotFoundError as exc:
-        extra = exc.name or ""
-        if extra not in _EXTRAS:
+        sdk = exc.name or ""
+        if sdk not in _SDKS:
             raise
-        raise ImportError(f"{name} needs the package {extra}: pip install 'doteval[{extra}]'", name=extra) from exc
+        raise ImportError(f"{name} needs the package {sdk}: pip install '{_SDKS[sdk]}'", name=sdk) from exc
     value: object = getattr(module, name)
     if isinstance(value, type):
         value.__module__ = __name__

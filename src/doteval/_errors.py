@@ -47,8 +47,8 @@ class UnknownModelError(DotevalError, LookupError):
             advice = "Put a provider's name in front: " + ", ".join(f"'{name}:{spec}'" for name in self.candidates)
         else:
             advice = (
-                "No provider is registered: install one (for example 'pip install doteval[openai]') "
-                "or pass your own to ModelProviders({'name': provider})"
+                "No provider is registered: pass your own to ModelProviders({'name': provider}), "
+                "or install a package that registers one"
             )
         super().__init__(f"Cannot route {spec!r}: {problem}. {advice}.")
 

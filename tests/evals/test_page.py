@@ -100,6 +100,6 @@ def test_without_jinja2_it_says_what_to_install(
     monkeypatch.delitem(sys.modules, report.__name__)
     assert main(["list", "--store", str(store.path)]) == 0
     assert main(["report", "plain", "--store", str(store.path), "-o", str(tmp_path / "page.html")]) == 1
-    said = "doteval: the page needs the package jinja2: pip install 'doteval[evals]'\n"
+    said = "doteval: the page needs the package jinja2: pip install 'jinja2>=3.1'\n"
     assert capsys.readouterr().err == said
     assert not (tmp_path / "page.html").exists()

@@ -190,7 +190,7 @@ async def test_changed_code_is_a_warning_and_fresh_starts_over(path: Path) -> No
         changed = await run(eval_other, store=path, name="it")
         assert changed.answered
         assert "The code of 'it' has changed since its results were stored" in changed.warnings[0]
-        assert "--fresh starts over" in changed.warnings[0]
+        assert "--doteval-fresh starts over" in changed.warnings[0]
     fresh = await run(eval_other, store=path, name="it", fresh=True)
     assert (fresh.warnings, [record.output for record in fresh.records]) == ((), [-1, -2])
     assert not (await run(eval_other, store=path, name="it")).warnings

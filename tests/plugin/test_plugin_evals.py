@@ -214,7 +214,7 @@ def test_the_user_chooses_the_event_loop(runs: Runs) -> None:
         outputs(runs).values(), key=str
     ) == [["asyncio"], ["asyncio"], ["trio"]]
     assert outputs(runs)["own/eval_a.py::eval_it"] == ["trio"]
-    runs.pytester.makeini("[pytest]\neval_backend = trio\n")
+    runs.pytester.makeini("[pytest]\ndoteval_eval_backend = trio\n")
     assert_clean(runs.run("--eval-experiment", "trio", "eval_a.py", "both"), passed=2)
     assert set(map(str, outputs(runs, "trio").values())) == {"['trio']"}
     assert_clean(runs.run("--eval-experiment", "uv", "--eval-backend", "uvloop", "eval_a.py"), passed=1)
@@ -263,7 +263,7 @@ def test_a_row_that_fails_fails_the_item_when_all_are_done(runs: Runs) -> None:
     assert_clean(result, passed=1, failed=2)
     result.stdout.fnmatch_lines(
         [
-            "2 of 4 rows of 'eval_it.py::eval_bad' failed; 0 may (--eval-max-errors).",
+            "2 of 4 rows of 'eval_it.py::eval_bad' failed; 0 may (--doteval-eval-max-errors).",
             "row 2:",
             "AssertionError: two neither*",
             "row 3:",
@@ -302,7 +302,7 @@ def test_a_run_without_a_name_gets_one_and_says_so(runs: Runs) -> None:
     runs.write(eval_it=ROWS)
     result = runs.run("-k", "good")
     (line,) = [line for line in result.outlines if line.startswith("Look at them")]
-    name = re.search(r"doteval show (\S+); go on with it: --eval-experiment \1$", line)
+    name = re.search(r"doteval show (\S+); go on with it: --doteval-eval-experiment \1$", line)
     assert name is not None
     assert list(outputs(runs, name[1])) == ["eval_it.py::eval_good"]
 
@@ -335,7 +335,7 @@ def test_an_interrupt_ends_the_run_and_says_how_to_go_on(runs: Runs, backend: st
     )
     result = runs.run("--eval-backend", backend, "--eval-experiment", "it")
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["Interrupted: what is done is kept; go on with it: --eval-experiment it"])
+    result.stdout.fnmatch_lines(["Interrupted: what is done is kept; go on with it: --doteval-eval-experiment it"])
     assert "Task exception was never retrieved" not in result.stderr.str()
     (kept,) = outputs(runs).values()
     assert kept[:5] == list(range(5))
@@ -354,10 +354,10 @@ def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: boo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--eval-backend", "curio"), "*--eval-backend*is one of asyncio, trio, uvloop, not 'curio'*"),
-        (("--eval-concurrency", "0"), "*--eval-concurrency*1 or more, or 'adaptive' not '0'*"),
-        (("--eval-max-errors", "x"), "*--eval-max-errors*0 or more, not 'x'*"),
-        (("--eval-experiment", " "), "*--eval-experiment needs a name*"),
+        (("--eval-backend", "curio"), "*--doteval-eval-backend*is one of asyncio, trio, uvloop, not 'curio'*"),
+        (("--eval-concurrency", "0"), "*--doteval-eval-concurrency*1 or more, or 'adaptive' not '0'*"),
+        (("--eval-max-errors", "x"), "*--doteval-eval-max-errors*0 or more, not 'x'*"),
+        (("--eval-experiment", " "), "*--doteval-eval-experiment needs a name*"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(runs: Runs, arguments: tuple[str, str], message: str) -> None:
@@ -382,7 +382,7 @@ def test_what_is_finished_opens_no_model(runs: Runs) -> None:
     third = runs.run("--eval-experiment", "it", strict=False)
     third.assert_outcomes(passed=2, warnings=2)
     third.stdout.fnmatch_lines(
-        ["*The code of 'eval_standard.py::eval_models?echo-4?' has changed*--fresh starts over*"]
+        ["*The code of 'eval_standard.py::eval_models?echo-4?' has changed*--doteval-fresh starts over*"]
     )
     fresh = runs.run("--eval-experiment", "it", "--fresh")
     assert_clean(fresh, passed=2)

@@ -109,7 +109,7 @@ def test_a_client_without_a_model_says_what_to_do(runs: Runs) -> None:
     assert_clean(result, errors=2)
     result.stdout.fnmatch_lines(
         [
-            "model_client does not know which model is wanted. Run pytest with --model, such as*",
+            "model_client does not know which model is wanted. Run pytest with --doteval-model, such as*",
             '*@pytest.mark.parametrize("model_client", ?"gpt-4o"?, indirect=True)',
             "echo_client does not know which model is wanted. Choose one in the test:",
             '*@pytest.mark.parametrize("echo_client", ?"gpt-4o"?, indirect=True)',

@@ -92,22 +92,37 @@ def test_model_leaves_alone_who_has_chosen(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--model="], "*--model: '' is not a model spec*"),
-        (["--model=echo:"], "*--model: 'echo:' is not a model spec: it names the provider 'echo' but no model*"),
-        (["--model-setting=echo=3"], "*--model-setting: 'echo=3' is not of the form NAME.KEY=VALUE*"),
-        (["--model-setting=echo.max_concurrency"], "*--model-setting: *is not of the form NAME.KEY=VALUE*"),
-        (["--model-setting=ehco.x=1"], "*--model-setting: no provider is registered as 'ehco'; *: *echo*"),
-        (["--model-base-url=echo"], "*--model-base-url: 'echo' is not of the form NAME=URL*"),
+        (["--model="], "*--doteval-model: '' is not a model spec*"),
+        (
+            ["--model=echo:"],
+            "*--doteval-model: 'echo:' is not a model spec: it names the provider 'echo' but no model*",
+        ),
+        (["--model-setting=echo=3"], "*--doteval-model-setting: 'echo=3' is not of the form NAME.KEY=VALUE*"),
+        (["--model-setting=echo.max_concurrency"], "*--doteval-model-setting: *is not of the form NAME.KEY=VALUE*"),
+        (["--model-setting=ehco.x=1"], "*--doteval-model-setting: no provider is registered as 'ehco'; *: *echo*"),
+        (["--model-base-url=echo"], "*--doteval-model-base-url: 'echo' is not of the form NAME=URL*"),
         (
             ["--model-base-url=ehco=http://x"],
-            "*--model-base-url: no provider is registered as 'ehco'; *: *echo*",
+            "*--doteval-model-base-url: no provider is registered as 'ehco'; *: *echo*",
         ),
-        (["--model-concurrency=0"], "*--model-concurrency (ini: model_concurrency) is a number, 1 or more, not '0'*"),
-        (["--model-concurrency=two"], "*--model-concurrency*not 'two'*"),
-        (["--model-provider-scope=class"], "*--model-provider-scope (ini: model_provider_scope) is one of session, *"),
-        (["--missing-credentials=ignore"], "*--missing-credentials (ini: missing_credentials) is one of error, skip*"),
-        (["-o", "model_provider_scope=package"], "*is one of session, module, function, not 'package'*"),
-        (["-o", "model_base_url=nonsense"], "*model_base_url in the ini file: 'nonsense' is not of the form*"),
+        (
+            ["--model-concurrency=0"],
+            "*--doteval-model-concurrency (ini: doteval_model_concurrency) is a number, 1 or more, not '0'*",
+        ),
+        (["--model-concurrency=two"], "*--doteval-model-concurrency*not 'two'*"),
+        (
+            ["--model-provider-scope=class"],
+            "*--doteval-model-provider-scope (ini: doteval_model_provider_scope) is one of session, *",
+        ),
+        (
+            ["--missing-credentials=ignore"],
+            "*--doteval-missing-credentials (ini: doteval_missing_credentials) is one of error, skip*",
+        ),
+        (["-o", "doteval_model_provider_scope=package"], "*is one of session, module, function, not 'package'*"),
+        (
+            ["-o", "doteval_model_base_url=nonsense"],
+            "*doteval_model_base_url in the ini file: 'nonsense' is not of the form*",
+        ),
     ],
 )
 def test_a_wrong_value_is_a_usage_error(runs: Runs, arguments: list[str], complaint: str) -> None:
@@ -145,10 +160,10 @@ def test_base_url_and_concurrency_reach_the_provider(runs: Runs, by_ini: bool) -
         runs.pytester.makeini(
             """
             [pytest]
-            model_base_url =
+            doteval_model_base_url =
                 openai = http://127.0.0.1:2/v1
                 echo = http://127.0.0.1:1/v1
-            model_concurrency = 3
+            doteval_model_concurrency = 3
             """
         )
         assert_clean(runs.run(), passed=1)
@@ -160,7 +175,8 @@ def test_the_command_line_wins_over_the_ini_file(runs: Runs) -> None:
     """What is typed last counts."""
     runs.write(test_it=SETTINGS.replace("other", "echo"))
     runs.pytester.makeini(
-        "[pytest]\nmodel_base_url = echo=http://wrong\nmodel_concurrency = 7\nmodel_provider_scope = session\n"
+        "[pytest]\ndoteval_model_base_url = echo=http://wrong\ndoteval_model_concurrency = 7\n"
+        "doteval_model_provider_scope = session\n"
     )
     result = runs.run(
         "--model-base-url=echo=http://127.0.0.1:1/v1", "--model-concurrency=3", "--model-provider-scope=function"
@@ -191,7 +207,7 @@ def test_missing_credentials_are_errors(runs: Runs) -> None:
     result.stdout.fnmatch_lines_random(["*OPENAI_API_KEY*", "*ANTHROPIC_API_KEY*", "*nobody there*"])
 
 
-@pytest.mark.parametrize("arguments", [["--missing-credentials=skip"], ["-o", "missing_credentials=skip"]])
+@pytest.mark.parametrize("arguments", [["--missing-credentials=skip"], ["-o", "doteval_missing_credentials=skip"]])
 def test_missing_credentials_can_be_skipped(runs: Runs, arguments: list[str]) -> None:
     """The test is skipped with the message; other failures stay failures."""
     runs.write(test_it=CREDENTIALS)
@@ -240,7 +256,9 @@ def test_settings_of_a_provider_come_from_the_command_line_and_the_ini_file(runs
         assert echo_client.provider.base_url == "echo on line"
     """,
     )
-    runs.pytester.makeini("[pytest]\nmodel_setting =\n    echo.max_concurrency=3\n    echo.base_url = echo on line")
+    runs.pytester.makeini(
+        "[pytest]\ndoteval_model_setting =\n    echo.max_concurrency=3\n    echo.base_url = echo on line"
+    )
     assert_clean(runs.run("--model-setting=echo.max_concurrency=4"), passed=1)
 
 

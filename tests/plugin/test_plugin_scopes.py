@@ -23,7 +23,7 @@ async def test_generate(echo_client, number):
     [
         ([], 4),
         (["--model-provider-scope=module"], 4),
-        (["-o", "model_provider_scope=session"], 2),
+        (["-o", "doteval_model_provider_scope=session"], 2),
         (["--model-provider-scope=session"], 2),
         (["--model-provider-scope=function"], 12),
     ],

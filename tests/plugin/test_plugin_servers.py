@@ -226,7 +226,7 @@ def test_a_fixture_of_ones_own_uses_the_servers_of_the_run(light: LightRuns) -> 
     [
         (
             "--model-server-share=all",
-            "--model-server-share (ini: model_server_share) is one of user, run, off, not 'all'",
+            "--doteval-model-server-share (ini: doteval_model_server_share) is one of user, run, off, not 'all'",
         ),
         ("--model-server-keep-alive=soon", "is a number of seconds, 0 or more, not 'soon'"),
         ("--model-server-keep-alive=nan", "is a number of seconds, 0 or more, not 'nan'"),

@@ -12,7 +12,7 @@ from .._errors import ProviderLoadError
 GROUP = "doteval.model_providers"
 """The entry-point group in which distributions register providers."""
 
-_EXTRA = re.compile(r"""^([\w.-]+).*;.*\bextra\s*==\s*["']([\w.-]+)["']""")
+_EXTRA = re.compile(r"""^(([\w.-]+)[^;]*?)\s*;.*\bextra\s*==\s*["']([\w.-]+)["']""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +89,26 @@ class Registration:
         """The error that names the entry point and its distribution."""
         return ProviderLoadError(self.name, self.value, self.distribution, problem, advice)
 
-    def missing_extra(self, error: BaseException | None) -> str | None:
-        """The extra of the distribution that brings the module that is missing, where `error` is about one."""
+    def missing(self, error: BaseException | None) -> list[str]:
+        """What has to be installed, where `error` is about a module that an extra of the distribution brings.
+
+        The packages themselves are named, not the extra: that is of use also where the distribution is on no index.
+        """
         dist = self.entry_points[0].dist
         if not isinstance(error, ModuleNotFoundError) or error.name is None or dist is None:
-            return None
+            return []
         module = error.name.partition(".")[0].lower()
-        extras: dict[str, list[str]] = {}
+        extras: dict[str, dict[str, str]] = {}
         for requirement in dist.requires or ():
             match = _EXTRA.match(requirement)
             if match is not None:
-                extras.setdefault(match[2], []).append(match[1].replace("-", "_").lower())
-        bringing = [extra for extra, packages in extras.items() if module in packages]
-        return f"{dist.name}[{min(bringing, key=lambda extra: len(extras[extra]))}]" if bringing else None
+                extras.setdefault(match[3], {})[match[2].replace("-", "_").lower()] = match[1]
+        bringing = [packages for packages in extras.values() if module in packages]
+        return [*min(bringing, key=len).values()] if bringing else []
 
     def _advice(self, error: BaseException) -> str | None:
-        extra = self.missing_extra(error)
-        return None if extra is None else f"Install it: pip install '{extra}'"
+        missing = self.missing(error)
+        return "Install it: pip install " + " ".join(f"'{package}'" for package in missing) if missing else None
 
 
 def registrations() -> dict[str, Registration]:

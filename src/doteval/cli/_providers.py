@@ -22,7 +22,7 @@ def run(_options: argparse.Namespace) -> int:
         if problem:
             print(f"    {problem}")
     if not rows:
-        print("No provider is registered: install one, for example with pip install 'doteval[openai]'")
+        print("No provider is registered, not even doteval's own: it is not installed as a package")
     return int(any(state == "broken" for _, state, _ in rows))
 
 
@@ -32,6 +32,6 @@ def _state(registration: Registration) -> tuple[str, str]:
         value = registration.load()
     except ProviderLoadError as exc:
         # An SDK that nobody has asked for is not a defect.
-        state = "broken" if registration.missing_extra(exc.__cause__) is None else "not installed"
+        state = "broken" if not registration.missing(exc.__cause__) else "not installed"
         return state, f"{exc.problem}. {exc.advice}."
     return ("ok (a fixture, for pytest only)" if is_fixture(value) else "ok"), ""

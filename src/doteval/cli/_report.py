@@ -14,7 +14,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from ..evals._results.report import page  # noqa: PLC0415 - what it needs is an extra
     except ModuleNotFoundError as exc:
-        raise Problem(f"the page needs the package {exc.name}: pip install 'doteval[evals]'") from exc
+        raise Problem("the page needs the package jinja2: pip install 'jinja2>=3.1'") from exc
     store = opened(options)
     name = options.output or f"{options.name.replace('/', '_')}.html"
     with whole_file(name) as path:

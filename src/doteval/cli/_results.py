@@ -17,7 +17,7 @@ def opened(options: argparse.Namespace) -> Store:
     store = Store(options.store)
     if not store.path.exists():
         raise Problem(
-            f"there are no results in {store.path}: run 'pytest --eval-experiment NAME' here, "
+            f"there are no results in {store.path}: run 'pytest --doteval-eval-experiment NAME' here, "
             "or name the file: --store FILE"
         )
     return store

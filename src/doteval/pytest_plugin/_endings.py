@@ -3,6 +3,9 @@
 When the parameter of `anyio_backend` changes, pytest finalises what depended on the old value while it sets up the next
 test. A model that then fails to close would fail that test, which has nothing to do with it. So this finalises the
 providers earlier, in the teardown of the last test before the change.
+
+The same goes for a test that pytest-trio runs: trio can only be run once at a time, and anyio's plugin keeps it running
+as long as a fixture of a module lives in it.
 """
 
 from __future__ import annotations
@@ -45,11 +48,19 @@ class Endings:
         try:
             return (yield)
         finally:
-            if self._live and "anyio_backend" in getattr(nextitem, "fixturenames", ()):
-                coming = chosen_backend(nextitem)
-                for fixturedef, (request, backend) in list(self._live.items()):
-                    if coming != (chosen_backend(item) if coming is None else backend):
-                        finish(fixturedef, request)
+            if self._live and nextitem is not None:
+                self._end(item, nextitem)
+
+    def _end(self, item: pytest.Item, nextitem: pytest.Item) -> None:
+        coming, is_anyios = chosen_backend(nextitem), "anyio_backend" in getattr(nextitem, "fixturenames", ())
+        is_trios = not is_anyios and nextitem.get_closest_marker("trio") is not None
+        for fixturedef, (request, backend) in list(self._live.items()):
+            if is_anyios:
+                is_over = coming != (chosen_backend(item) if coming is None else backend)
+            else:
+                is_over = is_trios and "trio" in (backend if isinstance(backend, tuple) else [backend])
+            if is_over:
+                finish(fixturedef, request)
 
 
 def chosen_backend(item: pytest.Item | None) -> object:

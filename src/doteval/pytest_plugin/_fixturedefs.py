@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -40,6 +41,54 @@ def functions_of(collector: pytest.Module | pytest.Class, name: str, obj: object
     """The items of a test function, as many as it is parametrised with."""
     make: Callable[[str, object], Iterator[pytest.Function]] = getattr(collector, "_genfunctions")  # noqa: B009
     return list(make(name, obj))
+
+
+def redefine(
+    metafunc: pytest.Metafunc,
+    replacement: Callable[[pytest.FixtureDef[Any]], pytest.FixtureDef[Any]],
+    *,
+    without: str,
+) -> bool:
+    """Have a test use other definitions of its fixtures, if it does not need the fixture `without` then.
+
+    Args:
+        metafunc: The test.
+        replacement: Gives the definition to use in the place of one.
+        without: The name of a fixture.
+
+    Returns:
+        Whether that is done; where the test would still need that fixture, nothing is.
+    """
+    asked: Sequence[str] = metafunc.definition._fixtureinfo.initialnames
+    before: dict[str, Sequence[pytest.FixtureDef[Any]]] = metafunc._arg2fixturedefs
+    after = {name: [replacement(definition) for definition in found] for name, found in before.items()}
+    needed = _needed(asked, after)
+    if without in needed:
+        return False
+    before.update(after)
+    metafunc.fixturenames[:] = [name for name in metafunc.fixturenames if name != without]
+    return True
+
+
+def _needed(asked: Iterable[str], definitions: Mapping[str, Sequence[pytest.FixtureDef[Any]]]) -> set[str]:
+    """The names of all fixtures that are set up for those that are asked for."""
+    needed: set[str] = set()
+    names = [*asked]
+    while names:
+        name = names.pop()
+        if name not in needed:
+            needed.add(name)
+            for definition in reversed(definitions.get(name, ())):
+                names += definition.argnames
+                if name not in definition.argnames:
+                    break  # what it overrides is not asked for
+    return needed
+
+
+def used_definitions(item: pytest.Function) -> Iterator[tuple[str, pytest.FixtureDef[Any]]]:
+    """The fixtures of a test, as far as they are known before it runs."""
+    found: Mapping[str, Sequence[pytest.FixtureDef[Any]]] = item._fixtureinfo.name2fixturedefs
+    return ((name, found[name][-1]) for name in item.fixturenames if found.get(name))
 
 
 def definition_of(request: Any) -> pytest.FixtureDef[Any]:
@@ -86,8 +135,7 @@ class PluginFixture:
 def plugin_fixtures(manager: pytest.PytestPluginManager) -> Iterator[PluginFixture]:
     """All fixtures of the plugins that are loaded so far."""
     for plugin_name, plugin in manager.list_name_plugin():
-        holder: object = plugin if isinstance(plugin, ModuleType | type) else type(plugin)
-        for attribute, value in vars(holder).items():
+        for attribute, value in _attributes(plugin).items():
             if isinstance(value, _FixtureDefinition):
                 marker = getattr(value, "_fixture_function_marker", None)
                 scope: object = getattr(marker, "scope", "function")
@@ -98,3 +146,11 @@ def plugin_fixtures(manager: pytest.PytestPluginManager) -> Iterator[PluginFixtu
                     module=value.__module__,
                     in_conftest=plugin_name.endswith("conftest.py"),
                 )
+
+
+def _attributes(plugin: object) -> Mapping[str, object]:
+    """What a plugin, which is a module or an object, has fixtures among; nothing is computed for it."""
+    if isinstance(plugin, ModuleType):
+        return vars(plugin)
+    kind = plugin if isinstance(plugin, type) else type(plugin)
+    return ChainMap(*({**vars(base)} for base in kind.__mro__))

@@ -2,7 +2,8 @@
 
 They are made when pytest starts, from the names alone, and handed to pytest as a plugin of their own. Where another
 plugin has a fixture of the same name, none is made, so that one wins whichever was loaded first; a conftest file wins
-anyway.
+anyway. Our clients build on the public names, so that whoever gives another provider decides for them, and on `HELD`,
+for where somebody uses our name for something else.
 
 What the fixtures do is in `_leases`, which is imported when the first one is set up: a run without models does without.
 """
@@ -24,11 +25,21 @@ from ._endings import Endings
 from ._fixturedefs import WIDTH, PluginFixture, plugin_fixtures
 from ._options import Options, ScopeName
 from ._servers import Servers
+from ._short_names import PREFIX
 from ._summary import Summary
 
 Fixture = Callable[..., Any]
 
-LENT = "_lent_model_providers"
+
+class ElsewhereBackend(str):
+    """What `anyio_backend` is for fixtures in the event loop of another plugin, which ends it as it likes."""
+
+    __slots__ = ()
+
+
+HELD = "_doteval_providers"
+"""A fixture behind `model_providers`: holds the registered providers open."""
+LENT = "_doteval_lent"
 """A fixture behind `model_client`: sets up the authors' fixtures it may need before any event loop runs."""
 
 
@@ -59,6 +70,8 @@ class Fixtures:
         """What is handed to pytest."""
         self.functions: dict[str, Fixture] = {}
         """All fixtures by name."""
+        self.scopes: dict[str, ScopeName] = {}
+        """How long those live that are bound to an event loop."""
         self.wide: dict[str, Fixture] = {}
         """Those that live as long as the providers."""
 
@@ -66,7 +79,7 @@ class Fixtures:
         fixtures = {name: fixture.name for name, fixture in lent.items() if fixture is not None}
         for name, settings in options.settings.items():
             if name in fixtures:
-                option = "--model-base-url" if "base_url" in settings else "--model-setting"
+                option = f"{PREFIX}model-{'base-url' if 'base_url' in settings else 'setting'}"
                 raise pytest.UsageError(
                     f"{option}: the provider {name!r} is made by the fixture {fixtures[name]!r} of "
                     f"{registrations[name].distribution}, which alone knows how to tell it {', '.join(settings)}"
@@ -74,11 +87,9 @@ class Fixtures:
         if options.scope == "session":
             self._add("anyio_backend", _anyio_backend, "session", get_available_backends())
         self._add("model_servers", _model_servers(servers), "session")
-        self._add_wide(
-            "model_providers",
-            _model_providers(registrations, fixtures, options, summary, servers, endings),
-            options.scope,
-        )
+        held = _held_providers(registrations, fixtures, options, summary, servers, endings)
+        self._add_wide(HELD, held, options.scope)
+        self._add_wide("model_providers", _model_providers(), options.scope)
         if fixtures:  # setting it up for nothing takes as long as the lease
             self._add(LENT, _lent_model_providers(registrations, fixtures))
         self._add("model_client", _model_client(options, lends=bool(fixtures)))
@@ -98,6 +109,8 @@ class Fixtures:
         if name not in self._taken and name not in self.functions:
             function.__name__ = function.__qualname__ = name
             self.functions[name] = function
+            if name not in ("anyio_backend", "model_servers"):
+                self.scopes[name] = scope
             setattr(self.module, name, pytest.fixture(scope=scope, params=params, name=name)(function))
 
     def _add_wide(self, name: str, function: Fixture, scope: ScopeName) -> None:
@@ -154,7 +167,7 @@ def _model_servers(servers: Servers) -> Fixture:
     return model_servers
 
 
-def _model_providers(
+def _held_providers(
     registrations: Mapping[str, Registration],
     lent: Mapping[str, str],
     options: Options,
@@ -162,63 +175,73 @@ def _model_providers(
     servers: Servers,
     endings: Endings,
 ) -> Fixture:
-    async def model_providers(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncGenerator[Any]:
-        """All model providers by name; ``await model_providers.setup("gpt-4o")`` leases a model of the right one."""
+    async def held(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncGenerator[Any]:
+        """The registered providers, in the event loop of the tests."""
         from . import _leases  # noqa: PLC0415
 
         async with _leases.held(
             _leases.RunProviders(request, anyio_backend, registrations, lent, options, servers), summary
         ) as providers:
-            endings.remember(request, anyio_backend)
+            if not isinstance(anyio_backend, ElsewhereBackend):
+                endings.remember(request, anyio_backend)
             yield providers
+
+    return held
+
+
+def _model_providers() -> Fixture:
+    @_takes(HELD)
+    def model_providers(**fixtures: Any) -> Any:
+        """All model providers by name; ``await model_providers.setup("gpt-4o")`` leases a model of the right one."""
+        return fixtures[HELD]
 
     return model_providers
 
 
 def _lent_model_providers(registrations: Mapping[str, Registration], lent: Mapping[str, str]) -> Fixture:
-    def lent_model_providers(request: pytest.FixtureRequest, model_providers: Any) -> None:
+    @_takes("request", HELD, "model_providers")
+    def lent_model_providers(request: pytest.FixtureRequest, **fixtures: Any) -> None:
         """Set up the authors' fixtures that the test's `model_client` may need."""
         from . import _leases  # noqa: PLC0415
 
         callspec = getattr(request.node, "callspec", None)
         spec = None if callspec is None else callspec.params.get("model_client")
-        if not lent or not isinstance(spec, str) or not isinstance(model_providers, _leases.RunProviders):
+        providers = _leases.chosen(fixtures[HELD], fixtures["model_providers"])
+        if not lent or not isinstance(spec, str) or not isinstance(providers, _leases.RunProviders):
             return
         prefix = ModelSpec.parse(spec, registrations).provider
         if prefix is not None and prefix in lent:
-            model_providers.put(prefix, request.getfixturevalue(lent[prefix]))
+            providers.put(prefix, request.getfixturevalue(lent[prefix]))
         elif prefix is None:
             for name, fixture in lent.items():
                 try:
                     provider = request.getfixturevalue(fixture)
                 except (Exception, pytest.fail.Exception, pytest.skip.Exception):  # noqa: S112
                     continue  # it is named in the error where no other provider claims the model
-                model_providers.put(name, provider)
+                providers.put(name, provider)
 
     return lent_model_providers
 
 
 def _model_client(options: Options, *, lends: bool) -> Fixture:
-    advice = _advice("model_client", "Run pytest with --model, such as '--model openai:gpt-4o', or")
+    advice = _advice("model_client", "Run pytest with --doteval-model, such as '--doteval-model openai:gpt-4o', or")
 
-    @_takes("request", "anyio_backend", "model_providers", *((LENT,) if lends else ()))
+    @_takes("request", "anyio_backend", HELD, "model_providers", *((LENT,) if lends else ()))
     async def model_client(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
-        """A model, leased for the time of the test; which one is chosen with ``--model`` or by parametrising."""
+        """A model, leased for the time of the test; ``--doteval-model`` or a parameter says which one."""
         from . import _leases  # noqa: PLC0415
 
-        providers = _leases.checked(**fixtures)
-        async with _leases.leased(providers.setup, request, advice, options) as model:
+        providers = _checked(fixtures)
+        async with _leases.leased(providers.setup, request, advice, options, providers) as model:
             yield model
 
     return model_client
 
 
 def _provider(name: str) -> Fixture:
-    @_takes("anyio_backend", "model_providers")
+    @_takes("anyio_backend", HELD, "model_providers")
     async def provider(**fixtures: Any) -> Any:
-        from . import _leases  # noqa: PLC0415
-
-        return await _leases.checked(**fixtures).start(name)
+        return await _checked(fixtures).start(name)
 
     provider.__doc__ = f"The model provider that is registered as {name!r}."
     return provider
@@ -228,14 +251,16 @@ def _client(name: str, client: str, source: str, options: Options, *, is_lent: b
     """A fixture that leases a model of what the fixture `source` gives: our provider, or that of the author."""
     advice = _advice(client)
 
-    @_takes("request", "anyio_backend", "model_providers", source)
+    @_takes("request", "anyio_backend", HELD, "model_providers", source)
     async def function(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
         from . import _leases  # noqa: PLC0415
 
-        providers, provider = _leases.checked(**fixtures), fixtures[source]
+        providers, provider = _checked(fixtures), fixtures[source]
         if is_lent:
             provider = await _leases.adopted(name, provider, providers)
-        async with _leases.leased(provider.setup, request, advice, options) as model:
+        elif not callable(getattr(provider, "setup", None)):
+            provider = await providers.start(name)  # somebody's own fixture of that name is something else
+        async with _leases.leased(provider.setup, request, advice, options, providers) as model:
             yield model
 
     function.__doc__ = f"A model of the provider {name!r}, leased for the time of the test; parametrise it."
@@ -243,14 +268,20 @@ def _client(name: str, client: str, source: str, options: Options, *, is_lent: b
 
 
 def _lent_provider(name: str, fixture: str) -> Fixture:
-    @_takes("anyio_backend", "model_providers", fixture)
+    @_takes("anyio_backend", HELD, "model_providers", fixture)
     async def provider(**fixtures: Any) -> Any:
         from . import _leases  # noqa: PLC0415
 
-        return await _leases.adopted(name, fixtures[fixture], _leases.checked(**fixtures))
+        return await _leases.adopted(name, fixtures[fixture], _checked(fixtures))
 
     provider.__doc__ = f"The model provider that is registered as {name!r}, made by the fixture {fixture!r}."
     return provider
+
+
+def _checked(fixtures: Mapping[str, Any]) -> Any:
+    from . import _leases  # noqa: PLC0415
+
+    return _leases.checked(fixtures["anyio_backend"], _leases.chosen(fixtures[HELD], fixtures["model_providers"]))
 
 
 def _advice(client: str, first: str = "Choose one in the test:") -> str:

@@ -75,13 +75,19 @@ async def held(providers: RunProviders, summary: Summary) -> AsyncGenerator[RunP
         summary.add(providers.statistics())
 
 
-def checked(anyio_backend: object, model_providers: ModelProviders, **_others: object) -> ModelProviders:
+def chosen(ours: RunProviders, given: object) -> ModelProviders:
+    """What the fixture `model_providers` gives, unless somebody's own fixture of that name is something else."""
+    return given if isinstance(given, ModelProviders) else ours
+
+
+def checked(anyio_backend: object, model_providers: ModelProviders) -> ModelProviders:
     """The providers, if they belong to the event loop that the test is for."""
     if isinstance(model_providers, RunProviders) and model_providers.anyio_backend != anyio_backend:
         pytest.fail(
             f"The test is for the event loop {anyio_backend!r}, but the providers of its module were set up in "
             f"{model_providers.anyio_backend!r} before. Parametrise the fixture anyio_backend instead of overriding it "
-            "for some tests of a module, put those into a module of their own, or set model_provider_scope = function.",
+            "for some tests of a module, put those into a module of their own, or set "
+            "doteval_model_provider_scope = function.",
             pytrace=False,
         )
     return model_providers
@@ -114,7 +120,11 @@ def _lender(
 
 @asynccontextmanager
 async def leased(
-    setup: Callable[[str], Awaitable[ModelHandle[Any]]], request: pytest.FixtureRequest, advice: str, options: Options
+    setup: Callable[[str], Awaitable[ModelHandle[Any]]],
+    request: pytest.FixtureRequest,
+    advice: str,
+    options: Options,
+    providers: ModelProviders,
 ) -> AsyncGenerator[Any]:
     """The standard pattern: lease the model that the test was parametrised with, for the time of the test.
 
@@ -123,10 +133,10 @@ async def leased(
         request: The request of the client fixture.
         advice: What to do where the test was not parametrised.
         options: The settings of the run.
+        providers: All providers of the event loop.
     """
     if not hasattr(request, "param"):
         pytest.fail(advice, pytrace=False)
-    providers: ModelProviders = request.getfixturevalue("model_providers")
     try:
         handle = await setup(request.param)
     except Exception as exc:

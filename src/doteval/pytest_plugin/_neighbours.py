@@ -1,26 +1,31 @@
 """Gets along with pytest-asyncio and pytest-trio, which also run async tests.
 
-A test that uses our fixtures runs in anyio's event loop, as the fixtures do. Both neighbours can be told to take every
-async test (``asyncio_mode = auto``, ``trio_mode = true``), and then it depends on the order of loading who gets a
-fixture, while the test itself goes to the neighbour, in a loop of its own. So for the tests that use our fixtures, and
-only for those:
+A test that one of them runs stays with it, and our fixtures come to its event loop (`_other_loops`). A test that is
+marked for anyio, or for nobody, runs in anyio's event loop, and so do its fixtures. Both neighbours can be told to take
+every async test (``asyncio_mode = auto``, ``trio_mode = true``), and then it depends on the order of loading who gets a
+fixture, while the test itself goes to the neighbour. So for the tests that use our fixtures and are anyio's, and only
+for those:
 
 - async fixtures are left to anyio, whatever was loaded first;
 - the test function is left to anyio as well;
-- a test that was meant for one neighbour, by a marker or by its mode, and not for anyio, runs on its backend only.
+- a fixture that lives in the neighbour's loop, or means something to the neighbour only, is refused: used in another
+  loop, it fails somewhere else, or hangs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import sys
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
-from inspect import iscoroutinefunction, signature
+from inspect import isasyncgenfunction, iscoroutinefunction, signature
 from typing import Any
 
 import pytest
 
-from ._fixturedefs import parametrised_names, visible_fixtures
-from ._fixtures import Fixtures
+from ._fixturedefs import parametrised_names, scope_named, used_definitions, visible_fixtures
+from ._fixtures import HELD, Fixtures
+from ._options import ScopeName
+from ._other_loops import OtherLoops, Runner
 from ._scopes import is_known_backend
 
 _ABSENT = object()
@@ -32,60 +37,79 @@ class Neighbours:
 
     Args:
         fixtures: Our fixtures.
+        loops: Our fixtures in the neighbours' event loops.
     """
 
-    def __init__(self, fixtures: Fixtures) -> None:
+    def __init__(self, fixtures: Fixtures, loops: OtherLoops) -> None:
         self._fixtures = fixtures
+        self._loops = loops
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Before pytest looks at the markers: restrict a neighbour's test to the neighbour's backend."""
-        if not _are_used(self._fixtures, metafunc.fixturenames) or not iscoroutinefunction(metafunc.function):
+        """Before pytest looks at the markers: have our fixtures come to the loop of a neighbour's test."""
+        if not _are_used(metafunc.fixturenames) or not _is_async(metafunc.function):
             return
         test = metafunc.definition
         if test.get_closest_marker("anyio") is not None or _anyio_is_asked_for(metafunc):
             return
+        runner = _runner_of(test)
+        if runner is None or self._loops.move(metafunc, runner, _loop_scope(test, runner)):
+            return
+        # A fixture of the user's own wants anyio's event loop, so it is run there, on the backend that was meant.
         definitions = visible_fixtures("anyio_backend", test)
-        if not definitions or not is_known_backend(self._fixtures, definitions[-1]):
-            return  # the user has chosen the backends
-        for backend, mode_is_on in (
-            ("asyncio", _asyncio_mode(metafunc.config) == "auto"),
-            ("trio", _trio_mode(metafunc.config)),
-        ):
-            if mode_is_on or test.get_closest_marker(backend) is not None:
-                scope = definitions[-1].scope
-                test.add_marker(pytest.mark.parametrize("anyio_backend", [backend], indirect=True, scope=scope))
-                return
+        if definitions and is_known_backend(self._fixtures, definitions[-1]):
+            scope = definitions[-1].scope
+            test.add_marker(pytest.mark.parametrize("anyio_backend", [runner], indirect=True, scope=scope))
 
 
 class NeighbourCalls:
-    """The hooks around calls, where there is a neighbour.
+    """The hooks around calls, where there is a neighbour."""
 
-    Args:
-        fixtures: Our fixtures.
-    """
-
-    def __init__(self, fixtures: Fixtures) -> None:
-        self._fixtures = fixtures
+    def __init__(self) -> None:
+        self._is_in_anyios: dict[pytest.FixtureDef[Any], bool] = {}
+        """Of the async fixtures that are set up, whether they live in anyio's event loop."""
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Around all other plugins."""
+        with _no_event_loop_of_anyio(item):
+            return (yield)
+
+    @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
+    def pytest_runtest_setup_refused(self, item: pytest.Item) -> None:
+        """Refuse what cannot be used in the event loop of a test that uses our fixtures."""
+        if not isinstance(item, pytest.Function) or HELD not in item.fixturenames:
+            return
+        is_anyios = "anyio_backend" in item.fixturenames
+        for name, definition in used_definitions(item):
+            if self._is_in_anyios.get(definition, is_anyios) is not is_anyios:
+                pytest.fail(_made_elsewhere(name, is_anyios=is_anyios), pytrace=False)
+            if is_anyios and (advice := _advice_against(name, definition.func)):
+                pytest.fail(advice, pytrace=False)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
         """Around all other plugins: pytest-asyncio keeps to the fixtures that are its own."""
-        if not _are_used(self._fixtures, request.fixturenames):
+        if _is_async(fixturedef.func):
+            self._is_in_anyios[fixturedef] = "anyio_backend" in request.fixturenames
+        if not _are_used(request.fixturenames):
             return (yield)
         with _asyncio_mode_set(request.config, "strict"):
             return (yield)
 
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """Forget those that are gone."""
+        self._is_in_anyios.pop(fixturedef, None)
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Around all other plugins: keep the test function as it is before a neighbour wraps it."""
-        if (
-            isinstance(item, pytest.Function)
-            and _are_used(self._fixtures, item.fixturenames)
-            and iscoroutinefunction(item.obj)
-        ):
+        if isinstance(item, pytest.Function) and _are_used(item.fixturenames) and iscoroutinefunction(item.obj):
             item.stash[_FUNCTION] = item.obj
-        return (yield)
+        with _no_event_loop_of_anyio(item):
+            return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
@@ -108,11 +132,61 @@ def has_neighbours(config: pytest.Config) -> bool:
     return _asyncio_mode(config) is not None or _ini_or_option(config, "trio_mode") is not None
 
 
-def _are_used(fixtures: Fixtures, fixturenames: list[str]) -> bool:
-    """Whether one of our fixtures is among these."""
-    return "anyio_backend" in fixturenames and not fixtures.functions.keys().isdisjoint(
-        name for name in fixturenames if name != "anyio_backend"
+def _is_async(function: object) -> bool:
+    """Whether it is run in an event loop; hypothesis wraps the function that is."""
+    inner: object = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    return iscoroutinefunction(inner) or isasyncgenfunction(inner)
+
+
+def _runner_of(test: pytest.Item) -> Runner | None:
+    """Which neighbour a test is for, if it is there."""
+    config = test.config
+    asyncio_mode, is_trio_there = _asyncio_mode(config), _ini_or_option(config, "trio_mode") is not None
+    if asyncio_mode is not None and test.get_closest_marker("asyncio") is not None:
+        return "asyncio"
+    if is_trio_there and (test.get_closest_marker("trio") is not None or _trio_mode(config)):
+        return "trio"
+    return "asyncio" if asyncio_mode == "auto" else None
+
+
+def _loop_scope(test: pytest.Item, runner: Runner) -> ScopeName:
+    """How long the event loop lives that a neighbour's test runs in."""
+    mark = test.get_closest_marker(runner)
+    asked: Mapping[str, Any] = {} if mark is None or runner == "trio" else mark.kwargs
+    default = _ini_or_option(test.config, "asyncio_default_test_loop_scope") if runner == "asyncio" else None
+    return scope_named(asked.get("loop_scope") or asked.get("scope") or default) or "function"
+
+
+def _made_elsewhere(name: str, *, is_anyios: bool) -> str:
+    """Why a test cannot have a fixture that is there already, and what to do."""
+    here, there = ("anyio's", "pytest-asyncio's") if is_anyios else ("pytest-asyncio's", "anyio's")
+    return (
+        f"The test runs in {here} event loop, and the fixture {name!r} was made in {there}, for a test before it. Have "
+        "both tests run by one of the two: mark both with @pytest.mark.asyncio, or both with @pytest.mark.anyio. Or "
+        "give the fixture function scope."
     )
+
+
+def _advice_against(name: str, function: object) -> str | None:
+    """Why a test in anyio's event loop cannot have a fixture, and what to do; nothing where it can."""
+    if getattr(function, "_force_asyncio_fixture", False):
+        return (
+            f"The test runs in anyio's event loop, and the fixture {name!r} lives in one of pytest-asyncio's. Mark the "
+            "test with @pytest.mark.asyncio, and not for anyio: then the fixtures of doteval come to that loop, too. "
+            "Or make the fixture with @pytest.fixture, for tests in anyio's event loop only."
+        )
+    module: str = getattr(function, "__module__", None) or ""
+    if getattr(function, "_force_trio_fixture", False) or module.partition(".")[0] == "pytest_trio":
+        return (
+            f"The test runs in anyio's event loop, and the fixture {name!r} is for tests that pytest-trio runs. Mark "
+            "the test with @pytest.mark.trio, and not for anyio: then the fixtures of doteval come to its loop."
+        )
+    return None
+
+
+def _are_used(fixturenames: Collection[str]) -> bool:
+    """Whether some of these are our fixtures, in anyio's event loop."""
+    return HELD in fixturenames and "anyio_backend" in fixturenames
 
 
 def _anyio_is_asked_for(metafunc: pytest.Metafunc) -> bool:
@@ -124,6 +198,23 @@ def _anyio_is_asked_for(metafunc: pytest.Metafunc) -> bool:
         or any("anyio_backend" in parametrised_names(mark) for mark in test.iter_markers("parametrize"))
         or _ini_or_option(metafunc.config, "anyio_mode") == "auto"
     )
+
+
+@contextmanager
+def _no_event_loop_of_anyio(item: pytest.Item) -> Generator[None]:
+    """Have anyio look for itself in which event loop it is, where that is not one of its own.
+
+    As long as its plugin keeps one open, for tests before and after this one, anyio takes every other for that.
+    """
+    sniffio: Any = sys.modules.get("sniffio")
+    if sniffio is None or "anyio_backend" in getattr(item, "fixturenames", ()):
+        yield
+        return
+    token = sniffio.current_async_library_cvar.set(None)
+    try:
+        yield
+    finally:
+        sniffio.current_async_library_cvar.reset(token)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 from .._errors import SpecError
 from .._spec import ModelSpec
 from ._setting import Setting
+from ._short_names import PREFIX, SHORTER
 
 ScopeName = Literal["session", "package", "module", "class", "function"]
 
@@ -98,43 +99,44 @@ class Options:
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Declare the options; all names start with ``model`` or speak of credentials, so that others can have the rest."""
-    group = parser.getgroup("doteval", "model providers (doteval)")
+    """Declare the options, under names that nobody else has."""
+    group = parser.getgroup("doteval", f"model providers (doteval){SHORTER}")
     group.addoption(
-        "--model",
+        "--doteval-model",
         action="append",
         metavar="SPEC",
-        dest="doteval_models",
+        dest="doteval_model",
         help="run the tests that ask for model_client and do not choose a model on this one, such as "
         "'openai:gpt-4o'; may be given several times",
     )
     group.addoption(
-        "--model-base-url",
+        "--doteval-model-base-url",
         action="append",
         metavar="NAME=URL",
-        dest="doteval_base_urls",
+        dest="doteval_model_base_url",
         help="where a provider's server is, such as 'openai=http://127.0.0.1:8000/v1'; may be given several times",
     )
     group.addoption(
-        "--model-setting",
+        "--doteval-model-setting",
         action="append",
         metavar="NAME.KEY=VALUE",
-        dest="doteval_settings",
+        dest="doteval_model_setting",
         help="a keyword argument of a provider, such as 'vllm.max_model_len=4096'; VALUE is JSON, or else a text; may "
         "be given several times",
     )
     for setting in (_CONCURRENCY, _SCOPE, _MISSING_CREDENTIALS):
         setting.declare(parser, group)
     group.addoption(
-        "--model-summary",
+        "--doteval-model-summary",
         action="store_true",
-        dest="doteval_summary",
+        dest="doteval_model_summary",
         help="print at the end what every provider has opened and leased",
     )
     for setting in (_SERVER_SHARE, _SERVER_KEEP_ALIVE, _SERVER_RESTARTS):
         setting.declare(parser, group)
-    parser.addini("model_base_url", "like --model-base-url, one NAME=URL a line", type="linelist", default=[])
-    parser.addini("model_setting", "like --model-setting, one NAME.KEY=VALUE a line", type="linelist", default=[])
+    for name, line in (("model_base_url", "NAME=URL"), ("model_setting", "NAME.KEY=VALUE")):
+        like = f"like {PREFIX}{name.replace('_', '-')}, one {line} a line"
+        parser.addini(f"doteval_{name}", like, type="linelist", default=[])
 
 
 def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
@@ -147,25 +149,25 @@ def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
     Raises:
         pytest.UsageError: A value cannot be what it should be.
     """
-    models: list[str] = config.getoption("doteval_models") or []
+    models: list[str] = config.getoption("doteval_model") or []
     for spec in models:
         try:
             ModelSpec.parse(spec, providers)
         except SpecError as exc:
-            raise pytest.UsageError(f"--model: {exc}") from exc
+            raise pytest.UsageError(f"--doteval-model: {exc}") from exc
     scope = _SCOPE.choice(config, SCOPES)
     keep_alive = _SERVER_KEEP_ALIVE.number(config, float, 0, "a number of seconds, 0 or more,")
     restarts = _SERVER_RESTARTS.number(config, int, 0)
     return Options(
         models=tuple(dict.fromkeys(models)),
         base_urls={
-            **_base_urls("model_base_url in the ini file", config.getini("model_base_url"), providers),
-            **_base_urls("--model-base-url", config.getoption("doteval_base_urls") or (), providers),
+            **_base_urls("doteval_model_base_url in the ini file", config.getini("doteval_model_base_url"), providers),
+            **_base_urls("--doteval-model-base-url", config.getoption("doteval_model_base_url") or (), providers),
         },
         provider_settings=_provider_settings(
             [
-                *(("model_setting in the ini file", line) for line in config.getini("model_setting")),
-                *(("--model-setting", line) for line in config.getoption("doteval_settings") or ()),
+                *(("doteval_model_setting in the ini file", line) for line in config.getini("doteval_model_setting")),
+                *(("--doteval-model-setting", line) for line in config.getoption("doteval_model_setting") or ()),
             ],
             providers,
         ),
@@ -173,7 +175,7 @@ def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
         scope=SCOPES[scope] if scope else DEFAULT_SCOPE,
         scope_is_asked_for=bool(scope),
         skip_missing_credentials=_MISSING_CREDENTIALS.choice(config, ("error", "skip")) == "skip",
-        summary=bool(config.getoption("doteval_summary")),
+        summary=bool(config.getoption("doteval_model_summary")),
         server_share=_SERVER_SHARE.choice(config, ("user", "run", "off")) or "user",
         server_keep_alive=0.0 if keep_alive is None else keep_alive,
         server_restarts=1 if restarts is None else restarts,

@@ -1,4 +1,4 @@
-"""``--model``: the tests that ask for `model_client` and choose no model run on the models of the command line."""
+"""``--doteval-model``: tests that ask for `model_client` and choose no model run on the models of the command line."""
 
 from __future__ import annotations
 

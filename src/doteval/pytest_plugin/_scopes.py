@@ -6,7 +6,8 @@ So this looks beforehand, when a module or a class is collected:
 
 - `anyio_backend` is overridden with a narrower scope, and nobody has asked for a scope of the providers: inside of that
   module or class, providers get the narrower one.
-- The same, but the user has asked for the wider scope: it cannot be had, so the tests that need providers fail, with a
+- So it is where they build on any other fixture that is narrower, such as a `model_providers` of the user's own.
+- The first, but the user has asked for the wider scope: it cannot be had, so the tests that need providers fail, with a
   message that says why.
 - A test chooses its event loop with ``@pytest.mark.parametrize("anyio_backend", ...)``, which makes a value of function
   scope: it is made to go through the fixture, with the fixture's scope, which is what the user means.
@@ -63,18 +64,20 @@ class Scopes:
                 node.own_markers[:] = [widened if other is mark else other for other in node.own_markers]
 
     def _fit(self, collector: pytest.Collector) -> None:
-        definitions = visible_fixtures("anyio_backend", collector)
-        if not definitions:
-            return
-        backend = definitions[-1]
         for name, function in self._fixtures.wide.items():
             visible = visible_fixtures(name, collector)
-            if not visible or visible[-1].func is not function or WIDTH[visible[-1].scope] <= WIDTH[backend.scope]:
-                continue  # it is overridden, or fits
-            if self._options.scope_is_asked_for:
-                register_fixture(collector, name, self._refusal(backend, collector.config.rootpath), "function")
+            if not visible or visible[-1].func is not function:
+                continue  # it is overridden
+            needed = [
+                found[-1] for argument in visible[-1].argnames if (found := visible_fixtures(argument, collector))
+            ]
+            narrowest = min(needed, key=lambda definition: WIDTH[definition.scope], default=visible[-1])
+            if WIDTH[visible[-1].scope] <= WIDTH[narrowest.scope]:
+                continue  # it fits
+            if narrowest.argname == "anyio_backend" and self._options.scope_is_asked_for:
+                register_fixture(collector, name, self._refusal(narrowest, collector.config.rootpath), "function")
             else:
-                register_fixture(collector, name, function, backend.scope)
+                register_fixture(collector, name, function, narrowest.scope)
 
     def _refusal(self, backend: pytest.FixtureDef[Any], root: Path) -> Callable[[], NoReturn]:
         wanted: ScopeName = self._options.scope
@@ -82,9 +85,10 @@ class Scopes:
 
         def refuse() -> NoReturn:
             pytest.fail(
-                f"The model providers cannot have {wanted} scope, as model_provider_scope asks for: {where} "
+                f"The model providers cannot have {wanted} scope, as doteval_model_provider_scope asks for: {where} "
                 f"defines anyio_backend with {backend.scope} scope, and nothing can outlive its event loop. "
-                f'Widen that fixture, with @pytest.fixture(scope="{wanted}"), or set model_provider_scope = function.',
+                f'Widen that fixture, with @pytest.fixture(scope="{wanted}"), or set '
+                "doteval_model_provider_scope = function.",
                 pytrace=False,
             )
 

@@ -8,6 +8,8 @@ from typing import NoReturn, Protocol, TypeVar
 
 import pytest
 
+from ._short_names import PREFIX
+
 _NumberT = TypeVar("_NumberT", int, float)
 
 
@@ -24,7 +26,8 @@ class Setting:
     """One of them; the command line wins over the ini file.
 
     Args:
-        name: What it is called in the ini file; on the command line it is written with hyphens.
+        name: What it is called in the ini file, after ``doteval_``; on the command line, after ``--doteval-``, it is
+            written with hyphens.
         metavar: What is given, in the help.
         help: What it does, in the help.
     """
@@ -34,11 +37,13 @@ class Setting:
     help: str
 
     @property
-    def _option(self) -> str:
-        return f"--{self.name.replace('_', '-')}"
+    def option(self) -> str:
+        """What it is called on the command line."""
+        return f"{PREFIX}{self.name.replace('_', '-')}"
 
     @property
-    def _dest(self) -> str:
+    def ini(self) -> str:
+        """What it is called in the ini file, and in pytest's configuration."""
         return f"doteval_{self.name}"
 
     def declare(self, parser: pytest.Parser, group: OptionGroup) -> None:
@@ -48,12 +53,12 @@ class Setting:
             parser: Takes what is for the ini file.
             group: Takes what is for the command line.
         """
-        group.addoption(self._option, metavar=self.metavar, dest=self._dest, help=self.help)
-        parser.addini(self.name, f"like {self._option}", default="")
+        group.addoption(self.option, metavar=self.metavar, dest=self.ini, help=self.help)
+        parser.addini(self.ini, f"like {self.option}", default="")
 
     def given(self, config: pytest.Config) -> str:
         """The text that was given; empty where there is none."""
-        text: str = config.getoption(self._dest) or config.getini(self.name)
+        text: str = config.getoption(self.ini) or config.getini(self.ini)
         return text
 
     def choice(self, config: pytest.Config, choices: Collection[str]) -> str:
@@ -96,4 +101,4 @@ class Setting:
         Raises:
             pytest.UsageError: Always.
         """
-        raise pytest.UsageError(f"{self._option} (ini: {self.name}) is {expected} not {text!r}")
+        raise pytest.UsageError(f"{self.option} (ini: {self.ini}) is {expected} not {text!r}")

@@ -155,7 +155,7 @@ async def run_rows(
         warnings.append(
             f"The dataset of '{name}' has changed since it was run: row {changed[0]}"
             f"{f' and {len(changed) - 1} more' if len(changed) > 1 else ''} "
-            "had other values; these were run again, the others were not. --fresh starts over."
+            "had other values; these were run again, the others were not. --doteval-fresh starts over."
         )
     if place is not None and stored is not None:
         summary = await to_thread.run_sync(place.store.summary, stored)
@@ -225,6 +225,6 @@ def _changed_code(evaluation: Evaluation, stored: Stored) -> tuple[str, ...]:
         return ()
     warning = (
         f"The code of '{stored.name}' has changed since its results were stored in the experiment "
-        f"'{stored.experiment}'; they are kept as they are. --fresh starts over."
+        f"'{stored.experiment}'; they are kept as they are. --doteval-fresh starts over."
     )
     return (warning,)

@@ -1,6 +1,7 @@
 """Evaluations in pytest: each is an ordinary item, and its rows are run in the event loop of its fixtures.
 
-Functions called ``eval_*`` are collected in files called ``eval_*.py``; those that `foreach` has made, in every file.
+Functions called ``eval_*`` are collected in the files that are for them (`files`); those that `foreach` has made, in
+every file that is collected.
 An evaluation is run on one event loop only, as its calls cost money. What is answered from the store sets up no
 fixture, so it opens no model: that is found out before pytest sets the item up (`running`).
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from fnmatch import fnmatch
+from glob import escape
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -18,9 +20,8 @@ import pytest
 from .._fixturedefs import functions_of, parametrised_names, visible_fixtures
 from .._fixtures import Fixtures
 from .._order import Order
+from .files import EvalFiles
 from .options import BACKENDS, EvalOptions
-
-_FILES = "eval_*.py"
 
 
 class EvalCollecting:
@@ -38,7 +39,13 @@ class EvalCollecting:
         self._options = options
         self._fixtures = fixtures
         self._order = order
-        config.addinivalue_line("python_files", _FILES)
+        self._files = EvalFiles(options.files)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collect_file(self, file_path: Path) -> None:
+        """Before pytest decides: have it collect a file for evaluations, and explain what is asserted there."""
+        if self._files.is_wanted(file_path):
+            self._config.addinivalue_line("python_files", escape(str(file_path)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makeitem(
@@ -49,7 +56,7 @@ class EvalCollecting:
             if not _is_named(name) and not collector.istestfunction(obj, name):
                 return None
             self._expect_runs()
-        elif not (_is_named(name) and _is_file_of_evaluations(collector) and inspect.isfunction(obj)):
+        elif not (_is_named(name) and inspect.isfunction(obj) and self._is_meant(collector, name, obj)):
             return None
         if _is_evaluation(obj) or inspect.iscoroutinefunction(obj):
             pytest.mark.usefixtures("anyio_backend")(cast("Callable[..., object]", obj))
@@ -59,8 +66,9 @@ class EvalCollecting:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Before pytest looks at the markers: one event loop, whatever `anyio_backend` is parametrised with."""
         item = metafunc.definition
-        is_ours = _is_evaluation(metafunc.function) or (_is_file_of_evaluations(item) and _is_named(item.name))
-        if not is_ours or "anyio_backend" not in metafunc.fixturenames:
+        function = metafunc.function
+        is_meant = _is_named(item.name) and self._is_meant(item, item.name, function)
+        if not (is_meant or _is_evaluation(function)) or "anyio_backend" not in metafunc.fixturenames:
             return
         if any("anyio_backend" in parametrised_names(mark) for mark in item.iter_markers("parametrize")):
             return
@@ -74,6 +82,15 @@ class EvalCollecting:
         value = pytest.param(choice[0] if choice else wanted, id=pytest.HIDDEN_PARAM)
         scope = definitions[-1].scope
         item.add_marker(pytest.mark.parametrize("anyio_backend", [value], indirect=True, scope=scope))
+
+    def _is_meant(self, node: pytest.Collector | pytest.Item, name: str, function: Callable[..., object]) -> bool:
+        """Whether a function called ``eval_*`` is an evaluation; elsewhere it may be anything."""
+        if self._files.is_wanted(node.path):
+            return True
+        if not self._files.is_named(node):
+            return False
+        is_named = any(name in argument.split("::")[1:] for argument in self._config.args)
+        return is_named or not self._fixtures.functions.keys().isdisjoint(inspect.signature(function).parameters)
 
     def _expect_runs(self) -> None:
         """There are evaluations: have what runs them take part."""
@@ -89,10 +106,6 @@ class EvalCollecting:
 
 def _is_named(name: str) -> bool:
     return name.startswith("eval_")
-
-
-def _is_file_of_evaluations(node: pytest.Collector | pytest.Item) -> bool:
-    return fnmatch(node.path.name, _FILES)
 
 
 def _is_evaluation(obj: object) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 
 from .._setting import Setting
+from .._short_names import SHORTER
 
 BACKENDS: dict[str, object] = {"asyncio": "asyncio", "trio": "trio", "uvloop": ("asyncio", {"use_uvloop": True})}
 """What `anyio_backend` is for each name."""
@@ -54,6 +55,7 @@ class EvalOptions:
         is_named: Whether the user has given that name.
         fresh: Whether results that are there are thrown away.
         store: The file of the results.
+        files: Patterns of the files for evaluations that are collected, whatever they import.
     """
 
     backend: str
@@ -65,25 +67,33 @@ class EvalOptions:
     is_named: bool
     fresh: bool
     store: Path
+    files: tuple[str, ...]
 
 
 def add_eval_options(parser: pytest.Parser) -> None:
     """Declare the options."""
-    group = parser.getgroup("doteval evaluations", "evaluations (doteval)")
+    group = parser.getgroup("doteval evaluations", f"evaluations (doteval){SHORTER}")
     group.addoption(
-        "--eval-experiment",
+        "--doteval-eval-experiment",
         metavar="NAME",
-        dest="doteval_experiment",
+        dest="doteval_eval_experiment",
         help="keep results under this name; what is there already is not run again (default: a new name for each run)",
     )
     group.addoption(
-        "--fresh",
+        "--doteval-fresh",
         action="store_true",
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
     )
     for setting in (_CONCURRENCY, _MAX_ERRORS, _RETRIES, _PATIENCE, _BACKEND, _STORE):
         setting.declare(parser, group)
+    parser.addini(
+        "doteval_eval_files",
+        "patterns of the files for evaluations that are collected without being named, besides eval_*.py that import "
+        "doteval",
+        type="args",
+        default=[],
+    )
 
 
 def read_eval_options(config: pytest.Config) -> EvalOptions:
@@ -93,9 +103,9 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         pytest.UsageError: A value cannot be what it should be.
     """
     workerinput: dict[str, Any] = getattr(config, "workerinput", {})
-    name: str | None = config.getoption("doteval_experiment")
+    name: str | None = config.getoption("doteval_eval_experiment")
     if name is not None and not name.strip():
-        raise pytest.UsageError("--eval-experiment needs a name")
+        raise pytest.UsageError("--doteval-eval-experiment needs a name")
     max_errors, retries = _MAX_ERRORS.number(config, int, 0), _RETRIES.number(config, int, 0)
     patience = _PATIENCE.number(config, float, 0, "a number of seconds, 0 or more,")
     return EvalOptions(
@@ -108,6 +118,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         is_named=name is not None,
         fresh=bool(config.getoption("doteval_fresh")),
         store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
+        files=tuple(config.getini("doteval_eval_files")),
     )
 
 

@@ -134,7 +134,7 @@ class EvalRunning:
             item.warn(pytest.PytestWarning(warning))
         if summary.errors > self._options.max_errors:
             error = outcome.error(self._options.max_errors)
-            pytest.fail(str(error).replace("(max_errors)", "(--eval-max-errors)"), pytrace=False)
+            pytest.fail(str(error).replace("(max_errors)", "(--doteval-eval-max-errors)"), pytrace=False)
 
     def _place(self, item: pytest.Function) -> Place:
         if self._store is None:

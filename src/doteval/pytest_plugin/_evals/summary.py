@@ -52,7 +52,7 @@ class EvalSummary:
         for text in Table(rows, HEAD, right=NUMBERS).texts(width, styled=terminalreporter.hasmarkup):
             terminalreporter.write_line(text)
         terminalreporter.write_line("")
-        again = f"; go on with it: --eval-experiment {experiment}"
+        again = f"; go on with it: --doteval-eval-experiment {experiment}"
         if self._is_interrupted:
             terminalreporter.write_line(f"Interrupted: what is done is kept{again}")
         again = "" if self._options.is_named or self._is_interrupted else again
