@@ -159,12 +159,16 @@ class CompletionStream:
         pieces: What arrives: the text of each piece, with whatever else a `Completion` has on the pieces that bring it:
             refusal and reasoning in parts, tool calls whole, the usage so far.
         retries: How often the SDK tried again before the stream began.
+        request_id: What the server calls the request.
     """
 
-    def __init__(self, model: str, pieces: AsyncIterator[Completion], *, retries: int = 0) -> None:
+    def __init__(
+        self, model: str, pieces: AsyncIterator[Completion], *, retries: int = 0, request_id: str | None = None
+    ) -> None:
         self._model = model
         self._pieces = pieces
         self._retries = retries
+        self._request_id = request_id
         self._texts: list[str] = []
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
@@ -221,6 +225,7 @@ class CompletionStream:
                         "the stream ended before the reply did: no finish reason came",
                         "Try again; what arrived is incomplete.",
                         retryable=True,
+                        request_id=self._request_id,
                         retries=self._retries,
                     ) from None
                 self._ended = True

@@ -20,7 +20,7 @@ import pydantic
 import pytest
 from tests.conftest import BACKENDS
 from tests.providers.conftest import CHATS, KEY
-from tests.providers.wire import EVENTS, JSON, Reply, Sent, WireServer, answer, event, events, running
+from tests.providers.wire import EVENTS, JSON, Reply, Sent, WireServer, answer, event, events
 
 from doteval import ChatModel, Completion, ModelRequestError, ToolCall, Usage
 
@@ -34,12 +34,6 @@ USAGE = Usage(5, 3)
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """What is read is the same on uvloop; `test_leaving` is where the loop matters."""
     return BACKENDS[request.param]
-
-
-@pytest.fixture(scope="module")
-def wire() -> Iterator[WireServer]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +222,9 @@ REPLIES: dict[str, Good] = {
     "counts that are none": Good(
         Reply(
             HI,
-            usage=counts({"prompt_tokens": "5", "completion_tokens": -1}, {"input_tokens": "5", "output_tokens": -1}),
+            usage=counts(
+                {"prompt_tokens": "five", "completion_tokens": -1}, {"input_tokens": "five", "output_tokens": -1}
+            ),
         ),
         usage=None,
     ),
@@ -419,15 +415,17 @@ FAILURES: dict[str, Bad] = {
     "cut off and well closed": cut(120),
     "reset": cut(120, promised=50, breaks=True),
     "dropped": same(None, "was lost", status=None, retryable=True),
-    "bad HTTP": same(Sent(b"", None, headers={"content-length": "x"}), "was lost", status=None),
+    "bad HTTP": same(Sent(b"", None, 7), "was lost", status=None),
 }
 
 
 @each(FAILURES)
 async def test_a_failure_is_the_same_whoever_fails(
-    models: Mapping[str, ChatModel], wire: WireServer, what: Bad, kind: str, streamed: bool
+    models: Mapping[str, ChatModel], wire: WireServer, what: Bad, kind: str, streamed: bool, anyio_backend_name: str
 ) -> None:
     """A `ModelRequestError`, with the server's own words, without the key, which may be copied and sent elsewhere."""
+    if what is FAILURES["no gzip"] and not streamed and anyio_backend_name == "trio":
+        pytest.skip("there httpx2 leaves a generator suspended, of which trio warns")
     wire.script(what.sent(kind, streamed))
     with pytest.raises(ModelRequestError) as caught:
         await reply_of(models[kind], streamed)
@@ -437,7 +435,7 @@ async def test_a_failure_is_the_same_whoever_fails(
     assert {name: getattr(error, name) for name in what.rest} == what.rest
     assert "AttributeError" not in str(error)
     assert "TypeError" not in str(error)
-    if wire.asked and what.sent(kind, streamed) is not None and "was lost" not in str(error):
+    if "was lost" not in str(error) and "DecodingError" not in str(error):  # where the SDK has no response to show
         assert error.request_id == "req-1"
     shown = [place for place, text in parts_of(error) if KEY in text]
     assert shown == []
@@ -494,6 +492,45 @@ async def test_no_finish_reason_is_none_in_a_whole_reply_and_an_error_in_a_strea
         with pytest.raises(ModelRequestError, match="no finish reason came") as caught:
             await reply_of(models[kind], True)
         assert caught.value.retryable
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_retries_are_counted(wire: WireServer, kind: str, streamed: bool) -> None:
+    """Those of the SDK, with the reply as with the error that came after all."""
+    busy = Sent(b"{}", JSON, 503, {"retry-after-ms": "1"})
+    provider_class, _, spec = CHATS[kind]
+    async with provider_class(base_url=f"{wire.url}/v1", api_key=KEY, max_retries=2) as provider:
+        async with await provider.setup(spec) as handle:
+            wire.script(busy, busy, (events if streamed else answer)(kind, Reply(HI)))
+            reply = await reply_of(handle.model, streamed)
+            assert (reply.retries, len(wire.asked)) == (2, 3)
+            assert repr(reply).endswith(", retries=2)")
+            wire.script(busy)
+            with pytest.raises(ModelRequestError, match="failed after 2 retries: the server failed") as caught:
+                await reply_of(handle.model, streamed)
+            assert caught.value.retries == 2
+            wire.script(busy, Sent(b"", JSON))
+            with pytest.raises(ModelRequestError, match="failed after 1 retry: ") as caught:
+                await reply_of(handle.model, streamed)
+            assert caught.value.retries == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_answer_is_a_message(models: Mapping[str, ChatModel], wire: WireServer, kind: str) -> None:
+    """What an SDK returned goes into the next conversation as it is: an answer with a tool call, to be continued."""
+    wire.script(answer(kind, Reply(HI, tools=[ROME], finish=TOOLS)))
+    first = await models[kind].generate("Hello")
+    message = first.raw.choices[0].message if kind == "openai" else first.raw
+    await models[kind].generate([{"role": "user", "content": "Hello"}, message, {"role": "user", "content": "And?"}])
+    sent = wire.bodies()[-1]["messages"][1]
+    if kind == "openai":
+        function = {"name": "weather", "arguments": ROME_JSON}
+        calls = [{"id": "call-1", "type": "function", "function": function}]
+        assert sent == {"role": "assistant", "content": "Hi there", "tool_calls": calls}
+    else:
+        block = {"type": "tool_use", "id": "call-1", "name": "weather", "input": {"city": "Rome"}}
+        assert sent == {"role": "assistant", "content": [{"type": "text", "text": "Hi there"}, block]}
 
 
 def test_there_are_enough_cases() -> None:

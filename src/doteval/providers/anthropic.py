@@ -74,7 +74,7 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
                     calls.append(ToolCall(block.id, block.name, json.dumps(block.input)))
                 case _:
                     pass
-        reason = finish_reason(stop_reason, _field(answer, "error"))
+        reason = finish_reason(stop_reason)
         return Completion(
             text,
             usage=_usage(_field(answer, "usage")),
@@ -101,14 +101,14 @@ class _Reader:
         text, usage, reason, refusal, reasoning, calls = "", None, None, None, None, list[ToolCall]()
         match event.type:
             case "message_start":
-                usage = _usage(_field(event.message, "usage"))
+                usage = _usage(_field(_object(event.message), "usage"))
             case "content_block_start":
-                block = event.content_block
+                block = _object(event.content_block)
                 if block.type == "tool_use":
                     self._calls[event.index] = [block.id, block.name, json.dumps(block.input) if block.input else ""]
                 text = block.text if block.type == "text" else ""
             case "content_block_delta":
-                delta = event.delta
+                delta = _object(event.delta)
                 match delta.type:
                     case "text_delta":
                         text = delta.text
@@ -125,7 +125,7 @@ class _Reader:
                     calls.append(ToolCall(call, name, arguments or "{}"))
             case "message_delta":
                 usage = _usage(_field(event, "usage"))
-                reason = finish_reason(_field(event.delta, "stop_reason"), _field(event, "error"))
+                reason = finish_reason(_field(_object(event.delta), "stop_reason"))
                 refusal = _refusal(reason, event.delta)
             case _:
                 pass
@@ -233,11 +233,20 @@ def _joined(contents: list[Any]) -> str | list[Any]:
 def _check(answer: Any) -> None:
     if (error := _field(answer, "error")) is not None:
         raise ToldError(error)
+    if not isinstance(_field(answer, "type"), str):
+        raise TypeError("it has no type")
 
 
 def _field(part: Any, name: str) -> Any:
     """A field that not every server sends."""
     return getattr(part, name, None)
+
+
+def _object(part: Any) -> Any:
+    """A part that has to be there; the SDK does not look."""
+    if not isinstance(part, anthropic.BaseModel):
+        raise TypeError(f"a part of it is a {type(part).__name__}")
+    return part
 
 
 def _refusal(reason: str | None, ending: Any) -> str | None:

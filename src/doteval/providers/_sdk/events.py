@@ -16,6 +16,8 @@ _END_SECONDS = 5.0
 """How long ending a request may take; it only closes a connection."""
 _BEGINNING = 65_536
 """How much of a body is kept until it turns out to be a stream, in bytes."""
+_FIELDS = (":", "data:", "event:", "id:", "retry:")
+"""What a stream of events may begin with, before the first of them is complete."""
 
 
 class Response(Protocol):
@@ -59,13 +61,14 @@ class Body(httpx2.AsyncByteStream, httpx.AsyncByteStream):
         """It is a stream, so what it begins with need not be kept."""
         self._beginning = None
 
-    def text(self) -> str:
-        """What it begins with, where it is no stream but a text; the SDKs drop that."""
+    def text_instead_of_events(self) -> str | None:
+        """What it begins with, where it is no stream but a text, which the SDKs drop."""
         headers = {} if self._encoding is None else {"content-encoding": self._encoding}
         try:
-            return httpx2.Response(200, headers=headers, content=b"".join(self._beginning or ())).text
+            text = httpx2.Response(200, headers=headers, content=b"".join(self._beginning or ())).text.strip()
         except httpx2.DecodingError:
-            return ""
+            return None
+        return None if not text or text.startswith(_FIELDS) else text
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         if self.reading is None:

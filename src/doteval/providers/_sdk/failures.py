@@ -132,7 +132,7 @@ class Explaining:
             code=None if meaning.code is None else masked(meaning.code, secrets),
             retryable=meaning.retryable,
             retry_after=meaning.retry_after,
-            request_id=None if response is None else _request_id(response, secrets),
+            request_id=None if response is None else masked(request_id_of(response) or "", secrets) or None,
             retries=_retries(exc) if retries is None else retries,
         )
         scrub(exc, secrets)  # a server may repeat the key that it refuses
@@ -259,12 +259,10 @@ def _may_pass(said: Said, status: int, headers: Mapping[str, str]) -> bool:
     return told == "true" if told in ("true", "false") else said.may_pass(status)
 
 
-def _request_id(response: Any, secrets: Any) -> str | None:
-    for name in ("x-request-id", "request-id"):
-        value = response.headers.get(name)
-        if value:
-            return masked(value, secrets)
-    return None
+def request_id_of(response: Any) -> str | None:
+    """What a server calls the request, for its support."""
+    headers: Mapping[str, str] = response.headers
+    return headers.get("x-request-id") or headers.get("request-id")
 
 
 def _retries(exc: Exception) -> int:

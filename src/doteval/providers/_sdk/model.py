@@ -13,7 +13,7 @@ from anyio import CapacityLimiter
 from ..._model import Completion, CompletionStream, Prompt, messages_of
 from ..._spec import masked
 from .events import Body, EventStream, ending
-from .failures import SDK, Explaining, SDKClient
+from .failures import SDK, Explaining, SDKClient, request_id_of
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
 AnswerT = TypeVar("AnswerT")
@@ -127,9 +127,9 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 raw = await self._send(messages, params)
             events = await self._parsed(raw)
             async with ending(events) as body:
-                yield CompletionStream(
-                    self._name, _Pieces(self, events, body, raw.retries_taken), retries=raw.retries_taken
-                )
+                pieces = _Pieces(self, events, body, raw.retries_taken)
+                request_id = request_id_of(events.response)
+                yield CompletionStream(self._name, pieces, retries=raw.retries_taken, request_id=request_id)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r} at {masked(str(self._client.base_url))}>"
@@ -198,7 +198,7 @@ class _Pieces(Generic[EventT]):
                 self._body = None
             return self._read(event)
         except StopAsyncIteration:
-            if self._body is None or not (text := self._body.text()).strip():
+            if self._body is None or (text := self._body.text_instead_of_events()) is None:
                 raise
             self._explaining.raise_unreadable(ValueError("no event came"), text, self._response, self._retries)
         except Exception as exc:
