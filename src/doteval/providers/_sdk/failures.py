@@ -216,7 +216,8 @@ def _unreadable(exc: Exception, answer: object) -> _Meaning:
     if isinstance(exc, json.JSONDecodeError):  # it breaks off, or is a web page
         return _nonsense(f"{type(exc).__name__}: {exc}: {shortened(exc.doc)}" if exc.doc.strip() else "it is empty")
     fields = _fields(answer)
-    if isinstance(fields, (Mapping, list)) and (said := said_in(cast(object, fields))).words:
+    said = said_in(fields)
+    if said.words and not isinstance(fields, str):
         return _told(said)
     return replace(_nonsense(f"no reply is in it: {shortened(str(fields)) or 'it is empty'}"), retryable=False)
 

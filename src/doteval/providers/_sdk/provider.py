@@ -145,7 +145,8 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
     def _key_limiter(self, base_url: str, api_key: str) -> CapacityLimiter | None:
         if self._max_concurrency_per_key is None:
             return None
-        limiters = self._key_limiters.get({})
+        limiters: dict[tuple[str, str], CapacityLimiter] = {}
+        limiters = self._key_limiters.get(limiters)
         self._key_limiters.set(limiters)
         account = (base_url, api_key)
         if account not in limiters:
