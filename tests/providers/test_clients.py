@@ -26,6 +26,7 @@ from doteval import (
     ModelRequestError,
     ModelSetupError,
     OpenAICompatibleProvider,
+    OpenAIProvider,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
@@ -279,6 +280,28 @@ async def test_configuration_that_does_not_exist_is_refused(sdk: Chat) -> None:
     async with sdk.provider() as provider:
         with pytest.raises(TypeError, match=r"has no keyword argument temperature; there are .*\n.*params=\{\.\.\.\}"):
             await provider.setup(sdk.spec, temperature=0)
+
+
+@pytest.mark.parametrize("api_key", ["x", "e", "EMPTY", "none"])
+async def test_a_placeholder_is_no_secret(sdk: Chat, api_key: str) -> None:
+    """Masked, it would make a riddle of the message."""
+    async with sdk.provider(api_key=api_key) as provider:
+        with pytest.raises(ModelSetupError, match="max_concurrency must be at least 1, or None for no limit, not 0"):
+            await provider.setup(sdk.spec, max_concurrency=0)
+
+
+async def test_a_key_may_come_from_any_variable(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read when a model is opened; that it is missing is told with its name, and so is that it is refused."""
+    settings: Any = {"base_url": wire.url, "key_variable": "SOME_VENDOR_KEY"}
+    for provider_class, spec in ((OpenAICompatibleProvider, "m"), (OpenAIProvider, "m"), (AnthropicProvider, "m")):
+        async with provider_class(**settings) as provider:
+            with pytest.raises(ModelSetupError, match="set the environment variable SOME_VENDOR_KEY"):
+                await provider.setup(spec)
+            monkeypatch.setenv("SOME_VENDOR_KEY", KEY)
+            async with await provider.setup(spec) as handle:
+                assert handle.model.client.api_key == KEY
+            assert KEY in provider.secrets()
+            monkeypatch.delenv("SOME_VENDOR_KEY")
 
 
 async def test_no_key_is_ever_shown(chat: Chat, caplog: pytest.LogCaptureFixture) -> None:

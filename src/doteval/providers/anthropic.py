@@ -194,7 +194,8 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
     def _with_credentials(self, settings: dict[str, Any]) -> dict[str, Any]:
         """With the key, or with the token in its place; what is given comes before the environment, the key first."""
         token = settings.pop("auth_token", None)
-        if settings.get("api_key") is None and token is None and not os.environ.get(self.sdk.key_variable):
+        variable = self._key_variable or self.sdk.key_variable
+        if settings.get("api_key") is None and token is None and not os.environ.get(variable):
             token = os.environ.get(_TOKEN_VARIABLE)
         if settings.get("api_key") is None and token:
             return {**settings, "api_key": token, "is_token": True}
@@ -206,7 +207,11 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
 
 
 def _request(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
-    """The request that a conversation becomes; the API takes system messages in a place of their own."""
+    """The request that a conversation becomes; the API takes system messages in a place of their own.
+
+    What OpenAI's API calls ``stop`` and ``response_format`` is told in Anthropic's words, so that one evaluation asks
+    both for the same.
+    """
     system = [params["system"]] if params.get("system") else []
     system += [message["content"] for message in messages if message["role"] == "system"]
     request: dict[str, Any] = {
@@ -216,9 +221,23 @@ def _request(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str
     }
     if system:
         request["system"] = _joined(system)
+    if (stop := request.pop("stop", None)) is not None:
+        request.setdefault("stop_sequences", [stop] if isinstance(stop, str) else list(stop))
+    if (wanted := request.pop("response_format", None)) is not None:
+        request["output_config"] = {"format": _format(wanted), **(request.get("output_config") or {})}
     if unnamed := {name: request.pop(name) for name in _UNNAMED if name in request}:
         request["extra_body"] = {**unnamed, **(request.get("extra_body") or {})}
     return request
+
+
+def _format(wanted: Any) -> dict[str, Any]:
+    try:
+        return {"type": "json_schema", "schema": wanted["json_schema"]["schema"]}
+    except (KeyError, TypeError):
+        raise TypeError(
+            "response_format has to be {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': ...}}: "
+            "Anthropic's API knows no other"
+        ) from None
 
 
 def _joined(contents: list[Any]) -> str | list[Any]:

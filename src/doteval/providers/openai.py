@@ -81,7 +81,8 @@ class OpenAICompatibleProvider(OpenAIProvider):
         async with OpenAICompatibleProvider("http://127.0.0.1:8000/v1") as provider:
             ...
 
-    Nothing that belongs to OpenAI is sent there: keys, organizations and projects of the environment are not used.
+    Nothing that belongs to OpenAI is sent there: keys, organizations, projects and headers of the environment are not
+    used, nor by what ``client.with_options(...)`` makes.
 
     Args:
         base_url: The server's address, mostly with ``/v1`` at its end.
@@ -97,7 +98,7 @@ class OpenAICompatibleProvider(OpenAIProvider):
         return set(super().secrets()) - {NO_KEY}
 
     def _key_from_environment(self) -> str:
-        return NO_KEY
+        return NO_KEY if self._key_variable is None else super()._key_from_environment()
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
         return CompatibleClient(api_key=api_key, base_url=base_url, **settings)

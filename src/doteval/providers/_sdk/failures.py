@@ -22,7 +22,7 @@ from ..._errors import ModelRequestError
 from ..._spec import masked
 from .outcomes import ToldError
 from .said import Said, said_in, shortened
-from .scrubbing import scrub, secrets_of_client
+from .scrubbing import scrub, secrets_of_request
 
 _HTTP_ERRORS = (httpx2.HTTPError, httpx2.StreamError, httpx.HTTPError, httpx.StreamError)
 """The SDKs stand on httpx2; OpenAI's also takes a client of httpx."""
@@ -123,7 +123,7 @@ class Explaining:
 
     def _raise(self, exc: Exception, meaning: _Meaning, response: Any = None, retries: int | None = None) -> NoReturn:
         response = getattr(exc, "response", None) if response is None else response
-        secrets = secrets_of_client(self._client)
+        secrets = secrets_of_request(self._client, _request_of(exc if response is None else response))
         error = ModelRequestError(
             self._model,
             masked(meaning.problem, secrets),
@@ -266,12 +266,19 @@ def request_id_of(response: Any) -> str | None:
     return headers.get("x-request-id") or headers.get("request-id")
 
 
+def _request_of(holder: object) -> Any:
+    """The request that an exception or a response belongs to, where it is known."""
+    try:
+        return cast(Any, holder).request
+    except (AttributeError, RuntimeError):  # RuntimeError: httpx has none to show
+        return None
+
+
 def _retries(exc: Exception) -> int:
     """How often the SDK sent the request again; it says so to the server."""
-    try:
-        return int(cast(Any, exc).request.headers["x-stainless-retry-count"])
-    except (AttributeError, KeyError, RuntimeError, ValueError):  # RuntimeError: httpx has no request to show
-        return 0
+    request = _request_of(exc)
+    count = "0" if request is None else request.headers.get("x-stainless-retry-count", "0")
+    return int(count) if count.isdecimal() else 0
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

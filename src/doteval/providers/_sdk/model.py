@@ -155,6 +155,8 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         try:
             parsed = raw.parse()
             return await parsed if isawaitable(parsed) else parsed
+        except ImportError:
+            raise  # what the SDK needs for the streams of some clouds is not installed
         except Exception as exc:
             self._explaining.raise_unreadable(exc, "", raw.http_response, raw.retries_taken)
 

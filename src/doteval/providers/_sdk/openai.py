@@ -28,6 +28,7 @@ OPENAI = SDK(
     status_error=openai.APIStatusError,
     credentials={
         "AsyncAzureOpenAI": "AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN, or what the client was given",
+        "CompatibleClient": "api_key=, or the variable that key_variable= names",
         "AsyncBedrockOpenAI": "AWS_BEARER_TOKEN_BEDROCK or the AWS credentials, or what the client was given",
     },
 )

@@ -33,6 +33,13 @@ class ClientOptions(PoolOptions, total=False):
     """What every provider of an SDK takes, whatever the type of its HTTP client."""
 
     api_key: Annotated[str | None, Keyword("The server's key; `None`: it needs none.")]
+    key_variable: Annotated[
+        str | None,
+        Keyword(
+            "The environment variable with the key, where none is given, read at the time of `setup`; not for `setup`. "
+            "`None`: the SDK's own, and for a compatible server none."
+        ),
+    ]
     default_headers: Annotated[Mapping[str, str] | None, Keyword("Headers of every request.")]
     max_concurrency_per_key: Annotated[
         int | None,

@@ -66,6 +66,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         settings, others = completed(self.declaration, options, PoolOptions)
         super().__init__(**others)
         self._max_concurrency: int | None = settings.pop("max_concurrency")
+        self._key_variable: str | None = settings.pop("key_variable")
         self._max_concurrency_per_key: int | None = settings.pop("max_concurrency_per_key")
         # Of this run of the event loop: a provider may be entered again in another.
         self._key_limiters: RunVar[dict[tuple[str, str], CapacityLimiter]] = RunVar("key_limiters")
@@ -119,7 +120,8 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
 
     def secrets(self) -> Collection[str]:
         """The API keys, which no message shows."""
-        return {*secrets_of(self._settings), os.environ.get(self.sdk.key_variable, "")} - {""}
+        variables = (self.sdk.key_variable, self._key_variable or "")
+        return {*secrets_of(self._settings), *(os.environ.get(name, "") for name in variables)} - {""}
 
     # ---------------------------------------------------------------- what a subclass writes
 
@@ -154,9 +156,10 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         return limiters[account]
 
     def _key_from_environment(self) -> str:
-        api_key = os.environ.get(self.sdk.key_variable)
+        variable = self._key_variable or self.sdk.key_variable
+        api_key = os.environ.get(variable)
         if not api_key:
-            raise MissingCredentialsError(type(self).__name__, self.sdk.key_variable)
+            raise MissingCredentialsError(type(self).__name__, variable)
         return api_key
 
     def _url_from_environment(self) -> str:

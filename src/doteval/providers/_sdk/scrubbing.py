@@ -14,6 +14,7 @@ import httpx2
 from ..._spec import is_secret_name, links_of, mask_exception, masked
 
 _HIDDEN = "***"
+_KEYS = ("api_key", "auth_token", "admin_api_key", "access_token", "aws_secret_key", "aws_session_token")
 
 
 class KeyHolder(Protocol):
@@ -23,10 +24,17 @@ class KeyHolder(Protocol):
     def default_headers(self) -> Mapping[str, Any]: ...
 
 
-def secrets_of_client(client: KeyHolder) -> Collection[str]:
-    """The keys, and the values of headers that carry credentials, with and without the scheme in front."""
-    values = [getattr(client, name, None) for name in ("api_key", "auth_token", "admin_api_key")]
-    values += [value for name, value in client.default_headers.items() if is_secret_name(name.replace("-", "_"))]
+def secrets_of_request(client: KeyHolder, request: Any) -> Collection[str]:
+    """The keys, and the values of headers that carry credentials, with and without the scheme in front.
+
+    Args:
+        client: The SDK's client. Those of other clouds have their keys in attributes of their own, or get a new one
+            for each request.
+        request: What was sent, where it is known.
+    """
+    values = [getattr(client, name, None) for name in _KEYS]
+    headers = [*client.default_headers.items(), *(() if request is None else request.headers.items())]
+    values += [value for name, value in headers if is_secret_name(name.replace("-", "_"))]
     texts = [value for value in values if isinstance(value, str)]
     return {part for text in texts for part in (text, text.rpartition(" ")[2]) if part}
 
