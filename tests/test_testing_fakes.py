@@ -20,6 +20,7 @@ from doteval import (
     ModelSetupError,
     PoolEvent,
     Prompt,
+    ToolCall,
     Usage,
 )
 from doteval.testing import FakeCall, FakeModel, FakeProvider, ProviderContract
@@ -52,6 +53,44 @@ async def test_without_a_script_it_repeats_the_prompt() -> None:
     assert model.client is model
 
 
+@pytest.mark.parametrize(
+    ("prompt", "params", "error"),
+    [
+        (None, {}, TypeError),
+        ([], {}, ValueError),
+        ([{"role": "user"}], {}, TypeError),
+        ("Hello", {"model": "another"}, TypeError),
+        ("Hello", {"stream": True}, TypeError),
+    ],
+)
+async def test_it_refuses_what_every_model_refuses(
+    prompt: Prompt, params: dict[str, object], error: type[Exception]
+) -> None:
+    """Else a test is green and the program it tests fails with the first real model; it is no request that counts."""
+    model = FakeModel()
+    with pytest.raises(error):
+        await model.generate(prompt, **params)
+    with pytest.raises(error):
+        async with model.stream(prompt, **params):
+            pass
+    assert model.calls == []
+
+
+async def test_a_stream_brings_all_that_a_completion_has() -> None:
+    """So that what handles refusals and tool calls can be tested without a model."""
+    ready = Completion(
+        "no",
+        finish_reason="refusal",
+        refusal="I cannot.",
+        reasoning="Hm.",
+        tool_calls=[ToolCall("1", "time", "{}")],
+        retries=1,
+    )
+    streamed = await read(FakeModel(replies=[ready]), "Hello")
+    assert repr(streamed) == repr(ready)
+    assert streamed.reasoning == "Hm."
+
+
 async def test_it_goes_through_its_script() -> None:
     """Texts, completions and exceptions, in that order; when it is over it says so."""
     ready = Completion("ready", finish_reason="length")
@@ -63,7 +102,7 @@ async def test_it_goes_through_its_script() -> None:
     with pytest.raises(ModelRequestError, match="TimeoutError: too slow") as caught:
         await model.generate("?")
     assert isinstance(caught.value.__cause__, TimeoutError)
-    with pytest.raises(ModelRequestError, match=r"it is full\. Wait\."):
+    with pytest.raises(ModelRequestError, match=r"it is full\.\nWait\."):
         await model.generate("?")
     with pytest.raises(AssertionError, match="was asked 5 times, but its script has 4 replies"):
         await model.generate("?")

@@ -13,7 +13,7 @@ import pytest
 from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.providers.conftest import Chat
 
-from doteval import ChatModel, Completion
+from doteval import ChatModel, Completion, ModelSetupError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -74,12 +74,35 @@ async def test_the_nearest_parameter_counts(chat: Chat) -> None:
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.3, 0.2, 11)
 
 
+async def test_what_is_portable_reaches_both(sdk: Chat) -> None:
+    """Where the APIs have different words for it, the one of OpenAI's is understood."""
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "city", "schema": schema}}
+    async with sdk.provider() as provider, await provider.setup(sdk.spec) as handle:
+        await handle.model.generate("Hello", stop="END", max_tokens=9, temperature=0.5, response_format=wanted)
+        body = body_of_last_request(sdk)
+        assert (body["max_tokens"], body["temperature"]) == (9, 0.5)
+        if sdk.kind == "openai":
+            assert (body["stop"], body["response_format"]) == ("END", wanted)
+            return
+        assert body["stop_sequences"] == ["END"]
+        assert body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
+        await handle.model.generate("Hello", stop=["A", "B"], output_config={"effort": "low"}, response_format=wanted)
+        body = body_of_last_request(sdk)
+        assert body["stop_sequences"] == ["A", "B"]
+        assert body["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": schema}}
+        with pytest.raises(TypeError, match="response_format has to be"):
+            await handle.model.generate("Hello", response_format={"type": "json_object"})
+
+
 @pytest.mark.parametrize("name", ["stream", "model", "messages"])
 async def test_what_is_not_the_callers_to_say_is_refused(sdk: Chat, name: str) -> None:
     """What the handle and the method already say cannot be said otherwise in the parameters."""
     async with sdk.provider() as provider, await provider.setup(sdk.spec) as handle:
         with pytest.raises(TypeError, match=f"'{name}' is not a parameter of a request"):
             await handle.model.generate("Hello", **{name: True})
+        with pytest.raises(ModelSetupError, match=f"'{name}' is not a parameter of a request"):
+            await provider.setup(sdk.spec, params={name: True})
 
 
 async def test_an_unknown_parameter_is_the_callers_mistake(sdk: Chat) -> None:
@@ -228,7 +251,8 @@ async def test_a_request_may_be_cancelled_at_every_checkpoint(sdk: Chat, streame
         return reached
 
     async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=1)) as http_client:
-        async with sdk.provider(http_client=http_client, max_concurrency=1) as provider:
+        limits: Any = {"max_concurrency": 1, "max_concurrency_per_key": 1}
+        async with sdk.provider(http_client=http_client, **limits) as provider:
             async with await provider.setup(sdk.spec) as handle:
                 model = handle.model
                 assert await at_every_checkpoint(trial) > 3
