@@ -263,7 +263,7 @@ def test_a_row_that_fails_fails_the_item_when_all_are_done(runs: Runs) -> None:
     assert_clean(result, passed=1, failed=2)
     result.stdout.fnmatch_lines(
         [
-            "2 of 4 rows of 'eval_it.py::eval_bad' failed; 0 may (--eval-max-errors).",
+            "2 of 4 rows of 'eval_it.py::eval_bad' failed, and 0 may.",
             "row 2:",
             "AssertionError: two neither*",
             "row 3:",

@@ -37,23 +37,33 @@ class EvalSummary:
         if not names and not (self._is_interrupted and self._options.store.exists()):
             return
         from ..._tables import Table  # noqa: PLC0415 - nobody else pays for what draws it
-        from ...evals import Store  # noqa: PLC0415
+        from ...evals import Store, StoreError  # noqa: PLC0415
         from ...evals._results.tables import HEAD, NUMBERS, summary_rows  # noqa: PLC0415
 
-        store, experiment = Store(self._options.store), self._options.experiment
-        found = store.evaluations(experiment)
+        experiment = self._options.experiment
+        try:
+            with Store(self._options.store).snapshot() as results:
+                found = [
+                    stored for stored in results.evaluations(experiment) if stored.name in names or self._is_interrupted
+                ]
+                rows = summary_rows((stored.name, results.summary(stored)) for stored in found)
+        except StoreError as exc:
+            terminalreporter.section("evaluations")
+            terminalreporter.write_line(str(exc))
+            return
         if not found:
             return
-        rows = summary_rows(
-            (stored.name, store.summary(stored)) for stored in found if stored.name in names or self._is_interrupted
-        )
         width = shutil.get_terminal_size().columns if terminalreporter.isatty else None
         terminalreporter.section("evaluations")
         for text in Table(rows, HEAD, right=NUMBERS).texts(width, styled=terminalreporter.hasmarkup):
             terminalreporter.write_line(text)
         terminalreporter.write_line("")
+        unfinished = [stored for stored in found if stored.finished is None]
+        for stored in unfinished:
+            rows_kept = "1 row is" if stored.stored == 1 else f"{stored.stored:,} rows are"
+            terminalreporter.write_line(f"{stored.name} is not finished: {rows_kept} kept")
         again = f"; go on with it: --eval-experiment {experiment}"
         if self._is_interrupted:
             terminalreporter.write_line(f"Interrupted: what is done is kept{again}")
-        again = "" if self._options.is_named or self._is_interrupted else again
+        again = "" if self._is_interrupted or (self._options.is_named and not unfinished) else again
         terminalreporter.write_line(f"Look at them: doteval show {experiment}{again}")
