@@ -25,6 +25,7 @@ from .._errors import (
     SetupTimeoutError,
     WrongEventLoopError,
 )
+from .._explained import advice_for
 from .events import PoolEvent, ProviderStatistics
 from .ledger import Ledger
 from .owners import Preloading, TaskOwner
@@ -325,7 +326,7 @@ class Pool(Generic[ModelT]):
         if isinstance(error, ModelSetupError) and error.resource_id == want.label:
             raise ModelSetupError(error.resource_id, error.reason, error.advice) from error.__cause__
         assert error is not None
-        raise ModelSetupError(want.label, self._explain(want, error)) from error
+        raise ModelSetupError(want.label, self._explain(want, error), advice_for(error)) from error
 
     async def _wait_until_closed(self, entry: Entry) -> None:
         await entry.resource.done.wait()

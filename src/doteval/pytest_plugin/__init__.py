@@ -15,6 +15,7 @@ provider; ``--model`` and the other options; nothing that a run without models w
     _scopes        fits the providers to the event loops
     _endings       ends them before the next event loop begins
     _neighbours    gets along with pytest-asyncio and pytest-trio
+    _failures      shows our errors without our frames
     _summary       adds up and prints what was opened and leased
     _evals         evaluations: collected, run, answered from the store, shown while they run
 
@@ -31,6 +32,7 @@ from ._endings import Endings
 from ._evals.collecting import EvalCollecting
 from ._evals.options import add_eval_options, read_eval_options
 from ._evals.summary import EvalSummary
+from ._failures import Failures, FailuresToCome
 from ._fixtures import Fixtures
 from ._neighbours import NeighbourCalls, Neighbours, has_neighbours
 from ._options import add_options, read_options
@@ -56,7 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
     options, eval_options = read_options(config, known), read_eval_options(config)
     servers = Servers(config, options)
     summary = Summary(wanted=options.summary, starts=servers.starts)
-    fixtures = Fixtures(config, known, options, summary, servers, Endings(config.pluginmanager))
+    failures = Failures(config)
+    endings = Endings(config.pluginmanager)
+    fixtures = Fixtures(config, known, options, summary, servers, endings, failures.take_part)
     order = Order(known)
     plugins: dict[str, object] = {
         "fixtures": fixtures.module,
@@ -64,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "scopes": Scopes(fixtures, options),
         "order": order,
         "neighbours": Neighbours(fixtures),
+        "failures-to-come": FailuresToCome(failures),
         "summary": summary,
         "eval-collecting": EvalCollecting(config, eval_options, fixtures, order),
         "eval-summary": EvalSummary(eval_options),

@@ -42,6 +42,7 @@ class Fixtures:
         summary: Who adds up what the providers did.
         servers: The model servers of the run.
         endings: Ends the providers of one event loop before the next.
+        in_use: Called when the first fixture is set up.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Fixtures:
         summary: Summary,
         servers: Servers,
         endings: Endings,
+        in_use: Callable[[], object],
     ) -> None:
         others = list(plugin_fixtures(config.pluginmanager))
         self._taken = {fixture.name for fixture in others if not fixture.in_conftest and not _is_anyios(fixture)}
@@ -76,7 +78,7 @@ class Fixtures:
         self._add("model_servers", _model_servers(servers), "session")
         self._add_wide(
             "model_providers",
-            _model_providers(registrations, fixtures, options, summary, servers, endings),
+            _model_providers(registrations, fixtures, options, summary, servers, endings, in_use),
             options.scope,
         )
         if fixtures:  # setting it up for nothing takes as long as the lease
@@ -161,11 +163,13 @@ def _model_providers(
     summary: Summary,
     servers: Servers,
     endings: Endings,
+    in_use: Callable[[], object],
 ) -> Fixture:
     async def model_providers(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncGenerator[Any]:
         """All model providers by name; ``await model_providers.setup("gpt-4o")`` leases a model of the right one."""
         from . import _leases  # noqa: PLC0415
 
+        in_use()
         async with _leases.held(
             _leases.RunProviders(request, anyio_backend, registrations, lent, options, servers), summary
         ) as providers:
