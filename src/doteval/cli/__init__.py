@@ -66,7 +66,8 @@ def _prepare_streams() -> None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with suppress(OSError):  # what it was opened for may be something else by now
+                stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:

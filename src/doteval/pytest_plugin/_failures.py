@@ -74,19 +74,27 @@ class Failures:
 
         def users(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
             traceback = own_filter(excinfo)
-            return type(traceback)([entry for entry in traceback if _is_users(entry.frame)])
+            kept = [entry for entry in traceback if _is_users(entry.frame)]
+            if self._style == "auto":  # as pytest does it, but where the last one may be none of the user's
+                middle = range(1, len(kept) - 1)
+                kept = [entry.with_repr_style("short" if n in middle else None) for n, entry in enumerate(kept)]
+            return type(traceback)(kept)
 
         parts: list[tuple[Any, Any, str | None]] = []
         for each, joint in _chain(error):
             excinfo = _from_exception(each)
-            if not users(excinfo):
+            frames = users(excinfo)
+            if not frames:
                 continue
             style: Any = "short" if self._style == "short" else "long"
             shown: Any = excinfo.getrepr(style=style, tbfilter=users, showlocals=self._shows_locals, chain=False)
+            shown.reprcrash.path, shown.reprcrash.lineno = str(frames[-1].path), frames[-1].lineno + 1
             parts.append((shown.reprtraceback, shown.reprcrash, joint))
         bare: Any = _from_exception(error).getrepr(style="value", chain=False)
         if not parts:
             return bare
+        if self._style == "line":
+            return type(bare)([(bare.reprtraceback, parts[-1][1], None)])
         if parts[-1][2] is not None:  # of the error itself, there is only the message
             parts.append((bare.reprtraceback, bare.reprcrash, None))
         return type(bare)(parts)
