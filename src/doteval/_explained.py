@@ -51,4 +51,5 @@ def _parts(error: DotevalError) -> tuple[str, str]:
     advice = getattr(error, "advice", None)
     if not isinstance(advice, str) or not text.endswith(advice):
         advice = text.rpartition("\n")[2] if "\n" in text else ""
-    return text.removesuffix(advice).rstrip().removesuffix("."), advice
+    reason = text.removesuffix(advice).rstrip()
+    return reason if "\n" in reason else reason.removesuffix("."), advice
