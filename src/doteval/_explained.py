@@ -16,7 +16,8 @@ _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((TypeError, ValueError, AttributeError), "Correct the spec, its configuration, or the provider's open()."),
 )
 _OF_NETWORKS = ("Connect", "Timeout", "Network", "Unavailable")
-"""What the names of exceptions have that clients raise where nobody answers, from whichever library they are."""
+_OF_ADDRESSES = ("InvalidURL", "UnsupportedProtocol")
+"""What is in the names of exceptions that clients raise where nobody answers, or nobody can: of whichever library."""
 _NO_CONTEXT_MANAGER = ("asynchronous context manager protocol", "__aenter__")
 
 
@@ -40,7 +41,10 @@ def advice_for(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, (TypeError, AttributeError)) and any(words in text for words in _NO_CONTEXT_MANAGER):
         return "Decorate the provider's open() with @asynccontextmanager, and let it yield the model."
-    if any(word in kind.__name__ for kind in type(error).__mro__ for word in _OF_NETWORKS):
+    kinds = " ".join(kind.__name__ for kind in type(error).__mro__)
+    if any(word in kinds for word in _OF_ADDRESSES):
+        return "Correct the address, such as base_url=: it begins with http:// or https://."
+    if any(word in kinds for word in _OF_NETWORKS):
         return _SERVICE
     return next((advice for kinds, advice in _ADVICE if isinstance(error, kinds)), _OPEN)
 
