@@ -335,3 +335,17 @@ def test_what_else_pytest_knows_of_an_error_stays(runs: Runs) -> None:
     report = (runs.pytester.path / "report.xml").read_text()
     assert "OpenAIProvider has no API key" in report
     assert "_pool" not in report
+
+
+def test_other_plugins_are_not_in_the_way(runs: Runs) -> None:
+    """Those that look at every fixture and every test are in between, too."""
+    runs.write(test_it=SHOWN)
+    result = runs.run(
+        "-k", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function",
+        plugins="anyio asyncio trio doteval", strict=False,
+    )  # fmt: skip
+    result.assert_outcomes(failed=3, errors=1, deselected=4)
+    assert "plugin.py" not in result.stdout.str()
+    result.stdout.fnmatch_lines(
+        ["*ERROR at setup of test_fixture*", "Failed to setup resource 'gpt-4o': *"], consecutive=True
+    )

@@ -14,6 +14,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable, Generator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,12 @@ class Failures:
         return report
 
     def _shown(self, error: DotevalError, item: pytest.Item) -> Any:
+        plugins = {getattr(plugin, "__name__", "") for plugin in self._manager.get_plugins()}
         own_filter: Callable[[Any], Any] = getattr(item, "_traceback_filter", lambda excinfo: excinfo.traceback)
 
         def users(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
             traceback = own_filter(excinfo)
-            kept = [entry for entry in traceback if _is_users(entry.frame)]
+            kept = [entry for entry in traceback if _is_users(entry.frame, plugins)]
             if self._style == "auto":  # as pytest does it, but where the last one may be none of the user's
                 middle = range(1, len(kept) - 1)
                 kept = [entry.with_repr_style("short" if n in middle else None) for n, entry in enumerate(kept)]
@@ -148,10 +150,16 @@ def _chain(error: BaseException) -> list[tuple[BaseException, str | None]]:
         found.append((cause, joint))
 
 
-def _is_users(frame: Any) -> bool:
-    """Whether a frame is of code that the user of doteval may have written, or may look into."""
+def _is_users(frame: Any, plugins: AbstractSet[str]) -> bool:
+    """Whether a frame is of code that the user of doteval may have written, or may look into.
+
+    Args:
+        frame: The frame, as pytest has it.
+        plugins: The modules of pytest's plugins; those that are installed only pass on what others raise.
+    """
     path = str(frame.code.path)
-    if path.startswith(_LIBRARY) and not any(part in _INSTALLED for part in Path(path).parts):
+    is_installed = any(part in _INSTALLED for part in Path(path).parts)
+    if path.startswith(_LIBRARY) and not is_installed:
         return False
     module: str = frame.f_globals.get("__name__", "")
-    return module.partition(".")[0] not in _MACHINERY
+    return module.partition(".")[0] not in _MACHINERY and not (is_installed and module in plugins)
