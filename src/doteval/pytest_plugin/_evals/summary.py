@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .options import NAME, EvalOptions, tell_worker
+
+if TYPE_CHECKING:
+    from ...evals import Stored
 
 
 class EvalSummary:
@@ -58,12 +61,21 @@ class EvalSummary:
         for text in Table(rows, HEAD, right=NUMBERS).texts(width, styled=terminalreporter.hasmarkup):
             terminalreporter.write_line(text)
         terminalreporter.write_line("")
-        unfinished = [stored for stored in found if stored.finished is None]
-        for stored in unfinished:
-            rows_kept = "1 row is" if stored.stored == 1 else f"{stored.stored:,} rows are"
-            terminalreporter.write_line(f"{stored.name} is not finished: {rows_kept} kept")
+        missing = list(filter(None, map(self._missing, found)))
+        for line in missing:
+            terminalreporter.write_line(line)
         again = f"; go on with it: --eval-experiment {experiment}"
         if self._is_interrupted:
             terminalreporter.write_line(f"Interrupted: what is done is kept{again}")
-        again = "" if self._is_interrupted or (self._options.is_named and not unfinished) else again
+        again = "" if self._is_interrupted or (self._options.is_named and not missing) else again
         terminalreporter.write_line(f"Look at them: doteval show {experiment}{again}")
+
+    def _missing(self, stored: Stored) -> str:
+        """What the next run has to do, where there is something."""
+        if stored.finished is None:
+            kept = "1 row is" if stored.stored == 1 else f"{stored.stored:,} rows are"
+            return f"{stored.name} is not finished: {kept} kept"
+        if stored.errors > self._options.max_errors:
+            failed = "row that failed" if stored.errors == 1 else f"{stored.errors:,} rows that failed"
+            return f"{stored.name}: the next run tries the {failed} again"
+        return ""
