@@ -428,7 +428,7 @@ def test_a_runtime_directory_that_is_none_is_explained(
     monkeypatch.setenv("DOTEVAL_RUNTIME_DIR", str(tmp_path / "file"))
     assert main(["servers"]) == 1
     message = capsys.readouterr().err
-    assert message.startswith("doteval: The directory ")
+    assert " is of no use: " in message.splitlines()[0]
     assert "DOTEVAL_RUNTIME_DIR" in message
 
 

@@ -116,7 +116,7 @@ def test_what_fails_in_the_script_hurts_nobody_else(forks: Forks, llmock: LLMock
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output
     assert "gpt-4o: one? Hello! You said: one?" in output
-    assert "set the environment variable ANTHROPIC_API_KEY" in output
+    assert "Set the environment variable ANTHROPIC_API_KEY" in output
     assert not any(symptom in output for symptom in SYMPTOMS)
 
 

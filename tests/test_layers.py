@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent / "src" / "doteval"
 
 # Lowest first. The entry that matches most of a module's name decides; a package stands for all that is in it.
 LAYERS = (
-    ("doteval._errors", "doteval._spec", "doteval._keywords"),
+    ("doteval._errors", "doteval._explained", "doteval._spec", "doteval._keywords"),
     (
         "doteval._pool.records",
         "doteval._pool.deadlock",
@@ -70,6 +70,7 @@ DOORS = {
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (
     "doteval._errors",
+    "doteval._explained",
     "doteval._spec",
     "doteval._keywords",
     "doteval._pool.records",

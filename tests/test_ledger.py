@@ -200,7 +200,7 @@ def test_more_slots_than_there_are_fail_at_once() -> None:
     world.slots = {"huge": 3}
     with pytest.raises(CapacityExceededError, match=r"'huge' needs 3 slots at once, but the provider has 2"):
         world.ask("huge")
-    with pytest.raises(CapacityExceededError, match="'a', 'b', 'c' needs 3 slots"):
+    with pytest.raises(CapacityExceededError, match="'a', 'b', 'c' need 3 slots"):
         world.ask("a", "b", "c")
 
 

@@ -117,7 +117,7 @@ async def test_a_broken_plugin_is_told_when_it_is_asked_for(site: Callable[..., 
         assert "broken" in providers
         for ask in (providers.setup, providers.start):
             with pytest.raises(
-                ProviderLoadError, match=r"'broken' of brokenpkg 3\.1 .*'broken_module:Words'.*Zero"
+                ProviderLoadError, match=r"'broken' cannot be loaded: Zero.*\n.*'broken_module:Words' of brokenpkg 3\.1"
             ) as caught:
                 await ask("broken:x" if ask == providers.setup else "broken")
             assert isinstance(caught.value.__cause__, ZeroDivisionError)
@@ -134,7 +134,7 @@ async def test_a_broken_plugin_is_told_when_it_is_asked_for(site: Callable[..., 
         ("odd_module:make_nothing", r"TypeError: make_nothing\(\) returned None"),
         ("odd_module:missing", "AttributeError"),
         ("odd_module", "TypeError: <module"),
-        ("no such thing", "failed with"),
+        ("no such thing", "cannot be loaded"),
         ("sys:exit", "SystemExit|exit"),
     ],
 )
@@ -201,7 +201,7 @@ async def test_a_fixture_outside_pytest_is_an_error_that_says_what_to_do(
     )
     async with ModelProviders() as providers:
         with pytest.raises(
-            ProviderLoadError, match=r"fixturepkg 1\.0.*pytest fixture.*let the entry point name its class"
+            ProviderLoadError, match=r"pytest fixture(?s:.*)let the entry point name its class(?s:.*)fixturepkg 1\.0"
         ):
             providers["mine"]
 
@@ -288,7 +288,9 @@ async def test_the_only_provider_gets_what_nobody_claims() -> None:
 async def test_what_nobody_or_several_claim_is_told_with_the_candidates() -> None:
     """The error lists what to put in front."""
     async with ModelProviders({"words": Words, "letters": Letters}, discover=False) as providers:
-        with pytest.raises(UnknownModelError, match=r"no provider claims it.*'words:llama3:8b', 'letters:llama3:8b'"):
+        with pytest.raises(
+            UnknownModelError, match=r"no provider claims it\.\n.*'words:llama3:8b', 'letters:llama3:8b'"
+        ):
             await providers.setup("llama3:8b")
         with pytest.raises(UnknownModelError, match="several providers claim it") as caught:
             await providers.setup("word-or-letter-x")

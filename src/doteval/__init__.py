@@ -2,7 +2,7 @@
 
 The layers, lowest first; an import goes downward only::
 
-    _errors  _spec                    what can go wrong, what a user asks for
+    _errors  _explained  _spec        what can go wrong, and what is said of it; what a user asks for
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle                           one lease
     _provider  _pooled  _model        the contract, the pooled base, what a model offers

@@ -1,4 +1,4 @@
-"""Every exception doteval raises. Each builds its own message from its fields and says what to do next."""
+"""Every exception doteval raises. Each builds its own message from its fields: the cause in a line, then what to do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SpecError(DotevalError, ValueError):
         self.spec = spec
         self.problem = problem
         super().__init__(
-            f"{spec!r} is not a model spec: {problem}. "
+            f"{spec!r} is not a model spec: {problem}.\n"
             "Write it like 'gpt-4o' or, with the provider's name in front, 'openai:gpt-4o'."
         )
 
@@ -55,7 +55,7 @@ class UnknownModelError(DotevalError, LookupError):
                 "No provider is registered: pass your own to ModelProviders({'name': provider}), "
                 "or install a package that registers one"
             )
-        super().__init__(f"Cannot route {spec!r}: {problem}. {advice}.")
+        super().__init__(f"Cannot route {spec!r}: {problem}.\n{advice}.")
 
 
 class ProviderLoadError(DotevalError, ImportError):
@@ -78,9 +78,8 @@ class ProviderLoadError(DotevalError, ImportError):
         self.problem = problem
         self.advice = advice or f"Repair or uninstall {distribution}"
         super().__init__(
-            f"The provider {provider!r} of {distribution} cannot be loaded: "
-            f"its entry point {entry_point!r} failed with {problem}. "
-            f"{self.advice}; 'doteval providers' lists them all."
+            f"The provider {provider!r} cannot be loaded: {problem}.\n"
+            f"{self.advice}. (It is {entry_point!r} of {distribution}; 'doteval providers' lists them all.)"
         )
 
 
@@ -96,7 +95,7 @@ class MissingCredentialsError(DotevalError, RuntimeError):
         self.provider = provider
         self.variable = variable
         super().__init__(
-            f"{provider} has no API key: set the environment variable {variable} or pass {provider}(api_key=...)"
+            f"{provider} has no API key.\nSet the environment variable {variable}, or pass {provider}(api_key=...)."
         )
 
 
@@ -154,8 +153,9 @@ class CapacityExceededError(DotevalError, ValueError):
         self.resource_ids = tuple(resource_ids)
         self.needed = needed
         self.capacity = capacity
+        need = "needs" if len(self.resource_ids) == 1 else "need"
         super().__init__(
-            f"{_listed(self.resource_ids)} needs {needed} slots at once, but the provider has {capacity}. "
+            f"{_listed(self.resource_ids)} {need} {needed} slots at once, but the provider has {capacity}.\n"
             "Ask for less at once or raise capacity=."
         )
 
@@ -172,8 +172,7 @@ class CapacityDeadlockError(DotevalError, RuntimeError):
         self.resource_ids = tuple(resource_ids)
         self.account = tuple(account)
         super().__init__(
-            f"setup of {_listed(self.resource_ids)} would wait for ever: "
-            "the slots it needs are held by tasks that wait themselves.\n"
+            f"setup of {_listed(self.resource_ids)} would wait for ever: who holds its slots waits, too.\n"
             + _account(self.account)
             + "Tear down a handle before asking for the next one, "
             "ask for all of them at once with setup_many(), or raise capacity=."
@@ -191,7 +190,7 @@ class HandleInactiveError(DotevalError, RuntimeError):
     def __init__(self, resource_id: str, reason: str) -> None:
         self.resource_id = resource_id
         self.reason = reason
-        super().__init__(f"The handle on '{resource_id}' is inactive: {reason}. Call setup() again for a new one.")
+        super().__init__(f"The handle on '{resource_id}' is inactive: {reason}.\nCall setup() again for a new one.")
 
 
 class ProviderNotEnteredError(DotevalError, RuntimeError):
@@ -204,7 +203,8 @@ class ProviderNotEnteredError(DotevalError, RuntimeError):
     def __init__(self, provider: str) -> None:
         self.provider = provider
         super().__init__(
-            f"{provider} is not entered: use it inside 'async with {provider}(...) as provider:', "
+            f"{provider} is not entered.\n"
+            f"Use it inside 'async with {provider}(...) as provider:', "
             "or hand it to ModelProviders, which enters it for you."
         )
 
@@ -219,7 +219,7 @@ class ProviderClosedError(DotevalError, RuntimeError):
     def __init__(self, provider: str) -> None:
         self.provider = provider
         super().__init__(
-            f"{provider} is closed: its 'async with' block has ended. "
+            f"{provider} is closed: its 'async with' block has ended.\n"
             "Enter a new provider, or keep the block open for as long as you use its models."
         )
 
@@ -234,9 +234,9 @@ class WrongEventLoopError(DotevalError, RuntimeError):
     def __init__(self, provider: str) -> None:
         self.provider = provider
         super().__init__(
-            f"{provider} belongs to another event loop: clients and locks do not cross loops. "
-            f"Enter a {provider} of its own in this run; in pytest give the provider fixture "
-            "the scope of anyio_backend, or use the fixtures of doteval's plugin."
+            f"{provider} belongs to another event loop.\n"
+            f"Clients and locks do not cross loops. Enter a {provider} of its own in this run; in pytest give the "
+            "provider fixture the scope of anyio_backend, or use the fixtures of doteval's plugin."
         )
 
 
@@ -252,8 +252,8 @@ class CloseTimeoutError(DotevalError, TimeoutError):
         self.resource_id = resource_id
         self.seconds = seconds
         super().__init__(
-            f"closing '{resource_id}' took longer than close_timeout={seconds:g} s and was cancelled; "
-            "look for what its clean-up waits for, or raise close_timeout=."
+            f"closing '{resource_id}' took longer than close_timeout={seconds:g} s and was cancelled.\n"
+            "Look for what its clean-up waits for, or raise close_timeout=."
         )
 
 
@@ -311,8 +311,9 @@ class RuntimeDirectoryError(DotevalError, OSError):
         self.path = path
         self.problem = problem
         super().__init__(
-            f"The directory {path}, in which model servers find each other, cannot be used: {problem}. "
-            "Name another one in the environment variable DOTEVAL_RUNTIME_DIR: a short path that only you can reach."
+            f"{path} is of no use: {problem}.\n"
+            "Model servers find each other in this directory. Name another one in the environment variable "
+            "DOTEVAL_RUNTIME_DIR: a short path that only you can reach."
         )
 
 
@@ -326,9 +327,9 @@ class ServersUnsupportedError(DotevalError, RuntimeError):
     def __init__(self, system: str) -> None:
         self.system = system
         super().__init__(
-            f"Model servers cannot be started on {system!r}: that takes process groups and Unix sockets, which Linux "
-            "and macOS have. Start the server by other means, and lease its models with "
-            "OpenAICompatibleProvider(base_url)."
+            f"Model servers cannot be started on {system!r}.\n"
+            "That takes process groups and Unix sockets, which Linux and macOS have. Start the server by other means, "
+            "and lease its models with OpenAICompatibleProvider(base_url)."
         )
 
 

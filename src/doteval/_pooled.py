@@ -10,7 +10,7 @@ from collections.abc import Collection, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from anyio import create_task_group
 from anyio.abc import TaskGroup
@@ -18,6 +18,7 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import Unpack
 
 from ._errors import ProviderClosedError, ProviderNotEnteredError
+from ._explained import reason_of
 from ._handle import LeasedHandle, ModelHandle
 from ._keywords import completed, takes, unexpected
 from ._pool.events import ProviderStatistics
@@ -401,16 +402,7 @@ class PooledProvider(ModelProvider[ModelT]):
 
     def _explain(self, want: Want, error: BaseException) -> str:
         asked: _Asked = want.payload
-        return masked(_described(error), {*self.secrets(), *secrets_of(asked.config)})
-
-
-def _described(error: BaseException) -> str:
-    """An exception in a line or two; of a group, its members."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return "; ".join(_described(member) for member in group.exceptions)
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return masked(reason_of(error), {*self.secrets(), *secrets_of(asked.config)})
 
 
 def _check_slots(capacity: int | Sequence[str] | None) -> None:

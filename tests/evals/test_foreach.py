@@ -80,7 +80,7 @@ async def test_an_iterator_is_read_once_and_says_so(make: Any) -> None:
     """A second run would find nothing; that is an error which says what to do, not an empty result."""
     evaluation = echoing("question,answer", make())
     assert len(await outputs(evaluation)) == 2
-    with pytest.raises(DatasetError, match=r"it is an iterator, and was read before.*generator function itself"):
+    with pytest.raises(DatasetError, match=r"it is an iterator, and was read before\.\n.*generator function itself"):
         await run(evaluation)
 
 

@@ -103,3 +103,21 @@ def test_without_jinja2_it_says_what_to_install(
     said = "doteval: the page needs the package jinja2: pip install 'jinja2>=3.1'\n"
     assert capsys.readouterr().err == said
     assert not (tmp_path / "page.html").exists()
+
+
+def test_scores_of_any_size_and_names_of_any_length_are_shown(tmp_path: Path) -> None:
+    """Every place in a picture is a number; the table has the beginning of a long name."""
+    name = "s" * 300
+
+    @foreach("value", [1.7e308, -1.7e308, 5e-324, 0.0])
+    async def eval_it(value: float) -> Result:
+        return Result(value, scores={name: value, "tiny": min(abs(value), 5e-324), "huge": max(value, 1e308)})
+
+    path = tmp_path / "results.db"
+    anyio.run(lambda: run(eval_it, store=path, experiment="it"))
+    page = tmp_path / "page.html"
+    assert main(["report", "it", "--store", str(path), "-o", str(page)]) == 0
+    text = page.read_text("utf-8")
+    assert not re.search(r'(x|y|x1|x2|cx|width|height)="(-?nan|-?inf)', text)
+    cells = re.findall(r'<td data-name="score">(.*?)</td>', text)
+    assert cells == ["huge", f"{name[:39]}…", "tiny"]

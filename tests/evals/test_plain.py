@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 
 from doteval import Result, foreach
 from doteval.evals import Store, run
+from doteval.evals._results.histogram import histogram
+from doteval.evals._results.pictures import intervals, means
 from doteval.evals._results.plain import digest, plain
 from doteval.evals._results.statistics import Moments
 from doteval.evals._results.tables import number
@@ -213,3 +217,76 @@ def test_numbers_are_written_as_a_person_writes_them(value: float, expected: str
     """Ten thousand is no power of ten."""
     assert number(value) == expected
     assert number(value, signed=True).lstrip("+") == expected
+
+
+class Array(Scalar):
+    """An array, or a scalar, as numpy and torch have them."""
+
+    def tolist(self) -> object:
+        return self.value
+
+
+class Pretends:
+    """Has every attribute, as a mock has."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda: self
+
+    def __repr__(self) -> str:
+        return "pretends"
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (Array([[1.5, 2], [3, 4]]), [[1.5, 2], [3, 4]]),
+        ({"a": Array(3), "b": [Array(0.5), Array(True)]}, {"a": 3, "b": [0.5, True]}),
+        (array("d", [1, 2.5]), [1.0, 2.5]),
+        (Array([math.nan, HALF]), ["nan", HALF.encode("utf-8", "backslashreplace").decode()]),
+        (Pretends(), "pretends"),
+    ],
+)
+def test_an_array_is_kept_as_numbers(value: Any, kept: Any) -> None:
+    """Of whichever library, without importing it."""
+    assert plain(value) == kept
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ({1: "a", "1": "b"}, {"1 (int)": "a", "1": "b"}),
+        ({"1": "b", 1: "a"}, {"1": "b", "1 (int)": "a"}),
+        ({None: 1, "None": 2}, {"None (NoneType)": 1, "None": 2}),
+        ({HALF: 1, "\\ud83d": 2}, {"\\ud83d (str)": 1, "\\ud83d": 2}),
+        ({1: "a", "1": "b", "1 (int)": "c"}, {"1 (int 2)": "a", "1": "b", "1 (int)": "c"}),
+    ],
+)
+def test_keys_that_look_the_same_stay_apart(value: dict[Any, Any], kept: dict[str, Any]) -> None:
+    """A text keeps its name; nothing of either is lost."""
+    assert plain(value) == kept
+
+
+@given(st.dictionaries(st.text(st.characters()) | st.integers(-3, 3) | st.none() | st.sampled_from("123"), st.none()))
+def test_no_key_is_lost(value: dict[Any, None]) -> None:
+    """However they are called."""
+    assert len(cast("dict[str, None]", plain(value))) == len(value)
+
+
+EXTREMES = [0.0, 1.0, -1.0, 5e-324, -5e-324, 1e308, -1e308, sys.float_info.max, -sys.float_info.max, 1e-300]
+
+
+@given(st.lists(st.sampled_from(EXTREMES) | st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_scores_of_any_size_have_a_summary_and_pictures(scores: list[float]) -> None:
+    """All values are in the histogram; what is drawn has a place."""
+    moments = Moments()
+    for score in scores:
+        moments.add(score)
+    found = moments.aggregate()
+    assert min(scores) - 1e300 <= found.mean <= max(scores) + 1e300
+    counts = histogram(scores)
+    assert sum(count for _, _, count in counts) == len(scores)
+    assert (counts[0][0], counts[-1][1]) == (min(scores), max(scores))
+    assert all(low <= high for low, high, _ in counts)
+    (point,) = means([("it", found)]).points
+    assert all(math.isfinite(x) for x in (point.x, *(point.reach or ())))
+    assert intervals(counts, "{:.3g}".format).bars

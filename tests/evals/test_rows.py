@@ -68,7 +68,7 @@ async def test_too_many_errors_are_an_error_where_that_is_asked_for() -> None:
         return Result(value)
 
     assert (await run(eval_it, max_errors=5)).summary.errors == 5
-    with pytest.raises(TooManyErrorsError, match="5 of 9 rows of 'eval_it' failed; 4 may") as caught:
+    with pytest.raises(TooManyErrorsError, match="5 of 9 rows of 'eval_it' failed, and 4 may") as caught:
         await run(eval_it, max_errors=4)
     assert "row 0:" in str(caught.value)
     assert "AssertionError: 2 is even" in str(caught.value)

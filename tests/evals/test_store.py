@@ -21,7 +21,7 @@ from anyio import Event, create_task_group
 from tests.blocked import wait_all_tasks_blocked
 
 from doteval import Completion, Result, ToolCall, Usage, foreach
-from doteval.evals import Evaluation, Store, Stored, TooManyErrorsError, run
+from doteval.evals import Evaluation, Store, Stored, StoreError, TooManyErrorsError, run
 from doteval.testing import FakeProvider
 
 pytestmark = pytest.mark.anyio
@@ -201,8 +201,9 @@ async def test_changed_rows_are_run_again_with_a_warning(path: Path) -> None:
     outcome = await run(making(calls, ["a", "B", "c"]), store=path)
     assert calls == ["B"]
     assert [record.output for record in outcome.records] == ["<a>", "<B>", "<c>"]
-    (warning,) = outcome.warnings
-    assert "The dataset of 'eval_it' has changed since it was run: row 1 and 1 more had other values" in warning
+    warning, shorter = outcome.warnings
+    assert "has become shorter" in shorter
+    assert "The dataset of 'eval_it' has changed since it was run: row 1 had other values; only what" in warning
     calls.clear()
     assert (await run(making(calls, ["a", "B", "c", "d"]), store=path)).known == 3
     assert calls == ["d"]
@@ -271,14 +272,14 @@ async def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
     """It is said what it is, and nothing is written."""
     text = tmp_path / "text.db"
     text.write_text("something else entirely\n" * 100)
-    with pytest.raises(ValueError, match="is no store of results"):
+    with pytest.raises(StoreError, match="is no store of results"):
         await run(making([], [1]), store=text)
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as connection:
         connection.execute("PRAGMA user_version = 7")
         connection.execute("CREATE TABLE rows (a)")
     connection.close()
-    with pytest.raises(ValueError, match="it has schema 7, known is 2"):
+    with pytest.raises(StoreError, match="is no store of results, but another program"):
         await run(making([], [1]), store=other)
 
 
@@ -318,7 +319,7 @@ def test_tables_of_something_else_are_left_alone(path: Path) -> None:
         connection.execute("CREATE TABLE guests (name)")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="is no store of results"):
+    with pytest.raises(StoreError, match="is no store of results"):
         Store(path).begin("an experiment", "eval_it", model="", code="", fresh=False)
     assert path.read_bytes() == before
 
@@ -447,3 +448,39 @@ async def test_results_can_be_read_where_nothing_can_be_written(nobodys_director
     finally:
         if is_root:
             os.seteuid(0)
+
+
+async def test_nothing_can_be_written_in_a_directory_of_somebody_else(nobodys_directory: Path) -> None:
+    """Before any row is paid for, it is said which file it is and what to look at."""
+    calls: list[Any] = []
+    nobodys_directory.chmod(0o555)  # noqa: ASYNC240
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)  # root may write anywhere
+    try:
+        with pytest.raises(StoreError, match=r"results.db cannot be used: (?s:.*)permissions"):
+            await run(making(calls, [1]), store=nobodys_directory / "results.db")
+        with pytest.raises(StoreError, match="cannot be used: Permission denied"):
+            await run(making(calls, [1]), store=nobodys_directory / "deeper" / "results.db")
+    finally:
+        if is_root:
+            os.seteuid(0)
+    assert calls == []
+
+
+async def test_a_directory_is_no_store(tmp_path: Path) -> None:
+    """The message names a file in it."""
+    with pytest.raises(StoreError, match=r"is a directory\.\nName a file, such as .*results\.db"):
+        await run(making([], [1]), store=tmp_path)
+    with pytest.raises(StoreError, match="is a directory"):
+        Store(tmp_path).evaluations()
+
+
+async def test_a_name_may_be_anything_that_a_shell_hands_over(path: Path) -> None:
+    """Bytes that are no UTF-8 come as halves of characters."""
+    names = {"experiment": "caf\udce9", "name": "\ud83d[x]"}
+    await run(making([], [1, 2]), store=path, **names)
+    assert (await run(making([], [1, 2]), store=path, **names)).answered
+    store = Store(path)
+    (found,) = store.evaluations(names["experiment"])
+    assert store.find(names["experiment"], names["name"]) == found

@@ -263,12 +263,14 @@ def test_a_row_that_fails_fails_the_item_when_all_are_done(runs: Runs) -> None:
     assert_clean(result, passed=1, failed=2)
     result.stdout.fnmatch_lines(
         [
-            "2 of 4 rows of 'eval_it.py::eval_bad' failed; 0 may (--doteval-eval-max-errors).",
+            "2 of 4 rows of 'eval_it.py::eval_bad' failed, and 0 may.",
             "row 2:",
             "AssertionError: two neither*",
             "row 3:",
             "*Failed: three is not for me",
             "*row 0 has 2 values for 1 columns*",
+            "eval_it.py::eval_bad: the next run tries the 2 rows that failed again",
+            "Look at them: doteval show it; go on with it: --eval-experiment it",
         ]
     )
     assert outputs(runs)["eval_it.py::eval_bad"] == [0, 1, None, None]
@@ -295,6 +297,49 @@ def test_reports_say_what_came_of_it(runs: Runs) -> None:
     }
     assert properties["rows"] == "4"
     assert properties["score even"] == "0.5"
+
+
+def test_an_evaluation_that_ends_early_is_in_the_table(runs: Runs) -> None:
+    """With what was kept of it, and how to go on; whatever ended it."""
+    runs.write(
+        eval_it="""
+        from doteval import foreach, Result
+
+        def rows():
+            yield from range(5)
+            raise OSError("the disk is gone")
+
+        @foreach("value", rows)
+        async def eval_cut(value):
+            return Result(value, scores={"s" * 300: value > 1})
+
+        @foreach("value", [1, (1, 2)])
+        async def eval_unfit(value):
+            return Result(value)
+        """
+    )
+    result = runs.run("--eval-experiment", "it")
+    assert_clean(result, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "eval_it.py::eval_cut * 5 * 0 *sss… *60.0%*",
+            "eval_it.py::eval_unfit * 1 * 0 *",
+            "eval_it.py::eval_cut is not finished: 5 rows are kept",
+            "eval_it.py::eval_unfit is not finished: 1 row is kept",
+            "Look at them: doteval show it; go on with it: --eval-experiment it",
+        ]
+    )
+    assert max(map(len, result.outlines)) < 200
+
+
+def test_a_store_that_is_none_is_said_once_for_each_test(runs: Runs) -> None:
+    """In the words of the error, without a traceback; the run ends as it should."""
+    runs.write(eval_it=ROWS)
+    result = runs.run("--eval-experiment", "it", "--eval-store", ".", "-k", "good")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*is a directory.", "Name a file, such as *results.db."])
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    assert "sqlite3" not in result.stdout.str()
 
 
 def test_a_run_without_a_name_gets_one_and_says_so(runs: Runs) -> None:

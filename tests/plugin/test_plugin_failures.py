@@ -236,3 +236,116 @@ def test_an_interrupt_closes_what_is_open(runs: Runs, backend: str) -> None:
     assert "reached" not in result.stdout
     assert "echo: 1 opens, 1 leases" in result.stdout
     assert "Traceback" not in result.stderr
+
+
+SHOWN = """
+import pytest
+from doteval import PooledProvider
+from contextlib import asynccontextmanager
+
+class Mine(PooledProvider):
+    @asynccontextmanager
+    async def open(self, spec):
+        local = "a value of mine"
+        raise ConnectionError("nobody is there")
+        yield
+
+async def lease():
+    async with Mine() as provider:
+        await provider.setup("a-model")
+
+@pytest.mark.anyio
+async def test_alone():
+    await lease()
+
+@pytest.mark.anyio
+async def test_that():
+    try:
+        raise ValueError("something else")
+    except ValueError:
+        await Mine().setup("a-model")
+
+@pytest.mark.xfail(strict=True, raises=ZeroDivisionError)
+@pytest.mark.anyio
+async def test_other():
+    await lease()
+
+@pytest.mark.parametrize("openai_client", ["gpt-4o"], indirect=True)
+async def test_fixture(openai_client): ...
+"""
+OURS = ("_pool", "_pooled.py", "contextlib.py", "anyio/")
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        (
+            [],
+            [
+                ">       raise ConnectionError(*",
+                "*direct cause*",
+                ">   * await lease()",
+                "test_it.py:14: ModelSetupError",
+            ],
+        ),
+        (["--tb=long"], [">       raise ConnectionError(*", "*direct cause*", "test_it.py:14: ModelSetupError"]),
+        (
+            ["--tb=short"],
+            ["test_it.py:9: in open", "test_it.py:18: in test_alone", "test_it.py:14: in lease", "E   *"],
+        ),
+        (["--tb=short", "--showlocals"], ["*local * = 'a value of mine'"]),
+        (["--tb=line"], ["*test_it.py:14: ConnectionError: nobody is there"]),
+        (["--tb=no"], []),
+    ],
+)
+def test_an_error_of_ours_is_shown_without_our_frames(runs: Runs, options: list[str], lines: list[str]) -> None:
+    """In each style: the frames of the user, those of what caused it included, and the cause in the last line."""
+    runs.write(test_it=SHOWN)
+    result = runs.run("-k", "alone and asyncio", *options)
+    result.assert_outcomes(failed=1, deselected=7)
+    result.stdout.fnmatch_lines([*lines, "FAILED test_it.py::test_alone?asyncio? - ConnectionError: nobody is there*"])
+    assert not any(words in result.stdout.str() for words in OURS)
+
+
+@pytest.mark.parametrize("option", ["--full-trace", "--tb=native"])
+def test_who_asks_for_everything_gets_it(runs: Runs, option: str) -> None:
+    """The way through doteval, too."""
+    runs.write(test_it=SHOWN)
+    result = runs.run("-k", "alone and asyncio", option)
+    assert all(words in result.stdout.str() for words in OURS[:2])
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_alone?asyncio? - ConnectionError: nobody is there*"])
+
+
+def test_what_else_pytest_knows_of_an_error_stays(runs: Runs) -> None:
+    """What it was raised beside, what was expected of it, reports of other kinds; a fixture has the message only."""
+    runs.write(test_it=SHOWN)
+    result = runs.run("-k", "asyncio", "--junit-xml", "report.xml")
+    result.assert_outcomes(failed=3, errors=1, deselected=4)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at setup of test_fixture*",
+            "Failed to setup resource 'gpt-4o': OpenAIProvider has no API key",
+            "Set the environment variable OPENAI_API_KEY, *",
+            "*_ test_that?asyncio? _*",
+            "E *ValueError: something else",
+            "During handling of the above exception, another exception occurred:",
+            "ERROR test_it.py::test_fixture?asyncio-gpt-4o? - OpenAIProvider has no API key*",
+        ]
+    )
+    report = (runs.pytester.path / "report.xml").read_text()
+    assert "OpenAIProvider has no API key" in report
+    assert "_pool" not in report
+
+
+def test_other_plugins_are_not_in_the_way(runs: Runs) -> None:
+    """Those that look at every fixture and every test are in between, too."""
+    runs.write(test_it=SHOWN)
+    result = runs.run(
+        "-k", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function",
+        plugins="anyio asyncio trio doteval", strict=False,
+    )  # fmt: skip
+    result.assert_outcomes(failed=3, errors=1, deselected=4)
+    assert "plugin.py" not in result.stdout.str()
+    result.stdout.fnmatch_lines(
+        ["*ERROR at setup of test_fixture*", "Failed to setup resource 'gpt-4o': *"], consecutive=True
+    )

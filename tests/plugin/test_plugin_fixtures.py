@@ -147,7 +147,13 @@ def test_a_broken_plugin_breaks_only_its_own_tests(runs: Runs) -> None:
     )
     result = runs.run()
     assert_clean(result, passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*ProviderLoadError: The provider 'broken' of brokenpkg 1.0 cannot be loaded*"])
+    result.stdout.fnmatch_lines(
+        [
+            "brokenpkg.py:1: ZeroDivisionError",
+            "The provider 'broken' cannot be loaded*",
+            "Repair or uninstall brokenpkg 1.0*",
+        ]
+    )
 
 
 OTHER_PLUGIN = """

@@ -273,4 +273,6 @@ def test_a_setting_that_a_provider_does_not_have_is_told_by_the_provider(runs: R
     )
     result = runs.run("--model-setting=echo.colour=red")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*provider 'echo' of echopkg*colour*"])
+    result.stdout.fnmatch_lines(
+        ["The provider 'echo' cannot be loaded: *colour*", "Correct what it was given: colour.*of echopkg*"]
+    )

@@ -124,8 +124,16 @@ class TestNarrow:
     assert counts(result)["echo"]["opens"] == 3 + 3 + 2 + 2 + 2
 
 
-@pytest.mark.parametrize(("asked_for", "given"), [("session", "module"), ("session", "function"), ("module", "class")])
-def test_a_scope_that_cannot_be_had_is_explained(runs: Runs, asked_for: str, given: str) -> None:
+@pytest.mark.parametrize(
+    ("asked_for", "given", "advised"),
+    [
+        ("session", "module", "module"),
+        ("session", "package", "module"),
+        ("session", "function", "function"),
+        ("module", "class", "function"),
+    ],
+)
+def test_a_scope_that_cannot_be_had_is_explained(runs: Runs, asked_for: str, given: str, advised: str) -> None:
     """Who asks for a scope and overrides the backend with a narrower one is told where, what, and what to do.
 
     Tests that use no model do not notice, and a fixture of the user's that replaces ours is left alone.
@@ -155,7 +163,10 @@ def test_a_scope_that_cannot_be_had_is_explained(runs: Runs, asked_for: str, giv
     result = runs.run(f"--model-provider-scope={asked_for}")
     assert_clean(result, passed=2, errors=2)
     result.stdout.fnmatch_lines(
-        [f'*{asked_for} scope, as *: conftest.py:3 defines anyio_backend with {given} scope*scope="{asked_for}"*']
+        [
+            f"*The model providers cannot have {asked_for} scope: anyio_backend has {given} scope.",
+            f"*Set model_provider_scope = {advised}, or widen*conftest.py:3*",
+        ]
     )
 
 
@@ -165,7 +176,7 @@ def test_a_plugin_with_a_backend_of_its_own_counts_as_an_override(runs: Runs) ->
     for plugins in ("anyio backendplugin doteval", "doteval anyio backendplugin"):
         result = runs.run("--model-provider-scope=session", plugins=plugins)
         assert_clean(result, errors=3)
-        result.stdout.fnmatch_lines(["*backendplugin.py:3 defines anyio_backend with function scope*"])
+        result.stdout.fnmatch_lines(["*widen the fixture at backendplugin.py:3*"])
 
 
 def test_tests_that_choose_their_backend_with_a_marker(runs: Runs) -> None:

@@ -204,7 +204,7 @@ def test_without_the_authors_plugin_the_error_says_so(seed: Runs) -> None:
     )
     result = seed.run("--model=myresource:x", "--model=echo:x")
     assert_clean(result, passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*'myresource' of mypackage 1.0*pytest fixture*"])
+    result.stdout.fnmatch_lines(["*'myresource' cannot be loaded: a pytest fixture*", "*of mypackage 1.0*"])
 
 
 def test_a_base_url_cannot_reach_an_authors_fixture(seed: Runs) -> None:

@@ -139,7 +139,7 @@ async def test_an_http_client_stays_its_owners(chat: Chat, make: Callable[..., A
 async def test_a_missing_key_says_which_variable_to_set(sdk: Chat) -> None:
     """It is the cause of the failed setup, and no request was made."""
     async with sdk.provider(api_key=None) as provider:
-        with pytest.raises(ModelSetupError, match=f"set the environment variable {sdk.kind.upper()}_API_KEY") as caught:
+        with pytest.raises(ModelSetupError, match=f"Set the environment variable {sdk.kind.upper()}_API_KEY") as caught:
             await provider.setup(sdk.spec)
     assert isinstance(caught.value.__cause__, MissingCredentialsError)
     assert caught.value.__cause__.variable == f"{sdk.kind.upper()}_API_KEY"

@@ -448,7 +448,7 @@ async def test_a_server_can_be_ready_in_other_ways(launcher: LocalLauncher, read
 def test_on_windows_a_provider_says_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing works; making one does not, and the message names what does."""
     monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(ServersUnsupportedError, match=r"cannot be started on 'win32'.*OpenAICompatibleProvider"):
+    with pytest.raises(ServersUnsupportedError, match=r"cannot be started on 'win32'\.\n.*OpenAICompatibleProvider"):
         ServerProvider(LLMOCK)
 
 

@@ -21,6 +21,7 @@ from .._errors import (
     ProviderClosedError,
     SetupTimeoutError,
 )
+from .._explained import advice_for
 from .containment import outcome_of
 from .engine import Engine, ModelT, is_logged
 from .interrupts import mark_for_trio, uninterruptible
@@ -254,7 +255,7 @@ class Pool(Engine[ModelT]):
             raise outcome
         if isinstance(error, ModelSetupError) and error.resource_id == want.label:
             raise ModelSetupError(error.resource_id, error.reason, error.advice) from error.__cause__
-        raise ModelSetupError(want.label, self._hooks.explain(want, error)) from error
+        raise ModelSetupError(want.label, self._hooks.explain(want, error), advice_for(error)) from error
 
     async def _wait_until_closed(self, entry: Entry) -> None:
         await entry.resource.done.wait()

@@ -19,13 +19,14 @@ from .._errors import (
     ProviderNotEnteredError,
     WrongEventLoopError,
 )
+from .._explained import advice_for, reason_of
 from .._handle import CLOSE_TIMEOUT, ModelHandle
 from .._pool.events import ProviderStatistics
 from .._pooled import PooledProvider
 from .._provider import ModelProvider
 from .._spec import masked, secrets_of
 from .entered import EnteredProvider
-from .registration import described, registrations
+from .registration import registrations
 from .routing import route
 from .source import Factory, Source
 
@@ -298,8 +299,8 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             return self._started[name]
         if entered.error is None:
             raise ProviderClosedError(type(self).__name__)
-        reason = masked(described(entered.error), secrets_of(self._sources[name].settings))
-        raise ModelSetupError(name, reason) from entered.error
+        reason = masked(reason_of(entered.error), secrets_of(self._sources[name].settings))
+        raise ModelSetupError(name, reason, advice_for(entered.error)) from entered.error
 
     def _on_ended(self, name: str, entered: EnteredProvider) -> None:
         """A provider with an ``__aenter__`` of its own is closed, or broke, or could not be entered."""

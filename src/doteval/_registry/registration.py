@@ -87,6 +87,8 @@ class Registration:
 
     def error(self, problem: str, advice: str | None = None) -> ProviderLoadError:
         """The error that names the entry point and its distribution."""
+        if advice is None and self.value.startswith("doteval."):  # nobody is to uninstall doteval for that
+            advice = "Look at the cause, which is attached"
         return ProviderLoadError(self.name, self.value, self.distribution, problem, advice)
 
     def missing(self, error: BaseException | None) -> list[str]:

@@ -92,7 +92,9 @@ class Source:
         except (Exception, SystemExit) as exc:
             if self._registration is None:
                 raise
-            raise self._registration.error(masked(described(exc), secrets_of(self.settings))) from exc
+            given = ", ".join(self.settings)
+            advice = f"Correct what it was given: {given}" if given else None
+            raise self._registration.error(masked(described(exc), secrets_of(self.settings)), advice) from exc
         if is_provider(provider):
             return provider
         error = TypeError(f"{getattr(factory, '__name__', factory)}() returned {provider!r}, not a ModelProvider")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 from .. import __version__
 from .._errors import DotevalError
 from ._problem import Problem
 
 Run = Callable[[argparse.Namespace], int]
+_COMPLETING = "_ARGCOMPLETE"
+"""The environment variable with which a shell asks how a line may go on."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,24 +28,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the command's name; `None` for those of this process.
 
     Returns:
-        The exit code: 0 if all is well, 1 if what was looked at or asked for is broken, 130 after Ctrl-C.
+        The exit code: 0 if all is well, 1 if what was looked at or asked for is broken, 2 if the arguments cannot be
+        meant, 130 after Ctrl-C, 141 where nobody reads on, as with ``| head``.
 
     Raises:
         SystemExit: The arguments are not understood (code 2), or only ask for help or the version (code 0).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _prepare_streams()
     # argparse would take what follows "--" only where no option stands between it and the other words.
     end = words.index("--") if "--" in words and words[0] == "serve" else len(words)
-    options = _parser().parse_args(words[:end])
-    options.arguments = words[end + 1 :]
-    run = cast("Run", import_module(f"._{options.command}", __name__).run)
     try:
-        return run(options)
+        parser = _parser()
+        if _COMPLETING in os.environ:
+            _complete(parser)
+        options = parser.parse_args(words[:end])
+        options.arguments = words[end + 1 :]
+        run = cast("Run", import_module(f"._{options.command}", __name__).run)
+        code = run(options)
+        sys.stdout.flush()  # now, as an error that comes when Python ends cannot be told well
+    except BrokenPipeError:
+        _discard_output()
+        return 141
     except (DotevalError, Problem) as exc:
-        print(f"doteval: {exc}", file=sys.stderr)
-        return exc.code if isinstance(exc, Problem) else 1
+        return _failed(str(exc), exc.code if isinstance(exc, Problem) else 1)
+    except OSError as exc:  # a disk that is full, mostly
+        _discard_output()
+        return _failed(f"{f'{exc.filename}: ' if exc.filename else ''}{exc.strerror or exc}", 1)
     except KeyboardInterrupt:
         return 130
+    return code
+
+
+def _prepare_streams() -> None:
+    """Have everything printable: in a terminal that lacks a letter, as its escape."""
+    if cast("object", sys.stdout) is None:  # closed, as with ">&-"
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(OSError):  # what it was opened for may be something else by now
+                stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """What is not printed yet never will be, and Python does not try it again at its end."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # it is no file
+        return
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), output)
+
+
+def _failed(problem: str, code: int) -> int:
+    with suppress(OSError, AttributeError):  # nobody may be there to be told
+        print(f"doteval: {problem}", file=sys.stderr, flush=True)
+    return code
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks how a line may go on, and end."""
+    with suppress(ModuleNotFoundError):  # it is an extra
+        import_module("argcomplete").autocomplete(parser)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,12 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"doteval {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    commands.add_parser(
+    providers = commands.add_parser(
         "providers",
         help="list the registered model providers",
         description="Import every registered model provider, and tell which are broken and why. "
         "The exit code is 1 if one is.",
     )
+    _add_json(providers)
     _add_serve(commands)
     _add_servers(commands)
     _add_stop(commands)
@@ -104,7 +155,11 @@ def _add_servers(commands: Commands[argparse.ArgumentParser]) -> None:
         help="list the model servers that are running",
         description="List the model servers of this user that doteval has started and that are running.",
     )
-    servers.add_argument("--json", action="store_true", help="print a JSON array, for programs")
+    _add_json(servers)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON array of objects, for programs")
 
 
 def _add_stop(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -128,19 +183,19 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
         help="show the results of an experiment",
         description="Print a line for each evaluation and score, and the first rows that failed.",
     )
-    show.add_argument("name", metavar="NAME", help=experiment)
-    show.add_argument("--errors", type=int, default=3, metavar="N", help="how many failed rows to show (default: 3)")
+    _add_experiment(show, "name", "NAME", experiment)
+    show.add_argument("--errors", type=_count, default=3, metavar="N", help="how many failed rows to show (default: 3)")
     compare = commands.add_parser(
         "compare",
         help="compare the results of two experiments or models, row by row",
         description="Print the mean difference of every score over the rows that both have, with its 95 % interval.",
     )
-    compare.add_argument("before", metavar="A", help=experiment)
-    compare.add_argument("after", metavar="B", help="the same")
+    _add_experiment(compare, "before", "A", experiment)
+    _add_experiment(compare, "after", "B", "the same")
     export = commands.add_parser(
         "export", help="write results as JSON lines, CSV or Parquet", description="Write all rows of an experiment."
     )
-    export.add_argument("name", metavar="NAME", help=experiment)
+    _add_experiment(export, "name", "NAME", experiment)
     export.add_argument("--format", choices=("jsonl", "csv", "parquet"), default="jsonl", help="(default: jsonl)")
     export.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output)")
     report = commands.add_parser(
@@ -148,8 +203,10 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
         help="write a page about an experiment",
         description="Write one page of HTML that needs nothing else, and print its name.",
     )
-    report.add_argument("name", metavar="NAME", help=experiment)
+    _add_experiment(report, "name", "NAME", experiment)
     report.add_argument("-o", "--output", metavar="FILE", help="where to (default: NAME.html)")
+    for parser in (listing, show, compare):
+        _add_json(parser)
     for parser in (listing, show, compare, export, report):
         parser.add_argument(
             "--store",
@@ -157,3 +214,24 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
             metavar="FILE",
             help="where results are kept (default: .doteval/results.db)",
         )
+
+
+def _add_experiment(parser: argparse.ArgumentParser, name: str, metavar: str, text: str) -> None:
+    action: Any = parser.add_argument(name, metavar=metavar, help=text)
+    action.completer = _experiments  # which is how argcomplete finds it
+
+
+def _experiments(prefix: str, parsed_args: argparse.Namespace, **_others: object) -> list[str]:
+    """What may stand there, for a shell that asks."""
+    listed = import_module("doteval.evals").Store(parsed_args.store).evaluations()
+    return sorted({stored.experiment for stored in listed if stored.experiment.startswith(prefix)})
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
+    return min(number, sys.maxsize)
+
+
+_count.__name__ = "number"  # what argparse calls it where it is none

@@ -5,27 +5,38 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from .._tables import Table
-from ..evals._results.compare import Difference, compare, pairs
-from ..evals._results.tables import number
+from ..evals._results.compare import Comparison, Difference, compare, pairs
+from ..evals._results.tables import number, shown_score
+from ._json import print_json
 from ._problem import Problem
 from ._results import chosen, opened
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the paired differences of every score."""
-    store = opened(options)
-    found = [
-        compare(store, before, after)
-        for before, after in pairs(chosen(store, options.before), chosen(store, options.after))
-    ]
+    with opened(options) as results:
+        found = [
+            compare(results, before, after)
+            for before, after in pairs(chosen(results, options.before), chosen(results, options.after))
+        ]
     if not found:
         raise Problem(
             f"no evaluation of {options.before!r} belongs to one of {options.after!r}: choose one of each with "
             "EXPERIMENT@PART-OF-ITS-NAME"
         )
-    head = ("evaluation", "score", "rows", options.before, options.after, "difference", "95 %", "")
+    if options.json:
+        print_json(_for_programs(comparison) for comparison in found)
+    else:
+        _print(found, options.before, options.after)
+    return 0
+
+
+def _print(found: Sequence[Comparison], before: str, after: str) -> None:
+    head = ("evaluation", "score", "rows", before, after, "difference", "95 %", "")
     rows: list[tuple[str, ...]] = []
     for comparison in found:
         one, other = comparison.before.name, comparison.after.name
@@ -39,15 +50,33 @@ def run(options: argparse.Namespace) -> int:
     unpaired = sum(comparison.unpaired for comparison in found)
     if unpaired:
         print(f"\n{unpaired:,} rows are left out: they failed, have other values, or only one side has them")
-    return 0
+
+
+def _for_programs(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "before": {"experiment": comparison.before.experiment, "evaluation": comparison.before.name},
+        "after": {"experiment": comparison.after.experiment, "evaluation": comparison.after.name},
+        "unpaired": comparison.unpaired,
+        "scores": {
+            difference.score: {
+                "count": difference.count,
+                "before": difference.before,
+                "after": difference.after,
+                "difference": difference.mean,
+                "low": difference.low,
+                "high": difference.high,
+            }
+            for difference in comparison.differences
+        },
+    }
 
 
 def _cells(difference: Difference) -> tuple[str, ...]:
     low, high = number(difference.low, signed=True), number(difference.high, signed=True)
-    interval = "-" if math.isinf(difference.low) else f"{low} to {high}"
+    interval = "-" if not math.isfinite(difference.high - difference.low) else f"{low} to {high}"
     verdict = ("higher" if difference.mean > 0 else "lower") if difference.is_clear else "no clear difference"
     return (
-        difference.score,
+        shown_score(difference.score),
         f"{difference.count:,}",
         number(difference.before),
         number(difference.after),

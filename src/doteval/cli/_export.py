@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
+import io
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from ..evals import Record, Stored
@@ -18,36 +19,38 @@ from ._whole_file import whole_file
 
 def run(options: argparse.Namespace) -> int:
     """Write the rows to a file, or print them."""
-    store = opened(options)
-    found = chosen(store, options.name)
-
-    def records() -> Iterator[tuple[Stored, Record]]:
-        for stored in found:
-            for record in store.records(stored):
-                yield stored, record
-
-    if options.format == "parquet":
-        if options.output is None:
-            raise Problem("Parquet is no text: name a file with -o", 2)
-        try:
+    if options.format == "parquet" and options.output is None:
+        raise Problem("Parquet is no text: name a file with -o", 2)
+    with opened(options) as results:
+        found = chosen(results, options.name)
+        records = ((stored, record) for stored in found for record in results.records(stored))
+        if options.format == "parquet":
             with whole_file(options.output) as path:
-                write_parquet(records(), path)
-        except ModuleNotFoundError as exc:
-            raise Problem(
-                f"Parquet needs the package {exc.name}: pip install pyarrow; or choose --format jsonl"
-            ) from exc
-        return 0
-    scores = sorted({name for stored in found for name in store.summary(stored).scores})
-    with nullcontext(sys.stdout) if options.output is None else _text_file(options.output) as file:
-        try:
+                _write_parquet(records, path)
+            return 0
+        scores = sorted({name for stored in found for name in results.summary(stored).scores})
+        with _standard_output() if options.output is None else _text_file(options.output) as file:
             if options.format == "csv":
-                write_csv(records(), file, scores)
+                write_csv(records, file, scores)
             else:
-                write_jsonl(records(), file)
-            file.flush()
-        except BrokenPipeError:  # whoever reads has seen enough, as with "| head"
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                write_jsonl(records, file)
     return 0
+
+
+def _write_parquet(records: Iterable[tuple[Stored, Record]], path: Path) -> None:
+    try:
+        write_parquet(records, path)
+    except ModuleNotFoundError as exc:
+        raise Problem(f"Parquet needs the package {exc.name}: pip install pyarrow; or choose --format jsonl") from exc
+
+
+@contextmanager
+def _standard_output() -> Generator[IO[str]]:
+    """In UTF-8, as files are, whatever the terminal's encoding is."""
+    output: IO[str] = sys.stdout
+    if isinstance(output, io.TextIOWrapper):
+        output.reconfigure(encoding="utf-8", errors="strict")
+    yield output
 
 
 @contextmanager

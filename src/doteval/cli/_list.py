@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from typing import Any
 
 from .._tables import Table
 from ..evals import Stored
+from ._json import print_json
 from ._results import opened
 
 _HEAD = ("experiment", "begun", "evaluations", "rows", "errors", "")
@@ -16,20 +18,35 @@ _HEAD = ("experiment", "begun", "evaluations", "rows", "errors", "")
 def run(options: argparse.Namespace) -> int:
     """Print a line for each experiment, oldest first."""
     experiments: dict[str, list[Stored]] = {}
-    for stored in opened(options).evaluations():
-        experiments.setdefault(stored.experiment, []).append(stored)
-    rows: list[tuple[str, ...]] = []
-    for name, found in experiments.items():
-        unfinished = sum(stored.finished is None for stored in found)
-        rows.append(
-            (
-                name,
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(min(stored.started for stored in found))),
-                str(len(found)),
-                f"{sum(stored.stored for stored in found):,}",
-                f"{sum(stored.errors for stored in found):,}",
-                f"{unfinished} not finished" if unfinished else "",
-            )
-        )
-    print("\n".join(Table(rows, _HEAD, right={2, 3, 4}).texts_for(sys.stdout)))
+    with opened(options) as results:
+        for stored in results.evaluations():
+            experiments.setdefault(stored.experiment, []).append(stored)
+    found = [_experiment(name, evaluations) for name, evaluations in experiments.items()]
+    if options.json:
+        print_json(found)
+    else:
+        print("\n".join(Table([_row(each) for each in found], _HEAD, right={2, 3, 4}).texts_for(sys.stdout)))
     return 0
+
+
+def _experiment(name: str, found: list[Stored]) -> dict[str, Any]:
+    return {
+        "experiment": name,
+        "started": min(stored.started for stored in found),
+        "evaluations": len(found),
+        "unfinished": sum(stored.finished is None for stored in found),
+        "rows": sum(stored.stored for stored in found),
+        "errors": sum(stored.errors for stored in found),
+    }
+
+
+def _row(experiment: dict[str, Any]) -> tuple[str, ...]:
+    unfinished = experiment["unfinished"]
+    return (
+        experiment["experiment"],
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(experiment["started"])),
+        str(experiment["evaluations"]),
+        f"{experiment['rows']:,}",
+        f"{experiment['errors']:,}",
+        f"{unfinished} not finished" if unfinished else "",
+    )

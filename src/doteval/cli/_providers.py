@@ -8,11 +8,25 @@ import sys
 from .._errors import ProviderLoadError
 from .._registry.registration import Registration, is_fixture, registrations
 from .._tables import Table
+from ._json import print_json
 
 
-def run(_options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print every registered provider with its distribution, entry point and state."""
     rows = [(registration, *_state(registration)) for registration in registrations().values()]
+    code = int(any(state == "broken" for _, state, _ in rows))
+    if options.json:
+        print_json(
+            {
+                "name": registration.name,
+                "distribution": registration.distribution,
+                "entry_point": registration.value,
+                "state": state,
+                "problem": problem or None,
+            }
+            for registration, state, problem in rows
+        )
+        return code
     table = Table(
         [(registration.name, registration.distribution, registration.value, state) for registration, state, _ in rows],
         long=2,
@@ -23,7 +37,7 @@ def run(_options: argparse.Namespace) -> int:
             print(f"    {problem}")
     if not rows:
         print("No provider is registered, not even doteval's own: it is not installed as a package")
-    return int(any(state == "broken" for _, state, _ in rows))
+    return code
 
 
 def _state(registration: Registration) -> tuple[str, str]:

@@ -15,9 +15,10 @@ def run(options: argparse.Namespace) -> int:
         from ..evals._results.report import page  # noqa: PLC0415 - what it needs is an extra
     except ModuleNotFoundError as exc:
         raise Problem("the page needs the package jinja2: pip install 'jinja2>=3.1'") from exc
-    store = opened(options)
+    with opened(options) as results:
+        text = page(results, chosen(results, options.name), options.name)
     name = options.output or f"{options.name.replace('/', '_')}.html"
     with whole_file(name) as path:
-        path.write_text(page(store, chosen(store, options.name), options.name), "utf-8")
+        path.write_text(text, "utf-8")
     print(name)
     return 0

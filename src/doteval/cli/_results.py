@@ -1,43 +1,50 @@
-"""What the commands about results have in common: the store, and how a part of it is named."""
+"""What the commands about results have in common: the store as it is now, and how a part of it is named."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Generator
+from contextlib import contextmanager
 
-from ..evals import Store, Stored
+from ..evals import Snapshot, Store, Stored, StoreError
 from ._problem import Problem
 
 
-def opened(options: argparse.Namespace) -> Store:
-    """The store that the options name.
+@contextmanager
+def opened(options: argparse.Namespace) -> Generator[Snapshot]:
+    """The results in the store that the options name, as they are now: a run may go on meanwhile.
 
     Raises:
-        Problem: There is none.
+        Problem: There is none, or it cannot be read, or is something else.
     """
     store = Store(options.store)
-    if not store.path.exists():
-        raise Problem(
-            f"there are no results in {store.path}: run 'pytest --doteval-eval-experiment NAME' here, "
-            "or name the file: --store FILE"
-        )
-    return store
+    try:
+        with store.snapshot() as results:
+            if results.is_empty and not store.path.exists():
+                raise Problem(
+                    f"there are no results in {store.path}: run 'pytest --doteval-eval-experiment NAME' here, "
+                    "or name the file: --store FILE"
+                )
+            yield results
+    except StoreError as exc:
+        raise Problem(" ".join(str(exc).splitlines()), 2) from exc
 
 
-def chosen(store: Store, name: str) -> list[Stored]:
+def chosen(results: Snapshot, name: str) -> list[Stored]:
     """The evaluations of ``EXPERIMENT``, or of ``EXPERIMENT@PART``, those that have that in their names.
 
     Raises:
         Problem: There are none.
     """
-    found = store.evaluations(name)
+    found = results.evaluations(name)
     if found:
         return found
     experiment, at, part = name.rpartition("@")
     if not at:
-        known = ", ".join(dict.fromkeys(stored.experiment for stored in store.evaluations())) or "none"
+        known = ", ".join(dict.fromkeys(stored.experiment for stored in results.evaluations())) or "none"
         raise Problem(f"there is no experiment {name!r}; there are: {known}")
-    found = [stored for stored in store.evaluations(experiment) if part in stored.name]
+    found = [stored for stored in results.evaluations(experiment) if part in stored.name]
     if not found:
-        there = ", ".join(stored.name for stored in store.evaluations(experiment)) or "none"
+        there = ", ".join(stored.name for stored in results.evaluations(experiment)) or "none"
         raise Problem(f"no evaluation of {experiment!r} has {part!r} in its name; there are: {there}")
     return found

@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from .._registry.registration import is_fixture, registrations
 from .._registry.source import Factory
 from .._spec import ModelSpec
 from ..providers._sdk.openai import NO_KEY
+from ..providers._served.installed import InstalledServer
 from ..providers._served.model import ServerModel
 from ..providers._served.provider import ServerProviderBase
 from ..providers.server import ServerProvider
@@ -44,7 +45,6 @@ def run(options: argparse.Namespace) -> int:
         "launcher": launcher,
         "server_keep_alive": options.keep_alive,
         **({"port": options.port} if options.port is not None else {}),
-        **({"extra_args": options.arguments} if options.arguments else {}),
     }
     provider, spec = make_provider(options, settings)
     return anyio.run(serve, provider, launcher, spec, options.show_key or sys.stdout.isatty())
@@ -79,6 +79,7 @@ def make_provider(options: argparse.Namespace, settings: dict[str, Any]) -> tupl
     if isinstance(factory, type) and not issubclass(factory, ServerProviderBase):
         raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
     taken = names_taken(cast(Factory, factory))
+    settings |= _after_dashes(factory, options.arguments)
     for setting, argument in (("port", "--port"), ("extra_args", "arguments after '--'")):
         if setting in settings and setting not in taken:
             raise Problem(f"the provider {parsed.provider!r} takes no {argument}", code=2)
@@ -89,7 +90,7 @@ def make_provider(options: argparse.Namespace, settings: dict[str, Any]) -> tupl
 
 
 def _with_command(options: argparse.Namespace, settings: dict[str, Any]) -> ServerProviderBase:
-    if "extra_args" in settings:
+    if options.arguments:
         raise Problem("with --command, what stands after '--' belongs into the command", code=2)
     try:
         words = shlex.split(options.server_command)
@@ -106,6 +107,16 @@ def _with_command(options: argparse.Namespace, settings: dict[str, Any]) -> Serv
         raise Problem("--command has to say where the server listens: write {port} where the port belongs", code=2)
     provider: ServerProviderBase = _made(ServerProvider, {"command": words, "ready": ready, **settings})
     return provider
+
+
+def _after_dashes(factory: object, words: Sequence[str]) -> dict[str, Any]:
+    """Keyword arguments for what stands after ``--``, for each option its own where the provider has one."""
+    server = getattr(factory, "server", None)
+    try:
+        known, others = server.options.read(words) if isinstance(server, InstalledServer) else ({}, words)
+    except ValueError as exc:
+        raise Problem(str(exc), code=2) from exc
+    return {**known, **({"extra_args": others} if others else {})}
 
 
 def _made(factory: Callable[..., Any], settings: dict[str, Any]) -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
 import time
 from typing import Any
@@ -14,6 +12,7 @@ import anyio
 from .._tables import Table
 from ..servers._description.command import LOOPBACK
 from ..servers._local.runtime import Runtime
+from ._json import print_json
 from ._look import Servers, Status, look, short_ids
 from ._units import short_size, short_time
 
@@ -26,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     servers = anyio.run(look, Runtime())
     statuses = sorted(servers.known.values(), key=lambda status: status["started"])
     if options.json:
-        print(json.dumps([_for_programs(status) for status in statuses], indent=2))
+        print_json(map(_for_programs, statuses))
     elif statuses:
         print("\n".join(_table(statuses, short_ids(servers.ids)).texts_for(sys.stdout)))
     elif not (servers.silent or servers.abandoned):
@@ -68,7 +67,7 @@ def _for_programs(status: Status) -> dict[str, Any]:
         "started": status["started"],
         "age": now - status["started"],
         "idle": None if status["leases"] else now - status["last_used"],
-        "keep_alive": None if math.isinf(status["keep_alive"]) else status["keep_alive"],  # JSON has no infinity
+        "keep_alive": status["keep_alive"],
         "supervisor": status["supervisor"],
     }
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import islice
+from typing import Any
 
 from .._tables import Table
+from ..evals import Record, Snapshot, Stored
 from ..evals._results.tables import HEAD, NUMBERS, summary_rows
+from ._json import print_json
 from ._results import chosen, opened
 
 _LONGEST = 300
@@ -15,19 +20,46 @@ _LONGEST = 300
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, and the first rows that failed."""
-    store = opened(options)
-    found = chosen(store, options.name)
-    rows = summary_rows((stored.name, store.summary(stored)) for stored in found)
+    with opened(options) as results:
+        found = chosen(results, options.name)
+        if options.json:
+            print_json(_for_programs(results, stored, options.errors) for stored in found)
+        else:
+            _print(results, found, options.errors)
+    return 0
+
+
+def _print(results: Snapshot, found: Sequence[Stored], errors: int) -> None:
+    rows = summary_rows((stored.name, results.summary(stored)) for stored in found)
     print("\n".join(Table(rows, HEAD, right=NUMBERS).texts_for(sys.stdout)))
     for stored in found:
         if stored.finished is None:
             print(f"\n{stored.name} is not finished: {stored.stored:,} rows are there")
-        for record in islice(store.records(stored, failed=True), options.errors):
+        for record in _failed(results, stored, errors):
             print(f"\n{stored.name}, row {record.number}: {short(record.error or '')}")
             print(f"  inputs: {short(str(record.inputs))}")
-        if stored.errors > options.errors:
-            print(f"\n... {stored.errors - options.errors:,} more of {stored.name}: --errors N shows N of them")
-    return 0
+        if stored.errors > errors:
+            print(f"\n... {stored.errors - errors:,} more of {stored.name}: --errors N shows N of them")
+
+
+def _for_programs(results: Snapshot, stored: Stored, errors: int) -> dict[str, Any]:
+    summary = asdict(results.summary(stored))
+    return {
+        "experiment": stored.experiment,
+        "evaluation": stored.name,
+        "model": stored.model,
+        "started": stored.started,
+        "finished": stored.finished,
+        **summary,
+        "failed": [
+            {"row": record.number, "error": record.error, "inputs": record.inputs, "traceback": record.traceback}
+            for record in _failed(results, stored, errors)
+        ],
+    }
+
+
+def _failed(results: Snapshot, stored: Stored, errors: int) -> list[Record]:
+    return list(islice(results.records(stored, failed=True), errors))
 
 
 def short(text: str) -> str:

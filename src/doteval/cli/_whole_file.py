@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .._errors import DotevalError
+from ._problem import Problem
 
 
 @contextmanager
@@ -16,14 +20,33 @@ def whole_file(name: str) -> Generator[Path]:
 
     Args:
         name: The file.
+
+    Raises:
+        Problem: It cannot be written.
     """
-    path = Path(name).resolve()
+    try:
+        with _whole_file(Path(name).resolve()) as path:
+            yield path
+    except (BrokenPipeError, DotevalError):
+        raise
+    except OSError as exc:
+        raise Problem(f"{name} cannot be written: {exc.strerror or exc}; name another file with -o", 2) from exc
+
+
+@contextmanager
+def _whole_file(path: Path) -> Generator[Path]:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if path.exists() and not path.is_file():
         yield path
         return
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name[:200]}.{os.getpid()}.part")
+    is_begun = False
     try:
+        part.touch()  # so that what is wrong with the place is found out before all is read
+        is_begun = True
         yield part
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        if is_begun:
+            part.unlink(missing_ok=True)

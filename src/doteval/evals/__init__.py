@@ -9,12 +9,13 @@ The parts::
 
 from __future__ import annotations
 
-from ._errors import DatasetError, TooManyErrorsError
+from ._errors import ConcurrentRunError, DatasetError, StoreError, TooManyErrorsError
 from ._evaluators import contains, exact_match, json_valid, llm_judge, numeric_close
 from ._result import Result, Score
+from ._results.reading import Snapshot, Stored
 from ._results.record import Record
 from ._results.statistics import Aggregate, Summary, summarise
-from ._results.store import Store, Stored
+from ._results.store import Store
 from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
 from ._running.limits import Concurrency
@@ -24,6 +25,7 @@ from ._running.run import run
 __all__ = [
     "Aggregate",
     "Concurrency",
+    "ConcurrentRunError",
     "Dataset",
     "DatasetError",
     "Evaluation",
@@ -31,7 +33,9 @@ __all__ = [
     "Record",
     "Result",
     "Score",
+    "Snapshot",
     "Store",
+    "StoreError",
     "Stored",
     "Summary",
     "TooManyErrorsError",

@@ -20,7 +20,7 @@ class DatasetError(DotevalError, ValueError):
         self.problem = problem
         self.advice = advice
         self.row = row
-        super().__init__(f"The dataset of '{evaluation}' does not fit: {problem}. {advice}")
+        super().__init__(f"The dataset of '{evaluation}' does not fit: {problem}.\n{advice}")
 
 
 class TooManyErrorsError(DotevalError, AssertionError):
@@ -43,5 +43,38 @@ class TooManyErrorsError(DotevalError, AssertionError):
         shown = "\n".join(examples)
         more = f"\n... and {errors - len(examples)} more." if errors > len(examples) else ""
         super().__init__(
-            f"{errors} of {rows} rows of '{evaluation}' failed; {allowed} may (max_errors).\n\n{shown}{more}"
+            f"{errors} of {rows} rows of '{evaluation}' failed, and {allowed} may.\n"
+            f"Correct them, or allow more: max_errors=, or --doteval-eval-max-errors in pytest.\n\n{shown}{more}"
         )
+
+
+class ConcurrentRunError(DotevalError, RuntimeError):
+    """Two runs of one evaluation would mix their results.
+
+    Args:
+        evaluation: The evaluation's name.
+        problem: What the other run is or did, as half a sentence.
+        advice: What to do about it.
+    """
+
+    def __init__(self, evaluation: str, problem: str, advice: str) -> None:
+        self.evaluation = evaluation
+        self.problem = problem
+        self.advice = advice
+        super().__init__(f"'{evaluation}' {problem}.\n{advice}")
+
+
+class StoreError(DotevalError, OSError):
+    """The file of a store cannot be read or written, or holds something else.
+
+    Args:
+        path: The file.
+        problem: What is wrong with it, as half a sentence.
+        advice: What to do about it.
+    """
+
+    def __init__(self, path: str, problem: str, advice: str) -> None:
+        self.path = path
+        self.problem = problem
+        self.advice = advice
+        super().__init__(f"{path} {problem}.\n{advice}")

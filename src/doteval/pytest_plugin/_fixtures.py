@@ -53,6 +53,7 @@ class Fixtures:
         summary: Who adds up what the providers did.
         servers: The model servers of the run.
         endings: Ends the providers of one event loop before the next.
+        in_use: Called when the first fixture is set up.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Fixtures:
         summary: Summary,
         servers: Servers,
         endings: Endings,
+        in_use: Callable[[], object],
     ) -> None:
         others = list(plugin_fixtures(config.pluginmanager))
         self._taken = {fixture.name for fixture in others if not fixture.in_conftest and not _is_anyios(fixture)}
@@ -87,7 +89,7 @@ class Fixtures:
         if options.scope == "session":
             self._add("anyio_backend", _anyio_backend, "session", get_available_backends())
         self._add("model_servers", _model_servers(servers), "session")
-        held = _held_providers(registrations, fixtures, options, summary, servers, endings)
+        held = _held_providers(registrations, fixtures, options, summary, servers, endings, in_use)
         self._add_wide(HELD, held, options.scope)
         self._add_wide("model_providers", _model_providers(), options.scope)
         if fixtures:  # setting it up for nothing takes as long as the lease
@@ -174,11 +176,13 @@ def _held_providers(
     summary: Summary,
     servers: Servers,
     endings: Endings,
+    in_use: Callable[[], object],
 ) -> Fixture:
     async def held(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncGenerator[Any]:
         """The registered providers, in the event loop of the tests."""
         from . import _leases  # noqa: PLC0415
 
+        in_use()
         async with _leases.held(
             _leases.RunProviders(request, anyio_backend, registrations, lent, options, servers), summary
         ) as providers:

@@ -142,7 +142,7 @@ async def leased(
     except Exception as exc:
         missing = _missing_credentials(exc)
         if missing is not None and options.skip_missing_credentials:
-            pytest.skip(str(missing))
+            pytest.skip(" ".join(str(missing).splitlines()))
         raise
     held = Leased(partial(setup, request.param), handle, handle.model, providers)
     if request.fixturename is not None:

@@ -9,6 +9,7 @@ from ._endings import Endings
 from ._evals.collecting import EvalCollecting
 from ._evals.options import add_eval_options, read_eval_options
 from ._evals.summary import EvalSummary
+from ._failures import Failures, FailuresToCome
 from ._fixtures import Fixtures
 from ._neighbours import NeighbourCalls, Neighbours, has_neighbours
 from ._options import add_options, read_options
@@ -36,7 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     options, eval_options = read_options(config, known), read_eval_options(config)
     servers = Servers(config, options)
     summary = Summary(wanted=options.summary, starts=servers.starts)
-    fixtures = Fixtures(config, known, options, summary, servers, Endings(config.pluginmanager))
+    failures = Failures(config)
+    endings = Endings(config.pluginmanager)
+    fixtures = Fixtures(config, known, options, summary, servers, endings, failures.take_part)
     order = Order(known)
     plugins: dict[str, object] = {
         "fixtures": fixtures.module,
@@ -44,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "scopes": Scopes(fixtures, options),
         "order": order,
         "neighbours": Neighbours(fixtures, OtherLoops(config, fixtures)),
+        "failures-to-come": FailuresToCome(failures),
         "summary": summary,
         "eval-collecting": EvalCollecting(config, eval_options, fixtures, order),
         "eval-summary": EvalSummary(eval_options),

@@ -24,7 +24,7 @@ import pytest
 
 from ._fixturedefs import WIDTH, parametrised_names, register_fixture, visible_fixtures
 from ._fixtures import Fixtures
-from ._options import Options, ScopeName
+from ._options import SCOPES, Options, ScopeName
 
 _FITTED = pytest.StashKey[bool]()
 
@@ -82,13 +82,14 @@ class Scopes:
     def _refusal(self, backend: pytest.FixtureDef[Any], root: Path) -> Callable[[], NoReturn]:
         wanted: ScopeName = self._options.scope
         where = _place_of(backend.func, root)
+        widest = WIDTH[backend.scope]
+        fitting = max((WIDTH[name], name) for name in SCOPES.values() if WIDTH[name] <= widest)[1]
 
         def refuse() -> NoReturn:
             pytest.fail(
-                f"The model providers cannot have {wanted} scope, as doteval_model_provider_scope asks for: {where} "
-                f"defines anyio_backend with {backend.scope} scope, and nothing can outlive its event loop. "
-                f'Widen that fixture, with @pytest.fixture(scope="{wanted}"), or set '
-                "doteval_model_provider_scope = function.",
+                f"The model providers cannot have {wanted} scope: anyio_backend has {backend.scope} scope.\n"
+                f"Nothing can outlive its event loop. Set doteval_model_provider_scope = {fitting}, or widen the fixture "
+                f'at {where}, with @pytest.fixture(scope="{wanted}").',
                 pytrace=False,
             )
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from .reading import Results, Stored
 from .record import Record
 from .statistics import Moments
-from .store import Store, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,11 @@ def _function(stored: Stored) -> str:
     return stored.name.partition("[")[0]
 
 
-def compare(store: Store, before: Stored, after: Stored) -> Comparison:
+def compare(results: Results, before: Stored, after: Stored) -> Comparison:
     """Compare two evaluations, row by row; rows are the same where their number and their values are."""
     differences: dict[str, tuple[Moments, Moments, Moments]] = {}
     paired = rows = 0
-    for one, other in _joined(store.records(before), store.records(after)):
+    for one, other in _joined(results.records(before), results.records(after)):
         rows += 1
         if one is None or other is None or one.digest != other.digest or one.failed or other.failed:
             continue

@@ -8,6 +8,8 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from .._errors import StoreError
+
 _VERSION = 2
 _APPLICATION = 0x64_74_65_76  # "dtev"
 _PATIENCE = 60.0
@@ -15,7 +17,7 @@ _PATIENCE = 60.0
 
 _SCHEMA = """
 CREATE TABLE evaluations (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- of no other evaluation, ever: a run that goes on may write to it
     experiment TEXT NOT NULL,
     name TEXT NOT NULL,
     model TEXT NOT NULL DEFAULT '',
@@ -23,6 +25,7 @@ CREATE TABLE evaluations (
     started REAL NOT NULL,
     finished REAL,
     rows INTEGER,
+    run TEXT,
     UNIQUE (experiment, name)
 );
 CREATE TABLE rows (
@@ -59,28 +62,46 @@ class Database:
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection | None]:
-        """A connection, as long as the block lasts; `None` where there is nothing to read yet.
+        """A connection, as long as the block lasts, that sees what was committed when it began and nothing later.
+
+        It is `None` where there is nothing to read yet.
 
         Raises:
-            ValueError: The file is something else.
+            StoreError: The file cannot be read, or is something else.
         """
-        if not self.path.exists():
-            yield None
-            return
-        connection = self._open()
-        try:
-            # Another process may have made the file, but not yet its tables.
+        with self._explained(sqlite3.DatabaseError):
+            with self._explained(OSError):
+                is_there = self.path.exists()
+            if not is_there:
+                yield None
+                return
+            connection = self._open()
             try:
-                is_ready = self._is_ready(connection)
-            except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-                    raise
+                # Another process may have made the file, but not yet its tables.
+                try:
+                    is_ready = self._begin_to_read(connection)
+                except sqlite3.OperationalError as exc:
+                    if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+                        raise
+                    connection.close()
+                    connection = self._open_where_nobody_can_write()
+                    is_ready = self._begin_to_read(connection)
+                yield connection if is_ready else None
+            finally:
                 connection.close()
-                connection = self._open_where_nobody_can_write()
-                is_ready = self._is_ready(connection)
-            yield connection if is_ready else None
-        finally:
-            connection.close()
+
+    @contextmanager
+    def writing(self) -> Generator[sqlite3.Connection]:
+        """A connection to write with, as long as the block lasts, all or nothing; the file is made where it is not.
+
+        Raises:
+            StoreError: The file cannot be written, or is something else.
+        """
+        with self._explained(sqlite3.DatabaseError):
+            with self._explained(OSError):
+                self._prepare()
+            with closing(self.connect()) as connection, transaction(connection):
+                yield connection
 
     def connect(self) -> sqlite3.Connection:
         """Open the file, whose tables are there, for writing."""
@@ -89,12 +110,41 @@ class Database:
         connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
         return connection
 
-    def prepare(self) -> None:
-        """Make the file and its tables, where they are not there.
+    def explained(self, error: Exception) -> StoreError:
+        """What is to be raised for an error of SQLite, or of the file system."""
+        path = str(self.path)
+        elsewhere = "Name another file, or move it away."
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if _is_directory(self.path):
+            return StoreError(path, "is a directory", f"Name a file, such as {self.path / 'results.db'}.")
+        match code:
+            case sqlite3.SQLITE_NOTADB:
+                return StoreError(path, f"is no store of results: {error}", elsewhere)
+            case sqlite3.SQLITE_CORRUPT:
+                advice = f"Save what is left with 'sqlite3 {path} .recover', and move it away."
+                return StoreError(path, f"is damaged: {error}", advice)
+            case sqlite3.SQLITE_FULL:
+                advice = "Make room and run it again: what is in the file already stays there."
+                return StoreError(path, "cannot be written: the disk is full", advice)
+            case sqlite3.SQLITE_BUSY:
+                problem = f"cannot be written: another process has kept it for {_PATIENCE:g} s"
+                return StoreError(path, problem, "Look for a program that has it open.")
+            case _:
+                problem = getattr(error, "strerror", None) or str(error)
+                advice = "Look at the permissions of the file and of its directory, or name another file."
+                return StoreError(path, f"cannot be used: {problem}", advice)
 
-        Raises:
-            ValueError: The file is something else.
-        """
+    @contextmanager
+    def _explained(self, kind: type[Exception]) -> Generator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except kind as exc:
+            raise self.explained(exc) from exc
+
+    def _prepare(self) -> None:
+        """Make the file and its tables, where they are not there."""
         directory = self.path.parent
         if not directory.exists():
             directory.mkdir(parents=True, exist_ok=True)
@@ -103,6 +153,11 @@ class Database:
             if not self._is_ready(connection):  # what is not ours is not touched
                 self._make_tables(connection)
             self._write_ahead(connection)
+
+    def _begin_to_read(self, connection: sqlite3.Connection) -> bool:
+        """Begin a transaction, which sees what it sees from its first read on; whether the tables are there."""
+        connection.execute("BEGIN")
+        return self._is_ready(connection)
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
         with transaction(connection):
@@ -137,25 +192,34 @@ class Database:
         """Whether the tables are there; an empty file is not ready.
 
         Raises:
-            ValueError: There is something else.
+            StoreError: There is something else.
         """
-        try:
-            # One statement, so that it sees another process's transaction whole or not at all.
-            version, application, tables = connection.execute(
-                "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master) "
-                "FROM pragma_user_version, pragma_application_id"
-            ).fetchone()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as exc:
-            raise ValueError(f"{self.path} is no store of results: {exc}") from exc
+        # One statement, so that it sees another process's transaction whole or not at all.
+        version, application, tables = connection.execute(
+            "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master) "
+            "FROM pragma_user_version, pragma_application_id"
+        ).fetchone()
         if (version, application) == (_VERSION, _APPLICATION):
             return True
-        if version or application or tables:
-            raise ValueError(
-                f"{self.path} is no store of results that this version of doteval knows (it has schema {version}, "
-                f"known is {_VERSION}): name another file, or move it away"
+        if application == _APPLICATION:
+            raise StoreError(
+                str(self.path),
+                f"is a store of another version of doteval: its schema is {version}, known is {_VERSION}",
+                "Name another file, or move it away.",
             )
+        if version or application or tables:
+            raise StoreError(
+                str(self.path),
+                "is no store of results, but another program's database",
+                "Name another file.",
+            )
+        return False
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
         return False
 
 

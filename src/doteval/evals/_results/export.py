@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+from .reading import Stored
 from .record import Record
-from .store import Stored
 
 _COLUMNS = (
     "experiment", "evaluation", "model", "row", "inputs", "prompt", "output", "scores", "metadata", "error",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -13,9 +14,19 @@ def histogram(values: Sequence[float], bins: int = 20) -> list[tuple[float, floa
     low, high = min(values), max(values)
     if low == high:
         return [(low, high, len(values))]
-    width = (high - low) / bins
-    edges = [low + number * width for number in range(bins)] + [high]
+    inner = [between(low, high, number / bins) for number in range(1, bins)]
     counts = [0] * bins
     for value in values:
-        counts[min(bins - 1, int((value - low) / width))] += 1
-    return [(start, end, count) for (start, end), count in zip(pairwise(edges), counts, strict=True)]
+        counts[min(bins - 1, int(bins * share(low, high, value)))] += 1
+    return [(start, end, count) for (start, end), count in zip(pairwise([low, *inner, high]), counts, strict=True)]
+
+
+def share(low: float, high: float, value: float) -> float:
+    """Where a value is between two others, from 0 to 1; of finite numbers always finite, however large or small."""
+    width = high - low
+    return (value - low) / width if math.isfinite(width) else (value / 2 - low / 2) / (high / 2 - low / 2)
+
+
+def between(low: float, high: float, share: float) -> float:
+    """The value that has this share."""
+    return low * (1 - share) + high * share

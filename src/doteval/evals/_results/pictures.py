@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .histogram import share
 from .statistics import Aggregate
 from .tables import shown_mean
 
@@ -105,15 +107,16 @@ class Bars:
 
 def means(named: Sequence[tuple[str, Aggregate]]) -> Means:
     """Points with their intervals; the axis of shares is that from 0 to 1, any other one has what is to be seen."""
-    numbers = [n for _, a in named for n in (a.mean, a.low, a.high) if not math.isnan(n)]
+    numbers = [n for _, a in named for n in (a.mean, a.low, a.high) if math.isfinite(n)] or [0.0]
     low, high = min(numbers), max(numbers)
     if all(aggregate.is_boolean for _, aggregate in named):
         low, high = 0.0, 1.0
-    room = (high - low) or abs(high) or 1.0
-    low, high = (low, high) if high - low == 1 else (low - room / 20, high + room / 20)
+    if high - low != 1:
+        room = max(high / 20 - low / 20, math.ulp(high)) if high > low else abs(high) / 20 or 1.0
+        low, high = max(low - room, -sys.float_info.max), min(high + room, sys.float_info.max)
 
     def place(number: float) -> float:
-        return round(_MARGIN + (_WIDTH - 2 * _MARGIN) * (number - low) / (high - low), 1)
+        return round(_MARGIN + (_WIDTH - 2 * _MARGIN) * share(low, high, number), 1)
 
     points = [
         Point(
@@ -121,7 +124,7 @@ def means(named: Sequence[tuple[str, Aggregate]]) -> Means:
             shown_mean(aggregate),
             _TOP + index * _STEP,
             place(aggregate.mean),
-            None if math.isnan(aggregate.low) else (place(aggregate.low), place(aggregate.high)),
+            (place(aggregate.low), place(aggregate.high)) if aggregate.has_interval else None,
         )
         for index, (label, aggregate) in enumerate(named)
     ]

@@ -59,8 +59,9 @@ def _plain(value: Any, above: tuple[int, ...]) -> Plain:
 
 def _structured(value: Any, above: tuple[int, ...]) -> Plain:
     if isinstance(value, Mapping):
-        items = cast("Mapping[object, object]", value).items()
-        return {_name(key): _plain(item, above) for key, item in items}
+        items = [*cast("Mapping[object, object]", value).items()]
+        names = names_of([key for key, _ in items])
+        return {name: _plain(item, above) for name, (_, item) in zip(names, items, strict=True)}
     if isinstance(value, Sequence) and not isinstance(value, _BYTES):
         return [_plain(item, above) for item in cast("Sequence[object]", value)]
     if isinstance(value, AbstractSet):
@@ -68,7 +69,30 @@ def _structured(value: Any, above: tuple[int, ...]) -> Plain:
     given: Any = cast("object", value)
     if is_dataclass(given) and not isinstance(given, type):
         return {field.name: _plain(getattr(given, field.name), above) for field in fields(given)}
+    tolist = getattr(given, "tolist", None)  # what arrays and their scalars have, of all libraries
+    if callable(tolist) and not isinstance(given, (type, *_BYTES)):
+        listed = tolist()
+        if isinstance(listed, (bool, int, float, str, list)):
+            return _plain(listed, above)
     return _described(given)
+
+
+def names_of(keys: Sequence[object]) -> list[str]:
+    """What keys are called: different ones differently, and a text that can be kept as it is."""
+    names = [_name(key) for key in keys]
+    if len(set(names)) == len(names):
+        return names
+    taken = {name for key, name in zip(keys, names, strict=True) if key == name}
+    for place, key in enumerate(keys):
+        if key == names[place]:
+            continue
+        name, number = names[place], 1
+        while name in taken:
+            name = f"{names[place]} ({type(key).__name__}{f' {number}' if number > 1 else ''})"
+            number += 1
+        taken.add(name)
+        names[place] = name
+    return names
 
 
 def _name(key: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ... import Completion, Usage
 from .._result import Result, Score
-from .plain import digest_of_plain, plain, storable
+from .plain import digest_of_plain, names_of, plain, storable
 
 _HERE = str(Path(__file__).parent.parent)  # all of doteval.evals
 
@@ -86,7 +86,7 @@ def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int) -> 
         inputs=inputs.values,
         output=plain(result.output),
         prompt=plain(result.prompt),
-        scores={storable(str(name)): _plain_score(score) for name, score in result.scores.items()},
+        scores=dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True)),
         metadata=_plain_mapping(result.metadata),
         seconds=seconds,
         input_tokens=None if known is None else known.input_tokens,

@@ -20,9 +20,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .histogram import histogram
 from .pictures import Bars, Means, choices, intervals, means
+from .reading import Results, Stored
 from .record import Record
 from .statistics import Summary, percentile
-from .store import Store, Stored
 from .tables import HEAD, shown_seconds, summary_rows
 
 _MOST_FAILED = 50
@@ -53,15 +53,15 @@ class _Group:
     evaluations: Sequence[tuple[str, Sequence[Record]]]
 
 
-def page(store: Store, evaluations: Sequence[Stored], title: str) -> str:
+def page(results: Results, evaluations: Sequence[Stored], title: str) -> str:
     """The page.
 
     Args:
-        store: Where the results are.
+        results: Where they are; what is written while the page is made must not be seen.
         evaluations: Which ones.
         title: What it is called.
     """
-    found = [_read(store, stored) for stored in evaluations]
+    found = [_read(results, stored) for stored in evaluations]
     summaries = [evaluation.summary for evaluation in found]
     began = min((evaluation.stored.started for evaluation in found), default=0.0)
     return (
@@ -103,16 +103,16 @@ def _templates() -> Environment:
     return templates
 
 
-def _read(store: Store, stored: Stored) -> _Evaluation:
-    evaluation = _Evaluation(stored, store.summary(stored))
-    for record in store.records(stored):
+def _read(results: Results, stored: Stored) -> _Evaluation:
+    evaluation = _Evaluation(stored, results.summary(stored))
+    for record in results.records(stored):
         if not record.failed:
             evaluation.seconds.append(record.seconds)
             for name, score in (record.scores or {}).items():
                 evaluation.scores.setdefault(name, []).append(float(score))
             if len(evaluation.wrong) < _MOST_FAILED and _false_scores(record):
                 evaluation.wrong.append(record)
-    evaluation.failed = list(islice(store.records(stored, failed=True), _MOST_FAILED))
+    evaluation.failed = list(islice(results.records(stored, failed=True), _MOST_FAILED))
     return evaluation
 
 

@@ -45,8 +45,30 @@ class PendingRow(NamedTuple):
     written: float
 
 
-def write_pending(connection: sqlite3.Connection, items: Sequence[PendingRow | Work]) -> None:
-    """Write rows and whatever else, in this order, with few statements: each may have to wait for the event loop."""
+def write_pending(connection: sqlite3.Connection, items: Sequence[PendingRow | Work], *, lost: set[int]) -> None:
+    """Write rows and whatever else, in this order.
+
+    Args:
+        connection: Where to.
+        items: What.
+        lost: Gets the evaluations that are not there any more; their rows are left out.
+    """
+    while True:
+        try:
+            _write_all(connection, items)
+        except sqlite3.IntegrityError:  # then nothing was written
+            there = {number for (number,) in connection.execute("SELECT id FROM evaluations")}
+            gone = {item.evaluation for item in items if isinstance(item, PendingRow)} - there
+            if not gone:
+                raise
+            lost |= gone
+            items = [item for item in items if not (isinstance(item, PendingRow) and item.evaluation in gone)]
+        else:
+            return
+
+
+def _write_all(connection: sqlite3.Connection, items: Sequence[PendingRow | Work]) -> None:
+    """With few statements: each may have to wait for the event loop."""
     statements: list[Work] = []
     rows: list[PendingRow] = []
     for item in items:

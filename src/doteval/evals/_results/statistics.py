@@ -32,6 +32,11 @@ class Aggregate:
     high: float
     is_boolean: bool
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is one: not around a single number, and not where numbers are so large that it has no end."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -74,7 +79,8 @@ class Moments:
         self.count += 1
         self.total += score
         delta = score - self.mean
-        self.mean += delta / self.count
+        # Huge numbers of either sign are further apart than any number is large.
+        self.mean += delta / self.count if math.isfinite(delta) else score / self.count - self.mean / self.count
         self.squares += delta * (score - self.mean)
 
     @property
@@ -91,6 +97,8 @@ class Moments:
     def aggregate(self) -> Aggregate:
         """What they say together."""
         count, mean = self.count, self.total / self.count  # of booleans, exact
+        if not math.isfinite(mean):
+            mean = self.mean
         if self.is_boolean:
             error = math.sqrt(max(0.0, mean * (1 - mean)) / count)
             return Aggregate(count, mean, error, *wilson(mean, count), is_boolean=True)

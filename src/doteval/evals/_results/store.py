@@ -2,68 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from anyio import CancelScope, to_thread
 
-from .database import Database, transaction
+from .._errors import ConcurrentRunError, StoreError
+from .claims import drop, new_claim, process_of
+from .database import Database
+from .plain import storable
+from .reading import Results, Snapshot, Stored, find
 from .record import Record
-from .rows import FIELDS, PendingRow, Work, record_of, write_pending
-from .statistics import Summary, Summing
+from .rows import PendingRow, Work, write_pending
 from .writer import Writer
 
 DEFAULT_PATH = Path(".doteval", "results.db")
 """Where results are kept, seen from the directory of the project."""
 
-_CHUNK = 512
 
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An evaluation in the store.
-
-    Args:
-        id: Its number in the database.
-        experiment: The experiment that it belongs to.
-        name: Its name.
-        model: The spec of its model, where it has one.
-        code: A fingerprint of its code, when it was last run.
-        started: When it was first run, in seconds since 1970.
-        finished: When all its rows were done; `None` where some are missing.
-        rows: How many rows there are, once that is known.
-        stored: How many rows have a result.
-        errors: How many of these are errors.
-    """
-
-    id: int
-    experiment: str
-    name: str
-    model: str
-    code: str
-    started: float
-    finished: float | None
-    rows: int | None
-    stored: int
-    errors: int
-
-
-_EVALUATION = """
-SELECT id, experiment, name, model, code, started, finished, evaluations.rows,
-    (SELECT count(*) FROM rows WHERE evaluation = id),
-    (SELECT count(*) FROM rows WHERE evaluation = id AND error IS NOT NULL)
-FROM evaluations
-"""
-
-
-class Store:
+class Store(Results):
     """The results of all evaluations.
 
     Use it with ``async with``, or with ``with``, or call `close`. Reading needs neither.
@@ -76,113 +39,120 @@ class Store:
         self.path = Path(path)
         self._database = Database(self.path)
         self._writer: Writer[PendingRow | Work] | None = None
+        self._claims: dict[int, str] = {}
+        self._lost: set[int] = set()
+        """The evaluations that somebody else has thrown away."""
 
-    # ---------------------------------------------------------------- reading
+    def _connected(self) -> AbstractContextManager[sqlite3.Connection | None]:
+        return self._database.reading()
 
-    def evaluations(self, experiment: str | None = None) -> list[Stored]:
-        """The evaluations of an experiment, or of all, oldest first."""
-        where = "" if experiment is None else "WHERE experiment = ?"
-        with self._database.reading() as connection:
-            if connection is None:
-                return []
-            rows = connection.execute(
-                f"{_EVALUATION} {where} ORDER BY started, id", () if experiment is None else (experiment,)
-            )
-            return [Stored(*row) for row in rows]
+    @contextmanager
+    def snapshot(self) -> Generator[Snapshot]:
+        """The results as they are now, as long as the block lasts, whoever writes meanwhile; for one thread.
 
-    def find(self, experiment: str, name: str) -> Stored | None:
-        """One evaluation, if it is there."""
-        with self._database.reading() as connection:
-            if connection is None:
-                return None
-            row = connection.execute(f"{_EVALUATION} WHERE experiment = ? AND name = ?", (experiment, name)).fetchone()
-            return None if row is None else Stored(*row)
-
-    def records(self, evaluation: Stored, *, failed: bool = False) -> Iterator[Record]:
-        """The rows of an evaluation, in the order of the dataset, read as they are needed.
-
-        Args:
-            evaluation: Which one.
-            failed: Whether only those that raised are wanted.
+        Raises:
+            StoreError: The file cannot be read, or is something else.
         """
-        for row in self._pages(FIELDS, evaluation, "AND error IS NOT NULL" if failed else ""):
-            yield record_of(row)
-
-    def summary(self, evaluation: Stored) -> Summary:
-        """What the rows of an evaluation say together."""
-        summing = Summing()
-        with self._database.reading() as connection:
-            rows: Iterable[tuple[Any, ...]] = (
-                ()
-                if connection is None
-                else connection.execute(
-                    "SELECT scores, error, seconds, input_tokens, output_tokens, attempts FROM rows "
-                    "WHERE evaluation = ? ORDER BY number",
-                    (evaluation.id,),
-                )
-            )
-            for scores, error, *counts in rows:
-                summing.add(None if scores is None else json.loads(scores), error is not None, *counts)
-        return summing.summary()
-
-    def digests(self, evaluation: Stored) -> Iterator[tuple[int, str, bool]]:
-        """Of each row that is there, its number, the fingerprint of its values, and whether it raised; in order."""
-        for number, digest, failed in self._pages("number, digest, error IS NOT NULL", evaluation):
-            yield number, digest, bool(failed)
+        with self._connected() as connection:
+            yield Snapshot(connection)
 
     # ---------------------------------------------------------------- writing
 
     def begin(self, experiment: str, name: str, *, model: str, code: str, fresh: bool) -> Stored:
-        """Find an evaluation or enter it, unfinished; blocks.
+        """Find an evaluation or enter it, unfinished; blocks. It belongs to the caller until `leave`.
 
         Args:
             experiment: The experiment.
             name: The evaluation's name in it.
             model: The spec of its model, or nothing.
             code: A fingerprint of its code.
-            fresh: Whether what is there of it is thrown away.
+            fresh: Whether what is there of it is thrown away, also where another run is at it.
+
+        Raises:
+            ConcurrentRunError: Another run is at it.
+            StoreError: The file cannot be written.
         """
-        self._database.prepare()
-        with closing(self._database.connect()) as connection, transaction(connection):
-            if fresh:
-                connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ?", (experiment, name))
-            connection.execute(
-                "INSERT INTO evaluations (experiment, name, model, code, started) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (experiment, name) DO UPDATE "
-                "SET model = excluded.model, finished = NULL",
-                (experiment, name, model, code, time.time()),
+        experiment, name, model = storable(experiment), storable(name), storable(model)
+        names = experiment, name
+        claim = new_claim()
+        try:
+            with self._database.writing() as connection:
+                if fresh:
+                    connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ?", names)
+                _refuse_another(connection, *names)
+                connection.execute(
+                    "INSERT INTO evaluations (experiment, name, model, code, started, run) VALUES (?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT (experiment, name) DO UPDATE "
+                    "SET model = excluded.model, finished = NULL, run = excluded.run",
+                    (*names, model, code, time.time(), claim),
+                )
+                stored = find(connection, *names)
+        except BaseException:
+            drop(claim)
+            raise
+        assert stored is not None
+        self._claims[stored.id] = claim
+        return stored
+
+    def leave(self, evaluation: Stored) -> None:
+        """Let others run it."""
+        claim = self._claims.pop(evaluation.id, None)
+        if claim is None:
+            return
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE evaluations SET run = NULL WHERE id = ? AND run = ?", (evaluation.id, claim))
+
+        drop(claim)
+        with suppress(StoreError):  # it has been told
+            self._write().put(work)
+
+    def check(self, evaluation: Stored) -> None:
+        """Nobody else has thrown away what is written of it, as far as that is known by now.
+
+        Raises:
+            ConcurrentRunError: Somebody has.
+        """
+        if evaluation.id in self._lost:
+            raise ConcurrentRunError(
+                evaluation.name,
+                "was started over by another run, and the results of this one thrown away",
+                "Let one run end before the next begins, or give each an experiment of its own.",
             )
-            row = connection.execute(f"{_EVALUATION} WHERE experiment = ? AND name = ?", (experiment, name)).fetchone()
-            return Stored(*row)
 
     def put(self, evaluation: Stored, record: Record) -> int:
         """Have the result of a row written; does not wait for it. Its number, for `wait`.
 
         Raises:
-            OSError: Writing has failed before.
+            StoreError: Writing has failed before.
+            ConcurrentRunError: Another run has thrown the evaluation away.
         """
+        self.check(evaluation)
         return self._write().put(PendingRow(evaluation.id, record, time.time()))
 
     def hurry(self) -> None:
         """Commit what was put: nothing more comes before."""
         self._write().hurry()
 
-    def wait(self, number: int, seconds: float) -> int:
+    def wait(self, evaluation: Stored, number: int, seconds: float) -> int:
         """Wait until a result is committed, or for some time, and tell the last one that is; blocks.
 
         Raises:
-            OSError: It could not be written.
+            StoreError: It could not be written.
+            ConcurrentRunError: Another run has thrown the evaluation away.
         """
-        return self._write().wait(number, seconds)
+        committed = self._write().wait(number, seconds)
+        self.check(evaluation)
+        return committed
 
     def finish(self, evaluation: Stored, rows: int) -> None:
         """Have it written that all rows are done; those that the dataset has no more are removed."""
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM rows WHERE evaluation = ? AND number >= ?", (evaluation.id, rows))
-            connection.execute(
-                "UPDATE evaluations SET finished = ?, rows = ? WHERE id = ?", (time.time(), rows, evaluation.id)
-            )
+            update = "UPDATE evaluations SET finished = ?, rows = ? WHERE id = ?"
+            if not connection.execute(update, (time.time(), rows, evaluation.id)).rowcount:
+                self._lost.add(evaluation.id)
 
         self._write().put(work)
 
@@ -190,7 +160,7 @@ class Store:
         """Wait until all that was put is committed, also where the caller is cancelled.
 
         Raises:
-            OSError: It could not be written.
+            StoreError: It could not be written.
         """
         if self._writer is not None:
             with CancelScope(shield=True):  # bounded by the patience of SQLite
@@ -200,7 +170,7 @@ class Store:
         """Write what is left; blocks.
 
         Raises:
-            OSError: It could not be written.
+            StoreError: It could not be written.
         """
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -234,22 +204,19 @@ class Store:
 
     def _write(self) -> Writer[PendingRow | Work]:
         if self._writer is None:
-            self._writer = Writer(self.path, self._database.connect, write_pending)
+            write = partial(write_pending, lost=self._lost)
+            self._writer = Writer(self._database.connect, write, self._database.explained)
         return self._writer
 
-    def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
-        """Columns, the number of the row first, of all rows of an evaluation, in order, read as they are needed."""
-        last = -1
-        while True:
-            with self._database.reading() as connection:
-                if connection is None:
-                    return
-                rows = connection.execute(
-                    f"SELECT {columns} FROM rows WHERE evaluation = ? AND number > ? {where} "  # noqa: S608
-                    "ORDER BY number LIMIT ?",
-                    (evaluation.id, last, _CHUNK),
-                ).fetchall()
-            if not rows:
-                return
-            yield from rows
-            last = rows[-1][0]
+
+def _refuse_another(connection: sqlite3.Connection, experiment: str, name: str) -> None:
+    found = connection.execute("SELECT run FROM evaluations WHERE experiment = ? AND name = ?", (experiment, name))
+    (run,) = found.fetchone() or (None,)
+    process = None if run is None else process_of(run)
+    if process is not None:
+        raise ConcurrentRunError(
+            name,
+            f"is being run already, by process {process}",
+            "Wait for that run, give this one an experiment of its own, or start over with --doteval-fresh, which ends "
+            "the other.",
+        )

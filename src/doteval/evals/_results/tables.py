@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 
 from .statistics import Aggregate, Summary
@@ -10,6 +9,7 @@ from .statistics import Aggregate, Summary
 HEAD = ("evaluation", "rows", "errors", "score", "mean", "95 %", "p50", "p95", "tokens")
 NUMBERS = {1, 2, 4, 5, 6, 7, 8}
 """Which columns are numbers."""
+_LONGEST_SCORE = 40
 
 
 def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
@@ -26,7 +26,7 @@ def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
             name if is_first else "",
             f"{summary.rows:,}" if is_first else "",
             f"{summary.errors:,}" if is_first else "",
-            score,
+            shown_score(score),
             "" if aggregate is None else shown_mean(aggregate),
             "" if aggregate is None else shown_interval(aggregate),
             shown_seconds(summary.p50) if is_first else "",
@@ -44,6 +44,11 @@ def summary_rows(summaries: Iterable[tuple[str, Summary]]) -> list[tuple[str, ..
     return [cells for name, summary in summaries for cells in summary_cells(name, summary)]
 
 
+def shown_score(name: str) -> str:
+    """A score's name; of a long one, the beginning, as it would push all others off the screen."""
+    return name if len(name) <= _LONGEST_SCORE else f"{name[: _LONGEST_SCORE - 1]}…"
+
+
 def shown_mean(aggregate: Aggregate) -> str:
     """The mean; of booleans, in percent."""
     return f"{aggregate.mean:.1%}" if aggregate.is_boolean else number(aggregate.mean)
@@ -51,7 +56,7 @@ def shown_mean(aggregate: Aggregate) -> str:
 
 def shown_interval(aggregate: Aggregate) -> str:
     """The interval; of booleans, in percent."""
-    if math.isnan(aggregate.low):
+    if not aggregate.has_interval:
         return "-"
     if aggregate.is_boolean:
         return f"{100 * aggregate.low:.1f} to {aggregate.high:.1%}"

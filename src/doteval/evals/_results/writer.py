@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Condition, Event, Thread
 from typing import Generic, TypeVar
@@ -24,20 +23,20 @@ class Writer(Generic[_ItemT]):
     was committed survives the death of the process.
 
     Args:
-        path: The database.
-        connect: Opens it.
+        connect: Opens the database.
         write: Writes items, in one transaction.
+        explained: Makes of what the database raised what is told.
     """
 
     def __init__(
         self,
-        path: Path,
         connect: Callable[[], sqlite3.Connection],
         write: Callable[[sqlite3.Connection, list[_ItemT]], object],
+        explained: Callable[[Exception], Exception],
     ) -> None:
-        self._path = path
         self._connect = connect
         self._write = write
+        self._explained = explained
         self._queue: SimpleQueue[_ItemT | Event | None] = SimpleQueue()
         self._error: Exception | None = None
         self._changed = Condition()
@@ -50,7 +49,7 @@ class Writer(Generic[_ItemT]):
         """Have something written; its number, for `wait`.
 
         Raises:
-            OSError: Writing has failed before.
+            StoreError: Writing has failed before.
         """
         self._check()
         with self._changed:
@@ -66,7 +65,7 @@ class Writer(Generic[_ItemT]):
         """Wait until what has this number is committed, or for some time; the number of the last one that is.
 
         Raises:
-            OSError: It could not be written.
+            StoreError: It could not be written.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._committed >= number or self._error is not None, seconds)
@@ -77,7 +76,7 @@ class Writer(Generic[_ItemT]):
         """Wait until all that was given before is committed.
 
         Raises:
-            OSError: It could not be written.
+            StoreError: It could not be written.
         """
         done = Event()
         self._queue.put(done)
@@ -90,7 +89,7 @@ class Writer(Generic[_ItemT]):
         """Write what is left, and end the thread.
 
         Raises:
-            OSError: It could not be written.
+            StoreError: It could not be written.
         """
         self._queue.put(None)
         self._hurry.set()
@@ -99,7 +98,7 @@ class Writer(Generic[_ItemT]):
 
     def _check(self) -> None:
         if self._error is not None:
-            raise OSError(f"the results cannot be written to {self._path}: {self._error}") from self._error
+            raise self._explained(self._error) from self._error
 
     def _run(self) -> None:
         try:

@@ -10,8 +10,9 @@ from anyio import CapacityLimiter, Event, create_task_group, to_thread
 from anyio.abc import TaskGroup
 
 from .._escapes import as_it_is, raise_own_cancellation, told_apart
+from .._results.reading import Stored
 from .._results.record import Record
-from .._results.store import Store, Stored
+from .._results.store import Store
 from .limits import Limit
 
 _LONGEST_WAIT = 0.25
@@ -47,7 +48,8 @@ class Commits:
         """Tell which results are committed, as long as the block lasts.
 
         Raises:
-            OSError: A result could not be written; the block is cancelled.
+            StoreError: A result could not be written; the block is cancelled.
+            ConcurrentRunError: Another run has thrown the evaluation away; likewise.
             BaseException: What `kept` has raised; likewise.
         """
         error: Exception | None = None
@@ -73,7 +75,7 @@ class Commits:
             first = self._waiting[0][0]
             try:
                 last = await to_thread.run_sync(
-                    self._store.wait, first, _LONGEST_WAIT, abandon_on_cancel=True, limiter=limiter
+                    self._store.wait, self._stored, first, _LONGEST_WAIT, abandon_on_cancel=True, limiter=limiter
                 )
                 while self._waiting and self._waiting[0][0] <= last:
                     self._waiting.popleft()[1]()

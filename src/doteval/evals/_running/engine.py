@@ -163,6 +163,8 @@ class Engine:
                     async for entry in rows:
                         count += 1
                         if isinstance(entry, Known):
+                            while entry.row.number >= self._next + self._window:
+                                await self._until_a_row_is_done()
                             self._progress.known += 1
                             self._done(entry.row.number, None, failed=entry.failed)
                             continue

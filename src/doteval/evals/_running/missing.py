@@ -11,9 +11,10 @@ from anyio import CapacityLimiter, to_thread
 
 from .._errors import DatasetError
 from .._escapes import INTERRUPTS
+from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import summarise
-from .._results.store import Store, Stored
+from .._results.store import Store
 from .arguments import Arguments
 from .commits import Commits
 from .dataset import Row
@@ -67,19 +68,60 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
     """
     if settings.fresh:
         return None
-    stored = place.store.find(place.experiment, place.name)
-    if stored is None or stored.finished is None or stored.errors > settings.max_errors:
-        return None
-    if evaluation.source.can_be_looked_at and not _are_same(evaluation, place.store, stored):
-        return None
+    with place.store.snapshot() as results:
+        stored = results.find(place.experiment, place.name)
+        if stored is None or stored.finished is None or stored.errors > settings.max_errors:
+            return None
+        if evaluation.source.can_be_looked_at and not _are_same(evaluation, results, stored):
+            return None
+        summary = results.summary(stored)
     return Outcome(
         place.name,
-        place.store.summary(stored),
+        summary,
         StoredRecords(place.store, stored),
         answered=True,
         known=stored.stored,
         warnings=_changed_code(evaluation, stored),
     )
+
+
+@dataclass(slots=True)
+class _Changes:
+    """How the dataset differs from the one whose results are in the store.
+
+    Args:
+        first: The first row with other values.
+        others: How many more there are.
+        gone: How many rows there are no more.
+    """
+
+    first: int | None = None
+    others: int = 0
+    gone: int = 0
+
+    def differs(self, number: int) -> None:
+        """This row has other values."""
+        if self.first is None:
+            self.first = number
+        else:
+            self.others += 1
+
+    def warnings(self, name: str) -> list[str]:
+        """What a user is told of them."""
+        found: list[str] = []
+        if self.first is not None:
+            more = f" and {self.others:,} more" if self.others else ""
+            found.append(
+                f"The dataset of '{name}' has changed since it was run: row {self.first}{more} had other values; only "
+                "what has changed was run again. --doteval-fresh starts over."
+            )
+        if self.gone:
+            rows = f"{self.gone:,} rows that were" if self.gone > 1 else "a row that was"
+            found.append(
+                f"The dataset of '{name}' has become shorter since it was run: the results of {rows} at its end are "
+                "removed."
+            )
+        return found
 
 
 async def run_rows(
@@ -120,6 +162,7 @@ async def run_rows(
         stored = await to_thread.run_sync(lambda: _begin(place, evaluation, settings))
 
     commits = None if place is None or stored is None else Commits(place.store, stored, limit)
+    changes = _Changes()
 
     def emit(record: Record) -> None:
         if place is None:
@@ -139,24 +182,19 @@ async def run_rows(
         progress=progress,
         tell=tell,
     )
-    changed: list[int] = []
     try:
         async with nullcontext() if commits is None else commits.told():
-            async with aclosing(_missing(evaluation, place, stored, settings, changed)) as rows:
+            async with aclosing(_missing(evaluation, place, stored, settings, changes)) as rows:
                 count = await engine.run(rows)
         if place is not None and stored is not None:
-            if stored.rows is not None and count < stored.rows:
-                changed += range(count, stored.rows)
             place.store.finish(stored, count)
     finally:
-        if place is not None:
+        if place is not None and stored is not None:
+            place.store.leave(stored)
             await place.store.flush()
-    if changed:
-        warnings.append(
-            f"The dataset of '{name}' has changed since it was run: row {changed[0]}"
-            f"{f' and {len(changed) - 1} more' if len(changed) > 1 else ''} "
-            "had other values; these were run again, the others were not. --doteval-fresh starts over."
-        )
+    if place is not None and stored is not None:
+        place.store.check(stored)
+    warnings += changes.warnings(name)
     if place is not None and stored is not None:
         summary = await to_thread.run_sync(place.store.summary, stored)
     else:
@@ -188,13 +226,14 @@ def _begin(place: Place, evaluation: Evaluation, settings: Settings) -> Stored:
 
 
 async def _missing(
-    evaluation: Evaluation, place: Place | None, stored: Stored | None, settings: Settings, changed: list[int]
+    evaluation: Evaluation, place: Place | None, stored: Stored | None, settings: Settings, changes: _Changes
 ) -> AsyncGenerator[Row | Known]:
-    """The rows of the dataset; those whose results are in the store are marked. `changed` gets those that differ."""
+    """The rows of the dataset; those whose results are in the store are marked. `changes` is told of differences."""
     known = iter(()) if place is None or stored is None else place.store.digests(stored)
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
     retries_failed = stored is not None and stored.errors > settings.max_errors
     number, digest, failed = next(known, (-1, "", False))
+    last = -1
     async with aclosing(evaluation.source.read()) as rows:
         async for row in rows:
             while -1 < number < row.number:
@@ -202,19 +241,21 @@ async def _missing(
             if number != row.number:
                 yield row
             elif digest != row.digest:
-                changed.append(row.number)
+                changes.differs(row.number)
                 yield row
             elif failed and retries_failed:
                 yield row
             else:
                 yield Known(row, failed)
+            last = row.number
+    changes.gone = (number > last) + sum(number > last for number, *_ in known)  # the others are new
 
 
-def _are_same(evaluation: Evaluation, store: Store, stored: Stored) -> bool:
+def _are_same(evaluation: Evaluation, results: Results, stored: Stored) -> bool:
     """Whether the dataset is the one whose results are in the store."""
     try:
         here = (row.digest for row in evaluation.source.look())
-        there = (digest for _, digest, _ in store.digests(stored))
+        there = (digest for _, digest, _ in results.digests(stored))
         return all(one == other for one, other in zip_longest(here, there))
     except DatasetError:
         return False

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .._errors import TooManyErrorsError
+from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import Summary
-from .._results.store import Store, Stored
 
 _EXAMPLES = 3
 
@@ -65,8 +65,8 @@ class Outcome:
 class StoredRecords:
     """The rows of an evaluation in a store; each iteration reads them anew."""
 
-    store: Store
+    results: Results
     evaluation: Stored
 
     def __iter__(self) -> Iterator[Record]:
-        return self.store.records(self.evaluation)
+        return self.results.records(self.evaluation)

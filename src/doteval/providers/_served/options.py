@@ -7,15 +7,17 @@ through ``extra_args``.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
 from ..._keywords import Keyword, fields_of
 from .settings import ServerSettings
-from .values import Words
+from .values import Words, whole
 
 _CHOSEN = {
     "doteval chooses where the server listens": ("--host",),
@@ -72,6 +74,58 @@ class Flag:
         if isinstance(words, bool):
             return [self.names[0]] if words else [f"--no-{self.names[0].removeprefix('--')}"] if self.has_no else []
         return [self.names[0], *words]
+
+    def read(self, word: str, rest: list[str]) -> Any:
+        """The value that a command line gives; what of the rest belongs to it is taken.
+
+        Args:
+            word: The option, with its value where that is in the same word.
+            rest: The words after it.
+
+        Raises:
+            ValueError: It cannot have this value.
+        """
+        name, equals, text = word.partition("=")
+        if not equals and self._accepts(True) and isinstance(self.words(True), bool):
+            return name in self.names or not name.startswith("--no-")
+        texts = [text] if equals else []
+        while rest and not equals and (not rest[0].startswith("-") or _NUMBER.match(rest[0])):
+            texts.append(rest.pop(0))
+        for value in _meanings(texts):
+            if self._accepts(value):
+                return value
+        for count in range(1, len(texts)):  # what follows may belong to nothing
+            for value in _meanings(texts[:-count]):
+                if self._accepts(value):
+                    rest[:0] = texts[-count:]
+                    return value
+        try:
+            self.words(" ".join(texts))
+        except ValueError as exc:
+            raise ValueError(f"{name} {exc}, not {' '.join(texts)!r}") from None
+        raise ValueError(f"{name} needs a value")
+
+    def _accepts(self, value: object) -> bool:
+        try:
+            self.words(value)
+        except ValueError:
+            return False
+        return True
+
+
+def _meanings(texts: Sequence[str]) -> Iterator[object]:
+    """What words may mean, the plainest first: a text, what JSON says, numbers, or names with values."""
+    if len(texts) == 1:
+        yield texts[0]
+        yield {"on": True, "off": False}.get(texts[0])
+        for decoded in (texts[0], f"[{texts[0]}]"):
+            with suppress(ValueError):
+                yield json.loads(decoded)
+    with suppress(ValueError):
+        yield [json.loads(text) for text in texts]
+    pairs = [text.partition("=") for text in texts]
+    if all(equals for _, equals, _ in pairs):
+        yield {name: value for name, _, value in pairs}
 
 
 class ServerOptions:
@@ -150,6 +204,31 @@ class ServerOptions:
             )
         words = [word for name, flag in self._flags.items() for word in flag.arguments(name, settings.get(name))]
         return [*words, *self._checked(extra_args)]
+
+    def read(self, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """Keyword arguments for the options on a command line that have one, and all other words.
+
+        Where one is there twice, the last one counts.
+
+        Args:
+            words: As somebody writes them who knows the server's command line.
+
+        Raises:
+            ValueError: An option cannot have its value.
+        """
+        known: dict[str, Any] = {}
+        others: list[str] = []
+        flags = {name: (keyword, flag) for keyword, flag in self._flags.items() for name in map(_canonical, flag.names)}
+        flags["--port"] = "port", Flag(("--port",), whole())
+        rest = list(words)
+        while rest:
+            word = rest.pop(0)
+            keyword, flag = flags.get(_canonical(word)) or ("", None)
+            if flag is None:
+                others.append(word)
+            else:
+                known[keyword] = flag.read(word, rest)
+        return known, others
 
     def slots(self, settings: Mapping[str, object], *sizes: str) -> int:
         """The product of the parallel sizes: so many slots, mostly GPUs, the server needs at once.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ...evals import DatasetError, Evaluation, Outcome, Store
+from ...evals import Evaluation, Outcome, Store
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.engine import Attempts, Progress
 from ...evals._running.missing import Place, Settings, answered, run_rows
@@ -65,6 +65,7 @@ class EvalRunning:
         answer = self._answers.pop(pyfuncitem, None)
         if answer is None:
             return None
+        pyfuncitem.user_properties.append((NAME, answer.name))
         self._end(pyfuncitem, answer)
         return True
 
@@ -74,6 +75,8 @@ class EvalRunning:
         evaluation = _evaluation_of(pyfuncitem)
         if evaluation is None or pyfuncitem in self._answers:
             return (yield)
+        place = self._place(pyfuncitem)
+        pyfuncitem.user_properties.append((NAME, place.name))  # also of one that raises
         outcomes: list[Outcome] = []
         ending: list[BaseException] = []
 
@@ -87,8 +90,6 @@ class EvalRunning:
         pyfuncitem.obj = evaluate
         try:
             result = yield
-        except DatasetError as exc:
-            pytest.fail(str(exc), pytrace=False)
         finally:
             pyfuncitem.obj = before
         if ending:
@@ -128,13 +129,12 @@ class EvalRunning:
     def _end(self, item: pytest.Function, outcome: Outcome) -> None:
         """Report it, and fail where it has failed."""
         summary = outcome.summary
-        item.user_properties += [(NAME, outcome.name), ("rows", summary.rows), ("errors", summary.errors)]
+        item.user_properties += [("rows", summary.rows), ("errors", summary.errors)]
         item.user_properties += [(f"score {name}", score.mean) for name, score in summary.scores.items()]
         for warning in outcome.warnings:
             item.warn(pytest.PytestWarning(warning))
         if summary.errors > self._options.max_errors:
-            error = outcome.error(self._options.max_errors)
-            pytest.fail(str(error).replace("(max_errors)", "(--doteval-eval-max-errors)"), pytrace=False)
+            raise outcome.error(self._options.max_errors)
 
     def _place(self, item: pytest.Function) -> Place:
         if self._store is None:

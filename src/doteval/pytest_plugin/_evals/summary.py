@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .options import NAME, EvalOptions, tell_worker
+
+if TYPE_CHECKING:
+    from ...evals import Stored
 
 
 class EvalSummary:
@@ -37,23 +40,42 @@ class EvalSummary:
         if not names and not (self._is_interrupted and self._options.store.exists()):
             return
         from ..._tables import Table  # noqa: PLC0415 - nobody else pays for what draws it
-        from ...evals import Store  # noqa: PLC0415
+        from ...evals import Store, StoreError  # noqa: PLC0415
         from ...evals._results.tables import HEAD, NUMBERS, summary_rows  # noqa: PLC0415
 
-        store, experiment = Store(self._options.store), self._options.experiment
-        found = store.evaluations(experiment)
+        experiment = self._options.experiment
+        try:
+            with Store(self._options.store).snapshot() as results:
+                found = [
+                    stored for stored in results.evaluations(experiment) if stored.name in names or self._is_interrupted
+                ]
+                rows = summary_rows((stored.name, results.summary(stored)) for stored in found)
+        except StoreError as exc:
+            terminalreporter.section("evaluations")
+            terminalreporter.write_line(str(exc))
+            return
         if not found:
             return
-        rows = summary_rows(
-            (stored.name, store.summary(stored)) for stored in found if stored.name in names or self._is_interrupted
-        )
         width = shutil.get_terminal_size().columns if terminalreporter.isatty else None
         terminalreporter.section("evaluations")
         for text in Table(rows, HEAD, right=NUMBERS).texts(width, styled=terminalreporter.hasmarkup):
             terminalreporter.write_line(text)
         terminalreporter.write_line("")
+        missing = list(filter(None, map(self._missing, found)))
+        for line in missing:
+            terminalreporter.write_line(line)
         again = f"; go on with it: --doteval-eval-experiment {experiment}"
         if self._is_interrupted:
             terminalreporter.write_line(f"Interrupted: what is done is kept{again}")
-        again = "" if self._options.is_named or self._is_interrupted else again
+        again = "" if self._is_interrupted or (self._options.is_named and not missing) else again
         terminalreporter.write_line(f"Look at them: doteval show {experiment}{again}")
+
+    def _missing(self, stored: Stored) -> str:
+        """What the next run has to do, where there is something."""
+        if stored.finished is None:
+            kept = "1 row is" if stored.stored == 1 else f"{stored.stored:,} rows are"
+            return f"{stored.name} is not finished: {kept} kept"
+        if stored.errors > self._options.max_errors:
+            failed = "row that failed" if stored.errors == 1 else f"{stored.errors:,} rows that failed"
+            return f"{stored.name}: the next run tries the {failed} again"
+        return ""

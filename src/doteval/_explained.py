@@ -1,0 +1,59 @@
+"""What an exception says to somebody who only wanted a model: why it failed, and what to do about that."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from ._errors import DotevalError
+
+_SERVICE = "Ensure the service is running and accessible."
+_OPEN = "The provider's open() raised it: look at the traceback of the cause."
+_ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((FileNotFoundError, NotADirectoryError, IsADirectoryError), "Correct the path, or put there what belongs there."),
+    ((PermissionError,), "Give this user the right to use it."),
+    ((ModuleNotFoundError,), "Install the package that has this module."),
+    ((OSError, TimeoutError, EOFError), _SERVICE),
+    ((TypeError, ValueError, AttributeError), "Correct the spec, its configuration, or the provider's open()."),
+)
+_OF_NETWORKS = ("Connect", "Timeout", "Network", "Unavailable")
+_OF_ADDRESSES = ("InvalidURL", "UnsupportedProtocol")
+"""What is in the names of exceptions that clients raise where nobody answers, or nobody can: of whichever library."""
+_NO_CONTEXT_MANAGER = ("asynchronous context manager protocol", "__aenter__")
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in a line or two; of a group, its members; of one of ours, what it says besides its advice."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return "; ".join(map(reason_of, group.exceptions))
+    if isinstance(error, DotevalError):
+        return _parts(error)[0] or type(error).__name__
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def advice_for(error: BaseException) -> str:
+    """What to do about it: of one of ours its own advice, else what is usual for its kind."""
+    if isinstance(error, BaseExceptionGroup):
+        return advice_for(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
+    if isinstance(error, DotevalError):
+        return _parts(error)[1] or _OPEN
+    text = str(error)
+    if isinstance(error, (TypeError, AttributeError)) and any(words in text for words in _NO_CONTEXT_MANAGER):
+        return "Decorate the provider's open() with @asynccontextmanager, and let it yield the model."
+    kinds = " ".join(kind.__name__ for kind in type(error).__mro__)
+    if any(word in kinds for word in _OF_ADDRESSES):
+        return "Correct the address, such as base_url=: it begins with http:// or https://."
+    if any(word in kinds for word in _OF_NETWORKS):
+        return _SERVICE
+    return next((advice for kinds, advice in _ADVICE if isinstance(error, kinds)), _OPEN)
+
+
+def _parts(error: DotevalError) -> tuple[str, str]:
+    """What one of our own says, and its advice, which is what comes last."""
+    text = str(error)
+    advice = getattr(error, "advice", None)
+    if not isinstance(advice, str) or not text.endswith(advice):
+        advice = text.rpartition("\n")[2] if "\n" in text else ""
+    reason = text.removesuffix(advice).rstrip()
+    return reason if "\n" in reason else reason.removesuffix("."), advice

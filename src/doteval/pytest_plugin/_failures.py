@@ -1,0 +1,165 @@
+"""Shows our own errors without our own frames: what failed, what to do, and where in the user's code.
+
+An error of ours says by itself what is wrong, so the way that it took through doteval, the event loop and the SDK is of
+use to nobody who did not write these. What is left are the frames of the user: of the error, and of what caused it.
+Where none are left, as in a fixture of the plugin, there is only the message.
+
+``--full-trace`` and ``--tb=native`` show everything, as they always do; all other styles apply to what is left. The
+line at the end of the run begins with the cause instead of the name of a class, as pytest cuts it off at 80 columns.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Callable, Generator
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .._errors import DotevalError, ModelRequestError, ModelSetupError, ProviderLoadError
+
+_LIBRARY = tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib")})
+_INSTALLED = ("site-packages", "dist-packages")
+_MACHINERY = frozenset(
+    {
+        *("doteval", "anyio", "trio", "outcome", "sniffio", "uvloop", "pytest", "_pytest", "pluggy"),
+        *("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "mcp"),
+    }
+)
+"""What is between a user and an error of ours."""
+_OURS = ("doteval.pytest_plugin", "doteval._errors", "doteval._spec", "doteval._registry")
+"""What a run imports that has nothing to do with models."""
+_CAUSED = "The above exception was the direct cause of the following exception:"
+_MEANWHILE = "During handling of the above exception, another exception occurred:"
+
+
+class Failures:
+    """The hooks.
+
+    Args:
+        config: The run's configuration.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._manager = config.pluginmanager
+        self._style = str(config.getoption("tbstyle", "auto"))
+        self._shows_all = self._style == "native" or bool(config.getoption("fulltrace", False))
+        self._shows_locals = bool(config.getoption("showlocals", False))
+
+    def take_part(self) -> None:
+        """From now on, there may be errors of ours."""
+        if not self._manager.is_registered(self):
+            self._manager.register(self, "doteval-failures")
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Shorten what is told of an error of ours."""
+        report = yield
+        error = None if call.excinfo is None else call.excinfo.value
+        if isinstance(error, DotevalError) and report.outcome == "failed":
+            if not self._shows_all:
+                report.longrepr = self._shown(error, item)
+            crash: Any = getattr(report.longrepr, "reprcrash", None)
+            if crash is not None:
+                crash.message = _cause(error)
+        return report
+
+    def _shown(self, error: DotevalError, item: pytest.Item) -> Any:
+        plugins = {getattr(plugin, "__name__", "") for plugin in self._manager.get_plugins()}
+        own_filter: Callable[[Any], Any] = getattr(item, "_traceback_filter", lambda excinfo: excinfo.traceback)
+
+        def users(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+            traceback = own_filter(excinfo)
+            kept = [entry for entry in traceback if _is_users(entry.frame, plugins)]
+            if self._style == "auto":  # as pytest does it, but where the last one may be none of the user's
+                middle = range(1, len(kept) - 1)
+                kept = [entry.with_repr_style("short" if n in middle else None) for n, entry in enumerate(kept)]
+            return type(traceback)(kept)
+
+        parts: list[tuple[Any, Any, str | None]] = []
+        for each, joint in _chain(error):
+            excinfo = _from_exception(each)
+            frames = users(excinfo)
+            if not frames:
+                continue
+            style: Any = "short" if self._style == "short" else "long"
+            shown: Any = excinfo.getrepr(style=style, tbfilter=users, showlocals=self._shows_locals, chain=False)
+            shown.reprcrash.path, shown.reprcrash.lineno = str(frames[-1].path), frames[-1].lineno + 1
+            parts.append((shown.reprtraceback, shown.reprcrash, joint))
+        bare: Any = _from_exception(error).getrepr(style="value", chain=False)
+        if not parts:
+            return bare
+        if self._style == "line":
+            return type(bare)([(bare.reprtraceback, parts[-1][1], None)])
+        if parts[-1][2] is not None:  # of the error itself, there is only the message
+            parts.append((bare.reprtraceback, bare.reprcrash, None))
+        return type(bare)(parts)
+
+
+class FailuresToCome:
+    """Looks whether there may be any: not before a test has imported doteval, or uses a fixture of ours.
+
+    Args:
+        failures: What takes part then.
+    """
+
+    def __init__(self, failures: Failures) -> None:
+        self._failures = failures
+
+    def pytest_collection_finish(self) -> None:
+        """All modules of tests are imported."""
+        if any(name.startswith("doteval.") and not name.startswith(_OURS) for name in sys.modules):
+            self._failures.take_part()
+
+
+def _from_exception(error: BaseException) -> pytest.ExceptionInfo[BaseException]:
+    kind: Any = pytest.ExceptionInfo  # whose method has no types
+    excinfo: pytest.ExceptionInfo[BaseException] = kind.from_exception(error)
+    return excinfo
+
+
+def _cause(error: DotevalError) -> str:
+    """What comes first where there is little room."""
+    match error:
+        case ModelSetupError():
+            return error.reason
+        case ModelRequestError() | ProviderLoadError():
+            return error.problem
+        case _:
+            return str(error)
+
+
+def _chain(error: BaseException) -> list[tuple[BaseException, str | None]]:
+    """What led to an error, first things first, each with what joins it to the next, and the error itself."""
+    found: list[tuple[BaseException, str | None]] = [(error, None)]
+    seen = {id(error)}
+    while True:
+        last = found[-1][0]
+        cause, joint = last.__cause__, _CAUSED
+        if cause is None and not last.__suppress_context__:
+            cause, joint = last.__context__, _MEANWHILE
+        if cause is None or id(cause) in seen:
+            return found[::-1]
+        seen.add(id(cause))
+        found.append((cause, joint))
+
+
+def _is_users(frame: Any, plugins: AbstractSet[str]) -> bool:
+    """Whether a frame is of code that the user of doteval may have written, or may look into.
+
+    Args:
+        frame: The frame, as pytest has it.
+        plugins: The modules of pytest's plugins; those that are installed only pass on what others raise.
+    """
+    path = str(frame.code.path)
+    is_installed = any(part in _INSTALLED for part in Path(path).parts)
+    if path.startswith(_LIBRARY) and not is_installed:
+        return False
+    module: str = frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] not in _MACHINERY and not (is_installed and module in plugins)

@@ -1,0 +1,365 @@
+"""The command ``doteval`` where something is not as it should be: a message and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from tests.forks import Forks
+
+from doteval import Result, foreach
+from doteval.cli import _parser, main
+from doteval.evals import Store, run
+
+COMMANDS: dict[str, list[str]] = {
+    "providers": [],
+    "servers": [],
+    "stop": ["--all"],
+    "list": [],
+    "show": ["mine"],
+    "compare": ["mine", "yours"],
+    "export": ["mine"],
+    "report": ["mine", "-o", "page.html"],
+    "serve": ["nothing:here"],
+}
+"""Every command, with arguments that are fine; but ``serve``, which would not end."""
+OF_RESULTS = ("list", "show", "compare", "export", "report")
+WITH_JSON = ("providers", "servers", "list", "show", "compare")
+WITH_OUTPUT = ("export", "report")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with two experiments."""
+    path = tmp_path_factory.mktemp("made") / "results.db"
+
+    @foreach("value", range(4))
+    async def eval_it(value: int) -> Result:
+        if value == 3:
+            raise ValueError("no")
+        return Result(value, scores={"good": value > 1, "much": value / 2})
+
+    async def make() -> None:
+        async with Store(path) as store:
+            for experiment in ("mine", "yours"):
+                await run(eval_it, store=store, experiment=experiment)
+
+    anyio.run(make)
+    return path
+
+
+@pytest.fixture(scope="module")
+def root() -> Iterator[Path]:
+    """Where no server is; sockets need a short path."""
+    with tempfile.TemporaryDirectory(prefix="dm-", dir="/tmp") as path:
+        yield Path(path)
+
+
+@pytest.fixture(autouse=True)
+def directory(made: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the commands are run; nothing but the store is in it."""
+    monkeypatch.setenv("DOTEVAL_RUNTIME_DIR", str(root))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".doteval").mkdir()
+    (tmp_path / ".doteval" / "results.db").write_bytes(made.read_bytes())
+
+
+def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code, and what is on standard error; anything but these is a failure of the test."""
+    code: Any = 0
+    try:
+        code = main(arguments)
+    except SystemExit as exc:
+        code = exc.code
+    return code, capsys.readouterr().err
+
+
+def no_pipe() -> io.TextIOWrapper:
+    """Standard output that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return os.fdopen(writing, "w", encoding="utf-8")
+
+
+def full() -> io.TextIOWrapper:
+    return Path("/dev/full").open("w", encoding="utf-8")
+
+
+def test_all_commands_are_here() -> None:
+    """A new one has to be put into the table above."""
+    (commands,) = [action.choices for action in _parser()._actions if action.dest == "command"]
+    assert set(COMMANDS) == set(commands or ())
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "serve"])
+@pytest.mark.parametrize(
+    "stream",
+    [no_pipe, pytest.param(full, marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it"))],
+)
+def test_what_is_printed_is_read_by_nobody(
+    command: str,
+    stream: Callable[[], io.TextIOWrapper],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Like other tools in ``| head``: quiet, with the exit code of that signal. A full disk is told in a line."""
+    for more in ([], ["--json"] if command in WITH_JSON else []):
+        with monkeypatch.context() as patch, stream() as output:
+            patch.setattr(sys, "stdout", output)
+            code, error = told([command, *COMMANDS[command], *more], capsys)
+        if stream is no_pipe:
+            assert (code, error) == (141, "")
+        else:
+            assert (code, error) == (1, "doteval: No space left on device\n")
+
+
+@pytest.mark.process
+def test_a_pipe_that_nobody_reads_leaves_nothing_at_the_end_of_python() -> None:
+    """Python itself writes again when it ends, and would complain."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "doteval", "list"]
+    result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+def directory_as_store(path: Path) -> None:
+    path.mkdir()
+
+
+def text_as_store(path: Path) -> None:
+    path.write_text("something else entirely\n" * 100)
+
+
+def foreign_store(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE guests (name)")
+    connection.close()
+
+
+def store_of_the_future(path: Path) -> None:
+    foreign_store(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA application_id = {0x64746576}")
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+
+def damaged_store(path: Path) -> None:
+    data = bytearray(Path(".doteval/results.db").read_bytes())
+    data[1024:] = bytes(len(data) - 1024)
+    path.write_bytes(data)
+
+
+def below_a_file(path: Path) -> None:
+    path.parent.joinpath("file").touch()
+    path.symlink_to(path.parent / "file" / "results.db")
+
+
+@pytest.mark.parametrize("command", OF_RESULTS)
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (directory_as_store, "is a directory. Name a file"),
+        (text_as_store, "is no store of results"),
+        (foreign_store, "is no store of results, but another program's database"),
+        (store_of_the_future, "is a store of another version of doteval"),
+        (damaged_store, ""),
+        (below_a_file, "there are no results in"),
+    ],
+)
+def test_a_store_that_is_none(
+    command: str, make: Callable[[Path], None], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """In one line that says what it is and what to do."""
+    store = tmp_path / "other.db"
+    make(store)
+    code, error = told([command, *COMMANDS[command], "--store", str(store)], capsys)
+    assert code in (1, 2)
+    assert says in error
+    assert error.startswith("doteval: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("command", WITH_OUTPUT)
+@pytest.mark.parametrize(
+    "output", ["nowhere/x", ".", "x" * 300, ".doteval/results.db/x", "/proc/x"], ids=lambda name: name[:9]
+)
+def test_a_file_that_cannot_be_written(command: str, output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named, with the reason; nothing is left."""
+    before = sorted(Path().rglob("*"))
+    code, error = told([command, "mine", "-o", output], capsys)
+    assert code == 2
+    assert f"{output} cannot be written: " in error
+    assert error.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", ["-1", "0", "x", "1.5", "99999999999999999999", "nan", ""])
+@pytest.mark.parametrize(
+    "words",
+    [["show", "mine", "--errors"], ["serve", "a:b", "--port"], ["serve", "a:b", "--keep-alive"]],
+    ids=lambda words: words[-1],
+)
+def test_a_number_that_is_none_or_too_small(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A usage error, or a message; 'a' is no provider, so nothing is served."""
+    code, error = told([*words, text], capsys)
+    assert "Traceback" not in error
+    if code != 0:
+        assert code == 2
+        assert error
+    else:
+        assert words[0] == "show"
+        assert text.isdecimal()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", ["", "@", "no such", "\udcff", "a" * 5000, "-", "%s", "\n"], ids=ascii)
+def test_an_odd_name(command: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever bytes a shell hands over."""
+    words = [name if word in ("mine", "yours", "nothing:here", "--all") else word for word in COMMANDS[command]]
+    code, error = told([command, *words], capsys)
+    assert code in (0, 1, 2)
+    assert bool(error) == bool(code)
+
+
+@pytest.mark.parametrize("command", WITH_JSON)
+def test_json_is_an_array_of_objects(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the same name for the same thing in all commands."""
+    assert main([command, *COMMANDS[command], "--json"]) == 0
+    objects = json.loads(capsys.readouterr().out)
+    assert isinstance(objects, list)
+    assert all(isinstance(each, dict) for each in objects)
+    names = {
+        "providers": {"name", "distribution", "entry_point", "state", "problem"},
+        "list": {"experiment", "started", "evaluations", "unfinished", "rows", "errors"},
+        "compare": {"before", "after", "unpaired", "scores"},
+    }
+    if command in names:
+        assert all(set(each) == names[command] for each in objects)
+    if command == "show":
+        (shown,) = objects
+        assert shown["rows"] == 4
+        assert shown["scores"]["good"]["mean"] == pytest.approx(1 / 3)
+        assert shown["failed"][0]["error"] == "ValueError: no"
+
+
+def examples() -> Iterator[tuple[str, list[str]]]:
+    """The commands that stand in help texts."""
+
+    def texts(parser: ArgumentParser) -> Iterator[str]:
+        yield from filter(None, (parser.description, parser.epilog))
+        for action in parser._actions:
+            choices: Any = action.choices
+            if isinstance(choices, dict):
+                for each in choices.values():
+                    yield from texts(each)
+
+    for text in texts(_parser()):
+        _, found, example = text.partition("as in: ")
+        if found:
+            yield example, shlex.split(example)
+
+
+def test_every_example_of_a_help_text_is_understood(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``serve`` is called off before it starts anything."""
+    asked: list[dict[str, Any]] = []
+
+    def instead(start: Any, provider: Any, launcher: Any, spec: str, show_key: bool) -> int:
+        asked.append({"spec": spec, "command": provider.command(spec).argv})
+        return 0
+
+    monkeypatch.setattr("doteval.cli._serve.anyio.run", instead)
+    found = list(examples())
+    assert found
+    for example, words in found:
+        assert words[0] == "doteval"
+        assert main(words[1:]) == 0, (example, capsys.readouterr().err)
+    assert asked[0]["spec"] == "Qwen/Qwen3-0.6B"
+    assert asked[0]["command"][-2:] == ("--max-model-len", "4096") or "--max-model-len" in asked[0]["command"]
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "others"),
+    [
+        (["--max-model-len", "4096"], {"max_model_len": 4096}, []),
+        (["--max-model-len=4096", "--max-logprobs", "5"], {"max_model_len": 4096}, ["--max-logprobs", "5"]),
+        (["--enforce-eager", "--max-logprobs", "5"], {"enforce_eager": True}, ["--max-logprobs", "5"]),
+        (["--no-enable-prefix-caching"], {"enable_prefix_caching": False}, []),
+        (["--max_num_seqs", "2", "--max-num-seqs", "3"], {"max_num_seqs": 3}, []),
+        (["-tp", "2", "--gpu-memory-utilization", ".5"], {"tensor_parallel_size": 2}, []),
+        (["--seed", "0", "--dtype", "auto"], {"seed": 0, "dtype": "auto"}, []),
+        (["--hf-overrides", '{"a": 1}'], {"hf_overrides": {"a": 1}}, []),
+        (["--lora-modules", "a=b", "c=d"], {"lora_modules": {"a": "b", "c": "d"}}, []),
+        (["--served-model-name", "one"], {"served_model_name": "one"}, []),
+        (["--port", "8000"], {"port": 8000}, []),
+        (["--max-logprobs", "-1"], {}, ["--max-logprobs", "-1"]),
+    ],
+)
+def test_what_stands_after_dashes_is_understood(words: list[str], settings: dict[str, Any], others: list[str]) -> None:
+    """An option that doteval has a keyword argument for is one; all others are passed on."""
+    from doteval.providers.vllm import SERVER
+
+    if ".5" in words:
+        settings = {**settings, "gpu_memory_utilization": 0.5}
+        words = [word.replace(".5", "0.5") for word in words]
+    assert SERVER.options.read(words) == (settings, others)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--max-model-len", "many"], "--max-model-len must be a whole number of at least 1, not 'many'"),
+        (["--max-model-len"], "--max-model-len"),
+        (["--host", "0.0.0.0"], "doteval chooses where the server listens"),
+        (["--api-key", "x"], "doteval makes a key for each server"),
+    ],
+)
+def test_what_cannot_stand_after_dashes(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says which, and why."""
+    code, error = told(["serve", "vllm:a", "--", *words], capsys)
+    assert code == 2
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("doteval ", {"providers", "serve", "servers", "stop", *OF_RESULTS}),
+        ("doteval sh", {"show"}),
+        ("doteval show --", {"--errors", "--json", "--store", "--help"}),
+        ("doteval show ", {"mine", "yours"}),
+        ("doteval compare mine y", {"yours"}),
+        ("doteval export mine --format ", {"jsonl", "csv", "parquet"}),
+    ],
+)
+def test_a_shell_is_told_how_a_line_may_go_on(line: str, offered: set[str], tmp_path: Path, forks: Forks) -> None:
+    """As argcomplete asks, which hands the answer to bash, zsh and fish."""
+    answer = tmp_path / "answer"
+    environment = {
+        **os.environ,
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+        "_ARGCOMPLETE_IFS": "\n",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "COMP_TYPE": "9",
+    }
+    assert forks.run("-m", "doteval", env=environment).returncode == 0
+    assert offered <= {word.strip() for word in answer.read_text().split("\n")}

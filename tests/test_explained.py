@@ -1,0 +1,86 @@
+"""What a failed opening says: the cause, and advice that fits it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from doteval import MissingCredentialsError, ModelRequestError, ModelSetupError, PooledProvider, ServerLostError
+
+pytestmark = pytest.mark.anyio
+
+SERVICE = "Ensure the service is running and accessible."
+
+
+class Failing(PooledProvider[str]):
+    """Whose models cannot be opened."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    @asynccontextmanager
+    async def open(self, spec: str, *, colour: str = "red") -> AsyncIterator[str]:
+        raise self.error
+        yield spec
+
+
+class Undecorated(PooledProvider[str]):
+    """Whose author has forgotten something."""
+
+    async def open(self, spec: str) -> AsyncIterator[str]:  # type: ignore[override]
+        yield spec
+
+
+async def failure(provider: PooledProvider[str], **config: object) -> ModelSetupError:
+    async with provider:
+        with pytest.raises(ModelSetupError) as caught:
+            await provider.setup("a-model", **config)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "advice"),
+    [
+        (ConnectionRefusedError("no"), "ConnectionRefusedError: no", SERVICE),
+        (TimeoutError(), "TimeoutError", SERVICE),
+        (httpx.ConnectError("no route"), "ConnectError: no route", SERVICE),
+        (httpx.ReadTimeout("slow"), "ReadTimeout: slow", SERVICE),
+        (httpx.UnsupportedProtocol("no http://"), "UnsupportedProtocol: no http://", "Correct the address"),
+        (httpx.InvalidURL("bad port"), "InvalidURL: bad port", "Correct the address"),
+        (
+            FileNotFoundError(2, "No such file", "m.gguf"),
+            "FileNotFoundError: [Errno 2] No such file",
+            "Correct the path",
+        ),
+        (PermissionError(13, "Permission denied"), "PermissionError", "Give this user the right"),
+        (ModuleNotFoundError("No module named 'torch'"), "ModuleNotFoundError", "Install the package"),
+        (TypeError("an int is no str"), "TypeError: an int is no str", "Correct the spec"),
+        (KeyError("weights"), "KeyError: 'weights'", "The provider's open() raised it"),
+        (MissingCredentialsError("Mine", "MY_KEY"), "Mine has no API key", "Set the environment variable MY_KEY"),
+        (ModelRequestError("m", "it is full", "Wait."), "The request to 'm' failed: it is full", "Wait."),
+        (ServerLostError("m", "It died.\n  log: x.", "Look."), "It died.\n  log: x.", "Look."),
+        (ExceptionGroup("", [OSError("one"), ValueError("two")]), "OSError: one; ValueError: two", SERVICE),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+async def test_the_advice_fits_the_cause(error: BaseException, reason: str, advice: str) -> None:
+    """The service is only to be looked at where it may be at fault."""
+    found = await failure(Failing(error))
+    assert found.reason.startswith(reason)
+    assert found.advice.startswith(advice)
+    assert str(found).startswith(f"Failed to setup resource 'a-model': {reason}")
+    assert str(found).endswith(found.advice)
+
+
+async def test_a_missing_decorator_is_named() -> None:
+    """It is what everybody forgets once."""
+    assert "@asynccontextmanager" in (await failure(Undecorated())).advice
+
+
+async def test_an_argument_that_open_does_not_have() -> None:
+    """It is no service that is down."""
+    assert "Correct the spec, its configuration" in (await failure(Failing(OSError()), size=3)).advice
