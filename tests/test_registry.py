@@ -173,7 +173,7 @@ async def test_a_missing_sdk_is_told_with_how_to_install_it(site: Callable[..., 
         sdk_module="import no_such_sdk.client",
     )
     async with ModelProviders() as providers:
-        with pytest.raises(ProviderLoadError, match=r"pip install 'no-such-sdk>=2';"):
+        with pytest.raises(ProviderLoadError, match=r"pip install 'no-such-sdk>=2'"):
             providers["sdk"]
 
 

@@ -88,8 +88,8 @@ class Scopes:
         def refuse() -> NoReturn:
             pytest.fail(
                 f"The model providers cannot have {wanted} scope: anyio_backend has {backend.scope} scope.\n"
-                f"Nothing can outlive its event loop. Set doteval_model_provider_scope = {fitting}, or widen the fixture "
-                f'at {where}, with @pytest.fixture(scope="{wanted}").',
+                f"Nothing can outlive its event loop. Set doteval_model_provider_scope = {fitting}, or widen the "
+                f'fixture at {where}, with @pytest.fixture(scope="{wanted}").',
                 pytrace=False,
             )
 
