@@ -3,6 +3,7 @@
 The layers, lowest first; an import goes downward only::
 
     _errors  _spec                    what can go wrong, what a user asks for
+    _loop  _hold                      the event loop at home; an ``async with`` that a task of its own holds open
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle                           one lease
     _provider  _pooled  _model        the contract, the pooled base, what a model offers

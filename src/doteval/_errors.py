@@ -200,12 +200,12 @@ class ProviderNotEnteredError(DotevalError, RuntimeError):
         self.provider = provider
         super().__init__(
             f"{provider} is not entered: use it inside 'async with {provider}(...) as provider:', "
-            "or hand it to ModelProviders, which enters it for you."
+            "or after 'await provider.start()', or hand it to ModelProviders, which enters it for you."
         )
 
 
 class ProviderClosedError(DotevalError, RuntimeError):
-    """A provider was used, or waited for, after its ``async with`` block had ended.
+    """A provider was used, or waited for, after its ``async with`` block had ended, or after `aclose`.
 
     Args:
         provider: The provider's class name.
@@ -214,7 +214,7 @@ class ProviderClosedError(DotevalError, RuntimeError):
     def __init__(self, provider: str) -> None:
         self.provider = provider
         super().__init__(
-            f"{provider} is closed: its 'async with' block has ended. "
+            f"{provider} is closed: its 'async with' block has ended, or it was closed with 'aclose()'. "
             "Enter a new provider, or keep the block open for as long as you use its models."
         )
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
+from contextvars import copy_context
 from dataclasses import asdict
 from functools import partial
 from logging import DEBUG
 from typing import Any, Generic, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, Event, current_time, move_on_after, sleep_until
+from anyio import CancelScope, CapacityLimiter, Event, current_time, get_cancelled_exc_class, move_on_after, sleep_until
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint, current_token
+from anyio.lowlevel import checkpoint
 
 from .._errors import (
     CapacityDeadlockError,
@@ -23,8 +24,9 @@ from .._errors import (
     ModelSetupError,
     ProviderClosedError,
     SetupTimeoutError,
-    WrongEventLoopError,
 )
+from .._hold import wait_out
+from .._loop import HomeLoop
 from .events import PoolEvent, ProviderStatistics
 from .ledger import Ledger
 from .owners import Preloading, TaskOwner
@@ -85,21 +87,20 @@ class Pool(Generic[ModelT]):
         self._on_idle = on_idle
         self._on_event = on_event
         self._emit = Reporter(provider, on_event).report
-        token = current_token()
-        self._loop = token.native_token
-        # Asked directly: looking up the backend would cost more than a warm lease.
-        self._current_loop = token.backend_class.current_token
-        self.checkpoint = token.backend_class.checkpoint
-        self._checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
+        self.loop = HomeLoop(provider)
+        self.check_loop = self.loop.check
+        self.checkpoint = self.loop.checkpoint
         self._task_group: TaskGroup | None = None
+        self._context = copy_context()
         self._expiry_scope = CancelScope(shield=True)
         self._became_idle = Event()
+        self._loop_ends = False
         self._close_failures: dict[Entry, BaseException] = {}
         self._close_failure_count = 0
         self._setup_seconds = 0.0
 
     def start(self, task_group: TaskGroup) -> None:
-        """Run the resource tasks in `task_group` from now on."""
+        """Run the resource tasks in `task_group` from now on, each in a copy of the context the pool was made in."""
         self._task_group = task_group
         if self._ledger.keeps_for_a_while:
             task_group.start_soon(self._expire, name=f"doteval expiry of {self._provider}")
@@ -139,7 +140,7 @@ class Pool(Generic[ModelT]):
         A caller cancelled while it waits leaves the queue; what was granted to it in the same moment is released again.
         """
         if not self._fast_acquire:
-            await self._checkpoint_if_cancelled()
+            await self.loop.checkpoint_if_cancelled()
         owner = None if self._ledger.capacity is None else TaskOwner()
         request = self._ledger.ask(wants, owner, self._now())
         self._apply()
@@ -262,34 +263,36 @@ class Pool(Generic[ModelT]):
         self.check_loop()
         for entry in list(self._ledger.entries):
             self._ledger.close(entry, "its provider's teardown_all() was called", self._now())
-        return await self._finish()
+        cancellation = await self._finish()
+        if cancellation is not None:
+            raise cancellation
+        return self._take_failures()
 
-    async def stop(self) -> list[BaseException]:
-        """Close every resource for good, all at once, in a shield; return what went wrong."""
+    async def stop(self, *, loop_ends: bool = False) -> list[BaseException]:
+        """Close every resource for good, all at once, in a shield; return what went wrong.
+
+        Only for a task of ours: where asyncio cancels that, its event loop ends, and it ends after this anyway.
+
+        Args:
+            loop_ends: It is closed because the event loop ends, so asyncio has cancelled the resources' tasks, too.
+        """
+        self._loop_ends = loop_ends
         self._ledger.shut(self._now())
         self._expiry_scope.cancel()
-        return await self._finish()
+        await self._finish()
+        return self._take_failures()
 
-    async def _finish(self) -> list[BaseException]:
+    async def _finish(self) -> BaseException | None:
         self._apply()
-        entries = list(self._ledger.entries)
-        with CancelScope(shield=True):  # bounded: every resource has a close_timeout of its own
-            for entry in entries:
-                await entry.resource.done.wait()
+        # Bounded: every resource has a close_timeout of its own.
+        return await wait_out(*(entry.resource.done for entry in self._ledger.entries))
+
+    def _take_failures(self) -> list[BaseException]:
         failures = list(self._close_failures.values())
         self._close_failures.clear()
         return failures
 
     # ---------------------------------------------------------------- looking
-
-    def check_loop(self) -> None:
-        """Raise unless the caller runs in the event loop the pool was made in."""
-        try:
-            here = self._current_loop()
-        except RuntimeError:
-            raise WrongEventLoopError(self._provider) from None
-        if here is not self._loop:
-            raise WrongEventLoopError(self._provider)
 
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the counts."""
@@ -389,7 +392,8 @@ class Pool(Generic[ModelT]):
 
     def _start_task(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         assert self._task_group is not None
-        self._task_group.start_soon(run, name=name)
+        # In a copy of a copy, as a task that is started eagerly may get here again.
+        self._context.copy().run(partial(self._task_group.start_soon, run, name=name))
 
 
 def _listener(request: Request) -> Event:
@@ -427,6 +431,8 @@ class _Watch(Generic[ModelT]):
 
     def on_ended(self, error: BaseException | None, /) -> None:
         pool, entry = self._pool, self._entry
+        if pool._loop_ends and isinstance(error, get_cancelled_exc_class()):
+            error = None
         reason = "" if error is None else pool._explain(entry.want, error)
         if not entry.opened_before:
             opened = entry.phase is Phase.OPENING

@@ -117,8 +117,10 @@ class Resource(Generic[ModelT]):
             if not _is_containable(exc):
                 raise  # an interrupt or an exit ends the program, not only the resource
         finally:
-            self._listener.on_ended(error)
-            self.done.set()
+            try:
+                self._listener.on_ended(error)
+            finally:
+                self.done.set()
 
     async def _live(self) -> None:
         async with _Entered(self._make(), self._opens) as self.model:
@@ -127,6 +129,7 @@ class Resource(Generic[ModelT]):
                 await self._serve()
             except BaseException as exc:
                 if not self._closing:
+                    self._scope.deadline = current_time() + self._close_timeout
                     self._listener.on_losing(None if isinstance(exc, get_cancelled_exc_class()) else exc)
                 raise
 

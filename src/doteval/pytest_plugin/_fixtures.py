@@ -218,7 +218,7 @@ def _provider(name: str) -> Fixture:
     async def provider(**fixtures: Any) -> Any:
         from . import _leases  # noqa: PLC0415
 
-        return await _leases.checked(**fixtures).start(name)
+        return await _leases.checked(**fixtures).enter(name)
 
     provider.__doc__ = f"The model provider that is registered as {name!r}."
     return provider
