@@ -35,7 +35,7 @@ LAYERS = (
         "doteval._pool.events",
         "doteval._pool.resource",
     ),
-    ("doteval._pool", "doteval._handle"),
+    ("doteval._pool", "doteval._handle", "doteval._setup"),
     ("doteval._provider", "doteval._pooled", "doteval._pool_options", "doteval._model"),
     ("doteval.servers", "doteval.providers"),
     ("doteval._registry",),
@@ -242,13 +242,15 @@ def test_the_pure_modules_import_the_standard_library_only() -> None:
 
 
 def test_the_core_imports_anyio_and_nothing_else() -> None:
-    """Below the providers no other distribution is needed."""
+    """Below the providers no other distribution is needed; trio by those alone who run it."""
     foreign = [
         f"{name}:{line} imports {target}"
         for name in MODULES
         if (layer_of(name) or 0) <= LAYER_OF["doteval._provider"] or name == "doteval"
         for target, line in imports(name)
-        if not is_within(target, "doteval") and target.split(".")[0] not in sys.stdlib_module_names | CORE_LIBRARIES
+        if not is_within(target, "doteval")
+        and target.split(".")[0] not in sys.stdlib_module_names | CORE_LIBRARIES
+        and (name, target) != ("doteval._loop", "trio")
     ]
     assert foreign == []
 

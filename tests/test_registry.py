@@ -115,7 +115,7 @@ async def test_a_broken_plugin_is_told_when_it_is_asked_for(site: Callable[..., 
     site("brokenpkg", "3.1", providers={"broken": "broken_module:Words"}, broken_module="1 / 0")
     async with ModelProviders({"fine": Words}) as providers:
         assert "broken" in providers
-        for ask in (providers.setup, providers.start):
+        for ask in (providers.setup, providers.enter):
             with pytest.raises(
                 ProviderLoadError, match=r"'broken' of brokenpkg 3\.1 .*'broken_module:Words'.*Zero"
             ) as caught:

@@ -41,7 +41,7 @@ class EnteringThings(ThingProvider):
             await self.group.__aexit__(type(exc), exc, None)
             raise
 
-    async def __aexit__(self, *exc_info: Any) -> bool | None:
+    async def __aexit__(self, *exc_info: Any) -> bool | None:  # noqa: PYI036
         try:
             return await super().__aexit__(*exc_info)
         finally:

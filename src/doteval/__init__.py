@@ -5,7 +5,7 @@ The layers, lowest first; an import goes downward only::
     _errors  _spec                    what can go wrong, what a user asks for
     _loop  _hold                      the event loop at home; an ``async with`` that a task of its own holds open
     _pool                             ledger (pure) -> resource (one task) -> pool
-    _handle                           one lease
+    _handle  _setup                   one lease, and what becomes one
     _provider  _pooled  _model        the contract, the pooled base, what a model offers
     servers                           processes
         _description                  what a server is: command, readiness, failure; no I/O
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from ._pooled import PooledProvider
     from ._provider import ModelProvider
     from ._registry import ModelProviders
+    from ._setup import Setup
     from ._spec import ModelSpec
     from .evals import Result, foreach
     from .providers.anthropic import AnthropicProvider
@@ -109,6 +110,7 @@ __all__ = [
     "ServerProvider",
     "ServerStartError",
     "ServersUnsupportedError",
+    "Setup",
     "SetupTimeoutError",
     "SpecError",
     "TransformersProvider",
@@ -158,6 +160,7 @@ _HOME = {
     "ServerProvider": ".providers.server",
     "ServerStartError": "._errors",
     "ServersUnsupportedError": "._errors",
+    "Setup": "._setup",
     "SetupTimeoutError": "._errors",
     "SpecError": "._errors",
     "TransformersProvider": ".providers.transformers",

@@ -22,7 +22,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from anyio import CancelScope, Event, current_time, get_cancelled_exc_class
-from anyio.lowlevel import checkpoint
 
 from ._errors import CloseTimeoutError, ProviderClosedError
 from ._loop import HomeLoop
@@ -72,21 +71,19 @@ class Hold:
     async def close(self) -> None:
         """Leave it; does nothing where it was left already. Of several callers all wait, and one is told what failed.
 
-        A cancelled caller waits as well, and the cancellation is delivered afterwards.
+        A cancelled caller waits as well. No checkpoint, so that what ends an ``async with`` stays what it is.
 
         Raises:
             WrongEventLoopError: Called in another event loop than the one that entered it.
             BaseException: What leaving raised, or what broke it before.
         """
         holding = self._holding
-        if holding is None:
-            await checkpoint()
-            return
-        try:
-            await holding.close()
-        finally:
-            if self._holding is holding and holding.is_over:
-                self._holding = None
+        if holding is not None:
+            try:
+                await holding.close()
+            finally:
+                if self._holding is holding and holding.is_over:
+                    self._holding = None
 
 
 class _Holding:
@@ -132,7 +129,6 @@ class _Holding:
         error, self._error = self._error, None
         if error is not None:
             raise error
-        await checkpoint()
 
     def _call_off(self) -> None:
         self._asked = True

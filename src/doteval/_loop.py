@@ -10,7 +10,7 @@ import contextvars
 import signal
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import Any
 
 from anyio.lowlevel import current_token
 
@@ -24,14 +24,14 @@ class HomeLoop:
         provider: The provider's name, for messages.
     """
 
-    __slots__ = ("_current", "_native", "_provider", "checkpoint", "checkpoint_if_cancelled")
+    __slots__ = ("_provider", "checkpoint", "checkpoint_if_cancelled", "native", "running")
 
     def __init__(self, provider: str) -> None:
         token = current_token()
         self._provider = provider
-        self._native: Any = token.native_token
-        # Asked directly: looking up the backend would cost more than a warm lease.
-        self._current = token.backend_class.current_token
+        self.native: Any = token.native_token
+        # Asked directly: through anyio it would cost more than a warm lease.
+        self.running = self._ask_trio() if self._is_trios else self._ask_asyncio()
         self.checkpoint = token.backend_class.checkpoint
         self.checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
 
@@ -42,16 +42,16 @@ class HomeLoop:
             WrongEventLoopError: It runs in another one, or in none.
         """
         try:
-            here = self._current()
+            here = self.running()
         except RuntimeError:
             raise WrongEventLoopError(self._provider) from None
-        if here is not self._native:
+        if here is not self.native:
             raise WrongEventLoopError(self._provider)
 
     @property
     def is_closed(self) -> bool:
         """Whether it is over, and what ran in it was not told. That is so only on asyncio."""
-        is_closed: Callable[[], bool] | None = getattr(self._native, "is_closed", None)
+        is_closed: Callable[[], bool] | None = getattr(self.native, "is_closed", None)
         return is_closed is not None and is_closed()
 
     def spawn(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
@@ -65,7 +65,7 @@ class HomeLoop:
 
             trio.lowlevel.spawn_system_task(run, name=name, context=contextvars.copy_context())
         else:
-            _keep(self._native.create_task(run(), name=name))
+            _keep(self.native.create_task(run(), name=name))
 
     def contain(self, error: BaseException) -> BaseException | None:
         """Let a task made by `spawn` end nobody else. An interrupt ends the program, as it would in any other task.
@@ -80,8 +80,7 @@ class HomeLoop:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise error
             return error
-        group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
-        interrupts, others = cast("BaseExceptionGroup[BaseException]", group).split(KeyboardInterrupt)
+        interrupts, others = BaseExceptionGroup("", [error]).split(KeyboardInterrupt)
         if interrupts is None or threading.current_thread() is not threading.main_thread():
             return error
         try:
@@ -90,9 +89,21 @@ class HomeLoop:
             return error  # trio does not listen
         return others
 
+    @staticmethod
+    def _ask_trio() -> Callable[[], object]:
+        import trio  # noqa: PLC0415 - it may not be installed
+
+        return trio.lowlevel.current_trio_token
+
+    @staticmethod
+    def _ask_asyncio() -> Callable[[], object]:
+        import asyncio  # noqa: PLC0415 - only where it runs
+
+        return asyncio.get_running_loop
+
     @property
     def _is_trios(self) -> bool:
-        return not hasattr(self._native, "create_task")
+        return not hasattr(self.native, "create_task")
 
 
 _tasks: set[Any] = set()

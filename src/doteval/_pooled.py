@@ -27,6 +27,7 @@ from ._pool.pool import Pool
 from ._pool.records import Want
 from ._pool_options import LeaseOptions
 from ._provider import ModelProvider, ModelT, in_any_task, raise_all
+from ._setup import Setup, marked
 from ._spec import check_spec, masked, resource_id, resource_key, secrets_of
 
 PooledT = TypeVar("PooledT", bound="PooledProvider[Any]")
@@ -54,7 +55,7 @@ class PooledProvider(ModelProvider[ModelT]):
                     yield connection
 
         async with DatabaseProvider() as provider:
-            async with await provider.setup("results.db") as handle:
+            async with provider.setup("results.db") as handle:
                 await handle.model.execute("...")
 
     The provider belongs to the run of the event loop in which it was entered. After ``async with`` it may be entered
@@ -125,8 +126,15 @@ class PooledProvider(ModelProvider[ModelT]):
 
     # ---------------------------------------------------------------- what users call
 
-    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[ModelT]:
+    @marked
+    def setup(self, spec: str, /, **config: Any) -> Setup[ModelT]:
         """Lease the resource for `spec` and `config`; opens it where it is not open.
+
+        Enter what it returns, and the handle is torn down at the end of the block; or await it::
+
+            async with provider.setup("gpt-4o") as handle: ...
+
+            handle = await provider.setup("gpt-4o")
 
         A checkpoint, unless ``fast_acquire=True`` and the resource is open. A cancelled caller just leaves: the opening
         goes on for the others, and is cancelled when nobody waits for it any more.
@@ -148,8 +156,10 @@ class PooledProvider(ModelProvider[ModelT]):
             ProviderClosedError: The provider was closed, before or while waiting.
             WrongEventLoopError: Used in another event loop than the one that entered it.
         """
+        return Setup(self._lease(spec, config))
+
+    async def _lease(self, spec: str, config: dict[str, Any]) -> ModelHandle[ModelT]:
         pool = self._pool or self._entered_pool()
-        pool.check_loop()
         want = None
         if config or type(spec) is not str:
             want = self._want(spec, config)
@@ -157,12 +167,16 @@ class PooledProvider(ModelProvider[ModelT]):
         lease = None
         if self._fast_acquire:
             lease = pool.lease_now(key)
-        elif pool.is_open(key):
-            await pool.checkpoint()
-            lease = pool.lease_now(key)
+        else:
+            pool.check_loop()
+            if pool.is_open(key):
+                await pool.checkpoint()
+                lease = pool.lease_now(key)
         if lease is None:  # what follows waits
             (lease,) = await (pool.join(key) or pool.acquire((want or self._want(spec, config),)))
         return LeasedHandle(lease, pool, self)
+
+    _lease.__qualname__ = "PooledProvider.setup"  # what Python calls it where it was never awaited
 
     async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ModelT], ...]:
         """Lease several resources at once, all or nothing, so that two callers cannot wait for each other.
@@ -255,6 +269,8 @@ class PooledProvider(ModelProvider[ModelT]):
             ExceptionGroup: What went wrong while closing.
         """
         await self._hold.close()
+        if exc_type is None:
+            await checkpoint()
         return None
 
     def __repr__(self) -> str:

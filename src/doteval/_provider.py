@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self
 
@@ -13,6 +14,7 @@ from typing_extensions import TypeVar
 
 from ._handle import CLOSE_TIMEOUT, ModelHandle
 from ._hold import Hold
+from ._setup import enterable
 
 ModelT = TypeVar("ModelT", default=Any)
 AnyT = TypeVar("AnyT")
@@ -47,6 +49,14 @@ class ModelProvider(ABC, Generic[ModelT]):
     close_timeout: float = CLOSE_TIMEOUT
     """How long tearing down one handle may take, in seconds."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        setup: Any = cls.__dict__.get("setup")
+        if inspect.iscoroutinefunction(
+            setup
+        ):  # so that ``async with provider.setup(...)`` works, whoever has written it
+            cls.setup = enterable(setup)  # type: ignore[method-assign]
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         self.__given_out = {}
@@ -57,8 +67,10 @@ class ModelProvider(ABC, Generic[ModelT]):
     __hold: Hold
 
     @abstractmethod
-    async def setup(self, spec: str, /, *args: Any, **config: Any) -> ModelHandle[ModelT]:
+    def setup(self, spec: str, /, *args: Any, **config: Any) -> Coroutine[Any, Any, ModelHandle[ModelT]]:
         """Lease the resource for `spec` and `config`, opening it where needed.
+
+        Write it as ``async def setup``; what it returns can also be entered: ``async with provider.setup(...)``.
 
         Args:
             spec: What to lease, in the provider's own terms.
@@ -135,6 +147,7 @@ class ModelProvider(ABC, Generic[ModelT]):
         """
         if is_tied_to_a_task(type(self)):
             await self.__hold.close()
+            await checkpoint()
         else:
             await self.__aexit__(None, None, None)
 

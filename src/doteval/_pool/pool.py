@@ -24,6 +24,7 @@ from .._errors import (
     ModelSetupError,
     ProviderClosedError,
     SetupTimeoutError,
+    WrongEventLoopError,
 )
 from .._hold import wait_out
 from .._loop import HomeLoop
@@ -89,6 +90,7 @@ class Pool(Generic[ModelT]):
         self._emit = Reporter(provider, on_event).report
         self.loop = HomeLoop(provider)
         self.check_loop = self.loop.check
+        self._home, self._running = self.loop.native, self.loop.running
         self.checkpoint = self.loop.checkpoint
         self._task_group: TaskGroup | None = None
         self._context = copy_context()
@@ -108,7 +110,13 @@ class Pool(Generic[ModelT]):
     # ---------------------------------------------------------------- leasing
 
     def lease_now(self, key: Hashable) -> Lease | None:
-        """Lease what is open, or return `None` where that takes more than a look. Call `check_loop` before."""
+        """Lease what is open, or return `None` where that takes more than a look."""
+        try:  # as `check_loop`, without the call
+            is_home = self._running() is self._home
+        except RuntimeError:
+            is_home = False
+        if not is_home:
+            raise WrongEventLoopError(self._provider)
         ledger = self._ledger
         owner = None if ledger.capacity is None else TaskOwner()
         lease = ledger.lease_now(key, owner, current_time() if self._timed else 0.0)
@@ -202,7 +210,12 @@ class Pool(Generic[ModelT]):
         """
         if lease.ended:
             return checkpoint()  # of whatever loop: the provider's may be over
-        self.check_loop()
+        try:  # as `check_loop`, without the call
+            is_home = self._running() is self._home
+        except RuntimeError:
+            is_home = False
+        if not is_home:
+            raise WrongEventLoopError(self._provider)
         entry, ledger = lease.entry, self._ledger
         ledger.release(lease, "you tore it down", current_time() if self._timed else 0.0)
         if self._on_event is not None or _is_logged(DEBUG):

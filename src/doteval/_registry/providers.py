@@ -24,6 +24,7 @@ from .._loop import HomeLoop
 from .._pool.events import ProviderStatistics
 from .._pooled import PooledProvider
 from .._provider import ModelProvider, is_tied_to_a_task, raise_all
+from .._setup import Setup, marked
 from .._spec import masked, secrets_of
 from .entered import EnteredProvider
 from .registration import described, registrations
@@ -86,8 +87,9 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
 
     # ---------------------------------------------------------------- what users call
 
-    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[Any]:
-        """Lease a model from the provider that `spec` belongs to.
+    @marked
+    def setup(self, spec: str, /, **config: Any) -> Setup[Any]:
+        """Lease a model from the provider that `spec` belongs to; enter what it returns, or await it.
 
         A registered name before the first colon decides. Without one, the only provider whose `patterns` match does;
         that takes the class of every provider, so all are imported. Without that, the only provider there is.
@@ -107,10 +109,15 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             ProviderClosedError: Used after ``async with``.
             WrongEventLoopError: Used in another event loop than the one that entered it.
         """
+        return Setup(self._lease(spec, config))
+
+    async def _lease(self, spec: str, config: dict[str, Any]) -> ModelHandle[Any]:
         self._usable_task_group()
         name, model = route(spec, self._sources)
         provider = self._started.get(name) or await self._start(name)
         return await provider.setup(model, **config)
+
+    _lease.__qualname__ = "ModelProviders.setup"  # what Python calls it where it was never awaited
 
     async def enter(self, name: str) -> ModelProvider[Any]:
         """Enter the provider `name`, where that has not happened yet, and return it. Always a checkpoint.
@@ -147,6 +154,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             WrongEventLoopError: Called in another event loop than the one that entered it.
         """
         await self._hold.close()
+        await checkpoint()
 
     def statistics(self) -> Mapping[str, ProviderStatistics]:
         """The counts of every pooled provider that was used, by name; after ``async with``, the last ones."""
@@ -217,7 +225,9 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         Raises:
             ExceptionGroup: What went wrong while closing, and what broke a provider before that.
         """
-        await self.aclose()
+        await self._hold.close()
+        if exc_type is None:
+            await checkpoint()
         return None
 
     # ---------------------------------------------------------------- inside

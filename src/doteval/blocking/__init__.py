@@ -16,7 +16,7 @@ threads at once. Errors are those of the async face.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import TracebackType
@@ -46,7 +46,7 @@ __all__ = ["BlockingHandle", "BlockingModel", "BlockingProvider", "BlockingStrea
 class _GivesHandles(Protocol[ModelT_co]):
     """A provider, or the registry of them."""
 
-    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[ModelT_co]: ...
+    def setup(self, spec: str, /, **config: Any) -> Coroutine[Any, Any, ModelHandle[ModelT_co]]: ...
 
 
 @overload
