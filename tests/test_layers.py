@@ -33,6 +33,7 @@ LAYERS = (
         "doteval._pool.books",
         "doteval._pool.ledger",
         "doteval._pool.events",
+        "doteval._pool.snapshot",
         "doteval._pool.resource",
     ),
     ("doteval._pool", "doteval._handle", "doteval._setup"),
@@ -81,6 +82,7 @@ PURE = (
     "doteval._pool.books",
     "doteval._pool.ledger",
     "doteval._pool.events",
+    "doteval._pool.snapshot",
 )
 # What the layers below the providers may import of other distributions.
 CORE_LIBRARIES = {"anyio", "typing_extensions"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
-from dataclasses import asdict
 from functools import partial
 from logging import DEBUG
 from typing import Any, Generic, TypeVar
@@ -34,6 +33,7 @@ from .owners import Preloading, TaskOwner
 from .records import CancelOpening, Check, Close, Entry, Lease, Open, Phase, Request, Rest, Settle, State, Want
 from .reporter import Reporter, logger
 from .resource import Resource
+from .snapshot import snapshot
 
 ModelT = TypeVar("ModelT")
 
@@ -89,9 +89,8 @@ class Pool(Generic[ModelT]):
         self._on_event = on_event
         self._emit = Reporter(provider, on_event).report
         self.loop = HomeLoop(provider)
-        self.check_loop = self.loop.check
         self._home, self._running = self.loop.native, self.loop.running
-        self.checkpoint = self.loop.checkpoint
+        self.check_loop, self.checkpoint = self.loop.check, self.loop.checkpoint
         self._task_group: TaskGroup | None = None
         self._context = copy_context()
         self._expiry_scope = CancelScope(shield=True)
@@ -309,20 +308,8 @@ class Pool(Generic[ModelT]):
 
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the counts."""
-        phases = [entry.phase for entry in self._ledger.entries]
-        return ProviderStatistics(
-            provider=self._provider,
-            **asdict(self._ledger.counts),
-            close_failures=self._close_failure_count,
-            opening=phases.count(Phase.OPENING),
-            open=phases.count(Phase.OPEN) + phases.count(Phase.CHECKING),
-            idle=self._ledger.idle,
-            closing=phases.count(Phase.CLOSING),
-            active_leases=self._ledger.active_leases,
-            waiting=self._ledger.waiting,
-            capacity=self._ledger.capacity,
-            free_slots=None if self._ledger.capacity is None else self._ledger.free_slots,
-            setup_seconds=self._setup_seconds,
+        return snapshot(
+            self._provider, self._ledger, close_failures=self._close_failure_count, setup_seconds=self._setup_seconds
         )
 
     # ---------------------------------------------------------------- inside
