@@ -235,6 +235,21 @@ class WrongEventLoopError(DotevalError, RuntimeError):
         )
 
 
+class ForkedProcessError(DotevalError, RuntimeError):
+    """A blocking provider was used in a child process that was forked while it was entered.
+
+    Args:
+        provider: The provider's class name.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+        super().__init__(
+            f"{provider} was entered before this process was forked: its event loop runs in the parent only, and its "
+            f"connections are the parent's. Enter a {provider} of its own in each process, after the fork."
+        )
+
+
 class CloseTimeoutError(DotevalError, TimeoutError):
     """Closing a resource took longer than ``close_timeout`` and was cancelled.
 
