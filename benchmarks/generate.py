@@ -33,7 +33,7 @@ async def measured(ask: Callable[[], Awaitable[object]], cpu: list[float]) -> fl
 
 async def doteval(url: str, cpu: list[float]) -> float:
     async with OpenAIProvider(base_url=url, api_key="no-key", max_retries=0, max_concurrency=AT_ONCE) as provider:
-        async with await provider.setup("m") as handle:
+        async with provider.setup("m") as handle:
             return await measured(lambda: handle.model.generate("Hello"), cpu)
 
 

@@ -46,7 +46,7 @@ async def measured(
 
 async def doteval(url: str, first_chunks: list[float]) -> float:
     async with OpenAIProvider(base_url=url, api_key="no-key", max_retries=0) as provider:
-        async with await provider.setup("m") as handle:
+        async with provider.setup("m") as handle:
             return await measured(lambda: handle.model.stream("Hello"), lambda piece: piece, first_chunks)
 
 

@@ -18,7 +18,7 @@ async def a_grant(waiters: int) -> float:
     async with Provider(capacity=CAPACITY) as provider:
 
         async def ask(number: int) -> None:
-            async with await provider.setup(f"m{number % KEYS}"):
+            async with provider.setup(f"m{number % KEYS}"):
                 await anyio.lowlevel.checkpoint()
 
         async def all_ask() -> None:

@@ -49,7 +49,7 @@ async def lease(urls: dict[str, str], report: Report) -> None:
 
     async def ask(task: int, question: str) -> None:
         for model in (*MODELS[task % len(MODELS) :], *MODELS[: task % len(MODELS)]):
-            async with await providers.setup(model) as handle:
+            async with providers.setup(model) as handle:
                 clients[model] = handle.model.client
                 if model == MODELS[-1]:
                     async with handle.model.stream(question) as stream:

@@ -63,7 +63,7 @@ class Reply(BaseModel):
 async def leased(model: str, request: Request) -> AsyncIterator[ChatModel]:
     """Lease a model until the response is sent, or the client is gone."""
     providers: ModelProviders = request.state.providers
-    async with await providers.setup(model) as handle:
+    async with providers.setup(model) as handle:
         yield handle.model
 
 

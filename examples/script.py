@@ -51,7 +51,7 @@ class Script:
     async def ask(self, providers: ModelProviders, model: str, question: str) -> None:
         """Put one question to one model. What fails is reported; the other questions go on."""
         try:
-            async with await providers.setup(model) as handle:
+            async with providers.setup(model) as handle:
                 reply = await handle.model.generate(question)
         except DotevalError as exc:
             print(f"{model}: {exc}", file=sys.stderr)

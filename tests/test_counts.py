@@ -33,8 +33,16 @@ class CountingProvider(PooledProvider[str]):
 
 
 def tasks() -> int:
-    """How many tasks of ours there are."""
-    return sum(str(info.name).startswith("doteval ") for info in anyio.get_running_tasks())
+    """How many tasks of ours there are, without the one that holds the provider open."""
+    names = [str(info.name) for info in anyio.get_running_tasks()]
+    return sum(name.startswith("doteval ") and name != "doteval CountingProvider" for name in names)
+
+
+async def test_an_open_provider_is_one_task() -> None:
+    """Whatever it leases; and none is left of it."""
+    async with CountingProvider():
+        assert [str(info.name) for info in anyio.get_running_tasks()].count("doteval CountingProvider") == 1
+    assert "doteval CountingProvider" not in [str(info.name) for info in anyio.get_running_tasks()]
 
 
 @pytest.mark.parametrize(("fast", "expected"), [(False, 2), (True, 0)])

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parent.parent / "src" / "doteval"
 LAYERS = (
     ("doteval._errors", "doteval._explained", "doteval._spec", "doteval._keywords"),
     (
+        "doteval._loop",
+        "doteval._hold",
         "doteval._pool.records",
         "doteval._pool.deadlock",
         "doteval._pool.entries",
@@ -33,9 +35,10 @@ LAYERS = (
         "doteval._pool.events",
         "doteval._pool.containment",
         "doteval._pool.interrupts",
+        "doteval._pool.snapshot",
         "doteval._pool.resource",
     ),
-    ("doteval._pool", "doteval._handle"),
+    ("doteval._pool", "doteval._handle", "doteval._setup"),
     ("doteval._provider", "doteval._pooled", "doteval._pool_options", "doteval._model"),
     ("doteval.servers", "doteval.providers"),
     ("doteval._registry",),
@@ -82,11 +85,12 @@ PURE = (
     "doteval._pool.books",
     "doteval._pool.ledger",
     "doteval._pool.events",
+    "doteval._pool.snapshot",
 )
 # What the layers below the providers may import of other distributions.
 CORE_LIBRARIES = {"anyio", "typing_extensions"}
 # Modules that ask asyncio or trio themselves: for a task outside of every task group, and about Ctrl-C on trio.
-PICKS_A_BACKEND = {"doteval.pytest_plugin._host", "doteval._pool.interrupts"}
+PICKS_A_BACKEND = {"doteval._loop", "doteval._pool.interrupts"}
 # Libraries that are only known in some parts of the package, because they are slow to import or may be missing.
 CONFINED = {
     "anthropic": ("doteval.providers",),
@@ -245,7 +249,7 @@ def test_the_pure_modules_import_the_standard_library_only() -> None:
 
 
 def test_the_core_imports_anyio_and_nothing_else() -> None:
-    """Below the providers no other distribution is needed."""
+    """Below the providers no other distribution is needed; trio by those alone who run it."""
     foreign = [
         f"{name}:{line} imports {target}"
         for name in MODULES

@@ -115,7 +115,7 @@ async def test_a_broken_plugin_is_told_when_it_is_asked_for(site: Callable[..., 
     site("brokenpkg", "3.1", providers={"broken": "broken_module:Words"}, broken_module="1 / 0")
     async with ModelProviders({"fine": Words}) as providers:
         assert "broken" in providers
-        for ask in (providers.setup, providers.start):
+        for ask in (providers.setup, providers.enter):
             with pytest.raises(
                 ProviderLoadError, match=r"'broken' cannot be loaded: Zero.*\n.*'broken_module:Words' of brokenpkg 3\.1"
             ) as caught:
@@ -490,13 +490,13 @@ async def test_a_provider_with_its_own_enter_is_entered_and_exited_in_one_task()
     """It is set up in one task, used in another and closed from a third, although it holds a task group open."""
     sessions = Sessions()
     async with ModelProviders({"sessions": sessions}, discover=False) as providers:
-        with pytest.raises(RuntimeError, match=r"await providers.start\('sessions'\)"):
+        with pytest.raises(RuntimeError, match=r"await providers.enter\('sessions'\)"):
             providers["sessions"]
         async with anyio.create_task_group() as group:
             for spec in ("session-1", "session-2", "sessions:3"):
                 group.start_soon(providers.setup, spec)
         assert sessions.entered == 1
-        assert providers["sessions"] is sessions is await providers.start("sessions")
+        assert providers["sessions"] is sessions is await providers.enter("sessions")
     assert sessions.exited == 1
 
 
@@ -509,7 +509,7 @@ async def test_a_caller_who_leaves_does_not_stop_the_entering() -> None:
             scope.cancel()
             await providers.setup("session-1")
         assert scope.cancelled_caught
-        assert await providers.start("sessions") is sessions
+        assert await providers.enter("sessions") is sessions
     assert (sessions.entered, sessions.exited) == (1, 1)
 
 
@@ -531,11 +531,11 @@ async def test_a_provider_that_breaks_hurts_nobody_and_is_replaced() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         async with ModelProviders({"sessions": Sessions, "words": Words}, discover=False) as providers:
             word = await providers.setup("words:x")
-            first = await providers.start("sessions")
+            first = await providers.enter("sessions")
             assert isinstance(first, Sessions)
             first.break_down()
             with anyio.fail_after(60):
-                while await providers.start("sessions") is first:
+                while await providers.enter("sessions") is first:
                     await checkpoint()
             assert word.model == "x"
     assert caught.group_contains(ConnectionError, match="the line is dead")
@@ -555,7 +555,7 @@ async def test_leaving_while_a_provider_is_being_entered_calls_it_off() -> None:
 
     async def wait_for_it() -> None:
         try:
-            await providers.start("slow")
+            await providers.enter("slow")
         except ProviderClosedError as exc:
             told.append(exc)
 

@@ -3,8 +3,9 @@
 The layers, lowest first; an import goes downward only::
 
     _errors  _explained  _spec        what can go wrong, and what is said of it; what a user asks for
+    _loop  _hold                      the event loop at home; an ``async with`` that a task of its own holds open
     _pool                             ledger (pure) -> resource (one task) -> pool
-    _handle                           one lease
+    _handle  _setup                   one lease, and what becomes one
     _provider  _pooled  _model        the contract, the pooled base, what a model offers
     servers                           processes
         _description                  what a server is: command, readiness, failure; no I/O
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         CapacityExceededError,
         CloseTimeoutError,
         DotevalError,
+        ForkedProcessError,
         HandleInactiveError,
         MissingCredentialsError,
         ModelRequestError,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from ._pooled import PooledProvider
     from ._provider import ModelProvider
     from ._registry import ModelProviders
+    from ._setup import Setup
     from ._spec import ModelSpec
     from .evals import Result, foreach
     from .providers.anthropic import AnthropicProvider
@@ -81,6 +84,7 @@ __all__ = [
     "CompletionStream",
     "ContextProvider",
     "DotevalError",
+    "ForkedProcessError",
     "HTTPProvider",
     "HandleInactiveError",
     "LlamaCppProvider",
@@ -108,6 +112,7 @@ __all__ = [
     "ServerProvider",
     "ServerStartError",
     "ServersUnsupportedError",
+    "Setup",
     "SetupTimeoutError",
     "SpecError",
     "ToolCall",
@@ -133,6 +138,7 @@ _HOME = {
     "CompletionStream": "._model",
     "ContextProvider": ".providers.context",
     "DotevalError": "._errors",
+    "ForkedProcessError": "._errors",
     "HTTPProvider": ".providers.http",
     "HandleInactiveError": "._errors",
     "LlamaCppProvider": ".providers.llamacpp",
@@ -160,6 +166,7 @@ _HOME = {
     "ServerProvider": ".providers.server",
     "ServerStartError": "._errors",
     "ServersUnsupportedError": "._errors",
+    "Setup": "._setup",
     "SetupTimeoutError": "._errors",
     "SpecError": "._errors",
     "ToolCall": "._model",

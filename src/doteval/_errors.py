@@ -204,13 +204,13 @@ class ProviderNotEnteredError(DotevalError, RuntimeError):
         self.provider = provider
         super().__init__(
             f"{provider} is not entered.\n"
-            f"Use it inside 'async with {provider}(...) as provider:', "
+            f"Use it inside 'async with {provider}(...) as provider:', or after 'await provider.start()', "
             "or hand it to ModelProviders, which enters it for you."
         )
 
 
 class ProviderClosedError(DotevalError, RuntimeError):
-    """A provider was used, or waited for, after its ``async with`` block had ended.
+    """A provider was used, or waited for, after its ``async with`` block had ended, or after `aclose`.
 
     Args:
         provider: The provider's class name.
@@ -219,7 +219,7 @@ class ProviderClosedError(DotevalError, RuntimeError):
     def __init__(self, provider: str) -> None:
         self.provider = provider
         super().__init__(
-            f"{provider} is closed: its 'async with' block has ended.\n"
+            f"{provider} is closed: its 'async with' block has ended, or 'aclose()' was called.\n"
             "Enter a new provider, or keep the block open for as long as you use its models."
         )
 
@@ -237,6 +237,21 @@ class WrongEventLoopError(DotevalError, RuntimeError):
             f"{provider} belongs to another event loop.\n"
             f"Clients and locks do not cross loops. Enter a {provider} of its own in this run; in pytest give the "
             "provider fixture the scope of anyio_backend, or use the fixtures of doteval's plugin."
+        )
+
+
+class ForkedProcessError(DotevalError, RuntimeError):
+    """A blocking provider was used in a child process that was forked while it was entered.
+
+    Args:
+        provider: The provider's class name.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+        super().__init__(
+            f"{provider} was entered before this process was forked: its event loop runs in the parent only, and its "
+            f"connections are the parent's. Enter a {provider} of its own in each process, after the fork."
         )
 
 

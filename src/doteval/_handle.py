@@ -37,7 +37,7 @@ class ModelHandle(Generic[ModelT_co]):
 
     Use it with ``async with``, or call `teardown` when you are done::
 
-        async with await provider.setup("gpt-4o") as handle:
+        async with provider.setup("gpt-4o") as handle:
             reply = await handle.model.generate("Hello")
     """
 

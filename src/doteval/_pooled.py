@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Hashable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Collection, Hashable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from anyio import create_task_group
+from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from typing_extensions import Unpack
@@ -20,13 +20,15 @@ from typing_extensions import Unpack
 from ._errors import ProviderClosedError, ProviderNotEnteredError
 from ._explained import reason_of
 from ._handle import LeasedHandle, ModelHandle
+from ._hold import Hold
 from ._keywords import completed, takes, unexpected
 from ._pool.events import ProviderStatistics
 from ._pool.ledger import Ledger
 from ._pool.pool import Pool
 from ._pool.records import Want
 from ._pool_options import LeaseOptions
-from ._provider import ModelProvider, ModelT, raise_all
+from ._provider import ModelProvider, ModelT, in_any_task, raise_all
+from ._setup import Setup, marked
 from ._spec import check_spec, masked, resource_id, resource_key, secrets_of
 
 PooledT = TypeVar("PooledT", bound="PooledProvider[Any]")
@@ -54,7 +56,7 @@ class PooledProvider(ModelProvider[ModelT]):
                     yield connection
 
         async with DatabaseProvider() as provider:
-            async with await provider.setup("results.db") as handle:
+            async with provider.setup("results.db") as handle:
                 await handle.model.execute("...")
 
     The provider belongs to the run of the event loop in which it was entered. After ``async with`` it may be entered
@@ -82,7 +84,7 @@ class PooledProvider(ModelProvider[ModelT]):
         self._pool: Pool[ModelT] | None = None
         self._is_closed = False
         self._statistics = ProviderStatistics(self._display_name)
-        self._task_group: TaskGroup | None = None
+        self._hold = Hold(self._display_name)
 
     # ---------------------------------------------------------------- what authors write
 
@@ -141,8 +143,15 @@ class PooledProvider(ModelProvider[ModelT]):
 
     # ---------------------------------------------------------------- what users call
 
-    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[ModelT]:
+    @marked
+    def setup(self, spec: str, /, **config: Any) -> Setup[ModelT]:
         """Lease the resource for `spec` and `config`; opens it where it is not open.
+
+        Enter what it returns, and the handle is torn down at the end of the block; or await it::
+
+            async with provider.setup("gpt-4o") as handle: ...
+
+            handle = await provider.setup("gpt-4o")
 
         A checkpoint, unless ``fast_acquire=True`` and the resource is open. A cancelled caller just leaves: the opening
         goes on for the others, and is cancelled when nobody waits for it any more.
@@ -164,8 +173,10 @@ class PooledProvider(ModelProvider[ModelT]):
             ProviderClosedError: The provider was closed, before or while waiting.
             WrongEventLoopError: Used in another event loop than the one that entered it.
         """
+        return Setup(self._lease(spec, config))
+
+    async def _lease(self, spec: str, config: dict[str, Any]) -> ModelHandle[ModelT]:
         pool = self._pool or self._entered_pool()
-        pool.check_loop()
         want = None
         if config or type(spec) is not str:
             want = self._want(spec, config)
@@ -173,12 +184,16 @@ class PooledProvider(ModelProvider[ModelT]):
         lease = None
         if self._fast_acquire:
             lease = pool.lease_now(key)
-        elif pool.is_open(key):
-            await pool.checkpoint()
-            lease = pool.lease_now(key)
+        else:
+            pool.check_loop()
+            if pool.is_open(key):
+                await pool.checkpoint()
+                lease = pool.lease_now(key)
         if lease is None:  # what follows waits
             (lease,) = await (pool.join(key) or pool.acquire((want or self._want(spec, config),)))
         return LeasedHandle(lease, pool, self)
+
+    _lease.__qualname__ = "PooledProvider.setup"  # what Python calls it where it was never awaited
 
     async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ModelT], ...]:
         """Lease several resources at once, all or nothing, so that two callers cannot wait for each other.
@@ -246,22 +261,19 @@ class PooledProvider(ModelProvider[ModelT]):
         """A snapshot of the counts since the provider was entered; after it was closed, the last one."""
         return self._statistics if self._pool is None else self._pool.statistics()
 
+    @in_any_task
     async def __aenter__(self) -> Self:
         """Enter the provider: from now on, and in this event loop, it may be used.
+
+        Its tasks live in one of their own, so any task may leave it. A cancelled caller leaves nothing open.
 
         Raises:
             RuntimeError: It is entered already.
         """
-        task_group = create_task_group()
-        await task_group.__aenter__()
-        try:
-            self._start(task_group)
-        except BaseException:
-            await task_group.__aexit__(None, None, None)
-            raise
-        self._task_group = task_group
+        await self._hold.open(self._running())
         return self
 
+    @in_any_task
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
@@ -273,18 +285,10 @@ class PooledProvider(ModelProvider[ModelT]):
         Raises:
             ExceptionGroup: What went wrong while closing.
         """
-        task_group, self._task_group = self._task_group, None
-        assert task_group is not None
-        try:
-            await self._stop()
-        finally:
-            # An exception of the block stays what it is: the task group sees it only where it was itself cancelled.
-            swallow: bool | None = None
-            if task_group.cancel_scope.cancel_called:
-                swallow = await task_group.__aexit__(exc_type, exc_value, traceback)
-            else:
-                await task_group.__aexit__(None, None, None)  # on trio it returns True for "no exception"
-        return swallow
+        await self._hold.close()
+        if exc_type is None:
+            await checkpoint()
+        return None
 
     def __repr__(self) -> str:
         name = self._display_name
@@ -304,14 +308,43 @@ class PooledProvider(ModelProvider[ModelT]):
         """What it is called in statistics, events and logs."""
         return type(self).__name__
 
+    @property
+    def _is_running(self) -> bool:
+        """Whether it is entered, in an event loop that has not been closed."""
+        return self._pool is not None and not self._pool.loop.is_closed
+
     def _include(self, inner: PooledT) -> PooledT:
         """Start `inner` before this provider and stop it after; call it in ``__init__``."""
         self._included.append(inner)
         return inner
 
+    @asynccontextmanager
+    async def _running(self) -> AsyncGenerator[None]:
+        """The provider's life; what goes wrong is not wrapped in a group of the task group's."""
+        failure: BaseException | None = None
+        async with create_task_group() as task_group:
+            try:
+                self._start(task_group)
+            except Exception as exc:
+                failure = exc
+            else:
+                loop_ends = False
+                try:
+                    yield
+                except get_cancelled_exc_class():
+                    loop_ends = True
+                    raise
+                finally:
+                    try:
+                        await self._stop(loop_ends=loop_ends)
+                    except BaseExceptionGroup as exc:
+                        failure = exc
+        if failure is not None:
+            raise failure
+
     def _start(self, task_group: TaskGroup) -> None:
         """Bind the provider to this run; its tasks live in `task_group`. Synchronous, so it can be done on demand."""
-        if self._pool is not None:
+        if self._is_running:
             raise RuntimeError(f"{type(self).__name__} is entered already; share it instead of entering it twice")
         for inner in self._included:
             inner._start(task_group)
@@ -344,14 +377,14 @@ class PooledProvider(ModelProvider[ModelT]):
         self._pool.start(task_group)
         self._is_closed = False
 
-    async def _stop(self) -> None:
+    async def _stop(self, *, loop_ends: bool = False) -> None:
         """Close everything for good; raises an ``ExceptionGroup`` of what went wrong."""
         if self._pool is None:
             return
-        failures = await self._pool.stop()
+        failures = await self._pool.stop(loop_ends=loop_ends)
         for inner in reversed(self._included):
             try:
-                await inner._stop()
+                await inner._stop(loop_ends=loop_ends)
             except Exception as exc:
                 failures.append(exc)
         self._statistics = self._pool.statistics()

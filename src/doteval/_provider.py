@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self
 
@@ -12,8 +13,24 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import TypeVar
 
 from ._handle import CLOSE_TIMEOUT, ModelHandle
+from ._hold import Hold
+from ._setup import enterable
 
 ModelT = TypeVar("ModelT", default=Any)
+AnyT = TypeVar("AnyT")
+
+_IN_ANY_TASK: set[object] = {None}
+
+
+def in_any_task(method: AnyT) -> AnyT:
+    """Mark an ``__aenter__`` or ``__aexit__`` that leaves nothing open in the task that calls it."""
+    _IN_ANY_TASK.add(method)
+    return method
+
+
+def is_tied_to_a_task(kind: type[object]) -> bool:
+    """Whether the ``async with`` of a class may have to be left by the task that entered it: its author wrote it."""
+    return not _IN_ANY_TASK.issuperset((getattr(kind, "__aenter__", None), getattr(kind, "__aexit__", None)))
 
 
 class ModelProvider(ABC, Generic[ModelT]):
@@ -32,16 +49,28 @@ class ModelProvider(ABC, Generic[ModelT]):
     close_timeout: float = CLOSE_TIMEOUT
     """How long tearing down one handle may take, in seconds."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        setup: Any = cls.__dict__.get("setup")
+        if inspect.iscoroutinefunction(
+            setup
+        ):  # so that ``async with provider.setup(...)`` works, whoever has written it
+            cls.setup = enterable(setup)  # type: ignore[method-assign]
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         self.__given_out = {}
+        self.__hold = Hold(cls.__name__)
         return self
 
     __given_out: dict[int, ModelHandle[Any]]
+    __hold: Hold
 
     @abstractmethod
-    async def setup(self, spec: str, /, *args: Any, **config: Any) -> ModelHandle[ModelT]:
+    def setup(self, spec: str, /, *args: Any, **config: Any) -> Coroutine[Any, Any, ModelHandle[ModelT]]:
         """Lease the resource for `spec` and `config`, opening it where needed.
+
+        Write it as ``async def setup``; what it returns can also be entered: ``async with provider.setup(...)``.
 
         Args:
             spec: What to lease, in the provider's own terms.
@@ -82,10 +111,52 @@ class ModelProvider(ABC, Generic[ModelT]):
         raise_all(f"tearing down {type(self).__name__} failed", failures)
         await checkpoint()
 
+    async def start(self) -> Self:
+        """Enter the provider until `aclose`, where ``async with`` cannot be used; both may be called from any tasks.
+
+        ::
+
+            provider = await OpenAIProvider().start()  # a start hook, a fixture, a cell of a notebook
+            ...
+            await provider.aclose()  # the stop hook, the end of the fixture, another cell
+
+        An ``async with`` of a subclass's own is held open in a task of its own meanwhile. What is not closed when the
+        event loop ends is closed then, and a `ResourceWarning` says so. A cancelled caller leaves nothing open.
+
+        Returns:
+            The provider itself.
+
+        Raises:
+            RuntimeError: It is entered already.
+            Exception: What the ``__aenter__`` of a subclass raises.
+        """
+        if not is_tied_to_a_task(type(self)):
+            return await self.__aenter__()
+        await self.__hold.open(self, self.close_timeout)
+        return self
+
+    async def aclose(self) -> None:
+        """Leave the provider, as the end of ``async with`` does; where it is not entered, do nothing.
+
+        Several calls at once all wait for the end. A cancelled caller waits, too, as closing is bounded by
+        `close_timeout`; the cancellation is delivered afterwards.
+
+        Raises:
+            ExceptionGroup: What went wrong while closing; told once.
+            WrongEventLoopError: Called in another event loop than the one that entered it.
+        """
+        if is_tied_to_a_task(type(self)):
+            await self.__hold.close()
+            await checkpoint()
+        else:
+            await self.__aexit__(None, None, None)
+
+    @in_any_task
     async def __aenter__(self) -> Self:
         """Enter the provider; this base only returns it."""
         return self
 
+    @in_any_task
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
@@ -95,6 +166,11 @@ class ModelProvider(ABC, Generic[ModelT]):
         """Tear down every handle that is still active."""
         await self.teardown_all()
         return None
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether `start` holds an ``async with`` of a subclass's own open."""
+        return self.__hold.is_open
 
     def _remember(self, handle: ModelHandle[Any]) -> None:
         self.__given_out[id(handle)] = handle

@@ -13,9 +13,11 @@ from doteval import (
     AnthropicProvider,
     ModelHandle,
     ModelProvider,
+    ModelProviders,
     OpenAIProvider,
     PooledProvider,
     ProviderStatistics,
+    Setup,
 )
 
 
@@ -107,11 +109,24 @@ async def the_model_of_a_handle_has_the_type_of_the_provider() -> None:
         assert_type(handle.resource_id, str)
         assert_type(handle.is_active, bool)
         await handle.teardown()
+        assert_type(provider.setup("spec"), Setup[Connection])
+        async with provider.setup("spec") as short:
+            assert_type(short, ModelHandle[Connection])
         async with await provider.setup("spec") as entered:
             assert_type(entered.model, Connection)
         several = await provider.setup_many("a", "b", port=1)
         assert_type(several, tuple[ModelHandle[Connection], ...])
         assert_type(provider.statistics(), ProviderStatistics)
+
+
+async def the_mapping_gives_all_three_forms(providers: ModelProviders, base: ModelProvider[Connection]) -> None:
+    assert_type(await providers.setup("a"), ModelHandle[Any])
+    async with providers.setup("a") as handle:
+        assert_type(handle, ModelHandle[Any])
+    async with await base.setup("a") as other:
+        assert_type(other, ModelHandle[Connection])
+    assert_type(await base.start(), ModelProvider[Connection])
+    await base.aclose()
 
 
 async def the_chat_providers_give_out_what_they_promise() -> None:

@@ -70,6 +70,8 @@ async def fakes_are_chat_models() -> ChatModel:
     async with FakeProvider(replies=["one", OSError("two")], capacity=2) as provider:
         handle = await provider.setup("a", latency=1)
         assert_type(handle.model, FakeModel)
+        async with provider.setup("a") as entered_one:
+            assert_type(entered_one, ModelHandle[FakeModel])
         assert_type(await handle.model.generate("?"), Completion)
         assert_type(await provider.setup_many("a", "b"), tuple[ModelHandle[FakeModel], ...])
         return handle.model

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
 
 from .account import account_of
 from .entries import Entries
@@ -124,21 +122,6 @@ class Books:
     def account(self) -> list[str]:
         """Who holds what and who waits for what, a line each, for error messages."""
         return account_of(self._entries, self._queue, with_slots=self.capacity is not None)
-
-    def figures(self) -> dict[str, Any]:
-        """What `ProviderStatistics` says of the books: what has happened, and what there is now."""
-        phases = [entry.phase for entry in self._entries]
-        return {
-            **asdict(self.counts),
-            "opening": phases.count(Phase.OPENING),
-            "open": phases.count(Phase.OPEN) + phases.count(Phase.CHECKING),
-            "idle": self.idle,
-            "closing": phases.count(Phase.CLOSING),
-            "active_leases": self.active_leases,
-            "waiting": self.waiting,
-            "capacity": self.capacity,
-            "free_slots": None if self.capacity is None else self.free_slots,
-        }
 
     # ---------------------------------------------------------------- single entries
 

@@ -13,11 +13,11 @@ from functools import partial
 from logging import DEBUG
 from typing import Any, Generic, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, Event, current_time
+from anyio import CancelScope, CapacityLimiter, Event, current_time, get_cancelled_exc_class
 from anyio.abc import TaskGroup
-from anyio.lowlevel import current_token
 
-from .._errors import CloseTimeoutError, WrongEventLoopError
+from .._errors import CloseTimeoutError
+from .._loop import HomeLoop
 from .close_failures import CloseFailures
 from .events import PoolEvent, ProviderStatistics
 from .hooks import Hooks
@@ -26,6 +26,7 @@ from .ledger import Ledger
 from .records import CancelOpening, Check, Close, Entry, Open, Phase, Request, Rest, Settle, State, Want
 from .reporter import Reporter, logger
 from .resource import Resource
+from .snapshot import snapshot
 
 ModelT = TypeVar("ModelT")
 
@@ -83,12 +84,9 @@ class Engine(Generic[ModelT]):
         self._hooks = Hooks(provider, explain=explain, idle=on_idle, is_broken=is_broken, breaks=breaks)
         self._on_event = on_event
         self._emit = Reporter(provider, on_event).report
-        token = current_token()
-        self._loop = token.native_token
-        # Asked directly: looking up the backend would cost more than a warm lease.
-        self._current_loop = token.backend_class.current_token
-        self.checkpoint = token.backend_class.checkpoint
-        self._checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
+        self.loop = HomeLoop(provider)
+        self._home, self._running = self.loop.native, self.loop.running
+        self.check_loop, self.checkpoint = self.loop.check, self.loop.checkpoint
         self._task_group: TaskGroup | None = None
         # A resource belongs to nobody who leases it: their context variables would live, and be seen, as long as it.
         self._context = copy_context()
@@ -97,23 +95,15 @@ class Engine(Generic[ModelT]):
         self._close_failures = CloseFailures()
         self._setup_seconds = 0.0
         self._is_applying = False
-
-    def check_loop(self) -> None:
-        """Raise unless the caller runs in the event loop the pool was made in."""
-        try:
-            here = self._current_loop()
-        except RuntimeError:
-            raise WrongEventLoopError(self._provider) from None
-        if here is not self._loop:
-            raise WrongEventLoopError(self._provider)
+        self._loop_ends = False
 
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the counts."""
-        return ProviderStatistics(
-            provider=self._provider,
+        return snapshot(
+            self._provider,
+            self._ledger,
             close_failures=self._close_failures.count,
             setup_seconds=self._setup_seconds,
-            **self._ledger.figures(),
         )
 
     def _now(self) -> float:
@@ -225,6 +215,8 @@ class _Watch(Generic[ModelT]):
 
     def on_ended(self, error: BaseException | None, /) -> None:
         engine, entry = self._engine, self._entry
+        if engine._loop_ends and isinstance(error, get_cancelled_exc_class()):
+            error = None
         reason = "" if error is None else engine._hooks.explain(entry.want, error)
         was_opening = entry.phase is Phase.OPENING
         if entry.lost and reason:  # what broke it is often known only now; its handles show it

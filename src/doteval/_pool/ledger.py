@@ -203,13 +203,7 @@ class Ledger(Books):
             self.losing(entry, reason, now)
 
     def ended(self, entry: Entry, error: BaseException | None, now: float) -> None:
-        """The entry's task is over.
-
-        Args:
-            entry: The entry.
-            error: Why it could not be opened, or `None`.
-            now: The time, in seconds of the caller's clock.
-        """
+        """The entry's task is over; `error` says why it could not be opened, where it could not."""
         self._entries.remove(entry)
         if entry.phase is Phase.CLOSING:
             self._closing_slots -= entry.want.slots

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Hashable
 from functools import partial
 from logging import DEBUG
 
-from anyio import CancelScope, Event, current_time, move_on_after, sleep_until
+from anyio import Event, current_time, move_on_after, sleep_until
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -20,8 +20,10 @@ from .._errors import (
     ModelSetupError,
     ProviderClosedError,
     SetupTimeoutError,
+    WrongEventLoopError,
 )
 from .._explained import advice_for
+from .._hold import wait_out
 from .containment import outcome_of
 from .engine import Engine, ModelT, is_logged
 from .interrupts import mark_for_trio, uninterruptible
@@ -45,7 +47,13 @@ class Pool(Engine[ModelT]):
     # ---------------------------------------------------------------- leasing
 
     def lease_now(self, key: Hashable) -> Lease | None:
-        """Lease what is open, or return `None` where that takes more than a look. Call `check_loop` before."""
+        """Lease what is open, or return `None` where that takes more than a look."""
+        try:  # as `check_loop`, without the call
+            is_home = self._running() is self._home
+        except RuntimeError:
+            is_home = False
+        if not is_home:
+            raise WrongEventLoopError(self._provider)
         ledger = self._ledger
         if self._hooks.can_tell_broken:
             self._drop_broken(key)
@@ -79,7 +87,7 @@ class Pool(Engine[ModelT]):
         A caller cancelled while it waits leaves the queue; what was granted to it in the same moment is released again.
         """
         if not self._fast_acquire:
-            await self._checkpoint_if_cancelled()
+            await self.loop.checkpoint_if_cancelled()
         if self._hooks.can_tell_broken:
             for want in wants:
                 self._drop_broken(want.key)
@@ -144,7 +152,12 @@ class Pool(Engine[ModelT]):
         """
         if lease.ended:
             return checkpoint()  # of whatever loop: the provider's may be over
-        self.check_loop()
+        try:  # as `check_loop`, without the call
+            is_home = self._running() is self._home
+        except RuntimeError:
+            is_home = False
+        if not is_home:
+            raise WrongEventLoopError(self._provider)
         entry, ledger = lease.entry, self._ledger
         ledger.release(lease, "you tore it down", current_time() if self._timed else 0.0)
         if self._on_event is not None or is_logged(DEBUG):
@@ -216,15 +229,26 @@ class Pool(Engine[ModelT]):
         self.check_loop()
         for entry in list(self._ledger.entries):
             self._ledger.close(entry, "its provider's teardown_all() was called", self._now())
-        return await self._finish()
+        cancellation = await self._finish()
+        if cancellation is not None:
+            raise cancellation
+        return self._close_failures.take_all()
 
-    async def stop(self) -> list[BaseException]:
-        """Close every resource for good, all at once, in a shield; return what went wrong."""
+    async def stop(self, *, loop_ends: bool = False) -> list[BaseException]:
+        """Close every resource for good, all at once, in a shield; return what went wrong.
+
+        Only for a task of ours: where asyncio cancels that, its event loop ends, and it ends after this anyway.
+
+        Args:
+            loop_ends: It is closed because the event loop ends, so asyncio has cancelled the resources' tasks, too.
+        """
+        self._loop_ends = loop_ends
         self._ledger.shut(self._now())
         self._expiry_scope.cancel()
-        return await self._finish()
+        await self._finish()
+        return self._close_failures.take_all()
 
-    async def _finish(self) -> list[BaseException]:
+    async def _finish(self) -> BaseException | None:
         self._apply()
         entries = list(self._ledger.entries)
         for entry in entries:  # all of them know already, unless an interrupt came in between
@@ -233,11 +257,8 @@ class Pool(Engine[ModelT]):
             elif entry.phase is Phase.CLOSING:
                 entry.resource.close()
         self._apply()
-        with CancelScope(shield=True):  # bounded: every resource has a close_timeout of its own
-            for entry in entries:
-                if entry.resource is not None:
-                    await entry.resource.done.wait()
-        return self._close_failures.take_all()
+        # Bounded: every resource has a close_timeout of its own.
+        return await wait_out(*(entry.resource.done for entry in entries if entry.resource is not None))
 
     # ---------------------------------------------------------------- inside
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from anyio import CancelScope, create_task_group, move_on_after
+from anyio import CancelScope, create_task_group, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
-from anyio.lowlevel import EventLoopToken, checkpoint, current_token
+from anyio.lowlevel import checkpoint
 
 from .._errors import (
     CloseTimeoutError,
     ModelSetupError,
     ProviderClosedError,
     ProviderNotEnteredError,
-    WrongEventLoopError,
 )
 from .._explained import advice_for, reason_of
 from .._handle import CLOSE_TIMEOUT, ModelHandle
+from .._hold import Hold
+from .._loop import HomeLoop
 from .._pool.events import ProviderStatistics
 from .._pooled import PooledProvider
-from .._provider import ModelProvider
+from .._provider import ModelProvider, is_tied_to_a_task, raise_all
+from .._setup import Setup, marked
 from .._spec import masked, secrets_of
 from .entered import EnteredProvider
 from .registration import registrations
@@ -47,7 +50,8 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
     Args:
         providers: Providers, or classes or functions that make them, by name; they take precedence over registered
             ones. A provider that is entered already is used as it is and stays open; the others are entered and closed
-            here. (A provider with an ``__aenter__`` of its own that is no `PooledProvider` counts as not entered.)
+            here. (A provider with an ``__aenter__`` of its own that is no `PooledProvider` counts as entered where its
+            `start` was awaited.)
         discover: Whether to add the providers that installed distributions register.
         settings: Keyword arguments for the class or function of a name, such as
             ``{"openai": {"base_url": "http://127.0.0.1:8000/v1"}}``.
@@ -73,20 +77,22 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             known = ", ".join(map(repr, values)) or "none"
             raise ValueError(f"settings for {', '.join(unknown)}, but the providers are: {known}")
         self._sources = {name: Source(name, value, settings.get(name)) for name, value in values.items()}
+        self._hold = Hold(type(self).__name__)
         self._task_group: TaskGroup | None = None
-        self._token: EventLoopToken | None = None
         self._context = copy_context()
         self._is_closed = False
         self._started: dict[str, ModelProvider[Any]] = {}
         self._entered: dict[str, EnteredProvider] = {}
+        self._pools: list[PooledProvider[Any]] = []
         self._closers: list[Callable[[], Awaitable[object]]] = []
         self._failures: list[Exception] = []
         self._last_statistics: dict[str, ProviderStatistics] = {}
 
     # ---------------------------------------------------------------- what users call
 
-    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[Any]:
-        """Lease a model from the provider that `spec` belongs to.
+    @marked
+    def setup(self, spec: str, /, **config: Any) -> Setup[Any]:
+        """Lease a model from the provider that `spec` belongs to; enter what it returns, or await it.
 
         A registered name before the first colon decides. Without one, the only provider whose `patterns` match does;
         that takes the class of every provider, so all are imported. Without that, the only provider there is.
@@ -106,12 +112,17 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             ProviderClosedError: Used after ``async with``.
             WrongEventLoopError: Used in another event loop than the one that entered it.
         """
+        return Setup(self._lease(spec, config))
+
+    async def _lease(self, spec: str, config: dict[str, Any]) -> ModelHandle[Any]:
         self._usable_task_group()
         name, model = route(spec, self._sources)
         provider = self._started.get(name) or await self._start(name)
         return await provider.setup(model, **config)
 
-    async def start(self, name: str) -> ModelProvider[Any]:
+    _lease.__qualname__ = "ModelProviders.setup"  # what Python calls it where it was never awaited
+
+    async def enter(self, name: str) -> ModelProvider[Any]:
         """Enter the provider `name`, where that has not happened yet, and return it. Always a checkpoint.
 
         Only a provider with an ``__aenter__`` of its own needs this, and only before ``providers[name]``; `setup` does
@@ -125,6 +136,29 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         await checkpoint()
         return provider
 
+    async def start(self) -> Self:
+        """Enter the mapping until `aclose`, where ``async with`` cannot be used; both may be called from any tasks.
+
+        See `ModelProvider.start`.
+
+        Raises:
+            RuntimeError: It is entered already.
+        """
+        await self._hold.open(self._running())
+        return self
+
+    async def aclose(self) -> None:
+        """Close every provider that was entered here, all at the same time; where none is entered, do nothing.
+
+        See `ModelProvider.aclose`.
+
+        Raises:
+            ExceptionGroup: What went wrong while closing, and what broke a provider before that; told once.
+            WrongEventLoopError: Called in another event loop than the one that entered it.
+        """
+        await self._hold.close()
+        await checkpoint()
+
     def statistics(self) -> Mapping[str, ProviderStatistics]:
         """The counts of every pooled provider that was used, by name; after ``async with``, the last ones."""
         return dict(self._last_statistics) if self._task_group is None else self._now()
@@ -135,7 +169,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         Raises:
             KeyError: There is none of that name; the message lists those there are.
             ProviderLoadError: It cannot be imported or built.
-            RuntimeError: It has an ``__aenter__`` of its own, and neither `start` nor `setup` has been awaited.
+            RuntimeError: It has an ``__aenter__`` of its own, and neither `enter` nor `setup` has been awaited.
             Exception: Used outside ``async with`` or in another event loop, as in `setup`.
         """
         task_group = self._usable_task_group()
@@ -145,7 +179,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             if self._needs_a_task(name, provider):
                 raise RuntimeError(
                     f"{type(provider).__name__} has an __aenter__ of its own, which has to be awaited: "
-                    f"call 'await providers.start({name!r})' first, or 'await providers.setup(\"{name}:...\")'"
+                    f"call 'await providers.enter({name!r})' first, or 'await providers.setup(\"{name}:...\")'"
                 )
             self._start_now(name, provider, task_group)
         return provider
@@ -181,15 +215,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         Raises:
             RuntimeError: It is entered already.
         """
-        if self._task_group is not None:
-            raise RuntimeError(f"{type(self).__name__} is entered already; share it instead of entering it twice")
-        task_group = create_task_group()
-        await task_group.__aenter__()
-        self._token = current_token()
-        self._context = copy_context()
-        self._task_group = task_group
-        self._is_closed = False
-        return self
+        return await self.start()
 
     async def __aexit__(
         self,
@@ -202,44 +228,59 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         Raises:
             ExceptionGroup: What went wrong while closing, and what broke a provider before that.
         """
-        task_group, self._task_group = self._task_group, None
-        assert task_group is not None
-        self._is_closed = True
-        try:
-            with CancelScope(shield=True):  # bounded: every provider has a close_timeout of its own
-                async with create_task_group() as closing:
-                    for close in [*self._closers, *(entered.close for entered in self._entered.values())]:
-                        closing.start_soon(self._close, close)
-        finally:
-            self._last_statistics = self._now()
-            self._started.clear()
-            self._entered.clear()
-            self._closers.clear()
-            for source in self._sources.values():
-                source.put(None)
-            # An exception of the block stays what it is: the task group sees it only where it was itself cancelled.
-            swallow: bool | None = None
-            if task_group.cancel_scope.cancel_called:
-                swallow = await task_group.__aexit__(exc_type, exc_value, traceback)
-            else:
-                await task_group.__aexit__(None, None, None)  # on trio it returns True for "no exception"
-        failures, self._failures = self._failures, []
-        if failures:
-            raise ExceptionGroup("closing the model providers failed", failures)
-        return swallow
+        await self._hold.close()
+        if exc_type is None:
+            await checkpoint()
+        return None
 
     # ---------------------------------------------------------------- inside
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncGenerator[None]:
+        """The mapping's life; what goes wrong is not wrapped in a group of the task group's."""
+        self._failures = []
+        if self._task_group is not None:
+            self._forget_all()  # an event loop has left it that was closed without a word
+        async with create_task_group() as task_group:
+            self._task_group = task_group
+            self._context = copy_context()
+            self._loop = HomeLoop(type(self).__name__)
+            self._is_closed = False
+            loop_ends = False
+            try:
+                yield
+            except get_cancelled_exc_class():
+                loop_ends = True
+                raise
+            finally:
+                self._task_group = None
+                self._is_closed = True
+                closers = [*self._closers, *(entered.close for entered in self._entered.values())]
+                closers += [partial(pool._stop, loop_ends=loop_ends) for pool in self._pools]
+                try:
+                    with CancelScope(shield=True):  # bounded: every provider has a close_timeout of its own
+                        async with create_task_group() as closing:
+                            for close in closers:
+                                closing.start_soon(self._close, close)
+                finally:
+                    self._last_statistics = self._now()
+                    self._forget_all()
+        failures, self._failures = self._failures, []
+        raise_all("closing the model providers failed", failures)
+
+    def _forget_all(self) -> None:
+        self._started.clear()
+        self._entered.clear()
+        self._pools.clear()
+        self._closers.clear()
+        for source in self._sources.values():
+            source.put(None)
 
     def _usable_task_group(self) -> TaskGroup:
         name = type(self).__name__
         if self._task_group is None:
             raise ProviderClosedError(name) if self._is_closed else ProviderNotEnteredError(name)
-        try:
-            here = current_token()
-        except RuntimeError:
-            raise WrongEventLoopError(name) from None
-        if here != self._token:
-            raise WrongEventLoopError(name)
+        self._loop.check()
         return self._task_group
 
     def _source(self, name: str) -> Source:
@@ -259,24 +300,25 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
     def _needs_a_task(self, name: str, provider: ModelProvider[Any]) -> bool:
         """Whether it is up to us to enter it, and that means to await something."""
         if isinstance(provider, PooledProvider):
-            if provider._pool is not None:
+            if provider._is_running:
                 return False
-        elif self._sources[name].borrowed:
+        elif self._is_entered_by_others(name, provider):
             return False
         if any(provider is started for started in self._started.values()):
             return False
-        kind: type[object] = type(provider)
-        return (
-            getattr(kind, "__aenter__", None) not in _BASE_ENTER or getattr(kind, "__aexit__", None) not in _BASE_EXIT
-        )
+        return is_tied_to_a_task(type(provider))
+
+    def _is_entered_by_others(self, name: str, provider: ModelProvider[Any]) -> bool:
+        """Whether one that is no pool is not ours to enter and to close."""
+        return self._sources[name].borrowed or bool(getattr(provider, "_is_held", False))
 
     def _start_now(self, name: str, provider: ModelProvider[Any], task_group: TaskGroup) -> None:
         """Start what can be started without waiting."""
         if isinstance(provider, PooledProvider):
-            if provider._pool is None:
+            if not provider._is_running:
                 self._context.copy().run(provider._start, task_group)  # it is not its first user's
-                self._closers.append(provider._stop)
-        elif not self._sources[name].borrowed and provider not in self._started.values():
+                self._pools.append(provider)
+        elif not self._is_entered_by_others(name, provider) and provider not in self._started.values():
             self._closers.append(partial(_teardown_all, name, provider))
         self._started[name] = provider
 
@@ -337,7 +379,3 @@ async def _teardown_all(name: str, provider: ModelProvider[Any]) -> None:
         await teardown_all()
     if scope.cancelled_caught:
         raise CloseTimeoutError(name, seconds)
-
-
-_BASE_ENTER = (None, ModelProvider.__aenter__, PooledProvider.__aenter__)
-_BASE_EXIT = (None, ModelProvider.__aexit__, PooledProvider.__aexit__)

@@ -16,13 +16,12 @@ threads at once. Errors are those of the async face.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterator
+import atexit
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
-
-from anyio.from_thread import start_blocking_portal
 
 from .. import (
     ChatModel,
@@ -46,7 +45,7 @@ __all__ = ["BlockingHandle", "BlockingModel", "BlockingProvider", "BlockingStrea
 class _GivesHandles(Protocol[ModelT_co]):
     """A provider, or the registry of them."""
 
-    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[ModelT_co]: ...
+    def setup(self, spec: str, /, **config: Any) -> Coroutine[Any, Any, ModelHandle[ModelT_co]]: ...
 
 
 @overload
@@ -57,16 +56,18 @@ def entered(
 def entered(
     provider: ModelProviders, *, backend: str = ..., backend_options: dict[str, Any] | None = ...
 ) -> AbstractContextManager[BlockingProvider[Any]]: ...
-@contextmanager
 def entered(
     provider: ModelProvider[Any] | ModelProviders,
     *,
     backend: str = "asyncio",
     backend_options: dict[str, Any] | None = None,
-) -> Generator[BlockingProvider[Any]]:
+) -> AbstractContextManager[BlockingProvider[Any]]:
     """Enter a provider, or `ModelProviders`, in an event loop of its own, and close it at the end of the block.
 
-    Whatever ends the block, Ctrl-C included, everything is closed before it is left, and no thread remains.
+    Whatever ends the block, Ctrl-C included, everything is closed before it is left, and no thread remains. A block
+    that is never left, as in a notebook, is closed when the program ends, after all threads that Python waits for.
+
+    A process that was forked meanwhile, such as a worker of a server, cannot use it, and does not close it either.
 
     Args:
         provider: What to enter; it must not be entered already.
@@ -76,13 +77,46 @@ def entered(
     Raises:
         ExceptionGroup: What went wrong while closing.
     """
-    with start_blocking_portal(backend, backend_options, name="doteval event loop") as portal:
-        loop = Loop(portal, type(provider).__name__)
+    return _Block(provider, backend, backend_options)
+
+
+class _Block(AbstractContextManager["BlockingProvider[Any]"]):
+    """No generator, as one that is never left would be ended when its thread is gone: with the interpreter."""
+
+    def __init__(
+        self, provider: ModelProvider[Any] | ModelProviders, backend: str, backend_options: dict[str, Any] | None
+    ) -> None:
+        self._provider = provider
+        self._backend = backend
+        self._backend_options = backend_options
+
+    def __enter__(self) -> BlockingProvider[Any]:
+        provider = self._provider
+        self._loop = Loop(type(provider).__name__, self._backend, self._backend_options)
         try:
-            with portal.wrap_async_context_manager(provider):
-                yield BlockingProvider(loop, provider)
+            self._loop.wait_for(provider.start, undo=lambda _: provider.aclose())
+        except BaseException:
+            self._loop.end()
+            raise
+        atexit.register(self._close)
+        return BlockingProvider(self._loop, provider)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        atexit.unregister(self._close)
+        self._close()
+
+    def _close(self) -> None:
+        if self._loop.is_elsewhere or self._loop.has_ended:  # when the program ended, before its variables were cleared
+            return
+        try:
+            self._loop.run(self._provider.aclose)
         finally:
-            loop.end()
+            self._loop.end()
 
 
 class BlockingProvider(Generic[ModelT_co]):
@@ -100,6 +134,7 @@ class BlockingProvider(Generic[ModelT_co]):
         Raises:
             Exception: As the provider's own `setup`.
             ProviderClosedError: The block of `entered` has ended.
+            ForkedProcessError: This process was forked while the block was open.
         """
         setup = partial(self._provider.setup, spec, **config)
         return BlockingHandle(self._loop, self._loop.wait_for(setup, undo=lambda handle: handle.teardown()))
@@ -160,8 +195,8 @@ class BlockingHandle(Generic[ModelT_co]):
         return self._loop.wait_for(partial(function, self._handle.model, *args, **kwargs))
 
     def teardown(self) -> None:
-        """End the lease; does nothing where it has ended already."""
-        if self._handle.is_active:
+        """End the lease; does nothing where it has ended already, or where this process was forked meanwhile."""
+        if self._handle.is_active and not self._loop.is_elsewhere:
             self._loop.wait_for(self._handle.teardown)
 
     def __enter__(self) -> Self:

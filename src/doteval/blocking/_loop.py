@@ -1,36 +1,67 @@
-"""``Loop``: runs async functions and context managers in an event loop of another thread, and calls them off."""
+"""``Loop``: runs async functions and context managers in an event loop of another thread, and calls them off.
+
+A child process that was forked has no such thread: whoever waited for it there would wait for ever, after waking the
+parent's loop, whose pipe it shares. So there nothing is asked of the loop, and what ends there is left to the parent.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import TypeVar
+from contextvars import Context
+from typing import Any, TypeVar
 
+import anyio
 from anyio import CancelScope, Event
 from anyio.from_thread import BlockingPortal
 
-from .. import ProviderClosedError
+from .. import ForkedProcessError, ProviderClosedError
 
 ResultT = TypeVar("ResultT")
 
 
 class Loop:
-    """The event loop in its thread, as it is seen from the threads that wait for it.
+    """The event loop in its thread, as it is seen from the threads that wait for it; it runs from now on.
 
     Args:
-        portal: The way into the loop.
         provider: The name of the provider that is entered there, for messages.
+        backend: The event loop: ``"asyncio"`` or ``"trio"``.
+        backend_options: What `anyio.run` takes for that backend.
     """
 
-    def __init__(self, portal: BlockingPortal, provider: str) -> None:
-        self._portal = portal
+    def __init__(self, provider: str, backend: str, backend_options: dict[str, Any] | None) -> None:
         self._provider = provider
         self._calls: set[Call] = set()
-        self._has_ended = False
+        self.has_ended = False
         self._lock = threading.Lock()
+        self._process = os.getpid()
+        started: Future[BlockingPortal] = Future()
+
+        async def serve() -> None:
+            async with BlockingPortal() as portal:
+                started.set_result(portal)
+                await portal.sleep_until_stopped()
+
+        def run() -> None:
+            try:
+                anyio.run(serve, backend=backend, backend_options=backend_options)
+            except BaseException as exc:
+                if not started.done():  # later ones have been told to who waited
+                    started.set_exception(exc)
+
+        # A daemon, as Python waits for other threads before it lets anybody end them.
+        self._thread = threading.Thread(target=Context().run, args=(run,), name="doteval event loop", daemon=True)
+        self._thread.start()
+        self._portal = started.result()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this process was forked off the one that the loop runs in."""
+        return os.getpid() != self._process
 
     def wait_for(
         self,
@@ -59,6 +90,10 @@ class Loop:
             raise ProviderClosedError(self._provider)  # called off by `end`
         return outcome[0]
 
+    def run(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Run an async function that is sure to end, and wait for it; an interrupt does not call it off."""
+        self._portal.call(function)
+
     @contextmanager
     def holding(self, context: AbstractAsyncContextManager[ResultT]) -> Generator[ResultT]:
         """Hold an async context manager open, in one task of the loop, for as long as the block lasts.
@@ -83,26 +118,35 @@ class Loop:
                     ended.result()  # raises what entering has raised
                     raise ProviderClosedError(self._provider) from None
                 yield value
-                if not ended.done():  # else `end` has called it off
+                if not ended.done() and not self.is_elsewhere:  # else `end` has called it off, or the parent does it
                     self._portal.call(leave.set)
                     ended.result()
             except BaseException:
-                call.call_off()
+                if not self.is_elsewhere:
+                    call.call_off()
                 raise
 
     def end(self) -> None:
-        """Call off whatever still runs, or the loop would never end."""
-        with self._lock:
-            self._has_ended = True
-            calls = list(self._calls)
-        for call in calls:
-            call.call_off()
+        """Call off whatever still runs, and end the loop and its thread."""
+        try:
+            with self._lock:
+                self.has_ended = True
+                calls = list(self._calls)
+            for call in calls:
+                call.call_off()
+        finally:
+            try:
+                self._portal.call(self._portal.stop, True)  # what still runs was interrupted while it was waited for
+            finally:
+                self._thread.join()
 
     @contextmanager
     def _calling(self, function: Callable[[], Awaitable[None]]) -> Generator[Call]:
+        if self.is_elsewhere:  # before the lock, which some other thread may have held in the moment of the fork
+            raise ForkedProcessError(self._provider)
         call = Call(self._portal, function)
         with self._lock:
-            if self._has_ended:
+            if self.has_ended:
                 raise ProviderClosedError(self._provider)
             self._calls.add(call)
         try:
@@ -114,7 +158,7 @@ class Loop:
         try:
             return call.start()
         except RuntimeError:
-            if self._has_ended:  # since a moment ago
+            if self.has_ended:  # since a moment ago
                 raise ProviderClosedError(self._provider) from None
             raise
 

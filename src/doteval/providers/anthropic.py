@@ -165,7 +165,7 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
     ::
 
         async with AnthropicProvider() as provider:
-            async with await provider.setup("claude-sonnet-5-5") as handle:
+            async with provider.setup("claude-sonnet-5-5") as handle:
                 reply = await handle.model.generate("Hello")
 
     What is given here holds for all models; ``setup(spec, **config)`` takes the same names for one model, but for the

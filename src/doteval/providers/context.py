@@ -25,7 +25,7 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
                 yield connection
 
         async with ContextProvider(connect) as provider:
-            async with await provider.setup("results", port=5433) as handle:
+            async with provider.setup("results", port=5433) as handle:
                 await handle.model.execute("...")
 
     The context manager is entered and left in one task of its own, so it may hold task groups and cancel scopes open,

@@ -22,7 +22,7 @@ class HTTPProvider(PooledProvider[httpx.AsyncClient]):
     ::
 
         async with HTTPProvider() as provider:
-            async with await provider.setup("http://127.0.0.1:8000/api") as handle:
+            async with provider.setup("http://127.0.0.1:8000/api") as handle:
                 response = await handle.model.get("/status")
 
     A user name and password in the URL are sent as basic authentication; names, logs and messages do not show them.

@@ -162,7 +162,7 @@ class LlamaCppProvider(InstalledServerProvider):
     ::
 
         async with LlamaCppProvider(ctx_size=4096) as provider:
-            async with await provider.setup("models/tiny-llama.gguf") as handle:
+            async with provider.setup("models/tiny-llama.gguf") as handle:
                 reply = await handle.model.generate("Hello")
 
     The spec is a ``.gguf`` file, or a repository of the hub such as ``"user/model-GGUF:Q4_K_M"``. The options are those

@@ -70,7 +70,7 @@ class OllamaProvider(OpenAICompatibleProvider):
     ::
 
         async with OllamaProvider(pull=True) as provider:
-            async with await provider.setup("llama3.2:3b") as handle:
+            async with provider.setup("llama3.2:3b") as handle:
                 reply = await handle.model.generate("Hello")
 
     It starts nothing: the daemon belongs to the machine, and others may use it. A model that was in its memory before

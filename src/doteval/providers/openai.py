@@ -48,7 +48,7 @@ class OpenAIProvider(SDKProvider[OpenAIModel, openai.AsyncOpenAI]):
     ::
 
         async with OpenAIProvider() as provider:
-            async with await provider.setup("gpt-4o") as handle:
+            async with provider.setup("gpt-4o") as handle:
                 reply = await handle.model.generate("Hello")
 
     What is given here holds for all models; ``setup(spec, **config)`` takes the same names for one model, but for the

@@ -29,7 +29,7 @@ class ServerProvider(ServerProviderBase):
 
         command = ["my-server", "--model", "{spec}", "--port", "{port}", "--context", "{context}"]
         async with ServerProvider(command, ready=HTTPReady("/health")) as provider:
-            async with await provider.setup("my-model", context=4096) as handle:
+            async with provider.setup("my-model", context=4096) as handle:
                 reply = await handle.model.generate("Hello")
 
     A server is started once and shared by everything that asks for the same: tasks, event loops and, unless `share`

@@ -89,7 +89,7 @@ class SGLangProvider(InstalledServerProvider):
     ::
 
         async with SGLangProvider(context_length=8192) as provider:
-            async with await provider.setup("Qwen/Qwen3-8B") as handle:
+            async with provider.setup("Qwen/Qwen3-8B") as handle:
                 reply = await handle.model.generate("Hello")
 
     The spec is a name on the hub or a directory. The options are those of ``sglang.launch_server`` under the same

@@ -58,7 +58,7 @@ class TransformersProvider(InstalledServerProvider):
     ::
 
         async with TransformersProvider(dtype="bfloat16") as provider:
-            async with await provider.setup("Qwen/Qwen3-0.6B") as handle:
+            async with provider.setup("Qwen/Qwen3-0.6B") as handle:
                 reply = await handle.model.generate("Hello")
 
     The spec is a name on the hub or a directory. The options are those of ``transformers serve`` under the same names;

@@ -95,7 +95,7 @@ class VLLMProvider(InstalledServerProvider):
     ::
 
         async with VLLMProvider(max_model_len=8192) as provider:
-            async with await provider.setup("meta-llama/Llama-3.1-8B-Instruct") as handle:
+            async with provider.setup("meta-llama/Llama-3.1-8B-Instruct") as handle:
                 reply = await handle.model.generate("Hello")
 
     The spec is a name on the hub or a directory. The options are those of ``vllm serve`` under the same names; `None`

@@ -11,7 +11,6 @@ provider; ``--doteval-model`` and the other options; nothing that a run without 
     _fixturedefs   what pytest knows of fixtures
     _fixtures      makes the fixtures
     _leases        what they do: the providers of one event loop, and the standard pattern
-    _host          holds the providers open in a task of their own
     _parametrise   --doteval-model
     _servers       the model servers of the run: kept warm until its end, their output with the tests that fail
     _order         tests that need the same server, next to each other

@@ -245,7 +245,7 @@ def _model_client(options: Options, *, lends: bool) -> Fixture:
 def _provider(name: str) -> Fixture:
     @_takes("anyio_backend", HELD, "model_providers")
     async def provider(**fixtures: Any) -> Any:
-        return await _checked(fixtures).start(name)
+        return await _checked(fixtures).enter(name)
 
     provider.__doc__ = f"The model provider that is registered as {name!r}."
     return provider

@@ -19,7 +19,6 @@ from .._provider import ModelProvider
 from .._registry.providers import ModelProviders
 from .._registry.registration import Registration, described
 from .._registry.source import Source
-from ._host import hosted
 from ._leased import LEASED, Leased
 from ._options import Options
 from ._servers import Servers
@@ -66,13 +65,15 @@ class RunProviders(ModelProviders):
 
 @asynccontextmanager
 async def held(providers: RunProviders, summary: Summary) -> AsyncGenerator[RunProviders]:
-    """Hold the providers open, and then count what they did."""
-    backend: Any = providers.anyio_backend
+    """Hold the providers open, outside of the task that all fixtures share, and then count what they did."""
+    await providers.start()
     try:
-        async with hosted(providers, backend if isinstance(backend, str) else backend[0]):
-            yield providers
+        yield providers
     finally:
-        summary.add(providers.statistics())
+        try:
+            await providers.aclose()
+        finally:
+            summary.add(providers.statistics())
 
 
 def chosen(ours: RunProviders, given: object) -> ModelProviders:
@@ -98,7 +99,7 @@ async def adopted(name: str, provider: ModelProvider[Any], model_providers: Mode
     if not isinstance(model_providers, RunProviders):
         return provider
     model_providers.put(name, provider)
-    return await model_providers.start(name)
+    return await model_providers.enter(name)
 
 
 def _lender(

@@ -9,7 +9,7 @@ from typing import Any
 from anyio import Event, create_task_group, sleep
 from anyio.lowlevel import checkpoint
 
-from .. import ModelHandle, PooledProvider, PoolEvent
+from .. import ModelHandle, PooledProvider, PoolEvent, Setup
 from ._fake_model import FakeModel, Replies
 
 Failures = Mapping[str | int, Exception | Sequence[Exception]]
@@ -21,7 +21,7 @@ class FakeProvider(PooledProvider[FakeModel]):
     ::
 
         async with FakeProvider(replies=["Hello!"]) as provider:
-            async with await provider.setup("any-name") as handle:
+            async with provider.setup("any-name") as handle:
                 assert await handle.model.generate("Hi") == "Hello!"
         provider.assert_all_closed()
 
@@ -108,11 +108,16 @@ class FakeProvider(PooledProvider[FakeModel]):
         fuse.blow(error or ConnectionError(f"'{resource_id}' crashed, as the test asked for"))
         await fuse.gone.wait()
 
-    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[FakeModel]:
+    def setup(self, spec: str, /, **config: Any) -> Setup[FakeModel]:
         """Lease a fake model; see `PooledProvider.setup`."""
+        return Setup(self._set_up(spec, config))
+
+    async def _set_up(self, spec: str, config: dict[str, Any]) -> ModelHandle[FakeModel]:
         handle = await super().setup(spec, **config)
         self._note(handle)
         return handle
+
+    _set_up.__qualname__ = "FakeProvider.setup"  # what Python calls it where it was never awaited
 
     async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[FakeModel], ...]:
         """Lease several fake models at once; see `PooledProvider.setup_many`."""

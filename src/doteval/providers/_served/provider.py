@@ -28,6 +28,7 @@ from ..._handle import ModelHandle
 from ..._keywords import completed, takes, unexpected
 from ..._pool_options import LifecycleOptions
 from ..._pooled import PooledProvider
+from ..._setup import enterable
 from ..._spec import resource_id
 from ...servers._contract import Terms
 from ...servers._description.command import ServerCommand
@@ -147,6 +148,7 @@ class ServerProviderBase(PooledProvider[ServerModel]):
 
     # ---------------------------------------------------------------- what users call
 
+    @enterable
     async def setup(self, spec: str, /, **config: Any) -> ModelHandle[ServerModel]:
         """Lease the model, starting its server where there is none; as `PooledProvider.setup`.
 

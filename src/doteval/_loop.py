@@ -1,0 +1,115 @@
+"""``HomeLoop``: the run of an event loop that a provider belongs to, and tasks there that no task group has.
+
+A task outside of every task group is something that anyio does not offer; this is the one module that asks asyncio and
+trio themselves. Such a task ends with its event loop.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from anyio.lowlevel import current_token
+
+from ._errors import WrongEventLoopError
+
+
+class HomeLoop:
+    """The present run of an event loop.
+
+    Args:
+        provider: The provider's name, for messages.
+    """
+
+    __slots__ = ("_provider", "checkpoint", "checkpoint_if_cancelled", "native", "running")
+
+    def __init__(self, provider: str) -> None:
+        token = current_token()
+        self._provider = provider
+        self.native: Any = token.native_token
+        # Asked directly: through anyio it would cost more than a warm lease.
+        self.running = self._ask_trio() if self._is_trios else self._ask_asyncio()
+        self.checkpoint = token.backend_class.checkpoint
+        self.checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
+
+    def check(self) -> None:
+        """Raise unless the caller runs in it.
+
+        Raises:
+            WrongEventLoopError: It runs in another one, or in none.
+        """
+        try:
+            here = self.running()
+        except RuntimeError:
+            raise WrongEventLoopError(self._provider) from None
+        if here is not self.native:
+            raise WrongEventLoopError(self._provider)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is over, and what ran in it was not told. That is so only on asyncio."""
+        is_closed: Callable[[], bool] | None = getattr(self.native, "is_closed", None)
+        return is_closed is not None and is_closed()
+
+    def spawn(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Run an async function in a task of its own, in a copy of the present context.
+
+        At the end of the event loop it is cancelled, and waited for. Where it ends with another exception than that,
+        `contain` says what may be raised.
+        """
+        if self._is_trios:
+            import trio  # noqa: PLC0415 - it may not be installed
+
+            trio.lowlevel.spawn_system_task(run, name=name, context=contextvars.copy_context())
+        else:
+            _keep(self.native.create_task(run(), name=name))
+
+    def contain(self, error: BaseException) -> BaseException | None:
+        """Let a task made by `spawn` end nobody else. An interrupt ends the program, as it would in any other task.
+
+        Returns:
+            What is left to be told to somebody.
+
+        Raises:
+            BaseException: On asyncio, an interrupt or exit: it ends the loop at once. Nothing on trio, which crashes.
+        """
+        if not self._is_trios:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise error
+            return error
+        interrupts, others = BaseExceptionGroup("", [error]).split(KeyboardInterrupt)
+        if interrupts is None or threading.current_thread() is not threading.main_thread():
+            return error
+        try:
+            signal.raise_signal(signal.SIGINT)  # trio gives one that comes while a system task runs to the main task
+        except KeyboardInterrupt:
+            return error  # trio does not listen
+        return others
+
+    @staticmethod
+    def _ask_trio() -> Callable[[], object]:
+        import trio  # noqa: PLC0415 - it may not be installed
+
+        return trio.lowlevel.current_trio_token
+
+    @staticmethod
+    def _ask_asyncio() -> Callable[[], object]:
+        import asyncio  # noqa: PLC0415 - only where it runs
+
+        return asyncio.get_running_loop
+
+    @property
+    def _is_trios(self) -> bool:
+        return not hasattr(self.native, "create_task")
+
+
+_tasks: set[Any] = set()
+"""asyncio itself keeps no task alive, and a provider that nobody refers to still has something to close."""
+
+
+def _keep(task: Any) -> None:
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)

@@ -1,0 +1,35 @@
+"""The counts of a pool at one moment, out of its books."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from .events import ProviderStatistics
+from .ledger import Ledger
+from .records import Phase
+
+
+def snapshot(provider: str, ledger: Ledger, *, close_failures: int, setup_seconds: float) -> ProviderStatistics:
+    """What the books say now.
+
+    Args:
+        provider: The provider's name.
+        ledger: The books.
+        close_failures: How many resources failed to close.
+        setup_seconds: How long all openings have taken.
+    """
+    phases = [entry.phase for entry in ledger.entries]
+    return ProviderStatistics(
+        provider=provider,
+        **asdict(ledger.counts),
+        close_failures=close_failures,
+        opening=phases.count(Phase.OPENING),
+        open=phases.count(Phase.OPEN) + phases.count(Phase.CHECKING),
+        idle=ledger.idle,
+        closing=phases.count(Phase.CLOSING),
+        active_leases=ledger.active_leases,
+        waiting=ledger.waiting,
+        capacity=ledger.capacity,
+        free_slots=None if ledger.capacity is None else ledger.free_slots,
+        setup_seconds=setup_seconds,
+    )

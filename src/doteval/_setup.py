@@ -1,0 +1,84 @@
+"""``Setup``: what ``setup()`` returns; awaited or entered, it gives a handle."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Generic, ParamSpec
+
+from typing_extensions import TypeVar
+
+from ._handle import ModelHandle
+
+ModelT_co = TypeVar("ModelT_co", covariant=True, default=Any)
+ModelT = TypeVar("ModelT")
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+P = ParamSpec("P")
+
+
+class Setup(Coroutine[Any, Any, ModelHandle[ModelT_co]], Generic[ModelT_co]):
+    """A lease that is about to be taken.
+
+    ::
+
+        async with provider.setup("gpt-4o") as handle:  # torn down at the end of the block
+            ...
+
+        handle = await provider.setup("gpt-4o")  # torn down when you say so
+
+    It is a coroutine, so whatever runs one runs it: `asyncio.create_task`, `asyncio.wait_for`, and the ``start_soon``
+    of anyio and trio with ``provider.setup``. As every coroutine, it does nothing before that and works once, and
+    Python warns where it is forgotten.
+
+    Args:
+        coroutine: Gives the handle.
+    """
+
+    __slots__ = ("_coroutine", "_handle")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, ModelHandle[ModelT_co]], /) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, ModelHandle[ModelT_co]]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any, /) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        return self._coroutine.throw(*exception)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    async def __aenter__(self) -> ModelHandle[ModelT_co]:
+        self._handle = await self._coroutine
+        return await self._handle.__aenter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._handle.__aexit__(exc_type, exc_value, traceback)
+
+
+def enterable(function: Callable[P, Coroutine[Any, Any, ModelHandle[ModelT]]]) -> Callable[P, Setup[ModelT]]:
+    """Let a ``setup`` that is an ``async def`` return a `Setup`."""
+
+    @functools.wraps(function)
+    def setup(*args: P.args, **kwargs: P.kwargs) -> Setup[ModelT]:
+        return Setup(function(*args, **kwargs))
+
+    return marked(setup)
+
+
+def marked(function: FunctionT) -> FunctionT:
+    """Say of a function that it returns a coroutine, for mocks and frameworks that ask before they call."""
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    return function
