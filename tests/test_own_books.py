@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from anyio import CancelScope, Event, create_task_group
@@ -159,3 +160,17 @@ async def test_a_provider_without_the_two_methods_cannot_be_made() -> None:
     """The contract is abstract."""
     with pytest.raises(TypeError, match="abstract"):
         ModelProvider()  # type: ignore[abstract]
+
+
+@pytest.mark.parametrize("spec", [None, ModelProvider])
+async def test_a_mock_may_be_the_manager(spec: type[Any] | None) -> None:
+    """Of a mock, only `teardown` is used: whatever else it answers is nobody's."""
+    manager = Mock(spec=spec)
+    manager.teardown = AsyncMock()
+    async with ModelHandle("a", "the model", manager) as handle:
+        assert handle.model == "the model"
+    manager.teardown.assert_awaited_once_with("a")
+    assert not handle.is_active
+    manager = AsyncMock()
+    await ModelHandle("b", "the model", manager).teardown()
+    assert [call[0] for call in manager.mock_calls] == ["teardown"]

@@ -20,6 +20,7 @@ from doteval import (
     ModelSetupError,
     PoolEvent,
     Prompt,
+    ToolCall,
     Usage,
 )
 from doteval.testing import FakeCall, FakeModel, FakeProvider, ProviderContract
@@ -50,6 +51,44 @@ async def test_without_a_script_it_repeats_the_prompt() -> None:
     assert model.calls == [FakeCall(CONVERSATION, {"temperature": 0})]
     assert repr(model) == "<FakeModel 'echo' calls=1 active=0>"
     assert model.client is model
+
+
+@pytest.mark.parametrize(
+    ("prompt", "params", "error"),
+    [
+        (None, {}, TypeError),
+        ([], {}, ValueError),
+        ([{"role": "user"}], {}, TypeError),
+        ("Hello", {"model": "another"}, TypeError),
+        ("Hello", {"stream": True}, TypeError),
+    ],
+)
+async def test_it_refuses_what_every_model_refuses(
+    prompt: Prompt, params: dict[str, object], error: type[Exception]
+) -> None:
+    """Else a test is green and the program it tests fails with the first real model; it is no request that counts."""
+    model = FakeModel()
+    with pytest.raises(error):
+        await model.generate(prompt, **params)
+    with pytest.raises(error):
+        async with model.stream(prompt, **params):
+            pass
+    assert model.calls == []
+
+
+async def test_a_stream_brings_all_that_a_completion_has() -> None:
+    """So that what handles refusals and tool calls can be tested without a model."""
+    ready = Completion(
+        "no",
+        finish_reason="refusal",
+        refusal="I cannot.",
+        reasoning="Hm.",
+        tool_calls=[ToolCall("1", "time", "{}")],
+        retries=1,
+    )
+    streamed = await read(FakeModel(replies=[ready]), "Hello")
+    assert repr(streamed) == repr(ready)
+    assert streamed.reasoning == "Hm."
 
 
 async def test_it_goes_through_its_script() -> None:

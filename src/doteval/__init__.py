@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         WrongEventLoopError,
     )
     from ._handle import ModelHandle
-    from ._model import ChatModel, Completion, CompletionStream, Prompt, Usage
+    from ._model import ChatModel, Completion, CompletionStream, Prompt, ToolCall, Usage, messages_of
     from ._pool.events import PoolEvent, ProviderStatistics
     from ._pooled import PooledProvider
     from ._provider import ModelProvider
@@ -110,12 +110,14 @@ __all__ = [
     "ServersUnsupportedError",
     "SetupTimeoutError",
     "SpecError",
+    "ToolCall",
     "TransformersProvider",
     "UnknownModelError",
     "Usage",
     "VLLMProvider",
     "WrongEventLoopError",
     "foreach",
+    "messages_of",
 ]
 
 _EXTRAS = ("openai", "anthropic")
@@ -159,12 +161,14 @@ _HOME = {
     "ServersUnsupportedError": "._errors",
     "SetupTimeoutError": "._errors",
     "SpecError": "._errors",
+    "ToolCall": "._model",
     "TransformersProvider": ".providers.transformers",
     "UnknownModelError": "._errors",
     "Usage": "._model",
     "VLLMProvider": ".providers.vllm",
     "WrongEventLoopError": "._errors",
     "foreach": ".evals",
+    "messages_of": "._model",
 }
 """Where each public name is defined. All of it is imported when it is first used: importing doteval costs nothing."""
 

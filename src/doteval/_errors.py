@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class DotevalError(Exception):
-    """The root of doteval's own exceptions; nothing raises it directly."""
+    """The root of doteval's own exceptions; nothing raises it directly. All can be copied and pickled."""
 
     def __init_subclass__(cls) -> None:
         if cls.__module__ == __name__:
             cls.__module__ = "doteval"  # what a traceback shows is what a user can import
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Python would call the class with the message alone."""
+        return _again, (type(self), self.args), self.__dict__
 
 
 class SpecError(DotevalError, ValueError):
@@ -253,14 +258,19 @@ class CloseTimeoutError(DotevalError, TimeoutError):
 
 
 class ModelRequestError(DotevalError, RuntimeError):
-    """A request to a model failed; the SDK's own exception is the ``__cause__``.
+    """A request to a model failed; the SDK's own exception, where there is one, is the ``__cause__``.
 
     Args:
         model: The model's name.
         problem: What failed, as half a sentence.
         advice: What to do about it.
-        status: The HTTP status code, where the server answered.
+        status: The HTTP status code, where the server answered with an error; of an error that it told in an answer
+            that had begun well, the one that its code stands for, where it stands for one.
+        code: What the server calls the error, such as ``"rate_limit_exceeded"``, where it does.
+        retryable: Whether the same request may succeed later.
         retry_after: Seconds the server asks to wait before the next try, where it said so.
+        request_id: What the server calls the request, for its support.
+        retries: How often the SDK has tried again already.
     """
 
     def __init__(
@@ -270,14 +280,23 @@ class ModelRequestError(DotevalError, RuntimeError):
         advice: str,
         *,
         status: int | None = None,
+        code: str | None = None,
+        retryable: bool = False,
         retry_after: float | None = None,
+        request_id: str | None = None,
+        retries: int = 0,
     ) -> None:
         self.model = model
         self.problem = problem
         self.advice = advice
         self.status = status
+        self.code = code
+        self.retryable = retryable
         self.retry_after = retry_after
-        super().__init__(f"The request to '{model}' failed: {problem}. {advice}")
+        self.request_id = request_id
+        self.retries = retries
+        tried = f" after {retries} {'retry' if retries == 1 else 'retries'}" if retries else ""
+        super().__init__(f"The request to '{model}' failed{tried}: {problem}. {advice}")
 
 
 class RuntimeDirectoryError(DotevalError, OSError):
@@ -372,3 +391,9 @@ def _listed(resource_ids: Sequence[str]) -> str:
 
 def _account(lines: Sequence[str]) -> str:
     return "".join(f"  {line}\n" for line in lines)
+
+
+def _again(cls: type[DotevalError], args: tuple[Any, ...]) -> DotevalError:
+    error = cls.__new__(cls)
+    error.args = args
+    return error

@@ -48,9 +48,7 @@ class ModelHandle(Generic[ModelT_co]):
         self._model: ModelT_co | None = model
         self._manager = manager
         self._ended = ""
-        remember = getattr(manager, "_remember", None)
-        if remember is not None:
-            remember(self)
+        _tell(manager, "_remember", self)
 
     @property
     def resource_id(self) -> str:
@@ -92,6 +90,8 @@ class ModelHandle(Generic[ModelT_co]):
         if not self._ended:
             self._end("you tore it down")
             seconds = getattr(self._manager, "close_timeout", CLOSE_TIMEOUT)
+            if not isinstance(seconds, (int, float)):  # a mock has everything
+                seconds = CLOSE_TIMEOUT
             with CancelScope(shield=True, deadline=current_time() + seconds) as scope:
                 await self._manager.teardown(self._resource_id)
             if scope.cancelled_caught:
@@ -107,9 +107,7 @@ class ModelHandle(Generic[ModelT_co]):
     def _end(self, reason: str) -> None:
         self._ended = reason
         self._model = None
-        forget = getattr(self._manager, "_forget", None)
-        if forget is not None:
-            forget(self)
+        _tell(self._manager, "_forget", self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,6 +123,13 @@ class ModelHandle(Generic[ModelT_co]):
     def __repr__(self) -> str:
         reason = self._why_inactive()
         return f"<ModelHandle {self.resource_id!r} {f'inactive: {reason}' if reason else 'active'}>"
+
+
+def _tell(manager: HandleManager, name: str, handle: ModelHandle[Any]) -> None:
+    """Call a method of the manager's, if its class has it. What a mock answers itself is not one."""
+    method = getattr(type(manager), name, None)
+    if method is not None:
+        method(manager, handle)
 
 
 class LeasedHandle(ModelHandle[ModelT_co]):

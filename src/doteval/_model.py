@@ -2,33 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import json
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Protocol, Self, TypeAlias, cast, runtime_checkable
 
 from ._errors import ModelRequestError
 
-Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
-"""One user message as text, or a conversation: mappings with ``role`` and ``content``, oldest first."""
+
+class MessageObject(Protocol):
+    """A message as the SDKs have it in their answers: a model of pydantic's, with a role."""
+
+    @property
+    def role(self) -> str: ...
+
+    def model_dump(self) -> dict[str, Any]: ...
+
+
+Message: TypeAlias = Mapping[str, Any] | MessageObject
+"""A mapping with ``role`` and ``content``, or a message object of an SDK."""
+Prompt: TypeAlias = str | Sequence[Message]
+"""One user message as text, or a conversation, oldest message first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a request cost.
+    """What a request cost, counted in the same way for every provider.
+
+    A count that the server leaves out is what its total leaves for it, else 0.
 
     Args:
-        input_tokens: Tokens of the prompt, those served from a cache included.
-        output_tokens: Tokens of the reply.
+        input_tokens: Tokens of the prompt, `cached_tokens` and `cache_write_tokens` included.
+        output_tokens: Tokens of the reply, `reasoning_tokens` included.
+        cached_tokens: Tokens of the prompt that were read from a cache, which costs less.
+        cache_write_tokens: Tokens of the prompt that were written into a cache, which may cost more.
+        reasoning_tokens: Tokens that the model thought with.
     """
 
     input_tokens: int
     output_tokens: int
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total(self) -> int:
         """Tokens of prompt and reply together."""
         return self.input_tokens + self.output_tokens
+
+    def __repr__(self) -> str:
+        details = {
+            "cached_tokens": self.cached_tokens,
+            "cache_write_tokens": self.cache_write_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+        }
+        known = "".join(f", {name}={count}" for name, count in details.items() if count)
+        return f"Usage(input_tokens={self.input_tokens}, output_tokens={self.output_tokens}{known})"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model wants to have called.
+
+    Args:
+        id: What the result is sent back with; empty where the server gives none.
+        name: The tool's name.
+        arguments: What to call it with: JSON, as the model wrote it, so nothing says that it is valid.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+    def parsed(self) -> Any:
+        """The arguments as Python has them.
+
+        Raises:
+            ValueError: The model did not write valid JSON.
+        """
+        return json.loads(self.arguments or "{}")
 
 
 class Completion(str):
@@ -38,14 +91,23 @@ class Completion(str):
         text: The reply.
         usage: What the request cost, where the server said so.
         finish_reason: Why the reply ends, in the same words for every provider: ``"stop"``, ``"length"``,
-            ``"tool_calls"``, ``"content_filter"``, or what the provider calls it where none of these fits.
+            ``"tool_calls"``, ``"refusal"`` (the model declined), ``"content_filter"`` (a filter took the reply away),
+            or what the provider calls it where none of these fits. `None`: the server does not say.
+        refusal: Why the model declined, in its or its server's words; `None`: it did not.
+        reasoning: What the model thought before it replied, where the server shows it.
+        tool_calls: The tools that the model wants to have called.
+        retries: How often the SDK tried again before it got this reply.
         raw: What the SDK returned, for all that is not wrapped; of a stream, the list of its events.
     """
 
-    __slots__ = ("finish_reason", "raw", "usage")
+    __slots__ = ("finish_reason", "raw", "reasoning", "refusal", "retries", "tool_calls", "usage")
 
     usage: Usage | None
     finish_reason: str | None
+    refusal: str | None
+    reasoning: str | None
+    tool_calls: tuple[ToolCall, ...]
+    retries: int
     raw: Any  # the SDKs have no type in common
 
     def __new__(
@@ -54,16 +116,30 @@ class Completion(str):
         *,
         usage: Usage | None = None,
         finish_reason: str | None = None,
+        refusal: str | None = None,
+        reasoning: str | None = None,
+        tool_calls: Sequence[ToolCall] = (),
+        retries: int = 0,
         raw: Any = None,
     ) -> Self:
         self = str.__new__(cls, text)
         self.usage = usage
         self.finish_reason = finish_reason
+        self.refusal = refusal
+        self.reasoning = reasoning
+        self.tool_calls = tuple(tool_calls)
+        self.retries = retries
         self.raw = raw
         return self
 
     def __repr__(self) -> str:
-        known = {"usage": self.usage, "finish_reason": self.finish_reason}
+        known = {
+            "usage": self.usage,
+            "finish_reason": self.finish_reason,
+            "refusal": self.refusal,
+            "tool_calls": self.tool_calls or None,
+            "retries": self.retries or None,
+        }
         details = "".join(f", {name}={value!r}" for name, value in known.items() if value is not None)
         return f"Completion({str.__repr__(self)}{details})"
 
@@ -80,14 +156,23 @@ class CompletionStream:
 
     Args:
         model: The model's name, for messages.
-        pieces: What arrives: the text of each piece, with the finish reason and the usage so far on the pieces that
-            bring them.
+        pieces: What arrives: the text of each piece, with whatever else a `Completion` has on the pieces that bring it:
+            refusal and reasoning in parts, tool calls whole, the usage so far.
+        retries: How often the SDK tried again before the stream began.
+        request_id: What the server calls the request.
     """
 
-    def __init__(self, model: str, pieces: AsyncIterator[Completion]) -> None:
+    def __init__(
+        self, model: str, pieces: AsyncIterator[Completion], *, retries: int = 0, request_id: str | None = None
+    ) -> None:
         self._model = model
         self._pieces = pieces
+        self._retries = retries
+        self._request_id = request_id
         self._texts: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self._tool_calls: list[ToolCall] = []
         self._raw: list[Any] = []
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
@@ -110,7 +195,16 @@ class CompletionStream:
                 f"the stream of '{self._model}' was not read to its end; read it with 'async for', "
                 "or take what has arrived so far from .text"
             )
-        return Completion(self.text, usage=self._usage, finish_reason=self._finish_reason, raw=self._raw)
+        return Completion(
+            self.text,
+            usage=self._usage,
+            finish_reason=self._finish_reason,
+            refusal="".join(self._refusal) or None,
+            reasoning="".join(self._reasoning) or None,
+            tool_calls=self._tool_calls,
+            retries=self._retries,
+            raw=self._raw,
+        )
 
     def __aiter__(self) -> Self:
         return self
@@ -130,22 +224,33 @@ class CompletionStream:
                         self._model,
                         "the stream ended before the reply did: no finish reason came",
                         "Try again; what arrived is incomplete.",
+                        retryable=True,
+                        request_id=self._request_id,
+                        retries=self._retries,
                     ) from None
                 self._ended = True
                 break
-            self._raw.append(piece.raw)
-            if piece.usage is not None:
-                self._usage = _later(self._usage, piece.usage)
-            self._finish_reason = piece.finish_reason or self._finish_reason
+            self._keep(piece)
             if piece:
-                text = str(piece)
-                self._texts.append(text)
-                return text
+                return self._texts[-1]
         raise StopAsyncIteration
 
     def __repr__(self) -> str:
         state = f"ended: {self._finish_reason}" if self._ended else "open"
         return f"<CompletionStream of '{self._model}' {state}, {len(self.text)} characters>"
+
+    def _keep(self, piece: Completion) -> None:
+        self._raw.append(piece.raw)
+        if piece:
+            self._texts.append(str(piece))
+        if piece.reasoning:
+            self._reasoning.append(piece.reasoning)
+        if piece.refusal:
+            self._refusal.append(piece.refusal)
+        self._tool_calls += piece.tool_calls
+        if piece.usage is not None:
+            self._usage = _later(self._usage, piece.usage)
+        self._finish_reason = piece.finish_reason or self._finish_reason
 
 
 @runtime_checkable
@@ -169,7 +274,7 @@ class ChatModel(Protocol):
         again when it does.
 
         Args:
-            prompt: A text, or a conversation of mappings with ``role`` and ``content``.
+            prompt: A text, or a conversation: mappings with ``role`` and ``content``, or message objects of an SDK.
             params: What the provider's API takes, such as ``temperature``.
 
         Raises:
@@ -185,7 +290,7 @@ class ChatModel(Protocol):
         The block may be left at any time: that ends the request.
 
         Args:
-            prompt: A text, or a conversation of mappings with ``role`` and ``content``.
+            prompt: A text, or a conversation: mappings with ``role`` and ``content``, or message objects of an SDK.
             params: What the provider's API takes, such as ``temperature``.
 
         Raises:
@@ -199,16 +304,24 @@ def _later(known: Usage | None, news: Usage) -> Usage:
     """Counts only grow while a reply is made, and not every piece brings all of them."""
     if known is None:
         return news
-    return Usage(max(known.input_tokens, news.input_tokens), max(known.output_tokens, news.output_tokens))
+    return Usage(*map(max, astuple(known), astuple(news)))
 
 
-def messages_of(prompt: Prompt) -> list[dict[str, Any]]:
-    """The conversation that a prompt stands for.
+def messages_of(prompt: Prompt, params: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The conversation that a prompt stands for, for who writes a model.
+
+    Args:
+        prompt: What `ChatModel.generate` was given. Message objects of the SDKs become mappings.
+        params: The names of the parameters that it was given.
 
     Raises:
-        TypeError: It is neither a text nor a sequence of mappings with ``role`` and ``content``.
+        TypeError: The prompt is neither a text nor a sequence of messages, or a parameter is one that the handle or
+            the method stands for: ``model``, ``messages``, ``stream``.
         ValueError: The sequence is empty.
     """
+    for name, reason in _OURS.items():
+        if name in params:
+            raise TypeError(f"{name!r} is not a parameter of a request: {reason}")
     if isinstance(prompt, str):
         return [{"role": "user", "content": str(prompt)}]
     given = cast(object, prompt)  # what callers without a type checker pass may be anything
@@ -223,14 +336,27 @@ def messages_of(prompt: Prompt) -> list[dict[str, Any]]:
     return messages
 
 
+_OURS = {
+    "messages": "it is the prompt",
+    "model": "it is the spec the handle was set up with",
+    "stream": "use stream() to stream, generate() not to",
+}
+
+
 def _message(index: int, message: object) -> dict[str, Any]:
-    if not isinstance(message, Mapping):
+    if isinstance(message, Mapping):
+        fields = dict(cast("Mapping[str, Any]", message))
+    elif (dump := getattr(message, "model_dump", None)) is not None and hasattr(message, "role"):
+        fields = dump(mode="json", exclude_unset=True, exclude_none=True, by_alias=True)
+        if fields.get("type") == "message":  # a whole answer of Anthropic's, which is a message and more
+            fields = {name: fields[name] for name in ("role", "content") if name in fields}
+    else:
         raise TypeError(
-            f"message {index} of the prompt is a {type(message).__name__}, not a mapping with 'role' and 'content'"
+            f"message {index} of the prompt is a {type(message).__name__}, not a mapping with 'role' and 'content' "
+            "and not a message object of an SDK"
         )
-    fields = dict(cast("Mapping[str, Any]", message))
     if not isinstance(fields.get("role"), str):
         raise TypeError(f"message {index} of the prompt has no 'role': give it one, such as 'user' or 'system'")
-    if "content" not in fields and "tool_calls" not in fields:
+    if fields.keys().isdisjoint(("content", "tool_calls", "refusal")):
         raise TypeError(f"message {index} of the prompt, of role {fields['role']!r}, has no 'content'")
     return fields

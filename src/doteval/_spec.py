@@ -11,7 +11,7 @@ import hmac
 import json
 import os
 import re
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +23,8 @@ _SECRET_NAME = re.compile(
     r"(^|_)(api_?key|access_?key|key|token|secret|password|passwd|auth|authorization|credentials?|headers)$",
     re.IGNORECASE,
 )
+_SHORTEST_SECRET = 8
+"""A shorter one is a placeholder, such as ``"x"``, and part of many words that have to be read."""
 _PROCESS_KEY = os.urandom(16)
 """A hash of a guessable secret could be tried out; with a key that never leaves the process it cannot."""
 
@@ -105,23 +107,31 @@ def is_secret_name(name: str) -> bool:
 
 
 def masked(text: str, secrets: Collection[str] = ()) -> str:
-    """`text` without the user information of URLs and without the given secrets."""
+    """`text` without the user information of URLs and without the given secrets, but for those of a few characters."""
     text = _USERINFO.sub("***@", text)
     for secret in sorted(secrets, key=len, reverse=True):
-        if secret:
+        if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
     return text
 
 
 def mask_exception(exc: BaseException, secrets: Collection[str]) -> None:
-    """Take secrets out of an exception, and out of those that led to it, as it is shown as a cause."""
-    seen: set[int] = set()
-    link: BaseException | None = exc
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        if any(secret in str(argument) for argument in link.args for secret in secrets):
+    """Take secrets out of what an exception says, and those that led to it, as they are shown with it."""
+    for link in links_of(exc):
+        if any(masked(str(argument), secrets) != str(argument) for argument in link.args):
             link.args = tuple(masked(str(argument), secrets) for argument in link.args)
-        link = link.__cause__ or link.__context__
+
+
+def links_of(exc: BaseException) -> Iterator[BaseException]:
+    """An exception, and all that led to it, each once."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [exc]
+    while left:
+        link = left.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            left += [link.__cause__, link.__context__]
 
 
 def secrets_of(config: Mapping[str, object]) -> set[str]:

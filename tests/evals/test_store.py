@@ -20,7 +20,7 @@ import pytest
 from anyio import Event, create_task_group
 from tests.blocked import wait_all_tasks_blocked
 
-from doteval import Completion, Result, Usage, foreach
+from doteval import Completion, Result, ToolCall, Usage, foreach
 from doteval.evals import Evaluation, Store, Stored, TooManyErrorsError, run
 from doteval.testing import FakeProvider
 
@@ -43,6 +43,40 @@ def making(calls: list[Any], dataset: Any, *, failing: Any = ()) -> Evaluation:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / ".doteval" / "results.db"
+
+
+async def test_what_a_reply_says_besides_its_text_is_kept(path: Path) -> None:
+    """Why it ended, what was refused, thought and called, and what a price depends on; only what there is."""
+    whole = Completion(
+        "",
+        usage=Usage(100, 50, 60, 30, 40),
+        finish_reason="refusal",
+        refusal="I cannot.",
+        reasoning="Hm.",
+        tool_calls=[ToolCall("1", "time", "{}")],
+        retries=2,
+    )
+
+    @foreach("reply", [whole, Completion("b"), "c"])
+    async def eval_it(reply: str) -> Result:
+        return Result(reply)
+
+    records = list((await run(eval_it, store=path)).records)
+    assert [record.reply for record in records] == [
+        {
+            "finish_reason": "refusal",
+            "refusal": "I cannot.",
+            "reasoning": "Hm.",
+            "tool_calls": [{"id": "1", "name": "time", "arguments": "{}"}],
+            "retries": 2,
+            "cached_tokens": 60,
+            "cache_write_tokens": 30,
+            "reasoning_tokens": 40,
+        },
+        None,
+        None,
+    ]
+    assert list((await run(eval_it, store=path)).records) == records
 
 
 async def test_what_is_finished_is_answered_from_the_store(path: Path) -> None:
@@ -244,7 +278,7 @@ async def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 7")
         connection.execute("CREATE TABLE rows (a)")
     connection.close()
-    with pytest.raises(ValueError, match="it has schema 7, known is 1"):
+    with pytest.raises(ValueError, match="it has schema 7, known is 2"):
         await run(making([], [1]), store=other)
 
 

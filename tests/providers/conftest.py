@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from tests.llmock_server import LLMock
+from tests.providers.wire import WireServer, running
 
 from doteval import AnthropicProvider, OpenAICompatibleProvider, OpenAIProvider
 
@@ -18,6 +20,13 @@ def server(mock_server: LLMock) -> LLMock:
     """The mock server, as if just started."""
     mock_server.reset()
     return mock_server
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[WireServer]:
+    """A server that sends what it is told to, byte by byte."""
+    with running() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

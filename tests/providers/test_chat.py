@@ -74,6 +74,27 @@ async def test_the_nearest_parameter_counts(chat: Chat) -> None:
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.3, 0.2, 11)
 
 
+async def test_what_is_portable_reaches_both(sdk: Chat) -> None:
+    """Where the APIs have different words for it, the one of OpenAI's is understood."""
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "city", "schema": schema}}
+    async with sdk.provider() as provider, await provider.setup(sdk.spec) as handle:
+        await handle.model.generate("Hello", stop="END", max_tokens=9, temperature=0.5, response_format=wanted)
+        body = body_of_last_request(sdk)
+        assert (body["max_tokens"], body["temperature"]) == (9, 0.5)
+        if sdk.kind == "openai":
+            assert (body["stop"], body["response_format"]) == ("END", wanted)
+            return
+        assert body["stop_sequences"] == ["END"]
+        assert body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
+        await handle.model.generate("Hello", stop=["A", "B"], output_config={"effort": "low"}, response_format=wanted)
+        body = body_of_last_request(sdk)
+        assert body["stop_sequences"] == ["A", "B"]
+        assert body["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": schema}}
+        with pytest.raises(TypeError, match="response_format has to be"):
+            await handle.model.generate("Hello", response_format={"type": "json_object"})
+
+
 @pytest.mark.parametrize("name", ["stream", "model", "messages"])
 async def test_what_is_not_the_callers_to_say_is_refused(sdk: Chat, name: str) -> None:
     """What the handle and the method already say cannot be said otherwise in the parameters."""

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import anyio
 import httpx
 import httpx2
+import openai
 import pytest
 from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.providers.conftest import KEY, Chat
+from tests.providers.wire import Reply, WireServer, answer
 
-from doteval import MissingCredentialsError, ModelRequestError, ModelSetupError, OpenAICompatibleProvider
+from doteval import (
+    AnthropicProvider,
+    MissingCredentialsError,
+    ModelRequestError,
+    ModelSetupError,
+    OpenAICompatibleProvider,
+    OpenAIProvider,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -151,21 +164,91 @@ async def test_without_an_address_it_is_the_vendors(sdk: Chat) -> None:
         assert str(handle.model.client.base_url).startswith(f"https://api.{sdk.kind}.com")
 
 
-async def test_a_compatible_server_gets_nothing_that_belongs_to_openai(server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It needs no key, and keys, organizations and projects of the environment are not sent to it."""
-    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "BASE_URL"):
-        monkeypatch.setenv(f"OPENAI_{name}", KEY)
-    sent: list[str] = []
+def variables_of(package: ModuleType, prefix: str) -> set[str]:
+    """The environment variables that an SDK knows, by its source."""
+    assert package.__file__ is not None
+    sources = Path(package.__file__).parent.rglob("*.py")
+    return {name for source in sources for name in re.findall(rf'"({prefix}_[A-Z_]+)"', source.read_text("utf-8"))}
+
+
+async def test_a_compatible_server_gets_nothing_that_belongs_to_openai(
+    monkeypatch: pytest.MonkeyPatch, wire: WireServer
+) -> None:
+    """Nothing of any variable that the SDK reads is among the bytes that arrive; nor after `with_options`."""
+    known = variables_of(openai, "OPENAI")
+    assert known >= {f"OPENAI_{name}" for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "CUSTOM_HEADERS")}
+    for name in known - {"OPENAI_LOG"}:
+        monkeypatch.setenv(name, KEY)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"X-Mine: {KEY}\nAuthorization: Bearer {KEY}")
+    wire.script(answer("openai", Reply(["Hi"])))
+    async with OpenAICompatibleProvider(f"{wire.url}/v1", default_headers={"X-Asked-For": "yes"}) as provider:
+        async with await provider.setup("llama3:8b") as handle:
+            assert await handle.model.generate("Hello") == "Hi"
+            client = handle.model.client.with_options(timeout=20).with_options(max_retries=0)
+            await client.chat.completions.create(model="m", messages=[])
+    assert len(wire.asked) == 2
+    for asked in wire.asked:
+        assert KEY.encode() not in asked
+        assert b"openai-organization" not in asked.lower()
+        assert b"openai-project" not in asked.lower()
+        assert b"x-asked-for: yes" in asked.lower()
+        assert b"authorization: bearer no-key-needed" in asked.lower()
+
+
+async def test_a_token_is_a_credential(monkeypatch: pytest.MonkeyPatch, wire: WireServer) -> None:
+    """Given, or in the environment, where there is no key; it is as secret as a key."""
+    wire.script(answer("anthropic", Reply(["Hi"])))
+    for variables, settings, is_token in (
+        ({"AUTH_TOKEN": KEY}, {}, True),
+        ({}, {"auth_token": KEY}, True),
+        ({"API_KEY": "another-key"}, {"auth_token": KEY}, True),
+        ({"AUTH_TOKEN": "another-token"}, {"api_key": KEY}, False),
+        ({"AUTH_TOKEN": "another-token", "API_KEY": KEY}, {}, False),
+    ):
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(f"ANTHROPIC_{name}", value)
+            async with AnthropicProvider(base_url=wire.url, **settings) as provider:
+                async with await provider.setup("claude-sonnet-5-5") as handle:
+                    await handle.model.generate("Hello")
+                    client = handle.model.client
+                    assert (client.auth_token, client.api_key) == ((KEY, None) if is_token else (None, KEY))
+                    assert KEY not in repr([provider, handle, handle.model])
+                assert KEY in provider.secrets()
+        asked = wire.asked.pop()
+        assert KEY.encode() in asked
+        assert b"another" not in asked
+
+
+async def test_all_models_of_a_key_share_its_limit(sdk: Chat) -> None:
+    """Three requests at once, together, whatever the settings of the clients; another key has a limit of its own."""
+    sdk.server.script({"type": "delay", "seconds": 0.02, "times": None})
+    running: Counter[str] = Counter()
+    most: Counter[str] = Counter()
 
     async def on_request(request: httpx2.Request) -> None:
-        sent.append(repr(request.headers.raw))
+        running[key_of(request)] += 1
+        most[key_of(request)] = max(most[key_of(request)], running[key_of(request)])
 
-    async with httpx2.AsyncClient(event_hooks={"request": [on_request]}) as http_client:
-        async with OpenAICompatibleProvider(server.base_url("openai"), http_client=http_client) as provider:
-            async with await provider.setup("llama3:8b") as handle:
-                assert await handle.model.generate("Hello")
-    assert sent
-    assert KEY not in sent[0]
+    async def on_response(response: httpx2.Response) -> None:
+        running[key_of(response.request)] -= 1
+
+    def key_of(request: httpx2.Request) -> str:
+        return str(request.headers.get("x-api-key") or request.headers["authorization"])[-1]
+
+    async with httpx2.AsyncClient(event_hooks={"request": [on_request], "response": [on_response]}) as http_client:
+        async with sdk.provider(max_concurrency_per_key=3, http_client=http_client, api_key="key-1") as provider:
+            async with anyio.create_task_group() as task_group:
+                for settings in ({"max_concurrency": 2}, {}, {"timeout": 20}, {"api_key": "key-2"}):
+                    handle = await provider.setup(sdk.spec, **settings)
+                    for number in range(6):
+                        task_group.start_soon(handle.model.generate, f"Hello {number}")
+    assert most == {"1": 3, "2": 3}
+    with pytest.raises(ValueError, match="max_concurrency_per_key must be"):
+        sdk.provider(max_concurrency_per_key=0)
+    async with sdk.provider() as provider:
+        with pytest.raises(TypeError, match="max_concurrency_per_key: that is the same for all models"):
+            await provider.setup(sdk.spec, max_concurrency_per_key=3)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +280,28 @@ async def test_configuration_that_does_not_exist_is_refused(sdk: Chat) -> None:
     async with sdk.provider() as provider:
         with pytest.raises(TypeError, match=r"has no keyword argument temperature; there are .*\n.*params=\{\.\.\.\}"):
             await provider.setup(sdk.spec, temperature=0)
+
+
+@pytest.mark.parametrize("api_key", ["x", "e", "EMPTY", "none"])
+async def test_a_placeholder_is_no_secret(sdk: Chat, api_key: str) -> None:
+    """Masked, it would make a riddle of the message."""
+    async with sdk.provider(api_key=api_key) as provider:
+        with pytest.raises(ModelSetupError, match="max_concurrency must be at least 1, or None for no limit, not 0"):
+            await provider.setup(sdk.spec, max_concurrency=0)
+
+
+async def test_a_key_may_come_from_any_variable(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read when a model is opened; that it is missing is told with its name, and so is that it is refused."""
+    settings: Any = {"base_url": wire.url, "key_variable": "SOME_VENDOR_KEY"}
+    for provider_class, spec in ((OpenAICompatibleProvider, "m"), (OpenAIProvider, "m"), (AnthropicProvider, "m")):
+        async with provider_class(**settings) as provider:
+            with pytest.raises(ModelSetupError, match="set the environment variable SOME_VENDOR_KEY"):
+                await provider.setup(spec)
+            monkeypatch.setenv("SOME_VENDOR_KEY", KEY)
+            async with await provider.setup(spec) as handle:
+                assert handle.model.client.api_key == KEY
+            assert KEY in provider.secrets()
+            monkeypatch.delenv("SOME_VENDOR_KEY")
 
 
 async def test_no_key_is_ever_shown(chat: Chat, caplog: pytest.LogCaptureFixture) -> None:

@@ -45,7 +45,7 @@ async def stream_failure(chat: Chat, **settings: object) -> ModelRequestError:
     ("status", "problem", "advice"),
     [
         (400, "the server refused the request (400: ", "Correct the prompt or the parameters."),
-        (401, "the API key was refused (401: ", "_API_KEY or api_key="),
+        (401, "the API key was refused (401: ", "api_key="),
         (403, "the API key does not allow this (403: ", "Check which models and regions the key is for."),
         (404, "does not know the model or the address (404: ", "Check the spelling of '{spec}'"),
         (422, "the server refused the request (422: ", "Correct the prompt or the parameters."),

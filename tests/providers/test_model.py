@@ -8,10 +8,18 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from doteval import Completion, CompletionStream, ModelRequestError, Usage
-from doteval._model import messages_of
+from doteval import Completion, CompletionStream, ModelRequestError, ToolCall, Usage, messages_of
 
-WHOLE = Completion("Hi there", usage=Usage(3, 4), finish_reason="stop", raw={"id": 1})
+WHOLE = Completion(
+    "Hi there",
+    usage=Usage(3, 4, reasoning_tokens=2),
+    finish_reason="tool_calls",
+    refusal="No.",
+    reasoning="Hm.",
+    tool_calls=[ToolCall("1", "time", '{"zone": 1}')],
+    retries=1,
+    raw={"id": 1},
+)
 
 
 def test_a_completion_is_its_text() -> None:
@@ -25,9 +33,21 @@ def test_a_completion_is_its_text() -> None:
 
 
 def test_a_completion_shows_what_is_known_of_it() -> None:
-    """The repr has text, usage and finish reason; what the SDK returned would only be noise."""
-    assert repr(WHOLE) == ("Completion('Hi there', usage=Usage(input_tokens=3, output_tokens=4), finish_reason='stop')")
+    """The repr has what there is but for the reasoning; what the SDK returned would only be noise."""
+    assert repr(WHOLE) == (
+        "Completion('Hi there', usage=Usage(input_tokens=3, output_tokens=4, reasoning_tokens=2), "
+        "finish_reason='tool_calls', refusal='No.', "
+        "tool_calls=(ToolCall(id='1', name='time', arguments='{\"zone\": 1}'),), retries=1)"
+    )
     assert repr(Completion("Hi")) == "Completion('Hi')"
+
+
+def test_the_arguments_of_a_tool_call_are_what_the_model_wrote() -> None:
+    """Parsed when asked for; that they are no JSON is the model's mistake, to be seen."""
+    assert WHOLE.tool_calls[0].parsed() == {"zone": 1}
+    assert ToolCall("1", "time", "").parsed() == {}
+    with pytest.raises(ValueError, match="Expecting"):
+        ToolCall("1", "time", "{zone").parsed()
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda whole: pickle.loads(pickle.dumps(whole))])
@@ -35,7 +55,10 @@ def test_a_completion_survives_copying_and_pickling(again) -> None:
     """What comes back is the same in all of its parts."""
     twin = again(WHOLE)
     assert type(twin) is Completion
-    assert (twin, twin.usage, twin.finish_reason, twin.raw) == (WHOLE, WHOLE.usage, WHOLE.finish_reason, WHOLE.raw)
+    assert twin == WHOLE
+    assert [getattr(twin, name) for name in Completion.__slots__] == [
+        getattr(WHOLE, name) for name in Completion.__slots__
+    ]
 
 
 def test_a_text_becomes_a_user_message() -> None:
@@ -70,6 +93,13 @@ def test_what_is_no_prompt_is_refused_with_a_reason(prompt, problem: str) -> Non
         messages_of(prompt)
 
 
+@pytest.mark.parametrize("name", ["model", "messages", "stream"])
+def test_what_the_handle_stands_for_is_no_parameter(name: str) -> None:
+    """Whoever writes a model refuses what the others do."""
+    with pytest.raises(TypeError, match=f"'{name}' is not a parameter of a request"):
+        messages_of("Hello", {name: 1})
+
+
 def test_a_prompt_without_messages_is_refused() -> None:
     """An empty conversation asks nothing."""
     with pytest.raises(ValueError, match="at least one message"):
@@ -88,17 +118,20 @@ async def test_a_stream_adds_up_to_a_completion() -> None:
         "m",
         arriving(
             [
-                Completion(usage=Usage(3, 1), raw=1),
-                Completion("Hi ", raw=2),
-                Completion("there", raw=3),
-                Completion(usage=Usage(0, 4), finish_reason="stop", raw=4),
+                Completion(usage=Usage(3, 1, cached_tokens=2), reasoning="H", raw=1),
+                Completion("Hi ", reasoning="m.", raw=2),
+                Completion("there", refusal="N", tool_calls=WHOLE.tool_calls, raw=3),
+                Completion(usage=Usage(0, 4), refusal="o.", finish_reason="stop", raw=4),
             ]
         ),
+        retries=2,
     )
     assert [text async for text in stream] == ["Hi ", "there"]
     assert stream.completion == "Hi there"
-    assert stream.completion.usage == Usage(3, 4)
-    assert stream.completion.finish_reason == "stop"
+    whole = stream.completion
+    assert whole.usage == Usage(3, 4, cached_tokens=2)
+    assert (whole.finish_reason, whole.refusal, whole.reasoning) == ("stop", "No.", "Hm.")
+    assert (whole.tool_calls, whole.retries) == (WHOLE.tool_calls, 2)
     assert stream.completion.raw == [1, 2, 3, 4]
     assert [text async for text in stream] == []
 

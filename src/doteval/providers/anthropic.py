@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import json
+import os
+from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated, Any, ClassVar, cast
 
 import anthropic
 import httpx2
-from anthropic.types import Message, MessageDeltaUsage, RawMessageStreamEvent
-from anthropic.types import Usage as MessageUsage
+from anthropic.types import Message, RawMessageStreamEvent
 from typing_extensions import Unpack
 
 from .._keywords import Keyword, takes
-from .._model import Completion, Usage
+from .._model import Completion, ToolCall, Usage
 from .._pool_options import PoolOptions
 from ._sdk.failures import SDK
-from ._sdk.model import EventStream, SDKModel
-from ._sdk.options import ClientOptions, ModelOptions
+from ._sdk.model import RawAnswer, SDKModel
+from ._sdk.options import TIMEOUT, ClientOptions, ModelOptions
+from ._sdk.outcomes import ToldError, count, finish_reason, usage_of
 from ._sdk.provider import SDKProvider
 
 ANTHROPIC = SDK(
@@ -27,22 +29,23 @@ ANTHROPIC = SDK(
     timeout_error=anthropic.APITimeoutError,
     connection_error=anthropic.APIConnectionError,
     status_error=anthropic.APIStatusError,
+    credentials={
+        "AsyncAnthropicAWS": "ANTHROPIC_AWS_API_KEY or the AWS credentials, or what the client was given",
+        "AsyncAnthropicBedrock": "the AWS credentials, or what the client was given",
+        "AsyncAnthropicBedrockMantle": "AWS_BEARER_TOKEN_BEDROCK or the AWS credentials, or what the client was given",
+        "AsyncAnthropicFoundry": "ANTHROPIC_FOUNDRY_API_KEY, or what the client was given",
+        "AsyncAnthropicGoogleCloud": "the Google Cloud credentials, or what the client was given",
+        "AsyncAnthropicVertex": "the Google Cloud credentials, or what the client was given",
+    },
 )
 
 MAX_TOKENS = 4096
 """How long a reply may be where nobody says otherwise; the API insists on a number."""
 
+_TOKEN_VARIABLE = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105
+
 _UNNAMED = ("temperature", "top_k", "top_p")
 """Parameters that the SDK names no more, as its newest models do not take them; others do, and so do evaluations."""
-
-_FINISH_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
 
 
 class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStreamEvent]):
@@ -50,52 +53,103 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
 
     sdk = ANTHROPIC
 
-    async def _ask(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Message:
-        request = _request(messages, params)
-        # Not with `stream=False`, which the SDK would look at for longer than all that is ours takes.
-        create = cast("Callable[..., Awaitable[Message]]", self.client.messages.create)
-        return await create(model=self.name, **request)
-
-    async def _ask_for_stream(
-        self, messages: list[dict[str, Any]], params: dict[str, Any]
-    ) -> EventStream[RawMessageStreamEvent]:
-        request = _request(messages, params)
-        events: EventStream[RawMessageStreamEvent] = await self.client.messages.create(
-            model=self.name, stream=True, **request
-        )
-        return events
+    def _send(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Awaitable[RawAnswer]:
+        # Never with `stream=False`, which the SDK would look at for longer than all that is ours takes.
+        create = cast("Callable[..., Awaitable[RawAnswer]]", self.client.messages.with_raw_response.create)
+        return create(model=self.name, **_request(messages, params))
 
     def _read_answer(self, answer: Message) -> Completion:
-        text = "".join(block.text for block in answer.content if block.type == "text")
+        _check(answer)
+        text, reasoning, calls = "", "", list[ToolCall]()
+        content, stop_reason = _field(answer, "content"), _field(answer, "stop_reason")
+        if content is None and stop_reason is None:
+            raise ValueError("neither content nor a stop reason")
+        for block in content or ():
+            match block.type:
+                case "text":
+                    text += block.text
+                case "thinking":
+                    reasoning += block.thinking
+                case "tool_use":
+                    calls.append(ToolCall(block.id, block.name, json.dumps(block.input)))
+                case _:
+                    pass
+        reason = finish_reason(stop_reason)
         return Completion(
-            text, usage=_usage(answer.usage), finish_reason=_finish_reason(answer.stop_reason), raw=answer
+            text,
+            usage=_usage(_field(answer, "usage")),
+            finish_reason=reason,
+            refusal=_refusal(reason, answer),
+            reasoning=reasoning or None,
+            tool_calls=calls,
+            raw=answer,
         )
 
-    def _read_event(self, event: RawMessageStreamEvent) -> Completion:
-        text, usage, stop_reason = "", None, None
+    def _reader(self) -> Callable[[RawMessageStreamEvent], Completion]:
+        return _Reader().read
+
+
+class _Reader:
+    """Reads one stream. The parts of a tool call are kept until its block ends."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, list[str]] = {}
+
+    def read(self, event: RawMessageStreamEvent) -> Completion:
+        """What an event brings."""
+        _check(event)
+        text, usage, reason, refusal, reasoning, calls = "", None, None, None, None, list[ToolCall]()
         match event.type:
             case "message_start":
-                usage = _usage(event.message.usage)
+                usage = _usage(_field(_object(event.message), "usage"))
+            case "content_block_start":
+                block = _object(event.content_block)
+                if block.type == "tool_use":
+                    self._calls[event.index] = [block.id, block.name, json.dumps(block.input) if block.input else ""]
+                text = block.text if block.type == "text" else ""
             case "content_block_delta":
-                text = event.delta.text if event.delta.type == "text_delta" else ""
+                delta = _object(event.delta)
+                match delta.type:
+                    case "text_delta":
+                        text = delta.text
+                    case "thinking_delta":
+                        reasoning = delta.thinking
+                    case "input_json_delta":
+                        if event.index in self._calls:  # those of the server's own tools are not the caller's
+                            self._calls[event.index][2] += delta.partial_json
+                    case _:
+                        pass
+            case "content_block_stop":
+                if event.index in self._calls:
+                    call, name, arguments = self._calls.pop(event.index)
+                    calls.append(ToolCall(call, name, arguments or "{}"))
             case "message_delta":
-                usage, stop_reason = _usage(event.usage), event.delta.stop_reason
+                usage = _usage(_field(event, "usage"))
+                reason = finish_reason(_field(_object(event.delta), "stop_reason"))
+                refusal = _refusal(reason, event.delta)
             case _:
                 pass
-        return Completion(text, usage=usage, finish_reason=_finish_reason(stop_reason), raw=event)
+        return Completion(
+            text,
+            usage=usage,
+            finish_reason=reason,
+            refusal=refusal,
+            reasoning=reasoning,
+            tool_calls=calls,
+            raw=event,
+        )
 
 
 class AnthropicOptions(ClientOptions, ModelOptions, total=False):
     """What `AnthropicProvider` takes."""
 
+    auth_token: Annotated[str | None, Keyword("A token instead of a key; `None`: ``ANTHROPIC_AUTH_TOKEN``, likewise.")]
     base_url: Annotated[
         str | None, Keyword("The address; `None`: ``ANTHROPIC_BASE_URL`` at the time of `setup`, else Anthropic's own.")
     ]
     timeout: Annotated[
         float | anthropic.Timeout | None,
-        Keyword(
-            "How long a request may take, in seconds, or an `anthropic.Timeout`. `None`: what the SDK thinks right."
-        ),
+        Keyword(f"{TIMEOUT} An `anthropic.Timeout` says it for each. `None`: what the SDK thinks right."),
     ]
     http_client: Annotated[
         httpx2.AsyncClient | None,
@@ -117,7 +171,7 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
     `options`. Models whose settings agree share one `anthropic.AsyncAnthropic`.
 
     Args:
-        api_key: The key; `None`: ``ANTHROPIC_API_KEY`` at the time of `setup`.
+        api_key: The key; `None`: ``ANTHROPIC_API_KEY`` at the time of `setup`, else a token.
         params: What every request is sent with where it does not say otherwise, such as ``{"temperature": 0}``.
             ``max_tokens`` is 4096 unless given here or with the request.
     """
@@ -130,16 +184,34 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
         super().__init__(**options)
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> anthropic.AsyncAnthropic:
+        if settings.pop("is_token", False):
+            return anthropic.AsyncAnthropic(auth_token=api_key, base_url=base_url, **settings)
         return anthropic.AsyncAnthropic(api_key=api_key, base_url=base_url, **settings)
 
-    def _make_model(
-        self, name: str, client: anthropic.AsyncAnthropic, *, max_concurrency: int | None, params: Mapping[str, Any]
-    ) -> AnthropicModel:
-        return AnthropicModel(name, client, max_concurrency=max_concurrency, params=params)
+    def _make_model(self, name: str, client: anthropic.AsyncAnthropic, **settings: Any) -> AnthropicModel:
+        return AnthropicModel(name, client, **settings)
+
+    def _with_credentials(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """With the key, or with the token in its place; what is given comes before the environment, the key first."""
+        token = settings.pop("auth_token", None)
+        variable = self._key_variable or self.sdk.key_variable
+        if settings.get("api_key") is None and token is None and not os.environ.get(variable):
+            token = os.environ.get(_TOKEN_VARIABLE)
+        if settings.get("api_key") is None and token:
+            return {**settings, "api_key": token, "is_token": True}
+        return super()._with_credentials(settings)
+
+    def secrets(self) -> Collection[str]:
+        """The API keys and tokens, which no message shows."""
+        return {*super().secrets(), os.environ.get(_TOKEN_VARIABLE, "")} - {""}
 
 
 def _request(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
-    """The request that a conversation becomes; the API takes system messages in a place of their own."""
+    """The request that a conversation becomes; the API takes system messages in a place of their own.
+
+    What OpenAI's API calls ``stop`` and ``response_format`` is told in Anthropic's words, so that one evaluation asks
+    both for the same.
+    """
     system = [params["system"]] if params.get("system") else []
     system += [message["content"] for message in messages if message["role"] == "system"]
     request: dict[str, Any] = {
@@ -149,9 +221,23 @@ def _request(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str
     }
     if system:
         request["system"] = _joined(system)
+    if (stop := request.pop("stop", None)) is not None:
+        request.setdefault("stop_sequences", [stop] if isinstance(stop, str) else list(stop))
+    if (wanted := request.pop("response_format", None)) is not None:
+        request["output_config"] = {"format": _format(wanted), **(request.get("output_config") or {})}
     if unnamed := {name: request.pop(name) for name in _UNNAMED if name in request}:
         request["extra_body"] = {**unnamed, **(request.get("extra_body") or {})}
     return request
+
+
+def _format(wanted: Any) -> dict[str, Any]:
+    try:
+        return {"type": "json_schema", "schema": wanted["json_schema"]["schema"]}
+    except (KeyError, TypeError):
+        raise TypeError(
+            "response_format has to be {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': ...}}: "
+            "Anthropic's API knows no other"
+        ) from None
 
 
 def _joined(contents: list[Any]) -> str | list[Any]:
@@ -163,10 +249,41 @@ def _joined(contents: list[Any]) -> str | list[Any]:
     return blocks
 
 
-def _usage(usage: MessageUsage | MessageDeltaUsage) -> Usage:
-    cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
-    return Usage((usage.input_tokens or 0) + cached, usage.output_tokens or 0)
+def _check(answer: Any) -> None:
+    if (error := _field(answer, "error")) is not None:
+        raise ToldError(error)
+    if not isinstance(_field(answer, "type"), str):
+        raise TypeError("it has no type")
 
 
-def _finish_reason(stop_reason: str | None) -> str | None:
-    return None if stop_reason is None else _FINISH_REASONS.get(stop_reason, stop_reason)
+def _field(part: Any, name: str) -> Any:
+    """A field that not every server sends."""
+    return getattr(part, name, None)
+
+
+def _object(part: Any) -> Any:
+    """A part that has to be there; the SDK does not look."""
+    if not isinstance(part, anthropic.BaseModel):
+        raise TypeError(f"a part of it is a {type(part).__name__}")
+    return part
+
+
+def _refusal(reason: str | None, ending: Any) -> str | None:
+    """Why the model declined, in the server's words; those it always has are the stop reason itself."""
+    if reason != "refusal":
+        return None
+    details = _field(ending, "stop_details")
+    return _field(details, "explanation") or _field(details, "category") or reason
+
+
+def _usage(usage: object) -> Usage | None:
+    cached, written = _field(usage, "cache_read_input_tokens"), _field(usage, "cache_creation_input_tokens")
+    prompt = count(_field(usage, "input_tokens"))
+    return usage_of(
+        # Anthropic counts the three apart.
+        None if prompt is None else prompt + (count(cached) or 0) + (count(written) or 0),
+        _field(usage, "output_tokens"),
+        cached=cached,
+        written=written,
+        reasoning=_field(_field(usage, "output_tokens_details"), "thinking_tokens"),
+    )

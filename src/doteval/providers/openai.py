@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar
 
 import httpx
@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from .._keywords import Keyword, takes
 from .._pool_options import PoolOptions
-from ._sdk.openai import NO_KEY, OPENAI, OpenAIModel, OpenAIModelOptions, compatible_client
+from ._sdk.openai import NO_KEY, OPENAI, CompatibleClient, OpenAIModel, OpenAIModelOptions
 from ._sdk.options import ClientOptions
 from ._sdk.provider import SDKProvider
 
@@ -68,10 +68,8 @@ class OpenAIProvider(SDKProvider[OpenAIModel, openai.AsyncOpenAI]):
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(api_key=api_key, base_url=base_url, **settings)
 
-    def _make_model(
-        self, name: str, client: openai.AsyncOpenAI, *, max_concurrency: int | None, params: Mapping[str, Any]
-    ) -> OpenAIModel:
-        return OpenAIModel(name, client, max_concurrency=max_concurrency, params=params)
+    def _make_model(self, name: str, client: openai.AsyncOpenAI, **settings: Any) -> OpenAIModel:
+        return OpenAIModel(name, client, **settings)
 
 
 @takes(CompatibleOptions, PoolOptions)
@@ -83,7 +81,8 @@ class OpenAICompatibleProvider(OpenAIProvider):
         async with OpenAICompatibleProvider("http://127.0.0.1:8000/v1") as provider:
             ...
 
-    Nothing that belongs to OpenAI is sent there: keys, organizations and projects of the environment are not used.
+    Nothing that belongs to OpenAI is sent there: keys, organizations, projects and headers of the environment are not
+    used, nor by what ``client.with_options(...)`` makes.
 
     Args:
         base_url: The server's address, mostly with ``/v1`` at its end.
@@ -99,7 +98,7 @@ class OpenAICompatibleProvider(OpenAIProvider):
         return set(super().secrets()) - {NO_KEY}
 
     def _key_from_environment(self) -> str:
-        return NO_KEY
+        return NO_KEY if self._key_variable is None else super()._key_from_environment()
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
-        return compatible_client(api_key=api_key, base_url=base_url, **settings)
+        return CompatibleClient(api_key=api_key, base_url=base_url, **settings)

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeAlias
 from anyio import CapacityLimiter, sleep
 from anyio.lowlevel import checkpoint
 
-from .. import Completion, CompletionStream, ModelRequestError, Prompt, Usage
+from .. import Completion, CompletionStream, ModelRequestError, Prompt, Usage, messages_of
 
 Reply: TypeAlias = str | Exception
 """What a script says: a text or a `Completion`, or an exception for a request that fails."""
@@ -102,6 +102,7 @@ class FakeModel:
 
         Raises:
             ModelRequestError: The script says so.
+            TypeError, ValueError: No model would take the prompt, or a parameter; see `messages_of`.
             AssertionError: The script has come to its end, or the model is closed.
         """
         async with self._request(FakeCall(prompt, params)) as reply:
@@ -113,10 +114,11 @@ class FakeModel:
 
         Raises:
             ModelRequestError: The script says so.
+            TypeError, ValueError: No model would take the prompt, or a parameter; see `messages_of`.
             AssertionError: The script has come to its end, or the model is closed.
         """
         async with self._request(FakeCall(prompt, params, streamed=True)) as reply:
-            yield CompletionStream(self._name, self._pieces(reply))
+            yield CompletionStream(self._name, self._pieces(reply), retries=reply.retries)
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else f"active={self._active}"
@@ -126,6 +128,7 @@ class FakeModel:
 
     @asynccontextmanager
     async def _request(self, call: FakeCall) -> AsyncGenerator[Completion]:
+        messages_of(call.prompt, call.params)
         self._check_open()
         await checkpoint()
         if self._limiter is None:
@@ -182,7 +185,14 @@ class FakeModel:
             self._check_open()
             yield Completion(word)
         await checkpoint()
-        yield Completion(usage=reply.usage, finish_reason=reply.finish_reason, raw=reply.raw)
+        yield Completion(
+            usage=reply.usage,
+            finish_reason=reply.finish_reason,
+            refusal=reply.refusal,
+            reasoning=reply.reasoning,
+            tool_calls=reply.tool_calls,
+            raw=reply.raw,
+        )
 
     def _check_open(self) -> None:
         assert not self._is_closed, (
@@ -193,6 +203,4 @@ class FakeModel:
 
 def _text_of(prompt: Prompt) -> str:
     """The text of a prompt's last message."""
-    if isinstance(prompt, str):
-        return prompt
-    return str(prompt[-1].get("content", "")) if prompt else ""
+    return str(messages_of(prompt)[-1].get("content", ""))

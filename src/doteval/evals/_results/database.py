@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-_VERSION = 1
+_VERSION = 2
 _APPLICATION = 0x64_74_65_76  # "dtev"
 _PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
@@ -39,6 +39,7 @@ CREATE TABLE rows (
     seconds REAL NOT NULL,
     input_tokens INTEGER,
     output_tokens INTEGER,
+    reply TEXT,
     attempts INTEGER NOT NULL,
     written REAL NOT NULL,
     PRIMARY KEY (evaluation, number)

@@ -14,9 +14,9 @@ from .store import Stored
 
 _COLUMNS = (
     "experiment", "evaluation", "model", "row", "inputs", "prompt", "output", "scores", "metadata", "error",
-    "traceback", "seconds", "input_tokens", "output_tokens", "attempts",
+    "traceback", "seconds", "input_tokens", "output_tokens", "reply", "attempts",
 )  # fmt: skip
-_NESTED = ("inputs", "prompt", "output", "scores", "metadata")
+_NESTED = ("inputs", "prompt", "output", "scores", "metadata", "reply")
 _CHUNK = 1000
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from ... import Usage
+from ... import Completion, Usage
 from .._result import Result, Score
 from .plain import digest_of_plain, plain, storable
 
@@ -33,6 +33,9 @@ class Record:
         seconds: How long the last attempt took.
         input_tokens: Tokens of the prompt, where they are known.
         output_tokens: Tokens of the reply, where they are known.
+        reply: What else the model's reply says, where the output is one: its finish reason, a refusal, its reasoning,
+            tool calls, retries, and the tokens that were cached, written into a cache, or thought with. Only what there
+            is.
         attempts: How often the row was run.
     """
 
@@ -48,6 +51,7 @@ class Record:
     seconds: float = 0.0
     input_tokens: int | None = None
     output_tokens: int | None = None
+    reply: Mapping[str, Any] | None = None
     attempts: int = 1
 
     @property
@@ -87,6 +91,7 @@ def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int) -> 
         seconds=seconds,
         input_tokens=None if known is None else known.input_tokens,
         output_tokens=None if known is None else known.output_tokens,
+        reply=_reply(result.output, known),
         attempts=attempts,
     )
 
@@ -105,6 +110,15 @@ def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int) 
         seconds=seconds,
         attempts=attempts,
     )
+
+
+def _reply(output: object, usage: Usage | None) -> dict[str, Any] | None:
+    parts = (
+        (output, ("finish_reason", "refusal", "reasoning", "tool_calls", "retries")),
+        (usage, ("cached_tokens", "cache_write_tokens", "reasoning_tokens")),
+    )
+    known = {name: value for part, names in parts for name in names if (value := getattr(part, name, None))}
+    return _plain_mapping(known) if known and isinstance(output, Completion) else None
 
 
 def _text(error: BaseException) -> str:

@@ -15,13 +15,13 @@ from .record import Record
 
 FIELDS = (
     "number, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, output_tokens, "
-    "attempts"
+    "reply, attempts"
 )
 """The columns that a record is made of, for a SELECT."""
 _NAMES = tuple(FIELDS.split(", "))
 _values_of = attrgetter(*_NAMES)
 _encoder = json.JSONEncoder(ensure_ascii=False)
-_JSON = ("inputs", "output", "prompt", "scores", "metadata")
+_JSON = ("inputs", "output", "prompt", "scores", "metadata", "reply")
 _ARE_JSON = [name in _JSON for name in _NAMES]
 _PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?)"
 _ROWS_AT_ONCE = 64

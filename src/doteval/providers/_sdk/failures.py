@@ -1,37 +1,37 @@
 """What a failed request means: from what an SDK and the HTTP library under it raise, to ``ModelRequestError``.
 
 The SDKs wrap most of what goes wrong, but not all: a connection that breaks in the middle of a stream, or an answer
-that is not JSON, reaches the caller as an exception of the HTTP library or of `json`.
+that is not JSON, reaches the caller as an exception of the HTTP library or of `json`. And an answer that came with a
+good status may be an error all the same, or a web page.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 import httpx
 import httpx2
 
 from ..._errors import ModelRequestError
-from ..._spec import is_secret_name, mask_exception, masked
+from ..._spec import masked
+from .outcomes import ToldError
+from .said import Said, said_in, shortened
+from .scrubbing import scrub, secrets_of_request
 
 _HTTP_ERRORS = (httpx2.HTTPError, httpx2.StreamError, httpx.HTTPError, httpx.StreamError)
 """The SDKs stand on httpx2; OpenAI's also takes a client of httpx."""
 
-_MOST = 500
-"""How much of what a server says is repeated, in characters: some answer with a whole web page."""
+_TRY_AGAIN = "Try again; what arrived is incomplete."
 
 
 class SDKClient(Protocol):
     """What the clients of the SDKs have in common."""
-
-    @property
-    def api_key(self) -> str | None: ...
 
     @property
     def base_url(self) -> Any: ...
@@ -56,6 +56,7 @@ class SDK:
         timeout_error: Raised when time is up.
         connection_error: Raised when the server cannot be reached.
         status_error: Raised when the server answers with an error.
+        credentials: What the clients of other clouds get their keys from, by the class.
     """
 
     key_variable: str
@@ -65,12 +66,25 @@ class SDK:
     timeout_error: type[Exception]
     connection_error: type[Exception]
     status_error: type[Exception]
+    credentials: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What is told of a failure."""
+
+    problem: str
+    advice: str
+    status: int | None = None
+    code: str | None = None
+    retryable: bool = False
+    retry_after: float | None = None
 
 
 class Explaining:
     """What a failed request means to the user: a `ModelRequestError`; the caller's own mistakes pass.
 
-    No secret is left in the message, nor in those of the exceptions that led to it.
+    No secret is left in the error, nor in those that led to it.
 
     Args:
         sdk: The SDK that is asked.
@@ -91,111 +105,180 @@ class Explaining:
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(exc_value, Exception):
-            self.explain(exc_value)
+            meaning = self._meaning(exc_value)
+            if meaning is not None:
+                self._raise(exc_value, meaning)
 
-    def explain(self, exc: Exception) -> None:
-        """Raise what an exception means; return where it is the caller's own mistake."""
-        error = _explained(exc, self._sdk, self._model, self._client)
-        if error is None:
-            return
-        secrets = _secrets(self._client)
-        mask_exception(exc, secrets)  # a server may repeat the key that it refuses
-        raise ModelRequestError(
+    def raise_unreadable(self, exc: Exception, answer: object, response: Any, retries: int) -> NoReturn:
+        """Raise what is wrong with an answer, or with a stream, that could not be read.
+
+        Args:
+            exc: What reading it raised.
+            answer: What the SDK made of it; a text where it made nothing.
+            response: The HTTP response.
+            retries: How often the request was sent again.
+        """
+        meaning = self._meaning(exc) or _unreadable(exc, answer)
+        self._raise(exc, meaning, response, retries)
+
+    def _raise(self, exc: Exception, meaning: _Meaning, response: Any = None, retries: int | None = None) -> NoReturn:
+        response = getattr(exc, "response", None) if response is None else response
+        secrets = secrets_of_request(self._client, _request_of(exc if response is None else response))
+        error = ModelRequestError(
             self._model,
-            masked(error.problem, secrets),
-            error.advice,
-            status=error.status,
-            retry_after=error.retry_after,
-        ) from exc
+            masked(meaning.problem, secrets),
+            meaning.advice,
+            status=meaning.status,
+            code=None if meaning.code is None else masked(meaning.code, secrets),
+            retryable=meaning.retryable,
+            retry_after=meaning.retry_after,
+            request_id=None if response is None else masked(request_id_of(response) or "", secrets) or None,
+            retries=_retries(exc) if retries is None else retries,
+        )
+        scrub(exc, secrets)  # a server may repeat the key that it refuses
+        raise error from exc
+
+    def _meaning(self, exc: Exception) -> _Meaning | None:
+        """What an exception of the SDK or of the libraries below means; `None` for any other."""
+        sdk, client = self._sdk, self._client
+        if client.is_closed() and isinstance(exc, (sdk.error, *_HTTP_ERRORS, RuntimeError)):
+            return _Meaning(
+                "its client is closed",
+                "Its handle was torn down or its provider closed: keep both until the request is done, "
+                "or call setup() again.",
+            )
+        if isinstance(exc, sdk.status_error):
+            return self._refused(exc)
+        if not isinstance(exc, (sdk.error, *_HTTP_ERRORS)):
+            return None
+        cause = exc.__cause__ if isinstance(exc, sdk.connection_error) and exc.__cause__ is not None else exc
+        why = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+        if isinstance(exc, (sdk.timeout_error, httpx2.TimeoutException, httpx.TimeoutException)):
+            advice = "Try again, lower max_concurrency=, or raise timeout=."
+            return _Meaning(f"{client.base_url} did not answer in time ({why})", advice, retryable=True)
+        if isinstance(cause, (httpx2.ConnectError, httpx.ConnectError)):
+            advice = "Ensure the server is running and that base_url= is its address."
+            return _Meaning(f"no connection to {client.base_url} ({why})", advice, retryable=True)
+        if isinstance(cause, (httpx2.DecodingError, httpx.DecodingError, UnicodeDecodeError)):
+            return _nonsense(why)
+        if isinstance(cause, (httpx2.TooManyRedirects, httpx.TooManyRedirects)):
+            advice = "Check that base_url= is the address of the API itself."
+            return _Meaning(f"{client.base_url} only points elsewhere ({why})", advice)
+        if isinstance(exc, (sdk.connection_error, *_HTTP_ERRORS)):
+            return _Meaning(f"the connection to {client.base_url} was lost ({why})", _TRY_AGAIN, retryable=True)
+        return _told(_said(exc))
+
+    def _refused(self, exc: Exception) -> _Meaning:
+        response = cast(Any, exc).response
+        status: int = response.status_code
+        said, retry_after = _said(exc), _retry_after(response.headers)
+        if status < 300:  # it had begun well when the server reported this in it
+            return replace(_told(said), retry_after=retry_after)
+        words = f"{status}: {said.words}" if said.words else str(status)
+        url, key = self._client.base_url, self._key()
+        match status:
+            case _ if status < 400:
+                problem = f"{url} points elsewhere ({words})"
+                advice = "Check that base_url= is the address of the API itself."
+            case 401:
+                problem = f"the API key was refused ({words})"
+                advice = f"Check {key}, and that it belongs to {url}."
+            case 403:
+                problem = f"the API key does not allow this ({words})"
+                advice = "Check which models and regions the key is for."
+            case 404:
+                problem = f"{url} does not know the model or the address ({words})"
+                advice = f"Check the spelling of '{self._model}', what the key has access to, and base_url=."
+            case 429 if said.has_no_quota:
+                problem = f"the account has no quota left ({words})"
+                advice = "Waiting does not help: check the plan and the billing of the account that the key belongs to."
+            case 429:
+                problem = f"the rate limit or the quota is used up ({words})"
+                wait = "Wait" if retry_after is None else f"Wait {retry_after:g} s"
+                advice = f"{wait} and try again, lower max_concurrency=, or raise max_retries=."
+            case _ if status >= 500:
+                problem = f"the server failed ({words})"
+                advice = "Try again later, or raise max_retries=."
+            case _:
+                problem = f"the server refused the request ({words})"
+                advice = "Correct the prompt or the parameters."
+        return _Meaning(problem, advice, status, said.code, _may_pass(said, status, response.headers), retry_after)
+
+    def _key(self) -> str:
+        """Where the key comes from that was refused."""
+        known = self._sdk.credentials.get(type(self._client).__name__)
+        return known or f"{self._sdk.key_variable} or api_key="
 
 
-def misunderstood(exc: Exception, model: str) -> ModelRequestError:
-    """The answer came, but is not what the API describes."""
-    return ModelRequestError(
-        model,
-        f"the answer is not what the API describes ({type(exc).__name__}: {exc})",
+def _unreadable(exc: Exception, answer: object) -> _Meaning:
+    if isinstance(exc, ToldError):
+        return _told(said_in(exc.body), exc.problem)
+    if isinstance(exc, json.JSONDecodeError):  # it breaks off, or is a web page
+        return _nonsense(f"{type(exc).__name__}: {exc}: {shortened(exc.doc)}" if exc.doc.strip() else "it is empty")
+    fields = _fields(answer)
+    said = said_in(fields)
+    if said.words and not isinstance(fields, str):
+        return _told(said)
+    return replace(_nonsense(f"no reply is in it: {shortened(str(fields)) or 'it is empty'}"), retryable=False)
+
+
+def _told(said: Said, problem: str = "the server reported an error") -> _Meaning:
+    """An error in what had begun as a good answer."""
+    status = said.status
+    advice = "Try again." if said.may_pass(status) else "Correct what it says."
+    words = f"{problem} ({said.words})" if said.words else problem
+    return _Meaning(words, advice, status, said.code, said.may_pass(status))
+
+
+def _nonsense(why: str) -> _Meaning:
+    return _Meaning(
+        f"the answer is not what the API describes ({why})",
         "Try again; if it stays so, check that base_url= is the address of the right kind of API.",
+        retryable=True,
     )
 
 
-def _explained(exc: Exception, sdk: SDK, model: str, client: SDKClient) -> ModelRequestError | None:
-    if client.is_closed() and isinstance(exc, (sdk.error, *_HTTP_ERRORS, RuntimeError)):
-        return ModelRequestError(
-            model,
-            "its client is closed",
-            "Its handle was torn down or its provider closed: keep both until the request is done, "
-            "or call setup() again.",
-        )
-    if isinstance(exc, (json.JSONDecodeError, UnicodeDecodeError)):
-        return misunderstood(exc, model)
-    if isinstance(exc, sdk.status_error):
-        return _refused(exc, sdk, model, client)
-    if not isinstance(exc, (sdk.error, *_HTTP_ERRORS)):
+def _said(exc: Exception) -> Said:
+    said = said_in(getattr(exc, "body", None))
+    code = said.code or next((str(code) for name in ("code", "type") if (code := getattr(exc, name, None))), None)
+    return Said(said.words or shortened(str(exc)), code)
+
+
+def _fields(answer: object) -> object:
+    """An answer as Python has its JSON, or the text that it is."""
+    if isinstance(answer, str):
+        try:
+            return json.loads(answer)
+        except (ValueError, RecursionError):
+            return answer
+    dump = getattr(answer, "model_dump", None)
+    return answer if dump is None else dump(warnings=False, exclude_unset=True)
+
+
+def _may_pass(said: Said, status: int, headers: Mapping[str, str]) -> bool:
+    told = headers.get("x-should-retry")
+    return told == "true" if told in ("true", "false") else said.may_pass(status)
+
+
+def request_id_of(response: Any) -> str | None:
+    """What a server calls the request, for its support."""
+    headers: Mapping[str, str] = response.headers
+    return headers.get("x-request-id") or headers.get("request-id")
+
+
+def _request_of(holder: object) -> Any:
+    """The request that an exception or a response belongs to, where it is known."""
+    try:
+        return cast(Any, holder).request
+    except (AttributeError, RuntimeError):  # RuntimeError: httpx has none to show
         return None
-    cause = exc.__cause__ if isinstance(exc, sdk.connection_error) and exc.__cause__ is not None else exc
-    why = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
-    if isinstance(exc, (sdk.timeout_error, httpx2.TimeoutException, httpx.TimeoutException)):
-        return ModelRequestError(
-            model,
-            f"{client.base_url} did not answer in time ({why})",
-            "Try again, lower max_concurrency=, or raise timeout=.",
-        )
-    if isinstance(cause, (httpx2.ConnectError, httpx.ConnectError)):
-        return ModelRequestError(
-            model,
-            f"no connection to {client.base_url} ({why})",
-            "Ensure the server is running and that base_url= is its address.",
-        )
-    if isinstance(exc, (sdk.connection_error, *_HTTP_ERRORS)):
-        return ModelRequestError(
-            model, f"the connection to {client.base_url} was lost ({why})", "Try again; what arrived is incomplete."
-        )
-    return ModelRequestError(model, f"the server reported an error ({_said(exc)})", "Try again.")
 
 
-def _refused(exc: Exception, sdk: SDK, model: str, client: SDKClient) -> ModelRequestError:
-    response = cast(Any, exc).response
-    status: int = response.status_code
-    retry_after = _retry_after(response.headers)
-    said = f"{status}: {_said(exc)}"
-    match status:
-        case 401:
-            problem = f"the API key was refused ({said})"
-            advice = f"Check {sdk.key_variable} or api_key=, and that the key belongs to {client.base_url}."
-        case 403:
-            problem = f"the API key does not allow this ({said})"
-            advice = "Check which models and regions the key is for."
-        case 404:
-            problem = f"{client.base_url} does not know the model or the address ({said})"
-            advice = f"Check the spelling of '{model}', what the key has access to, and base_url=."
-        case 429 if "insufficient_quota" in (getattr(exc, "code", None), getattr(exc, "type", None)):
-            problem = f"the account has no quota left ({said})"
-            advice = "Waiting does not help: check the plan and the billing of the account that the key belongs to."
-        case 429:
-            problem = f"the rate limit or the quota is used up ({said})"
-            wait = "Wait" if retry_after is None else f"Wait {retry_after:g} s"
-            advice = f"{wait} and try again, lower max_concurrency=, or raise max_retries=."
-        case _ if status >= 500:
-            problem = f"the server failed ({said})"
-            advice = "Try again later, or raise max_retries=."
-        case _ if status >= 400:
-            problem = f"the server refused the request ({said})"
-            advice = "Correct the prompt or the parameters."
-        case _:  # the stream had begun well when the server reported this in it
-            problem = f"the server broke the stream off ({_said(exc)})"
-            advice = "Try again; what arrived is incomplete."
-    return ModelRequestError(model, problem, advice, status=status, retry_after=retry_after)
-
-
-def _said(exc: Exception) -> str:
-    """What the server says, without the envelope it comes in."""
-    body = getattr(exc, "body", None)
-    for _ in range(2):
-        if isinstance(body, Mapping):
-            fields = cast("Mapping[str, object]", body)
-            body = fields.get("message") or fields.get("error")
-    said = body if isinstance(body, str) and body else str(exc)
-    return said if len(said) <= _MOST else said[:_MOST] + "…"
+def _retries(exc: Exception) -> int:
+    """How often the SDK sent the request again; it says so to the server."""
+    request = _request_of(exc)
+    count = "0" if request is None else request.headers.get("x-stainless-retry-count", "0")
+    return int(count) if count.isdecimal() else 0
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -210,14 +293,3 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, parsedate_to_datetime(seconds).timestamp() - time.time())
     except (ValueError, OverflowError, TypeError):
         return None
-
-
-def _secrets(client: SDKClient) -> Collection[str]:
-    """The key, and the values of headers that carry credentials, with and without the scheme in front."""
-    values = [client.api_key or ""]
-    values += [
-        value
-        for name, value in client.default_headers.items()
-        if isinstance(value, str) and is_secret_name(name.replace("-", "_"))
-    ]
-    return {part for value in values for part in (value, value.rpartition(" ")[2]) if part}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, cast
 
 import openai
 from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
+from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
 from ..._keywords import Keyword
-from ..._model import Completion, Usage
+from ..._model import Completion, ToolCall, Usage
 from .failures import SDK
-from .model import EventStream, SDKModel
-from .options import ModelOptions
+from .model import RawAnswer, SDKModel
+from .options import TIMEOUT, ModelOptions
+from .outcomes import ToldError, finish_reason, texts_of, usage_of
 
 OPENAI = SDK(
     key_variable="OPENAI_API_KEY",
@@ -23,6 +26,11 @@ OPENAI = SDK(
     timeout_error=openai.APITimeoutError,
     connection_error=openai.APIConnectionError,
     status_error=openai.APIStatusError,
+    credentials={
+        "AsyncAzureOpenAI": "AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN, or what the client was given",
+        "CompatibleClient": "api_key=, or the variable that key_variable= names",
+        "AsyncBedrockOpenAI": "AWS_BEARER_TOKEN_BEDROCK or the AWS credentials, or what the client was given",
+    },
 )
 
 NO_KEY = "no-key-needed"
@@ -33,7 +41,7 @@ class OpenAIModelOptions(ModelOptions, total=False):
 
     timeout: Annotated[
         float | openai.Timeout | None,
-        Keyword("How long a request may take, in seconds, or an `openai.Timeout`. `None`: what the SDK thinks right."),
+        Keyword(f"{TIMEOUT} An `openai.Timeout` says it for each. `None`: what the SDK thinks right."),
     ]
 
 
@@ -42,45 +50,143 @@ class OpenAIModel(SDKModel[openai.AsyncOpenAI, ChatCompletion, ChatCompletionChu
 
     sdk = OPENAI
 
-    async def _ask(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> ChatCompletion:
-        # Not with `stream=False`, which the SDK would look at for longer than all that is ours takes.
-        create = cast("Callable[..., Awaitable[ChatCompletion]]", self.client.chat.completions.create)
-        return await create(model=self.name, messages=messages, **params)
-
-    async def _ask_for_stream(
-        self, messages: list[dict[str, Any]], params: dict[str, Any]
-    ) -> EventStream[ChatCompletionChunk]:
-        params = {"stream_options": {"include_usage": True}, **params}
-        completions = self.client.chat.completions
-        events: EventStream[ChatCompletionChunk] = await completions.create(
-            model=self.name, messages=cast(Any, messages), stream=True, **params
-        )
-        return events
+    def _send(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Awaitable[RawAnswer]:
+        if "stream" in params:  # never as `False`, which the SDK would look at for longer than all that is ours takes
+            params = {"stream_options": {"include_usage": True}, **params}
+        create = cast("Callable[..., Awaitable[RawAnswer]]", self.client.chat.completions.with_raw_response.create)
+        return create(model=self.name, messages=messages, **params)
 
     def _read_answer(self, answer: ChatCompletion) -> Completion:
+        _check(answer)
         choice = answer.choices[0]
+        message = choice.message
+        text, reasoning, refusal = _texts(message)
+        calls = _ToolCalls()
+        calls.add(message)
+        reason = finish_reason(_field(choice, "finish_reason"), _field(choice, "error"))
         return Completion(
-            choice.message.content or "", usage=_usage(answer.usage), finish_reason=choice.finish_reason, raw=answer
+            text,
+            usage=_usage(answer.usage),
+            finish_reason="refusal" if refusal else reason,
+            refusal=refusal or None,
+            reasoning=reasoning or None,
+            tool_calls=calls.whole(),
+            raw=answer,
         )
 
-    def _read_event(self, event: ChatCompletionChunk) -> Completion:
-        text, finish_reason = "", None
-        for choice in event.choices:
-            if choice.index == 0:
-                text += choice.delta.content or ""
-                finish_reason = choice.finish_reason or finish_reason
-        usage = None if event.usage is None else _usage(event.usage)
-        return Completion(text, usage=usage, finish_reason=finish_reason, raw=event)
+    def _reader(self) -> Callable[[ChatCompletionChunk], Completion]:
+        return _Reader().read
 
 
-def compatible_client(*, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
-    """A client for a server that is not OpenAI's, with nothing of what the environment has for OpenAI."""
-    client = openai.AsyncOpenAI(api_key=api_key, base_url=base_url, **settings)
-    client.admin_api_key = client.webhook_secret = None
-    client.organization = settings.get("organization")
-    client.project = settings.get("project")
-    return client
+class _Reader:
+    """Reads one stream. The parts of its tool calls are kept until they are whole."""
+
+    def __init__(self) -> None:
+        self._calls = _ToolCalls()
+        self._is_refused = False
+
+    def read(self, chunk: ChatCompletionChunk) -> Completion:
+        """What a chunk brings."""
+        _check(chunk)
+        text, reasoning, refusal, reason = "", "", "", None
+        for choice in chunk.choices:
+            if _field(choice, "index"):
+                continue  # another reply, which n= asks for
+            if (delta := _field(choice, "delta")) is not None:
+                text, reasoning, refusal = _texts(delta)
+                self._calls.add(delta)
+            reason = finish_reason(choice.finish_reason, _field(choice, "error"))
+        self._is_refused = self._is_refused or bool(refusal)
+        if reason is not None and self._is_refused:
+            reason = "refusal"
+        return Completion(
+            text,
+            usage=_usage(chunk.usage),
+            finish_reason=reason,
+            refusal=refusal or None,
+            reasoning=reasoning or None,
+            tool_calls=() if reason is None else self._calls.whole(),
+            raw=chunk,
+        )
+
+
+class _ToolCalls:
+    """The tool calls of one reply, whole or in parts.
+
+    Parts belong together by their index. But some servers number nothing, or give all calls the index 0, so a new id
+    begins a new call as well.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[object, list[str]] = {}
+        self._current: dict[object, object] = {}
+
+    def add(self, message: ChatCompletionMessage | ChoiceDelta) -> None:
+        """Add what a message or a part of one has."""
+        for call in cast("Sequence[Any]", message.tool_calls or ()):
+            function = getattr(call, "function", None) or getattr(call, "custom", None)
+            arguments = getattr(function, "arguments", None) or getattr(function, "input", None)
+            self._add(getattr(call, "index", None), getattr(call, "id", None), function, arguments)
+        if (legacy := message.function_call) is not None:
+            self._add("function", None, legacy, legacy.arguments)
+
+    def whole(self) -> tuple[ToolCall, ...]:
+        """All of them, in the order in which they began; each is told once."""
+        calls = tuple(ToolCall(*call) for call in self._calls.values())
+        self._calls.clear()
+        return calls
+
+    def _add(self, index: object, call_id: str | None, function: object, arguments: object) -> None:
+        place = self._current.get(index)
+        if place is None or (call_id and self._calls[place][0] not in ("", call_id)):
+            place = self._current[index] = object()
+            self._calls[place] = ["", "", ""]
+        call = self._calls[place]
+        call[0] = call[0] or call_id or ""
+        call[1] = call[1] or cast("str | None", getattr(function, "name", None)) or ""
+        call[2] += arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else ""
+
+
+class CompatibleClient(openai.AsyncOpenAI):
+    """A client for a server that is not OpenAI's, with nothing of what the environment has for OpenAI.
+
+    Its `with_options` makes another one of these, so it does not bring any of that along either.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.admin_api_key = settings.get("admin_api_key")
+        self.webhook_secret = settings.get("webhook_secret")
+        self.organization = settings.get("organization")
+        self.project = settings.get("project")
+        self._custom_headers = dict(settings.get("default_headers") or {})  # the SDK mixes those of the environment in
+
+
+def _check(answer: Any) -> None:
+    if (error := getattr(answer, "error", None)) is not None:
+        raise ToldError(error)
+
+
+def _texts(message: ChatCompletionMessage | ChoiceDelta) -> tuple[str, str, str]:
+    """Reply, reasoning and refusal; the last two have more than one place, and some servers fill several."""
+    text, thought, declined = texts_of(message.content)
+    shown = _field(message, "reasoning_content") or _field(message, "reasoning")
+    return text, thought or (shown if isinstance(shown, str) else ""), declined or message.refusal or ""
+
+
+def _field(part: Any, name: str) -> Any:
+    """A field that not every server sends, or that is not OpenAI's."""
+    return getattr(part, name, None)
 
 
 def _usage(usage: CompletionUsage | None) -> Usage | None:
-    return None if usage is None else Usage(usage.prompt_tokens, usage.completion_tokens)
+    prompt, reply = _field(usage, "prompt_tokens_details"), _field(usage, "completion_tokens_details")
+    cached = _field(prompt, "cached_tokens")
+    return usage_of(
+        _field(usage, "prompt_tokens"),
+        _field(usage, "completion_tokens"),
+        total=_field(usage, "total_tokens"),
+        cached=_field(usage, "prompt_cache_hit_tokens") if cached is None else cached,
+        written=_field(prompt, "cache_write_tokens"),
+        reasoning=_field(reply, "reasoning_tokens"),
+    )

@@ -23,8 +23,29 @@ class ModelOptions(TypedDict, total=False):
     ]
 
 
+TIMEOUT = (
+    "How long the server may be silent, in seconds: while it is connected to, before its answer begins, and between "
+    "two pieces of it; each retry has as long again. It is no limit for a whole request, which ``anyio.fail_after`` is."
+)
+
+
 class ClientOptions(PoolOptions, total=False):
     """What every provider of an SDK takes, whatever the type of its HTTP client."""
 
     api_key: Annotated[str | None, Keyword("The server's key; `None`: it needs none.")]
+    key_variable: Annotated[
+        str | None,
+        Keyword(
+            "The environment variable with the key, where none is given, read at the time of `setup`; not for `setup`. "
+            "`None`: the SDK's own, and for a compatible server none."
+        ),
+    ]
     default_headers: Annotated[Mapping[str, str] | None, Keyword("Headers of every request.")]
+    max_concurrency_per_key: Annotated[
+        int | None,
+        Keyword(
+            "How many requests all models with the same API key and address take at once, together, as the limits of "
+            "an account are counted; besides ``max_concurrency``, and not for `setup`. `None`: no limit.",
+            check=at_least(1, "for no limit"),
+        ),
+    ]

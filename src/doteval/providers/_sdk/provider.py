@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
-from anyio import CancelScope, current_time
+from anyio import CancelScope, CapacityLimiter, current_time
+from anyio.lowlevel import RunVar
 
 from ..._errors import MissingCredentialsError, ModelSetupError
 from ..._handle import ModelHandle
@@ -65,6 +66,10 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         settings, others = completed(self.declaration, options, PoolOptions)
         super().__init__(**others)
         self._max_concurrency: int | None = settings.pop("max_concurrency")
+        self._key_variable: str | None = settings.pop("key_variable")
+        self._max_concurrency_per_key: int | None = settings.pop("max_concurrency_per_key")
+        # Of this run of the event loop: a provider may be entered again in another.
+        self._key_limiters: RunVar[dict[tuple[str, str], CapacityLimiter]] = RunVar("key_limiters")
         self._params: dict[str, Any] = dict(settings.pop("params") or {})
         self._setting_names = frozenset(settings)
         self._settings = _given(settings)
@@ -85,11 +90,13 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         fields_of(self.declaration)["max_concurrency"].keyword.check("max_concurrency", max_concurrency)
         own_params: Mapping[str, Any] = config.pop("params", None) or {}
         settings = self._resolved({**self._settings, **_given(config)})
+        key_limiter = self._key_limiter(settings["base_url"], settings["api_key"])
         async with await self._lease_client(settings) as handle:
             yield self._make_model(
                 spec,
                 handle.model,
                 max_concurrency=max_concurrency or self._max_concurrency,
+                key_limiter=key_limiter,
                 params={**self._params, **own_params},
             )
 
@@ -113,7 +120,8 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
 
     def secrets(self) -> Collection[str]:
         """The API keys, which no message shows."""
-        return {*secrets_of(self._settings), os.environ.get(self.sdk.key_variable, "")} - {""}
+        variables = (self.sdk.key_variable, self._key_variable or "")
+        return {*secrets_of(self._settings), *(os.environ.get(name, "") for name in variables)} - {""}
 
     # ---------------------------------------------------------------- what a subclass writes
 
@@ -122,23 +130,36 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         """Make the SDK's client."""
 
     @abstractmethod
-    def _make_model(
-        self, name: str, client: ClientT, *, max_concurrency: int | None, params: Mapping[str, Any]
-    ) -> ModelT:
-        """Put a model on a client."""
+    def _make_model(self, name: str, client: ClientT, **settings: Any) -> ModelT:
+        """Put a model on a client; the settings are those of `SDKModel`."""
 
     # ---------------------------------------------------------------- inside
 
     def _resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The settings with what the environment says at this moment."""
-        api_key = settings.pop("api_key", None) or self._key_from_environment()
+        settings = self._with_credentials(settings)
         base_url = settings.pop("base_url", None) or self._url_from_environment()
-        return {**settings, "api_key": _checked_key(api_key), "base_url": _checked_url(str(base_url))}
+        return {**settings, "api_key": _checked_key(settings["api_key"]), "base_url": _checked_url(str(base_url))}
+
+    def _with_credentials(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {**settings, "api_key": settings.get("api_key") or self._key_from_environment()}
+
+    def _key_limiter(self, base_url: str, api_key: str) -> CapacityLimiter | None:
+        if self._max_concurrency_per_key is None:
+            return None
+        limiters: dict[tuple[str, str], CapacityLimiter] = {}
+        limiters = self._key_limiters.get(limiters)
+        self._key_limiters.set(limiters)
+        account = (base_url, api_key)
+        if account not in limiters:
+            limiters[account] = CapacityLimiter(self._max_concurrency_per_key)
+        return limiters[account]
 
     def _key_from_environment(self) -> str:
-        api_key = os.environ.get(self.sdk.key_variable)
+        variable = self._key_variable or self.sdk.key_variable
+        api_key = os.environ.get(variable)
         if not api_key:
-            raise MissingCredentialsError(type(self).__name__, self.sdk.key_variable)
+            raise MissingCredentialsError(type(self).__name__, variable)
         return api_key
 
     def _url_from_environment(self) -> str:

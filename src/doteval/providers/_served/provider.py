@@ -34,7 +34,7 @@ from ...servers._description.command import ServerCommand
 from ...servers._description.readiness import Readiness
 from ...servers._local.launcher import LocalLauncher
 from ...servers._slots.gpus import choose
-from .._sdk.openai import NO_KEY, compatible_client
+from .._sdk.openai import NO_KEY, CompatibleClient
 from .model import ServerModel
 from .restarting import RestartingHandle
 from .settings import ServerSettings
@@ -125,7 +125,7 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         try:
             async with self._launcher.launch(command, terms, _Listener(self, label)) as lease:
                 server = lease.server
-                client = compatible_client(
+                client = CompatibleClient(
                     base_url=server.url + self.api_path,
                     api_key=server.api_key or NO_KEY,
                     http_client=_http_client(server.url),

@@ -1,0 +1,142 @@
+"""What a stream is read through, and how it is left: at any time, at once, with nothing left suspended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol, TypeVar, cast
+
+import httpx
+import httpx2
+from anyio import CancelScope, current_time
+
+EventT_co = TypeVar("EventT_co", covariant=True)
+
+_END_SECONDS = 5.0
+"""How long ending a request may take; it only closes a connection."""
+_BEGINNING = 65_536
+"""How much of a body is kept until it turns out to be a stream, in bytes."""
+_FIELDS = (":", "data:", "event:", "id:", "retry:")
+"""What a stream of events may begin with, before the first of them is complete."""
+
+
+class Response(Protocol):
+    """What is closed to end a request."""
+
+    stream: Any
+    headers: Any
+
+    async def aclose(self) -> None: ...
+
+
+class EventStream(Protocol[EventT_co]):
+    """What the SDKs return for a stream."""
+
+    @property
+    def response(self) -> Response: ...
+
+    async def __anext__(self) -> EventT_co: ...
+
+    def __aiter__(self) -> AsyncIterator[EventT_co]: ...
+
+
+class Body(httpx2.AsyncByteStream, httpx.AsyncByteStream):
+    """The bytes of a response, in one reading for all who ask.
+
+    OpenAI's SDK reads what follows the end of the events in a reading of its own; the connection then serves the next
+    request while the first reading is suspended. Resumed, that one would take what belongs to the next request.
+
+    Args:
+        response: Whose bytes they are.
+    """
+
+    def __init__(self, response: Response) -> None:
+        self._stream = response.stream
+        self._encoding = response.headers.get("content-encoding")
+        self.reading: AsyncIterator[bytes] | None = None
+        self._beginning: list[bytes] | None = []
+        self._left = _BEGINNING
+
+    def has_events(self) -> None:
+        """It is a stream, so what it begins with need not be kept."""
+        self._beginning = None
+
+    def text_instead_of_events(self) -> str | None:
+        """What it begins with, where it is no stream but a text, which the SDKs drop."""
+        headers = {} if self._encoding is None else {"content-encoding": self._encoding}
+        try:
+            text = httpx2.Response(200, headers=headers, content=b"".join(self._beginning or ())).text.strip()
+        except httpx2.DecodingError:
+            return None
+        return None if not text or text.startswith(_FIELDS) else text
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.reading is None:
+            self.reading = aiter(self._stream)
+        return self
+
+    async def __anext__(self) -> bytes:
+        assert self.reading is not None
+        received = await anext(self.reading)
+        if self._beginning is not None and self._left > 0:
+            self._beginning.append(received[: self._left])
+            self._left -= len(received)
+        return received
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@asynccontextmanager
+async def ending(events: EventStream[object]) -> AsyncGenerator[Body]:
+    """End the request on the way out, wherever its stream is.
+
+    Closing the response frees the connection. But the SDKs read it through a chain of async generators, which stay
+    suspended when the reading stops, even at a well-received end; trio warns of each one that is collected like that,
+    asyncio closes them in tasks of its own. So each is remembered and closed: resumed, they would first hand out what
+    they hold, which can be a hundred thousand events of one compressed burst. Only the reading of the connection is
+    resumed, in a cancelled scope: what is below it cannot be remembered, and ends with it.
+    """
+    chain: list[Any] = []
+    response = events.response
+    body = Body(response)
+    response.stream = body
+    decoder = getattr(events, "_decoder", None)
+    # Without one of these there would only be trio's warnings.
+    for owner, name in (
+        (events, "_iter_events"),
+        (decoder, "aiter_bytes"),
+        (decoder, "_aiter_chunks"),
+        (response, "aiter_bytes"),
+        (response, "aiter_raw"),
+    ):
+        _remember(owner, name, chain)
+    try:
+        yield body
+    finally:
+        with CancelScope(shield=True, deadline=current_time() + _END_SECONDS):
+            await response.aclose()
+            for iterator in cast("list[Any]", [getattr(events, "_iterator", None), *chain]):
+                with suppress(Exception):  # AttributeError: it is no generator, and need not be closed
+                    await iterator.aclose()
+            if body.reading is not None:
+                with CancelScope() as scope, suppress(Exception):
+                    scope.cancel()
+                    while True:
+                        await anext(body.reading)
+
+
+def _remember(owner: Any, name: str, chain: list[Any]) -> None:
+    """Have what an object's method makes appended to `chain`."""
+    make: Callable[..., Any] | None = getattr(owner, name, None)
+    if make is None or not hasattr(owner, "__dict__"):
+        return
+
+    def remembered(*args: Any, **kwargs: Any) -> Any:
+        chain.append(make(*args, **kwargs))
+        return chain[-1]
+
+    vars(owner)[name] = remembered

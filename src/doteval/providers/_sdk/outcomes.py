@@ -1,0 +1,135 @@
+"""What an answer says, in the words and counts that are the same whoever gives it.
+
+The protocols have different words for the same outcome, and those who speak OpenAI's protocol have more of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from ..._model import Usage
+
+_FINISH_REASONS = {
+    "end_turn": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "model_length": "length",
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+}
+_GIVEN_UP = frozenset({"abort", "error", "insufficient_system_resource"})
+"""A reply with one of these as its end is none: the server failed in the middle of it."""
+
+
+class ToldError(Exception):
+    """An answer that is an error, whatever its status.
+
+    Args:
+        body: What the server says of it.
+        problem: What there is to say where it says nothing.
+    """
+
+    def __init__(self, body: object, problem: str = "the server reported an error") -> None:
+        super().__init__(problem)
+        self.body = body
+        self.problem = problem
+
+
+def finish_reason(said: object, error: object = None) -> str | None:
+    """Why a reply ends, in our words, or in the server's where none of ours fits.
+
+    Args:
+        said: What the server says.
+        error: What else it says where that is an error.
+
+    Raises:
+        ToldError: The server gave the reply up.
+        TypeError: It is no word.
+    """
+    if said is None:
+        return None
+    if not isinstance(said, str):
+        raise TypeError(f"the finish reason is {said!r}")
+    if said in _GIVEN_UP:
+        raise ToldError(error, f"the server gave the reply up, with finish reason {said!r}")
+    return _FINISH_REASONS.get(said, said)
+
+
+def usage_of(
+    prompt: object,
+    reply: object,
+    *,
+    total: object = None,
+    cached: object = None,
+    written: object = None,
+    reasoning: object = None,
+) -> Usage | None:
+    """The counts as far as they are known; `None` where there is none at all.
+
+    Args:
+        prompt: Tokens of the prompt.
+        reply: Tokens of the reply.
+        total: Both together.
+        cached: Tokens of the prompt that came from a cache.
+        written: Tokens of it that went into one.
+        reasoning: Tokens of the reply, or besides it, that the model thought with.
+    """
+    known_prompt, known_reply, together = count(prompt), count(reply), count(total)
+    if known_prompt is None and known_reply is None:
+        return None
+    if known_prompt is None:  # Gemini's servers leave out what is 0, others what they do not count
+        known_prompt = max(0, (together or 0) - (known_reply or 0))
+    if known_reply is None:
+        known_reply = max(0, (together or 0) - known_prompt)
+    thought = count(reasoning) or 0
+    if together is not None and known_prompt + known_reply + thought <= together:
+        known_reply += thought  # some count it apart
+    return Usage(known_prompt, known_reply, count(cached) or 0, count(written) or 0, thought)
+
+
+def count(value: object) -> int | None:
+    """A number of tokens; `None` where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def texts_of(content: object) -> tuple[str, str, str]:
+    """The reply, what was thought, and what was declined, in the content of a message: a text, or a list of parts.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if content is None or isinstance(content, str):
+        return content or "", "", ""
+    if not isinstance(content, Sequence):
+        raise TypeError(f"the content is a {type(content).__name__}")
+    text, thought, declined = "", "", ""
+    for part in cast("Sequence[object]", content):
+        fields = _fields(part)
+        match fields.get("type"):
+            case "text" | "output_text":
+                text += _text(fields.get("text"))
+            case "thinking" | "reasoning":
+                thought += "".join(texts_of(fields.get("thinking") or fields.get("text")))
+            case "refusal":
+                declined += _text(fields.get("refusal"))
+            case _:  # pictures, references
+                pass
+    return text, thought, declined
+
+
+def _fields(part: object) -> Mapping[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if not isinstance(part, Mapping):
+        raise TypeError(f"a part of the content is a {type(part).__name__}")
+    return cast("Mapping[str, Any]", part)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is a {type(value).__name__}")
+    return value

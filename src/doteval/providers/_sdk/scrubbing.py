@@ -1,0 +1,106 @@
+"""No key is left in an exception that is passed on: not in what it says, nor in the request and the answer it keeps.
+
+Error trackers send all of it away, and so does whoever pickles an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol, cast
+
+import httpx
+import httpx2
+
+from ..._spec import is_secret_name, links_of, mask_exception, masked
+
+_HIDDEN = "***"
+_KEYS = ("api_key", "auth_token", "admin_api_key", "access_token", "aws_secret_key", "aws_session_token")
+
+
+class KeyHolder(Protocol):
+    """What of an SDK's client says which key it has."""
+
+    @property
+    def default_headers(self) -> Mapping[str, Any]: ...
+
+
+def secrets_of_request(client: KeyHolder, request: Any) -> Collection[str]:
+    """The keys, and the values of headers that carry credentials, with and without the scheme in front.
+
+    Args:
+        client: The SDK's client. Those of other clouds have their keys in attributes of their own, or get a new one
+            for each request.
+        request: What was sent, where it is known.
+    """
+    values = [getattr(client, name, None) for name in _KEYS]
+    headers = [*client.default_headers.items(), *(() if request is None else request.headers.items())]
+    values += [value for name, value in headers if is_secret_name(name.replace("-", "_"))]
+    texts = [value for value in values if isinstance(value, str)]
+    return {part for text in texts for part in (text, text.rpartition(" ")[2]) if part}
+
+
+def scrub(exc: BaseException, secrets: Collection[str]) -> None:
+    """Take the secrets out of an exception and of all that led to it."""
+    mask_exception(exc, secrets)
+    for link in links_of(exc):
+        if isinstance(link, UnicodeDecodeError):
+            link.object = b""  # the whole of what was read
+        held = vars(link)
+        for name, value in list(held.items()):
+            try:
+                held[name] = _scrubbed(value, secrets)
+            except Exception:  # nothing that an SDK keeps may turn its error into another one
+                held[name] = None
+
+
+def _scrubbed(value: object, secrets: Collection[str]) -> object:
+    match value:
+        case str():
+            return masked(value, secrets)
+        case bytes():
+            return masked(value.decode("latin-1"), secrets).encode("latin-1")
+        case Mapping():
+            fields = cast("Mapping[Any, object]", value)
+            return {_scrubbed(name, secrets): _scrubbed(held, secrets) for name, held in fields.items()}
+        case list() | tuple():
+            return [_scrubbed(held, secrets) for held in cast("list[object]", value)]
+        case httpx2.Request() | httpx.Request():
+            _scrub_headers(value.headers, secrets)
+            return value
+        case httpx2.Response() | httpx.Response():
+            return _scrubbed_response(value, secrets)
+        case int() | float() | None:
+            return value
+        case _:  # an object of the SDK's
+            return None if _shows(value, secrets) else value
+
+
+def _shows(value: object, secrets: Collection[str]) -> bool:
+    return masked(text := repr(value), secrets) != text
+
+
+def _scrub_headers(headers: Any, secrets: Collection[str]) -> None:
+    for name, value in list(headers.items()):
+        if is_secret_name(name.replace("-", "_")):
+            headers[name] = _HIDDEN
+        elif (shown := masked(value, secrets)) != value:
+            headers[name] = shown
+
+
+def _scrubbed_response(response: Any, secrets: Collection[str]) -> object:
+    """The response; another one where its body has to change, which httpx has no way for."""
+    request = getattr(response, "_request", None)
+    if request is not None:
+        _scrub_headers(request.headers, secrets)
+    _scrub_headers(response.headers, secrets)
+    if not response.is_stream_consumed or not hasattr(response, "_content"):
+        return response
+    content = response.content
+    clean = _scrubbed(content, secrets)
+    if clean == content:
+        return response
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_THE_BODY]
+    return type(response)(response.status_code, headers=headers, content=clean, request=request)
+
+
+_OF_THE_BODY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
