@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import httpx
 import httpx2
@@ -119,7 +119,8 @@ async def ending(events: EventStream[object]) -> AsyncGenerator[Body]:
     finally:
         with CancelScope(shield=True, deadline=current_time() + _END_SECONDS):
             await response.aclose()
-            for iterator in cast("list[Any]", [getattr(events, "_iterator", None), *chain]):
+            chain.insert(0, getattr(events, "_iterator", None))
+            for iterator in chain:
                 with suppress(Exception):  # AttributeError: it is no generator, and need not be closed
                     await iterator.aclose()
             if body.reading is not None:
