@@ -296,7 +296,7 @@ class ModelRequestError(DotevalError, RuntimeError):
         self.request_id = request_id
         self.retries = retries
         tried = f" after {retries} {'retry' if retries == 1 else 'retries'}" if retries else ""
-        super().__init__(f"The request to '{model}' failed{tried}: {problem}. {advice}")
+        super().__init__(f"The request to '{model}' failed{tried}: {problem}.\n{advice}")
 
 
 class RuntimeDirectoryError(DotevalError, OSError):

@@ -295,7 +295,7 @@ async def test_a_key_may_come_from_any_variable(wire: WireServer, monkeypatch: p
     settings: Any = {"base_url": wire.url, "key_variable": "SOME_VENDOR_KEY"}
     for provider_class, spec in ((OpenAICompatibleProvider, "m"), (OpenAIProvider, "m"), (AnthropicProvider, "m")):
         async with provider_class(**settings) as provider:
-            with pytest.raises(ModelSetupError, match="set the environment variable SOME_VENDOR_KEY"):
+            with pytest.raises(ModelSetupError, match="SOME_VENDOR_KEY"):
                 await provider.setup(spec)
             monkeypatch.setenv("SOME_VENDOR_KEY", KEY)
             async with await provider.setup(spec) as handle:

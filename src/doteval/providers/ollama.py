@@ -127,6 +127,8 @@ class OllamaProvider(OpenAICompatibleProvider):
             raise TypeError("base_url belongs to the whole OllamaProvider; make another one for another daemon")
         url = self._daemon_url or daemon_url(os.environ.get("OLLAMA_HOST", ""))
         key = config.get("api_key") or self._settings.get("api_key")
+        if key is None and self._key_variable is not None:
+            key = self._key_from_environment()
         headers = {
             **({"Authorization": f"Bearer {key}"} if key else {}),
             **cast("Mapping[str, str]", config.get("default_headers") or self._settings.get("default_headers") or {}),
