@@ -319,9 +319,7 @@ def messages_of(prompt: Prompt, params: Collection[str] = ()) -> list[dict[str, 
             the method stands for: ``model``, ``messages``, ``stream``.
         ValueError: The sequence is empty.
     """
-    for name, reason in _OURS.items():
-        if name in params:
-            raise TypeError(f"{name!r} is not a parameter of a request: {reason}")
+    check_params(params)
     if isinstance(prompt, str):
         return [{"role": "user", "content": str(prompt)}]
     given = cast(object, prompt)  # what callers without a type checker pass may be anything
@@ -334,6 +332,13 @@ def messages_of(prompt: Prompt, params: Collection[str] = ()) -> list[dict[str, 
     if not messages:
         raise ValueError("a prompt needs at least one message")
     return messages
+
+
+def check_params(params: Collection[str]) -> None:
+    """Raise TypeError for a parameter that the handle or the method stands for."""
+    for name, reason in _OURS.items():
+        if name in params:
+            raise TypeError(f"{name!r} is not a parameter of a request: {reason}")
 
 
 _OURS = {

@@ -13,7 +13,7 @@ import pytest
 from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.providers.conftest import Chat
 
-from doteval import ChatModel, Completion
+from doteval import ChatModel, Completion, ModelSetupError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -101,6 +101,8 @@ async def test_what_is_not_the_callers_to_say_is_refused(sdk: Chat, name: str) -
     async with sdk.provider() as provider, await provider.setup(sdk.spec) as handle:
         with pytest.raises(TypeError, match=f"'{name}' is not a parameter of a request"):
             await handle.model.generate("Hello", **{name: True})
+        with pytest.raises(ModelSetupError, match=f"'{name}' is not a parameter of a request"):
+            await provider.setup(sdk.spec, params={name: True})
 
 
 async def test_an_unknown_parameter_is_the_callers_mistake(sdk: Chat) -> None:

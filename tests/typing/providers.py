@@ -10,6 +10,7 @@ import anthropic
 import httpx
 import httpx2
 import openai
+from openai.types.chat import ChatCompletionMessage
 
 from doteval import (
     AnthropicProvider,
@@ -25,6 +26,7 @@ from doteval import (
     OpenAIProvider,
     ServerProvider,
     SGLangProvider,
+    ToolCall,
     TransformersProvider,
     Usage,
     VLLMProvider,
@@ -62,6 +64,10 @@ async def evaluate(model: ChatModel) -> None:
     reply = await model.generate([{"role": "user", "content": "Hello"}])
     assert_type(reply.usage, Usage | None)
     assert_type(reply.finish_reason, str | None)
+    assert_type(reply.refusal, str | None)
+    assert_type(reply.tool_calls, tuple[ToolCall, ...])
+    assert_type(reply.retries, int)
+    await model.generate([{"role": "user", "content": "Hello"}, ChatCompletionMessage(role="assistant", content="Hi")])
     async with model.stream("Hello") as stream:
         assert_type(stream, CompletionStream)
         async for text in stream:

@@ -28,6 +28,8 @@ _HTTP_ERRORS = (httpx2.HTTPError, httpx2.StreamError, httpx.HTTPError, httpx.Str
 """The SDKs stand on httpx2; OpenAI's also takes a client of httpx."""
 
 _TRY_AGAIN = "Try again; what arrived is incomplete."
+NOT_READ = object()
+"""Stands for an answer of which the SDK made nothing."""
 
 
 class SDKClient(Protocol):
@@ -114,7 +116,7 @@ class Explaining:
 
         Args:
             exc: What reading it raised.
-            answer: What the SDK made of it; a text where it made nothing.
+            answer: What the SDK made of it; a text where it is no JSON, `NOT_READ` where it failed.
             response: The HTTP response.
             retries: How often the request was sent again.
         """
@@ -215,6 +217,8 @@ def _unreadable(exc: Exception, answer: object) -> _Meaning:
         return _told(said_in(exc.body), exc.problem)
     if isinstance(exc, json.JSONDecodeError):  # it breaks off, or is a web page
         return _nonsense(f"{type(exc).__name__}: {exc}: {shortened(exc.doc)}" if exc.doc.strip() else "it is empty")
+    if answer is NOT_READ:
+        return _nonsense(f"{type(exc).__name__}: {exc}")
     fields = _fields(answer)
     said = said_in(fields)
     if said.words and not isinstance(fields, str):

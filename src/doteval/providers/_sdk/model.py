@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from anyio import CapacityLimiter
 
-from ..._model import Completion, CompletionStream, Prompt, messages_of
+from ..._model import Completion, CompletionStream, Prompt, check_params, messages_of
 from ..._spec import masked
 from .events import Body, EventStream, ending
-from .failures import SDK, Explaining, SDKClient, request_id_of
+from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
 AnswerT = TypeVar("AnswerT")
@@ -62,6 +62,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         # The model's own first: who waits for the key's keeps back only who would have to wait for it as well.
         self._limiters = [limiter for limiter in (self._limiter, key_limiter) if limiter is not None]
         self._params = dict(params or {})
+        check_params(self._params)
         # Around awaiting the SDK, and nothing else: an exception of the caller's own code is not a failed request.
         self._explaining = Explaining(self.sdk, name, client)
 
@@ -158,7 +159,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         except ImportError:
             raise  # what the SDK needs for the streams of some clouds is not installed
         except Exception as exc:
-            self._explaining.raise_unreadable(exc, "", raw.http_response, raw.retries_taken)
+            self._explaining.raise_unreadable(exc, NOT_READ, raw.http_response, raw.retries_taken)
 
     def _place(self) -> AbstractAsyncContextManager[None]:
         """One of the places for concurrent requests."""
@@ -192,7 +193,7 @@ class _Pieces(Generic[EventT]):
         return self
 
     async def __anext__(self) -> Completion:
-        event: object = ""
+        event: object = NOT_READ
         try:
             event = await self._next()
             if self._body is not None:
