@@ -102,7 +102,7 @@ async def test_it_goes_through_its_script() -> None:
     with pytest.raises(ModelRequestError, match="TimeoutError: too slow") as caught:
         await model.generate("?")
     assert isinstance(caught.value.__cause__, TimeoutError)
-    with pytest.raises(ModelRequestError, match=r"it is full\. Wait\."):
+    with pytest.raises(ModelRequestError, match=r"it is full\.\nWait\."):
         await model.generate("?")
     with pytest.raises(AssertionError, match="was asked 5 times, but its script has 4 replies"):
         await model.generate("?")
