@@ -251,7 +251,8 @@ async def test_a_request_may_be_cancelled_at_every_checkpoint(sdk: Chat, streame
         return reached
 
     async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=1)) as http_client:
-        async with sdk.provider(http_client=http_client, max_concurrency=1) as provider:
+        limits: Any = {"max_concurrency": 1, "max_concurrency_per_key": 1}
+        async with sdk.provider(http_client=http_client, **limits) as provider:
             async with await provider.setup(sdk.spec) as handle:
                 model = handle.model
                 assert await at_every_checkpoint(trial) > 3

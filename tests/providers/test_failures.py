@@ -91,6 +91,9 @@ async def test_the_sdk_tries_again_as_often_as_it_is_told(sdk: Chat) -> None:
         ({"retry-after-ms": "1500"}, 1.5),
         ({"retry-after": formatdate(0)}, 0.0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after-ms": "nan"}, None),
+        ({"retry-after-ms": "inf"}, None),
+        ({"retry-after-ms": "-5"}, 0.0),
         ({}, None),
     ],
 )

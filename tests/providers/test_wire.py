@@ -494,6 +494,14 @@ async def test_no_finish_reason_is_none_in_a_whole_reply_and_an_error_in_a_strea
         assert caught.value.retryable
 
 
+async def test_an_empty_finish_reason_is_none(models: Mapping[str, ChatModel], wire: WireServer) -> None:
+    """Some servers have one in every piece; a tool call is not torn apart by it."""
+    whole = events("openai", Reply(tools=[ROME], finish=TOOLS))
+    wire.script(Sent(whole.body.replace(b'"finish_reason": null', b'"finish_reason": ""'), EVENTS))
+    reply = await reply_of(models["openai"], True)
+    assert (reply.finish_reason, reply.tool_calls) == ("tool_calls", (WEATHER,))
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_retries_are_counted(wire: WireServer, kind: str, streamed: bool) -> None:

@@ -8,6 +8,7 @@ good status may be an error all the same, or a web page.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -289,11 +290,13 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that a server asks to wait: a number of (milli)seconds, or a date."""
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:
-            return float(milliseconds) / 1000
-        if (seconds := headers.get("retry-after")) is None:
+            seconds = float(milliseconds) / 1000
+        elif (told := headers.get("retry-after")) is None:
             return None
-        if seconds.replace(".", "", 1).isdigit():
-            return float(seconds)
-        return max(0.0, parsedate_to_datetime(seconds).timestamp() - time.time())
+        elif told.replace(".", "", 1).isdigit():
+            seconds = float(told)
+        else:
+            seconds = parsedate_to_datetime(told).timestamp() - time.time()
     except (ValueError, OverflowError, TypeError):
         return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -50,7 +50,7 @@ def finish_reason(said: object, error: object = None) -> str | None:
         ToldError: The server gave the reply up.
         TypeError: It is no word.
     """
-    if said is None:
+    if said is None or said == "":  # some have an empty one in each piece of a stream
         return None
     if not isinstance(said, str):
         raise TypeError(f"the finish reason is {said!r}")
