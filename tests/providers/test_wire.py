@@ -11,7 +11,7 @@ import json
 import pickle
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import httpx
@@ -478,6 +478,72 @@ def parts_of(value: object, place: str = "error", seen: set[int] | None = None) 
                 yield from parts_of(held, f"{place}[{index}]", seen)
         case _:
             yield place, repr(value)
+
+
+ANYTHING: tuple[Any, ...] = (None, 7, "x", "", True, [], [7], {}, {"x": None})
+FULL = Reply(HI, ("Hm.",), ("No.",), [ROME], ends("stop", "refusal"), REPLIES["all counts"].reply.usage)
+
+
+def broken(value: Any) -> Iterator[Any]:
+    """A JSON value in which one part, wherever it is, is something else or missing; in all ways."""
+    yield from ANYTHING
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for place, part in list(items):
+        for other in broken(part):
+            twin = copy.copy(value)
+            twin[place] = other
+            yield twin
+        twin = copy.copy(value)
+        del twin[place]
+        yield twin
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whatever_is_wrong_in_an_answer_it_is_a_reply_or_one_error(kind: str, streamed: bool) -> None:
+    """Each part of a reply, with each other value in its place: never an exception of another kind."""
+    sent: list[bytes] = []
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"content-type": EVENTS if streamed else JSON}, content=sent.pop())
+
+    if streamed:
+        parts = [
+            (lines, json.loads(lines[-1].removeprefix("data: ")))
+            for text in events(kind, FULL).body.decode().strip().split("\n\n")
+            if (lines := text.split("\n"))[-1] != "data: [DONE]"
+        ]
+        names = [f"{lines[0]}\n" if len(lines) > 1 else "" for lines, _ in parts]
+        bodies = [
+            "".join(
+                f"{name}data: {json.dumps(other if index == at else part)}\n\n"
+                for index, (name, (_, part)) in enumerate(zip(names, parts, strict=True))
+            ).encode()
+            for at, (_, whole) in enumerate(parts)
+            for other in broken(whole)
+        ]
+        bodies = bodies[:: len(bodies) // 400 + 1]  # the same parts are in many events
+    else:
+        bodies = [json.dumps(other).encode() for other in broken(json.loads(answer(kind, FULL).body))]
+    replies = 0
+    provider_class, _, spec = CHATS[kind]
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(respond)) as http_client:
+        async with provider_class(base_url="http://host/v1", api_key=KEY, http_client=http_client) as provider:
+            async with await provider.setup(spec) as handle:
+                for body in bodies:
+                    sent.append(body)
+                    try:
+                        reply = await reply_of(handle.model, streamed)
+                    except ModelRequestError:
+                        continue
+                    replies += 1
+                    assert reply.usage is None or all(type(count) is int for count in astuple(reply.usage))
+                    assert all(type(text) is str for call in reply.tool_calls for text in astuple(call)), body
+                    assert type(reply.refusal) in (str, type(None)), body
+                    assert type(reply.reasoning) in (str, type(None)), body
+                    assert type(reply.finish_reason) in (str, type(None)), body
+    assert len(bodies) > 300
+    assert replies > 100
 
 
 async def test_no_finish_reason_is_none_in_a_whole_reply_and_an_error_in_a_stream(

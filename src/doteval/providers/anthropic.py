@@ -18,7 +18,7 @@ from .._pool_options import PoolOptions
 from ._sdk.failures import SDK
 from ._sdk.model import RawAnswer, SDKModel
 from ._sdk.options import TIMEOUT, ClientOptions, ModelOptions
-from ._sdk.outcomes import ToldError, count, finish_reason, usage_of
+from ._sdk.outcomes import ToldError, count, finish_reason, text_of, usage_of
 from ._sdk.provider import SDKProvider
 
 ANTHROPIC = SDK(
@@ -67,11 +67,11 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
         for block in content or ():
             match block.type:
                 case "text":
-                    text += block.text
+                    text += text_of(block.text)
                 case "thinking":
-                    reasoning += block.thinking
+                    reasoning += text_of(block.thinking)
                 case "tool_use":
-                    calls.append(ToolCall(block.id, block.name, json.dumps(block.input)))
+                    calls.append(ToolCall(text_of(block.id), text_of(block.name), json.dumps(block.input)))
                 case _:
                     pass
         reason = finish_reason(stop_reason)
@@ -105,18 +105,19 @@ class _Reader:
             case "content_block_start":
                 block = _object(event.content_block)
                 if block.type == "tool_use":
-                    self._calls[event.index] = [block.id, block.name, json.dumps(block.input) if block.input else ""]
-                text = block.text if block.type == "text" else ""
+                    known = json.dumps(block.input) if block.input else ""
+                    self._calls[event.index] = [text_of(block.id), text_of(block.name), known]
+                text = text_of(block.text) if block.type == "text" else ""
             case "content_block_delta":
                 delta = _object(event.delta)
                 match delta.type:
                     case "text_delta":
-                        text = delta.text
+                        text = text_of(delta.text)
                     case "thinking_delta":
-                        reasoning = delta.thinking
+                        reasoning = text_of(delta.thinking)
                     case "input_json_delta":
                         if event.index in self._calls:  # those of the server's own tools are not the caller's
-                            self._calls[event.index][2] += delta.partial_json
+                            self._calls[event.index][2] += text_of(delta.partial_json)
                     case _:
                         pass
             case "content_block_stop":
@@ -273,7 +274,7 @@ def _refusal(reason: str | None, ending: Any) -> str | None:
     if reason != "refusal":
         return None
     details = _field(ending, "stop_details")
-    return _field(details, "explanation") or _field(details, "category") or reason
+    return text_of(_field(details, "explanation")) or text_of(_field(details, "category")) or reason
 
 
 def _usage(usage: object) -> Usage | None:

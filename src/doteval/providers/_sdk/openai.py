@@ -16,7 +16,7 @@ from ..._model import Completion, ToolCall, Usage
 from .failures import SDK
 from .model import RawAnswer, SDKModel
 from .options import TIMEOUT, ModelOptions
-from .outcomes import ToldError, finish_reason, texts_of, usage_of
+from .outcomes import ToldError, finish_reason, text_of, texts_of, usage_of
 
 OPENAI = SDK(
     key_variable="OPENAI_API_KEY",
@@ -119,16 +119,16 @@ class _ToolCalls:
 
     def __init__(self) -> None:
         self._calls: dict[object, list[str]] = {}
-        self._current: dict[object, object] = {}
+        self._current: dict[str, object] = {}
 
     def add(self, message: ChatCompletionMessage | ChoiceDelta) -> None:
         """Add what a message or a part of one has."""
         for call in cast("Sequence[Any]", message.tool_calls or ()):
-            function = getattr(call, "function", None) or getattr(call, "custom", None)
-            arguments = getattr(function, "arguments", None) or getattr(function, "input", None)
-            self._add(getattr(call, "index", None), getattr(call, "id", None), function, arguments)
+            function = _field(call, "function") or _field(call, "custom")
+            arguments = _field(function, "arguments") or _field(function, "input")
+            self._add(str(_field(call, "index")), text_of(_field(call, "id")), function, arguments)
         if (legacy := message.function_call) is not None:
-            self._add("function", None, legacy, legacy.arguments)
+            self._add("function", "", legacy, _field(legacy, "arguments"))
 
     def whole(self) -> tuple[ToolCall, ...]:
         """All of them, in the order in which they began; each is told once."""
@@ -136,15 +136,15 @@ class _ToolCalls:
         self._calls.clear()
         return calls
 
-    def _add(self, index: object, call_id: str | None, function: object, arguments: object) -> None:
+    def _add(self, index: str, call_id: str, function: object, arguments: object) -> None:
         place = self._current.get(index)
         if place is None or (call_id and self._calls[place][0] not in ("", call_id)):
             place = self._current[index] = object()
             self._calls[place] = ["", "", ""]
         call = self._calls[place]
-        call[0] = call[0] or call_id or ""
-        call[1] = call[1] or cast("str | None", getattr(function, "name", None)) or ""
-        call[2] += arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else ""
+        call[0] = call[0] or call_id
+        call[1] = call[1] or text_of(_field(function, "name"))
+        call[2] += json.dumps(arguments) if isinstance(arguments, (dict, list)) else text_of(arguments)
 
 
 class CompatibleClient(openai.AsyncOpenAI):
@@ -170,8 +170,8 @@ def _check(answer: Any) -> None:
 def _texts(message: ChatCompletionMessage | ChoiceDelta) -> tuple[str, str, str]:
     """Reply, reasoning and refusal; the last two have more than one place, and some servers fill several."""
     text, thought, declined = texts_of(message.content)
-    shown = _field(message, "reasoning_content") or _field(message, "reasoning")
-    return text, thought or (shown if isinstance(shown, str) else ""), declined or message.refusal or ""
+    shown = text_of(_field(message, "reasoning_content")) or text_of(_field(message, "reasoning"))
+    return text, thought or shown, declined or text_of(_field(message, "refusal"))
 
 
 def _field(part: Any, name: str) -> Any:

@@ -111,11 +111,11 @@ def texts_of(content: object) -> tuple[str, str, str]:
         fields = _fields(part)
         match fields.get("type"):
             case "text" | "output_text":
-                text += _text(fields.get("text"))
+                text += text_of(fields.get("text"))
             case "thinking" | "reasoning":
                 thought += "".join(texts_of(fields.get("thinking") or fields.get("text")))
             case "refusal":
-                declined += _text(fields.get("refusal"))
+                declined += text_of(fields.get("refusal"))
             case _:  # pictures, references
                 pass
     return text, thought, declined
@@ -129,7 +129,14 @@ def _fields(part: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", part)
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A text, which may be missing; the SDKs do not look at what is in its place.
+
+    Raises:
+        TypeError: Something else is.
+    """
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise TypeError(f"a text is a {type(value).__name__}")
     return value
