@@ -192,6 +192,22 @@ async def test_a_key_that_the_server_repeats_is_not_passed_on(sdk: Chat, status:
     assert "Who is ***?" in str(error)
 
 
+async def test_what_the_caller_has_in_hand_stays_as_it_is(sdk: Chat) -> None:
+    """Asked in an ``except`` block, the caller's exception leads to ours; it is the caller's own."""
+    sdk.server.script({"type": "fail", "status": 401, "message": f"Who is {KEY}?"})
+    request = httpx2.Request("GET", "http://host", headers={"authorization": "Bearer of another key"})
+    mine = httpx2.ReadError("lost", request=request)
+    mine.parts = parts = [{"a": 1}, (2,)]  # type: ignore[attr-defined]
+    async with sdk.provider() as provider, await provider.setup(sdk.spec) as handle:
+        with pytest.raises(ModelRequestError):
+            try:
+                raise mine
+            except httpx2.ReadError:
+                await handle.model.generate("Hello")
+    assert (mine.args, request.headers["authorization"]) == (("lost",), "Bearer of another key")
+    assert mine.parts is parts  # type: ignore[attr-defined]
+
+
 async def test_the_client_of_a_closed_provider_says_so(chat: Chat) -> None:
     """A model that is kept for longer than its handle fails with the reason."""
     async with chat.provider() as provider:

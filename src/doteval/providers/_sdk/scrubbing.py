@@ -5,7 +5,7 @@ Error trackers send all of it away, and so does whoever pickles an exception.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import httpx
@@ -14,6 +14,7 @@ import httpx2
 from ..._spec import is_secret_name, links_of, mask_exception, masked
 
 _HIDDEN = "***"
+_OF_THE_BODY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _KEYS = ("api_key", "auth_token", "admin_api_key", "access_token", "aws_secret_key", "aws_session_token")
 
 
@@ -40,30 +41,40 @@ def secrets_of_request(client: KeyHolder, request: Any) -> Collection[str]:
 
 
 def scrub(exc: BaseException, secrets: Collection[str]) -> None:
-    """Take the secrets out of an exception and of all that led to it."""
+    """Take the secrets out of an exception and of all that led to it, and leave the rest as it is.
+
+    What led to it may be the caller's own: whoever asks in an ``except`` block has an exception in hand.
+    """
     mask_exception(exc, secrets)
     for link in links_of(exc):
-        if isinstance(link, UnicodeDecodeError):
+        if isinstance(link, UnicodeDecodeError) and _scrubbed(link.object, secrets) is not link.object:
             link.object = b""  # the whole of what was read
         held = vars(link)
         for name, value in list(held.items()):
             try:
-                held[name] = _scrubbed(value, secrets)
+                clean = _scrubbed(value, secrets)
             except Exception:  # nothing that an SDK keeps may turn its error into another one
-                held[name] = None
+                clean = None
+            if clean is not value:
+                held[name] = clean
 
 
 def _scrubbed(value: object, secrets: Collection[str]) -> object:
+    """A value without the secrets; the value itself where there are none in it."""
     match value:
         case str():
-            return masked(value, secrets)
+            return value if (shown := masked(value, secrets)) == value else shown
         case bytes():
-            return masked(value.decode("latin-1"), secrets).encode("latin-1")
-        case Mapping():
-            fields = cast("Mapping[Any, object]", value)
-            return {_scrubbed(name, secrets): _scrubbed(held, secrets) for name, held in fields.items()}
+            text = value.decode("latin-1")
+            return value if (shown := masked(text, secrets)) == text else shown.encode("latin-1")
+        case dict():
+            fields = cast("dict[Any, object]", value)
+            clean = {_scrubbed(name, secrets): _scrubbed(held, secrets) for name, held in fields.items()}
+            return fields if _are_same([*clean, *clean.values()], [*fields, *fields.values()]) else clean
         case list() | tuple():
-            return [_scrubbed(held, secrets) for held in cast("list[object]", value)]
+            items = cast("list[object] | tuple[object, ...]", value)
+            parts = [_scrubbed(held, secrets) for held in items]
+            return items if _are_same(parts, items) else type(items)(parts)
         case httpx2.Request() | httpx.Request():
             _scrub_headers(value.headers, secrets)
             return value
@@ -72,18 +83,17 @@ def _scrubbed(value: object, secrets: Collection[str]) -> object:
         case int() | float() | None:
             return value
         case _:  # an object of the SDK's
-            return None if _shows(value, secrets) else value
+            return value if masked(text := repr(value), secrets) == text else None
 
 
-def _shows(value: object, secrets: Collection[str]) -> bool:
-    return masked(text := repr(value), secrets) != text
+def _are_same(some: Sequence[object], others: Sequence[object]) -> bool:
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
 
 
 def _scrub_headers(headers: Any, secrets: Collection[str]) -> None:
     for name, value in list(headers.items()):
-        if is_secret_name(name.replace("-", "_")):
-            headers[name] = _HIDDEN
-        elif (shown := masked(value, secrets)) != value:
+        shown = _HIDDEN if value in secrets else masked(value, secrets)
+        if shown != value:
             headers[name] = shown
 
 
@@ -97,10 +107,7 @@ def _scrubbed_response(response: Any, secrets: Collection[str]) -> object:
         return response
     content = response.content
     clean = _scrubbed(content, secrets)
-    if clean == content:
+    if clean is content:
         return response
     headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_THE_BODY]
     return type(response)(response.status_code, headers=headers, content=clean, request=request)
-
-
-_OF_THE_BODY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
