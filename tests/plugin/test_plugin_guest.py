@@ -268,7 +268,7 @@ def collected(result: pytest.RunResult) -> set[str]:
     return {line.partition(".py::")[0] for line in result.outlines if ".py::" in line}
 
 
-@pytest.mark.parametrize("arguments", [[], ["."], ["deep", "./"]])
+@pytest.mark.parametrize("arguments", [[], ["."]])
 def test_a_file_is_collected_where_its_text_says_that_it_is_for_evaluations(runs: Runs, arguments: list[str]) -> None:
     """It imports doteval and defines one; and no program is imported, whatever it is called. A directory names none."""
     runs.write(**COLLECTED, **LEFT_ALONE)
