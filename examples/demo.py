@@ -203,7 +203,7 @@ def main() -> int:
     os.environ["no_proxy"] = "127.0.0.1"  # everything here is on loopback
     report = Report()
     packages = ("anyio", "trio", "openai", "anthropic", "pytest", "llmock")
-    print(f"doteval {version('doteval')} on Python {platform.python_version()}")
+    print(f"doteval {version('doteval-providers')} on Python {platform.python_version()}")
     print("with " + ", ".join(f"{package} {version(package)}" for package in packages))
     with running_llmock() as (url, pid):
         print(f"\nllmock stands in for OpenAI and Anthropic at {url} (process {pid}). No API key is needed.")

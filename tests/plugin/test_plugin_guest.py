@@ -268,7 +268,7 @@ def collected(result: pytest.RunResult) -> set[str]:
     return {line.partition(".py::")[0] for line in result.outlines if ".py::" in line}
 
 
-@pytest.mark.parametrize("arguments", [[], ["."], ["deep", "./"]])
+@pytest.mark.parametrize("arguments", [[], ["."]])
 def test_a_file_is_collected_where_its_text_says_that_it_is_for_evaluations(runs: Runs, arguments: list[str]) -> None:
     """It imports doteval and defines one; and no program is imported, whatever it is called. A directory names none."""
     runs.write(**COLLECTED, **LEFT_ALONE)
@@ -377,7 +377,21 @@ STRANGER = {
     @pytest.mark.parametrize("model", ["small", "large"])
     async def test_own_names(model, model_providers, openai_provider): ...
 
+    @pytest.fixture
+    async def openai_client():
+        yield "somebody else's"
+
+    @pytest.mark.anyio
+    async def test_own_client(openai_client):
+        assert openai_client == "somebody else's"
+
     async def test_nobody_runs(): ...
+
+    @pytest.mark.trio
+    async def test_of_pytest_trio(openai_client, echo_provider): ...
+
+    @pytest.mark.asyncio
+    async def test_of_pytest_asyncio(echo_provider): ...
 
     class TestInAClass:
         @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -393,14 +407,25 @@ STRANGER = {
 }
 
 
-@pytest.mark.parametrize("arguments", [[], ["--model=x", "--fresh"], ["metrics"], ["metrics/eval_own.py"]])
-def test_a_suite_of_strangers_is_the_same_with_and_without_us(runs: Runs, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "others"),
+    [
+        ([], ""),
+        (["--model=x", "--fresh"], "trio"),
+        (["metrics"], ""),
+        (["metrics/eval_own.py"], ""),
+        (["-o", "asyncio_mode=strict", "-o", "asyncio_default_fixture_loop_scope=function"], "asyncio"),
+        (["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"], "asyncio"),
+        (["-o", "trio_mode=true"], "trio"),
+    ],
+)
+def test_a_suite_of_strangers_is_the_same_with_and_without_us(runs: Runs, arguments: list[str], others: str) -> None:
     """The same tests, in the same order, with the same results."""
     runs.write(**STRANGER)
     options = ["-v", "-p", "no:cacheprovider", *arguments]
     without, beside = (
         [line for line in runs.run(*options, plugins=plugins, strict=False, summary=False).outlines if "::" in line]
-        for plugins in ("anyio", "anyio doteval")
+        for plugins in (f"{others} anyio", f"{others} anyio doteval")
     )
     assert beside == without
     assert without or arguments == ["metrics"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -43,6 +43,35 @@ def functions_of(collector: pytest.Module | pytest.Class, name: str, obj: object
     return list(make(name, obj))
 
 
+Definitions = Mapping[str, Sequence[pytest.FixtureDef[Any]]]
+"""The definitions of fixtures by name; of each the last one counts, and may build on those before it."""
+
+
+def needed_definitions(
+    test: pytest.Function,
+    replacement: Callable[[pytest.FixtureDef[Any]], pytest.FixtureDef[Any]] = lambda definition: definition,
+) -> Definitions:
+    """All fixtures that are set up for a test, as far as that is known before it runs.
+
+    Args:
+        test: The test, or what stands for it while it is collected.
+        replacement: Gives the definition to use in the place of one.
+    """
+    info = test._fixtureinfo
+    found: Definitions = info.name2fixturedefs
+    needed: dict[str, Sequence[pytest.FixtureDef[Any]]] = {}
+    names = [name for name in info.initialnames if name in found]  # others get a value from parametrize
+    while names:
+        name = names.pop()
+        if name not in needed:
+            needed[name] = [replacement(one) for one in found.get(name) or visible_fixtures(name, test)]
+            for definition in reversed(needed[name]):
+                names += definition.argnames
+                if name not in definition.argnames:
+                    break  # what it overrides is not asked for
+    return needed
+
+
 def redefine(
     metafunc: pytest.Metafunc,
     replacement: Callable[[pytest.FixtureDef[Any]], pytest.FixtureDef[Any]],
@@ -59,36 +88,18 @@ def redefine(
     Returns:
         Whether that is done; where the test would still need that fixture, nothing is.
     """
-    asked: Sequence[str] = metafunc.definition._fixtureinfo.initialnames
-    before: dict[str, Sequence[pytest.FixtureDef[Any]]] = metafunc._arg2fixturedefs
-    after = {name: [replacement(definition) for definition in found] for name, found in before.items()}
-    needed = _needed(asked, after)
+    needed = needed_definitions(metafunc.definition, replacement)
     if without in needed:
         return False
-    before.update(after)
+    metafunc._arg2fixturedefs.update((name, found) for name, found in needed.items() if found)
     metafunc.fixturenames[:] = [name for name in metafunc.fixturenames if name != without]
     return True
 
 
-def _needed(asked: Iterable[str], definitions: Mapping[str, Sequence[pytest.FixtureDef[Any]]]) -> set[str]:
-    """The names of all fixtures that are set up for those that are asked for."""
-    needed: set[str] = set()
-    names = [*asked]
-    while names:
-        name = names.pop()
-        if name not in needed:
-            needed.add(name)
-            for definition in reversed(definitions.get(name, ())):
-                names += definition.argnames
-                if name not in definition.argnames:
-                    break  # what it overrides is not asked for
-    return needed
-
-
-def used_definitions(item: pytest.Function) -> Iterator[tuple[str, pytest.FixtureDef[Any]]]:
-    """The fixtures of a test, as far as they are known before it runs."""
-    found: Mapping[str, Sequence[pytest.FixtureDef[Any]]] = item._fixtureinfo.name2fixturedefs
-    return ((name, found[name][-1]) for name in item.fixturenames if found.get(name))
+def test_of(request: Any) -> pytest.Function:
+    """The test that a fixture is set up for, whatever its scope."""
+    test: pytest.Function = request._pyfuncitem
+    return test
 
 
 def definition_of(request: Any) -> pytest.FixtureDef[Any]:

@@ -15,14 +15,14 @@ for those:
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from inspect import isasyncgenfunction, iscoroutinefunction, signature
 from typing import Any
 
 import pytest
 
-from ._fixturedefs import parametrised_names, scope_named, used_definitions, visible_fixtures
+from ._fixturedefs import needed_definitions, parametrised_names, scope_named, test_of, visible_fixtures
 from ._fixtures import HELD, Fixtures
 from ._options import ScopeName
 from ._other_loops import OtherLoops, Runner
@@ -30,6 +30,7 @@ from ._scopes import is_known_backend
 
 _ABSENT = object()
 _FUNCTION = pytest.StashKey[Any]()
+_USES_OURS = pytest.StashKey[bool]()
 
 
 class Neighbours:
@@ -47,9 +48,9 @@ class Neighbours:
     @pytest.hookimpl(tryfirst=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Before pytest looks at the markers: have our fixtures come to the loop of a neighbour's test."""
-        if not _are_used(metafunc.fixturenames) or not _is_async(metafunc.function):
-            return
         test = metafunc.definition
+        if not _is_async(metafunc.function) or not _uses_ours(test):
+            return
         if test.get_closest_marker("anyio") is not None or _anyio_is_asked_for(metafunc):
             return
         runner = _runner_of(test)
@@ -78,23 +79,25 @@ class NeighbourCalls:
     @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
     def pytest_runtest_setup_refused(self, item: pytest.Item) -> None:
         """Refuse what cannot be used in the event loop of a test that uses our fixtures."""
-        if not isinstance(item, pytest.Function) or HELD not in item.fixturenames:
-            return
-        is_anyios = "anyio_backend" in item.fixturenames
-        for name, definition in used_definitions(item):
-            if self._is_in_anyios.get(definition, is_anyios) is not is_anyios:
-                pytest.fail(_made_elsewhere(name, is_anyios=is_anyios), pytrace=False)
-            if is_anyios and (advice := _advice_against(name, definition.func)):
-                pytest.fail(advice, pytrace=False)
+        if not isinstance(item, pytest.Function) or not item.fixturenames or not _uses_ours(item):
+            return  # nothing is set up for an evaluation that is answered from the store
+        is_anyios = _is_anyios(item)
+        for name, definitions in needed_definitions(item).items():
+            for definition in definitions[-1:]:
+                if self._is_in_anyios.get(definition, is_anyios) is not is_anyios:
+                    pytest.fail(_made_elsewhere(name, is_anyios=is_anyios), pytrace=False)
+                if is_anyios and (advice := _advice_against(name, definition.func)):
+                    pytest.fail(advice, pytrace=False)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Around all other plugins: pytest-asyncio keeps to the fixtures that are its own."""
+        test = test_of(request)
         if _is_async(fixturedef.func):
-            self._is_in_anyios[fixturedef] = "anyio_backend" in request.fixturenames
-        if not _are_used(request.fixturenames):
+            self._is_in_anyios[fixturedef] = _is_anyios(test)
+        if not _is_anyios(test) or not _uses_ours(test):
             return (yield)
         with _asyncio_mode_set(request.config, "strict"):
             return (yield)
@@ -106,7 +109,12 @@ class NeighbourCalls:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Around all other plugins: keep the test function as it is before a neighbour wraps it."""
-        if isinstance(item, pytest.Function) and _are_used(item.fixturenames) and iscoroutinefunction(item.obj):
+        if (
+            isinstance(item, pytest.Function)
+            and iscoroutinefunction(item.obj)
+            and _is_anyios(item)
+            and _uses_ours(item)
+        ):
             item.stash[_FUNCTION] = item.obj
         with _no_event_loop_of_anyio(item):
             return (yield)
@@ -184,9 +192,18 @@ def _advice_against(name: str, function: object) -> str | None:
     return None
 
 
-def _are_used(fixturenames: Collection[str]) -> bool:
-    """Whether some of these are our fixtures, in anyio's event loop."""
-    return HELD in fixturenames and "anyio_backend" in fixturenames
+def _uses_ours(test: pytest.Item) -> bool:
+    """Whether a test uses fixtures of ours."""
+    if not isinstance(test, pytest.Function):
+        return False
+    if _USES_OURS not in test.stash:
+        test.stash[_USES_OURS] = HELD in needed_definitions(test)
+    return test.stash[_USES_OURS]
+
+
+def _is_anyios(test: pytest.Item) -> bool:
+    """Whether it runs in anyio's event loop."""
+    return "anyio_backend" in getattr(test, "fixturenames", ())
 
 
 def _anyio_is_asked_for(metafunc: pytest.Metafunc) -> bool:
@@ -207,7 +224,7 @@ def _no_event_loop_of_anyio(item: pytest.Item) -> Generator[None]:
     As long as its plugin keeps one open, for tests before and after this one, anyio takes every other for that.
     """
     sniffio: Any = sys.modules.get("sniffio")
-    if sniffio is None or "anyio_backend" in getattr(item, "fixturenames", ()):
+    if sniffio is None or _is_anyios(item):
         yield
         return
     token = sniffio.current_async_library_cvar.set(None)
