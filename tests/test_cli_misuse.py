@@ -281,7 +281,7 @@ def test_every_example_of_a_help_text_is_understood(
     """``serve`` is called off before it starts anything."""
     asked: list[dict[str, Any]] = []
 
-    def instead(start: Any, provider: Any, launcher: Any, spec: str, show_key: bool) -> int:
+    def instead(start: Any, provider: Any, launcher: Any, spec: str, *others: object) -> int:
         asked.append({"spec": spec, "command": provider.command(spec).argv})
         return 0
 

@@ -275,6 +275,19 @@ def test_the_key_goes_to_terminals_only(forks: Forks, serving: Serve, root: Path
     assert re.search(r"OPENAI_API_KEY=[\w-]{20,}", printed)
 
 
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize("options", [[], ["--show-key"]])
+def test_programs_are_told_how_to_use_the_server(serving: Serve, root: Path, options: list[str]) -> None:
+    """As an array with one object, when it is ready; the key is in it where that was asked for."""
+    with serving("light:small", "--json", *options) as it:
+        it.until("\n]\n")
+        (told,) = json.loads(it.printed[it.printed.index("[\n") :])
+        assert it.end() == 0
+    assert set(told) == {"id", "pid", "url", "model", "api_key", "log"}
+    assert told["url"].startswith("http://127.0.0.1:")
+    assert (told["api_key"] is not None) == bool(options)
+
+
 def test_any_command_can_be_served(serving: Serve, root: Path) -> None:
     """With a condition for being ready; the server has no key, so any will do."""
     with serving("--command", COMMAND, "--ready", "port", "--port", "0", "my-model") as it:

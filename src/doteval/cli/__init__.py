@@ -147,6 +147,7 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
         help="how long it stays when nobody uses it any more; inf: until it is stopped (default: 0)",
     )
     serve.add_argument("--show-key", action="store_true", help="print the API key also where no terminal is")
+    _add_json(serve)
 
 
 def _add_servers(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -29,6 +29,7 @@ from ..servers._contract import Server
 from ..servers._description.readiness import HTTPReady, PortOpen, Readiness
 from ..servers._local.connection import visit
 from ..servers._local.launcher import LocalLauncher
+from ._json import print_json
 from ._look import Status
 from ._problem import Problem
 
@@ -47,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
         **({"port": options.port} if options.port is not None else {}),
     }
     provider, spec = make_provider(options, settings)
-    return anyio.run(serve, provider, launcher, spec, options.show_key or sys.stdout.isatty())
+    show_key = options.show_key or (sys.stdout.isatty() and not options.json)
+    return anyio.run(serve, provider, launcher, spec, show_key, options.json)
 
 
 # -------------------------------------------------------------------- which provider
@@ -131,7 +133,9 @@ def _made(factory: Callable[..., Any], settings: dict[str, Any]) -> Any:
 # -------------------------------------------------------------------- from start to end
 
 
-async def serve(provider: ServerProviderBase, launcher: LocalLauncher, spec: str, show_key: bool) -> int:
+async def serve(
+    provider: ServerProviderBase, launcher: LocalLauncher, spec: str, show_key: bool, as_json: bool = False
+) -> int:
     """Keep the server until a signal comes; returns the exit code.
 
     Args:
@@ -139,6 +143,7 @@ async def serve(provider: ServerProviderBase, launcher: LocalLauncher, spec: str
         launcher: What starts its servers; says from now on what it does, as a start can take minutes.
         spec: What to ask of it.
         show_key: Whether to print the API key.
+        as_json: Whether how to use it is printed for programs.
     """
     server: Server | None = None
     problem: Exception | None = None
@@ -177,7 +182,11 @@ async def serve(provider: ServerProviderBase, launcher: LocalLauncher, spec: str
                         handle = await provider.setup(spec)
                         model = handle.model
                         server = model.server
-                        print(_how_to_use(model, show_key), flush=True)
+                        if as_json:
+                            print_json([_for_programs(model, show_key)])
+                        else:
+                            print(_how_to_use(model, show_key))
+                        sys.stdout.flush()
                         await model.lease.ended()
                         problem = model.lease.lost
             except (DotevalError, ExceptionGroup) as exc:
@@ -235,6 +244,18 @@ def _how_to_use(model: ServerModel, show_key: bool) -> str:
         else "Ctrl-C stops the server.",
     ]
     return "\n".join(lines)
+
+
+def _for_programs(model: ServerModel, show_key: bool) -> dict[str, Any]:
+    server = model.server
+    return {
+        "id": server.id,
+        "pid": server.pid,
+        "url": model.base_url,
+        "model": model.name,
+        "api_key": (server.api_key or NO_KEY) if show_key else None,
+        "log": None if server.log is None else str(server.log),
+    }
 
 
 def _tell(text: str) -> None:

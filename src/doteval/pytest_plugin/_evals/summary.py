@@ -61,7 +61,7 @@ class EvalSummary:
         for text in Table(rows, HEAD, right=NUMBERS).texts(width, styled=terminalreporter.hasmarkup):
             terminalreporter.write_line(text)
         terminalreporter.write_line("")
-        missing = [line for stored in found if (line := self._missing(stored))]
+        missing = [line for line in map(self._missing, found) if line]
         for line in missing:
             terminalreporter.write_line(line)
         again = f"; go on with it: --doteval-eval-experiment {experiment}"
