@@ -15,17 +15,26 @@ It needs ``pip install -e ".[all,trio]" "fastapi>=0.118" uvicorn hypercorn`` in 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated, Any, TypedDict
 
 import anyio
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 
-from doteval import ChatModel, Completion, CompletionStream, DotevalError, ModelProviders, UnknownModelError
+from doteval import ChatModel, Completion, CompletionStream, DotevalError, ModelProviders, SetupTimeoutError
+
+MODELS = {"gpt-4o": "openai:gpt-4o", "claude-sonnet-5-5": "anthropic:claude-sonnet-5-5"}
+"""What may be asked for. A caller's word is looked up here and never used as a spec: a spec can start a server."""
+
+LIMITS = {"capacity": 16, "max_concurrency": 32, "setup_timeout": 30.0}
+"""For each provider: models that are open, requests that one model takes at once, seconds to wait for a model."""
+
+log = logging.getLogger("models")
 
 
 class State(TypedDict):
@@ -37,7 +46,7 @@ class State(TypedDict):
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
     """Providers that live as long as the app: what one request has opened is there for the next ones."""
-    async with ModelProviders(settings={"openai": {"max_concurrency": 32}}) as providers:
+    async with ModelProviders(settings={"openai": LIMITS, "anthropic": LIMITS}) as providers:
         yield {"providers": providers}
     for name, counts in providers.statistics().items():
         print(f"{name}: {counts.opens} opens, {counts.leases} leases, {counts.closes} closes", flush=True)
@@ -62,8 +71,10 @@ class Reply(BaseModel):
 
 async def leased(model: str, request: Request) -> AsyncIterator[ChatModel]:
     """Lease a model until the response is sent, or the client is gone."""
+    if model not in MODELS:
+        raise HTTPException(404, f"there is no such model here; there are: {', '.join(MODELS)}")
     providers: ModelProviders = request.state.providers
-    async with providers.setup(model) as handle:
+    async with providers.setup(MODELS[model]) as handle:
         yield handle.model
 
 
@@ -97,8 +108,10 @@ async def providers(request: Request) -> dict[str, Any]:
 
 @app.exception_handler(DotevalError)
 async def explain(_request: Request, error: DotevalError) -> Response:
-    """Our errors say what to do, and hold no secret."""
-    return JSONResponse({"error": str(error)}, 404 if isinstance(error, UnknownModelError) else 502)
+    """Our errors say what to do to whoever runs the app, and much about its machine: that is for the log."""
+    log.error("%s", error)
+    status = 503 if isinstance(error, SetupTimeoutError) else 502
+    return JSONResponse({"detail": "the model cannot be asked at the moment"}, status)
 
 
 class ClientGoneError(Exception):

@@ -256,17 +256,34 @@ def test_a_client_that_goes_away_gives_its_lease_back(app: App, llmock: LLMock, 
     assert app.count("opens") == opens
 
 
-def test_the_app_answers_errors_with_what_to_do(app: App, llmock: LLMock) -> None:
-    """A model nobody has, and a service that refuses, at the beginning of a stream as well."""
-    unknown = app.ask("/models/nobodys-model", "Hello")
-    assert unknown.status_code == 404
-    assert "no provider claims it" in unknown.json()["error"]
+SPECS = ("vllm:foo", "openai:gpt-4o", "llamacpp:--help", "nobodys-model", "%2Fetc%2Fpasswd", *map(str, range(50)))
+
+
+def test_the_app_opens_nothing_that_is_not_on_its_list(app: App) -> None:
+    """A caller names models, not specs: no server is started, and names cost nothing."""
+    before = app.count("open"), app.count("opens"), app.count("open_failures")
+    for spec in SPECS:
+        for path in (f"/models/{spec}", f"/models/{spec}/stream"):
+            unknown = app.ask(path, "Hello")
+            assert unknown.status_code == 404
+            assert os.environ["PATH"] not in unknown.text
+    assert "there are: gpt-4o, claude-sonnet-5-5" in app.ask("/models/vllm:foo", "Hello").json()["detail"]
+    assert (app.count("open"), app.count("opens"), app.count("open_failures")) == before
+
+
+def test_the_app_tells_its_log_what_to_do_and_callers_that_it_failed(
+    forks: Forks, server: LLMock, llmock: LLMock
+) -> None:
+    """A service that refuses, at the beginning of a stream as well."""
     llmock.script({"type": "fail", "status": 401, "times": None})
-    for path in ("/models/gpt-4o", "/models/gpt-4o/stream"):
-        refused = app.ask(path, "Hello")
-        assert refused.status_code == 502
-        assert "Check OPENAI_API_KEY or api_key=" in refused.json()["error"]
-    assert app.count("active_leases") == 0
+    with running_app(forks, server, *SERVERS["uvicorn on asyncio"]) as app:
+        for path in ("/models/gpt-4o", "/models/gpt-4o/stream"):
+            refused = app.ask(path, "Hello")
+            assert refused.status_code == 502
+            assert refused.json() == {"detail": "the model cannot be asked at the moment"}
+        assert app.count("active_leases") == 0
+        output = app.stop(signal.SIGTERM)
+    assert output.count("Check OPENAI_API_KEY or api_key=") == 2
 
 
 @pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)

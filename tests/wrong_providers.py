@@ -7,12 +7,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Any, ClassVar
 
-from anyio import CancelScope, Event, create_task_group
+from anyio import CancelScope, Event, create_task_group, sleep_forever
 from anyio.lowlevel import checkpoint
+from sniffio import current_async_library
 
 from doteval import ModelHandle, ModelProvider, ModelSetupError, PooledProvider
 from doteval.testing import BasicProviderContract, ProviderContract
@@ -594,3 +599,264 @@ class SaysLittle(Pooled):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+# -------------------------------------------------------------------- what they do to others
+
+
+@breaks("test_no_task_is_left", "after 'async with' tasks are left")
+class LeavesATask(Pooled):
+    """Begins a heartbeat and forgets it."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        beat(spec)
+        async with super().open(spec, **config) as client:
+            yield client
+
+
+@breaks("test_no_task_is_left", "Begin them in a task group")
+class LeavesATaskInItsBooks(OwnBooks):
+    """The same, with books of its own."""
+
+    async def connect(self, spec: str, **config: Any) -> Client:
+        beat(spec)
+        return await super().connect(spec, **config)
+
+
+class Holding(Client):
+    """Holds a file open."""
+
+    files: ClassVar[set[int]] = set()
+
+    def __init__(self, spec: str) -> None:
+        super().__init__(spec)
+        self.file = os.open(os.devnull, os.O_RDONLY)
+        self.files.add(self.file)
+
+    def close(self) -> None:
+        super().close()
+        os.close(self.file)
+        self.files.discard(self.file)
+
+    @classmethod
+    def close_all(cls) -> None:
+        """What the wrong ones have left."""
+        while cls.files:
+            os.close(cls.files.pop())
+
+
+@breaks("test_no_descriptor_is_left", "after 'async with' file descriptors are left: /dev/null")
+class LeavesADescriptor(Pooled):
+    """Closes the client, not what the client holds."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        client = Holding(spec)
+        yield client
+        Client.close(client)
+
+
+@breaks("test_no_descriptor_is_left", "Close what open() has opened")
+class LeavesADescriptorInItsBooks(OwnBooks):
+    """The same, with books of its own."""
+
+    async def connect(self, spec: str, **config: Any) -> Client:
+        client = Holding(spec)
+        client.close = partial(Client.close, client)  # type: ignore[method-assign]
+        return client
+
+
+@breaks("test_the_event_loop_is_not_blocked", "in which nobody else could run")
+class BlocksTheLoop(Pooled):
+    """Connects with a library that knows of no event loop."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        time.sleep(0.11)  # noqa: ASYNC251 - that is the mistake
+        async with super().open(spec, **config) as client:
+            yield client
+
+
+@breaks("test_the_event_loop_is_not_blocked", "anyio.to_thread.run_sync()")
+class BlocksTheLoopWhileItCloses(Pooled):
+    """Says goodbye with a library that knows of no event loop."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        async with super().open(spec, **config) as client:
+            yield client
+        time.sleep(0.11)  # noqa: ASYNC251 - that is the mistake
+
+
+@breaks("test_an_opening_that_is_cancelled_leaves_nothing", "let a cancellation through")
+class GoesOnWhenCancelled(Pooled):
+    """Takes a cancellation for a server that does not answer."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        async with super().open(spec, **config) as client:
+            with suppress(BaseException):
+                await checkpoint()
+            yield client
+
+
+@breaks("test_an_opening_that_is_cancelled_leaves_nothing", "let a cancellation through")
+class TriesForLong(Pooled):
+    """Takes a cancellation for a server that does not answer yet."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        for _ in range(300):  # or for ever, but then it hangs the end of trio as well
+            try:
+                await checkpoint()
+                break
+            except BaseException:
+                continue
+        async with super().open(spec, **config) as client:
+            yield client
+
+
+@breaks("test_an_opening_that_is_cancelled_leaves_nothing", "and has left /dev/null")
+class LeavesAHalfOpenedOne(Pooled):
+    """Closes what was opened whole."""
+
+    halves: ClassVar[list[Client]] = []
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        client = Holding(spec)
+        self.halves.append(client)
+        await checkpoint()
+        await checkpoint()
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+@breaks("test_an_opening_that_is_cancelled_leaves_nothing", "a task for 'model-a'")
+class LeavesAHalfBegunTask(Pooled):
+    """Ends its heartbeat where all went well."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        scope = beat(spec)
+        await checkpoint()
+        async with super().open(spec, **config) as client:
+            yield client
+        scope.cancel()
+
+
+@breaks("test_a_failed_setup_leaves_nothing", "close what was opened before the failure")
+class LeavesAFailedOne(Pooled):
+    """Opens first, and then looks whether it may."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        client = Holding(spec)
+        await checkpoint()
+        if spec == "bad":
+            raise OSError("no such client")
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+@breaks("test_a_failed_setup_leaves_nothing", "that failed has left a task for 'bad'")
+class LeavesAFailedTask(OwnBooks):
+    """Begins its heartbeat before it knows that it may."""
+
+    async def connect(self, spec: str, **config: Any) -> Client:
+        if spec == "bad":
+            beat(spec)
+        return await super().connect(spec, **config)
+
+
+@breaks("test_healthy_tells_the_truth", "healthy() said True of a model that is closed")
+class AlwaysWell(Pooled):
+    """Does not look."""
+
+    async def healthy(self, model: Client, /) -> bool:
+        await checkpoint()
+        return True
+
+
+class Keyed(Pooled):
+    """Has a key of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.api_key = "sk-my-own-0123456789"
+
+    def secrets(self) -> Collection[str]:
+        return (self.api_key,)
+
+
+@breaks("test_its_own_key_is_not_shown", "repr(provider) shows the provider's own")
+class ShowsItsKey(Keyed):
+    """Is open about itself."""
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()} with {self.api_key}"
+
+
+@breaks("test_its_own_key_is_not_shown", "what is logged shows the provider's own")
+class LogsItsKey(Keyed):
+    """Tells what it does."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        logging.getLogger(__name__).debug("connecting with %s", {"authorization": self.api_key})
+        async with super().open(spec, **config) as client:
+            yield client
+
+
+@breaks("test_its_own_key_is_not_shown", "shows the provider's own api_key")
+class ShowsAKeyItDoesNotName(OwnBooks):
+    """Does not know that there is such a thing as a secret."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.api_key = "sk-my-own-0123456789"
+
+    def __repr__(self) -> str:
+        return f"ShowsAKeyItDoesNotName({vars(self)})"
+
+
+@breaks("test_its_own_key_is_not_shown", "the message of setup()'s exception shows the provider's own api_key")
+class ComplainsOfItsKey(OwnBooks):
+    """Says which key was refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.api_key = "sk-my-own-0123456789"
+
+    async def connect(self, spec: str, **config: Any) -> Client:
+        if spec == "bad":
+            raise PermissionError(f"not allowed for {self.api_key}")
+        return await super().connect(spec, **config)
+
+
+def beat(spec: str) -> CancelScope:
+    """Begin a task that never ends by itself, as authors do who know one event loop."""
+    scope = CancelScope()
+
+    async def run() -> None:
+        with scope:
+            await sleep_forever()
+
+    name = f"a task for {spec!r}"
+    if current_async_library() == "trio":
+        import trio
+
+        trio.lowlevel.spawn_system_task(run, name=name)
+    else:
+        import asyncio
+
+        _beats.add(asyncio.create_task(run(), name=name))
+    return scope
+
+
+_beats: set[Any] = set()

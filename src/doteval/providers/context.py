@@ -49,15 +49,12 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
         self._name = name or f"{type(self).__name__}({getattr(factory, '__name__', factory)})"
         super().__init__(**options)
         self._factory = factory
-        self._is_healthy = is_healthy
+        if is_healthy is not None:
+            vars(self)["healthy"] = is_healthy
 
     def open(self, spec: str, /, **config: Any) -> AbstractAsyncContextManager[ModelT]:
         """Make the context manager for `spec`."""
         return self._factory(spec, **config)
-
-    async def healthy(self, model: ModelT, /) -> bool:
-        """Whether the resource is still good, as `is_healthy` says."""
-        return self._is_healthy is None or await self._is_healthy(model)
 
     @property
     def _display_name(self) -> str:

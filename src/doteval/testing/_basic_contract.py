@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, ClassVar, Generic
+from typing import Any, Generic
 
 import pytest
-from anyio import CancelScope, create_task_group, fail_after
+from anyio import CancelScope, create_task_group
 from typing_extensions import TypeVar
 
-from .. import HandleInactiveError, ModelHandle, ModelProvider
+from .. import HandleInactiveError, ModelHandle
+from ._subject import failure_of, model_of
+from ._tidiness import Tidiness
 
 ModelT = TypeVar("ModelT", default=Any)
 
 SECRET = "sk-contract-0123456789abcdef"  # noqa: S105 - nobody's; it is looked for
 
 
-class BasicProviderContract(Generic[ModelT]):
+class BasicProviderContract(Tidiness[ModelT], Generic[ModelT]):
     """What every provider promises, also one that keeps its own books.
 
     A provider that inherits `PooledProvider` promises more: test it with `ProviderContract`.
     """
-
-    pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.anyio]
-
-    spec: str = "model-a"
-    """Something that the provider can open."""
-    other_spec: str = "model-b"
-    """Something else that it can open."""
-    config: Mapping[str, Any] = {}
-    """What to open both with."""
-    bad_spec: str | None = None
-    """Something that it cannot open."""
-    bad_config: Mapping[str, Any] | None = None
-    """What it cannot open `bad_spec`, or else `spec`, with."""
-    patience: float = 60.0
-    """For how long, in seconds, a test waits for something that should happen."""
-
-    def make_provider(self) -> ModelProvider[ModelT]:
-        """Make a provider of the kind to be tested, not entered; every call makes a new one."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method make_provider(self) that returns a provider")
-
-    def is_open(self, model: ModelT) -> bool | None:
-        """Whether a model is open, or `None` where there is no way to tell."""
-        return None
-
-    async def use(self, model: ModelT) -> None:
-        """Use a model in some cheap way; raises where it cannot be used."""
 
     # ---------------------------------------------------------------- the checklist
 
@@ -262,62 +236,6 @@ class BasicProviderContract(Generic[ModelT]):
                 assert SECRET not in text, (
                     f"{what} shows the API key that setup() was given: leave it out, as it ends up in logs"
                 )
-
-    # ---------------------------------------------------------------- what the tests use
-
-    @asynccontextmanager
-    async def entered(self) -> AsyncGenerator[ModelProvider[ModelT]]:
-        """A new provider, inside ``async with``."""
-        async with self.make_provider() as provider:
-            yield provider
-
-    async def lease(self, provider: ModelProvider[ModelT], spec: str | None = None) -> ModelHandle[ModelT]:
-        """Set up `spec`, or `self.spec`."""
-        return await provider.setup(self.spec if spec is None else spec, **self.config)
-
-    async def check_use(self, handle: ModelHandle[ModelT]) -> None:
-        """Fail unless the handle is active and its model can be used."""
-        assert handle.is_active, f"the handle on '{handle.resource_id}' is inactive, but nobody has torn it down"
-        model = handle.model
-        assert self.is_open(model) is not False, (
-            f"the model of the active handle on '{handle.resource_id}' is closed: keep it open for as long as a handle "
-            "is active"
-        )
-        await self.use(model)
-
-    def check_closed(self, model: ModelT, what: str) -> None:
-        """Fail if the model is still open."""
-        assert self.is_open(model) is not True, f"the model is still open after {what}: close there what setup() opens"
-
-    async def use_in_time(self, provider: ModelProvider[ModelT]) -> None:
-        """Lease and use `spec`; fail where that takes too long."""
-        with fail_after(self.patience):
-            await self.check_use(await self.lease(provider))
-
-    async def check_failure(self, provider: ModelProvider[ModelT]) -> Exception:
-        """Fail unless what cannot be opened raises an exception that says something; return it."""
-        setup = provider.setup(self.bad_spec or self.spec, **{**self.config, **(self.bad_config or {})})
-        error = await failure_of(setup)
-        assert error is not None, (
-            "setup() of what cannot be opened succeeded: raise there, make the configuration a part of the key, or set "
-            "another bad_spec"
-        )
-        assert str(error), f"setup() raised a {type(error).__name__} without a message: say what failed and what to do"
-        return error
-
-
-async def failure_of(awaitable: Awaitable[object]) -> Exception | None:
-    """What awaiting raises, or `None`."""
-    try:
-        await awaitable
-    except Exception as exc:
-        return exc
-    return None
-
-
-async def model_of(handle: ModelHandle[ModelT]) -> ModelT:
-    """The model of a handle, for `failure_of`."""
-    return handle.model
 
 
 class _MineError(Exception):

@@ -23,10 +23,13 @@ class Openings(Generic[ModelT]):
     """
 
     def __init__(self, provider: PooledProvider[ModelT]) -> None:
-        self._open = provider.open
+        self.own = provider.open
+        """The provider's own ``open()``."""
         vars(provider)["open"] = self.open
         self.begun: Counter[str] = Counter()
         """How often each spec was begun to be opened."""
+        self.config: dict[str, dict[str, Any]] = {}
+        """What each spec was opened with, the names of its slots among it."""
         self.entered_in: dict[str, int] = {}
         """The task that has entered the context manager of a spec."""
         self.left_in: dict[str, int] = {}
@@ -49,6 +52,7 @@ class Openings(Generic[ModelT]):
     async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[ModelT]:
         """What the provider calls instead of its own ``open()``."""
         self.begun[spec] += 1
+        self.config[spec] = config
         if self.gate is not None:
             await self.gate.wait()
         if self.failures:
@@ -68,7 +72,7 @@ class Openings(Generic[ModelT]):
 
     @asynccontextmanager
     async def _opened(self, spec: str, config: dict[str, Any]) -> AsyncGenerator[ModelT]:
-        async with self._open(spec, **config) as model:
+        async with self.own(spec, **config) as model:
             self.entered_in[spec] = get_current_task().id
             try:
                 yield model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Generic, cast
@@ -29,12 +29,20 @@ from .. import (
     ProviderNotEnteredError,
     WrongEventLoopError,
 )
-from ._basic_contract import BasicProviderContract, failure_of, model_of
+from ._basic_contract import BasicProviderContract
 from ._openings import Openings
+from ._steps import Steps
+from ._subject import failure_of, model_of
+from ._traces import Traces
 
 ModelT = TypeVar("ModelT", default=Any)
 
 CROWD = 5
+MOST_CHECKPOINTS = 40
+SWALLOWS = (
+    "open() was cancelled and went on: let a cancellation through. 'except Exception' does; after 'except "
+    "BaseException' and after 'except asyncio.CancelledError', raise"
+)
 
 
 class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
@@ -212,6 +220,40 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
                 f"healthy() of a fresh model returned {answers[0]!r}: it must return True, or no resource is used again"
             )
 
+    async def test_healthy_tells_the_truth(self) -> None:
+        """Of a model that is closed it does not say that it is healthy."""
+        async with self.watched() as (provider, _):
+            handle = await self.lease(provider)
+            model = handle.model
+            await provider.teardown(handle.resource_id)
+            is_its_own = getattr(provider.healthy, "__func__", None) is not PooledProvider.healthy
+            if is_its_own and self.is_open(model) is False:  # else nothing is claimed, or nothing known
+                with fail_after(self.patience):
+                    answer = await answer_of(provider.healthy(model))
+                assert not answer, (
+                    "healthy() said True of a model that is closed: look at the model, or leave healthy() out"
+                )
+
+    async def test_an_opening_that_is_cancelled_leaves_nothing(self) -> None:
+        """At each of its checkpoints, up to some; and the cancellation comes out."""
+        async with self.watched() as (provider, openings):
+            await (await self.lease(provider)).teardown()
+            await provider.teardown_all()
+            for k in range(1, MOST_CHECKPOINTS):
+                traces = Traces.of_one()
+                steps = Steps(cancel_at=k)
+                models = await self.open_and_close(openings, steps)
+                assert not steps.is_stubborn, SWALLOWS
+                if not steps.reached:
+                    break
+                for model in models:
+                    self.check_closed(model, f"open() was cancelled at its checkpoint {k}")
+                left = await traces.left_tasks() + await traces.left_descriptors()
+                assert not left, (
+                    f"open() was cancelled at its checkpoint {k} and has left {', '.join(sorted(set(left)))}: close in "
+                    "'finally', or in 'except BaseException', what was opened before the 'yield'"
+                )
+
     # ---------------------------------------------------------------- the end
 
     async def test_teardown_ends_every_lease_of_the_resource(self) -> None:
@@ -348,6 +390,27 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
             await wait_all_tasks_blocked()
             openings.gate.set()
 
+    async def open_and_close(self, openings: Openings[ModelT], steps: Steps) -> list[ModelT]:
+        """Enter and leave the provider's own ``open()``; what it has yielded, though it was cancelled."""
+        models: list[ModelT] = []
+
+        async def life() -> None:
+            async with openings.own(self.spec, **openings.config.get(self.spec, self.config)) as model:
+                models.append(model)
+                assert not steps.was_cancelled, SWALLOWS
+
+        await steps.run(life())
+        return models
+
+    async def longest_of_one(self) -> float:
+        """How long one opening and closing have kept the event loop, in seconds."""
+        async with self.watched() as (provider, openings):
+            await self.lease(provider)
+            await provider.teardown_all()
+            steps = Steps()
+            await self.open_and_close(openings, steps)
+            return steps.longest
+
     async def check_failure(self, provider: ModelProvider[ModelT]) -> Exception:
         """Fail unless what cannot be opened raises a `ModelSetupError` with its cause; return it."""
         error = await super().check_failure(provider)
@@ -371,6 +434,14 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
         left = {name: getattr(now, name) for name in ("opening", "open", "closing", "active_leases", "waiting")}
         left["not closed"] = now.opens - now.closes
         assert not any(left.values()), f"after 'async with' something is left: {left}; call super().__aexit__(...)"
+
+
+async def answer_of(asking: Awaitable[bool]) -> bool:
+    """What a health check says; raising counts as no."""
+    try:
+        return await asking
+    except Exception:
+        return False
 
 
 async def enter(provider: PooledProvider[Any]) -> None:
