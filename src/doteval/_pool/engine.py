@@ -140,6 +140,8 @@ class Engine(Generic[ModelT]):
 
     def _act(self, effect: Open | CancelOpening | Check | Rest | Close) -> None:
         """Do it, and then tell of it: an interrupt out of `on_event` must not keep it from being done."""
+        if effect.entry.resource is None and not isinstance(effect, Open):
+            return  # an interrupt came before it could be opened
         match effect:
             case Open(entry):
                 if entry.resource is None:

@@ -256,6 +256,7 @@ class Pool(Engine[ModelT]):
                 self._ledger.ended(entry, None, self._now())
             elif entry.phase is Phase.CLOSING:
                 entry.resource.close()
+                entry.resource.call_off()
         self._apply()
         # Bounded: every resource has a close_timeout of its own.
         return await wait_out(*(entry.resource.done for entry in entries if entry.resource is not None))

@@ -109,6 +109,12 @@ class Resource(Generic[ModelT]):
         if self._check_scope is not None:
             self._check_scope.cancel()
 
+    def call_off(self) -> None:
+        """Be over if the task has not begun: one that asyncio cancels before its first step never runs."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._end(None)
+
     async def run(self) -> None:
         """The task; a second one does nothing.
 
@@ -128,11 +134,14 @@ class Resource(Generic[ModelT]):
             if ends_the_program(exc):
                 raise
         finally:
-            try:
-                self._listener.on_ended(error)
-            finally:
-                self.model = cast(ModelT, None)  # an inactive handle does not keep it alive
-                self.done.set()
+            self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        try:
+            self._listener.on_ended(error)
+        finally:
+            self.model = cast(ModelT, None)  # an inactive handle does not keep it alive
+            self.done.set()
 
     async def _live(self) -> None:
         async with _Entered(self._make(), self._opens) as self.model:
