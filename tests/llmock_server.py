@@ -46,7 +46,8 @@ class LLMock:
     def __init__(self, url: str, pid: int) -> None:
         self.url = url
         self.pid = pid
-        self._admin = httpx.Client(base_url=f"{url}/_llmock", timeout=60, trust_env=False)
+        one_by_one = httpx.Limits(max_keepalive_connections=0)  # else the first test that asks leaves a socket open
+        self._admin = httpx.Client(base_url=f"{url}/_llmock", timeout=60, trust_env=False, limits=one_by_one)
 
     def base_url(self, provider: str) -> str:
         """The ``base_url`` for the SDK of ``"openai"`` or ``"anthropic"``."""

@@ -270,7 +270,7 @@ def test_a_row_that_fails_fails_the_item_when_all_are_done(runs: Runs) -> None:
             "*Failed: three is not for me",
             "*row 0 has 2 values for 1 columns*",
             "eval_it.py::eval_bad: the next run tries the 2 rows that failed again",
-            "Look at them: doteval show it; go on with it: --eval-experiment it",
+            "Look at them: doteval show it; go on with it: --doteval-eval-experiment it",
         ]
     )
     assert outputs(runs)["eval_it.py::eval_bad"] == [0, 1, None, None]
@@ -326,7 +326,7 @@ def test_an_evaluation_that_ends_early_is_in_the_table(runs: Runs) -> None:
             "eval_it.py::eval_unfit * 1 * 0 *",
             "eval_it.py::eval_cut is not finished: 5 rows are kept",
             "eval_it.py::eval_unfit is not finished: 1 row is kept",
-            "Look at them: doteval show it; go on with it: --eval-experiment it",
+            "Look at them: doteval show it; go on with it: --doteval-eval-experiment it",
         ]
     )
     assert max(map(len, result.outlines)) < 200

@@ -165,7 +165,7 @@ def test_a_scope_that_cannot_be_had_is_explained(runs: Runs, asked_for: str, giv
     result.stdout.fnmatch_lines(
         [
             f"*The model providers cannot have {asked_for} scope: anyio_backend has {given} scope.",
-            f"*Set model_provider_scope = {advised}, or widen*conftest.py:3*",
+            f"*Set doteval_model_provider_scope = {advised}, or widen*conftest.py:3*",
         ]
     )
 

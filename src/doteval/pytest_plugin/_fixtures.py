@@ -263,7 +263,7 @@ def _client(name: str, client: str, source: str, options: Options, *, is_lent: b
         if is_lent:
             provider = await _leases.adopted(name, provider, providers)
         elif not callable(getattr(provider, "setup", None)):
-            provider = await providers.start(name)  # somebody's own fixture of that name is something else
+            provider = await providers.enter(name)  # somebody's own fixture of that name is something else
         async with _leases.leased(provider.setup, request, advice, options, providers) as model:
             yield model
 
