@@ -106,12 +106,33 @@ async def test_setup_and_teardown_may_be_cancelled_at_every_checkpoint(sdk: Chat
     assert provider._clients.statistics().opens == provider._clients.statistics().closes >= len(set(map(id, clients)))
 
 
-async def test_a_model_is_healthy_while_its_client_is_open(chat: Chat) -> None:
-    """Where health is asked for, a client that somebody closed does not stay."""
-    async with chat.provider() as provider, await provider.setup(chat.spec) as handle:
-        assert await provider.healthy(handle.model)
-        await handle.model.client.close()
-        assert not await provider.healthy(handle.model)
+async def _use_as_the_sdk_says(client: Any) -> None:
+    async with client:
+        pass
+
+
+async def _use_a_copy_as_the_sdk_says(client: Any) -> None:
+    async with client.with_options(max_retries=1):
+        pass
+
+
+@pytest.mark.parametrize("close", [_use_as_the_sdk_says, _use_a_copy_as_the_sdk_says])
+@pytest.mark.parametrize("is_busy", [True, False], ids=["busy", "idle"])
+async def test_a_client_that_somebody_closed_heals_by_itself(chat: Chat, close: Any, is_busy: bool) -> None:
+    """Whoever leases the model next gets one that works, also another model on that client; who holds it is told."""
+    async with chat.provider() as provider:
+        handle = await provider.setup(chat.spec)
+        other = await provider.setup("another-model")
+        await close(handle.model.client)
+        if not is_busy:
+            await handle.teardown()
+            await other.teardown()
+        for spec in (chat.spec, "another-model"):
+            async with provider.setup(spec) as again:
+                assert await again.model.generate("Hello")
+        assert not handle.is_active
+        assert not other.is_active
+    assert provider._clients.statistics().opens == provider._clients.statistics().closes == 2
 
 
 @pytest.mark.parametrize("make", [httpx2.AsyncClient, httpx.AsyncClient])

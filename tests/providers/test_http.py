@@ -69,9 +69,9 @@ async def test_what_is_no_base_url_is_refused(spec: str) -> None:
             await provider.setup(spec)
 
 
-async def test_a_client_is_healthy_while_it_is_open(server: LLMock) -> None:
-    """Where health is asked for, a client that somebody closed does not stay."""
+async def test_a_client_that_somebody_closed_is_not_leased_again(server: LLMock) -> None:
+    """It is found at a glance, before each lease."""
     async with HTTPProvider() as provider, await provider.setup(server.url) as handle:
-        assert await provider.healthy(handle.model)
+        assert not provider.is_broken(handle.model)
         await handle.model.aclose()
-        assert not await provider.healthy(handle.model)
+        assert provider.is_broken(handle.model)

@@ -80,9 +80,9 @@ class HTTPProvider(PooledProvider[httpx.AsyncClient]):
             with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
                 await client.aclose()
 
-    async def healthy(self, model: httpx.AsyncClient, /) -> bool:
-        """Whether the client is still open."""
-        return not model.is_closed
+    def is_broken(self, model: httpx.AsyncClient, /) -> bool:
+        """Whether somebody has closed the client, as ``async with client`` does."""
+        return model.is_closed
 
     def secrets(self) -> Collection[str]:
         """The values of headers, which no message shows."""

@@ -52,6 +52,10 @@ class ClientProvider(PooledProvider[ClientT]):
                 with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
                     await client.close()
 
+    def is_broken(self, model: ClientT, /) -> bool:
+        """Whether somebody has closed the client, as ``async with client`` does."""
+        return model.is_closed()
+
 
 class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
     """A provider of the models behind an SDK's client; it takes what its `declaration` says."""
@@ -114,9 +118,9 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
             )
         return super().slots(spec, **config)
 
-    async def healthy(self, model: ModelT, /) -> bool:
-        """Whether the model's client is still open."""
-        return not model.client.is_closed()
+    def is_broken(self, model: ModelT, /) -> bool:
+        """Whether somebody has closed the model's client, as ``async with model.client`` does."""
+        return bool(model.client.is_closed())
 
     def secrets(self) -> Collection[str]:
         """The API keys, which no message shows."""
