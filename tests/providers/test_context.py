@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -214,3 +215,41 @@ async def test_a_session_that_notices_the_crash_is_lost_with_that_reason() -> No
             assert (await ask(again.model))[0] == "fragile"
         with pytest.raises(HandleInactiveError, match="the MCP server fragile has ended"):
             _ = fragile.model
+
+
+@pytest.mark.process
+@pytest.mark.concurrency
+async def test_an_mcp_server_that_is_killed_while_it_is_busy_costs_only_those_who_held_it() -> None:
+    """A hundred lease it, and one never lets go; after the first report nobody gets the dead session."""
+    pids: set[int] = set()
+    failures_before, failures_after = 0, 0
+    reported = False
+
+    async with ContextProvider(connect) as provider:
+        holder = await provider.setup("tools")
+        _, pid = await ask(holder.model)
+        os.kill(pid, signal.SIGKILL)
+
+        async def lease() -> None:
+            nonlocal failures_before, failures_after, reported
+            comes_after = reported
+            async with provider.setup("tools") as handle:
+                try:
+                    pids.add((await ask(handle.model))[1])
+                except MCPError as exc:
+                    failures_after += comes_after
+                    failures_before += not comes_after
+                    handle.report_broken(exc)
+                    reported = True
+
+        async with anyio.create_task_group() as task_group:
+            for _ in range(100):
+                task_group.start_soon(lease)
+        for _ in range(10):
+            await lease()
+        assert not holder.is_active
+    assert failures_before >= 1
+    assert failures_after == 0
+    assert len(pids) == 1
+    assert pids != {pid}
+    assert provider.statistics().losses == 1
