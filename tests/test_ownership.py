@@ -14,6 +14,7 @@ from anyio import Event, create_task_group
 from tests.blocked import wait_all_tasks_blocked
 
 from doteval import ModelHandle, ModelProviders, ModelSetupError, PooledProvider
+from doteval._pool import books, close_failures
 
 pytestmark = pytest.mark.anyio
 
@@ -132,23 +133,25 @@ async def test_an_inactive_handle_does_not_keep_the_model(how: str) -> None:
     assert model() is None
 
 
-async def test_remembered_failures_are_bounded() -> None:
+async def test_remembered_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Specs that nobody will ask for again, such as a user's typing errors, are forgotten in the end."""
+    monkeypatch.setattr(books, "_MOST_FAILURES", 20)
     async with Provider(remember_failures=3600) as provider:
-        for number in range(1100):
+        for number in range(30):
             with pytest.raises(ModelSetupError):
                 await provider.setup(f"fails {number}")
         opened = len(provider.seen)
         with pytest.raises(ModelSetupError):
-            await provider.setup("fails 1099")
+            await provider.setup("fails 29")
         assert len(provider.seen) == opened
         with pytest.raises(ModelSetupError):
             await provider.setup("fails 1")
         assert len(provider.seen) == opened + 1
 
 
-async def test_failures_to_close_are_bounded() -> None:
+async def test_failures_to_close_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of very many the first ones are raised in the end, and how many more there were."""
+    monkeypatch.setattr(close_failures, "_MOST", 20)
 
     class Stubborn(PooledProvider[Model]):
         @asynccontextmanager
@@ -159,8 +162,8 @@ async def test_failures_to_close_are_bounded() -> None:
     provider = Stubborn(capacity=1)
     with pytest.raises(ExceptionGroup) as caught:
         async with provider:
-            for number in range(1500):
+            for number in range(50):
                 await (await provider.setup(str(number))).teardown()
-    assert len(caught.value.exceptions) == 1001
-    assert "closing 500 more resources failed" in str(caught.value.exceptions[-1])
-    assert provider.statistics().close_failures == 1500
+    assert len(caught.value.exceptions) == 21
+    assert "closing 30 more resources failed" in str(caught.value.exceptions[-1])
+    assert provider.statistics().close_failures == 50
