@@ -204,7 +204,7 @@ class LeasedHandle(ModelHandle[ModelT_co]):
         traceback: TracebackType | None,
     ) -> None:
         """End the lease; the provider's ``breaks`` says whether the block's exception means the end of the resource."""
-        if isinstance(exc_value, Exception) and self._pool.breaks(exc_value):
+        if exc_value is not None and isinstance(exc_value, Exception) and self._pool.breaks(exc_value):
             self.report_broken(exc_value)
         await self.teardown()
 

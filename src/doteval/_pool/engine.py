@@ -82,6 +82,7 @@ class Engine(Generic[ModelT]):
         self._fast_acquire = fast_acquire
         self._timed = timed
         self._hooks = Hooks(provider, explain=explain, idle=on_idle, is_broken=is_broken, breaks=breaks)
+        self._looks = is_broken is not None
         self._on_event = on_event
         self._emit = Reporter(provider, on_event).report
         self.loop = HomeLoop(provider)

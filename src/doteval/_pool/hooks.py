@@ -37,8 +37,6 @@ class Hooks:
         self._idle = idle
         self._is_broken = is_broken
         self._breaks = breaks
-        self.can_tell_broken = is_broken is not None
-        """Whether it is worth asking."""
 
     def explain(self, want: Want, error: BaseException) -> str:
         """Why something failed; only of which kind it is, where the author's own words cannot be had."""

@@ -55,7 +55,7 @@ class Pool(Engine[ModelT]):
         if not is_home:
             raise WrongEventLoopError(self._provider)
         ledger = self._ledger
-        if self._hooks.can_tell_broken:
+        if self._looks:
             self._drop_broken(key)
         owner = None if ledger.capacity is None else TaskOwner()
         lease = ledger.lease_now(key, owner, current_time() if self._timed else 0.0)
@@ -88,7 +88,7 @@ class Pool(Engine[ModelT]):
         """
         if not self._fast_acquire:
             await self.loop.checkpoint_if_cancelled()
-        if self._hooks.can_tell_broken:
+        if self._looks:
             for want in wants:
                 self._drop_broken(want.key)
         owner = None if self._ledger.capacity is None else TaskOwner()
@@ -162,7 +162,7 @@ class Pool(Engine[ModelT]):
         ledger.release(lease, "you tore it down", current_time() if self._timed else 0.0)
         if self._on_event is not None or is_logged(DEBUG):
             self._emit("released", entry)
-        if self._hooks.can_tell_broken:
+        if self._looks:
             self._drop_broken(entry.want.key)
         if ledger.effects or self._timed:
             self._apply()
