@@ -157,7 +157,8 @@ handle = stack.enter_context(provider.setup("a"))
     assert printed.count("opened") == printed.count("closed") == (2 if name == "its own" else 1)
     refusals = [line for line in printed if line.startswith("Telling was entered before this process was forked")]
     assert len(refusals) == (3 if name == "refused" else 0)
-    assert all("Enter a Telling of its own in each process, after the fork." in line for line in refusals)
+    advice = [line for line in printed if "enter it in each process, after the fork." in line]
+    assert len(advice) == len(refusals)
 
 
 @each_backend

@@ -241,7 +241,7 @@ class WrongEventLoopError(DotevalError, RuntimeError):
 
 
 class ForkedProcessError(DotevalError, RuntimeError):
-    """A blocking provider was used in a child process that was forked while it was entered.
+    """A provider was used in a child process that was forked while it was entered.
 
     Args:
         provider: The provider's class name.
@@ -250,8 +250,9 @@ class ForkedProcessError(DotevalError, RuntimeError):
     def __init__(self, provider: str) -> None:
         self.provider = provider
         super().__init__(
-            f"{provider} was entered before this process was forked: its event loop runs in the parent only, and its "
-            f"connections are the parent's. Enter a {provider} of its own in each process, after the fork."
+            f"{provider} was entered before this process was forked.\n"
+            "Its event loop runs in the parent only, and its connections are the parent's: enter it in each process, "
+            "after the fork."
         )
 
 

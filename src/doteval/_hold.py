@@ -15,8 +15,10 @@ closes it. Where the event loop ends before that, the task ends with it, and clo
 
 from __future__ import annotations
 
+import atexit
 import math
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -86,6 +88,17 @@ class Hold:
                     self._holding = None
 
 
+_all: weakref.WeakSet[_Holding] = weakref.WeakSet()
+"""What is told of at the end of the program where an event loop was closed, or left alone, with something open."""
+
+
+@atexit.register
+def _tell_of_all() -> None:
+    for holding in list(_all):
+        if not holding.is_done:
+            holding.tell()
+
+
 class _Holding:
     """One task, which holds one context manager open."""
 
@@ -102,6 +115,12 @@ class _Holding:
         self._done = Event()
         self._error: BaseException | None = None
         self._asked = False
+        _all.add(self)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing of it is open in this process any more."""
+        return self._done.is_set() or self._loop.is_elsewhere
 
     @property
     def is_over(self) -> bool:

@@ -7,6 +7,7 @@ trio themselves. Such a task ends with its event loop.
 from __future__ import annotations
 
 import contextvars
+import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine
@@ -14,7 +15,7 @@ from typing import Any
 
 from anyio.lowlevel import current_token
 
-from ._errors import WrongEventLoopError
+from ._errors import ForkedProcessError, WrongEventLoopError
 
 
 class HomeLoop:
@@ -24,11 +25,12 @@ class HomeLoop:
         provider: The provider's name, for messages.
     """
 
-    __slots__ = ("_provider", "checkpoint", "checkpoint_if_cancelled", "native", "running")
+    __slots__ = ("_process", "_provider", "checkpoint", "checkpoint_if_cancelled", "native", "running")
 
     def __init__(self, provider: str) -> None:
         token = current_token()
         self._provider = provider
+        self._process = os.getpid()
         self.native: Any = token.native_token
         # Asked directly: through anyio it would cost more than a warm lease.
         self.running = self._ask_trio() if self._is_trios else self._ask_asyncio()
@@ -40,17 +42,27 @@ class HomeLoop:
 
         Raises:
             WrongEventLoopError: It runs in another one, or in none.
+            ForkedProcessError: It belongs to the process from which this one was forked.
         """
         try:
             here = self.running()
         except RuntimeError:
-            raise WrongEventLoopError(self._provider) from None
+            here = None
         if here is not self.native:
-            raise WrongEventLoopError(self._provider)
+            if self.is_elsewhere:
+                raise ForkedProcessError(self._provider) from None
+            raise WrongEventLoopError(self._provider) from None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this process was forked from the one it runs in."""
+        return self._process != os.getpid()
 
     @property
     def is_closed(self) -> bool:
-        """Whether it is over, and what ran in it was not told. That is so only on asyncio."""
+        """Whether it is over, or another process's, and what ran in it was not told. Over that is only on asyncio."""
+        if self.is_elsewhere:
+            return True
         is_closed: Callable[[], bool] | None = getattr(self.native, "is_closed", None)
         return is_closed is not None and is_closed()
 

@@ -177,6 +177,7 @@ class CompletionStream:
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
         self._ended = False
+        self._left = False
 
     @property
     def text(self) -> str:
@@ -206,6 +207,10 @@ class CompletionStream:
             raw=self._raw,
         )
 
+    def leave(self) -> None:
+        """The block that it belongs to is left: no more of it can be read. For those who make one."""
+        self._left = True
+
     def __aiter__(self) -> Self:
         return self
 
@@ -214,7 +219,13 @@ class CompletionStream:
 
         Raises:
             ModelRequestError: The stream broke off, or ended without saying that the reply is complete.
+            RuntimeError: The block of the stream was left before.
         """
+        if self._left and not self._ended:
+            raise RuntimeError(
+                f"the stream of '{self._model}' is over, as its block was left before it had been read to its end; "
+                "read it inside of 'async with model.stream(...)'"
+            )
         while not self._ended:
             try:
                 piece = await anext(self._pieces)

@@ -20,7 +20,6 @@ from .._errors import (
     ModelSetupError,
     ProviderClosedError,
     SetupTimeoutError,
-    WrongEventLoopError,
 )
 from .._explained import advice_for
 from .._hold import wait_out
@@ -53,7 +52,7 @@ class Pool(Engine[ModelT]):
         except RuntimeError:
             is_home = False
         if not is_home:
-            raise WrongEventLoopError(self._provider)
+            self.check_loop()  # which says why
         ledger = self._ledger
         if self._looks:
             self._drop_broken(key)
@@ -157,7 +156,7 @@ class Pool(Engine[ModelT]):
         except RuntimeError:
             is_home = False
         if not is_home:
-            raise WrongEventLoopError(self._provider)
+            self.check_loop()  # which says why
         entry, ledger = lease.entry, self._ledger
         ledger.release(lease, "you tore it down", current_time() if self._timed else 0.0)
         if self._on_event is not None or is_logged(DEBUG):

@@ -194,6 +194,11 @@ class BlockingHandle(Generic[ModelT_co]):
         """
         return self._loop.wait_for(partial(function, self._handle.model, *args, **kwargs))
 
+    def report_broken(self, error: BaseException) -> None:
+        """Say that the resource is of no use to anybody any more; see `ModelHandle.report_broken`."""
+        if self._handle.is_active and not self._loop.is_elsewhere:
+            self._loop.wait_for(partial(_report_broken, self._handle, error))
+
     def teardown(self) -> None:
         """End the lease; does nothing where it has ended already, or where this process was forked meanwhile."""
         if self._handle.is_active and not self._loop.is_elsewhere:
@@ -208,10 +213,16 @@ class BlockingHandle(Generic[ModelT_co]):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.teardown()
+        if self._handle.is_active and not self._loop.is_elsewhere:
+            leave = partial(self._handle.__aexit__, exc_type, exc_value, traceback)  # the exception may be judged
+            self._loop.wait_for(leave)
 
     def __repr__(self) -> str:
         return f"<Blocking{repr(self._handle)[1:]}"
+
+
+async def _report_broken(handle: ModelHandle[Any], error: BaseException) -> None:
+    handle.report_broken(error)
 
 
 class BlockingModel:

@@ -118,7 +118,11 @@ class FakeModel:
             AssertionError: The script has come to its end, or the model is closed.
         """
         async with self._request(FakeCall(prompt, params, streamed=True)) as reply:
-            yield CompletionStream(self._name, self._pieces(reply), retries=reply.retries)
+            stream = CompletionStream(self._name, self._pieces(reply), retries=reply.retries)
+            try:
+                yield stream
+            finally:
+                stream.leave()
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else f"active={self._active}"

@@ -130,7 +130,11 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             async with ending(events) as body:
                 pieces = _Pieces(self, events, body, raw.retries_taken)
                 request_id = request_id_of(events.response)
-                yield CompletionStream(self._name, pieces, retries=raw.retries_taken, request_id=request_id)
+                stream = CompletionStream(self._name, pieces, retries=raw.retries_taken, request_id=request_id)
+                try:
+                    yield stream
+                finally:
+                    stream.leave()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r} at {masked(str(self._client.base_url))}>"
