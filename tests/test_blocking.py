@@ -285,3 +285,22 @@ def test_it_works_where_an_event_loop_is_running(server: LLMock) -> None:
 
 async def _event() -> Event:
     return Event()
+
+
+@pytest.mark.parametrize("how", ["judged", "reported"])
+def test_a_broken_resource_is_let_go_of_as_in_async_code(how: str) -> None:
+    """By its exception, or by a report; the other handle is told, and the next one works."""
+
+    class Judging(FakeProvider):
+        def breaks(self, error: Exception, /) -> bool:
+            return isinstance(error, ConnectionError)
+
+    with entered(Judging()) as provider:
+        other = provider.setup("a")
+        with pytest.raises(ConnectionError), provider.setup("a") as handle:
+            if how == "reported":
+                handle.report_broken(OSError("gone"))
+            raise ConnectionError
+        assert not other.is_active
+        with provider.setup("a") as again:
+            assert again.model.generate("Hello")

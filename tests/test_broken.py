@@ -256,3 +256,15 @@ async def test_a_handle_of_a_provider_without_a_pool_takes_reports_too() -> None
     async with Plain() as provider, await provider.setup("a") as handle:
         handle.report_broken(OSError())
         assert handle.model == "model"
+
+
+async def test_breaks_is_asked_about_the_members_of_a_group() -> None:
+    """The block held a task group, whose exceptions come in a group."""
+    async with JudgingProvider() as provider:
+        with pytest.raises(ExceptionGroup):
+            async with provider.setup("mcp") as handle, create_task_group() as task_group:
+                handle.model.is_dead = True
+                task_group.start_soon(handle.model.call)
+        async with provider.setup("mcp"):
+            pass
+    assert len(provider.sessions) == 2

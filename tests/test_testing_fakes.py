@@ -327,3 +327,16 @@ def test_the_fakes_need_no_pytest() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_a_stream_is_over_with_its_block() -> None:
+    """A test with the fake fails where the real one would."""
+    async with FakeProvider() as provider, provider.setup("a") as handle:
+        async with handle.model.stream("one two three") as stream:
+            assert await anext(stream) == "one"
+        with pytest.raises(RuntimeError, match="its block was left before"):
+            await anext(stream)
+        async with handle.model.stream("one two") as stream:
+            assert [text async for text in stream] == ["one", " two"]
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)

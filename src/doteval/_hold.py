@@ -178,8 +178,8 @@ class _Holding:
             self._done.set()
 
     def tell(self, warn: Callable[..., object] = warnings.warn) -> None:
-        """Warn where nobody has closed it."""
-        if self._was_open and not self._asked:
+        """Warn where nobody has closed it, unless it is another process's."""
+        if self._was_open and not self._asked and not self._loop.is_elsewhere:
             self._asked = True
             warn(
                 f"{self._name} was entered and never closed: 'await provider.aclose()' before the event loop ends, "

@@ -277,6 +277,8 @@ async def test_all_models_of_a_key_share_its_limit(sdk: Chat) -> None:
     [
         ("localhost:8000", "must be an address such as"),
         ("ftp://host/v1", "must be an address such as"),
+        (f"http://host/v1?key={KEY}", "must end before"),
+        (f"http://host/v1#{KEY}", "must end before"),
         (f"http://user:{KEY}@host/v1", "must not hold a user name or password"),
     ],
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
@@ -117,8 +117,11 @@ class FakeModel:
             TypeError, ValueError: No model would take the prompt, or a parameter; see `messages_of`.
             AssertionError: The script has come to its end, or the model is closed.
         """
-        async with self._request(FakeCall(prompt, params, streamed=True)) as reply:
-            stream = CompletionStream(self._name, self._pieces(reply), retries=reply.retries)
+        async with (
+            self._request(FakeCall(prompt, params, streamed=True)) as reply,
+            aclosing(self._pieces(reply)) as pieces,
+        ):
+            stream = CompletionStream(self._name, pieces, retries=reply.retries)
             try:
                 yield stream
             finally:
@@ -183,7 +186,7 @@ class FakeModel:
             )
         return self._replies[taken]
 
-    async def _pieces(self, reply: Completion) -> AsyncIterator[Completion]:
+    async def _pieces(self, reply: Completion) -> AsyncGenerator[Completion]:
         for word in re.findall(r"\s*\S+|\s+$", reply):
             await checkpoint()
             self._check_open()

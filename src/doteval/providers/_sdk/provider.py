@@ -193,6 +193,11 @@ def _checked_url(base_url: str) -> str:
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"base_url must be an address such as 'https://host/v1', not {base_url!r}")
+    if parts.query or parts.fragment:  # often with a key in it, which a repr and an error would show
+        raise ValueError(
+            "base_url must end before '?' and '#', as paths are appended to it; pass params={'extra_query': {...}} "
+            "instead"
+        )
     if parts.username is not None or parts.password is not None:
         raise ValueError(
             "base_url must not hold a user name or password, they would replace the API key; "
