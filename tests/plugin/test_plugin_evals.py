@@ -635,3 +635,41 @@ def test_progress_on_a_terminal_leaves_nothing_behind(capsys: pytest.CaptureFixt
     with moving_display("eval_it", Progress(total=2), nullcontext) as display:
         display.update()
     assert "Traceback" not in capsys.readouterr().out
+
+
+FORMS = {
+    "names": '["asyncio", "trio"]',
+    "tuples": '[("asyncio", {"use_uvloop": False}), ("trio", {})]',
+    "params": 'pytest.param("asyncio"), pytest.param("trio")',
+    "params with ids": 'pytest.param(("asyncio", {"use_uvloop": False}), id="a"), pytest.param(("trio", {}), id="t")',
+    "one param with a mark": 'pytest.param(("asyncio", {}), id="a", marks=pytest.mark.slow)',
+}
+
+
+@pytest.mark.parametrize("backend", ["", "trio"])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_backends_of_a_suite_may_be_given_in_any_form(runs: Runs, form: str, backend: str) -> None:
+    """As in anyio's own documentation; the evaluation runs on the first, or on the one that was asked for."""
+    params = FORMS[form] if FORMS[form].startswith("[") else f"[{FORMS[form]}]"
+    runs.write(
+        conftest=f"""
+        import pytest
+
+        def pytest_configure(config):
+            config.addinivalue_line("markers", "slow: takes its time")
+
+        @pytest.fixture(params={params})
+        def anyio_backend(request):
+            return request.param
+        """,
+        eval_it="""
+        import sniffio
+        from doteval import foreach, Result
+
+        @foreach("a", [1])
+        async def eval_it(a):
+            assert sniffio.current_async_library() == BACKEND
+            return Result(a)
+        """.replace("BACKEND", repr(backend or "asyncio")),
+    )
+    assert_clean(runs.run(*([f"--eval-backend={backend}"] if backend else [])), passed=1)

@@ -349,3 +349,49 @@ def test_other_plugins_are_not_in_the_way(runs: Runs) -> None:
     result.stdout.fnmatch_lines(
         ["*ERROR at setup of test_fixture*", "Failed to setup resource 'gpt-4o': *"], consecutive=True
     )
+
+
+CAUSES = {
+    "nothing": "raise error",
+    "never raised": "raise error from OSError('line cut')",
+    "raised": "try: open('/nope')\n    except OSError as exc: raise error from exc",
+    "meanwhile": "try: open('/nope')\n    except OSError: raise error",
+    "in a ring": "other = OSError('a'); other.__cause__ = error; raise error from other",
+    "a group, never raised": "raise error from ExceptionGroup('two', [OSError('a'), ValueError('b')])",
+    "no words": "class Odd(Exception):\n        def __str__(self): return ''\n    raise error from Odd()",
+    "a fake's script": "model = FakeModel('m', replies=[OSError('line cut')]); await model.generate('a')",
+}
+
+
+@pytest.mark.parametrize("style", ["auto", "long", "short", "line", "native", "no"])
+def test_whatever_led_to_an_error_of_ours_ends_no_run(runs: Runs, style: str) -> None:
+    """Each is one test that fails, in each style, whoever runs it; those after it run."""
+    runs.write(
+        test_it="""
+        import pytest
+        import unittest
+        from doteval import ModelRequestError
+        from doteval.testing import FakeModel
+        """
+        + "".join(
+            f"""
+async def test_{number}():
+    error = ModelRequestError("m", "it broke", "Do this.")
+    {code}
+
+class Test{number}(unittest.IsolatedAsyncioTestCase):
+    async def test_it(self):
+        await test_{number}()
+""".replace("\n", "\n        ")
+            for number, code in enumerate(CAUSES.values())
+        )
+        + """
+        def test_last():
+            pass
+        """
+    )
+    result = runs.run(f"--tb={style}", "-p", "no:cacheprovider", "-q")
+    assert "INTERNALERROR" not in str(result.outlines)
+    found = result.parseoutcomes()
+    assert found["passed"] == 1
+    assert found["failed"] in (2 * len(CAUSES), 3 * len(CAUSES))  # on each backend, or on one

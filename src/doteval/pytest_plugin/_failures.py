@@ -84,6 +84,8 @@ class Failures:
 
         parts: list[tuple[Any, Any, str | None]] = []
         for each, joint in _chain(error):
+            if each.__traceback__ is None:
+                continue  # it was never raised, as what a fake is told to fail with: there are no lines to show
             excinfo = _from_exception(each)
             frames = users(excinfo)
             if not frames:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from glob import escape
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -76,10 +76,12 @@ class EvalCollecting:
         if not definitions or not (definitions[-1].params or self._options.backend):
             return  # the user's fixture has chosen
         wanted = BACKENDS[self._options.backend or "asyncio"]
-        choice: list[object] = [known for known in definitions[-1].params or () if known == wanted]
+        known = [_as_param(param) for param in definitions[-1].params or ()]
+        choice = [param for param in known if param.values == (wanted,)]
         if not choice and not self._options.backend:
-            choice = list(definitions[-1].params or ())
-        value = pytest.param(choice[0] if choice else wanted, id=pytest.HIDDEN_PARAM)
+            choice = known
+        chosen = choice[0] if choice else pytest.param(wanted)
+        value = pytest.param(*chosen.values, marks=chosen.marks, id=pytest.HIDDEN_PARAM)
         scope = definitions[-1].scope
         item.add_marker(pytest.mark.parametrize("anyio_backend", [value], indirect=True, scope=scope))
 
@@ -112,3 +114,8 @@ def _is_evaluation(obj: object) -> bool:
     """Whether `foreach` has made it; where that was never imported, nothing is."""
     module = sys.modules.get("doteval.evals")
     return module is not None and isinstance(obj, module.Evaluation)
+
+
+def _as_param(value: object) -> Any:
+    """What `pytest.param` makes, which is also what a fixture's parameters may be."""
+    return value if isinstance(value, type(pytest.param())) else pytest.param(value)
