@@ -28,6 +28,7 @@ version = release = doteval.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.svgbob"]
 exclude_patterns = ["_build"]
 nitpicky = True
+nitpick_ignore = [("py:class", "doteval._model.MessageObject")]  # said in words: what has a role and a content
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
