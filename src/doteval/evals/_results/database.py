@@ -50,6 +50,13 @@ CREATE TABLE rows (
 """
 
 
+class Connection(sqlite3.Connection):
+    """A connection that knows its file."""
+
+    file: tuple[int, int] | None = None
+    """Device and number of the file; `None` where there is none."""
+
+
 class Database:
     """A file, which is made when something is to be written to it.
 
@@ -103,16 +110,32 @@ class Database:
             with closing(self.connect()) as connection, transaction(connection):
                 yield connection
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Connection:
         """Open the file, whose tables are there, for writing."""
         connection = self._open()
+        connection.file = _identity(self.path)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
         return connection
 
+    def check(self, connection: Connection) -> None:
+        """What the connection writes is found under the path.
+
+        Raises:
+            StoreError: The file was deleted or moved; SQLite goes on writing to it, and nobody would see that.
+        """
+        if _identity(self.path) != connection.file:
+            raise StoreError(
+                str(self.path),
+                "was deleted, moved or replaced while results were written to it",
+                "Run it again; where the file was moved, put it back, and what it has is not asked again.",
+            )
+
     def explained(self, error: Exception) -> StoreError:
         """What is to be raised for an error of SQLite, or of the file system."""
         path = str(self.path)
+        if isinstance(error, StoreError):
+            return StoreError(error.path, error.problem, error.advice)
         elsewhere = "Name another file, or move it away."
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if _is_directory(self.path):
@@ -181,12 +204,13 @@ class Database:
             else:
                 return
 
-    def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+    def _open(self) -> Connection:
+        return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, factory=Connection)
 
-    def _open_where_nobody_can_write(self) -> sqlite3.Connection:
+    def _open_where_nobody_can_write(self) -> Connection:
         """Without the files that readers and writers otherwise share: somebody else's directory, or an artifact."""
-        return sqlite3.connect(f"{self.path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
+        address = f"{self.path.absolute().as_uri()}?immutable=1"
+        return sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
 
     def _is_ready(self, connection: sqlite3.Connection) -> bool:
         """Whether the tables are there; an empty file is not ready.
@@ -214,6 +238,14 @@ class Database:
                 "Name another file.",
             )
         return False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _is_directory(path: Path) -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +14,7 @@ from anyio import CancelScope, to_thread
 
 from .._errors import ConcurrentRunError, StoreError
 from .claims import drop, new_claim, process_of
-from .database import Database
+from .database import Connection, Database
 from .plain import storable
 from .reading import Results, Snapshot, Stored, find
 from .record import Record
@@ -204,9 +203,12 @@ class Store(Results):
 
     def _write(self) -> Writer[PendingRow | Work]:
         if self._writer is None:
-            write = partial(write_pending, lost=self._lost)
-            self._writer = Writer(self._database.connect, write, self._database.explained)
+            self._writer = Writer(self._database.connect, self._write_items, self._database.explained)
         return self._writer
+
+    def _write_items(self, connection: Connection, items: Sequence[PendingRow | Work]) -> None:
+        write_pending(connection, items, lost=self._lost)
+        self._database.check(connection)
 
 
 def _refuse_another(connection: sqlite3.Connection, experiment: str, name: str) -> None:

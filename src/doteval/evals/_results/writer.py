@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Condition, Event, Thread
 from typing import Generic, TypeVar
+
+from .database import Connection
 
 _ItemT = TypeVar("_ItemT")
 
@@ -30,8 +31,8 @@ class Writer(Generic[_ItemT]):
 
     def __init__(
         self,
-        connect: Callable[[], sqlite3.Connection],
-        write: Callable[[sqlite3.Connection, list[_ItemT]], object],
+        connect: Callable[[], Connection],
+        write: Callable[[Connection, list[_ItemT]], object],
         explained: Callable[[Exception], Exception],
     ) -> None:
         self._connect = connect
@@ -114,7 +115,7 @@ class Writer(Generic[_ItemT]):
         finally:
             connection.close()
 
-    def _write_some(self, connection: sqlite3.Connection) -> bool:
+    def _write_some(self, connection: Connection) -> bool:
         """Write what is there, in one transaction; whether there may be more."""
         item = self._queue.get()
         if not isinstance(item, Event):
