@@ -114,6 +114,7 @@ async def life(provider: HookedProvider) -> None:
     assert not handle.is_active
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])  # nothing here is about I/O or timers
 @pytest.mark.parametrize("options", [{}, {"capacity": 1}, {"keep_alive": 0}, {"health_after": 0}], ids=str)
 @pytest.mark.parametrize("error", [ValueError, Odd, UnsayableError])
 @pytest.mark.parametrize("place", PLACES)
