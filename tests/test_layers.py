@@ -53,7 +53,12 @@ FACE = LAYER_OF["doteval"]
 LENT = {"doteval": "doteval.evals"}
 
 # Rooms beside each other of which the first knows nothing of the second.
-STRANGERS = (("doteval.evals._results", "doteval.evals._running"),)
+STRANGERS = (
+    ("doteval.evals._results", "doteval.evals._running"),
+    ("doteval.evals._results", "doteval.evals._identity"),
+    ("doteval.evals._identity", "doteval.evals._running"),
+    ("doteval.evals._identity", "doteval.evals._results"),
+)
 # All that others import of the rooms of evaluations; the rest is their own business.
 DOORS = {
     "doteval.cli": {
@@ -63,8 +68,11 @@ DOORS = {
         "doteval.evals._results.tables",
     },
     "doteval.pytest_plugin": {
+        "doteval.evals._identity.library",
+        "doteval.evals._results.identity",
         "doteval.evals._results.tables",
         "doteval.evals._running.arguments",
+        "doteval.evals._running.depends",
         "doteval.evals._running.engine",
         "doteval.evals._running.missing",
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, cast
 
@@ -112,6 +113,18 @@ class ModelHandle(Generic[ModelT_co]):
             WrongEventLoopError: Called in another event loop than the one that gave out the handle.
         """
 
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        """All that an answer of the model depends on; see `ModelProvider.identity`."""
+        return self._identity_of(self._resource_id, {})
+
+    def _identity_of(self, spec: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        identity = getattr(type(self._manager), "identity", None)
+        if identity is not None:
+            found: Mapping[str, Any] = identity(self._manager, spec, **config)
+            return found
+        kind = type(self._manager)
+        return {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": spec, **config}
+
     def _why_inactive(self) -> str:
         return self._ended
 
@@ -207,6 +220,10 @@ class LeasedHandle(ModelHandle[ModelT_co]):
         if exc_value is not None and isinstance(exc_value, Exception) and self._pool.breaks(exc_value):
             self.report_broken(exc_value)
         await self.teardown()
+
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        asked = self._lease.entry.want.payload
+        return self._identity_of(asked.spec, asked.config)
 
     def _why_inactive(self) -> str:
         lease = self._lease

@@ -22,6 +22,7 @@ Check: TypeAlias = Callable[[Any], object]
 _WIDTH = 116
 _INDENT = "    "
 _RAISES = "\n\nRaises:\n"
+_DECLARATION = "__declaration__"
 
 
 class Keyword:
@@ -31,11 +32,15 @@ class Keyword:
         doc: What it means, for the reader.
         default: What holds where it is not given.
         check: Looks at a value.
+        operational: Whether it is only about how work is done: no answer of a model depends on it.
     """
 
-    def __init__(self, doc: str, default: object = None, check: Check | None = None) -> None:
+    def __init__(
+        self, doc: str, default: object = None, check: Check | None = None, *, operational: bool = False
+    ) -> None:
         self.doc = doc
         self.default = default
+        self.operational = operational
         self._check = check
 
     def check(self, name: str, value: object) -> None:
@@ -89,6 +94,18 @@ def _read(declaration: type) -> dict[str, Field]:
     return found
 
 
+def operational_names(kind: type) -> frozenset[str]:
+    """Of what a class and its bases are declared to take, the names of what no answer of a model depends on."""
+    declared = (vars(each).get(_DECLARATION) for each in kind.__mro__)
+    return frozenset(
+        name
+        for declaration in declared
+        if declaration is not None
+        for name, field in _read(declaration).items()
+        if field.keyword.operational
+    )
+
+
 def completed(
     declaration: type[DeclarationT], given: Mapping[str, Any], passed_on: type | None = None
 ) -> tuple[DeclarationT, dict[str, Any]]:
@@ -140,6 +157,7 @@ def takes(declaration: type, passed_on: type | None = None, **defaults: object) 
             parameters.append(others)
             docs[others.name] = passed_on.__doc__ or ""
         vars(init)["__signature__"] = signature.replace(parameters=parameters)
+        setattr(kind, _DECLARATION, declaration)
         if kind.__doc__:
             kind.__doc__ = _with_args(inspect.cleandoc(kind.__doc__), docs, inspect.getdoc(kind.__base__) or "")
         return kind

@@ -19,17 +19,26 @@ class LifecycleOptions(TypedDict, total=False):
             "How long a resource without a lease stays open, in seconds. `None`: until the provider closes or its "
             "slots are needed; 0: it is closed at once.",
             check=seconds_or_none,
+            operational=True,
         ),
     ]
-    max_concurrent_opens: Annotated[int, Keyword("How many resources are being opened at once.", 8, at_least(1))]
+    max_concurrent_opens: Annotated[
+        int, Keyword("How many resources are being opened at once.", 8, at_least(1), operational=True)
+    ]
     close_timeout: Annotated[
         float,
         Keyword(
-            "How long closing one resource may take before it is cancelled, in seconds.", CLOSE_TIMEOUT, check=seconds
+            "How long closing one resource may take before it is cancelled, in seconds.",
+            CLOSE_TIMEOUT,
+            check=seconds,
+            operational=True,
         ),
     ]
     setup_timeout: Annotated[
-        float | None, Keyword("How long one `setup` may take, in seconds. `None`: no limit.", check=seconds_or_none)
+        float | None,
+        Keyword(
+            "How long one `setup` may take, in seconds. `None`: no limit.", check=seconds_or_none, operational=True
+        ),
     ]
     remember_failures: Annotated[
         float,
@@ -37,11 +46,15 @@ class LifecycleOptions(TypedDict, total=False):
             "For how long a failed opening is answered from memory instead of being tried again, in seconds.",
             0.0,
             seconds,
+            operational=True,
         ),
     ]
     on_event: Annotated[
         Callable[[PoolEvent], object] | None,
-        Keyword("Called with every transition of every resource; must not block. What it raises is logged."),
+        Keyword(
+            "Called with every transition of every resource; must not block. What it raises is logged.",
+            operational=True,
+        ),
     ]
 
 
@@ -54,12 +67,15 @@ class LeaseOptions(LifecycleOptions, total=False):
             "Ask `healthy` before a resource is leased again after it was idle for at least this long, in seconds. "
             "`None`: never.",
             check=seconds_or_none,
+            operational=True,
         ),
     ]
     fast_acquire: Annotated[
         bool,
         Keyword(
-            "Skip the checkpoints of `setup` and of the handle's teardown where nothing has to be waited for.", False
+            "Skip the checkpoints of `setup` and of the handle's teardown where nothing has to be waited for.",
+            False,
+            operational=True,
         ),
     ]
 
@@ -67,4 +83,6 @@ class LeaseOptions(LifecycleOptions, total=False):
 class PoolOptions(LeaseOptions, total=False):
     """What every `PooledProvider` takes, such as ``keep_alive``."""
 
-    capacity: Annotated[int | None, Keyword("How many slots there are; every open resource occupies one of them.")]
+    capacity: Annotated[
+        int | None, Keyword("How many slots there are; every open resource occupies one of them.", operational=True)
+    ]

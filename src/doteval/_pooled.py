@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Collection, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
@@ -66,6 +66,8 @@ class PooledProvider(ModelProvider[ModelT]):
         capacity: How many slots there are, or their names (GPU ids); every open resource occupies `slots` of them.
             At the limit the least recently used idle resource is closed; one in use never is. `None`: no limit.
     """
+
+    operational: ClassVar[frozenset[str]] = frozenset({"capacity"})
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self
 
@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 
 from ._handle import CLOSE_TIMEOUT, ModelHandle
 from ._hold import Hold
+from ._keywords import operational_names
 from ._setup import enterable
 
 ModelT = TypeVar("ModelT", default=Any)
@@ -46,6 +47,9 @@ class ModelProvider(ABC, Generic[ModelT]):
     is_scarce: ClassVar[bool] = False
     """Whether its models are so slow to open, and so few fit in at once, that tests on the same one belong together."""
 
+    operational: ClassVar[frozenset[str]] = frozenset()
+    """The names of what it is made with, or `setup` is given, that no answer of a model depends on; see `identity`."""
+
     close_timeout: float = CLOSE_TIMEOUT
     """How long tearing down one handle may take, in seconds."""
 
@@ -59,10 +63,12 @@ class ModelProvider(ABC, Generic[ModelT]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
+        self.__made_with = args, kwargs
         self.__given_out = {}
         self.__hold = Hold(cls.__name__)
         return self
 
+    __made_with: tuple[tuple[Any, ...], dict[str, Any]]
     __given_out: dict[int, ModelHandle[Any]]
     __hold: Hold
 
@@ -110,6 +116,29 @@ class ModelProvider(ABC, Generic[ModelT]):
                     task_group.start_soon(tear_down, handles)
         raise_all(f"tearing down {type(self).__name__} failed", failures)
         await checkpoint()
+
+    def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
+        """All that an answer of a model depends on, as far as it is known without opening the model.
+
+        Evaluations keep it with their results, so that none is taken for that of another model. It is the class, what
+        the provider was made with, the spec and the configuration, but for what is `operational`, such as a timeout.
+        Override it where an answer depends on something else as well, such as a variable of the environment.
+
+        Args:
+            spec: As for `setup`; without one it is about the provider alone.
+            config: As for `setup`.
+        """
+        kind = type(self)
+        args, kwargs = self.__made_with
+        operational = operational_names(kind).union(*(vars(each).get("operational", ()) for each in kind.__mro__))
+        given = {**_chosen(kind, args, kwargs), **config, "spec": spec or None}
+        return {
+            "provider": f"{kind.__module__}.{kind.__qualname__}",
+            **{name: value for name, value in given.items() if value is not None and name not in operational},
+        }
+
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        return self.identity()
 
     async def start(self) -> Self:
         """Enter the provider until `aclose`, where ``async with`` cannot be used; both may be called from any tasks.
@@ -177,6 +206,21 @@ class ModelProvider(ABC, Generic[ModelT]):
 
     def _forget(self, handle: ModelHandle[Any]) -> None:
         self.__given_out.pop(id(handle), None)
+
+
+def _chosen(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a class was called with, by name, but for what it would have taken anyway."""
+    try:
+        signature = inspect.signature(kind)
+        given = dict(signature.bind_partial(*args, **kwargs).arguments)
+    except (TypeError, ValueError):  # a signature that says too little
+        return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given |= given.pop(name, {})
+        elif name in given and type(given[name]) is type(parameter.default) and given[name] == parameter.default:
+            del given[name]
+    return given
 
 
 def raise_all(message: str, failures: Sequence[BaseException]) -> None:

@@ -237,10 +237,11 @@ async def test_the_runs_own_cancellation_is_no_failure_of_a_row(store: Store | N
             return Result(value)
 
         with CancelScope() as scope:
-            await run(eval_it, store=store, fresh=True)
+            await run(eval_it, store=store, name=str(moment))
         assert scope.cancelled_caught == (0 < moment <= ROWS)
         if store is not None and scope.cancelled_caught:
-            (stored,) = store.evaluations()
+            stored = store.find("default", str(moment))
+            assert stored is not None
             assert stored.finished is None
             for record in store.records(stored):
                 assert record.failed == bool(record.number % 2)

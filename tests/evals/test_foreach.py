@@ -233,34 +233,6 @@ async def test_a_plain_function_may_return_what_an_async_model_gives_it() -> Non
     assert (outcome.summary.input_tokens, outcome.summary.output_tokens) == (6, 8)
 
 
-async def test_the_code_is_known_again_whatever_its_layout() -> None:
-    """Comments, layout and the dataset do not count; what the function does, does."""
-
-    def make(number: int) -> Evaluation:
-        if number == 0:
-
-            @foreach("a", [1])
-            def eval_it(a: int) -> Result:
-                return Result(a)
-        elif number == 1:
-
-            @foreach("a", [2])
-            def eval_it(a: int) -> Result:
-                # the same
-                return Result(
-                    a,
-                )
-        else:
-
-            @foreach("a", [1])
-            def eval_it(a: int) -> Result:
-                return Result(-a)
-
-        return eval_it
-
-    assert make(0).code == make(1).code != make(2).code
-
-
 def test_scores_are_booleans_and_finite_numbers_by_name() -> None:
     """Whatever else is given is refused where the result is made."""
     assert Result("x", scores={"a": True, "b": 0.5, "c": 3}).scores["b"] == 0.5

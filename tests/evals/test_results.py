@@ -186,7 +186,7 @@ def test_a_file_is_written_whole_or_not_at_all(
     """What was there before stays where writing fails, and nothing is left of the attempt."""
 
     def records(self: Snapshot, stored: Any) -> Iterator[Record]:
-        yield Record(0, "", {})
+        yield Record(0, "", "", {})
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(Snapshot, "records", records)

@@ -21,7 +21,7 @@ from anyio import Event, create_task_group
 from tests.blocked import wait_all_tasks_blocked
 
 from doteval import Completion, Result, ToolCall, Usage, foreach
-from doteval.evals import Evaluation, Store, Stored, StoreError, TooManyErrorsError, run
+from doteval.evals import Evaluation, Store, StoreError, TooManyErrorsError, run
 from doteval.testing import FakeProvider
 
 pytestmark = pytest.mark.anyio
@@ -158,13 +158,13 @@ async def test_a_row_is_done_when_it_is_committed(path: Path) -> None:
         return calls
 
     class OnSlowDisk(Store):
-        def begin(self, *args: Any, **keywords: Any) -> Stored:
+        def begin(self, *args: Any, **keywords: Any) -> Any:
             stored = super().begin(*args, **keywords)
             other.execute("BEGIN IMMEDIATE")  # now nobody else can write
             return stored
 
     with Store(path) as store:
-        store.begin("default", "another", model="", code="", fresh=False)  # makes the file
+        store.begin("default", "another", model="", identity={})  # makes the file
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         async with OnSlowDisk(path) as store, create_task_group() as task_group:
             whole = partial(run, eval_it, store=store, on_record=lambda record: done.append(record.number))
@@ -187,8 +187,8 @@ async def test_rows_that_failed_are_run_again_where_the_evaluation_did_not_pass(
     with pytest.raises(TooManyErrorsError):
         await run(making(calls, range(5), failing={2}), store=path, max_errors=0)
     calls.clear()
-    assert (await run(making(calls, range(5)), store=path, max_errors=1)).answered
-    outcome = await run(making(calls, range(5)), store=path, max_errors=0)
+    assert (await run(making(calls, range(5)), store=path, max_errors=1, changed="keep")).answered
+    outcome = await run(making(calls, range(5)), store=path, max_errors=0, changed="keep")
     assert calls == [2]
     assert (outcome.summary.errors, outcome.known) == (0, 4)
 
@@ -201,34 +201,11 @@ async def test_changed_rows_are_run_again_with_a_warning(path: Path) -> None:
     outcome = await run(making(calls, ["a", "B", "c"]), store=path)
     assert calls == ["B"]
     assert [record.output for record in outcome.records] == ["<a>", "<B>", "<c>"]
-    warning, shorter = outcome.warnings
-    assert "has become shorter" in shorter
-    assert "The dataset of 'eval_it' has changed since it was run: row 1 had other values; only what" in warning
+    (warning,) = outcome.warnings
+    assert "The dataset of 'eval_it' has changed since it was run: the results of 2 rows that were in it" in warning
     calls.clear()
     assert (await run(making(calls, ["a", "B", "c", "d"]), store=path)).known == 3
     assert calls == ["d"]
-
-
-async def test_changed_code_is_a_warning_and_fresh_starts_over(path: Path) -> None:
-    """The results are kept until then, and the warning with them."""
-
-    @foreach("value", [1, 2])
-    async def eval_it(value: int) -> Result:
-        return Result(value)
-
-    @foreach("value", [1, 2])
-    async def eval_other(value: int) -> Result:
-        return Result(-value)
-
-    await run(eval_it, store=path, name="it")
-    for _ in range(2):
-        changed = await run(eval_other, store=path, name="it")
-        assert changed.answered
-        assert "The code of 'it' has changed since its results were stored" in changed.warnings[0]
-        assert "--doteval-fresh starts over" in changed.warnings[0]
-    fresh = await run(eval_other, store=path, name="it", fresh=True)
-    assert (fresh.warnings, [record.output for record in fresh.records]) == ((), [-1, -2])
-    assert not (await run(eval_other, store=path, name="it")).warnings
 
 
 async def test_experiments_and_names_are_apart(path: Path) -> None:
@@ -247,19 +224,20 @@ async def test_experiments_and_names_are_apart(path: Path) -> None:
         assert store.find("one", "z") is None
 
 
-async def test_generators_are_not_read_to_find_out_whether_they_are_finished(path: Path) -> None:
-    """They may be long, and can only be read once; what is finished is taken as such."""
-    reads = 0
+async def test_a_generator_is_read_to_find_out_whether_it_has_changed(path: Path) -> None:
+    """What is the same is answered, and what is not is run."""
+    values = [1, 2, 3]
 
     def rows() -> Any:
-        nonlocal reads
-        reads += 1
-        yield from range(3)
+        yield from values[:]
 
     calls: list[int] = []
     await run(making(calls, rows), store=path)
     assert (await run(making(calls, rows), store=path)).answered
-    assert reads == 1
+    values.append(4)
+    calls.clear()
+    assert (await run(making(calls, rows), store=path, changed="keep")).known == 3
+    assert calls == [4]
 
 
 async def test_the_directory_keeps_itself_out_of_git(path: Path) -> None:
@@ -308,7 +286,7 @@ def test_a_file_without_tables_is_an_empty_store(path: Path) -> None:
     path.touch()
     assert Store(path).evaluations() == []
     assert Store(path).find("an experiment", "eval_it") is None
-    assert Store(path).begin("an experiment", "eval_it", model="", code="", fresh=False).stored == 0
+    assert Store(path).begin("an experiment", "eval_it", model="", identity={})[0].stored == 0
     assert len(Store(path).evaluations()) == 1
 
 
@@ -320,13 +298,13 @@ def test_tables_of_something_else_are_left_alone(path: Path) -> None:
     connection.close()
     before = path.read_bytes()
     with pytest.raises(StoreError, match="is no store of results"):
-        Store(path).begin("an experiment", "eval_it", model="", code="", fresh=False)
+        Store(path).begin("an experiment", "eval_it", model="", identity={})
     assert path.read_bytes() == before
 
 
 def test_making_a_store_waits_for_others_that_make_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite itself refuses at once, where the journal is changed while another process is about to write."""
-    begin = partial(Store(path).begin, "an experiment", model="", code="", fresh=False)
+    begin = partial(Store(path).begin, "an experiment", model="", identity={})
     begin("eval_it")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = DELETE")
@@ -339,7 +317,7 @@ def test_making_a_store_waits_for_others_that_make_it(path: Path, monkeypatch: p
                 other.execute("ROLLBACK")
 
         monkeypatch.setattr(time, "sleep", sleep)
-        assert begin("eval_that").name == "eval_that"
+        assert begin("eval_that")[0].name == "eval_that"
         assert len(waits) == 3
     with closing(sqlite3.connect(path)) as later:
         assert later.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -381,8 +359,7 @@ import os, signal, sys, anyio
 from doteval import Result, foreach
 from doteval.evals import run
 
-path, log, last = sys.argv[1], open(sys.argv[2], "a", buffering=1), int(sys.argv[3])
-ended = 0
+path, log, ended = sys.argv[1], open(sys.argv[2], "a", buffering=1), -int(sys.argv[3])
 
 @foreach("value", range(300), concurrency=5)
 async def eval_it(value):
@@ -390,7 +367,7 @@ async def eval_it(value):
     await anyio.lowlevel.checkpoint()
     print(value, file=log)
     ended += 1
-    if ended == last:
+    if ended == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return Result(value)
 
@@ -407,7 +384,7 @@ def test_a_killed_run_loses_only_what_was_not_committed(path: Path, tmp_path: Pa
     for last in (1, 40, 100):
         command = [sys.executable, str(program), str(path), str(log), str(last)]
         assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
-    command = [sys.executable, str(program), str(path), str(log), "-1"]
+    command = [sys.executable, str(program), str(path), str(log), "1000"]
     result = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True)
     assert result.stdout.startswith("300 ")
     store = Store(path)

@@ -72,7 +72,7 @@ async def test_a_run_that_is_started_over_by_another_writes_nothing_into_it(path
     assert "was started over by another run" in str(caught[0])
     assert outputs(path) == [f"new {number}" for number in range(6)]
     assert outputs(path, "eval_that") == [f"beside {number}" for number in range(6)]
-    assert (await run(saying("old"), store=path)).answered
+    assert (await run(saying("old"), store=path, changed="keep")).answered
 
 
 @pytest.mark.anyio
@@ -106,7 +106,7 @@ async def test_a_run_whose_rows_were_all_known_is_told_as_well(path: Path) -> No
 
             task_group.start_soon(another)
             try:
-                await run(late, store=path)
+                await run(late, store=path, changed="keep")
             except ConcurrentRunError as exc:
                 error = exc
         raise error
@@ -121,10 +121,10 @@ async def test_a_second_run_of_the_same_evaluation_is_refused(path: Path) -> Non
         task_group.start_soon(lambda: run(saying("first", waits=go, begun=begun), store=path))
         await begun.wait()
         with pytest.raises(ConcurrentRunError, match=f"is being run already, by process {os.getpid()}"):
-            await run(saying("second"), store=path)
+            await run(saying("second"), store=path, changed="keep")
         go.set()
     assert outputs(path) == [f"first {number}" for number in range(6)]
-    assert (await run(saying("second", rows=7), store=path)).known == 6
+    assert (await run(saying("second", rows=7), store=path, changed="keep")).known == 6
 
 
 @pytest.mark.anyio
@@ -135,7 +135,7 @@ async def test_a_run_that_was_cancelled_leaves_its_evaluation_to_others(path: Pa
         task_group.start_soon(lambda: run(saying("first", waits=Event(), begun=begun), store=path))
         await begun.wait()
         task_group.cancel_scope.cancel()
-    outcome = await run(saying("second"), store=path)
+    outcome = await run(saying("second"), store=path, changed="keep")
     assert (outcome.known, outcome.calls) == (2, 4)
 
 
@@ -186,7 +186,7 @@ async def test_known_rows_wait_for_one_that_is_slow(path: Path) -> None:
         return Result(value)
 
     async with create_task_group() as task_group:
-        task_group.start_soon(lambda: run(foreach("value", dataset)(again), store=path, name="eval_it"))
+        task_group.start_soon(lambda: run(foreach("value", dataset)(again), store=path, name="eval_it", changed="keep"))
         while not read:
             await anyio.lowlevel.checkpoint()
         await wait_all_tasks_blocked()
@@ -202,13 +202,13 @@ async def test_a_dataset_that_has_become_shorter_is_said_to_be(path: Path) -> No
     await run(saying("a word"), store=path)
     outcome = await run(saying("a word", rows=5), store=path)
     (warning,) = outcome.warnings
-    assert warning.startswith("The dataset of 'eval_it' has become shorter since it was run: the results of a row that")
+    assert warning.startswith("The dataset of 'eval_it' has changed since it was run: the results of a row that was")
     assert (outcome.summary.rows, outcome.calls) == (5, 0)
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE evaluations SET finished = NULL, rows = NULL")
     connection.close()
     (warning,) = (await run(saying("a word", rows=2), store=path)).warnings
-    assert "3 rows that were at its end are removed" in warning
+    assert "3 rows that were in it are removed" in warning
     assert (await run(saying("a word", rows=8), store=path)).warnings == ()
 
 

@@ -324,7 +324,7 @@ CASES = (
         from doteval.evals import Store
 
         Store(".doteval/results.db").begin(
-            "mine", "eval_concurrent_run.py::eval_concurrent_run", model="", code="", fresh=False
+            "mine", "eval_concurrent_run.py::eval_concurrent_run", model="", identity={}
         )
 
 
@@ -333,6 +333,32 @@ CASES = (
             return Result(number)
         """,
         "Here the other run is one that has only begun.",
+    ),
+    Case(
+        "EvaluationChangedError",
+        """
+        import anyio
+
+        from doteval import Result, foreach
+        from doteval.evals import run
+
+        PROMPT = "Say {number} in words."
+
+
+        @foreach("number", range(3))
+        async def eval_evaluation_changed(number):
+            return Result(PROMPT.format(number=number))
+
+
+        async def first():
+            name = "eval_evaluation_changed.py::eval_evaluation_changed"
+            await run(eval_evaluation_changed, store=".doteval/results.db", experiment="mine", name=name)
+
+
+        anyio.run(first)
+        PROMPT = "Say {number} as a word."
+        """,
+        "Here an earlier run had another prompt.",
     ),
     Case(
         "StoreError",

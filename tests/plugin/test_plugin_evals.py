@@ -425,10 +425,11 @@ def test_what_is_finished_opens_no_model(runs: Runs) -> None:
     second.stdout.fnmatch_lines(["eval_standard.py::eval_models?echo-4?  *2  *", "none was used"])
     runs.write(eval_standard=STANDARD.replace("generate(prompt)", "generate(prompt + '!')"))
     third = runs.run("--eval-experiment", "it", strict=False)
-    third.assert_outcomes(passed=2, warnings=2)
-    third.stdout.fnmatch_lines(
-        ["*The code of 'eval_standard.py::eval_models?echo-4?' has changed*--doteval-fresh starts over*"]
-    )
+    third.assert_outcomes(errors=2)
+    third.stdout.fnmatch_lines(["*The results of 'eval_standard.py::eval_models?echo-4?' are of something else:*"])
+    third.stdout.fnmatch_lines(["*- its code has changed*", "*--doteval-eval-changed*"])
+    kept = runs.run("--eval-experiment", "it", "--doteval-eval-changed", "keep", strict=False)
+    kept.assert_outcomes(passed=2, warnings=2)
     fresh = runs.run("--eval-experiment", "it", "--fresh")
     assert_clean(fresh, passed=2)
     assert counts(fresh)["echo"]["leases"] == 2

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from anyio import CancelScope, create_task_group, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
@@ -121,6 +121,21 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         return await provider.setup(model, **config)
 
     _lease.__qualname__ = "ModelProviders.setup"  # what Python calls it where it was never awaited
+
+    def identity(self, spec: str, /, **config: Any) -> Mapping[str, Any]:
+        """All that an answer of the model depends on; see `ModelProvider.identity`. The mapping need not be entered.
+
+        Raises:
+            UnknownModelError: No provider, or more than one, claims the spec.
+            SpecError: `spec` cannot name a model.
+            ProviderLoadError: The provider cannot be imported or built.
+        """
+        name, model = route(spec, self._sources)
+        provider = self._sources[name].build()
+        if isinstance(provider, ModelProvider):
+            return provider.identity(model, **config)
+        kind = type(cast("object", provider))
+        return {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": model, **config}
 
     async def enter(self, name: str) -> ModelProvider[Any]:
         """Enter the provider `name`, where that has not happened yet, and return it. Always a checkpoint.

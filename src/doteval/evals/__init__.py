@@ -3,13 +3,14 @@
 The parts::
 
     _result  _evaluators   what users write of a row: what came of it, how good it is
+    _identity              what results depend on, so that none is taken for that of something else
     _running               foreach; rows from a dataset, many at once; all of it without pytest
     _results               what is kept of a row and in which store, what rows say together, tables and pages
 """
 
 from __future__ import annotations
 
-from ._errors import ConcurrentRunError, DatasetError, StoreError, TooManyErrorsError
+from ._errors import ConcurrentRunError, DatasetError, EvaluationChangedError, StoreError, TooManyErrorsError
 from ._evaluators import contains, exact_match, json_valid, llm_judge, numeric_close
 from ._result import Result, Score
 from ._results.reading import Snapshot, Stored
@@ -29,6 +30,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "Evaluation",
+    "EvaluationChangedError",
     "Outcome",
     "Record",
     "Result",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .. import DotevalError
 
+_CHANGES_SHOWN = 10
+
 
 class DatasetError(DotevalError, ValueError):
     """A dataset, or one row of it, does not fit the evaluation.
@@ -62,6 +64,28 @@ class ConcurrentRunError(DotevalError, RuntimeError):
         self.problem = problem
         self.advice = advice
         super().__init__(f"'{evaluation}' {problem}.\n{advice}")
+
+
+class EvaluationChangedError(DotevalError, RuntimeError):
+    """The results of an evaluation that are in the store are of something else.
+
+    Args:
+        evaluation: The evaluation's name.
+        experiment: The experiment they are in.
+        changes: What has changed, each as half a sentence.
+    """
+
+    def __init__(self, evaluation: str, experiment: str, changes: tuple[str, ...]) -> None:
+        self.evaluation = evaluation
+        self.experiment = experiment
+        self.changes = changes
+        shown = "".join(f"\n- {change}" for change in changes[:_CHANGES_SHOWN])
+        more = f"\n- and {len(changes) - _CHANGES_SHOWN} more" if len(changes) > _CHANGES_SHOWN else ""
+        super().__init__(
+            f"The results of '{evaluation}' are of something else:{shown}{more}\n"
+            f"Give this run another experiment than '{experiment}', or choose what becomes of them:\n"
+            "--doteval-eval-changed rerun throws them away, keep takes them for its own (changed= of run)."
+        )
 
 
 class StoreError(DotevalError, OSError):

@@ -144,17 +144,24 @@ class _Reader:
 class AnthropicOptions(ClientOptions, ModelOptions, total=False):
     """What `AnthropicProvider` takes."""
 
-    auth_token: Annotated[str | None, Keyword("A token instead of a key; `None`: ``ANTHROPIC_AUTH_TOKEN``, likewise.")]
+    auth_token: Annotated[
+        str | None, Keyword("A token instead of a key; `None`: ``ANTHROPIC_AUTH_TOKEN``, likewise.", operational=True)
+    ]
     base_url: Annotated[
         str | None, Keyword("The address; `None`: ``ANTHROPIC_BASE_URL`` at the time of `setup`, else Anthropic's own.")
     ]
     timeout: Annotated[
         float | anthropic.Timeout | None,
-        Keyword(f"{TIMEOUT} An `anthropic.Timeout` says it for each. `None`: what the SDK thinks right."),
+        Keyword(
+            f"{TIMEOUT} An `anthropic.Timeout` says it for each. `None`: what the SDK thinks right.", operational=True
+        ),
     ]
     http_client: Annotated[
         httpx2.AsyncClient | None,
-        Keyword("The HTTP client to send with, an `httpx2.AsyncClient`. It stays yours: close it after the provider."),
+        Keyword(
+            "The HTTP client to send with, an `httpx2.AsyncClient`. It stays yours: close it after the provider.",
+            operational=True,
+        ),
     ]
 
 

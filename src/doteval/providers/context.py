@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 from typing_extensions import TypeVar, Unpack
 
@@ -37,6 +37,8 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
         is_healthy: Tells whether what was yielded is still good; asked as ``health_after`` says. `None`: it always is.
         options: What every `PooledProvider` takes, such as ``keep_alive``.
     """
+
+    operational: ClassVar[frozenset[str]] = frozenset({"name", "is_healthy"})
 
     def __init__(
         self,

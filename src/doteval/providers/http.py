@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import httpx
@@ -36,6 +36,8 @@ class HTTPProvider(PooledProvider[httpx.AsyncClient]):
         follow_redirects: Whether redirects are followed.
         options: What every `PooledProvider` takes, such as ``keep_alive``.
     """
+
+    operational: ClassVar[frozenset[str]] = frozenset({"timeout", "auth"})
 
     def __init__(
         self,

@@ -50,6 +50,7 @@ class OllamaOptions(CompatibleOptions, total=False):
             "Whether a model that is not on the machine is downloaded; the log of ``doteval.ollama`` says how far it "
             "is. A download that is cancelled goes on where it was the next time.",
             False,
+            operational=True,
         ),
     ]
     loaded_for: Annotated[
@@ -58,9 +59,12 @@ class OllamaOptions(CompatibleOptions, total=False):
             "How long the daemon keeps the model in memory after its last request, in seconds. `None`: as it is "
             "configured, which is 5 minutes unless somebody changed it.",
             check=_some_seconds,
+            operational=True,
         ),
     ]
-    unload: Annotated[bool, Keyword("Whether a model that was loaded here is unloaded when it is closed.", True)]
+    unload: Annotated[
+        bool, Keyword("Whether a model that was loaded here is unloaded when it is closed.", True, operational=True)
+    ]
 
 
 @takes(OllamaOptions, PoolOptions)
@@ -154,6 +158,10 @@ class OllamaProvider(OpenAICompatibleProvider):
                 if is_ours and (self._own["unload"] if unload is None else unload):
                     with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
                         await daemon.unload(spec)
+
+    def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
+        """All that an answer of a model depends on, the daemon's address among it."""
+        return {**super().identity(spec, **config), "base_url": self._url_from_environment()}
 
     def _url_from_environment(self) -> str:
         return (self._daemon_url or daemon_url(os.environ.get("OLLAMA_HOST", ""))) + _API

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import Unpack
 
@@ -57,6 +57,8 @@ class ServerProvider(ServerProviderBase):
         ServersUnsupportedError: The system is Windows.
         ValueError: A value cannot be meant.
     """
+
+    operational: ClassVar[frozenset[str]] = frozenset({"ready", "secret_environment", "install_hint", "slots_needed"})
 
     def __init__(
         self,

@@ -86,6 +86,7 @@ class Fixtures:
                     f"{option}: the provider {name!r} is made by the fixture {fixtures[name]!r} of "
                     f"{registrations[name].distribution}, which alone knows how to tell it {', '.join(settings)}"
                 )
+        self._registrations, self._settings, self._lent = registrations, options.settings, fixtures
         if options.scope == "session":
             self._add("anyio_backend", _anyio_backend, "session", get_available_backends())
         self._add("model_servers", _model_servers(servers), "session")
@@ -104,6 +105,18 @@ class Fixtures:
                 scope = min(options.scope, fixture.scope, key=WIDTH.__getitem__)
                 self._add_wide(provider, _lent_provider(name, fixture.name), scope)
                 self._add(client, _client(name, client, fixture.name, options, is_lent=True))
+
+    def identity(self, fixture: str, spec: str) -> Mapping[str, Any]:
+        """All that the answers depend on of the model that one of our client fixtures leases; opens nothing.
+
+        Args:
+            fixture: The fixture's name.
+            spec: What it is parametrised with.
+        """
+        from ._leases import identity_of  # noqa: PLC0415
+
+        name = next((name for name in self._registrations if client_fixture(name) == fixture), None)
+        return identity_of(spec, name, self._registrations, self._lent, self._settings)
 
     def _add(
         self, name: str, function: Fixture, scope: ScopeName = "function", params: Sequence[object] | None = None

@@ -19,6 +19,7 @@ from .._provider import ModelProvider
 from .._registry.providers import ModelProviders
 from .._registry.registration import Registration, described
 from .._registry.source import Source
+from .._spec import ModelSpec
 from ._leased import LEASED, Leased
 from ._options import Options
 from ._servers import Servers
@@ -52,7 +53,7 @@ class RunProviders(ModelProviders):
         settings = options.settings
         offers = {**options.offers, "launcher": servers.launcher}
         for name, registration in registrations.items():
-            if name in lent:
+            if name is not None and name in lent:
                 lender = _lender(request, registration, lent[name])
                 self._sources[name] = Source(name, lender, borrowed=True)
             else:
@@ -61,6 +62,35 @@ class RunProviders(ModelProviders):
     def put(self, name: str, provider: ModelProvider[Any]) -> None:
         """Have the provider that an author's fixture has made at hand."""
         self._lend(name, provider)
+
+
+def identity_of(
+    spec: str,
+    name: str | None,
+    registrations: Mapping[str, Registration],
+    lent: Mapping[str, str],
+    settings: Mapping[str, Mapping[str, Any]],
+) -> Mapping[str, Any]:
+    """All that the answers of a model depend on, as far as it is known before any fixture is set up.
+
+    Args:
+        spec: The model.
+        name: The name of its provider; `None` where the spec says which it is.
+        registrations: What is registered.
+        lent: Of the providers that are fixtures of their authors, the fixtures' names.
+        settings: Keyword arguments for single providers.
+    """
+    full = spec if name is None else f"{name}:{spec}"
+    known = {each: registration for each, registration in registrations.items() if each not in lent}
+    providers = ModelProviders(discover=False)
+    providers._sources.update({each: Source(each, known[each], settings.get(each)) for each in known})
+    try:
+        provider = ModelSpec.parse(full, registrations).provider or ""
+        if provider in lent:
+            return {"provider": f"the fixture '{lent[provider]}'", "spec": spec}
+        return providers.identity(full)
+    except Exception:  # whoever sets it up is told
+        return {"spec": full}
 
 
 @asynccontextmanager

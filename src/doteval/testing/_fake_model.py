@@ -73,6 +73,9 @@ class FakeModel:
         self.most_active = 0
         """How many requests it was busy with at once, at most."""
 
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        return {"provider": type(self).__qualname__, "spec": self._name, "replies": self._replies}
+
     @property
     def name(self) -> str:
         """The model's name."""

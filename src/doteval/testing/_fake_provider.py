@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from anyio import Event, create_task_group, sleep
 from anyio.lowlevel import checkpoint
@@ -41,6 +41,10 @@ class FakeProvider(PooledProvider[FakeModel]):
         on_event: Called with every transition; see `PooledProvider`.
         options: What every `PooledProvider` takes, such as ``capacity``.
     """
+
+    operational: ClassVar[frozenset[str]] = frozenset(
+        {"latency", "max_concurrency", "open_latency", "close_latency", "open_failures", "close_failures", "on_event"}
+    )
 
     def __init__(
         self,

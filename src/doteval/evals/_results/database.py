@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._errors import StoreError
 
-_VERSION = 2
+_VERSION = 3
 _APPLICATION = 0x64_74_65_76  # "dtev"
 _PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
@@ -21,16 +21,18 @@ CREATE TABLE evaluations (
     experiment TEXT NOT NULL,
     name TEXT NOT NULL,
     model TEXT NOT NULL DEFAULT '',
-    code TEXT NOT NULL,
+    identity TEXT NOT NULL,  -- what its results depend on
     started REAL NOT NULL,
     finished REAL,
     rows INTEGER,
     run TEXT,
-    UNIQUE (experiment, name)
+    pending INTEGER NOT NULL DEFAULT 0  -- takes the place of the one of its name with its first result
 );
+CREATE UNIQUE INDEX names ON evaluations (experiment, name) WHERE NOT pending;
 CREATE TABLE rows (
     evaluation INTEGER NOT NULL REFERENCES evaluations (id) ON DELETE CASCADE,
-    number INTEGER NOT NULL,
+    number INTEGER NOT NULL,  -- its place in the dataset
+    key TEXT NOT NULL,
     digest TEXT NOT NULL,
     inputs TEXT NOT NULL,
     output TEXT,
@@ -45,8 +47,9 @@ CREATE TABLE rows (
     reply TEXT,
     attempts INTEGER NOT NULL,
     written REAL NOT NULL,
-    PRIMARY KEY (evaluation, number)
+    PRIMARY KEY (evaluation, key)
 );
+CREATE INDEX places ON rows (evaluation, number, key);
 """
 
 

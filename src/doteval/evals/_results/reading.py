@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from .identity import Identity
 from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
@@ -27,7 +28,7 @@ class Stored:
         experiment: The experiment that it belongs to.
         name: Its name.
         model: The spec of its model, where it has one.
-        code: A fingerprint of its code, when it was last run.
+        identity: What its results depend on: fingerprints by name.
         started: When it was first run, in seconds since 1970.
         finished: When all its rows were done; `None` where some are missing.
         rows: How many rows there are, once that is known.
@@ -39,7 +40,7 @@ class Stored:
     experiment: str
     name: str
     model: str
-    code: str
+    identity: Identity
     started: float
     finished: float | None
     rows: int | None
@@ -47,8 +48,24 @@ class Stored:
     errors: int
 
 
+class KnownRow(NamedTuple):
+    """A row whose result is in the store.
+
+    Args:
+        number: Its place in the dataset, when it was last run.
+        key: What it is known by.
+        digest: A fingerprint of its values.
+        failed: Whether it raised.
+    """
+
+    number: int
+    key: str
+    digest: str
+    failed: bool
+
+
 EVALUATION = """
-SELECT id, experiment, name, model, code, started, finished, evaluations.rows,
+SELECT id, experiment, name, model, identity, started, finished, evaluations.rows,
     (SELECT count(*) FROM rows WHERE evaluation = id),
     (SELECT count(*) FROM rows WHERE evaluation = id AND error IS NOT NULL)
 FROM evaluations
@@ -68,12 +85,12 @@ class Results(ABC):
 
     def evaluations(self, experiment: str | None = None) -> list[Stored]:
         """The evaluations of an experiment, or of all, oldest first."""
-        where, values = ("", ()) if experiment is None else ("WHERE experiment = ?", (storable(experiment),))
+        where, values = ("", ()) if experiment is None else ("AND experiment = ?", (storable(experiment),))
         with self._connected() as connection:
             if connection is None:
                 return []
-            rows = connection.execute(f"{EVALUATION} {where} ORDER BY started, id", values)
-            return [Stored(*row) for row in rows]
+            rows = connection.execute(f"{EVALUATION} WHERE NOT pending {where} ORDER BY started, id", values)
+            return [_stored(row) for row in rows]
 
     def find(self, experiment: str, name: str) -> Stored | None:
         """One evaluation, if it is there."""
@@ -104,27 +121,27 @@ class Results(ABC):
                     summing.add(None if scores is None else json.loads(scores), error is not None, *counts)
         return summing.summary()
 
-    def digests(self, evaluation: Stored) -> Iterator[tuple[int, str, bool]]:
-        """Of each row that is there, its number, the fingerprint of its values, and whether it raised; in order."""
-        for number, digest, failed in self._pages("number, digest, error IS NOT NULL", evaluation):
-            yield number, digest, bool(failed)
+    def known(self, evaluation: Stored) -> Iterator[KnownRow]:
+        """What is known of each row that is there, in the order of the dataset."""
+        for number, key, digest, failed in self._pages("number, key, digest, error IS NOT NULL", evaluation):
+            yield KnownRow(number, key, digest, bool(failed))
 
     def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
-        """Columns, the number of the row first, of all rows of an evaluation, in order, read as they are needed."""
-        last = -1
+        """Columns, number and key first, of all rows of an evaluation, in order, read as they are needed."""
+        last = (-1, "")
         while True:
             with self._connected() as connection:
                 if connection is None:
                     return
                 rows = connection.execute(
-                    f"SELECT {columns} FROM rows WHERE evaluation = ? AND number > ? {where} "  # noqa: S608
-                    "ORDER BY number LIMIT ?",
-                    (evaluation.id, last, _CHUNK),
+                    f"SELECT {columns} FROM rows WHERE evaluation = ? AND (number, key) > (?, ?) {where} "  # noqa: S608
+                    "ORDER BY number, key LIMIT ?",
+                    (evaluation.id, *last, _CHUNK),
                 ).fetchall()
             if not rows:
                 return
             yield from rows
-            last = rows[-1][0]
+            last = rows[-1][:2]
 
 
 class Snapshot(Results):
@@ -147,8 +164,16 @@ class Snapshot(Results):
         yield self._connection
 
 
-def find(connection: sqlite3.Connection, experiment: str, name: str) -> Stored | None:
-    """One evaluation, if it is there."""
-    names = storable(experiment), storable(name)
-    row = connection.execute(f"{EVALUATION} WHERE experiment = ? AND name = ?", names).fetchone()
-    return None if row is None else Stored(*row)
+def find(connection: sqlite3.Connection, experiment: str, name: str, *, number: int | None = None) -> Stored | None:
+    """One evaluation, if it is there; with its number, also one that is to take the place of another."""
+    if number is None:
+        where, values = "NOT pending AND experiment = ? AND name = ?", (storable(experiment), storable(name))
+        row = connection.execute(f"{EVALUATION} WHERE {where}", values).fetchone()
+    else:
+        row = connection.execute(f"{EVALUATION} WHERE id = ?", (number,)).fetchone()
+    return None if row is None else _stored(row)
+
+
+def _stored(row: Sequence[Any]) -> Stored:
+    number, experiment, name, model, identity, *others = row
+    return Stored(number, experiment, name, model, json.loads(identity), *others)

@@ -22,6 +22,7 @@ class Record:
 
     Args:
         number: The row's place in the dataset, counted from 0.
+        key: What it is known by, wherever it stands: its values, or its column ``id``; equal ones are counted.
         digest: A fingerprint of its values.
         inputs: Its values, by column.
         output: What the evaluation returned.
@@ -40,6 +41,7 @@ class Record:
     """
 
     number: int
+    key: str
     digest: str
     inputs: Mapping[str, Any]
     output: Any = None
@@ -72,6 +74,8 @@ class Inputs:
         self.number = number
         self.values = _plain_mapping(values)
         self.digest = digest_of_plain(self.values)
+        self.key = self.digest
+        """What the row is known by."""
 
 
 def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int) -> Record:
@@ -82,6 +86,7 @@ def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int) -> 
     known = usage if isinstance(usage, Usage) else None
     return Record(
         number=inputs.number,
+        key=inputs.key,
         digest=inputs.digest,
         inputs=inputs.values,
         output=plain(result.output),
@@ -101,6 +106,7 @@ def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int) 
     text = _text(error)
     return Record(
         number=inputs.number,
+        key=inputs.key,
         digest=inputs.digest,
         inputs=inputs.values,
         error=storable(f"{type(error).__name__}: {text}" if text else type(error).__name__),

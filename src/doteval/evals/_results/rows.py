@@ -14,8 +14,8 @@ from .database import transaction
 from .record import Record
 
 FIELDS = (
-    "number, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, output_tokens, "
-    "reply, attempts"
+    "number, key, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, "
+    "output_tokens, reply, attempts"
 )
 """The columns that a record is made of, for a SELECT."""
 _NAMES = tuple(FIELDS.split(", "))

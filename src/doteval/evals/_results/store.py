@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 from anyio import CancelScope, to_thread
 
-from .._errors import ConcurrentRunError, StoreError
+from .._errors import ConcurrentRunError, EvaluationChangedError, StoreError
 from .claims import drop, new_claim, process_of
 from .database import Connection, Database
+from .identity import Identity, changes
 from .plain import storable
 from .reading import Results, Snapshot, Stored, find
 from .record import Record
 from .rows import PendingRow, Work, write_pending
 from .writer import Writer
+
+Changed: TypeAlias = Literal["error", "rerun", "keep"]
+"""What becomes of results that are of something else: a refusal, a new run, or that they are taken for its own."""
 
 DEFAULT_PATH = Path(".doteval", "results.db")
 """Where results are kept, seen from the directory of the project."""
@@ -39,6 +44,8 @@ class Store(Results):
         self._database = Database(self.path)
         self._writer: Writer[PendingRow | Work] | None = None
         self._claims: dict[int, str] = {}
+        self._pending: set[int] = set()
+        """The evaluations that take the place of others with their first result."""
         self._lost: set[int] = set()
         """The evaluations that somebody else has thrown away."""
 
@@ -57,41 +64,72 @@ class Store(Results):
 
     # ---------------------------------------------------------------- writing
 
-    def begin(self, experiment: str, name: str, *, model: str, code: str, fresh: bool) -> Stored:
+    def begin(
+        self,
+        experiment: str,
+        name: str,
+        *,
+        model: str,
+        identity: Identity,
+        fresh: bool = False,
+        changed: Changed = "error",
+    ) -> tuple[Stored, tuple[str, ...]]:
         """Find an evaluation or enter it, unfinished; blocks. It belongs to the caller until `leave`.
+
+        What is to be thrown away is there until the first new result is.
 
         Args:
             experiment: The experiment.
             name: The evaluation's name in it.
             model: The spec of its model, or nothing.
-            code: A fingerprint of its code.
+            identity: What its results depend on.
             fresh: Whether what is there of it is thrown away, also where another run is at it.
+            changed: What becomes of results that are of something else; see `run`.
+
+        Returns:
+            The evaluation, and what has changed since its results were stored, where that is not an error.
 
         Raises:
             ConcurrentRunError: Another run is at it.
+            EvaluationChangedError: Its results are of something else.
             StoreError: The file cannot be written.
         """
         experiment, name, model = storable(experiment), storable(name), storable(model)
         names = experiment, name
         claim = new_claim()
+        differences: tuple[str, ...] = ()
         try:
             with self._database.writing() as connection:
-                if fresh:
-                    connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ?", names)
-                _refuse_another(connection, *names)
-                connection.execute(
-                    "INSERT INTO evaluations (experiment, name, model, code, started, run) VALUES (?, ?, ?, ?, ?, ?) "
-                    "ON CONFLICT (experiment, name) DO UPDATE "
-                    "SET model = excluded.model, finished = NULL, run = excluded.run",
-                    (*names, model, code, time.time(), claim),
-                )
-                stored = find(connection, *names)
+                if not fresh:
+                    _refuse_another(connection, *names)
+                connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
+                before = find(connection, *names)
+                if before is not None and not fresh:
+                    differences = changes_since(before, identity, changed)
+                # Where they are no error, all that is there has failed.
+                is_new = before is None or fresh or (bool(differences) and changed != "keep")
+                values = (model, _encode(identity), claim)
+                if before is not None and not is_new:
+                    number: int | None = before.id
+                    connection.execute(
+                        "UPDATE evaluations SET model = ?, identity = ?, run = ?, finished = NULL WHERE id = ?",
+                        (*values, number),
+                    )
+                else:
+                    number = connection.execute(
+                        "INSERT INTO evaluations (experiment, name, model, identity, run, started, pending) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        (*names, *values, time.time(), before is not None),
+                    ).lastrowid
+                stored = find(connection, *names, number=number)
         except BaseException:
             drop(claim)
             raise
         assert stored is not None
         self._claims[stored.id] = claim
-        return stored
+        if is_new and before is not None:
+            self._pending.add(stored.id)
+        return stored, differences
 
     def leave(self, evaluation: Stored) -> None:
         """Let others run it."""
@@ -101,6 +139,7 @@ class Store(Results):
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE evaluations SET run = NULL WHERE id = ? AND run = ?", (evaluation.id, claim))
+            connection.execute("DELETE FROM evaluations WHERE id = ? AND pending", (evaluation.id,))
 
         drop(claim)
         with suppress(StoreError):  # it has been told
@@ -127,7 +166,19 @@ class Store(Results):
             ConcurrentRunError: Another run has thrown the evaluation away.
         """
         self.check(evaluation)
+        self._take_place(evaluation)
         return self._write().put(PendingRow(evaluation.id, record, time.time()))
+
+    def move(self, evaluation: Stored, places: Mapping[str, int]) -> None:
+        """Have it written that rows, by their keys, stand at other places of the dataset now."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "UPDATE rows SET number = ? WHERE evaluation = ? AND key = ?",
+                [(number, evaluation.id, key) for key, number in places.items()],
+            )
+
+        self._write().put(work)
 
     def hurry(self) -> None:
         """Commit what was put: nothing more comes before."""
@@ -144,14 +195,38 @@ class Store(Results):
         self.check(evaluation)
         return committed
 
-    def finish(self, evaluation: Stored, rows: int) -> None:
-        """Have it written that all rows are done; those that the dataset has no more are removed."""
+    def finish(self, evaluation: Stored, rows: int, gone: Collection[str] = ()) -> None:
+        """Have it written that all rows are done.
+
+        Args:
+            evaluation: Which one.
+            rows: How many there are.
+            gone: The keys of those that the dataset has no more; their results are removed.
+        """
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM rows WHERE evaluation = ? AND number >= ?", (evaluation.id, rows))
+            connection.executemany(
+                "DELETE FROM rows WHERE evaluation = ? AND key = ?", [(evaluation.id, key) for key in gone]
+            )
             update = "UPDATE evaluations SET finished = ?, rows = ? WHERE id = ?"
             if not connection.execute(update, (time.time(), rows, evaluation.id)).rowcount:
                 self._lost.add(evaluation.id)
+
+        self._take_place(evaluation)
+        self._write().put(work)
+
+    def _take_place(self, evaluation: Stored) -> None:
+        """With its first result, one that was begun anew takes the place of what was there."""
+        if evaluation.id not in self._pending:
+            return
+        self._pending.discard(evaluation.id)
+        names = evaluation.experiment, evaluation.name
+
+        def work(connection: sqlite3.Connection) -> None:
+            is_there = connection.execute("SELECT 1 FROM evaluations WHERE id = ?", (evaluation.id,)).fetchone()
+            if is_there:  # else yet another run has begun anew
+                connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", names)
+                connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (evaluation.id,))
 
         self._write().put(work)
 
@@ -211,10 +286,31 @@ class Store(Results):
         self._database.check(connection)
 
 
+def changes_since(before: Stored, identity: Identity, changed: Changed) -> tuple[str, ...]:
+    """What has changed since results were stored, where there are any.
+
+    Args:
+        before: What is in the store.
+        identity: What results depend on now.
+        changed: What is to become of them; see `run`.
+
+    Raises:
+        EvaluationChangedError: They are of something else, and that is an error.
+    """
+    differences = changes(before.identity, identity) if before.stored else ()
+    if differences and changed == "error" and before.stored > before.errors:
+        raise EvaluationChangedError(before.name, before.experiment, differences)
+    return differences
+
+
+def _encode(identity: Identity) -> str:
+    return json.dumps({**identity}, ensure_ascii=True)
+
+
 def _refuse_another(connection: sqlite3.Connection, experiment: str, name: str) -> None:
     found = connection.execute("SELECT run FROM evaluations WHERE experiment = ? AND name = ?", (experiment, name))
-    (run,) = found.fetchone() or (None,)
-    process = None if run is None else process_of(run)
+    runs = [run for (run,) in found if run is not None]
+    process = next((process for run in runs if (process := process_of(run)) is not None), None)
     if process is not None:
         raise ConcurrentRunError(
             name,

@@ -34,9 +34,17 @@ class Lease:
                 await handle.teardown()
                 self.handle = fresh
 
+    async def teardown(self) -> None:
+        """End the present one."""
+        await self.handle.teardown()
+
 
 class Arguments(Protocol):
     """What a row is called with, at present."""
+
+    async def prepare(self) -> None:
+        """Lease what is leased only where a row has to be run."""
+        ...
 
     def present(self) -> Mapping[str, Any]:
         """The arguments for an attempt that begins now."""
@@ -53,11 +61,24 @@ class LeasedArguments:
     Args:
         values: All of them, by name.
         leases: Those that are leased, by name.
+        pending: Leases the others, when the first row has to be run.
     """
 
-    def __init__(self, values: Mapping[str, Any], leases: Mapping[str, Lease]) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        leases: Mapping[str, Lease],
+        pending: Callable[[], Awaitable[Mapping[str, Lease]]] | None = None,
+    ) -> None:
         self._values = values
         self._leases = leases
+        self._pending = pending
+
+    async def prepare(self) -> None:
+        """Lease what is leased only where a row has to be run."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._leases = {**self._leases, **await pending()}
 
     def present(self) -> Mapping[str, Any]:
         """The arguments, with the models of the present handles."""

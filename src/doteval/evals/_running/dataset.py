@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from .._errors import DatasetError
-from .._results.plain import digest
+from .._results.plain import digest_of_plain, plain
+from .._results.record import Inputs
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 Dataset: TypeAlias = Rows | Callable[[], Rows | Awaitable[Rows]]
@@ -22,6 +24,9 @@ Dataset: TypeAlias = Rows | Callable[[], Rows | Awaitable[Rows]]
 _CHUNK = 64
 _CHUNK_SECONDS = 0.005
 """How much of a dataset is read in one go, by a worker thread or between two checkpoints."""
+_NAME = "id"
+"""The column that a row is known by, where there is one, whether the evaluation takes it or not."""
+_NAMELESS = object()
 _ONCE = "Pass a function that makes it instead, such as the generator function itself, without calling it."
 
 
@@ -32,15 +37,33 @@ class Row:
     Args:
         number: Its place, counted from 0.
         values: What the columns hold.
+        inputs: The same as it is kept, whatever the evaluation does to the values.
     """
 
     number: int
     values: Mapping[str, Any]
+    inputs: Inputs
 
-    @property
-    def digest(self) -> str:
-        """A fingerprint of the values."""
-        return digest(self.values)
+
+class _Keys:
+    """Tells what rows are known by, in the order in which they are read."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def inputs(self, number: int, values: Mapping[str, Any], name: object) -> Inputs:
+        """The values of a row as they are kept, with its key.
+
+        Args:
+            number: The row's place.
+            values: What its columns hold.
+            name: What its column ``id`` holds, or `_NAMELESS`.
+        """
+        inputs = Inputs(number, values)
+        key = inputs.digest if name is _NAMELESS else f"id {digest_of_plain(plain(name))}"
+        self._seen[key] += 1
+        inputs.key = key if self._seen[key] == 1 else f"{key} {self._seen[key]}"
+        return inputs
 
 
 class Source:
@@ -73,15 +96,26 @@ class Source:
             return None
 
     @property
-    def can_be_looked_at(self) -> bool:
-        """Whether its rows can be read at any time, without an event loop, and again afterwards."""
-        given = cast("object", self._dataset)
-        return isinstance(given, Iterable) and not isinstance(given, Iterator)
+    def function(self) -> Callable[..., object] | None:
+        """What makes the rows, where the dataset is a function."""
+        return None if _is_rows(self._dataset) else cast("Callable[..., object]", self._dataset)
 
-    def look(self) -> Iterator[Row]:
-        """Read it without an event loop, where `can_be_looked_at`."""
-        for number, value in enumerate(cast("Iterable[Any]", self._dataset)):
-            yield self._row(number, value)
+    def look(self) -> Iterator[Row] | None:
+        """Read it without an event loop; `None` where that cannot be, or could not be done again afterwards."""
+        rows = cast("object", self._dataset)
+        function = self.function
+        if function is not None:
+            if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+                return None
+            rows = function()
+            if inspect.iscoroutine(rows):
+                rows.close()
+        elif isinstance(rows, Iterator):
+            return None
+        if not isinstance(rows, Iterable):
+            return None
+        keys = _Keys()
+        return (self._row(number, value, keys) for number, value in enumerate(rows))
 
     async def read(self) -> AsyncGenerator[Row]:
         """Read it, a row at a time; a plain iterable that is no sequence is read in a worker thread.
@@ -89,23 +123,23 @@ class Source:
         Raises:
             DatasetError: A row does not fit the columns, or the dataset can only be read once and was.
         """
-        rows = await self._rows()
+        rows, keys = await self._rows(), _Keys()
         number = 0
         if isinstance(rows, AsyncIterable):
             async with _closing(rows):  # also where the run ends early
                 async for value in rows:
-                    yield self._row(number, value)
+                    yield self._row(number, value, keys)
                     number += 1
         elif isinstance(rows, Sequence):
             for value in rows:
                 if number % _CHUNK == 0:
                     await checkpoint()
-                yield self._row(number, value)
+                yield self._row(number, value, keys)
                 number += 1
         else:
             async with aclosing(_read_in_thread(rows)) as values:
                 async for value in values:
-                    yield self._row(number, value)
+                    yield self._row(number, value, keys)
                     number += 1
 
     async def _rows(self) -> Rows:
@@ -128,22 +162,27 @@ class Source:
         rows: Rows = dataset
         return rows
 
-    def _row(self, number: int, value: Any) -> Row:
+    def _row(self, number: int, value: Any, keys: _Keys) -> Row:
+        values = self._values(number, value)
+        given = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else values
+        return Row(number, values, keys.inputs(number, values, given.get(_NAME, _NAMELESS)))
+
+    def _values(self, number: int, value: Any) -> Mapping[str, Any]:
         columns = self._columns
         if isinstance(value, Mapping):
             fields = cast("Mapping[object, Any]", value)
             missing = [name for name in columns if name not in fields]
             if missing:
                 raise self._unfit(number, f"has no {_listed(missing)}; it has {_listed(map(str, fields))}")
-            return Row(number, {name: fields[name] for name in columns})
+            return {name: fields[name] for name in columns}
         if isinstance(value, tuple) or (len(columns) > 1 and isinstance(value, list)):
             cells = cast("Sequence[Any]", value)
             if len(cells) != len(columns):
                 raise self._unfit(number, f"has {len(cells)} values for {len(columns)} columns")
-            return Row(number, dict(zip(columns, cells, strict=True)))
+            return dict(zip(columns, cells, strict=True))
         if len(columns) != 1:
             raise self._unfit(number, f"is a single {type(value).__name__} for {len(columns)} columns")
-        return Row(number, {columns[0]: value})
+        return {columns[0]: value}
 
     def _unfit(self, number: int, problem: str) -> DatasetError:
         return DatasetError(

@@ -19,7 +19,7 @@ from anyio import CancelScope, Event, create_task_group, current_time
 
 from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
 from .._result import Result
-from .._results.record import Inputs, Record, succeeded
+from .._results.record import Record, succeeded
 from .._results.record import failed as failed_record
 from .arguments import Arguments
 from .dataset import Row
@@ -206,7 +206,7 @@ class Engine:
             self._limit.release(row)
 
     async def _record(self, row: Row) -> Record:
-        inputs = Inputs(row.number, row.values)  # before the call, which may change them
+        inputs = row.inputs
         tries = _Tries()
         while True:
             epoch, started = self._limit.epoch, current_time()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import functools
 import inspect
-import textwrap
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, Self
 
 from anyio import CapacityLimiter, to_thread
@@ -73,18 +70,10 @@ class Evaluation:
         """Whether the function is ``async``; one that is not is run in worker threads."""
         return inspect.iscoroutinefunction(self.function)
 
-    @functools.cached_property
-    def code(self) -> str:
-        """A fingerprint of the function's code; comments, layout and decorators do not count."""
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(self.function))).body[0]
-            if isinstance(tree, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                tree.decorator_list = []
-            text = ast.dump(tree)
-        except (OSError, SyntaxError, TypeError, IndexError):
-            code = getattr(self.function, "__code__", None)
-            text = self.name if code is None else f"{code.co_code!r}{code.co_names!r}{code.co_consts!r}"
-        return blake2b(text.encode(), digest_size=12).hexdigest()
+    @property
+    def owner(self) -> object:
+        """What it is a method of, where it is one and bound."""
+        return self._instance
 
     def __get__(self, instance: object, owner: type | None = None) -> Self:
         """As a method: the evaluation, bound to the instance."""

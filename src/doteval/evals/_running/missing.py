@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from anyio import CapacityLimiter, to_thread
 
-from .._errors import DatasetError
 from .._escapes import INTERRUPTS
-from .._results.reading import Results, Stored
+from .._results.identity import Identity, listed
+from .._results.reading import KnownRow, Results, Stored
 from .._results.record import Record
 from .._results.statistics import summarise
-from .._results.store import Store
+from .._results.store import Changed, Store, changes_since
 from .arguments import Arguments
 from .commits import Commits
 from .dataset import Row
@@ -22,6 +22,8 @@ from .engine import Attempts, Engine, Known, Progress
 from .evaluation import Evaluation
 from .limits import Concurrency, limit_of
 from .outcome import Outcome, StoredRecords
+
+_MOVED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,14 @@ class Place:
         experiment: The experiment.
         name: The evaluation's name in it.
         model: The spec of its model, or nothing.
+        identity: What its results depend on.
     """
 
     store: Store
     experiment: str
     name: str
-    model: str = ""
+    model: str
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Settings:
         max_errors: How many rows may raise before the evaluation does not count as finished.
         attempts: How often a row may be run again.
         fresh: Whether what is in the store is thrown away.
+        changed: What becomes of results that are of something else.
         ends: What ends the run when a row raises it; all else but the run's cancellation is the failure of the row.
     """
 
@@ -57,22 +62,31 @@ class Settings:
     max_errors: int = 0
     attempts: Attempts = field(default_factory=Attempts)
     fresh: bool = False
+    changed: Changed = "error"
     ends: tuple[type[BaseException], ...] = INTERRUPTS
 
 
 def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcome | None:
     """What is in the store, where that is all there is to know, so that nothing has to be run; blocks.
 
-    The rows of the dataset are compared with those in the store where they can be read without an event loop and read
-    again afterwards. So it is not done for async iterables, for functions that make the dataset, and for iterators.
+    The rows of the dataset are compared with those in the store. Where they cannot be read without an event loop, or
+    not again afterwards, that is done when they are run: async iterables, functions that make such, and iterators.
+
+    Raises:
+        EvaluationChangedError: What is in the store is of something else, and that is an error.
     """
     if settings.fresh:
         return None
     with place.store.snapshot() as results:
         stored = results.find(place.experiment, place.name)
-        if stored is None or stored.finished is None or stored.errors > settings.max_errors:
+        if stored is None:
             return None
-        if evaluation.source.can_be_looked_at and not _are_same(evaluation, results, stored):
+        differences = changes_since(stored, place.identity, settings.changed)
+        if stored.finished is None or stored.errors > settings.max_errors:
+            return None
+        if differences and settings.changed != "keep":
+            return None
+        if not _are_same(evaluation, results, stored):
             return None
         summary = results.summary(stored)
     return Outcome(
@@ -81,33 +95,35 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         StoredRecords(place.store, stored),
         answered=True,
         known=stored.stored,
-        warnings=_changed_code(evaluation, stored),
+        warnings=_warnings_of(stored, differences, settings),
     )
 
 
-@dataclass(slots=True)
 class _Changes:
     """How the dataset differs from the one whose results are in the store.
 
     Args:
-        first: The first row with other values.
-        others: How many more there are.
-        gone: How many rows there are no more.
+        known: What is in the store of it.
     """
 
-    first: int | None = None
-    others: int = 0
-    gone: int = 0
+    def __init__(self, known: Iterable[KnownRow]) -> None:
+        self.known = {row.key: row for row in known}
+        """What is in the store, by key, and was not read yet."""
+        self.is_from_before = bool(self.known)
+        self.first: int | None = None
+        """The first row with other values."""
+        self.others = 0
+        """How many more there are."""
 
     def differs(self, number: int) -> None:
-        """This row has other values."""
+        """This row is known, and has other values."""
         if self.first is None:
             self.first = number
         else:
             self.others += 1
 
     def warnings(self, name: str) -> list[str]:
-        """What a user is told of them."""
+        """What a user is told, when all has been read."""
         found: list[str] = []
         if self.first is not None:
             more = f" and {self.others:,} more" if self.others else ""
@@ -115,11 +131,10 @@ class _Changes:
                 f"The dataset of '{name}' has changed since it was run: row {self.first}{more} had other values; only "
                 "what has changed was run again. --doteval-fresh starts over."
             )
-        if self.gone:
-            rows = f"{self.gone:,} rows that were" if self.gone > 1 else "a row that was"
+        if self.known:
+            rows = f"{len(self.known):,} rows that were" if len(self.known) > 1 else "a row that was"
             found.append(
-                f"The dataset of '{name}' has become shorter since it was run: the results of {rows} at its end are "
-                "removed."
+                f"The dataset of '{name}' has changed since it was run: the results of {rows} in it are removed."
             )
         return found
 
@@ -155,14 +170,12 @@ async def run_rows(
     kept: list[Record] = []
     warnings: list[str] = []
     stored: Stored | None = None
+    changes = _Changes(())
     if place is not None:
-        before = None if settings.fresh else await to_thread.run_sync(place.store.find, place.experiment, place.name)
-        if before is not None:
-            warnings += _changed_code(evaluation, before)
-        stored = await to_thread.run_sync(lambda: _begin(place, evaluation, settings))
+        stored, changes, told = await to_thread.run_sync(_begin, place, settings)
+        warnings += told
 
     commits = None if place is None or stored is None else Commits(place.store, stored, limit)
-    changes = _Changes()
 
     def emit(record: Record) -> None:
         if place is None:
@@ -184,10 +197,10 @@ async def run_rows(
     )
     try:
         async with nullcontext() if commits is None else commits.told():
-            async with aclosing(_missing(evaluation, place, stored, settings, changes)) as rows:
+            async with aclosing(_missing(evaluation, place, stored, settings, changes, arguments)) as rows:
                 count = await engine.run(rows)
         if place is not None and stored is not None:
-            place.store.finish(stored, count)
+            place.store.finish(stored, count, changes.known)
     finally:
         if place is not None and stored is not None:
             place.store.leave(stored)
@@ -203,6 +216,7 @@ async def run_rows(
         name,
         summary,
         kept if place is None or stored is None else StoredRecords(place.store, stored),
+        answered=place is not None and not progress.calls,
         known=progress.known,
         calls=progress.calls,
         wasted=progress.wasted,
@@ -219,53 +233,67 @@ async def _go_on() -> None:
     """There is nothing to do."""
 
 
-def _begin(place: Place, evaluation: Evaluation, settings: Settings) -> Stored:
-    return place.store.begin(
-        place.experiment, place.name, model=place.model, code=evaluation.code, fresh=settings.fresh
+def _begin(place: Place, settings: Settings) -> tuple[Stored, _Changes, tuple[str, ...]]:
+    stored, differences = place.store.begin(
+        place.experiment,
+        place.name,
+        model=place.model,
+        identity=place.identity,
+        fresh=settings.fresh,
+        changed=settings.changed,
     )
+    return stored, _Changes(place.store.known(stored)), _warnings_of(stored, differences, settings)
 
 
 async def _missing(
-    evaluation: Evaluation, place: Place | None, stored: Stored | None, settings: Settings, changes: _Changes
+    evaluation: Evaluation,
+    place: Place | None,
+    stored: Stored | None,
+    settings: Settings,
+    changes: _Changes,
+    arguments: Arguments,
 ) -> AsyncGenerator[Row | Known]:
     """The rows of the dataset; those whose results are in the store are marked. `changes` is told of differences."""
-    known = iter(()) if place is None or stored is None else place.store.digests(stored)
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
     retries_failed = stored is not None and stored.errors > settings.max_errors
-    number, digest, failed = next(known, (-1, "", False))
-    last = -1
+    moved: dict[str, int] = {}
     async with aclosing(evaluation.source.read()) as rows:
         async for row in rows:
-            while -1 < number < row.number:
-                number, digest, failed = next(known, (-1, "", False))
-            if number != row.number:
-                yield row
-            elif digest != row.digest:
+            known = changes.known.pop(row.inputs.key, None)
+            if known is not None and known.digest != row.inputs.digest:
                 changes.differs(row.number)
+                known = None
+            if known is None or (known.failed and retries_failed):
+                await arguments.prepare()
                 yield row
-            elif failed and retries_failed:
-                yield row
-            else:
-                yield Known(row, failed)
-            last = row.number
-    changes.gone = (number > last) + sum(number > last for number, *_ in known)  # the others are new
+                continue
+            if known.number != row.number:
+                moved[known.key] = row.number
+                if len(moved) == _MOVED_AT_ONCE and place is not None and stored is not None:
+                    place.store.move(stored, moved)
+                    moved = {}
+            yield Known(row, known.failed)
+    if moved and place is not None and stored is not None:
+        place.store.move(stored, moved)
 
 
 def _are_same(evaluation: Evaluation, results: Results, stored: Stored) -> bool:
-    """Whether the dataset is the one whose results are in the store."""
+    """Whether the dataset is the one whose results are in the store, as far as it can be read now."""
     try:
-        here = (row.digest for row in evaluation.source.look())
-        there = (digest for _, digest, _ in results.digests(stored))
+        rows = evaluation.source.look()
+        if rows is None:
+            return False
+        here = ((row.inputs.key, row.inputs.digest) for row in rows)
+        there = ((row.key, row.digest) for row in results.known(stored))
         return all(one == other for one, other in zip_longest(here, there))
-    except DatasetError:
+    except Exception:  # whoever runs it is told
         return False
 
 
-def _changed_code(evaluation: Evaluation, stored: Stored) -> tuple[str, ...]:
-    if stored.code == evaluation.code:
+def _warnings_of(stored: Stored, differences: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    """What a user is told of results that are of something else."""
+    if not differences or settings.changed == "error":
         return ()
-    warning = (
-        f"The code of '{stored.name}' has changed since its results were stored in the experiment "
-        f"'{stored.experiment}'; they are kept as they are. --doteval-fresh starts over."
-    )
-    return (warning,)
+    done = "kept, though" if settings.changed == "keep" else "thrown away, as"
+    where = f"of '{stored.name}' in the experiment '{stored.experiment}'"
+    return (f"The results {where} were {done} they are of something else: {listed(differences)}.",)

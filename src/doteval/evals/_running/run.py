@@ -7,14 +7,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from anyio import to_thread
 
 from ... import ModelHandle, ModelProviders
 from .._results.record import Record
-from .._results.store import Store
+from .._results.store import Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
+from .depends import identity_of_run, spec_of
 from .engine import Attempts
 from .evaluation import Evaluation
 from .limits import Concurrency
@@ -29,6 +30,7 @@ async def run(
     experiment: str = "default",
     name: str | None = None,
     fresh: bool = False,
+    changed: Changed = "error",
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
     retries: int = 1,
@@ -53,7 +55,10 @@ async def run(
             are, no model is opened. `None`: results are only returned.
         experiment: The experiment in the store.
         name: The evaluation's name in the experiment; the default is the function's, with the model's spec.
-        fresh: Throw away what is in the store of it.
+        fresh: Throw away what is in the store of it, with the first new result.
+        changed: What becomes of results in the store that are of something else: of another model or configuration,
+            other arguments, or other code. ``"error"``: a refusal that says what has changed; ``"rerun"``: they are
+            thrown away; ``"keep"``: they are taken for its own, with a warning.
         concurrency: How many rows at once: a number, or ``"adaptive"``; the default is what `foreach` says, else 10.
         max_errors: Raise where more rows raised than that; `None`: never.
         retries: How often a row is run again after its model, or the connection to it, was lost.
@@ -68,6 +73,7 @@ async def run(
 
     Raises:
         TypeError: An argument is missing, or there is one too many.
+        EvaluationChangedError: The results in the store are of something else.
         DatasetError: The dataset does not fit; all rows before that are recorded.
         TooManyErrorsError: More rows raised than `max_errors`.
         ModelSetupError: The model could not be opened.
@@ -76,56 +82,51 @@ async def run(
     """
     chosen = _model_argument(evaluation, arguments, given=model is not None)
     _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
-    settings = Settings(concurrency, max_errors or 0, Attempts(lost=retries, patience=patience), fresh)
-    label = model if isinstance(model, str) else ""
+    if changed not in get_args(Changed):
+        raise ValueError(f"changed is one of {', '.join(map(repr, get_args(Changed)))}, not {changed!r}")
+    settings = Settings(
+        concurrency, max_errors or 0, Attempts(lost=retries, patience=patience), fresh=fresh, changed=changed
+    )
 
     @asynccontextmanager
     async def lease() -> AsyncGenerator[Arguments]:
         async with AsyncExitStack() as stack:
+            given = cast("object", model)
             if chosen is None:
                 yield LeasedArguments(arguments, {})
-                return
-            given = cast("object", model)
-            if isinstance(given, str):
-                providers = await stack.enter_async_context(ModelProviders())
-                setup = _setup_of(providers, given)
-            elif inspect.isroutine(given) or isinstance(given, partial):
-                setup = cast("Callable[[], Awaitable[ModelHandle[Any]]]", given)
+            elif isinstance(given, str) or inspect.isroutine(given) or isinstance(given, partial):
+
+                async def pending() -> Mapping[str, Lease]:
+                    setup = cast("Callable[[], Awaitable[ModelHandle[Any]]]", given)
+                    if isinstance(given, str):
+                        setup = partial((await stack.enter_async_context(ModelProviders())).setup, given)
+                    lease = Lease(setup, await setup())
+                    stack.push_async_callback(lease.teardown)
+                    return {chosen: lease}
+
+                yield LeasedArguments(arguments, {}, pending)
             else:
                 value = cast("Any", given).model if isinstance(given, ModelHandle) else given
                 yield LeasedArguments({**arguments, chosen: value}, {})
-                return
-            held = Lease(setup, await setup())
-            try:
-                yield LeasedArguments(arguments, {chosen: held})
-            finally:
-                await held.handle.teardown()
 
     async with AsyncExitStack() as stack:
         place = None
+        spec = "" if chosen is None else spec_of(model)
+        name = name or (f"{evaluation.name}[{spec}]" if spec else evaluation.name)
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
-            full = f"{evaluation.name}[{label}]" if label else evaluation.name
-            place = Place(opened, experiment, name or full, label)
+            identity = await to_thread.run_sync(identity_of_run, evaluation, chosen, model, arguments)
+            place = Place(opened, experiment, name, spec, identity)
             answer = await to_thread.run_sync(answered, evaluation, place, settings)
             if answer is not None:
                 if max_errors is not None:
                     answer.check(max_errors)
                 return answer
         arguments_of_rows = await stack.enter_async_context(lease())
-        outcome = await run_rows(
-            evaluation, arguments_of_rows, settings, place, name=name or evaluation.name, on_record=on_record
-        )
+        outcome = await run_rows(evaluation, arguments_of_rows, settings, place, name=name, on_record=on_record)
     if max_errors is not None:
         outcome.check(max_errors)
     return outcome
-
-
-def _setup_of(providers: ModelProviders, spec: str) -> Callable[[], Awaitable[ModelHandle[Any]]]:
-    async def setup() -> ModelHandle[Any]:
-        return await providers.setup(spec)
-
-    return setup
 
 
 def _model_argument(evaluation: Evaluation, arguments: Mapping[str, Any], *, given: bool) -> str | None:

@@ -66,6 +66,17 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         # Around awaiting the SDK, and nothing else: an exception of the caller's own code is not a failed request.
         self._explaining = Explaining(self.sdk, name, client)
 
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        """All that its answers depend on; see `ModelProvider.identity`."""
+        kind = type(self)
+        found = {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": self._name, "base_url": self.base_url}
+        return {**found, "params": self._params} if self._params else found
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is, such as ``https://host/v1``."""
+        return str(self.client.base_url).rstrip("/")
+
     @property
     def name(self) -> str:
         """The model's name as its server knows it."""

@@ -41,7 +41,9 @@ class OpenAIModelOptions(ModelOptions, total=False):
 
     timeout: Annotated[
         float | openai.Timeout | None,
-        Keyword(f"{TIMEOUT} An `openai.Timeout` says it for each. `None`: what the SDK thinks right."),
+        Keyword(
+            f"{TIMEOUT} An `openai.Timeout` says it for each. `None`: what the SDK thinks right.", operational=True
+        ),
     ]
 
 

@@ -12,10 +12,16 @@ from ..._pool_options import PoolOptions
 class ModelOptions(TypedDict, total=False):
     """What every model behind an SDK is given."""
 
-    max_retries: Annotated[int | None, Keyword("How often the SDK tries again. `None`: what the SDK thinks right.")]
+    max_retries: Annotated[
+        int | None, Keyword("How often the SDK tries again. `None`: what the SDK thinks right.", operational=True)
+    ]
     max_concurrency: Annotated[
         int | None,
-        Keyword("How many requests one model takes at once. `None`: no limit.", check=at_least(1, "for no limit")),
+        Keyword(
+            "How many requests one model takes at once. `None`: no limit.",
+            check=at_least(1, "for no limit"),
+            operational=True,
+        ),
     ]
     params: Annotated[
         Mapping[str, Any] | None,
@@ -32,12 +38,13 @@ TIMEOUT = (
 class ClientOptions(PoolOptions, total=False):
     """What every provider of an SDK takes, whatever the type of its HTTP client."""
 
-    api_key: Annotated[str | None, Keyword("The server's key; `None`: it needs none.")]
+    api_key: Annotated[str | None, Keyword("The server's key; `None`: it needs none.", operational=True)]
     key_variable: Annotated[
         str | None,
         Keyword(
             "The environment variable with the key, where none is given, read at the time of `setup`; not for `setup`. "
-            "`None`: the SDK's own, and for a compatible server none."
+            "`None`: the SDK's own, and for a compatible server none.",
+            operational=True,
         ),
     ]
     default_headers: Annotated[Mapping[str, str] | None, Keyword("Headers of every request.")]
@@ -47,5 +54,6 @@ class ClientOptions(PoolOptions, total=False):
             "How many requests all models with the same API key and address take at once, together, as the limits of "
             "an account are counted; besides ``max_concurrency``, and not for `setup`. `None`: no limit.",
             check=at_least(1, "for no limit"),
+            operational=True,
         ),
     ]

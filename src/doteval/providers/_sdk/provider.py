@@ -118,6 +118,11 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
             )
         return super().slots(spec, **config)
 
+    def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
+        """All that an answer of a model depends on, the address that the environment names among it."""
+        found = {**super().identity(spec, **config)}
+        return {**found, "base_url": str(found.get("base_url") or self._url_from_environment())}
+
     def is_broken(self, model: ModelT, /) -> bool:
         """Whether somebody has closed the model's client, as ``async with model.client`` does."""
         return bool(model.client.is_closed())

@@ -51,10 +51,9 @@ class ServerModel(OpenAIModel):
         """The server: its process, port, log."""
         return self.lease.server
 
-    @property
-    def base_url(self) -> str:
-        """Where the API is, such as ``http://127.0.0.1:40001/v1``."""
-        return str(self.client.base_url).rstrip("/")
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        """All that its answers depend on, but not its server's port, which is another one each time."""
+        return {**super().__doteval_identity__(), "base_url": None}
 
     async def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
         """Ask for a reply; as for every model of the OpenAI API, except that the end of the server is told as such.

@@ -6,7 +6,7 @@ handle stays active, and its model opens the next generation when it is used.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
@@ -55,6 +55,9 @@ class RestartingHandle(ModelHandle[ServerModel]):
         """End the lease; it takes effect before the first await, and a second call does nothing."""
         self._ended = self._ended or "you tore it down"
         await self._current.teardown()
+
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        return self._current.__doteval_identity__()
 
     async def __aenter__(self) -> Self:
         """Make the current task the one that is responsible for the lease."""

@@ -35,30 +35,44 @@ class ServerSettings(LifecycleOptions, OpenAIModelOptions, total=False):
             '``"auto"`` for all that this process may use, a list of some of them, or `None` for slots that are no '
             "GPUs. A server sees those it was given, in ``CUDA_VISIBLE_DEVICES``.",
             "auto",
+            operational=True,
         ),
     ]
     capacity: Annotated[
         int | None,
         Keyword(
             "How many slots there are where they are no GPUs; `None`: one. Slots are the whole machine's: servers of "
-            "all processes of this user take them in turn, and one that nobody leases ends when its are needed."
+            "all processes of this user take them in turn, and one that nobody leases ends when its are needed.",
+            operational=True,
         ),
     ]
     share: Annotated[
         str | None,
         Keyword(
             '``"user"`` or `None`: all processes of this user share servers; ``"off"``: only this provider uses its '
-            "own; any other text: all who give the same one."
+            "own; any other text: all who give the same one.",
+            operational=True,
         ),
     ]
     server_keep_alive: Annotated[
-        float, Keyword("How long a server stays when nobody is connected to it any more, in seconds.", 0.0, seconds)
+        float,
+        Keyword(
+            "How long a server stays when nobody is connected to it any more, in seconds.",
+            0.0,
+            seconds,
+            operational=True,
+        ),
     ]
-    start_timeout: Annotated[float, Keyword("How long it may take to get ready, in seconds.", 1800.0, seconds)]
+    start_timeout: Annotated[
+        float, Keyword("How long it may take to get ready, in seconds.", 1800.0, seconds, operational=True)
+    ]
     stall_timeout: Annotated[
         float | None,
         Keyword(
-            "How long it may print nothing while it gets ready, in seconds; `None`: no limit.", 300.0, seconds_or_none
+            "How long it may print nothing while it gets ready, in seconds; `None`: no limit.",
+            300.0,
+            seconds_or_none,
+            operational=True,
         ),
     ]
     stop_grace: Annotated[
@@ -68,10 +82,11 @@ class ServerSettings(LifecycleOptions, OpenAIModelOptions, total=False):
             "not ready.",
             10.0,
             seconds,
+            operational=True,
         ),
     ]
-    port: Annotated[int | None, Keyword("Where it listens; `None`: a free port.", check=_port)]
-    log_bytes: Annotated[int, Keyword("How much of its output is kept, in bytes.", 16 << 20)]
+    port: Annotated[int | None, Keyword("Where it listens; `None`: a free port.", check=_port, operational=True)]
+    log_bytes: Annotated[int, Keyword("How much of its output is kept, in bytes.", 16 << 20, operational=True)]
     environment: Annotated[
         Mapping[str, str] | None, Keyword("Environment variables, in addition to those it inherits.")
     ]
@@ -82,9 +97,10 @@ class ServerSettings(LifecycleOptions, OpenAIModelOptions, total=False):
             "How often `generate` may start the server again for one handle and send again, when it died.",
             0,
             _not_negative,
+            operational=True,
         ),
     ]
-    launcher: Annotated[Launcher | None, Keyword("Who starts servers; `None`: this machine.")]
+    launcher: Annotated[Launcher | None, Keyword("Who starts servers; `None`: this machine.", operational=True)]
 
 
 class InstalledServerSettings(ServerSettings, total=False):

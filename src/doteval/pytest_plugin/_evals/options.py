@@ -17,6 +17,7 @@ from .._short_names import SHORTER
 BACKENDS: dict[str, object] = {"asyncio": "asyncio", "trio": "trio", "uvloop": ("asyncio", {"use_uvloop": True})}
 """What `anyio_backend` is for each name."""
 
+_CHANGES: dict[str, Literal["error", "rerun", "keep"]] = {"error": "error", "rerun": "rerun", "keep": "keep"}
 _WORKERINPUT = "doteval_experiment"
 
 PATIENCE = 600.0
@@ -38,6 +39,12 @@ _PATIENCE = Setting(
     "how long a row is tried again while its server is overloaded or refuses it because of a rate limit (default: 600)",
 )
 _BACKEND = Setting("eval_backend", "asyncio|trio|uvloop", "the event loop of all evaluations (default: asyncio)")
+_CHANGED = Setting(
+    "eval_changed",
+    "error|rerun|keep",
+    "what becomes of results that are of another model, other arguments or other code: the evaluation fails and says "
+    "what has changed, or they are thrown away, or they are kept (default: error)",
+)
 _STORE = Setting("eval_store", "FILE", "where results are kept (default: .doteval/results.db)")
 
 
@@ -54,6 +61,7 @@ class EvalOptions:
         experiment: Under which name results are kept.
         is_named: Whether the user has given that name.
         fresh: Whether results that are there are thrown away.
+        changed: What becomes of results that are of something else.
         store: The file of the results.
         files: Patterns of the files for evaluations that are collected, whatever they import.
     """
@@ -66,6 +74,7 @@ class EvalOptions:
     experiment: str
     is_named: bool
     fresh: bool
+    changed: Literal["error", "rerun", "keep"]
     store: Path
     files: tuple[str, ...]
 
@@ -85,7 +94,7 @@ def add_eval_options(parser: pytest.Parser) -> None:
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
     )
-    for setting in (_CONCURRENCY, _MAX_ERRORS, _RETRIES, _PATIENCE, _BACKEND, _STORE):
+    for setting in (_CONCURRENCY, _MAX_ERRORS, _RETRIES, _PATIENCE, _BACKEND, _CHANGED, _STORE):
         setting.declare(parser, group)
     parser.addini(
         "doteval_eval_files",
@@ -117,6 +126,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         experiment=name or workerinput.get(_WORKERINPUT) or f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{token_hex(2)}",
         is_named=name is not None,
         fresh=bool(config.getoption("doteval_fresh")),
+        changed=_CHANGES[_CHANGED.choice(config, _CHANGES) or "error"],
         store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
         files=tuple(config.getini("doteval_eval_files")),
     )

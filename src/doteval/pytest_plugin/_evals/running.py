@@ -5,16 +5,22 @@ Registered when the first evaluation is collected, so that runs without any pay 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
 
+from ... import DotevalError
 from ...evals import Evaluation, Outcome, Store
+from ...evals._identity.library import is_library_file
+from ...evals._results.identity import Identity
 from ...evals._running.arguments import Lease, LeasedArguments
+from ...evals._running.depends import identity_of
 from ...evals._running.engine import Attempts, Progress
 from ...evals._running.missing import Place, Settings, answered, run_rows
+from .._fixturedefs import needed_definitions
 from .._fixtures import Fixtures
 from .._leased import LEASED
 from .options import NAME, EvalOptions
@@ -42,6 +48,7 @@ class EvalRunning:
         self._preload = preload
         self._store: Store | None = None
         self._answers: dict[pytest.Item, Outcome] = {}
+        self._places: dict[pytest.Item, Place] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -54,10 +61,17 @@ class EvalRunning:
         evaluation = _evaluation_of(item)
         if evaluation is None or item in self._answers:
             return evaluation is not None
-        answer = answered(evaluation, self._place(item), self._settings())
+        answer = answered(evaluation, self._place(item, evaluation), self._settings())
         if answer is not None:
             self._answers[item] = answer
         return answer is not None
+
+    def _needs_no_model(self, item: pytest.Function) -> bool:
+        """Whether an item that is yet to come is answered, or refused. Blocks."""
+        try:
+            return self._is_answered(item)
+        except DotevalError:  # it says so when its turn comes
+            return True
 
     @pytest.hookimpl(specname="pytest_pyfunc_call", tryfirst=True)
     def pytest_pyfunc_call_from_store(self, pyfuncitem: pytest.Function) -> bool | None:
@@ -75,7 +89,7 @@ class EvalRunning:
         evaluation = _evaluation_of(pyfuncitem)
         if evaluation is None or pyfuncitem in self._answers:
             return (yield)
-        place = self._place(pyfuncitem)
+        place = self._place(pyfuncitem, evaluation)
         pyfuncitem.user_properties.append((NAME, place.name))  # also of one that raises
         outcomes: list[Outcome] = []
         ending: list[BaseException] = []
@@ -104,11 +118,11 @@ class EvalRunning:
             if name in values and values[name] is leased.model
         }
         leases = {name: Lease(leased.setup, leased.handle) for name, leased in held.items()}
-        progress, place = Progress(), self._place(item)
+        progress, place = Progress(), self._place(item, evaluation)
 
         async def drain() -> None:
             for leased in held.values():
-                await self._preload.next_model(item, leased.providers, self._is_answered)
+                await self._preload.next_model(item, leased.providers, self._needs_no_model)
 
         try:
             with self._display(place.name, progress) as display:
@@ -136,21 +150,50 @@ class EvalRunning:
         if summary.errors > self._options.max_errors:
             raise outcome.error(self._options.max_errors)
 
-    def _place(self, item: pytest.Function) -> Place:
-        if self._store is None:
-            self._store = Store(self._options.store)
-        # pytest-xdist adds the group to the id of an item.
-        parent = "" if item.parent is None else item.parent.nodeid
-        return Place(self._store, self._options.experiment, f"{parent}::{item.name}", self._model(item))
+    def _place(self, item: pytest.Function, evaluation: Evaluation) -> Place:
+        if item not in self._places:
+            if self._store is None:
+                self._store = Store(self._options.store)
+            # pytest-xdist adds the group to the id of an item.
+            parent = "" if item.parent is None else item.parent.nodeid
+            models = self._models(item)
+            self._places[item] = Place(
+                self._store,
+                self._options.experiment,
+                f"{parent}::{item.name}",
+                next(iter(models.values()), ""),
+                self._identity(item, evaluation, models),
+            )
+        return self._places[item]
 
-    def _model(self, item: pytest.Function) -> str:
-        """The spec of the model that an item is parametrised with."""
-        callspec = getattr(item, "callspec", None)
-        params: Mapping[str, Any] = {} if callspec is None else callspec.params
-        for name, value in params.items():
-            if isinstance(value, str) and name in self._fixtures.functions and name.endswith("_client"):
-                return value
-        return ""
+    def _models(self, item: pytest.Function) -> dict[str, str]:
+        """The specs of the models that an item is parametrised with, by fixture."""
+        return {
+            name: value
+            for name, value in _params(item).items()
+            if isinstance(value, str) and name in self._fixtures.functions and name.endswith("_client")
+        }
+
+    def _identity(self, item: pytest.Function, evaluation: Evaluation, models: Mapping[str, str]) -> Identity:
+        """What the results of an item depend on, as far as it is known before its fixtures are set up."""
+        return identity_of(
+            evaluation,
+            models={
+                "the model" if len(models) == 1 else f"the model of {name}": self._fixtures.identity(name, spec)
+                for name, spec in models.items()
+            },
+            values=[
+                (f"the parameter '{name}'", value)
+                for name, value in _params(item).items()
+                if name not in models and name != "anyio_backend"
+            ],
+            functions=[
+                (f"the fixture '{name}'", definition.func)
+                for name, definitions in sorted(needed_definitions(item).items())
+                for definition in definitions
+                if name != "anyio_backend" and not _is_library_function(definition.func)
+            ],
+        )
 
     def _settings(self) -> Settings:
         options = self._options
@@ -159,6 +202,7 @@ class EvalRunning:
             max_errors=options.max_errors,
             attempts=Attempts(lost=options.retries, patience=options.patience),
             fresh=options.fresh,
+            changed=options.changed,
             ends=_ENDS,  # what ends a test otherwise ends its row only
         )
 
@@ -175,6 +219,17 @@ class EvalRunning:
         """All rows are committed before the run says that it is done."""
         if self._store is not None:
             self._store.close()
+
+
+def _is_library_function(function: Any) -> bool:
+    """Whether a fixture is an installed package's; what is no function, such as a partial, is the user's."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code is not None and is_library_file(code.co_filename)
+
+
+def _params(item: pytest.Function) -> Mapping[str, Any]:
+    callspec = getattr(item, "callspec", None)
+    return {} if callspec is None else callspec.params
 
 
 def _evaluation_of(item: pytest.Item) -> Evaluation | None:

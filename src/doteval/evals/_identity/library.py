@@ -1,0 +1,45 @@
+"""Whose code something is: the user's, which changes between two runs, or that of an installed package."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+_HERE = str(Path(__file__).parent.parent.parent)  # all of doteval
+
+
+@functools.cache
+def _directories() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    places = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return (*(str(Path(place).resolve()) for place in places), *places, _HERE)
+
+
+@functools.cache
+def is_library_file(file: str) -> bool:
+    """Whether a file of Python is somebody else's; what has no file, as a cell of a notebook, is the user's."""
+    if file.startswith("<frozen "):
+        return True
+    if file.startswith("<"):
+        return False
+    return file.startswith(_directories()) or "site-packages" in Path(file).parts
+
+
+def is_library_module(name: str | None) -> bool:
+    """Whether a module, by its name, is somebody else's. One that cannot be found is."""
+    if name is None or name in sys.builtin_module_names or name.partition(".")[0] in sys.stdlib_module_names:
+        return name != "__main__"
+    module: ModuleType | None = sys.modules.get(name)
+    if module is not None:
+        file = getattr(module, "__file__", None)
+        return False if file is None else is_library_file(file)
+    try:
+        spec = find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):
+        return True
+    places = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or ())]
+    return not places or any(is_library_file(place) for place in places if place)

@@ -1,0 +1,97 @@
+"""What the results of an evaluation depend on: its code, its model, its arguments."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from inspect import ismethod
+from typing import Any, cast
+
+from ... import ModelProviders
+from .._identity.walk import Walk
+from .._results.identity import PYTHON, Identity
+from .evaluation import Evaluation
+
+_MODEL = "the model"
+
+
+def identity_of(
+    evaluation: Evaluation,
+    *,
+    models: Mapping[str, Mapping[str, Any]],
+    values: Iterable[tuple[str, object]] = (),
+    functions: Iterable[tuple[str, object]] = (),
+) -> Identity:
+    """Fingerprints of all that the results of an evaluation depend on.
+
+    Args:
+        evaluation: The evaluation.
+        models: What is known of its models without opening them, by what they are called.
+        values: What else it is given, by what it is called.
+        functions: What makes what else it is given.
+    """
+    walk = Walk()
+    walk.parts[PYTHON] = f"={sys.implementation.cache_tag}"
+    walk.add_function("its code", evaluation.function)
+    if evaluation.owner is not None:
+        walk.add("what it is a method of", evaluation.owner)
+    if evaluation.source.function is not None:
+        walk.add_function("the function that makes the dataset", evaluation.source.function)
+    for name, settings in models.items():
+        walk.add_settings(name, settings)
+    for name, value in values:
+        walk.add(name, value)
+    for name, function in functions:
+        walk.add_function(name, function)
+    return walk.parts
+
+
+def identity_of_run(
+    evaluation: Evaluation, argument: str | None, model: Any, arguments: Mapping[str, object]
+) -> Identity:
+    """The same, of what `run` is given.
+
+    Args:
+        evaluation: The evaluation.
+        argument: The argument that gets the model, where there is one.
+        model: The model, what leases it, or its spec.
+        arguments: The other arguments.
+    """
+    models: dict[str, Mapping[str, Any]] = {}
+    values: list[tuple[str, object]] = [(f"the argument '{name}'", value) for name, value in arguments.items()]
+    if argument is not None:
+        known = _known_of(model)
+        if known is None:
+            values.append((_MODEL, model))
+        else:
+            models[_MODEL] = known
+    return identity_of(evaluation, models=models, values=values)
+
+
+def spec_of(model: Any) -> str:
+    """What a model is called that `run` is given; nothing where it has no name."""
+    if isinstance(model, str):
+        return model
+    known = _known_of(model)
+    spec = None if known is None else known.get("spec")
+    return spec if isinstance(spec, str) else ""
+
+
+def _known_of(model: Any) -> Mapping[str, Any] | None:
+    """What is known of a model without opening it; `None` where it is a value like any other."""
+    if isinstance(model, str):
+        return ModelProviders().identity(model)
+    if isinstance(model, partial):
+        identity = _identity_method(model.func)
+        return None if identity is None else identity(*model.args, **model.keywords)
+    identity = getattr(type(model), "__doteval_identity__", None)
+    return None if identity is None else cast("Mapping[str, Any]", identity(model))
+
+
+def _identity_method(setup: object) -> Callable[..., Mapping[str, Any]] | None:
+    """What tells the identity of a model that ``provider.setup`` leases."""
+    if not ismethod(setup) or setup.__name__ != "setup":
+        return None
+    owner: Any = setup.__self__
+    return cast("Callable[..., Mapping[str, Any]]", owner.identity) if hasattr(type(owner), "identity") else None
