@@ -72,6 +72,11 @@ def needed_definitions(
     return needed
 
 
+def set_up_others(test: pytest.Function) -> None:
+    """Set up those of a test's fixtures that are not set up yet, as pytest does it before it calls the test."""
+    test._request._fillfixtures()
+
+
 def redefine(
     metafunc: pytest.Metafunc,
     replacement: Callable[[pytest.FixtureDef[Any]], pytest.FixtureDef[Any]],

@@ -86,12 +86,12 @@ class Walk:
             if isinstance(value, Mapping):
                 inner = cast("Mapping[object, Any]", value)
                 self.add_settings(name, {f"{key}.{each}": inner[each] for each in inner})
-            elif isinstance(value, str) and len(value) <= _SHOWN and not _HAS_USER.search(value):
-                self.parts[self._free(label)] = f"={value}"
-            elif isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST_SHOWN):
-                self.parts[self._free(label)] = f"={value}"
             else:
-                self.add(label, value)
+                shown = _shown(value)
+                if shown is None:
+                    self.add(label, value)
+                else:
+                    self.parts[self._free(label)] = f"={shown}"
 
     def _finish(self) -> None:
         while self._left:
@@ -120,7 +120,12 @@ class Walk:
     # ---------------------------------------------------------------- values
 
     def _of(self, value: Any, above: tuple[int, ...]) -> object:
-        """What a value is, as nested tuples of plain values."""
+        """What a value is, as nested tuples of plain values.
+
+        Args:
+            value: The value.
+            above: The values that hold it, by their ``id``.
+        """
         kind: type[Any] = type(value)
         if kind in _ATOMS:
             return kind.__name__, hex(value) if kind is int else repr(value)
@@ -134,6 +139,14 @@ class Walk:
             except Exception:  # whoever uses it is told
                 return "identity", _type_name(kind)
             return "identity", self._mapping({key: each for key, each in found.items() if each is not None}, above)
+        for describe in (self._code_of, self._data_of):
+            described = describe(value, kind, above)
+            if described is not None:
+                return described
+        return self._object_of(value, kind, above)
+
+    def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
+        """What a value is that does something; `None` where it is none such."""
         if isinstance(value, type):
             return self._class(cast("type[Any]", value))
         if isinstance(value, (FunctionType, functools.partial, MethodType, types.BuiltinFunctionType)):
@@ -149,18 +162,26 @@ class Walk:
         wrapped = getattr(value, "__wrapped__", None)
         if callable(value) and callable(wrapped):
             return "wrapped", _type_name(kind), self._of(wrapped, above)
+        return None
+
+    def _data_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
+        """What a value is that holds others, or itself; `None` where it is none such."""
         if isinstance(value, Enum):
             return "member", self._class(kind), value.name, self._of(value.value, above)
         if isinstance(value, Mapping):
             return "mapping", self._mapping(cast("Mapping[object, object]", value), above)
         if isinstance(value, str):
             return "str", str.__repr__(value)
+        if isinstance(value, (bytearray, memoryview)):
+            return kind.__name__, _bytes(bytes(value))
         if hasattr(kind, "dtype") and hasattr(kind, "tobytes"):  # arrays and their scalars
             return _type_name(kind), str(value.dtype), str(getattr(value, "shape", "")), _bytes(value.tobytes())
         if hasattr(kind, "dtype") and hasattr(kind, "tolist"):  # tensors
             return _type_name(kind), str(value.dtype), self._of(value.tolist(), above)
-        if isinstance(value, (bytearray, memoryview)):
-            return kind.__name__, _bytes(bytes(value))
+        if kind.__module__.partition(".")[0] in ("pandas", "polars"):
+            for method in ("to_csv", "write_csv"):
+                if hasattr(kind, method):
+                    return _type_name(kind), _bytes(str(getattr(value, method)()).encode("utf-8", "backslashreplace"))
         if isinstance(value, Sequence):
             return "sequence", *(self._of(item, above) for item in cast("Sequence[object]", value))
         if isinstance(value, AbstractSet):
@@ -168,9 +189,10 @@ class Walk:
         if is_dataclass(value):
             names = [field.name for field in fields(value)]
             return self._object(value, {name: getattr(value, name, None) for name in names}, above)
-        for method in ("to_csv", "write_csv"):  # tables of pandas and polars
-            if kind.__module__.partition(".")[0] in ("pandas", "polars") and hasattr(value, method):
-                return _type_name(kind), _bytes(str(getattr(value, method)()).encode("utf-8", "backslashreplace"))
+        return None
+
+    def _object_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
+        """What any other object is."""
         if hasattr(value, "__next__") or hasattr(value, "__anext__") or isinstance(value, logging.Logger):
             return "state", _type_name(kind)
         if not is_library_module(kind.__module__):
@@ -340,6 +362,15 @@ def _is_generated(name: str, function: FunctionType) -> bool:
     inner: Any = inspect.unwrap(function)
     file: str = getattr(getattr(inner, "__code__", None), "co_filename", "")
     return name.startswith("__") and file.startswith("<")
+
+
+def _shown(value: object) -> str | None:
+    """A setting as people read it; `None` where it is long, or holds a password."""
+    if isinstance(value, str):
+        return value if len(value) <= _SHOWN and not _HAS_USER.search(value) else None
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST_SHOWN):
+        return str(value)
+    return None
 
 
 def _is_credential(name: object, value: object) -> bool:

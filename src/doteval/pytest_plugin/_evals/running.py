@@ -5,7 +5,6 @@ Registered when the first evaluation is collected, so that runs without any pay 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,15 +13,15 @@ import pytest
 
 from ... import DotevalError
 from ...evals import Evaluation, Outcome, Store
-from ...evals._identity.library import is_library_file
 from ...evals._results.identity import Identity
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.depends import identity_of
 from ...evals._running.engine import Attempts, Progress
 from ...evals._running.missing import Place, Settings, answered, run_rows
-from .._fixturedefs import needed_definitions
+from .._fixturedefs import needed_definitions, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
+from .data import data_fixtures, is_of_the_user
 from .options import NAME, EvalOptions
 from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
@@ -49,12 +48,33 @@ class EvalRunning:
         self._store: Store | None = None
         self._answers: dict[pytest.Item, Outcome] = {}
         self._places: dict[pytest.Item, Place] = {}
+        self._others: dict[pytest.Item, list[str]] = {}
+        """The fixtures of an item of which only those that give data are being set up."""
+        self._data: dict[pytest.Item, Mapping[str, object]] = {}
+        """What these gave."""
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Before the fixtures are set up: is there anything to run?"""
-        if isinstance(item, pytest.Function) and self._is_answered(item):
+    @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
+    def pytest_runtest_setup_first(self, item: pytest.Item) -> None:
+        """Before the fixtures are set up: is there anything to run? Those that give data are set up to know."""
+        if not isinstance(item, pytest.Function) or _evaluation_of(item) is None:
+            return
+        data = data_fixtures(item, self._fixtures.functions)
+        if data:
+            self._others[item] = item.fixturenames
+            item.fixturenames = data
+        elif self._is_answered(item):
             item.fixturenames = []
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """When those that give data are set up: the others, where there is anything to run."""
+        others = self._others.pop(item, None)
+        if others is None or not isinstance(item, pytest.Function):
+            return
+        self._data[item] = {name: item.funcargs[name] for name in item.fixturenames}
+        if not self._is_answered(item):
+            item.fixturenames = others
+            set_up_others(item)
 
     def _is_answered(self, item: pytest.Function) -> bool:
         """Whether there is nothing to run; then its answer is kept. Blocks."""
@@ -67,9 +87,9 @@ class EvalRunning:
         return answer is not None
 
     def _needs_no_model(self, item: pytest.Function) -> bool:
-        """Whether an item that is yet to come is answered, or refused. Blocks."""
+        """Whether an item that is yet to come is answered, or refused, as far as that is known by now. Blocks."""
         try:
-            return self._is_answered(item)
+            return not data_fixtures(item, self._fixtures.functions) and self._is_answered(item)
         except DotevalError:  # it says so when its turn comes
             return True
 
@@ -186,12 +206,13 @@ class EvalRunning:
                 (f"the parameter '{name}'", value)
                 for name, value in _params(item).items()
                 if name not in models and name != "anyio_backend"
-            ],
+            ]
+            + [(f"what the fixture '{name}' gives", value) for name, value in self._data.get(item, {}).items()],
             functions=[
                 (f"the fixture '{name}'", definition.func)
                 for name, definitions in sorted(needed_definitions(item).items())
                 for definition in definitions
-                if name != "anyio_backend" and not _is_library_function(definition.func)
+                if name != "anyio_backend" and is_of_the_user(definition)
             ],
         )
 
@@ -219,12 +240,6 @@ class EvalRunning:
         """All rows are committed before the run says that it is done."""
         if self._store is not None:
             self._store.close()
-
-
-def _is_library_function(function: Any) -> bool:
-    """Whether a fixture is an installed package's; what is no function, such as a partial, is the user's."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return code is not None and is_library_file(code.co_filename)
 
 
 def _params(item: pytest.Function) -> Mapping[str, Any]:

@@ -1,0 +1,178 @@
+"""What the results of an evaluation in pytest depend on: parameters, fixtures, helpers, options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from tests.plugin.runs import Runs, assert_clean
+
+CONFTEST = """
+import pytest
+from pathlib import Path
+
+FEW_SHOT = ["one", "two"]
+
+@pytest.fixture
+def few_shot():
+    return FEW_SHOT
+
+@pytest.fixture(scope="session")
+def prompt_file():
+    print("reading the file")
+    return Path("prompt.txt").read_text()
+
+@pytest.fixture
+async def connection(anyio_backend, few_shot):
+    yield "connection", few_shot
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path):
+    return tmp_path
+
+@pytest.fixture
+def wrapped(echo_provider):
+    return echo_provider
+"""
+HELPERS = """
+def score(output, answer):
+    return output == answer
+"""
+EVALUATION = """
+import pytest
+from pathlib import Path
+from doteval import foreach, Result
+from helpers import score
+
+DATASET = "dataset.txt"
+
+def rows():
+    return [line.split() for line in Path(DATASET).read_text().splitlines()]
+
+class Template:
+    def __init__(self, text):
+        self.text = text
+
+@pytest.mark.parametrize("template", [Template("a {}"), Template("b {}")])
+@pytest.mark.parametrize("echo_client", ["echo-4"], indirect=True)
+@foreach("question,answer", rows)
+async def eval_it(question, answer, template, echo_client, few_shot, prompt_file, connection, wrapped, subtests=None):
+    output = await echo_client.generate(template.text.format(question))
+    return Result(output, scores={"exact": score(output, answer)})
+"""
+FILES = {
+    "conftest.py": CONFTEST,
+    "helpers.py": HELPERS,
+    "eval_it.py": EVALUATION,
+    "prompt.txt": "Be brief.",
+    "dataset.txt": "q1 a1\nq2 a2\n",
+}
+COUNTED = ("eval_it.py", "--eval-experiment", "it", "--model-summary", "-rA")
+
+
+def write(runs: Runs, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        (runs.pytester.path / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "names"),
+    [
+        ("eval_it.py", 'Template("a {}")', 'Template("c {}")', ["*- the parameter 'template' has changed"]),
+        (
+            "eval_it.py",
+            '[Template("a {}"), Template("b {}")]',
+            '[Template("b {}"), Template("a {}")]',
+            ["*- the parameter 'template' has changed"],
+        ),
+        ("eval_it.py", "await echo_client", "'!' + await echo_client", ["*- its code has changed"]),
+        ("helpers.py", "output == answer", "output != answer", ["*- the function 'score' has changed"]),
+        ("conftest.py", '"two"', '"three"', ["*- what the fixture 'few_shot' gives has changed"]),
+        ("conftest.py", '"connection", few', '"another", few', ["*- the fixture 'connection' has changed"]),
+        ("conftest.py", "read_text()", "read_text().strip()", ["*- the fixture 'prompt_file' has changed"]),
+        ("prompt.txt", "brief", "verbose", ["*- what the fixture 'prompt_file' gives has changed"]),
+        ("eval_it.py", "line.split()", "line.split(' ')", ["*- the function that makes the dataset has changed"]),
+    ],
+)
+def test_what_has_changed_is_said_before_any_model_is_leased(
+    runs: Runs, file: str, old: str, new: str, names: list[str]
+) -> None:
+    """Whatever it is, and wherever it stands; what is the same is answered, and opens nothing."""
+    write(runs, FILES)
+    assert_clean(runs.run(*COUNTED), passed=2)
+    again = runs.run(*COUNTED)
+    assert_clean(again, passed=2)
+    again.stdout.fnmatch_lines(["none was used"])
+    again.stdout.fnmatch_lines(["reading the file"])
+    assert old in FILES[file]
+    write(runs, {file: FILES[file].replace(old, new)})
+    changed = runs.run(*COUNTED, strict=False)
+    assert changed.parseoutcomes()["errors"] >= 1
+    changed.stdout.fnmatch_lines(names)
+    changed.stdout.fnmatch_lines(["none was used"])
+    again = runs.run(*COUNTED, "--doteval-eval-changed", "rerun", strict=False)
+    assert again.parseoutcomes()["passed"] == 2
+    assert_clean(runs.run(*COUNTED), passed=2)
+
+
+def test_rows_of_a_file_that_has_changed_are_run(runs: Runs) -> None:
+    """A function that reads them is asked again; what was there is known, wherever it stands."""
+    write(runs, FILES)
+    assert_clean(runs.run(*COUNTED), passed=2)
+    write(runs, {"dataset.txt": "q0 a0\nq2 a2\nq1 a1\n"})
+    result = runs.run(*COUNTED, strict=False)
+    assert result.parseoutcomes()["passed"] == 2
+    assert "echo" in result.stdout.str().partition("model providers")[2]
+    lines = [line for line in result.outlines if line.startswith("eval_it.py::eval_it[")]
+    assert len(lines) == 2
+    assert all(line.split()[1] == "3" for line in lines), lines
+
+
+def test_what_lies_elsewhere_each_time_changes_nothing(runs: Runs) -> None:
+    """Neither temporary directories, nor the event loop, nor where objects lie."""
+    write(runs, FILES)
+    assert_clean(runs.run(*COUNTED), passed=2)
+    again = runs.run(*COUNTED, "--eval-backend", "trio")
+    assert_clean(again, passed=2)
+    again.stdout.fnmatch_lines(["none was used"])
+
+
+@pytest.mark.parametrize("option", ["--model-setting=echo.greeting=Hi", "--model-base-url=echo=http://127.0.0.1:1"])
+def test_settings_of_the_provider_count(runs: Runs, option: str) -> None:
+    """Whether on the command line or in the ini file."""
+    runs.install(
+        "settablepkg",
+        {"settable": "settablepkg:Settable"},
+        settablepkg="""
+        from contextlib import asynccontextmanager
+        from doteval import PooledProvider
+
+        class Settable(PooledProvider):
+            def __init__(self, greeting="Hello", base_url="http://localhost", timeout=3, **options):
+                super().__init__(**options)
+
+            operational = frozenset({"timeout"})
+
+            @asynccontextmanager
+            async def open(self, spec):
+                yield spec
+        """,
+    )
+    runs.write(
+        eval_it="""
+        import pytest
+        from doteval import foreach, Result
+
+        @pytest.mark.parametrize("settable_client", ["it"], indirect=True)
+        @foreach("value", [1])
+        async def eval_it(value, settable_client):
+            return Result(value)
+        """
+    )
+    option = option.replace("echo", "settable")
+    common = ("--eval-experiment", "it", "--model-setting=settable.timeout=7")
+    assert_clean(runs.run("--eval-experiment", "it"), passed=1)
+    assert_clean(runs.run(*common), passed=1)
+    changed = runs.run(*common, option, strict=False)
+    changed.assert_outcomes(errors=1)
+    changed.stdout.fnmatch_lines(["*- the model's * is *, and was not set"])
