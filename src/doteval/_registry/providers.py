@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from anyio import CancelScope, create_task_group, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
@@ -132,9 +132,9 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         """
         name, model = route(spec, self._sources)
         provider = self._sources[name].build()
-        if isinstance(provider, ModelProvider):
+        kind = type(provider)
+        if hasattr(kind, "identity"):  # any class with a setup is a provider
             return provider.identity(model, **config)
-        kind = type(cast("object", provider))
         return {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": model, **config}
 
     async def enter(self, name: str) -> ModelProvider[Any]:

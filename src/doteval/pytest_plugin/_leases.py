@@ -53,7 +53,7 @@ class RunProviders(ModelProviders):
         settings = options.settings
         offers = {**options.offers, "launcher": servers.launcher}
         for name, registration in registrations.items():
-            if name is not None and name in lent:
+            if name in lent:
                 lender = _lender(request, registration, lent[name])
                 self._sources[name] = Source(name, lender, borrowed=True)
             else:

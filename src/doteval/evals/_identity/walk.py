@@ -126,7 +126,7 @@ class Walk:
             value: The value.
             above: The values that hold it, by their ``id``.
         """
-        kind: type[Any] = type(value)
+        kind = _class_of(value)
         if kind in _ATOMS:
             return kind.__name__, hex(value) if kind is int else repr(value)
         if id(value) in above or len(above) == _DEEPEST:
@@ -173,7 +173,7 @@ class Walk:
         if isinstance(value, str):
             return "str", str.__repr__(value)
         if isinstance(value, (bytearray, memoryview)):
-            return kind.__name__, _bytes(bytes(value))
+            return kind.__name__, _bytes(bytes(cast("bytearray", value)))
         if hasattr(kind, "dtype") and hasattr(kind, "tobytes"):  # arrays and their scalars
             return _type_name(kind), str(value.dtype), str(getattr(value, "shape", "")), _bytes(value.tobytes())
         if hasattr(kind, "dtype") and hasattr(kind, "tolist"):  # tensors
@@ -216,20 +216,21 @@ class Walk:
                     for key, value in values.items()
                     if not _is_credential(key, value)
                 ),
-                key=lambda pair: repr(pair[0]),
+                key=repr,
             )
         )
 
     def _object(self, value: object, attributes: Mapping[str, Any], above: tuple[int, ...]) -> tuple[object, ...]:
-        state = _state_of(cast("Hashable", type(value)))
+        kind = _class_of(value)
+        state = _state_of(cast("Hashable", kind))
         kept = {name: each for name, each in attributes.items() if name not in state}
-        return "object", self._class(type(value)), self._mapping(kept, above)
+        return "object", self._class(kind), self._mapping(kept, above)
 
     # ---------------------------------------------------------------- code
 
     def _callable(self, value: Any, above: tuple[int, ...]) -> object:
         if isinstance(value, functools.partial):
-            given: functools.partial[Any] = value
+            given: Any = cast("object", value)
             return (
                 "partial",
                 self._of(given.func, above),
@@ -267,7 +268,10 @@ class Walk:
 
     def _tokens(self, tokens: Iterable[Any]) -> tuple[object, ...]:
         """What code does; constants with their types, as ``1 == True``."""
-        return tuple(self._tokens(token) if isinstance(token, tuple) else self._of(token, ()) for token in tokens)
+        return tuple(
+            self._tokens(cast("Iterable[Any]", token)) if isinstance(token, tuple) else self._of(token, ())
+            for token in tokens
+        )
 
     def _references(self, function: FunctionType, code: Code) -> Iterator[object]:
         """What code reads under names; what is the user's gets parts of its own."""
@@ -347,7 +351,8 @@ def _attributes_of(value: object) -> dict[str, Any]:
 def _state_of(kind: Any) -> frozenset[str]:
     """The attributes that an object's own methods write after it was made."""
     found: set[str] = set()
-    for each in kind.__mro__:
+    own: type[Any] = kind
+    for each in own.__mro__:
         if is_library_module(each.__module__):
             continue
         for name, value in vars(each).items():
@@ -375,6 +380,10 @@ def _shown(value: object) -> str | None:
 
 def _is_credential(name: object, value: object) -> bool:
     return isinstance(name, str) and isinstance(value, (str, bytes)) and _CREDENTIAL.search(name) is not None
+
+
+def _class_of(value: object) -> type[Any]:
+    return type(value)
 
 
 def _cell(cell: CellType) -> object:

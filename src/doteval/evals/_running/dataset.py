@@ -114,8 +114,8 @@ class Source:
             return None
         if not isinstance(rows, Iterable):
             return None
-        keys = _Keys()
-        return (self._row(number, value, keys) for number, value in enumerate(rows))
+        keys, values = _Keys(), cast("Any", rows)
+        return (self._row(number, value, keys) for number, value in enumerate(values))
 
     async def read(self) -> AsyncGenerator[Row]:
         """Read it, a row at a time; a plain iterable that is no sequence is read in a worker thread.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from inspect import ismethod
 from typing import Any, cast
@@ -82,16 +82,16 @@ def _known_of(model: Any) -> Mapping[str, Any] | None:
     """What is known of a model without opening it; `None` where it is a value like any other."""
     if isinstance(model, str):
         return ModelProviders().identity(model)
-    if isinstance(model, partial):
-        identity = _identity_method(model.func)
-        return None if identity is None else identity(*model.args, **model.keywords)
-    identity = getattr(type(model), "__doteval_identity__", None)
+    given: object = model
+    if isinstance(given, partial):
+        return _known_of_setup(model)
+    identity = getattr(type(given), "__doteval_identity__", None)
     return None if identity is None else cast("Mapping[str, Any]", identity(model))
 
 
-def _identity_method(setup: object) -> Callable[..., Mapping[str, Any]] | None:
-    """What tells the identity of a model that ``provider.setup`` leases."""
-    if not ismethod(setup) or setup.__name__ != "setup":
+def _known_of_setup(leases: Any) -> Mapping[str, Any] | None:
+    """The same, of ``partial(provider.setup, ...)``."""
+    if not ismethod(leases.func) or leases.func.__name__ != "setup":
         return None
-    owner: Any = setup.__self__
-    return cast("Callable[..., Mapping[str, Any]]", owner.identity) if hasattr(type(owner), "identity") else None
+    identity = getattr(leases.func.__self__, "identity", None)
+    return cast("Mapping[str, Any]", identity(*leases.args, **leases.keywords)) if ismethod(identity) else None

@@ -96,13 +96,13 @@ async def run(
                 yield LeasedArguments(arguments, {})
             elif isinstance(given, str) or inspect.isroutine(given) or isinstance(given, partial):
 
-                async def pending() -> Mapping[str, Lease]:
+                async def pending(argument: str = chosen) -> Mapping[str, Lease]:
                     setup = cast("Callable[[], Awaitable[ModelHandle[Any]]]", given)
                     if isinstance(given, str):
                         setup = partial((await stack.enter_async_context(ModelProviders())).setup, given)
                     lease = Lease(setup, await setup())
                     stack.push_async_callback(lease.teardown)
-                    return {chosen: lease}
+                    return {argument: lease}
 
                 yield LeasedArguments(arguments, {}, pending)
             else:
