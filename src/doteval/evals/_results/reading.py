@@ -12,7 +12,7 @@ from typing import Any
 
 from .plain import storable
 from .record import Record
-from .rows import FIELDS, record_of
+from .rows import FIELDS, record_of, usages_of
 from .statistics import Summary, Summing
 
 _CHUNK = 512
@@ -96,12 +96,13 @@ class Results(ABC):
         with self._connected() as connection:
             if connection is not None:
                 rows = connection.execute(
-                    "SELECT scores, error, seconds, input_tokens, output_tokens, attempts FROM rows "
+                    "SELECT scores, error, seconds, input_tokens, output_tokens, attempts, usage_by_model FROM rows "
                     "WHERE evaluation = ? ORDER BY number",
                     (evaluation.id,),
                 )
-                for scores, error, *counts in rows:
-                    summing.add(None if scores is None else json.loads(scores), error is not None, *counts)
+                for scores, error, seconds, prompt, reply, attempts, usage in rows:
+                    given, usages = None if scores is None else json.loads(scores), usages_of(json.loads(usage))
+                    summing.add(given, error is not None, seconds, prompt, reply, attempts, usages)
         return summing.summary()
 
     def digests(self, evaluation: Stored) -> Iterator[tuple[int, str, bool]]:
