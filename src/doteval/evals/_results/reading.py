@@ -12,8 +12,9 @@ from typing import Any
 
 from .plain import storable
 from .record import Record
-from .rows import FIELDS, record_of, usages_of
+from .rows import FIELDS, record_of
 from .statistics import Summary, Summing
+from .usage import COUNTS, ModelUsage
 
 _CHUNK = 512
 
@@ -53,6 +54,12 @@ SELECT id, experiment, name, model, code, started, finished, evaluations.rows,
     (SELECT count(*) FROM rows WHERE evaluation = id AND error IS NOT NULL)
 FROM evaluations
 """
+
+_USAGE = f"""
+SELECT json_extract(value, '$.model'), json_extract(value, '$.role'),
+    {", ".join(f"sum(json_extract(value, '$.{name}'))" for name in COUNTS)}
+FROM rows, json_each(usage_by_model) WHERE evaluation = ? GROUP BY 1, 2
+"""  # noqa: S608 - the names of our own columns
 
 
 class Results(ABC):
@@ -96,13 +103,13 @@ class Results(ABC):
         with self._connected() as connection:
             if connection is not None:
                 rows = connection.execute(
-                    "SELECT scores, error, seconds, input_tokens, output_tokens, attempts, usage_by_model FROM rows "
+                    "SELECT scores, error, seconds, input_tokens, output_tokens, attempts FROM rows "
                     "WHERE evaluation = ? ORDER BY number",
                     (evaluation.id,),
                 )
-                for scores, error, seconds, prompt, reply, attempts, usage in rows:
-                    given, usages = None if scores is None else json.loads(scores), usages_of(json.loads(usage))
-                    summing.add(given, error is not None, seconds, prompt, reply, attempts, usages)
+                for scores, error, *counts in rows:
+                    summing.add(None if scores is None else json.loads(scores), error is not None, *counts)
+                summing.usage.add(ModelUsage(*row) for row in connection.execute(_USAGE, (evaluation.id,)))
         return summing.summary()
 
     def digests(self, evaluation: Stored) -> Iterator[tuple[int, str, bool]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -111,10 +111,5 @@ def record_of(row: Sequence[Any]) -> Record:
         name: cast("object", json.loads(value)) if name in _JSON and value is not None else value
         for name, value in zip(_NAMES, row, strict=True)
     }
-    cells["usage_by_model"] = usages_of(cells["usage_by_model"])
+    cells["usage_by_model"] = tuple(ModelUsage(**usage) for usage in cells["usage_by_model"])
     return Record(**cells)
-
-
-def usages_of(values: Sequence[Mapping[str, Any]]) -> tuple[ModelUsage, ...]:
-    """What a row cost, from its JSON."""
-    return tuple(ModelUsage(**value) for value in values)

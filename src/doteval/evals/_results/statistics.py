@@ -145,7 +145,7 @@ class Summing:
         input_tokens: int | None,
         output_tokens: int | None,
         attempts: int,
-        usage: Sequence[ModelUsage],
+        usage: Sequence[ModelUsage] = (),
     ) -> None:
         """One more."""
         self.rows += 1

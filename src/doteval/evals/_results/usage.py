@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from operator import add, attrgetter
 
 from ... import ModelRequest, Usage
 
-_COUNTS = (
+COUNTS = (
     "requests", "failed", "unknown", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
     "reasoning_tokens",
 )  # fmt: skip
-_counts_of = attrgetter(*_COUNTS)
+_counts_of: Callable[[ModelUsage], Sequence[int]] = attrgetter(*COUNTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +44,24 @@ class ModelUsage:
     cache_write_tokens: int
     reasoning_tokens: int
 
-    def __add__(self, other: ModelUsage) -> ModelUsage:
-        return ModelUsage(self.model, self.role, *map(add, _counts_of(self), _counts_of(other)))
-
 
 class UsageSums:
     """Adds them up, each model in each role for itself."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, str], ModelUsage] = {}
+        self._sums: dict[tuple[str | None, str | None], Sequence[int]] = {}
 
     def add(self, usages: Iterable[ModelUsage]) -> None:
         """Some more."""
         for usage in usages:
-            key = (usage.role or "", usage.model or "")
+            key, counts = (usage.role, usage.model), _counts_of(usage)
             known = self._sums.get(key)
-            self._sums[key] = usage if known is None else known + usage
+            self._sums[key] = counts if known is None else [*map(add, known, counts)]
 
     def by_model(self) -> tuple[ModelUsage, ...]:
         """The sums, in the order of roles and names."""
-        return tuple(usage for _, usage in sorted(self._sums.items()))
+        ordered = sorted(self._sums.items(), key=lambda item: (item[0][0] or "", item[0][1] or ""))
+        return tuple(ModelUsage(model, role, *counts) for (role, model), counts in ordered)
 
 
 def usage_of_requests(requests: Iterable[ModelRequest], roles: Mapping[str, str]) -> tuple[ModelUsage, ...]:
