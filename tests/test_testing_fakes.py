@@ -22,6 +22,7 @@ from doteval import (
     Prompt,
     ToolCall,
     Usage,
+    counting_requests,
 )
 from doteval.testing import FakeCall, FakeModel, FakeProvider, ProviderContract
 
@@ -142,6 +143,28 @@ async def test_a_stream_adds_up_to_the_reply(text: str) -> None:
     assert stream.completion.finish_reason == "stop"
     assert stream.completion.usage == Usage(1, len(text.split()))
     assert model.calls[0].streamed
+
+
+async def test_requests_are_counted_as_those_of_other_models() -> None:
+    """Whole, streamed, left and failed; those that the script does not foresee are none."""
+    model = FakeModel(replies=["a b", "a b c", "a b", Completion("half a"), OSError("down")])
+    with counting_requests() as requests:
+        await model.generate("?")
+        await read(model, "?")
+        async with model.stream("?") as left:
+            await anext(left)
+        for ask in (read(model, "?"), model.generate("?")):
+            with pytest.raises(ModelRequestError):
+                await ask
+        with pytest.raises(AssertionError):
+            await model.generate("?")
+    assert [(each.usage, each.failed, each.is_known) for each in requests] == [
+        (Usage(1, 2), False, True),
+        (Usage(1, 3), False, True),
+        (None, False, False),
+        (None, True, False),
+        (None, True, False),
+    ]
 
 
 async def test_a_stream_breaks_off() -> None:

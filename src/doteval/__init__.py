@@ -7,6 +7,7 @@ The layers, lowest first; an import goes downward only::
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle  _setup                   one lease, and what becomes one
     _provider  _pooled  _model        the contract, the pooled base, what a model offers
+    _model_request                    what each request has cost, told to whoever counts
     servers                           processes
         _description                  what a server is: command, readiness, failure; no I/O
         _slots                        slots and GPUs, shared with all processes of the user
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     )
     from ._handle import ModelHandle
     from ._model import ChatModel, Completion, CompletionStream, Prompt, ToolCall, Usage, messages_of
+    from ._model_request import ModelRequest, counting_requests
     from ._pool.events import PoolEvent, ProviderStatistics
     from ._pooled import PooledProvider
     from ._provider import ModelProvider
@@ -92,6 +94,7 @@ __all__ = [
     "ModelHandle",
     "ModelProvider",
     "ModelProviders",
+    "ModelRequest",
     "ModelRequestError",
     "ModelSetupError",
     "ModelSpec",
@@ -121,6 +124,7 @@ __all__ = [
     "Usage",
     "VLLMProvider",
     "WrongEventLoopError",
+    "counting_requests",
     "foreach",
     "messages_of",
 ]
@@ -146,6 +150,7 @@ _HOME = {
     "ModelHandle": "._handle",
     "ModelProvider": "._provider",
     "ModelProviders": "._registry",
+    "ModelRequest": "._model_request",
     "ModelRequestError": "._errors",
     "ModelSetupError": "._errors",
     "ModelSpec": "._spec",
@@ -175,6 +180,7 @@ _HOME = {
     "Usage": "._model",
     "VLLMProvider": ".providers.vllm",
     "WrongEventLoopError": "._errors",
+    "counting_requests": "._model_request",
     "foreach": ".evals",
     "messages_of": "._model",
 }

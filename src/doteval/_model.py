@@ -177,12 +177,18 @@ class CompletionStream:
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
         self._ended = False
+        self._failed = False
         self._left = False
 
     @property
     def text(self) -> str:
         """What has arrived so far."""
         return "".join(self._texts)
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the request cost, as far as the server has said so by now; most say it at the end."""
+        return self._usage
 
     @property
     def completion(self) -> Completion:
@@ -229,8 +235,12 @@ class CompletionStream:
         while not self._ended:
             try:
                 piece = await anext(self._pieces)
+            except ModelRequestError:
+                self._failed = True
+                raise
             except StopAsyncIteration:
                 if self._finish_reason is None:
+                    self._failed = True
                     raise ModelRequestError(
                         self._model,
                         "the stream ended before the reply did: no finish reason came",
@@ -259,8 +269,7 @@ class CompletionStream:
         if piece.refusal:
             self._refusal.append(piece.refusal)
         self._tool_calls += piece.tool_calls
-        if piece.usage is not None:
-            self._usage = _later(self._usage, piece.usage)
+        self._usage = later(self._usage, piece.usage)
         self._finish_reason = piece.finish_reason or self._finish_reason
 
 
@@ -311,10 +320,10 @@ class ChatModel(Protocol):
         ...
 
 
-def _later(known: Usage | None, news: Usage) -> Usage:
+def later(known: Usage | None, news: Usage | None) -> Usage | None:
     """Counts only grow while a reply is made, and not every piece brings all of them."""
-    if known is None:
-        return news
+    if known is None or news is None:
+        return news or known
     return Usage(*map(max, astuple(known), astuple(news)))
 
 

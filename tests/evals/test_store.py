@@ -69,13 +69,13 @@ async def test_what_a_reply_says_besides_its_text_is_kept(path: Path) -> None:
             "reasoning": "Hm.",
             "tool_calls": [{"id": "1", "name": "time", "arguments": "{}"}],
             "retries": 2,
-            "cached_tokens": 60,
-            "cache_write_tokens": 30,
-            "reasoning_tokens": 40,
         },
         None,
         None,
     ]
+    first = records[0]
+    assert (first.input_tokens, first.output_tokens, first.cached_tokens) == (100, 50, 60)
+    assert (first.cache_write_tokens, first.reasoning_tokens, first.requests) == (30, 40, 0)
     assert list((await run(eval_it, store=path)).records) == records
 
 

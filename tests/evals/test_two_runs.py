@@ -230,22 +230,23 @@ class Meddler:
             self._is_read = True  # what was written before the first read may be seen
             return
         with closing(sqlite3.connect(self._path)) as connection, connection:
-            self.written += 1
-            number = 1000 + self.written
+            number = 1001 + self.written
             connection.execute("PRAGMA foreign_keys = ON")
             for (evaluation,) in connection.execute("SELECT id FROM evaluations").fetchall():
                 score, error = json.dumps({f"new {number}": 0.5, "good": False}), f"new error {number}"
                 connection.execute(
-                    "INSERT INTO rows SELECT evaluation, ?, digest, inputs, output, prompt, ?, metadata, ?, traceback, "
-                    "seconds, input_tokens, output_tokens, attempts, written FROM rows WHERE evaluation = ? LIMIT 1",
-                    (number, score, error if number % 2 else None, evaluation),
+                    "INSERT INTO rows SELECT evaluation, ?, ?, digest, inputs, output, prompt, ?, metadata, ?, "
+                    "traceback, seconds, input_tokens, output_tokens, reply, attempts, usage_by_model, written FROM rows "
+                    "WHERE evaluation = ? LIMIT 1",
+                    (number, str(number), score, error if number % 2 else None, evaluation),
                 )
             connection.execute(
-                "INSERT INTO evaluations (experiment, name, code, started) VALUES ('default', ?, '', 9e9)",
+                "INSERT INTO evaluations (experiment, name, identity, started) VALUES ('default', ?, '{}', 9e9)",
                 (f"new {number}",),
             )
             if number % 3 == 0:
                 connection.execute("DELETE FROM evaluations WHERE id = (SELECT max(id) FROM evaluations)")
+            self.written += 1  # SQLite says nothing of what is raised before
 
 
 @pytest.fixture

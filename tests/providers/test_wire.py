@@ -197,6 +197,53 @@ REPLIES: dict[str, Good] = {
         ),
         usage=Usage(5, 13, reasoning_tokens=10),
     ),
+    "reasoning in the total only": Good(  # Gemini's servers
+        Reply(
+            HI,
+            usage=counts(
+                {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 18},
+                {"input_tokens": 5, "output_tokens": 13, "output_tokens_details": {"thinking_tokens": 10}},
+            ),
+        ),
+        usage=Usage(5, 13, reasoning_tokens=10),
+    ),
+    "a cache counted apart": Good(
+        Reply(
+            HI,
+            usage=counts(
+                {
+                    "prompt_tokens": 5,
+                    "completion_tokens": 3,
+                    "total_tokens": 18,
+                    "prompt_tokens_details": {"cached_tokens": 10},
+                },
+                {"input_tokens": 5, "output_tokens": 3, "cache_read_input_tokens": 10},
+            ),
+        ),
+        usage=Usage(15, 3, 10),
+    ),
+    "a total that is odd": Good(
+        Reply(
+            HI,
+            usage=counts(
+                {
+                    "prompt_tokens": 5,
+                    "completion_tokens": 3,
+                    "total_tokens": 99,
+                    "completion_tokens_details": {"reasoning_tokens": 0},
+                },
+                {"input_tokens": 5, "output_tokens": 3},
+            ),
+        ),
+    ),
+    "a total that is too small": Good(
+        Reply(
+            HI,
+            usage=counts(
+                {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 3}, {"input_tokens": 5, "output_tokens": 3}
+            ),
+        ),
+    ),
     "no count of the reply": Good(
         Reply(HI, usage=counts({"prompt_tokens": 5, "total_tokens": 5}, {"input_tokens": 5})), usage=Usage(5, 0)
     ),

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -228,6 +228,10 @@ class WireServer:
                 with connection, suppress(OSError):
                     self._answer(connection)
 
+    def _sent(self, head: bytes, body: bytes) -> Sent | None:
+        """What answers a request."""
+        return self.sends.pop(0) if len(self.sends) > 1 else self.sends[0]
+
     def _answer(self, connection: socket.socket) -> None:
         request = b""
         while b"\r\n\r\n" not in request:
@@ -241,7 +245,7 @@ class WireServer:
         while len(body) < length and (received := connection.recv(65536)):
             body += received
         self.asked.append(head + b"\r\n\r\n" + body)
-        sent = self.sends.pop(0) if len(self.sends) > 1 else self.sends[0]
+        sent = self._sent(head, body)
         if sent is None:
             return
         headers = {"connection": "close", "request-id": "req-1", "x-request-id": "req-1", **sent.headers}
@@ -256,11 +260,14 @@ class WireServer:
                 pass
 
 
+ServerT = TypeVar("ServerT", bound=WireServer)
+
+
 @contextmanager
-def running() -> Iterator[WireServer]:
+def running(server_class: Callable[[socket.socket], ServerT] = WireServer) -> Iterator[ServerT]:  # type: ignore[assignment]
     """A server in a thread of its own, until the block is left."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = WireServer(listener)
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+        server = server_class(listener)
         thread = threading.Thread(target=server.serve, name="wire server")
         thread.start()
         try:

@@ -21,6 +21,7 @@ from doteval import (
     HTTPProvider,
     LlamaCppProvider,
     ModelHandle,
+    ModelRequest,
     OllamaProvider,
     OpenAICompatibleProvider,
     OpenAIProvider,
@@ -30,6 +31,7 @@ from doteval import (
     TransformersProvider,
     Usage,
     VLLMProvider,
+    counting_requests,
 )
 from doteval.servers import HTTPReady, LocalLauncher, LogLine, ReadinessView, ReadyWhen, Server
 
@@ -68,10 +70,12 @@ async def evaluate(model: ChatModel) -> None:
     assert_type(reply.tool_calls, tuple[ToolCall, ...])
     assert_type(reply.retries, int)
     await model.generate([{"role": "user", "content": "Hello"}, ChatCompletionMessage(role="assistant", content="Hi")])
-    async with model.stream("Hello") as stream:
-        assert_type(stream, CompletionStream)
-        async for text in stream:
-            assert_type(text, str)
+    with counting_requests() as requests:
+        async with model.stream("Hello") as stream:
+            assert_type(stream, CompletionStream)
+            async for text in stream:
+                assert_type(text, str)
+    assert_type(requests, list[ModelRequest])
     assert_type(stream.completion, Completion)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._tables import Table
 from ..evals import Record, Snapshot, Stored
-from ..evals._results.tables import HEAD, NUMBERS, summary_rows
+from ..evals._results.tables import HEAD, NUMBERS, USAGE_HEAD, USAGE_NUMBERS, summary_rows, usage_rows
 from ._json import print_json
 from ._results import chosen, opened
 
@@ -30,8 +30,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(results: Snapshot, found: Sequence[Stored], errors: int) -> None:
-    rows = summary_rows((stored.name, results.summary(stored)) for stored in found)
-    print("\n".join(Table(rows, HEAD, right=NUMBERS).texts_for(sys.stdout)))
+    summaries = [(stored.name, results.summary(stored)) for stored in found]
+    print("\n".join(Table(summary_rows(summaries), HEAD, right=NUMBERS).texts_for(sys.stdout)))
+    if usage := usage_rows(summaries):
+        print()
+        print("\n".join(Table(usage, USAGE_HEAD, right=USAGE_NUMBERS).texts_for(sys.stdout)))
     for stored in found:
         if stored.finished is None:
             print(f"\n{stored.name} is not finished: {stored.stored:,} rows are there")

@@ -17,6 +17,7 @@ from ._results.reading import Snapshot, Stored
 from ._results.record import Record
 from ._results.statistics import Aggregate, Summary, summarise
 from ._results.store import Store
+from ._results.usage import ModelUsage
 from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
 from ._running.limits import Concurrency
@@ -31,6 +32,7 @@ __all__ = [
     "DatasetError",
     "Evaluation",
     "EvaluationChangedError",
+    "ModelUsage",
     "Outcome",
     "Record",
     "Result",

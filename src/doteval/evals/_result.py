@@ -25,11 +25,11 @@ class Result:
 
     Args:
         output: What the model said, or what was made of it: anything that JSON can hold; of anything else, its ``repr``
-            is kept. An awaitable is awaited, so that a plain function may return what an async model gives it. The
-            tokens of a `Completion` are counted.
+            is kept. An awaitable is awaited, so that a plain function may return what an async model gives it.
         prompt: What the model was asked, to be seen beside the output.
         scores: How good the output is, by name: `True` and `False`, or numbers; also scalars of numpy and the like.
-        metadata: What else should be kept.
+        metadata: What else should be kept. What models are asked is counted by itself; where a row asks none that
+            tells of its requests, the ``usage`` of the output counts, or else a `doteval.Usage` here, as ``"usage"``.
 
     Raises:
         TypeError: A score is neither a boolean nor a number, or its name is no text.

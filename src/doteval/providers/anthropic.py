@@ -85,6 +85,9 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
             raw=answer,
         )
 
+    def _usage_in(self, answer: object) -> Usage | None:
+        return _usage(_field(answer, "usage"))
+
     def _reader(self) -> Callable[[RawMessageStreamEvent], Completion]:
         return _Reader().read
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
 from anyio import CapacityLimiter, sleep
 from anyio.lowlevel import checkpoint
 
-from .. import Completion, CompletionStream, ModelRequestError, Prompt, Usage, messages_of
+from .. import Completion, CompletionStream, ModelRequest, ModelRequestError, Prompt, Usage, messages_of
 
 Reply: TypeAlias = str | Exception
 """What a script says: a text or a `Completion`, or an exception for a request that fails."""
@@ -108,7 +108,8 @@ class FakeModel:
             TypeError, ValueError: No model would take the prompt, or a parameter; see `messages_of`.
             AssertionError: The script has come to its end, or the model is closed.
         """
-        async with self._request(FakeCall(prompt, params)) as reply:
+        async with self._request(FakeCall(prompt, params)) as (request, reply):
+            request.replied(reply)
             return reply
 
     @asynccontextmanager
@@ -121,7 +122,7 @@ class FakeModel:
             AssertionError: The script has come to its end, or the model is closed.
         """
         async with (
-            self._request(FakeCall(prompt, params, streamed=True)) as reply,
+            self._request(FakeCall(prompt, params, streamed=True)) as (request, reply),
             aclosing(self._pieces(reply)) as pieces,
         ):
             stream = CompletionStream(self._name, pieces, retries=reply.retries)
@@ -129,6 +130,7 @@ class FakeModel:
                 yield stream
             finally:
                 stream.leave()
+                request.streamed(stream)
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else f"active={self._active}"
@@ -137,16 +139,13 @@ class FakeModel:
     # ---------------------------------------------------------------- inside
 
     @asynccontextmanager
-    async def _request(self, call: FakeCall) -> AsyncGenerator[Completion]:
+    async def _request(self, call: FakeCall) -> AsyncGenerator[tuple[ModelRequest, Completion]]:
         messages_of(call.prompt, call.params)
         self._check_open()
         await checkpoint()
-        if self._limiter is None:
-            async with self._counted():
-                yield await self._answer(call)
-        else:
-            async with self._limiter, self._counted():
-                yield await self._answer(call)
+        async with self._limiter or nullcontext(), self._counted():
+            with ModelRequest(self._name) as request:
+                yield request, await self._answer(call)
 
     @asynccontextmanager
     async def _counted(self) -> AsyncGenerator[None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._errors import StoreError
 
-_VERSION = 3
+_VERSION = 4
 _APPLICATION = 0x64_74_65_76  # "dtev"
 _PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
@@ -46,6 +46,7 @@ CREATE TABLE rows (
     output_tokens INTEGER,
     reply TEXT,
     attempts INTEGER NOT NULL,
+    usage_by_model TEXT NOT NULL,
     written REAL NOT NULL,
     PRIMARY KEY (evaluation, key)
 );

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -14,9 +15,15 @@ from .record import Record
 
 _COLUMNS = (
     "experiment", "evaluation", "model", "row", "inputs", "prompt", "output", "scores", "metadata", "error",
-    "traceback", "seconds", "input_tokens", "output_tokens", "reply", "attempts",
+    "traceback", "seconds", "requests", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
+    "reasoning_tokens", "usage_by_model", "reply", "attempts",
 )  # fmt: skip
-_NESTED = ("inputs", "prompt", "output", "scores", "metadata", "reply")
+_NESTED = ("inputs", "prompt", "output", "scores", "metadata", "usage_by_model", "reply")
+_WHOLE = (
+    "row", "requests", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
+    "attempts",
+)  # fmt: skip
+"""What holds whole numbers."""
 _CHUNK = 1000
 
 
@@ -26,7 +33,8 @@ def rows_of(records: Iterable[tuple[Stored, Record]]) -> Iterator[dict[str, Any]
         values: dict[str, Any] = {
             "experiment": stored.experiment, "evaluation": stored.name, "model": stored.model, "row": record.number,
         }  # fmt: skip
-        yield values | {name: getattr(record, name) for name in _COLUMNS if name not in values}
+        values |= {name: getattr(record, name) for name in _COLUMNS if name not in values}
+        yield values | {"usage_by_model": [asdict(usage) for usage in record.usage_by_model]}
 
 
 def write_jsonl(records: Iterable[tuple[Stored, Record]], file: IO[str]) -> None:
@@ -58,13 +66,7 @@ def write_parquet(records: Iterable[tuple[Stored, Record]], path: Path) -> None:
     """
     pyarrow: Any = import_module("pyarrow")
     parquet: Any = import_module("pyarrow.parquet")
-    kinds = {
-        "row": "int64",
-        "seconds": "float64",
-        "input_tokens": "int64",
-        "output_tokens": "int64",
-        "attempts": "int64",
-    }
+    kinds = {"seconds": "float64", **dict.fromkeys(_WHOLE, "int64")}
     schema = pyarrow.schema([(name, getattr(pyarrow, kinds.get(name, "string"))()) for name in _COLUMNS])
     with parquet.ParquetWriter(path, schema) as writer:
         chunk: list[dict[str, Any]] = []

@@ -15,6 +15,7 @@ from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
 from .statistics import Summary, Summing
+from .usage import COUNTS, ModelUsage
 
 _CHUNK = 512
 
@@ -71,6 +72,12 @@ SELECT id, experiment, name, model, identity, started, finished, evaluations.row
 FROM evaluations
 """
 
+_USAGE = f"""
+SELECT json_extract(value, '$.model'), json_extract(value, '$.role'),
+    {", ".join(f"sum(json_extract(value, '$.{name}'))" for name in COUNTS)}
+FROM rows, json_each(usage_by_model) WHERE evaluation = ? GROUP BY 1, 2
+"""  # noqa: S608 - the names of our own columns
+
 
 class Results(ABC):
     """What can be read of a store.
@@ -119,6 +126,7 @@ class Results(ABC):
                 )
                 for scores, error, *counts in rows:
                     summing.add(None if scores is None else json.loads(scores), error is not None, *counts)
+                summing.usage.add(ModelUsage(*row) for row in connection.execute(_USAGE, (evaluation.id,)))
         return summing.summary()
 
     def known(self, evaluation: Stored) -> Iterator[KnownRow]:

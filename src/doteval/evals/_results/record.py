@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from ... import Completion, Usage
+from ... import Completion, ModelRequest, Usage
 from .._result import Result, Score
 from .plain import digest_of_plain, names_of, plain, storable
+from .usage import ModelUsage, usage_of_requests, usage_told
 
 _HERE = str(Path(__file__).parent.parent)  # all of doteval.evals
 
@@ -32,12 +33,12 @@ class Record:
         error: What went wrong, in a line; `None` where nothing did.
         traceback: Where it went wrong.
         seconds: How long the last attempt took.
-        input_tokens: Tokens of the prompt, where they are known.
-        output_tokens: Tokens of the reply, where they are known.
+        input_tokens: Tokens of all prompts in all attempts, where they are known.
+        output_tokens: Tokens of all replies, where they are known.
         reply: What else the model's reply says, where the output is one: its finish reason, a refusal, its reasoning,
-            tool calls, retries, and the tokens that were cached, written into a cache, or thought with. Only what there
-            is.
+            tool calls and retries. Only what there is.
         attempts: How often the row was run.
+        usage_by_model: What was asked of each model in all attempts, and what it cost.
     """
 
     number: int
@@ -55,11 +56,32 @@ class Record:
     output_tokens: int | None = None
     reply: Mapping[str, Any] | None = None
     attempts: int = 1
+    usage_by_model: Sequence[ModelUsage] = ()
 
     @property
     def failed(self) -> bool:
         """Whether the row raised."""
         return self.error is not None
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent to models, as far as they are counted."""
+        return sum(usage.requests for usage in self.usage_by_model)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompts that were read from a cache."""
+        return sum(usage.cached_tokens for usage in self.usage_by_model)
+
+    @property
+    def cache_write_tokens(self) -> int:
+        """Tokens of the prompts that were written into a cache."""
+        return sum(usage.cache_write_tokens for usage in self.usage_by_model)
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Tokens that models thought with."""
+        return sum(usage.reasoning_tokens for usage in self.usage_by_model)
 
 
 class Inputs:
@@ -78,12 +100,39 @@ class Inputs:
         """What the row is known by."""
 
 
-def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int) -> Record:
+class Spending:
+    """What a row spends; is given what it asks of models.
+
+    Args:
+        requests: The requests of the row; they become more as it runs.
+    """
+
+    def __init__(self, requests: Sequence[ModelRequest]) -> None:
+        self._requests = requests
+        self.roles: Mapping[str, str] = {}
+        """The arguments by which models came, by the names of the models."""
+
+    def fields(self, told: object = None) -> dict[str, Any]:
+        """What a record has of it.
+
+        Args:
+            told: What the row itself says that it cost, if it is a `Usage`; it counts where no model says anything.
+        """
+        requests = [*self._requests]  # a task that the row has left behind may make more
+        known = any(request.usage is not None for request in requests)
+        by_model = usage_of_requests(requests, self.roles)
+        if not known and isinstance(told, Usage):
+            by_model, known = (*by_model, usage_told(told)), True
+        return {
+            "input_tokens": sum(usage.input_tokens for usage in by_model) if known else None,
+            "output_tokens": sum(usage.output_tokens for usage in by_model) if known else None,
+            "usage_by_model": by_model,
+        }
+
+
+def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int, spending: Spending) -> Record:
     """What is kept of a row that returned."""
     usage = getattr(result.output, "usage", None)
-    if not isinstance(usage, Usage):
-        usage = result.metadata.get("usage")
-    known = usage if isinstance(usage, Usage) else None
     return Record(
         number=inputs.number,
         key=inputs.key,
@@ -94,14 +143,13 @@ def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int) -> 
         scores=dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True)),
         metadata=_plain_mapping(result.metadata),
         seconds=seconds,
-        input_tokens=None if known is None else known.input_tokens,
-        output_tokens=None if known is None else known.output_tokens,
-        reply=_reply(result.output, known),
+        reply=_reply(result.output),
         attempts=attempts,
+        **spending.fields(usage if isinstance(usage, Usage) else result.metadata.get("usage")),
     )
 
 
-def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int) -> Record:
+def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int, spending: Spending) -> Record:
     """What is kept of a row that raised."""
     text = _text(error)
     return Record(
@@ -115,15 +163,13 @@ def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int) 
         ),
         seconds=seconds,
         attempts=attempts,
+        **spending.fields(),
     )
 
 
-def _reply(output: object, usage: Usage | None) -> dict[str, Any] | None:
-    parts = (
-        (output, ("finish_reason", "refusal", "reasoning", "tool_calls", "retries")),
-        (usage, ("cached_tokens", "cache_write_tokens", "reasoning_tokens")),
-    )
-    known = {name: value for part, names in parts for name in names if (value := getattr(part, name, None))}
+def _reply(output: object) -> dict[str, Any] | None:
+    names = ("finish_reason", "refusal", "reasoning", "tool_calls", "retries")
+    known = {name: value for name in names if (value := getattr(output, name, None))}
     return _plain_mapping(known) if known and isinstance(output, Completion) else None
 
 

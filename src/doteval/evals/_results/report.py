@@ -23,7 +23,7 @@ from .pictures import Bars, Means, choices, intervals, means
 from .reading import Results, Stored
 from .record import Record
 from .statistics import Summary, percentile
-from .tables import HEAD, shown_seconds, summary_rows
+from .tables import HEAD, USAGE_HEAD, shown_seconds, shown_tokens, summary_rows, usage_rows
 
 _MOST_FAILED = 50
 _LONGEST = 2000
@@ -72,11 +72,13 @@ def page(results: Results, evaluations: Sequence[Stored], title: str) -> str:
             found=found,
             rows=sum(summary.rows for summary in summaries),
             errors=sum(summary.errors for summary in summaries),
-            tokens=sum(summary.input_tokens + summary.output_tokens for summary in summaries),
+            tokens=shown_tokens(summaries),
             begun=time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
             unfinished=sum(evaluation.stored.finished is None for evaluation in found),
             head=HEAD,
             table=summary_rows((evaluation.stored.name, evaluation.summary) for evaluation in found),
+            usage_head=USAGE_HEAD,
+            usage=usage_rows((evaluation.stored.name, evaluation.summary) for evaluation in found),
             means=_means(found),
             scores=_scores(found),
             latencies=_latencies(found),

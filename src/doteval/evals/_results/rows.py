@@ -6,22 +6,24 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from .database import transaction
 from .record import Record
+from .usage import ModelUsage
 
 FIELDS = (
     "number, key, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, "
-    "output_tokens, reply, attempts"
+    "output_tokens, reply, attempts, usage_by_model"
 )
 """The columns that a record is made of, for a SELECT."""
 _NAMES = tuple(FIELDS.split(", "))
 _values_of = attrgetter(*_NAMES)
-_encoder = json.JSONEncoder(ensure_ascii=False)
-_JSON = ("inputs", "output", "prompt", "scores", "metadata", "reply")
+_encoder = json.JSONEncoder(ensure_ascii=False, default=asdict)
+_JSON = ("inputs", "output", "prompt", "scores", "metadata", "reply", "usage_by_model")
 _ARE_JSON = [name in _JSON for name in _NAMES]
 _PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?)"
 _ROWS_AT_ONCE = 64
@@ -98,6 +100,8 @@ def _cells_of(record: Record) -> list[Any]:
 def _encoded(value: object) -> str:
     if value is None:
         return "null"
+    if value == ():
+        return "[]"
     return _encoder.encode(value) if value or not isinstance(value, dict) else "{}"
 
 
@@ -107,4 +111,5 @@ def record_of(row: Sequence[Any]) -> Record:
         name: cast("object", json.loads(value)) if name in _JSON and value is not None else value
         for name, value in zip(_NAMES, row, strict=True)
     }
+    cells["usage_by_model"] = tuple(ModelUsage(**usage) for usage in cells["usage_by_model"])
     return Record(**cells)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .._result import Score
 from .intervals import student, wilson
 from .record import Record
+from .usage import ModelUsage, UsageSums
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class Summary:
         input_tokens: Tokens of the prompts, as far as they are known.
         output_tokens: Tokens of the replies, as far as they are known.
         attempts: How often rows were run; more than there are rows where some were run again.
+        requests: How many requests were sent to models, as far as they are counted.
+        cached_tokens: Tokens of the prompts that were read from a cache.
+        cache_write_tokens: Tokens of the prompts that were written into a cache.
+        reasoning_tokens: Tokens that models thought with.
+        usage_by_model: What each model was asked, and what that cost.
     """
 
     rows: int
@@ -61,6 +67,11 @@ class Summary:
     input_tokens: int
     output_tokens: int
     attempts: int
+    requests: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    usage_by_model: Sequence[ModelUsage]
 
 
 @dataclass(slots=True)
@@ -124,6 +135,7 @@ class Summing:
     input_tokens: int = 0
     output_tokens: int = 0
     attempts: int = 0
+    usage: UsageSums = field(default_factory=UsageSums)
 
     def add(
         self,
@@ -133,9 +145,11 @@ class Summing:
         input_tokens: int | None,
         output_tokens: int | None,
         attempts: int,
+        usage: Sequence[ModelUsage] = (),
     ) -> None:
         """One more."""
         self.rows += 1
+        self.usage.add(usage)
         self.attempts += attempts
         self.input_tokens += input_tokens or 0
         self.output_tokens += output_tokens or 0
@@ -149,6 +163,7 @@ class Summing:
     def summary(self) -> Summary:
         """What they say together."""
         ordered = sorted(self.seconds)
+        by_model = self.usage.by_model()
         return Summary(
             rows=self.rows,
             errors=self.errors,
@@ -158,6 +173,11 @@ class Summing:
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
             attempts=self.attempts,
+            requests=sum(usage.requests for usage in by_model),
+            cached_tokens=sum(usage.cached_tokens for usage in by_model),
+            cache_write_tokens=sum(usage.cache_write_tokens for usage in by_model),
+            reasoning_tokens=sum(usage.reasoning_tokens for usage in by_model),
+            usage_by_model=by_model,
         )
 
 
@@ -172,6 +192,7 @@ def summarise(records: Iterable[Record]) -> Summary:
             record.input_tokens,
             record.output_tokens,
             record.attempts,
+            record.usage_by_model,
         )
     return summing.summary()
 

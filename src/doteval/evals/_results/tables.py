@@ -9,6 +9,10 @@ from .statistics import Aggregate, Summary
 HEAD = ("evaluation", "rows", "errors", "score", "mean", "95 %", "p50", "p95", "tokens")
 NUMBERS = {1, 2, 4, 5, 6, 7, 8}
 """Which columns are numbers."""
+USAGE_HEAD = (
+    "evaluation", "model", "role", "requests", "failed", "input", "cached", "written", "output", "reasoning",
+)  # fmt: skip
+USAGE_NUMBERS = {3, 4, 5, 6, 7, 8, 9}
 _LONGEST_SCORE = 40
 
 
@@ -31,7 +35,7 @@ def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
             "" if aggregate is None else shown_interval(aggregate),
             shown_seconds(summary.p50) if is_first else "",
             shown_seconds(summary.p95) if is_first else "",
-            f"{summary.input_tokens + summary.output_tokens:,}" if is_first else "",
+            shown_tokens([summary]) if is_first else "",
         )
 
 
@@ -42,6 +46,32 @@ def summary_rows(summaries: Iterable[tuple[str, Summary]]) -> list[tuple[str, ..
         summaries: Names and summaries.
     """
     return [cells for name, summary in summaries for cells in summary_cells(name, summary)]
+
+
+def usage_rows(summaries: Iterable[tuple[str, Summary]]) -> list[tuple[str, ...]]:
+    """What the evaluations asked of each model, in a table below `USAGE_HEAD`.
+
+    Args:
+        summaries: Names and summaries.
+    """
+    rows: list[tuple[str, ...]] = []
+    for name, summary in summaries:
+        for number, usage in enumerate(summary.usage_by_model):
+            counts = (
+                usage.requests, usage.failed, usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens,
+                usage.output_tokens, usage.reasoning_tokens,
+            )  # fmt: skip
+            names = (name if number == 0 else "", usage.model or "-", usage.role or "")
+            rows.append((*names, *map("{:,}".format, counts)))
+    return rows
+
+
+def shown_tokens(summaries: Iterable[Summary]) -> str:
+    """What prompts and replies had together, and whether that is all."""
+    found = list(summaries)
+    total = sum(summary.input_tokens + summary.output_tokens for summary in found)
+    is_all = not any(usage.unknown for summary in found for usage in summary.usage_by_model)
+    return f"{total:,}" if is_all else f"≥ {total:,}"
 
 
 def shown_score(name: str) -> str:

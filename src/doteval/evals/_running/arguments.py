@@ -93,3 +93,22 @@ class LeasedArguments:
             await lease.renew(lease.handle)
         is_lost = isinstance(error, _LOST) or (isinstance(error, ModelRequestError) and error.status is None)
         return bool(lost) or is_lost
+
+
+def roles_of(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Which argument is a model, or has one as its ``model``, by the model's name; of a name that two have, none."""
+    named: dict[str, list[str]] = {}
+    for role, value in arguments.items():
+        model = _name_of_model(value)
+        if model is not None:
+            named.setdefault(model, []).append(role)
+    return {model: roles[0] for model, roles in named.items() if len(roles) == 1}
+
+
+def _name_of_model(value: Any) -> str | None:
+    try:
+        model = getattr(value, "model", value)
+        name: object = model.name if callable(getattr(model, "generate", None)) else None
+    except Exception:  # an argument may be anything, and an inactive handle has no model
+        return None
+    return name if isinstance(name, str) else None

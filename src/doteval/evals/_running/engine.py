@@ -17,11 +17,12 @@ from typing import Any
 
 from anyio import CancelScope, Event, create_task_group, current_time
 
+from ... import counting_requests
 from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
 from .._result import Result
-from .._results.record import Record, succeeded
+from .._results.record import Record, Spending, succeeded
 from .._results.record import failed as failed_record
-from .arguments import Arguments
+from .arguments import Arguments, roles_of
 from .dataset import Row
 from .limits import Limit
 from .refusals import Refusal, pause_before, refusal_of, retry_after
@@ -206,14 +207,20 @@ class Engine:
             self._limit.release(row)
 
     async def _record(self, row: Row) -> Record:
+        with counting_requests() as requests:
+            return await self._attempted(row, Spending(requests))
+
+    async def _attempted(self, row: Row, spending: Spending) -> Record:
         inputs = row.inputs
         tries = _Tries()
         while True:
             epoch, started = self._limit.epoch, current_time()
             self._progress.calls += 1
             try:
-                result = await self._call({**row.values, **self._arguments.present()})
-                record = succeeded(inputs, result, current_time() - started, tries.count)
+                arguments = self._arguments.present()
+                spending.roles = roles_of(arguments)
+                result = await self._call({**row.values, **arguments})
+                record = succeeded(inputs, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
                 if self._is_over:
                     raise
@@ -223,7 +230,7 @@ class Engine:
                 seconds = current_time() - started
                 failure = await self._again(exc, epoch, tries)
                 if failure is not None:
-                    return failed_record(inputs, failure, seconds, tries.count)
+                    return failed_record(inputs, failure, seconds, tries.count, spending)
                 tries.count += 1
                 self._progress.wasted += 1
             else:

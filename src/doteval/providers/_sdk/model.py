@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from anyio import CapacityLimiter
 
-from ..._model import Completion, CompletionStream, Prompt, check_params, messages_of
+from ..._model import Completion, CompletionStream, Prompt, Usage, check_params, messages_of
+from ..._model_request import ModelRequest
 from ..._spec import masked
 from .events import Body, EventStream, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
@@ -108,14 +109,17 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """
         messages, params = messages_of(prompt, params), {**self._params, **params}
         async with self._place():
-            with self._explaining:
-                raw = await self._send(messages, params)
-            answer = await self._parsed(raw)
-        try:
-            reply = self._read_answer(answer)
-        except Exception as exc:
-            self._explaining.raise_unreadable(exc, answer, raw.http_response, raw.retries_taken)
-        reply.retries = raw.retries_taken
+            with ModelRequest(self._name) as request:
+                with self._explaining:
+                    raw = await self._send(messages, params)
+                answer = await self._parsed(raw)
+                try:
+                    reply = self._read_answer(answer)
+                except Exception as exc:
+                    request.usage = self._usage_in(answer)
+                    self._explaining.raise_unreadable(exc, answer, raw.http_response, raw.retries_taken)
+                reply.retries = raw.retries_taken
+                request.replied(reply)
         return reply
 
     @asynccontextmanager
@@ -135,17 +139,19 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """
         messages, params = messages_of(prompt, params), {**self._params, **params, "stream": True}
         async with self._place():
-            with self._explaining:
-                raw = await self._send(messages, params)
-            events = await self._parsed(raw)
-            async with ending(events) as body:
-                pieces = _Pieces(self, events, body, raw.retries_taken)
-                request_id = request_id_of(events.response)
-                stream = CompletionStream(self._name, pieces, retries=raw.retries_taken, request_id=request_id)
-                try:
-                    yield stream
-                finally:
-                    stream.leave()
+            with ModelRequest(self._name) as request:
+                with self._explaining:
+                    raw = await self._send(messages, params)
+                events = await self._parsed(raw)
+                async with ending(events) as body:
+                    pieces = _Pieces(self, request, events, body, raw.retries_taken)
+                    request_id = request_id_of(events.response)
+                    stream = CompletionStream(self._name, pieces, retries=raw.retries_taken, request_id=request_id)
+                    try:
+                        yield stream
+                    finally:
+                        stream.leave()
+                        request.streamed(stream)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r} at {masked(str(self._client.base_url))}>"
@@ -159,6 +165,10 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
     @abstractmethod
     def _read_answer(self, answer: AnswerT) -> Completion:
         """The reply in an answer. Whatever it raises says that the answer makes no sense."""
+
+    @abstractmethod
+    def _usage_in(self, answer: object) -> Usage | None:
+        """What an answer, or an event, that could not be read says of its cost."""
 
     @abstractmethod
     def _reader(self) -> Callable[[EventT], Completion]:
@@ -195,8 +205,15 @@ class _Pieces(Generic[EventT]):
     """The events of a stream as pieces of a reply. Not a generator: those have to be closed, and would be one more."""
 
     def __init__(
-        self, model: SDKModel[Any, Any, EventT], events: EventStream[EventT], body: Body, retries: int
+        self,
+        model: SDKModel[Any, Any, EventT],
+        request: ModelRequest,
+        events: EventStream[EventT],
+        body: Body,
+        retries: int,
     ) -> None:
+        self._request = request
+        self._usage_in = model._usage_in
         self._explaining = model._explaining
         self._read = model._reader()
         self._next = events.__anext__
@@ -220,4 +237,5 @@ class _Pieces(Generic[EventT]):
                 raise
             self._explaining.raise_unreadable(ValueError("no event came"), text, self._response, self._retries)
         except Exception as exc:
+            self._request.usage = self._usage_in(event)
             self._explaining.raise_unreadable(exc, event, self._response, self._retries)

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, cast
 
 import openai
-from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
@@ -75,6 +74,9 @@ class OpenAIModel(SDKModel[openai.AsyncOpenAI, ChatCompletion, ChatCompletionChu
             tool_calls=calls.whole(),
             raw=answer,
         )
+
+    def _usage_in(self, answer: object) -> Usage | None:
+        return _usage(_field(answer, "usage"))
 
     def _reader(self) -> Callable[[ChatCompletionChunk], Completion]:
         return _Reader().read
@@ -181,7 +183,7 @@ def _field(part: Any, name: str) -> Any:
     return getattr(part, name, None)
 
 
-def _usage(usage: CompletionUsage | None) -> Usage | None:
+def _usage(usage: object) -> Usage | None:
     prompt, reply = _field(usage, "prompt_tokens_details"), _field(usage, "completion_tokens_details")
     cached = _field(prompt, "cached_tokens")
     return usage_of(

@@ -70,6 +70,10 @@ def usage_of(
 ) -> Usage | None:
     """The counts as far as they are known; `None` where there is none at all.
 
+    Where the total is more than prompt and reply, the rest was counted apart: it is what came from a cache or went into
+    one, where it is just as much; else what the model thought, which Gemini's servers only count in the total. A total
+    that is less says nothing.
+
     Args:
         prompt: Tokens of the prompt.
         reply: Tokens of the reply.
@@ -85,10 +89,16 @@ def usage_of(
         known_prompt = max(0, (together or 0) - (known_reply or 0))
     if known_reply is None:
         known_reply = max(0, (together or 0) - known_prompt)
-    thought = count(reasoning) or 0
-    if together is not None and known_prompt + known_reply + thought <= together:
-        known_reply += thought  # some count it apart
-    return Usage(known_prompt, known_reply, count(cached) or 0, count(written) or 0, thought)
+    read, kept, thought = count(cached) or 0, count(written) or 0, count(reasoning)
+    rest = max(0, (together or 0) - known_prompt - known_reply)
+    if rest and rest == read + kept:
+        known_prompt += rest
+    elif thought is None:
+        thought = rest
+        known_reply += rest
+    elif thought <= rest:
+        known_reply += thought
+    return Usage(known_prompt, known_reply, read, kept, thought or 0)
 
 
 def count(value: object) -> int | None:

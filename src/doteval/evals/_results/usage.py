@@ -1,0 +1,84 @@
+"""``ModelUsage``: what rows cost, by model, made of the requests in them; and how such counts are added up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from operator import add, attrgetter
+
+from ... import ModelRequest, Usage
+
+COUNTS = (
+    "requests", "failed", "unknown", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
+    "reasoning_tokens",
+)  # fmt: skip
+_counts_of: Callable[[ModelUsage], Sequence[int]] = attrgetter(*COUNTS)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsage:
+    """What one model was asked, and what that cost. Tokens are counted as in `doteval.Usage`.
+
+    Args:
+        model: The model's name as its server knows it; `None` where only the row itself says what it cost.
+        role: The argument of the evaluation that is the model, or has it; `None` where none does, or several do.
+        requests: How many requests were sent; one that an SDK sends again counts each time.
+        failed: How many of these failed.
+        unknown: How many may have cost more than is known: the server did not say it, or a stream was left, a request
+            cancelled or a connection lost before it could.
+        input_tokens: Tokens of the prompts.
+        output_tokens: Tokens of the replies.
+        cached_tokens: Tokens of the prompts that were read from a cache.
+        cache_write_tokens: Tokens of the prompts that were written into a cache.
+        reasoning_tokens: Tokens that the model thought with.
+    """
+
+    model: str | None
+    role: str | None
+    requests: int
+    failed: int
+    unknown: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+
+
+class UsageSums:
+    """Adds them up, each model in each role for itself."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str | None, str | None], Sequence[int]] = {}
+
+    def add(self, usages: Iterable[ModelUsage]) -> None:
+        """Some more."""
+        for usage in usages:
+            key, counts = (usage.role, usage.model), _counts_of(usage)
+            known = self._sums.get(key)
+            self._sums[key] = counts if known is None else [*map(add, known, counts)]
+
+    def by_model(self) -> tuple[ModelUsage, ...]:
+        """The sums, in the order of roles and names."""
+        ordered = sorted(self._sums.items(), key=lambda item: (item[0][0] or "", item[0][1] or ""))
+        return tuple(ModelUsage(model, role, *counts) for (role, model), counts in ordered)
+
+
+def usage_of_requests(requests: Iterable[ModelRequest], roles: Mapping[str, str]) -> tuple[ModelUsage, ...]:
+    """What requests cost.
+
+    Args:
+        requests: All that were made in a row.
+        roles: The arguments by which models came, by the names of the models.
+    """
+    sums = UsageSums()
+    for request in requests:
+        sent, failed, unknown = 1 + request.retries, request.retries + request.failed, not request.is_known
+        tokens = astuple(request.usage or Usage(0, 0))
+        sums.add([ModelUsage(request.model, roles.get(request.model), sent, failed, int(unknown), *tokens)])
+    return sums.by_model()
+
+
+def usage_told(usage: Usage) -> ModelUsage:
+    """What a row itself says that it cost."""
+    return ModelUsage(None, None, 0, 0, 0, *astuple(usage))

@@ -1,0 +1,236 @@
+"""What rows are said to have cost: by model and role, together with what they say themselves, kept and shown.
+
+That it is what a server has counted, whatever a row does, is shown in `tests/providers/test_counting.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio import Event, create_task_group
+
+from doteval import Completion, ModelRequest, ModelRequestError, Result, Usage, counting_requests, foreach
+from doteval.cli import main
+from doteval.evals import Evaluation, ModelUsage, Record, Store, run
+from doteval.evals._results.report import page
+from doteval.testing import FakeModel, FakeProvider
+
+EXACT = Usage(100, 50, 60, 30, 40)
+NOTHING = Completion("the server does not count", finish_reason="stop")
+
+
+def asking(**usages: Usage | None) -> Callable[[str], FakeModel]:
+    """Makes models that cost what is said; the name is the model's."""
+    return lambda name: FakeModel(name, replies=lambda _: Completion("x", usage=usages[name], finish_reason="stop"))
+
+
+async def the_record(evaluation: Evaluation, **arguments: Any) -> Record:
+    (record,) = (await run(evaluation, **arguments)).records
+    return record
+
+
+@pytest.mark.anyio
+async def test_a_task_that_outlives_its_row_is_counted_to_no_other() -> None:
+    """What it asks then was asked in no row that is still there."""
+    model, left, asked = FakeModel(), Event(), Event()
+
+    async def outlive() -> None:
+        await left.wait()
+        await model.generate("much too late")
+        asked.set()
+
+    async with create_task_group() as outside:
+
+        @foreach("prompt", ["one", "one two"], concurrency=1)
+        async def eval_it(prompt: str, model: FakeModel) -> Result:
+            if prompt == "one":
+                outside.start_soon(outlive)
+            else:
+                left.set()
+                await asked.wait()
+            return Result(await model.generate(prompt))
+
+        outcome = await run(eval_it, model=model)
+    assert [(record.requests, record.input_tokens) for record in outcome.records] == [(1, 1), (1, 2)]
+    assert len(model.calls) == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("model", "output", "metadata", "expected", "names"),
+    [
+        pytest.param(None, Completion("x", usage=EXACT), {}, EXACT, [None], id="output"),
+        pytest.param(None, "x", {"usage": EXACT}, EXACT, [None], id="metadata"),
+        pytest.param(None, Completion("x", usage=Usage(1, 1)), {"usage": EXACT}, Usage(1, 1), [None], id="both"),
+        pytest.param(None, "x", {"usage": 5}, None, [], id="no usage"),
+        pytest.param(FakeModel("m"), Completion("x", usage=EXACT), {}, Usage(2, 2), ["m"], id="a model, and output"),
+        pytest.param(FakeModel("m"), "x", {"usage": EXACT}, Usage(2, 2), ["m"], id="a model, and metadata"),
+        pytest.param(FakeModel("m", replies=[NOTHING]), "x", {}, None, ["m"], id="a model that does not count"),
+        pytest.param(
+            FakeModel("m", replies=[NOTHING]), "x", {"usage": EXACT}, EXACT, ["m", None], id="metadata in its place"
+        ),
+    ],
+)
+async def test_what_a_row_says_itself_counts_where_no_model_says_anything(
+    model: FakeModel | None, output: Any, metadata: Any, expected: Usage | None, names: list[str | None]
+) -> None:
+    """Of its output, else of its metadata; never both, and never what was counted already."""
+
+    @foreach("prompt", ["two words"])
+    async def eval_it(prompt: str) -> Result:
+        if model is not None:
+            model.calls.clear()
+            await model.generate(prompt)
+        return Result(output, metadata=metadata)
+
+    record = await the_record(eval_it)
+    counts = None if record.input_tokens is None or record.output_tokens is None else (
+        record.input_tokens, record.output_tokens, record.cached_tokens, record.cache_write_tokens,
+        record.reasoning_tokens,
+    )  # fmt: skip
+    assert counts == (None if expected is None else tuple(asdict(expected).values()))
+    assert [usage.model for usage in record.usage_by_model] == names
+
+
+class Agent:
+    """Has a model."""
+
+    def __init__(self, model: FakeModel) -> None:
+        self.model = model
+
+
+class Broken:
+    """Has none that could be looked at."""
+
+    @property
+    def model(self) -> FakeModel:
+        raise RuntimeError("not now")
+
+
+@pytest.mark.anyio
+async def test_the_role_of_a_model_is_the_argument_that_it_came_in() -> None:
+    """Itself, in a handle or in something that has it; not where two arguments have a model of that name."""
+    async with FakeProvider() as provider:
+
+        @foreach("prompt", ["hello"])
+        async def eval_it(prompt: str, **given: Any) -> Result:
+            for value in given.values():
+                if not isinstance(value, (str, Broken)):
+                    await getattr(value, "model", value).generate(prompt)
+            await FakeModel("own").generate(prompt)
+            return Result()
+
+        record = await the_record(
+            eval_it,
+            judge=FakeModel("first"),
+            agent=Agent(FakeModel("second")),
+            handle=await provider.setup("third"),
+            one=FakeModel("twice"),
+            other=FakeModel("twice"),
+            text="fourth",
+            broken=Broken(),
+        )
+    assert {usage.model: (usage.role, usage.requests) for usage in record.usage_by_model} == {
+        "first": ("judge", 1), "second": ("agent", 1), "third": ("handle", 1), "twice": (None, 2), "own": (None, 1),
+    }  # fmt: skip
+
+
+@pytest.mark.anyio
+async def test_blocks_that_count_may_be_nested_and_end_with_their_block() -> None:
+    """The outer one has what is asked in the inner one; a model of somebody else's is counted likewise."""
+    model = FakeModel()
+    with counting_requests() as outer:
+        await model.generate("a")
+        with counting_requests() as inner:
+            with ModelRequest("own") as request:
+                request.replied(Completion("x", usage=EXACT, retries=2))
+            with pytest.raises(ModelRequestError), ModelRequest("own"):
+                raise ModelRequestError("own", "no", "Go.", status=429, retries=1)
+            with pytest.raises(ZeroDivisionError), ModelRequest("own"):
+                raise ZeroDivisionError
+        await model.generate("b")
+    await model.generate("c")
+    assert [(each.model, each.usage, each.failed, each.is_known, each.retries) for each in inner] == [
+        ("own", EXACT, False, True, 2),
+        ("own", None, True, True, 1),
+    ]
+    assert [each.model for each in outer] == ["fake", "own", "own", "fake"]
+    assert repr(inner) == f"[<ModelRequest to 'own' {EXACT}>, <ModelRequest to 'own' failed, None>]"
+
+
+# ---------------------------------------------------------------- kept and shown
+
+
+async def stored(path: Path) -> Store:
+    """Two rows that ask two models, of which the second fails when both have answered; and one that says it itself."""
+    make = asking(big=EXACT, small=Usage(7, 3))
+
+    @foreach("prompt", ["good", "bad"])
+    async def eval_two(prompt: str, model: FakeModel, judge: FakeModel) -> Result:
+        await model.generate(prompt)
+        await judge.generate(prompt)
+        if prompt == "bad":
+            raise ValueError(prompt)
+        return Result("x")
+
+    @foreach("prompt", ["good"])
+    async def eval_said(prompt: str) -> Result:
+        return Result(Completion("x", usage=Usage(1, 2)))
+
+    @foreach("prompt", ["good"])
+    async def eval_unknown(prompt: str, model: FakeModel) -> Result:
+        return Result(await model.generate(prompt))
+
+    async with Store(path) as store:
+        arguments = {"model": make("big"), "judge": make("small")}
+        outcome = await run(eval_two, store=store, name="two", **arguments)
+        here = await run(eval_two, **arguments)
+        assert [replace(each, seconds=0) for each in outcome.records] == [
+            replace(each, seconds=0) for each in here.records
+        ]
+        assert outcome.summary.usage_by_model == here.summary.usage_by_model
+        await run(eval_said, store=store, name="said")
+        await run(eval_unknown, store=store, name="unknown", model=FakeModel(replies=[NOTHING]))
+    return store
+
+
+BIG = ModelUsage("big", "model", 2, 0, 0, 200, 100, 120, 60, 80)
+SMALL = ModelUsage("small", "judge", 2, 0, 0, 14, 6, 0, 0, 0)
+
+
+def test_what_rows_cost_is_kept_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the store, the tables, what programs get, the exports and the page; rows that failed are among them."""
+    path = tmp_path / "results.db"
+    store = anyio.run(stored, path)
+    summary = store.summary(store.evaluations()[0])
+    assert summary.usage_by_model == (SMALL, BIG)
+    assert (summary.requests, summary.input_tokens, summary.output_tokens) == (4, 214, 106)
+    assert (summary.cached_tokens, summary.cache_write_tokens, summary.reasoning_tokens) == (120, 60, 80)
+
+    def said_by(*arguments: str) -> str:
+        assert main([arguments[0], "--store", str(path), *arguments[1:]]) == 0
+        return capsys.readouterr().out
+
+    shown = said_by("show", "default")
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert {"two small judge 2 0 14 0 0 6 0", "big model 2 0 200 120 60 100 80", "said - 0 0 1 0 0 2 0"} <= {*lines}
+    assert "≥ 0" in shown
+    (two, *_) = json.loads(said_by("show", "default", "--json"))
+    assert two["usage_by_model"] == [asdict(SMALL), asdict(BIG)]
+    assert (two["requests"], two["cached_tokens"], two["reasoning_tokens"]) == (4, 120, 80)
+    rows = list(csv.DictReader(io.StringIO(said_by("export", "default", "--format", "csv"))))
+    assert [(row["requests"], row["input_tokens"], row["reasoning_tokens"]) for row in rows] == [
+        ("2", "107", "40"), ("2", "107", "40"), ("0", "1", "0"), ("1", "", "0"),
+    ]  # fmt: skip
+    assert json.loads(rows[1]["usage_by_model"])[1] == asdict(ModelUsage("big", "model", 1, 0, 0, 100, 50, 60, 30, 40))
+    shown = page(store, store.evaluations(), "all")
+    assert "Requests and tokens" in shown
+    assert "≥ 323 tokens" in shown
