@@ -236,8 +236,8 @@ class Meddler:
                 score, error = json.dumps({f"new {number}": 0.5, "good": False}), f"new error {number}"
                 connection.execute(
                     "INSERT INTO rows SELECT evaluation, ?, ?, digest, inputs, output, prompt, ?, metadata, ?, "
-                    "traceback, seconds, input_tokens, output_tokens, reply, attempts, usage_by_model, written FROM rows "
-                    "WHERE evaluation = ? LIMIT 1",
+                    "traceback, seconds, input_tokens, output_tokens, reply, attempts, usage_by_model, written "
+                    "FROM rows WHERE evaluation = ? LIMIT 1",
                     (number, str(number), score, error if number % 2 else None, evaluation),
                 )
             connection.execute(
