@@ -126,12 +126,12 @@ def test_what_is_printed_is_read_by_nobody(
 
 
 @pytest.mark.process
-def test_a_pipe_that_nobody_reads_leaves_nothing_at_the_end_of_python() -> None:
+def test_a_pipe_that_nobody_reads_leaves_nothing_at_the_end_of_python(tmp_path: Path) -> None:
     """Python itself writes again when it ends, and would complain."""
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "doteval", "list"]
-    result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
     os.close(writing)
     assert (result.returncode, result.stderr) == (141, "")
 
