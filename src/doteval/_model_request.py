@@ -32,11 +32,13 @@ class ModelRequest:
         model: The model's name.
     """
 
-    __slots__ = ("_counting", "_is_told", "failed", "is_known", "model", "retries", "usage")
+    __slots__ = ("_counting", "_is_told", "failed", "is_known", "model", "reply", "retries", "usage")
 
     def __init__(self, model: str) -> None:
         self.model = model
         """The model's name."""
+        self.reply: Completion | None = None
+        """What the model replied, where it was not streamed."""
         self.usage: Usage | None = None
         """What it cost, as far as its server said so."""
         self.failed = False
@@ -50,6 +52,7 @@ class ModelRequest:
 
     def replied(self, reply: Completion) -> None:
         """The reply is there."""
+        self.reply = reply
         self.usage = reply.usage
         self.is_known = reply.usage is not None
         self.retries = reply.retries

@@ -15,6 +15,7 @@ from tests.blocked import wait_all_tasks_blocked
 from doteval import ModelRequestError, Result
 from doteval.evals import Record
 from doteval.evals._results.record import Inputs
+from doteval.evals._running.abort import Abort
 from doteval.evals._running.dataset import Row
 from doteval.evals._running.engine import Attempts, Engine, Known, Progress
 from doteval.evals._running.limits import Limit
@@ -79,6 +80,7 @@ class Bench:
             keep=lambda _record, kept: self.pending.append(kept),
             drain=nothing,
             emit=self.told.append,
+            abort=Abort("eval_it", 0, 0),
             progress=self.progress,
             tell=lambda: None,
         )

@@ -176,6 +176,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
     async def eval_it(value: int) -> Result:
         return Result("x" * 100)
 
+    from doteval.evals._running.abort import Abort
     from doteval.evals._running.arguments import LeasedArguments
     from doteval.evals._running.engine import Attempts, Engine, Progress
     from doteval.evals._running.limits import Limit
@@ -192,6 +193,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
         keep=lambda _record, kept: kept(),
         drain=nothing,
         emit=look,
+        abort=Abort("eval_it", 0, 0),
         progress=Progress(),
         tell=lambda: None,
     )

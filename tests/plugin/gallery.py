@@ -318,6 +318,17 @@ CASES = (
         """,
     ),
     Case(
+        "EvaluationAbortedError",
+        """
+        from doteval import Result, foreach
+
+
+        @foreach("number", range(1000))
+        async def eval_evaluation_aborted(number):
+            return Result(number.lower())
+        """,
+    ),
+    Case(
         "ConcurrentRunError",
         """
         from doteval import Result, foreach

@@ -10,7 +10,14 @@ The parts::
 
 from __future__ import annotations
 
-from ._errors import ConcurrentRunError, DatasetError, EvaluationChangedError, StoreError, TooManyErrorsError
+from ._errors import (
+    ConcurrentRunError,
+    DatasetError,
+    EvaluationAbortedError,
+    EvaluationChangedError,
+    StoreError,
+    TooManyErrorsError,
+)
 from ._evaluators import contains, exact_match, json_valid, llm_judge, numeric_close
 from ._result import Result, Score
 from ._results.reading import Snapshot, Stored
@@ -31,6 +38,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "Evaluation",
+    "EvaluationAbortedError",
     "EvaluationChangedError",
     "ModelUsage",
     "Outcome",

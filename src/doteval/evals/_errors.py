@@ -50,6 +50,29 @@ class TooManyErrorsError(DotevalError, AssertionError):
         )
 
 
+class EvaluationAbortedError(TooManyErrorsError):
+    """An evaluation that cannot pass any more was ended, as its rows all failed in the same way.
+
+    Args:
+        evaluation: The evaluation's name.
+        errors: How many rows failed.
+        rows: How many were run.
+        allowed: How many may fail.
+        example: The last of the failures, with the row's number and the traceback.
+        alike: How many rows have failed in this way, one after the other.
+    """
+
+    def __init__(self, evaluation: str, errors: int, rows: int, allowed: int, example: str, alike: int) -> None:
+        super().__init__(evaluation, errors, rows, allowed, (example,))
+        self.alike = alike
+        text = (
+            f"The last {alike} rows of '{evaluation}' failed alike, so the others were not run; {allowed} may fail.\n"
+            "Correct it, and run it again: what is done is kept. abort_after=0, or --doteval-eval-abort 0 in pytest, "
+            f"runs all rows whatever comes of them.\n\n{example}"
+        )
+        self.args = (text,)
+
+
 class ConcurrentRunError(DotevalError, RuntimeError):
     """Two runs of one evaluation would mix their results.
 

@@ -26,7 +26,7 @@ class Record:
         key: What it is known by, wherever it stands: its values, or its column ``id``; equal ones are counted.
         digest: A fingerprint of its values.
         inputs: Its values, by column.
-        output: What the evaluation returned.
+        output: What the evaluation returned; where it raised, what a model had told it last.
         prompt: What the model was asked, where the evaluation says so.
         scores: How good the output is, by name.
         metadata: What else the evaluation returned.
@@ -62,6 +62,11 @@ class Record:
     def failed(self) -> bool:
         """Whether the row raised."""
         return self.error is not None
+
+    @property
+    def example(self) -> str:
+        """What went wrong, with the row's number, for a message about several."""
+        return f"row {self.number}:\n{(self.traceback or self.error or '').rstrip()}\n"
 
     @property
     def requests(self) -> int:
@@ -112,6 +117,10 @@ class Spending:
         self.roles: Mapping[str, str] = {}
         """The arguments by which models came, by the names of the models."""
 
+    def last_reply(self) -> Completion | None:
+        """What a model has said last, where it was not streamed."""
+        return next((request.reply for request in reversed(self._requests) if request.reply is not None), None)
+
     def fields(self, told: object = None) -> dict[str, Any]:
         """What a record has of it.
 
@@ -151,7 +160,7 @@ def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int, spe
 
 def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int, spending: Spending) -> Record:
     """What is kept of a row that raised."""
-    text = _text(error)
+    text, reply = _text(error), spending.last_reply()
     return Record(
         number=inputs.number,
         key=inputs.key,
@@ -161,6 +170,8 @@ def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int, 
         traceback=storable(
             "".join(traceback.format_exception(type(error), error, _from_the_evaluation(error.__traceback__)))
         ),
+        output=plain(reply),
+        reply=_reply(reply),
         seconds=seconds,
         attempts=attempts,
         **spending.fields(),

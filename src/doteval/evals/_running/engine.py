@@ -22,6 +22,7 @@ from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apar
 from .._result import Result
 from .._results.record import Record, Spending, succeeded
 from .._results.record import failed as failed_record
+from .abort import Abort
 from .arguments import Arguments, roles_of
 from .dataset import Row
 from .limits import Limit
@@ -106,6 +107,7 @@ class Engine:
             the record is kept.
         drain: Is called when the last row has begun.
         emit: Is given every record in the order of the dataset.
+        abort: Sees every record as it comes, and ends the run where it is enough.
         progress: Is kept up to date.
         tell: Is called when it has changed.
     """
@@ -121,6 +123,7 @@ class Engine:
         keep: Callable[[Record, Callable[[], object]], object],
         drain: Callable[[], Awaitable[object]],
         emit: Callable[[Record], object],
+        abort: Abort,
         progress: Progress,
         tell: Callable[[], object],
     ) -> None:
@@ -132,6 +135,7 @@ class Engine:
         self._keep = keep
         self._drain = drain
         self._emit = emit
+        self._abort = abort
         self._progress = progress
         self._tell = tell
         self._window = max(_WINDOW, 4 * limit.most)
@@ -288,6 +292,7 @@ class Engine:
     def _is_kept(self, record: Record) -> None:
         self._being_kept -= 1
         self._done(record.number, record, failed=record.failed)
+        self._abort.check(record, self._progress.done, self._progress.errors)
 
     def _done(self, number: int, record: Record | None, *, failed: bool) -> None:
         progress = self._progress

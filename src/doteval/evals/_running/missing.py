@@ -15,6 +15,7 @@ from .._results.reading import KnownRow, Results, Stored
 from .._results.record import Record
 from .._results.statistics import summarise
 from .._results.store import Changed, Store, changes_since
+from .abort import Abort
 from .arguments import Arguments
 from .commits import Commits
 from .dataset import Row
@@ -52,6 +53,7 @@ class Settings:
     Args:
         concurrency: How many rows at once; `None` for the evaluation's own number.
         max_errors: How many rows may raise before the evaluation does not count as finished.
+        abort_after: After how many failures alike, one after the other, one that has not passed ends; 0: never.
         attempts: How often a row may be run again.
         fresh: Whether what is in the store is thrown away.
         changed: What becomes of results that are of something else.
@@ -60,6 +62,7 @@ class Settings:
 
     concurrency: Concurrency | None = None
     max_errors: int = 0
+    abort_after: int = 0
     attempts: Attempts = field(default_factory=Attempts)
     fresh: bool = False
     changed: Changed = "error"
@@ -192,6 +195,7 @@ async def run_rows(
         keep=_keep_in_outcome if commits is None else commits.keep,
         drain=drain or _go_on,
         emit=emit,
+        abort=Abort(name, settings.abort_after, settings.max_errors),
         progress=progress,
         tell=tell,
     )

@@ -57,7 +57,7 @@ class Outcome:
         for record in self.failed:
             if len(examples) == _EXAMPLES:
                 break
-            examples.append(f"row {record.number}:\n{(record.traceback or record.error or '').rstrip()}\n")
+            examples.append(record.example)
         return TooManyErrorsError(self.name, self.summary.errors, self.summary.rows, max_errors, tuple(examples))
 
 

@@ -33,6 +33,7 @@ async def run(
     changed: Changed = "error",
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
+    abort_after: int = 10,
     retries: int = 1,
     patience: float = 600.0,
     on_record: Callable[[Record], object] | None = None,
@@ -61,6 +62,8 @@ async def run(
             thrown away; ``"keep"``: they are taken for its own, with a warning.
         concurrency: How many rows at once: a number, or ``"adaptive"``; the default is what `foreach` says, else 10.
         max_errors: Raise where more rows raised than that; `None`: never.
+        abort_after: Where more rows raised than `max_errors`: after how many rows that failed alike, one after the
+            other, the run ends; 0: never.
         retries: How often a row is run again after its model, or the connection to it, was lost.
         patience: How long a row is tried again while its server is overloaded, or refuses it because of a rate limit,
             in seconds. Where the server answers nobody for so long, or wants to be left alone for longer, the run ends.
@@ -75,7 +78,7 @@ async def run(
         TypeError: An argument is missing, or there is one too many.
         EvaluationChangedError: The results in the store are of something else.
         DatasetError: The dataset does not fit; all rows before that are recorded.
-        TooManyErrorsError: More rows raised than `max_errors`.
+        TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
         ModelSetupError: The model could not be opened.
         ModelRequestError: A request was refused for a reason that concerns every row, such as the key.
         OSError: The results cannot be written.
@@ -85,7 +88,12 @@ async def run(
     if changed not in get_args(Changed):
         raise ValueError(f"changed is one of {', '.join(map(repr, get_args(Changed)))}, not {changed!r}")
     settings = Settings(
-        concurrency, max_errors or 0, Attempts(lost=retries, patience=patience), fresh=fresh, changed=changed
+        concurrency,
+        max_errors or 0,
+        0 if max_errors is None else abort_after,
+        Attempts(lost=retries, patience=patience),
+        fresh=fresh,
+        changed=changed,
     )
 
     @asynccontextmanager

@@ -32,6 +32,12 @@ _CONCURRENCY = Setting(
     "how many rows of an evaluation are run at once: a number, or as many as the server takes (default: 10)",
 )
 _MAX_ERRORS = Setting("eval_max_errors", "N", "how many rows of an evaluation may raise before it fails (default: 0)")
+_ABORT = Setting(
+    "eval_abort",
+    "N",
+    "after how many rows, one after the other, that failed alike an evaluation of which more rows failed than may ends "
+    "(default: 10; 0: never)",
+)
 _RETRIES = Setting("eval_retries", "N", "how often a row is run again after its model was lost (default: 1)")
 _PATIENCE = Setting(
     "eval_patience",
@@ -56,6 +62,7 @@ class EvalOptions:
         backend: The name of the event loop of all evaluations; nothing where the user has not chosen.
         concurrency: How many rows at once, `None` for what each evaluation says.
         max_errors: How many rows of an evaluation may raise.
+        abort_after: After how many failures alike an evaluation that has not passed ends.
         retries: How often a row is run again after its model was lost.
         patience: How long a row is tried again while its server is overloaded, in seconds.
         experiment: Under which name results are kept.
@@ -69,6 +76,7 @@ class EvalOptions:
     backend: str
     concurrency: int | Literal["adaptive"] | None
     max_errors: int
+    abort_after: int
     retries: int
     patience: float
     experiment: str
@@ -94,7 +102,7 @@ def add_eval_options(parser: pytest.Parser) -> None:
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
     )
-    for setting in (_CONCURRENCY, _MAX_ERRORS, _RETRIES, _PATIENCE, _BACKEND, _CHANGED, _STORE):
+    for setting in (_CONCURRENCY, _MAX_ERRORS, _ABORT, _RETRIES, _PATIENCE, _BACKEND, _CHANGED, _STORE):
         setting.declare(parser, group)
     parser.addini(
         "doteval_eval_files",
@@ -116,11 +124,13 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
     if name is not None and not name.strip():
         raise pytest.UsageError("--doteval-eval-experiment needs a name")
     max_errors, retries = _MAX_ERRORS.number(config, int, 0), _RETRIES.number(config, int, 0)
+    abort_after = _ABORT.number(config, int, 0)
     patience = _PATIENCE.number(config, float, 0, "a number of seconds, 0 or more,")
     return EvalOptions(
         backend=_BACKEND.choice(config, BACKENDS),
         concurrency=_concurrency(config),
         max_errors=0 if max_errors is None else max_errors,
+        abort_after=10 if abort_after is None else abort_after,
         retries=1 if retries is None else retries,
         patience=PATIENCE if patience is None else patience,
         experiment=name or workerinput.get(_WORKERINPUT) or f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{token_hex(2)}",

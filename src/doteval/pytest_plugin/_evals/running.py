@@ -221,6 +221,7 @@ class EvalRunning:
         return Settings(
             concurrency=options.concurrency,
             max_errors=options.max_errors,
+            abort_after=options.abort_after,
             attempts=Attempts(lost=options.retries, patience=options.patience),
             fresh=options.fresh,
             changed=options.changed,
