@@ -290,3 +290,26 @@ def test_scores_of_any_size_have_a_summary_and_pictures(scores: list[float]) -> 
     (point,) = means([("it", found)]).points
     assert all(math.isfinite(x) for x in (point.x, *(point.reach or ())))
     assert intervals(counts, "{:.3g}".format).bars
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 40])
+def test_values_that_all_refer_to_each_other_are_kept_in_bounded_space(count: int) -> None:
+    """The ways between them are as many as there are orders; each is looked into a few times."""
+    nodes = [Node(str(number)) for number in range(count)]
+    for node in nodes:
+        node.others = [*nodes]
+    kept = json.dumps(plain(nodes[0]))
+    assert len(kept) < 1000 * count * count
+    assert all(f'"name": "{number}"' in kept for number in range(count))
+    assert plain(nodes[0]) == json.loads(kept)
+
+
+def test_values_that_are_shared_are_whole_until_they_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One configuration in a thousand rows is there a thousand times; what doubles thirty times is cut."""
+    monkeypatch.setattr("doteval.evals._results.plain._MOST", 5000)
+    shared = {"temperature": [0]}
+    assert plain([shared] * 1000) == [shared] * 1000
+    doubled: list[object] = [0]
+    for _ in range(30):
+        doubled = [doubled, doubled]
+    assert "there is too much" in json.dumps(plain(doubled))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
@@ -15,6 +16,10 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEEPEST = 50
+_MOST = 200_000
+"""How many values that hold others are looked into at most."""
+_AGAIN = 3
+"""How often one that refers to itself in the end is looked into, where others lead to it by many ways."""
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 _LARGEST = 10**4000  # Python refuses to write an integer of more than 4300 digits in decimal
 _BYTES: tuple[type, ...] = (bytes, bytearray, memoryview)
@@ -23,9 +28,10 @@ _BYTES: tuple[type, ...] = (bytes, bytearray, memoryview)
 def plain(value: Any) -> Plain:
     """A value as JSON and a file can hold it; what they cannot hold is replaced by its ``repr``, without addresses.
 
-    What refers to itself is cut where it comes again. In a text, half a character (a lone surrogate) is escaped.
+    What refers to itself is cut where it comes again, and what many others of its circle refer to, after a few times.
+    In a text, half a character (a lone surrogate) is escaped.
     """
-    return _plain(value, ())
+    return _Plain().of(value, ())
 
 
 def storable(text: str) -> str:
@@ -35,46 +41,65 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _plain(value: Any, above: tuple[int, ...]) -> Plain:
-    kind = cast("type[object]", type(value))
-    if kind is str:
-        return value if value.isascii() else storable(value)
-    if value is None or kind is bool:
-        return cast("Plain", value)
-    if isinstance(value, str):
-        return storable(str(value))
-    if isinstance(value, int):
-        return int(value) if -_LARGEST < value < _LARGEST else hex(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else repr(float(value))
-    if id(value) in above:
-        return f"<the {kind.__name__} that holds it>"
-    if len(above) == _DEEPEST:
-        return _described(value)
-    try:
-        return _structured(value, (*above, id(value)))
-    except Exception:  # what it holds cannot be read
-        return _described(value)
+class _Plain:
+    """Makes one value plain; knows what it has looked into, as values that refer to each other have no end of ways."""
 
+    def __init__(self) -> None:
+        self._left = _MOST
+        self._cuts = 0
+        self._times: Counter[int] = Counter()
 
-def _structured(value: Any, above: tuple[int, ...]) -> Plain:
-    if isinstance(value, Mapping):
-        items = [*cast("Mapping[object, object]", value).items()]
-        names = names_of([key for key, _ in items])
-        return {name: _plain(item, above) for name, (_, item) in zip(names, items, strict=True)}
-    if isinstance(value, Sequence) and not isinstance(value, _BYTES):
-        return [_plain(item, above) for item in cast("Sequence[object]", value)]
-    if isinstance(value, AbstractSet):
-        return sorted((_plain(item, above) for item in cast("AbstractSet[object]", value)), key=repr)
-    given: Any = cast("object", value)
-    if is_dataclass(given) and not isinstance(given, type):
-        return {field.name: _plain(getattr(given, field.name), above) for field in fields(given)}
-    tolist = getattr(given, "tolist", None)  # what arrays and their scalars have, of all libraries
-    if callable(tolist) and not isinstance(given, (type, *_BYTES)):
-        listed = tolist()
-        if isinstance(listed, (bool, int, float, str, list)):
-            return _plain(listed, above)
-    return _described(given)
+    def of(self, value: Any, above: tuple[int, ...]) -> Plain:
+        """A value, and those that hold it, by their ``id``."""
+        kind = cast("type[object]", type(value))
+        if kind is str:
+            return value if value.isascii() else storable(value)
+        if value is None or kind is bool:
+            return cast("Plain", value)
+        if isinstance(value, str):
+            return storable(str(value))
+        if isinstance(value, int):
+            return int(value) if -_LARGEST < value < _LARGEST else hex(value)
+        if isinstance(value, float):
+            return float(value) if math.isfinite(value) else repr(float(value))
+        if id(value) in above:
+            self._cuts += 1
+            return f"<the {kind.__name__} that holds it>"
+        if self._times[id(value)] == _AGAIN:
+            return f"<the {kind.__name__} that is there {_AGAIN} times>"
+        if self._left == 0:
+            return f"<a {kind.__name__}: there is too much>"
+        if len(above) == _DEEPEST:  # its ``repr`` might have no end either
+            self._cuts += 1
+            return f"<a {kind.__name__}: too deep>"
+        self._left -= 1
+        before = self._cuts
+        try:
+            return self._structured(value, (*above, id(value)))
+        except Exception:  # what it holds cannot be read
+            return _described(value)
+        finally:
+            if self._cuts > before:
+                self._times[id(value)] += 1
+
+    def _structured(self, value: Any, above: tuple[int, ...]) -> Plain:
+        if isinstance(value, Mapping):
+            items = [*cast("Mapping[object, object]", value).items()]
+            names = names_of([key for key, _ in items])
+            return {name: self.of(item, above) for name, (_, item) in zip(names, items, strict=True)}
+        if isinstance(value, Sequence) and not isinstance(value, _BYTES):
+            return [self.of(item, above) for item in cast("Sequence[object]", value)]
+        if isinstance(value, AbstractSet):
+            return sorted((self.of(item, above) for item in cast("AbstractSet[object]", value)), key=repr)
+        given: Any = cast("object", value)
+        if is_dataclass(given) and not isinstance(given, type):
+            return {field.name: self.of(getattr(given, field.name), above) for field in fields(given)}
+        tolist = getattr(given, "tolist", None)  # what arrays and their scalars have, of all libraries
+        if callable(tolist) and not isinstance(given, (type, *_BYTES)):
+            listed = tolist()
+            if isinstance(listed, (bool, int, float, str, list)):
+                return self.of(listed, above)
+        return _described(given)
 
 
 def names_of(keys: Sequence[object]) -> list[str]:
