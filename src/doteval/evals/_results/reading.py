@@ -105,7 +105,7 @@ class Results(ABC):
                 for inputs, scores, error, *counts in rows:
                     cluster = None if inputs is None else cluster_of(json.loads(inputs))
                     values = None if scores is None else json.loads(scores)
-                    summing.add(values, error is not None, *counts, cluster=cluster)
+                    summing.add(values, error is not None, cluster, *counts)
         return summing.summary()
 
     def digests(self, evaluation: Stored) -> Iterator[tuple[int, str, bool]]:

@@ -109,11 +109,11 @@ class Summing:
         self,
         scores: Mapping[str, Score] | None,
         failed: bool,
+        cluster: Hashable,
         seconds: float,
         input_tokens: int | None,
         output_tokens: int | None,
         attempts: int,
-        cluster: Hashable = None,
     ) -> None:
         """One more."""
         self.rows += 1
@@ -149,11 +149,11 @@ def summarise(records: Iterable[Record]) -> Summary:
         summing.add(
             record.scores,
             record.failed,
+            cluster_of(record.inputs),
             record.seconds,
             record.input_tokens,
             record.output_tokens,
             record.attempts,
-            cluster_of(record.inputs),
         )
     return summing.summary()
 
