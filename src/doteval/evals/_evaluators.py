@@ -102,7 +102,7 @@ def _expected_number(expected: object) -> float:
 
 
 def json_valid(output: object) -> bool:
-    """Whether the output is JSON, however deep; a fence of Markdown around it does not count. NaN and Infinity are none.
+    """Whether the output is JSON, however deep; a fence of Markdown around it does not count. NaN is no JSON.
 
     Args:
         output: What the model said.
@@ -117,7 +117,7 @@ def json_valid(output: object) -> bool:
 
 
 def _check_json(text: str) -> None:
-    """Read each array and object by itself, the inner ones first: what is nested deep is too much for `json` at once."""
+    """Read each array and object by itself, the inner ones first: what is nested deep is too much for `json`."""
     levels: list[list[str]] = [[]]
     start = 0
     for match in _TEXT_OR_BRACKET.finditer(text):
@@ -129,7 +129,9 @@ def _check_json(text: str) -> None:
             _check_flat_json([*levels.pop(), text[start : match.end()]])
             levels[-1].append(" 0 ")  # a value that stands for it, and joins with nothing
             start = match.end()
-    _check_flat_json([*(part for level in levels for part in level), text[start:]])
+    if len(levels) > 1:
+        raise ValueError("an array or object has no end")
+    _check_flat_json([*levels[0], text[start:]])
 
 
 def _check_flat_json(parts: list[str]) -> None:
