@@ -14,10 +14,14 @@ from anyio.lowlevel import checkpoint
 
 from .._errors import DatasetError
 from .._results.plain import digest
+from .frames import rows_in
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 Dataset: TypeAlias = Rows | Callable[[], Rows | Awaitable[Rows]]
-"""Rows, or what makes them: an iterable, an async iterable, or a function without arguments that returns either."""
+"""Rows, or what makes them: an iterable, an async iterable, or a function without arguments that returns either.
+
+The rows of a table (a DataFrame of pandas or polars, a table of pyarrow) are its rows, and not its columns.
+"""
 
 _CHUNK = 64
 _CHUNK_SECONDS = 0.005
@@ -55,9 +59,9 @@ class Source:
     def __init__(self, evaluation: str, columns: tuple[str, ...], dataset: Dataset) -> None:
         self._evaluation = evaluation
         self._columns = columns
-        self._dataset = dataset
+        self._dataset: Any = rows_in(dataset)
         self._used = False
-        given = cast("object", dataset)
+        given: object = self._dataset
         if isinstance(given, (str, bytes, Mapping)) or not (callable(given) or _is_rows(given)):
             raise TypeError(
                 f"the dataset of '{evaluation}' is an iterable of rows, an async iterable, or a function without "
@@ -68,19 +72,19 @@ class Source:
     def size(self) -> int | None:
         """How many rows there are, where that can be known without reading them."""
         try:
-            return len(cast("Sequence[Any]", self._dataset))
+            return len(self._dataset)
         except TypeError:
             return None
 
     @property
     def can_be_looked_at(self) -> bool:
         """Whether its rows can be read at any time, without an event loop, and again afterwards."""
-        given = cast("object", self._dataset)
+        given: object = self._dataset
         return isinstance(given, Iterable) and not isinstance(given, Iterator)
 
     def look(self) -> Iterator[Row]:
         """Read it without an event loop, where `can_be_looked_at`."""
-        for number, value in enumerate(cast("Iterable[Any]", self._dataset)):
+        for number, value in enumerate(self._dataset):
             yield self._row(number, value)
 
     async def read(self) -> AsyncGenerator[Row]:
@@ -115,6 +119,7 @@ class Source:
             dataset = dataset() if is_async else await to_thread.run_sync(dataset)
             if inspect.isawaitable(dataset):
                 dataset = await dataset
+            dataset = rows_in(dataset)
             if not _is_rows(dataset):
                 raise DatasetError(
                     self._evaluation,
@@ -130,6 +135,8 @@ class Source:
 
     def _row(self, number: int, value: Any) -> Row:
         columns = self._columns
+        if len(columns) > 1 and getattr(value, "ndim", None) == 1:
+            value = value.tolist()  # a row of an array
         if isinstance(value, Mapping):
             fields = cast("Mapping[object, Any]", value)
             missing = [name for name in columns if name not in fields]

@@ -70,7 +70,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         return None
     with place.store.snapshot() as results:
         stored = results.find(place.experiment, place.name)
-        if stored is None or stored.finished is None or stored.errors > settings.max_errors:
+        if stored is None or stored.finished is None or not stored.stored or stored.errors > settings.max_errors:
             return None
         if evaluation.source.can_be_looked_at and not _are_same(evaluation, results, stored):
             return None

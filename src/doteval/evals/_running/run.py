@@ -55,7 +55,7 @@ async def run(
         name: The evaluation's name in the experiment; the default is the function's, with the model's spec.
         fresh: Throw away what is in the store of it.
         concurrency: How many rows at once: a number, or ``"adaptive"``; the default is what `foreach` says, else 10.
-        max_errors: Raise where more rows raised than that; `None`: never.
+        max_errors: Raise where more rows raised than that, or the dataset is empty; `None`: never.
         retries: How often a row is run again after its model, or the connection to it, was lost.
         patience: How long a row is tried again while its server is overloaded, or refuses it because of a rate limit,
             in seconds. Where the server answers nobody for so long, or wants to be left alone for longer, the run ends.
@@ -68,7 +68,7 @@ async def run(
 
     Raises:
         TypeError: An argument is missing, or there is one too many.
-        DatasetError: The dataset does not fit; all rows before that are recorded.
+        DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
         TooManyErrorsError: More rows raised than `max_errors`.
         ModelSetupError: The model could not be opened.
         ModelRequestError: A request was refused for a reason that concerns every row, such as the key.
