@@ -189,7 +189,7 @@ def test_a_score_that_some_rows_lack_says_how_many_have_it() -> None:
     """Beside its name; rows that raised have none, and are counted elsewhere."""
     records = [Record(0, "", {}, scores={"a": True, "b": True}), Record(1, "", {}, scores={"a": True})]
     summary = summarise([*records, Record(2, "", {}, error="ValueError")])
-    assert [row[3] for row in summary_rows([("it", summary)])] == ["a", "b (1 rows)"]
+    assert [row[3] for row in summary_rows([("it", summary)])] == ["a", "b (1 row)"]
 
 
 # ------------------------------------------------------------------ in a store

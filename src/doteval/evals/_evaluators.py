@@ -84,21 +84,23 @@ def numeric_close(output: object, expected: float | str, *, relative: float = 1e
     return found is not None and abs(found - wanted) <= max(absolute, relative * abs(wanted))
 
 
-def _expected_number(expected: object) -> float:
+def _expected_number(expected: Any) -> float:
     """What callers pass may be anything."""
-    number: Any = last_number(expected) if isinstance(expected, str) else expected
-    if number is None and expected is not None:
-        raise ValueError(f"numeric_close() expects a number, and there is none in {expected!r}")
-    try:
-        value = float(number)
-    except OverflowError:
-        value = math.inf
-    except (TypeError, ValueError):
-        kind = type(expected).__name__
-        raise TypeError(f"numeric_close() expects a number, or a text with one, not {kind}: {expected!r}") from None
-    if not math.isfinite(value):
-        raise ValueError(f"numeric_close() expects a finite number, not {value!r}, which nothing is close to")
-    return value
+    if isinstance(expected, str):
+        number = last_number(expected)
+        if number is None:
+            raise ValueError(f"numeric_close() expects a number, and there is none in {expected!r}")
+    else:
+        try:
+            number = float(expected)
+        except OverflowError:
+            number = math.inf
+        except (TypeError, ValueError):
+            kind = type(expected).__name__
+            raise TypeError(f"numeric_close() expects a number, or a text with one, not {kind}: {expected!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"numeric_close() expects a finite number, not {number!r}, which nothing is close to")
+    return number
 
 
 def json_valid(output: object) -> bool:

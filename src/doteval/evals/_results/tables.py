@@ -51,7 +51,9 @@ def shown_score(name: str) -> str:
 
 def _rows_of(aggregate: Aggregate, summary: Summary) -> str:
     """How many rows have a score, where that is not all that could."""
-    return "" if aggregate.count == summary.rows - summary.errors else f" ({aggregate.count:,} rows)"
+    if aggregate.count == summary.rows - summary.errors:
+        return ""
+    return " (1 row)" if aggregate.count == 1 else f" ({aggregate.count:,} rows)"
 
 
 def shown_mean(aggregate: Aggregate) -> str:
