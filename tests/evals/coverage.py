@@ -78,8 +78,10 @@ def of_paired(count: int, before: float, after: float) -> float:
     true = after - before
     held = 0.0
     for up, down, probability in flips(count, *paired(before, after)):
+        if before == after and up < down:
+            continue  # the same as the other way round
         low, high = tango(up, down, count)
-        held += probability * (low <= true <= high)
+        held += probability * (low <= true <= high) * (2 if before == after and up > down else 1)
     return held
 
 

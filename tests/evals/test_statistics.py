@@ -159,6 +159,45 @@ def test_a_share_in_clusters_says_as_much_as_its_clusters_at_least_and_as_its_ro
     assert ends(back) == pytest.approx(ends(found), rel=1e-6, abs=1e-9)
 
 
+def model_of_count(scores: Sequence[float], clusters: Sequence[int]) -> float:
+    """How many independent rows a share stands on, from its definition."""
+    count, share = len(scores), sum(scores) / len(scores)
+    parts = [[score for score, own in zip(scores, clusters, strict=True) if own == name] for name in set(clusters)]
+    least = count**2 / sum(len(part) ** 2 for part in parts)
+    if share in (0, 1) or len(parts) == 1:
+        return least
+    residuals = [sum(score - share for score in part) for part in parts]
+    squares = [residual**2 for residual in residuals]
+    error2 = len(parts) / (len(parts) - 1) * sum(squares) / count**2
+    if error2 < 1e-12:
+        return count
+    kurtosis = len(parts) * sum(square**2 for square in squares) / sum(squares) ** 2
+    freedom = max(1.0, least - 1)
+    if kurtosis - 1 > 1e-9:
+        freedom = max(1.0, min(freedom, 2 * len(parts) / (kurtosis - 1)))
+    as_many = (share * (1 - share) / error2 + 1) * (student(1e9) / student(freedom)) ** 2
+    return min(max(as_many, least), count)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=60))
+def test_how_many_independent_rows_a_share_stands_on(rows: list[tuple[bool, int]]) -> None:
+    """As by its definition: Kish, CR1 and Satterthwaite."""
+    scores, clusters = [float(score) for score, _ in rows], [cluster for _, cluster in rows]
+    found = together(scores, clusters)
+    assert ends(found) == pytest.approx(wilson(found.mean, model_of_count(scores, clusters)), abs=1e-6)
+
+
+@given(st.lists(st.tuples(numbers, st.integers(0, 5) | st.none()), min_size=2))
+def test_a_row_on_its_own_is_a_cluster_of_one(rows: list[tuple[float, int | None]]) -> None:
+    """The error and the interval are the same where it has a name of its own."""
+    scores = [score for score, _ in rows]
+    found = together(scores, [cluster for _, cluster in rows])
+    named = together(
+        scores, [f"row {place}" if cluster is None else cluster for place, (_, cluster) in enumerate(rows)]
+    )
+    assert (found.error, *ends(found)) == pytest.approx((named.error, *ends(named)), rel=1e-6, abs=1e-6, nan_ok=True)
+
+
 EXTREMES = [0.0, 1.0, -1.0, 5e-324, 1e308, -1e308, sys.float_info.max, -sys.float_info.max, 1e-300, 10**300]
 
 
@@ -227,7 +266,7 @@ async def compared(directory: Path, before: Sequence[Any], after: Sequence[Any],
         ([False], [True], (-0.587, 1), False),
         ([0.3], [0.5], None, False),
         ([0.3] * 9, [0.5] * 9, None, False),
-        ([0.1, 0.2, 0.4], [0.4, 0.5, 0.7], None, False),
+        ([1000.1, 1000.2, 1000.4], [1000.4, 1000.5, 1000.7], None, False),
         ([0.5, 0.5, 0.7], [0.9, 0.8, 1.1], (0.223, 0.510), True),
     ],
     ids=["two of two flip", "the same as numbers", "none flips", "all flip", "one row", "one number", "all the same",
