@@ -277,6 +277,13 @@ def crashes(session: nox.Session) -> None:
     session.run("pytest", "-q", "-s", "tests/evals/test_kills.py", env={"KILLS": "20"})
 
 
+@nox.session(python=LOWEST)
+def intervals(session: nox.Session) -> None:
+    """How often intervals hold what is true, from more samples than the tests draw; prints tables."""
+    install_wheel(session, "test")
+    session.run("python", "-m", "tests.evals.coverage", *session.posargs)
+
+
 def server_environment(session: nox.Session, name: str, *requirements: str, without: tuple[str, ...] = ()) -> str:
     """An environment for a model server, kept from run to run; returns its Python.
 

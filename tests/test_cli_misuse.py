@@ -247,7 +247,7 @@ def test_json_is_an_array_of_objects(command: str, capsys: pytest.CaptureFixture
     names = {
         "providers": {"name", "distribution", "entry_point", "state", "problem"},
         "list": {"experiment", "started", "evaluations", "unfinished", "rows", "errors"},
-        "compare": {"before", "after", "unpaired", "scores"},
+        "compare": {"before", "after", "unpaired", "unmatched", "scores"},
     }
     if command in names:
         assert all(set(each) == names[command] for each in objects)

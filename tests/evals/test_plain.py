@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from doteval import Result, foreach
 from doteval.evals import Store, run
 from doteval.evals._results.histogram import histogram
+from doteval.evals._results.moments import Moments
 from doteval.evals._results.pictures import intervals, means
 from doteval.evals._results.plain import digest, plain
-from doteval.evals._results.statistics import Moments
+from doteval.evals._results.statistics import aggregate
 from doteval.evals._results.tables import number
 
 HALF = "\ud83d"  # of an emoji, as a model whose reply is cut off returns it
@@ -154,6 +155,28 @@ def test_a_scalar_of_an_array_library_is_a_score(value: float) -> None:
     assert (score, type(score)) == (value, type(value))
 
 
+class Double(float):
+    """As numpy's float64, which is a float of another type."""
+
+
+def test_a_score_is_of_a_type_of_python() -> None:
+    """Whatever it was given as; so is what is summed up and stored."""
+    scores = Result(scores={"a": Double(0.5), "b": Scalar(Double(0.5))}).scores
+    assert [type(score) for score in scores.values()] == [float, float]
+
+
+def test_scalars_of_numpy_are_scores() -> None:
+    """A boolean stays one."""
+    np = pytest.importorskip("numpy", reason="numpy is not installed; stand-ins of its scalars are tested")
+    given = {"a": np.bool_(True), "b": np.float32(0.5), "c": np.int64(3), "d": np.float64(0.25), "e": np.array([2.0])}
+    scores = Result(scores=given).scores
+    assert [(score, type(score)) for score in scores.values()] == [
+        (True, bool), (0.5, float), (3, int), (0.25, float), (2.0, float),
+    ]  # fmt: skip
+    with pytest.raises(TypeError, match="the score 'a' is no single number but array"):
+        Result(scores={"a": np.array([1.0, 2.0])})
+
+
 @pytest.mark.parametrize("score", [math.nan, math.inf, Scalar(math.nan), 10**400])
 def test_a_score_that_is_no_finite_number_is_refused(score: Any) -> None:
     """It would be the mean of all others, too."""
@@ -166,6 +189,18 @@ def test_a_score_that_is_no_number_is_refused(score: Any) -> None:
     """The message shows one that is right."""
     with pytest.raises(TypeError, match="scores are booleans and numbers by name"):
         Result(scores={"it": score})
+
+
+def test_an_array_of_several_numbers_is_no_score() -> None:
+    """The score is named, and the array's own error is the cause."""
+
+    class Several(Scalar):
+        def item(self) -> object:
+            raise ValueError("can only convert an array of size 1")
+
+    with pytest.raises(TypeError, match="the score 'it' is no single number but ") as caught:
+        Result(scores={"it": Several(None)})  # type: ignore[dict-item]
+    assert "size 1" in str(caught.value.__cause__)
 
 
 @pytest.mark.anyio
@@ -196,7 +231,7 @@ def test_huge_scores_have_a_summary(scores: list[float]) -> None:
     moments = Moments()
     for score in scores:
         moments.add(score)
-    found = moments.aggregate()
+    found = aggregate(moments)
     assert found.count == len(scores)
     assert not found.error < 0
 
@@ -281,7 +316,7 @@ def test_scores_of_any_size_have_a_summary_and_pictures(scores: list[float]) -> 
     moments = Moments()
     for score in scores:
         moments.add(score)
-    found = moments.aggregate()
+    found = aggregate(moments)
     assert min(scores) - 1e300 <= found.mean <= max(scores) + 1e300
     counts = histogram(scores)
     assert sum(count for _, _, count in counts) == len(scores)

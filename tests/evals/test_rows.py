@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from tests.blocked import wait_all_tasks_blocked
 from tests.virtual_time import virtual_time
 
 from doteval import HandleInactiveError, ModelRequestError, PooledProvider, Result, foreach
-from doteval.evals import Record, Store, TooManyErrorsError, run
+from doteval.evals import DatasetError, Record, Store, TooManyErrorsError, run
 from doteval.testing import FakeModel, FakeProvider
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
@@ -73,6 +74,75 @@ async def test_too_many_errors_are_an_error_where_that_is_asked_for() -> None:
     assert "row 0:" in str(caught.value)
     assert "AssertionError: 2 is even" in str(caught.value)
     assert "... and 2 more." in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", [[], lambda: iter(()), ()])
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_an_evaluation_without_rows_has_not_passed(rows: Any, is_stored: bool, tmp_path: Path) -> None:
+    """Whoever checks it is told so, again and again; without a check there is an outcome, of no row."""
+    store = tmp_path / "results.db" if is_stored else None
+
+    @foreach("value", rows)
+    async def eval_it(value: int) -> Result:
+        raise AssertionError
+
+    for _ in range(2):
+        outcome = await run(eval_it, store=store)
+        assert (outcome.summary.rows, list(outcome.records), outcome.answered) == (0, [], False)
+        with pytest.raises(DatasetError, match="The dataset of 'eval_it' does not fit: it has no rows"):
+            outcome.check(max_errors=5)
+        with pytest.raises(DatasetError, match="look at what makes the dataset"):
+            await run(eval_it, store=store, max_errors=5)
+
+
+async def test_a_dataset_that_was_empty_is_read_again(tmp_path: Path) -> None:
+    """Its evaluation was not done."""
+    rows: list[int] = []
+
+    @foreach("value", lambda: rows)
+    async def eval_it(value: int) -> Result:
+        return Result(value)
+
+    assert (await run(eval_it, store=tmp_path / "results.db")).summary.rows == 0
+    rows.append(1)
+    assert (await run(eval_it, store=tmp_path / "results.db", max_errors=0)).summary.rows == 1
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"exact": math.nan}, "ValueError: in 'eval_it', the score 'exact' is nan; leave it out"),
+        ({"exact": 10**5000}, "ValueError: in 'eval_it', the score 'exact' is an integer too large for a float"),
+        ({"exact": "yes"}, "TypeError: in 'eval_it', scores are booleans and numbers by name"),
+        ({"exact": bytearray(3)}, "not 'exact': bytearray"),
+        ({1: True}, "not 1: True"),
+        (0.5, "TypeError: in 'eval_it', scores are booleans and numbers by name"),
+    ],
+)
+async def test_a_bad_score_is_named_with_its_evaluation(scores: Any, message: str, is_async: bool) -> None:
+    """And the traceback begins where the result was made."""
+
+    def make() -> Result:
+        return Result("x", scores=scores)
+
+    if is_async:
+
+        @foreach("value", [1])
+        async def eval_it(value: int) -> Result:
+            return make()
+    else:
+
+        @foreach("value", [1])
+        def eval_it(value: int) -> Result:
+            return make()
+
+    (record,) = (await run(eval_it)).records
+    assert message in (record.error or "")
+    assert "return make()" in (record.traceback or "")
+    assert "_running" not in (record.traceback or "")
+    with pytest.raises((TypeError, ValueError), match=r"^(?!in 'eval_it')"):
+        make()  # outside of an evaluation
 
 
 async def test_what_is_no_result_is_the_error_of_its_row() -> None:

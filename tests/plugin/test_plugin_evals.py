@@ -279,6 +279,32 @@ def test_a_row_that_fails_fails_the_item_when_all_are_done(runs: Runs) -> None:
     runs.run("--lf", "--eval-max-errors", "2").assert_outcomes(passed=1, failed=1)
 
 
+def test_an_evaluation_without_rows_fails(runs: Runs) -> None:
+    """Every time: nothing has been found out, and nothing is answered from the store."""
+    runs.write(
+        eval_it="""
+        from doteval import foreach, Result
+
+        @foreach("value", [])
+        async def eval_nothing(value):
+            return Result(value)
+
+        @foreach("value", lambda: iter(()))
+        def eval_found_nothing(value):
+            return Result(value)
+        """
+    )
+    for _ in range(2):
+        result = runs.run("--eval-experiment", "it", "--eval-max-errors", "5")
+        assert_clean(result, failed=2)
+        result.stdout.fnmatch_lines(
+            [
+                "*The dataset of 'eval_it.py::eval_nothing' does not fit: it has no rows.",
+                "*look at what makes the dataset*",
+            ]
+        )
+
+
 def test_reports_say_what_came_of_it(runs: Runs) -> None:
     """The summary of the run, and JUnit XML."""
     runs.write(eval_it=ROWS)

@@ -47,6 +47,10 @@ def _print(found: Sequence[Comparison], before: str, after: str) -> None:
         if not comparison.differences:
             rows.append((name, "no score in common", "0", "", "", "", "", ""))
     print("\n".join(Table(rows, head, right={2, 3, 4, 5, 6}).texts_for(sys.stdout)))
+    for comparison in found:
+        if comparison.unmatched:
+            names = ", ".join(map(shown_score, comparison.unmatched))
+            print(f"\nonly one side of {comparison.before.name} has these scores: {names}")
     unpaired = sum(comparison.unpaired for comparison in found)
     if unpaired:
         print(f"\n{unpaired:,} rows are left out: they failed, have other values, or only one side has them")
@@ -57,6 +61,7 @@ def _for_programs(comparison: Comparison) -> dict[str, Any]:
         "before": {"experiment": comparison.before.experiment, "evaluation": comparison.before.name},
         "after": {"experiment": comparison.after.experiment, "evaluation": comparison.after.name},
         "unpaired": comparison.unpaired,
+        "unmatched": comparison.unmatched,
         "scores": {
             difference.score: {
                 "count": difference.count,
@@ -65,6 +70,8 @@ def _for_programs(comparison: Comparison) -> dict[str, Any]:
                 "difference": difference.mean,
                 "low": difference.low,
                 "high": difference.high,
+                "is_binary": difference.is_binary,
+                "clusters": difference.clusters,
             }
             for difference in comparison.differences
         },

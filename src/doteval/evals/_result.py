@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 Score: TypeAlias = bool | int | float
 """How good an output is: whether it is right, or a number."""
+EVALUATION: ContextVar[str] = ContextVar("doteval_evaluation", default="")
+"""The name of the evaluation whose row is evaluated, for messages."""
+_WANTED = "scores are booleans and numbers by name, such as scores={'exact_match': True}"
 
 
 def _no_scores() -> dict[str, Score]:
@@ -42,22 +46,42 @@ class Result:
     metadata: Mapping[str, Any] = field(default_factory=_no_metadata)
 
     def __post_init__(self) -> None:
-        scores = {name: _score(name, score) for name, score in self.scores.items()}
-        object.__setattr__(self, "scores", scores)
+        scores: Any = self.scores  # callers without a type checker pass anything
+        if not isinstance(scores, Mapping):
+            raise TypeError(f"{_place()}{_WANTED}, not {scores!r}")
+        named = cast("Mapping[object, object]", scores)
+        object.__setattr__(self, "scores", {name: _score(name, score) for name, score in named.items()})
 
 
 def _score(name: object, score: object) -> Score:
-    """What callers without a type checker pass may be anything; scalars of numpy and the like are what they hold."""
+    """Scalars of numpy and the like are what they hold."""
+    value = score
     item = getattr(score, "item", None)
-    value = item() if callable(item) and not isinstance(score, (bool, int, float)) else score
+    if callable(item) and not isinstance(score, (bool, int, float)):
+        try:
+            value = item()
+        except Exception as exc:  # such as an array of several
+            raise TypeError(f"{_place()}the score {name!r} is no single number but {score!r}") from exc
     if not isinstance(name, str) or not isinstance(value, (bool, int, float)):
-        raise TypeError(
-            f"scores are booleans and numbers by name, such as scores={{'exact_match': True}}, not {name!r}: {score!r}"
-        )
+        raise TypeError(f"{_place()}{_WANTED}, not {name!r}: {score!r}")
     try:
         is_finite = math.isfinite(value)
     except OverflowError:
         is_finite = False
     if not is_finite:
-        raise ValueError(f"the score {name!r} is {score!r}; leave it out where there is none")
-    return value
+        raise ValueError(f"{_place()}the score {name!r} is {_shown(score)}; leave it out where there is none")
+    if isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, int) else float(value)
+
+
+def _place() -> str:
+    name = EVALUATION.get()
+    return f"in '{name}', " if name else ""
+
+
+def _shown(score: object) -> str:
+    try:
+        return repr(score)
+    except ValueError:  # Python refuses to write so many digits
+        return "an integer too large for a float"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 
+from .intervals import tango
+from .moments import Moments, cluster_of
 from .reading import Results, Stored
 from .record import Record
-from .statistics import Moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,15 @@ class Difference:
 
     Args:
         score: Its name.
-        count: How many rows these are.
+        count: How many rows these are; a row where one side lacks the score is none.
         before: The mean of the first side.
         after: The mean of the second side.
         mean: The mean of the differences, second side less first.
-        low: The lower end of its 95 % interval.
+        low: The lower end of its 95 % interval; not a number where there is none.
         high: The upper end.
+        is_binary: Whether all scores are 0 or 1, `True` and `False` included; the interval is then Tango's, else
+            Student's.
+        clusters: How many clusters these rows are in, where the dataset has a column ``cluster``; else `None`.
     """
 
     score: str
@@ -32,10 +35,12 @@ class Difference:
     mean: float
     low: float
     high: float
+    is_binary: bool
+    clusters: int | None = None
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves no room for no difference."""
+        """Whether there is an interval, and it leaves no room for no difference."""
         return self.low > 0 or self.high < 0
 
 
@@ -48,12 +53,45 @@ class Comparison:
         after: The second side.
         differences: The scores that both have.
         unpaired: How many rows could not be compared: only one side has them, they raised, or have other values.
+        unmatched: The scores that only one side has in the rows that both have.
     """
 
     before: Stored
     after: Stored
     differences: tuple[Difference, ...]
     unpaired: int
+    unmatched: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Pairs:
+    """One score, in the rows where both sides have it."""
+
+    before: Moments = field(default_factory=Moments)
+    after: Moments = field(default_factory=Moments)
+    change: Moments = field(default_factory=Moments)
+    gained: int = 0
+    lost: int = 0
+
+    def add(self, before: float, after: float, cluster: Hashable) -> None:
+        """One more."""
+        self.before.add(before)
+        self.after.add(after)
+        self.change.add(after - before, cluster, largest=max(abs(before), abs(after)))
+        self.gained += after > before
+        self.lost += after < before
+
+    def difference(self, name: str) -> Difference:
+        """How much they differ."""
+        change = self.change
+        is_binary = self.before.is_binary and self.after.is_binary
+        if is_binary:
+            share = change.effective_count() / change.count
+            low, high = tango(self.gained * share, self.lost * share, change.count * share)
+        else:
+            _, low, high = change.interval()
+        means = self.before.middle, self.after.middle, change.middle
+        return Difference(name, change.count, *means, low, high, is_binary, change.cluster_count)
 
 
 def pairs(before: Sequence[Stored], after: Sequence[Stored]) -> Iterator[tuple[Stored, Stored]]:
@@ -80,31 +118,20 @@ def _function(stored: Stored) -> str:
 
 def compare(results: Results, before: Stored, after: Stored) -> Comparison:
     """Compare two evaluations, row by row; rows are the same where their number and their values are."""
-    differences: dict[str, tuple[Moments, Moments, Moments]] = {}
+    found: dict[str, _Pairs] = {}
+    names: set[str] = set()
     paired = rows = 0
     for one, other in _joined(results.records(before), results.records(after)):
         rows += 1
         if one is None or other is None or one.digest != other.digest or one.failed or other.failed:
             continue
         paired += 1
-        for name, score in (one.scores or {}).items():
-            value = (other.scores or {}).get(name)
-            if value is not None:
-                moments = differences.setdefault(name, (Moments(), Moments(), Moments()))
-                for moment, number in zip(moments, (score, value, value - score), strict=True):
-                    moment.add(float(number))
-    return Comparison(
-        before,
-        after,
-        tuple(_difference(name, *moments) for name, moments in sorted(differences.items())),
-        rows - paired,
-    )
-
-
-def _difference(name: str, one: Moments, other: Moments, difference: Moments) -> Difference:
-    count, mean = difference.count, difference.total / difference.count
-    reach = difference.reach if count > 1 else math.inf
-    return Difference(name, count, one.mean, other.mean, mean, mean - reach, mean + reach)
+        scores, others, cluster = one.scores or {}, other.scores or {}, cluster_of(one.inputs)
+        names |= scores.keys() | others.keys()
+        for name in scores.keys() & others.keys():
+            found.setdefault(name, _Pairs()).add(float(scores[name]), float(others[name]), cluster)
+    differences = tuple(found[name].difference(name) for name in sorted(found))
+    return Comparison(before, after, differences, rows - paired, tuple(sorted(names - found.keys())))
 
 
 def _joined(before: Iterator[Record], after: Iterator[Record]) -> Iterator[tuple[Record | None, Record | None]]:

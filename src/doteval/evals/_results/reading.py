@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .identity import Identity
+from .moments import cluster_of
 from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
@@ -120,12 +121,15 @@ class Results(ABC):
         with self._connected() as connection:
             if connection is not None:
                 rows = connection.execute(
-                    "SELECT scores, error, seconds, input_tokens, output_tokens, attempts FROM rows "
+                    "SELECT CASE WHEN instr(inputs, '\"cluster\"') THEN inputs END, "
+                    "scores, error, seconds, input_tokens, output_tokens, attempts FROM rows "
                     "WHERE evaluation = ? ORDER BY number",
                     (evaluation.id,),
                 )
-                for scores, error, *counts in rows:
-                    summing.add(None if scores is None else json.loads(scores), error is not None, *counts)
+                for inputs, scores, error, *counts in rows:
+                    cluster = None if inputs is None else cluster_of(json.loads(inputs))
+                    values = None if scores is None else json.loads(scores)
+                    summing.add(values, error is not None, cluster, *counts)
                 summing.usage.add(ModelUsage(*row) for row in connection.execute(_USAGE, (evaluation.id,)))
         return summing.summary()
 

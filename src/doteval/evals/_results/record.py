@@ -14,7 +14,7 @@ from .._result import Result, Score
 from .plain import digest_of_plain, names_of, plain, storable
 from .usage import ModelUsage, usage_of_requests, usage_told
 
-_HERE = str(Path(__file__).parent.parent)  # all of doteval.evals
+_RUNNING = str(Path(__file__).parent.with_name("_running"))  # what calls an evaluation, and not what it calls of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def _from_the_evaluation(trace: TracebackType | None) -> TracebackType | None:
     """Leave out all before the evaluation itself: what is ours, and the worker thread of a plain function."""
     start, frame = trace, trace
     while frame is not None:
-        if frame.tb_frame.f_code.co_filename.startswith(_HERE):
+        if frame.tb_frame.f_code.co_filename.startswith(_RUNNING):
             start = frame.tb_next
         frame = frame.tb_next
     return start or trace

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from .._result import Score
-from .intervals import student, wilson
+from .intervals import wilson
+from .moments import Moments, cluster_of
 from .record import Record
 from .usage import ModelUsage, UsageSums
 
@@ -20,10 +22,13 @@ class Aggregate:
     Args:
         count: How many these are.
         mean: The mean; of booleans, the share that is true.
-        error: The standard error of the mean.
-        low: The lower end of the 95 % interval.
+        error: The standard error of the mean, as it is estimated; not a number where there is no interval.
+        low: The lower end of the 95 % interval; not a number where there is none.
         high: The upper end.
-        is_boolean: Whether the score is `True` or `False`; the interval is then Wilson's, else Student's.
+        is_boolean: Whether all are `True` or `False`; they are then shown in percent.
+        is_binary: Whether all are 0 or 1, `True` and `False` included; the interval is then Wilson's, else Student's.
+        clusters: How many clusters of rows there are, where the dataset has a column ``cluster``; rows of one cluster
+            do not count as independent. Else `None`.
     """
 
     count: int
@@ -32,10 +37,16 @@ class Aggregate:
     low: float
     high: float
     is_boolean: bool
+    is_binary: bool
+    clusters: int | None = None
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is one: not around a single number, and not where numbers are so large that it has no end."""
+        """Whether there is one.
+
+        There is none around a single number that is neither 0 nor 1, around such numbers that are all the same, and
+        where numbers are so large that it has no end.
+        """
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
@@ -74,46 +85,15 @@ class Summary:
     usage_by_model: Sequence[ModelUsage]
 
 
-@dataclass(slots=True)
-class Moments:
-    """Count, mean and variance of numbers that come one after the other (Welford)."""
-
-    count: int = 0
-    total: float = 0
-    mean: float = 0.0
-    squares: float = 0.0
-    is_boolean: bool = True
-
-    def add(self, score: Score) -> None:
-        """One more."""
-        self.is_boolean = self.is_boolean and isinstance(score, bool)
-        self.count += 1
-        self.total += score
-        delta = score - self.mean
-        # Huge numbers of either sign are further apart than any number is large.
-        self.mean += delta / self.count if math.isfinite(delta) else score / self.count - self.mean / self.count
-        self.squares += delta * (score - self.mean)
-
-    @property
-    def error(self) -> float:
-        """The standard error of the mean; one number alone has none."""
-        variance = self.squares / (self.count - 1) / self.count if self.count > 1 else math.nan
-        return math.sqrt(variance) if variance >= 0 else math.nan  # huge scores overflow
-
-    @property
-    def reach(self) -> float:
-        """How far Student's 95 % interval reaches to either side of the mean; around one number there is none."""
-        return student(self.count - 1) * self.error if self.count > 1 else math.nan
-
-    def aggregate(self) -> Aggregate:
-        """What they say together."""
-        count, mean = self.count, self.total / self.count  # of booleans, exact
-        if not math.isfinite(mean):
-            mean = self.mean
-        if self.is_boolean:
-            error = math.sqrt(max(0.0, mean * (1 - mean)) / count)
-            return Aggregate(count, mean, error, *wilson(mean, count), is_boolean=True)
-        return Aggregate(count, mean, self.error, mean - self.reach, mean + self.reach, is_boolean=False)
+def aggregate(moments: Moments) -> Aggregate:
+    """What the numbers of one score say together."""
+    count, mean, clusters = moments.count, moments.middle, moments.cluster_count
+    if moments.is_binary:
+        error = math.sqrt(max(0.0, mean * (1 - mean)) / count) if clusters is None else moments.spread().error
+        low, high = wilson(mean, moments.effective_count())
+    else:
+        error, low, high = moments.interval()
+    return Aggregate(count, mean, error, low, high, moments.is_boolean, moments.is_binary, clusters)
 
 
 def _no_moments() -> dict[str, Moments]:
@@ -141,6 +121,7 @@ class Summing:
         self,
         scores: Mapping[str, Score] | None,
         failed: bool,
+        cluster: Hashable,
         seconds: float,
         input_tokens: int | None,
         output_tokens: int | None,
@@ -158,7 +139,7 @@ class Summing:
             return
         self.seconds.append(seconds)
         for name, score in (scores or {}).items():
-            self.moments.setdefault(name, Moments()).add(score)
+            self.moments.setdefault(name, Moments()).add(score, cluster)
 
     def summary(self) -> Summary:
         """What they say together."""
@@ -167,8 +148,8 @@ class Summing:
         return Summary(
             rows=self.rows,
             errors=self.errors,
-            scores={name: moments.aggregate() for name, moments in sorted(self.moments.items())},
-            p50=percentile(ordered, 50),
+            scores={name: aggregate(moments) for name, moments in sorted(self.moments.items())},
+            p50=median(ordered) if ordered else None,
             p95=percentile(ordered, 95),
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
@@ -188,6 +169,7 @@ def summarise(records: Iterable[Record]) -> Summary:
         summing.add(
             record.scores,
             record.failed,
+            cluster_of(record.inputs),
             record.seconds,
             record.input_tokens,
             record.output_tokens,

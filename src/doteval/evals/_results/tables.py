@@ -30,7 +30,7 @@ def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
             name if is_first else "",
             f"{summary.rows:,}" if is_first else "",
             f"{summary.errors:,}" if is_first else "",
-            shown_score(score),
+            shown_score(score) + ("" if aggregate is None else _rows_of(aggregate, summary)),
             "" if aggregate is None else shown_mean(aggregate),
             "" if aggregate is None else shown_interval(aggregate),
             shown_seconds(summary.p50) if is_first else "",
@@ -77,6 +77,13 @@ def shown_tokens(summaries: Iterable[Summary]) -> str:
 def shown_score(name: str) -> str:
     """A score's name; of a long one, the beginning, as it would push all others off the screen."""
     return name if len(name) <= _LONGEST_SCORE else f"{name[: _LONGEST_SCORE - 1]}…"
+
+
+def _rows_of(aggregate: Aggregate, summary: Summary) -> str:
+    """How many rows have a score, where that is not all that could."""
+    if aggregate.count == summary.rows - summary.errors:
+        return ""
+    return " (1 row)" if aggregate.count == 1 else f" ({aggregate.count:,} rows)"
 
 
 def shown_mean(aggregate: Aggregate) -> str:

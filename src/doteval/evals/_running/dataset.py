@@ -16,10 +16,14 @@ from anyio.lowlevel import checkpoint
 from .._errors import DatasetError
 from .._results.plain import digest_of_plain, plain
 from .._results.record import Inputs
+from .frames import rows_in
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 Dataset: TypeAlias = Rows | Callable[[], Rows | Awaitable[Rows]]
-"""Rows, or what makes them: an iterable, an async iterable, or a function without arguments that returns either."""
+"""Rows, or what makes them: an iterable, an async iterable, or a function without arguments that returns either.
+
+The rows of a table (a DataFrame of pandas or polars, a table of pyarrow) are its rows, and not its columns.
+"""
 
 _CHUNK = 64
 _CHUNK_SECONDS = 0.005
@@ -78,9 +82,9 @@ class Source:
     def __init__(self, evaluation: str, columns: tuple[str, ...], dataset: Dataset) -> None:
         self._evaluation = evaluation
         self._columns = columns
-        self._dataset = dataset
+        self._dataset: Any = rows_in(dataset)
         self._used = False
-        given = cast("object", dataset)
+        given: object = self._dataset
         if isinstance(given, (str, bytes, Mapping)) or not (callable(given) or _is_rows(given)):
             raise TypeError(
                 f"the dataset of '{evaluation}' is an iterable of rows, an async iterable, or a function without "
@@ -91,7 +95,7 @@ class Source:
     def size(self) -> int | None:
         """How many rows there are, where that can be known without reading them."""
         try:
-            return len(cast("Sequence[Any]", self._dataset))
+            return len(self._dataset)
         except TypeError:
             return None
 
@@ -110,6 +114,7 @@ class Source:
             rows = function()
             if inspect.iscoroutine(rows):
                 rows.close()
+            rows = rows_in(rows)
         elif isinstance(rows, Iterator):
             return None
         if not isinstance(rows, Iterable):
@@ -149,6 +154,7 @@ class Source:
             dataset = dataset() if is_async else await to_thread.run_sync(dataset)
             if inspect.isawaitable(dataset):
                 dataset = await dataset
+            dataset = rows_in(dataset)
             if not _is_rows(dataset):
                 raise DatasetError(
                     self._evaluation,
@@ -169,6 +175,8 @@ class Source:
 
     def _values(self, number: int, value: Any) -> Mapping[str, Any]:
         columns = self._columns
+        if len(columns) > 1 and getattr(value, "ndim", None) == 1:
+            value = value.tolist()  # a row of an array
         if isinstance(value, Mapping):
             fields = cast("Mapping[object, Any]", value)
             missing = [name for name in columns if name not in fields]

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from anyio import CapacityLimiter, to_thread
 
-from .._result import Result
+from .._result import EVALUATION, Result
 from .dataset import Dataset, Source
 
 
@@ -101,6 +101,7 @@ class Evaluation:
         is_async = self.is_async
 
         async def call(arguments: Mapping[str, Any]) -> Result:
+            EVALUATION.set(self.name)
             if is_async:
                 value = await self(**arguments)
             else:
@@ -143,7 +144,7 @@ def foreach(
         columns: The arguments that come from the dataset, as text with commas or as a list.
         dataset: Rows, or what makes them: an iterable, an async iterable, or a function without arguments that returns
             either. It is read lazily. A row is a tuple in the order of the columns, a mapping, or, for a single column,
-            the value itself.
+            the value itself. The rows of a DataFrame or another table are its rows.
         concurrency: How many rows are evaluated at once, where the run does not say so.
 
     Returns:

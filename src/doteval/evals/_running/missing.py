@@ -82,7 +82,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         return None
     with place.store.snapshot() as results:
         stored = results.find(place.experiment, place.name)
-        if stored is None:
+        if stored is None or not stored.stored:
             return None
         differences = changes_since(stored, place.identity, settings.changed)
         if stored.finished is None or stored.errors > settings.max_errors:
@@ -220,7 +220,7 @@ async def run_rows(
         name,
         summary,
         kept if place is None or stored is None else StoredRecords(place.store, stored),
-        answered=place is not None and not progress.calls,
+        answered=place is not None and progress.known > 0 and not progress.calls,
         known=progress.known,
         calls=progress.calls,
         wasted=progress.wasted,

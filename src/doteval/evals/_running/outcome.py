@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from .._errors import TooManyErrorsError
+from .._errors import DatasetError, TooManyErrorsError
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import Summary
@@ -43,11 +43,16 @@ class Outcome:
         return (record for record in self.records if record.failed)
 
     def check(self, max_errors: int = 0) -> None:
-        """Raise where too many rows did.
+        """Raise where too many rows did, or where there are none.
 
         Raises:
             TooManyErrorsError: More than `max_errors`.
+            DatasetError: The dataset is empty.
         """
+        if not self.summary.rows:
+            raise DatasetError(
+                self.name, "it has no rows", "What evaluates nothing has not passed: look at what makes the dataset."
+            )
         if self.summary.errors > max_errors:
             raise self.error(max_errors)
 

@@ -61,7 +61,7 @@ async def run(
             other arguments, or other code. ``"error"``: a refusal that says what has changed; ``"rerun"``: they are
             thrown away; ``"keep"``: they are taken for its own, with a warning.
         concurrency: How many rows at once: a number, or ``"adaptive"``; the default is what `foreach` says, else 10.
-        max_errors: Raise where more rows raised than that; `None`: never.
+        max_errors: Raise where more rows raised than that, or the dataset is empty; `None`: never.
         abort_after: Where more rows raised than `max_errors`: after how many rows that failed alike, one after the
             other, the run ends; 0: never.
         retries: How often a row is run again after its model, or the connection to it, was lost.
@@ -77,7 +77,7 @@ async def run(
     Raises:
         TypeError: An argument is missing, or there is one too many.
         EvaluationChangedError: The results in the store are of something else.
-        DatasetError: The dataset does not fit; all rows before that are recorded.
+        DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
         TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
         ModelSetupError: The model could not be opened.
         ModelRequestError: A request was refused for a reason that concerns every row, such as the key.

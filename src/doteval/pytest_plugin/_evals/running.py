@@ -167,8 +167,7 @@ class EvalRunning:
         item.user_properties += [(f"score {name}", score.mean) for name, score in summary.scores.items()]
         for warning in outcome.warnings:
             item.warn(pytest.PytestWarning(warning))
-        if summary.errors > self._options.max_errors:
-            raise outcome.error(self._options.max_errors)
+        outcome.check(self._options.max_errors)
 
     def _place(self, item: pytest.Function, evaluation: Evaluation) -> Place:
         if item not in self._places:

@@ -1,0 +1,180 @@
+"""Adds up numbers that come one after the other, of which some may belong together."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._result import Score
+from .intervals import normal, student
+
+_ROUNDING = 8 * sys.float_info.epsilon
+_MISSING = (None, "nan")
+"""What a row has as its cluster that is in none; the second is what is kept of a float that is none."""
+
+
+def cluster_of(inputs: Mapping[str, Any]) -> Hashable:
+    """Which cluster a row belongs to: what its column `cluster` holds; `None` where it is on its own.
+
+    Args:
+        inputs: The row's values, as they are kept.
+    """
+    value = inputs.get("cluster")
+    if isinstance(value, str):
+        return None if value in _MISSING else value
+    return None if value is None else (json.dumps(value, sort_keys=True),)  # no text, so not the same as one
+
+
+@dataclass(slots=True)
+class Running:
+    """Count, mean and squared deviations of numbers that come one after the other (Welford)."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def take(self, number: float) -> None:
+        """One more."""
+        self.count += 1
+        delta = number - self.mean
+        # Huge numbers of either sign are further apart than any number is large.
+        self.mean += delta / self.count if math.isfinite(delta) else number / self.count - self.mean / self.count
+        self.squares += delta * (number - self.mean)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How far off a mean may be.
+
+    Args:
+        error: Its standard error; not a number where the numbers do not say.
+        freedom: The degrees of freedom of the error.
+        evenness: The same, where that counts how few clusters the error stands on.
+        least: How many rows say as much if rows of a cluster say all the same.
+    """
+
+    error: float
+    freedom: float
+    evenness: float
+    least: float
+
+
+def _no_clusters() -> dict[Hashable, Running]:
+    return {}
+
+
+@dataclass(slots=True)
+class Moments(Running):
+    """What numbers say together, of which those of a cluster are not independent of each other.
+
+    Args:
+        total: Their sum.
+        largest: The largest that went into one of them, whatever its sign.
+        is_boolean: Whether all are `True` or `False`.
+        is_binary: Whether all are 0 or 1.
+        clusters: The numbers of each cluster.
+    """
+
+    total: float = 0.0
+    largest: float = 0.0
+    is_boolean: bool = True
+    is_binary: bool = True
+    clusters: dict[Hashable, Running] = field(default_factory=_no_clusters)
+
+    def add(self, score: Score, cluster: Hashable = None, largest: float = 0.0) -> None:
+        """One more.
+
+        Args:
+            score: The number.
+            cluster: What it belongs to; `None`: it is independent of all others.
+            largest: The largest number that it was computed from.
+        """
+        self.is_boolean = self.is_boolean and isinstance(score, bool)
+        self.is_binary = self.is_binary and score in (0, 1)
+        number = float(score)
+        self.total += number
+        self.largest = max(self.largest, abs(number), largest)
+        self.take(number)
+        if cluster is not None:
+            self.clusters.setdefault(cluster, Running()).take(number)
+
+    @property
+    def middle(self) -> float:
+        """The mean; of whole numbers, exact."""
+        mean = self.total / self.count
+        return mean if math.isfinite(mean) else self.mean
+
+    @property
+    def cluster_count(self) -> int | None:
+        """How many independent parts there are; `None` where each row is one."""
+        if not self.clusters:
+            return None
+        return len(self.clusters) + self.count - sum(cluster.count for cluster in self.clusters.values())
+
+    def spread(self) -> Spread:
+        """How far off the mean may be.
+
+        It is the cluster-robust error (CR1), which is the usual one where no two rows belong together. The degrees of
+        freedom are clusters less one; where clusters are of different sizes, as many count as would be of one size
+        (Kish). Where the error stands on few clusters it is known no better than from those few (Satterthwaite).
+        """
+        number = self.cluster_count
+        if number is None:
+            freedom = self.count - 1.0
+            variance = self.squares / freedom / self.count if freedom else math.nan
+            return Spread(_root(variance), freedom, freedom, self.count)
+        clusters = self.clusters.values()
+        alone = self.count - sum(cluster.count for cluster in clusters)
+        least = self.count**2 / (alone + sum(cluster.count**2 for cluster in clusters))
+        rest = sum(cluster.squares + cluster.count * _square(cluster.mean - self.mean) for cluster in clusters)
+        of_alone = max(0.0, self.squares - rest) if alone else 0.0
+        squares = [_square(cluster.count * (cluster.mean - self.mean)) for cluster in clusters]
+        total = sum(squares) + of_alone
+        variance = number / (number - 1) * total / self.count**2 if number > 1 else math.nan
+        freedom = max(1.0, least - 1)
+        fourth = sum(map(_square, squares)) + (_square(of_alone) / alone if alone else 0.0)
+        tails = number * fourth / _square(total) - 1 if _square(total) > 0 else 0.0
+        evenness = max(1.0, min(freedom, 2 * number / tails)) if tails > 0 else freedom
+        return Spread(_root(variance), freedom, evenness, least)
+
+    def interval(self) -> tuple[float, float, float]:
+        """The standard error, and the ends of Student's 95 % interval.
+
+        They are not a number where there is only one number or cluster, and where all are the same: that nothing varied
+        among a few rows does not say that nothing can.
+        """
+        spread, mean = self.spread(), self.middle
+        if not spread.error * math.sqrt(self.count) > _ROUNDING * self.largest:
+            return math.nan, math.nan, math.nan
+        reach = student(spread.freedom) * spread.error
+        return spread.error, mean - reach, mean + reach
+
+    def effective_count(self) -> float:
+        """How many independent rows say as much about the mean of what can be counted, such as shares.
+
+        Where rows vary as they would on their own it is their number, less what is lost as the error is not known but
+        estimated; at least as many as if rows of a cluster say all the same, which is what there is to go by where no
+        two rows differ.
+        """
+        if not self.clusters:
+            return self.count
+        spread = self.spread()
+        if self.squares == 0 or math.isnan(spread.error):
+            return spread.least
+        if spread.error == 0:
+            return self.count
+        as_many = self.squares / self.count / _square(spread.error) + 1  # squares lack what the mean itself varies
+        known = _square(normal() / student(spread.evenness))
+        return min(max(as_many * known, spread.least), self.count)
+
+
+def _square(number: float) -> float:
+    return number * number  # infinite where it is too large; ** raises
+
+
+def _root(variance: float) -> float:
+    return math.sqrt(variance) if variance >= 0 else math.nan  # huge scores overflow

@@ -1,0 +1,223 @@
+"""How often the intervals that are printed hold what they should: computed where that can be, else simulated.
+
+    python -m tests.evals.coverage [SAMPLES]
+
+prints the tables of docs/reference/evals.md, and more of what is simulated; with the 4000 samples that are the default
+it takes ten minutes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+
+from doteval.evals._results.compare import _Pairs
+from doteval.evals._results.intervals import tango, wilson
+from doteval.evals._results.moments import Moments
+from doteval.evals._results.statistics import aggregate
+
+COUNTS = (5, 20, 100, 1000)
+SHARES = (0.5, 0.9, 0.99)
+LOWEST, HIGHEST = 0.93, 0.97
+SEED = 20
+
+
+def is_in_band(coverage: float) -> bool:
+    return LOWEST <= coverage <= HIGHEST
+
+
+def binomial(count: int, share: float) -> list[float]:
+    """How probable each number of successes is."""
+    logs = math.log(share), math.log1p(-share)
+    top = math.lgamma(count + 1)
+    return [
+        math.exp(top - math.lgamma(k + 1) - math.lgamma(count - k + 1) + k * logs[0] + (count - k) * logs[1])
+        for k in range(count + 1)
+    ]
+
+
+def of_share(count: int, share: float) -> float:
+    """Exact, of Wilson's interval."""
+    held = 0.0
+    for successes, probability in enumerate(binomial(count, share)):
+        low, high = wilson(successes / count, count)
+        held += probability * (low <= share <= high)
+    return held
+
+
+def share_can_be_in_band(count: int, share: float) -> bool:
+    """Whether any interval can: one whose ends rise with the successes holds a share for a run of these numbers."""
+    sums = [0.0]
+    for probability in binomial(count, share):
+        sums.append(sums[-1] + probability)
+    return any(is_in_band(high - low) for place, low in enumerate(sums) for high in sums[place + 1 :])
+
+
+@cache
+def flips(count: int, gained: float, lost: float) -> list[tuple[int, int, float]]:
+    """How many pairs may flip either way, with the probability; what is less probable than 1e-9 is left out."""
+    found: list[tuple[int, int, float]] = []
+    for up, of_up in enumerate(binomial(count, gained)):
+        if of_up > 1e-9:
+            for down, of_down in enumerate(binomial(count - up, lost / (1 - gained))):
+                if of_up * of_down > 1e-9:
+                    found.append((up, down, of_up * of_down))
+    return found
+
+
+def paired(before: float, after: float) -> tuple[float, float]:
+    """How probable it is that a pair flips up or down, if what happens before and after is independent."""
+    return (1 - before) * after, before * (1 - after)
+
+
+def of_paired(count: int, before: float, after: float) -> float:
+    """Exact, of Tango's interval."""
+    true = after - before
+    held = 0.0
+    for up, down, probability in flips(count, *paired(before, after)):
+        if before == after and up < down:
+            continue  # the same as the other way round
+        low, high = tango(up, down, count)
+        held += probability * (low <= true <= high) * (2 if before == after and up > down else 1)
+    return held
+
+
+@cache
+def most_unclear(flipped: int) -> int:
+    """How many of these pairs may flip one way with a mid-p-value of McNemar's test of more than 0.1.
+
+    It is how probable so uneven flips are if each is the throw of a coin; of those as uneven, half counts.
+    """
+    more = 0
+    for most in range(flipped, flipped // 2, -1):
+        as_many = math.comb(flipped, most)
+        if 10 * (2 * more + as_many) > 2**flipped:
+            return most
+        more += as_many
+    return (flipped + 1) // 2
+
+
+def paired_can_be_in_band(count: int, share: float) -> bool:
+    """Whether an interval can that calls nothing a clear difference whose p-value is more than 0.1."""
+    found = flips(count, *paired(share, share))
+    return sum(probability for up, down, probability in found if max(up, down) <= most_unclear(up + down)) <= HIGHEST
+
+
+def simulated(samples: int, true: float, draw: Callable[[random.Random], tuple[float, float]]) -> float:
+    """How many of the intervals that are drawn hold what is true, of those that there are."""
+    chance = random.Random(SEED)
+    found = [draw(chance) for _ in range(samples)]
+    there = [(low, high) for low, high in found if math.isfinite(high - low)]
+    return sum(low <= true <= high for low, high in there) / len(there)
+
+
+def aggregated(scores: Iterator[tuple[float, str | None]]) -> tuple[float, float]:
+    moments = Moments()
+    for score, cluster in scores:
+        moments.add(score, cluster)
+    found = aggregate(moments)
+    return found.low, found.high
+
+
+def easiness(chance: random.Random, share: float, alike: float) -> float:
+    """How often one question is answered well; `alike` is how much answers to one question correlate."""
+    if alike == 0:
+        return share
+    if alike == 1:
+        return float(chance.random() < share)
+    scale = 1 / alike - 1
+    return chance.betavariate(share * scale, (1 - share) * scale)
+
+
+def of_numbers(count: int, share: float, samples: int) -> float:
+    """Numbers of which all between 0 and 1 are as probable, to the power that has this mean."""
+    power = 1 / share - 1
+
+    def draw(chance: random.Random) -> tuple[float, float]:
+        return aggregated((chance.random() ** power, None) for _ in range(count))
+
+    return simulated(samples, share, draw)
+
+
+def of_grades(count: int, share: float, samples: int) -> float:
+    """Scores of 0, a half and 1: two answers, half a point for each that is right."""
+
+    def draw(chance: random.Random) -> tuple[float, float]:
+        return aggregated((((chance.random() < share) + (chance.random() < share)) / 2, None) for _ in range(count))
+
+    return simulated(samples, share, draw)
+
+
+def of_clustered_share(questions: int, share: float, alike: float, samples: int, each: int = 4) -> float:
+    def draw(chance: random.Random) -> tuple[float, float]:
+        def scores() -> Iterator[tuple[float, str | None]]:
+            for question in range(questions):
+                easy = easiness(chance, share, alike)
+                for _ in range(each):
+                    yield chance.random() < easy, str(question)
+
+        return aggregated(scores())
+
+    return simulated(samples, share, draw)
+
+
+def of_clustered_numbers(questions: int, alike: float, samples: int, sizes: tuple[int, ...] = (4,)) -> float:
+    def draw(chance: random.Random) -> tuple[float, float]:
+        def scores() -> Iterator[tuple[float, str | None]]:
+            for question in range(questions):
+                common = chance.gauss(0, math.sqrt(alike))
+                for _ in range(sizes[question % len(sizes)]):
+                    yield common + chance.gauss(0, math.sqrt(1 - alike)), str(question)
+
+        return aggregated(scores())
+
+    return simulated(samples, 0.0, draw)
+
+
+def of_clustered_pairs(questions: int, share: float, alike: float, samples: int, each: int = 4) -> float:
+    def draw(chance: random.Random) -> tuple[float, float]:
+        pairs = _Pairs()
+        for question in range(questions):
+            before, after = easiness(chance, share, alike), easiness(chance, share, alike)
+            for _ in range(each):
+                pairs.add(float(chance.random() < before), float(chance.random() < after), str(question))
+        found = pairs.difference("score")
+        return found.low, found.high
+
+    return simulated(samples, 0.0, draw)
+
+
+def table(title: str, coverage: Callable[[int, float], float], lines: tuple[float, ...] = SHARES) -> str:
+    head = [f"| {title} | " + " | ".join(f"{count}" for count in COUNTS) + " |", "| --- |" + " --- |" * len(COUNTS)]
+    body = [f"| {line:g} | " + " | ".join(f"{coverage(count, line):.3f}" for count in COUNTS) + " |" for line in lines]
+    return "\n".join([*head, *body, ""])
+
+
+def main(samples: int) -> None:
+    def fewer(count: int) -> int:
+        return min(samples, samples * 400 // count)  # of many rows, as they take long
+
+    print(table("shares", of_share))
+    print(table("paired shares", lambda count, share: of_paired(count, share, share)))
+    print(table("paired shares, after 0.1 less", lambda count, share: of_paired(count, share, share - 0.1)))
+    print(table("numbers", lambda count, share: of_numbers(count, share, fewer(count))))
+    print(table("grades", lambda count, share: of_grades(count, share, fewer(count))))
+    for alike in (0.0, 0.3, 0.6, 1.0):
+        print(table(f"shares, alike {alike:g}", lambda n, p, r=alike: of_clustered_share(n, p, r, fewer(n))))
+    for alike in (0.0, 0.3, 0.6):
+        print(table(f"paired, alike {alike:g}", lambda n, p, r=alike: of_clustered_pairs(n, p, r, fewer(n))))
+    for sizes in ((4,), (12, 4, 4, 1, 1)):
+        print(
+            table(
+                f"numbers in clusters of {sizes}, how much alike",
+                lambda n, r, s=sizes: of_clustered_numbers(n, r, fewer(n), s),
+                (0.0, 0.3, 0.6),
+            )
+        )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 4000)

@@ -1,0 +1,91 @@
+"""Whether 95 % intervals hold what is true in 95 % of all runs; `python -m tests.evals.coverage` simulates more."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.evals import coverage
+from tests.evals.coverage import COUNTS, SHARES, is_in_band
+
+CELLS = [(count, share) for count in COUNTS for share in SHARES]
+PAGE = Path(__file__).parents[2] / "docs/reference/evals.md"
+
+
+def told(title: str) -> dict[tuple[int, float], float]:
+    """The table of the page that begins with this."""
+    (block,) = re.findall(rf"^\| {title} \|.*\n(?:\|.*\n)+", PAGE.read_text("utf-8"), re.MULTILINE)
+    head, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+    counts = [int(count) for count in head[1:]]
+    return {
+        (count, float(share)): float(cell) for share, *cells in lines for count, cell in zip(counts, cells, strict=True)
+    }
+
+
+@pytest.mark.parametrize(("count", "share"), CELLS)
+def test_the_interval_of_a_share_holds_it(count: int, share: float) -> None:
+    """In .93 to .97 of all runs, or no interval can; computed, not simulated. The page says the same."""
+    held = coverage.of_share(count, share)
+    assert is_in_band(held) is coverage.share_can_be_in_band(count, share)
+    assert held > 0.91
+    assert told("shares")[count, share] == round(held, 3)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("count", "share"), CELLS)
+def test_the_interval_of_paired_shares_holds_their_difference(count: int, share: float) -> None:
+    """In .93 to .97 of all runs; in more where only what is no clear difference could make it less."""
+    held = coverage.of_paired(count, share, share)
+    assert is_in_band(held) is coverage.paired_can_be_in_band(count, share)
+    assert held > coverage.LOWEST
+    assert told("paired shares")[count, share] == round(held, 3)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("after", [0.4, 0.8, 0.89])
+@pytest.mark.parametrize("count", [20, 100])
+def test_the_interval_of_paired_shares_holds_a_difference_that_there_is(count: int, after: float) -> None:
+    """0.1 lower than before; never in fewer than .93."""
+    assert coverage.of_paired(count, after + 0.1, after) > coverage.LOWEST
+
+
+@pytest.mark.parametrize("count", [5, 20, 100])
+def test_the_interval_of_numbers_holds_their_mean(count: int) -> None:
+    """Where they do not pile up at one end, in .93 to .97; where they do, in fewer, as the page says."""
+    assert is_in_band(coverage.of_numbers(count, 0.5, 6000 // count * 10))
+    assert coverage.of_numbers(count, 0.99, 6000 // count * 10) == pytest.approx(told("numbers")[count, 0.99], abs=0.03)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("alike", [0.0, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("count", [5, 20, 100])
+def test_the_interval_of_a_share_holds_it_however_much_rows_of_a_cluster_are_alike(
+    count: int, share: float, alike: float
+) -> None:
+    """Four samples of each question; as the page says."""
+    held = coverage.of_clustered_share(count, share, alike, 800)
+    assert held > 0.9
+    if share == 0.5 and count > 5:
+        assert is_in_band(held)
+    if alike == 0.3:
+        assert held == pytest.approx(told("shares in clusters")[count, share], abs=0.02)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("alike", [0.0, 0.6])
+@pytest.mark.parametrize("count", [5, 20, 100])
+def test_the_intervals_of_clustered_numbers_and_pairs_hold_what_is_true(count: int, alike: float) -> None:
+    """Where clusters are of very different sizes, less often, as the page says."""
+    assert is_in_band(coverage.of_clustered_numbers(count, alike, 800))
+    assert coverage.of_clustered_numbers(count, alike, 800, (12, 4, 4, 1, 1)) > 0.9
+    assert coverage.of_clustered_pairs(count, 0.9, alike, 500) > coverage.LOWEST
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("count", [5, 20, 100])
+def test_the_interval_of_clustered_pairs_is_as_the_page_says(count: int, share: float) -> None:
+    """Never in fewer than .93."""
+    held = coverage.of_clustered_pairs(count, share, 0.3, 300)
+    assert coverage.LOWEST < held == pytest.approx(told("paired shares in clusters")[count, share], abs=0.03)
