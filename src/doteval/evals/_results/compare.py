@@ -6,9 +6,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .intervals import tango
-from .moments import Moments, cluster_of
+from .moments import Moments
 from .reading import Results, Stored
-from .record import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,32 +116,13 @@ def _function(stored: Stored) -> str:
 
 
 def compare(results: Results, before: Stored, after: Stored) -> Comparison:
-    """Compare two evaluations, row by row; rows are the same where their number and their values are."""
+    """Compare two evaluations, row by row; a row is the same wherever it stands, if it has the same values."""
     found: dict[str, _Pairs] = {}
     names: set[str] = set()
-    paired = rows = 0
-    for one, other in _joined(results.records(before), results.records(after)):
-        rows += 1
-        if one is None or other is None or one.digest != other.digest or one.failed or other.failed:
-            continue
-        paired += 1
-        scores, others, cluster = one.scores or {}, other.scores or {}, cluster_of(one.inputs)
+    pairs = results.pairs(before, after)
+    for cluster, scores, others in pairs.rows:
         names |= scores.keys() | others.keys()
         for name in scores.keys() & others.keys():
             found.setdefault(name, _Pairs()).add(float(scores[name]), float(others[name]), cluster)
     differences = tuple(found[name].difference(name) for name in sorted(found))
-    return Comparison(before, after, differences, rows - paired, tuple(sorted(names - found.keys())))
-
-
-def _joined(before: Iterator[Record], after: Iterator[Record]) -> Iterator[tuple[Record | None, Record | None]]:
-    one, other = next(before, None), next(after, None)
-    while one is not None or other is not None:
-        if other is None or (one is not None and one.number < other.number):
-            yield one, None
-            one = next(before, None)
-        elif one is None or other.number < one.number:
-            yield None, other
-            other = next(after, None)
-        else:
-            yield one, other
-            one, other = next(before, None), next(after, None)
+    return Comparison(before, after, differences, pairs.total - len(pairs.rows), tuple(sorted(names - found.keys())))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .._result import Score
 from .identity import Identity
 from .moments import cluster_of
 from .plain import storable
@@ -66,6 +67,38 @@ class KnownRow(NamedTuple):
     failed: bool
 
 
+class ScorePair(NamedTuple):
+    """One row that two evaluations have in common.
+
+    Args:
+        cluster: What it belongs to with others, where that is known.
+        before: The scores that the first one gave.
+        after: The scores that the second one gave.
+    """
+
+    cluster: Hashable
+    before: Mapping[str, Score]
+    after: Mapping[str, Score]
+
+
+class Pairs(NamedTuple):
+    """What two evaluations have in common.
+
+    Args:
+        rows: The rows that both have, with the same values, and that failed in neither.
+        total: How many rows there are in one or the other.
+    """
+
+    rows: Sequence[ScorePair]
+    total: int
+
+
+def _clustered(column: str) -> str:
+    """The inputs, where they may say which rows belong together; else they are not read."""
+    return f"CASE WHEN instr({column}, '\"cluster\"') THEN {column} END"
+
+
+_BOTH = "FROM rows AS one JOIN rows AS other USING (key) WHERE one.evaluation = ? AND other.evaluation = ?"
 EVALUATION = """
 SELECT id, experiment, name, model, identity, started, finished, evaluations.rows,
     (SELECT count(*) FROM rows WHERE evaluation = id),
@@ -121,7 +154,7 @@ class Results(ABC):
         with self._connected() as connection:
             if connection is not None:
                 rows = connection.execute(
-                    "SELECT CASE WHEN instr(inputs, '\"cluster\"') THEN inputs END, "
+                    f"SELECT {_clustered('inputs')}, "  # noqa: S608
                     "scores, error, seconds, input_tokens, output_tokens, attempts FROM rows "
                     "WHERE evaluation = ? ORDER BY number",
                     (evaluation.id,),
@@ -132,6 +165,27 @@ class Results(ABC):
                     summing.add(values, error is not None, cluster, *counts)
                 summing.usage.add(ModelUsage(*row) for row in connection.execute(_USAGE, (evaluation.id,)))
         return summing.summary()
+
+    def pairs(self, before: Stored, after: Stored) -> Pairs:
+        """The scores of the rows that two evaluations have in common, wherever they stand in either."""
+        with self._connected() as connection:
+            if connection is None:
+                return Pairs((), 0)
+            (both,) = connection.execute(f"SELECT count(*) {_BOTH}", (before.id, after.id)).fetchone()
+            rows = connection.execute(
+                f"SELECT {_clustered('one.inputs')}, one.scores, other.scores {_BOTH} AND one.digest = other.digest "
+                "AND one.error IS NULL AND other.error IS NULL ORDER BY one.number",
+                (before.id, after.id),
+            )
+            found = [
+                ScorePair(
+                    None if inputs is None else cluster_of(json.loads(inputs)),
+                    json.loads(one or "null") or {},
+                    json.loads(other or "null") or {},
+                )
+                for inputs, one, other in rows
+            ]
+        return Pairs(found, before.stored + after.stored - both)
 
     def known(self, evaluation: Stored) -> Iterator[KnownRow]:
         """What is known of each row that is there, in the order of the dataset."""
