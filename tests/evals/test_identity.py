@@ -479,13 +479,16 @@ async def test_another_argument_is_refused_and_the_user_chooses(tmp_path: Path) 
     assert (await give(prompt="one")).answered
     kept = await give(prompt="two", changed="keep")
     assert kept.answered
+    assert (await give(prompt="two")).warnings == ()
+    with pytest.raises(EvaluationChangedError):
+        await give(prompt="one")
     assert re.search(
         r"were kept, though they are of something else: the argument 'prompt' has changed", kept.warnings[0]
     )
-    again = await give(prompt="two", changed="rerun")
+    again = await give(prompt="three", changed="rerun")
     assert (again.known, again.calls) == (0, 2)
     assert "were thrown away" in again.warnings[0]
-    assert (await give(prompt="two")).answered
+    assert (await give(prompt="three")).answered
     with pytest.raises(ValueError, match="changed is one of 'error', 'rerun', 'keep', not 'x'"):
         await give(prompt="two", changed="x")  # type: ignore[arg-type]
 

@@ -131,6 +131,16 @@ class Store(Results):
             self._pending.add(stored.id)
         return stored, differences
 
+    def adopt(self, evaluation: Stored, identity: Identity) -> None:
+        """Take results for those of something else from now on; blocks.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        with self._database.writing() as connection:
+            values = (_encode(identity), evaluation.id)
+            connection.execute("UPDATE evaluations SET identity = ? WHERE id = ?", values)
+
     def leave(self, evaluation: Stored) -> None:
         """Let others run it."""
         claim = self._claims.pop(evaluation.id, None)

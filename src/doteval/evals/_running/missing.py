@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from anyio import CapacityLimiter, to_thread
 
+from .._errors import StoreError
 from .._escapes import INTERRUPTS
 from .._results.identity import Identity, listed
 from .._results.reading import KnownRow, Results, Stored
@@ -92,6 +93,9 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         if not _are_same(evaluation, results, stored):
             return None
         summary = results.summary(stored)
+    if differences:
+        with suppress(StoreError):  # where nobody can write, it is said again
+            place.store.adopt(stored, place.identity)
     return Outcome(
         place.name,
         summary,
