@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import httpx2
+import pydantic
 import pytest
 from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.providers.conftest import Chat
@@ -93,6 +94,27 @@ async def test_what_is_portable_reaches_both(sdk: Chat) -> None:
         assert body["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": schema}}
         with pytest.raises(TypeError, match="response_format has to be"):
             await handle.model.generate("Hello", response_format={"type": "json_object"})
+
+
+class City(pydantic.BaseModel):
+    city: str
+
+
+async def test_a_class_of_pydantic_is_its_schema(sdk: Chat) -> None:
+    """Whole or streamed, also where it came with the provider."""
+    schema = City.model_json_schema()
+    async with sdk.provider(params={"response_format": City}) as provider, await provider.setup(sdk.spec) as handle:
+        await handle.model.generate("Hello")
+        whole = body_of_last_request(sdk)
+        async with handle.model.stream("Hello", response_format=City) as stream:
+            async for _ in stream:
+                pass
+        for body in (whole, body_of_last_request(sdk)):
+            if sdk.kind == "openai":
+                wanted = {"type": "json_schema", "json_schema": {"name": "City", "schema": schema}}
+                assert body["response_format"] == wanted
+            else:
+                assert body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
 
 
 @pytest.mark.parametrize("name", ["stream", "model", "messages"])

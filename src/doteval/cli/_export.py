@@ -19,13 +19,15 @@ from ._whole_file import whole_file
 
 def run(options: argparse.Namespace) -> int:
     """Write the rows to a file, or print them."""
+    if options.output == "-":
+        options.output = None
     if options.format == "parquet" and options.output is None:
         raise Problem("Parquet is no text: name a file with -o", 2)
     with opened(options) as results:
         found = chosen(results, options.name)
         records = ((stored, record) for stored in found for record in results.records(stored))
         if options.format == "parquet":
-            with whole_file(options.output) as path:
+            with whole_file(str(options.output)) as path:
                 _write_parquet(records, path)
             return 0
         scores = sorted({name for stored in found for name in results.summary(stored).scores})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ._problem import Problem
 from ._results import chosen, opened
@@ -17,6 +18,9 @@ def run(options: argparse.Namespace) -> int:
         raise Problem("the page needs the package jinja2: pip install 'jinja2>=3.1'") from exc
     with opened(options) as results:
         text = page(results, chosen(results, options.name), options.name)
+    if options.output == "-":
+        sys.stdout.write(text)
+        return 0
     name = options.output or f"{options.name.replace('/', '_')}.html"
     with whole_file(name) as path:
         path.write_text(text, "utf-8")

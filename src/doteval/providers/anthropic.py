@@ -20,6 +20,7 @@ from ._sdk.model import RawAnswer, SDKModel
 from ._sdk.options import TIMEOUT, ClientOptions, ModelOptions
 from ._sdk.outcomes import ToldError, count, finish_reason, text_of, usage_of
 from ._sdk.provider import SDKProvider
+from ._sdk.redirects import at_home
 
 ANTHROPIC = SDK(
     key_variable="ANTHROPIC_API_KEY",
@@ -195,6 +196,8 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
         super().__init__(**options)
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> anthropic.AsyncAnthropic:
+        if "http_client" not in settings:
+            settings["http_client"] = anthropic.DefaultAsyncHttpxClient(event_hooks=at_home(base_url))
         if settings.pop("is_token", False):
             return anthropic.AsyncAnthropic(auth_token=api_key, base_url=base_url, **settings)
         return anthropic.AsyncAnthropic(api_key=api_key, base_url=base_url, **settings)
@@ -246,8 +249,8 @@ def _format(wanted: Any) -> dict[str, Any]:
         return {"type": "json_schema", "schema": wanted["json_schema"]["schema"]}
     except (KeyError, TypeError):
         raise TypeError(
-            "response_format has to be {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': ...}}: "
-            "Anthropic's API knows no other"
+            "response_format has to be {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': ...}} or a class "
+            "of pydantic: Anthropic's API knows no other"
         ) from None
 
 

@@ -15,6 +15,7 @@ from .._pool_options import PoolOptions
 from ._sdk.openai import NO_KEY, OPENAI, CompatibleClient, OpenAIModel, OpenAIModelOptions
 from ._sdk.options import ClientOptions
 from ._sdk.provider import SDKProvider
+from ._sdk.redirects import at_home
 
 __all__ = ["OpenAICompatibleProvider", "OpenAIModel", "OpenAIProvider"]
 
@@ -67,6 +68,8 @@ class OpenAIProvider(SDKProvider[OpenAIModel, openai.AsyncOpenAI]):
         super().__init__(**options)
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
+        if "http_client" not in settings:
+            settings["http_client"] = openai.DefaultAsyncHttpxClient(event_hooks=at_home(base_url))
         return openai.AsyncOpenAI(api_key=api_key, base_url=base_url, **settings)
 
     def _make_model(self, name: str, client: openai.AsyncOpenAI, **settings: Any) -> OpenAIModel:
@@ -102,4 +105,6 @@ class OpenAICompatibleProvider(OpenAIProvider):
         return NO_KEY if self._key_variable is None else super()._key_from_environment()
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
+        if "http_client" not in settings:
+            settings["http_client"] = openai.DefaultAsyncHttpxClient(event_hooks=at_home(base_url))
         return CompatibleClient(api_key=api_key, base_url=base_url, **settings)

@@ -186,6 +186,9 @@ class Explaining:
             case 401:
                 problem = f"the API key was refused ({words})"
                 advice = f"Check {key}, and that it belongs to {url}."
+            case 402:
+                problem = f"the account has to pay first ({words})"
+                advice = "Waiting does not help: check the billing of the account that the key belongs to."
             case 403:
                 problem = f"the API key does not allow this ({words})"
                 advice = "Check which models and regions the key is for."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
@@ -107,7 +108,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             ModelRequestError: The request failed; says what failed and what to do. The SDK's exception is the cause.
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
         """
-        messages, params = messages_of(prompt, params), {**self._params, **params}
+        messages, params = messages_of(prompt, params), _with_schema({**self._params, **params})
         async with self._place():
             with ModelRequest(self._name) as request:
                 with self._explaining:
@@ -137,7 +138,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             ModelRequestError: The request failed, on entering or while reading.
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
         """
-        messages, params = messages_of(prompt, params), {**self._params, **params, "stream": True}
+        messages, params = messages_of(prompt, params), _with_schema({**self._params, **params, "stream": True})
         async with self._place():
             with ModelRequest(self._name) as request:
                 with self._explaining:
@@ -239,3 +240,14 @@ class _Pieces(Generic[EventT]):
         except Exception as exc:
             self._request.usage = self._usage_in(event)
             self._explaining.raise_unreadable(exc, event, self._response, self._retries)
+
+
+def _with_schema(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters in which a class of pydantic, as what is wanted, is its JSON schema; the reply is still a text."""
+    wanted = params.get("response_format")
+    if not isinstance(wanted, type) or not hasattr(wanted, "model_json_schema"):
+        return params
+    described: Any = wanted
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", described.__name__)
+    schema = {"name": name, "schema": described.model_json_schema()}
+    return {**params, "response_format": {"type": "json_schema", "json_schema": schema}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ class EvalSummary:
         from ...evals._results.tables import HEAD, NUMBERS, summary_rows  # noqa: PLC0415
 
         experiment = self._options.experiment
+        quoted = shlex.quote(experiment)
         try:
             with Store(self._options.store).snapshot() as results:
                 found = [
@@ -64,11 +66,11 @@ class EvalSummary:
         missing = [line for line in map(self._missing, found) if line]
         for line in missing:
             terminalreporter.write_line(line)
-        again = f"; go on with it: --doteval-eval-experiment {experiment}"
+        again = f"; go on with it: --doteval-eval-experiment {quoted}"
         if self._is_interrupted:
             terminalreporter.write_line(f"Interrupted: what is done is kept{again}")
         again = "" if self._is_interrupted or (self._options.is_named and not missing) else again
-        terminalreporter.write_line(f"Look at them: doteval show {experiment}{again}")
+        terminalreporter.write_line(f"Look at them: doteval show {quoted}{again}")
 
     def _missing(self, stored: Stored) -> str:
         """What the next run has to do, where there is something."""
