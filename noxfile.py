@@ -284,6 +284,15 @@ def intervals(session: nox.Session) -> None:
     session.run("python", "-m", "tests.evals.coverage", *session.posargs)
 
 
+@nox.session(python=LOWEST)
+def histories(session: nox.Session) -> None:
+    """Random histories of evaluations in a store, and runs that are killed, beside what must be there."""
+    install_wheel(session, "test")
+    chosen = session.posargs or ["2000"]
+    session.run("pytest", "-q", "-p", "no:xdist", "tests/evals/test_fuzz.py", env={"FUZZ": chosen[0]})
+    session.run("pytest", "-q", "-s", "-p", "no:xdist", "tests/evals/test_kills.py", env={"KILLS": "20"})
+
+
 def server_environment(session: nox.Session, name: str, *requirements: str, without: tuple[str, ...] = ()) -> str:
     """An environment for a model server, kept from run to run; returns its Python.
 
