@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
@@ -88,8 +87,7 @@ class ModelRequest:
         return f"<ModelRequest to '{self.model}' {state}{self.usage}>"
 
 
-@contextmanager
-def counting_requests() -> Generator[list[ModelRequest]]:
+def counting_requests() -> AbstractContextManager[list[ModelRequest]]:
     """Count what is asked of models in the block, and in the tasks, threads and `doteval.blocking` that it starts.
 
     For example::
@@ -105,9 +103,22 @@ def counting_requests() -> Generator[list[ModelRequest]]:
     Returns:
         A context manager that gives the list.
     """
-    requests: list[ModelRequest] = []
-    token = _COUNTING.set((*_COUNTING.get(), requests))
-    try:
-        yield requests
-    finally:
-        _COUNTING.reset(token)
+    return _Counting()
+
+
+class _Counting:
+    """The block; a class, as evaluations enter one for each row."""
+
+    __slots__ = ("_requests", "_token")
+
+    def __init__(self) -> None:
+        self._requests: list[ModelRequest] = []
+
+    def __enter__(self) -> list[ModelRequest]:
+        self._token = _COUNTING.set((*_COUNTING.get(), self._requests))
+        return self._requests
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _COUNTING.reset(self._token)

@@ -46,7 +46,8 @@ def _print(results: Snapshot, found: Sequence[Stored], errors: int) -> None:
 
 
 def _for_programs(results: Snapshot, stored: Stored, errors: int) -> dict[str, Any]:
-    summary = asdict(results.summary(stored))
+    found = results.summary(stored)
+    summary = asdict(found) | {"usage_by_model": [usage._asdict() for usage in found.usage_by_model]}
     return {
         "experiment": stored.experiment,
         "evaluation": stored.name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -34,7 +33,7 @@ def rows_of(records: Iterable[tuple[Stored, Record]]) -> Iterator[dict[str, Any]
             "experiment": stored.experiment, "evaluation": stored.name, "model": stored.model, "row": record.number,
         }  # fmt: skip
         values |= {name: getattr(record, name) for name in _COLUMNS if name not in values}
-        yield values | {"usage_by_model": [asdict(usage) for usage in record.usage_by_model]}
+        yield values | {"usage_by_model": [usage._asdict() for usage in record.usage_by_model]}
 
 
 def write_jsonl(records: Iterable[tuple[Stored, Record]], file: IO[str]) -> None:

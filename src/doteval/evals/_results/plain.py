@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
@@ -31,6 +30,11 @@ def plain(value: Any) -> Plain:
     What refers to itself is cut where it comes again, and what many others of its circle refer to, after a few times.
     In a text, half a character (a lone surrogate) is escaped.
     """
+    kind = cast("type[object]", type(value))
+    if kind is str:  # as most are
+        return value if value.isascii() else storable(value)
+    if value is None or kind is bool:
+        return cast("Plain", value)
     return _Plain().of(value, ())
 
 
@@ -44,10 +48,12 @@ def storable(text: str) -> str:
 class _Plain:
     """Makes one value plain; knows what it has looked into, as values that refer to each other have no end of ways."""
 
+    __slots__ = ("_cuts", "_left", "_times")
+
     def __init__(self) -> None:
         self._left = _MOST
         self._cuts = 0
-        self._times: Counter[int] = Counter()
+        self._times: dict[int, int] = {}
 
     def of(self, value: Any, above: tuple[int, ...]) -> Plain:
         """A value, and those that hold it, by their ``id``."""
@@ -65,7 +71,7 @@ class _Plain:
         if id(value) in above:
             self._cuts += 1
             return f"<the {kind.__name__} that holds it>"
-        if self._times[id(value)] == _AGAIN:
+        if self._times and self._times.get(id(value)) == _AGAIN:
             return f"<the {kind.__name__} that is there {_AGAIN} times>"
         if self._left == 0:
             return f"<a {kind.__name__}: there is too much>"
@@ -80,7 +86,7 @@ class _Plain:
             return _described(value)
         finally:
             if self._cuts > before:
-                self._times[id(value)] += 1
+                self._times[id(value)] = self._times.get(id(value), 0) + 1
 
     def _structured(self, value: Any, above: tuple[int, ...]) -> Plain:
         if isinstance(value, Mapping):

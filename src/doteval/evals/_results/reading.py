@@ -17,7 +17,7 @@ from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
 from .statistics import Summary, Summing
-from .usage import COUNTS, ModelUsage
+from .usage import ModelUsage
 
 _CHUNK = 512
 
@@ -107,10 +107,10 @@ FROM evaluations
 """
 
 _USAGE = f"""
-SELECT json_extract(value, '$.model'), json_extract(value, '$.role'),
-    {", ".join(f"sum(json_extract(value, '$.{name}'))" for name in COUNTS)}
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+    {", ".join(f"sum(json_extract(value, '$[{place}]'))" for place in range(2, len(ModelUsage._fields)))}
 FROM rows, json_each(usage_by_model) WHERE evaluation = ? GROUP BY 1, 2
-"""  # noqa: S608 - the names of our own columns
+"""  # noqa: S608 - numbers of our own
 
 
 class Results(ABC):

@@ -6,7 +6,6 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -22,7 +21,7 @@ FIELDS = (
 """The columns that a record is made of, for a SELECT."""
 _NAMES = tuple(FIELDS.split(", "))
 _values_of = attrgetter(*_NAMES)
-_encoder = json.JSONEncoder(ensure_ascii=False, default=asdict)
+_encoder = json.JSONEncoder(ensure_ascii=False)
 _JSON = ("inputs", "output", "prompt", "scores", "metadata", "reply", "usage_by_model")
 _ARE_JSON = [name in _JSON for name in _NAMES]
 _PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?)"
@@ -111,5 +110,5 @@ def record_of(row: Sequence[Any]) -> Record:
         name: cast("object", json.loads(value)) if name in _JSON and value is not None else value
         for name, value in zip(_NAMES, row, strict=True)
     }
-    cells["usage_by_model"] = tuple(ModelUsage(**usage) for usage in cells["usage_by_model"])
+    cells["usage_by_model"] = tuple(ModelUsage(*usage) for usage in cells["usage_by_model"])
     return Record(**cells)

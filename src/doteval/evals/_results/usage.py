@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
 from operator import add, attrgetter
+from typing import NamedTuple, cast
 
 from ... import ModelRequest, Usage
 
@@ -12,11 +12,12 @@ COUNTS = (
     "requests", "failed", "unknown", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
     "reasoning_tokens",
 )  # fmt: skip
-_counts_of: Callable[[ModelUsage], Sequence[int]] = attrgetter(*COUNTS)
+_FIRST_COUNT = 2
+_tokens_of: Callable[[Usage], Sequence[int]] = attrgetter(*COUNTS[3:])
+_NO_TOKENS = (0,) * len(COUNTS[3:])
 
 
-@dataclass(frozen=True, slots=True)
-class ModelUsage:
+class ModelUsage(NamedTuple):
     """What one model was asked, and what that cost. Tokens are counted as in `doteval.Usage`.
 
     Args:
@@ -54,7 +55,8 @@ class UsageSums:
     def add(self, usages: Iterable[ModelUsage]) -> None:
         """Some more."""
         for usage in usages:
-            key, counts = (usage.role, usage.model), _counts_of(usage)
+            key = (usage.role, usage.model)
+            counts = cast("Sequence[int]", usage[_FIRST_COUNT:])
             known = self._sums.get(key)
             self._sums[key] = counts if known is None else [*map(add, known, counts)]
 
@@ -71,14 +73,22 @@ def usage_of_requests(requests: Iterable[ModelRequest], roles: Mapping[str, str]
         requests: All that were made in a row.
         roles: The arguments by which models came, by the names of the models.
     """
+    found = [_usage_of(request, roles) for request in requests]
+    if len(found) < 2:  # as of most rows
+        return tuple(found)
     sums = UsageSums()
-    for request in requests:
-        sent, failed, unknown = 1 + request.retries, request.retries + request.failed, not request.is_known
-        tokens = astuple(request.usage or Usage(0, 0))
-        sums.add([ModelUsage(request.model, roles.get(request.model), sent, failed, int(unknown), *tokens)])
+    sums.add(found)
     return sums.by_model()
+
+
+def _usage_of(request: ModelRequest, roles: Mapping[str, str]) -> ModelUsage:
+    model, retries = request.model, request.retries
+    tokens = _NO_TOKENS if request.usage is None else _tokens_of(request.usage)
+    return ModelUsage(
+        model, roles.get(model), 1 + retries, retries + request.failed, int(not request.is_known), *tokens
+    )
 
 
 def usage_told(usage: Usage) -> ModelUsage:
     """What a row itself says that it cost."""
-    return ModelUsage(None, None, 0, 0, 0, *astuple(usage))
+    return ModelUsage(None, None, 0, 0, 0, *_tokens_of(usage))

@@ -71,6 +71,7 @@ class LeasedArguments:
         pending: Callable[[], Awaitable[Mapping[str, Lease]]] | None = None,
     ) -> None:
         self._values = values
+        self._present = values
         self._leases = leases
         self._pending = pending
 
@@ -81,10 +82,12 @@ class LeasedArguments:
             self._leases = {**self._leases, **await pending()}
 
     def present(self) -> Mapping[str, Any]:
-        """The arguments, with the models of the present handles."""
-        if not self._leases:
-            return self._values
-        return {**self._values, **{name: lease.handle.model for name, lease in self._leases.items()}}
+        """The arguments, with the models of the present handles; the same mapping as long as these are the same."""
+        if self._leases:
+            models = {name: lease.handle.model for name, lease in self._leases.items()}
+            if any(self._present.get(name) is not model for name, model in models.items()):
+                self._present = {**self._values, **models}
+        return self._present
 
     async def again(self, error: BaseException) -> bool:
         """Whether the error is one of a model that was lost, or of a connection that was; leases it again."""
