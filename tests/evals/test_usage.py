@@ -224,13 +224,13 @@ def test_what_rows_cost_is_kept_and_shown(tmp_path: Path, capsys: pytest.Capture
     assert {"two small judge 2 0 14 0 0 6 0", "big model 2 0 200 120 60 100 80", "said - 0 0 1 0 0 2 0"} <= {*lines}
     assert "≥ 0" in shown
     (two, *_) = json.loads(said_by("show", "default", "--json"))
-    assert two["usage_by_model"] == [asdict(SMALL), asdict(BIG)]
+    assert two["usage_by_model"] == [SMALL._asdict(), BIG._asdict()]
     assert (two["requests"], two["cached_tokens"], two["reasoning_tokens"]) == (4, 120, 80)
     rows = list(csv.DictReader(io.StringIO(said_by("export", "default", "--format", "csv"))))
     assert [(row["requests"], row["input_tokens"], row["reasoning_tokens"]) for row in rows] == [
         ("2", "107", "40"), ("2", "107", "40"), ("0", "1", "0"), ("1", "", "0"),
     ]  # fmt: skip
-    assert json.loads(rows[1]["usage_by_model"])[1] == asdict(ModelUsage("big", "model", 1, 0, 0, 100, 50, 60, 30, 40))
+    assert json.loads(rows[1]["usage_by_model"])[1] == ModelUsage("big", "model", 1, 0, 0, 100, 50, 60, 30, 40)._asdict()
     shown = page(store, store.evaluations(), "all")
     assert "Requests and tokens" in shown
     assert "≥ 323 tokens" in shown
