@@ -61,6 +61,11 @@ class Evaluation:
         return getattr(self.function, "__name__", type(self.function).__name__)
 
     @property
+    def instance(self) -> object:
+        """What it is bound to as a method, or `None`."""
+        return self._instance
+
+    @property
     def arguments(self) -> Mapping[str, inspect.Parameter]:
         """The arguments that are no columns."""
         parameters = dict(self.__signature__.parameters)
