@@ -93,8 +93,11 @@ class HomeLoop:
             BaseException: On asyncio, an interrupt or exit: it ends the loop at once. Nothing on trio, which crashes.
         """
         if not self._is_trios:
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                raise error
+            found: BaseException | None = BaseExceptionGroup("", [error]).subgroup((KeyboardInterrupt, SystemExit))
+            while isinstance(found, BaseExceptionGroup):
+                found = found.exceptions[0]
+            if found is not None:
+                raise found
             return error
         interrupts, others = BaseExceptionGroup("", [error]).split(KeyboardInterrupt)
         if interrupts is None or threading.current_thread() is not threading.main_thread():
