@@ -21,7 +21,7 @@ from tests.conftest import BACKENDS
 from tests.resources import ThingProvider
 
 import doteval
-from doteval import DotevalError
+from doteval import DotevalError, ModelProviders
 
 pytestmark = pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="only the main thread gets signals"
@@ -123,3 +123,31 @@ def test_an_interrupt_anywhere_ends_the_program(backend: str, options: dict[str,
         assert signal.getsignal(signal.SIGINT) is before
     del provider
     gc.collect()  # while what is said of a provider that could not be left is expected
+
+
+@pytest.mark.filterwarnings("ignore:.* was entered and never closed")
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("broken_off", ["doteval._pool.ledger.Ledger.shut", "doteval._registry.providers.partial"])
+def test_an_interrupt_before_a_resource_is_told_to_close_ends_the_program(
+    backend: str, broken_off: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a second Ctrl-C does on asyncio: nobody waits for the end of what was never told of it."""
+    things = ThingProvider()
+    is_mapping = "registry" in broken_off
+
+    def interrupt(*_: object, **__: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        provider = ModelProviders({"things": things}, discover=False) if is_mapping else things
+        await provider.start()
+        await provider.setup("things:a" if is_mapping else "a")
+        monkeypatch.setattr(broken_off, interrupt)
+        await provider.aclose()
+
+    name, options = BACKENDS[backend]
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(main, backend=name, backend_options=options)
+    assert not +things.live
+    gc.collect()

@@ -406,6 +406,7 @@ def told_once_that_it_was_not_closed() -> Iterator[None]:
         gc.collect()
     (warning,) = [w for w in caught if w.category is ResourceWarning]
     assert "was entered and never closed: 'await provider.aclose()'" in str(warning.message)
+    assert f"; it was entered in {__file__}:" in str(warning.message)
 
 
 @loops

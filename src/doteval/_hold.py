@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import sys
 import warnings
 import weakref
 from collections.abc import Callable
@@ -27,6 +28,9 @@ from anyio import CancelScope, Event, current_time, get_cancelled_exc_class
 
 from ._errors import CloseTimeoutError, ProviderClosedError
 from ._loop import HomeLoop
+
+_BETWEEN = frozenset({"doteval", "anyio", "asyncio", "trio", "uvloop", "outcome", "contextlib", "threading"})
+"""What is between the one who enters a provider and the task that holds it."""
 
 
 class Hold:
@@ -115,6 +119,7 @@ class _Holding:
         self._done = Event()
         self._error: BaseException | None = None
         self._asked = False
+        self._place = _place_of_the_caller()
         _all.add(self)
 
     @property
@@ -183,13 +188,23 @@ class _Holding:
             self._asked = True
             warn(
                 f"{self._name} was entered and never closed: 'await provider.aclose()' before the event loop ends, "
-                "or use 'async with'",
+                f"or use 'async with'; it was entered in {self._place}",
                 ResourceWarning,
                 source=self,
                 stacklevel=2,
             )
 
     __del__ = tell
+
+
+def _place_of_the_caller() -> str:
+    """The file and line from where a provider is entered now; of a task of its own, from where its loop is run."""
+    frame = sys._getframe()
+    while frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        if frame.f_back is None:
+            return "a thread of its own"
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 async def wait_out(*events: Event) -> BaseException | None:

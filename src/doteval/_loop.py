@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextvars
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Coroutine
-from typing import Any
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
 
 from anyio.lowlevel import current_token
 
 from ._errors import ForkedProcessError, WrongEventLoopError
+
+T = TypeVar("T")
 
 
 class HomeLoop:
@@ -77,7 +81,7 @@ class HomeLoop:
 
             trio.lowlevel.spawn_system_task(run, name=name, context=contextvars.copy_context())
         else:
-            _keep(self.native.create_task(run(), name=name))
+            _keep(self.native.create_task(with_own_generators(run()), name=name))
 
     def contain(self, error: BaseException) -> BaseException | None:
         """Let a task made by `spawn` end nobody else. An interrupt ends the program, as it would in any other task.
@@ -89,8 +93,11 @@ class HomeLoop:
             BaseException: On asyncio, an interrupt or exit: it ends the loop at once. Nothing on trio, which crashes.
         """
         if not self._is_trios:
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                raise error
+            found: BaseException | None = BaseExceptionGroup("", [error]).subgroup((KeyboardInterrupt, SystemExit))
+            while isinstance(found, BaseExceptionGroup):
+                found = found.exceptions[0]
+            if found is not None:
+                raise found
             return error
         interrupts, others = BaseExceptionGroup("", [error]).split(KeyboardInterrupt)
         if interrupts is None or threading.current_thread() is not threading.main_thread():
@@ -115,7 +122,42 @@ class HomeLoop:
 
     @property
     def _is_trios(self) -> bool:
-        return not hasattr(self.native, "create_task")
+        return not _is_asyncios(self.native)
+
+
+def _is_asyncios(native: object) -> bool:
+    return hasattr(native, "create_task")
+
+
+async def with_own_generators(running: Coroutine[Any, Any, T]) -> T:
+    """Run what closes its async generators itself, so that ``loop.shutdown_asyncgens()`` leaves them alone.
+
+    That closes all that the loop knows of, each in a task made for it: what is behind an ``@asynccontextmanager`` would
+    be left in another task than the one that entered it, while it is in use. asyncio cancels all tasks before, so it
+    finds none of these; but not everybody who ends a loop, or a part of a program, does. trio always does.
+    """
+    return await (_unknown_to_the_loop(running) if _is_asyncios(current_token().native_token) else running)
+
+
+@types.coroutine
+def _unknown_to_the_loop(running: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    value: Any = None
+    error: BaseException | None = None
+    while True:
+        hooks = sys.get_asyncgen_hooks()
+        try:
+            sys.set_asyncgen_hooks(firstiter=None)  # the other one closes what is dropped half-way
+            awaited = running.send(value) if error is None else running.throw(error)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            error = None
+        try:
+            value = yield awaited
+        except BaseException as exc:
+            error = exc
 
 
 _tasks: set[Any] = set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, TypedDict
 
 from ._handle import CLOSE_TIMEOUT
@@ -86,3 +86,16 @@ class PoolOptions(LeaseOptions, total=False):
     capacity: Annotated[
         int | None, Keyword("How many slots there are; every open resource occupies one of them.", operational=True)
     ]
+
+
+def check_slots(capacity: int | Sequence[str] | None) -> None:
+    """Raise a `ValueError` where `capacity` is no number of slots, and no list of their names either."""
+    if capacity is None:
+        return
+    if isinstance(capacity, str):
+        raise ValueError(f"capacity must be a number of slots or a list of their names, not the text {capacity!r}")
+    if isinstance(capacity, int):
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1 slot, or None for no limit, not {capacity!r}")
+    elif not capacity or len(set(capacity)) != len(capacity):
+        raise ValueError(f"capacity must name at least one slot and none twice, not {list(capacity)!r}")

@@ -26,7 +26,7 @@ from ._pool.events import ProviderStatistics
 from ._pool.ledger import Ledger
 from ._pool.pool import Pool
 from ._pool.records import Want
-from ._pool_options import LeaseOptions
+from ._pool_options import LeaseOptions, check_slots
 from ._provider import ModelProvider, ModelT, in_any_task, raise_all
 from ._setup import Setup, marked
 from ._spec import check_spec, masked, resource_id, resource_key, secrets_of
@@ -75,7 +75,7 @@ class PooledProvider(ModelProvider[ModelT]):
         capacity: int | Sequence[str] | None = None,
         **options: Unpack[LeaseOptions],
     ) -> None:
-        _check_slots(capacity)
+        check_slots(capacity)
         self._pool_options, unknown = completed(LeaseOptions, options)
         if unknown:
             raise unexpected(type(self), unknown)
@@ -323,7 +323,7 @@ class PooledProvider(ModelProvider[ModelT]):
     @asynccontextmanager
     async def _running(self) -> AsyncGenerator[None]:
         """The provider's life; what goes wrong is not wrapped in a group of the task group's."""
-        failure: BaseException | None = None
+        failure: BaseException | None = None  # raised when the group, which would wrap it, is left
         async with create_task_group() as task_group:
             try:
                 self._start(task_group)
@@ -341,6 +341,9 @@ class PooledProvider(ModelProvider[ModelT]):
                         await self._stop(loop_ends=loop_ends)
                     except BaseExceptionGroup as exc:
                         failure = exc
+                    except (KeyboardInterrupt, SystemExit) as exc:
+                        failure = exc
+                        self._give_up()
         if failure is not None:
             raise failure
 
@@ -394,6 +397,12 @@ class PooledProvider(ModelProvider[ModelT]):
         self._is_closed = True
         raise_all(f"closing {type(self).__name__} failed", failures)
 
+    def _give_up(self) -> None:
+        """Call off what is open or being closed, where an interrupt has broken off `_stop`."""
+        for provider in (self, *self._included):
+            if provider._pool is not None:
+                provider._pool.give_up()
+
     def _entered_pool(self) -> Pool[ModelT]:
         if self._pool is None:
             name = type(self).__name__
@@ -438,15 +447,3 @@ class PooledProvider(ModelProvider[ModelT]):
     def _explain(self, want: Want, error: BaseException) -> str:
         asked: _Asked = want.payload
         return masked(reason_of(error), {*self.secrets(), *secrets_of(asked.config)})
-
-
-def _check_slots(capacity: int | Sequence[str] | None) -> None:
-    if capacity is None:
-        return
-    if isinstance(capacity, str):
-        raise ValueError(f"capacity must be a number of slots or a list of their names, not the text {capacity!r}")
-    if isinstance(capacity, int):
-        if capacity < 1:
-            raise ValueError(f"capacity must be at least 1 slot, or None for no limit, not {capacity!r}")
-    elif not capacity or len(set(capacity)) != len(capacity):
-        raise ValueError(f"capacity must name at least one slot and none twice, not {list(capacity)!r}")

@@ -230,7 +230,9 @@ def test_what_rows_cost_is_kept_and_shown(tmp_path: Path, capsys: pytest.Capture
     assert [(row["requests"], row["input_tokens"], row["reasoning_tokens"]) for row in rows] == [
         ("2", "107", "40"), ("2", "107", "40"), ("0", "1", "0"), ("1", "", "0"),
     ]  # fmt: skip
-    assert json.loads(rows[1]["usage_by_model"])[1] == ModelUsage("big", "model", 1, 0, 0, 100, 50, 60, 30, 40)._asdict()
+    assert (
+        json.loads(rows[1]["usage_by_model"])[1] == ModelUsage("big", "model", 1, 0, 0, 100, 50, 60, 30, 40)._asdict()
+    )
     shown = page(store, store.evaluations(), "all")
     assert "Requests and tokens" in shown
     assert "≥ 323 tokens" in shown

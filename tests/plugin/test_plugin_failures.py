@@ -395,3 +395,55 @@ class Test{number}(unittest.IsolatedAsyncioTestCase):
     found = result.parseoutcomes()
     assert found["passed"] == 1
     assert found["failed"] in (2 * len(CAUSES), 3 * len(CAUSES))  # on each backend, or on one
+
+
+IN_A_GROUP = """
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from doteval import PooledProvider
+
+pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+class Provider(PooledProvider):
+    @asynccontextmanager
+    async def open(self, spec):
+        if spec == "unopenable":
+            raise OSError("nobody there")
+        yield spec
+        raise OSError("the door is stuck")
+
+async def ask(provider):
+    await provider.setup("unopenable")
+
+async def test_in_a_task_group(model_providers):
+    async with Provider() as provider, anyio.create_task_group() as outer, anyio.create_task_group() as inner:
+        inner.start_soon(ask, provider)
+
+async def test_closing(model_providers):
+    async with Provider() as provider:
+        async with provider.setup("unclosable"):
+            pass
+
+async def test_a_group_of_somebody_elses(model_providers):
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, "long")
+"""
+
+
+@pytest.mark.parametrize("style", ["auto", "long", "short", "line", "no", "native"])
+def test_a_group_shows_the_frames_of_the_user_also_in_its_members(runs: Runs, style: str) -> None:
+    """Where it has come out of doteval, or an error of doteval's is in it; all of them in native style."""
+    runs.write(test_it=IN_A_GROUP)
+    output = runs.run(f"--tb={style}").stdout.str()
+    ours, others = output.split("test_a_group_of_somebody_elses", 1) if style in ("auto", "long", "short") else ("", "")
+    if ours:
+        assert ours.count("in ask") == 1  # of what is in a group that is in a group
+        assert "| OSError: the door is stuck" in ours
+        assert "site-packages" not in ours
+        assert "/doteval/" not in ours
+        assert "site-packages" in others  # none of our business
+    if style == "native":
+        assert "/doteval/_pooled.py" in output
+    assert output.count("test_it.py::test_in_a_task_group[asyncio] - OSError: nobody there") == 1

@@ -247,6 +247,14 @@ class Pool(Engine[ModelT]):
         await self._finish()
         return self._close_failures.take_all()
 
+    def give_up(self) -> None:
+        """Call off every task: an interrupt has broken off the end, so there may be some that were never told of it."""
+        self._expiry_scope.cancel()
+        for entry in list(self._ledger.entries):
+            if entry.resource is not None:
+                entry.resource.abort()
+                entry.resource.call_off()
+
     async def _finish(self) -> BaseException | None:
         self._apply()
         entries = list(self._ledger.entries)

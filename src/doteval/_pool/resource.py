@@ -22,6 +22,7 @@ from anyio import (
 )
 
 from .._errors import CloseTimeoutError
+from .._loop import with_own_generators
 from .containment import ends_the_program
 from .interrupts import interruptible, uninterruptible
 
@@ -120,6 +121,9 @@ class Resource(Generic[ModelT]):
 
         Shielded from the cancellation of whoever started it: it ends when told to, or by itself.
         """
+        await with_own_generators(self._run())
+
+    async def _run(self) -> None:
         if self._has_begun:
             return
         self._has_begun = True

@@ -57,6 +57,11 @@ class EnteredProvider:
             self._resource.abort()
         await self._resource.done.wait()
 
+    def give_up(self) -> None:
+        """Call off the entering or exiting, or what is in between, and do not wait for it."""
+        self._resource.abort()
+        self._resource.call_off()
+
     # ---------------------------------------------------------------- ResourceListener
 
     def on_opened(self) -> None:

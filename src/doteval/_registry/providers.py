@@ -23,6 +23,7 @@ from .._explained import advice_for, reason_of
 from .._handle import CLOSE_TIMEOUT, ModelHandle
 from .._hold import Hold
 from .._loop import HomeLoop
+from .._pool.containment import ends_the_program
 from .._pool.events import ProviderStatistics
 from .._pooled import PooledProvider
 from .._provider import ModelProvider, is_tied_to_a_task, raise_all
@@ -256,6 +257,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         self._failures = []
         if self._task_group is not None:
             self._forget_all()  # an event loop has left it that was closed without a word
+        interrupt: BaseException | None = None
         async with create_task_group() as task_group:
             self._task_group = task_group
             self._context = copy_context()
@@ -268,20 +270,37 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
                 loop_ends = True
                 raise
             finally:
-                self._task_group = None
-                self._is_closed = True
-                closers = [*self._closers, *(entered.close for entered in self._entered.values())]
-                closers += [partial(pool._stop, loop_ends=loop_ends) for pool in self._pools]
                 try:
-                    with CancelScope(shield=True):  # bounded: every provider has a close_timeout of its own
-                        async with create_task_group() as closing:
-                            for close in closers:
-                                closing.start_soon(self._close, close)
+                    await self._close_all(loop_ends=loop_ends)
+                except BaseException as exc:
+                    if not ends_the_program(exc):
+                        raise
+                    interrupt = exc  # raised when the group, which waits for all of them, is left
+                    self._give_up()
                 finally:
                     self._last_statistics = self._now()
                     self._forget_all()
+        if interrupt is not None:
+            raise interrupt
         failures, self._failures = self._failures, []
         raise_all("closing the model providers failed", failures)
+
+    async def _close_all(self, *, loop_ends: bool) -> None:
+        self._task_group = None
+        self._is_closed = True
+        closers = [*self._closers, *(entered.close for entered in self._entered.values())]
+        closers += [partial(pool._stop, loop_ends=loop_ends) for pool in self._pools]
+        with CancelScope(shield=True):  # bounded: every provider has a close_timeout of its own
+            async with create_task_group() as closing:
+                for close in closers:
+                    closing.start_soon(self._close, close)
+
+    def _give_up(self) -> None:
+        """Call off what is open or being closed, where an interrupt has broken off the end."""
+        for pool in self._pools:
+            pool._give_up()
+        for entered in self._entered.values():
+            entered.give_up()
 
     def _forget_all(self) -> None:
         self._started.clear()

@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+import traceback
 from collections.abc import Callable, Generator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -61,26 +62,43 @@ class Failures:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Shorten what is told of an error of ours."""
         report = yield
-        error = None if call.excinfo is None else call.excinfo.value
+        error: BaseException | None = None if call.excinfo is None else call.excinfo.value
         if isinstance(error, DotevalError) and report.outcome == "failed":
             if not self._shows_all:
                 report.longrepr = self._shown(error, item)
-            crash: Any = getattr(report.longrepr, "reprcrash", None)
-            if crash is not None:
-                crash.message = _cause(error)
+        elif isinstance(error, BaseExceptionGroup) and report.outcome == "failed" and not self._shows_all:
+            group = cast("BaseExceptionGroup[BaseException]", error)
+            if _concerns_us(group):
+                self._shorten(report.longrepr, group)
+        only = None if call.excinfo is None else _only_one_in(call.excinfo.value)
+        crash: Any = getattr(report.longrepr, "reprcrash", None)
+        if isinstance(only, DotevalError) and report.outcome == "failed" and crash is not None:
+            crash.message = _cause(only)
         return report
 
+    def _shorten(self, shown: Any, group: BaseExceptionGroup[BaseException]) -> None:
+        """Leave out of what pytest prints of a group, as Python does, all frames but the user's, in the members too."""
+        entries: Any = getattr(getattr(shown, "reprtraceback", None), "reprentries", ())
+        if len(entries) != 1 or getattr(entries[0], "style", None) != "native":
+            return  # only a line, or nothing, is told of it
+        printed = traceback.TracebackException.from_exception(group)
+        _strip(printed, group, self._plugins())
+        entries[0].lines = list(printed.format())
+
+    def _plugins(self) -> AbstractSet[str]:
+        return {getattr(plugin, "__name__", "") for plugin in self._manager.get_plugins()}
+
     def _shown(self, error: DotevalError, item: pytest.Item) -> Any:
-        plugins = {getattr(plugin, "__name__", "") for plugin in self._manager.get_plugins()}
+        plugins = self._plugins()
         own_filter: Callable[[Any], Any] = getattr(item, "_traceback_filter", lambda excinfo: excinfo.traceback)
 
         def users(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
-            traceback = own_filter(excinfo)
-            kept = [entry for entry in traceback if _is_users(entry.frame, plugins)]
+            found = own_filter(excinfo)
+            kept = [entry for entry in found if _is_users(entry.frame.raw, plugins)]
             if self._style == "auto":  # as pytest does it, but where the last one may be none of the user's
                 middle = range(1, len(kept) - 1)
                 kept = [entry.with_repr_style("short" if n in middle else None) for n, entry in enumerate(kept)]
-            return type(traceback)(kept)
+            return type(found)(kept)
 
         parts: list[tuple[Any, Any, str | None]] = []
         for each, joint in _chain(error):
@@ -152,14 +170,47 @@ def _chain(error: BaseException) -> list[tuple[BaseException, str | None]]:
         found.append((cause, joint))
 
 
+def _concerns_us(group: BaseExceptionGroup[BaseException]) -> bool:
+    """Whether an error of ours is in a group, or the group has come out of doteval."""
+    if group.subgroup(DotevalError) is not None:
+        return True
+    frames = traceback.walk_tb(group.__traceback__)
+    return any(frame.f_globals.get("__name__", "").partition(".")[0] == "doteval" for frame, _ in frames)
+
+
+def _only_one_in(error: BaseException) -> BaseException:
+    """What a group, or a group in it, holds where that is one error only; or the error itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _only_one_in(group.exceptions[0]) if len(group.exceptions) == 1 else group
+
+
+def _strip(printed: traceback.TracebackException, error: BaseException, plugins: AbstractSet[str]) -> None:
+    """Leave out the frames that are none of the user's: of an error, of its members, and of what caused them."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    kept = [line for line, frame in zip(printed.stack, frames, strict=False) if _is_users(frame, plugins)]
+    printed.stack[:] = kept
+    others: list[tuple[traceback.TracebackException | None, BaseException | None]] = [
+        (printed.__cause__, error.__cause__),
+        (printed.__context__, error.__context__),
+    ]
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        others += zip(printed.exceptions or (), group.exceptions, strict=False)
+    for inner, cause in others:
+        if inner is not None and cause is not None:
+            _strip(inner, cause, plugins)
+
+
 def _is_users(frame: Any, plugins: AbstractSet[str]) -> bool:
     """Whether a frame is of code that the user of doteval may have written, or may look into.
 
     Args:
-        frame: The frame, as pytest has it.
+        frame: The frame.
         plugins: The modules of pytest's plugins; those that are installed only pass on what others raise.
     """
-    path = str(frame.code.path)
+    path: str = frame.f_code.co_filename
     is_installed = any(part in _INSTALLED for part in Path(path).parts)
     if path.startswith(_LIBRARY) and not is_installed:
         return False

@@ -43,6 +43,12 @@ def functions_of(collector: pytest.Module | pytest.Class, name: str, obj: object
     return list(make(name, obj))
 
 
+def marks_of(collector: pytest.Module | pytest.Class, function: object) -> Iterator[pytest.Mark]:
+    """The marks that the items of a test function are going to have."""
+    yield from getattr(function, "pytestmark", ())
+    yield from collector.iter_markers()
+
+
 Definitions = Mapping[str, Sequence[pytest.FixtureDef[Any]]]
 """The definitions of fixtures by name; of each the last one counts, and may build on those before it."""
 
@@ -78,7 +84,7 @@ def set_up_others(test: pytest.Function) -> None:
 
 
 def redefine(
-    metafunc: pytest.Metafunc,
+    test: pytest.Function,
     replacement: Callable[[pytest.FixtureDef[Any]], pytest.FixtureDef[Any]],
     *,
     without: str,
@@ -86,18 +92,18 @@ def redefine(
     """Have a test use other definitions of its fixtures, if it does not need the fixture `without` then.
 
     Args:
-        metafunc: The test.
+        test: The test, or what stands for it while it is collected.
         replacement: Gives the definition to use in the place of one.
         without: The name of a fixture.
 
     Returns:
         Whether that is done; where the test would still need that fixture, nothing is.
     """
-    needed = needed_definitions(metafunc.definition, replacement)
+    needed, info = needed_definitions(test, replacement), test._fixtureinfo
     if without in needed:
         return False
-    metafunc._arg2fixturedefs.update((name, found) for name, found in needed.items() if found)
-    metafunc.fixturenames[:] = [name for name in metafunc.fixturenames if name != without]
+    info.name2fixturedefs.update((name, found) for name, found in needed.items() if found)
+    info.names_closure[:] = [name for name in info.names_closure if name != without]
     return True
 
 

@@ -15,22 +15,24 @@ for those:
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
-from inspect import isasyncgenfunction, iscoroutinefunction, signature
+from inspect import iscoroutinefunction
 from typing import Any
 
 import pytest
 
-from ._fixturedefs import needed_definitions, parametrised_names, scope_named, test_of, visible_fixtures
+from ._evals.items import evaluation_of
+from ._fixturedefs import needed_definitions, test_of, visible_fixtures
 from ._fixtures import HELD, Fixtures
-from ._options import ScopeName
-from ._other_loops import OtherLoops, Runner
+from ._other_loops import OtherLoops
+from ._runners import asyncio_mode, is_anyios, is_async, loop_scope, neighbour_for, runner_of, setting
 from ._scopes import is_known_backend
+from ._unfit import advice_against, made_elsewhere, wrong_backend
 
 _ABSENT = object()
 _FUNCTION = pytest.StashKey[Any]()
-_USES_OURS = pytest.StashKey[bool]()
+_CONCERNS_US = pytest.StashKey[bool]()
 
 
 class Neighbours:
@@ -49,12 +51,10 @@ class Neighbours:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Before pytest looks at the markers: have our fixtures come to the loop of a neighbour's test."""
         test = metafunc.definition
-        if not _is_async(metafunc.function) or not _uses_ours(test):
+        if not _concerns_us(test) or not (is_async(metafunc.function) or evaluation_of(test) is not None):
             return
-        if test.get_closest_marker("anyio") is not None or _anyio_is_asked_for(metafunc):
-            return
-        runner = _runner_of(test)
-        if runner is None or self._loops.move(metafunc, runner, _loop_scope(test, runner)):
+        runner = neighbour_for(test.config, metafunc.function, test.iter_markers())
+        if runner is None or self._loops.move(test, runner, loop_scope(test, runner)):
             return
         # A fixture of the user's own wants anyio's event loop, so it is run there, on the backend that was meant.
         definitions = visible_fixtures("anyio_backend", test)
@@ -64,11 +64,26 @@ class Neighbours:
 
 
 class NeighbourCalls:
-    """The hooks around calls, where there is a neighbour."""
+    """The hooks around calls, where there is a neighbour.
 
-    def __init__(self) -> None:
+    Args:
+        loops: Our fixtures in the neighbours' event loops.
+        eval_backend: The name of the event loop of all evaluations; nothing where the user has not chosen.
+    """
+
+    def __init__(self, loops: OtherLoops, eval_backend: str) -> None:
+        self._loops = loops
+        self._eval_backend = eval_backend
         self._is_in_anyios: dict[pytest.FixtureDef[Any], bool] = {}
         """Of the async fixtures that are set up, whether they live in anyio's event loop."""
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """A mark that a hook has added to a collected test may choose another loop of pytest-asyncio."""
+        for item in session.items:
+            if not isinstance(item, pytest.Function) or not is_async(item.obj):
+                continue
+            if runner_of(item) == "asyncio" and _concerns_us(item):
+                self._loops.move(item, "asyncio", loop_scope(item, "asyncio"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -79,15 +94,16 @@ class NeighbourCalls:
     @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
     def pytest_runtest_setup_refused(self, item: pytest.Item) -> None:
         """Refuse what cannot be used in the event loop of a test that uses our fixtures."""
-        if not isinstance(item, pytest.Function) or not item.fixturenames or not _uses_ours(item):
+        if not isinstance(item, pytest.Function) or not item.fixturenames or not _concerns_us(item):
             return  # nothing is set up for an evaluation that is answered from the store
-        is_anyios = _is_anyios(item)
+        if (advice := wrong_backend(item, self._eval_backend)) is not None:
+            pytest.fail(advice, pytrace=False)
         for name, definitions in needed_definitions(item).items():
             for definition in definitions[-1:]:
-                if self._is_in_anyios.get(definition, is_anyios) is not is_anyios:
-                    pytest.fail(_made_elsewhere(name, is_anyios=is_anyios), pytrace=False)
-                if is_anyios and (advice := _advice_against(name, definition.func)):
+                if advice := advice_against(item, name, definition):
                     pytest.fail(advice, pytrace=False)
+                if self._is_in_anyios.get(definition, is_anyios(item)) is not is_anyios(item):
+                    pytest.fail(made_elsewhere(item, name), pytrace=False)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(
@@ -95,9 +111,9 @@ class NeighbourCalls:
     ) -> Generator[None, object, object]:
         """Around all other plugins: pytest-asyncio keeps to the fixtures that are its own."""
         test = test_of(request)
-        if _is_async(fixturedef.func):
-            self._is_in_anyios[fixturedef] = _is_anyios(test)
-        if not _is_anyios(test) or not _uses_ours(test):
+        if is_async(fixturedef.func):
+            self._is_in_anyios[fixturedef] = is_anyios(test)
+        if runner_of(test) == "asyncio" or not _concerns_us(test):
             return (yield)
         with _asyncio_mode_set(request.config, "strict"):
             return (yield)
@@ -112,8 +128,8 @@ class NeighbourCalls:
         if (
             isinstance(item, pytest.Function)
             and iscoroutinefunction(item.obj)
-            and _is_anyios(item)
-            and _uses_ours(item)
+            and is_anyios(item)
+            and _concerns_us(item)
         ):
             item.stash[_FUNCTION] = item.obj
         with _no_event_loop_of_anyio(item):
@@ -137,84 +153,16 @@ class NeighbourCalls:
 
 def has_neighbours(config: pytest.Config) -> bool:
     """Whether pytest-asyncio or pytest-trio is there; all plugins are loaded."""
-    return _asyncio_mode(config) is not None or _ini_or_option(config, "trio_mode") is not None
+    return asyncio_mode(config) is not None or setting(config, "trio_mode") is not None
 
 
-def _is_async(function: object) -> bool:
-    """Whether it is run in an event loop; hypothesis wraps the function that is."""
-    inner: object = getattr(getattr(function, "hypothesis", None), "inner_test", function)
-    return iscoroutinefunction(inner) or isasyncgenfunction(inner)
-
-
-def _runner_of(test: pytest.Item) -> Runner | None:
-    """Which neighbour a test is for, if it is there."""
-    config = test.config
-    asyncio_mode, is_trio_there = _asyncio_mode(config), _ini_or_option(config, "trio_mode") is not None
-    if asyncio_mode is not None and test.get_closest_marker("asyncio") is not None:
-        return "asyncio"
-    if is_trio_there and (test.get_closest_marker("trio") is not None or _trio_mode(config)):
-        return "trio"
-    return "asyncio" if asyncio_mode == "auto" else None
-
-
-def _loop_scope(test: pytest.Item, runner: Runner) -> ScopeName:
-    """How long the event loop lives that a neighbour's test runs in."""
-    mark = test.get_closest_marker(runner)
-    asked: Mapping[str, Any] = {} if mark is None or runner == "trio" else mark.kwargs
-    default = _ini_or_option(test.config, "asyncio_default_test_loop_scope") if runner == "asyncio" else None
-    return scope_named(asked.get("loop_scope") or asked.get("scope") or default) or "function"
-
-
-def _made_elsewhere(name: str, *, is_anyios: bool) -> str:
-    """Why a test cannot have a fixture that is there already, and what to do."""
-    here, there = ("anyio's", "pytest-asyncio's") if is_anyios else ("pytest-asyncio's", "anyio's")
-    return (
-        f"The test runs in {here} event loop, and the fixture {name!r} was made in {there}, for a test before it. Have "
-        "both tests run by one of the two: mark both with @pytest.mark.asyncio, or both with @pytest.mark.anyio. Or "
-        "give the fixture function scope."
-    )
-
-
-def _advice_against(name: str, function: object) -> str | None:
-    """Why a test in anyio's event loop cannot have a fixture, and what to do; nothing where it can."""
-    if getattr(function, "_force_asyncio_fixture", False):
-        return (
-            f"The test runs in anyio's event loop, and the fixture {name!r} lives in one of pytest-asyncio's. Mark the "
-            "test with @pytest.mark.asyncio, and not for anyio: then the fixtures of doteval come to that loop, too. "
-            "Or make the fixture with @pytest.fixture, for tests in anyio's event loop only."
-        )
-    module: str = getattr(function, "__module__", None) or ""
-    if getattr(function, "_force_trio_fixture", False) or module.partition(".")[0] == "pytest_trio":
-        return (
-            f"The test runs in anyio's event loop, and the fixture {name!r} is for tests that pytest-trio runs. Mark "
-            "the test with @pytest.mark.trio, and not for anyio: then the fixtures of doteval come to its loop."
-        )
-    return None
-
-
-def _uses_ours(test: pytest.Item) -> bool:
-    """Whether a test uses fixtures of ours."""
+def _concerns_us(test: pytest.Item) -> bool:
+    """Whether a test uses fixtures of ours, or is an evaluation."""
     if not isinstance(test, pytest.Function):
         return False
-    if _USES_OURS not in test.stash:
-        test.stash[_USES_OURS] = HELD in needed_definitions(test)
-    return test.stash[_USES_OURS]
-
-
-def _is_anyios(test: pytest.Item) -> bool:
-    """Whether it runs in anyio's event loop."""
-    return "anyio_backend" in getattr(test, "fixturenames", ())
-
-
-def _anyio_is_asked_for(metafunc: pytest.Metafunc) -> bool:
-    """Whether the test names anyio's fixture by itself, or chooses its backend with a marker."""
-    test = metafunc.definition
-    return (
-        "anyio_backend" in signature(metafunc.function).parameters
-        or any("anyio_backend" in mark.args for mark in test.iter_markers("usefixtures"))
-        or any("anyio_backend" in parametrised_names(mark) for mark in test.iter_markers("parametrize"))
-        or _ini_or_option(metafunc.config, "anyio_mode") == "auto"
-    )
+    if _CONCERNS_US not in test.stash:
+        test.stash[_CONCERNS_US] = evaluation_of(test) is not None or HELD in needed_definitions(test)
+    return test.stash[_CONCERNS_US]
 
 
 @contextmanager
@@ -224,7 +172,7 @@ def _no_event_loop_of_anyio(item: pytest.Item) -> Generator[None]:
     As long as its plugin keeps one open, for tests before and after this one, anyio takes every other for that.
     """
     sniffio: Any = sys.modules.get("sniffio")
-    if sniffio is None or _is_anyios(item):
+    if sniffio is None or is_anyios(item):
         yield
         return
     token = sniffio.current_async_library_cvar.set(None)
@@ -246,22 +194,3 @@ def _asyncio_mode_set(config: pytest.Config, mode: str) -> Generator[None]:
         yield
     finally:
         config.option.asyncio_mode = before
-
-
-def _asyncio_mode(config: pytest.Config) -> object:
-    return _ini_or_option(config, "asyncio_mode")
-
-
-def _trio_mode(config: pytest.Config) -> bool:
-    return bool(_ini_or_option(config, "trio_mode"))
-
-
-def _ini_or_option(config: pytest.Config, name: str) -> object:
-    """The value of another plugin's setting, or `None` where the plugin is not there."""
-    value: object = getattr(config.option, name, None)
-    if value is None:
-        try:
-            value = config.getini(name)
-        except (ValueError, KeyError):
-            return None
-    return value

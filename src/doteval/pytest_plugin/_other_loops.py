@@ -13,15 +13,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from ._fixturedefs import WIDTH, redefine, visible_fixtures
 from ._fixtures import ElsewhereBackend, Fixtures
 from ._options import ScopeName
-
-Runner = Literal["asyncio", "trio"]
+from ._runners import Runner
 
 
 class OtherLoops:
@@ -36,12 +35,14 @@ class OtherLoops:
         self._manager = config.pluginmanager
         self._fixtures = fixtures
         self._made: dict[tuple[Runner, ScopeName], Mapping[int, str]] = {}
+        self._stands_for: dict[str, int] = {}
+        """By its hidden name, the identity of the function of ours that a definition stands for."""
 
-    def move(self, metafunc: pytest.Metafunc, runner: Runner, scope: ScopeName) -> bool:
+    def move(self, test: pytest.Function, runner: Runner, scope: ScopeName) -> bool:
         """Have the fixtures of a test come to the loop that it runs in.
 
         Args:
-            metafunc: The test.
+            test: The test, or what stands for it while it is collected; they may have come to another loop before.
             runner: Who runs it.
             scope: How long its event loop lives.
 
@@ -51,10 +52,10 @@ class OtherLoops:
         names = self._names(runner, scope)
 
         def replacement(definition: pytest.FixtureDef[Any]) -> pytest.FixtureDef[Any]:
-            name = names.get(id(definition.func))
-            return definition if name is None else visible_fixtures(name, metafunc.definition)[-1]
+            name = names.get(self._stands_for.get(definition.argname, id(definition.func)))
+            return definition if name is None else visible_fixtures(name, test)[-1]
 
-        return redefine(metafunc, replacement, without="anyio_backend")
+        return redefine(test, replacement, without="anyio_backend")
 
     def _names(self, runner: Runner, scope: ScopeName) -> Mapping[int, str]:
         """The hidden name of each definition, by the identity of the function of ours that it stands for."""
@@ -65,6 +66,7 @@ class OtherLoops:
             for name, ours in self._fixtures.scopes.items():
                 function = self._fixtures.functions[name]
                 names[id(function)] = hidden = f"_doteval_{runner}_{scope}_{name}"
+                self._stands_for[hidden] = id(function)
                 narrower = min(scope, ours, key=WIDTH.__getitem__)
                 setattr(module, hidden, _declared(_bound(function, runner), runner, scope, narrower, hidden))
             self._manager.register(module, module.__name__)

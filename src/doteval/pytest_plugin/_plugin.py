@@ -41,18 +41,19 @@ def pytest_configure(config: pytest.Config) -> None:
     endings = Endings(config.pluginmanager)
     fixtures = Fixtures(config, known, options, summary, servers, endings, failures.take_part)
     order = Order(known)
+    loops = OtherLoops(config, fixtures)
     plugins: dict[str, object] = {
         "fixtures": fixtures.module,
         "parametrise": Parametrise(fixtures, options.models),
         "scopes": Scopes(fixtures, options),
         "order": order,
-        "neighbours": Neighbours(fixtures, OtherLoops(config, fixtures)),
+        "eval-collecting": EvalCollecting(config, eval_options, fixtures, order),
+        "neighbours": Neighbours(fixtures, loops),
         "failures-to-come": FailuresToCome(failures),
         "summary": summary,
-        "eval-collecting": EvalCollecting(config, eval_options, fixtures, order),
         "eval-summary": EvalSummary(eval_options),
     }
     if has_neighbours(config):
-        plugins["neighbour-calls"] = NeighbourCalls()
+        plugins["neighbour-calls"] = NeighbourCalls(loops, eval_options.backend)
     for name, plugin in plugins.items():
         config.pluginmanager.register(plugin, f"doteval-{name}")

@@ -34,8 +34,8 @@ def identity_of(
     walk = Walk()
     walk.parts[PYTHON] = f"={sys.implementation.cache_tag}"
     walk.add_function("its code", evaluation.function)
-    if evaluation.owner is not None:
-        walk.add("what it is a method of", evaluation.owner)
+    if evaluation.instance is not None:
+        walk.add("what it is a method of", evaluation.instance)
     if evaluation.source.function is not None:
         walk.add_function("the function that makes the dataset", evaluation.source.function)
     for name, settings in models.items():

@@ -58,6 +58,11 @@ class Evaluation:
         return getattr(self.function, "__name__", type(self.function).__name__)
 
     @property
+    def instance(self) -> object:
+        """What it is bound to as a method, or `None`."""
+        return self._instance
+
+    @property
     def arguments(self) -> Mapping[str, inspect.Parameter]:
         """The arguments that are no columns."""
         parameters = dict(self.__signature__.parameters)
@@ -69,11 +74,6 @@ class Evaluation:
     def is_async(self) -> bool:
         """Whether the function is ``async``; one that is not is run in worker threads."""
         return inspect.iscoroutinefunction(self.function)
-
-    @property
-    def owner(self) -> object:
-        """What it is a method of, where it is one and bound."""
-        return self._instance
 
     def __get__(self, instance: object, owner: type | None = None) -> Self:
         """As a method: the evaluation, bound to the instance."""

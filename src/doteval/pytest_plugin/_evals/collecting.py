@@ -9,18 +9,19 @@ fixture, so it opens no model: that is found out before pytest sets the item up 
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from glob import escape
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from .._fixturedefs import functions_of, parametrised_names, visible_fixtures
+from .._fixturedefs import functions_of, marks_of, parametrised_names, visible_fixtures
 from .._fixtures import Fixtures
 from .._order import Order
+from .._runners import Runner, neighbour_for
 from .files import EvalFiles
+from .items import evaluation_of, is_evaluation, stand_in
 from .options import BACKENDS, EvalOptions
 
 
@@ -52,15 +53,35 @@ class EvalCollecting:
         self, collector: pytest.Module | pytest.Class, name: str, obj: object
     ) -> list[pytest.Function] | None:
         """Collect evaluations, and other functions called ``eval_*`` in the files that are for them."""
-        if _is_evaluation(obj):
+        if is_evaluation(obj):
             if not _is_named(name) and not collector.istestfunction(obj, name):
                 return None
             self._expect_runs()
         elif not (_is_named(name) and inspect.isfunction(obj) and self._is_meant(collector, name, obj)):
             return None
-        if _is_evaluation(obj) or inspect.iscoroutinefunction(obj):
-            pytest.mark.usefixtures("anyio_backend")(cast("Callable[..., object]", obj))
-        return functions_of(collector, name, obj)
+        function = cast("Callable[..., object]", obj)
+        if not is_evaluation(obj) and not inspect.iscoroutinefunction(obj):
+            return functions_of(collector, name, obj)
+        marks = list(marks_of(collector, function))
+        runner = self._neighbour(function, marks)
+        if runner is None:
+            pytest.mark.usefixtures("anyio_backend")(function)
+        if runner == "asyncio" and is_evaluation(obj):  # it takes async functions only
+            items = functions_of(collector, name, stand_in(obj))
+            for item in items:
+                item.obj = stand_in(item.obj)
+            return items
+        items = functions_of(collector, name, obj)
+        if runner == "trio":  # as it marks what it takes for async functions itself
+            for item in items:
+                item.add_marker("trio")
+        return items
+
+    def _neighbour(self, function: Callable[..., object], marks: Sequence[pytest.Mark]) -> Runner | None:
+        """Which neighbour runs an async function of a file for evaluations, or an evaluation."""
+        runner = neighbour_for(self._config, function, marks)
+        is_chosen = self._options.backend in ("", runner) or any(mark.name == runner for mark in marks)
+        return runner if is_chosen else None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -68,14 +89,15 @@ class EvalCollecting:
         item = metafunc.definition
         function = metafunc.function
         is_meant = _is_named(item.name) and self._is_meant(item, item.name, function)
-        if not (is_meant or _is_evaluation(function)) or "anyio_backend" not in metafunc.fixturenames:
+        if not (is_meant or evaluation_of(item) is not None) or "anyio_backend" not in metafunc.fixturenames:
             return
         if any("anyio_backend" in parametrised_names(mark) for mark in item.iter_markers("parametrize")):
             return
         definitions = visible_fixtures("anyio_backend", item)
         if not definitions or not (definitions[-1].params or self._options.backend):
             return  # the user's fixture has chosen
-        wanted = BACKENDS[self._options.backend or "asyncio"]
+        runner = self._neighbour(function, list(item.iter_markers()))
+        wanted = BACKENDS[runner or self._options.backend or "asyncio"]
         known = [_as_param(param) for param in definitions[-1].params or ()]
         choice = [param for param in known if param.values == (wanted,)]
         if not choice and not self._options.backend:
@@ -108,12 +130,6 @@ class EvalCollecting:
 
 def _is_named(name: str) -> bool:
     return name.startswith("eval_")
-
-
-def _is_evaluation(obj: object) -> bool:
-    """Whether `foreach` has made it; where that was never imported, nothing is."""
-    module = sys.modules.get("doteval.evals")
-    return module is not None and isinstance(obj, module.Evaluation)
 
 
 def _as_param(value: object) -> Any:

@@ -15,7 +15,7 @@ import pytest
 from anyio import to_thread
 
 from .._endings import chosen_backend
-from .._fixturedefs import WIDTH, visible_fixtures
+from .._fixturedefs import WIDTH, needed_definitions
 from .._order import Order
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Preload:
 
     async def next_model(
         self,
-        item: pytest.Item,
+        item: pytest.Function,
         providers: Mapping[str, ModelProvider[Any]],
         is_answered: Callable[[pytest.Function], bool],
     ) -> None:
@@ -68,9 +68,9 @@ class Preload:
                 provider.preload(model)
 
 
-def _share_providers(item: pytest.Item, coming: pytest.Item) -> bool:
+def _share_providers(item: pytest.Function, coming: pytest.Function) -> bool:
     """Whether the providers of an item are still there for the next one."""
-    here, there = (visible_fixtures("model_providers", node) for node in (item, coming))
+    here, there = (needed_definitions(node).get("model_providers") for node in (item, coming))
     if not here or not there or here[-1] is not there[-1] or chosen_backend(item) != chosen_backend(coming):
         return False
     if here[-1].scope == "session":

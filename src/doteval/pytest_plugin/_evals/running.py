@@ -22,6 +22,7 @@ from .._fixturedefs import needed_definitions, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
 from .data import data_fixtures, is_of_the_user
+from .items import evaluation_of
 from .options import NAME, EvalOptions
 from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
@@ -56,7 +57,7 @@ class EvalRunning:
     @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
     def pytest_runtest_setup_first(self, item: pytest.Item) -> None:
         """Before the fixtures are set up: is there anything to run? Those that give data are set up to know."""
-        if not isinstance(item, pytest.Function) or _evaluation_of(item) is None:
+        if not isinstance(item, pytest.Function) or evaluation_of(item) is None:
             return
         data = data_fixtures(item, self._fixtures.functions)
         if data:
@@ -78,7 +79,7 @@ class EvalRunning:
 
     def _is_answered(self, item: pytest.Function) -> bool:
         """Whether there is nothing to run; then its answer is kept. Blocks."""
-        evaluation = _evaluation_of(item)
+        evaluation = evaluation_of(item)
         if evaluation is None or item in self._answers:
             return evaluation is not None
         answer = answered(evaluation, self._place(item, evaluation), self._settings())
@@ -93,50 +94,42 @@ class EvalRunning:
         except DotevalError:  # it says so when its turn comes
             return True
 
-    @pytest.hookimpl(specname="pytest_pyfunc_call", tryfirst=True)
-    def pytest_pyfunc_call_from_store(self, pyfuncitem: pytest.Function) -> bool | None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
         """There is nothing to run."""
-        answer = self._answers.pop(pyfuncitem, None)
-        if answer is None:
-            return None
-        pyfuncitem.user_properties.append((NAME, answer.name))
-        self._end(pyfuncitem, answer)
-        return True
+        return True if pyfuncitem in self._answers else None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-        """Give anyio's plugin an async function that runs the rows."""
-        evaluation = _evaluation_of(pyfuncitem)
-        if evaluation is None or pyfuncitem in self._answers:
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Before a plugin looks at the function that it is going to run: give it an async one that runs the rows."""
+        evaluation = evaluation_of(item)
+        if evaluation is None or not isinstance(item, pytest.Function):
             return (yield)
-        place = self._place(pyfuncitem, evaluation)
-        pyfuncitem.user_properties.append((NAME, place.name))  # also of one that raises
+        function, place = item, self._place(item, evaluation)
+        item.user_properties.append((NAME, place.name))  # also of one that raises
         outcomes: list[Outcome] = []
         ending: list[BaseException] = []
 
         async def evaluate(**values: Any) -> None:
             try:
-                outcomes.append(await self._run(pyfuncitem, evaluation, values))
+                outcomes.append(await self._run(function, evaluation, values))
             except _ENDS as exc:
                 ending.append(exc)  # on its way through an event loop it would leave traces of a crash
 
-        before = pyfuncitem.obj
-        pyfuncitem.obj = evaluate
+        before = item.obj
+        item.obj = evaluate
         try:
             result = yield
         finally:
-            pyfuncitem.obj = before
+            item.obj = before
         if ending:
             raise ending[0]
-        self._end(pyfuncitem, outcomes[0])
+        self._end(item, outcomes[0] if outcomes else self._answers.pop(item))
         return result
 
     async def _run(self, item: pytest.Function, evaluation: Evaluation, values: Mapping[str, Any]) -> Outcome:
-        held = {
-            name: leased
-            for name, leased in item.stash.setdefault(LEASED, {}).items()
-            if name in values and values[name] is leased.model
-        }
+        leased_models = item.stash.setdefault(LEASED, {}).values()
+        held = {name: leased for name, value in values.items() for leased in leased_models if value is leased.model}
         leases = {name: Lease(leased.setup, leased.handle) for name, leased in held.items()}
         progress, place = Progress(), self._place(item, evaluation)
 
@@ -245,8 +238,3 @@ class EvalRunning:
 def _params(item: pytest.Function) -> Mapping[str, Any]:
     callspec = getattr(item, "callspec", None)
     return {} if callspec is None else callspec.params
-
-
-def _evaluation_of(item: pytest.Item) -> Evaluation | None:
-    obj: object = item.obj if isinstance(item, pytest.Function) else None
-    return obj if isinstance(obj, Evaluation) else None
