@@ -9,6 +9,7 @@ from tests.plugin.runs import Runs, assert_clean
 
 CONFTEST = """
 import pytest
+import time
 from pathlib import Path
 
 FEW_SHOT = ["one", "two"]
@@ -33,6 +34,14 @@ def directory(tmp_path):
 @pytest.fixture
 def wrapped(echo_provider):
     return echo_provider
+
+@pytest.fixture(scope="session")
+def server():
+    yield time.time()
+
+@pytest.fixture
+def address(server):
+    return f"http://127.0.0.1:{server}"
 """
 HELPERS = """
 def score(output, answer):
@@ -56,7 +65,7 @@ class Template:
 @pytest.mark.parametrize("template", [Template("a {}"), Template("b {}")])
 @pytest.mark.parametrize("echo_client", ["echo-4"], indirect=True)
 @foreach("question,answer", rows)
-async def eval_it(question, answer, template, echo_client, few_shot, prompt_file, connection, wrapped, subtests=None):
+async def eval_it(question, answer, template, echo_client, few_shot, prompt_file, connection, wrapped, address):
     output = await echo_client.generate(template.text.format(question))
     return Result(output, scores={"exact": score(output, answer)})
 """

@@ -202,12 +202,12 @@ from doteval import foreach, Result
 class TestOfService:
     @pytest.fixture
     def base(self):
-        return id(self)
+        return self
 
     @pytest.mark.parametrize("model_client", ["echo-a", "echo-b"], indirect=True)
     @foreach("n", range(4), concurrency=1)
     async def eval_lost(self, n, base, model_client):
-        assert base == id(self)
+        assert base is self
         if n == 2 and not hasattr(model_client.provider, "broken"):
             model_client.provider.broken = True
             model_client.break_down()

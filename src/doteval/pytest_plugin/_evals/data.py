@@ -1,4 +1,8 @@
-"""Fixtures that give data: what results depend on, and known without any event loop."""
+"""Fixtures that give data: what results depend on, and known without any event loop.
+
+A fixture that returns gives data. One that yields manages something, such as a server whose port is another each time,
+so what it gives says nothing; nor does what is made of it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ _ANOTHER_EACH_TIME = {"tmp_path", "tmp_path_factory", "tmpdir", "tmpdir_factory"
 
 
 def data_fixtures(item: pytest.Function, ours: Collection[str]) -> list[str]:
-    """The names of the user's own fixtures that can be set up before it is known whether anything has to be run.
+    """The names of the user's own fixtures that give data, which is looked at before anything else is set up.
 
     Args:
         item: Whose fixtures.
@@ -38,8 +42,14 @@ def is_of_the_user(definition: pytest.FixtureDef[Any]) -> bool:
     return code is None or not is_library_file(code.co_filename)
 
 
+def _is_plain(function: object) -> bool:
+    """Whether a fixture neither yields, nor needs an event loop."""
+    others = inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction
+    return not any(is_such(function) for is_such in others)
+
+
 def _builds_on(name: str, needed: Definitions, others: set[str]) -> bool:
-    """Whether a fixture needs one of others, or one that only an event loop can set up."""
+    """Whether a fixture needs one of others, or one that manages something, or that only an event loop can set up."""
     seen: set[str] = set()
     names = [name]
     while names:
@@ -51,7 +61,7 @@ def _builds_on(name: str, needed: Definitions, others: set[str]) -> bool:
         seen.add(each)
         for definition in needed.get(each, ()):
             function = inspect.unwrap(definition.func)
-            if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            if not _is_plain(function):
                 return True
             names += definition.argnames
     return False
