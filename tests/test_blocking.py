@@ -15,6 +15,7 @@ from tests.llmock_server import LLMock
 from tests.resources import Thing, ThingProvider
 
 from doteval import (
+    CapacityExceededError,
     HandleInactiveError,
     ModelProvider,
     ModelProviders,
@@ -113,6 +114,39 @@ def test_threads_share_one_resource(backend: dict[str, Any]) -> None:
         assert things.statistics().leases == 10
         assert things.opened == {"a": 1}
     things.assert_nothing_is_left()
+
+
+def test_whatever_a_provider_can_do_is_there(backend: dict[str, Any]) -> None:
+    """Several leases at once, loading ahead, counts, and closing all; with the counts of the async face."""
+    fake = FakeProvider(capacity=3)
+    with entered(fake, **backend) as provider:
+        one, two = provider.setup_many("a", "b")
+        assert (one.model.name, two.model.generate("hi")) == ("a", "hi")
+        assert provider.preload("c")
+        assert provider.setup("c").model.name == "c"
+        assert not provider.preload("d")
+        counts = provider.statistics()
+        assert (counts.active_leases, counts.opens, counts.capacity) == (3, 3, 3)
+        with pytest.raises(CapacityExceededError):
+            provider.setup_many("e", "f", "g", "h")
+        provider.teardown_all()
+        assert not one.is_active
+        assert provider.statistics().open == 0
+    fake.assert_all_closed()
+
+
+def test_what_a_provider_cannot_do_is_said(backend: dict[str, Any]) -> None:
+    """The mapping leases by name, one at a time."""
+    with entered(ModelProviders({"fake": FakeProvider}, discover=False), **backend) as providers:
+        assert providers.setup("fake:a").model.name == "a"
+        assert providers.statistics()["fake"].opens == 1
+        for call in (
+            lambda: providers.setup_many("fake:a"),
+            lambda: providers.preload("fake:a"),
+            providers.teardown_all,
+        ):
+            with pytest.raises(TypeError, match="ModelProviders has no"):
+                call()
 
 
 def test_errors_are_those_of_the_async_face(backend: dict[str, Any]) -> None:

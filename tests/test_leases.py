@@ -437,6 +437,7 @@ async def test_what_cannot_be_a_spec_is_refused(spec: Any) -> None:
     ("options", "message"),
     [
         ({"capacity": 0}, "capacity must be at least 1 slot"),
+        ({"capacity": True}, "capacity must be at least 1 slot"),
         ({"capacity": "gpu0"}, "capacity must be a number of slots or a list"),
         ({"capacity": ["gpu0", "gpu0"]}, "none twice"),
         ({"keep_alive": -1}, "keep_alive is a number of seconds"),

@@ -17,7 +17,7 @@ threads at once. Errors are those of the async face.
 from __future__ import annotations
 
 import atexit
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import TracebackType
@@ -139,6 +139,47 @@ class BlockingProvider(Generic[ModelT_co]):
         setup = partial(self._provider.setup, spec, **config)
         return BlockingHandle(self._loop, self._loop.wait_for(setup, undo=lambda handle: handle.teardown()))
 
+    def setup_many(self, *specs: str, **config: Any) -> tuple[BlockingHandle[ModelT_co], ...]:
+        """Lease several resources at once, all or nothing; see `PooledProvider.setup_many`.
+
+        Raises:
+            Exception: As `setup`.
+            TypeError: The provider has no such method, as `ModelProviders` and providers with books of their own.
+        """
+        setup = partial(self._method("setup_many"), *specs, **config)
+        return tuple(BlockingHandle(self._loop, handle) for handle in self._loop.wait_for(setup, undo=_teardown))
+
+    def preload(self, spec: str, /, **config: Any) -> bool:
+        """Begin to open a resource that will be needed soon; does not wait for it. See `PooledProvider.preload`.
+
+        Raises:
+            TypeError: The provider has no such method.
+        """
+        return bool(self._loop.wait_for(partial(_called, self._method("preload"), spec, **config)))
+
+    def statistics(self) -> Any:
+        """The counts since the provider was entered: of one, or of each by name. See `PooledProvider.statistics`.
+
+        Raises:
+            TypeError: The provider has no such method.
+        """
+        return self._loop.wait_for(partial(_called, self._method("statistics")))
+
+    def teardown_all(self) -> None:
+        """Tear down every handle, or close every resource; see `ModelProvider.teardown_all`.
+
+        Raises:
+            ExceptionGroup: What went wrong, all of it.
+            TypeError: The provider has no such method.
+        """
+        self._loop.wait_for(self._method("teardown_all"))
+
+    def _method(self, name: str) -> Callable[..., Any]:
+        method: Callable[..., Any] | None = getattr(self._provider, name, None)
+        if method is None:
+            raise TypeError(f"{type(self._provider).__name__} has no {name}()")
+        return method
+
     def call(self, function: Callable[P, Awaitable[ResultT]], /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
         """Run an async function in the provider's event loop and wait for what it returns."""
         return self._loop.wait_for(partial(function, *args, **kwargs))
@@ -219,6 +260,15 @@ class BlockingHandle(Generic[ModelT_co]):
 
     def __repr__(self) -> str:
         return f"<Blocking{repr(self._handle)[1:]}"
+
+
+async def _teardown(handles: Iterable[ModelHandle[Any]]) -> None:
+    for handle in handles:
+        await handle.teardown()
+
+
+async def _called(function: Callable[..., ResultT], /, *args: Any, **kwargs: Any) -> ResultT:
+    return function(*args, **kwargs)
 
 
 async def _report_broken(handle: ModelHandle[Any], error: BaseException) -> None:
