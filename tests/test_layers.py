@@ -69,6 +69,7 @@ DOORS = {
     },
     "doteval.pytest_plugin": {
         "doteval.evals._identity.library",
+        "doteval.evals._results.gates",
         "doteval.evals._results.identity",
         "doteval.evals._results.tables",
         "doteval.evals._running.arguments",

@@ -329,6 +329,17 @@ CASES = (
         """,
     ),
     Case(
+        "GateError",
+        """
+        from doteval import Result, foreach
+
+
+        @foreach("number", range(50), passes=["even >= 0.6", "even.low >= 0.4"])
+        async def eval_gate(number):
+            return Result(number, scores={"even": number % 2 == 0})
+        """,
+    ),
+    Case(
         "ConcurrentRunError",
         """
         from doteval import Result, foreach

@@ -462,6 +462,34 @@ def test_what_is_finished_opens_no_model(runs: Runs) -> None:
     assert outputs(runs)["eval_standard.py::eval_models[echo-4]"][0] == "echo-4 on asyncio: Hello!"
 
 
+def test_gates_fail_an_evaluation(runs: Runs) -> None:
+    """Those of its decorator, of the command line, and beside another experiment; also where all is answered."""
+    source = """
+        from doteval import foreach, Result
+
+        @foreach("number", range(10), passes={"even": 0.4})
+        async def eval_it(number):
+            return Result(number, scores={"even": number % 2 == 0})
+        """
+    runs.write(eval_it=source)
+    assert_clean(runs.run("--eval-experiment", "main"), passed=1)
+    runs.write(eval_it=source.replace("% 2", "% 5"))
+    failed = runs.run("--eval-experiment", "branch", strict=False)
+    failed.assert_outcomes(failed=1)
+    failed.stdout.fnmatch_lines(
+        ["'eval_it.py::eval_it' has not passed:", "- even is 0.2 (*, 10 rows), and has to be >= 0.4"]
+    )
+    runs.write(eval_it=source.replace("% 2", "% 5").replace("0.4", "0.2"))
+    assert_clean(runs.run("--eval-experiment", "branch"), passed=1)
+    gate = ("--doteval-eval-gate", "even >= baseline - 0.1")
+    failed = runs.run("--eval-experiment", "branch", *gate, "--doteval-eval-baseline", "main", strict=False)
+    failed.assert_outcomes(failed=1)
+    failed.stdout.fnmatch_lines(["- even less the baseline is -0.3 (*, 10 rows), and has to be >= -0.1"])
+    usage = runs.run("--doteval-eval-gate", "even = 1", in_process=True)
+    assert usage.ret == pytest.ExitCode.USAGE_ERROR
+    usage.stderr.fnmatch_lines(["*--doteval-eval-gate: 'even = 1' is no gate*"])
+
+
 def test_a_lost_model_is_leased_again(runs: Runs) -> None:
     """The row that was hit is run again on the next generation, the rows after it, too."""
     runs.write(

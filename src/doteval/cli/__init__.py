@@ -193,6 +193,11 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     _add_experiment(compare, "before", "A", experiment)
     _add_experiment(compare, "after", "B", "the same")
+    compare.add_argument(
+        "--fail-if",
+        choices=("worse", "different"),
+        help="exit with 1 where a score of B is clearly worse than that of A, or different, or none can be compared",
+    )
     export = commands.add_parser(
         "export", help="write results as JSON lines, CSV or Parquet", description="Write all rows of an experiment."
     )

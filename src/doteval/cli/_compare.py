@@ -32,7 +32,13 @@ def run(options: argparse.Namespace) -> int:
         print_json(_for_programs(comparison) for comparison in found)
     else:
         _print(found, options.before, options.after)
-    return 0
+    return 1 if options.fail_if is not None and any(_fails(each, options.fail_if) for each in found) else 0
+
+
+def _fails(comparison: Comparison, how: str) -> bool:
+    """Whether a score is worse, or different, by more than its interval; or no score can be compared."""
+    clear = [difference for difference in comparison.differences if difference.is_clear]
+    return not comparison.differences or any(how == "different" or difference.mean < 0 for difference in clear)
 
 
 def _print(found: Sequence[Comparison], before: str, after: str) -> None:

@@ -15,6 +15,7 @@ from ._errors import (
     DatasetError,
     EvaluationAbortedError,
     EvaluationChangedError,
+    GateError,
     StoreError,
     TooManyErrorsError,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Evaluation",
     "EvaluationAbortedError",
     "EvaluationChangedError",
+    "GateError",
     "ModelUsage",
     "Outcome",
     "Record",

@@ -73,6 +73,20 @@ class EvaluationAbortedError(TooManyErrorsError):
         self.args = (text,)
 
 
+class GateError(DotevalError, AssertionError):
+    """The scores of an evaluation are not what they have to be.
+
+    Args:
+        evaluation: The evaluation's name.
+        shortfalls: Which gates are not reached, and why, each as half a sentence.
+    """
+
+    def __init__(self, evaluation: str, shortfalls: tuple[str, ...]) -> None:
+        self.evaluation = evaluation
+        self.shortfalls = shortfalls
+        super().__init__(f"'{evaluation}' has not passed:" + "".join(f"\n- {shortfall}" for shortfall in shortfalls))
+
+
 class ConcurrentRunError(DotevalError, RuntimeError):
     """Two runs of one evaluation would mix their results.
 

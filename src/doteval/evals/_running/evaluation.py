@@ -11,6 +11,7 @@ from typing import Any, Self
 from anyio import CapacityLimiter, to_thread
 
 from .._result import EVALUATION, Result
+from .._results.gates import Gate, Passes, gates_of
 from .dataset import Dataset, Source
 
 
@@ -25,18 +26,25 @@ class Evaluation:
         columns: The arguments that come from the dataset.
         dataset: The rows.
         concurrency: How many rows at once, where nobody says otherwise.
+        gates: What scores have to reach.
 
     Raises:
         TypeError: A column is no argument of the function, or the dataset is none.
     """
 
     def __init__(
-        self, function: Callable[..., Any], columns: tuple[str, ...], dataset: Dataset, concurrency: int | None
+        self,
+        function: Callable[..., Any],
+        columns: tuple[str, ...],
+        dataset: Dataset,
+        concurrency: int | None,
+        gates: tuple[Gate, ...] = (),
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.columns = columns
         self.concurrency = concurrency
+        self.gates = gates
         self.source = Source(self.name, columns, dataset)
         self._instance: object = None
         signature = inspect.signature(function)
@@ -127,7 +135,7 @@ def _in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> An
 
 
 def foreach(
-    columns: str | Sequence[str], dataset: Dataset, *, concurrency: int | None = None
+    columns: str | Sequence[str], dataset: Dataset, *, concurrency: int | None = None, passes: Passes = ()
 ) -> Callable[[Callable[..., Any]], Evaluation]:
     """Run a function on every row of a dataset, and keep what it returns.
 
@@ -146,14 +154,18 @@ def foreach(
             either. It is read lazily. A row is a tuple in the order of the columns, a mapping, or, for a single column,
             the value itself. The rows of a DataFrame or another table are its rows.
         concurrency: How many rows are evaluated at once, where the run does not say so.
+        passes: What scores have to reach for the evaluation to pass: gates such as ``"exact >= 0.9"``,
+            ``"exact.low >= 0.8"`` (the lower end of the interval) or ``"exact >= baseline - 0.02"``, or the least means
+            by score, such as ``{"exact": 0.9}``.
 
     Returns:
         A decorator, for ``async def`` and ``def``; the latter is run in worker threads.
 
     Raises:
         TypeError: The dataset is none, or the function has no argument for a column.
-        ValueError: There is no column, one is there twice, or `concurrency` is less than 1.
+        ValueError: There is no column, one is there twice, `concurrency` is less than 1, or a gate cannot be meant.
     """
+    gates = gates_of(passes)
     given = columns.split(",") if isinstance(columns, str) else columns
     names = tuple(name.strip() for name in given)
     if not names or not all(name.isidentifier() for name in names):
@@ -164,6 +176,6 @@ def foreach(
         raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
 
     def decorate(function: Callable[..., Any]) -> Evaluation:
-        return Evaluation(function, names, dataset, concurrency)
+        return Evaluation(function, names, dataset, concurrency, gates)
 
     return decorate

@@ -11,10 +11,12 @@ from anyio import CapacityLimiter, to_thread
 
 from .._errors import StoreError
 from .._escapes import INTERRUPTS
+from .._results.compare import compare
+from .._results.gates import Gate
 from .._results.identity import Identity, listed
 from .._results.reading import KnownRow, Results, Stored
 from .._results.record import Record
-from .._results.statistics import summarise
+from .._results.statistics import Summary, summarise
 from .._results.store import Changed, Store, changes_since
 from .abort import Abort
 from .arguments import Arguments
@@ -56,6 +58,8 @@ class Settings:
         max_errors: How many rows may raise before the evaluation does not count as finished.
         abort_after: After how many failures alike, one after the other, one that has not passed ends; 0: never.
         attempts: How often a row may be run again.
+        gates: What scores have to reach, besides what the evaluation itself says.
+        baseline: The experiment with what they are compared with; nothing where there is none.
         fresh: Whether what is in the store is thrown away.
         changed: What becomes of results that are of something else.
         ends: What ends the run when a row raises it; all else but the run's cancellation is the failure of the row.
@@ -65,6 +69,8 @@ class Settings:
     max_errors: int = 0
     abort_after: int = 0
     attempts: Attempts = field(default_factory=Attempts)
+    gates: tuple[Gate, ...] = ()
+    baseline: str = ""
     fresh: bool = False
     changed: Changed = "error"
     ends: tuple[type[BaseException], ...] = INTERRUPTS
@@ -93,6 +99,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         if not _are_same(evaluation, results, stored):
             return None
         summary = results.summary(stored)
+        shortfalls = _shortfalls(evaluation, settings, summary, results, stored)
     if differences:
         with suppress(StoreError):  # where nobody can write, it is said again
             place.store.adopt(stored, place.identity)
@@ -103,6 +110,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         answered=True,
         known=stored.stored,
         warnings=_warnings_of(stored, differences, settings),
+        shortfalls=shortfalls,
     )
 
 
@@ -218,8 +226,13 @@ async def run_rows(
     warnings += changes.warnings(name)
     if place is not None and stored is not None:
         summary = await to_thread.run_sync(place.store.summary, stored)
+        finished = await to_thread.run_sync(place.store.find, place.experiment, place.name)
+        shortfalls = await to_thread.run_sync(
+            _shortfalls, evaluation, settings, summary, place.store, finished or stored
+        )
     else:
         summary = summarise(kept)
+        shortfalls = _shortfalls(evaluation, settings, summary, None, None)
     return Outcome(
         name,
         summary,
@@ -229,6 +242,7 @@ async def run_rows(
         calls=progress.calls,
         wasted=progress.wasted,
         warnings=tuple(warnings),
+        shortfalls=shortfalls,
     )
 
 
@@ -283,6 +297,19 @@ async def _missing(
             yield Known(row, known.failed)
     if moved and place is not None and stored is not None:
         place.store.move(stored, moved)
+
+
+def _shortfalls(
+    evaluation: Evaluation, settings: Settings, summary: Summary, results: Results | None, stored: Stored | None
+) -> tuple[str, ...]:
+    """Which gates are not reached."""
+    gates = (*evaluation.gates, *settings.gates)
+    comparison = None
+    if results is not None and stored is not None and any(gate.has_baseline for gate in gates) and settings.baseline:
+        before = results.find(settings.baseline, stored.name)
+        comparison = None if before is None else compare(results, before, stored)
+    found = (gate.shortfall(summary, comparison) for gate in gates)
+    return tuple(shortfall for shortfall in found if shortfall is not None)
 
 
 def _are_same(evaluation: Evaluation, results: Results, stored: Stored) -> bool:

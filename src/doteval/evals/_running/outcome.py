@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from .._errors import DatasetError, TooManyErrorsError
+from .._errors import DatasetError, GateError, TooManyErrorsError
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import Summary
@@ -26,6 +26,7 @@ class Outcome:
         calls: How often the evaluation was called now.
         wasted: How many of these calls failed and were made again.
         warnings: What is odd about what was in the store already.
+        shortfalls: Which gates are not reached, and why.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Outcome:
     calls: int = 0
     wasted: int = 0
     warnings: tuple[str, ...] = ()
+    shortfalls: tuple[str, ...] = ()
 
     @property
     def failed(self) -> Iterator[Record]:
@@ -43,11 +45,12 @@ class Outcome:
         return (record for record in self.records if record.failed)
 
     def check(self, max_errors: int = 0) -> None:
-        """Raise where too many rows did, or where there are none.
+        """Raise where too many rows did, where there are none, or where a gate is not reached.
 
         Raises:
             TooManyErrorsError: More than `max_errors`.
             DatasetError: The dataset is empty.
+            GateError: A score is not what it has to be.
         """
         if not self.summary.rows:
             raise DatasetError(
@@ -55,6 +58,8 @@ class Outcome:
             )
         if self.summary.errors > max_errors:
             raise self.error(max_errors)
+        if self.shortfalls:
+            raise GateError(self.name, self.shortfalls)
 
     def error(self, max_errors: int) -> TooManyErrorsError:
         """What is to be raised where too many rows did, with some examples."""

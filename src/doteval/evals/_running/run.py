@@ -12,6 +12,7 @@ from typing import Any, cast, get_args
 from anyio import to_thread
 
 from ... import ModelHandle, ModelProviders
+from .._results.gates import Passes, gates_of
 from .._results.record import Record
 from .._results.store import Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
@@ -33,6 +34,8 @@ async def run(
     changed: Changed = "error",
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
+    passes: Passes = (),
+    baseline: str = "",
     abort_after: int = 10,
     retries: int = 1,
     patience: float = 600.0,
@@ -62,6 +65,9 @@ async def run(
             thrown away; ``"keep"``: they are taken for its own, with a warning.
         concurrency: How many rows at once: a number, or ``"adaptive"``; the default is what `foreach` says, else 10.
         max_errors: Raise where more rows raised than that, or the dataset is empty; `None`: never.
+        passes: Gates besides those of `foreach`. `Outcome.shortfalls` says which are not reached; with `max_errors`,
+            and in `Outcome.check`, that is an error.
+        baseline: The experiment in the store that gates with a ``baseline`` compare with, row by row.
         abort_after: Where more rows raised than `max_errors`: after how many rows that failed alike, one after the
             other, the run ends; 0: never.
         retries: How often a row is run again after its model, or the connection to it, was lost.
@@ -79,6 +85,7 @@ async def run(
         EvaluationChangedError: The results in the store are of something else.
         DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
         TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
+        GateError: A gate is not reached, with `max_errors`.
         ModelSetupError: The model could not be opened.
         ModelRequestError: A request was refused for a reason that concerns every row, such as the key.
         OSError: The results cannot be written.
@@ -92,6 +99,8 @@ async def run(
         max_errors or 0,
         0 if max_errors is None else abort_after,
         Attempts(lost=retries, patience=patience),
+        gates=gates_of(passes),
+        baseline=baseline,
         fresh=fresh,
         changed=changed,
     )

@@ -7,12 +7,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from .._setting import Setting
 from .._short_names import SHORTER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...evals._results.gates import Gate
 
 BACKENDS: dict[str, object] = {"asyncio": "asyncio", "trio": "trio", "uvloop": ("asyncio", {"use_uvloop": True})}
 """What `anyio_backend` is for each name."""
@@ -51,6 +56,9 @@ _CHANGED = Setting(
     "what becomes of results that are of another model, other arguments or other code: the evaluation fails and says "
     "what has changed, or they are thrown away, or they are kept (default: error)",
 )
+_BASELINE = Setting(
+    "eval_baseline", "NAME", "the experiment that gates with a 'baseline' compare with, row by row (default: none)"
+)
 _STORE = Setting("eval_store", "FILE", "where results are kept (default: .doteval/results.db)")
 
 
@@ -67,6 +75,8 @@ class EvalOptions:
         patience: How long a row is tried again while its server is overloaded, in seconds.
         experiment: Under which name results are kept.
         is_named: Whether the user has given that name.
+        gates: What scores have to reach, besides what evaluations themselves say.
+        baseline: The experiment that gates compare with.
         fresh: Whether results that are there are thrown away.
         changed: What becomes of results that are of something else.
         store: The file of the results.
@@ -81,6 +91,8 @@ class EvalOptions:
     patience: float
     experiment: str
     is_named: bool
+    gates: tuple[Gate, ...]
+    baseline: str
     fresh: bool
     changed: Literal["error", "rerun", "keep"]
     store: Path
@@ -97,12 +109,20 @@ def add_eval_options(parser: pytest.Parser) -> None:
         help="keep results under this name; what is there already is not run again (default: a new name for each run)",
     )
     group.addoption(
+        "--doteval-eval-gate",
+        action="append",
+        metavar="GATE",
+        dest="doteval_eval_gate",
+        help="what a score of every evaluation has to reach, such as 'exact >= 0.9', 'exact.low >= 0.8' (the lower end "
+        "of its interval) or 'exact >= baseline - 0.02'; may be given several times",
+    )
+    group.addoption(
         "--doteval-fresh",
         action="store_true",
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
     )
-    for setting in (_CONCURRENCY, _MAX_ERRORS, _ABORT, _RETRIES, _PATIENCE, _BACKEND, _CHANGED, _STORE):
+    for setting in (_CONCURRENCY, _MAX_ERRORS, _ABORT, _RETRIES, _PATIENCE, _BACKEND, _CHANGED, _BASELINE, _STORE):
         setting.declare(parser, group)
     parser.addini(
         "doteval_eval_files",
@@ -135,11 +155,24 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         patience=PATIENCE if patience is None else patience,
         experiment=name or workerinput.get(_WORKERINPUT) or f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{token_hex(2)}",
         is_named=name is not None,
+        gates=_gates(config.getoption("doteval_eval_gate") or ()),
+        baseline=_BASELINE.given(config),
         fresh=bool(config.getoption("doteval_fresh")),
         changed=_CHANGES[_CHANGED.choice(config, _CHANGES) or "error"],
         store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
         files=tuple(config.getini("doteval_eval_files")),
     )
+
+
+def _gates(given: Sequence[str]) -> tuple[Gate, ...]:
+    if not given:
+        return ()
+    from ...evals._results.gates import gates_of  # noqa: PLC0415 - nobody else pays for it
+
+    try:
+        return gates_of(given)
+    except ValueError as exc:
+        raise pytest.UsageError(f"--doteval-eval-gate: {exc}") from exc
 
 
 def tell_worker(node: Any, options: EvalOptions) -> None:

@@ -215,6 +215,8 @@ class EvalRunning:
             max_errors=options.max_errors,
             abort_after=options.abort_after,
             attempts=Attempts(lost=options.retries, patience=options.patience),
+            gates=options.gates,
+            baseline=options.baseline,
             fresh=options.fresh,
             changed=options.changed,
             ends=_ENDS,  # what ends a test otherwise ends its row only

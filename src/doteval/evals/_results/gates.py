@@ -1,0 +1,125 @@
+"""``Gate``: what a score has to reach, for an evaluation to pass.
+
+A gate is a line such as ``exact >= 0.9``. What is compared is the mean of the score over all rows that have it; with
+``exact.low`` or ``exact.high``, an end of its 95 % interval. With ``exact >= baseline - 0.02`` it is the mean of the
+paired differences from the same evaluation in another experiment, or an end of *their* interval.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from .compare import Comparison, Difference
+from .statistics import Aggregate, Summary
+from .tables import number
+
+Passes: TypeAlias = str | Iterable[str] | Mapping[str, float]
+"""One gate, several, or the least means by score."""
+
+_GATE = re.compile(
+    r"\s*(?P<score>.+?)(?:\.(?P<of>mean|low|high))?\s*(?P<sign><=|>=|<|>)\s*"
+    r"(?:(?P<baseline>baseline)\s*(?P<offset>[+-]\s*[0-9.eE+-]+)?|(?P<value>[-+]?[0-9.eE+-]+|[-+]?[0-9.]+\s*%))\s*"
+)
+_SIGNS: Mapping[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What one score has to reach.
+
+    Args:
+        score: Its name.
+        of: What of it is compared: ``"mean"``, ``"low"`` or ``"high"``.
+        sign: How.
+        value: With what; of a gate with a baseline, how far the score may be from it.
+        has_baseline: Whether it is the difference from a baseline that is compared.
+        text: The gate as it was written.
+    """
+
+    score: str
+    of: str
+    sign: str
+    value: float
+    has_baseline: bool
+    text: str
+
+    def shortfall(self, summary: Summary, baseline: Comparison | None) -> str | None:
+        """Why it is not reached, as half a sentence; `None` where it is.
+
+        Args:
+            summary: What the rows say together.
+            baseline: How they differ from the baseline, where there is one.
+        """
+        found: Aggregate | Difference | None
+        if not self.has_baseline:
+            found = summary.scores.get(self.score)
+            if found is None:
+                return f"no row has a score '{self.score}', which has to be {self.rest}"
+        elif baseline is None:
+            return f"there is no baseline for '{self.text}'"
+        else:
+            found = next((each for each in baseline.differences if each.score == self.score), None)
+            if found is None:
+                where = f"the baseline '{baseline.before.experiment}'"
+                return f"no row has a score '{self.score}' here and in {where}, for '{self.text}'"
+        value: float = getattr(found, self.of)
+        if math.isfinite(value) and _SIGNS[self.sign](value, self.value):
+            return None
+        interval = f"{number(found.low)} to {number(found.high)}" if _has_interval(found) else "no interval"
+        what = "" if self.of == "mean" else f"the {self.of} end of "
+        if isinstance(found, Difference):
+            told = f"{what}{self.score} less the baseline is {number(value, signed=True)}"
+            return f"{told} ({interval}, {found.count:,} rows), and has to be {self.sign} {number(self.value)}"
+        return f"{what}{self.score} is {number(value)} ({interval}, {found.count:,} rows), and has to be {self.rest}"
+
+    @property
+    def rest(self) -> str:
+        """What it has to be."""
+        return f"{self.sign} {number(self.value)}"
+
+
+def _has_interval(found: Aggregate | Difference) -> bool:
+    return math.isfinite(found.low) and math.isfinite(found.high)
+
+
+def gates_of(passes: Passes) -> tuple[Gate, ...]:
+    """What gates are written.
+
+    Raises:
+        ValueError: One cannot be meant.
+    """
+    if isinstance(passes, str):
+        return (_gate(passes),)
+    if isinstance(passes, Mapping):
+        least = cast("Mapping[str, float]", passes)
+        return tuple(_gate(f"{score} >= {float(value)!r}") for score, value in least.items())
+    return tuple(map(_gate, passes))
+
+
+def _gate(text: str) -> Gate:
+    found = _GATE.fullmatch(text)
+    value = math.nan if found is None else _value(found["value"] or found["offset"] or "0")
+    if found is None or not math.isfinite(value):
+        raise ValueError(
+            f"{text!r} is no gate: write it like 'exact >= 0.9', 'exact.low >= 0.8' or 'exact >= baseline - 0.02'"
+        )
+    return Gate(
+        found["score"], found["of"] or "mean", found["sign"], value, found["baseline"] is not None, text.strip()
+    )
+
+
+def _value(text: str) -> float:
+    try:
+        return float(text.replace(" ", "").removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return math.nan
