@@ -76,6 +76,7 @@ DOORS = {
         "doteval.evals._running.depends",
         "doteval.evals._running.engine",
         "doteval.evals._running.missing",
+        "doteval.evals._running.selection",
     },
 }
 

@@ -26,6 +26,7 @@ from .engine import Attempts, Engine, Known, Progress
 from .evaluation import Evaluation
 from .limits import Concurrency, limit_of
 from .outcome import Outcome, StoredRecords
+from .selection import Selection
 
 _MOVED_AT_ONCE = 256
 
@@ -58,6 +59,7 @@ class Settings:
         max_errors: How many rows may raise before the evaluation does not count as finished.
         abort_after: After how many failures alike, one after the other, one that has not passed ends; 0: never.
         attempts: How often a row may be run again.
+        selection: Which rows are run.
         gates: What scores have to reach, besides what the evaluation itself says.
         baseline: The experiment with what they are compared with; nothing where there is none.
         fresh: Whether what is in the store is thrown away.
@@ -69,6 +71,7 @@ class Settings:
     max_errors: int = 0
     abort_after: int = 0
     attempts: Attempts = field(default_factory=Attempts)
+    selection: Selection = field(default_factory=Selection)
     gates: tuple[Gate, ...] = ()
     baseline: str = ""
     fresh: bool = False
@@ -96,7 +99,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
             return None
         if differences and settings.changed != "keep":
             return None
-        if not _are_same(evaluation, results, stored):
+        if not _are_same(evaluation, settings.selection, results, stored):
             return None
         summary = results.summary(stored)
         shortfalls = _shortfalls(evaluation, settings, summary, results, stored)
@@ -180,7 +183,7 @@ async def run_rows(
         drain: Called when the last row has begun.
     """
     progress = Progress() if progress is None else progress
-    progress.total = evaluation.source.size
+    progress.total = settings.selection.size(evaluation.source.size)
     limit = limit_of(settings.concurrency, evaluation.concurrency)
     kept: list[Record] = []
     warnings: list[str] = []
@@ -279,7 +282,10 @@ async def _missing(
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
     retries_failed = stored is not None and stored.errors > settings.max_errors
     moved: dict[str, int] = {}
-    async with aclosing(evaluation.source.read()) as rows:
+    async with (
+        aclosing(evaluation.source.read()) as all_rows,
+        aclosing(settings.selection.read(all_rows)) as rows,
+    ):
         async for row in rows:
             known = changes.known.pop(row.inputs.key, None)
             if known is not None and known.digest != row.inputs.digest:
@@ -312,13 +318,13 @@ def _shortfalls(
     return tuple(shortfall for shortfall in found if shortfall is not None)
 
 
-def _are_same(evaluation: Evaluation, results: Results, stored: Stored) -> bool:
+def _are_same(evaluation: Evaluation, selection: Selection, results: Results, stored: Stored) -> bool:
     """Whether the dataset is the one whose results are in the store, as far as it can be read now."""
     try:
         rows = evaluation.source.look()
         if rows is None:
             return False
-        here = ((row.inputs.key, row.inputs.digest) for row in rows)
+        here = ((row.inputs.key, row.inputs.digest) for row in selection.look(rows))
         there = ((row.key, row.digest) for row in results.known(stored))
         return all(one == other for one, other in zip_longest(here, there))
     except Exception:  # whoever runs it is told

@@ -22,6 +22,7 @@ from .evaluation import Evaluation
 from .limits import Concurrency
 from .missing import Place, Settings, answered, run_rows
 from .outcome import Outcome
+from .selection import Selection
 
 
 async def run(
@@ -32,6 +33,9 @@ async def run(
     name: str | None = None,
     fresh: bool = False,
     changed: Changed = "error",
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
     passes: Passes = (),
@@ -63,6 +67,9 @@ async def run(
         changed: What becomes of results in the store that are of something else: of another model or configuration,
             other arguments, or other code. ``"error"``: a refusal that says what has changed; ``"rerun"``: they are
             thrown away; ``"keep"``: they are taken for its own, with a warning.
+        limit: How many rows are run, the first ones; `None` for all. That is a part of the name in the store.
+        sample: How many of these are run, drawn at random; likewise.
+        seed: Chooses the sample.
         concurrency: How many rows at once: a number, or ``"adaptive"``; the default is what `foreach` says, else 10.
         max_errors: Raise where more rows raised than that, or the dataset is empty; `None`: never.
         passes: Gates besides those of `foreach`. `Outcome.shortfalls` says which are not reached; with `max_errors`,
@@ -99,6 +106,7 @@ async def run(
         max_errors or 0,
         0 if max_errors is None else abort_after,
         Attempts(lost=retries, patience=patience),
+        selection=Selection(limit, sample, seed),
         gates=gates_of(passes),
         baseline=baseline,
         fresh=fresh,
@@ -130,6 +138,7 @@ async def run(
         place = None
         spec = "" if chosen is None else spec_of(model)
         name = name or (f"{evaluation.name}[{spec}]" if spec else evaluation.name)
+        name += settings.selection.suffix
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
             identity = await to_thread.run_sync(identity_of_run, evaluation, chosen, model, arguments)

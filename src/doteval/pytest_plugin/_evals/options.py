@@ -43,6 +43,9 @@ _ABORT = Setting(
     "after how many rows, one after the other, that failed alike an evaluation of which more rows failed than may ends "
     "(default: 10; 0: never)",
 )
+_LIMIT = Setting("eval_limit", "N", "run only the first N rows of each evaluation (default: all)")
+_SAMPLE = Setting("eval_sample", "N", "run only N rows of each evaluation, drawn at random (default: all)")
+_SEED = Setting("eval_seed", "N", "chooses the rows of --doteval-eval-sample (default: 0)")
 _RETRIES = Setting("eval_retries", "N", "how often a row is run again after its model was lost (default: 1)")
 _PATIENCE = Setting(
     "eval_patience",
@@ -69,6 +72,9 @@ class EvalOptions:
     Args:
         backend: The name of the event loop of all evaluations; nothing where the user has not chosen.
         concurrency: How many rows at once, `None` for what each evaluation says.
+        limit: How many of the first rows are run.
+        sample: How many of these, drawn at random.
+        seed: Chooses them.
         max_errors: How many rows of an evaluation may raise.
         abort_after: After how many failures alike an evaluation that has not passed ends.
         retries: How often a row is run again after its model was lost.
@@ -85,6 +91,9 @@ class EvalOptions:
 
     backend: str
     concurrency: int | Literal["adaptive"] | None
+    limit: int | None
+    sample: int | None
+    seed: int
     max_errors: int
     abort_after: int
     retries: int
@@ -122,7 +131,20 @@ def add_eval_options(parser: pytest.Parser) -> None:
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
     )
-    for setting in (_CONCURRENCY, _MAX_ERRORS, _ABORT, _RETRIES, _PATIENCE, _BACKEND, _CHANGED, _BASELINE, _STORE):
+    for setting in (
+        _CONCURRENCY,
+        _LIMIT,
+        _SAMPLE,
+        _SEED,
+        _MAX_ERRORS,
+        _ABORT,
+        _RETRIES,
+        _PATIENCE,
+        _BACKEND,
+        _CHANGED,
+        _BASELINE,
+        _STORE,
+    ):
         setting.declare(parser, group)
     parser.addini(
         "doteval_eval_files",
@@ -149,6 +171,9 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
     return EvalOptions(
         backend=_BACKEND.choice(config, BACKENDS),
         concurrency=_concurrency(config),
+        limit=_LIMIT.number(config, int, 1),
+        sample=_SAMPLE.number(config, int, 1),
+        seed=_SEED.number(config, int, 0) or 0,
         max_errors=0 if max_errors is None else max_errors,
         abort_after=10 if abort_after is None else abort_after,
         retries=1 if retries is None else retries,

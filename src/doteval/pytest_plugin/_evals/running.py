@@ -18,6 +18,7 @@ from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.depends import identity_of
 from ...evals._running.engine import Attempts, Progress
 from ...evals._running.missing import Place, Settings, answered, run_rows
+from ...evals._running.selection import Selection
 from .._fixturedefs import needed_definitions, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
@@ -46,6 +47,7 @@ class EvalRunning:
         self._options = options
         self._fixtures = fixtures
         self._preload = preload
+        self._selection = Selection(options.limit, options.sample, options.seed)
         self._store: Store | None = None
         self._answers: dict[pytest.Item, Outcome] = {}
         self._places: dict[pytest.Item, Place] = {}
@@ -172,7 +174,7 @@ class EvalRunning:
             self._places[item] = Place(
                 self._store,
                 self._options.experiment,
-                f"{parent}::{item.name}",
+                f"{parent}::{item.name}{self._selection.suffix}",
                 next(iter(models.values()), ""),
                 self._identity(item, evaluation, models),
             )
@@ -215,6 +217,7 @@ class EvalRunning:
             max_errors=options.max_errors,
             abort_after=options.abort_after,
             attempts=Attempts(lost=options.retries, patience=options.patience),
+            selection=self._selection,
             gates=options.gates,
             baseline=options.baseline,
             fresh=options.fresh,

@@ -1,0 +1,110 @@
+"""Some rows of a dataset: the first ones, or a sample; and nobody takes them for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doteval import Result, foreach
+from doteval.evals import Store, run
+
+ROWS = 40
+
+
+def generator() -> Any:
+    yield from range(ROWS)
+
+
+async def async_generator() -> Any:
+    for number in range(ROWS):
+        yield number
+
+
+def making(calls: list[int], dataset: Any) -> Any:
+    @foreach("value", dataset, concurrency=3)
+    async def eval_it(value: int) -> Result:
+        calls.append(value)
+        return Result(value)
+
+    return eval_it
+
+
+DATASETS: list[Any] = [range(ROWS), list(range(ROWS)), generator, async_generator]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dataset", DATASETS, ids=["range", "list", "generator", "async generator"])
+async def test_the_first_rows_and_a_sample(dataset: Any, tmp_path: Path) -> None:
+    """In the order of the dataset, the same ones again with the same seed, and kept under a name of their own."""
+    calls: list[int] = []
+    path = tmp_path / "results.db"
+    evaluation = making(calls, dataset)
+    first = await run(evaluation, limit=5, store=path)
+    assert [record.output for record in first.records] == [0, 1, 2, 3, 4]
+    assert first.name == "eval_it (first 5)"
+    drawn = [await run(evaluation, sample=8, seed=seed) for seed in (1, 1, 2)]
+    outputs = [[record.output for record in outcome.records] for outcome in drawn]
+    assert outputs[0] == outputs[1] != outputs[2]
+    assert all(found == sorted(set(found)) and len(found) == 8 for found in outputs)
+    both = await run(evaluation, limit=10, sample=4, store=path)
+    assert both.name == "eval_it (4 of first 10, seed 0)"
+    assert all(record.output < 10 for record in both.records)
+    assert [record.number for record in both.records] == [0, 1, 2, 3]
+    calls.clear()
+    whole = await run(evaluation, store=path)
+    assert (len(calls), whole.name, whole.summary.rows) == (ROWS, "eval_it", ROWS)
+    for again in ({"limit": 5}, {"limit": 10, "sample": 4}, {}):
+        assert (await run(evaluation, store=path, **again)).answered  # type: ignore[arg-type]
+    assert {stored.name: stored.rows for stored in Store(path).evaluations()} == {
+        "eval_it (first 5)": 5,
+        "eval_it (4 of first 10, seed 0)": 4,
+        "eval_it": ROWS,
+    }
+
+
+@pytest.mark.anyio
+async def test_more_than_there_are_is_all() -> None:
+    """A dataset may be smaller than what is asked for."""
+    calls: list[int] = []
+    assert (await run(making(calls, range(3)), limit=5, sample=9)).summary.rows == 3
+    assert sorted(calls) == [0, 1, 2]
+
+
+@pytest.mark.anyio
+async def test_what_is_not_needed_is_not_read() -> None:
+    """A dataset may have no end."""
+
+    def endless() -> Any:
+        number = 0
+        while True:
+            yield number
+            number += 1
+
+    calls: list[int] = []
+    assert (await run(making(calls, endless), limit=7)).summary.rows == 7
+
+
+@pytest.mark.anyio
+async def test_every_row_is_as_probable_as_any_other() -> None:
+    """Of 400 samples of 10 of 40 rows, each row is in about 100."""
+    from doteval.evals._running.selection import Selection
+
+    source = making([], range(ROWS)).source
+    look: Callable[[], Any] = source.look
+    counts = [0] * ROWS
+    for seed in range(400):
+        for row in Selection(sample=10, seed=seed).look(look()):
+            counts[row.values["value"]] += 1
+    assert sum(counts) == 4000
+    assert all(60 < count < 145 for count in counts), counts  # five standard deviations
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("given", [{"limit": 0}, {"sample": -1}])
+async def test_less_than_one_row_is_refused(given: Any) -> None:
+    """It would pass for having run."""
+    with pytest.raises(ValueError, match="must be at least 1"):
+        await run(making([], range(3)), **given)
