@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doteval import Result, foreach
-from doteval.evals import ConcurrentRunError, EvaluationChangedError, Record, Store, run
+from doteval.evals import ConcurrentRunError, DatasetError, EvaluationChangedError, Record, Store, run
 from doteval.evals._results.record import Inputs
 
 HISTORIES = int(os.environ.get("FUZZ", "60"))
@@ -129,7 +129,7 @@ class Script:
                     version=self.one.version,
                     script=self,
                 )
-        except (Interrupt, ToldError, ConcurrentRunError, EvaluationChangedError) as exc:
+        except (Interrupt, ToldError, ConcurrentRunError, EvaluationChangedError, DatasetError) as exc:
             return exc
         return TimeoutError() if self.scope.cancelled_caught else None
 
@@ -219,6 +219,11 @@ class History:
         if is_other and one.changed == "error" and lasts:
             assert isinstance(error, EvaluationChangedError)
             assert (script.called, found) == ([], self.rows)
+        elif not keys and self.rows:
+            assert isinstance(error, DatasetError)  # a dataset that is empty throws nothing away
+            assert found == self.rows
+            if is_other and not anew:
+                self.version = one.version
         elif error is None:
             assert Counter(script.called) == Counter(value for value, _ in missing)
             assert {*told} == {*missing}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -137,6 +138,28 @@ async def test_a_run_that_was_cancelled_leaves_its_evaluation_to_others(path: Pa
         task_group.cancel_scope.cancel()
     outcome = await run(saying("second"), store=path, changed="keep")
     assert (outcome.known, outcome.calls) == (2, 4)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_that_is_cancelled_while_it_begins_leaves_no_claim(path: Path) -> None:
+    """As `asyncio.timeout` does it, which nothing shields from: the thread that begins tidies up by itself."""
+    await run(saying("first", rows=2), store=path)
+    store = Store(path)
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")  # so that it has to wait
+        task = asyncio.ensure_future(run(saying("first", rows=4), store=store))
+        await wait_all_tasks_blocked()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        other.execute("ROLLBACK")
+    for _ in range(1000):
+        if store.find("default", "eval_it") is not None and not store._claims and not claims._going_on:
+            break
+        await anyio.to_thread.run_sync(store.evaluations)
+    store.close()
+    assert (await run(saying("first", rows=4), store=path)).summary.rows == 4
 
 
 @pytest.mark.parametrize(

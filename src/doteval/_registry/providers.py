@@ -138,6 +138,9 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             return provider.identity(model, **config)
         return {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": model, **config}
 
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        return {name: source.settings for name, source in self._sources.items() if source.settings}
+
     async def enter(self, name: str) -> ModelProvider[Any]:
         """Enter the provider `name`, where that has not happened yet, and return it. Always a checkpoint.
 

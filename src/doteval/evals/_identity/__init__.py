@@ -4,5 +4,6 @@ The parts::
 
     code     what a function does, which names it reads, and which it writes
     library  whose code it is: the user's, or that of an installed package
+    looks    single values, functions and classes
     walk     a value, and all that it refers to
 """

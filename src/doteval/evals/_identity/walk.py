@@ -10,33 +10,52 @@ What the code itself writes, such as a counter or a cache, is state of the run a
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import re
 import sys
 import types
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    MutableSet,
+    Sequence,
+)
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from hashlib import blake2b
 from importlib import import_module
-from types import CellType, FunctionType, MethodType, ModuleType
-from typing import Any, cast
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, TypeVar, cast
 
 from .code import Code, read
 from .library import is_library_file, is_library_module
-
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_HAS_USER = re.compile(r"://[^/\s]*@")
-_CREDENTIAL = re.compile(
-    r"(api_?key|access_?key|secret(_key)?|passw(or)?d|(access|auth)_?token|authorization)$", re.IGNORECASE
+from .looks import (
+    ADDRESS,
+    ATOMS,
+    attribute_of,
+    attributes_of,
+    class_of,
+    described_as,
+    described_to_others,
+    digest_of,
+    digest_of_bytes,
+    held_by,
+    is_credential,
+    is_generated,
+    qualified,
+    shown_as,
+    state_of,
+    telling_of,
+    type_name,
 )
-_TELLING = ("base_url", "model", "model_name", "model_id", "name", "spec", "temperature", "_fingerprint")
-"""What clients, models and data sets of the field call what their answers depend on."""
-_ATOMS = (bool, int, float, complex, str, bytes, type(None), type(...))
-_INITIALISERS = ("__init__", "__new__", "__post_init__", "__setstate__", "model_post_init")
+
+ItemT = TypeVar("ItemT")
+
 _NOT_THE_USERS = frozenset(
     {
         *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__class_getitem__"),
@@ -46,16 +65,26 @@ _NOT_THE_USERS = frozenset(
     }
 )
 """What Python puts into a class."""
+_CONTAINERS = (MutableMapping, MutableSequence, MutableSet)
 _DEEPEST = 100
-_SHOWN = 200
-"""How many characters of a setting are shown at most."""
-_LARGEST_SHOWN = 10**18
+_MOST = 2_000_000
+"""How many values are looked at at most; there may be no end of them."""
+_PARAMETER = re.compile(r"params\.[^.]*")
+_MAY_BE_SHOWN = frozenset({"base_url", "provider", "spec", "temperature", "seed", "max_model_len"})
 
 
 class Walk:
-    """Looks at values, and finds what they refer to."""
+    """Looks at values, and finds what they refer to.
 
-    def __init__(self) -> None:
+    Args:
+        follows_classes: Whether the code of a value's class counts.
+    """
+
+    def __init__(self, *, follows_classes: bool = True) -> None:
+        self._follows_classes = follows_classes
+        self._left_to_see = _MOST
+        self._hidden: dict[int, set[str]] = {}
+        """The attributes that code writes of what it reads by name, by the ``id`` of the latter."""
         self._names: dict[tuple[object, ...], str] = {}
         self._taken: Counter[str] = Counter()
         self._kept: list[object] = []
@@ -64,9 +93,14 @@ class Walk:
         self.parts: dict[str, str] = {}
         """The fingerprints, by what they are of; of what may be shown, the thing itself behind an equals sign."""
 
+    def digest(self, value: object) -> str:
+        """A fingerprint of a value, with all that it refers to."""
+        self.add("it", value)
+        return digest_of(sorted(self.parts.items()))
+
     def add(self, name: str, value: object) -> None:
         """Look at a value that is known by a name, and at all that it refers to."""
-        self.parts[self._free(name)] = _digest(self._of(value, ()))
+        self.parts[self._free(name)] = digest_of(self._of(value, ()))
         self._finish()
 
     def add_function(self, name: str, function: object) -> None:
@@ -81,13 +115,13 @@ class Walk:
         """Look at settings that may be shown, each by itself."""
         for key, value in settings.items():
             label = f"{name}'s {key}"
-            if value is None or _is_credential(key, value):
+            if value is None or is_credential(key, value):
                 continue
             if isinstance(value, Mapping):
                 inner = cast("Mapping[object, Any]", value)
                 self.add_settings(name, {f"{key}.{each}": inner[each] for each in inner})
             else:
-                shown = _shown(value)
+                shown = shown_as(value) if key in _MAY_BE_SHOWN or _PARAMETER.fullmatch(key) else None
                 if shown is None:
                     self.add(label, value)
                 else:
@@ -96,7 +130,7 @@ class Walk:
     def _finish(self) -> None:
         while self._left:
             name, describe = self._left.pop()
-            self.parts[name] = _digest(describe())
+            self.parts[name] = digest_of(describe())
 
     def _free(self, name: str) -> str:
         self._taken[name] += 1
@@ -126,24 +160,31 @@ class Walk:
             value: The value.
             above: The values that hold it, by their ``id``.
         """
-        kind = _class_of(value)
-        if kind in _ATOMS:
+        kind = class_of(value)
+        if kind in ATOMS:
             return kind.__name__, hex(value) if kind is int else repr(value)
-        if id(value) in above or len(above) == _DEEPEST:
-            return "again", _type_name(kind)
+        self._left_to_see -= 1
+        if id(value) in above or len(above) == _DEEPEST or self._left_to_see < 0:
+            return "again", type_name(kind)
         above = (*above, id(value))
+        try:
+            for describe in (self._told_of, self._code_of, self._data_of):
+                described = describe(value, kind, above)
+                if described is not None:
+                    return described
+            return self._object_of(value, kind, above)
+        except RecursionError:
+            return "deep", type_name(kind)
+        except Exception:  # whoever uses it is told
+            return "unreadable", type_name(kind)
+
+    def _told_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
+        """What a value says itself that answers depend on; `None` where it does not."""
         identity = getattr(kind, "__doteval_identity__", None)
-        if identity is not None:
-            try:
-                found: Mapping[str, Any] = identity(value)
-            except Exception:  # whoever uses it is told
-                return "identity", _type_name(kind)
-            return "identity", self._mapping({key: each for key, each in found.items() if each is not None}, above)
-        for describe in (self._code_of, self._data_of):
-            described = describe(value, kind, above)
-            if described is not None:
-                return described
-        return self._object_of(value, kind, above)
+        if identity is None or isinstance(value, type):
+            return None
+        found: Mapping[str, Any] = identity(value)
+        return "identity", self._mapping({key: each for key, each in found.items() if each is not None}, above)
 
     def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value is that does something; `None` where it is none such."""
@@ -159,33 +200,57 @@ class Walk:
             return "property", self._of(cast("Any", value).func, above)
         if isinstance(value, ModuleType):
             return "module", value.__name__
-        wrapped = getattr(value, "__wrapped__", None)
-        if callable(value) and callable(wrapped):
-            return "wrapped", _type_name(kind), self._of(wrapped, above)
+        if isinstance(value, functools.partialmethod):
+            method: Any = value
+            given = self._of(method.args, above), self._mapping(method.keywords, above)
+            return "partialmethod", self._of(method.func, above), *given
+        if is_library_module(kind.__module__) and callable(value):
+            wrapped = attribute_of(value, "__wrapped__")
+            if callable(wrapped):
+                return "wrapped", type_name(kind), self._of(wrapped, above)
         return None
 
     def _data_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value is that holds others, or itself; `None` where it is none such."""
         if isinstance(value, Enum):
             return "member", self._class(kind), value.name, self._of(value.value, above)
+        if isinstance(value, re.Pattern):
+            return "pattern", self._of(value.pattern, above), value.flags
+        if isinstance(value, types.SimpleNamespace):
+            return "namespace", self._mapping(vars(value), above)
+        own = () if is_library_module(kind.__module__) else self._own(value, kind, above)
         if isinstance(value, Mapping):
-            return "mapping", self._mapping(cast("Mapping[object, object]", value), above)
+            factory = self._of(attribute_of(value, "default_factory"), above)
+            return "mapping", self._mapping(cast("Mapping[object, object]", value), above), factory, *own
         if isinstance(value, str):
-            return "str", str.__repr__(value)
+            return "str", str.__repr__(value), *own
+        if isinstance(value, (int, float)):
+            return "number", repr(value), *own
         if isinstance(value, (bytearray, memoryview)):
-            return kind.__name__, _bytes(bytes(cast("bytearray", value)))
-        if hasattr(kind, "dtype") and hasattr(kind, "tobytes"):  # arrays and their scalars
-            return _type_name(kind), str(value.dtype), str(getattr(value, "shape", "")), _bytes(value.tobytes())
-        if hasattr(kind, "dtype") and hasattr(kind, "tolist"):  # tensors
-            return _type_name(kind), str(value.dtype), self._of(value.tolist(), above)
+            return kind.__name__, digest_of_bytes(bytes(cast("bytearray", value)))
         if kind.__module__.partition(".")[0] in ("pandas", "polars"):
             for method in ("to_csv", "write_csv"):
                 if hasattr(kind, method):
-                    return _type_name(kind), _bytes(str(getattr(value, method)()).encode("utf-8", "backslashreplace"))
+                    return type_name(kind), digest_of_bytes(
+                        str(getattr(value, method)()).encode("utf-8", "backslashreplace")
+                    )
+        if hasattr(kind, "dtype") and getattr(value.dtype, "hasobject", False):  # its bytes are addresses
+            return type_name(kind), str(getattr(value, "shape", "")), self._of(value.tolist(), above)
+        if hasattr(kind, "dtype") and hasattr(kind, "tobytes"):  # arrays and their scalars
+            return type_name(kind), str(value.dtype), str(getattr(value, "shape", "")), digest_of_bytes(value.tobytes())
+        if hasattr(kind, "dtype") and hasattr(kind, "tolist"):  # tensors
+            return type_name(kind), str(value.dtype), self._of(value.tolist(), above)
         if isinstance(value, Sequence):
-            return "sequence", *(self._of(item, above) for item in cast("Sequence[object]", value))
+            return (
+                "sequence",
+                kind.__name__,
+                *(self._of(item, above) for item in self._some(cast("Sequence[object]", value))),
+                *own,
+            )
         if isinstance(value, AbstractSet):
-            return "set", *sorted((self._of(item, above) for item in cast("AbstractSet[object]", value)), key=repr)
+            return "set", *sorted(
+                (self._of(item, above) for item in self._some(cast("AbstractSet[object]", value))), key=repr
+            )
         if is_dataclass(value):
             names = [field.name for field in fields(value)]
             return self._object(value, {name: getattr(value, name, None) for name in names}, above)
@@ -194,35 +259,46 @@ class Walk:
     def _object_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
         """What any other object is."""
         if hasattr(value, "__next__") or hasattr(value, "__anext__") or isinstance(value, logging.Logger):
-            return "state", _type_name(kind)
+            return "state", type_name(kind)
         if not is_library_module(kind.__module__):
-            return self._object(value, _attributes_of(value), above)
+            return self._object(value, attributes_of(value), above)
         dump = getattr(kind, "model_dump", None)
         if dump is not None:
-            return _type_name(kind), self._of(dump(value), above)
-        described = _described(value)
+            return type_name(kind), self._of(dump(value), above)
+        told = telling_of(value)
+        described = described_as(value)
         if described is not None:
-            return _type_name(kind), described
-        telling = {name: getattr(value, name, None) for name in _TELLING}
-        plain = {name: told for name, told in telling.items() if isinstance(told, _ATOMS) and told is not None}
-        urls = {name: str(told) for name, told in telling.items() if type(told).__name__ == "URL"}
-        return "opaque", _type_name(kind), self._mapping({**plain, **urls}, above)
+            return type_name(kind), described, self._mapping(told, above)
+        return "opaque", type_name(kind), self._mapping(told, above)
+
+    def _own(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
+        """What an object of a class of the user's is besides what it holds: its class, and other attributes."""
+        kept = {name: each for name, each in attributes_of(value).items() if name not in state_of(kind)}
+        return self._class(kind), self._mapping(kept, above)
+
+    def _some(self, items: Iterable[ItemT]) -> Iterator[ItemT]:
+        """Items, as long as there are not too many."""
+        for item in items:
+            if self._left_to_see < 0:
+                return
+            self._left_to_see -= 1
+            yield item
 
     def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...]) -> tuple[object, ...]:
         return tuple(
             sorted(
                 (
                     (self._of(key, above), self._of(value, above))
-                    for key, value in values.items()
-                    if not _is_credential(key, value)
+                    for key, value in self._some(values.items())
+                    if not is_credential(key, value)
                 ),
                 key=repr,
             )
         )
 
     def _object(self, value: object, attributes: Mapping[str, Any], above: tuple[int, ...]) -> tuple[object, ...]:
-        kind = _class_of(value)
-        state = _state_of(cast("Hashable", kind))
+        kind = class_of(value)
+        state = state_of(kind) | self._hidden.get(id(value), set())
         kept = {name: each for name, each in attributes.items() if name not in state}
         return "object", self._class(kind), self._mapping(kept, above)
 
@@ -249,13 +325,15 @@ class Walk:
         if isinstance(value, FunctionType):
             if not is_library_file(value.__code__.co_filename):
                 name = f"the function '{value.__qualname__}'"
-                return "function", self._named((id(value),), value, name, lambda: self._function(value))
-            wrapped = getattr(value, "__wrapped__", None)
+                told = described_to_others(value) if len(above) > 1 else ()
+                return "function", self._named((id(value),), value, name, lambda: self._function(value)), told
+            wrapped = attribute_of(value, "__wrapped__")
             if wrapped is not None:
-                return "wrapped", _qualified(value), self._of(wrapped, above)
+                registry = self._of(attribute_of(value, "registry"), above)  # of functools.singledispatch
+                return "wrapped", qualified(value), self._of(wrapped, above), registry
             if value.__closure__:  # made by a library of what the user has given
-                return "made", _qualified(value), *(self._of(_cell(cell), above) for cell in value.__closure__)
-        return "library", _qualified(value)
+                return "made", qualified(value), *(self._of(held_by(cell), above) for cell in value.__closure__)
+        return "library", qualified(value)
 
     def _function(self, function: FunctionType) -> object:
         code = read(function.__code__)
@@ -279,39 +357,59 @@ class Walk:
         for name, path in code.reads:
             if name in code.writes:
                 continue
+            value: object
+            owner: object
             if name in cells:
-                yield self._reference(name, _cell(cells[name]), path, cells[name])
+                value, owner = held_by(cells[name]), cells[name]
             elif name in function.__globals__:  # else it is a builtin, or not there yet
-                yield self._reference(name, function.__globals__[name], path, function.__globals__)
+                value, owner = function.__globals__[name], function.__globals__
+            else:
+                continue
+            if name in code.changes and isinstance(value, _CONTAINERS):
+                continue
+            self._hidden.setdefault(id(value), set()).update(each for of, each in code.writes_attributes if of == name)
+            yield self._reference(name, value, path, owner)
+            if name in code.handed and isinstance(value, FunctionType):
+                yield described_to_others(value)
         for level, module, names in code.imports:
             package = function.__globals__.get("__package__") or ""
-            yield from self._imported("." * level + module, package, names)
+            yield from self._imported("." * level + module, package, names, code.attributes)
 
     def _reference(self, name: str, value: object, path: tuple[str, ...], owner: object) -> object:
         while isinstance(value, ModuleType) and path and not is_library_module(value.__name__):
             owner, (name, *rest) = value, path
             value, path = getattr(value, name, None), tuple(rest)
-        if _is_credential(name, value):
+        if is_credential(name, value):
             return name
         if isinstance(value, (FunctionType, ModuleType, type)):
             return name, self._of(value, ())
         return self._named((name, id(owner)), owner, f"the value '{name}'", lambda: self._of(value, ()))
 
-    def _imported(self, name: str, package: str, names: tuple[str, ...]) -> Iterator[object]:
+    def _imported(
+        self, name: str, package: str, names: tuple[str, ...], attributes: frozenset[str]
+    ) -> Iterator[object]:
         """What a function imports where it is called: of the user's modules, what it takes from them."""
         if not name.startswith(".") and is_library_module(name):
             return
         try:
             module = import_module(name, package)
-        except Exception:  # whoever calls the function is told
+        except (Exception, SystemExit):  # whoever calls the function is told
             return
+        found: list[object] = [] if names else [module]
         for each in names:
-            value = getattr(module, each, None) or sys.modules.get(f"{module.__name__}.{each}")
+            value = attribute_of(module, each)
+            if value is None:
+                value = sys.modules.get(f"{module.__name__}.{each}")
+            found.append(value)
             yield self._reference(each, value, (), module)
+        for value in found:
+            if isinstance(value, ModuleType) and not is_library_module(value.__name__):
+                for attribute in sorted(attributes & vars(value).keys()):
+                    yield self._reference(attribute, vars(value)[attribute], (), value)
 
     def _class(self, kind: type[Any]) -> object:
-        if is_library_module(kind.__module__):
-            return "library", _type_name(kind)
+        if is_library_module(kind.__module__) or not self._follows_classes:
+            return "library", type_name(kind)
         name = f"the class '{kind.__qualname__}'"
         return "class", self._named((id(kind),), kind, name, lambda: self._members(kind))
 
@@ -321,98 +419,23 @@ class Walk:
         if schema is not None:
             try:
                 found.append(self._of(schema(), ()))
+                fields_by_name: Mapping[str, Any] = attribute_of(kind, "model_fields") or {}
+                found += [self._of(attribute_of(field, "default_factory"), ()) for field in fields_by_name.values()]
             except Exception:  # it is not ready, and says so where it is used
                 found.append("no schema")
         for name, value in sorted(vars(kind).items()):
+            if name == "__dataclass_fields__":
+                found.append([self._of(field.default_factory, ()) for field in value.values()])
             if name in _NOT_THE_USERS or name.startswith(("__pydantic", "__dataclass")):
                 continue
+            if name in self._hidden.get(id(kind), ()) or (issubclass(kind, Enum) and name.startswith("_")):
+                continue
             if name == "__annotations__":
-                found.append((name, _ADDRESS.sub("", repr(value))))
+                found.append((name, ADDRESS.sub("", repr(value))))
                 continue
             if isinstance(value, FunctionType):
-                if not _is_generated(name, value):
+                if not is_generated(name, value):
                     found.append((name, self._function(value)))
             elif not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 found.append((name, self._of(value, ())))
         return tuple(found)
-
-
-def _attributes_of(value: object) -> dict[str, Any]:
-    found = dict(getattr(value, "__dict__", {}))
-    for kind in type(value).__mro__:
-        slots: Any = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name) and name not in ("__dict__", "__weakref__"):
-                found[name] = getattr(value, name)
-    return found
-
-
-@functools.lru_cache(maxsize=1024)
-def _state_of(kind: Any) -> frozenset[str]:
-    """The attributes that an object's own methods write after it was made."""
-    found: set[str] = set()
-    own: type[Any] = kind
-    for each in own.__mro__:
-        if is_library_module(each.__module__):
-            continue
-        for name, value in vars(each).items():
-            function = getattr(value, "__func__", value)
-            if isinstance(function, FunctionType) and name not in _INITIALISERS:
-                found |= read(function.__code__).writes_attributes
-    return frozenset(found)
-
-
-def _is_generated(name: str, function: FunctionType) -> bool:
-    """Whether a method was made by ``dataclass`` and the like, of fields that are known."""
-    inner: Any = inspect.unwrap(function)
-    file: str = getattr(getattr(inner, "__code__", None), "co_filename", "")
-    return name.startswith("__") and file.startswith("<")
-
-
-def _shown(value: object) -> str | None:
-    """A setting as people read it; `None` where it is long, or holds a password."""
-    if isinstance(value, str):
-        return value if len(value) <= _SHOWN and not _HAS_USER.search(value) else None
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST_SHOWN):
-        return str(value)
-    return None
-
-
-def _is_credential(name: object, value: object) -> bool:
-    return isinstance(name, str) and isinstance(value, (str, bytes)) and _CREDENTIAL.search(name) is not None
-
-
-def _class_of(value: object) -> type[Any]:
-    return type(value)
-
-
-def _cell(cell: CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
-
-
-def _described(value: object) -> str | None:
-    """What a value says that it is; nothing where it says only that it is there."""
-    try:
-        text = repr(value)
-    except Exception:  # it says nothing
-        return None
-    return None if text.startswith("<") or _ADDRESS.search(text) else text
-
-
-def _type_name(kind: type[Any]) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _qualified(value: Any) -> str:
-    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
-
-
-def _bytes(data: bytes) -> str:
-    return blake2b(data, digest_size=12).hexdigest()
-
-
-def _digest(described: object) -> str:
-    return _bytes(repr(described).encode("utf-8", "backslashreplace"))

@@ -69,7 +69,8 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()
+        self._shown = str(path)
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection | None]:
@@ -130,20 +131,20 @@ class Database:
         """
         if _identity(self.path) != connection.file:
             raise StoreError(
-                str(self.path),
+                self._shown,
                 "was deleted, moved or replaced while results were written to it",
                 "Run it again; where the file was moved, put it back, and what it has is not asked again.",
             )
 
     def explained(self, error: Exception) -> StoreError:
         """What is to be raised for an error of SQLite, or of the file system."""
-        path = str(self.path)
+        path = self._shown
         if isinstance(error, StoreError):
             return StoreError(error.path, error.problem, error.advice)
         elsewhere = "Name another file, or move it away."
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if _is_directory(self.path):
-            return StoreError(path, "is a directory", f"Name a file, such as {self.path / 'results.db'}.")
+            return StoreError(path, "is a directory", f"Name a file, such as {Path(self._shown) / 'results.db'}.")
         match code:
             case sqlite3.SQLITE_NOTADB:
                 return StoreError(path, f"is no store of results: {error}", elsewhere)
@@ -231,13 +232,13 @@ class Database:
             return True
         if application == _APPLICATION:
             raise StoreError(
-                str(self.path),
+                self._shown,
                 f"is a store of another version of doteval: its schema is {version}, known is {_VERSION}",
                 "Name another file, or move it away.",
             )
         if version or application or tables:
             raise StoreError(
-                str(self.path),
+                self._shown,
                 "is no store of results, but another program's database",
                 "Name another file.",
             )

@@ -38,6 +38,13 @@ def plain(value: Any) -> Plain:
     return _Plain().of(value, ())
 
 
+def plain_and_whole(value: Any) -> tuple[Plain, bool]:
+    """The same, and whether all of the value is in it: not of an object that says only that it is there."""
+    made = _Plain()
+    found = made.of(value, ())
+    return found, made.is_whole
+
+
 def storable(text: str) -> str:
     """A text that can be encoded: half a character, as a model may be cut off in, becomes its escape."""
     if text.isascii():
@@ -48,9 +55,10 @@ def storable(text: str) -> str:
 class _Plain:
     """Makes one value plain; knows what it has looked into, as values that refer to each other have no end of ways."""
 
-    __slots__ = ("_cuts", "_left", "_times")
+    __slots__ = ("_cuts", "_left", "_times", "is_whole")
 
     def __init__(self) -> None:
+        self.is_whole = True
         self._left = _MOST
         self._cuts = 0
         self._times: dict[int, int] = {}
@@ -74,16 +82,18 @@ class _Plain:
         if self._times and self._times.get(id(value)) == _AGAIN:
             return f"<the {kind.__name__} that is there {_AGAIN} times>"
         if self._left == 0:
+            self.is_whole = False
             return f"<a {kind.__name__}: there is too much>"
         if len(above) == _DEEPEST:  # its ``repr`` might have no end either
             self._cuts += 1
+            self.is_whole = False
             return f"<a {kind.__name__}: too deep>"
         self._left -= 1
         before = self._cuts
         try:
             return self._structured(value, (*above, id(value)))
         except Exception:  # what it holds cannot be read
-            return _described(value)
+            return self._opaque(value)
         finally:
             if self._cuts > before:
                 self._times[id(value)] = self._times.get(id(value), 0) + 1
@@ -105,7 +115,12 @@ class _Plain:
             listed = tolist()
             if isinstance(listed, (bool, int, float, str, list)):
                 return self.of(listed, above)
-        return _described(given)
+        return self._opaque(given)
+
+    def _opaque(self, value: object) -> str:
+        """What a value says of itself; that is all of it only where it is no mere sign that it is there."""
+        self.is_whole = False
+        return _described(value)
 
 
 def names_of(keys: Sequence[object]) -> list[str]:

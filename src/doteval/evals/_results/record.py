@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ... import Completion, ModelRequest, Usage
 from .._result import Result, Score
-from .plain import digest_of_plain, names_of, plain, storable
+from .plain import digest_of_plain, names_of, plain, plain_and_whole, storable
 from .usage import ModelUsage, usage_of_requests, usage_told
 
 _RUNNING = str(Path(__file__).parent.with_name("_running"))  # what calls an evaluation, and not what it calls of ours
@@ -99,7 +99,9 @@ class Inputs:
 
     def __init__(self, number: int, values: Mapping[str, Any]) -> None:
         self.number = number
-        self.values = _plain_mapping(values)
+        found, self.is_whole = plain_and_whole(values)
+        self.values = cast("dict[str, Any]", found)
+        """As they are kept."""
         self.digest = digest_of_plain(self.values)
         self.key = self.digest
         """What the row is known by."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
@@ -41,8 +43,13 @@ class Store(Results):
 
     def __init__(self, path: Path | str = DEFAULT_PATH) -> None:
         self.path = Path(path)
+        if str(path) == ":memory:":
+            raise ValueError("a store is a file: without store= the results are in the outcome, and nowhere else")
         self._database = Database(self.path)
         self._writer: Writer[PendingRow | Work] | None = None
+        self._lock = Lock()
+        self._is_closed = False
+        self._pid = os.getpid()
         self._claims: dict[int, str] = {}
         self._pending: set[int] = set()
         """The evaluations that take the place of others with their first result."""
@@ -94,6 +101,7 @@ class Store(Results):
             EvaluationChangedError: Its results are of something else.
             StoreError: The file cannot be written.
         """
+        self._check_open()
         experiment, name, model = storable(experiment), storable(name), storable(model)
         names = experiment, name
         claim = new_claim()
@@ -152,8 +160,16 @@ class Store(Results):
             connection.execute("DELETE FROM evaluations WHERE id = ? AND pending", (evaluation.id,))
 
         drop(claim)
+        if self._is_closed:  # its run was given up before it had begun
+            with suppress(StoreError), self._database.writing() as connection:
+                work(connection)
+            return
         with suppress(StoreError):  # it has been told
             self._write().put(work)
+
+    def replaces(self, evaluation: Stored) -> bool:
+        """Whether it is to take the place of results that are there, and has none of its own yet."""
+        return evaluation.id in self._pending
 
     def check(self, evaluation: Stored) -> None:
         """Nobody else has thrown away what is written of it, as far as that is known by now.
@@ -201,7 +217,10 @@ class Store(Results):
             StoreError: It could not be written.
             ConcurrentRunError: Another run has thrown the evaluation away.
         """
-        committed = self._write().wait(number, seconds)
+        writer = self._writer
+        if writer is None:  # it was closed meanwhile, and all is written; nobody waits for the answer
+            return number
+        committed = writer.wait(number, seconds)
         self.check(evaluation)
         return committed
 
@@ -256,11 +275,14 @@ class Store(Results):
         Raises:
             StoreError: It could not be written.
         """
-        writer, self._writer = self._writer, None
+        with self._lock:
+            writer, self._writer = self._writer, None
+            self._is_closed = True
         if writer is not None:
             writer.close()
 
     def __enter__(self) -> Self:
+        self._is_closed = False
         return self
 
     def __exit__(
@@ -272,6 +294,7 @@ class Store(Results):
         self.close()
 
     async def __aenter__(self) -> Self:
+        self._is_closed = False
         return self
 
     async def __aexit__(
@@ -280,16 +303,28 @@ class Store(Results):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with CancelScope(shield=True):  # bounded by the patience of SQLite
-            await to_thread.run_sync(self.close)
+        try:
+            with CancelScope(shield=True):  # bounded by the patience of SQLite
+                await to_thread.run_sync(self.close)
+        except BaseException:
+            self.close()  # a task that is cancelled as such may not have come so far
+            raise
 
     def __repr__(self) -> str:
         return f"<Store {self.path}>"
 
     def _write(self) -> Writer[PendingRow | Work]:
-        if self._writer is None:
-            self._writer = Writer(self._database.connect, self._write_items, self._database.explained)
-        return self._writer
+        with self._lock:
+            self._check_open()
+            if self._pid != os.getpid():  # the thread that writes is another process's
+                self._writer, self._pid = None, os.getpid()
+            if self._writer is None:
+                self._writer = Writer(self._database.connect, self._write_items, self._database.explained)
+            return self._writer
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreError(str(self.path), "is closed", "Write to it before its block ends, or open another Store.")
 
     def _write_items(self, connection: Connection, items: Sequence[PendingRow | Work]) -> None:
         write_pending(connection, items, lost=self._lost)

@@ -30,9 +30,8 @@ class Lease:
         """Lease the next generation, unless another task has done it since `handle` was used."""
         async with self._lock:
             if self.handle is handle and not handle.is_active:
-                fresh = await self._setup()
+                self.handle = await self._setup()
                 await handle.teardown()
-                self.handle = fresh
 
     async def teardown(self) -> None:
         """End the present one."""

@@ -14,6 +14,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from .._errors import DatasetError
+from .._identity.walk import Walk
 from .._results.plain import digest_of_plain, plain
 from .._results.record import Inputs
 from .frames import rows_in
@@ -48,6 +49,21 @@ class Row:
     values: Mapping[str, Any]
     inputs: Inputs
 
+    def fresh_values(self) -> dict[str, Any]:
+        """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
+        return {name: _fresh(value) for name, value in self.values.items()}
+
+
+def _fresh(value: Any) -> Any:
+    kind: object = type(value)
+    if kind is list:
+        return [_fresh(item) for item in value]
+    if kind is dict:
+        return {key: _fresh(item) for key, item in value.items()}
+    if kind is tuple:
+        return tuple([_fresh(item) for item in value])
+    return set(value) if kind is set else value
+
 
 class _Keys:
     """Tells what rows are known by, in the order in which they are read."""
@@ -64,6 +80,8 @@ class _Keys:
             name: What its column ``id`` holds, or `_NAMELESS`.
         """
         inputs = Inputs(number, values)
+        if not inputs.is_whole:  # what they are is more than what can be kept of them
+            inputs.digest = digest_of_plain([inputs.digest, Walk(follows_classes=False).digest(values)])
         key = inputs.digest if name is _NAMELESS else f"id {digest_of_plain(plain(name))}"
         self._seen[key] += 1
         inputs.key = key if self._seen[key] == 1 else f"{key} {self._seen[key]}"
@@ -98,6 +116,11 @@ class Source:
             return len(self._dataset)
         except TypeError:
             return None
+
+    @property
+    def can_be_read_once(self) -> bool:
+        """Whether it is an iterator: what was read of it before is gone."""
+        return hasattr(self._dataset, "__next__") or hasattr(self._dataset, "__anext__")
 
     @property
     def function(self) -> Callable[..., object] | None:
@@ -161,7 +184,7 @@ class Source:
                     f"the function that makes it returned a {type(dataset).__name__}",
                     "Return an iterable or an async iterable of rows.",
                 )
-        elif hasattr(dataset, "__next__") or hasattr(dataset, "__anext__"):
+        elif self.can_be_read_once:
             if self._used:
                 raise DatasetError(self._evaluation, "it is an iterator, and was read before", _ONCE)
             self._used = True

@@ -59,7 +59,12 @@ def identity_of_run(
         arguments: The other arguments.
     """
     models: dict[str, Mapping[str, Any]] = {}
-    values: list[tuple[str, object]] = [(f"the argument '{name}'", value) for name, value in arguments.items()]
+    defaults = {name: parameter.default for name, parameter in evaluation.arguments.items()}
+    values: list[tuple[str, object]] = [
+        (f"the argument '{name}'", value)
+        for name, value in arguments.items()
+        if value is not defaults.get(name) and not _is_same_text_or_number(value, defaults.get(name))
+    ]
     if argument is not None:
         known = _known_of(model)
         if known is None:
@@ -67,6 +72,10 @@ def identity_of_run(
         else:
             models[_MODEL] = known
     return identity_of(evaluation, models=models, values=values)
+
+
+def _is_same_text_or_number(one: object, other: object) -> bool:
+    return type(one) is type(other) and isinstance(one, (str, int, float)) and one == other
 
 
 def spec_of(model: Any) -> str:

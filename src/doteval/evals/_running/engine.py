@@ -227,7 +227,7 @@ class Engine:
                 if arguments is not self._given:
                     self._given, self._roles = arguments, roles_of(arguments)
                 spending.roles = self._roles
-                result = await self._call({**row.values, **arguments})
+                result = await self._call({**row.fresh_values(), **arguments})
                 record = succeeded(inputs, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
                 if self._is_over:

@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from threading import Lock
 
 from anyio import CapacityLimiter, to_thread
 
-from .._errors import StoreError
+from .._errors import DatasetError, StoreError
 from .._escapes import INTERRUPTS
 from .._results.compare import compare
 from .._results.gates import Gate
@@ -109,7 +110,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
     return Outcome(
         place.name,
         summary,
-        StoredRecords(place.store, stored),
+        StoredRecords(place.store, stored, summary.rows, str(place.store.path)),
         answered=True,
         known=stored.stored,
         warnings=_warnings_of(stored, differences, settings),
@@ -190,7 +191,7 @@ async def run_rows(
     stored: Stored | None = None
     changes = _Changes(())
     if place is not None:
-        stored, changes, told = await to_thread.run_sync(_begin, place, settings)
+        stored, changes, told = await _begun(place, settings)
         warnings += told
 
     commits = None if place is None or stored is None else Commits(place.store, stored, limit)
@@ -219,6 +220,7 @@ async def run_rows(
             async with aclosing(_missing(evaluation, place, stored, settings, changes, arguments)) as rows:
                 count = await engine.run(rows)
         if place is not None and stored is not None:
+            _check_what_is_gone(evaluation, name, changes, count, replaces=place.store.replaces(stored))
             place.store.finish(stored, count, changes.known)
     finally:
         if place is not None and stored is not None:
@@ -239,7 +241,9 @@ async def run_rows(
     return Outcome(
         name,
         summary,
-        kept if place is None or stored is None else StoredRecords(place.store, stored),
+        kept
+        if place is None or stored is None
+        else StoredRecords(place.store, stored, summary.rows, str(place.store.path)),
         answered=place is not None and progress.known > 0 and not progress.calls,
         known=progress.known,
         calls=progress.calls,
@@ -258,7 +262,42 @@ async def _go_on() -> None:
     """There is nothing to do."""
 
 
-def _begin(place: Place, settings: Settings) -> tuple[Stored, _Changes, tuple[str, ...]]:
+async def _begun(place: Place, settings: Settings) -> tuple[Stored, _Changes, tuple[str, ...]]:
+    """Begin in a worker thread; where nobody waits for it any more, have the thread leave what it has begun."""
+    state = _Beginning()
+    try:
+        return await to_thread.run_sync(_begin, place, settings, state)
+    except BaseException:
+        state.call_off(place.store)
+        raise
+
+
+class _Beginning:
+    """Whether whoever has begun an evaluation is still there, when it has."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._is_off = False
+        self._stored: Stored | None = None
+
+    def has_begun(self, store: Store, stored: Stored) -> None:
+        """It has."""
+        with self._lock:
+            self._stored = stored
+            if not self._is_off:
+                return
+        store.leave(stored)
+
+    def call_off(self, store: Store) -> None:
+        """Nobody is there."""
+        with self._lock:
+            self._is_off = True
+            if self._stored is None:
+                return
+        store.leave(self._stored)
+
+
+def _begin(place: Place, settings: Settings, state: _Beginning) -> tuple[Stored, _Changes, tuple[str, ...]]:
     stored, differences = place.store.begin(
         place.experiment,
         place.name,
@@ -267,6 +306,7 @@ def _begin(place: Place, settings: Settings) -> tuple[Stored, _Changes, tuple[st
         fresh=settings.fresh,
         changed=settings.changed,
     )
+    state.has_begun(place.store, stored)
     return stored, _Changes(place.store.known(stored)), _warnings_of(stored, differences, settings)
 
 
@@ -316,6 +356,18 @@ def _shortfalls(
         comparison = None if before is None else compare(results, before, stored)
     found = (gate.shortfall(summary, comparison) for gate in gates)
     return tuple(shortfall for shortfall in found if shortfall is not None)
+
+
+def _check_what_is_gone(evaluation: Evaluation, name: str, changes: _Changes, count: int, *, replaces: bool) -> None:
+    """Remove no results because of a dataset that is empty, or was read up before."""
+    gone = len(changes.known)
+    once = "It is an iterator, which can be read once: pass a function that makes it instead."
+    advice = once if evaluation.source.can_be_read_once else "Look at what makes it."
+    if not count and (gone or replaces):
+        raise DatasetError(name, "it has no rows, and there are results of it", f"{advice} The results stay there.")
+    if gone and evaluation.source.can_be_read_once:
+        problem = f"it had {count:,} rows, and not {gone:,} others that there are results of"
+        raise DatasetError(name, problem, f"{advice} The results stay there.")
 
 
 def _are_same(evaluation: Evaluation, selection: Selection, results: Results, stored: Stored) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from .._errors import DatasetError, GateError, TooManyErrorsError
+from .._errors import DatasetError, GateError, StoreError, TooManyErrorsError
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import Summary
@@ -77,6 +77,17 @@ class StoredRecords:
 
     results: Results
     evaluation: Stored
+    count: int
+    place: str
 
     def __iter__(self) -> Iterator[Record]:
-        return self.results.records(self.evaluation)
+        found = 0
+        for record in self.results.records(self.evaluation):
+            found += 1
+            yield record
+        if found < self.count:
+            raise StoreError(
+                self.place,
+                f"has {found:,} of the {self.count:,} rows of '{self.evaluation.name}' that there were",
+                "It was deleted, or another run has started over since: read records before that.",
+            )

@@ -121,7 +121,8 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
     def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
         """All that an answer of a model depends on, the address that the environment names among it."""
         found = {**super().identity(spec, **config)}
-        return {**found, "base_url": str(found.get("base_url") or self._url_from_environment())}
+        address = str(found.get("base_url") or self._url_from_environment())
+        return {**found, "base_url": address.rstrip("/")}
 
     def is_broken(self, model: ModelT, /) -> bool:
         """Whether somebody has closed the model's client, as ``async with model.client`` does."""

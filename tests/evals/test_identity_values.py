@@ -1,0 +1,390 @@
+"""Fingerprints of values: equal for what is made in the same way, different for what an answer would differ for."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import random
+import re
+import string
+import types
+from collections import Counter, defaultdict, deque, namedtuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from enum import Flag
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import jinja2
+import pydantic
+import pytest
+
+from doteval import ModelProviders, Result, foreach
+from doteval.evals import run
+from doteval.evals._identity.code import read
+from doteval.evals._identity.walk import Walk
+
+
+class Plain:
+    def __init__(self, text: Any) -> None:
+        self.text = text
+
+
+class Slots:
+    __slots__ = ("text",)
+
+    def __init__(self, text: Any) -> None:
+        self.text = text
+
+
+@dataclass
+class Data:
+    text: Any
+    more: list[int] = field(default_factory=list)
+
+
+class Model(pydantic.BaseModel):
+    text: Any
+
+
+class Words(str):  # noqa: SLOT000
+    """A text with more."""
+
+    tone: Any = None
+
+
+class Table(dict[str, Any]):
+    """A mapping with more."""
+
+
+class AttributeTable(dict[str, Any]):
+    __getattr__ = dict.__getitem__  # type: ignore[assignment]
+
+
+class Decorated:
+    """What retry libraries are built like."""
+
+    def __init__(self, function: Callable[..., Any], times: int) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.times = times
+
+    def __call__(self) -> Any:
+        return self.function()
+
+
+def function_of(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
+def with_attribute(value: Any, kind: Any) -> Any:
+    made = kind("same") if kind is Words else kind(a=1)
+    made.tone = value
+    return made
+
+
+def dispatching(value: Any) -> Any:
+    @functools.singledispatch
+    def told(argument: Any) -> Any:
+        return None
+
+    told.register(int, lambda argument: value)
+    return told
+
+
+def factory_of(value: Any) -> Any:
+    @dataclass
+    class Made:
+        words: Any = field(default_factory=lambda: value)
+
+    return Made
+
+
+def partial_method(value: Any) -> Any:
+    class Made:
+        def ask(self, how: Any) -> Any:
+            return how
+
+        asked = functools.partialmethod(ask, value)
+
+    return Made
+
+
+def documented(value: str) -> Any:
+    def tool() -> None: ...
+
+    tool.__doc__ = value
+    return tool
+
+
+def environment(value: str) -> Any:
+    return jinja2.Environment(autoescape=True).from_string(f"{value}: {{{{ question }}}}")
+
+
+KINDS: dict[str, Callable[[str], Any]] = {
+    "text": str,
+    "bytes": str.encode,
+    "list": lambda value: [1, [value]],
+    "tuple": lambda value: (1, (value,)),
+    "set": lambda value: {1, value},
+    "mapping": lambda value: {"a": {"b": value}},
+    "key": lambda value: {value: 1},
+    "default": lambda value: defaultdict(lambda: value),
+    "counter": lambda value: Counter([value]),
+    "deque": lambda value: deque([value]),
+    "named tuple": namedtuple("named", "a"),  # noqa: PYI024
+    "object": Plain,
+    "object in object": lambda value: Plain(Plain([value])),
+    "slots": Slots,
+    "dataclass": Data,
+    "pydantic": lambda value: Model(text=value),
+    "text with attribute": lambda value: with_attribute(value, Words),
+    "mapping with attribute": lambda value: with_attribute(value, Table),
+    "mapping with attributes that are keys": lambda value: AttributeTable(a=value),
+    "namespace": lambda value: types.SimpleNamespace(a=value, b=len),
+    "template": string.Template,
+    "jinja2": environment,
+    "pattern": lambda value: re.compile("x" * 500 + value),
+    "lambda": function_of,
+    "partial": lambda value: functools.partial(print, value),
+    "partial method": partial_method,
+    "decorator object": lambda value: Decorated(function_of(1), len(value)),
+    "decorated": lambda value: Decorated(function_of(value), 1),
+    "single dispatch": dispatching,
+    "default factory": factory_of,
+    "tool": lambda value: [documented(value)],
+    "path": Path,
+    "decimal": lambda value: Decimal(len(value)),
+    "date": lambda value: date(2026, 1, len(value)),
+    "deep": lambda value: functools.reduce(lambda inner, _: [inner], range(40), value),
+}
+
+
+def fingerprint(value: object) -> Mapping[str, str]:
+    walk = Walk()
+    walk.add("it", value)
+    return walk.parts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
+    """Wherever it lies, and whatever holds it."""
+    make = KINDS[kind]
+    one, same, other = fingerprint(make("one")), fingerprint(make("one")), fingerprint(make("another"))
+    assert one == same
+    assert one != other
+    holders: tuple[Callable[[Any], Any], ...] = (Plain, function_of, lambda value: {"a": [value]})
+    for hold in holders:
+        assert fingerprint(hold(make("one"))) == fingerprint(hold(make("one")))
+        assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))
+
+
+def endless() -> Iterator[int]:
+    yield from itertools.count()
+
+
+class Unending(Mapping[int, int]):
+    def __getitem__(self, key: int) -> int:
+        return key
+
+    def __iter__(self) -> Iterator[int]:
+        return endless()
+
+    def __len__(self) -> int:
+        return 1
+
+
+class Lying:
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("not comparable")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise ValueError("neither")
+
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+class Telling:
+    def __doteval_identity__(self) -> Any:
+        return "no mapping"
+
+
+class Failing(Mapping[str, int]):
+    def __getitem__(self, key: str) -> int:
+        raise OSError("gone")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter("a")
+
+    def __len__(self) -> int:
+        return 1
+
+
+def chain() -> Any:
+    found: Any = None
+    for _ in range(3000):
+        found = Plain(found)
+    return found
+
+
+def crowd() -> Any:
+    nodes = [Plain([]) for _ in range(12)]
+    for node in nodes:
+        node.text = [*nodes]
+    return nodes
+
+
+ODD: dict[str, Callable[[], Any]] = {
+    "unending": Unending,
+    "lying": Lying,
+    "telling": Telling,
+    "failing": Failing,
+    "chain": chain,
+    "crowd": crowd,
+    "providers": lambda: ModelProviders({}, discover=False),
+    "lock": Lock,
+    "logger": lambda: logging.getLogger("it"),
+    "random": lambda: random.Random(1),
+    "iterator": lambda: iter([1]),
+    "stop": lambda: pytest,
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_no_value_is_too_odd(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be looked into is known by its class; whoever uses it is told what is wrong with it."""
+    monkeypatch.setattr("doteval.evals._identity.walk._MOST", 20_000)
+    assert fingerprint(ODD[odd]()) == fingerprint(ODD[odd]())
+    assert fingerprint(function_of(ODD[odd]())) == fingerprint(function_of(ODD[odd]()))
+
+
+class Colour(Flag):
+    RED = 1
+    BLUE = 2
+
+
+class Busy:
+    """Writes to itself when it is used; one attribute has the name of another object's."""
+
+    made = 0
+
+    def __init__(self, prompt: str) -> None:
+        self.prompt = prompt
+        self.temperature = 1
+        self.calls: list[str] = []
+
+    @functools.cached_property
+    def compiled(self) -> str:
+        return self.prompt.upper()
+
+    def ask(self, request: Any) -> str:
+        Busy.made += 1
+        self.calls.append(self.compiled)
+        request.temperature = self.temperature
+        return f"{Colour.RED | Colour.BLUE}"
+
+
+def using(busy: Busy) -> Callable[[], str]:
+    return lambda: busy.ask(Plain(1))
+
+
+def test_what_an_object_writes_to_itself_is_state_and_nothing_else_is() -> None:
+    """Neither a counter, a cache, nor combined flags; but an attribute that only has the name of a written one is."""
+    busy = Busy("one")
+    before = fingerprint(using(busy))
+    using(busy)()
+    assert fingerprint(using(busy)) == before
+    assert fingerprint(using(Busy("another"))) != before
+    warm = Busy("one")
+    warm.temperature = 0
+    assert fingerprint(using(warm)) != before
+
+
+def test_what_code_writes_of_a_value_hides_only_that() -> None:
+    """``CONFIG.count += 1`` says nothing about ``CONFIG.prompt``."""
+
+    def counting(config: Any) -> Callable[[], Any]:
+        def count() -> Any:
+            config.count += 1
+            return config.prompt
+
+        return count
+
+    def made(prompt: str, count: int) -> Any:
+        config = Plain(None)
+        vars(config).update(prompt=prompt, count=count)
+        return counting(config)
+
+    assert fingerprint(made("one", 0)) == fingerprint(made("one", 7))
+    assert fingerprint(made("one", 0)) != fingerprint(made("another", 0))
+
+
+def test_what_is_handed_over_says_something_of_itself() -> None:
+    """A tool's docstring is a part of the prompt; that of a helper that is called is not."""
+
+    def handing(tool: Any) -> Any:
+        scope: dict[str, Any] = {"tool": tool, "__name__": "theirs"}
+        exec("def hand(): return [tool]\ndef call(): return tool()", scope)
+        return scope
+
+    assert read(handing(None)["hand"].__code__).handed == {"tool"}
+    one, other = (handing(documented(text)) for text in ("one", "another"))
+    assert fingerprint(one["hand"]) != fingerprint(other["hand"])
+    assert fingerprint(one["call"]) == fingerprint(other["call"])
+
+
+def test_headers_and_environments_are_never_shown() -> None:
+    """They may hold a key, whatever it is called; the rest of a setting is shown where it is known to be none."""
+    walk = Walk()
+    secret = "a-secret-value"
+    walk.add_settings(
+        "the model",
+        {
+            "spec": "it",
+            "base_url": "http://me:pw@127.0.0.1",
+            "default_headers": {"api-key": secret, "X-Auth-Token": secret, "Cookie": secret, "X-Org": secret},
+            "environment": {"HF_TOKEN": secret, "WHATEVER": secret},
+            "params": {"temperature": 0, "extra_headers": {"x-key": secret}},
+        },
+    )
+    shown = {name: part for name, part in walk.parts.items() if part.startswith("=")}
+    assert shown == {"the model's spec": "=it", "the model's params.temperature": "=0"}
+    assert secret not in str(walk.parts)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["object", "slots", "object in object", "lambda", "template", "namespace"])
+async def test_rows_of_objects_are_known_by_what_they_hold(kind: str, tmp_path: Path) -> None:
+    """Not by their class: another object is another row, and an equal one the same, wherever it stands."""
+    calls: list[object] = []
+
+    def making(*values: str) -> Any:
+        @foreach("case,answer", [(KINDS[kind](value), 1) for value in values])
+        async def eval_it(case: Any, answer: int) -> Result:
+            calls.append(case)
+            return Result(answer)
+
+        return eval_it
+
+    path = tmp_path / "results.db"
+    await run(making("a", "b"), store=path)
+    for values, asked in (
+        (("a", "b"), 0),
+        (("b", "a"), 0),
+        (("c", "b", "a"), 1),
+        (("c", "d", "a"), 1),
+        (("a", "a"), 1),
+    ):
+        calls.clear()
+        await run(making(*values), store=path)
+        assert len(calls) == asked, values
