@@ -766,3 +766,27 @@ async def test_a_server_that_says_at_once_and_refuses_all_the_same_is_not_hammer
     with pytest.raises(ModelRequestError, match="the rate limit is used up"):
         await run(eval_it)
     assert calls < 150
+
+
+@pytest.mark.anyio
+async def test_an_attempt_does_not_see_what_another_has_put_into_its_row() -> None:
+    """A row that is tried again begins as the first time; so does another run of the same dataset."""
+    seen: list[list[str]] = []
+    rows = [{"messages": [{"role": "user", "content": "hello"}], "tags": ({"a"}, ["b"])}]
+
+    @foreach("messages,tags", rows)
+    async def eval_it(messages: list[Any], tags: Any) -> Result:
+        seen.append([message["content"] for message in messages] + sorted(tags[0]) + tags[1])
+        messages[0]["content"] += "!"
+        messages.append({"content": "sure?"})
+        tags[0].add("c")
+        tags[1].append("d")
+        if len(seen) == 1:
+            raise ConnectionError("lost")
+        return Result(len(messages))
+
+    for _ in range(2):
+        outcome = await run(eval_it)
+        assert outcome.summary.errors == 0
+    assert seen == [["hello", "a", "b"]] * 3
+    assert rows[0]["messages"] == [{"role": "user", "content": "hello"}]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -145,11 +146,18 @@ async def test_a_run_that_was_cancelled_leaves_its_evaluation_to_others(path: Pa
 async def test_a_task_that_is_cancelled_while_it_begins_leaves_no_claim(path: Path) -> None:
     """As `asyncio.timeout` does it, which nothing shields from: the thread that begins tidies up by itself."""
     await run(saying("first", rows=2), store=path)
-    store = Store(path)
+    entered = threading.Event()
+
+    class Beginning(Store):
+        def begin(self, *args: Any, **keywords: Any) -> Any:
+            entered.set()
+            return super().begin(*args, **keywords)
+
+    store = Beginning(path)
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")  # so that it has to wait
         task = asyncio.ensure_future(run(saying("first", rows=4), store=store))
-        await wait_all_tasks_blocked()
+        await anyio.to_thread.run_sync(entered.wait, 60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
