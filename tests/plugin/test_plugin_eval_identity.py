@@ -95,7 +95,7 @@ def write(runs: Runs, files: Mapping[str, str]) -> None:
             ["*- the parameter 'template' has changed"],
         ),
         ("eval_it.py", "await echo_client", "'!' + await echo_client", ["*- its code has changed"]),
-        ("helpers.py", "output == answer", "output != answer", ["*- the function 'score' has changed"]),
+        ("helpers.py", "output == answer", "output.strip() == answer", ["*- the function 'score' has changed"]),
         ("conftest.py", '"two"', '"three"', ["*- what the fixture 'few_shot' gives has changed"]),
         ("conftest.py", '"connection", few', '"another", few', ["*- the fixture 'connection' has changed"]),
         ("conftest.py", "read_text()", "read_text().strip()", ["*- the fixture 'prompt_file' has changed"]),
@@ -184,4 +184,108 @@ def test_settings_of_the_provider_count(runs: Runs, option: str) -> None:
     assert_clean(runs.run(*common), passed=1)
     changed = runs.run(*common, option, strict=False)
     changed.assert_outcomes(errors=1)
-    changed.stdout.fnmatch_lines(["*- the model's * is *, and was not set"])
+    changed.stdout.fnmatch_lines(["*- the model's * is *"])
+
+
+PROVIDERS = """
+import pytest
+from doteval import foreach, Result
+
+@pytest.fixture
+def judge(openai_provider):
+    return openai_provider
+
+@foreach("value", [1])
+async def eval_by_fixture(value, judge):
+    return Result(value)
+
+@foreach("value", [1])
+async def eval_by_name(value, openai_provider):
+    return Result(value)
+
+@foreach("value", [1])
+async def eval_by_any(value, model_providers):
+    return Result(value)
+"""
+
+
+@pytest.mark.parametrize(
+    "option", ["--model-base-url=openai=http://127.0.0.1:2/v1", "--model-setting=openai.timeout=7"]
+)
+def test_settings_of_a_provider_count_however_it_is_asked_for(runs: Runs, option: str) -> None:
+    """By a fixture of the user's, by its name, or through all of them; and not where no answer depends on them."""
+    runs.write(eval_it=PROVIDERS)
+    arguments = ("--eval-experiment", "it", "--model-base-url=openai=http://127.0.0.1:1/v1")
+    assert_clean(runs.run(*arguments), passed=3)
+    result = runs.run(*arguments, option, strict=False)
+    result.assert_outcomes(**({"errors": 3} if "url" in option else {"passed": 3}))
+
+
+def test_what_one_evaluation_leaves_behind_does_not_count_for_the_next(runs: Runs) -> None:
+    """Caches in modules and classes, whoever writes and whoever reads them."""
+    runs.write(
+        eval_it="""
+        import pytest
+        from doteval import foreach, Result
+
+        CACHE = {}
+
+        def remember(cache, value):
+            cache[value] = value
+
+        class Counted:
+            made = 0
+
+            def make(self):
+                Counted.made += 1
+                return self
+
+        @pytest.mark.parametrize("name", ["one", "two", "three"])
+        @foreach("value", range(3))
+        async def eval_it(value, name):
+            remember(CACHE, value)
+            return Result(len(CACHE) + Counted().make().made)
+        """
+    )
+    for _ in range(3):
+        assert_clean(runs.run("--eval-experiment", "it"), passed=3)
+
+
+def test_a_fixture_that_fails_may_be_set_up_again(runs: Runs) -> None:
+    """As plugins do it that run a test again."""
+    runs.write(
+        conftest="""
+        import pytest
+        from _pytest.runner import runtestprotocol
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            if any(report.failed for report in reports):
+                item._initrequest()
+                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            for report in reports:
+                item.ihook.pytest_runtest_logreport(report=report)
+            item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+            return True
+        """,
+        eval_it="""
+        import pytest
+        from doteval import foreach, Result
+
+        tries = []
+
+        @pytest.fixture
+        def prompt():
+            tries.append(1)
+            if len(tries) == 1:
+                raise ConnectionError("not yet")
+            return "a prompt"
+
+        @foreach("value", range(3))
+        async def eval_it(value, prompt, echo_provider):
+            return Result(prompt)
+        """,
+    )
+    assert_clean(runs.run("--eval-experiment", "it"), passed=1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -117,6 +117,20 @@ class Fixtures:
 
         name = next((name for name in self._registrations if client_fixture(name) == fixture), None)
         return identity_of(spec, name, self._registrations, self._lent, self._settings)
+
+    def provider_identities(self, requested: Collection[str]) -> dict[str, Mapping[str, Any]]:
+        """The same, of the providers by themselves that somebody asks for, who may lease any model of them.
+
+        Args:
+            requested: The names of the fixtures that are asked for.
+        """
+        from ._leases import identity_of  # noqa: PLC0415
+
+        names = [name for name in self._registrations if f"{_word(name)}_provider" in requested]
+        if "model_providers" in requested:  # those that are told something, here or by the environment
+            told = {*self._settings, "openai", "anthropic", "ollama"}
+            names += [name for name in self._registrations if name in told and name not in names]
+        return {name: identity_of("", name, self._registrations, self._lent, self._settings) for name in names}
 
     def _add(
         self, name: str, function: Fixture, scope: ScopeName = "function", params: Sequence[object] | None = None

@@ -74,23 +74,23 @@ def identity_of(
     """All that the answers of a model depend on, as far as it is known before any fixture is set up.
 
     Args:
-        spec: The model.
+        spec: The model; without one it is about the provider alone.
         name: The name of its provider; `None` where the spec says which it is.
         registrations: What is registered.
         lent: Of the providers that are fixtures of their authors, the fixtures' names.
         settings: Keyword arguments for single providers.
     """
-    full = spec if name is None else f"{name}:{spec}"
+    full = spec if name is None else f"{name}:{spec}" if spec else name
     known = {each: registration for each, registration in registrations.items() if each not in lent}
     providers = ModelProviders(discover=False)
     providers._sources.update({each: Source(each, known[each], settings.get(each)) for each in known})
     try:
-        provider = ModelSpec.parse(full, registrations).provider or ""
+        provider = (name if not spec else ModelSpec.parse(full, registrations).provider) or ""
         if provider in lent:
             return {"provider": f"the fixture '{lent[provider]}'", "spec": spec}
-        return providers.identity(full)
+        return providers.identity(full) if spec else providers._sources[provider].build().identity()
     except Exception:  # whoever sets it up is told
-        return {"spec": full}
+        return {"spec": full, **settings.get(name or "", {})}
 
 
 @asynccontextmanager

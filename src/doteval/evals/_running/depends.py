@@ -47,6 +47,14 @@ def identity_of(
     return walk.parts
 
 
+def fingerprints(values: Mapping[str, object]) -> Identity:
+    """Fingerprints of values, by what they are called."""
+    walk = Walk()
+    for name, value in values.items():
+        walk.add(name, value)
+    return walk.parts
+
+
 def identity_of_run(
     evaluation: Evaluation, argument: str | None, model: Any, arguments: Mapping[str, object]
 ) -> Identity:

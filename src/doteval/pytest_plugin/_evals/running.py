@@ -6,16 +6,16 @@ Registered when the first evaluation is collected, so that runs without any pay 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import pytest
 
 from ... import DotevalError
-from ...evals import Evaluation, Outcome, Store
+from ...evals import Evaluation, Outcome, Store, StoreError
 from ...evals._results.identity import Identity
 from ...evals._running.arguments import Lease, LeasedArguments
-from ...evals._running.depends import identity_of
+from ...evals._running.depends import fingerprints, identity_of
 from ...evals._running.engine import Attempts, Progress
 from ...evals._running.missing import Place, Settings, answered, run_rows
 from ...evals._running.selection import Selection
@@ -53,8 +53,27 @@ class EvalRunning:
         self._places: dict[pytest.Item, Place] = {}
         self._others: dict[pytest.Item, list[str]] = {}
         """The fixtures of an item of which only those that give data are being set up."""
-        self._data: dict[pytest.Item, Mapping[str, object]] = {}
-        """What these gave."""
+        self._data: dict[pytest.Item, Identity] = {}
+        """What these gave, as fingerprints."""
+        self._identities: dict[pytest.Item, Identity] = {}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Before anything is run, which may leave its traces in modules and classes."""
+        for item in session.items:
+            evaluation = evaluation_of(item)
+            if evaluation is not None and isinstance(item, pytest.Function):
+                self._identities[item] = self._identity(item, evaluation)
+
+    @pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True)
+    def pytest_runtest_setup_around(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Whatever comes of it, the item may be set up again."""
+        names = getattr(item, "fixturenames", None)
+        try:
+            return (yield)
+        finally:
+            if names is not None and isinstance(item, pytest.Function):
+                item.fixturenames = names
+                self._others.pop(item, None)
 
     @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
     def pytest_runtest_setup_first(self, item: pytest.Item) -> None:
@@ -63,18 +82,19 @@ class EvalRunning:
             return
         data = data_fixtures(item, self._fixtures.functions)
         if data:
-            self._others[item] = item.fixturenames
-            item.fixturenames = data
+            self._others[item], item.fixturenames = item.fixturenames, data
         elif self._is_answered(item):
             item.fixturenames = []
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """When those that give data are set up: the others, where there is anything to run."""
-        others = self._others.pop(item, None)
+        others = self._others.get(item)
         if others is None or not isinstance(item, pytest.Function):
             return
-        self._data[item] = {name: item.funcargs[name] for name in item.fixturenames}
+        given = {f"what the fixture '{name}' gives": item.funcargs[name] for name in item.fixturenames}
+        self._data[item] = fingerprints(given)
+        self._places.pop(item, None)
         if not self._is_answered(item):
             item.fixturenames = others
             set_up_others(item)
@@ -176,7 +196,7 @@ class EvalRunning:
                 self._options.experiment,
                 f"{parent}::{item.name}{self._selection.suffix}",
                 next(iter(models.values()), ""),
-                self._identity(item, evaluation, models),
+                {**(self._identities.get(item) or self._identity(item, evaluation)), **self._data.get(item, {})},
             )
         return self._places[item]
 
@@ -188,26 +208,27 @@ class EvalRunning:
             if isinstance(value, str) and name in self._fixtures.functions and name.endswith("_client")
         }
 
-    def _identity(self, item: pytest.Function, evaluation: Evaluation, models: Mapping[str, str]) -> Identity:
+    def _identity(self, item: pytest.Function, evaluation: Evaluation) -> Identity:
         """What the results of an item depend on, as far as it is known before its fixtures are set up."""
+        models, needed = self._models(item), needed_definitions(item)
+        own = [(name, each) for name, found in sorted(needed.items()) for each in found if is_of_the_user(each)]
+        requested = {*item._fixtureinfo.argnames, *(name for _, each in own for name in each.argnames)}
+        providers = self._fixtures.provider_identities(requested)
         return identity_of(
             evaluation,
             models={
-                "the model" if len(models) == 1 else f"the model of {name}": self._fixtures.identity(name, spec)
-                for name, spec in models.items()
+                **{
+                    "the model" if len(models) == 1 else f"the model of {name}": self._fixtures.identity(name, spec)
+                    for name, spec in models.items()
+                },
+                **{f"the provider {name}": settings for name, settings in providers.items()},
             },
             values=[
                 (f"the parameter '{name}'", value)
                 for name, value in _params(item).items()
                 if name not in models and name != "anyio_backend"
-            ]
-            + [(f"what the fixture '{name}' gives", value) for name, value in self._data.get(item, {}).items()],
-            functions=[
-                (f"the fixture '{name}'", definition.func)
-                for name, definitions in sorted(needed_definitions(item).items())
-                for definition in definitions
-                if name != "anyio_backend" and is_of_the_user(definition)
             ],
+            functions=[(f"the fixture '{name}'", each.func) for name, each in own if name != "anyio_backend"],
         )
 
     def _settings(self) -> Settings:
@@ -237,7 +258,8 @@ class EvalRunning:
     def pytest_sessionfinish(self) -> None:
         """All rows are committed before the run says that it is done."""
         if self._store is not None:
-            self._store.close()
+            with suppress(StoreError):  # each evaluation has told it
+                self._store.close()
 
 
 def _params(item: pytest.Function) -> Mapping[str, Any]:
