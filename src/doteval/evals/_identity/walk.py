@@ -201,7 +201,7 @@ class Walk:
         if isinstance(value, ModuleType):
             return "module", value.__name__
         if isinstance(value, functools.partialmethod):
-            method: Any = value
+            method: Any = cast("object", value)
             given = self._of(method.args, above), self._mapping(method.keywords, above)
             return "partialmethod", self._of(method.func, above), *given
         if is_library_module(kind.__module__) and callable(value):
@@ -212,20 +212,21 @@ class Walk:
 
     def _data_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value is that holds others, or itself; `None` where it is none such."""
+        given: Any = value
         if isinstance(value, Enum):
-            return "member", self._class(kind), value.name, self._of(value.value, above)
-        if isinstance(value, re.Pattern):
-            return "pattern", self._of(value.pattern, above), value.flags
-        if isinstance(value, types.SimpleNamespace):
-            return "namespace", self._mapping(vars(value), above)
-        own = () if is_library_module(kind.__module__) else self._own(value, kind, above)
+            return "member", self._class(kind), given.name, self._of(given.value, above)
+        if kind is re.Pattern:
+            return "pattern", self._of(given.pattern, above), given.flags
+        if kind is types.SimpleNamespace:
+            return "namespace", self._mapping(vars(given), above)
         if isinstance(value, Mapping):
-            factory = self._of(attribute_of(value, "default_factory"), above)
-            return "mapping", self._mapping(cast("Mapping[object, object]", value), above), factory, *own
+            factory = self._of(attribute_of(given, "default_factory"), above)
+            items = self._mapping(cast("Mapping[object, object]", value), above)
+            return "mapping", items, factory, *self._own(given, kind, above)
         if isinstance(value, str):
-            return "str", str.__repr__(value), *own
+            return "str", str.__repr__(value), *self._own(value, kind, above)
         if isinstance(value, (int, float)):
-            return "number", repr(value), *own
+            return "number", repr(value), *self._own(value, kind, above)
         if isinstance(value, (bytearray, memoryview)):
             return kind.__name__, digest_of_bytes(bytes(cast("bytearray", value)))
         if kind.__module__.partition(".")[0] in ("pandas", "polars"):
@@ -245,7 +246,7 @@ class Walk:
                 "sequence",
                 kind.__name__,
                 *(self._of(item, above) for item in self._some(cast("Sequence[object]", value))),
-                *own,
+                *self._own(given, kind, above),
             )
         if isinstance(value, AbstractSet):
             return "set", *sorted(
@@ -273,6 +274,8 @@ class Walk:
 
     def _own(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
         """What an object of a class of the user's is besides what it holds: its class, and other attributes."""
+        if is_library_module(kind.__module__):
+            return ()
         kept = {name: each for name, each in attributes_of(value).items() if name not in state_of(kind)}
         return self._class(kind), self._mapping(kept, above)
 

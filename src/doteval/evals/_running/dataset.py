@@ -55,7 +55,7 @@ class Row:
 
 
 def _fresh(value: Any) -> Any:
-    kind: object = type(value)
+    kind: object = value.__class__
     if kind is list:
         return [_fresh(item) for item in value]
     if kind is dict:
