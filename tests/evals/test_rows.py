@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 from tests.blocked import wait_all_tasks_blocked
 from tests.virtual_time import virtual_time
 
-from doteval import HandleInactiveError, ModelRequestError, PooledProvider, Result, foreach
+from doteval import HandleInactiveError, ModelProviders, ModelRequestError, PooledProvider, Result, foreach
 from doteval.evals import DatasetError, Record, Store, TooManyErrorsError, run
 from doteval.testing import FakeModel, FakeProvider
 
@@ -790,3 +790,47 @@ async def test_an_attempt_does_not_see_what_another_has_put_into_its_row() -> No
         assert outcome.summary.errors == 0
     assert seen == [["hello", "a", "b"]] * 3
     assert rows[0]["messages"] == [{"role": "user", "content": "hello"}]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"concurrency": "fast"}, "concurrency must be a number of rows, at least 1, or 'adaptive', not 'fast'"),
+        ({"concurrency": 2.5}, "concurrency must be a number"),
+        ({"concurrency": True}, "concurrency must be a number"),
+        ({"retries": -1}, "retries must be 0 or more"),
+        ({"patience": float("nan")}, "patience must be 0 or more"),
+        ({"store": ":memory:"}, "a store is a file"),
+    ],
+)
+async def test_what_cannot_be_meant_is_refused_before_anything_is_run(given: Any, error: str) -> None:
+    """With what can."""
+
+    @foreach("value", [1])
+    async def eval_it(value: int) -> Result:
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=error):
+        await run(eval_it, **given)
+
+
+@pytest.mark.anyio
+async def test_what_is_no_model_is_said_to_be_none() -> None:
+    """With what to pass instead; nor can anybody be told of rows who has to be awaited."""
+
+    @foreach("value", [1])
+    async def eval_it(value: int, model: Any) -> Result:
+        return Result(value)
+
+    async def returns_a_model() -> Any:
+        return FakeModel()
+
+    async def told(record: Any) -> None: ...
+
+    async with FakeProvider() as provider:
+        for model in (provider, ModelProviders({}, discover=False), returns_a_model):
+            with pytest.raises(TypeError, match=r"partial\(provider.setup, 'gpt-4o'\)"):
+                await run(eval_it, model=model)
+        with pytest.raises(TypeError, match="must not be an async function"):
+            await run(eval_it, model=FakeModel(), on_record=told)

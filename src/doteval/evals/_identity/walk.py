@@ -216,9 +216,9 @@ class Walk:
         if isinstance(value, Enum):
             return "member", self._class(kind), given.name, self._of(given.value, above)
         if kind is re.Pattern:
-            return "pattern", self._of(given.pattern, above), given.flags
+            return "pattern", self._of(attribute_of(given, "pattern"), above), attribute_of(given, "flags")
         if kind is types.SimpleNamespace:
-            return "namespace", self._mapping(vars(given), above)
+            return "namespace", self._mapping(attributes_of(value), above)
         if isinstance(value, Mapping):
             factory = self._of(attribute_of(given, "default_factory"), above)
             items = self._mapping(cast("Mapping[object, object]", value), above)

@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 
 from anyio import to_thread
 
-from ... import ModelHandle, ModelProviders
+from ... import ModelHandle, ModelProvider, ModelProviders, Setup
 from .._results.gates import Passes, gates_of
 from .._results.record import Record
 from .._results.store import Changed, Store
@@ -97,10 +97,16 @@ async def run(
         ModelRequestError: A request was refused for a reason that concerns every row, such as the key.
         OSError: The results cannot be written.
     """
+    if isinstance(cast("object", model), (ModelProvider, ModelProviders, Setup)):
+        raise TypeError(
+            f"model= is a {type(model).__name__}, which is no model: pass a spec, a handle, a model, or "
+            "partial(provider.setup, 'gpt-4o')"
+        )
     chosen = _model_argument(evaluation, arguments, given=model is not None)
     _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
     if changed not in get_args(Changed):
         raise ValueError(f"changed is one of {', '.join(map(repr, get_args(Changed)))}, not {changed!r}")
+    _check_settings(concurrency, retries, patience, on_record)
     settings = Settings(
         concurrency,
         max_errors or 0,
@@ -125,7 +131,13 @@ async def run(
                     setup = cast("Callable[[], Awaitable[ModelHandle[Any]]]", given)
                     if isinstance(given, str):
                         setup = partial((await stack.enter_async_context(ModelProviders())).setup, given)
-                    lease = Lease(setup, await setup())
+                    handle = await setup()
+                    if not hasattr(handle, "teardown"):
+                        raise TypeError(
+                            f"what model= names returned a {type(handle).__name__}, which is no handle: pass an async "
+                            "function such as partial(provider.setup, 'gpt-4o'), or the model itself"
+                        )
+                    lease = Lease(setup, handle)
                     stack.push_async_callback(lease.teardown)
                     return {argument: lease}
 
@@ -153,6 +165,17 @@ async def run(
     if max_errors is not None:
         outcome.check(max_errors)
     return outcome
+
+
+def _check_settings(concurrency: object, retries: float, patience: float, on_record: object) -> None:
+    is_number = isinstance(concurrency, int) and not isinstance(concurrency, bool) and concurrency >= 1
+    if concurrency is not None and concurrency != "adaptive" and not is_number:
+        raise ValueError(f"concurrency must be a number of rows, at least 1, or 'adaptive', not {concurrency!r}")
+    for name, value in (("retries", retries), ("patience", patience)):
+        if not value >= 0:
+            raise ValueError(f"{name} must be 0 or more, not {value!r}")
+    if inspect.iscoroutinefunction(on_record):
+        raise TypeError("on_record is called and not awaited: it must not be an async function")
 
 
 def _model_argument(evaluation: Evaluation, arguments: Mapping[str, Any], *, given: bool) -> str | None:
