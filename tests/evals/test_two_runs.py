@@ -146,9 +146,13 @@ async def test_a_run_that_was_cancelled_leaves_its_evaluation_to_others(path: Pa
 async def test_a_task_that_is_cancelled_while_it_begins_leaves_no_claim(path: Path) -> None:
     """As `asyncio.timeout` does it, which nothing shields from: the thread that begins tidies up by itself."""
     await run(saying("first", rows=2), store=path)
-    entered = threading.Event()
+    entered, left = threading.Event(), threading.Event()
 
     class Beginning(Store):
+        def leave(self, *args: Any) -> None:
+            super().leave(*args)
+            left.set()
+
         def begin(self, *args: Any, **keywords: Any) -> Any:
             entered.set()
             return super().begin(*args, **keywords)
@@ -162,10 +166,7 @@ async def test_a_task_that_is_cancelled_while_it_begins_leaves_no_claim(path: Pa
         with pytest.raises(asyncio.CancelledError):
             await task
         other.execute("ROLLBACK")
-    for _ in range(1000):
-        if store.find("default", "eval_it") is not None and not store._claims and not claims._going_on:
-            break
-        await anyio.to_thread.run_sync(store.evaluations)
+    assert await anyio.to_thread.run_sync(left.wait, 60)
     store.close()
     assert (await run(saying("first", rows=4), store=path)).summary.rows == 4
 
