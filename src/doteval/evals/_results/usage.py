@@ -7,6 +7,7 @@ from operator import add, attrgetter
 from typing import NamedTuple, cast
 
 from ... import ModelRequest, Usage
+from .plain import storable
 
 COUNTS = (
     "requests", "failed", "unknown", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
@@ -14,6 +15,8 @@ COUNTS = (
 )  # fmt: skip
 _FIRST_COUNT = 2
 _tokens_of: Callable[[Usage], Sequence[int]] = attrgetter(*COUNTS[3:])
+_LARGEST = 2**53
+"""A server may say anything; a database holds less."""
 _NO_TOKENS = (0,) * len(COUNTS[3:])
 
 
@@ -82,8 +85,9 @@ def usage_of_requests(requests: Iterable[ModelRequest], roles: Mapping[str, str]
 
 
 def _usage_of(request: ModelRequest, roles: Mapping[str, str]) -> ModelUsage:
-    model, retries = request.model, request.retries
-    tokens = _NO_TOKENS if request.usage is None else _tokens_of(request.usage)
+    retries = request.retries
+    model = request.model if type(request.model) is str and request.model.isascii() else storable(str(request.model))
+    tokens = _NO_TOKENS if request.usage is None else [min(count, _LARGEST) for count in _tokens_of(request.usage)]
     return ModelUsage(
         model, roles.get(model), 1 + retries, retries + request.failed, int(not request.is_known), *tokens
     )
