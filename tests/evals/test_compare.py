@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doteval import Result, foreach
@@ -35,6 +35,7 @@ def stored(path: Path, name: str, rows: list[Any], scores: dict[int, bool | None
 VALUES = st.lists(st.integers(0, 5), max_size=8)
 
 
+@settings(max_examples=30, deadline=None)
 @given(before=VALUES, after=VALUES, scores=st.dictionaries(st.integers(0, 5), st.sampled_from([True, False, None])))
 def test_rows_are_paired_by_what_they_hold(
     before: list[int], after: list[int], scores: dict[int, bool | None], tmp_path_factory: pytest.TempPathFactory

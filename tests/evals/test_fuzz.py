@@ -26,7 +26,7 @@ from doteval import Result, foreach
 from doteval.evals import ConcurrentRunError, DatasetError, EvaluationChangedError, Record, Store, run
 from doteval.evals._results.record import Inputs
 
-HISTORIES = int(os.environ.get("FUZZ", "60"))
+HISTORIES = int(os.environ.get("FUZZ", "25"))
 
 VALUES: list[Any] = [0, 1, "a", "b", "\ud83d", None, 10**5000, (1, 2), float("nan"), {"x": [1]}, "x" * 5000]
 OUTPUTS: list[Any] = ["text", "\udc00", 10**4400, {"a": {1: 2}}, [float("inf")], b"\xff", object]
