@@ -19,6 +19,7 @@ from tests.virtual_time import virtual_time
 
 from doteval import HandleInactiveError, ModelProviders, ModelRequestError, PooledProvider, Result, foreach
 from doteval.evals import DatasetError, Record, Store, TooManyErrorsError, run
+from doteval.evals._running.refusals import retry_after as retry_after_of
 from doteval.testing import FakeModel, FakeProvider
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
@@ -834,3 +835,38 @@ async def test_what_is_no_model_is_said_to_be_none() -> None:
                 await run(eval_it, model=model)
         with pytest.raises(TypeError, match="must not be an async function"):
             await run(eval_it, model=FakeModel(), on_record=told)
+
+
+class BrokenError(Exception):
+    """One whose properties are broken, as those of another library's may be."""
+
+    @property
+    def status(self) -> int:
+        raise RuntimeError("no response yet")
+
+    code = body = response = status  # type: ignore[assignment]
+
+
+class ListedError(Exception):
+    """One whose headers are no mapping."""
+
+    status = 400
+
+    class response:  # noqa: N801
+        headers = ("a", "list")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [BrokenError, ListedError])
+async def test_an_exception_whose_properties_are_broken_is_the_failure_of_its_row(error: Any) -> None:
+    """Whatever asking it raises."""
+
+    @foreach("value", [1, 2])
+    async def eval_it(value: int) -> Result:
+        if value == 1:
+            raise error
+        return Result(value)
+
+    outcome = await run(eval_it)
+    assert (outcome.summary.rows, outcome.summary.errors) == (2, 1)
+    assert retry_after_of(error()) is None

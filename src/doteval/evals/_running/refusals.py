@@ -90,16 +90,24 @@ def _refusal(error: BaseException) -> Refusal | None:
 def _status(error: BaseException) -> int | None:
     """The HTTP status behind an error of ours, or of an SDK that is used without us."""
     for name in ("status", "status_code"):
-        value = getattr(error, name, None)
+        value = _attribute(error, name)
         if isinstance(value, int):
             return value
     return None
 
 
+def _attribute(value: object, name: str) -> Any:
+    """An attribute, where there is one; an author's property may be broken."""
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None
+
+
 def _codes(error: BaseException) -> set[str]:
     """What the server calls the error, as the SDKs keep it: also of one within a stream that had begun well."""
-    values: list[object] = [getattr(error, "code", None), getattr(error, "type", None)]
-    body: object = getattr(error, "body", None)
+    values: list[object] = [_attribute(error, "code"), _attribute(error, "type")]
+    body: object = _attribute(error, "body")
     for _ in range(2):  # the error itself, or the envelope around it
         if isinstance(body, Mapping):
             fields = cast("Mapping[str, Any]", body)
@@ -110,9 +118,9 @@ def _codes(error: BaseException) -> set[str]:
 
 def _retry_after(error: BaseException) -> float | None:
     seconds = error.retry_after if isinstance(error, ModelRequestError) else None
-    if seconds is None and (headers := getattr(getattr(error, "response", None), "headers", None)) is not None:
+    if seconds is None and (headers := _attribute(_attribute(error, "response"), "headers")) is not None:
         try:
             seconds = float(headers.get("retry-after"))
-        except (TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             return None
     return seconds if seconds is not None and math.isfinite(seconds) and seconds >= 0 else None
