@@ -82,9 +82,11 @@ def read(code: CodeType) -> Code:
             tokens.append((name, inner.tokens))
             reads |= dict.fromkeys(inner.reads)
             imports += inner.imports
-            found = (inner.handed, inner.writes, inner.changes, inner.attributes, inner.writes_attributes)
-            for known, more in zip(sets.values(), found, strict=False):
-                known.update(more)
+            sets["handed"] |= inner.handed
+            sets["writes"] |= inner.writes
+            sets["changes"] |= inner.changes
+            sets["attributes"] |= inner.attributes
+            sets["of"] |= inner.writes_attributes
             continue
         if name == "STORE_NAME" and value == "__firstlineno__":
             tokens.pop()  # where a class begins

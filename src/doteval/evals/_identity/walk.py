@@ -370,7 +370,9 @@ class Walk:
                 continue
             if name in code.changes and isinstance(value, _CONTAINERS):
                 continue
-            self._hidden.setdefault(id(value), set()).update(each for of, each in code.writes_attributes if of == name)
+            written = {attribute for of, attribute in code.writes_attributes if of == name}
+            if written:
+                self._hidden.setdefault(id(value), set()).update(written)
             yield self._reference(name, value, path, owner)
             if name in code.handed and isinstance(value, FunctionType):
                 yield described_to_others(value)

@@ -13,6 +13,7 @@ from random import uniform
 from typing import Any, cast
 
 from ... import ModelRequestError
+from .._identity.looks import attribute_of
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _FINAL = (401, 402)
@@ -90,24 +91,16 @@ def _refusal(error: BaseException) -> Refusal | None:
 def _status(error: BaseException) -> int | None:
     """The HTTP status behind an error of ours, or of an SDK that is used without us."""
     for name in ("status", "status_code"):
-        value = _attribute(error, name)
+        value = attribute_of(error, name)
         if isinstance(value, int):
             return value
     return None
 
 
-def _attribute(value: object, name: str) -> Any:
-    """An attribute, where there is one; an author's property may be broken."""
-    try:
-        return getattr(value, name, None)
-    except Exception:
-        return None
-
-
 def _codes(error: BaseException) -> set[str]:
     """What the server calls the error, as the SDKs keep it: also of one within a stream that had begun well."""
-    values: list[object] = [_attribute(error, "code"), _attribute(error, "type")]
-    body: object = _attribute(error, "body")
+    values: list[object] = [attribute_of(error, "code"), attribute_of(error, "type")]
+    body: object = attribute_of(error, "body")
     for _ in range(2):  # the error itself, or the envelope around it
         if isinstance(body, Mapping):
             fields = cast("Mapping[str, Any]", body)
@@ -118,7 +111,7 @@ def _codes(error: BaseException) -> set[str]:
 
 def _retry_after(error: BaseException) -> float | None:
     seconds = error.retry_after if isinstance(error, ModelRequestError) else None
-    if seconds is None and (headers := _attribute(_attribute(error, "response"), "headers")) is not None:
+    if seconds is None and (headers := attribute_of(attribute_of(error, "response"), "headers")) is not None:
         try:
             seconds = float(headers.get("retry-after"))
         except (AttributeError, TypeError, ValueError):
