@@ -17,7 +17,7 @@ The layers, lowest first; an import goes downward only::
         _sdk  _served                 what providers with an SDK share; what providers that start servers share
     _registry                         entry points, ModelProviders
     evals                             on the public API only, as the next two
-        _running  _results            asks models about the rows; keeps and compares what came out
+        _identity  _running  _results what results depend on; asks models about rows; keeps and compares what came out
     testing  blocking
     _tables                           tables for people
     pytest_plugin                     fixtures, options, summary
