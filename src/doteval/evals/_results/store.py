@@ -152,6 +152,7 @@ class Store(Results):
     def leave(self, evaluation: Stored) -> None:
         """Let others run it."""
         claim = self._claims.pop(evaluation.id, None)
+        self._pending.discard(evaluation.id)
         if claim is None:
             return
 
