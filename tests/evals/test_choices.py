@@ -108,7 +108,7 @@ def test_what_a_reader_would_say(text: Any, found: str | None) -> None:
         ("b", "aAbB", "b"),
         ("Answer: B", "aAbB", "B"),
         ("The answer is ב", "אבג", "ב"),
-        ("B", ("A", "Ｂ"), "Ｂ"),
+        ("B", ("A", "\uff22"), "\uff22"),
     ],
 )
 def test_labels_are_what_they_are(text: str, choices: Any, found: str | None) -> None:
@@ -129,7 +129,7 @@ def test_a_text_that_goes_on_and_on_has_its_choice_at_its_end(part: str) -> None
     assert choice(part * (10_000_000 // len(part)) + "\nAnswer: (C)", "ABCD") == "C"
 
 
-@pytest.mark.parametrize("choices", ["", "A", "AA", ["A", " "], ["A", "Ａ"]])
+@pytest.mark.parametrize("choices", ["", "A", "AA", ["A", " "], ["A", "\uff21"]])
 def test_what_is_no_choice(choices: Any) -> None:
     with pytest.raises(ValueError, match="two or more different labels"):
         choice("A", choices)

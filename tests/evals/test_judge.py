@@ -107,7 +107,7 @@ async def test_a_refusal_and_what_was_cut_off_are_no_votes(reply: Completion, vo
 
 @pytest.mark.parametrize("votes", [1, 2, 3, 4, 5])
 async def test_a_majority_of_all_votes_decides_whatever_their_order(votes: int) -> None:
-    """An even split, and votes that cannot be read, leave the others to be more than half of all; none is asked in vain."""
+    """An even split, and votes that cannot be read, count as asked; none is asked for in vain."""
     said = {"yes": True, "no": False, "perhaps": None}
     for replies in product(said, repeat=votes):
         model, read = judge(*replies), [said[reply] for reply in replies]
@@ -132,7 +132,7 @@ async def test_votes_on_a_scale_have_a_mean(replies: Sequence[str], mean: float 
     """Of those that can be read, where these are more than half."""
     model = judge(*replies)
     if mean is None:
-        with pytest.raises(JudgeError, match="decide nothing: . cannot be read, such as '\\?'"):
+        with pytest.raises(JudgeError, match=r"decide nothing: . cannot be read, such as '\?'"):
             await llm_judge(model, "x", "It is good.", scale=(1, 5), votes=len(replies))
     else:
         verdict = await llm_judge(model, "x", "It is good.", scale=(1, 5), votes=len(replies))
@@ -190,7 +190,7 @@ async def test_a_judge_is_told_that_there_is_no_answer(output: Any, seen: str) -
 
 
 async def test_what_a_judge_says_is_kept_with_the_row(tmp_path: Any) -> None:
-    """The score is the value, and reasons and votes are metadata; a row without a verdict has the replies in its error."""
+    """The score is the value, the rest is metadata; a row without a verdict has the replies in its error."""
 
     @foreach("question", ["one", "two"])
     async def eval_judged(question: str, model: Any) -> Result:
