@@ -59,8 +59,8 @@ def _conversation(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         results = None
         if calls := message.get("tool_calls"):
-            said = message.get("content") or []
-            blocks = [{"type": "text", "text": said}] if isinstance(said, str) else [*said]
+            said: Any = message.get("content") or []
+            blocks: list[Any] = [{"type": "text", "text": said}] if isinstance(said, str) else [*said]
             made.append({"role": message["role"], "content": blocks + [_tool_use(call) for call in calls]})
         else:
             made.append(message)
