@@ -211,9 +211,24 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     _add_experiment(report, "name", "NAME", experiment)
     report.add_argument("-o", "--output", metavar="FILE", help="where to (default: NAME.html)")
-    for parser in (listing, show, compare):
+    again = commands.add_parser(
+        "rescore",
+        help="give results other scores, without asking a model",
+        description="Call a function on every output that is kept, and keep what it returns, as an experiment of its "
+        "own. The function's arguments say what it gets: output, columns of the dataset, prompt, metadata, record. "
+        "The exit code is 1 if it raised.",
+    )
+    _add_experiment(again, "name", "NAME", experiment)
+    again.add_argument("scorer", metavar="FILE.py:FUNCTION", help="the function; also MODULE:FUNCTION")
+    again.add_argument("--as", dest="into", metavar="NEW", help="the experiment it becomes (default: NAME-rescored)")
+    again.add_argument("--add", action="store_true", help="keep the scores of other names")
+    again.add_argument(
+        "--failed", action="store_true", help="score failed rows, too, by what a model had told them last"
+    )
+    again.add_argument("--overwrite", action="store_true", help="replace what is in that experiment already")
+    for parser in (listing, show, compare, again):
         _add_json(parser)
-    for parser in (listing, show, compare, export, report):
+    for parser in (listing, show, compare, export, report, again):
         parser.add_argument(
             "--store",
             default=".doteval/results.db",

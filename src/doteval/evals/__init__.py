@@ -38,6 +38,7 @@ from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
 from ._running.limits import Concurrency
 from ._running.outcome import Outcome
+from ._running.rescore import Scorer, rescore
 from ._running.run import run
 from ._verdict import Verdict
 
@@ -58,6 +59,7 @@ __all__ = [
     "Result",
     "Scale",
     "Score",
+    "Scorer",
     "Snapshot",
     "Store",
     "StoreError",
@@ -75,6 +77,7 @@ __all__ = [
     "llm_judge",
     "matches_schema",
     "numeric_close",
+    "rescore",
     "run",
     "summarise",
 ]
