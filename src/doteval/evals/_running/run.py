@@ -20,9 +20,10 @@ from .depends import identity_of_run, spec_of
 from .engine import Attempts
 from .evaluation import Evaluation
 from .limits import Concurrency
-from .missing import Place, Settings, answered, run_rows
+from .missing import answered, run_rows
 from .outcome import Outcome
 from .selection import Selection
+from .settings import Place, Settings
 
 
 async def run(

@@ -17,8 +17,9 @@ from ...evals._results.identity import Identity
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.depends import fingerprints, identity_of
 from ...evals._running.engine import Attempts, Progress
-from ...evals._running.missing import Place, Settings, answered, run_rows
+from ...evals._running.missing import answered, run_rows
 from ...evals._running.selection import Selection
+from ...evals._running.settings import Place, Settings
 from .._fixturedefs import needed_definitions, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
