@@ -54,11 +54,13 @@ def _begin(place: Place, settings: Settings, state: _Beginning) -> tuple[Stored,
         place.name,
         model=place.model,
         identity=place.identity,
+        epochs=settings.epochs,
         fresh=settings.fresh,
         changed=settings.changed,
     )
     state.has_begun(place.store, stored)
-    return stored, Changes(place.store.known(stored)), warnings_of(stored, differences, settings)
+    everything = place.store.with_epochs(stored, None)
+    return stored, Changes(place.store.known(everything)), warnings_of(stored, differences, settings)
 
 
 def warnings_of(stored: Stored, differences: tuple[str, ...], settings: Settings) -> tuple[str, ...]:

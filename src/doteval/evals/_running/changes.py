@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .._results.reading import KnownRow
+from .dataset import Row
+
+_NOTHING: dict[int, KnownRow] = {}
 
 
 class Changes:
@@ -15,20 +18,31 @@ class Changes:
     """
 
     def __init__(self, known: Iterable[KnownRow]) -> None:
-        self.known = {row.key: row for row in known}
-        """What is in the store, by key, and was not read yet."""
-        self.is_from_before = bool(self.known)
+        self.known: dict[str, dict[int, KnownRow]] = {}
+        """What is in the store, by key and sample, and was not read yet."""
+        for row in known:
+            self.known.setdefault(row.key, {})[row.sample] = row
         self.first: int | None = None
         """The first row with other values."""
         self.others = 0
         """How many more there are."""
 
-    def differs(self, number: int) -> None:
-        """This row is known, and has other values."""
-        if self.first is None:
-            self.first = number
-        else:
-            self.others += 1
+    def of(self, row: Row, epochs: int) -> Mapping[int, KnownRow]:
+        """The samples that are known of a row that is read now, with the same values.
+
+        Args:
+            row: The row.
+            epochs: How many samples count.
+        """
+        known = self.known.pop(row.inputs.key, _NOTHING)
+        digest = row.inputs.digest
+        same = {number: each for number, each in known.items() if number <= epochs and each.digest == digest}
+        if len(same) < len(known) and any(number <= epochs and number not in same for number in known):
+            if self.first is None:
+                self.first = row.number
+            else:
+                self.others += 1
+        return same
 
     def warnings(self, name: str) -> list[str]:
         """What a user is told, when all has been read."""

@@ -33,7 +33,7 @@ _WINDOW = 256
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A row whose result is there already.
+    """A row, or a sample of one, whose result is there already.
 
     Args:
         row: The row.
@@ -65,13 +65,14 @@ class Progress:
     """What has been done so far.
 
     Args:
-        total: How many rows there are, where that is known.
+        total: How many rows there are, where that is known; with several samples of each, how many samples.
         done: How many have a result.
         known: How many of these had one before.
         errors: How many of these are errors.
         calls: How often the evaluation was called.
         wasted: How many of the calls failed and were made again.
         tokens: What the calls cost, as far as that is known.
+        epochs: How many samples there are of each row.
     """
 
     total: int | None = None
@@ -81,6 +82,7 @@ class Progress:
     calls: int = 0
     wasted: int = 0
     tokens: int = 0
+    epochs: int = 1
 
 
 class _Tries:
@@ -168,17 +170,17 @@ class Engine:
             async with create_task_group() as task_group:
                 try:
                     async for entry in rows:
-                        count += 1
+                        place, count = count, count + 1
                         if isinstance(entry, Known):
-                            while entry.row.number >= self._next + self._window:
+                            while place >= self._next + self._window:
                                 await self._until_a_row_is_done()
                             self._progress.known += 1
-                            self._done(entry.row.number, None, failed=entry.failed)
+                            self._done(place, None, failed=entry.failed)
                             continue
-                        while entry.number >= self._next + self._window or self._being_kept >= self._limit.most:
+                        while place >= self._next + self._window or self._being_kept >= self._limit.most:
                             await self._until_a_row_is_done()
                         await self._limit.acquire(entry)
-                        task_group.start_soon(self._row, entry, task_group.cancel_scope)
+                        task_group.start_soon(self._row, place, entry, task_group.cancel_scope)
                     await self._drain()
                 except BaseException as exc:
                     await raise_own_cancellation(exc)
@@ -195,14 +197,14 @@ class Engine:
             raise RuntimeError(f"{count} rows were read and {self._next} have a result: please report it")
         return count
 
-    async def _row(self, row: Row, scope: CancelScope) -> None:
+    async def _row(self, place: int, row: Row, scope: CancelScope) -> None:
         """Run one row, and have kept what comes of it; it has a place, which it gives back."""
         try:
             record = await self._record(row)
             if self._is_over:
                 return  # nobody waits for it any more
             self._being_kept += 1
-            self._keep(record, partial(self._is_kept, record))
+            self._keep(record, partial(self._is_kept, place, record))
         except BaseException as exc:  # not the evaluation's: those are recorded
             if self._is_over:
                 raise
@@ -228,7 +230,7 @@ class Engine:
                     self._given, self._roles = arguments, roles_of(arguments)
                 spending.roles = self._roles
                 result = await self._call({**row.fresh_values(), **arguments})
-                record = succeeded(inputs, result, current_time() - started, tries.count, spending)
+                record = succeeded(inputs, row.sample, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
                 if self._is_over:
                     raise
@@ -238,7 +240,7 @@ class Engine:
                 seconds = current_time() - started
                 failure = await self._again(exc, epoch, tries)
                 if failure is not None:
-                    return failed_record(inputs, failure, seconds, tries.count, spending)
+                    return failed_record(inputs, row.sample, failure, seconds, tries.count, spending)
                 tries.count += 1
                 self._progress.wasted += 1
             else:
@@ -293,19 +295,19 @@ class Engine:
             exc.__context__ = error
             return exc
 
-    def _is_kept(self, record: Record) -> None:
+    def _is_kept(self, place: int, record: Record) -> None:
         self._being_kept -= 1
-        self._done(record.number, record, failed=record.failed)
+        self._done(place, record, failed=record.failed)
         self._abort.check(record, self._progress.done, self._progress.errors)
 
-    def _done(self, number: int, record: Record | None, *, failed: bool) -> None:
+    def _done(self, place: int, record: Record | None, *, failed: bool) -> None:
         progress = self._progress
         progress.done += 1
         progress.errors += failed
         if record is not None:
             progress.tokens += (record.input_tokens or 0) + (record.output_tokens or 0)
-        self._waiting[number] = record
-        if number == self._next:
+        self._waiting[place] = record
+        if place == self._next:
             while self._next in self._waiting:
                 ready = self._waiting.pop(self._next)
                 self._next += 1

@@ -27,6 +27,7 @@ class Evaluation:
         dataset: The rows.
         concurrency: How many rows at once, where nobody says otherwise.
         gates: What scores have to reach.
+        epochs: How many samples of each row, where nobody says otherwise.
 
     Raises:
         TypeError: A column is no argument of the function, or the dataset is none.
@@ -39,12 +40,14 @@ class Evaluation:
         dataset: Dataset,
         concurrency: int | None,
         gates: tuple[Gate, ...] = (),
+        epochs: int = 1,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.columns = columns
         self.concurrency = concurrency
         self.gates = gates
+        self.epochs = epochs
         self.source = Source(self.name, columns, dataset)
         self._instance: object = None
         signature = inspect.signature(function)
@@ -135,7 +138,12 @@ def _in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> An
 
 
 def foreach(
-    columns: str | Sequence[str], dataset: Dataset, *, concurrency: int | None = None, passes: Passes = ()
+    columns: str | Sequence[str],
+    dataset: Dataset,
+    *,
+    concurrency: int | None = None,
+    passes: Passes = (),
+    epochs: int = 1,
 ) -> Callable[[Callable[..., Any]], Evaluation]:
     """Run a function on every row of a dataset, and keep what it returns.
 
@@ -157,13 +165,16 @@ def foreach(
         passes: What scores have to reach for the evaluation to pass: gates such as ``"exact >= 0.9"``,
             ``"exact.low >= 0.8"`` (the lower end of the interval) or ``"exact >= baseline - 0.02"``, or the least means
             by score, such as ``{"exact": 0.9}``.
+        epochs: How many samples are taken of each row, where the run does not say so. Each is called, kept, and run
+            again by itself. What those of a row say together is a score, too: ``"exact.pass@3 >= 0.9"``.
 
     Returns:
         A decorator, for ``async def`` and ``def``; the latter is run in worker threads.
 
     Raises:
         TypeError: The dataset is none, or the function has no argument for a column.
-        ValueError: There is no column, one is there twice, `concurrency` is less than 1, or a gate cannot be meant.
+        ValueError: There is no column, one is there twice, `concurrency` or `epochs` is less than 1, or a gate cannot
+            be meant.
     """
     gates = gates_of(passes)
     given = columns.split(",") if isinstance(columns, str) else columns
@@ -174,8 +185,19 @@ def foreach(
         raise ValueError(f"a column is there twice: {columns!r}")
     if concurrency is not None and concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
+    check_epochs(epochs)
 
     def decorate(function: Callable[..., Any]) -> Evaluation:
-        return Evaluation(function, names, dataset, concurrency, gates)
+        return Evaluation(function, names, dataset, concurrency, gates, epochs)
 
     return decorate
+
+
+def check_epochs(epochs: object) -> None:
+    """It is a number of samples.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+        raise ValueError(f"epochs must be a number of samples, at least 1, not {epochs!r}")

@@ -24,7 +24,6 @@ from .engine import Engine, Known, Progress
 from .evaluation import Evaluation
 from .limits import limit_of
 from .outcome import Outcome, StoredRecords
-from .selection import Selection
 from .settings import Place, Settings
 
 _MOVED_AT_ONCE = 256
@@ -42,25 +41,26 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
     if settings.fresh:
         return None
     with place.store.snapshot() as results:
-        stored = results.find(place.experiment, place.name)
-        if stored is None or not stored.stored:
+        before = results.find(place.experiment, place.name)
+        if before is None or not before.stored:
             return None
-        differences = changes_since(stored, place.identity, settings.changed)
+        differences = changes_since(results.with_epochs(before, None), place.identity, settings.changed)
+        stored = results.with_epochs(before, settings.epochs)
         if stored.finished is None or stored.errors > settings.max_errors:
             return None
         if differences and settings.changed != "keep":
             return None
-        if not _are_same(evaluation, settings.selection, results, stored):
+        if not _are_same(evaluation, settings, results, stored):
             return None
         summary = results.summary(stored)
         shortfalls = _shortfalls(evaluation, settings, summary, results, stored)
-    if differences:
+    if differences or stored.epochs != before.epochs:
         with suppress(StoreError):  # where nobody can write, it is said again
             place.store.adopt(stored, place.identity)
     return Outcome(
         place.name,
         summary,
-        StoredRecords(place.store, stored, summary.rows, str(place.store.path)),
+        StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=True,
         known=stored.stored,
         warnings=warnings_of(stored, differences, settings),
@@ -94,7 +94,9 @@ async def run_rows(
         drain: Called when the last row has begun.
     """
     progress = Progress() if progress is None else progress
-    progress.total = settings.selection.size(evaluation.source.size)
+    size = settings.selection.size(evaluation.source.size)
+    progress.epochs = settings.epochs
+    progress.total = None if size is None else size * settings.epochs
     limit = limit_of(settings.concurrency, evaluation.concurrency)
     kept: list[Record] = []
     warnings: list[str] = []
@@ -128,7 +130,7 @@ async def run_rows(
     try:
         async with nullcontext() if commits is None else commits.told():
             async with aclosing(_missing(evaluation, place, stored, settings, changes, arguments)) as rows:
-                count = await engine.run(rows)
+                count = await engine.run(rows) // settings.epochs
         if place is not None and stored is not None:
             _check_what_is_gone(evaluation, name, changes, count, replaces=place.store.replaces(stored))
             place.store.finish(stored, count, changes.known)
@@ -153,7 +155,7 @@ async def run_rows(
         summary,
         kept
         if place is None or stored is None
-        else StoredRecords(place.store, stored, summary.rows, str(place.store.path)),
+        else StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=place is not None and progress.known > 0 and not progress.calls,
         known=progress.known,
         calls=progress.calls,
@@ -180,7 +182,7 @@ async def _missing(
     changes: Changes,
     arguments: Arguments,
 ) -> AsyncGenerator[Row | Known]:
-    """The rows of the dataset; those whose results are in the store are marked. `changes` is told of differences."""
+    """The samples of the rows; those whose results are in the store are marked. `changes` is told of differences."""
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
     retries_failed = stored is not None and stored.errors > settings.max_errors
     moved: dict[str, int] = {}
@@ -189,20 +191,19 @@ async def _missing(
         aclosing(settings.selection.read(all_rows)) as rows,
     ):
         async for row in rows:
-            known = changes.known.pop(row.inputs.key, None)
-            if known is not None and known.digest != row.inputs.digest:
-                changes.differs(row.number)
-                known = None
-            if known is None or (known.failed and retries_failed):
-                await arguments.prepare()
-                yield row
-                continue
-            if known.number != row.number:
-                moved[known.key] = row.number
+            there = changes.of(row, settings.epochs)
+            if any(known.number != row.number for known in there.values()):
+                moved[row.inputs.key] = row.number
                 if len(moved) == _MOVED_AT_ONCE and place is not None and stored is not None:
                     place.store.move(stored, moved)
                     moved = {}
-            yield Known(row, known.failed)
+            for sample in row.samples(settings.epochs):
+                known = there.get(sample.sample)
+                if known is None or (known.failed and retries_failed):
+                    await arguments.prepare()
+                    yield sample
+                else:
+                    yield Known(sample, known.failed)
     if moved and place is not None and stored is not None:
         place.store.move(stored, moved)
 
@@ -232,14 +233,15 @@ def _check_what_is_gone(evaluation: Evaluation, name: str, changes: Changes, cou
         raise DatasetError(name, problem, f"{advice} The results stay there.")
 
 
-def _are_same(evaluation: Evaluation, selection: Selection, results: Results, stored: Stored) -> bool:
+def _are_same(evaluation: Evaluation, settings: Settings, results: Results, stored: Stored) -> bool:
     """Whether the dataset is the one whose results are in the store, as far as it can be read now."""
     try:
         rows = evaluation.source.look()
         if rows is None:
             return False
-        here = ((row.inputs.key, row.inputs.digest) for row in selection.look(rows))
-        there = ((row.key, row.digest) for row in results.known(stored))
+        samples = (sample for row in settings.selection.look(rows) for sample in row.samples(settings.epochs))
+        here = ((row.inputs.key, row.sample, row.inputs.digest) for row in samples)
+        there = ((row.key, row.sample, row.digest) for row in results.known(stored))
         return all(one == other for one, other in zip_longest(here, there))
     except Exception:  # whoever runs it is told
         return False

@@ -18,7 +18,7 @@ from .._results.store import Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
 from .depends import identity_of_run, spec_of
 from .engine import Attempts
-from .evaluation import Evaluation
+from .evaluation import Evaluation, check_epochs
 from .limits import Concurrency
 from .missing import answered, run_rows
 from .outcome import Outcome
@@ -37,6 +37,7 @@ async def run(
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    epochs: int | None = None,
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
     passes: Passes = (),
@@ -71,6 +72,9 @@ async def run(
         limit: How many rows are run, the first ones; `None` for all. That is a part of the name in the store.
         sample: How many of these are run, drawn at random; likewise.
         seed: Chooses the sample.
+        epochs: How many samples are taken of each row; the default is what `foreach` says, else 1. What is in the store
+            is not taken again: raised from 3 to 5, two more of each row are; lowered, the others stay in the store, and
+            are neither read nor counted until they are asked for again.
         concurrency: How many rows at once: a number, or ``"adaptive"``; the default is what `foreach` says, else 10.
         max_errors: Raise where more rows raised than that, or the dataset is empty; `None`: never.
         passes: Gates besides those of `foreach`. `Outcome.shortfalls` says which are not reached; with `max_errors`,
@@ -108,12 +112,15 @@ async def run(
     if changed not in get_args(Changed):
         raise ValueError(f"changed is one of {', '.join(map(repr, get_args(Changed)))}, not {changed!r}")
     _check_settings(concurrency, retries, patience, on_record)
+    epochs = evaluation.epochs if epochs is None else epochs
+    check_epochs(epochs)
     settings = Settings(
         concurrency,
         max_errors or 0,
         0 if max_errors is None else abort_after,
         Attempts(lost=retries, patience=patience),
         selection=Selection(limit, sample, seed),
+        epochs=epochs,
         gates=gates_of(passes),
         baseline=baseline,
         fresh=fresh,

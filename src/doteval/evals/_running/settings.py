@@ -42,6 +42,7 @@ class Settings:
         abort_after: After how many failures alike, one after the other, one that has not passed ends; 0: never.
         attempts: How often a row may be run again.
         selection: Which rows are run.
+        epochs: How many samples of each.
         gates: What scores have to reach, besides what the evaluation itself says.
         baseline: The experiment with what they are compared with; nothing where there is none.
         fresh: Whether what is in the store is thrown away.
@@ -54,6 +55,7 @@ class Settings:
     abort_after: int = 0
     attempts: Attempts = field(default_factory=Attempts)
     selection: Selection = field(default_factory=Selection)
+    epochs: int = 1
     gates: tuple[Gate, ...] = ()
     baseline: str = ""
     fresh: bool = False

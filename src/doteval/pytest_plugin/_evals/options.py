@@ -46,6 +46,9 @@ _ABORT = Setting(
 _LIMIT = Setting("eval_limit", "N", "run only the first N rows of each evaluation (default: all)")
 _SAMPLE = Setting("eval_sample", "N", "run only N rows of each evaluation, drawn at random (default: all)")
 _SEED = Setting("eval_seed", "N", "chooses the rows of --doteval-eval-sample (default: 0)")
+_EPOCHS = Setting(
+    "eval_epochs", "K", "how many samples are taken of each row (default: what each evaluation says, else 1)"
+)
 _RETRIES = Setting("eval_retries", "N", "how often a row is run again after its model was lost (default: 1)")
 _PATIENCE = Setting(
     "eval_patience",
@@ -75,6 +78,7 @@ class EvalOptions:
         limit: How many of the first rows are run.
         sample: How many of these, drawn at random.
         seed: Chooses them.
+        epochs: How many samples of each row, `None` for what each evaluation says.
         max_errors: How many rows of an evaluation may raise.
         abort_after: After how many failures alike an evaluation that has not passed ends.
         retries: How often a row is run again after its model was lost.
@@ -94,6 +98,7 @@ class EvalOptions:
     limit: int | None
     sample: int | None
     seed: int
+    epochs: int | None
     max_errors: int
     abort_after: int
     retries: int
@@ -136,6 +141,7 @@ def add_eval_options(parser: pytest.Parser) -> None:
         _LIMIT,
         _SAMPLE,
         _SEED,
+        _EPOCHS,
         _MAX_ERRORS,
         _ABORT,
         _RETRIES,
@@ -174,6 +180,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         limit=_LIMIT.number(config, int, 1),
         sample=_SAMPLE.number(config, int, 1),
         seed=_SEED.number(config, int, 0) or 0,
+        epochs=_EPOCHS.number(config, int, 1),
         max_errors=0 if max_errors is None else max_errors,
         abort_after=10 if abort_after is None else abort_after,
         retries=1 if retries is None else retries,

@@ -14,6 +14,7 @@ import pytest
 from ... import DotevalError
 from ...evals import Evaluation, Outcome, Store, StoreError
 from ...evals._results.identity import Identity
+from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.depends import fingerprints, identity_of
 from ...evals._running.engine import Attempts, Progress
@@ -105,7 +106,7 @@ class EvalRunning:
         evaluation = evaluation_of(item)
         if evaluation is None or item in self._answers:
             return evaluation is not None
-        answer = answered(evaluation, self._place(item, evaluation), self._settings())
+        answer = answered(evaluation, self._place(item, evaluation), self._settings(evaluation))
         if answer is not None:
             self._answers[item] = answer
         return answer is not None
@@ -165,7 +166,7 @@ class EvalRunning:
                 return await run_rows(
                     evaluation,
                     LeasedArguments(values, leases),
-                    self._settings(),
+                    self._settings(evaluation),
                     place,
                     name=place.name,
                     progress=progress,
@@ -180,7 +181,7 @@ class EvalRunning:
         """Report it, and fail where it has failed."""
         summary = outcome.summary
         item.user_properties += [("rows", summary.rows), ("errors", summary.errors)]
-        item.user_properties += [(f"score {name}", score.mean) for name, score in summary.scores.items()]
+        item.user_properties += [(f"score {name}", score.mean) for name, score in scores_of(summary)]
         for warning in outcome.warnings:
             item.warn(pytest.PytestWarning(warning))
         outcome.check(self._options.max_errors)
@@ -232,7 +233,7 @@ class EvalRunning:
             functions=[(f"the fixture '{name}'", each.func) for name, each in own if name != "anyio_backend"],
         )
 
-    def _settings(self) -> Settings:
+    def _settings(self, evaluation: Evaluation) -> Settings:
         options = self._options
         return Settings(
             concurrency=options.concurrency,
@@ -240,6 +241,7 @@ class EvalRunning:
             abort_after=options.abort_after,
             attempts=Attempts(lost=options.retries, patience=options.patience),
             selection=self._selection,
+            epochs=options.epochs or evaluation.epochs,
             gates=options.gates,
             baseline=options.baseline,
             fresh=options.fresh,
