@@ -429,6 +429,7 @@ def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: boo
         (("--eval-backend", "curio"), "*--doteval-eval-backend*is one of asyncio, trio, uvloop, not 'curio'*"),
         (("--eval-concurrency", "0"), "*--doteval-eval-concurrency*1 or more, or 'adaptive' not '0'*"),
         (("--eval-epochs", "0"), "*--doteval-eval-epochs*1 or more, not '0'*"),
+        (("--eval-row-timeout", "-1"), "*--doteval-eval-row-timeout*a number of seconds, 0 or more, not '-1'*"),
         (("--eval-max-errors", "x"), "*--doteval-eval-max-errors*0 or more, not 'x'*"),
         (("--eval-experiment", " "), "*--doteval-eval-experiment needs a name*"),
     ],
@@ -522,6 +523,35 @@ def test_samples_of_rows(runs: Runs, workers: tuple[str, ...]) -> None:
     result.stdout.fnmatch_lines(["- there is one sample of each row (epochs=1), so there is no 'odd.pass@2'*"])
     runs.pytester.makeini("[pytest]\ndoteval_eval_epochs = 3")
     assert "4 x 3" in run(strict=False).stdout.str()
+
+
+def test_a_row_that_hangs_or_stumbles(runs: Runs) -> None:
+    """The command line says more than the evaluation, of each number by itself."""
+    runs.write(
+        eval_it="""
+        import anyio
+        from doteval import foreach, Result
+        from doteval.evals import Retries
+
+        ANSWERS = iter([OSError(), ConnectionError(), ConnectionError(), ConnectionError()])
+
+        @foreach("number", range(1), row_timeout=0.01)
+        async def eval_hangs(number):
+            await anyio.sleep_forever()
+
+        @foreach("number", range(1), retries=Retries(lost=0, on=OSError, times=1, pause=0))
+        async def eval_stumbles(number):
+            if (error := next(ANSWERS, None)) is not None:
+                raise error
+            return Result(number)
+        """
+    )
+    result = runs.run(strict=False)
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*RowTimeoutError: An attempt took longer than 0.01 s*", "*ConnectionError*"])
+    result = runs.run("--eval-row-timeout", "0.03", "--eval-retries", "3", strict=False)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*RowTimeoutError: An attempt took longer than 0.03 s*"])
 
 
 def test_a_lost_model_is_leased_again(runs: Runs) -> None:

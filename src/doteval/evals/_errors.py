@@ -90,6 +90,21 @@ class GateError(DotevalError, AssertionError):
         super().__init__(f"'{evaluation}' has not passed:" + "".join(f"\n- {shortfall}" for shortfall in shortfalls))
 
 
+class RowTimeoutError(DotevalError, TimeoutError):
+    """An attempt of a row took too long.
+
+    Args:
+        seconds: How long it may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"An attempt took longer than {seconds:g} s, and was cancelled.\n"
+            "Give it more time: row_timeout=, or --doteval-eval-row-timeout in pytest."
+        )
+
+
 class ConcurrentRunError(DotevalError, RuntimeError):
     """Two runs of one evaluation would mix their results.
 

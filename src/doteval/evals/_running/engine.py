@@ -18,6 +18,7 @@ from typing import Any
 from anyio import CancelScope, Event, create_task_group, current_time
 
 from ... import counting_requests
+from .._errors import RowTimeoutError
 from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
 from .._result import Result
 from .._results.record import Record, Spending, succeeded
@@ -27,6 +28,7 @@ from .arguments import Arguments, roles_of
 from .dataset import Row
 from .limits import Limit
 from .refusals import Refusal, pause_before, refusal_of, retry_after
+from .retries import Retries
 
 _WINDOW = 256
 
@@ -42,22 +44,6 @@ class Known:
 
     row: Row
     failed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """How often a row may be run again.
-
-    Args:
-        lost: After its model, or the connection to it, was lost.
-        stumbled: After its server failed (500, 502, 504, 408).
-        patience: For how long it is tried again while its server is overloaded, or refuses it because of a rate limit,
-            in seconds. Where the server has answered nobody in all that time, or asks for more, the run ends.
-    """
-
-    lost: int = 1
-    stumbled: int = 5
-    patience: float = 600.0
 
 
 @dataclass(slots=True)
@@ -88,11 +74,11 @@ class Progress:
 class _Tries:
     """How often one row was run, and why again."""
 
-    __slots__ = ("count", "lost", "refused", "refused_since", "stumbled")
+    __slots__ = ("asked", "count", "lost", "refused", "refused_since", "stumbled")
 
     def __init__(self) -> None:
         self.count = 1
-        self.lost = self.stumbled = self.refused = 0
+        self.lost = self.stumbled = self.refused = self.asked = 0
         self.refused_since = math.inf
 
 
@@ -103,7 +89,8 @@ class Engine:
         call: Evaluates one row.
         arguments: What it is called with besides the columns.
         limit: How many at once.
-        attempts: How often a row may be run again.
+        retries: When a row is run again.
+        row_timeout: How long an attempt of a row may take, in seconds; 0: as long as it takes.
         ends: What ends the run when a row raises it, besides the run's own cancellation; all else is the row's failure.
         keep: Is given every record at once, in the order in which they come, and calls what it is given with it when
             the record is kept.
@@ -120,7 +107,8 @@ class Engine:
         arguments: Arguments,
         limit: Limit,
         *,
-        attempts: Attempts,
+        retries: Retries,
+        row_timeout: float = 0.0,
         ends: tuple[type[BaseException], ...],
         keep: Callable[[Record, Callable[[], object]], object],
         drain: Callable[[], Awaitable[object]],
@@ -132,7 +120,8 @@ class Engine:
         self._call = call
         self._arguments = arguments
         self._limit = limit
-        self._attempts = attempts
+        self._retries = retries
+        self._row_timeout = row_timeout
         self._ends = ends
         self._keep = keep
         self._drain = drain
@@ -229,7 +218,8 @@ class Engine:
                 if arguments is not self._given:
                     self._given, self._roles = arguments, roles_of(arguments)
                 spending.roles = self._roles
-                result = await self._call({**row.fresh_values(), **arguments})
+                values = {**row.fresh_values(), **arguments}
+                result = await (self._in_time(values) if self._row_timeout else self._call(values))
                 record = succeeded(inputs, row.sample, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
                 if self._is_over:
@@ -247,12 +237,32 @@ class Engine:
                 self._limit.succeeded()
                 return record
 
+    async def _in_time(self, values: Mapping[str, Any]) -> Result:
+        """Evaluate one row, and cancel that where it takes too long.
+
+        Raises:
+            RowTimeoutError: It took too long, however it ended: it may swallow its cancellation, or run in a thread.
+        """
+        deadline = current_time() + self._row_timeout
+        with CancelScope(deadline=deadline):
+            try:
+                result = await self._call(values)
+            except Exception as exc:  # what it has made of its cancellation, where that was before
+                if current_time() < deadline or ends_the_run(exc, self._ends):
+                    raise
+                raise RowTimeoutError(self._row_timeout) from exc
+            if current_time() < deadline:
+                return result
+        raise RowTimeoutError(self._row_timeout)
+
     async def _again(self, error: BaseException, epoch: int, tries: _Tries) -> BaseException | None:
         """Wait until the row may be run again, or return why it has failed.
 
         Raises:
             BaseException: The error, where it concerns every row.
         """
+        if isinstance(error, RowTimeoutError):  # whatever it has to do with a server
+            return await self._as_asked(error, tries)
         match refusal_of(error):
             case Refusal.FINAL:
                 raise error
@@ -260,8 +270,8 @@ class Engine:
                 wait = retry_after(error)
                 now = current_time()
                 tries.refused_since = min(tries.refused_since, now)
-                is_over = now - tries.refused_since >= self._attempts.patience
-                asks_too_much = wait is not None and wait > self._attempts.patience
+                is_over = now - tries.refused_since >= self._retries.patience
+                asks_too_much = wait is not None and wait > self._retries.patience
                 if asks_too_much or (is_over and not self._limit.has_succeeded_since(tries.refused_since)):
                     raise error
                 if is_over:
@@ -273,15 +283,28 @@ class Engine:
                 else:
                     await self._limit.wait_as_told(wait, tries.refused)
             case Refusal.TRANSIENT:
-                if tries.stumbled == self._attempts.stumbled:
-                    return error
+                if tries.stumbled >= self._retries.stumbled:
+                    return await self._as_asked(error, tries)
                 tries.stumbled += 1
                 await self._limit.pause(pause_before(tries.stumbled))
             case None:
-                again = tries.lost < self._attempts.lost and await self._renewed(error)
+                again = tries.lost < self._retries.lost and await self._renewed(error)
                 if again is not True:
-                    return again or error
+                    return again or await self._as_asked(error, tries)
                 tries.lost += 1
+        return None
+
+    async def _as_asked(self, error: BaseException, tries: _Tries) -> BaseException | None:
+        """Wait until the row may be run again because the user says so, or return why it has failed."""
+        try:
+            pause = self._retries.pause_after(error, tries.asked + 1)
+        except Exception as exc:
+            exc.__context__ = error
+            return exc
+        if pause is None:
+            return error
+        tries.asked += 1
+        await self._limit.pause(pause)
         return None
 
     async def _renewed(self, error: BaseException) -> bool | BaseException:

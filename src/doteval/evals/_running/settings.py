@@ -8,8 +8,8 @@ from .._escapes import INTERRUPTS
 from .._results.gates import Gate
 from .._results.identity import Identity
 from .._results.store import Changed, Store
-from .engine import Attempts
 from .limits import Concurrency
+from .retries import Retries
 from .selection import Selection
 
 
@@ -40,7 +40,8 @@ class Settings:
         concurrency: How many rows at once; `None` for the evaluation's own number.
         max_errors: How many rows may raise before the evaluation does not count as finished.
         abort_after: After how many failures alike, one after the other, one that has not passed ends; 0: never.
-        attempts: How often a row may be run again.
+        retries: When a row is run again.
+        row_timeout: How long an attempt of a row may take, in seconds; 0: as long as it takes.
         selection: Which rows are run.
         epochs: How many samples of each.
         gates: What scores have to reach, besides what the evaluation itself says.
@@ -53,7 +54,8 @@ class Settings:
     concurrency: Concurrency | None = None
     max_errors: int = 0
     abort_after: int = 0
-    attempts: Attempts = field(default_factory=Attempts)
+    retries: Retries = field(default_factory=Retries)
+    row_timeout: float = 0.0
     selection: Selection = field(default_factory=Selection)
     epochs: int = 1
     gates: tuple[Gate, ...] = ()

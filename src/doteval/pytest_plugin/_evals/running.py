@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from ...evals._results.identity import Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.depends import fingerprints, identity_of
-from ...evals._running.engine import Attempts, Progress
+from ...evals._running.engine import Progress
 from ...evals._running.missing import answered, run_rows
 from ...evals._running.selection import Selection
 from ...evals._running.settings import Place, Settings
@@ -234,12 +235,17 @@ class EvalRunning:
         )
 
     def _settings(self, evaluation: Evaluation) -> Settings:
-        options = self._options
+        options, retries = self._options, evaluation.retries
+        if options.retries is not None:
+            retries = replace(retries, lost=options.retries)
+        if options.patience is not None:
+            retries = replace(retries, patience=options.patience)
         return Settings(
             concurrency=options.concurrency,
             max_errors=options.max_errors,
             abort_after=options.abort_after,
-            attempts=Attempts(lost=options.retries, patience=options.patience),
+            retries=retries,
+            row_timeout=evaluation.row_timeout if options.row_timeout is None else options.row_timeout,
             selection=self._selection,
             epochs=options.epochs or evaluation.epochs,
             gates=options.gates,
