@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 from anyio import CancelScope, Event, create_task_group, current_time, sleep
 from anyio.lowlevel import checkpoint
@@ -18,7 +20,7 @@ from tests.blocked import wait_all_tasks_blocked
 from tests.virtual_time import virtual_time
 
 from doteval import HandleInactiveError, ModelProviders, ModelRequestError, PooledProvider, Result, foreach
-from doteval.evals import DatasetError, Record, Retries, Store, TooManyErrorsError, run
+from doteval.evals import DatasetError, EvaluationAbortedError, Record, Retries, Store, TooManyErrorsError, run
 from doteval.evals._running.refusals import retry_after as retry_after_of
 from doteval.testing import FakeModel, FakeProvider
 
@@ -422,6 +424,11 @@ class StatusError(Exception):
         self.body = body
 
 
+def error_of_an_sdk(kind: type[openai.APIStatusError | anthropic.APIStatusError], status: int) -> Exception:
+    response: Any = SimpleNamespace(request=None, status_code=status, headers={})
+    return kind("refused", response=response, body=None)
+
+
 async def in_a_group(error: Exception) -> None:
     raise ExceptionGroup("an agent's tools", [ValueError("a tool"), error])
 
@@ -440,7 +447,8 @@ async def as_it_is(error: Exception) -> None:
     "error",
     [
         ModelRequestError("m", "the API key was refused", "Check it.", status=401),
-        StatusError(402),
+        error_of_an_sdk(openai.AuthenticationError, 401),
+        error_of_an_sdk(anthropic.APIStatusError, 402),
         StatusError(429, error={"code": "insufficient_quota", "type": "insufficient_quota"}),
         StatusError(429, code="insufficient_quota"),
         StatusError(400, type="error", error={"type": "billing_error"}),
@@ -471,6 +479,24 @@ async def test_what_is_refused_to_every_row_ends_the_run_at_once(error: Exceptio
 
 
 @pytest.mark.parametrize("how", [as_it_is, in_a_group, as_another])
+@pytest.mark.parametrize("status", [401, 402])
+async def test_a_tool_whose_key_is_refused_fails_its_row_only(status: int, how: Any) -> None:
+    """It is somebody else's server, and other rows need no tool; where all do, the run ends soon."""
+
+    @foreach("value", range(1000), concurrency=2)
+    async def eval_it(value: int) -> Result:
+        await checkpoint()
+        if value == 3 or value >= 500:
+            await how(StatusError(status))
+        return Result(value)
+
+    with pytest.raises(EvaluationAbortedError):
+        await run(eval_it, max_errors=0, abort_after=10)
+    outcome = await run(eval_it, limit=500)
+    assert (outcome.calls, outcome.summary.errors, outcome.summary.rows) == (500, 1, 500)
+
+
+@pytest.mark.parametrize("how", [as_it_is, in_a_group, as_another])
 async def test_what_was_done_before_a_refusal_is_kept(how: Any, tmp_path: Path) -> None:
     """In the store, and nothing is finished."""
 
@@ -478,11 +504,11 @@ async def test_what_was_done_before_a_refusal_is_kept(how: Any, tmp_path: Path) 
     async def eval_it(value: int) -> Result:
         await checkpoint()
         if value >= 10:
-            await how(StatusError(402))
+            await how(ModelRequestError("m", "no money is left", "Pay.", status=402))
         return Result(value)
 
     with Store(tmp_path / "results.db") as store:
-        with pytest.raises(StatusError if how is as_it_is else (ExceptionGroup, RuntimeError)):
+        with pytest.raises(ModelRequestError if how is as_it_is else (ExceptionGroup, RuntimeError)):
             await run(eval_it, store=store)
         (stored,) = store.evaluations()
         assert stored.finished is None
