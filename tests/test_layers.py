@@ -77,6 +77,7 @@ DOORS = {
         "doteval.evals._running.engine",
         "doteval.evals._running.missing",
         "doteval.evals._running.selection",
+        "doteval.evals._running.settings",
     },
 }
 

@@ -20,7 +20,7 @@ from tests.blocked import wait_all_tasks_blocked
 from tests.virtual_time import virtual_time
 
 from doteval import HandleInactiveError, ModelProviders, ModelRequestError, PooledProvider, Result, foreach
-from doteval.evals import DatasetError, EvaluationAbortedError, Record, Store, TooManyErrorsError, run
+from doteval.evals import DatasetError, EvaluationAbortedError, Record, Retries, Store, TooManyErrorsError, run
 from doteval.evals._running.refusals import retry_after as retry_after_of
 from doteval.testing import FakeModel, FakeProvider
 
@@ -251,7 +251,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
 
     from doteval.evals._running.abort import Abort
     from doteval.evals._running.arguments import LeasedArguments
-    from doteval.evals._running.engine import Attempts, Engine, Progress
+    from doteval.evals._running.engine import Engine, Progress
     from doteval.evals._running.limits import Limit
 
     async def nothing() -> None: ...
@@ -261,7 +261,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
         eval_it.caller(limit.limiter),
         LeasedArguments({}, {}),
         limit,
-        attempts=Attempts(),
+        retries=Retries(),
         ends=(KeyboardInterrupt,),
         keep=lambda _record, kept: kept(),
         drain=nothing,
@@ -698,13 +698,13 @@ async def test_a_row_hit_by_a_lost_model_is_run_again_on_the_next_generation() -
 async def test_a_row_is_run_again_only_as_often_as_is_allowed() -> None:
     """Then it has failed, with what the model said; the next rows get a model."""
     async with Fragile(breaks_at=1, generations=2) as provider:
-        outcome = await run(ask_fragile, model=partial(provider.setup, "m"), retries=1)
+        outcome = await run(ask_fragile, model=partial(provider.setup, "m"), retries=Retries(lost=1))
         first, second, *others = outcome.records
         assert (first.error, first.attempts) == ("ValueError: gone", 2)
         assert second.output is not None or second.error is not None
         assert not any(record.failed for record in others)
     async with Fragile(breaks_at=1, generations=2) as provider:
-        outcome = await run(ask_fragile, model=partial(provider.setup, "m"), retries=2)
+        outcome = await run(ask_fragile, model=partial(provider.setup, "m"), retries=Retries(lost=2))
         assert outcome.summary.errors == 0
 
 
@@ -826,8 +826,8 @@ async def test_an_attempt_does_not_see_what_another_has_put_into_its_row() -> No
         ({"concurrency": "fast"}, "concurrency must be a number of rows, at least 1, or 'adaptive', not 'fast'"),
         ({"concurrency": 2.5}, "concurrency must be a number"),
         ({"concurrency": True}, "concurrency must be a number"),
-        ({"retries": -1}, "retries must be 0 or more"),
-        ({"patience": float("nan")}, "patience must be 0 or more"),
+        ({"row_timeout": -1}, "row_timeout must be a number of seconds, 0 or more"),
+        ({"row_timeout": float("nan")}, "row_timeout must be a number of seconds, 0 or more"),
         ({"store": ":memory:"}, "a store is a file"),
     ],
 )

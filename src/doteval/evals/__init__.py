@@ -16,6 +16,7 @@ from ._errors import (
     EvaluationAbortedError,
     EvaluationChangedError,
     GateError,
+    RowTimeoutError,
     StoreError,
     TooManyErrorsError,
 )
@@ -30,6 +31,7 @@ from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
 from ._running.limits import Concurrency
 from ._running.outcome import Outcome
+from ._running.retries import Retries
 from ._running.run import run
 
 __all__ = [
@@ -46,6 +48,8 @@ __all__ = [
     "Outcome",
     "Record",
     "Result",
+    "Retries",
+    "RowTimeoutError",
     "Score",
     "Snapshot",
     "Store",

@@ -49,13 +49,13 @@ def refusal_of(error: BaseException) -> Refusal | None:
 
     Found also where the row has raised another exception from it, and in groups, of which the gravest counts.
     """
-    found = {refusal for each in _chain(error) if (refusal := _refusal(each)) is not None}
+    found = {refusal for each in chain(error) if (refusal := _refusal(each)) is not None}
     return next((refusal for refusal in Refusal if refusal in found), None)
 
 
 def retry_after(error: BaseException) -> float | None:
     """How long the server asks to wait, in seconds, where it says so."""
-    waits = [seconds for each in _chain(error) if (seconds := _retry_after(each)) is not None]
+    waits = [seconds for each in chain(error) if (seconds := _retry_after(each)) is not None]
     return max(waits, default=None)
 
 
@@ -64,7 +64,7 @@ def pause_before(attempt: int) -> float:
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt - 1, 20)) * uniform(0.5, 1.0)  # noqa: S311
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The error, those it was raised from, and those of a group."""
     seen: set[int] = set()
     left = [error]
