@@ -20,7 +20,14 @@ ROOT = Path(__file__).parent.parent / "src" / "doteval"
 
 # Lowest first. The entry that matches most of a module's name decides; a package stands for all that is in it.
 LAYERS = (
-    ("doteval._errors", "doteval._explained", "doteval._spec", "doteval._keywords"),
+    (
+        "doteval._errors",
+        "doteval._explained",
+        "doteval._secrets",
+        "doteval._canonical",
+        "doteval._spec",
+        "doteval._keywords",
+    ),
     (
         "doteval._loop",
         "doteval._hold",
@@ -84,6 +91,8 @@ DOORS = {
 PURE = (
     "doteval._errors",
     "doteval._explained",
+    "doteval._secrets",
+    "doteval._canonical",
     "doteval._spec",
     "doteval._keywords",
     "doteval._pool.records",

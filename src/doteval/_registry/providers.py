@@ -27,8 +27,8 @@ from .._pool.containment import ends_the_program
 from .._pool.events import ProviderStatistics
 from .._pooled import PooledProvider
 from .._provider import ModelProvider, is_tied_to_a_task, raise_all
+from .._secrets import masked, secrets_of
 from .._setup import Setup, marked
-from .._spec import masked, secrets_of
 from .entered import EnteredProvider
 from .registration import registrations
 from .routing import route

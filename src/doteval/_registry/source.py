@@ -10,7 +10,7 @@ from typing_extensions import TypeIs
 from .._errors import DotevalError
 from .._keywords import names_taken
 from .._provider import ModelProvider
-from .._spec import masked, secrets_of
+from .._secrets import masked, secrets_of
 from .registration import Registration, described, is_fixture
 
 Factory = Callable[..., ModelProvider[Any]]
