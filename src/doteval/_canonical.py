@@ -68,7 +68,7 @@ class _Writer:
         self._above: list[int] = []  # the ids of what the present value is a part of
 
     def text_of(self, value: Any) -> str:
-        kind = type(value)
+        kind: type[Any] = type(value)
         if kind is str:
             return f"s{len(value)}:{value}"
         if kind is int:
@@ -88,7 +88,7 @@ class _Writer:
             self._above.pop()
 
     def _composed(self, value: Any) -> str:
-        kind = type(value)
+        kind: type[Any] = type(value)
         if kind is Same:
             return self._itself(value.value)
         if kind is list or kind is tuple:
