@@ -68,7 +68,7 @@ class _Writer:
         self._above: list[int] = []  # the ids of what the present value is a part of
 
     def text_of(self, value: Any) -> str:
-        kind: type[Any] = type(value)
+        kind: Any = type(value)
         if kind is str:
             return f"s{len(value)}:{value}"
         if kind is int:
@@ -88,7 +88,7 @@ class _Writer:
             self._above.pop()
 
     def _composed(self, value: Any) -> str:
-        kind: type[Any] = type(value)
+        kind: Any = type(value)
         if kind is Same:
             return self._itself(value.value)
         if kind is list or kind is tuple:
@@ -103,7 +103,7 @@ class _Writer:
             return self._row("name", (_name_of(value),))
         if isinstance(value, (MethodType, BuiltinFunctionType)):  # of this very object, whatever is equal to it
             return self._row("method", (value.__name__, Same(value.__self__)))
-        if cast(Any, kind).__eq__ is object.__eq__:
+        if kind.__eq__ is object.__eq__:
             return self._itself(value)
         if is_dataclass(value):
             content = {field.name: getattr(value, field.name, None) for field in fields(value) if field.compare}
