@@ -68,7 +68,7 @@ class _Writer:
         self._above: list[int] = []  # the ids of what the present value is a part of
 
     def text_of(self, value: Any) -> str:
-        kind: Any = type(value)
+        kind = _kind_of(value)
         if kind is str:
             return f"s{len(value)}:{value}"
         if kind is int:
@@ -88,7 +88,7 @@ class _Writer:
             self._above.pop()
 
     def _composed(self, value: Any) -> str:
-        kind: Any = type(value)
+        kind = _kind_of(value)
         if kind is Same:
             return self._itself(value.value)
         if kind is list or kind is tuple:
@@ -133,6 +133,10 @@ class _Writer:
     def _row(self, word: str, values: Sequence[object]) -> str:
         self.is_secret = self.is_secret or (len(values) == 2 and names_a_secret(values[0]))
         return f"{word}({''.join(map(self.text_of, values))})"
+
+
+def _kind_of(value: object) -> Any:
+    return type(value)
 
 
 def _name_of(value: Any) -> str:
