@@ -517,12 +517,14 @@ def test_all_of_them_can_be_stopped_and_one_can_be_named(serving: Serve, root: P
 
 @pytest.mark.usefixtures("light")
 def test_what_a_killed_supervisor_left_can_be_removed(serving: Serve, root: Path) -> None:
-    """Where all who might notice are killed with it, the server stays; it is shown, and stopped like any other."""
+    """Where all who might notice are killed with it, what is left is shown, and removed like a server that runs."""
     with serving("light:small") as it:
         it.until_ready()
         (status,) = listed()
         it.process.send_signal(signal.SIGSTOP)
-        os.kill(status["supervisor"], signal.SIGKILL)
+        keeper = int(Path(f"/proc/{status['supervisor']}/stat").read_text().rpartition(")")[2].split()[1])
+        for pid in (keeper, status["supervisor"]):
+            os.kill(pid, signal.SIGKILL)
         it.process.kill()
         it.wait()
     result = run("servers")

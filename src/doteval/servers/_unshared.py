@@ -82,7 +82,7 @@ def making() -> Generator[None]:
 
 
 _unshared: weakref.WeakSet[_Closeable] = weakref.WeakSet()
-_making = threading.RLock()
+_making = threading.RLock()  # in the child as well: who forks has it, in the thread that is left there
 
 
 def _acquire() -> None:
@@ -94,11 +94,10 @@ def _release() -> None:
 
 
 def _close_all() -> None:
-    global _making
-    _making = threading.RLock()
     for resource in list(_unshared):
         resource.close()
     _unshared.clear()
+    _making.release()
 
 
 if hasattr(os, "register_at_fork"):

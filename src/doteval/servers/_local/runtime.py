@@ -19,12 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..._errors import RuntimeDirectoryError, ServersUnsupportedError
+from .._supervisor.protocol import MARKER
 from .._unshared import Descriptor, making, unshared
 
 VARIABLE = "DOTEVAL_RUNTIME_DIR"
-MARKER = "DOTEVAL_SERVER"
-"""An environment variable that every process of a server inherits; its value is the server's own directory."""
-
 _LONGEST_SOCKET_PATH = 103  # macOS has 104 bytes for it, the last one zero
 _NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
 _KILL_TIMES = 10

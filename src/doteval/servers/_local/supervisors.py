@@ -19,6 +19,7 @@ from typing import Any
 
 from anyio import to_thread
 
+from .._supervisor.protocol import MARKER
 from .._unshared import making, unshared
 from .runtime import Runtime
 
@@ -62,6 +63,7 @@ def start_supervisor(
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a terminal is not for it
+                env={**os.environ, MARKER: str(runtime.directory(server_id) / "supervisor")},
             )
         except BaseException:
             ours.close()
