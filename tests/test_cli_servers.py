@@ -22,7 +22,7 @@ import openai
 import pytest
 from tests.distributions import install
 from tests.forks import PIPE, STDOUT, Fork, Forks
-from tests.servers.leftovers import await_end, kill_all, leftovers
+from tests.servers.leftovers import await_end, kill_all, leftovers, parent
 
 from doteval import PoolEvent, ServerProvider
 from doteval.cli import main
@@ -522,8 +522,7 @@ def test_what_a_killed_supervisor_left_can_be_removed(serving: Serve, root: Path
         it.until_ready()
         (status,) = listed()
         it.process.send_signal(signal.SIGSTOP)
-        keeper = int(Path(f"/proc/{status['supervisor']}/stat").read_text().rpartition(")")[2].split()[1])
-        for pid in (keeper, status["supervisor"]):
+        for pid in (parent(status["supervisor"]), status["supervisor"]):
             os.kill(pid, signal.SIGKILL)
         it.process.kill()
         it.wait()

@@ -58,6 +58,11 @@ def processes(root: Path) -> Iterator[int]:
                 yield int(entry.name)
 
 
+def parent(pid: int) -> int:
+    """The parent of a process; that of a server is its supervisor, and that of a supervisor its keeper."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def await_end(pid: int, patience: float = PATIENCE) -> bool:
     """Wait until a process has ended, whoever's child it is; says whether it has."""
     try:
