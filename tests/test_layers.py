@@ -141,6 +141,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "doteval.servers._contract",
         "doteval.servers._description",
         "doteval.servers._slots",
+        "doteval.servers._supervisor",  # its protocol
     ),
 }
 

@@ -9,7 +9,7 @@ The layers, lowest first; an import goes downward only::
     _handle  _setup                   one lease, and what becomes one
     _provider  _pooled  _model        the contract, the pooled base, what a model offers
     _model_request                    what each request has cost, told to whoever counts
-    servers                           processes
+    servers                           processes; _unshared: what a forked child must not keep
         _description                  what a server is: command, readiness, failure; no I/O
         _slots                        slots and GPUs, shared with all processes of the user
         _local                        our side: launcher, connections, holds
