@@ -32,11 +32,12 @@ COMMANDS: dict[str, list[str]] = {
     "compare": ["mine", "yours"],
     "export": ["mine"],
     "report": ["mine", "-o", "page.html"],
+    "rescore": ["mine", "scorers.py:score", "--overwrite"],
     "serve": ["nothing:here"],
 }
 """Every command, with arguments that are fine; but ``serve``, which would not end."""
-OF_RESULTS = ("list", "show", "compare", "export", "report")
-WITH_JSON = ("providers", "servers", "list", "show", "compare")
+OF_RESULTS = ("list", "show", "compare", "export", "report", "rescore")
+WITH_JSON = ("providers", "servers", "list", "show", "compare", "rescore")
 WITH_OUTPUT = ("export", "report")
 
 
@@ -72,6 +73,7 @@ def directory(made: Path, root: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     """Where the commands are run; nothing but the store is in it."""
     monkeypatch.setenv("DOTEVAL_RUNTIME_DIR", str(root))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "scorers.py").write_text("def score(output):\n    return output > 1\n")
     (tmp_path / ".doteval").mkdir()
     (tmp_path / ".doteval" / "results.db").write_bytes(made.read_bytes())
 

@@ -18,6 +18,7 @@ from ._errors import (
     EvaluationChangedError,
     GateError,
     JudgeError,
+    RowTimeoutError,
     StoreError,
     TooManyErrorsError,
 )
@@ -39,6 +40,7 @@ from ._running.evaluation import Evaluation, foreach
 from ._running.limits import Concurrency
 from ._running.outcome import Outcome
 from ._running.rescore import Scorer, rescore
+from ._running.retries import Retries
 from ._running.run import run
 from ._verdict import Verdict
 
@@ -57,6 +59,8 @@ __all__ = [
     "Outcome",
     "Record",
     "Result",
+    "Retries",
+    "RowTimeoutError",
     "Scale",
     "Score",
     "Scorer",

@@ -42,7 +42,7 @@ def numbered_records(results: Snapshot, evaluation: Stored) -> Iterator[tuple[in
         if connection is None:
             return
         rows = connection.execute(
-            f"SELECT rowid, {FIELDS} FROM rows WHERE evaluation = ? ORDER BY number, key",  # noqa: S608
+            f"SELECT rowid, {FIELDS} FROM rows WHERE evaluation = ? ORDER BY number, key, sample",  # noqa: S608
             (evaluation.id,),
         )
         for number, *cells in rows:
