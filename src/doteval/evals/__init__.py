@@ -32,6 +32,7 @@ from ._files import csv, jsonl
 from ._result import Result, Score
 from ._results.reading import Snapshot, Stored
 from ._results.record import Record
+from ._results.runs import StoredRun
 from ._results.statistics import Aggregate, Summary, summarise
 from ._results.store import Store
 from ._results.usage import ModelUsage
@@ -68,6 +69,7 @@ __all__ = [
     "Store",
     "StoreError",
     "Stored",
+    "StoredRun",
     "Summary",
     "TooManyErrorsError",
     "Verdict",

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .._errors import ConcurrentRunError, StoreError
+from .._errors import StoreError
 from .._result import Score
-from .claims import process_of
 from .identity import Identity
 from .reading import Snapshot, Stored, find
-from .record import Record
-from .rows import FIELDS, record_of
+from .runs import check_idle, note
 from .store import Store
 
 
@@ -22,31 +20,20 @@ class Rescored(NamedTuple):
     """What becomes of a row.
 
     Args:
-        row: Its number in the database.
+        key: What it is known by.
+        sample: Which of its samples it is.
         scores: Its scores.
         metadata: Its metadata.
         error: What went wrong, in a line.
         traceback: Where it went wrong.
     """
 
-    row: int
+    key: str
+    sample: int
     scores: Mapping[str, Score] | None
     metadata: Mapping[str, Any] | None
     error: str | None
     traceback: str | None
-
-
-def numbered_records(results: Snapshot, evaluation: Stored) -> Iterator[tuple[int, Record]]:
-    """The rows of an evaluation, in order, with their numbers in the database."""
-    with results._connected() as connection:
-        if connection is None:
-            return
-        rows = connection.execute(
-            f"SELECT rowid, {FIELDS} FROM rows WHERE evaluation = ? ORDER BY number, key, sample",  # noqa: S608
-            (evaluation.id,),
-        )
-        for number, *cells in rows:
-            yield number, record_of(cells)
 
 
 def check_room(results: Snapshot | Store, experiment: str, found: Sequence[Stored], overwrite: bool) -> None:
@@ -66,7 +53,14 @@ def check_room(results: Snapshot | Store, experiment: str, found: Sequence[Store
 
 
 def copy_rescored(
-    store: Store, evaluation: Stored, experiment: str, identity: Identity, rows: Sequence[Rescored], *, overwrite: bool
+    store: Store,
+    evaluation: Stored,
+    experiment: str,
+    identity: Identity,
+    rows: Sequence[Rescored],
+    *,
+    about: Mapping[str, Any],
+    overwrite: bool,
 ) -> Stored:
     """Copy an evaluation into an experiment, with other scores; blocks.
 
@@ -78,6 +72,7 @@ def copy_rescored(
         experiment: Where to; may be the one where it is.
         identity: What the results depend on.
         rows: What becomes of its rows; those that are not among them are left out.
+        about: What is noted of how it came about.
         overwrite: Whether what is there in its place is removed.
 
     Raises:
@@ -97,33 +92,25 @@ def copy_rescored(
         }
         whole = [(*changes.values(), evaluation.id)]
         number = _copy(connection, "evaluations", changes, "id = ?", whole, leaving=("id",)).lastrowid
-        cells = [(number, *map(_encoded, row[1:3]), *row[3:], row.row) for row in rows]
+        cells = [
+            (number, _encoded(row.scores), _encoded(row.metadata), row.error, row.traceback, evaluation.id, *row[:2])
+            for row in rows
+        ]
         changed = dict.fromkeys(("evaluation", "scores", "metadata", "error", "traceback"))
-        if _copy(connection, "rows", changed, "rowid = ?", cells).rowcount < len(rows):
+        if _copy(connection, "rows", changed, "evaluation = ? AND key = ? AND sample = ?", cells).rowcount < len(rows):
             raise StoreError(
                 str(store.path), f"has '{evaluation.name}' no more, or not all of it", "Another run has started over."
             )
         for table, columns in _tables_beside_rows(connection):
             known = " AND key IN (SELECT key FROM rows WHERE evaluation = ?)" if "key" in columns else ""
             values = (number, evaluation.id, *([number] if known else []))
-            _copy(connection, table, {"evaluation": None}, f"evaluation = ?{known}", [values])
+            _copy(connection, table, ["evaluation"], f"evaluation = ?{known}", [values], leaving=("id",))
+        note(connection, number, about)
         connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", place)
         connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (number,))
         stored = find(connection, *place)
     assert stored is not None
     return stored
-
-
-def check_idle(connection: sqlite3.Connection, experiment: str, name: str) -> None:
-    """Nobody is at an evaluation.
-
-    Raises:
-        ConcurrentRunError: A run is.
-    """
-    runs = connection.execute("SELECT run FROM evaluations WHERE experiment = ? AND name = ?", (experiment, name))
-    process = next((found for (run,) in runs if run is not None and (found := process_of(run)) is not None), None)
-    if process is not None:
-        raise ConcurrentRunError(name, f"is being run by process {process}", "Wait for that run to end, or end it.")
 
 
 def _copy(

@@ -13,12 +13,13 @@ from anyio import CapacityLimiter, create_task_group, from_thread, to_thread
 from ... import Completion, ToolCall
 from .._identity.walk import Walk
 from .._result import EVALUATION, Result
-from .._results.copying import Rescored, check_room, copy_rescored, numbered_records
+from .._results.copying import Rescored, check_room, copy_rescored
 from .._results.identity import Identity
 from .._results.plain import plain
 from .._results.reading import Stored
 from .._results.record import Record, plain_scores, told
 from .._results.store import DEFAULT_PATH, Store
+from .circumstances import about_machine
 
 Scorer: TypeAlias = Callable[..., Any]
 """A function that gives an output its scores; see `rescore`."""
@@ -100,9 +101,10 @@ def _rescore(store: Store, experiment: str, part: str, into: str, scoring: _Scor
         check_room(results, into, found, overwrite)
         for stored in found:
             EVALUATION.set(stored.name)
-            made.append((stored, [*scoring.rows(numbered_records(results, stored))]))
+            made.append((stored, [*scoring.rows(results.records(results.with_epochs(stored, None)))]))
+    about = {**about_machine(scoring.scorer), "scorer": f"{scoring.name}()", "rescored": experiment}
     return [
-        copy_rescored(store, stored, into, scoring.identity_of(stored), rows, overwrite=overwrite)
+        copy_rescored(store, stored, into, scoring.identity_of(stored), rows, about=about, overwrite=overwrite)
         for stored, rows in made
     ]
 
@@ -118,29 +120,29 @@ class _Scoring:
     """
 
     def __init__(self, scorer: Scorer, *, add: bool, failed: bool, concurrency: int) -> None:
-        self._scorer = scorer
-        self._name = getattr(scorer, "__name__", type(scorer).__name__)
+        self.scorer = scorer
+        self.name = getattr(scorer, "__name__", type(scorer).__name__)
         self._add, self._failed, self._concurrency = add, failed, concurrency
         self._parameters = inspect.signature(scorer).parameters
 
     def identity_of(self, stored: Stored) -> Identity:
         """What rescored results depend on: what they did before, and the scorer."""
         walk = Walk()
-        walk.add_function(f"the code of {_SCORER}", self._scorer)
+        walk.add_function(f"the code of {_SCORER}", self.scorer)
         before = {name: part for name, part in stored.identity.items() if _SCORER not in name}
-        return {**before, **walk.parts, _SCORER: f"={self._name}()"}
+        return {**before, **walk.parts, _SCORER: f"={self.name}()"}
 
-    def rows(self, records: Iterable[tuple[int, Record]]) -> Iterator[Rescored]:
+    def rows(self, records: Iterable[Record]) -> Iterator[Rescored]:
         """What becomes of rows, in their order; for a worker thread."""
         left = iter(records)
         while chunk := [*islice(left, _AT_ONCE)]:
             from_thread.check_cancelled()
-            calls = [self._call(record) for _, record in chunk]
+            calls = [self._call(record) for record in chunk]
             answers: list[Any] = [None if call is None else _called(call) for call in calls]
             if any(map(inspect.isawaitable, answers)):
                 answers = from_thread.run(self._awaited, answers)
-            for (number, record), call, answer in zip(chunk, calls, answers, strict=True):
-                yield _kept(number, record) if call is None else self._rescored(number, record, answer)
+            for record, call, answer in zip(chunk, calls, answers, strict=True):
+                yield _kept(record) if call is None else self._rescored(record, answer)
 
     async def _awaited(self, answers: Sequence[Any]) -> list[Any]:
         found = [*answers]
@@ -184,19 +186,19 @@ class _Scoring:
         ]
         if missing:
             raise TypeError(
-                f"{self._name}() takes '{missing[0]}', which there is not; there are: {', '.join(sorted(known))}"
+                f"{self.name}() takes '{missing[0]}', which there is not; there are: {', '.join(sorted(known))}"
             )
-        return lambda: self._scorer(**wanted)
+        return lambda: self.scorer(**wanted)
 
-    def _rescored(self, number: int, record: Record, answer: Any) -> Rescored:
+    def _rescored(self, record: Record, answer: Any) -> Rescored:
         before = dict(record.metadata or {})
         verdicts = before.pop(_VERDICTS, None)
         if isinstance(answer, Exception):
-            return Rescored(number, None, before, *told(answer))
+            return Rescored(record.key, record.sample, None, before, *told(answer))
         try:
             result = self._result_of(answer)
         except Exception as exc:
-            return Rescored(number, None, before, *told(exc))
+            return Rescored(record.key, record.sample, None, before, *told(exc))
         scores = plain_scores(result)
         kept = {name: score for name, score in (record.scores or {}).items() if self._add and name not in scores}
         metadata = {**before, **cast("dict[str, Any]", plain(result.metadata))}
@@ -204,12 +206,12 @@ class _Scoring:
             of_kept = {name: why for name, why in cast("Mapping[str, Any]", verdicts).items() if name in kept}
             if of_kept:
                 metadata[_VERDICTS] = {**of_kept, **metadata.get(_VERDICTS, {})}
-        return Rescored(number, {**kept, **scores}, metadata, None, None)
+        return Rescored(record.key, record.sample, {**kept, **scores}, metadata, None, None)
 
     def _result_of(self, answer: Any) -> Result:
         if isinstance(answer, Result):
             return answer
-        return Result(scores=cast("Any", answer) if isinstance(answer, Mapping) else {self._name: answer})
+        return Result(scores=cast("Any", answer) if isinstance(answer, Mapping) else {self.name: answer})
 
 
 def _called(call: Callable[[], Any]) -> Any:
@@ -219,8 +221,8 @@ def _called(call: Callable[[], Any]) -> Any:
         return exc
 
 
-def _kept(number: int, record: Record) -> Rescored:
-    return Rescored(number, record.scores, record.metadata, record.error, record.traceback)
+def _kept(record: Record) -> Rescored:
+    return Rescored(record.key, record.sample, record.scores, record.metadata, record.error, record.traceback)
 
 
 def _output(record: Record) -> Any:
