@@ -2,7 +2,7 @@
 
 Question: how many rows a second, and how much processor time, with `run` and with inspect_ai, pydantic-evals and
 dotevals, each as its documentation says, and with a loop by hand?
-Method: 2,000 rows (or as many as the argument says), 200 at once, a model server on loopback, OpenAI's SDK in each. Each
+Method: 2,000 rows (or as many as the argument says), 200 at once, a model server on loopback, OpenAI's SDK in each. A
 measurement is a process of its own, the sides by turns. Imports are not counted. All but the loop and pydantic-evals
 keep their results in a file.
 Units: rate over the best of the others, processor time likewise, medians of 5. Noise: some per cent.
