@@ -25,6 +25,26 @@ class DatasetError(DotevalError, ValueError):
         super().__init__(f"The dataset of '{evaluation}' does not fit: {problem}.\n{advice}")
 
 
+class JudgeError(DotevalError, ValueError):
+    """A judge gave no verdict on an output, which is neither good nor bad for that.
+
+    Args:
+        problem: What is wrong, as half a sentence.
+        replies: What the judge said.
+        votes: What each of these says; `None`: nothing that can be read.
+    """
+
+    def __init__(self, problem: str, replies: tuple[str, ...], votes: tuple[bool | float | None, ...]) -> None:
+        self.problem = problem
+        self.replies = replies
+        self.votes = votes
+        super().__init__(
+            f"There is no verdict: {problem}.\n"
+            "Say in the criterion, or in a template, what to reply in such a case; ask for an odd number of votes; or "
+            "allow for some of these errors: max_errors=, or --doteval-eval-max-errors in pytest."
+        )
+
+
 class TooManyErrorsError(DotevalError, AssertionError):
     """More rows of an evaluation failed than were allowed.
 
