@@ -44,7 +44,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         before = results.find(place.experiment, place.name)
         if before is None or not before.stored:
             return None
-        differences = changes_since(results.with_epochs(before, None), place.identity, settings.changed)
+        differences = changes_since(before, place.identity, settings.changed)
         stored = results.with_epochs(before, settings.epochs)
         if stored.finished is None or stored.errors > settings.max_errors:
             return None
