@@ -53,7 +53,7 @@ class Row:
 
     def samples(self, count: int) -> Iterable[Row]:
         """So many samples of it."""
-        return (self,) if count == 1 else [replace(self, sample=number) for number in range(1, count + 1)]
+        return (self,) if count == 1 else (replace(self, sample=number) for number in range(1, count + 1))
 
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
