@@ -143,6 +143,7 @@ class Runtime(Generic[ModelT]):
             explain=self._explain,
             max_concurrent_opens=options["max_concurrent_opens"],
             close_timeout=author.close_timeout,
+            health_timeout=options["health_timeout"],
             setup_timeout=options["setup_timeout"],
             fast_acquire=self.fast_acquire,
             timed=bool(timed),
