@@ -84,6 +84,7 @@ DOORS = {
         "doteval.evals._results.export",
         "doteval.evals._results.report",
         "doteval.evals._results.tables",
+        "doteval.evals._results.upkeep",
     },
     "doteval.pytest_plugin": {
         "doteval.evals._identity.library",
