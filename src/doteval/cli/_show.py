@@ -52,7 +52,11 @@ def _print(results: Snapshot, found: Sequence[Stored], errors: int) -> None:
 
 def _for_programs(results: Snapshot, stored: Stored, errors: int) -> dict[str, Any]:
     found = results.summary(stored)
-    summary = asdict(found) | {"usage_by_model": [usage._asdict() for usage in found.usage_by_model]}
+    reduced = {name: asdict(aggregate) for name, aggregate in found.reduced.items()}
+    summary = asdict(found) | {
+        "reduced": reduced,
+        "usage_by_model": [usage._asdict() for usage in found.usage_by_model],
+    }
     return {
         "experiment": stored.experiment,
         "evaluation": stored.name,

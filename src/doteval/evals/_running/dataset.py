@@ -53,7 +53,7 @@ class Row:
 
     def samples(self, count: int) -> Iterable[Row]:
         """So many samples of it."""
-        return (self,) if count == 1 else [replace(self, sample=number) for number in range(1, count + 1)]
+        return (self,) if count == 1 else (replace(self, sample=number) for number in range(1, count + 1))
 
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
@@ -69,6 +69,16 @@ def _fresh(value: Any) -> Any:
     if kind is tuple:
         return tuple([_fresh(item) for item in value])
     return set(value) if kind is set else value
+
+
+def key_of(name: object) -> str:
+    """What a row is known by whose column ``id`` holds this."""
+    return f"{_NAME} {digest_of_plain(plain(name))}"
+
+
+def has_name(inputs: Inputs) -> bool:
+    """Whether a row is known by its column ``id``."""
+    return inputs.key.startswith(f"{_NAME} ")
 
 
 class _Keys:
@@ -88,7 +98,7 @@ class _Keys:
         inputs = Inputs(number, values)
         if not inputs.is_whole:  # what they are is more than what can be kept of them
             inputs.digest = digest_of_plain([inputs.digest, Walk(follows_classes=False).digest(values)])
-        key = inputs.digest if name is _NAMELESS else f"id {digest_of_plain(plain(name))}"
+        key = inputs.digest if name is _NAMELESS else key_of(name)
         self._seen[key] += 1
         inputs.key = key if self._seen[key] == 1 else f"{key} {self._seen[key]}"
         return inputs

@@ -38,6 +38,7 @@ async def run(
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    row: str | int | None = None,
     epochs: int | None = None,
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
@@ -74,6 +75,7 @@ async def run(
         limit: How many rows are run, the first ones; `None` for all. That is a part of the name in the store.
         sample: How many of these are run, drawn at random; likewise.
         seed: Chooses the sample.
+        row: The only row that is run: what its column ``id`` holds, or else its number, counted from 0. Likewise.
         epochs: How many samples are taken of each row; the default is what `foreach` says, else 1. What is in the store
             is not taken again: raised from 3 to 5, two more of each row are; lowered, the others stay in the store, and
             are neither read nor counted until they are asked for again.
@@ -126,7 +128,7 @@ async def run(
         0 if max_errors is None else abort_after,
         retries=evaluation.retries if retries is None else retries_of(retries),
         row_timeout=row_timeout,
-        selection=Selection(limit, sample, seed),
+        selection=Selection(limit, sample, seed, None if row is None else str(row)),
         epochs=epochs,
         gates=gates_of(passes),
         baseline=baseline,

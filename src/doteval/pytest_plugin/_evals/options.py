@@ -44,6 +44,9 @@ _ABORT = Setting(
 _LIMIT = Setting("eval_limit", "N", "run only the first N rows of each evaluation (default: all)")
 _SAMPLE = Setting("eval_sample", "N", "run only N rows of each evaluation, drawn at random (default: all)")
 _SEED = Setting("eval_seed", "N", "chooses the rows of --doteval-eval-sample (default: 0)")
+_ROW = Setting(
+    "eval_row", "ID", "run only the row whose column 'id' holds this, or that has this number (default: all)"
+)
 _EPOCHS = Setting(
     "eval_epochs", "K", "how many samples are taken of each row (default: what each evaluation says, else 1)"
 )
@@ -86,6 +89,7 @@ class EvalOptions:
         limit: How many of the first rows are run.
         sample: How many of these, drawn at random.
         seed: Chooses them.
+        row: The only row that is run, `None` for all.
         epochs: How many samples of each row, `None` for what each evaluation says.
         max_errors: How many rows of an evaluation may raise.
         abort_after: After how many failures alike an evaluation that has not passed ends.
@@ -108,6 +112,7 @@ class EvalOptions:
     limit: int | None
     sample: int | None
     seed: int
+    row: str | None
     epochs: int | None
     max_errors: int
     abort_after: int
@@ -161,6 +166,7 @@ def add_eval_options(parser: pytest.Parser) -> None:
         _LIMIT,
         _SAMPLE,
         _SEED,
+        _ROW,
         _EPOCHS,
         _MAX_ERRORS,
         _ABORT,
@@ -200,6 +206,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         limit=_LIMIT.number(config, int, 1),
         sample=_SAMPLE.number(config, int, 1),
         seed=_SEED.number(config, int, 0) or 0,
+        row=_row(config),
         epochs=_EPOCHS.number(config, int, 1),
         max_errors=0 if max_errors is None else max_errors,
         abort_after=10 if abort_after is None else abort_after,
@@ -216,6 +223,15 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
         files=tuple(config.getini("doteval_eval_files")),
     )
+
+
+def _row(config: pytest.Config) -> str | None:
+    row = _ROW.given(config) or None
+    if row is not None and (_LIMIT.given(config) or _SAMPLE.given(config)):
+        raise pytest.UsageError(
+            f"{_ROW.option} runs one row, so {_LIMIT.option} and {_SAMPLE.option} make no sense with it"
+        )
+    return row
 
 
 def _gates(given: Sequence[str]) -> tuple[Gate, ...]:
