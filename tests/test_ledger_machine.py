@@ -7,6 +7,7 @@ profile; ``nox -s ledger_machine`` runs the long one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,11 +22,13 @@ from doteval._pool.records import (
     Check,
     Close,
     Entry,
+    Examine,
     Lease,
     Open,
     Phase,
     Request,
     Rest,
+    Retired,
     Settle,
     State,
     Want,
@@ -44,6 +47,8 @@ class LedgerMachine(RuleBasedStateMachine):
         keep_alive=st.sampled_from([None, 0, 5]),
         health_after=st.sampled_from([None, 3]),
         remember_failures=st.sampled_from([0.0, 4.0]),
+        health_every=st.sampled_from([None, 3]),
+        lives_for=st.sampled_from([None, None, 6.0]),
     )
     def start(
         self,
@@ -51,6 +56,8 @@ class LedgerMachine(RuleBasedStateMachine):
         keep_alive: float | None,
         health_after: float | None,
         remember_failures: float,
+        health_every: float | None,
+        lives_for: float | None,
     ) -> None:
         self.now = 0.0
         self.capacity = capacity
@@ -61,11 +68,14 @@ class LedgerMachine(RuleBasedStateMachine):
             keep_alive=keep_alive,
             health_after=health_after,
             remember_failures=remember_failures,
+            health_every=health_every,
             tells_idle=True,
         )
         self.live: dict[Entry, str] = {}  # entry -> what its task is doing
         self.waiting: dict[str, Request] = {}
         self.leases: dict[str, list[Lease]] = {owner: [] for owner in OWNERS}
+        self.aged: set[Entry] = set()  # those that are leased to nobody new because they are old
+        self.lives_for = math.inf if lives_for is None else lives_for
         self.resting: set[Entry] = set()  # those that were said to be idle and not leased or closed since
         self.act()
 
@@ -75,13 +85,21 @@ class LedgerMachine(RuleBasedStateMachine):
         while self.ledger.effects:
             match self.ledger.effects.popleft():
                 case Open(entry):
-                    assert all(other.want.key != entry.want.key for other in self.live), "two live resources of one key"
+                    others = [other for other in self.live if other.want.key == entry.want.key]
+                    assert all(other in self.aged for other in others), "two live resources of one key"
                     self.live[entry] = "opening"
                 case CancelOpening(entry):
                     assert self.live[entry] == "opening"
                     self.live[entry] = "aborting"
                 case Check(entry):
                     self.live[entry] = "checking"
+                case Retired(entry):
+                    assert entry.leases
+                    assert self.now >= entry.lives_until
+                    self.aged.add(entry)
+                case Examine(entry):
+                    assert entry.leases, "nobody holds it"
+                    self.examined.append(entry)
                 case Rest(entry):
                     self.resting.add(entry)
                 case Close(entry):
@@ -114,7 +132,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert lease.entry.phase is Phase.OPEN
                 self.leases[owner].append(lease)
                 return
-        open_keys = {entry.want.key for entry in self.live if entry.phase is not Phase.CLOSING}
+        open_keys = {e.want.key for e in self.live if e.phase is not Phase.CLOSING and e not in self.aged}
         try:
             request = self.ledger.ask(wants, owner, self.now)
         except CapacityExceededError:
@@ -162,7 +180,7 @@ class LedgerMachine(RuleBasedStateMachine):
         entry = data.draw(st.sampled_from([e for e, doing in self.live.items() if doing == "opening"]))
         if outcome == "opened":
             self.live[entry] = "open"
-            self.ledger.opened(entry)
+            self.ledger.opened(entry, self.now, self.lives_for)
         else:
             del self.live[entry]
             self.ledger.ended(entry, OSError("no") if outcome == "failed" else None, self.now)
@@ -202,6 +220,24 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.losing(entry, "it broke", self.now)
         self.act()
 
+    @rule(healthy=st.booleans())
+    def examine(self, healthy: bool) -> None:
+        deadline = self.ledger.examine(self.now)
+        assert deadline is None or deadline > self.now
+        self.examined: list[Entry] = []
+        self.act()
+        for entry in self.examined:
+            if not healthy:
+                self.ledger.broken(entry, "unhealthy", self.now)
+                self.act()
+
+    @rule()
+    def age(self) -> None:
+        deadline = self.ledger.age(self.now)
+        assert deadline is None or deadline > self.now
+        self.act()
+        assert not any(entry.lives_until <= self.now for entry in self.live if entry.phase is Phase.OPEN) or self.aged
+
     @precondition(lambda self: self.live)
     @rule(data=st.data())
     def tear_down(self, data: st.DataObject) -> None:
@@ -216,10 +252,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.retire(entry, "somebody else needs its slots", self.now)
         self.act()
 
-    @precondition(lambda self: any(entry.retiring for entry in self.live))
+    @precondition(lambda self: any(entry.retiring and entry not in self.aged for entry in self.live))
     @rule(data=st.data())
     def resume(self, data: st.DataObject) -> None:
-        entry = data.draw(st.sampled_from([entry for entry in self.live if entry.retiring]))
+        entry = data.draw(st.sampled_from([entry for entry in self.live if entry.retiring and entry not in self.aged]))
         self.ledger.resume(entry, self.now)
         self.act()
 
@@ -278,9 +314,13 @@ class LedgerMachine(RuleBasedStateMachine):
             not lease.ended for owner, leases in self.leases.items() if owner not in self.waiting for lease in leases
         ), "everybody waits"
         first = next(iter(self.ledger._queue))
-        if any(entry.retiring and entry.want.key in {want.key for want in first.wants} for entry in self.live):
+        if any(
+            entry.retiring and entry not in self.aged and entry.want.key in {want.key for want in first.wants}
+            for entry in self.live
+        ):
             return  # it waits for that one to close
-        missing = {want.key: want.slots for want in first.wants if want.key not in {e.want.key for e in self.live}}
+        there = {entry.want.key for entry in self.live if entry not in self.aged}
+        missing = {want.key: want.slots for want in first.wants if want.key not in there}
         idle = sum(e.want.slots for e in self.live if not e.leases and e.want.key not in {w.key for w in first.wants})
         assert sum(missing.values()) > self.ledger.free_slots + idle, "the first in the queue could be served"
 

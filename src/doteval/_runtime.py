@@ -131,6 +131,7 @@ class Runtime(Generic[ModelT]):
             capacity=self._capacity,
             keep_alive=options["keep_alive"],
             health_after=options["health_after"],
+            health_every=options["health_every"],
             remember_failures=options["remember_failures"],
             tells_idle=self._is_overridden(author, "idle"),
         )
@@ -143,6 +144,7 @@ class Runtime(Generic[ModelT]):
             explain=self._explain,
             max_concurrent_opens=options["max_concurrent_opens"],
             close_timeout=author.close_timeout,
+            max_lifetime=options["max_lifetime"],
             health_timeout=options["health_timeout"],
             setup_timeout=options["setup_timeout"],
             fast_acquire=self.fast_acquire,

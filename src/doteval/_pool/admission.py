@@ -178,7 +178,9 @@ class Admission(Books):
         return any(True for _ in held_by(owner, self._leases)) and self._is_deadlocked()
 
     def _is_deadlocked(self) -> bool:
-        return self.capacity is not None and is_deadlocked(waiters(self._queue, self._leases), self.capacity)
+        return self.capacity is not None and is_deadlocked(
+            waiters(self._queue, self._leases, self._entries), self.capacity
+        )
 
     def _fail_as_deadlocked(self, request: Request) -> None:
         account = [*self.account(), f"{request.owner} asks for {labels(request)}"]

@@ -41,6 +41,7 @@ class Books:
         capacity: How many slots there are, or their names; `None` for no limit.
         keep_alive: How long an idle entry stays open, in seconds; `None` for ever, 0 not at all.
         health_after: Ask for an entry's health when it was idle for at least this long, in seconds; `None` never.
+        health_every: Ask for the health of what is leased whenever so many seconds have passed; `None` never.
         remember_failures: For how long a failed opening is answered from memory, in seconds.
         tells_idle: Ask for a `Rest` whenever an entry becomes idle.
     """
@@ -52,6 +53,7 @@ class Books:
         capacity: int | Sequence[str] | None = None,
         keep_alive: float | None = None,
         health_after: float | None = None,
+        health_every: float | None = None,
         remember_failures: float = 0.0,
         tells_idle: bool = False,
     ) -> None:
@@ -64,6 +66,7 @@ class Books:
         self.closes_at_once = keep_alive == 0
         """Whether the last release of an entry closes it."""
         self._health_after = health_after
+        self._health_every = health_every
         self._remember_failures = remember_failures
         self._tells_idle = tells_idle
         self._entries = Entries()
@@ -98,8 +101,17 @@ class Books:
         """Whether idle entries expire, so that somebody has to call `expire`."""
         return self._keep_alive is not None and self._keep_alive > 0
 
+    @property
+    def examines(self) -> bool:
+        """Whether the health of what is leased is asked for, so that somebody has to call `examine`."""
+        return self._health_every is not None
+
+    def named(self, label: str) -> list[Entry]:
+        """Every generation with this resource id."""
+        return [entry for entry in self._entries if entry.want.label == label]
+
     def find(self, label: str) -> Entry | None:
-        """The entry with this resource id, or `None`."""
+        """The entry with this resource id, or `None`; of several generations the last."""
         return self._entries.find(label)
 
     def has_room(self, want: Want) -> bool:

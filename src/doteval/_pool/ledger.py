@@ -15,7 +15,8 @@ that costs no slot, and otherwise told that it waits for itself.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import math
+from collections.abc import Hashable, Iterable
 
 from .._errors import ModelSetupError, ProviderClosedError
 from .admission import Admission
@@ -23,11 +24,13 @@ from .inside import Inside
 from .records import (
     Close,
     Entry,
+    Examine,
     Failure,
     Lease,
     Phase,
     Released,
     Request,
+    Retired,
     State,
     Want,
 )
@@ -141,10 +144,12 @@ class Ledger(Admission):
 
     # ------------------------------------------------------- what tasks report
 
-    def opened(self, entry: Entry) -> None:
-        """The entry's task has opened it."""
+    def opened(self, entry: Entry, now: float = 0.0, lives_for: float = math.inf) -> None:
+        """The entry's task has opened it; who asks after `lives_for` seconds gets the next generation."""
         self.counts.opens += 1
         entry.opened_before = True
+        entry.examined = now
+        entry.lives_until = now + lives_for
         if entry.phase is not Phase.OPENING:
             return  # it was called off while the last step of the opening ran; its task closes it
         self._make_available(entry)
@@ -266,6 +271,40 @@ class Ledger(Admission):
             self._close(entry, "idle for keep_alive")
         return None
 
+    def age(self, now: float) -> float | None:
+        """Retire what is old, with those who lease it; return when to look again, or `None` for not at all.
+
+        Who asks from now on need not wait for them, and gets the next generation at once, where there are slots.
+        """
+        for entry in self._current():
+            if now >= entry.lives_until:
+                self.counts.retirements += 1
+                if entry.leases:
+                    entry.retiring = "it has reached max_lifetime"
+                    self._entries.set_aside(entry)
+                    self.effects.append(Retired(entry))
+                else:
+                    self._close(entry, "it has reached max_lifetime")
+        self._serve(now)
+        return _earliest(entry.lives_until for entry in self._current())
+
+    def examine(self, now: float) -> float | None:
+        """Ask for the health of what is leased; return when to look again, or `None` for not at all."""
+        if self._health_every is None:
+            return None
+        for entry in self._living():
+            if now >= entry.examined + self._health_every:
+                entry.examined = now
+                if entry.leases and entry.phase is _OPEN:
+                    self.effects.append(Examine(entry))
+        return _earliest(entry.examined + self._health_every for entry in self._living())
+
+    def _living(self) -> list[Entry]:
+        return [entry for entry in self._entries if entry.phase in (Phase.OPEN, Phase.CHECKING)]
+
+    def _current(self) -> list[Entry]:
+        return [entry for entry in self._living() if not entry.retiring]
+
     def shut(self, now: float) -> None:
         """The provider closes: nobody is served any more, everything is closed."""
         self._shut = True
@@ -279,3 +318,8 @@ class Ledger(Admission):
             if entry.phase is not Phase.CLOSING:
                 self._close(entry, "provider closed")
                 self._end_leases(entry, "the provider was closed")
+
+
+def _earliest(times: Iterable[float]) -> float | None:
+    earliest = min(times, default=math.inf)
+    return None if earliest == math.inf else earliest

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Hashable
 from functools import partial
 from logging import DEBUG
 
-from anyio import Event, current_time, move_on_after, sleep_until
+from anyio import Event, current_time, move_on_after
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -42,7 +42,11 @@ class Pool(Engine[ModelT]):
         mark_for_trio()
         self._task_group = task_group
         if self._ledger.keeps_for_a_while:
-            task_group.start_soon(self._expire, name=f"doteval expiry of {self._provider}")
+            task_group.start_soon(self._expiry.run, name=f"doteval expiry of {self._provider}")
+        if self._max_lifetime is not None:
+            task_group.start_soon(self._ageing.run, name=f"doteval ageing of {self._provider}")
+        if self._ledger.examines:
+            task_group.start_soon(self._examining.run, name=f"doteval examination of {self._provider}")
 
     # ---------------------------------------------------------------- leasing
 
@@ -199,10 +203,11 @@ class Pool(Engine[ModelT]):
     async def close(self, label: str) -> None:
         """Close the resource with this id now, whoever holds it; does nothing where there is none."""
         self.check_loop()
-        entry = self._ledger.find(label)
-        if entry is not None:
+        entries = self._ledger.named(label)
+        for entry in entries:
             self._ledger.close(entry, "its provider's teardown() was called", self._now())
-            self._apply()
+        self._apply()
+        for entry in entries:
             await self._wait_until_closed(entry)
         await checkpoint()
 
@@ -247,13 +252,17 @@ class Pool(Engine[ModelT]):
         """
         self._loop_ends = loop_ends
         self._ledger.shut(self._now())
-        self._expiry_scope.cancel()
+        self._stop_alarms()
         await self._finish()
         return self._close_failures.take_all()
 
+    def _stop_alarms(self) -> None:
+        for alarm in (self._expiry, self._ageing, self._examining):
+            alarm.stop()
+
     def give_up(self) -> None:
         """Call off every task: an interrupt has broken off the end, so there may be some that were never told of it."""
-        self._expiry_scope.cancel()
+        self._stop_alarms()
         for entry in list(self._ledger.entries):
             if entry.resource is not None:
                 entry.resource.abort()
@@ -295,17 +304,6 @@ class Pool(Engine[ModelT]):
         failure = self._close_failures.take(entry)
         if failure is not None:
             raise failure
-
-    async def _expire(self) -> None:
-        with self._expiry_scope:
-            while True:
-                deadline = self._ledger.expire(current_time())
-                self._apply()
-                if deadline is None:
-                    self._became_idle = Event()
-                    await self._became_idle.wait()
-                else:
-                    await sleep_until(deadline)
 
 
 async def _waiting_inside(request: Request, inside: Inside) -> None:
