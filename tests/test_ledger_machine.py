@@ -15,7 +15,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from doteval import CapacityDeadlockError, CapacityExceededError
+from doteval import CapacityDeadlockError, CapacityExceededError, QueueFullError
 from doteval._pool.ledger import Ledger
 from doteval._pool.records import (
     CancelOpening,
@@ -48,6 +48,7 @@ class LedgerMachine(RuleBasedStateMachine):
         health_after=st.sampled_from([None, 3]),
         remember_failures=st.sampled_from([0.0, 4.0]),
         health_every=st.sampled_from([None, 3]),
+        max_waiting=st.sampled_from([None, None, 0, 2]),
         lives_for=st.sampled_from([None, None, 6.0]),
     )
     def start(
@@ -57,10 +58,13 @@ class LedgerMachine(RuleBasedStateMachine):
         health_after: float | None,
         remember_failures: float,
         health_every: float | None,
+        max_waiting: int | None,
         lives_for: float | None,
     ) -> None:
         self.now = 0.0
         self.capacity = capacity
+        self.max_waiting = max_waiting
+        self.is_draining = False
         self.keep_alive = keep_alive
         self.ledger = Ledger(
             "Machine",
@@ -69,6 +73,7 @@ class LedgerMachine(RuleBasedStateMachine):
             health_after=health_after,
             remember_failures=remember_failures,
             health_every=health_every,
+            max_waiting=max_waiting,
             tells_idle=True,
         )
         self.live: dict[Entry, str] = {}  # entry -> what its task is doing
@@ -129,6 +134,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if len(wants) == 1:
             lease = self.ledger.lease_now(keys[0], owner, self.now)
             if lease is not None:
+                assert not self.is_draining
                 assert lease.entry.phase is Phase.OPEN
                 self.leases[owner].append(lease)
                 return
@@ -142,6 +148,9 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         if request.state in (State.QUEUED, State.ADMITTED):
             self.waiting[owner] = request
+        elif isinstance(request.error, QueueFullError):
+            assert self.max_waiting is not None
+            assert self.ledger.waiting >= self.max_waiting
         elif isinstance(request.error, CapacityDeadlockError):
             assert self.leases[owner], "a task that holds nothing was told that it waits for itself"
             assert not set(keys) <= open_keys, "told to wait for ever for what is open and costs no slot"
@@ -220,6 +229,17 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.losing(entry, "it broke", self.now)
         self.act()
 
+    @precondition(lambda self: self.capacity is not None)
+    @rule(size=st.integers(1, 5))
+    def resize(self, size: int) -> None:
+        self.capacity = size if isinstance(self.capacity, int) else [f"gpu{number}" for number in range(5 - size, 5)]
+        self.ledger.resize(self.capacity, self.now)
+        self.act()
+        if self.ledger.free_slots < 0:
+            idle = [entry for entry in self.live if entry.phase is Phase.OPEN and not entry.leases]
+            closing = sum(entry.want.slots for entry in self.live if entry.phase is Phase.CLOSING)
+            assert not idle or self.ledger.free_slots + closing >= 0, "idle where there are too few slots"
+
     @rule(healthy=st.booleans())
     def examine(self, healthy: bool) -> None:
         deadline = self.ledger.examine(self.now)
@@ -236,7 +256,7 @@ class LedgerMachine(RuleBasedStateMachine):
         deadline = self.ledger.age(self.now)
         assert deadline is None or deadline > self.now
         self.act()
-        assert not any(entry.lives_until <= self.now for entry in self.live if entry.phase is Phase.OPEN) or self.aged
+        assert all(e.retiring or e.lives_until > self.now for e in self.live if e.phase is Phase.OPEN)
 
     @precondition(lambda self: self.live)
     @rule(data=st.data())
@@ -302,7 +322,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if not isinstance(self.capacity, int) and self.capacity is not None:
             names = [name for entry in self.live for name in entry.slot_names]
             assert len(names) == len(set(names)) == used
-            assert set(names) <= set(self.capacity)
+            assert set(self.ledger._free_names) == set(self.capacity) - set(names)
+            assert len(self.ledger._free_names) >= self.ledger.free_slots
 
     @invariant()
     def nobody_waits_without_a_reason(self) -> None:
@@ -323,6 +344,21 @@ class LedgerMachine(RuleBasedStateMachine):
         missing = {want.key: want.slots for want in first.wants if want.key not in there}
         idle = sum(e.want.slots for e in self.live if not e.leases and e.want.key not in {w.key for w in first.wants})
         assert sum(missing.values()) > self.ledger.free_slots + idle, "the first in the queue could be served"
+
+    @precondition(lambda self: not self.is_draining)
+    @rule(chance=st.integers(0, 9))
+    def drain(self, chance: int) -> None:
+        """Seldom, as little happens afterwards."""
+        if not chance:
+            self.is_draining = True
+            self.ledger.drain()
+
+    @invariant()
+    def a_drain_ends_with_the_last_lease(self) -> None:
+        if hasattr(self, "ledger"):
+            held = [lease for leases in self.leases.values() for lease in leases if not lease.ended]
+            pinned = any(request.state is State.ADMITTED for request in self.waiting.values())
+            assert self.ledger.is_drained is not bool(held or pinned or self.ledger.waiting)
 
     def teardown(self) -> None:
         """When everybody lets go and everything works, everybody is served; then the provider closes to nothing."""

@@ -49,6 +49,15 @@ class LifecycleOptions(TypedDict, total=False):
             operational=True,
         ),
     ]
+    max_waiting: Annotated[
+        int | None,
+        Keyword(
+            "How many requests may wait for others to release their leases; one more is refused at once. "
+            "`None`: no limit.",
+            check=at_least(0, "for no limit"),
+            operational=True,
+        ),
+    ]
     on_event: Annotated[
         Callable[[PoolEvent], object] | None,
         Keyword(

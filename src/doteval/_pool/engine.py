@@ -15,7 +15,7 @@ from functools import partial
 from logging import DEBUG
 from typing import Any, Generic, TypeVar
 
-from anyio import CapacityLimiter, current_time, get_cancelled_exc_class
+from anyio import CapacityLimiter, Event, current_time, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from .._errors import CloseTimeoutError
@@ -126,6 +126,7 @@ class Engine(Generic[ModelT]):
         self._examining = Alarm(partial(self._on_time, ledger.examine), may_come_sooner=True)
         self._close_failures = CloseFailures()
         self._setup_seconds = 0.0
+        self._drained: Event | None = None
         self._is_applying = False
         self._loop_ends = False
 
@@ -162,6 +163,8 @@ class Engine(Generic[ModelT]):
             self._is_applying = False
         if self._timed and self._ledger.idle:
             self._expiry.poke()
+        if self._drained is not None and self._ledger.is_drained:
+            self._drained.set()
 
     def _on_time(self, look: Callable[[float], float | None]) -> float | None:
         deadline = look(current_time())

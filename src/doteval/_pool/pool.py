@@ -6,7 +6,7 @@ is why a cancellation at any checkpoint finds the books in order.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Hashable
+from collections.abc import Awaitable, Hashable, Sequence
 from functools import partial
 from logging import DEBUG
 
@@ -16,9 +16,11 @@ from anyio.lowlevel import checkpoint
 
 from .._errors import (
     CapacityDeadlockError,
+    CapacityExceededError,
     DotevalError,
     ModelSetupError,
     ProviderClosedError,
+    QueueFullError,
     SetupTimeoutError,
 )
 from .._explained import advice_for
@@ -211,6 +213,25 @@ class Pool(Engine[ModelT]):
             await self._wait_until_closed(entry)
         await checkpoint()
 
+    async def drain(self) -> None:
+        """Lease to nobody new, and wait until nobody leases anything."""
+        self.check_loop()
+        self._ledger.drain()
+        self._timed = True  # so that each release is looked at
+        while not self._ledger.is_drained:
+            if self._drained is None or self._drained.is_set():
+                self._drained = Event()
+            await self._drained.wait()
+        await checkpoint()
+
+    def resize(self, capacity: int | Sequence[str]) -> None:
+        """Have so many slots from now on, or these; takes effect at once."""
+        self.check_loop()
+        if self._ledger.capacity is None:
+            raise ValueError("a provider without capacity= keeps no account of its slots, and cannot be resized")
+        self._ledger.resize(capacity, self._now())
+        self._apply()
+
     def retire(self, label: str, reason: str) -> None:
         """Lease the resource with this id to nobody new and close it after its last lease; takes effect at once."""
         entry = self._ledger.find(label)
@@ -286,10 +307,10 @@ class Pool(Engine[ModelT]):
     def _raise_failure(self, request: Request) -> None:
         """Every request gets an exception of its own; the original is shared as the cause."""
         error = request.error
-        if isinstance(error, CapacityDeadlockError):
+        if isinstance(error, (CapacityDeadlockError, CapacityExceededError, QueueFullError)):
             raise error
-        if isinstance(error, ProviderClosedError):
-            raise ProviderClosedError(self._provider)
+        if isinstance(error, ProviderClosedError) and error.provider == self._provider:
+            raise ProviderClosedError(self._provider, is_draining=error.is_draining)
         want = request.failed_want or request.wants[0]
         assert error is not None
         outcome = outcome_of(error)
