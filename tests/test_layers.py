@@ -84,6 +84,7 @@ DOORS = {
         "doteval.evals._results.export",
         "doteval.evals._results.report",
         "doteval.evals._results.tables",
+        "doteval.evals._results.upkeep",
     },
     "doteval.pytest_plugin": {
         "doteval.evals._identity.library",
@@ -95,6 +96,7 @@ DOORS = {
         "doteval.evals._running.engine",
         "doteval.evals._running.missing",
         "doteval.evals._running.selection",
+        "doteval.evals._running.settings",
     },
 }
 
@@ -147,6 +149,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "doteval.servers._contract",
         "doteval.servers._description",
         "doteval.servers._slots",
+        "doteval.servers._supervisor",  # its protocol
     ),
 }
 

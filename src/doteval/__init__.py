@@ -10,7 +10,7 @@ The layers, lowest first; an import goes downward only::
     _provider  _runtime  _pooled      the contract, what a pooled provider runs on, the pooled base
     _model                            what a model offers
     _model_request                    what each request has cost, told to whoever counts
-    servers                           processes
+    servers                           processes; _unshared: what a forked child must not keep
         _description                  what a server is: command, readiness, failure; no I/O
         _slots                        slots and GPUs, shared with all processes of the user
         _local                        our side: launcher, connections, holds
