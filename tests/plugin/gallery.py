@@ -144,6 +144,20 @@ CASES = (
         """,
     ),
     Case(
+        "QueueFullError",
+        """
+        import asyncio
+
+        from doteval.testing import FakeProvider
+
+
+        async def test_queue_full():
+            async with FakeProvider(capacity=1, max_waiting=0) as provider:
+                await asyncio.create_task(provider.setup("one-model"))
+                await provider.setup("another-model")
+        """,
+    ),
+    Case(
         "CapacityDeadlockError",
         """
         from doteval.testing import FakeProvider
