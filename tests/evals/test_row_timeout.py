@@ -177,19 +177,22 @@ async def test_what_ends_the_run_ends_it_also_out_of_a_row_that_took_too_long() 
 
 async def test_a_row_in_a_thread_is_waited_for_and_has_failed() -> None:
     """A thread cannot be ended; on every event loop, in real time."""
-    go_on = threading.Event()
+    has_begun, go_on = threading.Event(), threading.Event()
 
     @foreach("value", [1])
     def eval_it(value: int) -> Result:
+        has_begun.set()
         go_on.wait(30)
         return Result(value)
 
     async def release() -> None:
+        while not has_begun.is_set():
+            await checkpoint()
+        start = current_time()
         while current_time() < start + 0.05:
             await checkpoint()
         go_on.set()
 
-    start = current_time()
     async with create_task_group() as task_group:
         task_group.start_soon(release)
         (record,) = (await run(eval_it, row_timeout=0.04)).records
