@@ -103,7 +103,7 @@ async def run_rows(
     stored: Stored | None = None
     changes = Changes(())
     if place is not None:
-        stored, changes, told = await begun(place, settings)
+        stored, changes, told = await begun(evaluation, place, settings)
         warnings += told
 
     commits = None if place is None or stored is None else Commits(place.store, stored, limit)

@@ -16,6 +16,7 @@ from .._results.gates import Passes, gates_of
 from .._results.record import Record
 from .._results.store import Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
+from .circumstances import tags_of
 from .depends import identity_of_run, spec_of
 from .evaluation import Evaluation, check_epochs, check_row_timeout
 from .limits import Concurrency
@@ -47,6 +48,7 @@ async def run(
     row_timeout: float | None = None,
     retries: Retries | None = None,
     on_record: Callable[[Record], object] | None = None,
+    tags: Mapping[str, str] | None = None,
     model: Any = None,  # a model of any kind, too
     **arguments: Any,
 ) -> Outcome:
@@ -89,6 +91,7 @@ async def run(
         retries: When a row is run again, and how often: after its model was lost, while its server refuses it, and
             after what else. The default is what `foreach` says, else `Retries()`.
         on_record: Called with every new record, in the order of the dataset; must not block.
+        tags: What is noted of the run in the store, beside what it is run with; see `Store.runs`.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
             ``partial(provider.setup, "gpt-4o")``, is called, only where a row has to be run; both are leased again when
@@ -131,6 +134,7 @@ async def run(
         baseline=baseline,
         fresh=fresh,
         changed=changed,
+        tags=tags_of(tags or {}),
     )
 
     @asynccontextmanager

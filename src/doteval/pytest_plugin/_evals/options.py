@@ -15,7 +15,7 @@ from .._setting import Setting
 from .._short_names import SHORTER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ...evals._results.gates import Gate
 
@@ -102,6 +102,7 @@ class EvalOptions:
         baseline: The experiment that gates compare with.
         fresh: Whether results that are there are thrown away.
         changed: What becomes of results that are of something else.
+        tags: What the user notes of the run.
         store: The file of the results.
         files: Patterns of the files for evaluations that are collected, whatever they import.
     """
@@ -124,6 +125,7 @@ class EvalOptions:
     baseline: str
     fresh: bool
     changed: Literal["error", "rerun", "keep"]
+    tags: Mapping[str, str]
     store: Path
     files: tuple[str, ...]
 
@@ -144,6 +146,14 @@ def add_eval_options(parser: pytest.Parser) -> None:
         dest="doteval_eval_gate",
         help="what a score of every evaluation has to reach, such as 'exact >= 0.9', 'exact.low >= 0.8' (the lower end "
         "of its interval) or 'exact >= baseline - 0.02'; may be given several times",
+    )
+    group.addoption(
+        "--doteval-eval-tag",
+        action="append",
+        metavar="NAME=VALUE",
+        dest="doteval_eval_tag",
+        help="note this of the run, beside the commit, the versions and the settings, for 'doteval show'; may be given "
+        "several times",
     )
     group.addoption(
         "--doteval-fresh",
@@ -209,6 +219,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         baseline=_BASELINE.given(config),
         fresh=bool(config.getoption("doteval_fresh")),
         changed=_CHANGES[_CHANGED.choice(config, _CHANGES) or "error"],
+        tags=_tags(config.getoption("doteval_eval_tag") or ()),
         store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
         files=tuple(config.getini("doteval_eval_files")),
     )
@@ -232,6 +243,16 @@ def _gates(given: Sequence[str]) -> tuple[Gate, ...]:
         return gates_of(given)
     except ValueError as exc:
         raise pytest.UsageError(f"--doteval-eval-gate: {exc}") from exc
+
+
+def _tags(given: Sequence[str]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals):
+            raise pytest.UsageError(f"--doteval-eval-tag is NAME=VALUE, such as branch=main, not {text!r}")
+        tags[name] = value
+    return tags
 
 
 def tell_worker(node: Any, options: EvalOptions) -> None:

@@ -252,6 +252,8 @@ class EvalRunning:
             baseline=options.baseline,
             fresh=options.fresh,
             changed=options.changed,
+            tags=options.tags,
+            asks_git=True,
             ends=_ENDS,  # what ends a test otherwise ends its row only
         )
 
