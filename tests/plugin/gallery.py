@@ -343,6 +343,20 @@ CASES = (
         """,
     ),
     Case(
+        "RowTimeoutError",
+        """
+        import asyncio
+        from doteval import Result, foreach
+
+
+        @foreach("number", range(3), row_timeout=0.1)
+        async def eval_row_timeout(number):
+            if number == 1:
+                await asyncio.Future()
+            return Result(number)
+        """,
+    ),
+    Case(
         "GateError",
         """
         from doteval import Result, foreach
