@@ -134,13 +134,15 @@ def test_six_evaluations_pass_on_each_protocol_and_cost_nothing_again(
 ) -> None:
     """Each asks what it has to: problems, questions, invoices, letters and their judge, an agent, a handbook."""
     suite = Suite(tmp_path / "suite", forks, clerk, protocol, backend)
-    code, output, requests = suite.run("--doteval-eval-experiment", "one")
+    code, output, requests = suite.run("--doteval-eval-experiment", "one", "--doteval-eval-tag", "branch=main")
     assert code == 0, output
     assert f"{len(NAMES)} passed" in output
     # The judge is asked for two votes, which decide, and for a number; the agent for a tool and for an answer.
     assert requests == 6 + 4 + 3 + 3 * (1 + 2 + 1) + 3 * 2 + 3, output
     assert clerk.counted.keys() == {MODELS[protocol]}
-    stored = Store(suite.directory / ".doteval" / "results.db").evaluations("one")
+    store = Store(suite.directory / ".doteval" / "results.db")
+    stored = store.evaluations("one")
+    assert {str(run.tags) for evaluation in stored for run in store.runs(evaluation)} == {"{'branch': 'main'}"}
     assert sorted(evaluation.name for evaluation in stored) == sorted(
         f"eval_{name}.py::eval_{name}[{MODELS[protocol]}]" for name in NAMES
     )
