@@ -64,6 +64,7 @@ DOORS = {
     "doteval.cli": {
         "doteval.evals._results.compare",
         "doteval.evals._results.export",
+        "doteval.evals._results.pricing",
         "doteval.evals._results.report",
         "doteval.evals._results.tables",
     },
@@ -108,6 +109,7 @@ CONFINED = {
     "httpx2": ("doteval.providers",),
     "openai": ("doteval.providers",),
     "jinja2": ("doteval.evals._results.report",),
+    "markupsafe": ("doteval.evals._results.report",),
     "rich": ("doteval._tables", "doteval.pytest_plugin._evals.progress"),
     "pytest": ("doteval.evals", "doteval.testing", "doteval.pytest_plugin"),
     "_pytest": (),

@@ -206,10 +206,11 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     export.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output)")
     report = commands.add_parser(
         "report",
-        help="write a page about an experiment",
-        description="Write one page of HTML that needs nothing else, and print its name.",
+        help="write a page about an experiment, or several, with every row",
+        description="Write one page of HTML that needs nothing else, and print its name. All rows are in it.",
     )
-    _add_experiment(report, "name", "NAME", experiment)
+    _add_experiment(report, "names", "NAME", f"{experiment}; several are shown beside each other", nargs="+")
+    _add_prices(report)
     report.add_argument("-o", "--output", metavar="FILE", help="where to (default: NAME.html)")
     for parser in (listing, show, compare):
         _add_json(parser)
@@ -222,8 +223,26 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
         )
 
 
-def _add_experiment(parser: argparse.ArgumentParser, name: str, metavar: str, text: str) -> None:
-    action: Any = parser.add_argument(name, metavar=metavar, help=text)
+def _add_prices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prices",
+        metavar="FILE",
+        help='what a million tokens cost, as JSON: {"gpt-4o": {"input": 2.5, "output": 10, "cached": 1.25}}; '
+        "also cache_write and reasoning",
+    )
+    parser.add_argument(
+        "--price",
+        action="append",
+        default=[],
+        metavar="MODEL=IN,OUT",
+        help="the same for one model: IN,OUT[,CACHED[,CACHE_WRITE[,REASONING]]]; MODEL may be a pattern: gpt-4o*",
+    )
+
+
+def _add_experiment(
+    parser: argparse.ArgumentParser, name: str, metavar: str, text: str, nargs: str | None = None
+) -> None:
+    action: Any = parser.add_argument(name, metavar=metavar, help=text, nargs=nargs)
     action.completer = _experiments  # which is how argcomplete finds it
 
 

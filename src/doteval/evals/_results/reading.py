@@ -166,6 +166,11 @@ class Results(ABC):
                 summing.usage.add(ModelUsage(*row) for row in connection.execute(_USAGE, (evaluation.id,)))
         return summing.summary()
 
+    def scores(self, evaluation: Stored) -> Iterator[tuple[Mapping[str, Score], float]]:
+        """The scores of each row that returned, and how long it took."""
+        for _, _, scores, seconds in self._pages("number, key, scores, seconds", evaluation, "AND error IS NULL"):
+            yield json.loads(scores or "null") or {}, seconds
+
     def pairs(self, before: Stored, after: Stored) -> Pairs:
         """The scores of the rows that two evaluations have in common, wherever they stand in either."""
         with self._connected() as connection:
@@ -228,6 +233,14 @@ class Snapshot(Results):
     @contextmanager
     def _connected(self) -> Generator[sqlite3.Connection | None]:
         yield self._connection
+
+    def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
+        """The same, row by row: what is read stays as it is, and some rows are huge."""
+        if self._connection is not None:
+            yield from self._connection.execute(
+                f"SELECT {columns} FROM rows WHERE evaluation = ? {where} ORDER BY number, key",  # noqa: S608
+                (evaluation.id,),
+            )
 
 
 def find(connection: sqlite3.Connection, experiment: str, name: str, *, number: int | None = None) -> Stored | None:

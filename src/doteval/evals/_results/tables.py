@@ -106,7 +106,10 @@ def shown_seconds(seconds: float | None) -> str:
         return "-"
     if seconds < 0.9995:
         return f"{1000 * seconds:.3g} ms"
-    return f"{seconds:.3g} s"
+    if seconds < 119.5:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60:,} h {minutes % 60} min"
 
 
 def number(value: float, *, signed: bool = False) -> str:
