@@ -65,6 +65,7 @@ DOORS = {
         "doteval.evals._results.compare",
         "doteval.evals._results.export",
         "doteval.evals._results.pricing",
+        "doteval.evals._results.record",
         "doteval.evals._results.report",
         "doteval.evals._results.tables",
     },

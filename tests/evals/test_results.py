@@ -216,7 +216,7 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.add(tag)
         self.outside += [value for name, value in attrs if name in ("src", "href") and value]
-        if tag not in ("meta", "html", "rect", "circle", "line"):
+        if tag not in ("meta", "html", "input", "rect", "circle", "line"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

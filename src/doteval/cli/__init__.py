@@ -182,10 +182,13 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     show = commands.add_parser(
         "show",
         help="show the results of an experiment",
-        description="Print a line for each evaluation and score, and the first rows that failed.",
+        description="Print a line for each evaluation and score, and the first rows that failed; or all of a row.",
     )
     _add_experiment(show, "name", "NAME", experiment)
     show.add_argument("--errors", type=_count, default=3, metavar="N", help="how many failed rows to show (default: 3)")
+    rows = show.add_mutually_exclusive_group()
+    rows.add_argument("--row", metavar="ID", help="show all of one row: its number, its column id, or its key")
+    rows.add_argument("--failed", action="store_true", help="show all of every row that failed")
     compare = commands.add_parser(
         "compare",
         help="compare the results of two experiments or models, row by row",

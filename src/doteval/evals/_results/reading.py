@@ -148,6 +148,14 @@ class Results(ABC):
         for row in self._pages(FIELDS, evaluation, "AND error IS NOT NULL" if failed else ""):
             yield record_of(row)
 
+    def row(self, evaluation: Stored, key: str) -> list[Record]:
+        """One row, by what it is known by; none where it is not there."""
+        with self._connected() as connection:
+            if connection is None:
+                return []
+            select = f"SELECT {FIELDS} FROM rows WHERE evaluation = ? AND key = ?"  # noqa: S608
+            return [record_of(row) for row in connection.execute(select, (evaluation.id, key))]
+
     def summary(self, evaluation: Stored) -> Summary:
         """What the rows of an evaluation say together."""
         summing = Summing()
@@ -237,10 +245,13 @@ class Snapshot(Results):
     def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
         """The same, row by row: what is read stays as it is, and some rows are huge."""
         if self._connection is not None:
-            yield from self._connection.execute(
+            rows = self._connection.execute(
                 f"SELECT {columns} FROM rows WHERE evaluation = ? {where} ORDER BY number, key",  # noqa: S608
                 (evaluation.id,),
             )
+            # Not "yield from", which would close it after the connection where nobody reads on.
+            for row in rows:  # noqa: UP028
+                yield row
 
 
 def find(connection: sqlite3.Connection, experiment: str, name: str, *, number: int | None = None) -> Stored | None:

@@ -107,6 +107,11 @@ class Inputs:
         """What the row is known by."""
 
 
+def key_of_id(value: Any) -> str:
+    """What a row is known by whose column ``id`` has this value."""
+    return f"id {digest_of_plain(plain(value))}"
+
+
 class Spending:
     """What a row spends; is given what it asks of models.
 
