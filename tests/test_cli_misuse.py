@@ -32,10 +32,11 @@ COMMANDS: dict[str, list[str]] = {
     "compare": ["mine", "yours"],
     "export": ["mine"],
     "report": ["mine", "-o", "page.html"],
+    "view": ["mine"],
     "serve": ["nothing:here"],
 }
-"""Every command, with arguments that are fine; but ``serve``, which would not end."""
-OF_RESULTS = ("list", "show", "compare", "export", "report")
+"""Every command, with arguments that are fine; but for ``serve``, which would not end."""
+OF_RESULTS = ("list", "show", "compare", "export", "report", "view")
 WITH_JSON = ("providers", "servers", "list", "show", "compare")
 WITH_OUTPUT = ("export", "report")
 

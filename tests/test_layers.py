@@ -64,6 +64,7 @@ DOORS = {
     "doteval.cli": {
         "doteval.evals._results.compare",
         "doteval.evals._results.export",
+        "doteval.evals._results.live",
         "doteval.evals._results.pricing",
         "doteval.evals._results.record",
         "doteval.evals._results.report",

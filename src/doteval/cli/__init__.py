@@ -215,9 +215,19 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_experiment(report, "names", "NAME", f"{experiment}; several are shown beside each other", nargs="+")
     _add_prices(report)
     report.add_argument("-o", "--output", metavar="FILE", help="where to (default: NAME.html)")
+    view = commands.add_parser(
+        "view",
+        help="serve the page to this machine, with what is added while a run goes on",
+        description="Serve the page about an experiment, or about all, to this machine until Ctrl-C, and print its "
+        "address. What runs add is shown as it comes; nothing is written.",
+    )
+    _add_experiment(view, "name", "NAME", f"{experiment} (default: all that there is)", nargs="?")
+    _add_prices(view)
+    view.add_argument("--port", type=_count, default=0, metavar="PORT", help="where it listens (default: a free port)")
+    view.add_argument("--open", action="store_true", help="open the page in your browser")
     for parser in (listing, show, compare):
         _add_json(parser)
-    for parser in (listing, show, compare, export, report):
+    for parser in (listing, show, compare, export, report, view):
         parser.add_argument(
             "--store",
             default=".doteval/results.db",

@@ -8,5 +8,5 @@ The parts::
     compare                        two sides, row by row
     tables  export  pricing        for terminals, for files; what tokens cost
     histogram  pictures  overview  what evaluations say as wholes, and what is where in its pictures
-    blocks  page  report           rows in a page; its templates, style and script; the page
+    blocks  page  report  live     rows in a page; its templates, style and script; the page; while a run goes on
 """

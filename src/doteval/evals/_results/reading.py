@@ -156,6 +156,42 @@ class Results(ABC):
             select = f"SELECT {FIELDS} FROM rows WHERE evaluation = ? AND key = ?"  # noqa: S608
             return [record_of(row) for row in connection.execute(select, (evaluation.id, key))]
 
+    def last_written(self, evaluation: Stored) -> int:
+        """The number of the row that was written last; 0 where there is none."""
+        with self._connected() as connection:
+            if connection is None:
+                return 0
+            last = connection.execute("SELECT max(rowid) FROM rows WHERE evaluation = ?", (evaluation.id,)).fetchone()
+        return last[0] or 0
+
+    def written_after(self, evaluation: Stored, after: int, most: int) -> Iterator[tuple[int, Record]]:
+        """Rows with their numbers, in the order in which they were written.
+
+        Args:
+            evaluation: Which one.
+            after: The number after which they begin.
+            most: How many at most.
+        """
+        with self._connected() as connection:
+            if connection is not None:
+                rows = connection.execute(
+                    f"SELECT rowid, {FIELDS} FROM rows WHERE +evaluation = ? AND rowid > ? "  # noqa: S608
+                    "ORDER BY rowid LIMIT ?",
+                    (evaluation.id, after, most),
+                )
+                for number, *row in rows:
+                    yield number, record_of(row)
+
+    def texts(self, evaluation: Stored) -> Iterator[tuple[str, list[str], list[str]]]:
+        """All that is text in the rows: the key of each, its values as JSON, and its error and traceback."""
+        columns = "number, key, inputs, output, prompt, scores, metadata, reply, error, traceback"
+        for _, key, *texts in self._pages(columns, evaluation):
+            yield (
+                key,
+                [text for text in texts[:6] if text is not None],
+                [text for text in texts[6:] if text is not None],
+            )
+
     def summary(self, evaluation: Stored) -> Summary:
         """What the rows of an evaluation say together."""
         summing = Summing()

@@ -62,8 +62,20 @@ async function choose() {
   [rows, beside] = [here, there];
   closeRow();
   groupValue = undefined;
+  await readComparison();
   fillChoices();
   await search(true);
+}
+
+/** Ask for the differences of the two sides, where there is somebody to ask. */
+async function readComparison() {
+  if (!settings.live || rows === null || beside === null) return;
+  const key = `${rows.id} ${beside.id}`;
+  try {
+    compared.set(key, await ask(`compare?before=${rows.id}&after=${beside.id}`));
+  } catch {
+    compared.delete(key); // they are shown without intervals
+  }
 }
 
 function fillChoices() {

@@ -154,6 +154,7 @@ function start() {
     if (!byId("detail").hidden && event.key !== "Enter" && place !== undefined && place !== opened) void openRow(place);
   });
   void restore();
+  if (settings.live) void follow();
 }
 
 start();
