@@ -100,10 +100,12 @@ def text_of(store: Store, title: str = "all") -> str:
     return file.getvalue()
 
 
-def stored(path: Path, evaluations: dict[str, Sequence[Record]], experiment: str = "it", model: str = "") -> Store:
+def stored(
+    path: Path, evaluations: dict[str, Sequence[Record]], experiment: str = "it", model: str = "", epochs: int = 1
+) -> Store:
     with Store(path) as store:
         for name, records in evaluations.items():
-            evaluation, _ = store.begin(experiment, name, model=model, identity={})
+            evaluation, _ = store.begin(experiment, name, model=model, identity={}, epochs=epochs)
             for record in records:
                 store.put(evaluation, record)
             store.finish(evaluation, len(records))
@@ -180,7 +182,7 @@ def test_the_blocks_of_the_page_are_the_rows_of_the_store(one: list[Record], oth
             ]
             assert found == [exact(details_of(each)) for each in there]
             index = [json.loads(text) for _, text in page.blocks("index", evaluation.id)]
-            for name in ("number", "key"):
+            for name in ("number", "key", "sample"):
                 assert [value for block in index for value in block[name]] == [getattr(each, name) for each in there]
             assert [value for block in index for value in block["failed"]] == [int(each.failed) for each in there]
             for block in index:

@@ -170,3 +170,26 @@ def test_what_models_say_is_only_shown(browser: Browser, tmp_path: Path) -> None
     assert browser.see(f"{DETAIL}.querySelector('article pre').textContent.length") == len(huge)
     browser.choose("text", "<b>end")
     shown(browser, 1)
+
+
+def test_samples_of_a_row_are_together(browser: Browser, tmp_path: Path) -> None:
+    """Each is a line of the list; opened, all of the row are shown; and a row counts once where sides are compared."""
+
+    def samples(good: int) -> list[Record]:
+        return [
+            record(number, sample=sample, output=f"answer {number}.{sample}", scores={"good": sample <= good})
+            for number in range(10)
+            for sample in (1, 2, 3)
+        ]
+
+    path = tmp_path / "page.html"
+    stored(tmp_path / "results.db", {"eval_it[a]": samples(1), "eval_it[b]": samples(2)}, epochs=3)
+    assert main(["report", "it", "--store", str(tmp_path / "results.db"), "-o", str(path)]) == 0
+    browser.open(f"{path.as_uri()}#tab=rows&beside=2&score=good&row=k4%232")
+    browser.until(f"{DETAIL}.querySelectorAll('article').length === 6")
+    assert "answer 4.3" in browser.see(f"{DETAIL}.textContent")
+    assert browser.see(STATUS) == "30 of 30 samples; 10 rows are on both sides, 0 only beside"
+    assert browser.see("document.querySelector('.difference figcaption').textContent").endswith(
+        "10 higher, 0 the same, 0 lower"
+    )
+    assert browser.see(f"{ROWS}[1].firstChild.textContent") == "0 · 2"

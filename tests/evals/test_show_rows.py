@@ -135,3 +135,14 @@ def test_rows_for_programs(path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [row["row"] for row in json.loads(shown(path, capsys, "it", "--row", "2", "--json"))] == [2]
     stored(path, {"eval_it": [record(0)]}, "fine")
     assert json.loads(shown(path, capsys, "fine", "--failed", "--json")) == []
+
+
+def test_all_samples_of_a_row_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One after the other, as far as they count."""
+    rows = [record(1, sample=sample, output=f"sample {sample}") for sample in (1, 2, 3)]
+    stored(tmp_path / "results.db", {"eval_it": rows}, epochs=2)
+    text = shown(tmp_path / "results.db", capsys, "it", "--row", "1")
+    assert [line for line in text.splitlines() if line.startswith("eval_it")] == [
+        "eval_it, row 1", "eval_it, row 1, sample 2",
+    ]  # fmt: skip
+    assert "sample 3" not in text

@@ -89,7 +89,7 @@ def path(tmp_path: Path) -> Path:
         ("/{token}/rows?evaluation=1&after=-1", {}, 400),
         ("/{token}/rows?evaluation=1&after=99999999999999999999", {}, 400),
         ("/{token}/rows?evaluation=77&after=0", {}, 404),
-        ("/{token}/row?evaluation=1&id=nothing", {}, 404),
+        ("/{token}/row?evaluation=1&key=nothing", {}, 404),
         ("/{token}/search?evaluation=77&text=a", {}, 404),
         ("/{token}/compare?before=1&after=77", {}, 404),
     ],
@@ -132,10 +132,11 @@ def test_what_is_told(path: Path) -> None:
         assert not block["more"]
         assert block["last"] == state["last"]
         for each in there:
-            assert told(server, f"row?evaluation={one.id}&id={each.key}") == details_of(each)
-        assert told(server, f"search?evaluation={one.id}&text=%C3%A4rger")["ids"] == [there[-1].key]
-        assert told(server, f"search?evaluation={one.id}&text=%3C%2FSCRIPT")["ids"] == ["k1", "k6", there[-1].key]
-        assert told(server, f"search?evaluation={one.id}&text=inputs")["ids"] == []
+            assert told(server, f"row?evaluation={one.id}&key={each.key}") == [details_of(each)]
+        assert told(server, f"search?evaluation={one.id}&text=%C3%A4rger")["found"] == [[there[-1].key, 1]]
+        found = told(server, f"search?evaluation={one.id}&text=%3C%2FSCRIPT")["found"]
+        assert found == [["k1", 1], ["k6", 1], [there[-1].key, 1]]
+        assert told(server, f"search?evaluation={one.id}&text=inputs")["found"] == []
         assert told(server, f"compare?before={one.id}&after={other.id}")["scores"] == {}
         page = asked(server, f"/{server.token}/").text  # type: ignore[attr-defined]
         assert "connect-src &#39;self&#39;" in page

@@ -98,7 +98,7 @@ def _for_programs(stored: Stored, record: Record) -> dict[str, Any]:
 
 def _lines(stored: Stored, record: Record) -> Iterator[str]:
     """A row for people."""
-    yield _bold(f"{stored.name}, row {record.number}")
+    yield _bold(f"{stored.name}, {record.place}")
     yield f"key {record.key}; {', '.join(_numbers(record))}"
     for name, score in (record.scores or {}).items():
         yield _clean(f"{name}: {_score(score)}")

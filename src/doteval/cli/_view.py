@@ -173,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
                 case "rows":
                     found = live.rows(_number(words, "evaluation"), _number(words, "after"))
                 case "row":
-                    found = live.row(_number(words, "evaluation"), words["id"])
+                    found = live.row(_number(words, "evaluation"), words["key"])
                 case "search":
                     found = live.search(_number(words, "evaluation"), words["text"])
                 case "compare":

@@ -31,7 +31,7 @@ _MOST_VALUES = 200
 _MOST_COLUMNS = 24
 _EXACT = 2**53
 _LONG_NUMBER = re.compile(r"(?<![\d.])\d{16}")
-_COLUMNS = ("number", "key", "digest", "input", "output", "failed", "seconds", "tokens", "attempts", "cost")
+_COLUMNS = ("number", "key", "sample", "digest", "input", "output", "failed", "seconds", "tokens", "attempts", "cost")
 _FIELDS = [field.name for field in fields(Record)]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -94,6 +94,7 @@ class Index:
         row = (
             record.number,
             record.key,
+            record.sample,
             None if record.digest == record.key else record.digest,
             _beginning(_only(record.inputs)),
             _beginning(record.error if record.failed else record.output),

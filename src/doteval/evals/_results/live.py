@@ -84,15 +84,15 @@ class Live:
         more = len(index) == BLOCK
         return {"block": json.loads(line_of(index.take())), "last": last, "more": more}
 
-    def row(self, evaluation: int, row: str) -> dict[str, Any] | None:
-        """All of one row, by its id in the index."""
+    def row(self, evaluation: int, key: str) -> list[dict[str, Any]] | None:
+        """All of the samples of one row."""
         with self._store.snapshot() as results:
             stored = self._stored(results, evaluation)
-            found = [] if stored is None else results.row(stored, row)
-        return json.loads(line_of(details_of(found[0]))) if found else None
+            found = [] if stored is None else results.row(stored, key)
+        return [json.loads(line_of(details_of(record))) for record in found] or None
 
     def search(self, evaluation: int, text: str) -> dict[str, Any] | None:
-        """The ids of the rows that have a text anywhere, in upper or lower case."""
+        """The keys and numbers of the samples that have a text anywhere, in upper or lower case."""
         wanted = text.lower()
         in_json = json.dumps(wanted, ensure_ascii=False)[1:-1].lower()
         with self._store.snapshot() as results:
@@ -100,12 +100,12 @@ class Live:
             if stored is None:
                 return None
             found = [
-                key
-                for key, json_texts, others in results.texts(stored)
+                (key, sample)
+                for key, sample, json_texts, others in results.texts(stored)
                 if any(wanted in each.lower() for each in others)
                 or any(in_json in each.lower() and _has_text(json.loads(each), wanted) for each in json_texts)
             ]
-        return {"ids": found}
+        return {"found": found}
 
     def compare(self, before: int, after: int) -> dict[str, Any] | None:
         """How much two evaluations differ."""

@@ -18,7 +18,7 @@ from .pictures import Bars, Means, choices, intervals, means
 from .pricing import Prices
 from .reading import Results, Stored
 from .statistics import Summary, percentile
-from .tables import HEAD, USAGE_HEAD, number, shown_seconds, shown_tokens, summary_rows, usage_rows
+from .tables import HEAD, USAGE_HEAD, number, scores_of, shown_seconds, shown_tokens, summary_rows, usage_rows
 
 _LONGEST_LABEL = 40
 _BINS = 10
@@ -140,20 +140,13 @@ def _usage(named: Sequence[tuple[str, Summary]], prices: Prices) -> list[tuple[s
 
 def _means(found: Sequence[_Evaluation]) -> list[Figure]:
     """A picture for each score, with all evaluations that have it."""
-    names = sorted({name for evaluation in found for name in evaluation.summary.scores})
-    return [
-        Figure(
-            f"{name}: mean and 95 % interval",
-            means(
-                [
-                    (evaluation.label, evaluation.summary.scores[name])
-                    for evaluation in found
-                    if name in evaluation.summary.scores
-                ]
-            ),
-        )
-        for name in names
-    ]
+    scores = [(evaluation.label, dict(scores_of(evaluation.summary))) for evaluation in found]
+    names = sorted({name for _, having in scores for name in having})
+    figures: list[Figure] = []
+    for name in names:
+        picture = means([(label, having[name]) for label, having in scores if name in having])
+        figures.append(Figure(f"{name}: mean and 95 % interval", picture))
+    return figures
 
 
 def _scores(found: Sequence[_Evaluation]) -> list[Figure]:

@@ -101,12 +101,12 @@ function refresh() {
   const wish = wished();
   const places = selected(rows, beside, wish);
   list.show(places, columnsFor(rows, beside, wish), wish.sort, descending);
-  const notes = [`${counted(places.length)} of ${counted(rows.length)} rows`];
+  const notes = [`${counted(places.length)} of ${counted(rows.length)} ${rows.noun}`];
   if (beside) {
     const other = beside;
     const here = rows;
-    const both = rows.ids.reduce((sum, _, place) => sum + Number(other.partner(here, place) !== null), 0);
-    notes.push(`${counted(both)} are on both sides, ${counted(other.length - both)} only beside`);
+    const both = rows.ids.reduce((sum, _, place) => sum + Number(here.isFirst(place) && other.partner(here, place) !== null), 0);
+    notes.push(`${counted(both)} ${here.noun === "rows" ? "" : "rows "}are on both sides, ${counted(other.samples.size - both)} only beside`);
   }
   if (searched) notes.push(searched);
   byId("status").textContent = notes.join("; ");
@@ -130,7 +130,7 @@ function showSummary(rows, wish, places) {
     const all = groupValue === undefined ? places : selected(rows, beside, { ...wish, groupValue: undefined });
     const groups = groupsOf(rows, beside, wish.group, wish.score, all);
     const told = { column: wish.group, chosen: groupValue, difference: beside ? wish.score : "" };
-    parts.push(groupTable(groups, [...rows.scores.keys()], told, (value) => {
+    parts.push(groupTable(groups, [...rows.scores.keys()], told, rows.noun, (value) => {
       groupValue = value;
       refresh();
     }));
@@ -150,7 +150,7 @@ function columnsFor(rows, beside, wish) {
     place === null ? ["", ""] : [side.value("output", place) ?? "", side.value("failed", place) ? "bad" : ""]);
   const score = (/** @type {number | boolean | null} */ value) => /** @type {[string, string]} */ ([shownScore(value), value === false ? "bad" : ""]);
   const columns = /** @type {Column[]} */ ([
-    { name: "number", title: "row", kind: "place", cell: (place) => [counted(rows.value("number", place)), "soft"] },
+    { name: "number", title: "row", kind: "place", cell: (place) => [rowName(rows, place), "soft"] },
     { name: "input", title: "input", kind: "long", cell: (place) => [rows.value("input", place) ?? "", ""] },
     { name: "output", title: beside ? rows.label : "output", kind: "long", cell: (place) => output(rows, place) },
   ]);
@@ -179,6 +179,12 @@ function columnsFor(rows, beside, wish) {
   columns.push({ name: "tokens", title: "tokens", kind: "count", cell: (place) => [rows.value("tokens", place) === null ? "" : counted(rows.value("tokens", place)), ""] });
   if (rows.columns.cost) columns.push({ name: "cost", title: "cost", kind: "count", cell: (place) => [shownAmount(rows.value("cost", place)), ""] });
   return columns;
+}
+
+/** @param {Rows} rows @param {number} place */
+function rowName(rows, place) {
+  const number = counted(rows.value("number", place));
+  return rows.noun === "rows" ? number : `${number} · ${rows.value("sample", place)}`;
 }
 
 /** @param {string} column */

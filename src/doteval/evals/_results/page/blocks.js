@@ -1,6 +1,6 @@
 // Where rows come from: the blocks of this file, or the server that gave the page. Both are asked in the same way:
 //   index(evaluation, rows)               reads what is new into rows; whether there is more
-//   detail(evaluation, rows, place)       all of one row
+//   details(evaluation, rows, places)     all of the samples of one row
 //   search(evaluation, rows, text, tell)  tells places whose texts have the text; a share of the work done; goes on if true
 
 /** @typedef {Record<string, any>} Row */
@@ -8,7 +8,7 @@
 /**
  * @typedef {object} Source
  * @property {(evaluation: number, rows: Rows) => Promise<boolean>} index
- * @property {(evaluation: number, rows: Rows, place: number) => Promise<Row>} detail
+ * @property {(evaluation: number, rows: Rows, places: number[]) => Promise<Row[]>} details
  * @property {(evaluation: number, rows: Rows, text: string, tell: Tell) => Promise<void>} search
  */
 
@@ -54,16 +54,18 @@ class FileSource {
     return false;
   }
 
-  /** @param {number} evaluation @param {Rows} _rows @param {number} place */
-  async detail(evaluation, _rows, place) {
+  /** @param {number} evaluation @param {Rows} _rows @param {number[]} places */
+  async details(evaluation, _rows, places) {
     await this.whole();
+    const found = [];
     for (const element of this.elements(evaluation)) {
       const first = Number(element.dataset.first);
-      if (place >= first && place < first + Number(element.dataset.count)) {
-        return JSON.parse((await this.lines(element))[place - first]);
+      for (const place of places) {
+        if (place < first || place >= first + Number(element.dataset.count)) continue;
+        found.push(JSON.parse((await this.lines(element))[place - first]));
       }
     }
-    throw new Error("this row is not in the file");
+    return found;
   }
 
   /** @param {number} evaluation @param {Rows} _rows @param {string} text @param {Tell} tell */
@@ -116,15 +118,15 @@ class ServerSource {
     return told.more;
   }
 
-  /** @param {number} evaluation @param {Rows} rows @param {number} place */
-  async detail(evaluation, rows, place) {
-    return await ask(`row?evaluation=${evaluation}&id=${encodeURIComponent(rows.ids[place])}`);
+  /** @param {number} evaluation @param {Rows} rows @param {number[]} places */
+  async details(evaluation, rows, places) {
+    return await ask(`row?evaluation=${evaluation}&key=${encodeURIComponent(rows.value("key", places[0]))}`);
   }
 
   /** @param {number} evaluation @param {Rows} rows @param {string} text @param {Tell} tell */
   async search(evaluation, rows, text, tell) {
     const told = await ask(`search?evaluation=${evaluation}&text=${encodeURIComponent(text)}`);
-    const places = told.ids.map((/** @type {string} */ id) => rows.place.get(id));
+    const places = told.found.map((/** @type {[string, number]} */ [key, sample]) => rows.place.get(idOf(key, sample)));
     tell(places.filter((/** @type {number | undefined} */ place) => place !== undefined), 1);
   }
 }

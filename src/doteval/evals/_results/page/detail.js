@@ -94,7 +94,19 @@ function shownNumbers(row, cost) {
   ].join(" · ");
 }
 
-/** One side. @param {Row} row @param {number | null} cost @param {string} label */
+/** One side: all samples of the row. @param {Rows} rows @param {number} place @param {string} label */
+async function shownSide(rows, place, label) {
+  const places = rows.samplesOf(place);
+  const found = await source.details(rows.id, rows, places);
+  const articles = found.map((row) => {
+    const where = rows.place.get(idOf(row.key, row.sample)) ?? place;
+    const sample = found.length > 1 ? `sample ${counted(row.sample)}` : "";
+    return shownRow(row, rows.value("cost", where), [label, sample].filter(Boolean).join(", "));
+  });
+  return element("div", {}, ...articles);
+}
+
+/** One sample. @param {Row} row @param {number | null} cost @param {string} label */
 function shownRow(row, cost, label) {
   return element("article", {},
     ...(label ? [element("h3", { class: "side", dir: "auto" }, label)] : []),
@@ -113,7 +125,7 @@ function shownRow(row, cost, label) {
 }
 
 const KNOWN = new Set([
-  "number", "key", "digest", "inputs", "output", "prompt", "scores", "metadata", "error", "traceback", "seconds",
+  "number", "key", "sample", "digest", "inputs", "output", "prompt", "scores", "metadata", "error", "traceback", "seconds",
   "input_tokens", "output_tokens", "reply", "attempts", "usage_by_model",
 ]);
 

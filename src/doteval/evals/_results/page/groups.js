@@ -6,10 +6,11 @@ const MOST_GROUPS = 200;
  * @param {Group[]} groups
  * @param {string[]} scores
  * @param {{ column: string, chosen: any, difference: string }} told
+ * @param {string} noun
  * @param {(value: any) => void} choose
  */
-function groupTable(groups, scores, told, choose) {
-  const titles = [told.column, "rows", "errors", ...scores, ...(told.difference ? [`difference: ${told.difference}`] : [])];
+function groupTable(groups, scores, told, noun, choose) {
+  const titles = [told.column, noun, "errors", ...scores, ...(told.difference ? [`difference: ${told.difference}`] : [])];
   const head = element("tr", {}, ...titles.map((title, place) =>
     element("th", place === 0 ? { class: "text", dir: "auto", scope: "col" } : { dir: "auto", scope: "col" }, title)));
   const lines = groups.slice(0, MOST_GROUPS).map((group) => {

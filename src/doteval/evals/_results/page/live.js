@@ -67,7 +67,7 @@ async function showNewRows(told) {
       await readIndex(there);
       isOther = true;
     }
-    if (now !== undefined && there.length > now.stored && there.last <= now.last) known.delete(id); // rows were removed
+    if (now !== undefined && there.length !== now.stored && there.last <= now.last) known.delete(id); // others count now
   }
   if (String(rows?.id) !== byId("evaluation").value || String(beside?.id ?? "") !== byId("beside").value || (rows && !known.has(rows.id))) {
     await choose();

@@ -9,8 +9,8 @@ async function openRow(place) {
   /** @type {Node[]} */
   let sides;
   try {
-    sides = [shownRow(await source.detail(here.id, here, place), here.value("cost", place), other ? here.label : "")];
-    if (other && there !== null) sides.push(shownRow(await source.detail(other.id, other, there), other.value("cost", there), other.label));
+    sides = [await shownSide(here, place, other ? here.label : "")];
+    if (other && there !== null) sides.push(await shownSide(other, there, other.label));
     else if (other) sides.push(element("article", {}, element("h3", { class: "side", dir: "auto" }, other.label), element("p", { class: "soft" }, "It does not have this row.")));
   } catch (error) {
     sides = [element("p", { class: "bad" }, `The row cannot be shown: ${error}`)];

@@ -4,7 +4,7 @@
 function differencesOf(rows, beside, score) {
   const differences = [];
   for (let place = 0; place < rows.length; place++) {
-    const difference = rows.difference(score, place, beside);
+    const difference = rows.isFirst(place) ? rows.difference(score, place, beside) : null;
     if (difference !== null) differences.push(difference);
   }
   return differences;

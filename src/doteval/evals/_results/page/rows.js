@@ -11,6 +11,8 @@ class Rows {
     this.ids = [];
     /** @type {Map<string, number>} */
     this.place = new Map();
+    /** @type {Map<string, number[]>} */
+    this.samples = new Map();
     /** @type {Record<string, any[]>} */
     this.columns = {};
     /** @type {Map<string, any[]>} */
@@ -29,7 +31,7 @@ class Rows {
   append(block) {
     /** @type {string[]} */
     const keys = block.key;
-    const places = keys.map((key, row) => this.placeOf(block.sample ? `${key} ${block.sample[row]}` : key));
+    const places = keys.map((key, row) => this.placeOf(key, block.sample[row]));
     for (const [name, values] of Object.entries(block)) {
       if (Array.isArray(values) && name !== "dropped") this.put((this.columns[name] ??= []), places, values);
     }
@@ -41,15 +43,34 @@ class Rows {
     for (const name of this.dropped) this.groups.delete(name);
   }
 
-  /** @param {string} id */
-  placeOf(id) {
+  /** @param {string} key @param {number} sample */
+  placeOf(key, sample) {
+    const id = idOf(key, sample);
     let place = this.place.get(id);
     if (place === undefined) {
       place = this.ids.length;
       this.place.set(id, place);
       this.ids.push(id);
+      const samples = this.samples.get(key);
+      if (samples === undefined) this.samples.set(key, [place]);
+      else samples.push(place);
     }
     return place;
+  }
+
+  /** What is counted here. */
+  get noun() {
+    return this.samples.size === this.length ? "rows" : "samples";
+  }
+
+  /** The places of all samples of a row. @param {number} place @returns {number[]} */
+  samplesOf(place) {
+    return this.samples.get(this.value("key", place)) ?? [place];
+  }
+
+  /** Whether no other sample of its row stands before it. @param {number} place */
+  isFirst(place) {
+    return this.samplesOf(place)[0] === place;
   }
 
   /** @param {any[]} column @param {number[]} places @param {any[] | undefined} values */
@@ -67,19 +88,36 @@ class Rows {
     return this.scores.get(name)?.[place] ?? null;
   }
 
-  /** The place here of a row of others, if it is the same row with the same values. @param {Rows} others @param {number} place */
+  /** The place here of the same sample of the same row, with the same values; or of another sample of it. @param {Rows} others @param {number} place */
   partner(others, place) {
-    const here = this.place.get(others.ids[place]);
+    const here = this.place.get(others.ids[place]) ?? this.samples.get(others.value("key", place))?.[0];
     if (here === undefined || this.value("digest", here) !== others.value("digest", place)) return null;
     return here;
   }
 
-  /** How much the score of the other side is higher than here. @param {string} name @param {number} place @param {Rows} other */
+  /** The mean score of the samples of a row that did not fail. @param {string} name @param {number} place */
+  mean(name, place) {
+    let [sum, count] = [0, 0];
+    for (const each of this.samplesOf(place)) {
+      const score = this.value("failed", each) ? null : this.score(name, each);
+      if (score === null) continue;
+      sum += Number(score);
+      count++;
+    }
+    return count === 0 ? null : sum / count;
+  }
+
+  /** How much the score of a row is higher on the other side; of several samples, their means. @param {string} name @param {number} place @param {Rows} other */
   difference(name, place, other) {
     const there = other.partner(this, place);
-    if (there === null || this.value("failed", place) || other.value("failed", there)) return null;
-    const before = this.score(name, place);
-    const after = other.score(name, there);
-    return before === null || after === null ? null : Number(after) - Number(before);
+    if (there === null) return null;
+    const before = this.mean(name, place);
+    const after = other.mean(name, there);
+    return before === null || after === null ? null : after - before;
   }
+}
+
+/** What a sample of a row is known by. @param {string} key @param {number} sample */
+function idOf(key, sample) {
+  return sample === 1 ? key : `${key}#${sample}`;
 }

@@ -102,7 +102,7 @@ function groupsOf(rows, beside, column, score, places) {
       groups.set(value, group);
     }
     group.rows++;
-    const difference = beside ? rows.difference(score, place, beside) : null;
+    const difference = beside && rows.isFirst(place) ? rows.difference(score, place, beside) : null;
     if (difference !== null) {
       group.difference.sum += difference;
       group.difference.count++;
