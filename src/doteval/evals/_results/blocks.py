@@ -30,7 +30,7 @@ _MOST_VALUES = 200
 """How many different values a column may have for rows to be grouped by it."""
 _MOST_COLUMNS = 24
 _EXACT = 2**53
-_LONG_NUMBER = re.compile(r"(?<![\d.])\d{16}")
+_LONG_NUMBER = re.compile(r"[:,\[]-?\d{16}")
 _COLUMNS = ("number", "key", "sample", "digest", "input", "output", "failed", "seconds", "tokens", "attempts", "cost")
 _FIELDS = [field.name for field in fields(Record)]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -96,7 +96,7 @@ class Index:
             record.key,
             record.sample,
             None if record.digest == record.key else record.digest,
-            _beginning(_only(record.inputs)),
+            _beginning_of(record.inputs),
             _beginning(record.error if record.failed else record.output),
             int(record.failed),
             float(f"{record.seconds:.4g}"),
@@ -165,9 +165,12 @@ def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _only(inputs: Mapping[str, Any]) -> Any:
-    """The one value, where there is one only."""
-    return next(iter(inputs.values())) if len(inputs) == 1 else inputs
+def _beginning_of(inputs: Mapping[str, Any]) -> str | None:
+    """The beginning of a row's values: the first one, and the others with their names."""
+    if len(inputs) < 2:
+        return _beginning(next(iter(inputs.values()), None))
+    first, *others = inputs.items()
+    return _beginning(" · ".join([_part(first[1]), *(f"{name}: {_part(each)}" for name, each in others)]))
 
 
 def _beginning(value: Any) -> str | None:

@@ -9,6 +9,7 @@ const known = new Map();
 const compared = new Map();
 for (const each of settings.comparisons) compared.set(`${each.before} ${each.after}`, each);
 
+const READING = "Reading the rows …";
 const controls = ["evaluation", "beside", "text", "show", "score", "least", "most", "sort", "group"];
 const list = new List((place) => void openRow(place), sortByColumn);
 /** @type {Rows | null} */
@@ -49,14 +50,20 @@ function rowsOf(id) {
 
 /** @param {Rows} there */
 async function readIndex(there) {
-  while (await source.index(there.id, there));
+  while (await source.index(there.id, there)) {
+    if (rows !== null) continue;
+    rows = there; // the first rows are shown while the others are read
+    fillChoices();
+    refresh();
+    byId("status").textContent = READING;
+  }
   return there;
 }
 
 /** Show another evaluation, or others beside it. */
 async function choose() {
   const [id, other] = [Number(byId("evaluation").value), Number(byId("beside").value)];
-  byId("status").textContent = "Reading the rows …";
+  byId("status").textContent = READING;
   const [here, there] = await Promise.all([rowsOf(id), other && other !== id ? rowsOf(other) : null]);
   if (id !== Number(byId("evaluation").value) || other !== Number(byId("beside").value)) return; // the reader has chosen others
   [rows, beside] = [here, there];
@@ -106,7 +113,7 @@ function refresh() {
     const other = beside;
     const here = rows;
     const both = rows.ids.reduce((sum, _, place) => sum + Number(here.isFirst(place) && other.partner(here, place) !== null), 0);
-    notes.push(`${counted(both)} ${here.noun === "rows" ? "" : "rows "}are on both sides, ${counted(other.samples.size - both)} only beside`);
+    notes.push(`${counted(both)} ${here.noun === "rows" ? "" : "rows "}are on both sides, ${counted(other.count - both)} only beside`);
   }
   if (searched) notes.push(searched);
   byId("status").textContent = notes.join("; ");

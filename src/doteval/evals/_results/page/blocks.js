@@ -1,5 +1,5 @@
 // Where rows come from: the blocks of this file, or the server that gave the page. Both are asked in the same way:
-//   index(evaluation, rows)               reads what is new into rows; whether there is more
+//   index(evaluation, rows)               reads a block of what is new into rows; whether there is more
 //   details(evaluation, rows, places)     all of the samples of one row
 //   search(evaluation, rows, text, tell)  tells places whose texts have the text; a share of the work done; goes on if true
 
@@ -46,12 +46,11 @@ class FileSource {
 
   /** @param {number} evaluation @param {Rows} rows */
   async index(evaluation, rows) {
-    for (const element of document.querySelectorAll(`script.index[data-of="${evaluation}"]`)) {
-      const block = element.textContent ?? "";
-      element.remove(); // its text is not needed twice
-      rows.append(JSON.parse(await unpack(block)));
-    }
-    return false;
+    const [element, ...others] = document.querySelectorAll(`script.index[data-of="${evaluation}"]`);
+    const block = element.textContent ?? "";
+    element.remove(); // its text is not needed twice
+    rows.append(JSON.parse(await unpack(block)));
+    return others.length > 0;
   }
 
   /** @param {number} evaluation @param {Rows} _rows @param {number[]} places */

@@ -7,11 +7,13 @@ class Rows {
     this.id = /** @type {number} */ (told.id);
     this.label = /** @type {string} */ (told.label);
     this.last = 0;
+    /** How many rows there are, whatever the number of samples. */
+    this.count = 0;
     /** @type {string[]} */
     this.ids = [];
     /** @type {Map<string, number>} */
     this.place = new Map();
-    /** @type {Map<string, number[]>} */
+    /** @type {Map<string, number[]>} The places of the samples of those rows of which there are several. */
     this.samples = new Map();
     /** @type {Record<string, any[]>} */
     this.columns = {};
@@ -51,16 +53,28 @@ class Rows {
       place = this.ids.length;
       this.place.set(id, place);
       this.ids.push(id);
-      const samples = this.samples.get(key);
-      if (samples === undefined) this.samples.set(key, [place]);
-      else samples.push(place);
+      this.enter(key, sample, place);
     }
     return place;
   }
 
+  /** Remember which samples belong together; of most rows there is one. @param {string} key @param {number} sample @param {number} place */
+  enter(key, sample, place) {
+    const [first, others] = [this.place.get(key), this.samples.get(key)];
+    if (others !== undefined) {
+      if (sample === 1) others.unshift(place);
+      else others.push(place);
+    } else if (sample === 1) {
+      this.count++;
+    } else {
+      if (first === undefined) this.count++;
+      this.samples.set(key, first === undefined ? [place] : [first, place]);
+    }
+  }
+
   /** What is counted here. */
   get noun() {
-    return this.samples.size === this.length ? "rows" : "samples";
+    return this.samples.size === 0 ? "rows" : "samples";
   }
 
   /** The places of all samples of a row. @param {number} place @returns {number[]} */
@@ -70,7 +84,7 @@ class Rows {
 
   /** Whether no other sample of its row stands before it. @param {number} place */
   isFirst(place) {
-    return this.samplesOf(place)[0] === place;
+    return this.samples.size === 0 || this.samplesOf(place)[0] === place;
   }
 
   /** @param {any[]} column @param {number[]} places @param {any[] | undefined} values */
@@ -90,7 +104,8 @@ class Rows {
 
   /** The place here of the same sample of the same row, with the same values; or of another sample of it. @param {Rows} others @param {number} place */
   partner(others, place) {
-    const here = this.place.get(others.ids[place]) ?? this.samples.get(others.value("key", place))?.[0];
+    const key = others.value("key", place);
+    const here = this.place.get(others.ids[place]) ?? this.place.get(key) ?? this.samples.get(key)?.[0];
     if (here === undefined || this.value("digest", here) !== others.value("digest", place)) return null;
     return here;
   }
