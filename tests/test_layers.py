@@ -50,7 +50,14 @@ LAYERS = (
         "doteval._pool.resource",
     ),
     ("doteval._pool", "doteval._handle", "doteval._setup"),
-    ("doteval._provider", "doteval._pooled", "doteval._pool_options", "doteval._model", "doteval._model_request"),
+    (
+        "doteval._provider",
+        "doteval._runtime",
+        "doteval._pooled",
+        "doteval._pool_options",
+        "doteval._model",
+        "doteval._model_request",
+    ),
     ("doteval.servers", "doteval.providers"),
     ("doteval._registry",),
     ("doteval",),  # the public face: only the module itself, not all that is in it
@@ -80,6 +87,7 @@ DOORS = {
         "doteval.evals._results.record",
         "doteval.evals._results.report",
         "doteval.evals._results.tables",
+        "doteval.evals._results.upkeep",
     },
     "doteval.pytest_plugin": {
         "doteval.evals._identity.library",

@@ -13,6 +13,9 @@ from tests.virtual_time import virtual_time
 
 from doteval import ModelRequestError, Result, foreach
 from doteval.evals import Record, Retries, RowTimeoutError, run
+from doteval.evals._running.arguments import LeasedArguments
+from doteval.evals._running.missing import run_rows
+from doteval.evals._running.settings import Settings
 from doteval.testing import FakeModel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
@@ -151,6 +154,25 @@ async def test_the_end_of_the_run_is_no_timeout() -> None:
             await run(eval_it, row_timeout=5, on_record=told.append)
         assert scope.cancelled_caught is (seconds == 3 or not told)
         assert len(told) == (4 if seconds == 7 else len(told))
+
+
+@virtual_time
+async def test_what_ends_the_run_ends_it_also_out_of_a_row_that_took_too_long() -> None:
+    """Such as `pytest.exit()` while it is cleaned up."""
+
+    class StopError(Exception):
+        """Ends the run."""
+
+    @foreach("value", range(4))
+    async def eval_it(value: int) -> Result:
+        try:
+            return await hang()
+        finally:
+            raise StopError
+
+    settings = Settings(ends=(StopError,), row_timeout=5)
+    with pytest.raises(StopError):
+        await run_rows(eval_it, LeasedArguments({}, {}), settings, None, name="it")
 
 
 async def test_a_row_in_a_thread_is_waited_for_and_has_failed() -> None:

@@ -24,6 +24,7 @@ from .records import (
     Lease,
     Open,
     Phase,
+    Released,
     Request,
     Want,
 )
@@ -180,6 +181,7 @@ class Books:
                 self.active_leases -= 1
                 self._leases.remove(lease)
                 del entry.leases[lease]
+                self.effects.append(Released(entry))
 
     def _close(self, entry: Entry, reason: str) -> None:
         effect: Effect = CancelOpening(entry)

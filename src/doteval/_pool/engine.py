@@ -25,7 +25,21 @@ from .inside import Inside
 from .interrupts import uninterruptible
 from .ledger import Ledger
 from .owners import resource_here
-from .records import CancelOpening, Check, Close, CloseFirst, Entry, Open, Phase, Request, Rest, Settle, State, Want
+from .records import (
+    CancelOpening,
+    Check,
+    Close,
+    CloseFirst,
+    Entry,
+    Open,
+    Phase,
+    Released,
+    Request,
+    Rest,
+    Settle,
+    State,
+    Want,
+)
 from .reporter import Reporter, logger
 from .resource import Resource
 from .snapshot import snapshot
@@ -47,6 +61,7 @@ class Engine(Generic[ModelT]):
         explain: Says why an opening failed, in words that hold no secret; runs code of the provider's author.
         max_concurrent_opens: How many openings run at once.
         close_timeout: How long closing one resource may take, in seconds.
+        health_timeout: How long asking for the health of one may take, in seconds.
         setup_timeout: How long a request may wait, in seconds; `None` for ever.
         fast_acquire: Skip the checkpoints where nothing has to be waited for.
         timed: Whether the ledger is told the time; without timed rules that would only cost.
@@ -66,6 +81,7 @@ class Engine(Generic[ModelT]):
         explain: Callable[[Want, BaseException], str],
         max_concurrent_opens: int,
         close_timeout: float,
+        health_timeout: float,
         setup_timeout: float | None,
         fast_acquire: bool,
         timed: bool,
@@ -80,6 +96,7 @@ class Engine(Generic[ModelT]):
         self._healthy = healthy
         self._opens = CapacityLimiter(max_concurrent_opens)
         self._close_timeout = close_timeout
+        self._health_timeout = health_timeout
         self._setup_timeout = setup_timeout
         self._fast_acquire = fast_acquire
         self._timed = timed
@@ -141,7 +158,7 @@ class Engine(Generic[ModelT]):
             for lease in request.leases:
                 self._emit("leased", lease.entry)
 
-    def _act(self, effect: Open | CancelOpening | Check | Rest | CloseFirst | Close) -> None:
+    def _act(self, effect: Open | CancelOpening | Check | Rest | Released | CloseFirst | Close) -> None:
         """Do it, and then tell of it: an interrupt out of `on_event` must not keep it from being done."""
         if effect.entry.resource is None and not isinstance(effect, Open):
             return  # an interrupt came before it could be opened
@@ -158,6 +175,9 @@ class Engine(Generic[ModelT]):
                 self._emit("checking", entry)
             case Rest(entry):
                 self._hooks.idle(entry)
+            case Released(entry):
+                if self._on_event is not None or is_logged(DEBUG):
+                    self._emit("released", entry, entry.reason)
             case CloseFirst(entry):
                 for dependent in tuple(entry.dependents):
                     then = partial(self._on_freed, entry, dependent)
@@ -176,6 +196,7 @@ class Engine(Generic[ModelT]):
             label=entry.want.label,
             opens=self._opens,
             close_timeout=self._close_timeout,
+            health_timeout=self._health_timeout,
         )
 
     def _close(self, entry: Entry, reason: str) -> None:

@@ -26,6 +26,7 @@ from .records import (
     Failure,
     Lease,
     Phase,
+    Released,
     Request,
     State,
     Want,
@@ -124,6 +125,8 @@ class Ledger(Admission):
             request.state = State.ABANDONED
             for lease in request.leases:
                 if granted:
+                    if not lease.ended:
+                        self.effects.append(Released(lease.entry))
                     self.release(lease, "its setup was cancelled", now)
                 else:
                     self._unpin(lease, now)

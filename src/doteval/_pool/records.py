@@ -51,6 +51,7 @@ class Entry:
     """One generation of one resource, from the decision to open it until its task has ended."""
 
     __slots__ = (
+        "close_error",
         "crowd",
         "dependents",
         "generation",
@@ -85,6 +86,8 @@ class Entry:
         """And here what all who have joined the opening listen to."""
         self.inside: Any = None
         """And here what stands for it as an owner of leases."""
+        self.close_error: Exception | None = None
+        """And here what its closing raised, for all who wait for that."""
         self.dependents: set[Any] = set()
         """While it closes: who leases it from inside and has to be gone before."""
 
@@ -168,6 +171,12 @@ class CloseFirst(_OfEntry):
     __slots__ = ()
 
 
+class Released(_OfEntry):
+    """A lease on the entry has ended without its holder's doing; for those who count."""
+
+    __slots__ = ()
+
+
 class Close(_OfEntry):
     """Tell the entry's task to close."""
 
@@ -181,7 +190,7 @@ class Settle:
     request: Request
 
 
-Effect = Open | CancelOpening | Check | Rest | CloseFirst | Close | Settle
+Effect = Open | CancelOpening | Check | Rest | Released | CloseFirst | Close | Settle
 
 
 @dataclass(slots=True)

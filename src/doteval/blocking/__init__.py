@@ -173,6 +173,15 @@ class BlockingProvider(Generic[ModelT_co]):
             self._loop.join()
             return statistics()
 
+    def teardown(self, resource_id: str, /) -> None:
+        """Close one resource now, whoever holds it; see `PooledProvider.teardown`.
+
+        Raises:
+            Exception: What closing it raised.
+            TypeError: The provider has no such method.
+        """
+        self._loop.wait_for(partial(self._method("teardown"), resource_id))
+
     def teardown_all(self) -> None:
         """Tear down every handle, or close every resource; see `ModelProvider.teardown_all`.
 

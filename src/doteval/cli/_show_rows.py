@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ..evals import Record, Snapshot, Stored
 from ..evals._results.export import rows_of
-from ..evals._results.record import key_of_id
+from ..evals._results.record import keys_meant
 from ..evals._results.tables import number, shown_seconds
 from ._json import print_json
 from ._problem import Problem
@@ -54,18 +54,19 @@ def _asked_for(results: Snapshot, stored: Stored, asked: str) -> list[Record]:
     keys: dict[str, int] = {}
     for row in results.known(stored):
         keys.setdefault(row.key, row.number)
-    is_number = asked.isascii() and asked.isdecimal() and len(asked) < 19
-    ids = [asked, int(asked)] if is_number else [asked]
-    named = [key for key in (key_of_id(each) for each in ids) if key in keys]
-    if not named:
-        named = [key for key in keys if key == asked]
-    if not named:
-        named = [key for key, place in keys.items() if is_number and place == int(asked)]
+    meant = keys_meant(asked)
+    named = [key for key in keys if key in meant]
+    if not named and _is_number(asked):
+        named = [key for key, place in keys.items() if place == int(asked)]
     if not named and len(asked) >= _SHORTEST_KEY:
         named = [key for key in keys if key.startswith(asked)]
         if len(named) > 1:
             raise Problem(f"several rows begin with {asked!r}: {', '.join(named[:_MOST_NEAR])}", 2)
     return [record for key in dict.fromkeys(named) for record in results.row(stored, key)]
+
+
+def _is_number(asked: str) -> bool:
+    return asked.isascii() and asked.isdecimal() and len(asked) < 19
 
 
 def _missing(results: Snapshot, found: Sequence[Stored], asked: str) -> str:
@@ -81,7 +82,7 @@ def _missing(results: Snapshot, found: Sequence[Stored], asked: str) -> str:
     where = found[0].name if len(found) == 1 else f"{len(found)} evaluations"
     if not numbers:
         return f"there is no row {asked!r}: {where} has none yet"
-    if asked.isascii() and asked.isdecimal() and len(asked) < 19:
+    if _is_number(asked):
         wanted = int(asked)
         near = sorted(sorted(numbers, key=lambda place: abs(place - wanted))[:_MOST_NEAR])
         shown = ", ".join(map(str, near))

@@ -53,6 +53,13 @@ CREATE TABLE rows (
     PRIMARY KEY (evaluation, key, sample)
 );
 CREATE INDEX places ON rows (evaluation, number, key, sample);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    evaluation INTEGER NOT NULL REFERENCES evaluations (id) ON DELETE CASCADE,
+    started REAL NOT NULL,
+    about TEXT NOT NULL  -- what it was run with
+);
+CREATE INDEX runs_of ON runs (evaluation);
 """
 
 

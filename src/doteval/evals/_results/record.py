@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -114,9 +115,18 @@ class Inputs:
         """What the row is known by."""
 
 
-def key_of_id(value: Any) -> str:
+def key_of_id(value: object) -> str:
     """What a row is known by whose column ``id`` has this value."""
     return f"id {digest_of_plain(plain(value))}"
+
+
+def keys_meant(text: str) -> set[str]:
+    """What a row may be known by that somebody names in a text: by its key, or by its column ``id``."""
+    keys = {text, key_of_id(text)}
+    for kind in (int, float):
+        with suppress(ValueError, OverflowError):
+            keys.add(key_of_id(kind(text)))
+    return keys
 
 
 class Spending:
@@ -164,7 +174,7 @@ def succeeded(inputs: Inputs, sample: int, result: Result, seconds: float, attem
         inputs=inputs.values,
         output=plain(result.output),
         prompt=plain(result.prompt),
-        scores=dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True)),
+        scores=plain_scores(result),
         metadata=_plain_mapping(result.metadata),
         seconds=seconds,
         reply=_reply(result.output),
@@ -177,23 +187,34 @@ def failed(
     inputs: Inputs, sample: int, error: BaseException, seconds: float, attempts: int, spending: Spending
 ) -> Record:
     """What is kept of a row that raised."""
-    text, reply = _text(error), spending.last_reply()
+    line, trace = told(error)
+    reply = spending.last_reply()
     return Record(
         number=inputs.number,
         key=inputs.key,
         sample=sample,
         digest=inputs.digest,
         inputs=inputs.values,
-        error=storable(f"{type(error).__name__}: {text}" if text else type(error).__name__),
-        traceback=storable(
-            "".join(traceback.format_exception(type(error), error, _from_the_evaluation(error.__traceback__)))
-        ),
+        error=line,
+        traceback=trace,
         output=plain(reply),
         reply=_reply(reply),
         seconds=seconds,
         attempts=attempts,
         **spending.fields(),
     )
+
+
+def told(error: BaseException) -> tuple[str, str]:
+    """What is kept of an error: a line, and where it came from."""
+    text, trace = _text(error), _from_the_evaluation(error.__traceback__)
+    lines = traceback.format_exception(type(error), error, trace)
+    return storable(f"{type(error).__name__}: {text}" if text else type(error).__name__), storable("".join(lines))
+
+
+def plain_scores(result: Result) -> dict[str, Score]:
+    """The scores of a row as they are kept."""
+    return dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True))
 
 
 def _reply(output: object) -> dict[str, Any] | None:

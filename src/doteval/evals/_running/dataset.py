@@ -53,7 +53,7 @@ class Row:
 
     def samples(self, count: int) -> Iterable[Row]:
         """So many samples of it."""
-        return (self,) if count == 1 else [replace(self, sample=number) for number in range(1, count + 1)]
+        return (self,) if count == 1 else (replace(self, sample=number) for number in range(1, count + 1))
 
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
@@ -69,6 +69,11 @@ def _fresh(value: Any) -> Any:
     if kind is tuple:
         return tuple([_fresh(item) for item in value])
     return set(value) if kind is set else value
+
+
+def has_name(inputs: Inputs) -> bool:
+    """Whether a row is known by its column ``id``."""
+    return inputs.key.startswith(f"{_NAME} ")
 
 
 class _Keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .._escapes import INTERRUPTS
@@ -48,6 +49,8 @@ class Settings:
         baseline: The experiment with what they are compared with; nothing where there is none.
         fresh: Whether what is in the store is thrown away.
         changed: What becomes of results that are of something else.
+        tags: What the user notes of the run.
+        asks_git: Whether git may be started, to know whether the commit is what is run.
         ends: What ends the run when a row raises it; all else but the run's cancellation is the failure of the row.
     """
 
@@ -62,4 +65,6 @@ class Settings:
     baseline: str = ""
     fresh: bool = False
     changed: Changed = "error"
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    asks_git: bool = False
     ends: tuple[type[BaseException], ...] = INTERRUPTS

@@ -50,7 +50,7 @@ class EvalRunning:
         self._options = options
         self._fixtures = fixtures
         self._preload = preload
-        self._selection = Selection(options.limit, options.sample, options.seed)
+        self._selection = Selection(options.limit, options.sample, options.seed, options.row)
         self._store: Store | None = None
         self._answers: dict[pytest.Item, Outcome] = {}
         self._places: dict[pytest.Item, Place] = {}
@@ -252,6 +252,8 @@ class EvalRunning:
             baseline=options.baseline,
             fresh=options.fresh,
             changed=options.changed,
+            tags=options.tags,
+            asks_git=True,
             ends=_ENDS,  # what ends a test otherwise ends its row only
         )
 
