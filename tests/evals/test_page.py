@@ -29,7 +29,7 @@ from doteval.evals._results.blocks import details_of, unpacked
 from doteval.evals._results.overview import labels
 from doteval.evals._results.pictures import short_count
 from doteval.evals._results.plain import plain
-from doteval.evals._results.tables import shown_seconds
+from doteval.evals._results.tables import run_line, shown_seconds
 
 EVIL = (
     "</pre></title></style></svg></script><!--<script>alert(1)</script> "
@@ -391,3 +391,11 @@ def test_counts_have_room_above_bars(count: int, shown: str) -> None:
 def test_times_are_written_as_a_person_does(seconds: float, shown: str) -> None:
     """In units that suit them."""
     assert shown_seconds(seconds) == shown
+
+
+def test_the_page_says_what_the_results_were_run_with(tmp_path: Path) -> None:
+    """What is the same of several evaluations, once."""
+    store = anyio.run(store_of, tmp_path / "results.db", "plain", "plain")
+    (run,) = {run_line(store.runs(evaluation)[-1]) for evaluation in store.evaluations()}
+    assert run.startswith("doteval ")
+    assert [text.strip() for text in page_of(store).texts].count(run) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from typing import IO
 
 from ._prices import prices_of
 from ._problem import Problem
@@ -23,8 +24,9 @@ def run(options: argparse.Namespace) -> int:
     with opened(options) as results:
         found = all_chosen(results, options.names)
         if options.output == "-":
-            if isinstance(sys.stdout, io.TextIOWrapper):
-                sys.stdout.reconfigure(encoding="utf-8")  # as the page says, whatever the terminal's is
+            output: IO[str] = sys.stdout
+            if isinstance(output, io.TextIOWrapper):
+                output.reconfigure(encoding="utf-8")  # as the page says, whatever the terminal's is
             write_page(sys.stdout, results, found, title, prices)
             return 0
         name = options.output or f"{'_'.join(options.names).replace('/', '_')}.html"

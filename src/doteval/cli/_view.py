@@ -21,7 +21,7 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 from ..evals import Snapshot, Store, Stored, StoreError
@@ -139,7 +139,6 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers the page."""
 
     timeout = _PATIENCE
-    server: _Server
 
     def version_string(self) -> str:
         return "doteval"
@@ -149,19 +148,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Tell what is asked for, to who may ask."""
+        server = cast("_Server", self.server)
         address = urlsplit(self.path)
         token, _, name = address.path.removeprefix("/").partition("/")
-        if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
+        if self.headers.get_all("Host", []) not in [[host] for host in server.hosts]:
             self._refuse(HTTPStatus.FORBIDDEN, "this name does not lead here")
-        elif not secrets.compare_digest(token.encode(), self.server.token.encode()):
+        elif not secrets.compare_digest(token.encode(), server.token.encode()):
             self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")
         elif name and self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             self._refuse(HTTPStatus.FORBIDDEN, "only the page may ask")
         else:
-            self._answer(name, {key: values[-1] for key, values in parse_qs(address.query).items()})
+            self._answer(server.live, name, {key: values[-1] for key, values in parse_qs(address.query).items()})
 
-    def _answer(self, name: str, words: dict[str, str]) -> None:
-        live = self.server.live
+    def _answer(self, live: Live, name: str, words: dict[str, str]) -> None:
         try:
             match name:
                 case "":

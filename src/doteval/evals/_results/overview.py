@@ -18,7 +18,7 @@ from .pictures import Bars, Means, choices, intervals, means
 from .pricing import Prices
 from .reading import Results, Stored
 from .statistics import Summary, percentile
-from .tables import HEAD, USAGE_HEAD, number, scores_of, shown_seconds, shown_tokens, summary_rows, usage_rows
+from .tables import HEAD, USAGE_HEAD, number, run_line, scores_of, shown_seconds, shown_tokens, summary_rows, usage_rows
 
 _LONGEST_LABEL = 40
 _BINS = 10
@@ -72,6 +72,7 @@ def overview(results: Results, evaluations: Sequence[Stored], prices: Prices) ->
         "cost": prices.cost(usages) if prices else None,
         "begun": time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
         "unfinished": sum(stored.finished is None for stored in evaluations),
+        "runs": dict.fromkeys(run_line(run) for stored in evaluations for run in results.runs(stored)[-1:]),
         "head": HEAD,
         "table": summary_rows(named),
         "usage_head": (*USAGE_HEAD, "cost") if prices else USAGE_HEAD,

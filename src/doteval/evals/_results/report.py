@@ -27,7 +27,20 @@ from .pricing import Prices
 from .reading import Results, Stored
 
 _PAGE = Path(__file__).with_name("page")
-_SCRIPTS = ("blocks", "rows", "select", "parts", "detail", "list", "pictures", "groups", "app", "live", "open")
+_SCRIPTS = (
+    "blocks",
+    "rows",
+    "select",
+    "parts",
+    "detail",
+    "requests",
+    "list",
+    "pictures",
+    "groups",
+    "app",
+    "live",
+    "open",
+)
 _MOST_COMPARED = 300_000
 """How many rows are compared for the page at most; other pairs are shown without intervals."""
 _CUT = "<!-- cut -->"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from .runs import StoredRun
 from .statistics import Aggregate, Summary
 
 HEAD = ("evaluation", "rows", "errors", "score", "mean", "95 %", "p50", "p95", "tokens")
@@ -128,3 +129,16 @@ def number(value: float, *, signed: bool = False) -> str:
     """A number as a person writes it: four digits, all of those before the point, and no exponent unless it is huge."""
     sign = "+" if signed else ""
     return f"{value:{sign},.1f}" if 1000 <= abs(value) < 1e12 else f"{value:{sign}.4g}"
+
+
+def run_line(run: StoredRun) -> str:
+    """What a run was run with, in a line."""
+    about = run.about
+    commit = str(about.get("commit") or "")[:10]
+    parts = [
+        f"doteval {about.get('doteval')}, Python {about.get('python')}",
+        f"commit {commit}{' with changes' if about.get('dirty') else ''}" if commit else "",
+        f"scored by {about['scorer']}" if about.get("scorer") else "",
+        *(f"{name}={value}" for name, value in run.tags.items()),
+    ]
+    return ", ".join(part for part in parts if part)

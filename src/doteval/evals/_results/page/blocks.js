@@ -28,7 +28,7 @@ function hasText(value, text) {
   return Object.entries(value).some(([name, each]) => name.toLowerCase().includes(text) || hasText(each, text));
 }
 
-const SEARCHED = ["inputs", "output", "prompt", "scores", "metadata", "error", "traceback", "reply"];
+const SEARCHED = ["inputs", "output", "prompt", "scores", "metadata", "error", "traceback", "reply", "transcript"];
 
 /** Whether the texts of a row have a text in lower case. @param {Row} row @param {string} text */
 function rowHasText(row, text) {

@@ -120,13 +120,14 @@ function shownRow(row, cost, label) {
     ...part("reply", row.reply),
     ...part("traceback", row.traceback),
     ...shownUsage(row.usage_by_model),
+    ...shownRequests(row.transcript ?? []),
     ...shownOthers(row),
   );
 }
 
 const KNOWN = new Set([
   "number", "key", "sample", "digest", "inputs", "output", "prompt", "scores", "metadata", "error", "traceback", "seconds",
-  "input_tokens", "output_tokens", "reply", "attempts", "usage_by_model",
+  "input_tokens", "output_tokens", "reply", "attempts", "usage_by_model", "transcript",
 ]);
 
 /** What else is kept of a row. @param {Row} row */
