@@ -126,8 +126,9 @@ class Database:
 
     def connect(self) -> Connection:
         """Open the file, whose tables are there, for writing."""
+        file = _identity(self.path)  # before it is opened: what takes its place from now on is noticed
         connection = self._open()
-        connection.file = _identity(self.path)
+        connection.file = file
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
         return connection

@@ -46,11 +46,11 @@ class Live:
         self._seen: tuple[str, dict[str, Any]] | None = None
 
     def page(self) -> str:
-        """The page, without rows."""
+        """The page, without anything in it that takes time."""
         with self._store.snapshot() as results:
             evaluations = self._choose(results)
             told = {"title": self._title, "evaluations": described(evaluations), "comparisons": []}
-            return "".join(page_around(self._overview(results, evaluations), told, live=True))
+        return "".join(page_around(told))
 
     def overview(self) -> str:
         """What the page says of evaluations as wholes."""

@@ -59,7 +59,7 @@ def write_page(
         title: What it is called.
         prices: What tokens cost.
     """
-    head, between, end = page_around(overview(results, evaluations, prices), settings(results, evaluations, title))
+    head, between, end = page_around(settings(results, evaluations, title), overview(results, evaluations, prices))
     file.write(head)
     with TemporaryFile("w+", encoding="ascii") as details:  # the page needs the index first
         for stored in evaluations:
@@ -114,14 +114,15 @@ def _comparisons(results: Results, evaluations: Sequence[Stored]) -> Iterator[Co
                 yield compare(results, before, after)
 
 
-def page_around(seen: dict[str, Any], told: dict[str, Any], *, live: bool = False) -> tuple[str, str, str]:
+def page_around(told: dict[str, Any], seen: dict[str, Any] | None = None) -> tuple[str, str, str]:
     """The page without its rows: what comes before the index, between index and details, and after.
 
     Args:
-        seen: What `overview` has found.
         told: What the script is told.
-        live: Whether a server is asked for rows; the page may then fetch from where it is, and from nowhere else.
+        seen: What `overview` has found; where it is `None`, the page asks the server that gave it, for that and for
+            rows, and nobody else.
     """
+    live = seen is None
     style, script = (_PAGE / "page.css").read_text("utf-8"), _script()
     reached = "'self'" if live else "'none'"
     policy = (
@@ -129,8 +130,8 @@ def page_around(seen: dict[str, Any], told: dict[str, Any], *, live: bool = Fals
         f"connect-src {reached}; base-uri 'none'; form-action 'none'"
     )
     page = _templates().get_template("page.html").render(
-        seen, title=told["title"], settings=_in_script({**told, "live": live}), policy=policy, cut=_ours(_CUT),
-        style=_ours(style), script=_ours(script),
+        seen or {}, live=live, title=told["title"], settings=_in_script({**told, "live": live}), policy=policy,
+        cut=_ours(_CUT), style=_ours(style), script=_ours(script),
     )  # fmt: skip
     before, between, after = page.split(_CUT)
     return before, between, after

@@ -129,8 +129,7 @@ class _Scoring:
         """What rescored results depend on: what they did before, and the scorer."""
         walk = Walk()
         walk.add_function(f"the code of {_SCORER}", self.scorer)
-        before = {name: part for name, part in stored.identity.items() if _SCORER not in name}
-        return {**before, **walk.parts, _SCORER: f"={self.name}()"}
+        return {**stored.identity, **walk.parts, _SCORER: f"={self.name}()"}
 
     def rows(self, records: Iterable[Record]) -> Iterator[Rescored]:
         """What becomes of rows, in their order; for a worker thread."""
