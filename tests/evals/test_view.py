@@ -148,7 +148,7 @@ def test_what_is_told(path: Path) -> None:
 
 def test_no_row_is_missed_that_is_written_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two evaluations are written in turn, rows are written again; whoever asks in between knows all in the end."""
-    monkeypatch.setattr(live, "BLOCK", 7)
+    monkeypatch.setattr(live, "BLOCK", 8)
     path = tmp_path / "results.db"
     known: dict[str, tuple[int, str]] = {}
     last = 0

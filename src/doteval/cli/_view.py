@@ -185,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(exc))
         if found is None:
             return self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")
-        return self._send(HTTPStatus.OK, "application/json", json.dumps(found))
+        return self._send(HTTPStatus.OK, "application/json", found if isinstance(found, str) else json.dumps(found))
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         self._send(status, "text/plain", f"{why}\n")

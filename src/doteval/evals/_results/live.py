@@ -23,8 +23,8 @@ from .store import Store
 Choose: TypeAlias = Callable[[Snapshot], Sequence[Stored]]
 """Which of the evaluations that are there are shown."""
 
-BLOCK = 2048
-"""How many rows a block has at most."""
+BLOCK = 8192
+"""How many rows a block has at most; the first one has fewer, so that it is soon there."""
 
 
 class Live:
@@ -66,30 +66,31 @@ class Live:
                 each["last"] = results.last_written(stored)
         return {"evaluations": found}
 
-    def rows(self, evaluation: int, after: int) -> dict[str, Any] | None:
-        """The next block of rows that were written after one; `None` where the evaluation is not shown.
+    def rows(self, evaluation: int, after: int) -> str | None:
+        """The next block of rows that were written after one, as JSON; `None` where the evaluation is not shown.
 
         Args:
             evaluation: Its number.
             after: The number of the last row that is known; 0 for all.
         """
         index, last = Index(self._prices), after
+        most = BLOCK if after else BLOCK // 8
         with self._store.snapshot() as results:
             stored = self._stored(results, evaluation)
             if stored is None:
                 return None
-            for number, record in results.written_after(stored, after, BLOCK):
+            for number, record in results.written_after(stored, after, most):
                 index.add(record)
                 last = number
-        more = len(index) == BLOCK
-        return {"block": json.loads(line_of(index.take())), "last": last, "more": more}
+        more = json.dumps(len(index) == most)
+        return f'{{"block":{line_of(index.take())},"last":{last},"more":{more}}}'
 
-    def row(self, evaluation: int, key: str) -> list[dict[str, Any]] | None:
-        """All of the samples of one row."""
+    def row(self, evaluation: int, key: str) -> str | None:
+        """All of the samples of one row, as JSON."""
         with self._store.snapshot() as results:
             stored = self._stored(results, evaluation)
             found = [] if stored is None else results.row(stored, key)
-        return [json.loads(line_of(details_of(record))) for record in found] or None
+        return f"[{','.join(line_of(details_of(record)) for record in found)}]" if found else None
 
     def search(self, evaluation: int, text: str) -> dict[str, Any] | None:
         """The keys and numbers of the samples that have a text anywhere, in upper or lower case."""

@@ -106,6 +106,8 @@ def _clustered(column: str) -> str:
     return f"CASE WHEN instr({column}, '\"cluster\"') THEN {column} END"
 
 
+_BRIEF = ", ".join("NULL" if name in ("prompt", "traceback", "reply") else name for name in FIELDS.split(", "))
+"""The columns that a list of rows is made of, in the places of all."""
 _COUNTED = "FROM rows WHERE evaluation = ? AND sample <= ?"
 """What belongs to an evaluation, with its number and how many samples of each row count."""
 EVALUATION = """
@@ -186,7 +188,7 @@ class Results(ABC):
         return last[0] or 0
 
     def written_after(self, evaluation: Stored, after: int, most: int) -> Iterator[tuple[int, Record]]:
-        """Rows with their numbers, in the order in which they were written.
+        """Rows with their numbers, in the order in which they were written; without prompt, traceback and reply.
 
         Args:
             evaluation: Which one.
@@ -196,7 +198,7 @@ class Results(ABC):
         with self._connected() as connection:
             if connection is not None:
                 rows = connection.execute(
-                    f"SELECT rowid, {FIELDS} FROM rows WHERE +evaluation = ? AND sample <= ? AND rowid > ? "  # noqa: S608
+                    f"SELECT rowid, {_BRIEF} FROM rows WHERE +evaluation = ? AND sample <= ? AND rowid > ? "  # noqa: S608
                     "ORDER BY rowid LIMIT ?",
                     (evaluation.id, evaluation.epochs, after, most),
                 )
