@@ -82,6 +82,9 @@ DOORS = {
     "doteval.cli": {
         "doteval.evals._results.compare",
         "doteval.evals._results.export",
+        "doteval.evals._results.live",
+        "doteval.evals._results.pricing",
+        "doteval.evals._results.record",
         "doteval.evals._results.report",
         "doteval.evals._results.tables",
         "doteval.evals._results.upkeep",
@@ -133,6 +136,7 @@ CONFINED = {
     "httpx2": ("doteval.providers",),
     "openai": ("doteval.providers",),
     "jinja2": ("doteval.evals._results.report",),
+    "markupsafe": ("doteval.evals._results.report",),
     "rich": ("doteval._tables", "doteval.pytest_plugin._evals.progress"),
     "pytest": ("doteval.evals", "doteval.testing", "doteval.pytest_plugin"),
     "_pytest": (),
