@@ -25,6 +25,7 @@ from ._results.reading import Snapshot, Stored
 from ._results.record import Record
 from ._results.statistics import Aggregate, Summary, summarise
 from ._results.store import Store
+from ._results.transcript import RecordedRequest
 from ._results.usage import ModelUsage
 from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
@@ -45,6 +46,7 @@ __all__ = [
     "ModelUsage",
     "Outcome",
     "Record",
+    "RecordedRequest",
     "Result",
     "Score",
     "Snapshot",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._errors import StoreError
 
-_VERSION = 4
+_VERSION = 5
 _APPLICATION = 0x64_74_65_76  # "dtev"
 _PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
@@ -51,6 +51,13 @@ CREATE TABLE rows (
     PRIMARY KEY (evaluation, key)
 );
 CREATE INDEX places ON rows (evaluation, number, key);
+CREATE TABLE transcripts (  -- apart, so that rows are read without them
+    evaluation INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    requests TEXT NOT NULL,
+    PRIMARY KEY (evaluation, key),
+    FOREIGN KEY (evaluation, key) REFERENCES rows (evaluation, key) ON DELETE CASCADE
+);
 """
 
 

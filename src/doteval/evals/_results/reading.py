@@ -17,6 +17,7 @@ from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
 from .statistics import Summary, Summing
+from .transcript import RecordedRequest, decoded
 from .usage import ModelUsage
 
 _CHUNK = 512
@@ -147,6 +148,20 @@ class Results(ABC):
         """
         for row in self._pages(FIELDS, evaluation, "AND error IS NOT NULL" if failed else ""):
             yield record_of(row)
+
+    def requests(self, evaluation: Stored, key: str) -> tuple[RecordedRequest, ...]:
+        """The requests that were made in a row, in the order in which they ended; none where they were not kept.
+
+        Args:
+            evaluation: Which one.
+            key: What the row is known by: `Record.key`.
+        """
+        with self._connected() as connection:
+            if connection is None:
+                return ()
+            select = "SELECT requests FROM transcripts WHERE evaluation = ? AND key = ?"
+            row = connection.execute(select, (evaluation.id, key)).fetchone()
+        return () if row is None else decoded(row[0])
 
     def summary(self, evaluation: Stored) -> Summary:
         """What the rows of an evaluation say together."""

@@ -12,6 +12,7 @@ from typing import Any, cast
 from ... import Completion, ModelRequest, Usage
 from .._result import Result, Score
 from .plain import digest_of_plain, names_of, plain, plain_and_whole, storable
+from .transcript import RecordedRequest
 from .usage import ModelUsage, usage_of_requests, usage_told
 
 _RUNNING = str(Path(__file__).parent.with_name("_running"))  # what calls an evaluation, and not what it calls of ours
@@ -39,6 +40,8 @@ class Record:
             tool calls and retries. Only what there is.
         attempts: How often the row was run.
         usage_by_model: What was asked of each model in all attempts, and what it cost.
+        transcript: The requests that were made, where that was asked for. Not of a row that is read from a store, which
+            has them apart: see `Store.requests`.
     """
 
     number: int
@@ -57,6 +60,7 @@ class Record:
     reply: Mapping[str, Any] | None = None
     attempts: int = 1
     usage_by_model: Sequence[ModelUsage] = ()
+    transcript: Sequence[RecordedRequest] | None = None
 
     @property
     def failed(self) -> bool:
