@@ -39,7 +39,14 @@ LAYERS = (
         "doteval._pool.resource",
     ),
     ("doteval._pool", "doteval._handle", "doteval._setup"),
-    ("doteval._provider", "doteval._pooled", "doteval._pool_options", "doteval._model", "doteval._model_request"),
+    (
+        "doteval._provider",
+        "doteval._pooled",
+        "doteval._pool_options",
+        "doteval._model",
+        "doteval._model_request",
+        "doteval._replies",
+    ),
     ("doteval.servers", "doteval.providers"),
     ("doteval._registry",),
     ("doteval",),  # the public face: only the module itself, not all that is in it

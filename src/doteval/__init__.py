@@ -8,6 +8,7 @@ The layers, lowest first; an import goes downward only::
     _handle  _setup                   one lease, and what becomes one
     _provider  _pooled  _model        the contract, the pooled base, what a model offers
     _model_request                    what each request has cost, told to whoever counts
+    _replies                          a cache of what models replied
     servers                           processes
         _description                  what a server is: command, readiness, failure; no I/O
         _slots                        slots and GPUs, shared with all processes of the user
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         ProviderClosedError,
         ProviderLoadError,
         ProviderNotEnteredError,
+        ReplyCacheError,
         RuntimeDirectoryError,
         ServerLostError,
         ServerStartError,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from ._pooled import PooledProvider
     from ._provider import ModelProvider
     from ._registry import ModelProviders
+    from ._replies.cache import CachedReplies, ReplyCache
     from ._setup import Setup
     from ._spec import ModelSpec
     from .evals import Result, foreach
@@ -78,6 +81,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AnthropicProvider",
+    "CachedReplies",
     "CapacityDeadlockError",
     "CapacityExceededError",
     "ChatModel",
@@ -108,6 +112,8 @@ __all__ = [
     "ProviderLoadError",
     "ProviderNotEnteredError",
     "ProviderStatistics",
+    "ReplyCache",
+    "ReplyCacheError",
     "Result",
     "RuntimeDirectoryError",
     "SGLangProvider",
@@ -134,6 +140,7 @@ _SDKS = {"openai": "openai>=3", "anthropic": "anthropic>=2"}
 
 _HOME = {
     "AnthropicProvider": ".providers.anthropic",
+    "CachedReplies": "._replies.cache",
     "CapacityDeadlockError": "._errors",
     "CapacityExceededError": "._errors",
     "ChatModel": "._model",
@@ -164,6 +171,8 @@ _HOME = {
     "ProviderLoadError": "._errors",
     "ProviderNotEnteredError": "._errors",
     "ProviderStatistics": "._pool.events",
+    "ReplyCache": "._replies.cache",
+    "ReplyCacheError": "._errors",
     "Result": ".evals",
     "RuntimeDirectoryError": "._errors",
     "SGLangProvider": ".providers.sglang",

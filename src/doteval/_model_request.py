@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from time import perf_counter
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ._errors import ModelRequestError
 from ._model import Completion, CompletionStream, Usage, later
@@ -29,17 +31,44 @@ class ModelRequest:
 
     Args:
         model: The model's name.
+        messages: The conversation that is sent.
+        params: What else it is sent with.
+        from_cache: Whether it is sent nowhere, as a cache of replies answers it.
     """
 
-    __slots__ = ("_counting", "_is_told", "failed", "is_known", "model", "reply", "retries", "usage")
+    __slots__ = (
+        "_counting", "_is_told", "began", "error", "failed", "from_cache", "is_known", "messages", "model", "params",
+        "reply", "retries", "seconds", "stream", "usage",
+    )  # fmt: skip
 
-    def __init__(self, model: str) -> None:
+    def __init__(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]] = (),
+        params: Mapping[str, Any] | None = None,
+        *,
+        from_cache: bool = False,
+    ) -> None:
         self.model = model
         """The model's name."""
+        self.messages = messages
+        """The conversation that was sent, as far as whoever made the request has said."""
+        self.params: Mapping[str, Any] = {} if params is None else params
+        """What else it was sent with, likewise."""
+        self.from_cache = from_cache
+        """Whether a cache of replies has answered it: then it was sent nowhere, and cost nothing now."""
+        self.began = 0.0
+        """When it was sent, on the clock of `time.perf_counter`."""
+        self.seconds = 0.0
+        """How long it took."""
+        self.error: ModelRequestError | None = None
+        """Why it failed, where it was not streamed."""
+        self.stream: CompletionStream | None = None
+        """What was streamed."""
         self.reply: Completion | None = None
         """What the model replied, where it was not streamed."""
         self.usage: Usage | None = None
-        """What it cost, as far as its server said so."""
+        """What it cost, as far as its server said so; of one from a cache, what its reply had cost."""
         self.failed = False
         """Whether it failed."""
         self.is_known = False
@@ -59,6 +88,7 @@ class ModelRequest:
 
     def streamed(self, stream: CompletionStream) -> None:
         """The block of the stream is left, wherever the stream is."""
+        self.stream = stream
         self.usage = later(self.usage, stream.usage)
         self.failed = stream._failed
         self.is_known = stream._ended and self.usage is not None
@@ -66,6 +96,7 @@ class ModelRequest:
         self._is_told = True
 
     def __enter__(self) -> Self:
+        self.began = perf_counter()
         return self
 
     def __exit__(
@@ -73,6 +104,9 @@ class ModelRequest:
     ) -> None:
         if not self._counting:
             return
+        self.seconds = perf_counter() - self.began
+        if isinstance(exc_value, ModelRequestError):
+            self.error = exc_value
         if not self._is_told and isinstance(exc_value, Exception):
             if not isinstance(exc_value, ModelRequestError):
                 return
@@ -87,7 +121,7 @@ class ModelRequest:
         return f"<ModelRequest to '{self.model}' {state}{self.usage}>"
 
 
-def counting_requests() -> AbstractContextManager[list[ModelRequest]]:
+def counting_requests(into: list[ModelRequest] | None = None) -> AbstractContextManager[list[ModelRequest]]:
     """Count what is asked of models in the block, and in the tasks, threads and `doteval.blocking` that it starts.
 
     For example::
@@ -100,10 +134,13 @@ def counting_requests() -> AbstractContextManager[list[ModelRequest]]:
     all that is asked inside of it. What goes through a model's `client` is not seen, nor what a task asks that was
     there before the block.
 
+    Args:
+        into: The list that gets them, in place of a new one; its `append` is called with each when it has ended.
+
     Returns:
         A context manager that gives the list.
     """
-    return _Counting()
+    return _Counting([] if into is None else into)
 
 
 class _Counting:
@@ -111,8 +148,8 @@ class _Counting:
 
     __slots__ = ("_requests", "_token")
 
-    def __init__(self) -> None:
-        self._requests: list[ModelRequest] = []
+    def __init__(self, requests: list[ModelRequest]) -> None:
+        self._requests = requests
 
     def __enter__(self) -> list[ModelRequest]:
         self._token = _COUNTING.set((*_COUNTING.get(), self._requests))

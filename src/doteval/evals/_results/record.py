@@ -78,6 +78,11 @@ class Record:
         return sum(usage.requests for usage in self.usage_by_model)
 
     @property
+    def from_cache(self) -> int:
+        """How many requests a cache of replies answered, which are not among the others."""
+        return sum(usage.from_cache for usage in self.usage_by_model)
+
+    @property
     def cached_tokens(self) -> int:
         """Tokens of the prompts that were read from a cache."""
         return sum(usage.cached_tokens for usage in self.usage_by_model)
@@ -122,6 +127,17 @@ class Spending:
         self._requests = requests
         self.roles: Mapping[str, str] = {}
         """The arguments by which models came, by the names of the models."""
+        self._begun = 0
+
+    def begin_attempt(self) -> None:
+        """What is asked from now on belongs to another attempt."""
+        self._begun = len(self._requests)
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether a server was asked in this attempt, as far as that is known: not where a cache answered all."""
+        asked = self._requests[self._begun :]
+        return not asked or any(not request.from_cache for request in asked)
 
     def last_reply(self) -> Completion | None:
         """What a model has said last, where it was not streamed."""

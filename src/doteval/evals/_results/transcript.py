@@ -108,8 +108,9 @@ def _fields_of(request: RecordedRequest) -> dict[str, Any]:
 def _request_of(fields: dict[str, Any], messages: Sequence[Mapping[str, Any]]) -> RecordedRequest:
     usage = fields.pop("usage", None)
     numbers = cast("list[int]", fields.pop("messages"))
+    known: dict[str, Any] = {"role": None, "params": {}, "begun": 0.0, "seconds": 0.0, **fields}
     return RecordedRequest(
-        **{"role": None, "params": {}, "begun": 0.0, "seconds": 0.0, **fields},
+        **known,
         messages=[messages[number] for number in numbers],
         usage=None if usage is None else Usage(*usage),
     )
@@ -121,7 +122,7 @@ def shortened(value: Any) -> Any:
         more = len(value) - LONGEST_TEXT
         return value if more <= 0 else f"{value[:LONGEST_TEXT]}… ({more:,} characters more)"
     if isinstance(value, list):
-        return [shortened(item) for item in cast("list[Any]", value)]
+        return [shortened(item) for item in cast("list[object]", value)]
     if isinstance(value, dict):
         return {name: shortened(item) for name, item in cast("dict[str, Any]", value).items()}
     return value

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from anyio import CancelScope, Event, create_task_group, current_time
 
-from ... import counting_requests
+from ... import CachedReplies, counting_requests
 from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
 from .._result import Result
 from .._results.record import Record, Spending, succeeded
@@ -29,6 +30,7 @@ from .limits import Limit
 from .refusals import Refusal, pause_before, refusal_of, retry_after
 
 _WINDOW = 256
+_NO_REPLIES = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class Engine:
         abort: Sees every record as it comes, and ends the run where it is enough.
         progress: Is kept up to date.
         tell: Is called when it has changed.
+        replies: Answers requests; each attempt of a row is answered as the others of it.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class Engine:
         abort: Abort,
         progress: Progress,
         tell: Callable[[], object],
+        replies: CachedReplies | None = None,
     ) -> None:
         self._call = call
         self._arguments = arguments
@@ -136,6 +140,7 @@ class Engine:
         self._drain = drain
         self._emit = emit
         self._abort = abort
+        self._replies = replies
         self._progress = progress
         self._tell = tell
         self._window = max(_WINDOW, 4 * limit.most)
@@ -227,7 +232,9 @@ class Engine:
                 if arguments is not self._given:
                     self._given, self._roles = arguments, roles_of(arguments)
                 spending.roles = self._roles
-                result = await self._call({**row.fresh_values(), **arguments})
+                spending.begin_attempt()
+                with _NO_REPLIES if self._replies is None else self._replies.row(inputs.key):
+                    result = await self._call({**row.fresh_values(), **arguments})
                 record = succeeded(inputs, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
                 if self._is_over:
@@ -242,7 +249,8 @@ class Engine:
                 tries.count += 1
                 self._progress.wasted += 1
             else:
-                self._limit.succeeded()
+                if spending.was_asked:  # what a cache answers says nothing of what a server takes
+                    self._limit.succeeded()
                 return record
 
     async def _again(self, error: BaseException, epoch: int, tries: _Tries) -> BaseException | None:

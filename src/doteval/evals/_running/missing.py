@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from threading import Lock
+from typing import Literal
 
 from anyio import CapacityLimiter, to_thread
 
+from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
 from .._escapes import INTERRUPTS
 from .._results.compare import compare
@@ -65,6 +67,7 @@ class Settings:
         baseline: The experiment with what they are compared with; nothing where there is none.
         fresh: Whether what is in the store is thrown away.
         changed: What becomes of results that are of something else.
+        cache: What answers requests; `None`: what does so where it is run. ``"off"``: nothing.
         ends: What ends the run when a row raises it; all else but the run's cancellation is the failure of the row.
     """
 
@@ -77,6 +80,7 @@ class Settings:
     baseline: str = ""
     fresh: bool = False
     changed: Changed = "error"
+    cache: ReplyCache | Literal["off"] | None = None
     ends: tuple[type[BaseException], ...] = INTERRUPTS
 
 
@@ -182,8 +186,43 @@ async def run_rows(
         progress: Is kept up to date.
         tell: Called when it has changed.
         drain: Called when the last row has begun.
+
+    Raises:
+        ReplyCacheError: The cache is a file of something else.
     """
-    progress = Progress() if progress is None else progress
+    cache = settings.cache
+    answering = ReplyCache.paused() if cache == "off" else None if cache is None else cache.answering()
+    with answering or ReplyCache.inherited() as replies:
+        outcome = await _run_rows(
+            evaluation,
+            arguments,
+            settings,
+            place,
+            name=name,
+            on_record=on_record,
+            progress=Progress() if progress is None else progress,
+            tell=tell,
+            drain=drain,
+            replies=replies,
+        )
+    if replies is None:
+        return outcome
+    return replace(outcome, warnings=(*outcome.warnings, *replies.problems), cache=replies)
+
+
+async def _run_rows(
+    evaluation: Evaluation,
+    arguments: Arguments,
+    settings: Settings,
+    place: Place | None,
+    *,
+    name: str,
+    on_record: Callable[[Record], object] | None,
+    progress: Progress,
+    tell: Callable[[], object],
+    drain: Callable[[], Awaitable[object]] | None,
+    replies: CachedReplies | None,
+) -> Outcome:
     progress.total = settings.selection.size(evaluation.source.size)
     limit = limit_of(settings.concurrency, evaluation.concurrency)
     kept: list[Record] = []
@@ -214,6 +253,7 @@ async def run_rows(
         abort=Abort(name, settings.abort_after, settings.max_errors),
         progress=progress,
         tell=tell,
+        replies=replies,
     )
     try:
         async with nullcontext() if commits is None else commits.told():

@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from anyio import to_thread
 
-from ... import ModelHandle, ModelProvider, ModelProviders, Setup
+from ... import ModelHandle, ModelProvider, ModelProviders, ReplyCache, Setup
 from .._results.gates import Passes, gates_of
 from .._results.record import Record
-from .._results.store import Changed, Store
+from .._results.store import DEFAULT_PATH, Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
 from .depends import identity_of_run, spec_of
 from .engine import Attempts
@@ -43,6 +43,7 @@ async def run(
     abort_after: int = 10,
     retries: int = 1,
     patience: float = 600.0,
+    cache: ReplyCache | Literal["on", "read", "write", "off"] | None = None,
     on_record: Callable[[Record], object] | None = None,
     model: Any = None,  # a model of any kind, too
     **arguments: Any,
@@ -80,6 +81,9 @@ async def run(
         retries: How often a row is run again after its model, or the connection to it, was lost.
         patience: How long a row is tried again while its server is overloaded, or refuses it because of a rate limit,
             in seconds. Where the server answers nobody for so long, or wants to be left alone for longer, the run ends.
+        cache: Answers requests that were made before with the replies that they got: a `ReplyCache`, or its mode, for
+            the file ``replies.db`` beside that of the store. ``"off"``: nothing does. `None`: what does so in the block
+            of `ReplyCache.answering` around it, if there is one.
         on_record: Called with every new record, in the order of the dataset; must not block.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
@@ -96,6 +100,7 @@ async def run(
         ModelSetupError: The model could not be opened.
         ModelRequestError: A request was refused for a reason that concerns every row, such as the key.
         OSError: The results cannot be written.
+        ReplyCacheError: The cache is a file of something else.
     """
     if isinstance(cast("object", model), (ModelProvider, ModelProviders, Setup)):
         raise TypeError(
@@ -117,6 +122,7 @@ async def run(
         baseline=baseline,
         fresh=fresh,
         changed=changed,
+        cache=_cache_of(cache, store),
     )
 
     @asynccontextmanager
@@ -165,6 +171,15 @@ async def run(
     if max_errors is not None:
         outcome.check(max_errors)
     return outcome
+
+
+def _cache_of(
+    cache: ReplyCache | Literal["on", "read", "write", "off"] | None, store: Store | Path | str | None
+) -> ReplyCache | Literal["off"] | None:
+    if cache is None or cache == "off" or isinstance(cache, ReplyCache):
+        return cache
+    path = DEFAULT_PATH if store is None else store.path if isinstance(store, Store) else Path(store)
+    return ReplyCache(path.with_name("replies.db"), cache)
 
 
 def _check_settings(concurrency: object, retries: float, patience: float, on_record: object) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from ... import DotevalError
+from ... import DotevalError, ReplyCache
 from ...evals import Evaluation, Outcome, Store, StoreError
 from ...evals._results.identity import Identity
 from ...evals._running.arguments import Lease, LeasedArguments
@@ -24,7 +24,7 @@ from .._fixtures import Fixtures
 from .._leased import LEASED
 from .data import data_fixtures, is_of_the_user
 from .items import evaluation_of
-from .options import NAME, EvalOptions
+from .options import CACHE_COUNTS, NAME, EvalOptions
 from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
 
@@ -48,6 +48,9 @@ class EvalRunning:
         self._fixtures = fixtures
         self._preload = preload
         self._selection = Selection(options.limit, options.sample, options.seed)
+        self._cache: ReplyCache | Literal["off"] | None = "off" if options.cache == "off" else None
+        if options.cache is not None and options.cache != "off":
+            self._cache = ReplyCache(options.store.with_name("replies.db"), options.cache)
         self._store: Store | None = None
         self._answers: dict[pytest.Item, Outcome] = {}
         self._places: dict[pytest.Item, Place] = {}
@@ -180,6 +183,8 @@ class EvalRunning:
         summary = outcome.summary
         item.user_properties += [("rows", summary.rows), ("errors", summary.errors)]
         item.user_properties += [(f"score {name}", score.mean) for name, score in summary.scores.items()]
+        if outcome.cache is not None:
+            item.user_properties += [(name, count_of(outcome.cache)) for name, count_of in CACHE_COUNTS.items()]
         for warning in outcome.warnings:
             item.warn(pytest.PytestWarning(warning))
         outcome.check(self._options.max_errors)
@@ -243,6 +248,7 @@ class EvalRunning:
             baseline=options.baseline,
             fresh=options.fresh,
             changed=options.changed,
+            cache=self._cache,
             ends=_ENDS,  # what ends a test otherwise ends its row only
         )
 
