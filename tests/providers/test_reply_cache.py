@@ -20,8 +20,9 @@ import pytest
 from anyio import create_task_group, to_thread
 from openai.types.chat import ChatCompletionMessage
 from tests.providers.conftest import CHATS, KEY
+from tests.providers.numbering import NumberingServer
 from tests.providers.test_counting import ASYNC_ROWS, Models
-from tests.providers.wire import Reply, Sent, WireServer, answer, events, running
+from tests.providers.wire import WireServer, running
 
 from doteval import (
     ChatModel,
@@ -37,33 +38,15 @@ from doteval import (
 from doteval._replies.cache import CachedReplies
 from doteval._replies.file import ReplyFile
 from doteval._replies.form import NoFormError, digest_of
+from doteval.cli import main
 from doteval.evals import Record, Store, run
 from doteval.evals._running.limits import AdaptiveLimit
-from doteval.providers._sdk.openai import CompatibleClient
+from doteval.providers._sdk.openai import CompatibleClient, OpenAIModel
 from doteval.providers._served.model import ServerModel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
 KINDS = ("openai", "anthropic")
-TOOL = ("call", "look", ('{"at": ', '"it"}'))
-
-
-class NumberingServer(WireServer):
-    """No two answers are the same. A prompt with ``fail`` in it is refused, one with ``tools`` asks for a tool."""
-
-    def start_over(self) -> None:
-        """As if just started."""
-        self.asked.clear()
-        self._served = 0
-
-    def _sent(self, head: bytes, body: bytes) -> Sent:
-        kind = "anthropic" if b"/messages" in head.partition(b"\r\n")[0] else "openai"
-        asked, text = json.loads(body), body.decode()
-        self._served += 1
-        if "fail" in text:
-            return Sent(b'{"error": {"message": "no"}}', status=500)
-        reply = Reply(("reply", f" {self._served}"), reasoning=("I think",), tools=[TOOL] if "tools" in text else ())
-        return events(kind, reply) if asked.get("stream") else answer(kind, reply)
 
 
 @pytest.fixture(scope="module")
@@ -425,6 +408,26 @@ async def test_what_a_model_said_may_be_a_message_of_the_next_request(
     assert len(server.asked) == 1
 
 
+class Polite(OpenAIModel):
+    """A model that asks for something else."""
+
+    def _send(self, request: dict[str, Any]) -> Any:
+        return super()._send({**request, "messages": [{"role": "user", "content": "please"}, *request["messages"]]})
+
+
+async def test_a_model_of_another_class_is_another_one(
+    server: NumberingServer, cache: ReplyCache, anyio_backend: Any
+) -> None:
+    """It may send what it likes."""
+    client = CompatibleClient(base_url=f"{server.url}/v1", api_key=KEY)
+    for _ in range(2):
+        for kind in (OpenAIModel, Polite):
+            with cache.answering():
+                await kind("m", client).generate("Hello")
+    assert len(server.asked) == 2
+    await client.close()
+
+
 SERVERS: list[dict[str, Any]] = [
     {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "API_TOKEN": "x"}},
     {"provider": "vllm", "max_model_len": 9, "environment": {"A": "1"}},
@@ -730,3 +733,26 @@ def test_rows_are_told_apart_by_their_names(cache: ReplyCache) -> None:
             assert own is not replies
     with ReplyCache.inherited() as none:
         assert none is None
+
+
+async def test_the_command_looks_at_it_and_empties_it(
+    server: NumberingServer, models: Models, cache: ReplyCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For people and for programs; what is there to be looked at has to be there."""
+    where = ["--file", str(cache.path)]
+    assert main(["cache", *where]) == 1
+    assert "there is no cache of replies" in capsys.readouterr().err
+    with cache.answering():
+        for model in (models.model, models.judge):
+            await model.generate("Hello")
+    assert main(["cache", *where]) == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
+        ["model", "replies"], ["asked", "1"], ["judging", "1"],
+    ]  # fmt: skip
+    assert main(["cache", "--json", "--model", "asked", *where]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["replies"]) == ("asked", 1)
+    for arguments, count in ((["--older-than", "1"], 0), (["--clear", "--model", "judging"], 1), (["--clear"], 1)):
+        assert main(["cache", *arguments, *where]) == 0
+        assert capsys.readouterr().out.startswith(f"removed {count} ")
+    assert cache.kept() == []

@@ -16,8 +16,9 @@ def telling(request: Mapping[str, Any]) -> dict[str, Any]:
     """All of a request that its answer may depend on; not how long it may take, and no credentials."""
     found = {name: value for name, value in request.items() if name not in ("timeout", "extra_headers", "extra_query")}
     found["messages"] = [dict(sorted(message.items())) for message in request["messages"]]
+    given: Mapping[str, Any] = request.get("extra_headers") or {}
     try:
-        headers = telling_headers((request.get("extra_headers") or {}).items())
+        headers = telling_headers(given.items())
         query = without_secrets(request.get("extra_query") or {})
     except (AttributeError, TypeError):
         return {"nothing": object()}  # the SDK says what is wrong with it

@@ -77,7 +77,8 @@ class EvalSummary:
     def _cached(self, terminalreporter: pytest.TerminalReporter) -> list[str]:
         """What the cache of replies answered in this run."""
         reports = [report for found in terminalreporter.stats.values() for report in found]
-        told = [each for report in reports for each in getattr(report, "user_properties", ())]
+        called = [report for report in reports if getattr(report, "when", None) == "call"]  # else each counts twice
+        told = [each for report in called for each in report.user_properties]
         answered, sent, saved = (sum(count for name, count in told if name == each) for each in CACHE_COUNTS)
         if not any(name in CACHE_COUNTS for name, _ in told):
             return []
