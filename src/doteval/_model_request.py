@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from ._errors import ModelRequestError
 from ._model import Completion, CompletionStream, Usage, later
+from ._spec import is_secret_name
 
 _COUNTING: ContextVar[tuple[list[ModelRequest], ...]] = ContextVar("doteval_counting", default=())
 """The lists of those who count where this code runs."""
@@ -62,7 +63,7 @@ class ModelRequest:
         self.seconds = 0.0
         """How long it took."""
         self.error: ModelRequestError | None = None
-        """Why it failed, where it was not streamed."""
+        """Why it failed."""
         self.stream: CompletionStream | None = None
         """What was streamed."""
         self.reply: Completion | None = None
@@ -78,6 +79,18 @@ class ModelRequest:
         self._counting = _COUNTING.get()
         self._is_told = False
 
+    @property
+    def received(self) -> Completion | None:
+        """What the model replied, or what had arrived of a stream; `None`: nothing."""
+        if self.stream is None:
+            return self.reply
+        return self.stream.so_far if self.stream.has_begun else None
+
+    @property
+    def open_params(self) -> dict[str, Any]:
+        """The parameters for people's eyes: without the values of those, and of those headers, that are secret."""
+        return {name: _open(name, value) for name, value in self.params.items()}
+
     def replied(self, reply: Completion) -> None:
         """The reply is there."""
         self.reply = reply
@@ -90,7 +103,8 @@ class ModelRequest:
         """The block of the stream is left, wherever the stream is."""
         self.stream = stream
         self.usage = later(self.usage, stream.usage)
-        self.failed = stream._failed
+        self.error = stream._error
+        self.failed = stream._error is not None
         self.is_known = stream._ended and self.usage is not None
         self.retries = stream._retries
         self._is_told = True
@@ -105,11 +119,10 @@ class ModelRequest:
         if not self._counting:
             return
         self.seconds = perf_counter() - self.began
-        if isinstance(exc_value, ModelRequestError):
-            self.error = exc_value
         if not self._is_told and isinstance(exc_value, Exception):
             if not isinstance(exc_value, ModelRequestError):
                 return
+            self.error = exc_value
             self.failed = True
             self.is_known = self.usage is not None or exc_value.status is not None
             self.retries = exc_value.retries
@@ -141,6 +154,15 @@ def counting_requests(into: list[ModelRequest] | None = None) -> AbstractContext
         A context manager that gives the list.
     """
     return _Counting([] if into is None else into)
+
+
+def _open(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _open(str(key), held) for key, held in cast("Mapping[object, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_open("", held) for held in cast("Sequence[Any]", value)]
+    is_secret = isinstance(value, (str, bytes)) and is_secret_name(name.replace("-", "_"))
+    return "***" if is_secret or name.lower() == "cookie" else value
 
 
 class _Counting:

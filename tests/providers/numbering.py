@@ -10,7 +10,10 @@ TOOL = ("call", "look", ('{"at": ', '"it"}'))
 
 
 class NumberingServer(WireServer):
-    """No two answers are the same. A prompt with ``fail`` in it is refused, one with ``tools`` asks for a tool."""
+    """No two answers are the same.
+
+    A prompt with ``fail`` in it is refused, the answer to ``break off`` has no end, that to ``tools`` asks for a tool.
+    """
 
     def start_over(self) -> None:
         """As if just started."""
@@ -21,7 +24,9 @@ class NumberingServer(WireServer):
         kind = "anthropic" if b"/messages" in head.partition(b"\r\n")[0] else "openai"
         asked, text = json.loads(body), body.decode()
         self._served += 1
+        if "break off" in text:
+            return events(kind, Reply(("some",), finish={"openai": None, "anthropic": None}))
         if "fail" in text:
-            return Sent(b'{"error": {"message": "no"}}', status=500)
+            return Sent(b'{"error": {"message": "no"}}', status=400)
         reply = Reply(("reply", f" {self._served}"), reasoning=("I think",), tools=[TOOL] if "tools" in text else ())
         return events(kind, reply) if asked.get("stream") else answer(kind, reply)

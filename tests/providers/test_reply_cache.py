@@ -164,6 +164,8 @@ async def test_a_row_that_has_changed_costs_no_request(
     assert {*before[:2]} < {*again}
     assert len({*again}) == 3
     assert len(server.asked) == 4
+    backwards = await outputs_of(cache, evaluation([("A", "3"), ("A", "2"), ("A", "1")]), model=models.model)
+    assert backwards == again[::-1], "what a new row got stays its own"
 
 
 async def test_an_attempt_that_is_made_again_pays_for_nothing_twice(
@@ -227,6 +229,12 @@ async def test_a_stream_that_is_left_is_not_kept(server: NumberingServer, models
             async with models.model.stream("Hello") as stream:
                 await anext(stream)
     assert (len(server.asked), cache.kept()) == (2, [])
+    with cache.answering():
+        with pytest.raises(ModelRequestError, match="no finish reason came"):
+            async with models.model.stream("break off") as stream:
+                async for _ in stream:
+                    pass
+    assert cache.kept() == []
     for number in range(2):
         with cache.answering() as replies:
             with pytest.raises(ZeroDivisionError):

@@ -12,7 +12,7 @@ from typing import Any, cast
 from ... import Completion, ModelRequest, Usage
 from .._result import Result, Score
 from .plain import digest_of_plain, names_of, plain, plain_and_whole, storable
-from .transcript import RecordedRequest
+from .transcript import RecordedRequest, Transcript, details_of
 from .usage import ModelUsage, usage_of_requests, usage_told
 
 _RUNNING = str(Path(__file__).parent.with_name("_running"))  # what calls an evaluation, and not what it calls of ours
@@ -132,6 +132,9 @@ class Spending:
     def begin_attempt(self) -> None:
         """What is asked from now on belongs to another attempt."""
         self._begun = len(self._requests)
+        if isinstance(self._requests, Transcript):
+            self._requests.roles = self.roles
+            self._requests.attempt += 1
 
     @property
     def was_asked(self) -> bool:
@@ -158,6 +161,7 @@ class Spending:
             "input_tokens": sum(usage.input_tokens for usage in by_model) if known else None,
             "output_tokens": sum(usage.output_tokens for usage in by_model) if known else None,
             "usage_by_model": by_model,
+            "transcript": tuple(self._requests.kept) if isinstance(self._requests, Transcript) else None,
         }
 
 
@@ -174,7 +178,7 @@ def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int, spe
         scores=dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True)),
         metadata=_plain_mapping(result.metadata),
         seconds=seconds,
-        reply=_reply(result.output),
+        reply=details_of(result.output),
         attempts=attempts,
         **spending.fields(usage if isinstance(usage, Usage) else result.metadata.get("usage")),
     )
@@ -193,17 +197,11 @@ def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int, 
             "".join(traceback.format_exception(type(error), error, _from_the_evaluation(error.__traceback__)))
         ),
         output=plain(reply),
-        reply=_reply(reply),
+        reply=details_of(reply),
         seconds=seconds,
         attempts=attempts,
         **spending.fields(),
     )
-
-
-def _reply(output: object) -> dict[str, Any] | None:
-    names = ("finish_reason", "refusal", "reasoning", "tool_calls", "retries")
-    known = {name: value for name in names if (value := getattr(output, name, None))}
-    return _plain_mapping(known) if known and isinstance(output, Completion) else None
 
 
 def _text(error: BaseException) -> str:

@@ -6,9 +6,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, cast
 
-from ... import Usage
+from ... import Completion, ModelRequest, Usage
+from .plain import plain, storable
 
 LONGEST_TEXT = 100_000
 """How many characters of one text are kept; a picture is one, too."""
@@ -56,6 +58,55 @@ class RecordedRequest:
     usage: Usage | None = None
 
 
+class Transcript(list[ModelRequest]):
+    """The requests of a row; what is to be kept of each is taken down when it has ended, as messages may change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[RecordedRequest] = []
+        """What is kept of them."""
+        self.roles: Mapping[str, str] = {}
+        """The arguments by which models came, by the names of the models."""
+        self.attempt = 0
+        """The attempt that runs."""
+        self._began = perf_counter()
+
+    def append(self, request: ModelRequest, /) -> None:
+        """Take it down."""
+        super().append(request)
+        if len(self.kept) < MOST_REQUESTS:
+            self.kept.append(self._recorded(request))
+
+    def _recorded(self, request: ModelRequest) -> RecordedRequest:
+        reply, error = request.received, request.error
+        problem = None if error is None else storable(str(error).partition("\n")[0])
+        if reply is None and error is None:
+            problem = "it was cancelled before a reply came"
+        model = storable(str(request.model))
+        return RecordedRequest(
+            model,
+            self.roles.get(model),
+            self.attempt,
+            request.began - self._began,
+            request.seconds,
+            cast("list[dict[str, Any]]", shortened(plain(request.messages))),
+            cast("dict[str, Any]", shortened(plain(request.open_params))),
+            None if reply is None else cast("str", shortened(plain(str(reply)))),
+            cast("dict[str, Any] | None", shortened(details_of(reply))),
+            problem,
+            request.retries,
+            request.from_cache,
+            request.usage,
+        )
+
+
+def details_of(reply: object) -> Mapping[str, Any] | None:
+    """What a reply says besides its text, where it is one."""
+    names = ("finish_reason", "refusal", "reasoning", "tool_calls", "retries")
+    known = {name: value for name in names if (value := getattr(reply, name, None))}
+    return cast("dict[str, Any]", plain(known)) if known and isinstance(reply, Completion) else None
+
+
 def encoded(requests: Sequence[RecordedRequest]) -> str:
     """All requests of a row as one text; a message that several have, as each turn of an agent does, is in it once."""
     places: dict[str, int] = {}
@@ -69,7 +120,7 @@ def encoded(requests: Sequence[RecordedRequest]) -> str:
                 left -= len(text)
                 if left < 0:
                     text = _encoder.encode(
-                        {"role": message.get("role"), "content": f"<{len(text):,} characters left out>"}
+                        {"role": message.get("role"), "content": f"<{len(text):,} characters are left out>"}
                     )
                 places.setdefault(text, len(places))
             numbers.append(places[text])

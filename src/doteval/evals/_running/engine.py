@@ -23,6 +23,7 @@ from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apar
 from .._result import Result
 from .._results.record import Record, Spending, succeeded
 from .._results.record import failed as failed_record
+from .._results.transcript import Transcript
 from .abort import Abort
 from .arguments import Arguments, roles_of
 from .dataset import Row
@@ -113,6 +114,7 @@ class Engine:
         progress: Is kept up to date.
         tell: Is called when it has changed.
         replies: Answers requests; each attempt of a row is answered as the others of it.
+        transcripts: Whether it is taken down what is asked in rows.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Engine:
         progress: Progress,
         tell: Callable[[], object],
         replies: CachedReplies | None = None,
+        transcripts: bool = False,
     ) -> None:
         self._call = call
         self._arguments = arguments
@@ -141,6 +144,7 @@ class Engine:
         self._emit = emit
         self._abort = abort
         self._replies = replies
+        self._transcripts = transcripts
         self._progress = progress
         self._tell = tell
         self._window = max(_WINDOW, 4 * limit.most)
@@ -218,7 +222,7 @@ class Engine:
             self._limit.release(row)
 
     async def _record(self, row: Row) -> Record:
-        with counting_requests() as requests:
+        with counting_requests(Transcript() if self._transcripts else None) as requests:
             return await self._attempted(row, Spending(requests))
 
     async def _attempted(self, row: Row, spending: Spending) -> Record:

@@ -68,6 +68,7 @@ class Settings:
         fresh: Whether what is in the store is thrown away.
         changed: What becomes of results that are of something else.
         cache: What answers requests; `None`: what does so where it is run. ``"off"``: nothing.
+        transcripts: Whether the requests of rows are kept, with their messages.
         ends: What ends the run when a row raises it; all else but the run's cancellation is the failure of the row.
     """
 
@@ -81,6 +82,7 @@ class Settings:
     fresh: bool = False
     changed: Changed = "error"
     cache: ReplyCache | Literal["off"] | None = None
+    transcripts: bool = False
     ends: tuple[type[BaseException], ...] = INTERRUPTS
 
 
@@ -254,6 +256,7 @@ async def _run_rows(
         progress=progress,
         tell=tell,
         replies=replies,
+        transcripts=settings.transcripts,
     )
     try:
         async with nullcontext() if commits is None else commits.told():

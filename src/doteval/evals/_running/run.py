@@ -44,6 +44,7 @@ async def run(
     retries: int = 1,
     patience: float = 600.0,
     cache: ReplyCache | Literal["on", "read", "write", "off"] | None = None,
+    transcripts: bool = False,
     on_record: Callable[[Record], object] | None = None,
     model: Any = None,  # a model of any kind, too
     **arguments: Any,
@@ -84,6 +85,8 @@ async def run(
         cache: Answers requests that were made before with the replies that they got: a `ReplyCache`, or its mode, for
             the file ``replies.db`` beside that of the store. ``"off"``: nothing does. `None`: what does so in the block
             of `ReplyCache.answering` around it, if there is one.
+        transcripts: Keep what is asked in each row that is run, with messages and replies: see `Store.requests`, and
+            `Record.transcript` where there is no store.
         on_record: Called with every new record, in the order of the dataset; must not block.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
@@ -123,6 +126,7 @@ async def run(
         fresh=fresh,
         changed=changed,
         cache=_cache_of(cache, store),
+        transcripts=transcripts,
     )
 
     @asynccontextmanager

@@ -103,6 +103,7 @@ class EvalOptions:
         fresh: Whether results that are there are thrown away.
         changed: What becomes of results that are of something else.
         cache: Whether a cache of replies answers requests, or keeps replies; `None` where the user does not say.
+        transcripts: Whether the requests of rows are kept, with their messages.
         store: The file of the results.
         files: Patterns of the files for evaluations that are collected, whatever they import.
     """
@@ -123,6 +124,7 @@ class EvalOptions:
     fresh: bool
     changed: Literal["error", "rerun", "keep"]
     cache: Literal["on", "read", "write", "off"] | None
+    transcripts: bool
     store: Path
     files: tuple[str, ...]
 
@@ -150,6 +152,13 @@ def add_eval_options(parser: pytest.Parser) -> None:
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
     )
+    group.addoption(
+        "--doteval-eval-transcripts",
+        action="store_true",
+        dest="doteval_eval_transcripts",
+        help="keep what is asked in each row, with messages, replies and times",
+    )
+    parser.addini("doteval_eval_transcripts", "like --doteval-eval-transcripts", type="bool", default=False)
     for setting in (
         _CONCURRENCY,
         _LIMIT,
@@ -205,6 +214,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         fresh=bool(config.getoption("doteval_fresh")),
         changed=_CHANGES[_CHANGED.choice(config, _CHANGES) or "error"],
         cache=_CACHE_MODES.get(_CACHE.choice(config, _CACHE_MODES)),
+        transcripts=bool(config.getoption("doteval_eval_transcripts") or config.getini("doteval_eval_transcripts")),
         store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
         files=tuple(config.getini("doteval_eval_files")),
     )

@@ -249,6 +249,7 @@ class EvalRunning:
             fresh=options.fresh,
             changed=options.changed,
             cache=self._cache,
+            transcripts=options.transcripts,
             ends=_ENDS,  # what ends a test otherwise ends its row only
         )
 
