@@ -150,7 +150,7 @@ async def test_a_row_that_has_changed_costs_no_request(
     """Where it asks the same; and no two rows of a run get the same reply."""
 
     def evaluation(rows: list[tuple[str, str]]) -> Any:
-        @foreach("prompt, expected", rows)
+        @foreach("prompt, expected", rows, concurrency=1)
         async def eval_it(prompt: str, expected: str, model: ChatModel) -> Result:
             return Result(await model.generate(prompt), scores={"exact": expected == "x"})
 
@@ -160,6 +160,10 @@ async def test_a_row_that_has_changed_costs_no_request(
     after = await outputs_of(cache, evaluation([("A", "x"), ("A", "new"), ("B", "other")]), model=models.model)
     assert after == before
     assert len(server.asked) == 3
+    reading = ReplyCache(cache.path, "read")
+    mixed = await outputs_of(reading, evaluation([("A", "1"), ("A", "2"), ("A", "x")]), model=models.model)
+    assert ({*mixed[:2]}, mixed[2]) == ({*before[:2]}, "reply 4"), "what another row has used is not used twice"
+    server.asked.pop()
     again = await outputs_of(cache, evaluation([("A", "1"), ("A", "2"), ("A", "3")]), model=models.model)
     assert {*before[:2]} < {*again}
     assert len({*again}) == 3

@@ -112,7 +112,7 @@ def encoded(requests: Sequence[RecordedRequest]) -> str:
     places: dict[str, int] = {}
     left = MOST
     found: list[dict[str, Any]] = []
-    for request in requests[:MOST_REQUESTS]:
+    for request in requests:
         numbers: list[int] = []
         for message in request.messages:
             text = _encoder.encode(message)
