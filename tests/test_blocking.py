@@ -132,6 +132,8 @@ def test_whatever_a_provider_can_do_is_there(backend: dict[str, Any]) -> None:
         provider.teardown_all()
         assert not one.is_active
         assert provider.statistics().open == 0
+    assert provider.statistics() == fake.statistics()
+    assert (provider.statistics().opens, provider.statistics().closes) == (3, 3)
     fake.assert_all_closed()
 
 

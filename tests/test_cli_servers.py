@@ -22,7 +22,7 @@ import openai
 import pytest
 from tests.distributions import install
 from tests.forks import PIPE, STDOUT, Fork, Forks
-from tests.servers.leftovers import await_end, kill_all, leftovers
+from tests.servers.leftovers import await_end, kill_all, leftovers, parent
 
 from doteval import PoolEvent, ServerProvider
 from doteval.cli import main
@@ -517,12 +517,13 @@ def test_all_of_them_can_be_stopped_and_one_can_be_named(serving: Serve, root: P
 
 @pytest.mark.usefixtures("light")
 def test_what_a_killed_supervisor_left_can_be_removed(serving: Serve, root: Path) -> None:
-    """Where all who might notice are killed with it, the server stays; it is shown, and stopped like any other."""
+    """Where all who might notice are killed with it, what is left is shown, and removed like a server that runs."""
     with serving("light:small") as it:
         it.until_ready()
         (status,) = listed()
         it.process.send_signal(signal.SIGSTOP)
-        os.kill(status["supervisor"], signal.SIGKILL)
+        for pid in (parent(status["supervisor"]), status["supervisor"]):
+            os.kill(pid, signal.SIGKILL)
         it.process.kill()
         it.wait()
     result = run("servers")

@@ -20,22 +20,33 @@ ROOT = Path(__file__).parent.parent / "src" / "doteval"
 
 # Lowest first. The entry that matches most of a module's name decides; a package stands for all that is in it.
 LAYERS = (
-    ("doteval._errors", "doteval._explained", "doteval._spec", "doteval._keywords"),
+    (
+        "doteval._errors",
+        "doteval._explained",
+        "doteval._secrets",
+        "doteval._canonical",
+        "doteval._spec",
+        "doteval._keywords",
+    ),
     (
         "doteval._loop",
         "doteval._hold",
         "doteval._pool.records",
+        "doteval._pool.inside",
         "doteval._pool.deadlock",
         "doteval._pool.entries",
         "doteval._pool.leases",
         "doteval._pool.queue",
         "doteval._pool.account",
+        "doteval._pool.holding",
         "doteval._pool.books",
+        "doteval._pool.admission",
         "doteval._pool.ledger",
         "doteval._pool.events",
         "doteval._pool.containment",
         "doteval._pool.interrupts",
         "doteval._pool.snapshot",
+        "doteval._pool.turn",
         "doteval._pool.resource",
     ),
     ("doteval._pool", "doteval._handle", "doteval._setup"),
@@ -84,6 +95,7 @@ DOORS = {
         "doteval.evals._running.engine",
         "doteval.evals._running.missing",
         "doteval.evals._running.selection",
+        "doteval.evals._running.settings",
     },
 }
 
@@ -91,15 +103,20 @@ DOORS = {
 PURE = (
     "doteval._errors",
     "doteval._explained",
+    "doteval._secrets",
+    "doteval._canonical",
     "doteval._spec",
     "doteval._keywords",
     "doteval._pool.records",
+    "doteval._pool.inside",
     "doteval._pool.deadlock",
     "doteval._pool.entries",
     "doteval._pool.leases",
     "doteval._pool.queue",
     "doteval._pool.account",
+    "doteval._pool.holding",
     "doteval._pool.books",
+    "doteval._pool.admission",
     "doteval._pool.ledger",
     "doteval._pool.events",
     "doteval._pool.snapshot",
@@ -131,6 +148,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "doteval.servers._contract",
         "doteval.servers._description",
         "doteval.servers._slots",
+        "doteval.servers._supervisor",  # its protocol
     ),
 }
 

@@ -2,14 +2,15 @@
 
 The layers, lowest first; an import goes downward only::
 
-    _errors  _explained  _spec        what can go wrong, and what is said of it; what a user asks for
+    _errors  _explained               what can go wrong, and what is said of it
+    _secrets  _canonical  _spec       what nobody may see; what a user asks for, and when two ask for the same
     _loop  _hold                      the event loop at home; an ``async with`` that a task of its own holds open
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle  _setup                   one lease, and what becomes one
     _provider  _pooled  _model        the contract, the pooled base, what a model offers
     _model_request                    what each request has cost, told to whoever counts
     _replies                          a cache of what models replied
-    servers                           processes
+    servers                           processes; _unshared: what a forked child must not keep
         _description                  what a server is: command, readiness, failure; no I/O
         _slots                        slots and GPUs, shared with all processes of the user
         _local                        our side: launcher, connections, holds

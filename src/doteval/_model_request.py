@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 
 from ._errors import ModelRequestError
 from ._model import Completion, CompletionStream, Usage, later
-from ._spec import is_secret_name
+from ._secrets import is_secret_name
 
 _COUNTING: ContextVar[tuple[list[ModelRequest], ...]] = ContextVar("doteval_counting", default=())
 """The lists of those who count where this code runs."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Collection, Hashable, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,8 +28,9 @@ from ._pool.pool import Pool
 from ._pool.records import Want
 from ._pool_options import LeaseOptions, check_slots
 from ._provider import ModelProvider, ModelT, in_any_task, raise_all
+from ._secrets import masked, secrets_of
 from ._setup import Setup, marked
-from ._spec import check_spec, masked, resource_id, resource_key, secrets_of
+from ._spec import check_spec, identified
 
 PooledT = TypeVar("PooledT", bound="PooledProvider[Any]")
 
@@ -414,8 +415,8 @@ class PooledProvider(ModelProvider[ModelT]):
         slots = self.slots(spec, **config)
         if slots < 1:
             raise ValueError(f"{type(self).__name__}.slots({spec!r}) must be at least 1, not {slots!r}")
-        key: Hashable = resource_key(spec, config)
-        return Want(key, resource_id(spec, config), slots, _Asked(spec, config))
+        key, label = identified(spec, config)
+        return Want(key, label, slots, _Asked(spec, config))
 
     def _retire(self, resource_id: str, reason: str) -> None:
         """Lease the resource to nobody new from now on, and close it after its last lease; an idle one now.

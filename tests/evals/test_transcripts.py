@@ -58,7 +58,8 @@ async def kept(evaluation: Any, store: Path, **arguments: Any) -> list[tuple[Rec
     await run(evaluation, store=store, **arguments)
     with Store(store) as opened, opened.snapshot() as results:
         (stored,) = results.evaluations()
-        return [(record, results.requests(stored, record.key)) for record in results.records(stored)]
+        records = results.records(stored)
+        return [(record, results.requests(stored, record.key, record.sample)) for record in records]
 
 
 async def agent(question: str, model: ChatModel, judge: ChatModel) -> Result:
@@ -102,6 +103,16 @@ async def test_all_that_a_row_asks_is_kept(server: NumberingServer, models: Mode
         assert record.transcript is None
     outcome = await run(asking(), model=models.model, judge=models.judge, transcripts=True)
     assert [len(record.transcript or ()) for record in outcome.records] == [4, 4]
+
+
+async def test_each_sample_of_a_row_has_its_own(server: NumberingServer, models: Models, tmp_path: Path) -> None:
+    """Whatever is the same in them."""
+    evaluation = foreach("question", ["one", "two"], epochs=3)(agent)
+    rows = await kept(evaluation, tmp_path / "results.db", model=models.model, judge=models.judge)
+    assert [(record.inputs["question"], record.sample) for record, _ in rows] == [
+        (question, sample) for question in ("one", "two") for sample in (1, 2, 3)
+    ]
+    assert len({requests[0].reply for _, requests in rows}) == 6
 
 
 async def test_nothing_is_kept_unless_that_is_asked_for(

@@ -140,6 +140,21 @@ async def test_equal_rows_have_replies_of_their_own(server: NumberingServer, mod
     assert (longer[:5], len({*longer}), len(server.asked)) == (first, 7, 7)
 
 
+async def test_samples_of_a_row_have_replies_of_their_own(
+    server: NumberingServer, models: Models, cache: ReplyCache
+) -> None:
+    """The first one is that of a run that draws no more, and more of them ask for what is missing only."""
+    found: list[list[Any]] = []
+    for epochs in (1, 3, 5, 5):
+        evaluation = foreach("prompt", ["A", "B"], epochs=epochs)(asks)
+        outcome = await run(evaluation, model=models.model, cache=cache)
+        found.append([record.output for record in outcome.records])
+        assert len({*found[-1]}) == len(server.asked) == 2 * epochs
+    assert found[2] == found[3]
+    assert [found[2][place] for place in (0, 5)] == found[0]
+    assert [found[2][place] for place in (0, 1, 2, 5, 6, 7)] == found[1]
+
+
 async def asks(prompt: str, model: ChatModel) -> Result:
     return Result(await model.generate(prompt))
 

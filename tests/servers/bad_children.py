@@ -40,6 +40,24 @@ def good() -> None:
     wait()
 
 
+def starts_for_others() -> None:
+    """Has started what belongs to another server: a process with another mark, which has a child of its own."""
+
+    def other() -> None:
+        os.setsid()
+        os.environ["DOTEVAL_SERVER"] = os.environ["OTHER"]
+        code = "import os, signal; os.fork(); os.write(1, f'other {os.getpid()}\\n'.encode()); signal.pause()"
+        os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", code])
+
+    reads, writes = os.pipe()
+    os.set_inheritable(writes, False)
+    if os.fork() == 0:
+        other()
+    os.close(writes)
+    os.read(reads, 1)
+    good()
+
+
 def ignores_term() -> None:
     """Only KILL ends it."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -10,14 +10,15 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tests.servers.leftovers import PATIENCE, await_end
 
-from doteval.servers._local.runtime import MARKER, Runtime
+from doteval.servers._local.runtime import Runtime
 from doteval.servers._local.supervisors import start_supervisor
+from doteval.servers._supervisor.protocol import MARKER
 
 CHILDREN = Path(__file__).with_name("bad_children.py")
 
@@ -27,14 +28,15 @@ class Caller:
 
     Args:
         connection: A connected socket.
-        supervisor: The process at the other end.
+        keeper: The process that was started; 0 where that was not done here.
         directory: The server's own directory.
     """
 
-    def __init__(self, connection: socket.socket, supervisor: int, directory: Path) -> None:
+    def __init__(self, connection: socket.socket, keeper: int, directory: Path) -> None:
         connection.settimeout(PATIENCE)
         self.socket = connection
-        self.supervisor = supervisor
+        self.keeper = keeper
+        self.supervisor = 0 if not keeper else _child(keeper)
         self.directory = directory
         self.heard: list[dict[str, Any]] = []
         """What has arrived and was not asked for yet."""
@@ -78,14 +80,19 @@ class Caller:
     def standstill(self) -> Iterator[None]:
         """Within the block the supervisor, which the caller has started, does nothing, as busy as can be."""
         os.kill(self.supervisor, signal.SIGSTOP)
-        os.waitid(os.P_PID, self.supervisor, os.WSTOPPED)  # the signal takes effect some time later
+        while state(self.supervisor) != "T":  # the signal takes effect some time later
+            time.sleep(0.001)
         try:
             yield
         finally:
-            os.kill(self.supervisor, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(self.supervisor, signal.SIGCONT)
 
-    def kill(self) -> None:
-        """Kill the supervisor, and wait until it has gone."""
+    def kill(self, *, keeper: bool = True) -> None:
+        """Kill the supervisor, and its keeper before, and wait until they have gone."""
+        if keeper:
+            os.kill(self.keeper, signal.SIGKILL)
+            assert await_end(self.keeper)
         os.kill(self.supervisor, signal.SIGKILL)
         assert await_end(self.supervisor)
         self.expect_end()
@@ -114,6 +121,20 @@ class Caller:
     def _take(self, data: bytes) -> None:
         *lines, self._received = (self._received + data).split(b"\n")
         self.heard += map(json.loads, lines)
+
+
+def state(pid: int) -> str:
+    """What a process does, as a letter."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _child(pid: int) -> int:
+    """The only child of a process; 0 where it ends without one."""
+    while state(pid) != "Z":
+        if children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            return int(children[0])
+        time.sleep(0.001)
+    return 0
 
 
 class Supervisors:

@@ -36,8 +36,8 @@ def supervisors(runtime: Runtime) -> Iterator[Supervisors]:
     yield supervisors
     supervisors.close()
     for caller in supervisors.callers:
-        if caller.supervisor:
-            await_end(caller.supervisor)
+        if caller.keeper:
+            await_end(caller.keeper)
     reap()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from doteval.servers._local.runtime import MARKER
+from doteval.servers._supervisor.protocol import MARKER
 
 PATIENCE = 30.0
 """How long what is ending may take, in seconds; only ever waited for where something is left."""
@@ -56,6 +56,11 @@ def processes(root: Path) -> Iterator[int]:
                 is_supervisor and any(argument.startswith(place) for argument in arguments)
             ):
                 yield int(entry.name)
+
+
+def parent(pid: int) -> int:
+    """The parent of a process; that of a server is its supervisor, and that of a supervisor its keeper."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def await_end(pid: int, patience: float = PATIENCE) -> bool:

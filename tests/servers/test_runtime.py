@@ -15,7 +15,8 @@ import pytest
 from tests.servers.leftovers import await_end, is_locked
 
 from doteval import RuntimeDirectoryError
-from doteval.servers._local.runtime import MARKER, VARIABLE, Runtime, processes_of
+from doteval.servers._local.runtime import VARIABLE, Runtime, processes_of
+from doteval.servers._supervisor.protocol import MARKER
 
 pytestmark = pytest.mark.counts_open_files
 

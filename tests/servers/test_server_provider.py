@@ -272,7 +272,7 @@ async def test_nobody_sees_a_secret(
         assert server.api_key == KEY
         assert await handle.model.generate("Hello") == str(server.pid)
         pids = list(processes(runtime.root))
-        assert len(pids) == 2, "the server and its supervisor"
+        assert len(pids) == 3, "the server, its supervisor, and the keeper"
         shown += [command_line(pid) for pid in pids]
         shown += [provider, handle, handle.model, handle.model.client, server, provider.statistics()]
         assert server.log is not None

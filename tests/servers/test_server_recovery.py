@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import create_task_group, fail_after
-from tests.servers.leftovers import processes
+from tests.servers.leftovers import parent, processes
 from tests.servers.lights import PATIENCE, Events, get, light
 
 from doteval import HandleInactiveError, ModelRequestError, ModelSetupError, ServerLostError, ServerProvider
@@ -278,7 +278,7 @@ async def test_a_supervisor_that_is_killed_takes_its_server_along(launcher: Loca
     async with ServerProvider(light(), launcher=launcher, on_event=events) as provider:
         handle = await provider.setup("m")
         server = handle.model.server
-        (supervisor,) = set(processes(launcher.runtime.root)) - {server.pid}
+        supervisor = parent(server.pid or 0)
         os.kill(supervisor, signal.SIGKILL)
         assert "its supervisor was killed" in (await events.until("lost")).reason
         async with await provider.setup("m") as again:

@@ -21,10 +21,10 @@ from tests.forks import Forks
 from tests.servers.slot_processes import DEADLINE, SlotProcess, slot_processes
 
 from doteval._errors import CapacityExceededError
-from doteval.servers._slots import locks
 from doteval.servers._slots import queue as queueing
 from doteval.servers._slots.locks import SlotLocks
 from doteval.servers._slots.queue import SlotQueue
+from doteval.servers._unshared import Descriptor
 
 pytestmark = [pytest.mark.concurrency, pytest.mark.counts_open_files]
 
@@ -235,15 +235,15 @@ async def test_a_slot_whose_file_was_deleted_meanwhile_is_not_taken(
 ) -> None:
     """Somebody deletes the file after it was opened: a lock on it would keep nobody out, so the new file is locked."""
     path = root / "slots" / "slot-0"
-    lock = locks.locked
+    lock = Descriptor.lock
 
-    def deleting(fd: int) -> bool:
-        if path.exists() and os.path.samestat(os.fstat(fd), path.stat()):
+    def deleting(file: Descriptor) -> bool:
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             path.unlink()
             monkeypatch.undo()
-        return lock(fd)
+        return lock(file)
 
-    monkeypatch.setattr(locks, "locked", deleting)
+    monkeypatch.setattr(Descriptor, "lock", deleting)
     with closing(await taken(queue, "slot-0")):
         assert free(root, "slot-0") == []
 

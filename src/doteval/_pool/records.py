@@ -52,8 +52,10 @@ class Entry:
 
     __slots__ = (
         "crowd",
+        "dependents",
         "generation",
         "idle_since",
+        "inside",
         "leases",
         "lost",
         "opened_before",
@@ -81,6 +83,10 @@ class Entry:
         """Whoever acts on the effects keeps the opened thing here."""
         self.crowd: Any = None
         """And here what all who have joined the opening listen to."""
+        self.inside: Any = None
+        """And here what stands for it as an owner of leases."""
+        self.dependents: set[Any] = set()
+        """While it closes: who leases it from inside and has to be gone before."""
 
     def __repr__(self) -> str:
         return f"<Entry {self.want.label!r} generation {self.generation} {self.phase.value} leases={len(self.leases)}>"
@@ -156,6 +162,12 @@ class Rest(_OfEntry):
     __slots__ = ()
 
 
+class CloseFirst(_OfEntry):
+    """Close the entry's dependents, and call `Ledger.freed` for each that is gone."""
+
+    __slots__ = ()
+
+
 class Close(_OfEntry):
     """Tell the entry's task to close."""
 
@@ -169,7 +181,7 @@ class Settle:
     request: Request
 
 
-Effect = Open | CancelOpening | Check | Rest | Close | Settle
+Effect = Open | CancelOpening | Check | Rest | CloseFirst | Close | Settle
 
 
 @dataclass(slots=True)

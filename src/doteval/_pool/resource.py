@@ -25,6 +25,7 @@ from .._errors import CloseTimeoutError
 from .._loop import with_own_generators
 from .containment import ends_the_program
 from .interrupts import interruptible, uninterruptible
+from .turn import Turn
 
 ModelT = TypeVar("ModelT")
 
@@ -72,7 +73,8 @@ class Resource(Generic[ModelT]):
         self._healthy = healthy
         self._listener = listener
         self._label = label
-        self._opens = opens
+        self.turn = Turn(opens)
+        """Its place among the openings that run at once."""
         self._close_timeout = close_timeout
         self._scope = CancelScope(shield=True)
         self._check_scope: CancelScope | None = None
@@ -148,7 +150,7 @@ class Resource(Generic[ModelT]):
             self.done.set()
 
     async def _live(self) -> None:
-        async with _Entered(self._make(), self._opens) as self.model:
+        async with _Entered(self._make(), self.turn) as self.model:
             self._listener.on_opened()
             try:
                 await self._serve()
@@ -191,21 +193,18 @@ class Resource(Generic[ModelT]):
 class _Entered(Generic[ModelT]):
     """A context manager that waits until it may be entered."""
 
-    __slots__ = ("_manager", "_opens")
+    __slots__ = ("_manager", "_turn")
 
-    def __init__(self, manager: AbstractAsyncContextManager[ModelT], opens: CapacityLimiter) -> None:
+    def __init__(self, manager: AbstractAsyncContextManager[ModelT], turn: Turn) -> None:
         self._manager = manager
-        self._opens = opens
+        self._turn = turn
 
     async def __aenter__(self) -> ModelT:
-        if self._opens.available_tokens:
-            self._opens.acquire_on_behalf_of_nowait(self)  # takes no turn of the event loop
-        else:
-            await self._opens.acquire_on_behalf_of(self)
+        await self._turn.begin()
         try:
             return await self._enter()
         finally:
-            self._opens.release_on_behalf_of(self)
+            self._turn.end()
 
     @interruptible
     async def _enter(self) -> ModelT:

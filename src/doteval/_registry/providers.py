@@ -27,10 +27,10 @@ from .._pool.containment import ends_the_program
 from .._pool.events import ProviderStatistics
 from .._pooled import PooledProvider
 from .._provider import ModelProvider, is_tied_to_a_task, raise_all
+from .._secrets import masked, secrets_of
 from .._setup import Setup, marked
-from .._spec import masked, secrets_of
 from .entered import EnteredProvider
-from .registration import registrations
+from .registration import is_name, registrations
 from .routing import route
 from .source import Factory, Source
 
@@ -71,7 +71,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         values: dict[str, object] = {**(registrations() if discover else {}), **(providers or {})}
         settings = settings or {}
         for name in values:
-            if not name or ":" in name:
+            if not is_name(name):
                 raise ValueError(f"{name!r} cannot name a provider: a spec has the name before its first colon")
         unknown = [repr(name) for name in settings if name not in values]
         if unknown:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, cast
 
-from .._spec import is_secret_name
+from .._secrets import is_secret_name
 
 _FORM = 1
 """Counts up when the same digest would stand for something else."""

@@ -69,6 +69,7 @@ def _for_programs(status: Status) -> dict[str, Any]:
         "idle": None if status["leases"] else now - status["last_used"],
         "keep_alive": status["keep_alive"],
         "supervisor": status["supervisor"],
+        "ended_by": status["ended_by"],
     }
 
 

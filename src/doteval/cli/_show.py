@@ -37,9 +37,10 @@ def _print(results: Snapshot, found: Sequence[Stored], errors: int) -> None:
         print("\n".join(Table(usage, USAGE_HEAD, right=USAGE_NUMBERS).texts_for(sys.stdout)))
     for stored in found:
         if stored.finished is None:
-            print(f"\n{stored.name} is not finished: {stored.stored:,} rows are there")
+            noun = "rows" if stored.epochs == 1 else "samples"
+            print(f"\n{stored.name} is not finished: {stored.stored:,} {noun} are there")
         for record in _failed(results, stored, errors):
-            print(f"\n{stored.name}, row {record.number}: {short(record.error or '')}")
+            print(f"\n{stored.name}, {record.place}: {short(record.error or '')}")
             print(f"  inputs: {short(str(record.inputs))}")
         if stored.errors > errors:
             print(f"\n... {stored.errors - errors:,} more of {stored.name}: --errors N shows N of them")
@@ -56,7 +57,13 @@ def _for_programs(results: Snapshot, stored: Stored, errors: int) -> dict[str, A
         "finished": stored.finished,
         **summary,
         "failed": [
-            {"row": record.number, "error": record.error, "inputs": record.inputs, "traceback": record.traceback}
+            {
+                "row": record.number,
+                "sample": record.sample,
+                "error": record.error,
+                "inputs": record.inputs,
+                "traceback": record.traceback,
+            }
             for record in _failed(results, stored, errors)
         ],
     }

@@ -1,8 +1,10 @@
 """Model servers: started once, shared by everything, never left behind.
 
-The parts; the first three know nothing of each other, and the others are built on those above them::
+The parts; `_slots` stands on `_unshared`, else the first four know nothing of each other, and the others are built on
+those above them::
 
-    _supervisor    the other process, one for each server: a program of its own
+    _unshared      what a forked child must not keep
+    _supervisor    the other process, one for each server: a program of its own; others know its protocol
     _description   what is run, when it is ready, what is said when it does not start
     _slots         slots of the whole machine: which GPUs there are, the queue for them
     _contract      what a provider needs of whoever starts servers

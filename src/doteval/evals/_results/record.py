@@ -40,6 +40,7 @@ class Record:
             tool calls and retries. Only what there is.
         attempts: How often the row was run.
         usage_by_model: What was asked of each model in all attempts, and what it cost.
+        sample: Which sample of the row it is, counted from 1.
         transcript: The requests that were made, where that was asked for. Not of a row that is read from a store, which
             has them apart: see `Store.requests`.
     """
@@ -60,6 +61,7 @@ class Record:
     reply: Mapping[str, Any] | None = None
     attempts: int = 1
     usage_by_model: Sequence[ModelUsage] = ()
+    sample: int = 1
     transcript: Sequence[RecordedRequest] | None = None
 
     @property
@@ -70,7 +72,12 @@ class Record:
     @property
     def example(self) -> str:
         """What went wrong, with the row's number, for a message about several."""
-        return f"row {self.number}:\n{(self.traceback or self.error or '').rstrip()}\n"
+        return f"{self.place}:\n{(self.traceback or self.error or '').rstrip()}\n"
+
+    @property
+    def place(self) -> str:
+        """Which row it is, and which sample of it where it is not the first, for people."""
+        return f"row {self.number}" + (f", sample {self.sample}" if self.sample > 1 else "")
 
     @property
     def requests(self) -> int:
@@ -165,12 +172,13 @@ class Spending:
         }
 
 
-def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int, spending: Spending) -> Record:
+def succeeded(inputs: Inputs, sample: int, result: Result, seconds: float, attempts: int, spending: Spending) -> Record:
     """What is kept of a row that returned."""
     usage = getattr(result.output, "usage", None)
     return Record(
         number=inputs.number,
         key=inputs.key,
+        sample=sample,
         digest=inputs.digest,
         inputs=inputs.values,
         output=plain(result.output),
@@ -184,12 +192,15 @@ def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int, spe
     )
 
 
-def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int, spending: Spending) -> Record:
+def failed(
+    inputs: Inputs, sample: int, error: BaseException, seconds: float, attempts: int, spending: Spending
+) -> Record:
     """What is kept of a row that raised."""
     text, reply = _text(error), spending.last_reply()
     return Record(
         number=inputs.number,
         key=inputs.key,
+        sample=sample,
         digest=inputs.digest,
         inputs=inputs.values,
         error=storable(f"{type(error).__name__}: {text}" if text else type(error).__name__),

@@ -16,7 +16,7 @@ from .transcript import encoded
 from .usage import ModelUsage
 
 FIELDS = (
-    "number, key, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, "
+    "number, key, sample, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, "
     "output_tokens, reply, attempts, usage_by_model"
 )
 """The columns that a record is made of, for a SELECT."""
@@ -93,10 +93,12 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow]) -> None:
     cells = [cell for row in rows for cell in (row.evaluation, *_cells_of(row.record), row.written)]
     connection.execute(f"INSERT OR REPLACE INTO rows VALUES {', '.join([_PLACES] * len(rows))}", cells)  # noqa: S608
     transcripts = [
-        (row.evaluation, row.record.key, encoded(row.record.transcript)) for row in rows if row.record.transcript
+        (row.evaluation, row.record.key, row.record.sample, encoded(row.record.transcript))
+        for row in rows
+        if row.record.transcript
     ]
     if transcripts:
-        connection.executemany("INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?)", transcripts)
+        connection.executemany("INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?)", transcripts)
 
 
 def _cells_of(record: Record) -> list[Any]:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 from anyio import to_thread
@@ -43,11 +43,17 @@ class Row:
         number: Its place, counted from 0.
         values: What the columns hold.
         inputs: The same as it is kept, whatever the evaluation does to the values.
+        sample: Which sample of the row it is, counted from 1.
     """
 
     number: int
     values: Mapping[str, Any]
     inputs: Inputs
+    sample: int = 1
+
+    def samples(self, count: int) -> Iterable[Row]:
+        """So many samples of it."""
+        return (self,) if count == 1 else [replace(self, sample=number) for number in range(1, count + 1)]
 
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its lists and mappings is not there in the next."""

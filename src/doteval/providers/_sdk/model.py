@@ -18,7 +18,7 @@ from ..._model_request import ModelRequest
 from ..._replies.asked import Asked
 from ..._replies.asked import asked as asked_of_cache
 from ..._replies.cache import present_row
-from ..._spec import masked
+from ..._secrets import masked
 from .events import Body, EventStream, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
 from .replies import ReplayedPieces, again, kept, telling, whom

@@ -21,7 +21,7 @@ from ..._handle import ModelHandle
 from ..._keywords import completed, fields_of, unexpected_in_setup
 from ..._pool_options import PoolOptions
 from ..._pooled import PooledProvider
-from ..._spec import secrets_of
+from ..._secrets import secrets_of
 from .failures import SDK, SDKClient
 from .model import SDKModel
 

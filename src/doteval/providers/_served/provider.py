@@ -55,6 +55,12 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         if decided := settings.keys() & {"health_after", "fast_acquire"}:  # by this class
             raise unexpected(type(self), decided)
         own, others = completed(ServerSettings, settings, LifecycleOptions)
+        share = own["share"]
+        if own["launcher"] is not None and share is not None:
+            raise ValueError("share= is of no use beside launcher=, which decides who shares; pass one of the two")
+        self._launcher = own["launcher"] or LocalLauncher(
+            share=secrets.token_hex(8) if share == "off" else share or "user"
+        )
         slots = choose(own["gpus"], own["capacity"], os.environ)
         super().__init__(capacity=len(slots.names), health_after=0.0, **others)
         self._terms = Terms(
@@ -66,12 +72,6 @@ class ServerProviderBase(PooledProvider[ServerModel]):
             keep_alive=own["server_keep_alive"],
             port=own["port"],
             log_bytes=own["log_bytes"],
-        )
-        share = own["share"]
-        if own["launcher"] is not None and share is not None:
-            raise ValueError("share= is of no use beside launcher=, which decides who shares; pass one of the two")
-        self._launcher = own["launcher"] or LocalLauncher(
-            share=secrets.token_hex(8) if share == "off" else share or "user"
         )
         self._environment = dict(own["environment"] or {})
         self._cwd = None if own["cwd"] is None else os.fspath(own["cwd"])

@@ -86,8 +86,8 @@ class _Hold:
 
     def read(self, patience: float = 0.0) -> bool:
         """Take in what has arrived, or arrives within `patience` seconds; whether the server may still be there."""
-        self.socket.settimeout(max(0.0, patience))
         try:
+            self.socket.settimeout(max(0.0, patience))
             while data := self.socket.recv(1 << 16):
                 *lines, self._received = (self._received + data).split(b"\n")
                 for line in lines:

@@ -19,14 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..._errors import RuntimeDirectoryError, ServersUnsupportedError
-
-if sys.platform != "win32":
-    import fcntl
+from .._supervisor.protocol import MARKER
+from .._unshared import Descriptor, making, unshared
 
 VARIABLE = "DOTEVAL_RUNTIME_DIR"
-MARKER = "DOTEVAL_SERVER"
-"""An environment variable that every process of a server inherits; its value is the server's own directory."""
-
 _LONGEST_SOCKET_PATH = 103  # macOS has 104 bytes for it, the last one zero
 _NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
 _KILL_TIMES = 10
@@ -86,23 +82,20 @@ class Runtime:
 
         The block must be synchronous and short. What is locked is the directory itself: there is no file to be left.
         """
-        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        lock: DirectoryLock | None = DirectoryLock(descriptor)
+        directory = Descriptor(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        lock: DirectoryLock | None = None
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock = None
+            if directory.lock():
+                lock = DirectoryLock(directory.fileno())
             yield lock
         finally:
             if lock is not None and not lock.is_passed_on:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile may have a copy
-            os.close(descriptor)
+                directory.unlock()  # a child that is just being started may have a copy
+            directory.close()
 
     def connect(self, server_id: str) -> socket.socket | None:
         """A connection to the supervisor of a server; `None` where there is none, or it has too many callers now."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.setblocking(False)
+        connection = _unix_socket()
         try:
             connection.connect(str(self.socket_path(server_id)))
         except OSError as exc:
@@ -114,8 +107,7 @@ class Runtime:
 
     def is_alive(self, server_id: str) -> bool:
         """Whether a supervisor listens at the socket of a server; ask under the lock, or one may just be starting."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.setblocking(False)
+        with _unix_socket() as connection:
             return connection.connect_ex(str(self.socket_path(server_id))) not in _NOBODY
 
     def bury_dead(self) -> None:
@@ -128,6 +120,14 @@ class Runtime:
                         break
                 shutil.rmtree(directory, ignore_errors=True)
                 self.socket_path(server_id).unlink(missing_ok=True)
+
+
+def _unix_socket() -> socket.socket:
+    with making():
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        unshared(connection)
+    connection.setblocking(False)
+    return connection
 
 
 @dataclass(slots=True)

@@ -16,11 +16,12 @@ from .._description.command import ServerCommand
 from .._description.failure import ServerFailure, report
 from .._slots.locks import SlotLocks
 from .._slots.queue import SlotQueue
+from .._supervisor.protocol import MARKER
 from .connection import Connection, SupervisorGoneError, join
 from .getting_ready import name_of
 from .ports import free_port, is_free
 from .room import make_room
-from .runtime import MARKER, Runtime
+from .runtime import Runtime
 from .supervisors import start_supervisor
 
 

@@ -19,6 +19,8 @@ from typing import Any
 
 from anyio import to_thread
 
+from .._supervisor.protocol import MARKER
+from .._unshared import making, unshared
 from .runtime import Runtime
 
 _SUPERVISOR = Path(__file__).parent.parent / "_supervisor"  # a directory that Python runs
@@ -50,7 +52,9 @@ def start_supervisor(
         if lock is None or runtime.is_alive(server_id):
             return None
         runtime.bury_dead()
-        ours, theirs = socket.socketpair()
+        with making():
+            ours, theirs = socket.socketpair()
+            unshared(ours, theirs)
         try:
             process = subprocess.Popen(  # noqa: S603 - our own script
                 [sys.executable, "-I", "-S", str(_SUPERVISOR), str(theirs.fileno()), str(lock.descriptor), path],
@@ -59,6 +63,7 @@ def start_supervisor(
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a terminal is not for it
+                env={**os.environ, MARKER: str(runtime.directory(server_id) / "supervisor")},
             )
         except BaseException:
             ours.close()
@@ -86,7 +91,11 @@ async def wait_for(pid: int) -> None:
 
 
 def _wait(pid: int, options: int) -> None:
-    with suppress(ChildProcessError):  # another thread was faster, or it was started before a fork
+    with suppress(ChildProcessError):  # another thread was faster
         if os.waitpid(pid, options) == (0, 0):
             return
     _children.discard(pid)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_children.clear)  # they are its parent's

@@ -9,93 +9,82 @@ Windows has no `flock`: there the module can be imported, and that is all. `Runt
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-if sys.platform != "win32":
-    import fcntl
+from .._unshared import Descriptor
 
 
 class SlotLocks:
     """Slots that are taken.
 
-    A supervisor inherits them by ``pass_fds=locks.fds``; other children do not. A slot is free when no process has its
-    file descriptor open any more, or when one of them unlocks it.
+    A supervisor inherits them by ``pass_fds=locks.fds``; other children do not, forked ones neither. A slot is free
+    when no process has its file open any more, or when one of them unlocks it.
 
     Args:
-        held: The locked file descriptor of each name.
+        held: The locked file of each name.
     """
 
-    def __init__(self, held: dict[str, int]) -> None:
+    def __init__(self, held: dict[str, Descriptor]) -> None:
         self.names = tuple(held)
-        self._fds = list(held.values())
+        self._files = list(held.values())
 
     @property
     def fds(self) -> tuple[int, ...]:
         """Our file descriptors, in the order of the names; none after `close`."""
-        return tuple(self._fds)
+        return tuple(file.fileno() for file in self._files)
 
     def close(self) -> None:
         """Close our file descriptors. The slots stay taken as long as somebody has inherited them."""
-        while self._fds:
-            os.close(self._fds.pop())
+        while self._files:
+            self._files.pop().close()
 
     def __repr__(self) -> str:
-        state = "" if self._fds or not self.names else ", closed"
+        state = "" if self._files or not self.names else ", closed"
         return f"<SlotLocks {', '.join(self.names)}{state}>"
 
 
-def take(directory: Path, names: Sequence[str], count: int) -> dict[str, int]:
+def take(directory: Path, names: Sequence[str], count: int) -> dict[str, Descriptor]:
     """Lock as many of the slots as are free, up to `count`."""
-    held: dict[str, int] = {}
+    held: dict[str, Descriptor] = {}
     try:
         for name in names:
             if len(held) == count:
                 break
-            fd = _slot(directory / quote(name, safe=""))
-            if fd is not None:
-                held[name] = fd
+            file = _slot(directory / quote(name, safe=""))
+            if file is not None:
+                held[name] = file
     except BaseException:
         give_back(held, names)
         raise
     return held
 
 
-def _slot(path: Path) -> int | None:
+def _slot(path: Path) -> Descriptor | None:
     """Lock one slot; `None` if it is taken."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    file = Descriptor(path, os.O_RDWR | os.O_CREAT)
     try:
         # A file that somebody deleted after we had opened it locks nothing.
-        if locked(fd) and _is_same(fd, path):
-            return fd
+        if file.lock() and _is_same(file, path):
+            return file
     except BaseException:
-        os.close(fd)
+        file.close()
         raise
-    os.close(fd)
+    file.close()
     return None
 
 
-def _is_same(fd: int, path: Path) -> bool:
+def _is_same(file: Descriptor, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(fd), path.stat())
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
 
 
-def give_back(held: dict[str, int], names: Sequence[str]) -> tuple[str, ...]:
+def give_back(held: dict[str, Descriptor], names: Sequence[str]) -> tuple[str, ...]:
     """Unlock slots at once, whoever has a copy of the file descriptors; returns the names of the others."""
-    for fd in held.values():
-        fcntl.flock(fd, fcntl.LOCK_UN)
-        os.close(fd)
+    for file in held.values():
+        file.unlock()
+        file.close()
     return tuple(name for name in names if name not in held)
-
-
-def locked(fd: int) -> bool:
-    """Lock a file if nobody else has; says whether it is locked now."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,10 +25,8 @@ from anyio import current_time, sleep
 from anyio.lowlevel import checkpoint
 
 from ..._errors import CapacityExceededError
-from .locks import SlotLocks, give_back, locked, take
-
-if sys.platform != "win32":
-    import fcntl
+from .._unshared import Descriptor
+from .locks import SlotLocks, give_back, take
 
 T = TypeVar("T")
 
@@ -115,13 +112,13 @@ class _Ticket:
 
     Args:
         path: The file.
-        fd: Its locked file descriptor.
+        file: The same, open and locked.
         ahead: The tickets that are served before this one; no others can join them.
     """
 
-    def __init__(self, path: Path, fd: int, ahead: list[Path]) -> None:
+    def __init__(self, path: Path, file: Descriptor, ahead: list[Path]) -> None:
         self._path = path
-        self._fd = fd
+        self._file = file
         self._ahead = ahead
 
     def is_served(self) -> bool:
@@ -131,18 +128,19 @@ class _Ticket:
         return not self._ahead
 
     def drop(self) -> None:
-        """Leave the queue."""
-        with suppress(OSError):  # then the next one who looks removes it
-            self._path.unlink()
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-        os.close(self._fd)
+        """Leave the queue; a forked child has no place in it."""
+        if self._file.is_open:
+            with suppress(OSError):  # then the next one who looks removes it
+                self._path.unlink()
+        self._file.unlock()
+        self._file.close()
 
 
 def _draw(directory: Path, names: Sequence[str]) -> _Ticket | None:
     """Take a place at the end of the queue; `None` if another process is doing that just now."""
-    door = os.open(directory, os.O_RDONLY)
+    door = Descriptor(directory, os.O_RDONLY)
     try:
-        if not locked(door):
+        if not door.lock():
             return None
         try:
             others = _waiting(directory)
@@ -150,9 +148,9 @@ def _draw(directory: Path, names: Sequence[str]) -> _Ticket | None:
             ahead = [directory / str(number) for number in sorted(others) if _overlap(others[number], names)]
             return _Ticket(path, _written(path, names), ahead)
         finally:
-            fcntl.flock(door, fcntl.LOCK_UN)  # a child that is just being started may have a copy of `door`
+            door.unlock()  # a child that is just being started may have a copy
     finally:
-        os.close(door)
+        door.close()
 
 
 def _waiting(directory: Path) -> dict[int, frozenset[str] | None]:
@@ -167,30 +165,30 @@ def _is_abandoned(path: Path) -> bool:
     Only who has the lock on a ticket removes it, and its number is not given out again while a larger one is there.
     """
     try:
-        fd = os.open(path, os.O_RDWR)
+        file = Descriptor(path, os.O_RDWR)
     except FileNotFoundError:
         return True
     try:
-        if not locked(fd):
+        if not file.lock():
             return False
         with suppress(FileNotFoundError):
             path.unlink()
         return True
     finally:
-        os.close(fd)
+        file.close()
 
 
-def _written(path: Path, names: Sequence[str]) -> int:
-    """Make a ticket; returns its locked file descriptor."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+def _written(path: Path, names: Sequence[str]) -> Descriptor:
+    """Make a ticket; returns its locked file."""
+    file = Descriptor(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(fd, json.dumps({"pid": os.getpid(), "names": list(names)}).encode())
+        file.lock()
+        os.write(file.fileno(), json.dumps({"pid": os.getpid(), "names": list(names)}).encode())
     except BaseException:
-        os.close(fd)
+        file.close()
         path.unlink(missing_ok=True)
         raise
-    return fd
+    return file
 
 
 def _wish(path: Path) -> frozenset[str] | None:

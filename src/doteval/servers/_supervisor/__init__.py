@@ -1,4 +1,4 @@
-"""The supervisor: the process between a model server and all who use it.
+"""The supervisor: the process between a model server and all who use it; and its keeper.
 
 Started as ``python -I -S _supervisor STARTER LOCK SOCKET_PATH``, in a session of its own, with two inherited
 descriptors: the starter's socket, and its lock on the directory of the sockets. The lock is kept until its own socket
@@ -18,9 +18,12 @@ Everybody is told the events ``started``, ``output``, ``ready``, ``retiring``, `
 When a connection closes after that, nothing of the server is left and its slots are free: the supervisor holds their
 locks by inheritance.
 
-The parts; the first six know nothing of each other, and all of them are imported before the server starts, so that it
-does not matter to a supervisor when doteval is upgraded or removed::
+The parts; but for the loop, they know of nothing but the first two, and all of them are imported before the server
+starts, so that it does not matter to a supervisor when doteval is upgraded or removed::
 
+    protocol    what both sides have to agree on
+    processes   who descends from whom
+    keeper      the process around the supervisor, for where that is killed
     log         what the server prints
     family      the server's processes
     clients     connections and messages

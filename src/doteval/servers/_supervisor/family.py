@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import functools
 import os
 import signal
 import subprocess
-import sys
+
+from .processes import CAN_DIE_WITH, adopt_orphans, descendants, die_with
+from .protocol import MARKER
 
 
 class Family:
@@ -28,10 +30,13 @@ class Family:
     """
 
     def __init__(self, argv: list[str], environment: dict[str, str], cwd: str, output: int) -> None:
-        self.adopts = _become_subreaper()
+        self.adopts = adopt_orphans()
+        self.ended_by = ["kernel", "keeper"] if CAN_DIE_WITH else ["keeper"]
+        """What ends it where the supervisor is killed, the strongest first."""
         self.code: int | None = None
         """The exit code of the server itself, negative for the number of a signal."""
         self._is_childless = False
+        self._directory = environment.get(MARKER, "")
         process = subprocess.Popen(
             argv,
             env=environment,
@@ -40,6 +45,7 @@ class Family:
             stdout=output,
             stderr=output,
             process_group=0,
+            preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509 - there is one thread
         )
         self.pid = process.pid
         process.returncode = 0  # it is waited for here, not there
@@ -55,9 +61,11 @@ class Family:
         return self.code is not None
 
     def is_gone(self) -> bool:
-        """Whether nothing of it is left."""
-        self.reap()
-        return self._is_childless and (self.adopts or not _signal_group(self.pid, 0))
+        """Whether nothing of it is left; what another server has left to us to adopt is none of it."""
+        is_over = self.reap()
+        if self.adopts:
+            return self._is_childless or (is_over and not self.members())
+        return self._is_childless and not _signal_group(self.pid, 0)
 
     def send(self, number: int) -> None:
         """Signal all of it, each process once; what is stopped is woken up to notice."""
@@ -72,20 +80,7 @@ class Family:
 
     def members(self) -> dict[int, int]:
         """The processes that descend from the supervisor and their groups, where the system tells, but no zombies."""
-        if not self.adopts:
-            return {}
-        parents: dict[int, int] = {}
-        groups: dict[int, int] = {}
-        for entry in os.scandir("/proc"):
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError), open(f"/proc/{entry.name}/stat", "rb") as file:
-                    state, parent, group = file.read().rpartition(b")")[2].split()[:3]
-                    if state != b"Z":
-                        parents[int(entry.name)], groups[int(entry.name)] = int(parent), int(group)
-        found = {os.getpid()}
-        while more := {pid for pid, parent in parents.items() if parent in found} - found:
-            found |= more
-        return {pid: groups[pid] for pid in found - {os.getpid()}}
+        return descendants(self._directory) if self.adopts else {}
 
     def memory(self) -> int | None:
         """What all of it has in memory, in bytes; pages that processes share count for each."""
@@ -96,13 +91,6 @@ class Family:
             with contextlib.suppress(OSError), open(f"/proc/{pid}/statm", "rb") as file:
                 pages += int(file.read().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _become_subreaper() -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    pr_set_child_subreaper = 36
-    return ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0) == 0 and os.path.exists("/proc/self/stat")
 
 
 def _signal_group(group: int, number: int) -> bool:

@@ -14,6 +14,7 @@ import time
 
 from .clients import Client, Clients, Message
 from .family import Family
+from .keeper import keep
 from .lifetime import Lifetime
 from .log import Log
 from .memory import GpuMemory
@@ -31,10 +32,12 @@ class Supervisor:
         job: What to run and how; the starter's first line, and the path of the socket.
         starter: Who has started this.
         signals: What tells that a process has ended.
+        keeper: Where the keeper is told the process group of the server.
     """
 
-    def __init__(self, job: Message, starter: Client, signals: Signals) -> None:
+    def __init__(self, job: Message, starter: Client, signals: Signals, keeper: int) -> None:
         self._job = job
+        self._keeper = keeper
         self._signals = signals
         self._selector = selectors.DefaultSelector()
         self._clients = Clients(self._selector, starter)
@@ -74,6 +77,7 @@ class Supervisor:
         os.set_blocking(self._output, False)
         try:
             self._family = Family(self._job["argv"], self._job["environment"], self._job["cwd"], write_end)
+            os.write(self._keeper, str(self._family.pid).encode())
         except (OSError, ValueError) as exc:
             self._log.write(f"cannot start {self._job['argv'][0]}: {exc}\n".encode())
         finally:
@@ -266,6 +270,7 @@ class Supervisor:
             "keep_alive": self._lifetime.keep_alive,
             "state": self._lifetime.state,
             "memory": self._family.memory() if self._family and memory else None,
+            "ended_by": self._family.ended_by if self._family else [],
         }
 
 
@@ -277,6 +282,7 @@ def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
         lock_fd: The starter's lock on the directory of the sockets.
         path: Where to listen.
     """
+    keeper = keep(path, starter_fd, lock_fd)
     signals = Signals()
     os.chdir("/")
     starter = socket.socket(fileno=starter_fd)
@@ -287,7 +293,7 @@ def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
             return
         received += data
     line, _, rest = received.partition(b"\n")
-    supervisor = Supervisor({**json.loads(line), "socket": path}, Client(starter, "lease", rest), signals)
+    supervisor = Supervisor({**json.loads(line), "socket": path}, Client(starter, "lease", rest), signals, keeper)
     try:
         supervisor.listen()
         fcntl.flock(lock_fd, fcntl.LOCK_UN)

@@ -6,11 +6,16 @@ import contextlib
 import signal
 import socket
 
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)  # and not by what it starts
+
 
 class Signals:
     """Wakes the loop up when a child has ended, and when the supervisor is told to end."""
 
     def __init__(self) -> None:
+        for number in signal.valid_signals():
+            if signal.getsignal(number) is signal.SIG_IGN and number not in _IGNORED_BY_PYTHON:
+                signal.signal(number, signal.SIG_DFL)  # what the starter ignores would be ignored here, and there
         self.socket, self._wakes = socket.socketpair()
         self.socket.setblocking(False)
         self._wakes.setblocking(False)
