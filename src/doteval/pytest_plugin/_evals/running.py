@@ -156,8 +156,13 @@ class EvalRunning:
         return result
 
     async def _run(self, item: pytest.Function, evaluation: Evaluation, values: Mapping[str, Any]) -> Outcome:
-        leased_models = item.stash.setdefault(LEASED, {}).values()
-        held = {name: leased for name, value in values.items() for leased in leased_models if value is leased.model}
+        known = item.stash.setdefault(LEASED, {})
+        held = {
+            name: leased
+            for name, value in values.items()
+            for fixture, leased in sorted(known.items(), key=lambda each: each[0] == name)  # its own counts, the last
+            if value is leased.model
+        }
         leases = {name: Lease(leased.setup, leased.handle) for name, leased in held.items()}
         progress, place = Progress(), self._place(item, evaluation)
 
@@ -203,7 +208,7 @@ class EvalRunning:
                 self._store,
                 self._options.experiment,
                 f"{parent}::{item.name}{self._selection.suffix}",
-                next(iter(models.values()), ""),
+                models.get("model_client") or next(iter(models.values()), ""),
                 {**(self._identities.get(item) or self._identity(item, evaluation)), **self._data.get(item, {})},
             )
         return self._places[item]
