@@ -165,6 +165,8 @@ class CachedReplies:
         self._lock = RLock()
         self._taken: dict[int, bytes] = {}
         """For which tag each reply was used."""
+        self._others: dict[bytes, list[int]] = {}
+        """The replies to a request that were there when one was wanted, whosoever they were."""
         self._written: set[tuple[bytes, bytes]] = set()
         self._can_read = self._can_write = True
 
@@ -237,7 +239,11 @@ class CachedReplies:
                 return exact[1]
             if self.cache.mode == "write":
                 return None
-            for number in self._file.numbers(request):
+            others = self._others.get(request)
+            if others is None:  # once, as there may be as many as there are rows
+                others = self._others[request] = self._file.numbers(request)
+            while others:
+                number = others.pop()
                 if number in self._taken or (reply := self._file.reply(number)) is None:
                     continue
                 self._taken[number] = tag

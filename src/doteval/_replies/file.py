@@ -90,11 +90,11 @@ class ReplyFile:
             return found
 
     def numbers(self, request: bytes) -> list[int]:
-        """The numbers of all replies to a request, the newest first."""
+        """The numbers of all replies to a request, the newest last."""
         with self._reading() as connection:
             if connection is None:
                 return []
-            select = "SELECT id FROM replies WHERE request = ? ORDER BY id DESC"
+            select = "SELECT id FROM replies WHERE request = ? ORDER BY id"
             return [number for (number,) in connection.execute(select, (request,))]
 
     def reply(self, number: int) -> str | None:

@@ -78,12 +78,6 @@ def needed_definitions(
     return needed
 
 
-def missing_fixtures(test: pytest.Function) -> list[str]:
-    """What a test, or a fixture of it, asks for and nobody defines."""
-    known = {*test._fixtureinfo.name2fixturedefs, *getattr(getattr(test, "callspec", None), "params", ()), "request"}
-    return [name for name in test._fixtureinfo.names_closure if name not in known]
-
-
 def set_up_others(test: pytest.Function) -> None:
     """Set up those of a test's fixtures that are not set up yet, as pytest does it before it calls the test."""
     test._request._fillfixtures()

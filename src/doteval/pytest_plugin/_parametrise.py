@@ -6,12 +6,13 @@ So do those that ask for the model of a role, which ``--doteval-model judge=open
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import pytest
 
 from ._evals.items import evaluation_of
-from ._fixturedefs import is_parametrised, missing_fixtures, visible_fixtures
+from ._fixturedefs import is_parametrised, register_fixture, visible_fixtures
 from ._fixtures import Fixtures
 
 _CLIENT = "_client"
@@ -38,15 +39,11 @@ class Parametrise:
             if self._has_not_chosen(metafunc, client):
                 # Hidden, as it is the same for all, and tests are called what they are called without it.
                 metafunc.parametrize(client, [pytest.param(spec, id=pytest.HIDDEN_PARAM)], indirect=True)
-
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Before anybody looks at the fixtures: say how a role that is missing gets its model."""
-        if isinstance(item, pytest.Function):
-            missing = [name for name in missing_fixtures(item) if name.endswith(_CLIENT)]
-            if missing and self._is_ours(item):
-                pytest.fail(self._advice(missing[0]), pytrace=False)
-        return (yield)
+        for name in metafunc.fixturenames:
+            if name.endswith(_CLIENT) and self._is_missing(metafunc, name) and self._is_ours(metafunc):
+                module_or_class = metafunc.definition.parent
+                assert module_or_class is not None
+                register_fixture(module_or_class, name, self._refusal(name), "function")
 
     def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
         """Say which models nobody asks for, as of an option that is misspelt."""
@@ -57,11 +54,23 @@ class Parametrise:
             for client in unused
         ]
 
-    def _is_ours(self, item: pytest.Function) -> bool:
+    def _is_missing(self, metafunc: pytest.Metafunc, name: str) -> bool:
+        """Whether nobody says what an argument is."""
+        return not visible_fixtures(name, metafunc.definition) and not is_parametrised(metafunc, name)
+
+    def _is_ours(self, metafunc: pytest.Metafunc) -> bool:
         """Whether a test has to do with models, so that what it misses is one."""
-        return evaluation_of(item) is not None or not self._fixtures.functions.keys().isdisjoint(
-            {*item.fixturenames} - {"anyio_backend"}
-        )
+        if evaluation_of(metafunc.definition) is not None:
+            return True
+        return not self._fixtures.functions.keys().isdisjoint({*metafunc.fixturenames} - {"anyio_backend"})
+
+    def _refusal(self, client: str) -> Callable[[], NoReturn]:
+        """A fixture that says how a role that is missing gets its model."""
+
+        def refuse() -> NoReturn:
+            pytest.fail(self._advice(client), pytrace=False)
+
+        return refuse
 
     def _advice(self, client: str) -> str:
         role = client.removesuffix(_CLIENT)
