@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from itertools import pairwise
@@ -105,6 +106,14 @@ async def test_all_that_a_row_asks_is_kept(server: NumberingServer, models: Mode
     assert [len(record.transcript or ()) for record in outcome.records] == [4, 4]
 
 
+async def test_nobody_else_may_read_it(server: NumberingServer, models: Models, tmp_path: Path) -> None:
+    """Neither the store, nor what SQLite writes beside it."""
+    store = tmp_path / "results.db"
+    with Store(store) as opened:
+        await run(asking(), store=opened, model=models.model, judge=models.judge, transcripts=True)
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files_in(tmp_path)} == {0o600}
+
+
 async def test_each_sample_of_a_row_has_its_own(server: NumberingServer, models: Models, tmp_path: Path) -> None:
     """Whatever is the same in them."""
     evaluation = foreach("question", ["one", "two"], epochs=3)(agent)
@@ -164,8 +173,12 @@ async def test_what_came_to_nothing_is_kept_as_well(server: NumberingServer, mod
     assert left[1].details is None or "finish_reason" not in left[1].details
 
 
+def files_in(directory: Path) -> list[Path]:
+    return [*directory.iterdir()]
+
+
 def everything_in(directory: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in directory.iterdir())
+    return b"".join(path.read_bytes() for path in files_in(directory))
 
 
 async def test_no_secret_is_kept(server: NumberingServer, models: Models, tmp_path: Path) -> None:
