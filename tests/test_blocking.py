@@ -176,6 +176,14 @@ def test_failures_while_closing_are_raised(backend: dict[str, Any]) -> None:
         provider.setup("a")
 
 
+def test_one_resource_is_torn_down_by_its_id(backend: dict[str, Any]) -> None:
+    """Whoever holds it."""
+    with entered(ThingProvider(), **backend) as provider:
+        one, other = provider.setup("a"), provider.setup("b")
+        provider.teardown(one.resource_id)
+        assert (one.is_active, other.is_active) == (False, True)
+
+
 def test_what_is_no_chat_model_is_used_with_call(backend: dict[str, Any]) -> None:
     """`model` says so; `call` gives an async function the model, in the provider's event loop."""
 

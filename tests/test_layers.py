@@ -52,6 +52,7 @@ LAYERS = (
     ("doteval._pool", "doteval._handle", "doteval._setup"),
     (
         "doteval._provider",
+        "doteval._runtime",
         "doteval._pooled",
         "doteval._pool_options",
         "doteval._model",
@@ -84,6 +85,7 @@ DOORS = {
         "doteval.evals._results.export",
         "doteval.evals._results.report",
         "doteval.evals._results.tables",
+        "doteval.evals._results.upkeep",
     },
     "doteval.pytest_plugin": {
         "doteval.evals._identity.library",

@@ -7,7 +7,8 @@ The layers, lowest first; an import goes downward only::
     _loop  _hold                      the event loop at home; an ``async with`` that a task of its own holds open
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle  _setup                   one lease, and what becomes one
-    _provider  _pooled  _model        the contract, the pooled base, what a model offers
+    _provider  _runtime  _pooled      the contract, what a pooled provider runs on, the pooled base
+    _model                            what a model offers
     _model_request                    what each request has cost, told to whoever counts
     _replies                          a cache of what models replied
     servers                           processes; _unshared: what a forked child must not keep
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         ProviderClosedError,
         ProviderLoadError,
         ProviderNotEnteredError,
+        QueueFullError,
         ReplyCacheError,
         RuntimeDirectoryError,
         ServerLostError,
@@ -113,6 +115,7 @@ __all__ = [
     "ProviderLoadError",
     "ProviderNotEnteredError",
     "ProviderStatistics",
+    "QueueFullError",
     "ReplyCache",
     "ReplyCacheError",
     "Result",
@@ -171,6 +174,7 @@ _HOME = {
     "ProviderClosedError": "._errors",
     "ProviderLoadError": "._errors",
     "ProviderNotEnteredError": "._errors",
+    "QueueFullError": "._errors",
     "ProviderStatistics": "._pool.events",
     "ReplyCache": "._replies.cache",
     "ReplyCacheError": "._errors",

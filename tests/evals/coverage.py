@@ -17,7 +17,7 @@ from functools import cache
 from doteval.evals._results.compare import _Pairs
 from doteval.evals._results.intervals import tango, wilson
 from doteval.evals._results.moments import Moments
-from doteval.evals._results.reducers import Tallies, interval
+from doteval.evals._results.reducers import Tallies, interval, reduced
 from doteval.evals._results.statistics import aggregate
 
 COUNTS = (5, 20, 100, 1000)
@@ -208,7 +208,7 @@ def of_samples_together(rows: int, share: float, name: str, samples: int, each: 
             easy = chance.betavariate(right, wrong)
             for _ in range(each):
                 tallies.add(str(row), chance.random() < easy, None)
-        _, low, high = interval(dict(tallies.reduced(each, is_boolean=True))[name], rows * each)
+        _, low, high = interval(reduced(tallies.counted(), name, is_boolean=True), rows * each)
         return low, high
 
     return simulated(samples, true, draw)

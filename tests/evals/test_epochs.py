@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,19 @@ from anyio.lowlevel import checkpoint
 
 from doteval import Result, foreach
 from doteval.cli import main
-from doteval.evals import EvaluationChangedError, GateError, Outcome, Record, Store, run, summarise
+from doteval.evals import (
+    EvaluationAbortedError,
+    EvaluationChangedError,
+    GateError,
+    Outcome,
+    Record,
+    Store,
+    TooManyErrorsError,
+    run,
+    summarise,
+)
+from doteval.evals._results.compare import compare
+from doteval.evals._results.pairing import RowScores
 
 pytestmark = pytest.mark.anyio
 ROWS = 6
@@ -158,6 +172,43 @@ async def test_a_row_that_moves_takes_its_samples_along_and_one_that_goes_takes_
     assert places(outcome.records) == wanted(4, 4)
 
 
+async def test_samples_of_a_row_that_is_gone_go_also_where_none_of_them_counts(tmp_path: Path) -> None:
+    """A run that was killed may leave the third sample of a row, and not the first."""
+    path = tmp_path / "results.db"
+    await run(Calls().evaluation, epochs=3, store=path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM rows WHERE sample = 1 AND number = 5")
+        connection.execute("UPDATE evaluations SET finished = NULL")
+    fewer = Calls(range(5))
+    await run(fewer.evaluation, epochs=1, store=path, changed="keep")
+    assert fewer.new() == {}
+    store = Store(path)
+    (stored,) = store.evaluations()
+    assert places(store.records(store.with_epochs(stored, None))) == wanted(3, 5)
+
+
+async def test_samples_of_other_values_are_run_again_when_they_are_asked_for(tmp_path: Path) -> None:
+    """And are nothing to be told of before."""
+    path = tmp_path / "results.db"
+
+    def made(*values: int) -> Calls:
+        return Calls([{"id": place, "value": value} for place, value in enumerate(values)])
+
+    await run(made(1, 2).evaluation, epochs=3, store=path)
+    changed = made(1, 5)
+    outcome = await run(changed.evaluation, epochs=1, store=path, changed="keep")
+    assert changed.new() == {5: 1}
+    assert "row 1 had other values" in "".join(outcome.warnings)
+    longer = made(1, 5, 3)
+    outcome = await run(longer.evaluation, epochs=1, store=path, changed="keep")
+    assert longer.new() == {3: 1}
+    assert "had other values" not in "".join(outcome.warnings)
+    more = made(1, 5, 3)
+    outcome = await run(more.evaluation, epochs=3, store=path, changed="keep")
+    assert more.new() == {5: 2, 3: 2}
+    assert [record.inputs["value"] for record in outcome.records] == [1, 1, 1, 5, 5, 5, 3, 3, 3]
+
+
 async def test_samples_that_do_not_count_are_not_thrown_away_with_other_code(tmp_path: Path) -> None:
     """They were paid for as well: where only such succeeded, it is an error, as always."""
     path = tmp_path / "results.db"
@@ -253,8 +304,6 @@ async def test_errors_are_clustered_by_row_and_a_cluster_of_the_user_wins() -> N
 
 async def test_rows_are_compared_by_the_means_of_their_samples(tmp_path: Path) -> None:
     """Each row once, however many samples either side has; one whose samples all failed is left out."""
-    from doteval.evals._results.compare import compare
-
     path = tmp_path / "results.db"
     await scored({"/a": [True, False, True, False], "/b": [True] * 4, "/c": [None] * 4}, path, "one")
     await scored({"/a": [True, True], "/b": [None, False], "/c": [True, True]}, path, "other")
@@ -273,6 +322,27 @@ async def test_rows_are_compared_by_the_means_of_their_samples(tmp_path: Path) -
         "good less the baseline is -0.5 (no interval, 1 rows), and has to be >= 0",
         "only means of rows are compared with a baseline, and no 'good.majority', for 'good.majority >= baseline'",
     )
+
+
+async def test_a_row_whose_samples_are_of_other_values_is_not_compared() -> None:
+    """Only a run that has not ended leaves such."""
+    mixed, other = RowScores("a", None), RowScores("a", None)
+    for row, digest in ((mixed, "a"), (other, "a"), (other, "a")):
+        row.add(digest, {"good": True})
+    assert mixed.is_same(other)
+    mixed.add("b", {"good": True})
+    assert not mixed.is_same(other)
+    assert not mixed.is_same(mixed)
+
+
+async def test_samples_of_one_row_that_fail_alike_do_not_end_the_run() -> None:
+    """They fail because of the row; those of many rows do."""
+    for failing, is_ended in (({2}, False), (set(range(ROWS)), True)):
+        made = Calls(failing=lambda value, _, failing=failing: value in failing)  # type: ignore[misc]
+        with pytest.raises(TooManyErrorsError) as caught:
+            await run(made.evaluation, epochs=4, concurrency=1, max_errors=0, abort_after=3)
+        assert isinstance(caught.value, EvaluationAbortedError) is is_ended
+        assert caught.value.errors == (9 if is_ended else 4)
 
 
 async def test_samples_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,6 +144,20 @@ CASES = (
         """,
     ),
     Case(
+        "QueueFullError",
+        """
+        import asyncio
+
+        from doteval.testing import FakeProvider
+
+
+        async def test_queue_full():
+            async with FakeProvider(capacity=1, max_waiting=0) as provider:
+                await asyncio.create_task(provider.setup("one-model"))
+                await provider.setup("another-model")
+        """,
+    ),
+    Case(
         "CapacityDeadlockError",
         """
         from doteval.testing import FakeProvider
@@ -340,6 +354,20 @@ CASES = (
         @foreach("number", range(1000))
         async def eval_evaluation_aborted(number):
             return Result(number.lower())
+        """,
+    ),
+    Case(
+        "RowTimeoutError",
+        """
+        import asyncio
+        from doteval import Result, foreach
+
+
+        @foreach("number", range(3), row_timeout=0.1)
+        async def eval_row_timeout(number):
+            if number == 1:
+                await asyncio.Future()
+            return Result(number)
         """,
     ),
     Case(

@@ -430,6 +430,7 @@ def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: boo
         (("--eval-concurrency", "0"), "*--doteval-eval-concurrency*1 or more, or 'adaptive' not '0'*"),
         (("--eval-epochs", "0"), "*--doteval-eval-epochs*1 or more, not '0'*"),
         (("--eval-row-timeout", "-1"), "*--doteval-eval-row-timeout*a number of seconds, 0 or more, not '-1'*"),
+        (("--eval-row=1", "--eval-limit=2"), "*--doteval-eval-row runs one row, so --doteval-eval-limit and*"),
         (("--eval-max-errors", "x"), "*--doteval-eval-max-errors*0 or more, not 'x'*"),
         (("--eval-experiment", " "), "*--doteval-eval-experiment needs a name*"),
     ],
@@ -552,6 +553,28 @@ def test_a_row_that_hangs_or_stumbles(runs: Runs) -> None:
     result = runs.run("--eval-row-timeout", "0.03", "--eval-retries", "3", strict=False)
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["*RowTimeoutError: An attempt took longer than 0.03 s*"])
+
+
+def test_one_row(runs: Runs) -> None:
+    """By its number, as it is shown where it failed; it is kept by itself, and no gate takes it for all."""
+    runs.write(
+        eval_it="""
+        from doteval import foreach, Result
+
+        @foreach("number", range(100, 105))
+        async def eval_it(number):
+            print(f"row {number} is called")
+            return Result(number, scores={"good": number == 103})
+        """
+    )
+    result = runs.run("--eval-experiment", "it", "--eval-row", "3", "-rP")
+    assert_clean(result, passed=1)
+    assert result.stdout.str().count("is called") == 1
+    result.stdout.fnmatch_lines(["row 103 is called", "eval_it.py::eval_it (row 3)  *1  *"])
+    assert outputs(runs) == {"eval_it.py::eval_it (row 3)": [103]}
+    failed = runs.run("--eval-row", "5", strict=False)
+    failed.assert_outcomes(failed=1)
+    failed.stdout.fnmatch_lines(["*The dataset of 'eval_it' does not fit: it has no row '5'.*"])
 
 
 def test_a_lost_model_is_leased_again(runs: Runs) -> None:

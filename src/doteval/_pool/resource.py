@@ -56,7 +56,8 @@ class Resource(Generic[ModelT]):
         listener: Who is told.
         label: The resource id, for messages.
         opens: Limits how many context managers are being entered at once.
-        close_timeout: How long leaving the context manager, and one health check, may take, in seconds.
+        close_timeout: How long leaving the context manager may take, in seconds.
+        health_timeout: How long one health check may take, in seconds.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Resource(Generic[ModelT]):
         label: str,
         opens: CapacityLimiter,
         close_timeout: float,
+        health_timeout: float,
     ) -> None:
         self._make = make
         self._healthy = healthy
@@ -76,6 +78,7 @@ class Resource(Generic[ModelT]):
         self.turn = Turn(opens)
         """Its place among the openings that run at once."""
         self._close_timeout = close_timeout
+        self._health_timeout = health_timeout
         self._scope = CancelScope(shield=True)
         self._check_scope: CancelScope | None = None
         self._wake = Event()
@@ -175,7 +178,7 @@ class Resource(Generic[ModelT]):
 
     async def _is_healthy(self) -> bool:
         try:
-            with move_on_after(self._close_timeout) as self._check_scope:
+            with move_on_after(self._health_timeout) as self._check_scope:
                 return await self._ask()
         except BaseException as exc:
             if isinstance(exc, get_cancelled_exc_class()) or ends_the_program(exc):

@@ -32,6 +32,7 @@ from ._files import csv, jsonl
 from ._result import Result, Score
 from ._results.reading import Snapshot, Stored
 from ._results.record import Record
+from ._results.runs import StoredRun
 from ._results.statistics import Aggregate, Summary, summarise
 from ._results.store import Store
 from ._results.transcript import RecordedRequest
@@ -40,6 +41,7 @@ from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
 from ._running.limits import Concurrency
 from ._running.outcome import Outcome
+from ._running.rescore import Scorer, rescore
 from ._running.retries import Retries
 from ._running.run import run
 from ._verdict import Verdict
@@ -64,10 +66,12 @@ __all__ = [
     "RowTimeoutError",
     "Scale",
     "Score",
+    "Scorer",
     "Snapshot",
     "Store",
     "StoreError",
     "Stored",
+    "StoredRun",
     "Summary",
     "TooManyErrorsError",
     "Verdict",
@@ -81,6 +85,7 @@ __all__ = [
     "llm_judge",
     "matches_schema",
     "numeric_close",
+    "rescore",
     "run",
     "summarise",
 ]

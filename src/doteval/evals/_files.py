@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -113,7 +113,7 @@ class CSVLines(Lines):
         return f"csv({str(self.path)!r})"
 
 
-def jsonl(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> JSONLines:
+def jsonl(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> Iterable[Any]:
     """A dataset in a file of JSON lines: a value in each line, mostly an object, whose names are the columns.
 
     Empty lines and a byte order mark are left out. It is read a line at a time, anew for each run, and a line that is
@@ -127,7 +127,7 @@ def jsonl(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> JSONLines
     return JSONLines(_beside_caller(path, sys._getframe(1)), encoding)
 
 
-def csv(path: str | os.PathLike[str], *, delimiter: str = ",", encoding: str = "utf-8") -> CSVLines:
+def csv(path: str | os.PathLike[str], *, delimiter: str = ",", encoding: str = "utf-8") -> Iterable[dict[str, str]]:
     r"""A dataset in a CSV file, whose first line has the names of the columns. All values are texts.
 
     Empty lines and a byte order mark are left out, and a value in quotes may have several lines. It is read a row at a

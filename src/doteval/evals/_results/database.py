@@ -62,6 +62,13 @@ CREATE TABLE transcripts (  -- apart, so that rows are read without them
     PRIMARY KEY (evaluation, key, sample),
     FOREIGN KEY (evaluation, key, sample) REFERENCES rows (evaluation, key, sample) ON DELETE CASCADE
 );
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    evaluation INTEGER NOT NULL REFERENCES evaluations (id) ON DELETE CASCADE,
+    started REAL NOT NULL,
+    about TEXT NOT NULL  -- what it was run with
+);
+CREATE INDEX runs_of ON runs (evaluation);
 """
 
 
@@ -128,8 +135,9 @@ class Database:
 
     def connect(self) -> Connection:
         """Open the file, whose tables are there, for writing."""
+        file = _identity(self.path)  # before it is opened: what takes its place from now on is noticed
         connection = self._open()
-        connection.file = _identity(self.path)
+        connection.file = file
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
         return connection

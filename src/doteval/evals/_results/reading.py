@@ -17,6 +17,7 @@ from .pairing import RowScores
 from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
+from .runs import StoredRun, noted
 from .statistics import Summary, Summing
 from .transcript import RecordedRequest, decoded
 from .usage import ModelUsage
@@ -152,6 +153,11 @@ class Results(ABC):
         """The same evaluation, as it is where so many samples of each row count; `None`: all that are there."""
         with self._connected() as connection:
             return evaluation if connection is None else counted(connection, evaluation, epochs)
+
+    def runs(self, evaluation: Stored) -> list[StoredRun]:
+        """What an evaluation was run with, each time that it was, oldest first."""
+        with self._connected() as connection:
+            return [] if connection is None else noted(connection, evaluation.id)
 
     def records(self, evaluation: Stored, *, failed: bool = False) -> Iterator[Record]:
         """The rows of an evaluation, in the order of the dataset, each with its samples, read as they are needed.

@@ -123,6 +123,11 @@ class Inputs:
         """What the row is known by."""
 
 
+def key_of_id(value: Any) -> str:
+    """What a row is known by whose column ``id`` has this value."""
+    return f"id {digest_of_plain(plain(value))}"
+
+
 class Spending:
     """What a row spends; is given what it asks of models.
 
@@ -183,7 +188,7 @@ def succeeded(inputs: Inputs, sample: int, result: Result, seconds: float, attem
         inputs=inputs.values,
         output=plain(result.output),
         prompt=plain(result.prompt),
-        scores=dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True)),
+        scores=plain_scores(result),
         metadata=_plain_mapping(result.metadata),
         seconds=seconds,
         reply=details_of(result.output),
@@ -196,23 +201,34 @@ def failed(
     inputs: Inputs, sample: int, error: BaseException, seconds: float, attempts: int, spending: Spending
 ) -> Record:
     """What is kept of a row that raised."""
-    text, reply = _text(error), spending.last_reply()
+    line, trace = told(error)
+    reply = spending.last_reply()
     return Record(
         number=inputs.number,
         key=inputs.key,
         sample=sample,
         digest=inputs.digest,
         inputs=inputs.values,
-        error=storable(f"{type(error).__name__}: {text}" if text else type(error).__name__),
-        traceback=storable(
-            "".join(traceback.format_exception(type(error), error, _from_the_evaluation(error.__traceback__)))
-        ),
+        error=line,
+        traceback=trace,
         output=plain(reply),
         reply=details_of(reply),
         seconds=seconds,
         attempts=attempts,
         **spending.fields(),
     )
+
+
+def told(error: BaseException) -> tuple[str, str]:
+    """What is kept of an error: a line, and where it came from."""
+    text, trace = _text(error), _from_the_evaluation(error.__traceback__)
+    lines = traceback.format_exception(type(error), error, trace)
+    return storable(f"{type(error).__name__}: {text}" if text else type(error).__name__), storable("".join(lines))
+
+
+def plain_scores(result: Result) -> dict[str, Score]:
+    """The scores of a row as they are kept."""
+    return dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True))
 
 
 def _text(error: BaseException) -> str:

@@ -17,12 +17,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import TypeAlias
 
 from .intervals import normal, student, wilson
 from .moments import Moments, Running
 
 REDUCED = re.compile(r"(?P<score>.+)\.(?:pass[@^](?P<of>[1-9][0-9]*)|majority)")
 """A score and what is made of the samples of each row."""
+Counts: TypeAlias = Mapping[Hashable, Mapping[tuple[int, int], int]]
+"""How many rows there are of each number of samples and of right ones, by cluster."""
 
 
 class Tallies:
@@ -46,45 +49,48 @@ class Tallies:
         if cluster is not None:
             self._clusters[key] = cluster
 
-    def reduced(self, most: int, *, is_boolean: bool) -> Iterator[tuple[str, Moments]]:
-        """The numbers that the rows have, by the name of the reducer.
-
-        Args:
-            most: Up to how many samples.
-            is_boolean: Whether the score is a boolean.
-        """
+    def counted(self) -> Counts:
+        """How many rows there are of each number of samples and of right ones, by cluster."""
         found: dict[Hashable, Counter[tuple[int, int]]] = {}
         for key, (count, right) in self._rows.items():
             found.setdefault(self._clusters.get(key), Counter())[count, right] += 1
-        for name, value_of in _reducers(most):
-            moments = _moments(found, value_of, is_boolean=is_boolean)
-            if moments.count:
-                yield name, moments
+        return found
 
 
-def _reducers(most: int) -> Iterator[tuple[str, Callable[[int, int], float | None]]]:
+def names(most: int) -> Iterator[str]:
+    """The reducers, for up to so many samples."""
     for number in range(1, most + 1):
-
-        def any_of(count: int, right: int, number: int = number) -> float | None:
-            return None if count < number else 1 - math.comb(count - right, number) / math.comb(count, number)
-
-        def all_of(count: int, right: int, number: int = number) -> float | None:
-            return None if count < number else math.comb(right, number) / math.comb(count, number)
-
-        yield f"pass@{number}", any_of
-        yield f"pass^{number}", all_of
-    yield "majority", lambda count, right: float(2 * right > count)
+        yield f"pass@{number}"
+        yield f"pass^{number}"
+    yield "majority"
 
 
-def _moments(
-    found: Mapping[Hashable, Counter[tuple[int, int]]],
-    value_of: Callable[[int, int], float | None],
-    *,
-    is_boolean: bool,
-) -> Moments:
+def reduced(counts: Counts, name: str, *, is_boolean: bool) -> Moments:
+    """The numbers that the rows have.
+
+    Args:
+        counts: How many rows there are of each number of samples, and of right ones.
+        name: Of the reducer.
+        is_boolean: Whether the score is a boolean.
+    """
+    number = int(name[5:]) if name.startswith("pass") else 1
+
+    def value_of(count: int, right: int) -> float | None:
+        if count < number:
+            return None
+        if name == "majority":
+            return float(2 * right > count)
+        chosen, all_ways = right if name[4] == "^" else count - right, math.comb(count, number)
+        share = math.comb(chosen, number) / all_ways
+        return share if name[4] == "^" else 1 - share
+
+    return _moments(counts, value_of, is_boolean=is_boolean)
+
+
+def _moments(counts: Counts, value_of: Callable[[int, int], float | None], *, is_boolean: bool) -> Moments:
     """Those of the rows' numbers, of which many are the same."""
     moments = Moments(largest=1.0, is_boolean=is_boolean)
-    for cluster, rows in found.items():
+    for cluster, rows in counts.items():
         together = Running()
         for (count, right), times in rows.items():
             value = value_of(count, right)

@@ -13,7 +13,7 @@ from .._result import Score
 from .intervals import wilson
 from .moments import Moments, cluster_of
 from .record import Record
-from .reducers import Tallies, interval
+from .reducers import REDUCED, Counts, Tallies, interval, names, reduced
 from .usage import ModelUsage, UsageSums
 
 
@@ -73,7 +73,8 @@ class Summary:
         epochs: How many samples of each row count.
         samples: How many there are of all rows together.
         reduced: What the samples of each row say together, where there are several, for scores that are 0 or 1:
-            ``"exact.pass@2"``, ``"exact.pass^2"``, for every number up to `epochs`, and ``"exact.majority"``.
+            ``"exact.pass@2"``, ``"exact.pass^2"``, for every number of samples that there are of a row, and
+            ``"exact.majority"``.
     """
 
     rows: int
@@ -105,12 +106,42 @@ def aggregate(moments: Moments) -> Aggregate:
     return Aggregate(count, mean, error, low, high, moments.is_boolean, moments.is_binary, clusters)
 
 
-def _reduced(tallies: Tallies, score: Moments, epochs: int) -> Iterator[tuple[str, Aggregate]]:
-    """What the samples of each row say together about one score."""
-    for name, moments in tallies.reduced(epochs, is_boolean=score.is_boolean):
-        error, low, high = interval(moments, score.count)
+class Reduced(Mapping[str, Aggregate]):
+    """What the samples of each row say together, by names such as ``"exact.pass@3"``; computed when it is looked at.
+
+    Args:
+        epochs: How many samples there are of each row, at most.
+        scores: The scores that are 0 or 1.
+        counts: How many rows there are of each number of samples and of right ones, by score and cluster.
+    """
+
+    def __init__(self, epochs: int, scores: Mapping[str, Aggregate], counts: Mapping[str, Counts]) -> None:
+        self._epochs = epochs
+        self._scores = scores
+        self._counts = counts
+
+    def __getitem__(self, name: str) -> Aggregate:
+        score, _, reducer = name.rpartition(".")
+        if score not in self._counts or REDUCED.fullmatch(name) is None:
+            raise KeyError(name)
+        of = self._scores[score]
+        moments = reduced(self._counts[score], reducer, is_boolean=of.is_boolean)
+        if not moments.count:
+            raise KeyError(name)
+        error, low, high = interval(moments, of.count)
         flags = moments.is_boolean, moments.is_binary
-        yield name, Aggregate(moments.count, moments.middle, error, low, high, *flags, moments.cluster_count)
+        return Aggregate(moments.count, moments.middle, error, low, high, *flags, moments.cluster_count)
+
+    def __iter__(self) -> Iterator[str]:
+        for score, counts in self._counts.items():
+            most = max((count for rows in counts.values() for count, _ in rows), default=0)
+            yield from (f"{score}.{name}" for name in names(most))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"<Reduced {', '.join(self._counts) or 'nothing'} of {self._epochs}>"
 
 
 def _no_moments() -> dict[str, Moments]:
@@ -184,16 +215,14 @@ class Summing:
         """What they say together."""
         ordered = sorted(self.seconds)
         by_model = self.usage.by_model()
-        reduced = {
-            f"{name}.{reducer}": found
-            for name, tallies in sorted(self.tallies.items())
-            if self.moments[name].is_binary
-            for reducer, found in _reduced(tallies, self.moments[name], self.epochs)
+        scores = {name: aggregate(moments) for name, moments in sorted(self.moments.items())}
+        counts = {
+            name: tallies.counted() for name, tallies in sorted(self.tallies.items()) if self.moments[name].is_binary
         }
         return Summary(
             rows=len(self.keys) if self.epochs > 1 else self.samples,
             errors=self.errors,
-            scores={name: aggregate(moments) for name, moments in sorted(self.moments.items())},
+            scores=scores,
             p50=median(ordered) if ordered else None,
             p95=percentile(ordered, 95),
             input_tokens=self.input_tokens,
@@ -206,7 +235,7 @@ class Summing:
             usage_by_model=by_model,
             epochs=self.epochs,
             samples=self.samples,
-            reduced=reduced,
+            reduced=Reduced(self.epochs, scores, counts),
         )
 
 

@@ -8,10 +8,11 @@ import sqlite3
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from anyio import CancelScope, to_thread
 
@@ -23,6 +24,7 @@ from .plain import storable
 from .reading import Results, Snapshot, Stored, counted, find
 from .record import Record
 from .rows import PendingRow, Work, write_pending
+from .runs import note
 from .writer import Writer
 
 Changed: TypeAlias = Literal["error", "rerun", "keep"]
@@ -141,6 +143,10 @@ class Store(Results):
         if is_new and before is not None:
             self._pending.add(stored.id)
         return stored, differences
+
+    def note(self, evaluation: Stored, about: Mapping[str, Any]) -> None:
+        """Have it noted what an evaluation is run with."""
+        self._write().put(partial(note, evaluation=evaluation.id, about=about))
 
     def adopt(self, evaluation: Stored, identity: Identity) -> None:
         """Take results for those of something else from now on, and count as many samples as it has; blocks.

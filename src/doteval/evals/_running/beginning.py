@@ -10,14 +10,16 @@ from .._results.identity import listed
 from .._results.reading import Stored
 from .._results.store import Store
 from .changes import Changes
+from .circumstances import about_run
+from .evaluation import Evaluation
 from .settings import Place, Settings
 
 
-async def begun(place: Place, settings: Settings) -> tuple[Stored, Changes, tuple[str, ...]]:
+async def begun(evaluation: Evaluation, place: Place, settings: Settings) -> tuple[Stored, Changes, tuple[str, ...]]:
     """Begin in a worker thread; where nobody waits for it any more, have the thread leave what it has begun."""
     state = _Beginning()
     try:
-        return await to_thread.run_sync(_begin, place, settings, state)
+        return await to_thread.run_sync(_begin, evaluation, place, settings, state)
     except BaseException:
         state.call_off(place.store)
         raise
@@ -48,7 +50,9 @@ class _Beginning:
         store.leave(self._stored)
 
 
-def _begin(place: Place, settings: Settings, state: _Beginning) -> tuple[Stored, Changes, tuple[str, ...]]:
+def _begin(
+    evaluation: Evaluation, place: Place, settings: Settings, state: _Beginning
+) -> tuple[Stored, Changes, tuple[str, ...]]:
     stored, differences = place.store.begin(
         place.experiment,
         place.name,
@@ -59,6 +63,7 @@ def _begin(place: Place, settings: Settings, state: _Beginning) -> tuple[Stored,
         changed=settings.changed,
     )
     state.has_begun(place.store, stored)
+    place.store.note(stored, about_run(evaluation, settings))
     everything = place.store.with_epochs(stored, None)
     return stored, Changes(place.store.known(everything)), warnings_of(stored, differences, settings)
 

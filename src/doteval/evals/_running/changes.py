@@ -36,7 +36,7 @@ class Changes:
         """
         known = self.known.pop(row.inputs.key, _NOTHING)
         digest = row.inputs.digest
-        same = {number: each for number, each in known.items() if number <= epochs and each.digest == digest}
+        same = {number: each for number, each in known.items() if each.digest == digest}
         if len(same) < len(known) and any(number <= epochs and number not in same for number in known):
             if self.first is None:
                 self.first = row.number

@@ -15,8 +15,8 @@ from anyio.lowlevel import checkpoint
 
 from .._errors import DatasetError
 from .._identity.walk import Walk
-from .._results.plain import digest_of_plain, plain
-from .._results.record import Inputs
+from .._results.plain import digest_of_plain
+from .._results.record import Inputs, key_of_id
 from .frames import rows_in
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
@@ -53,7 +53,7 @@ class Row:
 
     def samples(self, count: int) -> Iterable[Row]:
         """So many samples of it."""
-        return (self,) if count == 1 else [replace(self, sample=number) for number in range(1, count + 1)]
+        return (self,) if count == 1 else (replace(self, sample=number) for number in range(1, count + 1))
 
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
@@ -69,6 +69,11 @@ def _fresh(value: Any) -> Any:
     if kind is tuple:
         return tuple([_fresh(item) for item in value])
     return set(value) if kind is set else value
+
+
+def has_name(inputs: Inputs) -> bool:
+    """Whether a row is known by its column ``id``."""
+    return inputs.key.startswith(f"{_NAME} ")
 
 
 class _Keys:
@@ -88,7 +93,7 @@ class _Keys:
         inputs = Inputs(number, values)
         if not inputs.is_whole:  # what they are is more than what can be kept of them
             inputs.digest = digest_of_plain([inputs.digest, Walk(follows_classes=False).digest(values)])
-        key = inputs.digest if name is _NAMELESS else f"id {digest_of_plain(plain(name))}"
+        key = inputs.digest if name is _NAMELESS else key_of_id(name)
         self._seen[key] += 1
         inputs.key = key if self._seen[key] == 1 else f"{key} {self._seen[key]}"
         return inputs

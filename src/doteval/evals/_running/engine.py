@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 from anyio import CancelScope, Event, create_task_group, current_time
@@ -256,16 +257,23 @@ class Engine:
             RowTimeoutError: It took too long, however it ended: it may swallow its cancellation, or run in a thread.
         """
         deadline = current_time() + self._row_timeout
-        with CancelScope(deadline=deadline):
-            try:
-                result = await self._call(values)
-            except Exception as exc:  # what it has made of its cancellation, where that was before
-                if current_time() < deadline or ends_the_run(exc, self._ends):
+        where: TracebackType | None = None
+        try:
+            with CancelScope(deadline=deadline):
+                try:
+                    result = await self._call(values)
+                except Exception as exc:  # what it has made of its cancellation, where that was before
+                    if current_time() < deadline or ends_the_run(exc, self._ends):
+                        raise
+                    raise RowTimeoutError(self._row_timeout) from exc
+                except BaseException as exc:
+                    where = exc.__traceback__
                     raise
-                raise RowTimeoutError(self._row_timeout) from exc
-            if current_time() < deadline:
-                return result
-        raise RowTimeoutError(self._row_timeout)
+                if current_time() < deadline:
+                    return result
+            raise RowTimeoutError(self._row_timeout).with_traceback(where)  # it says what the row was waiting for
+        finally:
+            del where  # it holds this frame
 
     async def _again(self, error: BaseException, epoch: int, tries: _Tries) -> BaseException | None:
         """Wait until the row may be run again, or return why it has failed.

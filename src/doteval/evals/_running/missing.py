@@ -46,7 +46,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         before = results.find(place.experiment, place.name)
         if before is None or not before.stored:
             return None
-        differences = changes_since(results.with_epochs(before, None), place.identity, settings.changed)
+        differences = changes_since(before, place.identity, settings.changed)
         stored = results.with_epochs(before, settings.epochs)
         if stored.finished is None or stored.errors > settings.max_errors:
             return None
@@ -140,7 +140,7 @@ async def _run_rows(
     stored: Stored | None = None
     changes = Changes(())
     if place is not None:
-        stored, changes, told = await begun(place, settings)
+        stored, changes, told = await begun(evaluation, place, settings)
         warnings += told
 
     commits = None if place is None or stored is None else Commits(place.store, stored, limit)
@@ -226,11 +226,13 @@ async def _missing(
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
     retries_failed = stored is not None and stored.errors > settings.max_errors
     moved: dict[str, int] = {}
+    wanted = settings.selection.row
     async with (
         aclosing(evaluation.source.read()) as all_rows,
         aclosing(settings.selection.read(all_rows)) as rows,
     ):
         async for row in rows:
+            wanted = None
             there = changes.of(row, settings.epochs)
             if any(known.number != row.number for known in there.values()):
                 moved[row.inputs.key] = row.number
@@ -244,6 +246,9 @@ async def _missing(
                     yield sample
                 else:
                     yield Known(sample, known.failed)
+    if wanted is not None:
+        advice = "Name one by what its column 'id' holds, or by its number: 'doteval show' tells those that failed."
+        raise DatasetError(evaluation.name, f"it has no row {wanted!r}", advice)
     if moved and place is not None and stored is not None:
         place.store.move(stored, moved)
 

@@ -16,6 +16,7 @@ from .._results.gates import Passes, gates_of
 from .._results.record import Record
 from .._results.store import DEFAULT_PATH, Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
+from .circumstances import tags_of
 from .depends import identity_of_run, spec_of
 from .evaluation import Evaluation, check_epochs, check_row_timeout
 from .limits import Concurrency
@@ -37,6 +38,7 @@ async def run(
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    row: str | int | None = None,
     epochs: int | None = None,
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
@@ -48,6 +50,7 @@ async def run(
     cache: ReplyCache | Literal["on", "read", "write", "off"] | None = None,
     transcripts: bool = False,
     on_record: Callable[[Record], object] | None = None,
+    tags: Mapping[str, str] | None = None,
     model: Any = None,  # a model of any kind, too
     **arguments: Any,
 ) -> Outcome:
@@ -74,6 +77,7 @@ async def run(
         limit: How many rows are run, the first ones; `None` for all. That is a part of the name in the store.
         sample: How many of these are run, drawn at random; likewise.
         seed: Chooses the sample.
+        row: The only row that is run: what its column ``id`` holds, or else its number, counted from 0. Likewise.
         epochs: How many samples are taken of each row; the default is what `foreach` says, else 1. What is in the store
             is not taken again: raised from 3 to 5, two more of each row are; lowered, the others stay in the store, and
             are neither read nor counted until they are asked for again.
@@ -94,6 +98,7 @@ async def run(
         transcripts: Keep what is asked in each row that is run, with messages and replies: see `Store.requests`, and
             `Record.transcript` where there is no store.
         on_record: Called with every new record, in the order of the dataset; must not block.
+        tags: What is noted of the run in the store, beside what it is run with; see `Store.runs`.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
             ``partial(provider.setup, "gpt-4o")``, is called, only where a row has to be run; both are leased again when
@@ -131,7 +136,7 @@ async def run(
         0 if max_errors is None else abort_after,
         retries=evaluation.retries if retries is None else retries_of(retries),
         row_timeout=row_timeout,
-        selection=Selection(limit, sample, seed),
+        selection=Selection(limit, sample, seed, None if row is None else str(row)),
         epochs=epochs,
         gates=gates_of(passes),
         baseline=baseline,
@@ -139,6 +144,7 @@ async def run(
         changed=changed,
         cache=_cache_of(cache, store),
         transcripts=transcripts,
+        tags=tags_of(tags or {}),
     )
 
     @asynccontextmanager

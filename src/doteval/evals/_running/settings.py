@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -52,6 +53,8 @@ class Settings:
         changed: What becomes of results that are of something else.
         cache: What answers requests; `None`: what does so where it is run. ``"off"``: nothing.
         transcripts: Whether the requests of rows are kept, with their messages.
+        tags: What the user notes of the run.
+        asks_git: Whether git may be started, to know whether the commit is what is run.
         ends: What ends the run when a row raises it; all else but the run's cancellation is the failure of the row.
     """
 
@@ -68,4 +71,6 @@ class Settings:
     changed: Changed = "error"
     cache: ReplyCache | Literal["off"] | None = None
     transcripts: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    asks_git: bool = False
     ends: tuple[type[BaseException], ...] = INTERRUPTS

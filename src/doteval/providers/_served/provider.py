@@ -27,7 +27,7 @@ from ..._errors import ModelSetupError, ServerLostError, ServerStartError
 from ..._handle import ModelHandle
 from ..._keywords import completed, takes, unexpected
 from ..._pool_options import LifecycleOptions
-from ..._pooled import PooledProvider
+from ..._pooled import PooledProvider, runtime_of
 from ..._setup import enterable
 from ..._spec import resource_id
 from ...servers._contract import Terms
@@ -170,13 +170,13 @@ class _Listener:
         self._label = label
 
     def on_retiring(self, reason: str, /) -> None:
-        self._provider._retire(self._label, reason)
+        runtime_of(self._provider).retire(self._label, reason)
 
     def on_resumed(self) -> None:
-        self._provider._resume(self._label)
+        runtime_of(self._provider).resume(self._label)
 
     def on_lost(self, error: ServerLostError, /) -> None:
-        self._provider._lose(self._label, error)
+        runtime_of(self._provider).lose(self._label, error)
 
 
 def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:

@@ -15,7 +15,7 @@ from .._setting import Setting
 from .._short_names import SHORTER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ... import CachedReplies
     from ...evals._results.gates import Gate
@@ -55,6 +55,9 @@ _ABORT = Setting(
 _LIMIT = Setting("eval_limit", "N", "run only the first N rows of each evaluation (default: all)")
 _SAMPLE = Setting("eval_sample", "N", "run only N rows of each evaluation, drawn at random (default: all)")
 _SEED = Setting("eval_seed", "N", "chooses the rows of --doteval-eval-sample (default: 0)")
+_ROW = Setting(
+    "eval_row", "ID", "run only the row whose column 'id' holds this, or that has this number (default: all)"
+)
 _EPOCHS = Setting(
     "eval_epochs", "K", "how many samples are taken of each row (default: what each evaluation says, else 1)"
 )
@@ -103,6 +106,7 @@ class EvalOptions:
         limit: How many of the first rows are run.
         sample: How many of these, drawn at random.
         seed: Chooses them.
+        row: The only row that is run, `None` for all.
         epochs: How many samples of each row, `None` for what each evaluation says.
         max_errors: How many rows of an evaluation may raise.
         abort_after: After how many failures alike an evaluation that has not passed ends.
@@ -117,6 +121,7 @@ class EvalOptions:
         changed: What becomes of results that are of something else.
         cache: Whether a cache of replies answers requests, or keeps replies; `None` where the user does not say.
         transcripts: Whether the requests of rows are kept, with their messages.
+        tags: What the user notes of the run.
         store: The file of the results.
         files: Patterns of the files for evaluations that are collected, whatever they import.
     """
@@ -126,6 +131,7 @@ class EvalOptions:
     limit: int | None
     sample: int | None
     seed: int
+    row: str | None
     epochs: int | None
     max_errors: int
     abort_after: int
@@ -140,6 +146,7 @@ class EvalOptions:
     changed: Literal["error", "rerun", "keep"]
     cache: Literal["on", "read", "write", "off"] | None
     transcripts: bool
+    tags: Mapping[str, str]
     store: Path
     files: tuple[str, ...]
 
@@ -162,6 +169,14 @@ def add_eval_options(parser: pytest.Parser) -> None:
         "of its interval) or 'exact >= baseline - 0.02'; may be given several times",
     )
     group.addoption(
+        "--doteval-eval-tag",
+        action="append",
+        metavar="NAME=VALUE",
+        dest="doteval_eval_tag",
+        help="note this of the run, beside the commit, the versions and the settings, for 'doteval show'; may be given "
+        "several times",
+    )
+    group.addoption(
         "--doteval-fresh",
         action="store_true",
         dest="doteval_fresh",
@@ -179,6 +194,7 @@ def add_eval_options(parser: pytest.Parser) -> None:
         _LIMIT,
         _SAMPLE,
         _SEED,
+        _ROW,
         _EPOCHS,
         _MAX_ERRORS,
         _ABORT,
@@ -219,6 +235,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         limit=_LIMIT.number(config, int, 1),
         sample=_SAMPLE.number(config, int, 1),
         seed=_SEED.number(config, int, 0) or 0,
+        row=_row(config),
         epochs=_EPOCHS.number(config, int, 1),
         max_errors=0 if max_errors is None else max_errors,
         abort_after=10 if abort_after is None else abort_after,
@@ -233,9 +250,19 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         changed=_CHANGES[_CHANGED.choice(config, _CHANGES) or "error"],
         cache=_CACHE_MODES.get(_CACHE.choice(config, _CACHE_MODES)),
         transcripts=bool(config.getoption("doteval_eval_transcripts") or config.getini("doteval_eval_transcripts")),
+        tags=_tags(config.getoption("doteval_eval_tag") or ()),
         store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
         files=tuple(config.getini("doteval_eval_files")),
     )
+
+
+def _row(config: pytest.Config) -> str | None:
+    row = _ROW.given(config) or None
+    if row is not None and (_LIMIT.given(config) or _SAMPLE.given(config)):
+        raise pytest.UsageError(
+            f"{_ROW.option} runs one row, so {_LIMIT.option} and {_SAMPLE.option} make no sense with it"
+        )
+    return row
 
 
 def _gates(given: Sequence[str]) -> tuple[Gate, ...]:
@@ -247,6 +274,16 @@ def _gates(given: Sequence[str]) -> tuple[Gate, ...]:
         return gates_of(given)
     except ValueError as exc:
         raise pytest.UsageError(f"--doteval-eval-gate: {exc}") from exc
+
+
+def _tags(given: Sequence[str]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals):
+            raise pytest.UsageError(f"--doteval-eval-tag is NAME=VALUE, such as branch=main, not {text!r}")
+        tags[name] = value
+    return tags
 
 
 def tell_worker(node: Any, options: EvalOptions) -> None:

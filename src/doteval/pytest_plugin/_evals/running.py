@@ -50,7 +50,7 @@ class EvalRunning:
         self._options = options
         self._fixtures = fixtures
         self._preload = preload
-        self._selection = Selection(options.limit, options.sample, options.seed)
+        self._selection = Selection(options.limit, options.sample, options.seed, options.row)
         self._cache: ReplyCache | Literal["off"] | None = "off" if options.cache == "off" else None
         if options.cache is not None and options.cache != "off":
             self._cache = ReplyCache(options.store.with_name("replies.db"), options.cache)
@@ -264,6 +264,8 @@ class EvalRunning:
             changed=options.changed,
             cache=self._cache,
             transcripts=options.transcripts,
+            tags=options.tags,
+            asks_git=True,
             ends=_ENDS,  # what ends a test otherwise ends its row only
         )
 
