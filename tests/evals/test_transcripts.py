@@ -19,7 +19,7 @@ from tests.providers.test_counting import Models
 from tests.providers.wire import WireServer, running
 
 from doteval import ChatModel, Completion, ModelRequest, ModelRequestError, ReplyCache, Result, Usage, foreach
-from doteval.evals import Record, RecordedRequest, Store, run
+from doteval.evals import Record, RecordedRequest, Store, rescore, run
 from doteval.evals._results import transcript
 from doteval.evals._results.transcript import decoded, encoded
 from doteval.testing import FakeProvider
@@ -104,6 +104,20 @@ async def test_all_that_a_row_asks_is_kept(server: NumberingServer, models: Mode
         assert record.transcript is None
     outcome = await run(asking(), model=models.model, judge=models.judge, transcripts=True)
     assert [len(record.transcript or ()) for record in outcome.records] == [4, 4]
+
+
+async def test_it_stays_with_the_row_that_gets_other_scores(
+    server: NumberingServer, models: Models, tmp_path: Path
+) -> None:
+    """In the copy, and in what it was copied from."""
+    store = tmp_path / "results.db"
+    rows = await kept(asking(), store, model=models.model, judge=models.judge)
+    (copy,) = await rescore("default", lambda output: {"long": len(output)}, store=store)
+    with Store(store) as opened:
+        for record, requests in rows:
+            assert opened.requests(copy, record.key) == requests
+        (before,) = opened.evaluations("default")
+        assert [opened.requests(before, record.key) for record, _ in rows] == [requests for _, requests in rows]
 
 
 async def test_nobody_else_may_read_it(server: NumberingServer, models: Models, tmp_path: Path) -> None:
