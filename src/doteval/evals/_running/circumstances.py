@@ -30,7 +30,6 @@ def about_run(evaluation: Evaluation, settings: Settings) -> dict[str, Any]:
     chosen = {
         "limit": selection.limit,
         "sample": selection.sample,
-        "row": selection.row,
         "seed": selection.seed if selection.sample is not None else None,
         "row": selection.row,
         "epochs": settings.epochs,
