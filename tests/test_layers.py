@@ -57,6 +57,7 @@ LAYERS = (
         "doteval._pool_options",
         "doteval._model",
         "doteval._model_request",
+        "doteval._replies",
     ),
     ("doteval.servers", "doteval.providers"),
     ("doteval._registry",),

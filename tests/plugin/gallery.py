@@ -310,6 +310,20 @@ CASES = (
         """,
     ),
     Case(
+        "ReplyCacheError",
+        """
+        from pathlib import Path
+
+        from doteval import ReplyCache
+
+
+        async def test_cache():
+            Path("replies.db").write_text("These are no replies. " * 10)
+            with ReplyCache("replies.db").answering():
+                pass
+        """,
+    ),
+    Case(
         "DatasetError",
         """
         from doteval import Result, foreach

@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_servers(commands)
     _add_stop(commands)
     _add_results(commands)
+    _add_cache(commands)
     return parser
 
 
@@ -283,6 +284,25 @@ def _add_prices(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL=IN,OUT",
         help="the same for one model: IN,OUT[,CACHED[,CACHE_WRITE[,REASONING]]]; MODEL may be a pattern: gpt-4o*",
     )
+
+
+def _add_cache(commands: Commands[argparse.ArgumentParser]) -> None:
+    cache = commands.add_parser(
+        "cache",
+        help="look at the replies that are kept, or remove some",
+        description="Print what the cache of replies holds of each model, or remove replies from it.",
+    )
+    which = cache.add_mutually_exclusive_group()
+    which.add_argument("--clear", action="store_true", help="remove all replies")
+    which.add_argument("--older-than", type=float, metavar="DAYS", help="remove the replies that are older")
+    cache.add_argument("--model", metavar="NAME", help="only those of this model, as its server calls it")
+    cache.add_argument(
+        "--file",
+        default=".doteval/replies.db",
+        metavar="FILE",
+        help="where they are kept (default: .doteval/replies.db)",
+    )
+    _add_json(cache)
 
 
 def _add_experiment(

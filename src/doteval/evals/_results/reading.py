@@ -19,6 +19,7 @@ from .record import Record
 from .rows import FIELDS, record_of
 from .runs import StoredRun, noted
 from .statistics import Summary, Summing
+from .transcript import RecordedRequest, decoded
 from .usage import ModelUsage
 
 _CHUNK = 512
@@ -211,6 +212,21 @@ class Results(ABC):
         for _, key, sample, *texts in self._pages(columns, evaluation):
             values, problems = texts[:-2], texts[-2:]
             yield key, sample, [text for text in values if text is not None], [text for text in problems if text]
+
+    def requests(self, evaluation: Stored, key: str, sample: int = 1) -> tuple[RecordedRequest, ...]:
+        """The requests that were made in a row, in the order in which they ended; none where they were not kept.
+
+        Args:
+            evaluation: Which one.
+            key: What the row is known by: `Record.key`.
+            sample: Which sample of it: `Record.sample`.
+        """
+        with self._connected() as connection:
+            if connection is None:
+                return ()
+            select = "SELECT requests FROM transcripts WHERE evaluation = ? AND key = ? AND sample = ?"
+            row = connection.execute(select, (evaluation.id, key, sample)).fetchone()
+        return () if row is None else decoded(row[0])
 
     def summary(self, evaluation: Stored) -> Summary:
         """What the rows of an evaluation say together."""
