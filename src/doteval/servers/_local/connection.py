@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+import struct
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -94,6 +95,14 @@ class Connection:
         self.has_exited = anyio.Event()
         self.is_over = anyio.Event()
         """The supervisor has closed the connection: nothing of the server is left."""
+
+    @property
+    def supervisor(self) -> int | None:
+        """The process at the other end, where the system tells; nobody has to answer for that."""
+        if not hasattr(socket, "SO_PEERCRED"):
+            return None
+        size = struct.calcsize("3i")
+        return int(struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
 
     def send(self, op: str, **fields: Any) -> int:
         """Send a request whose answer nobody waits for; to a supervisor that is gone it goes nowhere."""

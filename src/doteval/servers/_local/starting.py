@@ -115,6 +115,7 @@ class Starter:
             "log_bytes": terms.log_bytes,
             "secrets": sorted(filled.secrets),
             "gpus": gpus,
+            "slot_paths": [str(path) for path in locks.paths],
             "grace": terms.stop_grace,
             "drain_seconds": self._drain_seconds,
             "stay_seconds": self._stay_seconds,

@@ -24,6 +24,7 @@ starts, so that it does not matter to a supervisor when doteval is upgraded or r
     protocol    what both sides have to agree on
     processes   who descends from whom
     keeper      the process around the supervisor, for where that is killed
+    place       what the server has in the runtime directory, also after somebody has deleted that
     log         what the server prints
     family      the server's processes
     clients     connections and messages

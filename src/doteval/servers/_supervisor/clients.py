@@ -76,21 +76,23 @@ class Clients:
     Args:
         selector: What the loop waits for; a connection is registered with its `Client`, all else with a function.
         starter: Who has started the supervisor, connected from the beginning.
+        listener: Where others come.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, starter: Client) -> None:
+    def __init__(self, selector: selectors.BaseSelector, starter: Client, listener: socket.socket) -> None:
         self.starter = starter
         self._selector = selector
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener = listener
         self._connected = [starter]
         self._new: list[Client] = []  # they may have asked something already
         self._spare = _spare()
 
-    def listen(self, path: str) -> None:
-        """Make the socket at which everybody finds the server."""
-        self._listener.bind(path)
-        self._listener.listen(128)
-        self._listener.setblocking(False)
+    def listen(self, listener: socket.socket) -> None:
+        """Others come there from now on."""
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        self._listener = listener
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def attend(self) -> None:
         """From now on the loop wakes up when somebody comes, speaks, or leaves."""
