@@ -417,6 +417,10 @@ class PooledProvider(ModelProvider[ModelT]):
         key: Hashable = resource_key(spec, config)
         return Want(key, resource_id(spec, config), slots, _Asked(spec, config))
 
+    def _users(self, resource_id: str) -> Collection[object]:
+        """The tasks that lease the resource or wait for its opening; none where nobody does."""
+        return () if self._pool is None else self._pool.users(resource_id)
+
     def _retire(self, resource_id: str, reason: str) -> None:
         """Lease the resource to nobody new from now on, and close it after its last lease; an idle one now.
 

@@ -202,6 +202,11 @@ class Pool(Engine[ModelT]):
             await self._wait_until_closed(entry)
         await checkpoint()
 
+    def users(self, label: str) -> list[Hashable]:
+        """Who leases the resource with this id, or waits for its opening."""
+        entry = self._ledger.find(label)
+        return [] if entry is None else [lease.owner for lease in entry.leases]
+
     def retire(self, label: str, reason: str) -> None:
         """Lease the resource with this id to nobody new and close it after its last lease; takes effect at once."""
         entry = self._ledger.find(label)

@@ -168,6 +168,9 @@ class _Listener:
         self._provider = provider
         self._label = label
 
+    def users(self) -> Collection[object]:
+        return self._provider._users(self._label)
+
     def on_retiring(self, reason: str, /) -> None:
         self._provider._retire(self._label, reason)
 

@@ -22,6 +22,7 @@ from .lease import LocalLease
 from .runtime import Runtime
 from .starting import Starter, confirm
 from .supervisors import reap, wait_for
+from .waiting import USES
 
 _PORT_TRIES = 3
 _LEAVE_SECONDS = 20.0
@@ -125,6 +126,7 @@ class LocalLauncher:
         20 seconds. Where the server ends by itself, the body is cancelled.
 
         Raises:
+            CapacityDeadlockError: Those who hold the slots wait themselves, for ever.
             CapacityExceededError: It needs more slots than there are.
             ServerStartError: It did not get ready.
             ServerLostError: It ended while it was used.
@@ -133,10 +135,10 @@ class LocalLauncher:
         for attempt in range(1, _PORT_TRIES + 1):
             self._raise_remembered(server_id)
             began = current_time()
-            connection, supervisor = await self._starter.obtain(server_id, command, terms)
+            connection, supervisor = await self._starter.obtain(server_id, command, terms, listener)
             is_ready = False
             try:
-                async with connection.running(), self._leaving(connection, supervisor, terms):
+                async with connection.running(), self._leaving(connection, supervisor, terms, listener):
                     if self.on_connected is not None:
                         self.on_connected(server_id, Path(connection.server["log"]), supervisor is not None)
                     if supervisor is not None:
@@ -187,12 +189,16 @@ class LocalLauncher:
             raise _again(failure)
 
     @asynccontextmanager
-    async def _leaving(self, connection: Connection, supervisor: int | None, terms: Terms) -> AsyncGenerator[None]:
+    async def _leaving(
+        self, connection: Connection, supervisor: int | None, terms: Terms, listener: LeaseListener
+    ) -> AsyncGenerator[None]:
         self._connections.add(connection)
+        USES.add(connection, listener)
         try:
             yield
         finally:
             self._connections.discard(connection)
+            USES.remove(connection)
             with CancelScope(shield=True, deadline=current_time() + terms.stop_grace + _LEAVE_SECONDS):
                 await connection.leave()
                 if supervisor is not None and connection.is_over.is_set():

@@ -31,6 +31,8 @@ class Client:
         connection.setblocking(False)
         self.socket = connection
         self.kind = kind
+        self.waits: list[list[Any]] = []
+        """What those who lease the server by this wait for meanwhile: names of slots, and how many of them."""
         self._received = received
         self._unsent = b""
 
@@ -102,6 +104,10 @@ class Clients:
     def count(self, kind: str) -> int:
         """How many of a kind there are."""
         return sum(client.kind == kind for client in self._connected)
+
+    def waits(self) -> list[list[Any]]:
+        """What those who lease the server wait for."""
+        return [wish for client in self._connected if client.kind == "lease" for wish in client.waits]
 
     def heard(self, events: list[tuple[selectors.SelectorKey, int]]) -> list[tuple[Client, list[Message] | None]]:
         """Who has asked what, or has gone; those last who leave: whoever comes instead may be there already."""

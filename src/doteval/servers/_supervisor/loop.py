@@ -229,7 +229,7 @@ class Supervisor:
         for request in requests:
             try:
                 answer = self._answer(client, request)
-            except (TypeError, ValueError, OverflowError) as exc:
+            except (KeyError, TypeError, ValueError, OverflowError) as exc:
                 answer = {"error": str(exc)}
             client.tell({"id": request.get("id"), **answer})
 
@@ -247,6 +247,9 @@ class Supervisor:
             case "leave":
                 self._become(client, "visitor")
                 return {"ending": bool(lifetime.reason)}
+            case "waits":
+                client.waits = [[list(map(str, names)), int(count)] for names, count in request["wishes"]]
+                return {}
             case "status":
                 return {"status": self._status(memory=request.get("memory", True))}
             case "ready":
@@ -291,6 +294,7 @@ class Supervisor:
             **description,
             "leases": self._clients.count("lease"),
             "holds": self._clients.count("hold"),
+            "waits": self._clients.waits(),
             "last_used": self._last_used,
             "keep_alive": self._lifetime.keep_alive,
             "state": self._lifetime.state,
