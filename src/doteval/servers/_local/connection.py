@@ -87,7 +87,9 @@ class Connection:
         """When it was last known to have printed something, on the event loop's clock."""
         self.output_bytes = 0
         """How much it has printed, as far as it is known during the start."""
-        self.is_ready = anyio.Event()
+        self.met: set[str] = set()
+        """The conditions for being ready that somebody has seen it meet."""
+        self._has_met_more = anyio.Event()
         self.retiring = ""
         """Why it is to be let go soon; empty while it is not."""
         self.exit: Exit | None = None
@@ -162,8 +164,12 @@ class Connection:
         """Keep what the supervisor says of its server."""
         self.server = server
         self.pid = server["pid"]
-        if server["ready"]:
-            self.is_ready.set()
+        self.met.update(server["met"])
+
+    async def until_met(self, condition: str) -> None:
+        """Wait until somebody has seen the server meet a condition for being ready."""
+        while condition not in self.met:
+            await self._has_met_more.wait()
 
     async def leave(self) -> None:
         """Be neither lease nor hold any more; where that ends the server, wait until nothing of it is left."""
@@ -235,7 +241,9 @@ class Connection:
                 self.output_bytes = message["bytes"]
                 self.last_output = anyio.current_time()
             case "ready":
-                self.is_ready.set()
+                self.met.add(message["condition"])
+                self._has_met_more.set()
+                self._has_met_more = anyio.Event()
             case "retiring" | "ending":
                 self.retiring = message["reason"]
             case "resumed":

@@ -147,7 +147,7 @@ class Starter:
             return None
         connection = Connection(started[0])
         connection.described(
-            {**description, "pid": None, "log": str(directory / "server.log"), "started": time.time(), "ready": False}
+            {**description, "pid": None, "log": str(directory / "server.log"), "started": time.time(), "met": []}
         )
         return connection, started[1]
 

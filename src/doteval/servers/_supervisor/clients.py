@@ -105,6 +105,10 @@ class Clients:
         """How many of a kind there are."""
         return sum(client.kind == kind for client in self._connected)
 
+    def uses(self) -> int:
+        """How many lease the server or keep it warm."""
+        return self.count("lease") + self.count("hold")
+
     def waits(self) -> list[list[Any]]:
         """What those who lease the server wait for."""
         return [wish for client in self._connected if client.kind == "lease" for wish in client.waits]

@@ -253,16 +253,21 @@ class Supervisor:
             case "status":
                 return {"status": self._status(memory=request.get("memory", True))}
             case "ready":
-                lifetime.ready(time.monotonic())
+                lifetime.ready(time.monotonic(), str(request.get("condition", "")))
                 return {}
             case "end":
                 leases, drain = self._clients.count("lease"), bool(request.get("drain"))
                 return {"ending": lifetime.make_way(reason, leases, time.monotonic(), drain=drain)}
-            case "stop":
-                if request.get("failed") and not lifetime.reason:
+            case "give up":
+                is_last = client.kind == "lease" and self._clients.uses() == 1
+                if is_last and not lifetime.reason:
                     self._keep_log()
+                    lifetime.end(reason, time.monotonic())
+                self._become(client, "visitor")
+                return {"ending": bool(lifetime.reason), "tail": self._log.tail(), "log": self._log.path}
+            case "stop":
                 lifetime.end(reason, time.monotonic())
-                return {"ending": True, "tail": self._log.tail(), "log": self._log.path}
+                return {"ending": True}
             case _:
                 return {"error": "unknown request"}
 
@@ -285,6 +290,7 @@ class Supervisor:
             "log": self._log.path,
             "started": self._started,
             "ready": self._lifetime.is_ready,
+            "met": self._lifetime.met,
         }
 
     def _status(self, *, memory: bool) -> Message:
