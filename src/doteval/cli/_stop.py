@@ -81,7 +81,8 @@ async def _stop_one(runtime: Runtime, server_id: str, servers: Servers, force: b
             try:
                 with anyio.fail_after(_ANSWER_SECONDS):
                     answer = await connection.ask("stop" if force else "end", reason=_REASON)
-                    leases = 0 if answer["ending"] else (await connection.ask("status"))["status"]["leases"]
+                    is_ending = bool(answer.get("ending"))
+                    leases = 0 if is_ending else (await connection.ask("status"))["status"].get("leases", 0)
             except TimeoutError:
                 if force and connection.supervisor is not None:
                     return await _kill(runtime, server_id, called, connection)
@@ -90,7 +91,7 @@ async def _stop_one(runtime: Runtime, server_id: str, servers: Servers, force: b
                 )
             except SupervisorGoneError:
                 break
-            if answer["ending"]:
+            if is_ending:
                 await connection.is_over.wait()
                 break
             if leases:

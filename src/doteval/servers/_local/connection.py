@@ -300,6 +300,40 @@ async def visit(connection: socket.socket, op: Op, **fields: Any) -> Message | N
     return None
 
 
+_UNTOLD: Message = {
+    "protocol": 0,
+    "kind": "server",
+    "spec": "?",
+    "pid": None,
+    "supervisor": None,
+    "port": 0,
+    "state": "unknown",
+    "slots": [],
+    "leases": 0,
+    "holds": 0,
+    "waits": [],
+    "started": 0.0,
+    "last_used": 0.0,
+    "keep_alive": 0.0,
+    "memory": None,
+    "shown": "",
+    "log": "",
+    "ended_by": [],
+}
+
+
+async def status_of(connection: socket.socket, server_id: str, *, memory: bool = True) -> Message | None:
+    """What a supervisor says of its server; `None` where no answer came in two seconds.
+
+    Args:
+        connection: A connected socket; closed at the end, also when cancelled.
+        server_id: The server. What the supervisor of another version does not tell has a value that says nothing.
+        memory: Whether it is to find out how much memory the server has, which takes time.
+    """
+    answer = await visit(connection, "status", memory=memory)
+    return None if answer is None else {**_UNTOLD, **answer.get("status", {}), "id": server_id}
+
+
 async def join(connection: socket.socket, keep_alive: float) -> Connection | None:
     """Lease the server behind a connected socket; `None`, and hung up, where it is about to end or does not answer."""
     joined = Connection(connection)

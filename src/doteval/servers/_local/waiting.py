@@ -132,6 +132,11 @@ class Waiting:
             for each in sorted(known)
             if not set(self.wish.names).isdisjoint(known[each]["slots"])
         ]
+        lines += [
+            f"{each} is of another version of doteval, which does not tell its slots; 'doteval stop {each}' ends it"
+            for each in sorted(known)
+            if not known[each]["slots"]
+        ]
         silent = [each for each in self._runtime.server_ids() if each not in known]
         lines += [
             f"{each} does not answer: its supervisor is stopped, killed, or very busy; "

@@ -18,6 +18,7 @@ from .lifetime import Lifetime
 from .log import Log
 from .memory import GpuMemory
 from .place import LOOK_SECONDS, SETTLE_SECONDS, Place, PlaceTakenError
+from .protocol import PROTOCOL
 from .signals import Signals
 
 OUTPUT_SECONDS = 0.25  # at most this often the starting clients are told that there was output
@@ -287,6 +288,7 @@ class Supervisor:
             **{name: self._job[name] for name in ("id", "kind", "spec", "port", "api_key", "slots", "shown")},
             "pid": self._family.pid if self._family else None,
             "supervisor": os.getpid(),
+            "protocol": PROTOCOL,
             "log": self._log.path,
             "started": self._started,
             "ready": self._lifetime.is_ready,
