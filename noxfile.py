@@ -151,6 +151,14 @@ def old_pytest(session: nox.Session, pytest: str) -> None:
         session.error(printed)
 
 
+@nox.session(python=LOWEST)
+def strangers(session: nox.Session) -> None:
+    """Apps, suites, notebooks and queues of other frameworks, before and after they use doteval."""
+    install_wheel(session, "test", *group("strangers"))
+    files = sorted(str(path) for path in Path("tests/strangers").glob("stranger_*.py"))
+    session.run("pytest", *(session.posargs or files))
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""

@@ -132,6 +132,8 @@ def test_whatever_a_provider_can_do_is_there(backend: dict[str, Any]) -> None:
         provider.teardown_all()
         assert not one.is_active
         assert provider.statistics().open == 0
+    assert provider.statistics() == fake.statistics()
+    assert (provider.statistics().opens, provider.statistics().closes) == (3, 3)
     fake.assert_all_closed()
 
 
@@ -172,6 +174,14 @@ def test_failures_while_closing_are_raised(backend: dict[str, Any]) -> None:
     things.close_trouble["a"] = OSError("a will not close")
     with pytest.raises(ExceptionGroup, match="closing ThingProvider failed"), entered(things, **backend) as provider:
         provider.setup("a")
+
+
+def test_one_resource_is_torn_down_by_its_id(backend: dict[str, Any]) -> None:
+    """Whoever holds it."""
+    with entered(ThingProvider(), **backend) as provider:
+        one, other = provider.setup("a"), provider.setup("b")
+        provider.teardown(one.resource_id)
+        assert (one.is_active, other.is_active) == (False, True)
 
 
 def test_what_is_no_chat_model_is_used_with_call(backend: dict[str, Any]) -> None:

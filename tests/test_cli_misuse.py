@@ -32,11 +32,14 @@ COMMANDS: dict[str, list[str]] = {
     "compare": ["mine", "yours"],
     "export": ["mine"],
     "report": ["mine", "-o", "page.html"],
+    "delete": ["mine", "--dry-run"],
+    "rename": ["mine", "theirs", "--dry-run"],
+    "rescore": ["mine", "scorers.py:score", "--overwrite"],
     "serve": ["nothing:here"],
 }
 """Every command, with arguments that are fine; but ``serve``, which would not end."""
-OF_RESULTS = ("list", "show", "compare", "export", "report")
-WITH_JSON = ("providers", "servers", "list", "show", "compare")
+OF_RESULTS = ("list", "show", "compare", "export", "report", "rescore", "delete", "rename")
+WITH_JSON = ("providers", "servers", "list", "show", "compare", "rescore", "delete", "rename")
 WITH_OUTPUT = ("export", "report")
 
 
@@ -72,6 +75,7 @@ def directory(made: Path, root: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     """Where the commands are run; nothing but the store is in it."""
     monkeypatch.setenv("DOTEVAL_RUNTIME_DIR", str(root))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "scorers.py").write_text("def score(output):\n    return output > 1\n")
     (tmp_path / ".doteval").mkdir()
     (tmp_path / ".doteval" / "results.db").write_bytes(made.read_bytes())
 
@@ -246,8 +250,11 @@ def test_json_is_an_array_of_objects(command: str, capsys: pytest.CaptureFixture
     assert all(isinstance(each, dict) for each in objects)
     names = {
         "providers": {"name", "distribution", "entry_point", "state", "problem"},
-        "list": {"experiment", "started", "evaluations", "unfinished", "rows", "errors"},
+        "list": {"experiment", "started", "evaluations", "unfinished", "rows", "errors", "tags"},
         "compare": {"before", "after", "unpaired", "unmatched", "scores"},
+        "rescore": {"experiment", "evaluation", "rows", "errors", "scores"},
+        "delete": {"experiment", "last_written", "evaluations", "rows", "deleted"},
+        "rename": {"before", "after", "evaluations", "renamed"},
     }
     if command in names:
         assert all(set(each) == names[command] for each in objects)

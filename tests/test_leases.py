@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import CancelScope, Event, create_task_group
+from anyio import CancelScope, Event, create_task_group, move_on_after
 from anyio.lowlevel import checkpoint
 from tests.blocked import wait_all_tasks_blocked
 from tests.checkpoints import suspensions
@@ -545,3 +545,56 @@ async def test_setup_in_a_cancelled_scope_takes_nothing() -> None:
             pytest.fail("not cancelled")
         assert provider.statistics().active_leases == 0
         assert provider.statistics().leases == 1
+
+
+async def test_all_who_wait_for_a_closing_are_told_what_it_raised() -> None:
+    """And not told again at the end."""
+    async with ThingProvider() as provider:
+        provider.close_trouble = {"a": OSError("a will not close")}
+        await provider.setup("a")
+        told: list[str] = []
+
+        async def tear_down() -> None:
+            with pytest.raises(OSError, match="will not close") as caught:
+                await provider.teardown("a")
+            told.append(str(caught.value))
+
+        async with create_task_group() as task_group:
+            for _ in range(3):
+                task_group.start_soon(tear_down)
+        assert len(told) == 3
+
+
+@pytest.mark.parametrize("end", ["release", "teardown", "teardown_all", "broken", "lost", "cancelled", "exit"])
+@pytest.mark.parametrize("options", [{}, {"keep_alive": 0}, {"capacity": 1}, {"health_after": 0}], ids=str)
+async def test_each_lease_that_was_told_of_is_told_of_when_it_ends(end: str, options: dict[str, Any]) -> None:
+    """Whoever ends it; so that who counts them is right."""
+    events: list[PoolEvent] = []
+    balance: list[int] = []
+
+    def note(event: PoolEvent) -> None:
+        events.append(event)
+        kinds = [event.kind for event in events]
+        balance.append(kinds.count("leased") - kinds.count("released"))
+
+    async with ThingProvider(on_event=note, **options) as provider:
+        first, _, third = [await provider.setup("a") for _ in range(3)]
+        await third.teardown()
+        assert balance[-1] == provider.statistics().active_leases == 2
+        if end == "release":
+            await first.teardown()
+        elif end == "teardown":
+            await provider.teardown("a")
+        elif end == "teardown_all":
+            await provider.teardown_all()
+        elif end == "broken":
+            first.report_broken(OSError("it broke"))
+        elif end == "lost":
+            first.model.break_down()
+            await wait_all_tasks_blocked()
+        elif end == "cancelled":
+            with move_on_after(0):
+                await provider.setup("a")
+        assert balance[-1] == provider.statistics().active_leases
+    assert balance[-1] == 0
+    assert min(balance) == 0

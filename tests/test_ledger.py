@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from doteval import CapacityDeadlockError, CapacityExceededError, ProviderClosedError
-from doteval._pool import ledger as ledger_module
+from doteval._pool import admission as admission_module
 from doteval._pool.deadlock import Waiter, is_deadlocked
 from doteval._pool.entries import Entries
 from doteval._pool.ledger import Ledger
@@ -514,7 +514,7 @@ def test_the_question_of_deadlock_is_asked_for_those_who_hold_something(monkeypa
         asked += 1
         return is_deadlocked(queue, capacity)
 
-    monkeypatch.setattr(ledger_module, "is_deadlocked", counted)
+    monkeypatch.setattr(admission_module, "is_deadlocked", counted)
     world = World(capacity=2)
     world.ask("a", owner="1")
     world.ask("b", owner="2")

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import anyio
@@ -315,6 +317,38 @@ async def test_a_broken_candidate_does_not_hinder_the_others(site: Callable[...,
         with pytest.raises(UnknownModelError, match=r"'dead' could not be asked: .*dead on arrival") as caught:
             await providers.setup("nobody-claims-this")
         assert isinstance(caught.value.__cause__, ExceptionGroup)
+
+
+@pytest.mark.anyio
+async def test_what_cannot_be_imported_is_not_tried_again_at_each_setup(
+    site: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until somebody asks for it by name, and it works."""
+    site("late", entry_points={GROUP: {"late": "late_letters:provider"}}, late_letters="import not_there_yet")
+    tried: list[str] = []
+    load = EntryPoint.load
+    monkeypatch.setattr(EntryPoint, "load", lambda self: (tried.append(self.value), load(self))[1])
+    async with ModelProviders({"letters": Letters()}) as providers:
+        for _ in range(3):
+            await (await providers.setup("letter-a")).teardown()
+        assert tried.count("late_letters:provider") == 1
+        monkeypatch.setitem(sys.modules, "late_letters", SimpleNamespace(provider=Words()))
+        with pytest.raises(UnknownModelError, match="'late' could not be asked"):
+            await providers.setup("word-a")
+        assert await providers.setup("late:word-a")
+        assert await providers.setup("word-a")
+
+
+@pytest.mark.parametrize("odd", ["[{group}]\na:b = m:n", "[{group}]\n = m:n", "[{group}]\nthis is no entry"])
+def test_an_odd_entry_point_hurts_nobody_and_is_named(
+    odd: str, site: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site("good", entry_points={GROUP: {"good": "m:n"}})
+    site("odd")
+    (written,) = tmp_path.rglob("odd-1.0.dist-info/entry_points.txt")
+    written.write_text(odd.format(group=GROUP))
+    assert list(ModelProviders()) == sorted([*OURS, "good"])
+    assert "odd" in caplog.text
 
 
 @pytest.mark.anyio

@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from doteval import CapacityDeadlockError, PooledProvider, PoolEvent
 from doteval._pool.ledger import Ledger
 from doteval._pool.records import CancelOpening, Check, Close, Effect, Entry, Open, Request, Rest, Settle, State, Want
+from doteval._pooled import runtime_of
 
 pytestmark = pytest.mark.anyio
 
@@ -206,7 +207,7 @@ async def test_a_retirement_is_an_event_and_ends_in_a_new_generation() -> None:
     """The reason is the one that was given; the handle that is leased stays good."""
     async with Watched() as provider:
         handle = await provider.setup("a")
-        provider._retire("a", "its slots are needed for 'b'")
+        runtime_of(provider).retire("a", "its slots are needed for 'b'")
         assert handle.model == "a"
         await handle.teardown()
         await provider.setup("a")
@@ -221,8 +222,8 @@ async def test_a_resource_resumes() -> None:
     """Nothing was closed, and it is leased again."""
     async with Watched() as provider:
         one = await provider.setup("a")
-        provider._retire("a", "its slots are needed")
-        provider._resume("a")
+        runtime_of(provider).retire("a", "its slots are needed")
+        runtime_of(provider).resume("a")
         two = await provider.setup("a")
         assert one.is_active
         assert two.is_active

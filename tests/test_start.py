@@ -24,6 +24,7 @@ from tests.named_providers import Letters, Sessions
 from tests.resources import Thing, ThingProvider
 
 from doteval import ModelProviders, PooledProvider, ProviderClosedError, WrongEventLoopError
+from doteval._pooled import runtime_of
 
 everywhere = pytest.mark.anyio
 loops = pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
@@ -336,7 +337,7 @@ async def test_the_block_keeps_its_exception_and_is_not_cancelled(monkeypatch: p
     with pytest.raises(ExceptionGroup) as caught:
         async with provider:
             handle = await provider.setup("a")
-            monkeypatch.setattr(provider._pool._ledger, "ended", bug)  # type: ignore[union-attr]
+            monkeypatch.setattr(runtime_of(provider).pool._ledger, "ended", bug)  # type: ignore[union-attr]
             handle.model.break_down()
             for _ in range(30):
                 await checkpoint()

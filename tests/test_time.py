@@ -111,7 +111,7 @@ async def test_an_unhealthy_resource_is_replaced_before_it_is_leased_again() -> 
 
 
 async def test_a_health_check_that_raises_or_hangs_counts_as_no() -> None:
-    """A hanging one is given `close_timeout` seconds."""
+    """A hanging one is given `health_timeout` seconds."""
 
     class Doubtful(ThingProvider):
         async def healthy(self, model: Thing, /) -> bool:
@@ -120,7 +120,7 @@ async def test_a_health_check_that_raises_or_hangs_counts_as_no() -> None:
             await sleep_forever()
             return True
 
-    async with Doubtful(health_after=1, close_timeout=7) as provider:
+    async with Doubtful(health_after=1, health_timeout=7) as provider:
         for spec in ("raises", "hangs"):
             await (await provider.setup(spec)).teardown()
         await sleep(2)
@@ -346,3 +346,19 @@ async def test_why_it_broke_is_said_also_where_its_clean_up_takes_too_long() -> 
         await sleep(30)
         with pytest.raises(RuntimeError, match="ConnectionError: the peer has gone"):
             _ = handle.model
+
+
+async def test_the_limit_of_a_health_check_is_its_own() -> None:
+    """And not that of closing."""
+
+    class Slow(ThingProvider):
+        async def healthy(self, model: Thing, /) -> bool:
+            await sleep(5)
+            return True
+
+    for limit, unhealthy in ((4, 1), (6, 0)):
+        async with Slow(health_after=0, health_timeout=limit, close_timeout=1 if unhealthy == 0 else 60) as provider:
+            await (await provider.setup("a")).teardown()
+            async with await provider.setup("a") as handle:
+                await handle.model.use()
+            assert provider.statistics().unhealthy == unhealthy

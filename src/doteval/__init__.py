@@ -2,11 +2,13 @@
 
 The layers, lowest first; an import goes downward only::
 
-    _errors  _explained  _spec        what can go wrong, and what is said of it; what a user asks for
+    _errors  _explained               what can go wrong, and what is said of it
+    _secrets  _canonical  _spec       what nobody may see; what a user asks for, and when two ask for the same
     _loop  _hold                      the event loop at home; an ``async with`` that a task of its own holds open
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle  _setup                   one lease, and what becomes one
-    _provider  _pooled  _model        the contract, the pooled base, what a model offers
+    _provider  _runtime  _pooled      the contract, what a pooled provider runs on, the pooled base
+    _model                            what a model offers
     _model_request                    what each request has cost, told to whoever counts
     servers                           processes; _unshared: what a forked child must not keep
         _description                  what a server is: command, readiness, failure; no I/O

@@ -49,7 +49,7 @@ class ModelHandle(Generic[ModelT_co]):
         self._model: ModelT_co | None = model
         self._manager = manager
         self._ended = ""
-        _tell(manager, "_remember", self)
+        _given_out_by(manager)[id(self)] = self
 
     @property
     def resource_id(self) -> str:
@@ -134,7 +134,7 @@ class ModelHandle(Generic[ModelT_co]):
     def _end(self, reason: str) -> None:
         self._ended = reason
         self._model = None
-        _tell(self._manager, "_forget", self)
+        _given_out_by(self._manager).pop(id(self), None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -152,11 +152,10 @@ class ModelHandle(Generic[ModelT_co]):
         return f"<ModelHandle {self.resource_id!r} {f'inactive: {reason}' if reason else 'active'}>"
 
 
-def _tell(manager: HandleManager, name: str, handle: ModelHandle[Any]) -> None:
-    """Call a method of the manager's, if its class has it. What a mock answers itself is not one."""
-    method = getattr(type(manager), name, None)
-    if method is not None:
-        method(manager, handle)
+def _given_out_by(manager: HandleManager) -> dict[int, ModelHandle[Any]]:
+    """The handles that a `ModelProvider` keeps account of; what a mock answers itself is no account."""
+    found = getattr(manager, "_ModelProvider__given_out", None)
+    return cast("dict[int, ModelHandle[Any]]", found) if isinstance(found, dict) else {}
 
 
 class LeasedHandle(ModelHandle[ModelT_co]):

@@ -83,6 +83,15 @@ class ToolCall:
         """
         return json.loads(self.arguments or "{}")
 
+    def result(self, content: object) -> dict[str, Any]:
+        """The message that tells the model what the tool gave, for every provider.
+
+        Args:
+            content: What it gave: a text; anything else becomes JSON, or is told as Python writes it.
+        """
+        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
+        return {"role": "tool", "tool_call_id": self.id, "content": text}
+
 
 class Completion(str):
     """A model's reply: a string that also says how it came about.
@@ -131,6 +140,20 @@ class Completion(str):
         self.retries = retries
         self.raw = raw
         return self
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The reply as a message of a conversation that goes on, with the tools it calls, for every provider.
+
+        It has all that the server wants back, such as signed thoughts, where the reply came whole.
+        """
+        if getattr(self.raw, "role", None) == "assistant" and hasattr(self.raw, "model_dump"):
+            return _message(0, self.raw)
+        called = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+            for call in self.tool_calls
+        ]
+        return {"role": "assistant", "content": str(self)} | ({"tool_calls": called} if called else {})
 
     def __repr__(self) -> str:
         known = {

@@ -70,6 +70,12 @@ class LeaseOptions(LifecycleOptions, total=False):
             operational=True,
         ),
     ]
+    health_timeout: Annotated[
+        float,
+        Keyword(
+            "How long `healthy` may take before the answer is no, in seconds.", CLOSE_TIMEOUT, seconds, operational=True
+        ),
+    ]
     fast_acquire: Annotated[
         bool,
         Keyword(

@@ -196,16 +196,11 @@ class ModelProvider(ABC, Generic[ModelT]):
         await self.teardown_all()
         return None
 
-    @property
-    def _is_held(self) -> bool:
-        """Whether `start` holds an ``async with`` of a subclass's own open."""
-        return self.__hold.is_open
 
-    def _remember(self, handle: ModelHandle[Any]) -> None:
-        self.__given_out[id(handle)] = handle
-
-    def _forget(self, handle: ModelHandle[Any]) -> None:
-        self.__given_out.pop(id(handle), None)
+def is_held(provider: object) -> bool:
+    """Whether `ModelProvider.start` holds an ``async with`` of a subclass's own open."""
+    hold: Hold | None = getattr(provider, "_ModelProvider__hold", None)
+    return isinstance(hold, Hold) and hold.is_open
 
 
 def _chosen(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from functools import cache
 from doteval.evals._results.compare import _Pairs
 from doteval.evals._results.intervals import tango, wilson
 from doteval.evals._results.moments import Moments
+from doteval.evals._results.reducers import Tallies, interval, reduced
 from doteval.evals._results.statistics import aggregate
 
 COUNTS = (5, 20, 100, 1000)
@@ -190,6 +191,29 @@ def of_clustered_pairs(questions: int, share: float, alike: float, samples: int,
     return simulated(samples, 0.0, draw)
 
 
+def of_samples_together(rows: int, share: float, name: str, samples: int, each: int = 4) -> float:
+    """What the samples of each row say together; how often a row is answered well is as `easiness` with 0.3."""
+    scale = 1 / 0.3 - 1
+    right, wrong = share * scale, (1 - share) * scale
+
+    def all_of(number: int, good: float) -> float:
+        return math.prod((good + place) / (scale + place) for place in range(number))
+
+    number = int(name[5:])
+    true = all_of(number, right) if name[4] == "^" else 1 - all_of(number, wrong)
+
+    def draw(chance: random.Random) -> tuple[float, float]:
+        tallies = Tallies()
+        for row in range(rows):
+            easy = chance.betavariate(right, wrong)
+            for _ in range(each):
+                tallies.add(str(row), chance.random() < easy, None)
+        _, low, high = interval(reduced(tallies.counted(), name, is_boolean=True), rows * each)
+        return low, high
+
+    return simulated(samples, true, draw)
+
+
 def table(title: str, coverage: Callable[[int, float], float], lines: tuple[float, ...] = SHARES) -> str:
     head = [f"| {title} | " + " | ".join(f"{count}" for count in COUNTS) + " |", "| --- |" + " --- |" * len(COUNTS)]
     body = [f"| {line:g} | " + " | ".join(f"{coverage(count, line):.3f}" for count in COUNTS) + " |" for line in lines]
@@ -209,6 +233,8 @@ def main(samples: int) -> None:
         print(table(f"shares, alike {alike:g}", lambda n, p, r=alike: of_clustered_share(n, p, r, fewer(n))))
     for alike in (0.0, 0.3, 0.6):
         print(table(f"paired, alike {alike:g}", lambda n, p, r=alike: of_clustered_pairs(n, p, r, fewer(n))))
+    for name in ("pass@2", "pass^2", "pass@4", "pass^4"):
+        print(table(f"{name} of four", lambda n, p, r=name: of_samples_together(n, p, r, fewer(n))))
     for sizes in ((4,), (12, 4, 4, 1, 1)):
         print(
             table(

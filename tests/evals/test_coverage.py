@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs/reference/evals.md"
 
 def told(title: str) -> dict[tuple[int, float], float]:
     """The table of the page that begins with this."""
-    (block,) = re.findall(rf"^\| {title} \|.*\n(?:\|.*\n)+", PAGE.read_text("utf-8"), re.MULTILINE)
+    (block,) = re.findall(rf"^\| {re.escape(title)} \|.*\n(?:\|.*\n)+", PAGE.read_text("utf-8"), re.MULTILINE)
     head, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
     counts = [int(count) for count in head[1:]]
     return {
@@ -71,6 +71,17 @@ def test_the_interval_of_a_share_holds_it_however_much_rows_of_a_cluster_are_ali
         assert is_in_band(held)
     if alike == 0.3:
         assert held == pytest.approx(told("shares in clusters")[count, share], abs=0.02)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["pass@2", "pass^4"])
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("count", [5, 20, 100])
+def test_the_interval_of_what_samples_say_together_holds_it(count: int, share: float, name: str) -> None:
+    """Four samples of each row; as the page says."""
+    held = coverage.of_samples_together(count, share, name, 600)
+    assert held > 0.85
+    assert held == pytest.approx(told(f"{name} of four")[count, share], abs=0.03)
 
 
 @pytest.mark.process

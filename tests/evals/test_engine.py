@@ -17,9 +17,10 @@ from doteval.evals import Record
 from doteval.evals._results.record import Inputs
 from doteval.evals._running.abort import Abort
 from doteval.evals._running.dataset import Row
-from doteval.evals._running.engine import Attempts, Engine, Known, Progress
+from doteval.evals._running.engine import Engine, Known, Progress
 from doteval.evals._running.limits import Limit
 from doteval.evals._running.refusals import retry_after
+from doteval.evals._running.retries import Retries
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +76,7 @@ class Bench:
             called,
             arguments or Given(),
             Limit(at_once),
-            attempts=Attempts(),
+            retries=Retries(),
             ends=(KeyboardInterrupt,),
             keep=lambda _record, kept: self.pending.append(kept),
             drain=nothing,

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doteval.evals import contains, exact_match, json_valid, numeric_close
-from doteval.evals._numerals import last_number
+from doteval.evals._evaluators.numerals import last_number
 
 # ------------------------------------------------------------------ numbers
 

@@ -1,7 +1,8 @@
 """Random histories of one evaluation in one store, beside a model of what must be in it.
 
-A history is a number of runs, one after the other. In between the dataset is edited; rows fail, or return odd values;
-the code changes; runs are started over, refused, kept, cancelled, interrupted, ended by whoever is told, or overtaken.
+A history is a number of runs, one after the other. In between the dataset is edited, and more or fewer samples of each
+row are asked for; rows fail, or return odd values; the code changes; runs are started over, refused, kept, cancelled,
+interrupted, ended by whoever is told, or overtaken.
 ``FUZZ=2000 pytest tests/evals/test_fuzz.py`` looks at more of them.
 """
 
@@ -39,10 +40,10 @@ ERRORS: list[BaseException] = [
 ]
 PLACES = {Inputs(0, {"value": value}).digest: place for place, value in enumerate(VALUES)}
 
-Key: TypeAlias = tuple[int, int]
-"""Which of the values a row has, and which of the equal rows it is."""
+Key: TypeAlias = tuple[int, int, int]
+"""Which of the values a row has, which of the equal rows it is, and which sample of it."""
 Rows: TypeAlias = Mapping[Key, "int | None"]
-"""Of each row the version of the code that made its result; `None` where it failed."""
+"""Of each sample the version of the code that made its result; `None` where it failed."""
 OTHERS = 99
 """The version of a run that overtakes another."""
 
@@ -53,6 +54,7 @@ class Run:
 
     Args:
         values: The dataset, as places in `VALUES`.
+        epochs: How many samples of each row.
         version: Of the code.
         changed: What becomes of results of another version.
         fresh: Whether it starts over.
@@ -63,6 +65,7 @@ class Run:
     """
 
     values: list[int]
+    epochs: int
     version: int
     changed: Literal["error", "rerun", "keep"]
     fresh: bool
@@ -75,6 +78,7 @@ class Run:
 RUNS = st.builds(
     Run,
     values=st.lists(st.integers(0, len(VALUES) - 1), max_size=12),
+    epochs=st.sampled_from([1, 1, 2, 3]),
     version=st.sampled_from([1, 1, 1, 2]),
     changed=st.sampled_from(["error", "rerun", "keep"]),
     fresh=st.sampled_from([False, False, False, True]),
@@ -123,6 +127,7 @@ class Script:
                     evaluation(answer),
                     store=self.path,
                     name="it",
+                    epochs=self.one.epochs,
                     fresh=self.one.fresh,
                     changed=self.one.changed,
                     on_record=self.tell,
@@ -168,20 +173,20 @@ async def overtake(value: Any) -> Result:
     return Result(value, metadata={"version": OTHERS})
 
 
-def keys_of(values: Sequence[int]) -> list[Key]:
-    """What the rows of a dataset are known by."""
+def keys_of(values: Sequence[int], epochs: int) -> list[Key]:
+    """What the samples of the rows of a dataset are known by."""
     seen: Counter[int] = Counter()
     found: list[Key] = []
     for value in values:
         seen[value] += 1
-        found.append((value, seen[value]))
+        found += [(value, seen[value], sample) for sample in range(1, epochs + 1)]
     return found
 
 
 def key_of(record: Record) -> Key:
     digest, _, number = record.key.partition(" ")
     assert digest == record.digest
-    return PLACES[digest], int(number or 1)
+    return PLACES[digest], int(number or 1), record.sample
 
 
 def version_of(record: Record) -> int | None:
@@ -202,7 +207,7 @@ class History:
 
     def make(self, one: Run) -> None:
         """Make a run, and look what it has left."""
-        keys = keys_of(one.values)
+        keys = keys_of(one.values, one.epochs)
         is_other = bool(self.rows) and self.version != one.version and not one.fresh
         lasts = any(version is not None for version in self.rows.values())
         anew = one.fresh or (is_other and one.changed != "keep")
@@ -225,17 +230,19 @@ class History:
             if is_other and not anew:
                 self.version = one.version
         elif error is None:
-            assert Counter(script.called) == Counter(value for value, _ in missing)
-            assert {*told} == {*missing}
-            assert found == {key: told.get(key, known.get(key)) for key in keys}
-            self.check_finished(keys)
+            assert Counter(script.called) == Counter(value for value, _, _ in missing)
+            assert [key_of(record) for record in script.told] == missing
+            rows = {key[:2] for key in keys}
+            beyond = {key: known[key] for key in known if key[:2] in rows and key[2] > one.epochs}
+            assert found == beyond | {key: told.get(key, known.get(key)) for key in keys}
+            self.check_finished(keys, one.epochs)
             self.rows, self.version = found, one.version
         elif isinstance(error, ConcurrentRunError):
             assert one.ends is not None
             assert one.ends[1] == "overtake"
             if anew and found == self.rows:
                 return  # the other one was ended, as a part of this one, before it had a result
-            assert found == {(0, 1): OTHERS}
+            assert found == {(0, 1, 1): OTHERS}
             self.rows, self.version = found, OTHERS
         else:
             assert not isinstance(error, EvaluationChangedError)
@@ -249,25 +256,26 @@ class History:
             self.rows, self.version = found, one.version
 
     def found(self) -> Rows:
-        """What is in the store."""
+        """What is in the store, samples included that do not count at present."""
         store = Store(self.path)
         stored = store.find("default", "it")
-        records = [] if stored is None else [*store.records(stored)]
+        records = [] if stored is None else [*store.records(store.with_epochs(stored, None))]
         found = {key_of(record): version_of(record) for record in records}
         assert len(found) == len(records)
         assert len(store.evaluations()) == (stored is not None)
         return found
 
-    def check_finished(self, keys: Sequence[Key]) -> None:
+    def check_finished(self, keys: Sequence[Key], epochs: int) -> None:
         """It is finished, and its rows stand as they do in the dataset."""
         store = Store(self.path)
         stored = store.find("default", "it")
         assert stored is not None
         assert stored.finished is not None
-        assert stored.rows == stored.stored == len(keys)
+        assert (stored.epochs, stored.stored, (stored.rows or 0) * epochs) == (epochs, len(keys), len(keys))
         records = [*store.records(stored)]
         assert [key_of(record) for record in records] == list(keys)
-        assert [record.number for record in records] == list(range(len(keys)))
+        assert [record.number for record in records] == [place // epochs for place in range(len(keys))]
+        assert store.summary(stored).rows == stored.rows
         assert store.summary(stored).errors == sum(record.failed for record in records)
 
 

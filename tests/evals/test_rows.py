@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 from anyio import CancelScope, Event, create_task_group, current_time, sleep
 from anyio.lowlevel import checkpoint
@@ -18,7 +20,7 @@ from tests.blocked import wait_all_tasks_blocked
 from tests.virtual_time import virtual_time
 
 from doteval import HandleInactiveError, ModelProviders, ModelRequestError, PooledProvider, Result, foreach
-from doteval.evals import DatasetError, Record, Store, TooManyErrorsError, run
+from doteval.evals import DatasetError, EvaluationAbortedError, Record, Retries, Store, TooManyErrorsError, run
 from doteval.evals._running.refusals import retry_after as retry_after_of
 from doteval.testing import FakeModel, FakeProvider
 
@@ -249,7 +251,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
 
     from doteval.evals._running.abort import Abort
     from doteval.evals._running.arguments import LeasedArguments
-    from doteval.evals._running.engine import Attempts, Engine, Progress
+    from doteval.evals._running.engine import Engine, Progress
     from doteval.evals._running.limits import Limit
 
     async def nothing() -> None: ...
@@ -259,7 +261,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
         eval_it.caller(limit.limiter),
         LeasedArguments({}, {}),
         limit,
-        attempts=Attempts(),
+        retries=Retries(),
         ends=(KeyboardInterrupt,),
         keep=lambda _record, kept: kept(),
         drain=nothing,
@@ -422,6 +424,11 @@ class StatusError(Exception):
         self.body = body
 
 
+def error_of_an_sdk(kind: type[openai.APIStatusError | anthropic.APIStatusError], status: int) -> Exception:
+    response: Any = SimpleNamespace(request=None, status_code=status, headers={})
+    return kind("refused", response=response, body=None)
+
+
 async def in_a_group(error: Exception) -> None:
     raise ExceptionGroup("an agent's tools", [ValueError("a tool"), error])
 
@@ -440,7 +447,8 @@ async def as_it_is(error: Exception) -> None:
     "error",
     [
         ModelRequestError("m", "the API key was refused", "Check it.", status=401),
-        StatusError(402),
+        error_of_an_sdk(openai.AuthenticationError, 401),
+        error_of_an_sdk(anthropic.APIStatusError, 402),
         StatusError(429, error={"code": "insufficient_quota", "type": "insufficient_quota"}),
         StatusError(429, code="insufficient_quota"),
         StatusError(400, type="error", error={"type": "billing_error"}),
@@ -471,6 +479,24 @@ async def test_what_is_refused_to_every_row_ends_the_run_at_once(error: Exceptio
 
 
 @pytest.mark.parametrize("how", [as_it_is, in_a_group, as_another])
+@pytest.mark.parametrize("status", [401, 402])
+async def test_a_tool_whose_key_is_refused_fails_its_row_only(status: int, how: Any) -> None:
+    """It is somebody else's server, and other rows need no tool; where all do, the run ends soon."""
+
+    @foreach("value", range(1000), concurrency=2)
+    async def eval_it(value: int) -> Result:
+        await checkpoint()
+        if value == 3 or value >= 500:
+            await how(StatusError(status))
+        return Result(value)
+
+    with pytest.raises(EvaluationAbortedError):
+        await run(eval_it, max_errors=0, abort_after=10)
+    outcome = await run(eval_it, limit=500)
+    assert (outcome.calls, outcome.summary.errors, outcome.summary.rows) == (500, 1, 500)
+
+
+@pytest.mark.parametrize("how", [as_it_is, in_a_group, as_another])
 async def test_what_was_done_before_a_refusal_is_kept(how: Any, tmp_path: Path) -> None:
     """In the store, and nothing is finished."""
 
@@ -478,11 +504,11 @@ async def test_what_was_done_before_a_refusal_is_kept(how: Any, tmp_path: Path) 
     async def eval_it(value: int) -> Result:
         await checkpoint()
         if value >= 10:
-            await how(StatusError(402))
+            await how(ModelRequestError("m", "no money is left", "Pay.", status=402))
         return Result(value)
 
     with Store(tmp_path / "results.db") as store:
-        with pytest.raises(StatusError if how is as_it_is else (ExceptionGroup, RuntimeError)):
+        with pytest.raises(ModelRequestError if how is as_it_is else (ExceptionGroup, RuntimeError)):
             await run(eval_it, store=store)
         (stored,) = store.evaluations()
         assert stored.finished is None
@@ -672,13 +698,13 @@ async def test_a_row_hit_by_a_lost_model_is_run_again_on_the_next_generation() -
 async def test_a_row_is_run_again_only_as_often_as_is_allowed() -> None:
     """Then it has failed, with what the model said; the next rows get a model."""
     async with Fragile(breaks_at=1, generations=2) as provider:
-        outcome = await run(ask_fragile, model=partial(provider.setup, "m"), retries=1)
+        outcome = await run(ask_fragile, model=partial(provider.setup, "m"), retries=Retries(lost=1))
         first, second, *others = outcome.records
         assert (first.error, first.attempts) == ("ValueError: gone", 2)
         assert second.output is not None or second.error is not None
         assert not any(record.failed for record in others)
     async with Fragile(breaks_at=1, generations=2) as provider:
-        outcome = await run(ask_fragile, model=partial(provider.setup, "m"), retries=2)
+        outcome = await run(ask_fragile, model=partial(provider.setup, "m"), retries=Retries(lost=2))
         assert outcome.summary.errors == 0
 
 
@@ -800,8 +826,8 @@ async def test_an_attempt_does_not_see_what_another_has_put_into_its_row() -> No
         ({"concurrency": "fast"}, "concurrency must be a number of rows, at least 1, or 'adaptive', not 'fast'"),
         ({"concurrency": 2.5}, "concurrency must be a number"),
         ({"concurrency": True}, "concurrency must be a number"),
-        ({"retries": -1}, "retries must be 0 or more"),
-        ({"patience": float("nan")}, "patience must be 0 or more"),
+        ({"row_timeout": -1}, "row_timeout must be a number of seconds, 0 or more"),
+        ({"row_timeout": float("nan")}, "row_timeout must be a number of seconds, 0 or more"),
         ({"store": ":memory:"}, "a store is a file"),
     ],
 )

@@ -69,10 +69,10 @@ def test_json_valid() -> None:
 async def test_llm_judge() -> None:
     """A model or a handle on one says yes or no; anything else is an error, not a no."""
     model = FakeModel("judge", replies=["YES", "no.", "perhaps", "yes and no"])
-    assert await llm_judge(model, "4", "It is a number.", prompt="2+2?") is True
+    assert await llm_judge(model, "4", "It is a number.", prompt="2+2?")
     assert "It is a number." in str(model.calls[0].prompt)
     assert "2+2?" in str(model.calls[0].prompt)
-    assert await llm_judge(model, "4", "It is a {word}.") is False
+    assert not await llm_judge(model, "4", "It is a {word}.")
     for _ in range(2):
         with pytest.raises(ValueError, match="the judge said neither YES nor NO, but"):
             await llm_judge(model, "4", "It is a number.")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from doteval import Result, foreach
-from doteval.evals import Store, run
+from doteval.evals import DatasetError, Store, run
+from doteval.evals._results.record import Inputs
 
 ROWS = 40
 
@@ -108,3 +109,57 @@ async def test_less_than_one_row_is_refused(given: Any) -> None:
     """It would pass for having run."""
     with pytest.raises(ValueError, match="must be at least 1"):
         await run(making([], range(3)), **given)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dataset", DATASETS, ids=["range", "list", "generator", "async generator"])
+async def test_one_row_by_its_number(dataset: Any, tmp_path: Path) -> None:
+    """It keeps the number, and is kept under a name of its own; what comes after it is not read."""
+    calls: list[int] = []
+    evaluation = making(calls, dataset)
+    for row in (7, "7"):
+        outcome = await run(evaluation, row=row, epochs=2, store=tmp_path / "results.db")
+        assert (outcome.name, calls) == ("eval_it (row 7)", [7, 7])
+        assert [(record.number, record.sample, record.output) for record in outcome.records] == [(7, 1, 7), (7, 2, 7)]
+    (record,) = (await run(evaluation, row=record_key(7))).records
+    assert record.number == 7
+    with pytest.raises(DatasetError, match="it has no row '-1'"):
+        await run(evaluation, row=-1)
+    with pytest.raises(DatasetError, match=f"it has no row '{ROWS}'"):
+        await run(evaluation, row=ROWS)
+    for other in ({"limit": 1}, {"sample": 1}):
+        with pytest.raises(ValueError, match="one row is run, so there is no"):
+            await run(evaluation, row=1, **other)  # type: ignore[arg-type]
+
+
+def record_key(value: int) -> str:
+    return Inputs(0, {"value": value}).key
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("ids", "wanted", "expected"),
+    [
+        (["a", "b"], "b", 1),
+        ([3, 0, 1], "0", 1),
+        ([3, 0, 1], 0, 1),
+        (["3", "0"], "0", 1),
+        ([2.5, 1], "2.5", 0),
+        (["a", "b"], "1", 1),
+        (["a", "b", "a"], "a", 0),
+        (["1", None, "x"], "1", 0),
+        (["x y", "\ud83d"], "\ud83d", 1),
+        (["a", "b"], "c", None),
+        (["a", "b"], "", None),
+        ([], "a", None),
+    ],
+)
+async def test_one_row_by_its_id(ids: list[Any], wanted: Any, expected: int | None) -> None:
+    """Whatever type it has; an id goes before a number."""
+    evaluation = making([], [{"id": each, "value": place} for place, each in enumerate(ids)])
+    if expected is None:
+        with pytest.raises(DatasetError, match="it has no row"):
+            await run(evaluation, row=wanted)
+    else:
+        (record,) = (await run(evaluation, row=wanted)).records
+        assert (record.number, record.output) == (expected, expected)

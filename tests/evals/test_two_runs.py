@@ -267,7 +267,7 @@ class Meddler:
             for (evaluation,) in connection.execute("SELECT id FROM evaluations").fetchall():
                 score, error = json.dumps({f"new {number}": 0.5, "good": False}), f"new error {number}"
                 connection.execute(
-                    "INSERT INTO rows SELECT evaluation, ?, ?, digest, inputs, output, prompt, ?, metadata, ?, "
+                    "INSERT INTO rows SELECT evaluation, ?, ?, sample, digest, inputs, output, prompt, ?, metadata, ?, "
                     "traceback, seconds, input_tokens, output_tokens, reply, attempts, usage_by_model, written "
                     "FROM rows WHERE evaluation = ? LIMIT 1",
                     (number, str(number), score, error if number % 2 else None, evaluation),

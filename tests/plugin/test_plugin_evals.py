@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from contextlib import nullcontext
 from xml.etree import ElementTree as ET
@@ -427,6 +428,9 @@ def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: boo
     [
         (("--eval-backend", "curio"), "*--doteval-eval-backend*is one of asyncio, trio, uvloop, not 'curio'*"),
         (("--eval-concurrency", "0"), "*--doteval-eval-concurrency*1 or more, or 'adaptive' not '0'*"),
+        (("--eval-epochs", "0"), "*--doteval-eval-epochs*1 or more, not '0'*"),
+        (("--eval-row-timeout", "-1"), "*--doteval-eval-row-timeout*a number of seconds, 0 or more, not '-1'*"),
+        (("--eval-row=1", "--eval-limit=2"), "*--doteval-eval-row runs one row, so --doteval-eval-limit and*"),
         (("--eval-max-errors", "x"), "*--doteval-eval-max-errors*0 or more, not 'x'*"),
         (("--eval-experiment", " "), "*--doteval-eval-experiment needs a name*"),
     ],
@@ -488,6 +492,89 @@ def test_gates_fail_an_evaluation(runs: Runs) -> None:
     usage = runs.run("--doteval-eval-gate", "even = 1", in_process=True)
     assert usage.ret == pytest.ExitCode.USAGE_ERROR
     usage.stderr.fnmatch_lines(["*--doteval-eval-gate: 'even = 1' is no gate*"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["here", "xdist"])
+def test_samples_of_rows(runs: Runs, workers: tuple[str, ...]) -> None:
+    """As many as the decorator, the ini file or the command line says; only what is missing sets up a fixture."""
+    runs.write(
+        eval_it="""
+        import pytest
+        from doteval import foreach, Result
+
+        @pytest.fixture
+        def printed():
+            print("a fixture is set up")
+            yield  # it gives no data
+
+        @foreach("number", range(4), epochs=2, passes="odd.pass@2 >= 0.5")
+        async def eval_it(number, printed):
+            print(f"row {number} is called")
+            return Result(number, scores={"odd": number % 2 == 1})
+        """
+    )
+    with_xdist = {"plugins": "anyio doteval xdist"} if workers else {}
+    run = functools.partial(runs.run, *workers, "--eval-experiment", "it", "-rP", **with_xdist)  # type: ignore[arg-type]
+    for options, calls, rows in ((), 8, "4 x 2"), (("--eval-epochs", "3"), 4, "4 x 3"), (("--eval-epochs=1",), 0, "4"):
+        result = run(*options, strict=False)
+        result.assert_outcomes(passed=1) if rows != "4" else result.assert_outcomes(failed=1)
+        assert result.stdout.str().count("is called") == calls
+        assert ("a fixture is set up" in result.stdout.str()) == bool(calls)
+        result.stdout.fnmatch_lines([f"eval_it.py::eval_it  *{rows}  *"])
+    result.stdout.fnmatch_lines(["- there is one sample of each row (epochs=1), so there is no 'odd.pass@2'*"])
+    runs.pytester.makeini("[pytest]\ndoteval_eval_epochs = 3")
+    assert "4 x 3" in run(strict=False).stdout.str()
+
+
+def test_a_row_that_hangs_or_stumbles(runs: Runs) -> None:
+    """The command line says more than the evaluation, of each number by itself."""
+    runs.write(
+        eval_it="""
+        import anyio
+        from doteval import foreach, Result
+        from doteval.evals import Retries
+
+        ANSWERS = iter([OSError(), ConnectionError(), ConnectionError(), ConnectionError()])
+
+        @foreach("number", range(1), row_timeout=0.01)
+        async def eval_hangs(number):
+            await anyio.sleep_forever()
+
+        @foreach("number", range(1), retries=Retries(lost=0, on=OSError, times=1, pause=0))
+        async def eval_stumbles(number):
+            if (error := next(ANSWERS, None)) is not None:
+                raise error
+            return Result(number)
+        """
+    )
+    result = runs.run(strict=False)
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*RowTimeoutError: An attempt took longer than 0.01 s*", "*ConnectionError*"])
+    result = runs.run("--eval-row-timeout", "0.03", "--eval-retries", "3", strict=False)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*RowTimeoutError: An attempt took longer than 0.03 s*"])
+
+
+def test_one_row(runs: Runs) -> None:
+    """By its number, as it is shown where it failed; it is kept by itself, and no gate takes it for all."""
+    runs.write(
+        eval_it="""
+        from doteval import foreach, Result
+
+        @foreach("number", range(100, 105))
+        async def eval_it(number):
+            print(f"row {number} is called")
+            return Result(number, scores={"good": number == 103})
+        """
+    )
+    result = runs.run("--eval-experiment", "it", "--eval-row", "3", "-rP")
+    assert_clean(result, passed=1)
+    assert result.stdout.str().count("is called") == 1
+    result.stdout.fnmatch_lines(["row 103 is called", "eval_it.py::eval_it (row 3)  *1  *"])
+    assert outputs(runs) == {"eval_it.py::eval_it (row 3)": [103]}
+    failed = runs.run("--eval-row", "5", strict=False)
+    failed.assert_outcomes(failed=1)
+    failed.stdout.fnmatch_lines(["*The dataset of 'eval_it' does not fit: it has no row '5'.*"])
 
 
 def test_a_lost_model_is_leased_again(runs: Runs) -> None:
@@ -652,6 +739,7 @@ def test_progress_in_words() -> None:
     assert described(Progress(done=70, known=50, wasted=3), 10.0) == (
         "70 rows, 2.0/s, 50 from before, 3 calls made again"
     )
+    assert described(Progress(total=10, done=5, epochs=2), 10.0) == "5 of 10 samples, 0.5/s, 10 s left"
     assert described(Progress(total=100_000, done=10), 10.0).endswith("27 h 46 min left")
 
 

@@ -171,6 +171,24 @@ def test_base_url_and_concurrency_reach_the_provider(runs: Runs, by_ini: bool) -
         assert_clean(runs.run("--model-base-url=echo=http://127.0.0.1:1/v1", "--model-concurrency=3"), passed=1)
 
 
+@pytest.mark.parametrize(
+    "line", ["doteval_model_concurrency = 3", 'doteval_model_concurrency = "3"', "doteval_eval_patience = 0"]
+)
+@pytest.mark.parametrize("table", ["tool.pytest", "tool.pytest.ini_options"])
+@pytest.mark.skipif(pytest.version_tuple < (9, 2), reason="pytest before 9.2 takes texts only in [tool.pytest]")
+def test_a_number_in_a_toml_file_is_a_number(runs: Runs, line: str, table: str) -> None:
+    """With quotes and without, in the table with types and in that of texts; 0 is one, too."""
+    runs.write(
+        test_it="""
+        def test_it(pytestconfig):
+            ini = pytestconfig.getini
+            assert (str(ini("doteval_model_concurrency")), str(ini("doteval_eval_patience"))) in (("3", ""), ("", "0"))
+        """
+    )
+    runs.pytester.makepyprojecttoml(f"[{table}]\n{line}\n")
+    assert_clean(runs.run(), passed=1)
+
+
 def test_the_command_line_wins_over_the_ini_file(runs: Runs) -> None:
     """What is typed last counts."""
     runs.write(test_it=SETTINGS.replace("other", "echo"))

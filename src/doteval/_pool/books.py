@@ -10,11 +10,13 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from .account import account_of
 from .entries import Entries
+from .inside import dependents_of, inside_of
 from .leases import Leases
 from .queue import Queue
 from .records import (
     CancelOpening,
     Close,
+    CloseFirst,
     Counts,
     Effect,
     Entry,
@@ -22,6 +24,7 @@ from .records import (
     Lease,
     Open,
     Phase,
+    Released,
     Request,
     Want,
 )
@@ -171,14 +174,20 @@ class Books:
         return entry
 
     def _end_leases(self, entry: Entry, reason: str) -> None:
-        for lease in entry.leases:
-            lease.ended = reason
-            self.active_leases -= 1
-            self._leases.remove(lease)
-        entry.leases.clear()
+        """End the leases on the entry, but for those of its dependents, which need it for their own closing."""
+        for lease in list(entry.leases):
+            if not entry.dependents or inside_of(lease.owner) not in entry.dependents:
+                lease.ended = reason
+                self.active_leases -= 1
+                self._leases.remove(lease)
+                del entry.leases[lease]
+                self.effects.append(Released(entry))
 
     def _close(self, entry: Entry, reason: str) -> None:
-        effect: Effect = CancelOpening(entry) if entry.phase is Phase.OPENING else Close(entry)
+        effect: Effect = CancelOpening(entry)
+        if entry.phase is not Phase.OPENING:
+            entry.dependents = dependents_of(entry)
+            effect = CloseFirst(entry) if entry.dependents else Close(entry)
         self._set_closing(entry, reason)
         self.effects.append(effect)
 

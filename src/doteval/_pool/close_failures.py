@@ -20,14 +20,16 @@ class CloseFailures:
     def add(self, entry: Entry, error: BaseException) -> None:
         """Keep what closing the entry raised."""
         self.count += 1
+        entry.close_error = as_exception(error, f"closing '{entry.want.label}'")
         if len(self._by_entry) < _MOST:
-            self._by_entry[entry] = as_exception(error, f"closing '{entry.want.label}'")
+            self._by_entry[entry] = entry.close_error
         else:
             self._more += 1
 
     def take(self, entry: Entry) -> Exception | None:
-        """What closing the entry raised, for the one who is told of it."""
-        return self._by_entry.pop(entry, None)
+        """What closing the entry raised, for one of those who are told of it because they wait for it."""
+        self._by_entry.pop(entry, None)
+        return entry.close_error
 
     def take_all(self) -> list[BaseException]:
         """All that nobody was told yet."""

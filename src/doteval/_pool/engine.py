@@ -21,9 +21,25 @@ from .._loop import HomeLoop
 from .close_failures import CloseFailures
 from .events import PoolEvent, ProviderStatistics
 from .hooks import Hooks
+from .inside import Inside
 from .interrupts import uninterruptible
 from .ledger import Ledger
-from .records import CancelOpening, Check, Close, Entry, Open, Phase, Request, Rest, Settle, State, Want
+from .owners import resource_here
+from .records import (
+    CancelOpening,
+    Check,
+    Close,
+    CloseFirst,
+    Entry,
+    Open,
+    Phase,
+    Released,
+    Request,
+    Rest,
+    Settle,
+    State,
+    Want,
+)
 from .reporter import Reporter, logger
 from .resource import Resource
 from .snapshot import snapshot
@@ -45,6 +61,7 @@ class Engine(Generic[ModelT]):
         explain: Says why an opening failed, in words that hold no secret; runs code of the provider's author.
         max_concurrent_opens: How many openings run at once.
         close_timeout: How long closing one resource may take, in seconds.
+        health_timeout: How long asking for the health of one may take, in seconds.
         setup_timeout: How long a request may wait, in seconds; `None` for ever.
         fast_acquire: Skip the checkpoints where nothing has to be waited for.
         timed: Whether the ledger is told the time; without timed rules that would only cost.
@@ -64,6 +81,7 @@ class Engine(Generic[ModelT]):
         explain: Callable[[Want, BaseException], str],
         max_concurrent_opens: int,
         close_timeout: float,
+        health_timeout: float,
         setup_timeout: float | None,
         fast_acquire: bool,
         timed: bool,
@@ -78,6 +96,7 @@ class Engine(Generic[ModelT]):
         self._healthy = healthy
         self._opens = CapacityLimiter(max_concurrent_opens)
         self._close_timeout = close_timeout
+        self._health_timeout = health_timeout
         self._setup_timeout = setup_timeout
         self._fast_acquire = fast_acquire
         self._timed = timed
@@ -139,7 +158,7 @@ class Engine(Generic[ModelT]):
             for lease in request.leases:
                 self._emit("leased", lease.entry)
 
-    def _act(self, effect: Open | CancelOpening | Check | Rest | Close) -> None:
+    def _act(self, effect: Open | CancelOpening | Check | Rest | Released | CloseFirst | Close) -> None:
         """Do it, and then tell of it: an interrupt out of `on_event` must not keep it from being done."""
         if effect.entry.resource is None and not isinstance(effect, Open):
             return  # an interrupt came before it could be opened
@@ -147,7 +166,7 @@ class Engine(Generic[ModelT]):
             case Open(entry):
                 if entry.resource is None:
                     entry.resource = self._resource(entry)
-                self._start_task(entry.resource.run, f"doteval {entry.want.label}")
+                self._start_task(entry.resource.run, f"doteval {entry.want.label}", entry.inside)
                 self._emit("opening", entry)
             case CancelOpening(entry):
                 entry.resource.abort()
@@ -156,12 +175,20 @@ class Engine(Generic[ModelT]):
                 self._emit("checking", entry)
             case Rest(entry):
                 self._hooks.idle(entry)
+            case Released(entry):
+                if self._on_event is not None or is_logged(DEBUG):
+                    self._emit("released", entry, entry.reason)
+            case CloseFirst(entry):
+                for dependent in tuple(entry.dependents):
+                    then = partial(self._on_freed, entry, dependent)
+                    dependent.close(then, f"'{entry.want.label}', which it leases, closes")
             case Close(entry):
                 entry.resource.close()
                 self._emit("closing", entry, entry.reason)
 
     def _resource(self, entry: Entry) -> Resource[ModelT]:
         watch = _Watch(self, entry)
+        entry.inside = Inside(entry, partial(self._close, entry))
         return Resource(
             watch.make,
             self._healthy,
@@ -169,7 +196,16 @@ class Engine(Generic[ModelT]):
             label=entry.want.label,
             opens=self._opens,
             close_timeout=self._close_timeout,
+            health_timeout=self._health_timeout,
         )
+
+    def _close(self, entry: Entry, reason: str) -> None:
+        self._ledger.close(entry, reason, self._now())
+        self._apply()
+
+    def _on_freed(self, entry: Entry, dependent: Inside) -> None:
+        self._ledger.freed(entry, dependent)
+        self._apply()
 
     def _lose(self, entry: Entry, error: BaseException | None) -> None:
         """The entry has broken off; why may only be known when its task is over."""
@@ -185,9 +221,13 @@ class Engine(Generic[ModelT]):
         self._emit("lost", entry, reason)
         self._apply()
 
-    def _start_task(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    def _start_task(
+        self, run: Callable[[], Coroutine[Any, Any, None]], name: str, resource: Inside | None = None
+    ) -> None:
         assert self._task_group is not None
-        self._context.copy().run(partial(self._task_group.start_soon, run, name=name))
+        context = self._context.copy()
+        context.run(resource_here.set, resource)
+        context.run(partial(self._task_group.start_soon, run, name=name))
 
 
 @uninterruptible
@@ -217,6 +257,12 @@ class _Watch(Generic[ModelT]):
         self._engine._lose(self._entry, error)
 
     def on_ended(self, error: BaseException | None, /) -> None:
+        try:
+            self._ended(error)
+        finally:
+            self._entry.inside.end()
+
+    def _ended(self, error: BaseException | None) -> None:
         engine, entry = self._engine, self._entry
         if engine._loop_ends and isinstance(error, get_cancelled_exc_class()):
             error = None

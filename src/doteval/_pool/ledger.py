@@ -17,22 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from .._errors import CapacityDeadlockError, CapacityExceededError, ModelSetupError, ProviderClosedError
-from .account import labels
-from .books import Books
-from .deadlock import Held, Waiter, is_deadlocked
-from .queue import Look
+from .._errors import ModelSetupError, ProviderClosedError
+from .admission import Admission
+from .inside import Inside
 from .records import (
-    Check,
-    Claim,
     Close,
     Entry,
     Failure,
     Lease,
     Phase,
+    Released,
     Request,
-    Rest,
-    Settle,
     State,
     Want,
 )
@@ -41,7 +36,7 @@ from .records import (
 _OPENING, _OPEN, _CLOSING = Phase.OPENING, Phase.OPEN, Phase.CLOSING
 
 
-class Ledger(Books):
+class Ledger(Admission):
     """The books of one pool, and what has to be written in them when something happens; is made as `Books` is."""
 
     # ---------------------------------------------------------------- leasing
@@ -67,7 +62,7 @@ class Ledger(Books):
     def join(self, key: Hashable, owner: Hashable) -> Request | None:
         """Ask for what is being opened already, or return `None` where nothing is; comes to the same as `ask`."""
         entry = self._entries.get(key)
-        if entry is None or entry.phase is not _OPENING or entry.retiring:
+        if entry is None or entry.phase is not _OPENING or entry.retiring or (self._queue and self._leases.of(owner)):
             return None
         request = Request((entry.want,), owner)
         request.state = State.ADMITTED
@@ -91,33 +86,12 @@ class Ledger(Books):
             self._fail(request, *remembered)
         elif self._can_admit_now(request):
             self._admit(request, now)
+            if self._queue and request.state is State.ADMITTED and self._closes_a_cycle(owner):
+                self._retract(request, None, now)  # what is being opened waits for what the owner holds
+                self._fail_as_deadlocked(request)
         else:
             self._queue_up(request, now)
         return request
-
-    def _check_fits(self, wants: tuple[Want, ...]) -> None:
-        needed = sum({want.key: want.slots for want in wants}.values())
-        if self.capacity is not None and needed > self.capacity:
-            raise CapacityExceededError([want.label for want in wants], needed, self.capacity)
-
-    def _remembered(self, wants: tuple[Want, ...], now: float) -> tuple[BaseException, Want] | None:
-        """Why the opening of one of `wants` failed a short time ago, and which; `None` where none did."""
-        for want in wants:
-            failure = self._failures.get(want.key)
-            if failure is not None and now < failure.expires:
-                return failure.error, want
-        return None
-
-    def _can_admit_now(self, request: Request) -> bool:
-        """Whether there is nothing to wait for, but what is being opened or checked already or can be opened now."""
-        entries = [self._entries.get(want.key) for want in request.wants]
-        if all(entry is not None and self._is_joinable(entry, request.owner) for entry in entries):
-            return not self._queue.starving or not any(entry and entry.phase is Phase.OPEN for entry in entries)
-        return self.capacity is None and not self._queue and not any(entries)
-
-    def _is_joinable(self, entry: Entry, owner: Hashable) -> bool:
-        """Whether the owner may be given one more lease on the entry."""
-        return entry.phase is not Phase.CLOSING and (not entry.retiring or self._leases.holds(owner, entry))
 
     def _queue_up(self, request: Request, now: float) -> None:
         """Let the request wait, unless that would be for ever: then admit it where that costs no slot, or fail it."""
@@ -151,6 +125,8 @@ class Ledger(Books):
             request.state = State.ABANDONED
             for lease in request.leases:
                 if granted:
+                    if not lease.ended:
+                        self.effects.append(Released(lease.entry))
                     self.release(lease, "its setup was cancelled", now)
                 else:
                     self._unpin(lease, now)
@@ -187,14 +163,25 @@ class Ledger(Books):
 
     def losing(self, entry: Entry, reason: str, now: float) -> None:
         """The entry broke by itself: its leases end, its slots stay taken until its task has ended."""
-        if entry.phase is Phase.CLOSING:
+        if entry.phase is Phase.CLOSING and not entry.dependents:
             return
         self.counts.losses += 1
         entry.lost = True
-        self._set_closing(entry, reason)
-        self._requeue(entry, now)
+        if entry.phase is Phase.CLOSING:
+            entry.dependents = set()  # they need not be waited for
+        else:
+            self._set_closing(entry, reason)
+            self._requeue(entry, now)
         self._end_leases(entry, "its resource was lost")
         self._serve(now)
+
+    def freed(self, entry: Entry, dependent: Inside) -> None:
+        """One of those that lease the entry from inside is gone; after the last one, the entry closes."""
+        if dependent in entry.dependents:
+            entry.dependents.remove(dependent)
+            if not entry.dependents:
+                self._end_leases(entry, entry.reason)
+                self.effects.append(Close(entry))
 
     def broken(self, entry: Entry, reason: str, now: float) -> None:
         """Somebody has found out that the entry is of no use to anybody any more; its task does not know."""
@@ -205,6 +192,9 @@ class Ledger(Books):
     def ended(self, entry: Entry, error: BaseException | None, now: float) -> None:
         """The entry's task is over; `error` says why it could not be opened, where it could not."""
         self._entries.remove(entry)
+        if entry.dependents:  # an interrupt has ended it before
+            entry.dependents = set()
+            self._end_leases(entry, entry.reason)
         if entry.phase is Phase.CLOSING:
             self._closing_slots -= entry.want.slots
         self._give_back_slots(entry)
@@ -287,162 +277,5 @@ class Ledger(Books):
                 self._retract(request, None, now)
                 self._fail(request, ProviderClosedError(self._provider))
             if entry.phase is not Phase.CLOSING:
-                self._end_leases(entry, "the provider was closed")
                 self._close(entry, "provider closed")
-
-    # ------------------------------------------------------------- admission
-
-    def _serve(self, now: float) -> None:
-        """Serve the queue in order, as far as the slots go, evicting what is idle."""
-        while admissible := self._look_at_queue():
-            for claim in admissible:
-                if claim in self._queue:  # else it was served together with an earlier one
-                    for request in self._queue.take(claim):
-                        self._admit(request, now)
-
-    def _look_at_queue(self) -> list[Claim]:
-        """The claims that can be served at once; evicts for those that can be served soon."""
-        if not self._queue:
-            self._queue.starving = False
-            return []
-        free = None if self.capacity is None else self.free_slots
-        look = Look(self._queue, self._entries, free, self._closing_slots)
-        self._queue.starving = look.starving
-        for entry in look.evictions:
-            self.counts.evictions += 1
-            self._close(entry, "evicted: its slots are needed")
-        return look.admissible
-
-    def _admit(self, request: Request, now: float) -> None:
-        """Pin every key of the request; open what is not open. There are slots for all of it."""
-        request.state = State.ADMITTED
-        request.leases = ()
-        request.opening = 0
-        leases: list[Lease] = []
-        reused = True
-        for want in request.wants:
-            entry = self._entries.get(want.key) or self._open(want, now)
-            if entry.phase is Phase.OPEN and self._is_stale(entry, now):
-                entry.phase = Phase.CHECKING
-                self.effects.append(Check(entry))
-            leases.append(self._pin(entry, request.owner, request))
-            if entry.phase is not Phase.OPEN:
-                request.opening += 1
-                reused = reused and entry.phase is not Phase.OPENING
-        request.leases = tuple(leases)
-        if reused:
-            self.counts.reuses += len(leases)
-        if not request.opening:
-            self._grant(request)
-
-    def _open(self, want: Want, now: float) -> Entry:
-        self._failures.pop(want.key, None)
-        entry = self._begin(want)
-        for request in self._queue.take_all_for(want.key):
-            self._admit(request, now)
-        return entry
-
-    def _requeue(self, entry: Entry, now: float) -> None:
-        """The entry is about to go: who was admitted but not granted yet goes back to the front of the queue."""
-        for request in reversed(self._pending(entry)):
-            self._retract(request, entry, now)
-            self._queue.add(request, in_front=True)
-            if self._closes_a_cycle(request.owner):
-                self._queue.remove(request)
-                self._fail_as_deadlocked(request)
-
-    def _retract(self, request: Request, leaving: Entry | None, now: float) -> None:
-        """Undo an admission. The entry `leaving` is about to go and is not made idle or closed on the way."""
-        request.state = State.QUEUED
-        for lease in request.leases:
-            if lease.entry is leaving:
-                lease.ended = "its resource went away"
-                lease.entry.leases.pop(lease, None)
-                self._leases.remove(lease)
-            else:
-                self._unpin(lease, now)
-        request.leases = ()
-
-    def _unpin(self, lease: Lease, now: float) -> None:
-        """Take a lease off its entry; the last one makes it idle, closes it, or calls its opening off."""
-        # In one piece: each call that a warm lease makes more costs some 350 instructions of its 19,000, or 2 %.
-        entry = lease.entry
-        lease.ended = lease.ended or "its setup did not complete"
-        entry.leases.pop(lease, None)
-        if self.capacity is not None:
-            self._leases.remove(lease)
-        phase = entry.phase
-        if entry.leases or phase is _CLOSING:
-            return
-        if phase is _OPENING:
-            self._close(entry, "nobody waits for it any more")
-        elif self.closes_at_once or entry.retiring:
-            self._close(entry, entry.retiring or "released")
-        else:
-            if phase is _OPEN:
-                entry.idle_since = now
-            self._entries.idle[entry] = None
-            entry.phase = _OPEN
-            if self._tells_idle:
-                self.effects.append(Rest(entry))
-        if self._queue.starving:
-            self._serve(now)
-
-    def _grant(self, request: Request) -> None:
-        request.state = State.GRANTED
-        for lease in request.leases:
-            self.active_leases += 1
-            self.counts.leases += 1
-            lease.request = None
-        self.effects.append(Settle(request))
-
-    def _fail(self, request: Request, error: BaseException, want: Want | None = None) -> None:
-        request.state = State.FAILED
-        request.error = error
-        request.failed_want = want
-        self.effects.append(Settle(request))
-
-    def _fail_pending(self, entry: Entry, error: BaseException, now: float) -> None:
-        """Nobody gets what the entry would have opened."""
-        for request in self._pending(entry):
-            self._retract(request, entry, now)
-            self._fail(request, error, entry.want)
-
-    def _pending(self, entry: Entry) -> list[Request]:
-        """The requests that are admitted to the entry but not granted yet, oldest first."""
-        requests = {lease.request: None for lease in entry.leases if lease.request is not None}
-        return list(requests)
-
-    # ------------------------------------------------------------- deadlock
-
-    def _closes_a_cycle(self, owner: Hashable) -> bool:
-        """Whether the queue could no longer be served, now that `owner` waits in it.
-
-        Only a task that holds something can close a cycle.
-        """
-        return bool(self._leases.of(owner)) and self._is_deadlocked()
-
-    def _is_deadlocked(self) -> bool:
-        return self.capacity is not None and is_deadlocked(
-            [self._waiter(claim) for claim in self._queue], self.capacity
-        )
-
-    def _waiter(self, claim: Claim) -> Waiter:
-        entries = (lease.entry for request in claim.requests for lease in self._leases.of(request.owner))
-        return Waiter(
-            wants={want.key: want.slots for want in claim.wants},
-            holds=[Held(entry.want.key, entry.want.slots, bool(entry.retiring)) for entry in entries],
-        )
-
-    def _fail_as_deadlocked(self, request: Request) -> None:
-        account = [*self.account(), f"{request.owner} asks for {labels(request)}"]
-        self._fail(request, CapacityDeadlockError([want.label for want in request.wants], account))
-
-    def _make_available(self, entry: Entry) -> None:
-        entry.phase = Phase.OPEN
-        for lease in list(entry.leases):
-            request = lease.request
-            if request is not None:
-                request.opening -= 1
-                if not request.opening:
-                    self._grant(request)
+                self._end_leases(entry, "the provider was closed")

@@ -25,8 +25,9 @@ from .._explained import advice_for
 from .._hold import wait_out
 from .containment import outcome_of
 from .engine import Engine, ModelT, is_logged
+from .inside import Inside, inside_of
 from .interrupts import mark_for_trio, uninterruptible
-from .owners import Preloading, TaskOwner
+from .owners import Preloading, TaskOwner, owner_here, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
 
 _UNDECIDED = (State.QUEUED, State.ADMITTED)
@@ -56,7 +57,7 @@ class Pool(Engine[ModelT]):
         ledger = self._ledger
         if self._looks:
             self._drop_broken(key)
-        owner = None if ledger.capacity is None else TaskOwner()
+        owner = None if ledger.capacity is None and resource_here.get() is None else TaskOwner()  # as `owner_here`
         lease = ledger.lease_now(key, owner, current_time() if self._timed else 0.0)
         if lease is not None and (self._on_event is not None or is_logged(DEBUG)):
             self._emit("leased", lease.entry)
@@ -71,7 +72,7 @@ class Pool(Engine[ModelT]):
 
         A crowd of newcomers need not work out again what it wants, and is woken by one event.
         """
-        request = self._ledger.join(key, None if self._ledger.capacity is None else TaskOwner())
+        request = self._ledger.join(key, owner_here(is_limited=self._ledger.capacity is not None))
         if request is None:
             return None
         entry = request.leases[0].entry
@@ -90,7 +91,7 @@ class Pool(Engine[ModelT]):
         if self._looks:
             for want in wants:
                 self._drop_broken(want.key)
-        owner = None if self._ledger.capacity is None else TaskOwner()
+        owner = owner_here(is_limited=self._ledger.capacity is not None)
         request = self._ledger.ask(wants, owner, self._now())
         self._apply()
         return await self._granted(request)
@@ -98,14 +99,15 @@ class Pool(Engine[ModelT]):
     async def _granted(self, request: Request) -> tuple[Lease, ...]:
         """Wait until the request is decided; one coroutine, as a crowd may wait here."""
         account: list[str] = []
+        inside = inside_of(request.owner)
         try:
             if self._setup_timeout is None:  # without a scope, which costs as much as all the rest of waiting
                 if request.state in _UNDECIDED:
-                    await _listener(request).wait()
+                    await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
             else:
                 with move_on_after(self._setup_timeout):
                     if request.state in _UNDECIDED:
-                        await _listener(request).wait()
+                        await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
                 if request.state in _UNDECIDED:
                     account = self._ledger.account()
         except BaseException:
@@ -171,13 +173,15 @@ class Pool(Engine[ModelT]):
 
     def adopt(self, lease: Lease) -> None:
         """The current task is responsible for the lease from now on."""
-        if self._ledger.capacity is not None:
-            self._ledger.adopt(lease, TaskOwner())
+        is_limited = self._ledger.capacity is not None
+        owner = owner_here(is_limited=is_limited)
+        if is_limited or owner is not lease.owner:
+            self._ledger.adopt(lease, owner)
 
     def report_broken(self, lease: Lease, error: BaseException) -> None:
         """Whoever holds the lease has found the resource of no use any more; takes effect at once."""
         self.check_loop()
-        if not lease.ended:
+        if not lease.ended and lease.entry.phase is not Phase.CLOSING:
             self._drop(lease.entry, self._hooks.explain(lease.entry.want, error))
 
     def breaks(self, error: Exception) -> bool:
@@ -266,7 +270,7 @@ class Pool(Engine[ModelT]):
         for entry in entries:  # all of them know already, unless an interrupt came in between
             if entry.resource is None:
                 self._ledger.ended(entry, None, self._now())
-            elif entry.phase is Phase.CLOSING:
+            elif entry.phase is Phase.CLOSING and not entry.dependents:
                 entry.resource.close()
                 entry.resource.call_off()
         self._apply()
@@ -307,6 +311,12 @@ class Pool(Engine[ModelT]):
                     await self._became_idle.wait()
                 else:
                     await sleep_until(deadline)
+
+
+async def _waiting_inside(request: Request, inside: Inside) -> None:
+    """Wait in the task of a resource; its turn to open is lent to what it waits for."""
+    async with inside.entry.resource.turn.lent():
+        await _listener(request).wait()
 
 
 def _listener(request: Request) -> Event:

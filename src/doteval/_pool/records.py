@@ -51,9 +51,12 @@ class Entry:
     """One generation of one resource, from the decision to open it until its task has ended."""
 
     __slots__ = (
+        "close_error",
         "crowd",
+        "dependents",
         "generation",
         "idle_since",
+        "inside",
         "leases",
         "lost",
         "opened_before",
@@ -81,6 +84,12 @@ class Entry:
         """Whoever acts on the effects keeps the opened thing here."""
         self.crowd: Any = None
         """And here what all who have joined the opening listen to."""
+        self.inside: Any = None
+        """And here what stands for it as an owner of leases."""
+        self.close_error: Exception | None = None
+        """And here what its closing raised, for all who wait for that."""
+        self.dependents: set[Any] = set()
+        """While it closes: who leases it from inside and has to be gone before."""
 
     def __repr__(self) -> str:
         return f"<Entry {self.want.label!r} generation {self.generation} {self.phase.value} leases={len(self.leases)}>"
@@ -156,6 +165,18 @@ class Rest(_OfEntry):
     __slots__ = ()
 
 
+class CloseFirst(_OfEntry):
+    """Close the entry's dependents, and call `Ledger.freed` for each that is gone."""
+
+    __slots__ = ()
+
+
+class Released(_OfEntry):
+    """A lease on the entry has ended without its holder's doing; for those who count."""
+
+    __slots__ = ()
+
+
 class Close(_OfEntry):
     """Tell the entry's task to close."""
 
@@ -169,7 +190,7 @@ class Settle:
     request: Request
 
 
-Effect = Open | CancelOpening | Check | Rest | Close | Settle
+Effect = Open | CancelOpening | Check | Rest | Released | CloseFirst | Close | Settle
 
 
 @dataclass(slots=True)

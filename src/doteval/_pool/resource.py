@@ -25,6 +25,7 @@ from .._errors import CloseTimeoutError
 from .._loop import with_own_generators
 from .containment import ends_the_program
 from .interrupts import interruptible, uninterruptible
+from .turn import Turn
 
 ModelT = TypeVar("ModelT")
 
@@ -55,7 +56,8 @@ class Resource(Generic[ModelT]):
         listener: Who is told.
         label: The resource id, for messages.
         opens: Limits how many context managers are being entered at once.
-        close_timeout: How long leaving the context manager, and one health check, may take, in seconds.
+        close_timeout: How long leaving the context manager may take, in seconds.
+        health_timeout: How long one health check may take, in seconds.
     """
 
     def __init__(
@@ -67,13 +69,16 @@ class Resource(Generic[ModelT]):
         label: str,
         opens: CapacityLimiter,
         close_timeout: float,
+        health_timeout: float,
     ) -> None:
         self._make = make
         self._healthy = healthy
         self._listener = listener
         self._label = label
-        self._opens = opens
+        self.turn = Turn(opens)
+        """Its place among the openings that run at once."""
         self._close_timeout = close_timeout
+        self._health_timeout = health_timeout
         self._scope = CancelScope(shield=True)
         self._check_scope: CancelScope | None = None
         self._wake = Event()
@@ -148,7 +153,7 @@ class Resource(Generic[ModelT]):
             self.done.set()
 
     async def _live(self) -> None:
-        async with _Entered(self._make(), self._opens) as self.model:
+        async with _Entered(self._make(), self.turn) as self.model:
             self._listener.on_opened()
             try:
                 await self._serve()
@@ -173,7 +178,7 @@ class Resource(Generic[ModelT]):
 
     async def _is_healthy(self) -> bool:
         try:
-            with move_on_after(self._close_timeout) as self._check_scope:
+            with move_on_after(self._health_timeout) as self._check_scope:
                 return await self._ask()
         except BaseException as exc:
             if isinstance(exc, get_cancelled_exc_class()) or ends_the_program(exc):
@@ -191,21 +196,18 @@ class Resource(Generic[ModelT]):
 class _Entered(Generic[ModelT]):
     """A context manager that waits until it may be entered."""
 
-    __slots__ = ("_manager", "_opens")
+    __slots__ = ("_manager", "_turn")
 
-    def __init__(self, manager: AbstractAsyncContextManager[ModelT], opens: CapacityLimiter) -> None:
+    def __init__(self, manager: AbstractAsyncContextManager[ModelT], turn: Turn) -> None:
         self._manager = manager
-        self._opens = opens
+        self._turn = turn
 
     async def __aenter__(self) -> ModelT:
-        if self._opens.available_tokens:
-            self._opens.acquire_on_behalf_of_nowait(self)  # takes no turn of the event loop
-        else:
-            await self._opens.acquire_on_behalf_of(self)
+        await self._turn.begin()
         try:
             return await self._enter()
         finally:
-            self._opens.release_on_behalf_of(self)
+            self._turn.end()
 
     @interruptible
     async def _enter(self) -> ModelT:

@@ -43,6 +43,7 @@ class EnteredProvider:
             label=name,
             opens=CapacityLimiter(1),
             close_timeout=getattr(provider, "close_timeout", CLOSE_TIMEOUT),
+            health_timeout=CLOSE_TIMEOUT,  # nobody asks
         )
 
     async def run(self) -> None:

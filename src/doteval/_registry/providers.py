@@ -25,12 +25,13 @@ from .._hold import Hold
 from .._loop import HomeLoop
 from .._pool.containment import ends_the_program
 from .._pool.events import ProviderStatistics
-from .._pooled import PooledProvider
-from .._provider import ModelProvider, is_tied_to_a_task, raise_all
+from .._pooled import PooledProvider, runtime_of
+from .._provider import ModelProvider, is_held, is_tied_to_a_task, raise_all
+from .._runtime import Runtime
+from .._secrets import masked, secrets_of
 from .._setup import Setup, marked
-from .._spec import masked, secrets_of
 from .entered import EnteredProvider
-from .registration import registrations
+from .registration import is_name, registrations
 from .routing import route
 from .source import Factory, Source
 
@@ -71,7 +72,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         values: dict[str, object] = {**(registrations() if discover else {}), **(providers or {})}
         settings = settings or {}
         for name in values:
-            if not name or ":" in name:
+            if not is_name(name):
                 raise ValueError(f"{name!r} cannot name a provider: a spec has the name before its first colon")
         unknown = [repr(name) for name in settings if name not in values]
         if unknown:
@@ -84,7 +85,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         self._is_closed = False
         self._started: dict[str, ModelProvider[Any]] = {}
         self._entered: dict[str, EnteredProvider] = {}
-        self._pools: list[PooledProvider[Any]] = []
+        self._pools: list[Runtime[Any]] = []
         self._closers: list[Callable[[], Awaitable[object]]] = []
         self._failures: list[Exception] = []
         self._last_statistics: dict[str, ProviderStatistics] = {}
@@ -292,7 +293,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         self._task_group = None
         self._is_closed = True
         closers = [*self._closers, *(entered.close for entered in self._entered.values())]
-        closers += [partial(pool._stop, loop_ends=loop_ends) for pool in self._pools]
+        closers += [partial(pool.stop, loop_ends=loop_ends) for pool in self._pools]
         with CancelScope(shield=True):  # bounded: every provider has a close_timeout of its own
             async with create_task_group() as closing:
                 for close in closers:
@@ -301,7 +302,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
     def _give_up(self) -> None:
         """Call off what is open or being closed, where an interrupt has broken off the end."""
         for pool in self._pools:
-            pool._give_up()
+            pool.give_up()
         for entered in self._entered.values():
             entered.give_up()
 
@@ -337,7 +338,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
     def _needs_a_task(self, name: str, provider: ModelProvider[Any]) -> bool:
         """Whether it is up to us to enter it, and that means to await something."""
         if isinstance(provider, PooledProvider):
-            if provider._is_running:
+            if runtime_of(provider).is_running:
                 return False
         elif self._is_entered_by_others(name, provider):
             return False
@@ -347,14 +348,14 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
 
     def _is_entered_by_others(self, name: str, provider: ModelProvider[Any]) -> bool:
         """Whether one that is no pool is not ours to enter and to close."""
-        return self._sources[name].borrowed or bool(getattr(provider, "_is_held", False))
+        return self._sources[name].borrowed or is_held(provider)
 
     def _start_now(self, name: str, provider: ModelProvider[Any], task_group: TaskGroup) -> None:
         """Start what can be started without waiting."""
         if isinstance(provider, PooledProvider):
-            if not provider._is_running:
-                self._context.copy().run(provider._start, task_group)  # it is not its first user's
-                self._pools.append(provider)
+            if not runtime_of(provider).is_running:
+                self._context.copy().run(runtime_of(provider).start, provider, task_group)  # it is not its first user's
+                self._pools.append(runtime_of(provider))
         elif not self._is_entered_by_others(name, provider) and provider not in self._started.values():
             self._closers.append(partial(_teardown_all, name, provider))
         self._started[name] = provider

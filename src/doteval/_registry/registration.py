@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 
 from .._errors import ProviderLoadError
+
+logger = logging.getLogger("doteval.registry")
 
 GROUP = "doteval.model_providers"
 """The entry-point group in which distributions register providers."""
@@ -114,11 +117,34 @@ class Registration:
 
 
 def registrations() -> dict[str, Registration]:
-    """Every registered provider by name; reads metadata only."""
+    """Every registered provider by name; reads metadata only. What is odd is logged, and hurts nobody else."""
     found: dict[str, list[EntryPoint]] = {}
-    for entry_point in entry_points(group=GROUP):
-        found.setdefault(entry_point.name, []).append(entry_point)
+    for entry_point in _entry_points():
+        if is_name(entry_point.name):
+            found.setdefault(entry_point.name, []).append(entry_point)
+        else:
+            logger.warning(
+                "%s registers a provider as %r, which no spec can name", distribution_of(entry_point), entry_point.name
+            )
     return {name: Registration(name, _different(found[name])) for name in sorted(found)}
+
+
+def is_name(name: str) -> bool:
+    """Whether a spec can name a provider so: it has the name before its first colon."""
+    return bool(name) and ":" not in name
+
+
+def _entry_points() -> Sequence[EntryPoint]:
+    try:
+        return tuple(entry_points(group=GROUP))
+    except Exception:  # somebody's file cannot be read, and for Python that is the end for all
+        found: list[EntryPoint] = []
+        for dist in distributions():
+            try:
+                found += dist.entry_points.select(group=GROUP)
+            except Exception as exc:
+                logger.warning("the entry points of %s cannot be read: %s", dist.name, described(exc))
+        return found
 
 
 def _different(same_name: Sequence[EntryPoint]) -> tuple[EntryPoint, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any, cast
 
 from typing_extensions import TypeIs
@@ -10,7 +11,7 @@ from typing_extensions import TypeIs
 from .._errors import DotevalError
 from .._keywords import names_taken
 from .._provider import ModelProvider
-from .._spec import masked, secrets_of
+from .._secrets import masked, secrets_of
 from .registration import Registration, described, is_fixture
 
 Factory = Callable[..., ModelProvider[Any]]
@@ -43,9 +44,23 @@ class Source:
         self._value = value
         self._registration = value if isinstance(value, Registration) else None
         self._built: ModelProvider[Any] | None = None
+        self._trouble: tuple[Exception, TracebackType | None] | None = None
 
     def patterns(self) -> tuple[str, ...]:
-        """The specs it claims. Builds a provider only where a factory gives no other way to know."""
+        """The specs it claims. Builds a provider only where a factory gives no other way to know.
+
+        Where that fails, it fails in the same way until it has been built for somebody who asked for it by name: what
+        is not installed is not looked for again at each setup.
+        """
+        if self._trouble is not None:
+            raise self._trouble[0].with_traceback(self._trouble[1])
+        try:
+            return self._patterns()
+        except Exception as exc:
+            self._trouble = exc, exc.__traceback__
+            raise
+
+    def _patterns(self) -> tuple[str, ...]:
         value = self._load()
         patterns = getattr(value, "patterns", None)
         if patterns is None and not isinstance(value, type):
@@ -62,6 +77,7 @@ class Source:
                 self._built = value
             else:
                 self._built = self._make(cast(Factory, value))
+            self._trouble = None
         return self._built
 
     def put(self, provider: ModelProvider[Any] | None) -> None:

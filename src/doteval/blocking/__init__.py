@@ -31,6 +31,7 @@ from .. import (
     ModelProvider,
     ModelProviders,
     Prompt,
+    ProviderClosedError,
 )
 from ._loop import Loop
 
@@ -158,12 +159,28 @@ class BlockingProvider(Generic[ModelT_co]):
         return bool(self._loop.wait_for(partial(_called, self._method("preload"), spec, **config)))
 
     def statistics(self) -> Any:
-        """The counts since the provider was entered: of one, or of each by name. See `PooledProvider.statistics`.
+        """The counts since the provider was entered, also when it is closed: of one, or of each by name.
+
+        See `PooledProvider.statistics`.
 
         Raises:
             TypeError: The provider has no such method.
         """
-        return self._loop.wait_for(partial(_called, self._method("statistics")))
+        statistics = self._method("statistics")
+        try:
+            return self._loop.wait_for(partial(_called, statistics))
+        except ProviderClosedError:
+            self._loop.join()
+            return statistics()
+
+    def teardown(self, resource_id: str, /) -> None:
+        """Close one resource now, whoever holds it; see `PooledProvider.teardown`.
+
+        Raises:
+            Exception: What closing it raised.
+            TypeError: The provider has no such method.
+        """
+        self._loop.wait_for(partial(self._method("teardown"), resource_id))
 
     def teardown_all(self) -> None:
         """Tear down every handle, or close every resource; see `ModelProvider.teardown_all`.

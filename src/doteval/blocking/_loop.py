@@ -140,6 +140,10 @@ class Loop:
             finally:
                 self._thread.join()
 
+    def join(self) -> None:
+        """Wait until nothing runs in it any more."""
+        self._thread.join()
+
     @contextmanager
     def _calling(self, function: Callable[[], Awaitable[None]]) -> Generator[Call]:
         if self.is_elsewhere:  # before the lock, which some other thread may have held in the moment of the fork

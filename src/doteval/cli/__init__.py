@@ -211,9 +211,42 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     _add_experiment(report, "name", "NAME", experiment)
     report.add_argument("-o", "--output", metavar="FILE", help="where to (default: NAME.html)")
-    for parser in (listing, show, compare):
+    again = commands.add_parser(
+        "rescore",
+        help="give results other scores, without asking a model",
+        description="Call a function on every output that is kept, and keep what it returns, as an experiment of its "
+        "own. The function's arguments say what it gets: output, columns of the dataset, prompt, metadata, record. "
+        "The exit code is 1 if it raised.",
+    )
+    _add_experiment(again, "name", "NAME", experiment)
+    again.add_argument("scorer", metavar="FILE.py:FUNCTION", help="the function; also MODULE:FUNCTION")
+    again.add_argument("--as", dest="into", metavar="NEW", help="the experiment it becomes (default: NAME-rescored)")
+    again.add_argument("--add", action="store_true", help="keep the scores of other names")
+    again.add_argument(
+        "--failed", action="store_true", help="score failed rows, too, by what a model had told them last"
+    )
+    again.add_argument("--overwrite", action="store_true", help="replace what is in that experiment already")
+    delete = commands.add_parser(
+        "delete",
+        help="delete results, by name or by age",
+        description="Delete experiments, or the evaluations that EXPERIMENT@PART names, and make the file smaller. It "
+        "asks before it does. What is being run is not deleted.",
+    )
+    _add_experiment(delete, "names", "NAME", experiment, nargs="*")
+    delete.add_argument(
+        "--older-than", type=_age, metavar="AGE", help="only what was last written so long ago: 90m, 12h, 30d or 8w"
+    )
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    rename = commands.add_parser(
+        "rename", help="give an experiment another name", description="Give an experiment another name."
+    )
+    _add_experiment(rename, "name", "OLD", "the experiment")
+    rename.add_argument("new", metavar="NEW", help="its new name, which no other one has")
+    for parser in (delete, rename):
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    for parser in (listing, show, compare, again, delete, rename):
         _add_json(parser)
-    for parser in (listing, show, compare, export, report):
+    for parser in (listing, show, compare, export, report, again, delete, rename):
         parser.add_argument(
             "--store",
             default=".doteval/results.db",
@@ -222,8 +255,10 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
         )
 
 
-def _add_experiment(parser: argparse.ArgumentParser, name: str, metavar: str, text: str) -> None:
-    action: Any = parser.add_argument(name, metavar=metavar, help=text)
+def _add_experiment(
+    parser: argparse.ArgumentParser, name: str, metavar: str, text: str, nargs: str | None = None
+) -> None:
+    action: Any = parser.add_argument(name, metavar=metavar, help=text, nargs=nargs)
     action.completer = _experiments  # which is how argcomplete finds it
 
 
@@ -238,6 +273,15 @@ def _count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
     return min(number, sys.maxsize)
+
+
+def _age(text: str) -> float:
+    """A time in seconds."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+    number, unit = text[:-1], text[-1:]
+    if not (number.isascii() and number.isdecimal() and unit in units and len(number) < 10):
+        raise argparse.ArgumentTypeError(f"is a number and a unit, such as 90m, 12h, 30d or 8w, not {text!r}")
+    return float(number) * units[unit]
 
 
 _count.__name__ = "number"  # what argparse calls it where it is none

@@ -9,10 +9,11 @@ from typing import Any
 
 from .._tables import Table
 from ..evals import Stored
+from ._about import tags_of
 from ._json import print_json
 from ._results import opened
 
-_HEAD = ("experiment", "begun", "evaluations", "rows", "errors", "")
+_HEAD = ("experiment", "begun", "evaluations", "rows", "errors", "", "tags")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -21,11 +22,16 @@ def run(options: argparse.Namespace) -> int:
     with opened(options) as results:
         for stored in results.evaluations():
             experiments.setdefault(stored.experiment, []).append(stored)
-    found = [_experiment(name, evaluations) for name, evaluations in experiments.items()]
+        found = [
+            {**_experiment(name, evaluations), "tags": tags_of(results, evaluations)}
+            for name, evaluations in experiments.items()
+        ]
     if options.json:
         print_json(found)
     else:
-        print("\n".join(Table([_row(each) for each in found], _HEAD, right={2, 3, 4}).texts_for(sys.stdout)))
+        columns = len(_HEAD) - (not any(each["tags"] for each in found))
+        rows = [_row(each)[:columns] for each in found]
+        print("\n".join(Table(rows, _HEAD[:columns], right={2, 3, 4}).texts_for(sys.stdout)))
     return 0
 
 
@@ -49,4 +55,5 @@ def _row(experiment: dict[str, Any]) -> tuple[str, ...]:
         f"{experiment['rows']:,}",
         f"{experiment['errors']:,}",
         f"{unfinished} not finished" if unfinished else "",
+        ", ".join(f"{name}={value}" for name, value in experiment["tags"].items()),
     )

@@ -12,6 +12,8 @@ from typing import Any
 from .._tables import Table
 from ..evals import Record, Snapshot, Stored
 from ..evals._results.tables import HEAD, NUMBERS, USAGE_HEAD, USAGE_NUMBERS, summary_rows, usage_rows
+from ._about import lines as about
+from ._about import runs_for_programs
 from ._json import print_json
 from ._results import chosen, opened
 
@@ -35,11 +37,14 @@ def _print(results: Snapshot, found: Sequence[Stored], errors: int) -> None:
     if usage := usage_rows(summaries):
         print()
         print("\n".join(Table(usage, USAGE_HEAD, right=USAGE_NUMBERS).texts_for(sys.stdout)))
+    for line in about(results, found):
+        print(f"\n{line}")
     for stored in found:
         if stored.finished is None:
-            print(f"\n{stored.name} is not finished: {stored.stored:,} rows are there")
+            noun = "rows" if stored.epochs == 1 else "samples"
+            print(f"\n{stored.name} is not finished: {stored.stored:,} {noun} are there")
         for record in _failed(results, stored, errors):
-            print(f"\n{stored.name}, row {record.number}: {short(record.error or '')}")
+            print(f"\n{stored.name}, {record.place}: {short(record.error or '')}")
             print(f"  inputs: {short(str(record.inputs))}")
         if stored.errors > errors:
             print(f"\n... {stored.errors - errors:,} more of {stored.name}: --errors N shows N of them")
@@ -47,7 +52,11 @@ def _print(results: Snapshot, found: Sequence[Stored], errors: int) -> None:
 
 def _for_programs(results: Snapshot, stored: Stored, errors: int) -> dict[str, Any]:
     found = results.summary(stored)
-    summary = asdict(found) | {"usage_by_model": [usage._asdict() for usage in found.usage_by_model]}
+    reduced = {name: asdict(aggregate) for name, aggregate in found.reduced.items()}
+    summary = asdict(found) | {
+        "reduced": reduced,
+        "usage_by_model": [usage._asdict() for usage in found.usage_by_model],
+    }
     return {
         "experiment": stored.experiment,
         "evaluation": stored.name,
@@ -55,8 +64,15 @@ def _for_programs(results: Snapshot, stored: Stored, errors: int) -> dict[str, A
         "started": stored.started,
         "finished": stored.finished,
         **summary,
+        "runs": runs_for_programs(results, stored),
         "failed": [
-            {"row": record.number, "error": record.error, "inputs": record.inputs, "traceback": record.traceback}
+            {
+                "row": record.number,
+                "sample": record.sample,
+                "error": record.error,
+                "inputs": record.inputs,
+                "traceback": record.traceback,
+            }
             for record in _failed(results, stored, errors)
         ],
     }

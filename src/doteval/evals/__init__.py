@@ -2,7 +2,8 @@
 
 The parts::
 
-    _result  _evaluators   what users write of a row: what came of it, how good it is
+    _result  _verdict      what users write of a row: what came of it, how good it is and why
+    _evaluators  _files    what they need for that: functions that say how good an output is; datasets in files
     _identity              what results depend on, so that none is taken for that of something else
     _running               foreach; rows from a dataset, many at once; all of it without pytest
     _results               what is kept of a row and in which store, what rows say together, tables and pages
@@ -16,13 +17,22 @@ from ._errors import (
     EvaluationAbortedError,
     EvaluationChangedError,
     GateError,
+    JudgeError,
+    RowTimeoutError,
     StoreError,
     TooManyErrorsError,
 )
-from ._evaluators import contains, exact_match, json_valid, llm_judge, numeric_close
+from ._evaluators.choices import choice
+from ._evaluators.json_text import json_valid
+from ._evaluators.judge import llm_judge
+from ._evaluators.scales import Scale
+from ._evaluators.schemas import matches_schema
+from ._evaluators.texts import contains, exact_match, numeric_close
+from ._files import csv, jsonl
 from ._result import Result, Score
 from ._results.reading import Snapshot, Stored
 from ._results.record import Record
+from ._results.runs import StoredRun
 from ._results.statistics import Aggregate, Summary, summarise
 from ._results.store import Store
 from ._results.usage import ModelUsage
@@ -30,7 +40,10 @@ from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
 from ._running.limits import Concurrency
 from ._running.outcome import Outcome
+from ._running.rescore import Scorer, rescore
+from ._running.retries import Retries
 from ._running.run import run
+from ._verdict import Verdict
 
 __all__ = [
     "Aggregate",
@@ -42,23 +55,35 @@ __all__ = [
     "EvaluationAbortedError",
     "EvaluationChangedError",
     "GateError",
+    "JudgeError",
     "ModelUsage",
     "Outcome",
     "Record",
     "Result",
+    "Retries",
+    "RowTimeoutError",
+    "Scale",
     "Score",
+    "Scorer",
     "Snapshot",
     "Store",
     "StoreError",
     "Stored",
+    "StoredRun",
     "Summary",
     "TooManyErrorsError",
+    "Verdict",
+    "choice",
     "contains",
+    "csv",
     "exact_match",
     "foreach",
     "json_valid",
+    "jsonl",
     "llm_judge",
+    "matches_schema",
     "numeric_close",
+    "rescore",
     "run",
     "summarise",
 ]

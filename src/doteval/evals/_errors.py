@@ -25,6 +25,26 @@ class DatasetError(DotevalError, ValueError):
         super().__init__(f"The dataset of '{evaluation}' does not fit: {problem}.\n{advice}")
 
 
+class JudgeError(DotevalError, ValueError):
+    """A judge gave no verdict on an output, which is neither good nor bad for that.
+
+    Args:
+        problem: What is wrong, as half a sentence.
+        replies: What the judge said.
+        votes: What each of these says; `None`: nothing that can be read.
+    """
+
+    def __init__(self, problem: str, replies: tuple[str, ...], votes: tuple[bool | float | None, ...]) -> None:
+        self.problem = problem
+        self.replies = replies
+        self.votes = votes
+        super().__init__(
+            f"There is no verdict: {problem}.\n"
+            "Say in the criterion, or in a template, what to reply in such a case; ask for an odd number of votes; or "
+            "allow for some of these errors: max_errors=, or --doteval-eval-max-errors in pytest."
+        )
+
+
 class TooManyErrorsError(DotevalError, AssertionError):
     """More rows of an evaluation failed than were allowed.
 
@@ -34,9 +54,12 @@ class TooManyErrorsError(DotevalError, AssertionError):
         rows: How many there are.
         allowed: How many may fail.
         examples: Some of the failures, with the row's number and the traceback.
+        noun: What is counted: rows, or samples of rows.
     """
 
-    def __init__(self, evaluation: str, errors: int, rows: int, allowed: int, examples: tuple[str, ...]) -> None:
+    def __init__(
+        self, evaluation: str, errors: int, rows: int, allowed: int, examples: tuple[str, ...], noun: str = "rows"
+    ) -> None:
         self.evaluation = evaluation
         self.errors = errors
         self.rows = rows
@@ -45,7 +68,7 @@ class TooManyErrorsError(DotevalError, AssertionError):
         shown = "\n".join(examples)
         more = f"\n... and {errors - len(examples)} more." if errors > len(examples) else ""
         super().__init__(
-            f"{errors} of {rows} rows of '{evaluation}' failed, and {allowed} may.\n"
+            f"{errors} of {rows} {noun} of '{evaluation}' failed, and {allowed} may.\n"
             f"Correct them, or allow more: max_errors=, or --doteval-eval-max-errors in pytest.\n\n{shown}{more}"
         )
 
@@ -85,6 +108,21 @@ class GateError(DotevalError, AssertionError):
         self.evaluation = evaluation
         self.shortfalls = shortfalls
         super().__init__(f"'{evaluation}' has not passed:" + "".join(f"\n- {shortfall}" for shortfall in shortfalls))
+
+
+class RowTimeoutError(DotevalError, TimeoutError):
+    """An attempt of a row took too long.
+
+    Args:
+        seconds: How long it may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"An attempt took longer than {seconds:g} s, and was cancelled.\n"
+            "Give it more time: row_timeout=, or --doteval-eval-row-timeout in pytest."
+        )
 
 
 class ConcurrentRunError(DotevalError, RuntimeError):

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
+from ._verdict import Verdict
+
 Score: TypeAlias = bool | int | float
 """How good an output is: whether it is right, or a number."""
 EVALUATION: ContextVar[str] = ContextVar("doteval_evaluation", default="")
@@ -32,6 +34,7 @@ class Result:
             is kept. An awaitable is awaited, so that a plain function may return what an async model gives it.
         prompt: What the model was asked, to be seen beside the output.
         scores: How good the output is, by name: `True` and `False`, or numbers; also scalars of numpy and the like.
+            What a `doteval.evals.Verdict` says beside its value is kept in the metadata, as ``"verdicts"``.
         metadata: What else should be kept. What models are asked is counted by itself; where a row asks none that
             tells of its requests, the ``usage`` of the output counts, or else a `doteval.Usage` here, as ``"usage"``.
 
@@ -51,11 +54,16 @@ class Result:
             raise TypeError(f"{_place()}{_WANTED}, not {scores!r}")
         named = cast("Mapping[object, object]", scores)
         object.__setattr__(self, "scores", {name: _score(name, score) for name, score in named.items()})
+        verdicts = {
+            name: told for name, score in named.items() if isinstance(score, Verdict) and (told := score.told())
+        }
+        if verdicts:
+            object.__setattr__(self, "metadata", {"verdicts": verdicts, **self.metadata})
 
 
 def _score(name: object, score: object) -> Score:
     """Scalars of numpy and the like are what they hold."""
-    value = score
+    value = score.value if isinstance(score, Verdict) else score
     item = getattr(score, "item", None)
     if callable(item) and not isinstance(score, (bool, int, float)):
         try:

@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 from .._keywords import Keyword, takes
 from .._model import Completion, ToolCall, Usage
 from .._pool_options import PoolOptions
+from ._sdk.anthropics import request_of
 from ._sdk.failures import SDK
 from ._sdk.model import RawAnswer, SDKModel
 from ._sdk.options import TIMEOUT, ClientOptions, ModelOptions
@@ -40,13 +41,7 @@ ANTHROPIC = SDK(
     },
 )
 
-MAX_TOKENS = 4096
-"""How long a reply may be where nobody says otherwise; the API insists on a number."""
-
 _TOKEN_VARIABLE = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105
-
-_UNNAMED = ("temperature", "top_k", "top_p")
-"""Parameters that the SDK names no more, as its newest models do not take them; others do, and so do evaluations."""
 
 
 class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStreamEvent]):
@@ -57,7 +52,7 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
     def _send(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Awaitable[RawAnswer]:
         # Never with `stream=False`, which the SDK would look at for longer than all that is ours takes.
         create = cast("Callable[..., Awaitable[RawAnswer]]", self.client.messages.with_raw_response.create)
-        return create(model=self.name, **_request(messages, params))
+        return create(model=self.name, **request_of(messages, params))
 
     def _read_answer(self, answer: Message) -> Completion:
         _check(answer)
@@ -218,49 +213,6 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
     def secrets(self) -> Collection[str]:
         """The API keys and tokens, which no message shows."""
         return {*super().secrets(), os.environ.get(_TOKEN_VARIABLE, "")} - {""}
-
-
-def _request(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
-    """The request that a conversation becomes; the API takes system messages in a place of their own.
-
-    What OpenAI's API calls ``stop`` and ``response_format`` is told in Anthropic's words, so that one evaluation asks
-    both for the same.
-    """
-    system = [params["system"]] if params.get("system") else []
-    system += [message["content"] for message in messages if message["role"] == "system"]
-    request: dict[str, Any] = {
-        "max_tokens": MAX_TOKENS,
-        **params,
-        "messages": [message for message in messages if message["role"] != "system"],
-    }
-    if system:
-        request["system"] = _joined(system)
-    if (stop := request.pop("stop", None)) is not None:
-        request.setdefault("stop_sequences", [stop] if isinstance(stop, str) else list(stop))
-    if (wanted := request.pop("response_format", None)) is not None:
-        request["output_config"] = {"format": _format(wanted), **(request.get("output_config") or {})}
-    if unnamed := {name: request.pop(name) for name in _UNNAMED if name in request}:
-        request["extra_body"] = {**unnamed, **(request.get("extra_body") or {})}
-    return request
-
-
-def _format(wanted: Any) -> dict[str, Any]:
-    try:
-        return {"type": "json_schema", "schema": wanted["json_schema"]["schema"]}
-    except (KeyError, TypeError):
-        raise TypeError(
-            "response_format has to be {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': ...}} or a class "
-            "of pydantic: Anthropic's API knows no other"
-        ) from None
-
-
-def _joined(contents: list[Any]) -> str | list[Any]:
-    if all(isinstance(content, str) for content in contents):
-        return "\n\n".join(contents)
-    blocks: list[Any] = []
-    for content in contents:
-        blocks += [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return blocks
 
 
 def _check(answer: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic
 from typing_extensions import TypeVar, Unpack
 
 from .._pool_options import PoolOptions
-from .._pooled import PooledProvider
+from .._pooled import PooledProvider, runtime_of
 
 ModelT = TypeVar("ModelT", default=Any)
 
@@ -48,8 +48,8 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
         is_healthy: Callable[[ModelT], Awaitable[bool]] | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
-        self._name = name or f"{type(self).__name__}({getattr(factory, '__name__', factory)})"
         super().__init__(**options)
+        runtime_of(self).rename(name or f"{type(self).__name__}({getattr(factory, '__name__', factory)})")
         self._factory = factory
         if is_healthy is not None:
             vars(self)["healthy"] = is_healthy
@@ -57,7 +57,3 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
     def open(self, spec: str, /, **config: Any) -> AbstractAsyncContextManager[ModelT]:
         """Make the context manager for `spec`."""
         return self._factory(spec, **config)
-
-    @property
-    def _display_name(self) -> str:
-        return self._name

@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 
 from .._pool_options import PoolOptions
 from .._pooled import PooledProvider
-from .._spec import secrets_of
+from .._secrets import secrets_of
 
 
 class HTTPProvider(PooledProvider[httpx.AsyncClient]):

@@ -21,7 +21,7 @@ from typing_extensions import Unpack
 
 from .._keywords import Keyword, completed, fields_of, takes
 from .._pool_options import PoolOptions
-from .._spec import masked
+from .._secrets import masked
 from ._sdk.openai import OpenAIModel
 from .openai import CompatibleOptions, OpenAICompatibleProvider
 

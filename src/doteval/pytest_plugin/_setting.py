@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import pytest
 
 from ._short_names import PREFIX
 
 _NumberT = TypeVar("_NumberT", int, float)
+
+_TEXT_OR_NUMBER: Any = str | int | float if pytest.version_tuple >= (9, 2) else "string"
+"""What stands in ``[tool.pytest]``, where values have types; pytest before 9.2 can only be told of one."""
 
 
 class OptionGroup(Protocol):
@@ -54,11 +57,11 @@ class Setting:
             group: Takes what is for the command line.
         """
         group.addoption(self.option, metavar=self.metavar, dest=self.ini, help=self.help)
-        parser.addini(self.ini, f"like {self.option}", default="")
+        parser.addini(self.ini, f"like {self.option}", type=_TEXT_OR_NUMBER, default="")
 
     def given(self, config: pytest.Config) -> str:
         """The text that was given; empty where there is none."""
-        text: str = config.getoption(self.ini) or config.getini(self.ini)
+        text: str = config.getoption(self.ini) or str(config.getini(self.ini))
         return text
 
     def choice(self, config: pytest.Config, choices: Collection[str]) -> str:

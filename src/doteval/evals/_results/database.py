@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._errors import StoreError
 
-_VERSION = 4
+_VERSION = 5
 _APPLICATION = 0x64_74_65_76  # "dtev"
 _PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
@@ -25,6 +25,7 @@ CREATE TABLE evaluations (
     started REAL NOT NULL,
     finished REAL,
     rows INTEGER,
+    epochs INTEGER NOT NULL DEFAULT 1,  -- how many samples of each row count, of those that are there
     run TEXT,
     pending INTEGER NOT NULL DEFAULT 0  -- takes the place of the one of its name with its first result
 );
@@ -33,6 +34,7 @@ CREATE TABLE rows (
     evaluation INTEGER NOT NULL REFERENCES evaluations (id) ON DELETE CASCADE,
     number INTEGER NOT NULL,  -- its place in the dataset
     key TEXT NOT NULL,
+    sample INTEGER NOT NULL,  -- which of the row's, counted from 1
     digest TEXT NOT NULL,
     inputs TEXT NOT NULL,
     output TEXT,
@@ -48,9 +50,16 @@ CREATE TABLE rows (
     attempts INTEGER NOT NULL,
     usage_by_model TEXT NOT NULL,
     written REAL NOT NULL,
-    PRIMARY KEY (evaluation, key)
+    PRIMARY KEY (evaluation, key, sample)
 );
-CREATE INDEX places ON rows (evaluation, number, key);
+CREATE INDEX places ON rows (evaluation, number, key, sample);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    evaluation INTEGER NOT NULL REFERENCES evaluations (id) ON DELETE CASCADE,
+    started REAL NOT NULL,
+    about TEXT NOT NULL  -- what it was run with
+);
+CREATE INDEX runs_of ON runs (evaluation);
 """
 
 

@@ -13,14 +13,14 @@ from .reading import Stored
 from .record import Record
 
 _COLUMNS = (
-    "experiment", "evaluation", "model", "row", "inputs", "prompt", "output", "scores", "metadata", "error",
+    "experiment", "evaluation", "model", "row", "sample", "inputs", "prompt", "output", "scores", "metadata", "error",
     "traceback", "seconds", "requests", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
     "reasoning_tokens", "usage_by_model", "reply", "attempts",
 )  # fmt: skip
 _NESTED = ("inputs", "prompt", "output", "scores", "metadata", "usage_by_model", "reply")
 _WHOLE = (
-    "row", "requests", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
-    "attempts",
+    "row", "sample", "requests", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
+    "reasoning_tokens", "attempts",
 )  # fmt: skip
 """What holds whole numbers."""
 _CHUNK = 1000

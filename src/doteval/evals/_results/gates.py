@@ -1,7 +1,8 @@
 """``Gate``: what a score has to reach, for an evaluation to pass.
 
 A gate is a line such as ``exact >= 0.9``. What is compared is the mean of the score over all rows that have it; with
-``exact.low`` or ``exact.high``, an end of its 95 % interval. With ``exact >= baseline - 0.02`` it is the mean of the
+``exact.low`` or ``exact.high``, an end of its 95 % interval. ``exact.pass@3``, ``exact.pass^3`` and ``exact.majority``
+are what the samples of each row say together. With ``exact >= baseline - 0.02`` it is the mean of the
 paired differences from the same evaluation in another experiment, or an end of *their* interval.
 """
 
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from .compare import Comparison, Difference
+from .reducers import REDUCED
 from .statistics import Aggregate, Summary
 from .tables import number
 
@@ -62,14 +64,16 @@ class Gate:
         """
         found: Aggregate | Difference | None
         if not self.has_baseline:
-            found = summary.scores.get(self.score)
+            found = summary.scores.get(self.score) or summary.reduced.get(self.score)
             if found is None:
-                return f"no row has a score '{self.score}', which has to be {self.rest}"
+                return f"{_missing(self.score, summary)}, which has to be {self.rest}"
         elif baseline is None:
             return f"there is no baseline for '{self.text}'"
         else:
             found = next((each for each in baseline.differences if each.score == self.score), None)
             if found is None:
+                if REDUCED.fullmatch(self.score) is not None:
+                    return f"only means of rows are compared with a baseline, and no '{self.score}', for '{self.text}'"
                 where = f"the baseline '{baseline.before.experiment}'"
                 return f"no row has a score '{self.score}' here and in {where}, for '{self.text}'"
         value: float = getattr(found, self.of)
@@ -80,12 +84,25 @@ class Gate:
         if isinstance(found, Difference):
             told = f"{what}{self.score} less the baseline is {number(value, signed=True)}"
             return f"{told} ({interval}, {found.count:,} rows), and has to be {self.sign} {number(self.value)}"
-        return f"{what}{self.score} is {number(value)} ({interval}, {found.count:,} rows), and has to be {self.rest}"
+        noun = "samples" if self.score in summary.scores and summary.epochs > 1 else "rows"
+        return f"{what}{self.score} is {number(value)} ({interval}, {found.count:,} {noun}), and has to be {self.rest}"
 
     @property
     def rest(self) -> str:
         """What it has to be."""
         return f"{self.sign} {number(self.value)}"
+
+
+def _missing(score: str, summary: Summary) -> str:
+    """Why there is no such score, as half a sentence."""
+    reduced = REDUCED.fullmatch(score)
+    if reduced is None or reduced["score"] not in summary.scores:
+        return f"no row has a score '{score}'"
+    if not summary.scores[reduced["score"]].is_binary:
+        return f"'{reduced['score']}' is not 0 or 1 in all rows, so there is no '{score}'"
+    if summary.epochs == 1:
+        return f"there is one sample of each row (epochs=1), so there is no '{score}'"
+    return f"no row has {reduced['of']} samples with a score '{reduced['score']}', so there is no '{score}'"
 
 
 def _has_interval(found: Aggregate | Difference) -> bool:

@@ -37,13 +37,14 @@ class Running:
     mean: float = 0.0
     squares: float = 0.0
 
-    def take(self, number: float) -> None:
-        """One more."""
-        self.count += 1
+    def take(self, number: float, times: int = 1) -> None:
+        """One more, or several that are the same."""
+        self.count += times
         delta = number - self.mean
         # Huge numbers of either sign are further apart than any number is large.
-        self.mean += delta / self.count if math.isfinite(delta) else number / self.count - self.mean / self.count
-        self.squares += delta * (number - self.mean)
+        is_finite = math.isfinite(delta)
+        self.mean += delta * times / self.count if is_finite else number / self.count - self.mean / self.count
+        self.squares += times * delta * (number - self.mean)
 
 
 @dataclass(frozen=True, slots=True)

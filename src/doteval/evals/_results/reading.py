@@ -7,19 +7,23 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from .._result import Score
 from .identity import Identity
 from .moments import cluster_of
+from .pairing import RowScores
 from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
+from .runs import StoredRun, noted
 from .statistics import Summary, Summing
 from .usage import ModelUsage
 
 _CHUNK = 512
+_ALL = 2**31
+"""More samples than anybody takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,9 @@ class Stored:
         started: When it was first run, in seconds since 1970.
         finished: When all its rows were done; `None` where some are missing.
         rows: How many rows there are, once that is known.
-        stored: How many rows have a result.
+        stored: How many results there are: one of each sample of each row.
         errors: How many of these are errors.
+        epochs: How many samples of each row count, and are read; there may be more.
     """
 
     id: int
@@ -49,20 +54,23 @@ class Stored:
     rows: int | None
     stored: int
     errors: int
+    epochs: int = 1
 
 
 class KnownRow(NamedTuple):
-    """A row whose result is in the store.
+    """A sample of a row whose result is in the store.
 
     Args:
-        number: Its place in the dataset, when it was last run.
+        number: The row's place in the dataset, when it was last run.
         key: What it is known by.
+        sample: Which of its samples it is.
         digest: A fingerprint of its values.
         failed: Whether it raised.
     """
 
     number: int
     key: str
+    sample: int
     digest: str
     failed: bool
 
@@ -72,8 +80,8 @@ class ScorePair(NamedTuple):
 
     Args:
         cluster: What it belongs to with others, where that is known.
-        before: The scores that the first one gave.
-        after: The scores that the second one gave.
+        before: The scores that the first one gave; of several samples, their means.
+        after: The scores that the second one gave; likewise.
     """
 
     cluster: Hashable
@@ -85,7 +93,7 @@ class Pairs(NamedTuple):
     """What two evaluations have in common.
 
     Args:
-        rows: The rows that both have, with the same values, and that failed in neither.
+        rows: The rows that both have, with the same values, and of which a sample did not fail in either.
         total: How many rows there are in one or the other.
     """
 
@@ -98,18 +106,20 @@ def _clustered(column: str) -> str:
     return f"CASE WHEN instr({column}, '\"cluster\"') THEN {column} END"
 
 
-_BOTH = "FROM rows AS one JOIN rows AS other USING (key) WHERE one.evaluation = ? AND other.evaluation = ?"
+_COUNTED = "FROM rows WHERE evaluation = ? AND sample <= ?"
+"""What belongs to an evaluation, with its number and how many samples of each row count."""
 EVALUATION = """
 SELECT id, experiment, name, model, identity, started, finished, evaluations.rows,
-    (SELECT count(*) FROM rows WHERE evaluation = id),
-    (SELECT count(*) FROM rows WHERE evaluation = id AND error IS NOT NULL)
+    (SELECT count(*) FROM rows WHERE evaluation = id AND sample <= epochs),
+    (SELECT count(*) FROM rows WHERE evaluation = id AND sample <= epochs AND error IS NOT NULL),
+    epochs
 FROM evaluations
 """
 
 _USAGE = f"""
 SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
     {", ".join(f"sum(json_extract(value, '$[{place}]'))" for place in range(2, len(ModelUsage._fields)))}
-FROM rows, json_each(usage_by_model) WHERE evaluation = ? GROUP BY 1, 2
+FROM rows, json_each(usage_by_model) WHERE evaluation = ? AND sample <= ? GROUP BY 1, 2
 """  # noqa: S608 - numbers of our own
 
 
@@ -138,8 +148,18 @@ class Results(ABC):
         with self._connected() as connection:
             return None if connection is None else find(connection, experiment, name)
 
+    def with_epochs(self, evaluation: Stored, epochs: int | None) -> Stored:
+        """The same evaluation, as it is where so many samples of each row count; `None`: all that are there."""
+        with self._connected() as connection:
+            return evaluation if connection is None else counted(connection, evaluation, epochs)
+
+    def runs(self, evaluation: Stored) -> list[StoredRun]:
+        """What an evaluation was run with, each time that it was, oldest first."""
+        with self._connected() as connection:
+            return [] if connection is None else noted(connection, evaluation.id)
+
     def records(self, evaluation: Stored, *, failed: bool = False) -> Iterator[Record]:
-        """The rows of an evaluation, in the order of the dataset, read as they are needed.
+        """The rows of an evaluation, in the order of the dataset, each with its samples, read as they are needed.
 
         Args:
             evaluation: Which one.
@@ -150,20 +170,20 @@ class Results(ABC):
 
     def summary(self, evaluation: Stored) -> Summary:
         """What the rows of an evaluation say together."""
-        summing = Summing()
+        summing = Summing(evaluation.epochs)
+        place = evaluation.id, evaluation.epochs
         with self._connected() as connection:
             if connection is not None:
                 rows = connection.execute(
-                    f"SELECT {_clustered('inputs')}, "  # noqa: S608
-                    "scores, error, seconds, input_tokens, output_tokens, attempts FROM rows "
-                    "WHERE evaluation = ? ORDER BY number",
-                    (evaluation.id,),
+                    f"SELECT key, {_clustered('inputs')}, "
+                    f"scores, error, seconds, input_tokens, output_tokens, attempts {_COUNTED} ORDER BY number",
+                    place,
                 )
-                for inputs, scores, error, *counts in rows:
+                for key, inputs, scores, error, *counts in rows:
                     cluster = None if inputs is None else cluster_of(json.loads(inputs))
                     values = None if scores is None else json.loads(scores)
-                    summing.add(values, error is not None, cluster, *counts)
-                summing.usage.add(ModelUsage(*row) for row in connection.execute(_USAGE, (evaluation.id,)))
+                    summing.add(key, values, error is not None, cluster, *counts)
+                summing.usage.add(ModelUsage(*row) for row in connection.execute(_USAGE, place))
         return summing.summary()
 
     def pairs(self, before: Stored, after: Stored) -> Pairs:
@@ -171,43 +191,33 @@ class Results(ABC):
         with self._connected() as connection:
             if connection is None:
                 return Pairs((), 0)
-            (both,) = connection.execute(f"SELECT count(*) {_BOTH}", (before.id, after.id)).fetchone()
-            rows = connection.execute(
-                f"SELECT {_clustered('one.inputs')}, one.scores, other.scores {_BOTH} AND one.digest = other.digest "
-                "AND one.error IS NULL AND other.error IS NULL ORDER BY one.number",
-                (before.id, after.id),
-            )
-            found = [
-                ScorePair(
-                    None if inputs is None else cluster_of(json.loads(inputs)),
-                    json.loads(one or "null") or {},
-                    json.loads(other or "null") or {},
-                )
-                for inputs, one, other in rows
-            ]
-        return Pairs(found, before.stored + after.stored - both)
+            one, other = _scores_of_rows(connection, before), _scores_of_rows(connection, after)
+        common = [(row, other[key]) for key, row in one.items() if key in other]
+        found = [ScorePair(row.cluster, row.means(), same.means()) for row, same in common if row.is_same(same)]
+        return Pairs(found, len(one) + len(other) - len(common))
 
     def known(self, evaluation: Stored) -> Iterator[KnownRow]:
-        """What is known of each row that is there, in the order of the dataset."""
-        for number, key, digest, failed in self._pages("number, key, digest, error IS NOT NULL", evaluation):
-            yield KnownRow(number, key, digest, bool(failed))
+        """What is known of each sample that is there, in the order of the dataset."""
+        for row in self._pages("number, key, sample, digest, error IS NOT NULL", evaluation):
+            number, key, sample, digest, failed = row
+            yield KnownRow(number, key, sample, digest, bool(failed))
 
     def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
-        """Columns, number and key first, of all rows of an evaluation, in order, read as they are needed."""
-        last = (-1, "")
+        """Columns, number, key and sample first, of all rows of an evaluation, in order, read as they are needed."""
+        last: tuple[Any, ...] = (-1, "", 0)
         while True:
             with self._connected() as connection:
                 if connection is None:
                     return
                 rows = connection.execute(
-                    f"SELECT {columns} FROM rows WHERE evaluation = ? AND (number, key) > (?, ?) {where} "  # noqa: S608
-                    "ORDER BY number, key LIMIT ?",
-                    (evaluation.id, *last, _CHUNK),
+                    f"SELECT {columns} {_COUNTED} AND (number, key, sample) > (?, ?, ?) {where} "
+                    "ORDER BY number, key, sample LIMIT ?",
+                    (evaluation.id, evaluation.epochs, *last, _CHUNK),
                 ).fetchall()
             if not rows:
                 return
             yield from rows
-            last = rows[-1][:2]
+            last = rows[-1][:3]
 
 
 class Snapshot(Results):
@@ -238,6 +248,33 @@ def find(connection: sqlite3.Connection, experiment: str, name: str, *, number: 
     else:
         row = connection.execute(f"{EVALUATION} WHERE id = ?", (number,)).fetchone()
     return None if row is None else _stored(row)
+
+
+def counted(connection: sqlite3.Connection, evaluation: Stored, epochs: int | None) -> Stored:
+    """An evaluation as it is where so many samples of each row count; `None`: all that are there."""
+    if evaluation.epochs == epochs:
+        return evaluation
+    asked = _ALL if epochs is None else epochs
+    stored, errors = connection.execute(
+        f"SELECT count(*), count(error) {_COUNTED}",
+        (evaluation.id, asked),
+    ).fetchone()
+    return replace(evaluation, epochs=asked, stored=stored, errors=errors)
+
+
+def _scores_of_rows(connection: sqlite3.Connection, evaluation: Stored) -> dict[str, RowScores]:
+    """The scores of an evaluation, by the keys of its rows."""
+    rows: dict[str, RowScores] = {}
+    found = connection.execute(
+        f"SELECT key, digest, {_clustered('inputs')}, error IS NOT NULL, scores {_COUNTED} ORDER BY number",
+        (evaluation.id, evaluation.epochs),
+    )
+    for key, digest, inputs, failed, scores in found:
+        row = rows.get(key)
+        if row is None:
+            row = rows[key] = RowScores(digest, None if inputs is None else cluster_of(json.loads(inputs)))
+        row.add(digest, None if failed else json.loads(scores or "null") or {})
+    return rows
 
 
 def _stored(row: Sequence[Any]) -> Stored:

@@ -39,6 +39,7 @@ class Record:
             tool calls and retries. Only what there is.
         attempts: How often the row was run.
         usage_by_model: What was asked of each model in all attempts, and what it cost.
+        sample: Which sample of the row it is, counted from 1.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Record:
     reply: Mapping[str, Any] | None = None
     attempts: int = 1
     usage_by_model: Sequence[ModelUsage] = ()
+    sample: int = 1
 
     @property
     def failed(self) -> bool:
@@ -66,7 +68,12 @@ class Record:
     @property
     def example(self) -> str:
         """What went wrong, with the row's number, for a message about several."""
-        return f"row {self.number}:\n{(self.traceback or self.error or '').rstrip()}\n"
+        return f"{self.place}:\n{(self.traceback or self.error or '').rstrip()}\n"
+
+    @property
+    def place(self) -> str:
+        """Which row it is, and which sample of it where it is not the first, for people."""
+        return f"row {self.number}" + (f", sample {self.sample}" if self.sample > 1 else "")
 
     @property
     def requests(self) -> int:
@@ -141,17 +148,18 @@ class Spending:
         }
 
 
-def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int, spending: Spending) -> Record:
+def succeeded(inputs: Inputs, sample: int, result: Result, seconds: float, attempts: int, spending: Spending) -> Record:
     """What is kept of a row that returned."""
     usage = getattr(result.output, "usage", None)
     return Record(
         number=inputs.number,
         key=inputs.key,
+        sample=sample,
         digest=inputs.digest,
         inputs=inputs.values,
         output=plain(result.output),
         prompt=plain(result.prompt),
-        scores=dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True)),
+        scores=plain_scores(result),
         metadata=_plain_mapping(result.metadata),
         seconds=seconds,
         reply=_reply(result.output),
@@ -160,24 +168,38 @@ def succeeded(inputs: Inputs, result: Result, seconds: float, attempts: int, spe
     )
 
 
-def failed(inputs: Inputs, error: BaseException, seconds: float, attempts: int, spending: Spending) -> Record:
+def failed(
+    inputs: Inputs, sample: int, error: BaseException, seconds: float, attempts: int, spending: Spending
+) -> Record:
     """What is kept of a row that raised."""
-    text, reply = _text(error), spending.last_reply()
+    line, trace = told(error)
+    reply = spending.last_reply()
     return Record(
         number=inputs.number,
         key=inputs.key,
+        sample=sample,
         digest=inputs.digest,
         inputs=inputs.values,
-        error=storable(f"{type(error).__name__}: {text}" if text else type(error).__name__),
-        traceback=storable(
-            "".join(traceback.format_exception(type(error), error, _from_the_evaluation(error.__traceback__)))
-        ),
+        error=line,
+        traceback=trace,
         output=plain(reply),
         reply=_reply(reply),
         seconds=seconds,
         attempts=attempts,
         **spending.fields(),
     )
+
+
+def told(error: BaseException) -> tuple[str, str]:
+    """What is kept of an error: a line, and where it came from."""
+    text, trace = _text(error), _from_the_evaluation(error.__traceback__)
+    lines = traceback.format_exception(type(error), error, trace)
+    return storable(f"{type(error).__name__}: {text}" if text else type(error).__name__), storable("".join(lines))
+
+
+def plain_scores(result: Result) -> dict[str, Score]:
+    """The scores of a row as they are kept."""
+    return dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True))
 
 
 def _reply(output: object) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from .record import Record
 from .usage import ModelUsage
 
 FIELDS = (
-    "number, key, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, "
+    "number, key, sample, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, "
     "output_tokens, reply, attempts, usage_by_model"
 )
 """The columns that a record is made of, for a SELECT."""

@@ -8,10 +8,11 @@ import sqlite3
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from anyio import CancelScope, to_thread
 
@@ -20,9 +21,10 @@ from .claims import drop, new_claim, process_of
 from .database import Connection, Database
 from .identity import Identity, changes
 from .plain import storable
-from .reading import Results, Snapshot, Stored, find
+from .reading import Results, Snapshot, Stored, counted, find
 from .record import Record
 from .rows import PendingRow, Work, write_pending
+from .runs import note
 from .writer import Writer
 
 Changed: TypeAlias = Literal["error", "rerun", "keep"]
@@ -78,6 +80,7 @@ class Store(Results):
         *,
         model: str,
         identity: Identity,
+        epochs: int = 1,
         fresh: bool = False,
         changed: Changed = "error",
     ) -> tuple[Stored, tuple[str, ...]]:
@@ -90,6 +93,7 @@ class Store(Results):
             name: The evaluation's name in it.
             model: The spec of its model, or nothing.
             identity: What its results depend on.
+            epochs: How many samples of each row count.
             fresh: Whether what is there of it is thrown away, also where another run is at it.
             changed: What becomes of results that are of something else; see `run`.
 
@@ -113,20 +117,21 @@ class Store(Results):
                 connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
                 before = find(connection, *names)
                 if before is not None and not fresh:
-                    differences = changes_since(before, identity, changed)
+                    differences = changes_since(counted(connection, before, None), identity, changed)
                 # Where they are no error, all that is there has failed.
                 is_new = before is None or fresh or (bool(differences) and changed != "keep")
-                values = (model, _encode(identity), claim)
+                values = (model, _encode(identity), epochs, claim)
                 if before is not None and not is_new:
                     number: int | None = before.id
                     connection.execute(
-                        "UPDATE evaluations SET model = ?, identity = ?, run = ?, finished = NULL WHERE id = ?",
+                        "UPDATE evaluations SET model = ?, identity = ?, epochs = ?, run = ?, finished = NULL "
+                        "WHERE id = ?",
                         (*values, number),
                     )
                 else:
                     number = connection.execute(
-                        "INSERT INTO evaluations (experiment, name, model, identity, run, started, pending) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        "INSERT INTO evaluations (experiment, name, model, identity, epochs, run, started, pending) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                         (*names, *values, time.time(), before is not None),
                     ).lastrowid
                 stored = find(connection, *names, number=number)
@@ -139,15 +144,19 @@ class Store(Results):
             self._pending.add(stored.id)
         return stored, differences
 
+    def note(self, evaluation: Stored, about: Mapping[str, Any]) -> None:
+        """Have it noted what an evaluation is run with."""
+        self._write().put(partial(note, evaluation=evaluation.id, about=about))
+
     def adopt(self, evaluation: Stored, identity: Identity) -> None:
-        """Take results for those of something else from now on; blocks.
+        """Take results for those of something else from now on, and count as many samples as it has; blocks.
 
         Raises:
             StoreError: The file cannot be written.
         """
         with self._database.writing() as connection:
-            values = (_encode(identity), evaluation.id)
-            connection.execute("UPDATE evaluations SET identity = ? WHERE id = ?", values)
+            values = (_encode(identity), evaluation.epochs, evaluation.id)
+            connection.execute("UPDATE evaluations SET identity = ?, epochs = ? WHERE id = ?", values)
 
     def leave(self, evaluation: Stored) -> None:
         """Let others run it."""
@@ -336,7 +345,7 @@ def changes_since(before: Stored, identity: Identity, changed: Changed) -> tuple
     """What has changed since results were stored, where there are any.
 
     Args:
-        before: What is in the store.
+        before: What is in the store, with all samples that are there.
         identity: What results depend on now.
         changed: What is to become of them; see `run`.
 

@@ -23,14 +23,15 @@ def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
         name: Its name.
         summary: What its rows say.
     """
-    scores: list[tuple[str, Aggregate | None]] = [*summary.scores.items()] or [("", None)]
+    scores: list[tuple[str, Aggregate | None]] = [*scores_of(summary)] or [("", None)]
+    epochs = f" x {summary.epochs:,}" if summary.epochs > 1 else ""
     for number, (score, aggregate) in enumerate(scores):
         is_first = number == 0
         yield (
             name if is_first else "",
-            f"{summary.rows:,}" if is_first else "",
+            f"{summary.rows:,}{epochs}" if is_first else "",
             f"{summary.errors:,}" if is_first else "",
-            shown_score(score) + ("" if aggregate is None else _rows_of(aggregate, summary)),
+            shown_score(score) + ("" if aggregate is None else _rows_of(score, aggregate, summary)),
             "" if aggregate is None else shown_mean(aggregate),
             "" if aggregate is None else shown_interval(aggregate),
             shown_seconds(summary.p50) if is_first else "",
@@ -79,11 +80,22 @@ def shown_score(name: str) -> str:
     return name if len(name) <= _LONGEST_SCORE else f"{name[: _LONGEST_SCORE - 1]}…"
 
 
-def _rows_of(aggregate: Aggregate, summary: Summary) -> str:
-    """How many rows have a score, where that is not all that could."""
-    if aggregate.count == summary.rows - summary.errors:
+def scores_of(summary: Summary) -> Iterator[tuple[str, Aggregate]]:
+    """The scores, each with what all samples of a row say together, where there are several."""
+    for name, aggregate in summary.scores.items():
+        yield name, aggregate
+        for reducer in (f"pass@{summary.epochs}", f"pass^{summary.epochs}", "majority"):
+            if (reduced := summary.reduced.get(f"{name}.{reducer}")) is not None:
+                yield f"{name}.{reducer}", reduced
+
+
+def _rows_of(name: str, aggregate: Aggregate, summary: Summary) -> str:
+    """How many rows, or samples of these, have a score, where that is not all that could."""
+    is_of_rows = summary.epochs == 1 or name not in summary.scores
+    if aggregate.count == (summary.rows if is_of_rows and summary.epochs > 1 else summary.samples - summary.errors):
         return ""
-    return " (1 row)" if aggregate.count == 1 else f" ({aggregate.count:,} rows)"
+    noun = "row" if is_of_rows else "sample"
+    return f" ({aggregate.count:,} {noun}{'' if aggregate.count == 1 else 's'})"
 
 
 def shown_mean(aggregate: Aggregate) -> str:

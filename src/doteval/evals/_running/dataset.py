@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 from anyio import to_thread
@@ -43,11 +43,17 @@ class Row:
         number: Its place, counted from 0.
         values: What the columns hold.
         inputs: The same as it is kept, whatever the evaluation does to the values.
+        sample: Which sample of the row it is, counted from 1.
     """
 
     number: int
     values: Mapping[str, Any]
     inputs: Inputs
+    sample: int = 1
+
+    def samples(self, count: int) -> Iterable[Row]:
+        """So many samples of it."""
+        return (self,) if count == 1 else (replace(self, sample=number) for number in range(1, count + 1))
 
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
@@ -63,6 +69,16 @@ def _fresh(value: Any) -> Any:
     if kind is tuple:
         return tuple([_fresh(item) for item in value])
     return set(value) if kind is set else value
+
+
+def key_of(name: object) -> str:
+    """What a row is known by whose column ``id`` holds this."""
+    return f"{_NAME} {digest_of_plain(plain(name))}"
+
+
+def has_name(inputs: Inputs) -> bool:
+    """Whether a row is known by its column ``id``."""
+    return inputs.key.startswith(f"{_NAME} ")
 
 
 class _Keys:
@@ -82,7 +98,7 @@ class _Keys:
         inputs = Inputs(number, values)
         if not inputs.is_whole:  # what they are is more than what can be kept of them
             inputs.digest = digest_of_plain([inputs.digest, Walk(follows_classes=False).digest(values)])
-        key = inputs.digest if name is _NAMELESS else f"id {digest_of_plain(plain(name))}"
+        key = inputs.digest if name is _NAMELESS else key_of(name)
         self._seen[key] += 1
         inputs.key = key if self._seen[key] == 1 else f"{key} {self._seen[key]}"
         return inputs

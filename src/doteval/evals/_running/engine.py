@@ -18,6 +18,7 @@ from typing import Any
 from anyio import CancelScope, Event, create_task_group, current_time
 
 from ... import counting_requests
+from .._errors import RowTimeoutError
 from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
 from .._result import Result
 from .._results.record import Record, Spending, succeeded
@@ -27,13 +28,14 @@ from .arguments import Arguments, roles_of
 from .dataset import Row
 from .limits import Limit
 from .refusals import Refusal, pause_before, refusal_of, retry_after
+from .retries import Retries
 
 _WINDOW = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A row whose result is there already.
+    """A row, or a sample of one, whose result is there already.
 
     Args:
         row: The row.
@@ -44,34 +46,19 @@ class Known:
     failed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """How often a row may be run again.
-
-    Args:
-        lost: After its model, or the connection to it, was lost.
-        stumbled: After its server failed (500, 502, 504, 408).
-        patience: For how long it is tried again while its server is overloaded, or refuses it because of a rate limit,
-            in seconds. Where the server has answered nobody in all that time, or asks for more, the run ends.
-    """
-
-    lost: int = 1
-    stumbled: int = 5
-    patience: float = 600.0
-
-
 @dataclass(slots=True)
 class Progress:
     """What has been done so far.
 
     Args:
-        total: How many rows there are, where that is known.
+        total: How many rows there are, where that is known; with several samples of each, how many samples.
         done: How many have a result.
         known: How many of these had one before.
         errors: How many of these are errors.
         calls: How often the evaluation was called.
         wasted: How many of the calls failed and were made again.
         tokens: What the calls cost, as far as that is known.
+        epochs: How many samples there are of each row.
     """
 
     total: int | None = None
@@ -81,16 +68,17 @@ class Progress:
     calls: int = 0
     wasted: int = 0
     tokens: int = 0
+    epochs: int = 1
 
 
 class _Tries:
     """How often one row was run, and why again."""
 
-    __slots__ = ("count", "lost", "refused", "refused_since", "stumbled")
+    __slots__ = ("asked", "count", "lost", "refused", "refused_since", "stumbled")
 
     def __init__(self) -> None:
         self.count = 1
-        self.lost = self.stumbled = self.refused = 0
+        self.lost = self.stumbled = self.refused = self.asked = 0
         self.refused_since = math.inf
 
 
@@ -101,7 +89,8 @@ class Engine:
         call: Evaluates one row.
         arguments: What it is called with besides the columns.
         limit: How many at once.
-        attempts: How often a row may be run again.
+        retries: When a row is run again.
+        row_timeout: How long an attempt of a row may take, in seconds; 0: as long as it takes.
         ends: What ends the run when a row raises it, besides the run's own cancellation; all else is the row's failure.
         keep: Is given every record at once, in the order in which they come, and calls what it is given with it when
             the record is kept.
@@ -118,7 +107,8 @@ class Engine:
         arguments: Arguments,
         limit: Limit,
         *,
-        attempts: Attempts,
+        retries: Retries,
+        row_timeout: float = 0.0,
         ends: tuple[type[BaseException], ...],
         keep: Callable[[Record, Callable[[], object]], object],
         drain: Callable[[], Awaitable[object]],
@@ -130,7 +120,8 @@ class Engine:
         self._call = call
         self._arguments = arguments
         self._limit = limit
-        self._attempts = attempts
+        self._retries = retries
+        self._row_timeout = row_timeout
         self._ends = ends
         self._keep = keep
         self._drain = drain
@@ -168,17 +159,17 @@ class Engine:
             async with create_task_group() as task_group:
                 try:
                     async for entry in rows:
-                        count += 1
+                        place, count = count, count + 1
                         if isinstance(entry, Known):
-                            while entry.row.number >= self._next + self._window:
+                            while place >= self._next + self._window:
                                 await self._until_a_row_is_done()
                             self._progress.known += 1
-                            self._done(entry.row.number, None, failed=entry.failed)
+                            self._done(place, None, failed=entry.failed)
                             continue
-                        while entry.number >= self._next + self._window or self._being_kept >= self._limit.most:
+                        while place >= self._next + self._window or self._being_kept >= self._limit.most:
                             await self._until_a_row_is_done()
                         await self._limit.acquire(entry)
-                        task_group.start_soon(self._row, entry, task_group.cancel_scope)
+                        task_group.start_soon(self._row, place, entry, task_group.cancel_scope)
                     await self._drain()
                 except BaseException as exc:
                     await raise_own_cancellation(exc)
@@ -195,14 +186,14 @@ class Engine:
             raise RuntimeError(f"{count} rows were read and {self._next} have a result: please report it")
         return count
 
-    async def _row(self, row: Row, scope: CancelScope) -> None:
+    async def _row(self, place: int, row: Row, scope: CancelScope) -> None:
         """Run one row, and have kept what comes of it; it has a place, which it gives back."""
         try:
             record = await self._record(row)
             if self._is_over:
                 return  # nobody waits for it any more
             self._being_kept += 1
-            self._keep(record, partial(self._is_kept, record))
+            self._keep(record, partial(self._is_kept, place, record))
         except BaseException as exc:  # not the evaluation's: those are recorded
             if self._is_over:
                 raise
@@ -227,8 +218,9 @@ class Engine:
                 if arguments is not self._given:
                     self._given, self._roles = arguments, roles_of(arguments)
                 spending.roles = self._roles
-                result = await self._call({**row.fresh_values(), **arguments})
-                record = succeeded(inputs, result, current_time() - started, tries.count, spending)
+                values = {**row.fresh_values(), **arguments}
+                result = await (self._in_time(values) if self._row_timeout else self._call(values))
+                record = succeeded(inputs, row.sample, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
                 if self._is_over:
                     raise
@@ -238,12 +230,30 @@ class Engine:
                 seconds = current_time() - started
                 failure = await self._again(exc, epoch, tries)
                 if failure is not None:
-                    return failed_record(inputs, failure, seconds, tries.count, spending)
+                    return failed_record(inputs, row.sample, failure, seconds, tries.count, spending)
                 tries.count += 1
                 self._progress.wasted += 1
             else:
                 self._limit.succeeded()
                 return record
+
+    async def _in_time(self, values: Mapping[str, Any]) -> Result:
+        """Evaluate one row, and cancel that where it takes too long.
+
+        Raises:
+            RowTimeoutError: It took too long, however it ended: it may swallow its cancellation, or run in a thread.
+        """
+        deadline = current_time() + self._row_timeout
+        with CancelScope(deadline=deadline):
+            try:
+                result = await self._call(values)
+            except Exception as exc:  # what it has made of its cancellation, where that was before
+                if current_time() < deadline or ends_the_run(exc, self._ends):
+                    raise
+                raise RowTimeoutError(self._row_timeout) from exc
+            if current_time() < deadline:
+                return result
+        raise RowTimeoutError(self._row_timeout)
 
     async def _again(self, error: BaseException, epoch: int, tries: _Tries) -> BaseException | None:
         """Wait until the row may be run again, or return why it has failed.
@@ -251,6 +261,8 @@ class Engine:
         Raises:
             BaseException: The error, where it concerns every row.
         """
+        if isinstance(error, RowTimeoutError):  # whatever it has to do with a server
+            return await self._as_asked(error, tries)
         match refusal_of(error):
             case Refusal.FINAL:
                 raise error
@@ -258,8 +270,8 @@ class Engine:
                 wait = retry_after(error)
                 now = current_time()
                 tries.refused_since = min(tries.refused_since, now)
-                is_over = now - tries.refused_since >= self._attempts.patience
-                asks_too_much = wait is not None and wait > self._attempts.patience
+                is_over = now - tries.refused_since >= self._retries.patience
+                asks_too_much = wait is not None and wait > self._retries.patience
                 if asks_too_much or (is_over and not self._limit.has_succeeded_since(tries.refused_since)):
                     raise error
                 if is_over:
@@ -271,15 +283,28 @@ class Engine:
                 else:
                     await self._limit.wait_as_told(wait, tries.refused)
             case Refusal.TRANSIENT:
-                if tries.stumbled == self._attempts.stumbled:
-                    return error
+                if tries.stumbled >= self._retries.stumbled:
+                    return await self._as_asked(error, tries)
                 tries.stumbled += 1
                 await self._limit.pause(pause_before(tries.stumbled))
             case None:
-                again = tries.lost < self._attempts.lost and await self._renewed(error)
+                again = tries.lost < self._retries.lost and await self._renewed(error)
                 if again is not True:
-                    return again or error
+                    return again or await self._as_asked(error, tries)
                 tries.lost += 1
+        return None
+
+    async def _as_asked(self, error: BaseException, tries: _Tries) -> BaseException | None:
+        """Wait until the row may be run again because the user says so, or return why it has failed."""
+        try:
+            pause = self._retries.pause_after(error, tries.asked + 1)
+        except Exception as exc:
+            exc.__context__ = error
+            return exc
+        if pause is None:
+            return error
+        tries.asked += 1
+        await self._limit.pause(pause)
         return None
 
     async def _renewed(self, error: BaseException) -> bool | BaseException:
@@ -293,19 +318,19 @@ class Engine:
             exc.__context__ = error
             return exc
 
-    def _is_kept(self, record: Record) -> None:
+    def _is_kept(self, place: int, record: Record) -> None:
         self._being_kept -= 1
-        self._done(record.number, record, failed=record.failed)
+        self._done(place, record, failed=record.failed)
         self._abort.check(record, self._progress.done, self._progress.errors)
 
-    def _done(self, number: int, record: Record | None, *, failed: bool) -> None:
+    def _done(self, place: int, record: Record | None, *, failed: bool) -> None:
         progress = self._progress
         progress.done += 1
         progress.errors += failed
         if record is not None:
             progress.tokens += (record.input_tokens or 0) + (record.output_tokens or 0)
-        self._waiting[number] = record
-        if number == self._next:
+        self._waiting[place] = record
+        if place == self._next:
             while self._next in self._waiting:
                 ready = self._waiting.pop(self._next)
                 self._next += 1

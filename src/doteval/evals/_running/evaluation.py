@@ -13,6 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from .._result import EVALUATION, Result
 from .._results.gates import Gate, Passes, gates_of
 from .dataset import Dataset, Source
+from .retries import Retries, retries_of
 
 
 class Evaluation:
@@ -27,6 +28,9 @@ class Evaluation:
         dataset: The rows.
         concurrency: How many rows at once, where nobody says otherwise.
         gates: What scores have to reach.
+        epochs: How many samples of each row, where nobody says otherwise.
+        row_timeout: How long an attempt of a row may take, likewise, in seconds; 0: as long as it takes.
+        retries: When a row is run again, likewise.
 
     Raises:
         TypeError: A column is no argument of the function, or the dataset is none.
@@ -39,12 +43,18 @@ class Evaluation:
         dataset: Dataset,
         concurrency: int | None,
         gates: tuple[Gate, ...] = (),
+        epochs: int = 1,
+        row_timeout: float = 0.0,
+        retries: Retries | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.columns = columns
         self.concurrency = concurrency
         self.gates = gates
+        self.epochs = epochs
+        self.row_timeout = row_timeout
+        self.retries = retries_of(retries)
         self.source = Source(self.name, columns, dataset)
         self._instance: object = None
         signature = inspect.signature(function)
@@ -135,7 +145,14 @@ def _in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> An
 
 
 def foreach(
-    columns: str | Sequence[str], dataset: Dataset, *, concurrency: int | None = None, passes: Passes = ()
+    columns: str | Sequence[str],
+    dataset: Dataset,
+    *,
+    concurrency: int | None = None,
+    passes: Passes = (),
+    epochs: int = 1,
+    row_timeout: float = 0.0,
+    retries: Retries | None = None,
 ) -> Callable[[Callable[..., Any]], Evaluation]:
     """Run a function on every row of a dataset, and keep what it returns.
 
@@ -157,13 +174,21 @@ def foreach(
         passes: What scores have to reach for the evaluation to pass: gates such as ``"exact >= 0.9"``,
             ``"exact.low >= 0.8"`` (the lower end of the interval) or ``"exact >= baseline - 0.02"``, or the least means
             by score, such as ``{"exact": 0.9}``.
+        epochs: How many samples are taken of each row, where the run does not say so. Each is called, kept, and run
+            again by itself. What those of a row say together is a score, too: ``"exact.pass@3 >= 0.9"``.
+        row_timeout: How many seconds an attempt of a row may take, where the run does not say so; 0: as long as it
+            takes. Then it is cancelled, and is a failure with a `RowTimeoutError`; what models said until then, and
+            what it cost, is kept. It is not run again, unless `retries` says so. Pauses between attempts do not count.
+            What runs in a thread, as functions do that are not ``async``, cannot be ended: it fails when it is over.
+        retries: When a row is run again, where the run does not say so; `None` for `Retries()`.
 
     Returns:
         A decorator, for ``async def`` and ``def``; the latter is run in worker threads.
 
     Raises:
-        TypeError: The dataset is none, or the function has no argument for a column.
-        ValueError: There is no column, one is there twice, `concurrency` is less than 1, or a gate cannot be meant.
+        TypeError: The dataset is none, `retries` is none, or the function has no argument for a column.
+        ValueError: There is no column, one is there twice, `concurrency` or `epochs` is less than 1, `row_timeout` less
+            than 0, or a gate cannot be meant.
     """
     gates = gates_of(passes)
     given = columns.split(",") if isinstance(columns, str) else columns
@@ -174,8 +199,31 @@ def foreach(
         raise ValueError(f"a column is there twice: {columns!r}")
     if concurrency is not None and concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
+    check_epochs(epochs)
+    check_row_timeout(row_timeout)
+    retries = retries_of(retries)
 
     def decorate(function: Callable[..., Any]) -> Evaluation:
-        return Evaluation(function, names, dataset, concurrency, gates)
+        return Evaluation(function, names, dataset, concurrency, gates, epochs, row_timeout, retries)
 
     return decorate
+
+
+def check_epochs(epochs: object) -> None:
+    """It is a number of samples.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+        raise ValueError(f"epochs must be a number of samples, at least 1, not {epochs!r}")
+
+
+def check_row_timeout(seconds: object) -> None:
+    """It is a number of seconds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not seconds >= 0:
+        raise ValueError(f"row_timeout must be a number of seconds, 0 or more, not {seconds!r}")

@@ -2,82 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, nullcontext, suppress
-from dataclasses import dataclass, field
 from itertools import zip_longest
-from threading import Lock
 
 from anyio import CapacityLimiter, to_thread
 
 from .._errors import DatasetError, StoreError
-from .._escapes import INTERRUPTS
 from .._results.compare import compare
-from .._results.gates import Gate
-from .._results.identity import Identity, listed
-from .._results.reading import KnownRow, Results, Stored
+from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import Summary, summarise
-from .._results.store import Changed, Store, changes_since
+from .._results.store import changes_since
 from .abort import Abort
 from .arguments import Arguments
+from .beginning import begun, warnings_of
+from .changes import Changes
 from .commits import Commits
 from .dataset import Row
-from .engine import Attempts, Engine, Known, Progress
+from .engine import Engine, Known, Progress
 from .evaluation import Evaluation
-from .limits import Concurrency, limit_of
+from .limits import limit_of
 from .outcome import Outcome, StoredRecords
-from .selection import Selection
+from .settings import Place, Settings
 
 _MOVED_AT_ONCE = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the results of an evaluation are kept.
-
-    Args:
-        store: The store.
-        experiment: The experiment.
-        name: The evaluation's name in it.
-        model: The spec of its model, or nothing.
-        identity: What its results depend on.
-    """
-
-    store: Store
-    experiment: str
-    name: str
-    model: str
-    identity: Identity
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How an evaluation is run.
-
-    Args:
-        concurrency: How many rows at once; `None` for the evaluation's own number.
-        max_errors: How many rows may raise before the evaluation does not count as finished.
-        abort_after: After how many failures alike, one after the other, one that has not passed ends; 0: never.
-        attempts: How often a row may be run again.
-        selection: Which rows are run.
-        gates: What scores have to reach, besides what the evaluation itself says.
-        baseline: The experiment with what they are compared with; nothing where there is none.
-        fresh: Whether what is in the store is thrown away.
-        changed: What becomes of results that are of something else.
-        ends: What ends the run when a row raises it; all else but the run's cancellation is the failure of the row.
-    """
-
-    concurrency: Concurrency | None = None
-    max_errors: int = 0
-    abort_after: int = 0
-    attempts: Attempts = field(default_factory=Attempts)
-    selection: Selection = field(default_factory=Selection)
-    gates: tuple[Gate, ...] = ()
-    baseline: str = ""
-    fresh: bool = False
-    changed: Changed = "error"
-    ends: tuple[type[BaseException], ...] = INTERRUPTS
 
 
 def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcome | None:
@@ -92,70 +41,31 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
     if settings.fresh:
         return None
     with place.store.snapshot() as results:
-        stored = results.find(place.experiment, place.name)
-        if stored is None or not stored.stored:
+        before = results.find(place.experiment, place.name)
+        if before is None or not before.stored:
             return None
-        differences = changes_since(stored, place.identity, settings.changed)
+        differences = changes_since(before, place.identity, settings.changed)
+        stored = results.with_epochs(before, settings.epochs)
         if stored.finished is None or stored.errors > settings.max_errors:
             return None
         if differences and settings.changed != "keep":
             return None
-        if not _are_same(evaluation, settings.selection, results, stored):
+        if not _are_same(evaluation, settings, results, stored):
             return None
         summary = results.summary(stored)
         shortfalls = _shortfalls(evaluation, settings, summary, results, stored)
-    if differences:
+    if differences or stored.epochs != before.epochs:
         with suppress(StoreError):  # where nobody can write, it is said again
             place.store.adopt(stored, place.identity)
     return Outcome(
         place.name,
         summary,
-        StoredRecords(place.store, stored, summary.rows, str(place.store.path)),
+        StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=True,
         known=stored.stored,
-        warnings=_warnings_of(stored, differences, settings),
+        warnings=warnings_of(stored, differences, settings),
         shortfalls=shortfalls,
     )
-
-
-class _Changes:
-    """How the dataset differs from the one whose results are in the store.
-
-    Args:
-        known: What is in the store of it.
-    """
-
-    def __init__(self, known: Iterable[KnownRow]) -> None:
-        self.known = {row.key: row for row in known}
-        """What is in the store, by key, and was not read yet."""
-        self.is_from_before = bool(self.known)
-        self.first: int | None = None
-        """The first row with other values."""
-        self.others = 0
-        """How many more there are."""
-
-    def differs(self, number: int) -> None:
-        """This row is known, and has other values."""
-        if self.first is None:
-            self.first = number
-        else:
-            self.others += 1
-
-    def warnings(self, name: str) -> list[str]:
-        """What a user is told, when all has been read."""
-        found: list[str] = []
-        if self.first is not None:
-            more = f" and {self.others:,} more" if self.others else ""
-            found.append(
-                f"The dataset of '{name}' has changed since it was run: row {self.first}{more} had other values; only "
-                "what has changed was run again. --doteval-fresh starts over."
-            )
-        if self.known:
-            rows = f"{len(self.known):,} rows that were" if len(self.known) > 1 else "a row that was"
-            found.append(
-                f"The dataset of '{name}' has changed since it was run: the results of {rows} in it are removed."
-            )
-        return found
 
 
 async def run_rows(
@@ -184,14 +94,16 @@ async def run_rows(
         drain: Called when the last row has begun.
     """
     progress = Progress() if progress is None else progress
-    progress.total = settings.selection.size(evaluation.source.size)
+    size = settings.selection.size(evaluation.source.size)
+    progress.epochs = settings.epochs
+    progress.total = None if size is None else size * settings.epochs
     limit = limit_of(settings.concurrency, evaluation.concurrency)
     kept: list[Record] = []
     warnings: list[str] = []
     stored: Stored | None = None
-    changes = _Changes(())
+    changes = Changes(())
     if place is not None:
-        stored, changes, told = await _begun(place, settings)
+        stored, changes, told = await begun(evaluation, place, settings)
         warnings += told
 
     commits = None if place is None or stored is None else Commits(place.store, stored, limit)
@@ -206,7 +118,8 @@ async def run_rows(
         evaluation.caller(CapacityLimiter(limit.most)),
         arguments,
         limit,
-        attempts=settings.attempts,
+        retries=settings.retries,
+        row_timeout=settings.row_timeout,
         ends=settings.ends,
         keep=_keep_in_outcome if commits is None else commits.keep,
         drain=drain or _go_on,
@@ -218,7 +131,7 @@ async def run_rows(
     try:
         async with nullcontext() if commits is None else commits.told():
             async with aclosing(_missing(evaluation, place, stored, settings, changes, arguments)) as rows:
-                count = await engine.run(rows)
+                count = await engine.run(rows) // settings.epochs
         if place is not None and stored is not None:
             _check_what_is_gone(evaluation, name, changes, count, replaces=place.store.replaces(stored))
             place.store.finish(stored, count, changes.known)
@@ -243,7 +156,7 @@ async def run_rows(
         summary,
         kept
         if place is None or stored is None
-        else StoredRecords(place.store, stored, summary.rows, str(place.store.path)),
+        else StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=place is not None and progress.known > 0 and not progress.calls,
         known=progress.known,
         calls=progress.calls,
@@ -262,85 +175,41 @@ async def _go_on() -> None:
     """There is nothing to do."""
 
 
-async def _begun(place: Place, settings: Settings) -> tuple[Stored, _Changes, tuple[str, ...]]:
-    """Begin in a worker thread; where nobody waits for it any more, have the thread leave what it has begun."""
-    state = _Beginning()
-    try:
-        return await to_thread.run_sync(_begin, place, settings, state)
-    except BaseException:
-        state.call_off(place.store)
-        raise
-
-
-class _Beginning:
-    """Whether whoever has begun an evaluation is still there, when it has."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._is_off = False
-        self._stored: Stored | None = None
-
-    def has_begun(self, store: Store, stored: Stored) -> None:
-        """It has."""
-        with self._lock:
-            self._stored = stored
-            if not self._is_off:
-                return
-        store.leave(stored)
-
-    def call_off(self, store: Store) -> None:
-        """Nobody is there."""
-        with self._lock:
-            self._is_off = True
-            if self._stored is None:
-                return
-        store.leave(self._stored)
-
-
-def _begin(place: Place, settings: Settings, state: _Beginning) -> tuple[Stored, _Changes, tuple[str, ...]]:
-    stored, differences = place.store.begin(
-        place.experiment,
-        place.name,
-        model=place.model,
-        identity=place.identity,
-        fresh=settings.fresh,
-        changed=settings.changed,
-    )
-    state.has_begun(place.store, stored)
-    return stored, _Changes(place.store.known(stored)), _warnings_of(stored, differences, settings)
-
-
 async def _missing(
     evaluation: Evaluation,
     place: Place | None,
     stored: Stored | None,
     settings: Settings,
-    changes: _Changes,
+    changes: Changes,
     arguments: Arguments,
 ) -> AsyncGenerator[Row | Known]:
-    """The rows of the dataset; those whose results are in the store are marked. `changes` is told of differences."""
+    """The samples of the rows; those whose results are in the store are marked. `changes` is told of differences."""
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
     retries_failed = stored is not None and stored.errors > settings.max_errors
     moved: dict[str, int] = {}
+    wanted = settings.selection.row
     async with (
         aclosing(evaluation.source.read()) as all_rows,
         aclosing(settings.selection.read(all_rows)) as rows,
     ):
         async for row in rows:
-            known = changes.known.pop(row.inputs.key, None)
-            if known is not None and known.digest != row.inputs.digest:
-                changes.differs(row.number)
-                known = None
-            if known is None or (known.failed and retries_failed):
-                await arguments.prepare()
-                yield row
-                continue
-            if known.number != row.number:
-                moved[known.key] = row.number
+            wanted = None
+            there = changes.of(row, settings.epochs)
+            if any(known.number != row.number for known in there.values()):
+                moved[row.inputs.key] = row.number
                 if len(moved) == _MOVED_AT_ONCE and place is not None and stored is not None:
                     place.store.move(stored, moved)
                     moved = {}
-            yield Known(row, known.failed)
+            for sample in row.samples(settings.epochs):
+                known = there.get(sample.sample)
+                if known is None or (known.failed and retries_failed):
+                    await arguments.prepare()
+                    yield sample
+                else:
+                    yield Known(sample, known.failed)
+    if wanted is not None:
+        advice = "Name one by what its column 'id' holds, or by its number: 'doteval show' tells those that failed."
+        raise DatasetError(evaluation.name, f"it has no row {wanted!r}", advice)
     if moved and place is not None and stored is not None:
         place.store.move(stored, moved)
 
@@ -358,7 +227,7 @@ def _shortfalls(
     return tuple(shortfall for shortfall in found if shortfall is not None)
 
 
-def _check_what_is_gone(evaluation: Evaluation, name: str, changes: _Changes, count: int, *, replaces: bool) -> None:
+def _check_what_is_gone(evaluation: Evaluation, name: str, changes: Changes, count: int, *, replaces: bool) -> None:
     """Remove no results because of a dataset that is empty, or was read up before."""
     gone = len(changes.known)
     once = "It is an iterator, which can be read once: pass a function that makes it instead."
@@ -370,23 +239,15 @@ def _check_what_is_gone(evaluation: Evaluation, name: str, changes: _Changes, co
         raise DatasetError(name, problem, f"{advice} The results stay there.")
 
 
-def _are_same(evaluation: Evaluation, selection: Selection, results: Results, stored: Stored) -> bool:
+def _are_same(evaluation: Evaluation, settings: Settings, results: Results, stored: Stored) -> bool:
     """Whether the dataset is the one whose results are in the store, as far as it can be read now."""
     try:
         rows = evaluation.source.look()
         if rows is None:
             return False
-        here = ((row.inputs.key, row.inputs.digest) for row in selection.look(rows))
-        there = ((row.key, row.digest) for row in results.known(stored))
+        samples = (sample for row in settings.selection.look(rows) for sample in row.samples(settings.epochs))
+        here = ((row.inputs.key, row.sample, row.inputs.digest) for row in samples)
+        there = ((row.key, row.sample, row.digest) for row in results.known(stored))
         return all(one == other for one, other in zip_longest(here, there))
     except Exception:  # whoever runs it is told
         return False
-
-
-def _warnings_of(stored: Stored, differences: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
-    """What a user is told of results that are of something else."""
-    if not differences or settings.changed == "error":
-        return ()
-    done = "kept, though" if settings.changed == "keep" else "thrown away, as"
-    where = f"of '{stored.name}' in the experiment '{stored.experiment}'"
-    return (f"The results {where} were {done} they are of something else: {listed(differences)}.",)

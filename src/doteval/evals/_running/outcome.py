@@ -22,7 +22,7 @@ class Outcome:
         summary: What its rows say together.
         records: The rows, in the order of the dataset; those in a store are read when they are iterated.
         answered: Whether all of it was in the store already, so that nothing was run.
-        known: How many rows were in the store already.
+        known: How many rows, or samples of rows, were in the store already.
         calls: How often the evaluation was called now.
         wasted: How many of these calls failed and were made again.
         warnings: What is odd about what was in the store already.
@@ -68,7 +68,9 @@ class Outcome:
             if len(examples) == _EXAMPLES:
                 break
             examples.append(record.example)
-        return TooManyErrorsError(self.name, self.summary.errors, self.summary.rows, max_errors, tuple(examples))
+        noun = "rows" if self.summary.epochs == 1 else "samples"
+        summary = self.summary
+        return TooManyErrorsError(self.name, summary.errors, summary.samples, max_errors, tuple(examples), noun)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What a failed request says about the server, and so about the rows that have not been asked yet.
 
 A rate limit costs time, not rows; a server that stumbles is asked again; a key that is refused, or an account without
-money, will be refused for every row, so the run ends with the first one.
+money, will be refused for every row, so the run ends with the first one. A tool of an agent has keys as well: whose
+exception tells nobody of a model is its row's failure, and where every row fails so, the run ends a little later.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _FINAL = (401, 402)
 _OVERLOADED = (429, 503, 529)
 _TRANSIENT = (408, 500, 502, 504)
+_SDKS = {"anthropic", "cohere", "groq", "litellm", "mistralai", "openai", "together"}
+"""Packages whose exceptions are about a model, also where they are used without us."""
 # What OpenAI, Anthropic, and those who speak their protocols put into ``code`` or ``type`` of an error.
 _FINAL_CODES = {
     "account_deactivated",
@@ -46,13 +49,13 @@ def refusal_of(error: BaseException) -> Refusal | None:
 
     Found also where the row has raised another exception from it, and in groups, of which the gravest counts.
     """
-    found = {refusal for each in _chain(error) if (refusal := _refusal(each)) is not None}
+    found = {refusal for each in chain(error) if (refusal := _refusal(each)) is not None}
     return next((refusal for refusal in Refusal if refusal in found), None)
 
 
 def retry_after(error: BaseException) -> float | None:
     """How long the server asks to wait, in seconds, where it says so."""
-    waits = [seconds for each in _chain(error) if (seconds := _retry_after(each)) is not None]
+    waits = [seconds for each in chain(error) if (seconds := _retry_after(each)) is not None]
     return max(waits, default=None)
 
 
@@ -61,7 +64,7 @@ def pause_before(attempt: int) -> float:
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt - 1, 20)) * uniform(0.5, 1.0)  # noqa: S311
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The error, those it was raised from, and those of a group."""
     seen: set[int] = set()
     left = [error]
@@ -79,13 +82,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _refusal(error: BaseException) -> Refusal | None:
     status, codes = _status(error), _codes(error)
-    if status in _FINAL or codes & _FINAL_CODES:
+    if codes & _FINAL_CODES or (status in _FINAL and _is_about_a_model(error)):
         return Refusal.FINAL
     if status in _OVERLOADED or codes & _OVERLOADED_CODES:
         return Refusal.OVERLOADED
     if status in _TRANSIENT or codes & _TRANSIENT_CODES:
         return Refusal.TRANSIENT
     return None
+
+
+def _is_about_a_model(error: BaseException) -> bool:
+    return isinstance(error, ModelRequestError) or any(
+        kind.__module__.partition(".")[0] in _SDKS for kind in type(error).__mro__
+    )
 
 
 def _status(error: BaseException) -> int | None:

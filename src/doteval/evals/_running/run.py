@@ -16,13 +16,15 @@ from .._results.gates import Passes, gates_of
 from .._results.record import Record
 from .._results.store import Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
+from .circumstances import tags_of
 from .depends import identity_of_run, spec_of
-from .engine import Attempts
-from .evaluation import Evaluation
+from .evaluation import Evaluation, check_epochs, check_row_timeout
 from .limits import Concurrency
-from .missing import Place, Settings, answered, run_rows
+from .missing import answered, run_rows
 from .outcome import Outcome
+from .retries import Retries, retries_of
 from .selection import Selection
+from .settings import Place, Settings
 
 
 async def run(
@@ -36,14 +38,17 @@ async def run(
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    row: str | int | None = None,
+    epochs: int | None = None,
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
     passes: Passes = (),
     baseline: str = "",
     abort_after: int = 10,
-    retries: int = 1,
-    patience: float = 600.0,
+    row_timeout: float | None = None,
+    retries: Retries | None = None,
     on_record: Callable[[Record], object] | None = None,
+    tags: Mapping[str, str] | None = None,
     model: Any = None,  # a model of any kind, too
     **arguments: Any,
 ) -> Outcome:
@@ -70,6 +75,10 @@ async def run(
         limit: How many rows are run, the first ones; `None` for all. That is a part of the name in the store.
         sample: How many of these are run, drawn at random; likewise.
         seed: Chooses the sample.
+        row: The only row that is run: what its column ``id`` holds, or else its number, counted from 0. Likewise.
+        epochs: How many samples are taken of each row; the default is what `foreach` says, else 1. What is in the store
+            is not taken again: raised from 3 to 5, two more of each row are; lowered, the others stay in the store, and
+            are neither read nor counted until they are asked for again.
         concurrency: How many rows at once: a number, or ``"adaptive"``; the default is what `foreach` says, else 10.
         max_errors: Raise where more rows raised than that, or the dataset is empty; `None`: never.
         passes: Gates besides those of `foreach`. `Outcome.shortfalls` says which are not reached; with `max_errors`,
@@ -77,10 +86,12 @@ async def run(
         baseline: The experiment in the store that gates with a ``baseline`` compare with, row by row.
         abort_after: Where more rows raised than `max_errors`: after how many rows that failed alike, one after the
             other, the run ends; 0: never.
-        retries: How often a row is run again after its model, or the connection to it, was lost.
-        patience: How long a row is tried again while its server is overloaded, or refuses it because of a rate limit,
-            in seconds. Where the server answers nobody for so long, or wants to be left alone for longer, the run ends.
+        row_timeout: How many seconds an attempt of a row may take; 0: as long as it takes. The default is what
+            `foreach` says, which says more about it, else 0.
+        retries: When a row is run again, and how often: after its model was lost, while its server refuses it, and
+            after what else. The default is what `foreach` says, else `Retries()`.
         on_record: Called with every new record, in the order of the dataset; must not block.
+        tags: What is noted of the run in the store, beside what it is run with; see `Store.runs`.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
             ``partial(provider.setup, "gpt-4o")``, is called, only where a row has to be run; both are leased again when
@@ -106,17 +117,24 @@ async def run(
     _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
     if changed not in get_args(Changed):
         raise ValueError(f"changed is one of {', '.join(map(repr, get_args(Changed)))}, not {changed!r}")
-    _check_settings(concurrency, retries, patience, on_record)
+    _check_settings(concurrency, on_record)
+    epochs = evaluation.epochs if epochs is None else epochs
+    check_epochs(epochs)
+    row_timeout = evaluation.row_timeout if row_timeout is None else row_timeout
+    check_row_timeout(row_timeout)
     settings = Settings(
         concurrency,
         max_errors or 0,
         0 if max_errors is None else abort_after,
-        Attempts(lost=retries, patience=patience),
-        selection=Selection(limit, sample, seed),
+        retries=evaluation.retries if retries is None else retries_of(retries),
+        row_timeout=row_timeout,
+        selection=Selection(limit, sample, seed, None if row is None else str(row)),
+        epochs=epochs,
         gates=gates_of(passes),
         baseline=baseline,
         fresh=fresh,
         changed=changed,
+        tags=tags_of(tags or {}),
     )
 
     @asynccontextmanager
@@ -167,13 +185,10 @@ async def run(
     return outcome
 
 
-def _check_settings(concurrency: object, retries: float, patience: float, on_record: object) -> None:
+def _check_settings(concurrency: object, on_record: object) -> None:
     is_number = isinstance(concurrency, int) and not isinstance(concurrency, bool) and concurrency >= 1
     if concurrency is not None and concurrency != "adaptive" and not is_number:
         raise ValueError(f"concurrency must be a number of rows, at least 1, or 'adaptive', not {concurrency!r}")
-    for name, value in (("retries", retries), ("patience", patience)):
-        if not value >= 0:
-            raise ValueError(f"{name} must be 0 or more, not {value!r}")
     if inspect.iscoroutinefunction(on_record):
         raise TypeError("on_record is called and not awaited: it must not be an async function")
 

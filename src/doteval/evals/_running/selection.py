@@ -1,13 +1,14 @@
-"""Which rows of a dataset are run: all, the first ones, or a random sample."""
+"""Which rows of a dataset are run: all, the first ones, a random sample, or a single one."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 
-from .dataset import Row
+from .dataset import Row, has_name, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,34 +19,46 @@ class Selection:
         limit: How many of the first ones; `None` for all.
         sample: How many of these, drawn at random without repetition; `None` for all.
         seed: Chooses the sample: the same dataset and seed give the same one.
+        row: The only one: what its column ``id`` holds, or else its number, counted from 0, or its key.
 
     Raises:
-        ValueError: A number is less than 1.
+        ValueError: A number is less than 1, or there is a row and something else.
     """
 
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
+    row: str | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("sample", self.sample)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value!r}")
+            if value is not None and self.row is not None:
+                raise ValueError(f"one row is run, so there is no {name}: leave one of them out")
 
     @property
     def suffix(self) -> str:
         """What stands behind the name of an evaluation, so that nobody takes some rows for all."""
+        if self.row is not None:
+            return f" (row {self.row})"
         first = "" if self.limit is None else f"first {self.limit}"
         drawn = "" if self.sample is None else f"{self.sample} of {first or 'all'}, seed {self.seed}"
         return f" ({drawn or first})" if drawn or first else ""
 
     def size(self, total: int | None) -> int | None:
         """How many these are at most, as far as it is known; of `total`."""
+        if self.row is not None:
+            return 1
         known = [number for number in (total, self.limit, self.sample) if number is not None]
         return None if total is None else min(known)
 
     def look(self, rows: Iterator[Row]) -> Iterator[Row]:
         """These rows."""
+        if self.row is not None:
+            wanted = _Wanted(self.row)
+            any(map(wanted.is_it, rows))
+            return wanted.rows()
         first = islice(rows, self.limit)
         if self.sample is None:
             return first
@@ -57,17 +70,49 @@ class Selection:
     async def read(self, rows: AsyncIterator[Row]) -> AsyncGenerator[Row]:
         """The same, in an event loop; what is not needed is not read."""
         drawn = None if self.sample is None else _Sample(self.sample, self.seed)
+        wanted = None if self.row is None else _Wanted(self.row)
         count = 0
         async for row in rows:
             count += 1
+            if wanted is not None:
+                if wanted.is_it(row):
+                    break
+                continue
             if drawn is None:
                 yield row
             else:
                 drawn.see(row)
             if count == self.limit:
                 break
-        for row in () if drawn is None else drawn.rows():
-            yield row
+        for chosen in (drawn, wanted):
+            for row in () if chosen is None else chosen.rows():
+                yield row
+
+
+class _Wanted:
+    """Finds one row. One whose column ``id`` holds what is wanted goes before the one of that number."""
+
+    def __init__(self, text: str) -> None:
+        self._keys = {text, key_of(text)}
+        self._number = -1
+        for kind in (int, float):
+            with suppress(ValueError, OverflowError):
+                self._keys.add(key_of(kind(text)))
+        with suppress(ValueError):
+            self._number = int(text)
+        self._found: Row | None = None
+
+    def is_it(self, row: Row) -> bool:
+        """Look at one more; whether it is the one, and there is no need to look at others."""
+        is_known = row.inputs.key in self._keys
+        if is_known or row.number == self._number:
+            self._found = row
+        return is_known or (row.number == self._number and not has_name(row.inputs))
+
+    def rows(self) -> Iterator[Row]:
+        """It, if it is there."""
+        if self._found is not None:
+            yield self._found
 
 
 class _Sample:

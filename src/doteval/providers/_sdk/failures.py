@@ -20,7 +20,7 @@ import httpx
 import httpx2
 
 from ..._errors import ModelRequestError
-from ..._spec import masked
+from ..._secrets import masked
 from .outcomes import ToldError
 from .said import Said, said_in, shortened
 from .scrubbing import scrub, secrets_of_request

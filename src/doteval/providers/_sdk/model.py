@@ -13,7 +13,7 @@ from anyio import CapacityLimiter
 
 from ..._model import Completion, CompletionStream, Prompt, Usage, check_params, messages_of
 from ..._model_request import ModelRequest
-from ..._spec import masked
+from ..._secrets import masked
 from .events import Body, EventStream, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
 

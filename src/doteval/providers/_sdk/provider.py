@@ -20,8 +20,8 @@ from ..._errors import MissingCredentialsError, ModelSetupError
 from ..._handle import ModelHandle
 from ..._keywords import completed, fields_of, unexpected_in_setup
 from ..._pool_options import PoolOptions
-from ..._pooled import PooledProvider
-from ..._spec import secrets_of
+from ..._pooled import PooledProvider, include
+from ..._secrets import secrets_of
 from .failures import SDK, SDKClient
 from .model import SDKModel
 
@@ -77,7 +77,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         self._params: dict[str, Any] = dict(settings.pop("params") or {})
         self._setting_names = frozenset(settings)
         self._settings = _given(settings)
-        self._clients = self._include(ClientProvider(self._make_client, close_timeout=self.close_timeout))
+        self._clients = include(self, ClientProvider(self._make_client, close_timeout=self.close_timeout))
 
     @asynccontextmanager
     async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[ModelT]:

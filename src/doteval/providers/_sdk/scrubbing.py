@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import httpx
 import httpx2
 
-from ..._spec import is_secret_name, links_of, mask_exception, masked
+from ..._secrets import is_secret_name, links_of, mask_exception, masked
 
 _HIDDEN = "***"
 _OF_THE_BODY = frozenset({"content-encoding", "content-length", "transfer-encoding"})

@@ -28,7 +28,7 @@ from ..._errors import ModelSetupError, ServerLostError, ServerStartError
 from ..._handle import ModelHandle
 from ..._keywords import completed, takes, unexpected
 from ..._pool_options import LifecycleOptions
-from ..._pooled import PooledProvider
+from ..._pooled import PooledProvider, runtime_of
 from ..._setup import enterable
 from ..._spec import resource_id
 from ...servers._contract import Terms
@@ -56,6 +56,12 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         if decided := settings.keys() & {"health_after", "fast_acquire"}:  # by this class
             raise unexpected(type(self), decided)
         own, others = completed(ServerSettings, settings, LifecycleOptions)
+        share = own["share"]
+        if own["launcher"] is not None and share is not None:
+            raise ValueError("share= is of no use beside launcher=, which decides who shares; pass one of the two")
+        self._launcher = own["launcher"] or LocalLauncher(
+            share=secrets.token_hex(8) if share == "off" else share or "user"
+        )
         slots = choose(own["gpus"], own["capacity"], os.environ)
         super().__init__(capacity=len(slots.names), health_after=0.0, **others)
         self._terms = Terms(
@@ -67,12 +73,6 @@ class ServerProviderBase(PooledProvider[ServerModel]):
             keep_alive=own["server_keep_alive"],
             port=own["port"],
             log_bytes=own["log_bytes"],
-        )
-        share = own["share"]
-        if own["launcher"] is not None and share is not None:
-            raise ValueError("share= is of no use beside launcher=, which decides who shares; pass one of the two")
-        self._launcher = own["launcher"] or LocalLauncher(
-            share=secrets.token_hex(8) if share == "off" else share or "user"
         )
         self._environment = dict(own["environment"] or {})
         self._cwd = None if own["cwd"] is None else os.fspath(own["cwd"])
@@ -176,16 +176,16 @@ class _Listener:
         self._label = label
 
     def users(self) -> Collection[object]:
-        return self._provider._users(self._label)
+        return runtime_of(self._provider).users(self._label)
 
     def on_retiring(self, reason: str, /) -> None:
-        self._provider._retire(self._label, reason)
+        runtime_of(self._provider).retire(self._label, reason)
 
     def on_resumed(self) -> None:
-        self._provider._resume(self._label)
+        runtime_of(self._provider).resume(self._label)
 
     def on_lost(self, error: ServerLostError, /) -> None:
-        self._provider._lose(self._label, error)
+        runtime_of(self._provider).lose(self._label, error)
 
 
 def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:

@@ -15,7 +15,7 @@ from .._setting import Setting
 from .._short_names import SHORTER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ...evals._results.gates import Gate
 
@@ -24,9 +24,7 @@ BACKENDS: dict[str, object] = {"asyncio": "asyncio", "trio": "trio", "uvloop": (
 
 _CHANGES: dict[str, Literal["error", "rerun", "keep"]] = {"error": "error", "rerun": "rerun", "keep": "keep"}
 _WORKERINPUT = "doteval_experiment"
-
-PATIENCE = 600.0
-"""How long a row is tried again while its server is overloaded, in seconds, where nobody says otherwise."""
+_SECONDS = "a number of seconds, 0 or more,"
 
 NAME = "doteval_evaluation"
 """The property of a report that says which evaluation it is about."""
@@ -46,11 +44,27 @@ _ABORT = Setting(
 _LIMIT = Setting("eval_limit", "N", "run only the first N rows of each evaluation (default: all)")
 _SAMPLE = Setting("eval_sample", "N", "run only N rows of each evaluation, drawn at random (default: all)")
 _SEED = Setting("eval_seed", "N", "chooses the rows of --doteval-eval-sample (default: 0)")
-_RETRIES = Setting("eval_retries", "N", "how often a row is run again after its model was lost (default: 1)")
+_ROW = Setting(
+    "eval_row", "ID", "run only the row whose column 'id' holds this, or that has this number (default: all)"
+)
+_EPOCHS = Setting(
+    "eval_epochs", "K", "how many samples are taken of each row (default: what each evaluation says, else 1)"
+)
+_ROW_TIMEOUT = Setting(
+    "eval_row_timeout",
+    "SECONDS",
+    "how long an attempt of a row may take (default: what each evaluation says, else as long as it takes, which is 0)",
+)
+_RETRIES = Setting(
+    "eval_retries",
+    "N",
+    "how often a row is run again after its model was lost (default: what each evaluation says, else 1)",
+)
 _PATIENCE = Setting(
     "eval_patience",
     "SECONDS",
-    "how long a row is tried again while its server is overloaded or refuses it because of a rate limit (default: 600)",
+    "how long a row is tried again while its server is overloaded or refuses it because of a rate limit (default: what "
+    "each evaluation says, else 600)",
 )
 _BACKEND = Setting("eval_backend", "asyncio|trio|uvloop", "the event loop of all evaluations (default: asyncio)")
 _CHANGED = Setting(
@@ -75,16 +89,20 @@ class EvalOptions:
         limit: How many of the first rows are run.
         sample: How many of these, drawn at random.
         seed: Chooses them.
+        row: The only row that is run, `None` for all.
+        epochs: How many samples of each row, `None` for what each evaluation says.
         max_errors: How many rows of an evaluation may raise.
         abort_after: After how many failures alike an evaluation that has not passed ends.
-        retries: How often a row is run again after its model was lost.
-        patience: How long a row is tried again while its server is overloaded, in seconds.
+        row_timeout: How long an attempt of a row may take, in seconds, `None` for what each evaluation says.
+        retries: How often a row is run again after its model was lost, `None` likewise.
+        patience: How long a row is tried again while its server is overloaded, in seconds, `None` likewise.
         experiment: Under which name results are kept.
         is_named: Whether the user has given that name.
         gates: What scores have to reach, besides what evaluations themselves say.
         baseline: The experiment that gates compare with.
         fresh: Whether results that are there are thrown away.
         changed: What becomes of results that are of something else.
+        tags: What the user notes of the run.
         store: The file of the results.
         files: Patterns of the files for evaluations that are collected, whatever they import.
     """
@@ -94,16 +112,20 @@ class EvalOptions:
     limit: int | None
     sample: int | None
     seed: int
+    row: str | None
+    epochs: int | None
     max_errors: int
     abort_after: int
-    retries: int
-    patience: float
+    row_timeout: float | None
+    retries: int | None
+    patience: float | None
     experiment: str
     is_named: bool
     gates: tuple[Gate, ...]
     baseline: str
     fresh: bool
     changed: Literal["error", "rerun", "keep"]
+    tags: Mapping[str, str]
     store: Path
     files: tuple[str, ...]
 
@@ -126,6 +148,14 @@ def add_eval_options(parser: pytest.Parser) -> None:
         "of its interval) or 'exact >= baseline - 0.02'; may be given several times",
     )
     group.addoption(
+        "--doteval-eval-tag",
+        action="append",
+        metavar="NAME=VALUE",
+        dest="doteval_eval_tag",
+        help="note this of the run, beside the commit, the versions and the settings, for 'doteval show'; may be given "
+        "several times",
+    )
+    group.addoption(
         "--doteval-fresh",
         action="store_true",
         dest="doteval_fresh",
@@ -136,8 +166,11 @@ def add_eval_options(parser: pytest.Parser) -> None:
         _LIMIT,
         _SAMPLE,
         _SEED,
+        _ROW,
+        _EPOCHS,
         _MAX_ERRORS,
         _ABORT,
+        _ROW_TIMEOUT,
         _RETRIES,
         _PATIENCE,
         _BACKEND,
@@ -165,28 +198,40 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
     name: str | None = config.getoption("doteval_eval_experiment")
     if name is not None and not name.strip():
         raise pytest.UsageError("--doteval-eval-experiment needs a name")
-    max_errors, retries = _MAX_ERRORS.number(config, int, 0), _RETRIES.number(config, int, 0)
+    max_errors = _MAX_ERRORS.number(config, int, 0)
     abort_after = _ABORT.number(config, int, 0)
-    patience = _PATIENCE.number(config, float, 0, "a number of seconds, 0 or more,")
     return EvalOptions(
         backend=_BACKEND.choice(config, BACKENDS),
         concurrency=_concurrency(config),
         limit=_LIMIT.number(config, int, 1),
         sample=_SAMPLE.number(config, int, 1),
         seed=_SEED.number(config, int, 0) or 0,
+        row=_row(config),
+        epochs=_EPOCHS.number(config, int, 1),
         max_errors=0 if max_errors is None else max_errors,
         abort_after=10 if abort_after is None else abort_after,
-        retries=1 if retries is None else retries,
-        patience=PATIENCE if patience is None else patience,
+        row_timeout=_ROW_TIMEOUT.number(config, float, 0, _SECONDS),
+        retries=_RETRIES.number(config, int, 0),
+        patience=_PATIENCE.number(config, float, 0, _SECONDS),
         experiment=name or workerinput.get(_WORKERINPUT) or f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{token_hex(2)}",
         is_named=name is not None,
         gates=_gates(config.getoption("doteval_eval_gate") or ()),
         baseline=_BASELINE.given(config),
         fresh=bool(config.getoption("doteval_fresh")),
         changed=_CHANGES[_CHANGED.choice(config, _CHANGES) or "error"],
+        tags=_tags(config.getoption("doteval_eval_tag") or ()),
         store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
         files=tuple(config.getini("doteval_eval_files")),
     )
+
+
+def _row(config: pytest.Config) -> str | None:
+    row = _ROW.given(config) or None
+    if row is not None and (_LIMIT.given(config) or _SAMPLE.given(config)):
+        raise pytest.UsageError(
+            f"{_ROW.option} runs one row, so {_LIMIT.option} and {_SAMPLE.option} make no sense with it"
+        )
+    return row
 
 
 def _gates(given: Sequence[str]) -> tuple[Gate, ...]:
@@ -198,6 +243,16 @@ def _gates(given: Sequence[str]) -> tuple[Gate, ...]:
         return gates_of(given)
     except ValueError as exc:
         raise pytest.UsageError(f"--doteval-eval-gate: {exc}") from exc
+
+
+def _tags(given: Sequence[str]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals):
+            raise pytest.UsageError(f"--doteval-eval-tag is NAME=VALUE, such as branch=main, not {text!r}")
+        tags[name] = value
+    return tags
 
 
 def tell_worker(node: Any, options: EvalOptions) -> None:

@@ -131,11 +131,12 @@ def _printed(line: str, shown: Callable[[], AbstractContextManager[None]]) -> No
 
 
 def described(progress: Progress, seconds: float) -> str:
-    """How far it is, in words: rows, rate, errors, tokens, time left."""
+    """How far it is, in words: rows or samples of them, rate, errors, tokens, time left."""
     new = progress.done - progress.known
     rate = new / seconds if seconds > 0 else 0.0
     of = "" if progress.total is None else f" of {progress.total:,}"
-    parts = [f"{progress.done:,}{of} rows", f"{rate:,.1f}/s"]
+    noun = "rows" if progress.epochs == 1 else "samples"
+    parts = [f"{progress.done:,}{of} {noun}", f"{rate:,.1f}/s"]
     if progress.known:
         parts.append(f"{progress.known:,} from before")
     if progress.errors:

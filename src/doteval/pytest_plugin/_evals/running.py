@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ import pytest
 from ... import DotevalError
 from ...evals import Evaluation, Outcome, Store, StoreError
 from ...evals._results.identity import Identity
+from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.depends import fingerprints, identity_of
-from ...evals._running.engine import Attempts, Progress
-from ...evals._running.missing import Place, Settings, answered, run_rows
+from ...evals._running.engine import Progress
+from ...evals._running.missing import answered, run_rows
 from ...evals._running.selection import Selection
+from ...evals._running.settings import Place, Settings
 from .._fixturedefs import needed_definitions, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
@@ -47,7 +50,7 @@ class EvalRunning:
         self._options = options
         self._fixtures = fixtures
         self._preload = preload
-        self._selection = Selection(options.limit, options.sample, options.seed)
+        self._selection = Selection(options.limit, options.sample, options.seed, options.row)
         self._store: Store | None = None
         self._answers: dict[pytest.Item, Outcome] = {}
         self._places: dict[pytest.Item, Place] = {}
@@ -104,7 +107,7 @@ class EvalRunning:
         evaluation = evaluation_of(item)
         if evaluation is None or item in self._answers:
             return evaluation is not None
-        answer = answered(evaluation, self._place(item, evaluation), self._settings())
+        answer = answered(evaluation, self._place(item, evaluation), self._settings(evaluation))
         if answer is not None:
             self._answers[item] = answer
         return answer is not None
@@ -164,7 +167,7 @@ class EvalRunning:
                 return await run_rows(
                     evaluation,
                     LeasedArguments(values, leases),
-                    self._settings(),
+                    self._settings(evaluation),
                     place,
                     name=place.name,
                     progress=progress,
@@ -179,7 +182,7 @@ class EvalRunning:
         """Report it, and fail where it has failed."""
         summary = outcome.summary
         item.user_properties += [("rows", summary.rows), ("errors", summary.errors)]
-        item.user_properties += [(f"score {name}", score.mean) for name, score in summary.scores.items()]
+        item.user_properties += [(f"score {name}", score.mean) for name, score in scores_of(summary)]
         for warning in outcome.warnings:
             item.warn(pytest.PytestWarning(warning))
         outcome.check(self._options.max_errors)
@@ -231,18 +234,26 @@ class EvalRunning:
             functions=[(f"the fixture '{name}'", each.func) for name, each in own if name != "anyio_backend"],
         )
 
-    def _settings(self) -> Settings:
-        options = self._options
+    def _settings(self, evaluation: Evaluation) -> Settings:
+        options, retries = self._options, evaluation.retries
+        if options.retries is not None:
+            retries = replace(retries, lost=options.retries)
+        if options.patience is not None:
+            retries = replace(retries, patience=options.patience)
         return Settings(
             concurrency=options.concurrency,
             max_errors=options.max_errors,
             abort_after=options.abort_after,
-            attempts=Attempts(lost=options.retries, patience=options.patience),
+            retries=retries,
+            row_timeout=evaluation.row_timeout if options.row_timeout is None else options.row_timeout,
             selection=self._selection,
+            epochs=options.epochs or evaluation.epochs,
             gates=options.gates,
             baseline=options.baseline,
             fresh=options.fresh,
             changed=options.changed,
+            tags=options.tags,
+            asks_git=True,
             ends=_ENDS,  # what ends a test otherwise ends its row only
         )
 

@@ -74,10 +74,11 @@ class EvalSummary:
 
     def _missing(self, stored: Stored) -> str:
         """What the next run has to do, where there is something."""
+        noun = "row" if stored.epochs == 1 else "sample"
         if stored.finished is None:
-            kept = "1 row is" if stored.stored == 1 else f"{stored.stored:,} rows are"
+            kept = f"1 {noun} is" if stored.stored == 1 else f"{stored.stored:,} {noun}s are"
             return f"{stored.name} is not finished: {kept} kept"
         if stored.errors > self._options.max_errors:
-            failed = "row that failed" if stored.errors == 1 else f"{stored.errors:,} rows that failed"
+            failed = f"{noun} that failed" if stored.errors == 1 else f"{stored.errors:,} {noun}s that failed"
             return f"{stored.name}: the next run tries the {failed} again"
         return ""

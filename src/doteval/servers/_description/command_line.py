@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..._spec import is_secret_name, masked
+from ..._secrets import is_secret_name, masked
 
 PLACEHOLDER = re.compile(r"\{(port|host|directory|api_key)\}")
 """What is filled in when a port is chosen."""

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from ..._spec import masked
+from ..._secrets import masked
 from .causes import CAUSE_OF_SIGNAL, CAUSES, Cause
 from .output import cleaned
 

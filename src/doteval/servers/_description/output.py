@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from ..._spec import masked
+from ..._secrets import masked
 
 LINES = 50
 """How many of the last lines of output are shown."""

@@ -1,30 +1,12 @@
-"""Evaluators: plain functions that say how good an output is. Use what they return as a score."""
+"""Whether an output is what was expected, or has it in it."""
 
 from __future__ import annotations
 
-import json
 import math
-import re
 import unicodedata
 from typing import Any
 
-from .. import ChatModel, ModelHandle
-from ._numerals import last_number
-
-_TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[][{}]', re.DOTALL)
-_VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
-_JUDGE = """You judge the answer of a model.
-
-Question:
-{prompt}
-
-Answer:
-{output}
-
-Criterion:
-{criterion}
-
-Does the answer meet the criterion? Reply with YES or NO, and nothing else."""
+from .numerals import last_number
 
 
 def exact_match(output: object, expected: object, *, ignore_case: bool = False) -> bool:
@@ -101,73 +83,6 @@ def _expected_number(expected: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"numeric_close() expects a finite number, not {number!r}, which nothing is close to")
     return number
-
-
-def json_valid(output: object) -> bool:
-    """Whether the output is JSON, however deep; a fence of Markdown around it does not count. NaN is no JSON.
-
-    Args:
-        output: What the model said.
-    """
-    text = str(output).strip()
-    fenced = re.fullmatch(r"```(?:json)?\s*\n(.*?)\n?```", text, re.DOTALL)
-    try:
-        _check_json(fenced[1] if fenced else text)
-    except ValueError:
-        return False
-    return True
-
-
-def _check_json(text: str) -> None:
-    """Read each array and object by itself, the inner ones first: what is nested deep is too much for `json`."""
-    levels: list[list[str]] = [[]]
-    start = 0
-    for match in _TEXT_OR_BRACKET.finditer(text):
-        if match[0] in "[{":
-            levels[-1].append(text[start : match.start()])
-            levels.append([])
-            start = match.start()
-        elif match[0] in "]}" and len(levels) > 1:
-            _check_flat_json([*levels.pop(), text[start : match.end()]])
-            levels[-1].append(" 0 ")  # a value that stands for it, and joins with nothing
-            start = match.end()
-    if len(levels) > 1:
-        raise ValueError("an array or object has no end")
-    _check_flat_json([*levels[0], text[start:]])
-
-
-def _check_flat_json(parts: list[str]) -> None:
-    # Numbers stay texts: Python refuses to make one of too many digits, which JSON does not.
-    json.loads("".join(parts), parse_int=str, parse_float=str, parse_constant=_refuse)
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-async def llm_judge(
-    model: ChatModel | ModelHandle[Any], output: object, criterion: str, *, prompt: object = "", **params: Any
-) -> bool:
-    """Whether a model thinks that the output meets a criterion.
-
-    Args:
-        model: The judge: a model, or a handle on one.
-        output: What is judged.
-        criterion: What it is judged by, in words.
-        prompt: What the model that is judged was asked.
-        params: What the judge's `generate` takes, such as ``temperature``.
-
-    Raises:
-        ValueError: The judge said neither yes nor no.
-        ModelRequestError: The judge could not be asked.
-    """
-    judge: Any = model.model if isinstance(model, ModelHandle) else model
-    question = _JUDGE.format(prompt=prompt, output=output, criterion=criterion)
-    verdict = str(await judge.generate(question, **params))
-    said = {match[0].lower() for match in _VERDICT.finditer(verdict)}
-    if len(said) != 1:
-        raise ValueError(f"the judge said neither YES nor NO, but {verdict[:200]!r}")
-    return said == {"yes"}
 
 
 def _normal(value: object, ignore_case: bool) -> str:

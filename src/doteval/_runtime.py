@@ -1,0 +1,283 @@
+"""``Runtime``: what a pooled provider needs while it runs, in one place, so that no name of an author's is taken."""
+
+# In what completed() returns, every keyword is there.
+# pyright: reportTypedDictNotRequiredAccess=false
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from anyio import create_task_group, get_cancelled_exc_class
+from anyio.abc import TaskGroup
+
+from ._errors import ProviderClosedError, ProviderNotEnteredError
+from ._explained import reason_of
+from ._handle import HandleManager, LeasedHandle, ModelHandle
+from ._hold import Hold
+from ._pool.events import ProviderStatistics
+from ._pool.ledger import Ledger
+from ._pool.pool import Pool
+from ._pool.records import Want
+from ._pool_options import LeaseOptions
+from ._provider import raise_all
+from ._secrets import masked, secrets_of
+from ._spec import check_spec, identified
+
+ModelT = TypeVar("ModelT")
+
+
+class Author(HandleManager, Protocol[ModelT]):
+    """What the author of a provider has written, or its base for them."""
+
+    close_timeout: float
+
+    def open(self, spec: str, /, *args: Any, **config: Any) -> AbstractAsyncContextManager[ModelT]: ...
+    def healthy(self, model: ModelT, /) -> Awaitable[bool]: ...
+    def is_broken(self, model: ModelT, /) -> bool: ...
+    def breaks(self, error: Exception, /) -> bool: ...
+    def idle(self, model: ModelT, /) -> None: ...
+    def slots(self, spec: str, /, **config: Any) -> int: ...
+    def secrets(self) -> Collection[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the opener of a resource needs to know."""
+
+    spec: str
+    config: dict[str, Any]
+
+
+class Runtime(Generic[ModelT]):
+    """What one provider runs on, time and again.
+
+    Args:
+        name: What the provider is called in statistics, events and logs.
+        capacity: How many slots there are, or their names.
+        options: All the others.
+        base: The class that the author's hooks are compared with: what is not overridden is not asked.
+    """
+
+    def __init__(
+        self, name: str, capacity: int | Sequence[str] | None, options: LeaseOptions, base: type[object]
+    ) -> None:
+        self._capacity = capacity if capacity is None or isinstance(capacity, int) else tuple(capacity)
+        self._options = options
+        self._base = base
+        self.fast_acquire: bool = options["fast_acquire"]
+        self._included: list[tuple[Author[Any], Runtime[Any]]] = []
+        self.pool: Pool[ModelT] | None = None
+        self._author: Author[ModelT] | None = None
+        self._is_closed = False
+        self.rename(name)
+
+    def rename(self, name: str) -> None:
+        """Call the provider something else from now on."""
+        self.name = name
+        self._statistics = ProviderStatistics(name)
+        self.hold = Hold(name)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is entered, in an event loop that has not been closed."""
+        return self.pool is not None and not self.pool.loop.is_closed
+
+    def include(self, author: Author[Any], inner: Runtime[Any]) -> None:
+        """Start another provider before this one, and stop it after."""
+        self._included.append((author, inner))
+
+    # ---------------------------------------------------------------- its life
+
+    @asynccontextmanager
+    async def running(self, author: Author[ModelT]) -> AsyncGenerator[None]:
+        """The provider's life; what goes wrong is not wrapped in a group of the task group's."""
+        failure: BaseException | None = None  # raised when the group, which would wrap it, is left
+        async with create_task_group() as task_group:
+            try:
+                self.start(author, task_group)
+            except Exception as exc:
+                failure = exc
+            else:
+                loop_ends = False
+                try:
+                    yield
+                except get_cancelled_exc_class():
+                    loop_ends = True
+                    raise
+                finally:
+                    try:
+                        await self.stop(loop_ends=loop_ends)
+                    except BaseExceptionGroup as exc:
+                        failure = exc
+                    except (KeyboardInterrupt, SystemExit) as exc:
+                        failure = exc
+                        self.give_up()
+        if failure is not None:
+            raise failure
+
+    def start(self, author: Author[ModelT], task_group: TaskGroup) -> None:
+        """Bind the provider to this run; its tasks live in `task_group`. Synchronous, so it can be done on demand."""
+        if self.is_running:
+            raise RuntimeError(f"{self.name} is entered already; share it instead of entering it twice")
+        for other, inner in self._included:
+            inner.start(other, task_group)
+        options = self._options
+        timed = options["keep_alive"] or options["health_after"] is not None or options["remember_failures"]
+        ledger = Ledger(
+            self.name,
+            capacity=self._capacity,
+            keep_alive=options["keep_alive"],
+            health_after=options["health_after"],
+            remember_failures=options["remember_failures"],
+            tells_idle=self._is_overridden(author, "idle"),
+        )
+        self._author = author
+        self.pool = Pool(
+            self.name,
+            ledger,
+            make=self._make,
+            healthy=author.healthy,
+            explain=self._explain,
+            max_concurrent_opens=options["max_concurrent_opens"],
+            close_timeout=author.close_timeout,
+            health_timeout=options["health_timeout"],
+            setup_timeout=options["setup_timeout"],
+            fast_acquire=self.fast_acquire,
+            timed=bool(timed),
+            on_idle=author.idle,
+            is_broken=author.is_broken if self._is_overridden(author, "is_broken") else None,
+            breaks=author.breaks,
+            on_event=options["on_event"],
+        )
+        self.pool.start(task_group)
+        self._is_closed = False
+
+    async def stop(self, *, loop_ends: bool = False) -> None:
+        """Close everything for good; raises an ``ExceptionGroup`` of what went wrong."""
+        if self.pool is None:
+            return
+        failures = await self.pool.stop(loop_ends=loop_ends)
+        for _, inner in reversed(self._included):
+            try:
+                await inner.stop(loop_ends=loop_ends)
+            except Exception as exc:
+                failures.append(exc)
+        self._statistics = self.pool.statistics()
+        self.pool = self._author = None
+        self._is_closed = True
+        raise_all(f"closing {self.name} failed", failures)
+
+    def give_up(self) -> None:
+        """Call off what is open or being closed, where an interrupt has broken off `stop`."""
+        for runtime in (self, *(inner for _, inner in self._included)):
+            if runtime.pool is not None:
+                runtime.pool.give_up()
+
+    # ---------------------------------------------------------------- what is asked of it
+
+    def entered_pool(self) -> Pool[ModelT]:
+        """The pool.
+
+        Raises:
+            ProviderNotEnteredError: There is none yet.
+            ProviderClosedError: There is none any more.
+        """
+        if self.pool is None:
+            raise ProviderClosedError(self.name) if self._is_closed else ProviderNotEnteredError(self.name)
+        return self.pool
+
+    def statistics(self) -> ProviderStatistics:
+        """A snapshot of the counts; after the provider was closed, the last one."""
+        return self._statistics if self.pool is None else self.pool.statistics()
+
+    async def lease(self, manager: HandleManager, spec: str, config: dict[str, Any]) -> ModelHandle[ModelT]:
+        """Lease the resource for `spec` and `config`."""
+        pool = self.pool or self.entered_pool()
+        want = None
+        if config or type(spec) is not str:
+            want = self.want(spec, config)
+        key = spec if want is None else want.key
+        lease = None
+        if self.fast_acquire:
+            lease = pool.lease_now(key)
+        else:
+            pool.check_loop()
+            if pool.is_open(key):
+                await pool.checkpoint()
+                lease = pool.lease_now(key)
+        if lease is None:  # what follows waits
+            (lease,) = await (pool.join(key) or pool.acquire((want or self.want(spec, config),)))
+        return LeasedHandle(lease, pool, manager)
+
+    lease.__qualname__ = "PooledProvider.setup"  # what Python calls it where it was never awaited
+
+    def want(self, spec: str, config: dict[str, Any]) -> Want:
+        """What is asked for.
+
+        Raises:
+            SpecError: `spec` cannot name a resource.
+        """
+        check_spec(spec)
+        assert self._author is not None
+        slots = self._author.slots(spec, **config)
+        if slots < 1:
+            raise ValueError(f"{type(self._author).__name__}.slots({spec!r}) must be at least 1, not {slots!r}")
+        key, label = identified(spec, config)
+        return Want(key, label, slots, _Asked(spec, config))
+
+    def __repr__(self) -> str:
+        if self.pool is None:
+            return f"<{self.name} {'closed' if self._is_closed else 'not entered'}>"
+        now = self.pool.statistics()
+        limit = "" if now.capacity is None else f", {now.free_slots} of {now.capacity} slots free"
+        return (
+            f"<{self.name} open={now.open} (idle={now.idle}) opening={now.opening} closing={now.closing} "
+            f"leases={now.active_leases} waiting={now.waiting}{limit}>"
+        )
+
+    # ---------------------------------------------------------------- what open() asks of it
+
+    def users(self, resource_id: str) -> Collection[object]:
+        """The tasks that lease the resource or wait for its opening; none where nobody does."""
+        return () if self.pool is None else self.pool.users(resource_id)
+
+    def retire(self, resource_id: str, reason: str) -> None:
+        """Lease the resource to nobody new from now on, and close it after its last lease; an idle one now.
+
+        For `open`, where what it opened is about to be needed elsewhere; only where `capacity` is limited.
+        """
+        if self.pool is not None:
+            self.pool.retire(resource_id, reason)
+
+    def resume(self, resource_id: str) -> None:
+        """Lease the resource again, unless it is closing already."""
+        if self.pool is not None:
+            self.pool.resume(resource_id)
+
+    def lose(self, resource_id: str, error: BaseException) -> None:
+        """End every lease on the resource, because of `error`; for `open`, which is about to raise it.
+
+        What it raises later would say the same, but only when all is cleaned up.
+        """
+        if self.pool is not None:
+            self.pool.lose(resource_id, error)
+
+    # ---------------------------------------------------------------- what the pool asks
+
+    def _is_overridden(self, author: Author[ModelT], hook: str) -> bool:
+        return getattr(type(author), hook) is not getattr(self._base, hook)
+
+    def _make(self, want: Want, slot_names: tuple[str, ...]) -> AbstractAsyncContextManager[ModelT]:
+        assert self._author is not None
+        asked: _Asked = want.payload
+        if slot_names:
+            return self._author.open(asked.spec, slots=slot_names, **asked.config)
+        return self._author.open(asked.spec, **asked.config)
+
+    def _explain(self, want: Want, error: BaseException) -> str:
+        asked: _Asked = want.payload
+        own = () if self._author is None else self._author.secrets()
+        return masked(reason_of(error), {*own, *secrets_of(asked.config)})

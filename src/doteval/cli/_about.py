@@ -1,0 +1,42 @@
+"""What results were run with, as ``list`` and ``show`` tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..evals import Snapshot, Stored, StoredRun
+
+
+def tags_of(results: Snapshot, found: Sequence[Stored]) -> dict[str, str]:
+    """What users have noted of evaluations; the last one counts."""
+    runs = sorted((run for stored in found for run in results.runs(stored)), key=lambda run: run.started)
+    return {name: value for run in runs for name, value in run.tags.items()}
+
+
+def runs_for_programs(results: Snapshot, stored: Stored) -> list[dict[str, Any]]:
+    """All that is noted of each run."""
+    return [{"started": run.started, **run.about} for run in results.runs(stored)]
+
+
+def lines(results: Snapshot, found: Sequence[Stored]) -> list[str]:
+    """What evaluations were last run with, in a line for those that have it in common."""
+    by_line: dict[str, list[str]] = {}
+    for stored in found:
+        for run in results.runs(stored)[-1:]:
+            by_line.setdefault(_line(run), []).append(stored.name)
+    if len(by_line) < 2:
+        return [*by_line]
+    return [f"{', '.join(names)}: {line}" for line, names in by_line.items()]
+
+
+def _line(run: StoredRun) -> str:
+    about = run.about
+    commit = str(about.get("commit") or "")[:10]
+    parts = [
+        f"doteval {about.get('doteval')}, Python {about.get('python')}",
+        f"commit {commit}{' with changes' if about.get('dirty') else ''}" if commit else "",
+        f"scored by {about['scorer']}" if about.get("scorer") else "",
+        *(f"{name}={value}" for name, value in run.tags.items()),
+    ]
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,35 @@
+"""``doteval rename``: gives an experiment another name."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..evals import Store
+from ..evals._results.upkeep import rename
+from ._json import print_json
+from ._problem import Problem
+from ._results import opened
+
+
+def run(options: argparse.Namespace) -> int:
+    """Rename it."""
+    if not options.new.strip():
+        raise Problem("an experiment needs a name", 2)
+    with opened(options) as results:
+        found = results.evaluations(options.name)
+        if not found:
+            known = ", ".join(dict.fromkeys(stored.experiment for stored in results.evaluations())) or "none"
+            raise Problem(f"there is no experiment {options.name!r}; there are: {known}")
+        if results.evaluations(options.new):
+            raise Problem(f"there is an experiment {options.new!r} already: name another one, or delete it first")
+    if not options.dry_run:
+        rename(Store(options.store), options.name, options.new)
+    if options.json:
+        evaluations = [stored.name for stored in found]
+        print_json(
+            [{"before": options.name, "after": options.new, "evaluations": evaluations, "renamed": not options.dry_run}]
+        )
+    else:
+        does = "would become" if options.dry_run else "is now"
+        print(f"{options.name} {does} {options.new}: {len(found)} evaluations")
+    return 0

@@ -1,0 +1,117 @@
+"""``doteval rescore``: other scores for results that are there."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+
+from .._tables import Table
+from ..evals import Evaluation, Store, Stored, rescore
+from ..evals._results.tables import HEAD, NUMBERS, summary_rows
+from ._json import print_json
+from ._problem import Problem
+from ._results import chosen, opened
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score the rows again, and print what they say together; 1 where the scorer raised."""
+    with opened(options) as results:
+        found = chosen(results, options.name)
+    experiment = found[0].experiment
+    part = "" if experiment == options.name else options.name.rpartition("@")[2]
+    scorer = _scorer(options.scorer)
+    store = Store(options.store)
+
+    async def score() -> list[Stored]:
+        return await rescore(
+            experiment,
+            scorer,
+            store=store,
+            part=part,
+            into=options.into,
+            add=options.add,
+            failed=options.failed,
+            overwrite=options.overwrite,
+        )
+
+    try:
+        made = anyio.run(score)
+    except (TypeError, ValueError) as exc:  # the scorer does not fit what there is
+        raise Problem(str(exc), 2) from exc
+    raised = sum(max(0, stored.errors - before.errors) for stored, before in zip(made, found, strict=True))
+    if options.json:
+        print_json(_for_programs(store, stored) for stored in made)
+    else:
+        _print(store, made, options.name, raised)
+    return 1 if raised else 0
+
+
+def _print(store: Store, made: list[Stored], before: str, raised: int) -> None:
+    summaries = [(stored.name, store.summary(stored)) for stored in made]
+    print("\n".join(Table(summary_rows(summaries), HEAD, right=NUMBERS).texts_for(sys.stdout)))
+    into = made[0].experiment
+    if raised:
+        print(f"\nThe scorer raised in {raised:,} rows: doteval show {into}")
+    print(
+        f"\nIt is the experiment {into}." + (f" Beside what it was: doteval compare {before} {into}" * (into != before))
+    )
+
+
+def _for_programs(store: Store, stored: Stored) -> dict[str, Any]:
+    scores = store.summary(stored).scores
+    return {
+        "experiment": stored.experiment,
+        "evaluation": stored.name,
+        "rows": stored.stored,
+        "errors": stored.errors,
+        "scores": {name: score.mean for name, score in scores.items()},
+    }
+
+
+def _scorer(name: str) -> Any:
+    """The function that ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION`` names.
+
+    Raises:
+        Problem: There is none, or what has it cannot be imported.
+    """
+    place, colon, function = name.rpartition(":")
+    if not (colon and place and function):
+        raise Problem(f"a scorer is named FILE.py:FUNCTION or MODULE:FUNCTION, not {name!r}", 2)
+    try:
+        module = _file(Path(place)) if place.endswith(".py") else _module(place)
+    except (Exception, SystemExit) as exc:  # whatever it does when it is imported
+        raise Problem(f"{place} cannot be imported: {type(exc).__name__}: {exc}") from exc
+    found = getattr(module, function, None)
+    if isinstance(found, Evaluation) or not callable(found):
+        kind = "an evaluation, which asks a model" if isinstance(found, Evaluation) else "no function"
+        functions = [
+            each for each, value in vars(module).items()
+            if callable(value) and getattr(value, "__module__", None) == module.__name__
+            and not isinstance(value, (Evaluation, type))
+        ]  # fmt: skip
+        there = ", ".join(functions) or "none"
+        raise Problem(f"{function!r} is {kind} in {place}: name one that takes the output; there are: {there}", 2)
+    return found
+
+
+def _file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.absolute()))
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _module(name: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    return importlib.import_module(name)

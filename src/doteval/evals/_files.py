@@ -1,0 +1,148 @@
+"""Datasets in files: JSON lines and CSV, read a row at a time and as often as they are needed."""
+
+from __future__ import annotations
+
+import csv as standard_csv
+import json
+import os
+import re
+import sys
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+_LONGEST_CELL = 2**31 - 1  # what fits into a C long everywhere
+_UNDECODED = re.compile("[\udc80-\udcff]")
+
+
+class Lines:
+    """The rows of a file.
+
+    Args:
+        path: The file.
+        encoding: How its text is encoded.
+    """
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        self.path = path
+        self._encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+
+    def __iter__(self) -> Iterator[Any]:
+        """Read the file from its beginning.
+
+        Raises:
+            OSError: It cannot be read.
+            ValueError: A line is not what it should be; the message has its number.
+        """
+        # What cannot be decoded comes as surrogates, so that the line that has it can be named.
+        with self.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
+            yield from self._rows(file)
+
+    def _rows(self, file: IO[str]) -> Generator[Any]:
+        raise NotImplementedError
+
+    def _wrong(self, line: int, problem: str) -> ValueError:
+        return ValueError(f"{self.path}, line {line}: {problem}")
+
+    def _decoded(self, line: int, text: str) -> str:
+        if not text.isascii() and _UNDECODED.search(text):
+            raise self._wrong(line, f"it is not encoded as {self._encoding.removesuffix('-sig')}: say encoding=")
+        return text
+
+
+class JSONLines(Lines):
+    """What the lines of a file hold; see `jsonl`."""
+
+    def _rows(self, file: IO[str]) -> Generator[Any]:
+        for number, line in enumerate(file, 1):
+            if not line.strip(" \t\r\n"):
+                continue
+            text = self._decoded(number, line.rstrip("\r\n"))
+            try:
+                row = json.loads(text)
+            except ValueError as exc:
+                why = f"{exc.msg} at column {exc.colno}" if isinstance(exc, json.JSONDecodeError) else exc
+                raise self._wrong(number, f"it is no JSON: {why}") from None
+            except RecursionError:
+                raise self._wrong(number, "it is nested too deep") from None
+            yield row
+
+    def __repr__(self) -> str:
+        return f"jsonl({str(self.path)!r})"
+
+
+class CSVLines(Lines):
+    """The rows of a table in a file; see `csv`."""
+
+    def __init__(self, path: Path, encoding: str, delimiter: str) -> None:
+        super().__init__(path, encoding)
+        self._delimiter = delimiter
+
+    def _rows(self, file: IO[str]) -> Generator[Any]:
+        if standard_csv.field_size_limit() < _LONGEST_CELL:  # one for all; else a text of 130,000 letters is an error
+            standard_csv.field_size_limit(_LONGEST_CELL)
+        reader = standard_csv.reader(file, delimiter=self._delimiter, strict=True)
+        names: list[str] | None = None
+        while True:
+            line = reader.line_num + 1
+            try:
+                cells = next(reader, None)
+            except standard_csv.Error as exc:
+                raise self._wrong(line, f"it is no CSV: {exc}") from None
+            if cells is None:
+                return
+            if not cells:
+                continue
+            for cell in cells:
+                self._decoded(line, cell)
+            if names is None:
+                names = self._names(line, cells)
+            elif len(cells) != len(names):
+                raise self._wrong(line, f"it has {len(cells)} values for {len(names)} columns: {', '.join(names)}")
+            else:
+                yield dict(zip(names, cells, strict=True))
+
+    def _names(self, line: int, cells: list[str]) -> list[str]:
+        names = [cell.strip() for cell in cells]
+        if not all(names) or len(set(names)) < len(names):
+            raise self._wrong(line, f"columns need names, each its own, and these are {', '.join(map(repr, names))}")
+        return names
+
+    def __repr__(self) -> str:
+        return f"csv({str(self.path)!r})"
+
+
+def jsonl(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> Iterable[Any]:
+    """A dataset in a file of JSON lines: a value in each line, mostly an object, whose names are the columns.
+
+    Empty lines and a byte order mark are left out. It is read a line at a time, anew for each run, and a line that is
+    no JSON is an error that has its number; the rows before it are done by then.
+
+    Args:
+        path: The file; where it is relative, seen from the directory of the file that calls this, wherever the program
+            was started. In a notebook, from the current directory.
+        encoding: How it is encoded.
+    """
+    return JSONLines(_beside_caller(path, sys._getframe(1)), encoding)
+
+
+def csv(path: str | os.PathLike[str], *, delimiter: str = ",", encoding: str = "utf-8") -> Iterable[dict[str, str]]:
+    r"""A dataset in a CSV file, whose first line has the names of the columns. All values are texts.
+
+    Empty lines and a byte order mark are left out, and a value in quotes may have several lines. It is read a row at a
+    time, anew for each run, and one with more or fewer values than there are columns is an error that has its line.
+
+    Args:
+        path: The file; where it is relative, seen from the directory of the file that calls this, wherever the program
+            was started. In a notebook, from the current directory.
+        delimiter: What stands between two values: ``"\t"`` or ``";"``, perhaps.
+        encoding: How it is encoded.
+    """
+    return CSVLines(_beside_caller(path, sys._getframe(1)), encoding, delimiter)
+
+
+def _beside_caller(path: str | os.PathLike[str], frame: FrameType) -> Path:
+    given, caller = Path(path), Path(frame.f_code.co_filename)
+    is_cell = caller.parent.name.startswith("ipykernel_")
+    return (given if is_cell or not caller.is_file() else caller.parent / given).absolute()

@@ -1,0 +1,65 @@
+"""``RowScores``: what the samples of one row say together, to be compared with the same row elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+from .._result import Score
+
+
+class RowScores:
+    """The scores of the samples of one row.
+
+    Args:
+        digest: A fingerprint of the row's values.
+        cluster: What it belongs to with others, where that is known.
+    """
+
+    __slots__ = ("_all", "_first", "cluster", "digest")
+
+    def __init__(self, digest: str, cluster: Hashable) -> None:
+        self.digest: str | None = digest
+        """`None` where samples are of other values, which only a run that has not ended leaves."""
+        self.cluster = cluster
+        self._first: Mapping[str, Score] | None = None
+        self._all: dict[str, list[Score]] | None = None
+
+    def add(self, digest: str, scores: Mapping[str, Score] | None) -> None:
+        """One sample.
+
+        Args:
+            digest: A fingerprint of its row's values.
+            scores: Its scores; `None` where it failed.
+        """
+        if digest != self.digest:
+            self.digest = None
+        if scores is None:
+            return
+        if self._first is None:
+            self._first = scores
+            return
+        if self._all is None:
+            self._all = {name: [score] for name, score in self._first.items()}
+        for name, score in scores.items():
+            self._all.setdefault(name, []).append(score)
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether a sample did not fail."""
+        return self._first is not None
+
+    def is_same(self, other: RowScores) -> bool:
+        """Whether both are of the same values, and have something to compare."""
+        return self.digest == other.digest is not None and self.has_succeeded and other.has_succeeded
+
+    def means(self) -> Mapping[str, Score]:
+        """The mean of each score over the samples that have it; of a single one, what it is."""
+        if self._all is None:
+            return self._first or {}
+        return {name: scores[0] if len(scores) == 1 else _mean(scores) for name, scores in self._all.items()}
+
+
+def _mean(scores: list[Score]) -> float:
+    total = sum(map(float, scores))
+    count = len(scores)
+    return total / count if abs(total) != float("inf") else sum(score / count for score in scores)

@@ -1,0 +1,59 @@
+"""What is noted of each run of an evaluation: who is at it now, and what it was run with."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from .._errors import ConcurrentRunError
+from .claims import process_of
+from .plain import plain
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run of an evaluation whose results are in the store; an evaluation that is gone on with has several.
+
+    Args:
+        started: When it began, in seconds since 1970.
+        about: What it was run with: the versions of ``doteval`` and ``python``, the ``system``, the ``commit`` of the
+            repository that the evaluation is in, and by pytest also whether files were changed (``dirty``),
+            ``settings``, and ``tags``.
+    """
+
+    started: float
+    about: Mapping[str, Any]
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What the user has noted."""
+        return cast("Mapping[str, str]", self.about.get("tags") or {})
+
+
+def note(connection: sqlite3.Connection, evaluation: int | None, about: Mapping[str, Any]) -> None:
+    """Note what an evaluation is run with, if it is still there."""
+    text = json.dumps(plain({**about}), ensure_ascii=True)
+    statement = "INSERT INTO runs (evaluation, started, about) SELECT id, ?, ? FROM evaluations WHERE id = ?"
+    connection.execute(statement, (time.time(), text, evaluation))
+
+
+def noted(connection: sqlite3.Connection, evaluation: int) -> list[StoredRun]:
+    """The runs of an evaluation, oldest first."""
+    rows = connection.execute("SELECT started, about FROM runs WHERE evaluation = ? ORDER BY id", (evaluation,))
+    return [StoredRun(started, json.loads(about)) for started, about in rows]
+
+
+def check_idle(connection: sqlite3.Connection, experiment: str, name: str) -> None:
+    """Nobody is at an evaluation.
+
+    Raises:
+        ConcurrentRunError: A run is.
+    """
+    runs = connection.execute("SELECT run FROM evaluations WHERE experiment = ? AND name = ?", (experiment, name))
+    process = next((found for (run,) in runs if run is not None and (found := process_of(run)) is not None), None)
+    if process is not None:
+        raise ConcurrentRunError(name, f"is being run by process {process}", "Wait for that run to end, or end it.")

@@ -1,0 +1,77 @@
+"""Begins an evaluation in the store, and leaves it where nobody waits for that any more."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from anyio import to_thread
+
+from .._results.identity import listed
+from .._results.reading import Stored
+from .._results.store import Store
+from .changes import Changes
+from .circumstances import about_run
+from .evaluation import Evaluation
+from .settings import Place, Settings
+
+
+async def begun(evaluation: Evaluation, place: Place, settings: Settings) -> tuple[Stored, Changes, tuple[str, ...]]:
+    """Begin in a worker thread; where nobody waits for it any more, have the thread leave what it has begun."""
+    state = _Beginning()
+    try:
+        return await to_thread.run_sync(_begin, evaluation, place, settings, state)
+    except BaseException:
+        state.call_off(place.store)
+        raise
+
+
+class _Beginning:
+    """Whether whoever has begun an evaluation is still there, when it has."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._is_off = False
+        self._stored: Stored | None = None
+
+    def has_begun(self, store: Store, stored: Stored) -> None:
+        """It has."""
+        with self._lock:
+            self._stored = stored
+            if not self._is_off:
+                return
+        store.leave(stored)
+
+    def call_off(self, store: Store) -> None:
+        """Nobody is there."""
+        with self._lock:
+            self._is_off = True
+            if self._stored is None:
+                return
+        store.leave(self._stored)
+
+
+def _begin(
+    evaluation: Evaluation, place: Place, settings: Settings, state: _Beginning
+) -> tuple[Stored, Changes, tuple[str, ...]]:
+    stored, differences = place.store.begin(
+        place.experiment,
+        place.name,
+        model=place.model,
+        identity=place.identity,
+        epochs=settings.epochs,
+        fresh=settings.fresh,
+        changed=settings.changed,
+    )
+    state.has_begun(place.store, stored)
+    place.store.note(stored, about_run(evaluation, settings))
+    everything = place.store.with_epochs(stored, None)
+    return stored, Changes(place.store.known(everything)), warnings_of(stored, differences, settings)
+
+
+def warnings_of(stored: Stored, differences: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    """What a user is told of results that are of something else."""
+    if not differences or settings.changed == "error":
+        return ()
+    done = "kept, though" if settings.changed == "keep" else "thrown away, as"
+    where = f"of '{stored.name}' in the experiment '{stored.experiment}'"
+    return (f"The results {where} were {done} they are of something else: {listed(differences)}.",)

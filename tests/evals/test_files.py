@@ -1,0 +1,157 @@
+"""Datasets in files, beside what the file says."""
+
+from __future__ import annotations
+
+import csv as standard_csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from doteval import Result, foreach
+from doteval.evals import csv, jsonl, run
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+in_any_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+"""Each example writes it anew."""
+
+
+@in_any_file
+@given(
+    st.lists(st.dictionaries(texts, texts | st.integers() | st.none() | st.lists(texts))),
+    st.sampled_from(["\n", "\r\n", "\n\n \n"]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["utf-8", "UTF8", "utf-8-sig", "utf-16"]),
+)
+def test_lines_hold_what_was_written(
+    tmp_path: Path, rows: list[Any], end: str, is_ended: bool, is_ascii: bool, encoding: str
+) -> None:
+    """With any ends of lines, empty ones, a mark at the beginning, and letters that other programs end lines at."""
+    path = tmp_path / "rows.jsonl"
+    text = end.join(json.dumps(row, ensure_ascii=is_ascii) for row in rows) + end * is_ended
+    path.write_bytes(text.encode(encoding))
+    dataset = jsonl(path, encoding=encoding)
+    assert [*dataset] == rows
+    assert [*dataset] == rows
+
+
+cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@in_any_file
+@given(st.lists(st.lists(cells, min_size=2, max_size=2)), st.sampled_from([",", ";", "\t"]),
+       st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))  # fmt: skip
+def test_a_table_holds_what_was_written(tmp_path: Path, rows: list[list[str]], delimiter: str, encoding: str) -> None:
+    """With quotes, delimiters and ends of lines in its values."""
+    written = io.StringIO()
+    standard_csv.writer(written, delimiter=delimiter).writerows([["question", " answer "], *rows])
+    path = tmp_path / "rows.csv"
+    path.write_bytes(written.getvalue().encode(encoding))
+    found = [*csv(path, delimiter=delimiter, encoding=encoding)]
+    assert found == [{"question": one, "answer": other} for one, other in rows]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        (b'{"a": 1}\n\n{"a": \n{"a": 2}', 3, "it is no JSON: Expecting value at column 7"),
+        (b'{"a": 1}\n{"a": 1} {}', 2, "it is no JSON: Extra data"),
+        (b'{"a": 1}\n{"a": "\xff"}', 2, "it is not encoded as utf-8: say encoding="),
+        (b'{"a": 1}\n' + b"[" * 200_000, 2, "it is nested too deep"),
+        (b'{"a": 1}\n' + b"9" * 5000, 2, "it is no JSON"),
+    ],
+)
+def test_a_bad_line_is_named_by_its_number(tmp_path: Path, content: bytes, line: int, problem: str) -> None:
+    """After the rows before it."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    rows = iter(jsonl(path))
+    assert next(rows) == {"a": 1}
+    with pytest.raises(ValueError, match=f"rows.jsonl, line {line}: {problem}"):
+        next(rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        (b"a,b\n1,2\n\n3\n", 4, "it has 1 values for 2 columns: a, b"),
+        (b"a,b\n1,2\n3,4,5\n", 3, "it has 3 values for 2 columns: a, b"),
+        (b'a,b\n1,2\n"3\n\n,4', 3, "it is no CSV: unexpected end of data"),
+        (b'a,b\n1,2\n"3"x,4', 3, "it is no CSV"),
+        (b'a,b\n1,2\n"3\n",\xe9', 3, "it is not encoded as utf-8: say encoding="),
+    ],
+)
+def test_a_bad_row_is_named_by_its_line(tmp_path: Path, content: bytes, line: int, problem: str) -> None:
+    """The one that it begins in."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    rows = iter(csv(path))
+    assert next(rows) == {"a": "1", "b": "2"}
+    with pytest.raises(ValueError, match=f"rows.csv, line {line}: {problem}"):
+        next(rows)
+
+
+@pytest.mark.parametrize("content", ["a,a\n", "a,\n", "\ufeff,b\n"])
+def test_columns_need_names(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(content, "utf-8")
+    with pytest.raises(ValueError, match="line 1: columns need names, each its own"):
+        [*csv(path)]
+
+
+def test_a_file_may_be_empty_and_a_value_long(tmp_path: Path) -> None:
+    """No rows are no rows; and ten megabytes are a value."""
+    path = tmp_path / "rows"
+    for content in ("", "\n\n"):
+        path.write_text(content)
+        assert [*csv(path)] == [*jsonl(path)] == []
+    path.write_text(f'a\n"{"x" * 10_000_000}"\n')
+    assert [len(row["a"]) for row in csv(path)] == [10_000_000]
+
+
+def test_a_file_is_sought_beside_the_one_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the program was started; in what is no file, from there."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "module.py").write_text("from doteval.evals import csv, jsonl\nROWS = jsonl('data/a'), csv('data/b')\n")
+    monkeypatch.chdir(os.sep)
+    monkeypatch.syspath_prepend(tmp_path)
+    import module
+
+    assert [rows.path for rows in module.ROWS] == [tmp_path / "data" / "a", tmp_path / "data" / "b"]
+    assert repr(module.ROWS[0]) == f"jsonl({str(tmp_path / 'data' / 'a')!r})"
+    monkeypatch.chdir(tmp_path)
+    shell: dict[str, Any] = {"jsonl": jsonl}
+    exec("rows = jsonl('data/a')", shell)
+    assert shell["rows"].path == tmp_path / "data" / "a"
+    assert jsonl(tmp_path / "a").path == tmp_path / "a"
+
+
+@pytest.mark.anyio
+async def test_an_evaluation_reads_it_each_time_and_stops_at_a_bad_line(tmp_path: Path) -> None:
+    """What has changed is run, and no more; what was done before a bad line is kept."""
+    path, calls = tmp_path / "rows.jsonl", []
+    path.write_text('{"a": 1}\n{"a": 2}\n')
+
+    @foreach("a", jsonl(path))
+    async def eval_file(a: int) -> Result:
+        calls.append(a)
+        return Result(a)
+
+    store = tmp_path / "results.db"
+    assert (await run(eval_file, store=store)).calls == 2
+    assert (await run(eval_file, store=store)).answered
+    path.write_text('{"a": 1}\n{"a": 3}\n{"a"')
+    with pytest.raises(ValueError, match="line 3: it is no JSON"):
+        await run(eval_file, store=store)
+    path.write_text('{"a": 3}\n{"a": 1}\n')
+    assert (await run(eval_file, store=store)).known == 2
+    assert calls == [1, 2, 3]
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"rows\.jsonl"):
+        await run(eval_file, store=store)

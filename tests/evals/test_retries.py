@@ -1,0 +1,151 @@
+"""When a row is run again: what the policy says, and how long it waits before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from anyio import current_time
+from tests.virtual_time import virtual_time
+
+from doteval import ModelRequestError, Result, foreach
+from doteval.evals import Outcome, Retries, run
+
+pytestmark = pytest.mark.anyio
+
+
+class ToolError(Exception):
+    """One of the user's own."""
+
+
+async def attempts_of(error: BaseException, retries: Retries | None, fails: int = 100) -> tuple[int, float, Outcome]:
+    """How often a row that raises this is run, how many seconds that takes, and what comes of it."""
+    attempts = 0
+
+    @foreach("value", [1], retries=retries)
+    async def eval_it(value: int) -> Result:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= fails:
+            raise error
+        return Result(attempts)
+
+    start = current_time()
+    outcome = await run(eval_it)
+    (record,) = outcome.records
+    assert record.attempts == attempts == outcome.calls == outcome.wasted + 1
+    assert record.failed == (attempts <= fails)
+    return attempts, current_time() - start, outcome
+
+
+def raised_from(error: BaseException) -> BaseException:
+    other = ValueError("other")
+    other.__cause__ = error
+    return other
+
+
+def server_error() -> ModelRequestError:
+    return ModelRequestError("m", "it stumbled", "Wait.", status=500)
+
+
+@virtual_time
+@pytest.mark.parametrize(
+    ("error", "retries", "expected"),
+    [
+        (ToolError(), None, 1),
+        (ToolError(), Retries(on=ToolError), 3),
+        (ToolError(), Retries(on=(KeyError, ToolError), times=4), 5),
+        (ToolError(), Retries(on=ToolError, times=0), 1),
+        (KeyError(), Retries(on=ToolError), 1),
+        (raised_from(ToolError()), Retries(on=ToolError), 3),
+        (ExceptionGroup("several", [ValueError(), ToolError()]), Retries(on=ToolError), 3),
+        (SystemExit(2), Retries(on=SystemExit), 3),
+        (ToolError(), Retries(on=lambda error: isinstance(error, ToolError)), 3),
+        (ToolError(), Retries(on=lambda error: None), 1),
+        (ToolError(), Retries(on=lambda error: 0), 3),
+        (ConnectionError(), None, 2),
+        (ConnectionError(), Retries(lost=3), 4),
+        (ConnectionError(), Retries(lost=0), 1),
+        (ConnectionError(), Retries(lost=1, on=ConnectionError), 4),
+        (server_error(), None, 6),
+        (server_error(), Retries(stumbled=2), 3),
+        (server_error(), Retries(stumbled=2, on=ModelRequestError, times=1), 4),
+    ],
+)
+async def test_a_row_is_run_as_often_as_the_policy_says(error: Any, retries: Any, expected: int) -> None:
+    """And not once more; one that then returns has not failed."""
+    assert (await attempts_of(error, retries))[0] == expected
+    if expected > 1:
+        assert (await attempts_of(error, retries, fails=1))[0] == 2
+
+
+@virtual_time
+async def test_pauses() -> None:
+    """As long as is said, by a number or by the function, else longer each time."""
+    assert (await attempts_of(ToolError(), Retries(on=ToolError, pause=10)))[1] == pytest.approx(20, abs=0.1)
+    waits = iter([1, 30])
+    assert (await attempts_of(ToolError(), Retries(on=lambda _: next(waits))))[1] == pytest.approx(31, abs=0.1)
+    growing = (await attempts_of(ToolError(), Retries(on=ToolError, times=4)))[1]
+    assert 0.25 + 0.5 + 1 + 2 <= growing <= 0.5 + 1 + 2 + 4.1
+
+
+@pytest.mark.parametrize("answer", ["soon", -1, float("nan"), float("inf"), ZeroDivisionError()])
+async def test_a_function_that_fails_is_the_failure_of_the_row(answer: Any) -> None:
+    """With what the row raised before it."""
+
+    def ask(error: BaseException) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    attempts, _, outcome = await attempts_of(ToolError("the first"), Retries(on=ask))
+    (record,) = outcome.records
+    assert attempts == 1
+    assert (record.error or "").startswith(("ValueError: retries.on returned", "ZeroDivisionError"))
+    assert "ToolError: the first" in (record.traceback or "")
+
+
+async def test_what_concerns_every_row_is_not_asked_about() -> None:
+    """A key that is refused is so again."""
+    with pytest.raises(ModelRequestError, match="the key"):
+        await attempts_of(ModelRequestError("m", "the key", "Look.", status=401), Retries(on=Exception))
+
+
+async def test_the_run_says_more_than_the_evaluation() -> None:
+    """A policy is one thing, and not mixed from two."""
+
+    @foreach("value", [1], retries=Retries(on=ToolError, pause=0))
+    async def eval_it(value: int) -> Result:
+        raise ToolError
+
+    assert (await run(eval_it)).calls == 3
+    assert (await run(eval_it, retries=Retries())).calls == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"lost": -1}, ValueError), ({"patience": float("nan")}, ValueError), ({"times": None}, ValueError),
+        ({"pause": "1"}, ValueError), ({"stumbled": True}, ValueError), ({"on": "ToolError"}, TypeError),
+        ({"on": ToolError()}, TypeError), ({"on": (ToolError, "x")}, TypeError), ({"on": int}, TypeError),
+        ({"on": attempts_of}, TypeError),
+    ],
+)  # fmt: skip
+def test_what_is_no_policy_is_refused_where_it_is_written(settings: Any, error: Any) -> None:
+    """Before anything is run."""
+    with pytest.raises(error):
+        Retries(**settings)
+
+
+async def test_a_number_is_no_policy() -> None:
+    """It would not say of what."""
+
+    @foreach("value", [1])
+    async def eval_it(value: int) -> Result:
+        return Result(value)
+
+    number: Any = 3
+    with pytest.raises(TypeError, match=r"retries= is doteval.evals.Retries\(lost=1\), for example, not 3"):
+        foreach("value", [1], retries=number)
+    with pytest.raises(TypeError, match="retries= is"):
+        await run(eval_it, retries=number)

@@ -1,0 +1,330 @@
+"""What is noted of a run, and how results are deleted and renamed: all that was asked for, or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import doteval
+from doteval import Result, foreach
+from doteval.cli import main
+from doteval.evals import Evaluation, Store, run
+from doteval.evals._running.circumstances import _answers, _head_of, about_machine
+from doteval.evals._running.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+
+def numbers(count: int = 3) -> Evaluation:
+    @foreach("n", [*range(count)], passes={"small": 0.5})
+    async def eval_numbers(n: int) -> Result:
+        return Result("x" * 5000, scores={"small": n < 2})
+
+    return eval_numbers
+
+
+def of(path: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for stored in Store(path).evaluations():
+        found.setdefault(stored.experiment, []).append(stored.name)
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store with three experiments; one has two evaluations."""
+    file = tmp_path / "results.db"
+    for experiment, name in (("one", "a"), ("one", "b"), ("two", "a"), ("three", "a")):
+        anyio.run(partial(run, numbers(), store=file, experiment=experiment, name=name))
+    return file
+
+
+def doteval_(path: Path, *words: str) -> int:
+    return main([*words, "--store", str(path)])
+
+
+# ---------------------------------------------------------------- what is noted
+
+
+async def test_each_run_is_noted_with_what_it_was_run_with(tmp_path: Path) -> None:
+    """Versions, machine, settings, tags; a run that goes on is another, and one that is answered is none."""
+    path = tmp_path / "results.db"
+    await run(numbers(2), store=path, tags={"branch": "main", "n": "1"}, concurrency=3, limit=2, max_errors=1)
+    (stored,) = Store(path).evaluations()
+    (noted,) = Store(path).runs(stored)
+    assert noted.tags == {"branch": "main", "n": "1"}
+    assert abs(noted.started - time.time()) < 60
+    about = dict(noted.about)
+    assert about["doteval"] == doteval.__version__
+    assert about["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert str(os.cpu_count()) in about["system"]
+    settings = about["settings"]
+    assert (settings["concurrency"], settings["limit"], settings["max_errors"]) == (3, 2, 1)
+    assert settings["gates"] == ["small >= 0.5"]
+    assert "seed" not in settings
+    assert (await run(numbers(2), store=path, limit=2, max_errors=1)).answered
+    assert len(Store(path).runs(stored)) == 1
+    async with Store(path) as store:
+        store.note(stored, {"tags": {"n": "2"}})
+        store.note(stored.__class__(*(99, *[getattr(stored, name) for name in stored.__slots__[1:]])), {})  # is gone
+    assert [noted.tags.get("n") for noted in Store(path).runs(stored)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("tags", [{"": "x"}, {" ": "x"}])
+async def test_a_tag_needs_a_name(tags: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tags are texts by name"):
+        await run(numbers(), store=tmp_path / "results.db", tags=tags)
+
+
+def test_settings_that_are_odd_are_noted_too(tmp_path: Path) -> None:
+    """As all that is kept, as JSON holds it."""
+    path = tmp_path / "results.db"
+    tags: Any = {"half": "\ud83d", 5: None, "long": "x" * 100_000}
+    anyio.run(partial(run, numbers(), store=path, tags=tags, concurrency="adaptive"))
+    (stored,) = Store(path).evaluations()
+    (noted,) = Store(path).runs(stored)
+    assert noted.tags == {"half": "\\ud83d", "5": "None", "long": "x" * 100_000}
+    assert doteval_(path, "show", "default") == 0
+    assert doteval_(path, "list", "--json") == 0
+
+
+@pytest.mark.process
+def test_the_commit_is_told_and_whether_it_is_what_is_run(tmp_path: Path) -> None:
+    """In a repository, a work tree of it, with packed references, and without a branch."""
+
+    def git(directory: Path, *words: str) -> str:
+        who = ("-c", "user.name=n", "-c", "user.email=e@example.com")
+        done = subprocess.run(["git", *who, "-C", str(directory), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def about(directory: Path, *, asks_git: bool = True) -> dict[str, Any]:
+        _answers.clear()
+        scope: dict[str, Any] = {}
+        exec(compile("def score(): pass", directory / "eval_it.py", "exec"), scope)
+        return about_machine(scope["score"], asks_git=asks_git)
+
+    repository, tree = tmp_path / "repository", tmp_path / "tree"
+    (repository / "deep").mkdir(parents=True)
+    (repository / "eval_it.py").write_text("1\n")
+    assert "commit" not in about(repository)
+    git(repository, "init", "-q", "-b", "main")
+    assert "commit" not in about(repository)
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "one")
+    commit = git(repository, "rev-parse", "HEAD")
+    assert (about(repository)["commit"], about(repository)["dirty"]) == (commit, False)
+    assert "dirty" not in about(repository, asks_git=False)
+    assert _head_of(repository / "deep") == commit
+    git(repository, "worktree", "add", "-q", str(tree), "-b", "other")
+    assert about(tree)["commit"] == commit
+    (tree / "eval_it.py").write_text("2\n")
+    assert about(tree)["dirty"] is True
+    git(tree, "commit", "-qam", "two")
+    assert about(tree)["commit"] == git(tree, "rev-parse", "HEAD") != commit
+    git(repository, "pack-refs", "--all")
+    assert about(repository)["commit"] == commit
+    git(repository, "checkout", "-q", "--detach")
+    assert about(repository)["commit"] == commit
+    (repository / ".git" / "HEAD").write_bytes(b"\xff")
+    assert "commit" not in about(repository)
+
+
+def test_git_is_started_by_pytest_only() -> None:
+    """A library starts no process behind the back of a program."""
+    assert Settings().asks_git is False
+
+
+def test_list_and_show_tell_it(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What evaluations have in common once; nothing where there is none."""
+    assert doteval_(path, "list") == 0
+    assert "tags" not in capsys.readouterr().out
+    anyio.run(partial(run, numbers(), store=path, experiment="four", tags={"branch": "main"}))
+    assert doteval_(path, "list") == 0
+    assert re.search(r"four .* branch=main", capsys.readouterr().out)
+    assert doteval_(path, "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[-1]["tags"] == {"branch": "main"}
+    assert doteval_(path, "show", "four") == 0
+    assert f"doteval {doteval.__version__}, Python" in capsys.readouterr().out
+    assert doteval_(path, "show", "one") == 0
+    assert capsys.readouterr().out.count("Python") == 1
+    assert doteval_(path, "show", "four", "--json") == 0
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert shown["runs"][0]["tags"] == {"branch": "main"}
+
+
+# ---------------------------------------------------------------- delete and rename
+
+
+def test_delete_removes_what_is_named_and_the_file_is_smaller(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whole experiments, and parts of them; with all that is kept of their rows."""
+    size = path.stat().st_size
+    assert doteval_(path, "delete", "one@a", "two", "two", "--yes") == 0
+    assert re.search(r"deleted; the file is smaller by [1-9]", capsys.readouterr().out)
+    assert of(path) == {"one": ["b"], "three": ["a"]}
+    assert path.stat().st_size < size
+    with sqlite3.connect(path) as connection:
+        for table in ("rows", "runs"):
+            assert connection.execute(f"SELECT count(DISTINCT evaluation) FROM {table}").fetchone() == (2,)
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    anyio.run(partial(run, numbers(), store=path, experiment="two", name="a"))
+    assert of(path)["two"] == ["a"]
+
+
+def test_a_dry_run_deletes_nothing(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And says what it would."""
+    before = of(path)
+    assert doteval_(path, "delete", "one", "--dry-run") == 0
+    assert re.search(r"one +\d{4}-\d\d-\d\d \d\d:\d\d +2 +6", capsys.readouterr().out)
+    assert doteval_(path, "delete", "one", "--dry-run", "--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["experiment"], told["evaluations"], told["rows"], told["deleted"]) == ("one", ["a", "b"], 6, False)
+    assert doteval_(path, "rename", "one", "1", "--dry-run") == 0
+    assert "one would become 1" in capsys.readouterr().out
+    assert of(path) == before
+
+
+def test_age_is_that_of_what_was_written_last(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An experiment that was gone on with is young as a whole."""
+    with sqlite3.connect(path) as connection:
+        for table, column in (("evaluations", "started"), ("evaluations", "finished"), ("rows", "written"),
+                              ("runs", "started")):  # fmt: skip
+            connection.execute(f"UPDATE {table} SET {column} = {column} - 40 * 86400")
+        connection.execute("UPDATE rows SET written = written + 20 * 86400 WHERE evaluation = 2 AND number = 1")
+    assert doteval_(path, "delete", "--older-than", "50d", "--yes") == 0
+    assert "nothing is that old" in capsys.readouterr().out
+    assert doteval_(path, "delete", "two", "one", "--older-than", "30d", "--yes", "--json") == 0
+    assert [each["experiment"] for each in json.loads(capsys.readouterr().out)] == ["two"]
+    assert doteval_(path, "delete", "--older-than", "4w", "--yes") == 0
+    assert of(path) == {"one": ["a", "b"]}
+    assert doteval_(path, "delete", "--older-than", "0s", "--yes") == 0
+    assert of(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "left"), [("y", 0, 2), ("YES ", 0, 2), ("n", 1, 3), ("", 1, 3), (None, 1, 3)]
+)
+def test_it_asks_on_a_terminal(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: str | None,
+    code: int,
+    left: int,
+) -> None:
+    """And takes silence for a no."""
+
+    def said(prompt: str) -> str:
+        if answer is None:
+            raise EOFError
+        return answer
+
+    monkeypatch.setattr("builtins.input", said)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert doteval_(path, "delete", "one") == code
+    assert ("nothing was deleted" in capsys.readouterr().out) is bool(code)
+    assert len(of(path)) == left
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        (["delete"], 2, "name what to delete, or say --older-than 30d"),
+        (["delete", "one"], 2, "deletes only with --yes where nobody can be asked"),
+        (["delete", "one", "--json"], 2, "deletes only with --yes"),
+        (["delete", "one", "none", "--yes"], 1, "there is no experiment 'none'; there are: one, two, three"),
+        (["delete", "one@z", "--yes"], 1, "no evaluation of 'one' has 'z' in its name"),
+        (["rename", "none", "x"], 1, "there is no experiment 'none'"),
+        (["rename", "one", "two"], 1, "there is an experiment 'two' already"),
+        (["rename", "one", "one"], 1, "there is an experiment 'one' already"),
+        (["rename", "one", " "], 2, "an experiment needs a name"),
+    ],
+)
+def test_what_cannot_be_done_changes_nothing(
+    path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, problem: str
+) -> None:
+    before = of(path)
+    assert doteval_(path, *words) == code
+    said = capsys.readouterr()
+    assert problem in said.err
+    assert said.out == ""
+    assert of(path) == before
+
+
+@pytest.mark.parametrize("age", ["", "30", "d", "-1d", "1.5d", "30 d", "1y", "\u0663d", "9" * 30 + "d"])
+def test_an_age_is_a_number_and_a_unit(path: Path, capsys: pytest.CaptureFixture[str], age: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        doteval_(path, "delete", f"--older-than={age}", "--yes")
+    assert caught.value.code == 2
+    assert "is a number and a unit" in capsys.readouterr().err
+    assert len(of(path)) == 3
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_what_is_being_run_is_neither_deleted_nor_renamed(
+    path: Path, capsys: pytest.CaptureFixture[str], fresh: bool
+) -> None:
+    """Nor is what was named beside it; nor where the run is about to start over. When it has ended, both are done."""
+    with Store(path) as store:
+        (stored,) = store.evaluations("two")
+        begun, _ = store.begin("two", "a", model="", identity=stored.identity, fresh=fresh)
+        for words in (
+            ["delete", "one", "two", "--yes"],
+            ["rename", "two", "2"],
+            ["delete", "--older-than=0s", "--yes"],
+        ):
+            assert doteval_(path, *words.split()) == 1
+            assert f"is being run by process {os.getpid()}" in capsys.readouterr().err
+        store.leave(begun)
+    assert len(of(path)) == 3
+    assert doteval_(path, "rename", "two", "2") == 0
+    assert doteval_(path, "delete", "one", "--yes") == 0
+    assert of(path) == {"2": ["a"], "three": ["a"]}
+
+
+async def test_a_renamed_experiment_is_gone_on_with(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under its new name, whatever that is."""
+    for before, after in (("two", "\udcff odd @ name"), ("\\udcff odd @ name", "2")):
+        assert main(["rename", before, after, "--store", str(path)]) == 0
+    outcome = await run(numbers(), store=path, experiment="2", name="a")
+    assert outcome.answered
+
+
+def test_a_file_that_others_use_keeps_its_size(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is deleted is deleted all the same."""
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM rows").fetchone()
+    assert doteval_(path, "delete", "one", "--yes") == 0
+    reader.close()
+    assert "has room left in it" in capsys.readouterr().out
+    assert of(path) == {"two": ["a"], "three": ["a"]}
+
+
+@pytest.mark.parametrize("words", [["delete", "one", "--yes"], ["rename", "one", "1"]])
+def test_a_foreign_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    """And one that is not there is not made."""
+    foreign = tmp_path / "foreign.db"
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE evaluations (id)")
+    before = foreign.read_bytes()
+    text = tmp_path / "text.db"
+    text.write_text("hello")
+    for file in (foreign, text, tmp_path / "none.db", tmp_path):
+        assert doteval_(file, *words) in (1, 2)
+        error = capsys.readouterr().err
+        assert error.startswith("doteval: ")
+        assert len(error.splitlines()) == 1
+    assert foreign.read_bytes() == before
+    assert not (tmp_path / "none.db").exists()
