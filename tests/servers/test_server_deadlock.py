@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from anyio import create_task_group, fail_after
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.servers.leftovers import parent
 from tests.servers.lights import PATIENCE, StartPlayer, light
 
 from doteval import CapacityDeadlockError, ServerProvider
@@ -173,6 +176,40 @@ async def test_who_waits_for_long_says_who_holds_what(
         waiting.logger.removeHandler(handler)
     assert said[0].startswith("'ours' has been waiting for a slot for ")
     assert f"slot-0: 'theirs' ({server['id']}, process {server['pid']})" in said[0]
+
+
+@on_every_loop
+async def test_who_waits_for_a_supervisor_that_is_stopped_is_told_which(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be resumed; until then nobody gets an answer, and it is said what ends it."""
+    monkeypatch.setattr(waiting, "SAY_SECONDS", 0.0)
+    said: list[str] = []
+    heard = anyio.Event()
+
+    def emit(message: str, *arguments: object) -> None:
+        said.append(message % arguments)
+        heard.set()
+
+    monkeypatch.setattr(waiting.logger, "warning", emit)
+    async with provider(runtime) as one, provider(runtime) as other, await one.setup("m") as handle:
+        server = handle.model.server
+        supervisor = parent(server.pid or 0)
+
+        async def ask() -> None:
+            async with await other.setup("m") as again:
+                assert again.model.server.pid == server.pid
+
+        with fail_after(PATIENCE):
+            async with create_task_group() as group:
+                os.kill(supervisor, signal.SIGSTOP)
+                try:
+                    group.start_soon(ask)
+                    await heard.wait()
+                finally:
+                    os.kill(supervisor, signal.SIGCONT)
+    assert f"{server.id} does not answer: its supervisor is stopped, killed, or very busy" in said[0]
+    assert f"'doteval stop --force {server.id}' ends it" in said[0]
 
 
 # -------------------------------------------------------------------- the decision alone
