@@ -183,7 +183,6 @@ async def test_who_waits_for_a_supervisor_that_is_stopped_is_told_which(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be resumed; until then nobody gets an answer, and it is said what ends it."""
-    monkeypatch.setattr(waiting, "SAY_SECONDS", 0.0)
     said: list[str] = []
     heard = anyio.Event()
 
@@ -195,6 +194,7 @@ async def test_who_waits_for_a_supervisor_that_is_stopped_is_told_which(
     async with provider(runtime) as one, provider(runtime) as other, await one.setup("m") as handle:
         server = handle.model.server
         supervisor = parent(server.pid or 0)
+        monkeypatch.setattr(waiting, "SAY_SECONDS", 0.1)
 
         async def ask() -> None:
             async with await other.setup("m") as again:
