@@ -51,9 +51,10 @@ def started(supervisors: Supervisors, slot: Path) -> tuple[Caller, int]:
 
 def until_it_listens(runtime: Runtime) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not runtime.root.exists() or runtime.server_ids() != ["bad-1"]:
+    while (connection := runtime.connect("bad-1")) is None:
         assert time.monotonic() < deadline, "nobody makes the socket again"
         time.sleep(0.001)
+    connection.close()
 
 
 def the_whole(root: Path) -> None:

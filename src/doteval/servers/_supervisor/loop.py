@@ -341,3 +341,4 @@ def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
         raise
     finally:
         supervisor.close()
+    os._exit(0)  # at once: whoever stops a server waits for that, and what Python would tidy up now ends anyway
