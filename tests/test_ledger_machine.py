@@ -7,6 +7,7 @@ profile; ``nox -s ledger_machine`` runs the long one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,18 +15,20 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from doteval import CapacityDeadlockError, CapacityExceededError
+from doteval import CapacityDeadlockError, CapacityExceededError, QueueFullError
 from doteval._pool.ledger import Ledger
 from doteval._pool.records import (
     CancelOpening,
     Check,
     Close,
     Entry,
+    Examine,
     Lease,
     Open,
     Phase,
     Request,
     Rest,
+    Retired,
     Settle,
     State,
     Want,
@@ -44,6 +47,9 @@ class LedgerMachine(RuleBasedStateMachine):
         keep_alive=st.sampled_from([None, 0, 5]),
         health_after=st.sampled_from([None, 3]),
         remember_failures=st.sampled_from([0.0, 4.0]),
+        health_every=st.sampled_from([None, 3]),
+        max_waiting=st.sampled_from([None, None, 0, 2]),
+        lives_for=st.sampled_from([None, None, 6.0]),
     )
     def start(
         self,
@@ -51,9 +57,14 @@ class LedgerMachine(RuleBasedStateMachine):
         keep_alive: float | None,
         health_after: float | None,
         remember_failures: float,
+        health_every: float | None,
+        max_waiting: int | None,
+        lives_for: float | None,
     ) -> None:
         self.now = 0.0
         self.capacity = capacity
+        self.max_waiting = max_waiting
+        self.is_draining = False
         self.keep_alive = keep_alive
         self.ledger = Ledger(
             "Machine",
@@ -61,11 +72,15 @@ class LedgerMachine(RuleBasedStateMachine):
             keep_alive=keep_alive,
             health_after=health_after,
             remember_failures=remember_failures,
+            health_every=health_every,
+            max_waiting=max_waiting,
             tells_idle=True,
         )
         self.live: dict[Entry, str] = {}  # entry -> what its task is doing
         self.waiting: dict[str, Request] = {}
         self.leases: dict[str, list[Lease]] = {owner: [] for owner in OWNERS}
+        self.aged: set[Entry] = set()  # those that are leased to nobody new because they are old
+        self.lives_for = math.inf if lives_for is None else lives_for
         self.resting: set[Entry] = set()  # those that were said to be idle and not leased or closed since
         self.act()
 
@@ -75,13 +90,21 @@ class LedgerMachine(RuleBasedStateMachine):
         while self.ledger.effects:
             match self.ledger.effects.popleft():
                 case Open(entry):
-                    assert all(other.want.key != entry.want.key for other in self.live), "two live resources of one key"
+                    others = [other for other in self.live if other.want.key == entry.want.key]
+                    assert all(other in self.aged for other in others), "two live resources of one key"
                     self.live[entry] = "opening"
                 case CancelOpening(entry):
                     assert self.live[entry] == "opening"
                     self.live[entry] = "aborting"
                 case Check(entry):
                     self.live[entry] = "checking"
+                case Retired(entry):
+                    assert entry.leases
+                    assert self.now >= entry.lives_until
+                    self.aged.add(entry)
+                case Examine(entry):
+                    assert entry.leases, "nobody holds it"
+                    self.examined.append(entry)
                 case Rest(entry):
                     self.resting.add(entry)
                 case Close(entry):
@@ -111,10 +134,11 @@ class LedgerMachine(RuleBasedStateMachine):
         if len(wants) == 1:
             lease = self.ledger.lease_now(keys[0], owner, self.now)
             if lease is not None:
+                assert not self.is_draining
                 assert lease.entry.phase is Phase.OPEN
                 self.leases[owner].append(lease)
                 return
-        open_keys = {entry.want.key for entry in self.live if entry.phase is not Phase.CLOSING}
+        open_keys = {e.want.key for e in self.live if e.phase is not Phase.CLOSING and e not in self.aged}
         try:
             request = self.ledger.ask(wants, owner, self.now)
         except CapacityExceededError:
@@ -124,6 +148,9 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         if request.state in (State.QUEUED, State.ADMITTED):
             self.waiting[owner] = request
+        elif isinstance(request.error, QueueFullError):
+            assert self.max_waiting is not None
+            assert self.ledger.waiting >= self.max_waiting
         elif isinstance(request.error, CapacityDeadlockError):
             assert self.leases[owner], "a task that holds nothing was told that it waits for itself"
             assert not set(keys) <= open_keys, "told to wait for ever for what is open and costs no slot"
@@ -162,7 +189,7 @@ class LedgerMachine(RuleBasedStateMachine):
         entry = data.draw(st.sampled_from([e for e, doing in self.live.items() if doing == "opening"]))
         if outcome == "opened":
             self.live[entry] = "open"
-            self.ledger.opened(entry)
+            self.ledger.opened(entry, self.now, self.lives_for)
         else:
             del self.live[entry]
             self.ledger.ended(entry, OSError("no") if outcome == "failed" else None, self.now)
@@ -202,6 +229,35 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.losing(entry, "it broke", self.now)
         self.act()
 
+    @precondition(lambda self: self.capacity is not None)
+    @rule(size=st.integers(1, 5))
+    def resize(self, size: int) -> None:
+        self.capacity = size if isinstance(self.capacity, int) else [f"gpu{number}" for number in range(5 - size, 5)]
+        self.ledger.resize(self.capacity, self.now)
+        self.act()
+        if self.ledger.free_slots < 0:
+            idle = [entry for entry in self.live if entry.phase is Phase.OPEN and not entry.leases]
+            closing = sum(entry.want.slots for entry in self.live if entry.phase is Phase.CLOSING)
+            assert not idle or self.ledger.free_slots + closing >= 0, "idle where there are too few slots"
+
+    @rule(healthy=st.booleans())
+    def examine(self, healthy: bool) -> None:
+        deadline = self.ledger.examine(self.now)
+        assert deadline is None or deadline > self.now
+        self.examined: list[Entry] = []
+        self.act()
+        for entry in self.examined:
+            if not healthy:
+                self.ledger.broken(entry, "unhealthy", self.now)
+                self.act()
+
+    @rule()
+    def age(self) -> None:
+        deadline = self.ledger.age(self.now)
+        assert deadline is None or deadline > self.now
+        self.act()
+        assert all(e.retiring or e.lives_until > self.now for e in self.live if e.phase is Phase.OPEN)
+
     @precondition(lambda self: self.live)
     @rule(data=st.data())
     def tear_down(self, data: st.DataObject) -> None:
@@ -216,10 +272,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.retire(entry, "somebody else needs its slots", self.now)
         self.act()
 
-    @precondition(lambda self: any(entry.retiring for entry in self.live))
+    @precondition(lambda self: any(entry.retiring and entry not in self.aged for entry in self.live))
     @rule(data=st.data())
     def resume(self, data: st.DataObject) -> None:
-        entry = data.draw(st.sampled_from([entry for entry in self.live if entry.retiring]))
+        entry = data.draw(st.sampled_from([entry for entry in self.live if entry.retiring and entry not in self.aged]))
         self.ledger.resume(entry, self.now)
         self.act()
 
@@ -266,7 +322,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if not isinstance(self.capacity, int) and self.capacity is not None:
             names = [name for entry in self.live for name in entry.slot_names]
             assert len(names) == len(set(names)) == used
-            assert set(names) <= set(self.capacity)
+            assert set(self.ledger._free_names) == set(self.capacity) - set(names)
+            assert len(self.ledger._free_names) >= self.ledger.free_slots
 
     @invariant()
     def nobody_waits_without_a_reason(self) -> None:
@@ -278,11 +335,30 @@ class LedgerMachine(RuleBasedStateMachine):
             not lease.ended for owner, leases in self.leases.items() if owner not in self.waiting for lease in leases
         ), "everybody waits"
         first = next(iter(self.ledger._queue))
-        if any(entry.retiring and entry.want.key in {want.key for want in first.wants} for entry in self.live):
+        if any(
+            entry.retiring and entry not in self.aged and entry.want.key in {want.key for want in first.wants}
+            for entry in self.live
+        ):
             return  # it waits for that one to close
-        missing = {want.key: want.slots for want in first.wants if want.key not in {e.want.key for e in self.live}}
+        there = {entry.want.key for entry in self.live if entry not in self.aged}
+        missing = {want.key: want.slots for want in first.wants if want.key not in there}
         idle = sum(e.want.slots for e in self.live if not e.leases and e.want.key not in {w.key for w in first.wants})
         assert sum(missing.values()) > self.ledger.free_slots + idle, "the first in the queue could be served"
+
+    @precondition(lambda self: not self.is_draining)
+    @rule(chance=st.integers(0, 9))
+    def drain(self, chance: int) -> None:
+        """Seldom, as little happens afterwards."""
+        if not chance:
+            self.is_draining = True
+            self.ledger.drain()
+
+    @invariant()
+    def a_drain_ends_with_the_last_lease(self) -> None:
+        if hasattr(self, "ledger"):
+            held = [lease for leases in self.leases.values() for lease in leases if not lease.ended]
+            pinned = any(request.state is State.ADMITTED for request in self.waiting.values())
+            assert self.ledger.is_drained is not bool(held or pinned or self.ledger.waiting)
 
     def teardown(self) -> None:
         """When everybody lets go and everything works, everybody is served; then the provider closes to nothing."""

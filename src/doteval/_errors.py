@@ -179,6 +179,26 @@ class CapacityDeadlockError(DotevalError, RuntimeError):
         )
 
 
+class QueueFullError(DotevalError, RuntimeError):
+    """As many requests as ``max_waiting`` allows wait for slots already.
+
+    Args:
+        resource_ids: What was asked for.
+        max_waiting: How many may wait.
+        account: Who holds what and who waits for what, a line each.
+    """
+
+    def __init__(self, resource_ids: Sequence[str], max_waiting: int, account: Sequence[str]) -> None:
+        self.resource_ids = tuple(resource_ids)
+        self.max_waiting = max_waiting
+        self.account = tuple(account)
+        super().__init__(
+            f"setup of {_listed(self.resource_ids)} would have to wait, and as many as max_waiting={max_waiting} do.\n"
+            + _account(self.account)
+            + "Try again later, release a lease, or raise max_waiting= or capacity=."
+        )
+
+
 class HandleInactiveError(DotevalError, RuntimeError):
     """The model of a handle was asked for after its lease had ended.
 
@@ -210,17 +230,23 @@ class ProviderNotEnteredError(DotevalError, RuntimeError):
 
 
 class ProviderClosedError(DotevalError, RuntimeError):
-    """A provider was used, or waited for, after its ``async with`` block had ended, or after `aclose`.
+    """A provider was used, or waited for, after its ``async with`` block had ended, or after `aclose` or `drain`.
 
     Args:
         provider: The provider's class name.
+        is_draining: Whether it is still open, for those who have leases.
     """
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, *, is_draining: bool = False) -> None:
         self.provider = provider
+        self.is_draining = is_draining
+        reason = (
+            "is draining: 'drain()' was called, and it gives out no more leases"
+            if is_draining
+            else "is closed: its 'async with' block has ended, or 'aclose()' was called"
+        )
         super().__init__(
-            f"{provider} is closed: its 'async with' block has ended, or 'aclose()' was called.\n"
-            "Enter a new provider, or keep the block open for as long as you use its models."
+            f"{provider} {reason}.\nEnter a new provider, or keep the block open for as long as you use its models."
         )
 
 
@@ -313,6 +339,20 @@ class ModelRequestError(DotevalError, RuntimeError):
         self.retries = retries
         tried = f" after {retries} {'retry' if retries == 1 else 'retries'}" if retries else ""
         super().__init__(f"The request to '{model}' failed{tried}: {problem}.\n{advice}")
+
+
+class ReplyCacheError(DotevalError, OSError):
+    """A file cannot be a cache of replies, as it is something else.
+
+    Args:
+        path: The file.
+        problem: What it is.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"The file {path} {problem}.\nName another file, or move it away.")
 
 
 class RuntimeDirectoryError(DotevalError, OSError):

@@ -249,6 +249,12 @@ def seconds_or_none(value: float | None) -> None:
         seconds(value)
 
 
+def more_than_zero_or_none(value: float | None) -> None:
+    """A number of seconds that is not 0; or `None`, where that means something."""
+    if value is not None and not value > 0:
+        raise ValueError("is a number of seconds, more than 0, or None for never")
+
+
 def at_least(least: int, or_none: str = "") -> Check:
     """A number of at least `least`; or `None`, if `or_none` says what it means."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, TypedDict
 
 from ._handle import CLOSE_TIMEOUT
-from ._keywords import Keyword, at_least, seconds, seconds_or_none
+from ._keywords import Keyword, at_least, more_than_zero_or_none, seconds, seconds_or_none
 from ._pool.events import PoolEvent
 
 
@@ -49,6 +49,15 @@ class LifecycleOptions(TypedDict, total=False):
             operational=True,
         ),
     ]
+    max_waiting: Annotated[
+        int | None,
+        Keyword(
+            "How many requests may wait for others to release their leases; one more is refused at once. "
+            "`None`: no limit.",
+            check=at_least(0, "for no limit"),
+            operational=True,
+        ),
+    ]
     on_event: Annotated[
         Callable[[PoolEvent], object] | None,
         Keyword(
@@ -67,6 +76,24 @@ class LeaseOptions(LifecycleOptions, total=False):
             "Ask `healthy` before a resource is leased again after it was idle for at least this long, in seconds. "
             "`None`: never.",
             check=seconds_or_none,
+            operational=True,
+        ),
+    ]
+    health_every: Annotated[
+        float | None,
+        Keyword(
+            "Ask `healthy` for what is leased, too, whenever so many seconds have passed: where it says no, all leases "
+            "on it end, and the next `setup` opens a new one. `None`: never.",
+            check=more_than_zero_or_none,
+            operational=True,
+        ),
+    ]
+    max_lifetime: Annotated[
+        float | None,
+        Keyword(
+            "After how many seconds newcomers get a new resource, while those who lease the old one finish; up to a "
+            "tenth sooner, by chance, so that not all end at once. `None`: never.",
+            check=more_than_zero_or_none,
             operational=True,
         ),
     ]

@@ -223,6 +223,40 @@ class PooledProvider(ModelProvider[ModelT]):
             raise_all(f"closing resources of {type(self).__name__} failed", failures)
         await checkpoint()
 
+    async def drain(self) -> None:
+        """Give out no more leases, and wait until there is none any more; for a shutdown that hurts nobody.
+
+        Who waits for a lease already still gets it. Everybody else gets a `ProviderClosedError` from now on, until the
+        provider is closed and entered again. A cancelled caller stops waiting; the provider stays as it is.
+        ::
+
+            with move_on_after(30):
+                await provider.drain()
+            await provider.aclose()
+
+        Raises:
+            ProviderNotEnteredError: Used outside ``async with``.
+            ProviderClosedError: The provider was closed.
+            WrongEventLoopError: Used in another event loop than the one that entered it.
+        """
+        await self.__runtime.entered_pool().drain()
+
+    def resize(self, capacity: int | Sequence[str], /) -> None:
+        """Have so many slots from now on, or those of these names; takes effect at once.
+
+        What is leased stays leased. Where there are fewer slots than are occupied, idle resources are closed, and
+        nothing is opened until leases have ended. Who waits for more slots than there are any more is told.
+
+        Args:
+            capacity: As in the constructor; a number where that was a number, names where it was names.
+
+        Raises:
+            ValueError: It cannot be meant, or the provider was made without a capacity.
+            WrongEventLoopError: Used in another event loop than the one that entered it.
+        """
+        check_slots(capacity)
+        self.__runtime.resize(capacity)
+
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the counts since the provider was entered; after it was closed, the last one."""
         return self.__runtime.statistics()

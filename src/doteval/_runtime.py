@@ -131,6 +131,8 @@ class Runtime(Generic[ModelT]):
             capacity=self._capacity,
             keep_alive=options["keep_alive"],
             health_after=options["health_after"],
+            max_waiting=options["max_waiting"],
+            health_every=options["health_every"],
             remember_failures=options["remember_failures"],
             tells_idle=self._is_overridden(author, "idle"),
         )
@@ -143,6 +145,7 @@ class Runtime(Generic[ModelT]):
             explain=self._explain,
             max_concurrent_opens=options["max_concurrent_opens"],
             close_timeout=author.close_timeout,
+            max_lifetime=options["max_lifetime"],
             health_timeout=options["health_timeout"],
             setup_timeout=options["setup_timeout"],
             fast_acquire=self.fast_acquire,
@@ -188,6 +191,16 @@ class Runtime(Generic[ModelT]):
         if self.pool is None:
             raise ProviderClosedError(self.name) if self._is_closed else ProviderNotEnteredError(self.name)
         return self.pool
+
+    def resize(self, capacity: int | Sequence[str]) -> None:
+        """Have so many slots from now on, also when it is entered again."""
+        if self._capacity is None:
+            raise ValueError(f"{self.name} was made without capacity=, so it keeps no account of slots")
+        if isinstance(self._capacity, int) is not isinstance(capacity, int):
+            raise ValueError("slots that have names stay so: pass the list of their names")
+        self._capacity = capacity if isinstance(capacity, int) else tuple(capacity)
+        if self.pool is not None:
+            self.pool.resize(self._capacity)
 
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the counts; after the provider was closed, the last one."""

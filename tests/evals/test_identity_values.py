@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
+import inspect
 import itertools
 import logging
+import pickle
 import random
 import re
 import string
 import types
+import typing
+import weakref
 from collections import Counter, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -181,6 +187,45 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
     for hold in holders:
         assert fingerprint(hold(make("one"))) == fingerprint(hold(make("one")))
         assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))
+
+
+def looked_at(value: Any) -> None:
+    """As debuggers, schema makers, caches and notebooks do; some of it leaves something in the object or its class."""
+    for each in (value, type(value)):
+        for look in (
+            repr,
+            hash,
+            dir,
+            inspect.getmembers,
+            inspect.signature,
+            inspect.get_annotations,
+            typing.get_type_hints,
+            lambda it: it.__annotations__,
+            lambda it: it.__doc__,
+            lambda it: vars(it).items(),
+            weakref.ref,
+            copy.copy,
+            copy.deepcopy,
+            pickle.dumps,
+            functools.singledispatch,
+            pydantic.TypeAdapter,
+        ):
+            with contextlib.suppress(Exception):
+                look(each)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_only_looks_changes_nothing(kind: str) -> None:
+    """Nor who calls a function, or reads what it is made of."""
+    held = KINDS[kind]("one")
+    function = function_of(held)
+    before = fingerprint(held), fingerprint(function)
+    looked_at(held)
+    looked_at(function)
+    for _ in range(100):  # until it is specialised
+        with contextlib.suppress(Exception):
+            function()
+    assert (fingerprint(held), fingerprint(function)) == before
 
 
 def endless() -> Iterator[int]:

@@ -144,6 +144,20 @@ CASES = (
         """,
     ),
     Case(
+        "QueueFullError",
+        """
+        import asyncio
+
+        from doteval.testing import FakeProvider
+
+
+        async def test_queue_full():
+            async with FakeProvider(capacity=1, max_waiting=0) as provider:
+                await asyncio.create_task(provider.setup("one-model"))
+                await provider.setup("another-model")
+        """,
+    ),
+    Case(
         "CapacityDeadlockError",
         """
         from doteval.testing import FakeProvider
@@ -296,6 +310,20 @@ CASES = (
         """,
     ),
     Case(
+        "ReplyCacheError",
+        """
+        from pathlib import Path
+
+        from doteval import ReplyCache
+
+
+        async def test_cache():
+            Path("replies.db").write_text("These are no replies. " * 10)
+            with ReplyCache("replies.db").answering():
+                pass
+        """,
+    ),
+    Case(
         "DatasetError",
         """
         from doteval import Result, foreach
@@ -326,6 +354,20 @@ CASES = (
         @foreach("number", range(1000))
         async def eval_evaluation_aborted(number):
             return Result(number.lower())
+        """,
+    ),
+    Case(
+        "RowTimeoutError",
+        """
+        import asyncio
+        from doteval import Result, foreach
+
+
+        @foreach("number", range(3), row_timeout=0.1)
+        async def eval_row_timeout(number):
+            if number == 1:
+                await asyncio.Future()
+            return Result(number)
         """,
     ),
     Case(

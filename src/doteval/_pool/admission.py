@@ -131,7 +131,7 @@ class Admission(Books):
             return
         if phase is _OPENING:
             self._close(entry, "nobody waits for it any more")
-        elif self.closes_at_once or entry.retiring:
+        elif self.closes_at_once or entry.retiring or (self.free_slots < 0 and self._is_too_much()):
             self._close(entry, entry.retiring or "released")
         else:
             if phase is _OPEN:
@@ -168,6 +168,14 @@ class Admission(Books):
         requests = {lease.request: None for lease in entry.leases if lease.request is not None}
         return list(requests)
 
+    def _is_too_much(self) -> bool:
+        """Whether more slots are occupied than there are, and will be when all has closed that is closing."""
+        return self.free_slots + self._closing_slots < 0
+
+    def _is_full(self) -> bool:
+        """Whether more requests wait than may; for what is closing, which makes room by itself, any number may."""
+        return self._max_waiting is not None and self._queue.starving and self._queue.waiting > self._max_waiting
+
     # ------------------------------------------------------------- deadlock
 
     def _closes_a_cycle(self, owner: Hashable) -> bool:
@@ -175,10 +183,15 @@ class Admission(Books):
 
         Only who holds something can close a cycle.
         """
-        return any(True for _ in held_by(owner, self._leases)) and self._is_deadlocked()
+        return self._holds_something(owner) and self._is_deadlocked()
+
+    def _holds_something(self, owner: Hashable) -> bool:
+        return any(True for _ in held_by(owner, self._leases))
 
     def _is_deadlocked(self) -> bool:
-        return self.capacity is not None and is_deadlocked(waiters(self._queue, self._leases), self.capacity)
+        return self.capacity is not None and is_deadlocked(
+            waiters(self._queue, self._leases, self._entries), self.capacity
+        )
 
     def _fail_as_deadlocked(self, request: Request) -> None:
         account = [*self.account(), f"{request.owner} asks for {labels(request)}"]

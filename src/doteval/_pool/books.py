@@ -41,6 +41,8 @@ class Books:
         capacity: How many slots there are, or their names; `None` for no limit.
         keep_alive: How long an idle entry stays open, in seconds; `None` for ever, 0 not at all.
         health_after: Ask for an entry's health when it was idle for at least this long, in seconds; `None` never.
+        max_waiting: How many requests may wait for somebody's release; `None` for no limit.
+        health_every: Ask for the health of what is leased whenever so many seconds have passed; `None` never.
         remember_failures: For how long a failed opening is answered from memory, in seconds.
         tells_idle: Ask for a `Rest` whenever an entry becomes idle.
     """
@@ -52,11 +54,14 @@ class Books:
         capacity: int | Sequence[str] | None = None,
         keep_alive: float | None = None,
         health_after: float | None = None,
+        max_waiting: int | None = None,
+        health_every: float | None = None,
         remember_failures: float = 0.0,
         tells_idle: bool = False,
     ) -> None:
         self._provider = provider
-        self._free_names = [] if capacity is None or isinstance(capacity, int) else list(capacity)
+        self._names = () if capacity is None or isinstance(capacity, int) else tuple(capacity)
+        self._free_names = list(self._names)
         self.capacity = capacity if capacity is None or isinstance(capacity, int) else len(capacity)
         self.free_slots = self.capacity or 0
         self._closing_slots: int = 0  # occupied by entries that are closing
@@ -64,6 +69,8 @@ class Books:
         self.closes_at_once = keep_alive == 0
         """Whether the last release of an entry closes it."""
         self._health_after = health_after
+        self._max_waiting = max_waiting
+        self._health_every = health_every
         self._remember_failures = remember_failures
         self._tells_idle = tells_idle
         self._entries = Entries()
@@ -73,6 +80,7 @@ class Books:
         self.effects: deque[Effect] = deque()
         """What has to be done now, in order; whoever does it takes one at a time, and all before it awaits."""
         self._shut = False
+        self._draining = False
         self.active_leases: int = 0
         self.counts = Counts()
 
@@ -98,13 +106,22 @@ class Books:
         """Whether idle entries expire, so that somebody has to call `expire`."""
         return self._keep_alive is not None and self._keep_alive > 0
 
+    @property
+    def examines(self) -> bool:
+        """Whether the health of what is leased is asked for, so that somebody has to call `examine`."""
+        return self._health_every is not None
+
+    def named(self, label: str) -> list[Entry]:
+        """Every generation with this resource id."""
+        return [entry for entry in self._entries if entry.want.label == label]
+
     def find(self, label: str) -> Entry | None:
-        """The entry with this resource id, or `None`."""
+        """The entry with this resource id, or `None`; of several generations the last."""
         return self._entries.find(label)
 
     def has_room(self, want: Want) -> bool:
         """Whether it can be leased with nothing taken from those who lease or wait; idle entries may have to go."""
-        if self._queue or self._shut:
+        if self._queue or self._shut or self._draining:
             return False
         if not self._entries.is_absent(want.key):
             return not self._entries.is_retiring(want.key)
@@ -140,7 +157,7 @@ class Books:
     def _give_back_slots(self, entry: Entry) -> None:
         if self.capacity is not None:
             self.free_slots += entry.want.slots
-            self._free_names.extend(entry.slot_names)
+            self._free_names.extend(name for name in entry.slot_names if name in self._names)
 
     def _is_stale(self, entry: Entry, now: float) -> bool:
         """Whether the entry was idle for so long that its health is to be asked for."""

@@ -6,6 +6,8 @@ follows from it is done, one effect after the other.
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
@@ -13,11 +15,12 @@ from functools import partial
 from logging import DEBUG
 from typing import Any, Generic, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, Event, current_time, get_cancelled_exc_class
+from anyio import CapacityLimiter, Event, current_time, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from .._errors import CloseTimeoutError
 from .._loop import HomeLoop
+from .alarm import Alarm
 from .close_failures import CloseFailures
 from .events import PoolEvent, ProviderStatistics
 from .hooks import Hooks
@@ -31,11 +34,13 @@ from .records import (
     Close,
     CloseFirst,
     Entry,
+    Examine,
     Open,
     Phase,
     Released,
     Request,
     Rest,
+    Retired,
     Settle,
     State,
     Want,
@@ -45,6 +50,9 @@ from .resource import Resource
 from .snapshot import snapshot
 
 ModelT = TypeVar("ModelT")
+
+_JITTER = 0.1
+"""The part of `max_lifetime` by which a resource may end sooner, so that not all end together."""
 
 is_logged = logger.isEnabledFor
 
@@ -61,6 +69,7 @@ class Engine(Generic[ModelT]):
         explain: Says why an opening failed, in words that hold no secret; runs code of the provider's author.
         max_concurrent_opens: How many openings run at once.
         close_timeout: How long closing one resource may take, in seconds.
+        max_lifetime: How long a resource is leased to newcomers, in seconds; `None` for ever.
         health_timeout: How long asking for the health of one may take, in seconds.
         setup_timeout: How long a request may wait, in seconds; `None` for ever.
         fast_acquire: Skip the checkpoints where nothing has to be waited for.
@@ -81,6 +90,7 @@ class Engine(Generic[ModelT]):
         explain: Callable[[Want, BaseException], str],
         max_concurrent_opens: int,
         close_timeout: float,
+        max_lifetime: float | None,
         health_timeout: float,
         setup_timeout: float | None,
         fast_acquire: bool,
@@ -97,6 +107,7 @@ class Engine(Generic[ModelT]):
         self._opens = CapacityLimiter(max_concurrent_opens)
         self._close_timeout = close_timeout
         self._health_timeout = health_timeout
+        self._max_lifetime = max_lifetime
         self._setup_timeout = setup_timeout
         self._fast_acquire = fast_acquire
         self._timed = timed
@@ -110,10 +121,12 @@ class Engine(Generic[ModelT]):
         self._task_group: TaskGroup | None = None
         # A resource belongs to nobody who leases it: their context variables would live, and be seen, as long as it.
         self._context = copy_context()
-        self._became_idle = Event()
-        self._expiry_scope = CancelScope(shield=True)
+        self._expiry = Alarm(partial(self._on_time, ledger.expire), may_come_sooner=False)
+        self._ageing = Alarm(partial(self._on_time, ledger.age), may_come_sooner=True)
+        self._examining = Alarm(partial(self._on_time, ledger.examine), may_come_sooner=True)
         self._close_failures = CloseFailures()
         self._setup_seconds = 0.0
+        self._drained: Event | None = None
         self._is_applying = False
         self._loop_ends = False
 
@@ -149,7 +162,14 @@ class Engine(Generic[ModelT]):
         finally:
             self._is_applying = False
         if self._timed and self._ledger.idle:
-            self._became_idle.set()
+            self._expiry.poke()
+        if self._drained is not None and self._ledger.is_drained:
+            self._drained.set()
+
+    def _on_time(self, look: Callable[[float], float | None]) -> float | None:
+        deadline = look(current_time())
+        self._apply()
+        return deadline
 
     def _tell(self, request: Request) -> None:
         if request.listener is not None:
@@ -158,7 +178,9 @@ class Engine(Generic[ModelT]):
             for lease in request.leases:
                 self._emit("leased", lease.entry)
 
-    def _act(self, effect: Open | CancelOpening | Check | Rest | Released | CloseFirst | Close) -> None:
+    def _act(
+        self, effect: Open | CancelOpening | Check | Rest | Examine | Retired | Released | CloseFirst | Close
+    ) -> None:
         """Do it, and then tell of it: an interrupt out of `on_event` must not keep it from being done."""
         if effect.entry.resource is None and not isinstance(effect, Open):
             return  # an interrupt came before it could be opened
@@ -175,6 +197,10 @@ class Engine(Generic[ModelT]):
                 self._emit("checking", entry)
             case Rest(entry):
                 self._hooks.idle(entry)
+            case Examine(entry):
+                entry.resource.check()
+            case Retired(entry):
+                self._emit("retiring", entry, entry.retiring)
             case Released(entry):
                 if self._on_event is not None or is_logged(DEBUG):
                     self._emit("released", entry, entry.reason)
@@ -245,13 +271,22 @@ class _Watch(Generic[ModelT]):
     def on_opened(self) -> None:
         engine = self._engine
         engine._setup_seconds += current_time() - self._started
-        engine._ledger.opened(self._entry)
+        now = current_time()
+        lifetime = engine._max_lifetime
+        lives_for = math.inf if lifetime is None else lifetime * random.uniform(1 - _JITTER, 1)  # noqa: S311
+        engine._ledger.opened(self._entry, now, lives_for)
+        engine._ageing.poke()
+        engine._examining.poke()
         engine._emit("opened", self._entry)
         engine._apply()
 
     def on_checked(self, healthy: bool, /) -> None:
-        self._engine._ledger.checked(self._entry, healthy, self._engine._now())
-        self._engine._apply()
+        engine, entry = self._engine, self._entry
+        if entry.phase is Phase.CHECKING:
+            engine._ledger.checked(entry, healthy, engine._now())
+            engine._apply()
+        elif not healthy:  # it was asked for though it was leased
+            engine._drop(entry, "it was found unhealthy")
 
     def on_losing(self, error: BaseException | None, /) -> None:
         self._engine._lose(self._entry, error)

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 
 from .deadlock import Held, Waiter
+from .entries import Entries
 from .inside import inside_of
 from .leases import Leases
 from .queue import Queue
 from .records import Entry, Phase
 
 
-def waiters(queue: Queue, leases: Leases) -> list[Waiter]:
+def waiters(queue: Queue, leases: Leases, entries: Entries) -> list[Waiter]:
     """The places in the queue, in order, with what those who wait there hold."""
     return [
         Waiter(
             wants={want.key: want.slots for want in claim.wants},
             holds=[
-                Held(entry.want.key, entry.want.slots, bool(entry.retiring))
+                Held(entry, entry.want.slots)  # under its key there is another one, or will be
+                if entries.is_older(entry)
+                else Held(entry.want.key, entry.want.slots, bool(entry.retiring))
                 for request in claim.requests
                 for entry in held_by(request.owner, leases)
             ],

@@ -15,19 +15,22 @@ that costs no slot, and otherwise told that it waits for itself.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import math
+from collections.abc import Hashable, Iterable, Sequence
 
-from .._errors import ModelSetupError, ProviderClosedError
+from .._errors import CapacityExceededError, ModelSetupError, ProviderClosedError, QueueFullError
 from .admission import Admission
-from .inside import Inside
+from .inside import Inside, inside_of
 from .records import (
     Close,
     Entry,
+    Examine,
     Failure,
     Lease,
     Phase,
     Released,
     Request,
+    Retired,
     State,
     Want,
 )
@@ -49,6 +52,7 @@ class Ledger(Admission):
             or entry.phase is not _OPEN
             or entry.retiring
             or self._queue.starving
+            or self._draining
             or (self._health_after is not None and self._is_stale(entry, now))
         ):
             return None
@@ -62,7 +66,9 @@ class Ledger(Admission):
     def join(self, key: Hashable, owner: Hashable) -> Request | None:
         """Ask for what is being opened already, or return `None` where nothing is; comes to the same as `ask`."""
         entry = self._entries.get(key)
-        if entry is None or entry.phase is not _OPENING or entry.retiring or (self._queue and self._leases.of(owner)):
+        if entry is None or entry.phase is not _OPENING or entry.retiring or self._draining:
+            return None
+        if self._queue and self._leases.of(owner):
             return None
         request = Request((entry.want,), owner)
         request.state = State.ADMITTED
@@ -82,6 +88,8 @@ class Ledger(Admission):
         request = Request(wants, owner)
         if self._shut:
             self._fail(request, ProviderClosedError(self._provider))
+        elif self._draining and inside_of(owner) is None:
+            self._fail(request, ProviderClosedError(self._provider, is_draining=True))
         elif remembered := self._remembered(wants, now):
             self._fail(request, *remembered)
         elif self._can_admit_now(request):
@@ -99,6 +107,11 @@ class Ledger(Admission):
         if not self._closes_a_cycle(request.owner):
             if not self._queue.starving:
                 self._serve(now)
+            if request.state is State.QUEUED and self._is_full():
+                self._queue.remove(request)
+                assert self._max_waiting is not None
+                labels = [want.label for want in request.wants]
+                self._fail(request, QueueFullError(labels, self._max_waiting, self.account()))
             return
         self._queue.remove(request)
         if any(self._entries.is_absent(want.key) for want in request.wants):
@@ -141,10 +154,12 @@ class Ledger(Admission):
 
     # ------------------------------------------------------- what tasks report
 
-    def opened(self, entry: Entry) -> None:
-        """The entry's task has opened it."""
+    def opened(self, entry: Entry, now: float = 0.0, lives_for: float = math.inf) -> None:
+        """The entry's task has opened it; who asks after `lives_for` seconds gets the next generation."""
         self.counts.opens += 1
         entry.opened_before = True
+        entry.examined = now
+        entry.lives_until = now + lives_for
         if entry.phase is not Phase.OPENING:
             return  # it was called off while the last step of the opening ran; its task closes it
         self._make_available(entry)
@@ -266,6 +281,78 @@ class Ledger(Admission):
             self._close(entry, "idle for keep_alive")
         return None
 
+    def age(self, now: float) -> float | None:
+        """Retire what is old, with those who lease it; return when to look again, or `None` for not at all.
+
+        Who asks from now on need not wait for them, and gets the next generation at once, where there are slots.
+        """
+        for entry in self._current():
+            if now >= entry.lives_until:
+                self.counts.retirements += 1
+                if entry.leases:
+                    entry.retiring = "it has reached max_lifetime"
+                    self._entries.set_aside(entry)
+                    self.effects.append(Retired(entry))
+                else:
+                    self._close(entry, "it has reached max_lifetime")
+        self._serve(now)
+        return _earliest(entry.lives_until for entry in self._current())
+
+    def examine(self, now: float) -> float | None:
+        """Ask for the health of what is leased; return when to look again, or `None` for not at all."""
+        if self._health_every is None:
+            return None
+        for entry in self._living():
+            if now >= entry.examined + self._health_every:
+                entry.examined = now
+                if entry.leases and entry.phase is _OPEN:
+                    self.effects.append(Examine(entry))
+        return _earliest(entry.examined + self._health_every for entry in self._living())
+
+    def _living(self) -> list[Entry]:
+        return [entry for entry in self._entries if entry.phase in (Phase.OPEN, Phase.CHECKING)]
+
+    def _current(self) -> list[Entry]:
+        return [entry for entry in self._living() if not entry.retiring]
+
+    def drain(self) -> None:
+        """Grant no more leases but to those who wait already, and to what is being opened for them."""
+        self._draining = True
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nobody leases or awaits anything any more, but resources each other."""
+        held = (lease for entry in self._entries for lease in entry.leases)
+        return not self._queue and all(inside_of(lease.owner) is not None for lease in held)
+
+    def resize(self, capacity: int | Sequence[str], now: float) -> None:
+        """Have so many slots from now on, or these. What is leased stays, and idle entries go where there are too few.
+
+        Who waits for more than there are any more, or would now wait for ever, is told.
+        """
+        assert self.capacity is not None
+        used = self.capacity - self.free_slots
+        self.capacity = capacity if isinstance(capacity, int) else len(capacity)
+        self.free_slots = self.capacity - used
+        if not isinstance(capacity, int):
+            taken = {name for entry in self._entries for name in entry.slot_names}
+            self._names = tuple(capacity)
+            self._free_names = [name for name in capacity if name not in taken]
+        while self._entries.idle and self._is_too_much():
+            self.counts.evictions += 1
+            self._close(next(iter(self._entries.idle)), "evicted: there are fewer slots")
+        for request in [request for claim in self._queue for request in claim.requests]:
+            try:
+                self._check_fits(request.wants)
+            except CapacityExceededError as exc:
+                self._queue.remove(request)
+                self._fail(request, exc)
+        while self._is_deadlocked():
+            request = [r for claim in self._queue for r in claim.requests if self._holds_something(r.owner)][-1]
+            self._queue.remove(request)
+            self._fail_as_deadlocked(request)
+        self._serve(now)
+
     def shut(self, now: float) -> None:
         """The provider closes: nobody is served any more, everything is closed."""
         self._shut = True
@@ -279,3 +366,8 @@ class Ledger(Admission):
             if entry.phase is not Phase.CLOSING:
                 self._close(entry, "provider closed")
                 self._end_leases(entry, "the provider was closed")
+
+
+def _earliest(times: Iterable[float]) -> float | None:
+    earliest = min(times, default=math.inf)
+    return None if earliest == math.inf else earliest

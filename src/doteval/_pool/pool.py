@@ -6,19 +6,21 @@ is why a cancellation at any checkpoint finds the books in order.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Hashable
+from collections.abc import Awaitable, Hashable, Sequence
 from functools import partial
 from logging import DEBUG
 
-from anyio import Event, current_time, move_on_after, sleep_until
+from anyio import Event, current_time, move_on_after
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .._errors import (
     CapacityDeadlockError,
+    CapacityExceededError,
     DotevalError,
     ModelSetupError,
     ProviderClosedError,
+    QueueFullError,
     SetupTimeoutError,
 )
 from .._explained import advice_for
@@ -42,7 +44,11 @@ class Pool(Engine[ModelT]):
         mark_for_trio()
         self._task_group = task_group
         if self._ledger.keeps_for_a_while:
-            task_group.start_soon(self._expire, name=f"doteval expiry of {self._provider}")
+            task_group.start_soon(self._expiry.run, name=f"doteval expiry of {self._provider}")
+        if self._max_lifetime is not None:
+            task_group.start_soon(self._ageing.run, name=f"doteval ageing of {self._provider}")
+        if self._ledger.examines:
+            task_group.start_soon(self._examining.run, name=f"doteval examination of {self._provider}")
 
     # ---------------------------------------------------------------- leasing
 
@@ -199,10 +205,11 @@ class Pool(Engine[ModelT]):
     async def close(self, label: str) -> None:
         """Close the resource with this id now, whoever holds it; does nothing where there is none."""
         self.check_loop()
-        entry = self._ledger.find(label)
-        if entry is not None:
+        entries = self._ledger.named(label)
+        for entry in entries:
             self._ledger.close(entry, "its provider's teardown() was called", self._now())
-            self._apply()
+        self._apply()
+        for entry in entries:
             await self._wait_until_closed(entry)
         await checkpoint()
 
@@ -210,6 +217,25 @@ class Pool(Engine[ModelT]):
         """Who leases the resource with this id, or waits for its opening."""
         entry = self._ledger.find(label)
         return [] if entry is None else [lease.owner for lease in entry.leases]
+
+    async def drain(self) -> None:
+        """Lease to nobody new, and wait until nobody leases anything."""
+        self.check_loop()
+        self._ledger.drain()
+        self._timed = True  # so that each release is looked at
+        while not self._ledger.is_drained:
+            if self._drained is None or self._drained.is_set():
+                self._drained = Event()
+            await self._drained.wait()
+        await checkpoint()
+
+    def resize(self, capacity: int | Sequence[str]) -> None:
+        """Have so many slots from now on, or these; takes effect at once."""
+        self.check_loop()
+        if self._ledger.capacity is None:
+            raise ValueError("a provider without capacity= keeps no account of its slots, and cannot be resized")
+        self._ledger.resize(capacity, self._now())
+        self._apply()
 
     def retire(self, label: str, reason: str) -> None:
         """Lease the resource with this id to nobody new and close it after its last lease; takes effect at once."""
@@ -252,13 +278,17 @@ class Pool(Engine[ModelT]):
         """
         self._loop_ends = loop_ends
         self._ledger.shut(self._now())
-        self._expiry_scope.cancel()
+        self._stop_alarms()
         await self._finish()
         return self._close_failures.take_all()
 
+    def _stop_alarms(self) -> None:
+        for alarm in (self._expiry, self._ageing, self._examining):
+            alarm.stop()
+
     def give_up(self) -> None:
         """Call off every task: an interrupt has broken off the end, so there may be some that were never told of it."""
-        self._expiry_scope.cancel()
+        self._stop_alarms()
         for entry in list(self._ledger.entries):
             if entry.resource is not None:
                 entry.resource.abort()
@@ -282,10 +312,10 @@ class Pool(Engine[ModelT]):
     def _raise_failure(self, request: Request) -> None:
         """Every request gets an exception of its own; the original is shared as the cause."""
         error = request.error
-        if isinstance(error, CapacityDeadlockError):
+        if isinstance(error, (CapacityDeadlockError, CapacityExceededError, QueueFullError)):
             raise error
-        if isinstance(error, ProviderClosedError):
-            raise ProviderClosedError(self._provider)
+        if isinstance(error, ProviderClosedError) and error.provider == self._provider:
+            raise ProviderClosedError(self._provider, is_draining=error.is_draining)
         want = request.failed_want or request.wants[0]
         assert error is not None
         outcome = outcome_of(error)
@@ -300,17 +330,6 @@ class Pool(Engine[ModelT]):
         failure = self._close_failures.take(entry)
         if failure is not None:
             raise failure
-
-    async def _expire(self) -> None:
-        with self._expiry_scope:
-            while True:
-                deadline = self._ledger.expire(current_time())
-                self._apply()
-                if deadline is None:
-                    self._became_idle = Event()
-                    await self._became_idle.wait()
-                else:
-                    await sleep_until(deadline)
 
 
 async def _waiting_inside(request: Request, inside: Inside) -> None:

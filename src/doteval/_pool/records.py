@@ -5,6 +5,7 @@ Plain records without behaviour; only the ledger and its parts change them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
@@ -54,10 +55,12 @@ class Entry:
         "close_error",
         "crowd",
         "dependents",
+        "examined",
         "generation",
         "idle_since",
         "inside",
         "leases",
+        "lives_until",
         "lost",
         "opened_before",
         "phase",
@@ -75,6 +78,9 @@ class Entry:
         self.phase = Phase.OPENING
         self.leases: dict[Lease, None] = {}
         self.idle_since = 0.0
+        self.lives_until = math.inf
+        self.examined = 0.0
+        """When its health was last asked for while it was leased, or when it was opened."""
         self.reason = ""
         self.retiring = ""
         """Why it is leased to nobody new and closes after its last lease; empty where it does not."""
@@ -171,6 +177,18 @@ class CloseFirst(_OfEntry):
     __slots__ = ()
 
 
+class Examine(_OfEntry):
+    """Ask whether the entry is still healthy though it is leased, and call `Ledger.broken` where it is not."""
+
+    __slots__ = ()
+
+
+class Retired(_OfEntry):
+    """The entry is leased to nobody new from now on, as it is old; for those who listen."""
+
+    __slots__ = ()
+
+
 class Released(_OfEntry):
     """A lease on the entry has ended without its holder's doing; for those who count."""
 
@@ -190,7 +208,8 @@ class Settle:
     request: Request
 
 
-Effect = Open | CancelOpening | Check | Rest | Released | CloseFirst | Close | Settle
+EntryEffect = Open | CancelOpening | Check | Rest | Examine | Retired | Released | CloseFirst | Close
+Effect = EntryEffect | Settle
 
 
 @dataclass(slots=True)

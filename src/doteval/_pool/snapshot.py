@@ -30,6 +30,6 @@ def snapshot(provider: str, ledger: Ledger, *, close_failures: int, setup_second
         active_leases=ledger.active_leases,
         waiting=ledger.waiting,
         capacity=ledger.capacity,
-        free_slots=None if ledger.capacity is None else ledger.free_slots,
+        free_slots=None if ledger.capacity is None else max(0, ledger.free_slots),
         setup_seconds=setup_seconds,
     )

@@ -182,6 +182,14 @@ class BlockingProvider(Generic[ModelT_co]):
         """
         self._loop.wait_for(partial(self._method("teardown"), resource_id))
 
+    def drain(self) -> None:
+        """Give out no more leases, and wait until there is none any more; see `PooledProvider.drain`.
+
+        Raises:
+            TypeError: The provider has no such method.
+        """
+        self._loop.wait_for(self._method("drain"))
+
     def teardown_all(self) -> None:
         """Tear down every handle, or close every resource; see `ModelProvider.teardown_all`.
 

@@ -60,8 +60,8 @@ _NOT_THE_USERS = frozenset(
     {
         *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__class_getitem__"),
         *("__classcell__", "__dict__", "__doc__", "__firstlineno__", "__hash__", "__match_args__", "__module__"),
-        *("__orig_bases__", "__parameters__", "__qualname__", "__slots__", "__static_attributes__", "__weakref__"),
-        "_abc_impl",
+        *("__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__slots__", "__static_attributes__"),
+        *("__weakref__", "_abc_impl"),
     }
 )
 """What Python puts into a class."""
@@ -436,7 +436,8 @@ class Walk:
             if name in self._hidden.get(id(kind), ()) or (issubclass(kind, Enum) and name.startswith("_")):
                 continue
             if name == "__annotations__":
-                found.append((name, ADDRESS.sub("", repr(value))))
+                if value:  # an empty one is made when somebody looks
+                    found.append((name, ADDRESS.sub("", repr(value))))
                 continue
             if isinstance(value, FunctionType):
                 if not is_generated(name, value):

@@ -141,6 +141,7 @@ class ServerProviderBase(PooledProvider[ServerModel]):
                     self.model_name(spec, **config),
                     client,
                     lease=lease,
+                    identity=self.identity(spec, **config),
                     max_concurrency=self._max_concurrency,
                     params=self._params,
                 )
