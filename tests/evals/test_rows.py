@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -430,8 +431,10 @@ async def test_what_is_kept_of_an_error_of_ours_are_the_lines_of_the_user(tmp_pa
     async def ask(model: FakeModel) -> str:
         return await model.generate("hello")
 
-    @foreach("kind", ["ours", "theirs"])
+    @foreach("kind", ["ours", "their own of ours", "theirs"])
     async def eval_it(kind: str) -> Result:
+        if kind == "their own of ours":
+            raise refusal_of_a_prompt()
         if kind == "theirs":
             raise ValueError("theirs") from KeyError("cause")
         return Result(await ask(FakeModel("m", replies=[refusal_of_a_prompt()])))
@@ -441,11 +444,12 @@ async def test_what_is_kept_of_an_error_of_ours_are_the_lines_of_the_user(tmp_pa
         error.__cause__ = OSError("below")
         return error
 
-    ours, theirs = (await run(eval_it)).records
-    assert ours.traceback is not None
-    assert [line.split(", in ")[1] for line in ours.traceback.splitlines() if ", in " in line] == ["eval_it", "ask"]
-    assert "the prompt is too long" in ours.traceback
-    assert "below" not in ours.traceback
+    ours, own, theirs = (await run(eval_it)).records
+    for record, functions in ((ours, ["eval_it", "ask"]), (own, ["eval_it"])):
+        assert record.traceback is not None
+        assert re.findall(", in (.*)", record.traceback) == functions
+        assert "the prompt is too long" in record.traceback
+        assert "below" not in record.traceback
     assert "KeyError: 'cause'" in (theirs.traceback or "")
 
 

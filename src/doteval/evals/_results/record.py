@@ -236,9 +236,9 @@ def told(error: BaseException) -> tuple[str, str]:
     text, trace = _text(error), _from_the_evaluation(error.__traceback__)
     printed = traceback.TracebackException(type(error), error, trace)
     is_ours = isinstance(error, DotevalError)
-    if is_ours:  # it says by itself what is wrong: where it was raised, and from what, is of use to us alone
-        while printed.stack and printed.stack[-1].filename.startswith(_DOTEVAL):
-            printed.stack.pop()
+    if is_ours:  # it says by itself what is wrong: what we called for it, and from what it was raised, is our affair
+        own = [each.filename.startswith(_DOTEVAL) for each in printed.stack]
+        del printed.stack[own.index(True) if any(own) else len(own) :]
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return storable(line), storable("".join(printed.format(chain=not is_ours)))
 
