@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -123,9 +124,18 @@ class Inputs:
         """What the row is known by."""
 
 
-def key_of_id(value: Any) -> str:
+def key_of_id(value: object) -> str:
     """What a row is known by whose column ``id`` has this value."""
     return f"id {digest_of_plain(plain(value))}"
+
+
+def keys_meant(text: str) -> set[str]:
+    """What a row may be known by that somebody names in a text: by its key, or by its column ``id``."""
+    keys = {text, key_of_id(text)}
+    for kind in (int, float):
+        with suppress(ValueError, OverflowError):
+            keys.add(key_of_id(kind(text)))
+    return keys
 
 
 class Spending:

@@ -185,7 +185,8 @@ class _Scoring:
         ]
         if missing:
             raise TypeError(
-                f"{self.name}() takes '{missing[0]}', which there is not; there are: {', '.join(sorted(known))}"
+                f"{self.name}() takes '{missing[0]}', which '{EVALUATION.get()}' has not; it has: "
+                f"{', '.join(sorted(known))}"
             )
         return lambda: self.scorer(**wanted)
 

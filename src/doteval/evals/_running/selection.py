@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 
-from .._results.record import key_of_id
+from .._results.record import keys_meant
 from .dataset import Row, has_name
 
 
@@ -94,11 +94,8 @@ class _Wanted:
     """Finds one row. One whose column ``id`` holds what is wanted goes before the one of that number."""
 
     def __init__(self, text: str) -> None:
-        self._keys = {text, key_of_id(text)}
+        self._keys = keys_meant(text)
         self._number = -1
-        for kind in (int, float):
-            with suppress(ValueError, OverflowError):
-                self._keys.add(key_of_id(kind(text)))
         with suppress(ValueError):
             self._number = int(text)
         self._found: Row | None = None
