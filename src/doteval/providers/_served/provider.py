@@ -137,16 +137,16 @@ class ServerProviderBase(PooledProvider[ServerModel]):
                     http_client=_http_client(server.url),
                     **self._client_settings,
                 )
-                model = ServerModel(
-                    self.model_name(spec, **config),
-                    client,
-                    lease=lease,
-                    identity=self.identity(spec, **config),
-                    max_concurrency=self._max_concurrency,
-                    params=self._params,
-                )
-                self._served[model] = command, weights
                 try:
+                    model = ServerModel(
+                        self.model_name(spec, **config),
+                        client,
+                        lease=lease,
+                        identity=self.identity(spec, **config),
+                        max_concurrency=self._max_concurrency,
+                        params=self._params,
+                    )
+                    self._served[model] = command, weights
                     yield model
                 finally:
                     with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
