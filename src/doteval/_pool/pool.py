@@ -48,6 +48,8 @@ class Pool(Engine[ModelT]):
             task_group.start_soon(self._expiry.run, name=f"doteval expiry of {self._provider}")
         if self._max_lifetime is not None:
             task_group.start_soon(self._ageing.run, name=f"doteval ageing of {self._provider}")
+        if self._leak_after is not None:
+            task_group.start_soon(self._leaking.run, name=f"doteval leak detection of {self._provider}")
         if self._ledger.examines:
             task_group.start_soon(self._examining.run, name=f"doteval examination of {self._provider}")
 
@@ -130,7 +132,7 @@ class Pool(Engine[ModelT]):
         if ending == "timeout":
             assert self._setup_timeout is not None
             raise SetupTimeoutError([want.label for want in request.wants], self._setup_timeout, account)
-        if request.state is State.FAILED:
+        if ending != "granted":
             self._raise_failure(request)
         return request.leases
 
@@ -189,6 +191,12 @@ class Pool(Engine[ModelT]):
         owner = owner_here(is_limited=is_limited)
         if is_limited or owner is not lease.owner:
             self._ledger.adopt(lease, owner)
+
+    def watch(self, handle: object, lease: Lease) -> None:
+        """Notice where the handle leaks."""
+        if self.leaks is not None:
+            self.leaks.watch(handle, lease)
+            self._leaking.poke()
 
     def report_broken(self, lease: Lease, error: BaseException) -> None:
         """Whoever holds the lease has found the resource of no use any more; takes effect at once."""
@@ -284,7 +292,7 @@ class Pool(Engine[ModelT]):
         return self._close_failures.take_all()
 
     def _stop_alarms(self) -> None:
-        for alarm in (self._expiry, self._ageing, self._examining):
+        for alarm in (self._expiry, self._ageing, self._examining, self._leaking):
             alarm.stop()
 
     def give_up(self) -> None:
