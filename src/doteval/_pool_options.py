@@ -58,6 +58,23 @@ class LifecycleOptions(TypedDict, total=False):
             operational=True,
         ),
     ]
+    trace_leases: Annotated[
+        bool | None,
+        Keyword(
+            "Notice where a handle is dropped without a teardown: its lease is ended, and a `ResourceWarning` says who "
+            "set it up, and where. `None`: in Python's development mode.",
+            operational=True,
+        ),
+    ]
+    leak_after: Annotated[
+        float | None,
+        Keyword(
+            "Warn, once, of a lease that is held for so many seconds, and say who set it up, and where; implies "
+            "`trace_leases`. `None`: never.",
+            check=more_than_zero_or_none,
+            operational=True,
+        ),
+    ]
     on_event: Annotated[
         Callable[[PoolEvent], object] | None,
         Keyword(
@@ -93,23 +110,6 @@ class LeaseOptions(LifecycleOptions, total=False):
         Keyword(
             "After how many seconds newcomers get a new resource, while those who lease the old one finish; up to a "
             "tenth sooner, by chance, so that not all end at once. `None`: never.",
-            check=more_than_zero_or_none,
-            operational=True,
-        ),
-    ]
-    trace_leases: Annotated[
-        bool | None,
-        Keyword(
-            "Notice where a handle is dropped without a teardown: its lease is ended, and a `ResourceWarning` says who "
-            "set it up, and where. `None`: in Python's development mode.",
-            operational=True,
-        ),
-    ]
-    leak_after: Annotated[
-        float | None,
-        Keyword(
-            "Warn, once, of a lease that is held for so many seconds, and say who set it up, and where; implies "
-            "`trace_leases`. `None`: never.",
             check=more_than_zero_or_none,
             operational=True,
         ),
