@@ -32,13 +32,14 @@ COMMANDS: dict[str, list[str]] = {
     "compare": ["mine", "yours"],
     "export": ["mine"],
     "report": ["mine", "-o", "page.html"],
+    "view": ["mine"],
     "delete": ["mine", "--dry-run"],
     "rename": ["mine", "theirs", "--dry-run"],
     "rescore": ["mine", "scorers.py:score", "--overwrite"],
     "serve": ["nothing:here"],
 }
-"""Every command, with arguments that are fine; but ``serve``, which would not end."""
-OF_RESULTS = ("list", "show", "compare", "export", "report", "rescore", "delete", "rename")
+"""Every command, with arguments that are fine; but for ``serve``, which would not end."""
+OF_RESULTS = ("list", "show", "compare", "export", "report", "view", "rescore", "delete", "rename")
 WITH_JSON = ("providers", "servers", "list", "show", "compare", "rescore", "delete", "rename")
 WITH_OUTPUT = ("export", "report")
 

@@ -10,6 +10,7 @@ The layers, lowest first; an import goes downward only::
     _provider  _runtime  _pooled      the contract, what a pooled provider runs on, the pooled base
     _model                            what a model offers
     _model_request                    what each request has cost, told to whoever counts
+    _replies                          a cache of what models replied
     servers                           processes; _unshared: what a forked child must not keep
         _description                  what a server is: command, readiness, failure; no I/O
         _slots                        slots and GPUs, shared with all processes of the user
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         ProviderLoadError,
         ProviderNotEnteredError,
         QueueFullError,
+        ReplyCacheError,
         RuntimeDirectoryError,
         ServerLostError,
         ServerStartError,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from ._pooled import PooledProvider
     from ._provider import ModelProvider
     from ._registry import ModelProviders
+    from ._replies.cache import CachedReplies, ReplyCache
     from ._setup import Setup
     from ._spec import ModelSpec
     from .evals import Result, foreach
@@ -81,6 +84,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AnthropicProvider",
+    "CachedReplies",
     "CapacityDeadlockError",
     "CapacityExceededError",
     "ChatModel",
@@ -112,6 +116,8 @@ __all__ = [
     "ProviderNotEnteredError",
     "ProviderStatistics",
     "QueueFullError",
+    "ReplyCache",
+    "ReplyCacheError",
     "Result",
     "RuntimeDirectoryError",
     "SGLangProvider",
@@ -138,6 +144,7 @@ _SDKS = {"openai": "openai>=3", "anthropic": "anthropic>=2"}
 
 _HOME = {
     "AnthropicProvider": ".providers.anthropic",
+    "CachedReplies": "._replies.cache",
     "CapacityDeadlockError": "._errors",
     "CapacityExceededError": "._errors",
     "ChatModel": "._model",
@@ -169,6 +176,8 @@ _HOME = {
     "ProviderNotEnteredError": "._errors",
     "QueueFullError": "._errors",
     "ProviderStatistics": "._pool.events",
+    "ReplyCache": "._replies.cache",
+    "ReplyCacheError": "._errors",
     "Result": ".evals",
     "RuntimeDirectoryError": "._errors",
     "SGLangProvider": ".providers.sglang",

@@ -341,6 +341,20 @@ class ModelRequestError(DotevalError, RuntimeError):
         super().__init__(f"The request to '{model}' failed{tried}: {problem}.\n{advice}")
 
 
+class ReplyCacheError(DotevalError, OSError):
+    """A file cannot be a cache of replies, as it is something else.
+
+    Args:
+        path: The file.
+        problem: What it is.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"The file {path} {problem}.\nName another file, or move it away.")
+
+
 class RuntimeDirectoryError(DotevalError, OSError):
     """The directory in which model servers find each other cannot be used.
 

@@ -200,7 +200,7 @@ class CompletionStream:
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
         self._ended = False
-        self._failed = False
+        self._error: ModelRequestError | None = None
         self._left = False
 
     @property
@@ -225,6 +225,16 @@ class CompletionStream:
                 f"the stream of '{self._model}' was not read to its end; read it with 'async for', "
                 "or take what has arrived so far from .text"
             )
+        return self.so_far
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has arrived."""
+        return bool(self._raw)
+
+    @property
+    def so_far(self) -> Completion:
+        """As much of the reply as has arrived."""
         return Completion(
             self.text,
             usage=self._usage,
@@ -258,20 +268,20 @@ class CompletionStream:
         while not self._ended:
             try:
                 piece = await anext(self._pieces)
-            except ModelRequestError:
-                self._failed = True
+            except ModelRequestError as exc:
+                self._error = exc
                 raise
             except StopAsyncIteration:
                 if self._finish_reason is None:
-                    self._failed = True
-                    raise ModelRequestError(
+                    self._error = ModelRequestError(
                         self._model,
                         "the stream ended before the reply did: no finish reason came",
                         "Try again; what arrived is incomplete.",
                         retryable=True,
                         request_id=self._request_id,
                         retries=self._retries,
-                    ) from None
+                    )
+                    raise self._error from None
                 self._ended = True
                 break
             self._keep(piece)

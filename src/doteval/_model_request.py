@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from time import perf_counter
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 from ._errors import ModelRequestError
 from ._model import Completion, CompletionStream, Usage, later
+from ._secrets import is_secret_name
 
 _COUNTING: ContextVar[tuple[list[ModelRequest], ...]] = ContextVar("doteval_counting", default=())
 """The lists of those who count where this code runs."""
@@ -29,17 +32,44 @@ class ModelRequest:
 
     Args:
         model: The model's name.
+        messages: The conversation that is sent.
+        params: What else it is sent with.
+        from_cache: Whether it is sent nowhere, as a cache of replies answers it.
     """
 
-    __slots__ = ("_counting", "_is_told", "failed", "is_known", "model", "reply", "retries", "usage")
+    __slots__ = (
+        "_counting", "_is_told", "began", "error", "failed", "from_cache", "is_known", "messages", "model", "params",
+        "reply", "retries", "seconds", "stream", "usage",
+    )  # fmt: skip
 
-    def __init__(self, model: str) -> None:
+    def __init__(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]] = (),
+        params: Mapping[str, Any] | None = None,
+        *,
+        from_cache: bool = False,
+    ) -> None:
         self.model = model
         """The model's name."""
+        self.messages = messages
+        """The conversation that was sent, as far as whoever made the request has said."""
+        self.params: Mapping[str, Any] = {} if params is None else params
+        """What else it was sent with, likewise."""
+        self.from_cache = from_cache
+        """Whether a cache of replies has answered it: then it was sent nowhere, and cost nothing now."""
+        self.began = 0.0
+        """When it was sent, on the clock of `time.perf_counter`."""
+        self.seconds = 0.0
+        """How long it took."""
+        self.error: ModelRequestError | None = None
+        """Why it failed."""
+        self.stream: CompletionStream | None = None
+        """What was streamed."""
         self.reply: Completion | None = None
         """What the model replied, where it was not streamed."""
         self.usage: Usage | None = None
-        """What it cost, as far as its server said so."""
+        """What it cost, as far as its server said so; of one from a cache, what its reply had cost."""
         self.failed = False
         """Whether it failed."""
         self.is_known = False
@@ -48,6 +78,18 @@ class ModelRequest:
         """How often it was sent again; only the last of them may have cost anything."""
         self._counting = _COUNTING.get()
         self._is_told = False
+
+    @property
+    def received(self) -> Completion | None:
+        """What the model replied, or what had arrived of a stream; `None`: nothing."""
+        if self.stream is None:
+            return self.reply
+        return self.stream.so_far if self.stream.has_begun else None
+
+    @property
+    def open_params(self) -> dict[str, Any]:
+        """The parameters for people's eyes: without the values of those, and of those headers, that are secret."""
+        return {name: _open(name, value) for name, value in self.params.items()}
 
     def replied(self, reply: Completion) -> None:
         """The reply is there."""
@@ -59,13 +101,16 @@ class ModelRequest:
 
     def streamed(self, stream: CompletionStream) -> None:
         """The block of the stream is left, wherever the stream is."""
+        self.stream = stream
         self.usage = later(self.usage, stream.usage)
-        self.failed = stream._failed
+        self.error = stream._error
+        self.failed = stream._error is not None
         self.is_known = stream._ended and self.usage is not None
         self.retries = stream._retries
         self._is_told = True
 
     def __enter__(self) -> Self:
+        self.began = perf_counter()
         return self
 
     def __exit__(
@@ -73,9 +118,11 @@ class ModelRequest:
     ) -> None:
         if not self._counting:
             return
+        self.seconds = perf_counter() - self.began
         if not self._is_told and isinstance(exc_value, Exception):
             if not isinstance(exc_value, ModelRequestError):
                 return
+            self.error = exc_value
             self.failed = True
             self.is_known = self.usage is not None or exc_value.status is not None
             self.retries = exc_value.retries
@@ -87,7 +134,7 @@ class ModelRequest:
         return f"<ModelRequest to '{self.model}' {state}{self.usage}>"
 
 
-def counting_requests() -> AbstractContextManager[list[ModelRequest]]:
+def counting_requests(into: list[ModelRequest] | None = None) -> AbstractContextManager[list[ModelRequest]]:
     """Count what is asked of models in the block, and in the tasks, threads and `doteval.blocking` that it starts.
 
     For example::
@@ -100,10 +147,22 @@ def counting_requests() -> AbstractContextManager[list[ModelRequest]]:
     all that is asked inside of it. What goes through a model's `client` is not seen, nor what a task asks that was
     there before the block.
 
+    Args:
+        into: The list that gets them, in place of a new one; its `append` is called with each when it has ended.
+
     Returns:
         A context manager that gives the list.
     """
-    return _Counting()
+    return _Counting([] if into is None else into)
+
+
+def _open(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _open(str(key), held) for key, held in cast("Mapping[object, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_open("", held) for held in cast("Sequence[Any]", value)]
+    is_secret = isinstance(value, (str, bytes)) and is_secret_name(name.replace("-", "_"))
+    return "***" if is_secret or name.lower() == "cookie" else value
 
 
 class _Counting:
@@ -111,8 +170,8 @@ class _Counting:
 
     __slots__ = ("_requests", "_token")
 
-    def __init__(self) -> None:
-        self._requests: list[ModelRequest] = []
+    def __init__(self, requests: list[ModelRequest]) -> None:
+        self._requests = requests
 
     def __enter__(self) -> list[ModelRequest]:
         self._token = _COUNTING.set((*_COUNTING.get(), self._requests))

@@ -74,6 +74,7 @@ def test_a_choice_is_found_however_it_is_marked_and_declared(label: str, mark: s
         ("B, because it is.", "B"),
         ("A) London is wrong.\nB) Paris is right.", None),
         ("A) wrong\nB) wrong\nC) right\n\nC", "C"),
+        ("<think>The answer is A.</think>\n\nC) it is", "C"),
         ("C\n\nA is wrong, and B is, too.", "C"),
         ("So it must be B!", "B"),
         ("Definitely A.", "A"),

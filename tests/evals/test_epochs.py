@@ -14,7 +14,17 @@ from anyio.lowlevel import checkpoint
 
 from doteval import Result, foreach
 from doteval.cli import main
-from doteval.evals import EvaluationChangedError, GateError, Outcome, Record, Store, run, summarise
+from doteval.evals import (
+    EvaluationAbortedError,
+    EvaluationChangedError,
+    GateError,
+    Outcome,
+    Record,
+    Store,
+    TooManyErrorsError,
+    run,
+    summarise,
+)
 from doteval.evals._results.compare import compare
 from doteval.evals._results.pairing import RowScores
 
@@ -323,6 +333,16 @@ async def test_a_row_whose_samples_are_of_other_values_is_not_compared() -> None
     mixed.add("b", {"good": True})
     assert not mixed.is_same(other)
     assert not mixed.is_same(mixed)
+
+
+async def test_samples_of_one_row_that_fail_alike_do_not_end_the_run() -> None:
+    """They fail because of the row; those of many rows do."""
+    for failing, is_ended in (({2}, False), (set(range(ROWS)), True)):
+        made = Calls(failing=lambda value, _, failing=failing: value in failing)  # type: ignore[misc]
+        with pytest.raises(TooManyErrorsError) as caught:
+            await run(made.evaluation, epochs=4, concurrency=1, max_errors=0, abort_after=3)
+        assert isinstance(caught.value, EvaluationAbortedError) is is_ended
+        assert caught.value.errors == (9 if is_ended else 4)
 
 
 async def test_samples_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

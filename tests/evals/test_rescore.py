@@ -215,7 +215,7 @@ async def test_a_run_does_not_take_it_for_its_own(path: Path) -> None:
     [
         ({"experiment": "nothing"}, ValueError, "there are no results of 'nothing' in"),
         ({"part": "nope"}, ValueError, "with 'nope' in their names"),
-        ({"scorer": lambda output, absent: 1}, TypeError, "takes 'absent', which there is not; there are: answer, id"),
+        ({"scorer": lambda output, absent: 1}, TypeError, "takes 'absent', which 'eval' has not; it has: answer, id"),
         ({"scorer": "score"}, TypeError, "a scorer is a function"),
         ({"concurrency": 0}, ValueError, "at least 1"),
     ],
@@ -317,7 +317,7 @@ def test_the_command_scores_by_a_function_in_a_file(
         ("main", "no.such.module:short", 1, "cannot be imported: ModuleNotFoundError"),
         ("main", "{dir}/exits.py:short", 1, "exits.py cannot be imported: SystemExit: 3"),
         ("nothing", "{}:short", 1, "there is no experiment 'nothing'; there are: main"),
-        ("main", "math:sqrt", 2, "takes 'x', which there is not"),
+        ("main", "math:sqrt", 2, "takes 'x', which 'eval' has not"),
     ],
 )
 def test_what_the_command_cannot_do_is_a_line(

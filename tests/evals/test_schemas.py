@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,9 +106,16 @@ def test_a_schema_is_a_type_or_a_json_schema(output: Any, schema: Any, reasons: 
     ],
 )
 def test_a_schema_that_is_none_is_an_error_and_no_score(schema: Any, error: type[Exception], message: str) -> None:
-    """It says nothing of the output; and nothing is fetched."""
+    """It says nothing of the output."""
     with pytest.raises(error, match=message):
         matches_schema("[]", schema)
+
+
+def test_nothing_is_fetched(tmp_path: Path) -> None:
+    """Not even a file."""
+    (tmp_path / "schema.json").write_text('{"type": "string"}')
+    with pytest.raises(ValueError, match="refers to what is not in it"):
+        matches_schema("[]", {"$ref": (tmp_path / "schema.json").as_uri()})
 
 
 def test_a_check_of_ones_own_that_is_broken_is_an_error() -> None:

@@ -279,11 +279,7 @@ def test_what_is_being_run_is_neither_deleted_nor_renamed(
     with Store(path) as store:
         (stored,) = store.evaluations("two")
         begun, _ = store.begin("two", "a", model="", identity=stored.identity, fresh=fresh)
-        for words in (
-            ["delete", "one", "two", "--yes"],
-            ["rename", "two", "2"],
-            ["delete", "--older-than=0s", "--yes"],
-        ):
+        for words in ("delete one two --yes", "rename two 2", "delete --older-than=0s --yes"):
             assert doteval_(path, *words.split()) == 1
             assert f"is being run by process {os.getpid()}" in capsys.readouterr().err
         store.leave(begun)

@@ -20,7 +20,7 @@ from anyio import Event, create_task_group
 from doteval import Completion, ModelRequest, ModelRequestError, Result, Usage, counting_requests, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, ModelUsage, Record, Store, run
-from doteval.evals._results.report import page
+from doteval.evals._results.report import write_page
 from doteval.testing import FakeModel, FakeProvider
 
 EXACT = Usage(100, 50, 60, 30, 40)
@@ -233,6 +233,8 @@ def test_what_rows_cost_is_kept_and_shown(tmp_path: Path, capsys: pytest.Capture
     assert (
         json.loads(rows[1]["usage_by_model"])[1] == ModelUsage("big", "model", 1, 0, 0, 100, 50, 60, 30, 40)._asdict()
     )
-    shown = page(store, store.evaluations(), "all")
+    file = io.StringIO()
+    write_page(file, store, store.evaluations(), "all")
+    shown = file.getvalue()
     assert "Requests and tokens" in shown
     assert "≥ 323 tokens" in shown

@@ -310,6 +310,20 @@ CASES = (
         """,
     ),
     Case(
+        "ReplyCacheError",
+        """
+        from pathlib import Path
+
+        from doteval import ReplyCache
+
+
+        async def test_cache():
+            Path("replies.db").write_text("These are no replies. " * 10)
+            with ReplyCache("replies.db").answering():
+                pass
+        """,
+    ),
+    Case(
         "DatasetError",
         """
         from doteval import Result, foreach
@@ -340,6 +354,20 @@ CASES = (
         @foreach("number", range(1000))
         async def eval_evaluation_aborted(number):
             return Result(number.lower())
+        """,
+    ),
+    Case(
+        "RowTimeoutError",
+        """
+        import asyncio
+        from doteval import Result, foreach
+
+
+        @foreach("number", range(3), row_timeout=0.1)
+        async def eval_row_timeout(number):
+            if number == 1:
+                await asyncio.Future()
+            return Result(number)
         """,
     ),
     Case(

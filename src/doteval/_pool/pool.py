@@ -227,6 +227,11 @@ class Pool(Engine[ModelT]):
             await self._wait_until_closed(entry)
         await checkpoint()
 
+    def users(self, label: str) -> list[Hashable]:
+        """Who leases the resource with this id, or waits for its opening."""
+        entry = self._ledger.find(label)
+        return [] if entry is None else [lease.owner for lease in entry.leases]
+
     async def drain(self) -> None:
         """Lease to nobody new, and wait until nobody leases anything."""
         self.check_loop()

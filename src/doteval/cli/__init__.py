@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_servers(commands)
     _add_stop(commands)
     _add_results(commands)
+    _add_cache(commands)
     return parser
 
 
@@ -182,10 +183,13 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     show = commands.add_parser(
         "show",
         help="show the results of an experiment",
-        description="Print a line for each evaluation and score, and the first rows that failed.",
+        description="Print a line for each evaluation and score, and the first rows that failed; or all of a row.",
     )
     _add_experiment(show, "name", "NAME", experiment)
     show.add_argument("--errors", type=_count, default=3, metavar="N", help="how many failed rows to show (default: 3)")
+    rows = show.add_mutually_exclusive_group()
+    rows.add_argument("--row", metavar="ID", help="show all of one row: its number, its column id, or its key")
+    rows.add_argument("--failed", action="store_true", help="show all of every row that failed")
     compare = commands.add_parser(
         "compare",
         help="compare the results of two experiments or models, row by row",
@@ -206,11 +210,22 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     export.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output)")
     report = commands.add_parser(
         "report",
-        help="write a page about an experiment",
-        description="Write one page of HTML that needs nothing else, and print its name.",
+        help="write a page about an experiment, or several, with every row",
+        description="Write one page of HTML that needs nothing else, and print its name. All rows are in it.",
     )
-    _add_experiment(report, "name", "NAME", experiment)
+    _add_experiment(report, "names", "NAME", f"{experiment}; several are shown beside each other", nargs="+")
+    _add_prices(report)
     report.add_argument("-o", "--output", metavar="FILE", help="where to (default: NAME.html)")
+    view = commands.add_parser(
+        "view",
+        help="serve the page to this machine, with what is added while a run goes on",
+        description="Serve the page about an experiment, or about all, to this machine until Ctrl-C, and print its "
+        "address. What runs add is shown as it comes; nothing is written.",
+    )
+    _add_experiment(view, "name", "NAME", f"{experiment} (default: all that there is)", nargs="?")
+    _add_prices(view)
+    view.add_argument("--port", type=_count, default=0, metavar="PORT", help="where it listens (default: a free port)")
+    view.add_argument("--open", action="store_true", help="open the page in your browser")
     again = commands.add_parser(
         "rescore",
         help="give results other scores, without asking a model",
@@ -246,13 +261,48 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     for parser in (listing, show, compare, again, delete, rename):
         _add_json(parser)
-    for parser in (listing, show, compare, export, report, again, delete, rename):
+    for parser in (listing, show, compare, export, report, view, again, delete, rename):
         parser.add_argument(
             "--store",
             default=".doteval/results.db",
             metavar="FILE",
             help="where results are kept (default: .doteval/results.db)",
         )
+
+
+def _add_prices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prices",
+        metavar="FILE",
+        help='what a million tokens cost, as JSON: {"gpt-4o": {"input": 2.5, "output": 10, "cached": 1.25}}; '
+        "also cache_write and reasoning",
+    )
+    parser.add_argument(
+        "--price",
+        action="append",
+        default=[],
+        metavar="MODEL=IN,OUT",
+        help="the same for one model: IN,OUT[,CACHED[,CACHE_WRITE[,REASONING]]]; MODEL may be a pattern: gpt-4o*",
+    )
+
+
+def _add_cache(commands: Commands[argparse.ArgumentParser]) -> None:
+    cache = commands.add_parser(
+        "cache",
+        help="look at the replies that are kept, or remove some",
+        description="Print what the cache of replies holds of each model, or remove replies from it.",
+    )
+    which = cache.add_mutually_exclusive_group()
+    which.add_argument("--clear", action="store_true", help="remove all replies")
+    which.add_argument("--older-than", type=float, metavar="DAYS", help="remove the replies that are older")
+    cache.add_argument("--model", metavar="NAME", help="only those of this model, as its server calls it")
+    cache.add_argument(
+        "--file",
+        default=".doteval/replies.db",
+        metavar="FILE",
+        help="where they are kept (default: .doteval/replies.db)",
+    )
+    _add_json(cache)
 
 
 def _add_experiment(

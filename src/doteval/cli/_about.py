@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..evals import Snapshot, Stored, StoredRun
+from ..evals import Snapshot, Stored
+from ..evals._results.tables import run_line
 
 
 def tags_of(results: Snapshot, found: Sequence[Stored]) -> dict[str, str]:
@@ -24,19 +25,7 @@ def lines(results: Snapshot, found: Sequence[Stored]) -> list[str]:
     by_line: dict[str, list[str]] = {}
     for stored in found:
         for run in results.runs(stored)[-1:]:
-            by_line.setdefault(_line(run), []).append(stored.name)
+            by_line.setdefault(run_line(run), []).append(stored.name)
     if len(by_line) < 2:
         return [*by_line]
     return [f"{', '.join(names)}: {line}" for line, names in by_line.items()]
-
-
-def _line(run: StoredRun) -> str:
-    about = run.about
-    commit = str(about.get("commit") or "")[:10]
-    parts = [
-        f"doteval {about.get('doteval')}, Python {about.get('python')}",
-        f"commit {commit}{' with changes' if about.get('dirty') else ''}" if commit else "",
-        f"scored by {about['scorer']}" if about.get("scorer") else "",
-        *(f"{name}={value}" for name, value in run.tags.items()),
-    ]
-    return ", ".join(part for part in parts if part)

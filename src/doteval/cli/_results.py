@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from ..evals import Snapshot, Store, Stored, StoreError
@@ -48,3 +48,12 @@ def chosen(results: Snapshot, name: str) -> list[Stored]:
         there = ", ".join(stored.name for stored in results.evaluations(experiment)) or "none"
         raise Problem(f"no evaluation of {experiment!r} has {part!r} in its name; there are: {there}")
     return found
+
+
+def all_chosen(results: Snapshot, names: Sequence[str]) -> list[Stored]:
+    """The evaluations of several names, each once.
+
+    Raises:
+        Problem: There are none of one of them.
+    """
+    return list({stored.id: stored for name in names for stored in chosen(results, name)}.values())

@@ -16,6 +16,7 @@ from ._about import lines as about
 from ._about import runs_for_programs
 from ._json import print_json
 from ._results import chosen, opened
+from ._show_rows import show_rows
 
 _LONGEST = 300
 
@@ -24,6 +25,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the table, and the first rows that failed."""
     with opened(options) as results:
         found = chosen(results, options.name)
+        if options.row is not None or options.failed:
+            return show_rows(options, results, found)
         if options.json:
             print_json(_for_programs(results, stored, options.errors) for stored in found)
         else:

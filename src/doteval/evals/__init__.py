@@ -35,6 +35,7 @@ from ._results.record import Record
 from ._results.runs import StoredRun
 from ._results.statistics import Aggregate, Summary, summarise
 from ._results.store import Store
+from ._results.transcript import RecordedRequest
 from ._results.usage import ModelUsage
 from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
@@ -59,6 +60,7 @@ __all__ = [
     "ModelUsage",
     "Outcome",
     "Record",
+    "RecordedRequest",
     "Result",
     "Retries",
     "RowTimeoutError",

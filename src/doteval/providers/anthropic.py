@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable, Callable, Collection
+from types import ModuleType
 from typing import Annotated, Any, ClassVar, cast
 
 import anthropic
@@ -48,11 +49,15 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
     """A model behind an Anthropic client. Messages of the role ``system`` become the request's ``system`` prompt."""
 
     sdk = ANTHROPIC
+    types: ClassVar[ModuleType] = anthropic.types
 
-    def _send(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Awaitable[RawAnswer]:
+    def _request(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
+        return request_of(messages, params)
+
+    def _send(self, request: dict[str, Any]) -> Awaitable[RawAnswer]:
         # Never with `stream=False`, which the SDK would look at for longer than all that is ours takes.
         create = cast("Callable[..., Awaitable[RawAnswer]]", self.client.messages.with_raw_response.create)
-        return create(model=self.name, **request_of(messages, params))
+        return create(model=self.name, **request)
 
     def _read_answer(self, answer: Message) -> Completion:
         _check(answer)

@@ -32,7 +32,10 @@ _MACHINERY = frozenset(
     }
 )
 """What is between a user and an error of ours."""
-_OURS = ("doteval.pytest_plugin", "doteval._errors", "doteval._spec", "doteval._registry")
+_OURS = (
+    *("doteval.pytest_plugin", "doteval._errors", "doteval._spec", "doteval._registry"),
+    *("doteval._canonical", "doteval._secrets"),
+)
 """What a run imports that has nothing to do with models."""
 _CAUSED = "The above exception was the direct cause of the following exception:"
 _MEANWHILE = "During handling of the above exception, another exception occurred:"

@@ -93,9 +93,13 @@ class Fixtures:
         held = _held_providers(registrations, fixtures, options, summary, servers, endings, in_use)
         self._add_wide(HELD, held, options.scope)
         self._add_wide("model_providers", _model_providers(), options.scope)
+        self.roles = {f"{role}_client": spec for role, spec in options.roles.items()}
+        """The models that have a role of their own, by the fixtures that lease them."""
         if fixtures:  # setting it up for nothing takes as long as the lease
-            self._add(LENT, _lent_model_providers(registrations, fixtures))
-        self._add("model_client", _model_client(options, lends=bool(fixtures)))
+            self._add(LENT, _lent_model_providers(registrations, fixtures, ("model_client", *self.roles)))
+        self._add("model_client", _model_client(_OF_MODEL, options, lends=bool(fixtures)))
+        for client in self.roles:
+            self._add(client, _model_client(_advice(client), options, lends=bool(fixtures)))
         for name, fixture in lent.items():
             client, provider = client_fixture(name), f"{_word(name)}_provider"
             if fixture is None:
@@ -229,17 +233,23 @@ def _model_providers() -> Fixture:
     return model_providers
 
 
-def _lent_model_providers(registrations: Mapping[str, Registration], lent: Mapping[str, str]) -> Fixture:
+def _lent_model_providers(
+    registrations: Mapping[str, Registration], lent: Mapping[str, str], clients: Sequence[str]
+) -> Fixture:
     @_takes("request", HELD, "model_providers")
     def lent_model_providers(request: pytest.FixtureRequest, **fixtures: Any) -> None:
-        """Set up the authors' fixtures that the test's `model_client` may need."""
+        """Set up the authors' fixtures that the test's `model_client`, and the models of roles, may need."""
         from . import _leases  # noqa: PLC0415
 
         callspec = getattr(request.node, "callspec", None)
-        spec = None if callspec is None else callspec.params.get("model_client")
+        specs = [] if callspec is None else [callspec.params.get(client) for client in clients]
         providers = _leases.chosen(fixtures[HELD], fixtures["model_providers"])
-        if not lent or not isinstance(spec, str) or not isinstance(providers, _leases.RunProviders):
-            return
+        if lent and isinstance(providers, _leases.RunProviders):
+            for spec in specs:
+                if isinstance(spec, str):
+                    lend(request, spec, providers)
+
+    def lend(request: pytest.FixtureRequest, spec: str, providers: Any) -> None:
         prefix = ModelSpec.parse(spec, registrations).provider
         if prefix is not None and prefix in lent:
             providers.put(prefix, request.getfixturevalue(lent[prefix]))
@@ -254,9 +264,7 @@ def _lent_model_providers(registrations: Mapping[str, Registration], lent: Mappi
     return lent_model_providers
 
 
-def _model_client(options: Options, *, lends: bool) -> Fixture:
-    advice = _advice("model_client", "Run pytest with --doteval-model, such as '--doteval-model openai:gpt-4o', or")
-
+def _model_client(advice: str, options: Options, *, lends: bool) -> Fixture:
     @_takes("request", "anyio_backend", HELD, "model_providers", *((LENT,) if lends else ()))
     async def model_client(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
         """A model, leased for the time of the test; ``--doteval-model`` or a parameter says which one."""
@@ -321,3 +329,6 @@ def _advice(client: str, first: str = "Choose one in the test:") -> str:
         f"{client} does not know which model is wanted. {how}\n"
         f'    @pytest.mark.parametrize("{client}", ["gpt-4o"], indirect=True)'
     )
+
+
+_OF_MODEL = _advice("model_client", "Run pytest with --doteval-model, such as '--doteval-model openai:gpt-4o', or")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -54,6 +55,7 @@ class Options:
 
     Args:
         models: The specs that parametrise `model_client`.
+        roles: The specs of the models that have a role of their own, by the role.
         base_urls: Where a provider's server is, by the provider's name.
         provider_settings: Other keyword arguments of providers, by the provider's name.
         concurrency: How many requests one model takes at once, or `None` for the provider's own default.
@@ -67,6 +69,7 @@ class Options:
     """
 
     models: tuple[str, ...]
+    roles: Mapping[str, str]
     base_urls: Mapping[str, str]
     provider_settings: Mapping[str, Mapping[str, Any]]
     concurrency: int | None
@@ -104,10 +107,11 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--doteval-model",
         action="append",
-        metavar="SPEC",
+        metavar="[ROLE=]SPEC",
         dest="doteval_model",
         help="run the tests that ask for model_client and do not choose a model on this one, such as "
-        "'openai:gpt-4o'; may be given several times",
+        "'openai:gpt-4o'; with a role in front, such as 'judge=openai:gpt-4o', the model of judge_client; may be given "
+        "several times",
     )
     group.addoption(
         "--doteval-model-base-url",
@@ -149,17 +153,13 @@ def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
     Raises:
         pytest.UsageError: A value cannot be what it should be.
     """
-    models: list[str] = config.getoption("doteval_model") or []
-    for spec in models:
-        try:
-            ModelSpec.parse(spec, providers)
-        except SpecError as exc:
-            raise pytest.UsageError(f"--doteval-model: {exc}") from exc
+    models, roles = _models(config.getoption("doteval_model") or [], providers)
     scope = _SCOPE.choice(config, SCOPES)
     keep_alive = _SERVER_KEEP_ALIVE.number(config, float, 0, "a number of seconds, 0 or more,")
     restarts = _SERVER_RESTARTS.number(config, int, 0)
     return Options(
-        models=tuple(dict.fromkeys(models)),
+        models=models,
+        roles=roles,
         base_urls={
             **_base_urls("doteval_model_base_url in the ini file", config.getini("doteval_model_base_url"), providers),
             **_base_urls("--doteval-model-base-url", config.getoption("doteval_model_base_url") or (), providers),
@@ -180,6 +180,30 @@ def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
         server_keep_alive=0.0 if keep_alive is None else keep_alive,
         server_restarts=1 if restarts is None else restarts,
     )
+
+
+def _models(given: Iterable[str], providers: Collection[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The models that are given: those without a role, and the others by it."""
+    models: dict[str, None] = {}
+    roles: dict[str, str] = {}
+    for text in given:
+        role, equals, spec = text.partition("=")
+        if not equals or not role.isidentifier():  # what has no role may have that sign in it, as a path may
+            role, spec = "", text
+        try:
+            ModelSpec.parse(spec, providers)
+        except SpecError as exc:
+            raise pytest.UsageError(f"--doteval-model: {exc}") from exc
+        if role in ("", "model"):
+            models[spec] = None
+        elif role in {re.sub(r"\W", "_", name) for name in providers}:
+            raise pytest.UsageError(
+                f"--doteval-model: {text!r} gives a model to the role {role!r}, but {role}_client is a model of the "
+                f"provider {role!r}: call the role something else"
+            )
+        elif roles.setdefault(role, spec) != spec:
+            raise pytest.UsageError(f"--doteval-model: the role {role!r} has two models, {roles[role]} and {spec}")
+    return tuple(models), roles
 
 
 def _base_urls(source: str, lines: Iterable[str], providers: Collection[str]) -> dict[str, str]:

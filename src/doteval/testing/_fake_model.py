@@ -140,11 +140,11 @@ class FakeModel:
 
     @asynccontextmanager
     async def _request(self, call: FakeCall) -> AsyncGenerator[tuple[ModelRequest, Completion]]:
-        messages_of(call.prompt, call.params)
+        messages = messages_of(call.prompt, call.params)
         self._check_open()
         await checkpoint()
         async with self._limiter or nullcontext(), self._counted():
-            with ModelRequest(self._name) as request:
+            with ModelRequest(self._name, messages, call.params) as request:
                 yield request, await self._answer(call)
 
     @asynccontextmanager

@@ -6,6 +6,7 @@ The parts::
     database  rows  writer  store  the file, its rows, the thread that writes them, what all others use
     intervals  statistics          what rows say together, and how sure that is
     compare                        two sides, row by row
-    tables  export  histogram      for terminals, for files, for pictures
-    pictures  page  report         what is where in them, the templates, the page
+    tables  export  pricing        for terminals, for files; what tokens cost
+    histogram  pictures  overview  what evaluations say as wholes, and what is where in its pictures
+    blocks  page  report  live     rows in a page; its templates, style and script; the page; while a run goes on
 """

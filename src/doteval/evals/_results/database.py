@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Generator
@@ -53,6 +54,14 @@ CREATE TABLE rows (
     PRIMARY KEY (evaluation, key, sample)
 );
 CREATE INDEX places ON rows (evaluation, number, key, sample);
+CREATE TABLE transcripts (  -- apart, so that rows are read without them
+    evaluation INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    sample INTEGER NOT NULL,
+    requests TEXT NOT NULL,
+    PRIMARY KEY (evaluation, key, sample),
+    FOREIGN KEY (evaluation, key, sample) REFERENCES rows (evaluation, key, sample) ON DELETE CASCADE
+);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     evaluation INTEGER NOT NULL REFERENCES evaluations (id) ON DELETE CASCADE,
@@ -126,8 +135,9 @@ class Database:
 
     def connect(self) -> Connection:
         """Open the file, whose tables are there, for writing."""
+        file = _identity(self.path)  # before it is opened: what takes its place from now on is noticed
         connection = self._open()
-        connection.file = _identity(self.path)
+        connection.file = file
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
         return connection
@@ -186,6 +196,8 @@ class Database:
         if not directory.exists():
             directory.mkdir(parents=True, exist_ok=True)
             (directory / ".gitignore").write_text("# what was measured here is no source\n*\n", "utf-8")
+        # What was asked and said is nobody else's business; SQLite gives its other files the same permissions.
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         with closing(self._open()) as connection:
             if not self._is_ready(connection):  # what is not ours is not touched
                 self._make_tables(connection)

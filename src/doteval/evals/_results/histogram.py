@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 
-def histogram(values: Sequence[float], bins: int = 20) -> list[tuple[float, float, int]]:
-    """How many values are in each of some equally wide ranges: from, to, count."""
-    if not values:
-        return []
-    low, high = min(values), max(values)
+def histogram(values: Sequence[float], bins: int, ends: tuple[float, float]) -> list[tuple[float, float, int]]:
+    """How many values are in each of some equally wide ranges: from, to, count.
+
+    Args:
+        values: The values.
+        bins: How many ranges.
+        ends: Where the first one begins and the last one ends; no value is outside.
+    """
+    low, high = ends
     if low == high:
         return [(low, high, len(values))]
     inner = [between(low, high, number / bins) for number in range(1, bins)]

@@ -64,6 +64,7 @@ class Bar:
         width: How wide it is.
         height: How high it is.
         label: What it stands for, and how much.
+        count: How much, as short as there is room for.
     """
 
     x: float
@@ -71,6 +72,7 @@ class Bar:
     width: float
     height: float
     label: str
+    count: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,38 +134,49 @@ def means(named: Sequence[tuple[str, Aggregate]]) -> Means:
     return Means(points, _TOP + len(named) * _STEP, shown.format(low), shown.format(high))
 
 
-def intervals(counts: Sequence[tuple[float, float, int]], shown: Callable[[float], str]) -> Bars:
+def intervals(
+    counts: Sequence[tuple[float, float, int]], shown: Callable[[float], str], most: int | None = None
+) -> Bars:
     """A histogram of numbers; its ends are written below.
 
     Args:
         counts: The ranges: from, to, how many.
         shown: Writes a number.
+        most: What the highest bar that may be there counts; that of these where it is `None`.
     """
-    bars = _bars([(f"{shown(low)} to {shown(high)}", count) for low, high, count in counts])
+    bars = _bars([(f"{shown(low)} to {shown(high)}", count) for low, high, count in counts], most)
     ends = Note(_MARGIN, "start", shown(counts[0][0])), Note(_WIDTH - _MARGIN, "end", shown(counts[-1][1]))
     return Bars(bars, ends)
 
 
-def choices(counts: Sequence[tuple[str, int]]) -> Bars:
-    """A bar for each of a few choices, with its label and its count below.
+def choices(counts: Sequence[tuple[str, int]], most: int | None = None) -> Bars:
+    """A bar for each of a few choices, with its label below.
 
     Args:
         counts: What may be chosen, and how many have.
+        most: What the highest bar that may be there counts; that of these where it is `None`.
     """
-    bars = _bars(counts)
+    bars = _bars(counts, most)
     step = (_WIDTH - 2 * _MARGIN) / len(bars)
-    notes = [Note(round(_MARGIN + (index + 0.5) * step, 1), "middle", bar.label) for index, bar in enumerate(bars)]
+    notes = [Note(round(_MARGIN + (index + 0.5) * step, 1), "middle", label) for index, (label, _) in enumerate(counts)]
     return Bars(bars, notes)
 
 
-def _bars(counts: Sequence[tuple[str, int]]) -> list[Bar]:
-    most = max(count for _, count in counts) or 1
+def _bars(counts: Sequence[tuple[str, int]], most: int | None) -> list[Bar]:
+    highest = most or max(count for _, count in counts) or 1
     step = (_WIDTH - 2 * _MARGIN) / len(counts)
     bars: list[Bar] = []
     for index, (label, count) in enumerate(counts):
-        height = (_HEIGHT - _ROOM) * count / most
+        height = (_HEIGHT - _ROOM) * count / highest
         x, width = _MARGIN + index * step + 1, max(1, step - 2)
-        bars.append(
-            Bar(round(x, 1), round(_HEIGHT - height, 1), round(width, 1), round(height, 1), f"{label}: {count:,}")
-        )
+        place = round(x, 1), round(_HEIGHT - height, 1), round(width, 1), round(height, 1)
+        bars.append(Bar(*place, f"{label}: {count:,}", short_count(count) if count else ""))
     return bars
+
+
+def short_count(count: int) -> str:
+    """A count in at most five letters."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= max(10_000, size):
+            return f"{count // size:,}{unit}" if count >= 100 * size else f"{count / size:.3g}{unit}"
+    return f"{count:,}"

@@ -19,6 +19,7 @@ from .record import Record
 from .rows import FIELDS, record_of
 from .runs import StoredRun, noted
 from .statistics import Summary, Summing
+from .transcript import RecordedRequest, decoded
 from .usage import ModelUsage
 
 _CHUNK = 512
@@ -106,6 +107,8 @@ def _clustered(column: str) -> str:
     return f"CASE WHEN instr({column}, '\"cluster\"') THEN {column} END"
 
 
+_BRIEF = ", ".join("NULL" if name in ("prompt", "traceback", "reply") else name for name in FIELDS.split(", "))
+"""The columns that a list of rows is made of, in the places of all."""
 _COUNTED = "FROM rows WHERE evaluation = ? AND sample <= ?"
 """What belongs to an evaluation, with its number and how many samples of each row count."""
 EVALUATION = """
@@ -168,6 +171,63 @@ class Results(ABC):
         for row in self._pages(FIELDS, evaluation, "AND error IS NOT NULL" if failed else ""):
             yield record_of(row)
 
+    def row(self, evaluation: Stored, key: str) -> list[Record]:
+        """The samples of one row, by what it is known by; none where it is not there."""
+        with self._connected() as connection:
+            if connection is None:
+                return []
+            select = f"SELECT {FIELDS} {_COUNTED} AND key = ? ORDER BY sample"
+            return [record_of(row) for row in connection.execute(select, (evaluation.id, evaluation.epochs, key))]
+
+    def last_written(self, evaluation: Stored) -> int:
+        """The number of the row that was written last; 0 where there is none."""
+        with self._connected() as connection:
+            if connection is None:
+                return 0
+            select = f"SELECT max(rowid) {_COUNTED}"
+            last = connection.execute(select, (evaluation.id, evaluation.epochs)).fetchone()
+        return last[0] or 0
+
+    def written_after(self, evaluation: Stored, after: int, most: int) -> Iterator[tuple[int, Record]]:
+        """Rows with their numbers, in the order in which they were written; without prompt, traceback and reply.
+
+        Args:
+            evaluation: Which one.
+            after: The number after which they begin.
+            most: How many at most.
+        """
+        with self._connected() as connection:
+            if connection is not None:
+                rows = connection.execute(
+                    f"SELECT rowid, {_BRIEF} FROM rows WHERE +evaluation = ? AND sample <= ? AND rowid > ? "  # noqa: S608
+                    "ORDER BY rowid LIMIT ?",
+                    (evaluation.id, evaluation.epochs, after, most),
+                )
+                for number, *row in rows:
+                    yield number, record_of(row)
+
+    def texts(self, evaluation: Stored) -> Iterator[tuple[str, int, list[str], list[str]]]:
+        """All that is text: the key of a row, the sample, its values as JSON, and its error and traceback."""
+        columns = "number, key, sample, inputs, output, prompt, scores, metadata, reply, error, traceback"
+        for _, key, sample, *texts in self._pages(columns, evaluation):
+            values, problems = texts[:-2], texts[-2:]
+            yield key, sample, [text for text in values if text is not None], [text for text in problems if text]
+
+    def requests(self, evaluation: Stored, key: str, sample: int = 1) -> tuple[RecordedRequest, ...]:
+        """The requests that were made in a row, in the order in which they ended; none where they were not kept.
+
+        Args:
+            evaluation: Which one.
+            key: What the row is known by: `Record.key`.
+            sample: Which sample of it: `Record.sample`.
+        """
+        with self._connected() as connection:
+            if connection is None:
+                return ()
+            select = "SELECT requests FROM transcripts WHERE evaluation = ? AND key = ? AND sample = ?"
+            row = connection.execute(select, (evaluation.id, key, sample)).fetchone()
+        return () if row is None else decoded(row[0])
+
     def summary(self, evaluation: Stored) -> Summary:
         """What the rows of an evaluation say together."""
         summing = Summing(evaluation.epochs)
@@ -185,6 +245,12 @@ class Results(ABC):
                     summing.add(key, values, error is not None, cluster, *counts)
                 summing.usage.add(ModelUsage(*row) for row in connection.execute(_USAGE, place))
         return summing.summary()
+
+    def scores(self, evaluation: Stored) -> Iterator[tuple[Mapping[str, Score], float]]:
+        """The scores of each sample that returned, and how long it took."""
+        columns = "number, key, sample, scores, seconds"
+        for _, _, _, scores, seconds in self._pages(columns, evaluation, "AND error IS NULL"):
+            yield json.loads(scores or "null") or {}, seconds
 
     def pairs(self, before: Stored, after: Stored) -> Pairs:
         """The scores of the rows that two evaluations have in common, wherever they stand in either."""
@@ -238,6 +304,17 @@ class Snapshot(Results):
     @contextmanager
     def _connected(self) -> Generator[sqlite3.Connection | None]:
         yield self._connection
+
+    def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
+        """The same, row by row: what is read stays as it is, and some rows are huge."""
+        if self._connection is not None:
+            rows = self._connection.execute(
+                f"SELECT {columns} {_COUNTED} {where} ORDER BY number, key, sample",
+                (evaluation.id, evaluation.epochs),
+            )
+            # Not "yield from", which would close it after the connection where nobody reads on.
+            for row in rows:  # noqa: UP028
+                yield row
 
 
 def find(connection: sqlite3.Connection, experiment: str, name: str, *, number: int | None = None) -> Stored | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Any, cast
 from ... import Completion, ModelRequest, Usage
 from .._result import Result, Score
 from .plain import digest_of_plain, names_of, plain, plain_and_whole, storable
+from .transcript import RecordedRequest, Transcript, details_of
 from .usage import ModelUsage, usage_of_requests, usage_told
 
 _RUNNING = str(Path(__file__).parent.with_name("_running"))  # what calls an evaluation, and not what it calls of ours
@@ -40,6 +42,8 @@ class Record:
         attempts: How often the row was run.
         usage_by_model: What was asked of each model in all attempts, and what it cost.
         sample: Which sample of the row it is, counted from 1.
+        transcript: The requests that were made, where that was asked for. Not of a row that is read from a store, which
+            has them apart: see `Store.requests`.
     """
 
     number: int
@@ -59,6 +63,7 @@ class Record:
     attempts: int = 1
     usage_by_model: Sequence[ModelUsage] = ()
     sample: int = 1
+    transcript: Sequence[RecordedRequest] | None = None
 
     @property
     def failed(self) -> bool:
@@ -79,6 +84,11 @@ class Record:
     def requests(self) -> int:
         """How many requests were sent to models, as far as they are counted."""
         return sum(usage.requests for usage in self.usage_by_model)
+
+    @property
+    def from_cache(self) -> int:
+        """How many requests a cache of replies answered, which are not among the others."""
+        return sum(usage.from_cache for usage in self.usage_by_model)
 
     @property
     def cached_tokens(self) -> int:
@@ -114,6 +124,20 @@ class Inputs:
         """What the row is known by."""
 
 
+def key_of_id(value: object) -> str:
+    """What a row is known by whose column ``id`` has this value."""
+    return f"id {digest_of_plain(plain(value))}"
+
+
+def keys_meant(text: str) -> set[str]:
+    """What a row may be known by that somebody names in a text: by its key, or by its column ``id``."""
+    keys = {text, key_of_id(text)}
+    for kind in (int, float):
+        with suppress(ValueError, OverflowError):
+            keys.add(key_of_id(kind(text)))
+    return keys
+
+
 class Spending:
     """What a row spends; is given what it asks of models.
 
@@ -125,6 +149,20 @@ class Spending:
         self._requests = requests
         self.roles: Mapping[str, str] = {}
         """The arguments by which models came, by the names of the models."""
+        self._begun = 0
+
+    def begin_attempt(self) -> None:
+        """What is asked from now on belongs to another attempt."""
+        self._begun = len(self._requests)
+        if isinstance(self._requests, Transcript):
+            self._requests.roles = self.roles
+            self._requests.attempt += 1
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether a server was asked in this attempt, as far as that is known: not where a cache answered all."""
+        asked = self._requests[self._begun :]
+        return not asked or any(not request.from_cache for request in asked)
 
     def last_reply(self) -> Completion | None:
         """What a model has said last, where it was not streamed."""
@@ -145,6 +183,7 @@ class Spending:
             "input_tokens": sum(usage.input_tokens for usage in by_model) if known else None,
             "output_tokens": sum(usage.output_tokens for usage in by_model) if known else None,
             "usage_by_model": by_model,
+            "transcript": tuple(self._requests.kept) if isinstance(self._requests, Transcript) else None,
         }
 
 
@@ -162,7 +201,7 @@ def succeeded(inputs: Inputs, sample: int, result: Result, seconds: float, attem
         scores=plain_scores(result),
         metadata=_plain_mapping(result.metadata),
         seconds=seconds,
-        reply=_reply(result.output),
+        reply=details_of(result.output),
         attempts=attempts,
         **spending.fields(usage if isinstance(usage, Usage) else result.metadata.get("usage")),
     )
@@ -183,7 +222,7 @@ def failed(
         error=line,
         traceback=trace,
         output=plain(reply),
-        reply=_reply(reply),
+        reply=details_of(reply),
         seconds=seconds,
         attempts=attempts,
         **spending.fields(),
@@ -200,12 +239,6 @@ def told(error: BaseException) -> tuple[str, str]:
 def plain_scores(result: Result) -> dict[str, Score]:
     """The scores of a row as they are kept."""
     return dict(zip(names_of([*result.scores]), map(_plain_score, result.scores.values()), strict=True))
-
-
-def _reply(output: object) -> dict[str, Any] | None:
-    names = ("finish_reason", "refusal", "reasoning", "tool_calls", "retries")
-    known = {name: value for name in names if (value := getattr(output, name, None))}
-    return _plain_mapping(known) if known and isinstance(output, Completion) else None
 
 
 def _text(error: BaseException) -> str:

@@ -1,99 +1,171 @@
-"""One page of HTML about an experiment, with nothing outside of it: to be opened anywhere, sent, and kept.
+"""One page of HTML about evaluations, with nothing outside of it: to be opened anywhere, sent, and kept.
 
-It holds no script: details open by themselves, pictures are SVG, colours follow what the reader prefers. So it is the
-same on a phone, in the dark, and in ten years. What it says is found here, where things are in its pictures in
-`pictures`, and how it looks in the templates of the directory ``page``, which escape all that they are given.
+Tables and pictures are there at once, and without a script; every row is in the file as well, in `blocks` that the
+script of the directory ``page`` unpacks where somebody looks. What the templates are given they escape; what the script
+shows it sets as text; and the policy in its head lets nothing run but that script, and nothing be fetched.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from .histogram import histogram
-from .pictures import Bars, Means, choices, intervals, means
+from .blocks import INDEX_ROWS, Details, Index, line_of, packed
+from .compare import Comparison, compare
+from .overview import full_names, labels, overview
+from .pricing import Prices
 from .reading import Results, Stored
-from .record import Record
-from .statistics import Summary, percentile
-from .tables import HEAD, USAGE_HEAD, shown_seconds, shown_tokens, summary_rows, usage_rows
 
-_MOST_FAILED = 50
-_LONGEST = 2000
-
-
-@dataclass(slots=True)
-class _Evaluation:
-    stored: Stored
-    summary: Summary
-    scores: dict[str, list[float]] = field(default_factory=dict[str, "list[float]"])
-    seconds: list[float] = field(default_factory=list[float])
-    wrong: list[Record] = field(default_factory=list[Record])
-    failed: list[Record] = field(default_factory=list[Record])
-
-
-@dataclass(frozen=True, slots=True)
-class _Figure:
-    caption: str
-    picture: Means | Bars
+_PAGE = Path(__file__).with_name("page")
+_SCRIPTS = (
+    "blocks",
+    "rows",
+    "select",
+    "parts",
+    "detail",
+    "requests",
+    "list",
+    "pictures",
+    "groups",
+    "app",
+    "live",
+    "open",
+)
+_MOST_COMPARED = 300_000
+"""How many rows are compared for the page at most; other pairs are shown without intervals."""
+_CUT = "<!-- cut -->"
+_NO_PRICES = Prices({})
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Rows to be opened one by one, of each evaluation that has some."""
-
-    title: str
-    evaluations: Sequence[tuple[str, Sequence[Record]]]
-
-
-def page(results: Results, evaluations: Sequence[Stored], title: str) -> str:
-    """The page.
+def write_page(
+    file: IO[str], results: Results, evaluations: Sequence[Stored], title: str, prices: Prices = _NO_PRICES
+) -> None:
+    """Write the page, with a few blocks of rows in memory.
 
     Args:
+        file: Where to.
         results: Where they are; what is written while the page is made must not be seen.
         evaluations: Which ones.
         title: What it is called.
+        prices: What tokens cost.
     """
-    found = [_read(results, stored) for stored in evaluations]
-    summaries = [evaluation.summary for evaluation in found]
-    began = min((evaluation.stored.started for evaluation in found), default=0.0)
-    return (
-        _templates()
-        .get_template("page.html")
-        .render(
-            title=title,
-            found=found,
-            rows=sum(summary.rows for summary in summaries),
-            errors=sum(summary.errors for summary in summaries),
-            tokens=shown_tokens(summaries),
-            begun=time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
-            unfinished=sum(evaluation.stored.finished is None for evaluation in found),
-            head=HEAD,
-            table=summary_rows((evaluation.stored.name, evaluation.summary) for evaluation in found),
-            usage_head=USAGE_HEAD,
-            usage=usage_rows((evaluation.stored.name, evaluation.summary) for evaluation in found),
-            means=_means(found),
-            scores=_scores(found),
-            latencies=_latencies(found),
-            groups=(
-                _group("Rows that failed", [(evaluation, evaluation.failed) for evaluation in found]),
-                _group("Rows with a score of no", [(evaluation, evaluation.wrong) for evaluation in found]),
-            ),
-            most=_MOST_FAILED,
-        )
+    head, between, end = page_around(settings(results, evaluations, title), overview(results, evaluations, prices))
+    file.write(head)
+    with TemporaryFile("w+", encoding="ascii") as details:  # the page needs the index first
+        for stored in evaluations:
+            for block in _index_and_details(results, stored, prices, details):
+                file.write(block)
+        file.write(between)
+        details.seek(0)
+        while part := details.read(1 << 20):
+            file.write(part)
+    file.write(end)
+
+
+def settings(results: Results, evaluations: Sequence[Stored], title: str) -> dict[str, Any]:
+    """What the script is told: which evaluations there are, and how those differ that belong together."""
+    return {
+        "title": title,
+        "evaluations": described(evaluations),
+        "comparisons": [as_told(comparison) for comparison in _comparisons(results, evaluations)],
+    }
+
+
+def described(evaluations: Sequence[Stored]) -> list[dict[str, Any]]:
+    """Evaluations, as the script knows them."""
+    names, short = full_names(evaluations), labels(evaluations)
+    return [
+        {
+            "id": stored.id, "name": name, "label": label, "model": stored.model, "rows": stored.rows,
+            "stored": stored.stored, "errors": stored.errors, "finished": stored.finished,
+        }
+        for stored, name, label in zip(evaluations, names, short, strict=True)
+    ]  # fmt: skip
+
+
+def as_told(comparison: Comparison) -> dict[str, Any]:
+    """A comparison, as the script knows it."""
+    scores = {each.score: _finite(asdict(each)) for each in comparison.differences}
+    ids = {"before": comparison.before.id, "after": comparison.after.id}
+    return ids | {"unpaired": comparison.unpaired, "scores": scores}
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and value - value != 0 else value for name, value in values.items()}
+
+
+def _comparisons(results: Results, evaluations: Sequence[Stored]) -> Iterator[Comparison]:
+    left = _MOST_COMPARED
+    for place, before in enumerate(evaluations):
+        for after in evaluations[place + 1 :]:
+            rows = before.stored + after.stored
+            if rows <= left and before.name.partition("[")[0] == after.name.partition("[")[0]:
+                left -= rows
+                yield compare(results, before, after)
+
+
+def page_around(told: dict[str, Any], seen: dict[str, Any] | None = None) -> tuple[str, str, str]:
+    """The page without its rows: what comes before the index, between index and details, and after.
+
+    Args:
+        told: What the script is told.
+        seen: What `overview` has found; where it is `None`, the page asks the server that gave it, for that and for
+            rows, and nobody else.
+    """
+    live = seen is None
+    style, script = (_PAGE / "page.css").read_text("utf-8"), _script()
+    reached = "'self'" if live else "'none'"
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; "
+        f"connect-src {reached}; base-uri 'none'; form-action 'none'"
     )
+    page = _templates().get_template("page.html").render(
+        seen or {}, live=live, title=told["title"], settings=_in_script({**told, "live": live}), policy=policy,
+        cut=_ours(_CUT), style=_ours(style), script=_ours(script),
+    )  # fmt: skip
+    before, between, after = page.split(_CUT)
+    return before, between, after
 
 
+def overview_part(seen: dict[str, Any]) -> str:
+    """What a page that is open already shows of evaluations as wholes."""
+    return _templates().get_template("overview.html").render(seen)
+
+
+@cache
+def _script() -> str:
+    parts = [(_PAGE / f"{name}.js").read_text("utf-8") for name in _SCRIPTS]
+    return "(() => {\n" + "\n".join(parts) + "})();\n"
+
+
+def _digest(text: str) -> str:
+    return b64encode(sha256(text.encode()).digest()).decode("ascii")
+
+
+def _in_script(values: dict[str, Any]) -> Markup:
+    """JSON as an element of HTML may have it."""
+    return _ours(json.dumps(values).replace("<", "\\u003c"))
+
+
+def _ours(text: str) -> Markup:
+    """A text that stands in the page as it is: written by us, or without anything that ends an element."""
+    return Markup(text)  # noqa: S704
+
+
+@cache
 def _templates() -> Environment:
     templates = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("page")),
+        loader=FileSystemLoader(_PAGE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -101,87 +173,34 @@ def _templates() -> Environment:
         keep_trailing_newline=True,
     )
     filters: dict[str, Any] = templates.filters  # jinja2 says that they all are like its own
-    filters.update(counted=_counted, false_scores=_false_scores, shortened=_shortened)
+    filters.update(counted=_counted)
     return templates
-
-
-def _read(results: Results, stored: Stored) -> _Evaluation:
-    evaluation = _Evaluation(stored, results.summary(stored))
-    for record in results.records(stored):
-        if not record.failed:
-            evaluation.seconds.append(record.seconds)
-            for name, score in (record.scores or {}).items():
-                evaluation.scores.setdefault(name, []).append(float(score))
-            if len(evaluation.wrong) < _MOST_FAILED and _false_scores(record):
-                evaluation.wrong.append(record)
-    evaluation.failed = list(islice(results.records(stored, failed=True), _MOST_FAILED))
-    return evaluation
-
-
-def _means(found: Sequence[_Evaluation]) -> list[_Figure]:
-    """A picture for each score, with all evaluations that have it."""
-    names = sorted({name for evaluation in found for name in evaluation.summary.scores})
-    return [
-        _Figure(
-            f"{name}: mean and 95 % interval",
-            means(
-                [
-                    (_label(evaluation, found), evaluation.summary.scores[name])
-                    for evaluation in found
-                    if name in evaluation.summary.scores
-                ]
-            ),
-        )
-        for name in names
-    ]
-
-
-def _scores(found: Sequence[_Evaluation]) -> list[_Figure]:
-    figures: list[_Figure] = []
-    for evaluation in found:
-        for name, values in sorted(evaluation.scores.items()):
-            if evaluation.summary.scores[name].is_boolean:
-                right = round(sum(values))
-                picture = choices([("no", len(values) - right), ("yes", right)])
-            else:
-                picture = intervals(histogram(values), "{:.3g}".format)
-            figures.append(_Figure(f"{name}: {_label(evaluation, found)}", picture))
-    return figures
-
-
-def _latencies(found: Sequence[_Evaluation]) -> list[_Figure]:
-    figures: list[_Figure] = []
-    for evaluation in found:
-        if evaluation.seconds:
-            most = percentile(sorted(evaluation.seconds), 99) or math.inf  # a few slow ones would hide all others
-            counts = histogram([min(seconds, most) for seconds in evaluation.seconds])
-            p50, p95 = shown_seconds(evaluation.summary.p50), shown_seconds(evaluation.summary.p95)
-            caption = f"half within {p50}, 95 % within {p95}; the last bar is that and longer"
-            figures.append(_Figure(f"{_label(evaluation, found)}: {caption}", intervals(counts, shown_seconds)))
-    return figures
-
-
-def _group(title: str, found: Sequence[tuple[_Evaluation, Sequence[Record]]]) -> _Group:
-    return _Group(title, [(evaluation.stored.name, records) for evaluation, records in found if records])
-
-
-def _label(evaluation: _Evaluation, found: Sequence[_Evaluation]) -> str:
-    """What an evaluation is called in a picture: its model, where all are of the same function."""
-    functions = {other.stored.name.partition("[")[0] for other in found}
-    models = [other.stored.model for other in found]
-    if len(functions) == 1 and len(set(models)) == len(models) and evaluation.stored.model:
-        return evaluation.stored.model
-    return evaluation.stored.name.rpartition("::")[2]
-
-
-def _false_scores(record: Record) -> list[str]:
-    return [name for name, score in (record.scores or {}).items() if score is False]
 
 
 def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _shortened(value: Any, most: int = _LONGEST) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _index_and_details(results: Results, stored: Stored, prices: Prices, file: IO[str]) -> Iterator[str]:
+    """The blocks of the index; those of details are written to a file."""
+    index, details, first = Index(prices), Details(), 0
+
+    def write_details() -> int:
+        count, text = details.take()
+        element = f'<script type="text/plain" class="details" data-of="{stored.id}" data-first="{first}"'
+        file.write(f'{element} data-count="{count}">{packed(text)}</script>\n')
+        return first + count
+
+    for record in results.records(stored):
+        details.add(record)
+        if details.is_full:
+            first = write_details()
+        index.add(record)
+        if len(index) == INDEX_ROWS:
+            yield _index_element(stored, index)
+    first = write_details()
+    yield _index_element(stored, index)
+
+
+def _index_element(stored: Stored, index: Index) -> str:
+    return f'<script type="text/plain" class="index" data-of="{stored.id}">{packed(line_of(index.take()))}</script>\n'

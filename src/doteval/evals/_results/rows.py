@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from .database import transaction
 from .record import Record
+from .transcript import encoded
 from .usage import ModelUsage
 
 FIELDS = (
@@ -81,8 +82,9 @@ def _write_all(connection: sqlite3.Connection, items: Sequence[PendingRow | Work
             rows = []
             statements.append(partial(_insert, rows=rows))
         rows.append(item)
+    is_one = len(statements) == 1 and not any(row.record.transcript for row in rows)
     # One statement is a transaction of its own.
-    with nullcontext() if len(statements) == 1 else transaction(connection):
+    with nullcontext() if is_one else transaction(connection):
         for statement in statements:
             statement(connection)
 
@@ -90,6 +92,13 @@ def _write_all(connection: sqlite3.Connection, items: Sequence[PendingRow | Work
 def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow]) -> None:
     cells = [cell for row in rows for cell in (row.evaluation, *_cells_of(row.record), row.written)]
     connection.execute(f"INSERT OR REPLACE INTO rows VALUES {', '.join([_PLACES] * len(rows))}", cells)  # noqa: S608
+    transcripts = [
+        (row.evaluation, row.record.key, row.record.sample, encoded(row.record.transcript))
+        for row in rows
+        if row.record.transcript
+    ]
+    if transcripts:
+        connection.executemany("INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?)", transcripts)
 
 
 def _cells_of(record: Record) -> list[Any]:

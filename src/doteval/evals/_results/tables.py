@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from .runs import StoredRun
 from .statistics import Aggregate, Summary
 
 HEAD = ("evaluation", "rows", "errors", "score", "mean", "95 %", "p50", "p95", "tokens")
@@ -118,10 +119,26 @@ def shown_seconds(seconds: float | None) -> str:
         return "-"
     if seconds < 0.9995:
         return f"{1000 * seconds:.3g} ms"
-    return f"{seconds:.3g} s"
+    if seconds < 119.5:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60:,} h {minutes % 60} min"
 
 
 def number(value: float, *, signed: bool = False) -> str:
     """A number as a person writes it: four digits, all of those before the point, and no exponent unless it is huge."""
     sign = "+" if signed else ""
     return f"{value:{sign},.1f}" if 1000 <= abs(value) < 1e12 else f"{value:{sign}.4g}"
+
+
+def run_line(run: StoredRun) -> str:
+    """What a run was run with, in a line."""
+    about = run.about
+    commit = str(about.get("commit") or "")[:10]
+    parts = [
+        f"doteval {about.get('doteval')}, Python {about.get('python')}",
+        f"commit {commit}{' with changes' if about.get('dirty') else ''}" if commit else "",
+        f"scored by {about['scorer']}" if about.get("scorer") else "",
+        *(f"{name}={value}" for name, value in run.tags.items()),
+    ]
+    return ", ".join(part for part in parts if part)

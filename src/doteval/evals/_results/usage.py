@@ -11,13 +11,14 @@ from .plain import storable
 
 COUNTS = (
     "requests", "failed", "unknown", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
-    "reasoning_tokens",
+    "reasoning_tokens", "from_cache", "saved_input_tokens", "saved_output_tokens",
 )  # fmt: skip
 _FIRST_COUNT = 2
-_tokens_of: Callable[[Usage], Sequence[int]] = attrgetter(*COUNTS[3:])
+_TOKENS = COUNTS[3:8]
+_tokens_of: Callable[[Usage], Sequence[int]] = attrgetter(*_TOKENS)
 _LARGEST = 2**53
 """A server may say anything; a database holds less."""
-_NO_TOKENS = (0,) * len(COUNTS[3:])
+_NO_TOKENS = (0,) * len(_TOKENS)
 
 
 class ModelUsage(NamedTuple):
@@ -35,6 +36,9 @@ class ModelUsage(NamedTuple):
         cached_tokens: Tokens of the prompts that were read from a cache.
         cache_write_tokens: Tokens of the prompts that were written into a cache.
         reasoning_tokens: Tokens that the model thought with.
+        from_cache: How many requests a cache of replies answered. They were sent nowhere, and are not among `requests`.
+        saved_input_tokens: Tokens of their prompts, which cost nothing now and are in no other count.
+        saved_output_tokens: Tokens of the replies to them, likewise.
     """
 
     model: str | None
@@ -47,6 +51,9 @@ class ModelUsage(NamedTuple):
     cached_tokens: int
     cache_write_tokens: int
     reasoning_tokens: int
+    from_cache: int = 0
+    saved_input_tokens: int = 0
+    saved_output_tokens: int = 0
 
 
 class UsageSums:
@@ -88,6 +95,8 @@ def _usage_of(request: ModelRequest, roles: Mapping[str, str]) -> ModelUsage:
     retries = request.retries
     model = request.model if type(request.model) is str and request.model.isascii() else storable(str(request.model))
     tokens = _NO_TOKENS if request.usage is None else [min(count, _LARGEST) for count in _tokens_of(request.usage)]
+    if request.from_cache:
+        return ModelUsage(model, roles.get(model), 0, 0, 0, 0, 0, 0, 0, 0, 1, tokens[0], tokens[1])
     return ModelUsage(
         model, roles.get(model), 1 + retries, retries + request.failed, int(not request.is_known), *tokens
     )

@@ -26,7 +26,7 @@ class Abort:
         self._after = after
         self._max_errors = max_errors
         self._kind: str | None = None
-        self._alike = 0
+        self._alike: set[str] = set()
 
     def check(self, record: Record, done: int, errors: int) -> None:
         """See one more.
@@ -40,7 +40,12 @@ class Abort:
             EvaluationAbortedError: It is enough.
         """
         kind = None if record.error is None else _NUMBERS.sub("0", record.error[:_COMPARED])
-        self._alike = self._alike + 1 if kind == self._kind else 1
-        self._kind = kind
-        if kind is not None and errors > self._max_errors and 0 < self._after <= self._alike:
-            raise EvaluationAbortedError(self._evaluation, errors, done, self._max_errors, record.example, self._alike)
+        if kind != self._kind:
+            self._kind = kind
+            self._alike.clear()
+        if kind is None:
+            return
+        self._alike.add(record.key)  # samples of one row, which fail for its own reasons, are no more than one
+        alike = len(self._alike)
+        if errors > self._max_errors and 0 < self._after <= alike:
+            raise EvaluationAbortedError(self._evaluation, errors, done, self._max_errors, record.example, alike)

@@ -31,6 +31,7 @@ def about_run(evaluation: Evaluation, settings: Settings) -> dict[str, Any]:
         "limit": selection.limit,
         "sample": selection.sample,
         "seed": selection.seed if selection.sample is not None else None,
+        "row": selection.row,
         "epochs": settings.epochs,
         "concurrency": settings.concurrency or evaluation.concurrency,
         "max_errors": settings.max_errors,

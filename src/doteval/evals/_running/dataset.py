@@ -15,8 +15,8 @@ from anyio.lowlevel import checkpoint
 
 from .._errors import DatasetError
 from .._identity.walk import Walk
-from .._results.plain import digest_of_plain, plain
-from .._results.record import Inputs
+from .._results.plain import digest_of_plain
+from .._results.record import Inputs, key_of_id
 from .frames import rows_in
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
@@ -71,11 +71,6 @@ def _fresh(value: Any) -> Any:
     return set(value) if kind is set else value
 
 
-def key_of(name: object) -> str:
-    """What a row is known by whose column ``id`` holds this."""
-    return f"{_NAME} {digest_of_plain(plain(name))}"
-
-
 def has_name(inputs: Inputs) -> bool:
     """Whether a row is known by its column ``id``."""
     return inputs.key.startswith(f"{_NAME} ")
@@ -98,7 +93,7 @@ class _Keys:
         inputs = Inputs(number, values)
         if not inputs.is_whole:  # what they are is more than what can be kept of them
             inputs.digest = digest_of_plain([inputs.digest, Walk(follows_classes=False).digest(values)])
-        key = inputs.digest if name is _NAMELESS else key_of(name)
+        key = inputs.digest if name is _NAMELESS else key_of_id(name)
         self._seen[key] += 1
         inputs.key = key if self._seen[key] == 1 else f"{key} {self._seen[key]}"
         return inputs

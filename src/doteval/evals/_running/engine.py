@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 from anyio import CancelScope, Event, create_task_group, current_time
 
-from ... import counting_requests
+from ... import CachedReplies, counting_requests
 from .._errors import RowTimeoutError
 from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
 from .._result import Result
 from .._results.record import Record, Spending, succeeded
 from .._results.record import failed as failed_record
+from .._results.transcript import Transcript
 from .abort import Abort
 from .arguments import Arguments, roles_of
 from .dataset import Row
@@ -31,6 +34,7 @@ from .refusals import Refusal, pause_before, refusal_of, retry_after
 from .retries import Retries
 
 _WINDOW = 256
+_NO_REPLIES = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class Engine:
         abort: Sees every record as it comes, and ends the run where it is enough.
         progress: Is kept up to date.
         tell: Is called when it has changed.
+        replies: Answers requests; each attempt of a row is answered as the others of it.
+        transcripts: Whether it is taken down what is asked in rows.
     """
 
     def __init__(
@@ -116,6 +122,8 @@ class Engine:
         abort: Abort,
         progress: Progress,
         tell: Callable[[], object],
+        replies: CachedReplies | None = None,
+        transcripts: bool = False,
     ) -> None:
         self._call = call
         self._arguments = arguments
@@ -127,6 +135,8 @@ class Engine:
         self._drain = drain
         self._emit = emit
         self._abort = abort
+        self._replies = replies
+        self._transcripts = transcripts
         self._progress = progress
         self._tell = tell
         self._window = max(_WINDOW, 4 * limit.most)
@@ -204,7 +214,7 @@ class Engine:
             self._limit.release(row)
 
     async def _record(self, row: Row) -> Record:
-        with counting_requests() as requests:
+        with counting_requests(Transcript() if self._transcripts else None) as requests:
             return await self._attempted(row, Spending(requests))
 
     async def _attempted(self, row: Row, spending: Spending) -> Record:
@@ -218,8 +228,10 @@ class Engine:
                 if arguments is not self._given:
                     self._given, self._roles = arguments, roles_of(arguments)
                 spending.roles = self._roles
+                spending.begin_attempt()
                 values = {**row.fresh_values(), **arguments}
-                result = await (self._in_time(values) if self._row_timeout else self._call(values))
+                with _NO_REPLIES if self._replies is None else self._replies.row(_name_of(row)):
+                    result = await (self._in_time(values) if self._row_timeout else self._call(values))
                 record = succeeded(inputs, row.sample, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
                 if self._is_over:
@@ -234,7 +246,8 @@ class Engine:
                 tries.count += 1
                 self._progress.wasted += 1
             else:
-                self._limit.succeeded()
+                if spending.was_asked:  # what a cache answers says nothing of what a server takes
+                    self._limit.succeeded()
                 return record
 
     async def _in_time(self, values: Mapping[str, Any]) -> Result:
@@ -244,16 +257,23 @@ class Engine:
             RowTimeoutError: It took too long, however it ended: it may swallow its cancellation, or run in a thread.
         """
         deadline = current_time() + self._row_timeout
-        with CancelScope(deadline=deadline):
-            try:
-                result = await self._call(values)
-            except Exception as exc:  # what it has made of its cancellation, where that was before
-                if current_time() < deadline or ends_the_run(exc, self._ends):
+        where: TracebackType | None = None
+        try:
+            with CancelScope(deadline=deadline):
+                try:
+                    result = await self._call(values)
+                except Exception as exc:  # what it has made of its cancellation, where that was before
+                    if current_time() < deadline or ends_the_run(exc, self._ends):
+                        raise
+                    raise RowTimeoutError(self._row_timeout) from exc
+                except BaseException as exc:
+                    where = exc.__traceback__
                     raise
-                raise RowTimeoutError(self._row_timeout) from exc
-            if current_time() < deadline:
-                return result
-        raise RowTimeoutError(self._row_timeout)
+                if current_time() < deadline:
+                    return result
+            raise RowTimeoutError(self._row_timeout).with_traceback(where)  # it says what the row was waiting for
+        finally:
+            del where  # it holds this frame
 
     async def _again(self, error: BaseException, epoch: int, tries: _Tries) -> BaseException | None:
         """Wait until the row may be run again, or return why it has failed.
@@ -346,3 +366,8 @@ class Engine:
         if self._moved is None:
             self._moved = Event()
         await self._moved.wait()
+
+
+def _name_of(row: Row) -> str:
+    """What a row is known by to a cache; its first sample like the row of a run that draws no more."""
+    return row.inputs.key if row.sample == 1 else f"{row.inputs.key} sample {row.sample}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, nullcontext, suppress
+from dataclasses import replace
 from itertools import zip_longest
 
 from anyio import CapacityLimiter, to_thread
 
+from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
 from .._results.compare import compare
 from .._results.reading import Results, Stored
@@ -92,8 +94,43 @@ async def run_rows(
         progress: Is kept up to date.
         tell: Called when it has changed.
         drain: Called when the last row has begun.
+
+    Raises:
+        ReplyCacheError: The cache is a file of something else.
     """
-    progress = Progress() if progress is None else progress
+    cache = settings.cache
+    answering = ReplyCache.paused() if cache == "off" else None if cache is None else cache.answering()
+    with answering or ReplyCache.inherited() as replies:
+        outcome = await _run_rows(
+            evaluation,
+            arguments,
+            settings,
+            place,
+            name=name,
+            on_record=on_record,
+            progress=Progress() if progress is None else progress,
+            tell=tell,
+            drain=drain,
+            replies=replies,
+        )
+    if replies is None:
+        return outcome
+    return replace(outcome, warnings=(*outcome.warnings, *replies.problems), cache=replies)
+
+
+async def _run_rows(
+    evaluation: Evaluation,
+    arguments: Arguments,
+    settings: Settings,
+    place: Place | None,
+    *,
+    name: str,
+    on_record: Callable[[Record], object] | None,
+    progress: Progress,
+    tell: Callable[[], object],
+    drain: Callable[[], Awaitable[object]] | None,
+    replies: CachedReplies | None,
+) -> Outcome:
     size = settings.selection.size(evaluation.source.size)
     progress.epochs = settings.epochs
     progress.total = None if size is None else size * settings.epochs
@@ -127,6 +164,8 @@ async def run_rows(
         abort=Abort(name, settings.abort_after, settings.max_errors),
         progress=progress,
         tell=tell,
+        replies=replies,
+        transcripts=settings.transcripts,
     )
     try:
         async with nullcontext() if commits is None else commits.told():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from ... import CachedReplies
 from .._errors import DatasetError, GateError, StoreError, TooManyErrorsError
 from .._results.reading import Results, Stored
 from .._results.record import Record
@@ -27,6 +28,7 @@ class Outcome:
         wasted: How many of these calls failed and were made again.
         warnings: What is odd about what was in the store already.
         shortfalls: Which gates are not reached, and why.
+        cache: What a cache of replies answered of what was asked now; `None` where none was used.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Outcome:
     wasted: int = 0
     warnings: tuple[str, ...] = ()
     shortfalls: tuple[str, ...] = ()
+    cache: CachedReplies | None = None
 
     @property
     def failed(self) -> Iterator[Record]:

@@ -129,8 +129,7 @@ class _Scoring:
         """What rescored results depend on: what they did before, and the scorer."""
         walk = Walk()
         walk.add_function(f"the code of {_SCORER}", self.scorer)
-        before = {name: part for name, part in stored.identity.items() if _SCORER not in name}
-        return {**before, **walk.parts, _SCORER: f"={self.name}()"}
+        return {**stored.identity, **walk.parts, _SCORER: f"={self.name}()"}
 
     def rows(self, records: Iterable[Record]) -> Iterator[Rescored]:
         """What becomes of rows, in their order; for a worker thread."""
@@ -186,7 +185,8 @@ class _Scoring:
         ]
         if missing:
             raise TypeError(
-                f"{self.name}() takes '{missing[0]}', which there is not; there are: {', '.join(sorted(known))}"
+                f"{self.name}() takes '{missing[0]}', which '{EVALUATION.get()}' has not; it has: "
+                f"{', '.join(sorted(known))}"
             )
         return lambda: self.scorer(**wanted)
 

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from .refusals import chain, pause_before
 
@@ -59,12 +59,12 @@ class Retries:
             if not is_number and not (value is None and name == "pause"):
                 raise ValueError(f"{name} must be 0 or more, not {value!r}")
         given: object = self.on
+        if inspect.iscoroutinefunction(given):
+            raise TypeError("on= is called and not awaited: it must not be an async function")
         kinds = cast("tuple[object, ...]", given) if isinstance(given, tuple) else (given,)
         are_errors = all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds)
         if not are_errors and (isinstance(given, (type, tuple)) or not callable(given)):
             raise TypeError(f"on= is an exception class, a tuple of such, or a function, not {given!r}")
-        if inspect.iscoroutinefunction(given):
-            raise TypeError("on= is called and not awaited: it must not be an async function")
 
     def pause_after(self, error: BaseException, number: int) -> float | None:
         """How many seconds to wait before a row is run again because of `on`; `None` where it is not.
@@ -80,7 +80,7 @@ class Retries:
             return None
         on = self.on
         if isinstance(on, (type, tuple)):
-            answer: object = any(isinstance(each, on) for each in chain(error))
+            answer: Any = any(isinstance(each, on) for each in chain(error))
         else:
             answer = on(error)
         if answer is None or answer is False:

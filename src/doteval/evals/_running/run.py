@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from anyio import to_thread
 
-from ... import ModelHandle, ModelProvider, ModelProviders, Setup
+from ... import ModelHandle, ModelProvider, ModelProviders, ReplyCache, Setup
 from .._results.gates import Passes, gates_of
 from .._results.record import Record
-from .._results.store import Changed, Store
+from .._results.store import DEFAULT_PATH, Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
 from .circumstances import tags_of
 from .depends import identity_of_run, spec_of
@@ -47,6 +47,8 @@ async def run(
     abort_after: int = 10,
     row_timeout: float | None = None,
     retries: Retries | None = None,
+    cache: ReplyCache | Literal["on", "read", "write", "off"] | None = None,
+    transcripts: bool = False,
     on_record: Callable[[Record], object] | None = None,
     tags: Mapping[str, str] | None = None,
     model: Any = None,  # a model of any kind, too
@@ -90,6 +92,11 @@ async def run(
             `foreach` says, which says more about it, else 0.
         retries: When a row is run again, and how often: after its model was lost, while its server refuses it, and
             after what else. The default is what `foreach` says, else `Retries()`.
+        cache: Answers requests that were made before with the replies that they got: a `ReplyCache`, or its mode, for
+            the file ``replies.db`` beside that of the store. ``"off"``: nothing does. `None`: what does so in the block
+            of `ReplyCache.answering` around it, if there is one.
+        transcripts: Keep what is asked in each row that is run, with messages and replies: see `Store.requests`, and
+            `Record.transcript` where there is no store.
         on_record: Called with every new record, in the order of the dataset; must not block.
         tags: What is noted of the run in the store, beside what it is run with; see `Store.runs`.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
@@ -107,6 +114,7 @@ async def run(
         ModelSetupError: The model could not be opened.
         ModelRequestError: A request was refused for a reason that concerns every row, such as the key.
         OSError: The results cannot be written.
+        ReplyCacheError: The cache is a file of something else.
     """
     if isinstance(cast("object", model), (ModelProvider, ModelProviders, Setup)):
         raise TypeError(
@@ -134,6 +142,8 @@ async def run(
         baseline=baseline,
         fresh=fresh,
         changed=changed,
+        cache=_cache_of(cache, store),
+        transcripts=transcripts,
         tags=tags_of(tags or {}),
     )
 
@@ -183,6 +193,15 @@ async def run(
     if max_errors is not None:
         outcome.check(max_errors)
     return outcome
+
+
+def _cache_of(
+    cache: ReplyCache | Literal["on", "read", "write", "off"] | None, store: Store | Path | str | None
+) -> ReplyCache | Literal["off"] | None:
+    if cache is None or cache == "off" or isinstance(cache, ReplyCache):
+        return cache
+    path = DEFAULT_PATH if store is None else store.path if isinstance(store, Store) else Path(store)
+    return ReplyCache(path.with_name("replies.db"), cache)
 
 
 def _check_settings(concurrency: object, on_record: object) -> None:

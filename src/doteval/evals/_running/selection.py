@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 
-from .dataset import Row, has_name, key_of
+from .._results.record import keys_meant
+from .dataset import Row, has_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +94,8 @@ class _Wanted:
     """Finds one row. One whose column ``id`` holds what is wanted goes before the one of that number."""
 
     def __init__(self, text: str) -> None:
-        self._keys = {text, key_of(text)}
+        self._keys = keys_meant(text)
         self._number = -1
-        for kind in (int, float):
-            with suppress(ValueError, OverflowError):
-                self._keys.add(key_of(kind(text)))
         with suppress(ValueError):
             self._number = int(text)
         self._found: Row | None = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
+from ... import ReplyCache
 from .._escapes import INTERRUPTS
 from .._results.gates import Gate
 from .._results.identity import Identity
@@ -49,6 +51,8 @@ class Settings:
         baseline: The experiment with what they are compared with; nothing where there is none.
         fresh: Whether what is in the store is thrown away.
         changed: What becomes of results that are of something else.
+        cache: What answers requests; `None`: what does so where it is run. ``"off"``: nothing.
+        transcripts: Whether the requests of rows are kept, with their messages.
         tags: What the user notes of the run.
         asks_git: Whether git may be started, to know whether the commit is what is run.
         ends: What ends the run when a row raises it; all else but the run's cancellation is the failure of the row.
@@ -65,6 +69,8 @@ class Settings:
     baseline: str = ""
     fresh: bool = False
     changed: Changed = "error"
+    cache: ReplyCache | Literal["off"] | None = None
+    transcripts: bool = False
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     asks_git: bool = False
     ends: tuple[type[BaseException], ...] = INTERRUPTS

@@ -6,22 +6,29 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
 from inspect import isawaitable
+from types import ModuleType
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from anyio import CapacityLimiter
 
 from ..._model import Completion, CompletionStream, Prompt, Usage, check_params, messages_of
 from ..._model_request import ModelRequest
+from ..._replies.asked import Asked
+from ..._replies.asked import asked as asked_of_cache
+from ..._replies.cache import present_row
 from ..._secrets import masked
 from .events import Body, EventStream, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
+from .replies import ReplayedPieces, again, kept, telling, whom
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
 AnswerT = TypeVar("AnswerT")
 EventT = TypeVar("EventT")
 
 _NO_LIMIT = nullcontext()
+_NO_CACHE = nullcontext()
 
 
 class RawAnswer(Protocol):
@@ -48,6 +55,8 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
     """
 
     sdk: ClassVar[SDK]
+    types: ClassVar[ModuleType]
+    """The SDK's module with the classes of answers and events."""
 
     def __init__(
         self,
@@ -67,6 +76,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         check_params(self._params)
         # Around awaiting the SDK, and nothing else: an exception of the caller's own code is not a failed request.
         self._explaining = Explaining(self.sdk, name, client)
+        self._is_asking: Mapping[str, Any] | None = None
 
     def __doteval_identity__(self) -> Mapping[str, Any]:
         """All that its answers depend on; see `ModelProvider.identity`."""
@@ -109,18 +119,28 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
         """
         messages, params = messages_of(prompt, params), _with_schema({**self._params, **params})
-        async with self._place():
-            with ModelRequest(self._name) as request:
-                with self._explaining:
-                    raw = await self._send(messages, params)
-                answer = await self._parsed(raw)
-                try:
-                    reply = self._read_answer(answer)
-                except Exception as exc:
-                    request.usage = self._usage_in(answer)
-                    self._explaining.raise_unreadable(exc, answer, raw.http_response, raw.retries_taken)
-                reply.retries = raw.retries_taken
-                request.replied(reply)
+        sent = self._request(messages, params)
+        asked = asked_of_cache(self._name, self._whom, telling(sent)) if present_row() is not None else None
+        with asked or _NO_CACHE:
+            if asked is not None and (found := await self._kept(asked, self._read_answer)) is not None:
+                with ModelRequest(self._name, messages, params, from_cache=True) as request:
+                    request.replied(found[0])
+                asked.answered(found[0].usage)
+                return found[0]
+            async with self._place():
+                with ModelRequest(self._name, messages, params) as request:
+                    with self._explaining:
+                        raw = await self._send(sent)
+                    answer = await self._parsed(raw)
+                    try:
+                        reply = self._read_answer(answer)
+                    except Exception as exc:
+                        request.usage = self._usage_in(answer)
+                        self._explaining.raise_unreadable(exc, answer, raw.http_response, raw.retries_taken)
+                    reply.retries = raw.retries_taken
+                    request.replied(reply)
+            if asked is not None:
+                await asked.keep(partial(kept, [answer]))
         return reply
 
     @asynccontextmanager
@@ -139,20 +159,33 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
         """
         messages, params = messages_of(prompt, params), _with_schema({**self._params, **params, "stream": True})
-        async with self._place():
-            with ModelRequest(self._name) as request:
-                with self._explaining:
-                    raw = await self._send(messages, params)
-                events = await self._parsed(raw)
-                async with ending(events) as body:
-                    pieces = _Pieces(self, request, events, body, raw.retries_taken)
-                    request_id = request_id_of(events.response)
-                    stream = CompletionStream(self._name, pieces, retries=raw.retries_taken, request_id=request_id)
+        sent = self._request(messages, params)
+        asked = asked_of_cache(self._name, self._whom, telling(sent)) if present_row() is not None else None
+        with asked or _NO_CACHE:
+            if asked is not None and (found := await self._kept(asked, self._reader())) is not None:
+                stream = CompletionStream(self._name, ReplayedPieces(found))
+                with ModelRequest(self._name, messages, params, from_cache=True) as request:
                     try:
                         yield stream
                     finally:
                         stream.leave()
                         request.streamed(stream)
+                        asked.answered(stream.usage)
+                return
+            async with self._place():
+                with ModelRequest(self._name, messages, params) as request:
+                    with self._explaining:
+                        raw = await self._send(sent)
+                    events = await self._parsed(raw)
+                    async with ending(events) as body:
+                        pieces = _Pieces(self, request, events, body, raw.retries_taken, asked)
+                        request_id = request_id_of(events.response)
+                        stream = CompletionStream(self._name, pieces, retries=raw.retries_taken, request_id=request_id)
+                        try:
+                            yield stream
+                        finally:
+                            stream.leave()
+                            request.streamed(stream)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r} at {masked(str(self._client.base_url))}>"
@@ -160,8 +193,12 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
     # ---------------------------------------------------------------- what a subclass writes
 
     @abstractmethod
-    def _send(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Awaitable[RawAnswer]:
-        """Send a request; with ``stream`` in `params`, return when the answer begins, else when it is there."""
+    def _request(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
+        """All that the SDK is given for a request, but for the model's name."""
+
+    @abstractmethod
+    def _send(self, request: dict[str, Any]) -> Awaitable[RawAnswer]:
+        """Send a request; with ``stream`` in it, return when the answer begins, else when it is there."""
 
     @abstractmethod
     def _read_answer(self, answer: AnswerT) -> Completion:
@@ -176,6 +213,25 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """Reads one stream: tells what each of its events brings, be it without text, and raises as `_read_answer`."""
 
     # ---------------------------------------------------------------- inside
+
+    def _whom(self) -> Mapping[str, Any]:
+        """Whom it asks, without secrets, as far as answers depend on it."""
+        if self._is_asking is None:
+            kind = type(self)
+            self._is_asking = {
+                "kind": f"{kind.__module__}.{kind.__qualname__}",
+                "model": self._name,
+                **whom(self.client, self.base_url),
+            }
+        return self._is_asking
+
+    async def _kept(self, asked: Asked, read: Callable[[Any], Completion]) -> list[Completion] | None:
+        """What the cache has for a request, in pieces; `None`: it is to be sent."""
+        answer = await asked.answer()
+        pieces = [] if answer is None else again(answer, self.types, read)
+        if not pieces:
+            asked.sent()
+        return pieces or None
 
     async def _parsed(self, raw: RawAnswer) -> Any:
         """What the SDK makes of an answer."""
@@ -212,6 +268,7 @@ class _Pieces(Generic[EventT]):
         events: EventStream[EventT],
         body: Body,
         retries: int,
+        asked: Asked | None,
     ) -> None:
         self._request = request
         self._usage_in = model._usage_in
@@ -221,25 +278,37 @@ class _Pieces(Generic[EventT]):
         self._response = events.response
         self._body: Body | None = body
         self._retries = retries
+        self._asked = asked
+        self._seen: list[EventT] = []
+        self._is_complete = False
 
     def __aiter__(self) -> AsyncIterator[Completion]:
         return self
 
     async def __anext__(self) -> Completion:
-        event: object = NOT_READ
+        event: Any = NOT_READ
         try:
             event = await self._next()
             if self._body is not None:
                 self._body.has_events()
                 self._body = None
-            return self._read(event)
+            return self._noted(event, self._read(event))
         except StopAsyncIteration:
             if self._body is None or (text := self._body.text_instead_of_events()) is None:
+                if self._asked is not None and self._is_complete:
+                    await self._asked.keep(partial(kept, self._seen))
                 raise
             self._explaining.raise_unreadable(ValueError("no event came"), text, self._response, self._retries)
         except Exception as exc:
             self._request.usage = self._usage_in(event)
             self._explaining.raise_unreadable(exc, event, self._response, self._retries)
+
+    def _noted(self, event: EventT, piece: Completion) -> Completion:
+        """Remember what has come, where it may be kept."""
+        if self._asked is not None:
+            self._seen.append(event)
+            self._is_complete = self._is_complete or piece.finish_reason is not None
+        return piece
 
 
 def _with_schema(params: dict[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, cast
+from types import ModuleType
+from typing import Annotated, Any, ClassVar, cast
 
 import openai
+from openai.types import chat
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
@@ -50,12 +52,16 @@ class OpenAIModel(SDKModel[openai.AsyncOpenAI, ChatCompletion, ChatCompletionChu
     """A model behind an OpenAI client: chat completions."""
 
     sdk = OPENAI
+    types: ClassVar[ModuleType] = chat
 
-    def _send(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> Awaitable[RawAnswer]:
+    def _request(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
         if "stream" in params:  # never as `False`, which the SDK would look at for longer than all that is ours takes
             params = {"stream_options": {"include_usage": True}, **params}
+        return {**params, "messages": messages}
+
+    def _send(self, request: dict[str, Any]) -> Awaitable[RawAnswer]:
         create = cast("Callable[..., Awaitable[RawAnswer]]", self.client.chat.completions.with_raw_response.create)
-        return create(model=self.name, messages=messages, **params)
+        return create(model=self.name, **request)
 
     def _read_answer(self, answer: ChatCompletion) -> Completion:
         _check(answer)

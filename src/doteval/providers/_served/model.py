@@ -11,6 +11,7 @@ from anyio import move_on_after
 
 from ..._errors import ModelRequestError
 from ..._model import Completion, CompletionStream, Prompt
+from ..._replies.form import without_secrets
 from ...servers._contract import Server, ServerLease
 from .._sdk.openai import OpenAIModel
 
@@ -25,6 +26,7 @@ class ServerModel(OpenAIModel):
         name: What requests call the model.
         client: The SDK's client.
         lease: The lease on the server.
+        identity: All that its answers depend on; see `ModelProvider.identity`.
         max_concurrency: How many requests the model takes at once.
         params: What every request is sent with.
     """
@@ -35,11 +37,13 @@ class ServerModel(OpenAIModel):
         client: openai.AsyncOpenAI,
         *,
         lease: ServerLease,
+        identity: Mapping[str, Any],
         max_concurrency: int | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(name, client, max_concurrency=max_concurrency, params=params)
         self._lease = lease
+        self._identity = identity
 
     @property
     def lease(self) -> ServerLease:
@@ -54,6 +58,10 @@ class ServerModel(OpenAIModel):
     def __doteval_identity__(self) -> Mapping[str, Any]:
         """All that its answers depend on, but not its server's port, which is another one each time."""
         return {**super().__doteval_identity__(), "base_url": None}
+
+    def _whom(self) -> Mapping[str, Any]:
+        """The server by what it was started with: its address and its key are others each time."""
+        return {**super()._whom(), "base_url": None, "server": without_secrets(self._identity)}
 
     async def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
         """Ask for a reply; as for every model of the OpenAI API, except that the end of the server is told as such.

@@ -15,19 +15,30 @@ from .._setting import Setting
 from .._short_names import SHORTER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from ... import CachedReplies
     from ...evals._results.gates import Gate
 
 BACKENDS: dict[str, object] = {"asyncio": "asyncio", "trio": "trio", "uvloop": ("asyncio", {"use_uvloop": True})}
 """What `anyio_backend` is for each name."""
 
 _CHANGES: dict[str, Literal["error", "rerun", "keep"]] = {"error": "error", "rerun": "rerun", "keep": "keep"}
+_CACHE_MODES: dict[str, Literal["on", "read", "write", "off"]] = {
+    "on": "on", "read": "read", "write": "write", "off": "off",
+}  # fmt: skip
 _WORKERINPUT = "doteval_experiment"
 _SECONDS = "a number of seconds, 0 or more,"
 
 NAME = "doteval_evaluation"
 """The property of a report that says which evaluation it is about."""
+
+CACHE_COUNTS: dict[str, Callable[[CachedReplies], int]] = {
+    "requests from cache": lambda replies: replies.answered,
+    "requests sent": lambda replies: replies.sent,
+    "tokens not spent": lambda replies: replies.saved.total,
+}
+"""The properties of a report that say what a cache of replies did for an evaluation."""
 
 _CONCURRENCY = Setting(
     "eval_concurrency",
@@ -76,6 +87,12 @@ _CHANGED = Setting(
 _BASELINE = Setting(
     "eval_baseline", "NAME", "the experiment that gates with a 'baseline' compare with, row by row (default: none)"
 )
+_CACHE = Setting(
+    "eval_cache",
+    "on|read|write|off",
+    "whether requests that were made before are answered with the replies that they got, and the replies to others "
+    "kept ('on'), or one of the two only, in the file replies.db beside that of the results (default: off)",
+)
 _STORE = Setting("eval_store", "FILE", "where results are kept (default: .doteval/results.db)")
 
 
@@ -102,6 +119,8 @@ class EvalOptions:
         baseline: The experiment that gates compare with.
         fresh: Whether results that are there are thrown away.
         changed: What becomes of results that are of something else.
+        cache: Whether a cache of replies answers requests, or keeps replies; `None` where the user does not say.
+        transcripts: Whether the requests of rows are kept, with their messages.
         tags: What the user notes of the run.
         store: The file of the results.
         files: Patterns of the files for evaluations that are collected, whatever they import.
@@ -125,6 +144,8 @@ class EvalOptions:
     baseline: str
     fresh: bool
     changed: Literal["error", "rerun", "keep"]
+    cache: Literal["on", "read", "write", "off"] | None
+    transcripts: bool
     tags: Mapping[str, str]
     store: Path
     files: tuple[str, ...]
@@ -161,6 +182,13 @@ def add_eval_options(parser: pytest.Parser) -> None:
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
     )
+    group.addoption(
+        "--doteval-eval-transcripts",
+        action="store_true",
+        dest="doteval_eval_transcripts",
+        help="keep what is asked in each row, with messages, replies and times",
+    )
+    parser.addini("doteval_eval_transcripts", "like --doteval-eval-transcripts", type="bool", default=False)
     for setting in (
         _CONCURRENCY,
         _LIMIT,
@@ -176,6 +204,7 @@ def add_eval_options(parser: pytest.Parser) -> None:
         _BACKEND,
         _CHANGED,
         _BASELINE,
+        _CACHE,
         _STORE,
     ):
         setting.declare(parser, group)
@@ -219,6 +248,8 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         baseline=_BASELINE.given(config),
         fresh=bool(config.getoption("doteval_fresh")),
         changed=_CHANGES[_CHANGED.choice(config, _CHANGES) or "error"],
+        cache=_CACHE_MODES.get(_CACHE.choice(config, _CACHE_MODES)),
+        transcripts=bool(config.getoption("doteval_eval_transcripts") or config.getini("doteval_eval_transcripts")),
         tags=_tags(config.getoption("doteval_eval_tag") or ()),
         store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
         files=tuple(config.getini("doteval_eval_files")),

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from ... import DotevalError
+from ... import DotevalError, ReplyCache
 from ...evals import Evaluation, Outcome, Store, StoreError
 from ...evals._results.identity import Identity
 from ...evals._results.tables import scores_of
@@ -27,7 +27,7 @@ from .._fixtures import Fixtures
 from .._leased import LEASED
 from .data import data_fixtures, is_of_the_user
 from .items import evaluation_of
-from .options import NAME, EvalOptions
+from .options import CACHE_COUNTS, NAME, EvalOptions
 from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
 
@@ -51,6 +51,9 @@ class EvalRunning:
         self._fixtures = fixtures
         self._preload = preload
         self._selection = Selection(options.limit, options.sample, options.seed, options.row)
+        self._cache: ReplyCache | Literal["off"] | None = "off" if options.cache == "off" else None
+        if options.cache is not None and options.cache != "off":
+            self._cache = ReplyCache(options.store.with_name("replies.db"), options.cache)
         self._store: Store | None = None
         self._answers: dict[pytest.Item, Outcome] = {}
         self._places: dict[pytest.Item, Place] = {}
@@ -153,8 +156,13 @@ class EvalRunning:
         return result
 
     async def _run(self, item: pytest.Function, evaluation: Evaluation, values: Mapping[str, Any]) -> Outcome:
-        leased_models = item.stash.setdefault(LEASED, {}).values()
-        held = {name: leased for name, value in values.items() for leased in leased_models if value is leased.model}
+        known = item.stash.setdefault(LEASED, {})
+        held = {
+            name: leased
+            for name, value in values.items()
+            for _, leased in sorted(known.items(), key=lambda each: each[0] == name)  # its own counts, the last
+            if value is leased.model
+        }
         leases = {name: Lease(leased.setup, leased.handle) for name, leased in held.items()}
         progress, place = Progress(), self._place(item, evaluation)
 
@@ -183,6 +191,8 @@ class EvalRunning:
         summary = outcome.summary
         item.user_properties += [("rows", summary.rows), ("errors", summary.errors)]
         item.user_properties += [(f"score {name}", score.mean) for name, score in scores_of(summary)]
+        if outcome.cache is not None:
+            item.user_properties += [(name, count_of(outcome.cache)) for name, count_of in CACHE_COUNTS.items()]
         for warning in outcome.warnings:
             item.warn(pytest.PytestWarning(warning))
         outcome.check(self._options.max_errors)
@@ -198,7 +208,7 @@ class EvalRunning:
                 self._store,
                 self._options.experiment,
                 f"{parent}::{item.name}{self._selection.suffix}",
-                next(iter(models.values()), ""),
+                models.get("model_client") or next(iter(models.values()), ""),
                 {**(self._identities.get(item) or self._identity(item, evaluation)), **self._data.get(item, {})},
             )
         return self._places[item]
@@ -252,6 +262,8 @@ class EvalRunning:
             baseline=options.baseline,
             fresh=options.fresh,
             changed=options.changed,
+            cache=self._cache,
+            transcripts=options.transcripts,
             tags=options.tags,
             asks_git=True,
             ends=_ENDS,  # what ends a test otherwise ends its row only

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .options import NAME, EvalOptions, tell_worker
+from .options import CACHE_COUNTS, NAME, EvalOptions, tell_worker
 
 if TYPE_CHECKING:
     from ...evals import Stored
@@ -63,6 +63,8 @@ class EvalSummary:
         for text in Table(rows, HEAD, right=NUMBERS).texts(width, styled=terminalreporter.hasmarkup):
             terminalreporter.write_line(text)
         terminalreporter.write_line("")
+        for line in self._cached(terminalreporter):
+            terminalreporter.write_line(line)
         missing = [line for line in map(self._missing, found) if line]
         for line in missing:
             terminalreporter.write_line(line)
@@ -71,6 +73,17 @@ class EvalSummary:
             terminalreporter.write_line(f"Interrupted: what is done is kept{again}")
         again = "" if self._is_interrupted or (self._options.is_named and not missing) else again
         terminalreporter.write_line(f"Look at them: doteval show {quoted}{again}")
+
+    def _cached(self, terminalreporter: pytest.TerminalReporter) -> list[str]:
+        """What the cache of replies answered in this run."""
+        reports = [report for found in terminalreporter.stats.values() for report in found]
+        called = [report for report in reports if getattr(report, "when", None) == "call"]  # else each counts twice
+        told = [each for report in called for each in report.user_properties]
+        answered, sent, saved = (sum(count for name, count in told if name == each) for each in CACHE_COUNTS)
+        if not any(name in CACHE_COUNTS for name, _ in told):
+            return []
+        requests = f"{answered:,} of {answered + sent:,} requests, which saved {saved:,} tokens"
+        return [f"The cache of replies answered {requests}"]
 
     def _missing(self, stored: Stored) -> str:
         """What the next run has to do, where there is something."""

@@ -1,0 +1,102 @@
+"""``Asked``: one request on its way through the cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
+
+from .._model import Usage
+from .cache import Row, present_row
+from .form import NoFormError, digest_of
+
+Answer = list[tuple[str, dict[str, Any]]]
+"""What a server answered, as JSON holds it: objects of the SDK, each with the name of its class."""
+
+_LIMITER: RunVar[CapacityLimiter] = RunVar("doteval_replies_limiter")
+_encoder = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+
+
+class Asked:
+    """A request that may be answered by the cache, or whose reply may be kept in it.
+
+    Args:
+        row: Where it belongs to.
+        digest: What it is known by.
+        model: The model's name.
+    """
+
+    __slots__ = ("_digest", "_is_done", "_model", "_number", "_row")
+
+    def __init__(self, row: Row, digest: bytes, model: str) -> None:
+        self._row = row
+        self._digest = digest
+        self._model = model
+        self._number = row.take(digest)
+        self._is_done = False
+
+    async def answer(self) -> Answer | None:
+        """What the cache has for it; else it has to be sent."""
+        found = await _in_thread(self._row.replies.look, self._digest, self._row.tag(self._number))
+        try:
+            return None if found is None else [(str(name), dict(fields)) for name, fields in json.loads(found)]
+        except (TypeError, ValueError):  # somebody has been at the file
+            return None
+
+    def answered(self, usage: Usage | None) -> None:
+        """It was answered, with what once cost that much."""
+        self._is_done = True
+        self._row.replies.answered_with(usage)
+
+    def sent(self) -> None:
+        """It is sent."""
+        self._row.replies.was_sent()
+
+    async def keep(self, answer: Callable[[], Answer]) -> None:
+        """Keep what was answered; where that cannot be, nothing is raised."""
+        self._is_done = True
+        await _in_thread(self._keep, answer)
+
+    def _keep(self, answer: Callable[[], Answer]) -> None:
+        try:
+            text = _encoder.encode(answer())
+        except Exception:  # what an SDK holds that JSON does not: it is asked for again
+            return
+        self._row.replies.keep(self._digest, self._row.tag(self._number), self._model, text)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_done:
+            self._row.give_back(self._digest, self._number)
+
+
+def asked(model: str, where: Callable[[], Mapping[str, Any]], request: Mapping[str, Any]) -> Asked | None:
+    """A request, where there is a cache and the request has a form; else `None`.
+
+    Args:
+        model: The model's name.
+        where: Whom it is sent to.
+        request: All that is sent.
+    """
+    row = present_row()
+    if row is None:
+        return None
+    try:
+        return Asked(row, digest_of(where(), request), model)
+    except NoFormError as exc:
+        row.replies.was_sent(str(exc))
+        return None
+
+
+async def _in_thread(work: Callable[..., Any], *args: Any) -> Any:
+    """Not in the event loop, which would wait for the disk; one after the other, as the file takes them."""
+    try:
+        limiter = _LIMITER.get()
+    except LookupError:
+        limiter = CapacityLimiter(1)
+        _LIMITER.set(limiter)
+    return await to_thread.run_sync(work, *args, limiter=limiter)

@@ -1,0 +1,111 @@
+"""What a request is known by: a digest of all that its answer depends on, and of no secret.
+
+Two requests have the same digest where the same is sent to the same server. What cannot be told for sure has no form,
+and is asked rather than answered wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any, cast
+
+from .._secrets import is_secret_name
+
+_FORM = 1
+"""Counts up when the same digest would stand for something else."""
+_ORDINARY = frozenset({"accept", "accept-encoding", "connection", "content-type", "cookie", "host", "user-agent"})
+_OF_THE_SDK = "x-stainless-"
+_LEFT_OUT = ("NotGiven", "Omit")
+"""The classes of what stands for a parameter that is not sent."""
+_BYTES = "\0bytes"
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class NoFormError(Exception):
+    """Something in a request is known by nothing but itself."""
+
+
+def digest_of(where: Mapping[str, Any], request: Mapping[str, Any]) -> bytes:
+    """What a request is known by.
+
+    Args:
+        where: Whom it is sent to.
+        request: All that is sent.
+
+    Raises:
+        NoFormError: It has no form.
+    """
+    try:
+        # The order of parameters means nothing; that of fields within them may: it is how a model sees a schema.
+        sent = {name: _form(request[name]) for name in sorted(request) if type(request[name]).__name__ not in _LEFT_OUT}
+        text = _encode([_FORM, _form(where), sent])
+    except (ValueError, RecursionError) as exc:  # an integer without an end, or what holds itself
+        raise NoFormError(str(exc)) from exc
+    return blake2b(text.encode(), digest_size=16).digest()
+
+
+def tag_of(name: str, number: int) -> bytes:
+    """What one of several replies to the same request is known by.
+
+    Args:
+        name: The row that it is for.
+        number: Its place among those of the row.
+    """
+    return blake2b(f"{number} {name}".encode("utf-8", "surrogatepass"), digest_size=12).digest()
+
+
+def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a provider, or of a server, as far as they are no secret, in all that they hold."""
+    return {
+        name: without_secrets(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
+        for name, value in fields.items()
+        if name.lower().endswith("headers") or not is_secret_name(name)
+    }
+
+
+def telling_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """Those that an answer may depend on: no credentials, and nothing of what every request has."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        is_ordinary = key in _ORDINARY or key.startswith(_OF_THE_SDK) or is_secret_name(key.replace("-", "_"))
+        if isinstance(value, str) and not is_ordinary:
+            found[key] = value
+    return dict(sorted(found.items()))
+
+
+def _form(value: Any) -> Any:
+    kind = cast("type[object]", type(value))
+    if value is None or kind is bool or kind is str:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise NoFormError(f"{value} is no number of JSON")
+        return float(value)
+    if isinstance(value, (list, tuple)):
+        return [_form(item) for item in cast("list[Any]", value)]
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[object, Any]", value)
+        if any(not isinstance(name, str) or name == _BYTES for name in fields):
+            raise NoFormError("a key of a mapping that is no text")
+        return {str.__str__(cast("str", name)): _form(item) for name, item in fields.items()}
+    if isinstance(value, (bytes, bytearray)):
+        return {_BYTES: value.hex()}
+    return _form_of_model(value)
+
+
+def _form_of_model(value: Any) -> Any:
+    """Of what pydantic has made, as the SDKs send it; of one of its classes, the schema."""
+    if isinstance(value, type):
+        if (schema := getattr(value, "model_json_schema", None)) is not None:
+            return _form(schema())
+    elif (dump := getattr(value, "model_dump", None)) is not None:
+        return _form(dump(mode="json", by_alias=True, exclude_unset=True, warnings=False))
+    raise NoFormError(f"a {type(value).__name__}")

@@ -1,0 +1,167 @@
+"""``doteval show --row`` and ``--failed``: all that is kept of rows."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from ..evals import Record, Snapshot, Stored
+from ..evals._results.export import rows_of
+from ..evals._results.record import keys_meant
+from ..evals._results.tables import number, shown_seconds
+from ._json import print_json
+from ._problem import Problem
+
+_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+"""What a terminal would obey."""
+_SHORTEST_KEY = 4
+_MOST_NEAR = 5
+
+
+def show_rows(options: argparse.Namespace, results: Snapshot, found: Sequence[Stored]) -> int:
+    """Print all of one row, or of those that failed, in each evaluation.
+
+    Raises:
+        Problem: No evaluation has the row.
+    """
+    if options.row is None:
+        rows: Iterable[tuple[Stored, Record]] = (
+            (stored, record) for stored in found for record in results.records(stored, failed=True)
+        )
+    else:
+        rows = [(stored, record) for stored in found for record in _asked_for(results, stored, options.row)]
+        if not rows:
+            raise Problem(_missing(results, found, options.row))
+    if options.json:
+        print_json(_for_programs(stored, record) for stored, record in rows)
+        return 0
+    is_first = True
+    for stored, record in rows:
+        print("\n".join([*([] if is_first else [""]), *_lines(stored, record)]))
+        is_first = False
+    if is_first:
+        print("no row failed")
+    return 0
+
+
+def _asked_for(results: Snapshot, stored: Stored, asked: str) -> list[Record]:
+    """The row that is meant: by its column ``id``, its key or the beginning of it, or its number, in this order."""
+    keys: dict[str, int] = {}
+    for row in results.known(stored):
+        keys.setdefault(row.key, row.number)
+    meant = keys_meant(asked)
+    named = [key for key in keys if key in meant]
+    if not named and _is_number(asked):
+        named = [key for key, place in keys.items() if place == int(asked)]
+    if not named and len(asked) >= _SHORTEST_KEY:
+        named = [key for key in keys if key.startswith(asked)]
+        if len(named) > 1:
+            raise Problem(f"several rows begin with {asked!r}: {', '.join(named[:_MOST_NEAR])}", 2)
+    return [record for key in dict.fromkeys(named) for record in results.row(stored, key)]
+
+
+def _is_number(asked: str) -> bool:
+    return asked.isascii() and asked.isdecimal() and len(asked) < 19
+
+
+def _missing(results: Snapshot, found: Sequence[Stored], asked: str) -> str:
+    """That there is no such row, and which ones are near."""
+    numbers: set[int] = set()
+    names: set[str] = set()
+    for stored in found:
+        for record in results.records(stored):
+            numbers.add(record.number)
+            names.add(record.key)
+            if "id" in record.inputs:
+                names.add(str(record.inputs["id"]))
+    where = found[0].name if len(found) == 1 else f"{len(found)} evaluations"
+    if not numbers:
+        return f"there is no row {asked!r}: {where} has none yet"
+    if _is_number(asked):
+        wanted = int(asked)
+        near = sorted(sorted(numbers, key=lambda place: abs(place - wanted))[:_MOST_NEAR])
+        shown = ", ".join(map(str, near))
+        return f"there is no row {asked} in {where}: there are {min(numbers)} to {max(numbers)}, near it {shown}"
+    close = difflib.get_close_matches(asked, names, _MOST_NEAR, 0.4)
+    told = f"near it {', '.join(close)}" if close else f"they are numbered from {min(numbers)} to {max(numbers)}"
+    return f"there is no row {asked!r} in {where}: {told}"
+
+
+def _for_programs(stored: Stored, record: Record) -> dict[str, Any]:
+    (row,) = rows_of([(stored, record)])
+    return {"key": record.key, **row}
+
+
+def _lines(stored: Stored, record: Record) -> Iterator[str]:
+    """A row for people."""
+    yield _bold(f"{stored.name}, {record.place}")
+    yield f"key {record.key}; {', '.join(_numbers(record))}"
+    for name, score in (record.scores or {}).items():
+        yield _clean(f"{name}: {_score(score)}")
+    parts = {
+        "error": None if record.traceback else record.error,
+        "traceback": record.traceback,
+        "output": record.output,
+        "prompt": record.prompt,
+        "inputs": record.inputs,
+        "metadata": record.metadata,
+        "reply": record.reply,
+    }
+    for name, value in parts.items():
+        if value is None or value == {}:
+            continue
+        yield ""
+        yield _bold(name)
+        yield from (f"  {line}" for line in _clean(_text(value)).split("\n"))
+
+
+def _numbers(record: Record) -> Iterator[str]:
+    yield shown_seconds(record.seconds)
+    if record.attempts > 1:
+        yield f"{record.attempts} attempts"
+    for usage in record.usage_by_model:
+        cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
+        thought = f" ({usage.reasoning_tokens:,} reasoning)" if usage.reasoning_tokens else ""
+        name = _clean(f"{usage.model or '-'}{f' as {usage.role}' if usage.role else ''}")
+        requests = f"{usage.requests} request{'' if usage.requests == 1 else 's'}"
+        yield f"{name}: {requests}, {usage.input_tokens:,} tokens in{cached}, {usage.output_tokens:,} out{thought}"
+
+
+def _score(score: float) -> str:
+    return ("no", "yes")[score] if isinstance(score, bool) else number(score)
+
+
+def _text(value: Any) -> str:
+    """A value as a person reads it: texts as they are, messages one after the other."""
+    if isinstance(value, str):
+        return value.rstrip("\n")
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {_inner(each)}" for name, each in cast("Mapping[str, Any]", value).items())
+    messages = cast("Sequence[Any]", value) if isinstance(value, list) else ()
+    if messages and all(isinstance(each, Mapping) and "role" in each for each in messages):
+        return "\n".join(f"{each['role']}: {_inner(each.get('content'))}{_others(each)}" for each in messages)
+    return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def _others(message: Mapping[str, Any]) -> str:
+    others = {name: each for name, each in message.items() if name not in ("role", "content") and each is not None}
+    return f" {json.dumps(others, ensure_ascii=False)}" if others else ""
+
+
+def _inner(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.rstrip("\n").replace("\n", "\n  ")
+
+
+def _clean(text: str) -> str:
+    return text.translate(_CONTROLS)
+
+
+def _bold(text: str) -> str:
+    is_styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return f"\x1b[1m{_clean(text)}\x1b[0m" if is_styled else _clean(text)

@@ -1,0 +1,69 @@
+// Elements, whose texts are only ever set as texts; and numbers as a person writes them.
+
+/** The element of an id. @param {string} id @returns {any} */
+const byId = (id) => document.getElementById(id);
+
+/** An element with attributes and children. @param {string} tag @param {Record<string, string>} attributes @param {...(Node | string)} children */
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** An element of a picture. @param {string} tag @param {Record<string, string | number>} attributes @param {...(Node | string)} children */
+function drawn(tag, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
+  made.append(...children);
+  return made;
+}
+
+/** A button that does something. @param {string} text @param {() => void} action @param {Record<string, string>} attributes */
+function button(text, action, attributes = {}) {
+  const made = element("button", { type: "button", ...attributes }, text);
+  made.addEventListener("click", action);
+  return made;
+}
+
+/** A whole number. @param {number} count */
+const counted = (count) => count.toLocaleString("en");
+
+/** A number with four digits, and no exponent unless it is huge or tiny. @param {number} value */
+function shownNumber(value) {
+  const size = Math.abs(value);
+  if (size >= 1e12 || (size > 0 && size < 1e-4)) return value.toExponential(2);
+  const options = size >= 1000 ? { maximumFractionDigits: 1 } : { maximumSignificantDigits: 4 };
+  return value.toLocaleString("en", options);
+}
+
+/** A difference. @param {number} value */
+const shownDifference = (value) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${shownNumber(Math.abs(value))}`;
+
+/** A score. @param {number | boolean | null} score */
+function shownScore(score) {
+  if (score === null) return "";
+  return typeof score === "boolean" ? (score ? "yes" : "no") : shownNumber(score);
+}
+
+/** A time in a unit that suits it. @param {number | null} seconds */
+function shownSeconds(seconds) {
+  if (seconds === null) return "";
+  if (seconds < 0.9995) return `${shownNumber(Number((1000 * seconds).toPrecision(3)))} ms`;
+  if (seconds < 119.5) return `${shownNumber(Number(seconds.toPrecision(3)))} s`;
+  const minutes = Math.floor(Math.round(seconds) / 60);
+  return minutes < 120 ? `${minutes} min ${Math.round(seconds) % 60} s` : `${counted(Math.floor(minutes / 60))} h ${minutes % 60} min`;
+}
+
+/** An amount of money, whatever it is. @param {number | null} amount */
+function shownAmount(amount) {
+  if (amount === null) return "";
+  const digits = amount === 0 || amount >= 100 ? 2 : Math.min(8, Math.max(2, 2 - Math.floor(Math.log10(amount))));
+  return amount.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+/** A choice of texts; each has a value and what is shown. @param {HTMLSelectElement} select @param {[string, string][]} options @param {string} chosen */
+function fillChoice(select, options, chosen) {
+  select.replaceChildren(...options.map(([value, text]) => element("option", { value }, text)));
+  select.value = options.some(([value]) => value === chosen) ? chosen : (options[0]?.[0] ?? "");
+}

@@ -1,0 +1,74 @@
+"""What the cache of replies has to know of the SDKs: what of a request counts, and how their objects are kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
+
+from anyio.lowlevel import checkpoint
+
+from ..._model import Completion
+from ..._replies.asked import Answer
+from ..._replies.form import telling_headers, without_secrets
+
+
+def telling(request: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a request that its answer may depend on; not how long it may take, and no credentials."""
+    found = {name: value for name, value in request.items() if name not in ("timeout", "extra_headers", "extra_query")}
+    found["messages"] = [dict(sorted(message.items())) for message in request["messages"]]
+    given: Mapping[str, Any] = request.get("extra_headers") or {}
+    try:
+        headers = telling_headers(given.items())
+        query = without_secrets(request.get("extra_query") or {})
+    except (AttributeError, TypeError):
+        return {"nothing": object()}  # the SDK says what is wrong with it
+    return {**found, **({"extra_headers": headers} if headers else {}), **({"extra_query": query} if query else {})}
+
+
+def whom(client: Any, base_url: str) -> dict[str, Any]:
+    """To whom a client sends, and what with each request."""
+    query: Mapping[str, Any] = getattr(client, "default_query", None) or {}
+    return {
+        "base_url": base_url,
+        "headers": telling_headers(client.default_headers.items()),
+        "query": without_secrets(query),
+    }
+
+
+def kept(objects: Iterable[Any]) -> Answer:
+    """Objects of an SDK as JSON holds them."""
+    return [(type(each).__name__, each.to_dict(mode="json", warnings=False)) for each in objects]
+
+
+def again(answer: Answer, types: Any, read: Callable[[Any], Completion]) -> list[Completion]:
+    """What is read in the objects as the SDK had made them; nothing where they are of another version of it.
+
+    Args:
+        answer: What was kept.
+        types: The SDK's module with their classes.
+        read: What they are read with.
+    """
+    try:
+        return [read(getattr(types, name).construct(**fields)) for name, fields in answer]
+    except Exception:  # an SDK may have changed in any way
+        return []
+
+
+class ReplayedPieces:
+    """The pieces of a stream that has been.
+
+    Args:
+        pieces: All of them.
+    """
+
+    def __init__(self, pieces: Iterable[Completion]) -> None:
+        self._pieces = iter(pieces)
+
+    def __aiter__(self) -> AsyncIterator[Completion]:
+        return self
+
+    async def __anext__(self) -> Completion:
+        await checkpoint()
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration

@@ -1,0 +1,118 @@
+"""What rows cost, with prices that the user gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from doteval.cli import main
+from doteval.evals import ModelUsage, Record, Store
+from doteval.evals._results.pricing import Cost, Price, Prices, read_price, shown_amount
+
+
+def used(model: str | None = "m", unknown: int = 0) -> ModelUsage:
+    """A million in, of these 400,000 from a cache and 100,000 into it; half a million out, of these 200,000 thought."""
+    return ModelUsage(model, None, 1, 0, unknown, 1_000_000, 500_000, 400_000, 100_000, 200_000)
+
+
+@pytest.mark.parametrize(
+    ("price", "amount"),
+    [
+        (Price(2, 10), 2 + 5),
+        (Price(2, 10, cached=1), 0.6 * 2 + 0.4 * 1 + 5),
+        (Price(2, 10, cached=0), 0.6 * 2 + 5),
+        (Price(2, 10, cached=1, cache_write=3), 0.5 * 2 + 0.4 * 1 + 0.1 * 3 + 5),
+        (Price(2, 10, reasoning=20), 2 + 0.3 * 10 + 0.2 * 20),
+    ],
+)
+def test_every_token_is_paid_for_once(price: Price, amount: float) -> None:
+    """What was cached, written and thought, at its own price where it has one."""
+    found = Prices({"m": price}).cost([used()])
+    assert found.amount == pytest.approx(amount)
+    assert found.is_all
+
+
+def test_what_is_not_known_is_said() -> None:
+    """A model without a price, a row that only says itself what it used, a request whose cost nobody knows."""
+    prices = Prices({"m": Price(2, 10)})
+    assert prices.cost([]) == Cost(0, is_all=True)
+    for other in (used("other"), used(None), used(unknown=1)):
+        found = prices.cost([used(), other])
+        assert not found.is_all
+        assert str(found).startswith("≥ ")
+
+
+def test_the_exact_name_counts_before_patterns_and_long_ones_before_short_ones() -> None:
+    """In whatever order they stand."""
+    prices = Prices({"*": Price(1, 1), "gpt-4o*": Price(2, 2), "gpt-4o": Price(3, 3), "gpt-4o-mini*": Price(4, 4)})
+    found = [prices.price_of(name) for name in ("gpt-4o", "gpt-4o-2026", "gpt-4o-mini-1", "claude")]
+    assert [price and price.input for price in found] == [3, 2, 4, 1]
+    assert Prices({"a": Price(1, 1)}).price_of("b") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "no JSON object"),
+        ("{", "Expecting"),
+        ('{"m": 3}', "the price of 'm' is no object"),
+        ('{"m": {"input": 1}}', "the price of 'm' has no 'output'"),
+        ('{"m": {"input": 1, "output": -1}}', "output = -1"),
+        ('{"m": {"input": NaN, "output": 1}}', "input = nan"),
+        ('{"m": {"input": true, "output": 1}}', "input = True"),
+        ('{"m": {"input": 1, "output": 1, "cache": 1}}', "known are input, output, cached, cache_write, reasoning"),
+    ],
+)
+def test_a_file_that_has_no_prices(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said what is wrong with it."""
+    path = tmp_path / "prices.json"
+    path.write_text(text)
+    assert main(["report", "it", "--prices", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert str(path) in error
+
+
+@pytest.mark.parametrize("text", ["m", "m=1", "=1,2", "m=1,x", "m=1,2,3,4,5,6", "m=1,-2", "m=1,nan", "m=,"])
+def test_a_price_that_cannot_be_meant(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Likewise."""
+    assert main(["report", "it", "--price", text]) == 2
+    assert "--price: " in capsys.readouterr().err
+
+
+def test_a_price_on_the_command_line() -> None:
+    """Of a model whose name may have a sign of equality in it."""
+    assert read_price("a=b=1,2.5,0.5") == ("a=b", Price(1, 2.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [(0, "0.00"), (1234.5, "1,234.50"), (1.234, "1.23"), (0.0012345, "0.00123"), (1e-12, "0.00000000")],
+)
+def test_amounts(amount: float, shown: str) -> None:
+    """With as many digits as say something."""
+    assert shown_amount(amount) == shown
+
+
+def test_the_page_has_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each model, and all together; a price of the command line counts before that of the file."""
+    monkeypatch.chdir(tmp_path)
+    with Store("results.db") as store:
+        evaluation, _ = store.begin("it", "eval_it", model="", identity={})
+        for number, model in enumerate(["gpt", "other"]):
+            store.put(evaluation, Record(number, str(number), "", {}, usage_by_model=(used(model),)))
+        store.finish(evaluation, 2)
+        store.leave(evaluation)
+    Path("prices.json").write_text(json.dumps({"gpt": {"input": 2, "output": 4, "cached": 1}}))
+
+    def shown(*words: str) -> str:
+        assert main(["report", "it", "--store", "results.db", "-o", "page.html", *words]) == 0
+        return Path("page.html").read_text("utf-8").partition("<noscript>")[0]
+
+    text = shown("--prices", "prices.json")
+    assert ", cost ≥ 3.60;" in text
+    assert [text.count(f'data-name="cost">{cost}</td>') for cost in ("3.60", "no price")] == [1, 1]
+    assert ", cost 12.00;" in shown("--prices", "prices.json", "--price", "gpt=2,4", "--price", "oth*=4,8")
+    assert "cost" not in shown().partition("<main")[2]

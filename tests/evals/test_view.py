@@ -1,0 +1,271 @@
+"""``doteval view``: the page while a run goes on, for this machine and nobody else."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from tests.evals.browser import chromium, needs_chromium
+from tests.evals.test_page import EVIL, ODD, record, stored
+
+from doteval.cli import _view, main
+from doteval.evals import Record, Store
+from doteval.evals._results import live
+from doteval.evals._results.blocks import details_of
+from doteval.evals._results.live import Live
+from doteval.evals._results.pricing import Prices
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[_view._Server]:
+    server = _view._Server(
+        ("127.0.0.1", 0), Live(Store(path), lambda results: results.evaluations(), "all", Prices({}))
+    )
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def asked(server: _view._Server, address: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.request(method, address, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    response = connection.getresponse()
+    response.text = response.read().decode()  # type: ignore[attr-defined]
+    connection.close()
+    return response
+
+
+def told(server: _view._Server, name: str) -> Any:
+    response = asked(server, f"/{server.token}/{name}")
+    assert response.status == 200, response.text  # type: ignore[attr-defined]
+    return json.loads(response.text)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    rows = [record(number, output=text.encode("utf-8", "replace").decode()) for number, text in enumerate(ODD)]
+    rows.append(record(len(ODD), error=f"ValueError: {EVIL}", traceback="Traceback: ÄRGER"))
+    stored(tmp_path / "results.db", {"eval_it[a]": rows, "eval_it[b]": rows}, EVIL)
+    return tmp_path / "results.db"
+
+
+@pytest.mark.parametrize(
+    ("address", "headers", "status"),
+    [
+        ("/{token}/", {}, 200),
+        ("/{token}/", {"Host": "localhost:{port}"}, 200),
+        ("/{token}/", {"Host": "evil.example:{port}"}, 403),
+        ("/{token}/", {"Host": "127.0.0.1"}, 403),
+        ("/{token}/", {"Host": "127.0.0.1:1"}, 403),
+        ("/{token}/", {"Host": ""}, 403),
+        ("/{token}/", {"Sec-Fetch-Site": "cross-site"}, 200),  # somebody has followed a link
+        ("/{token}/state", {"Sec-Fetch-Site": "same-origin"}, 200),
+        ("/{token}/state", {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("/{token}/state", {"Sec-Fetch-Site": "same-site"}, 403),
+        ("/", {}, 404),
+        ("/state", {}, 404),
+        ("/{token}x/", {}, 404),
+        ("/%C3%A9/", {}, 404),
+        ("/{token}/../etc/passwd", {}, 404),
+        ("/{token}/nothing", {}, 404),
+        ("/{token}/rows", {}, 400),
+        ("/{token}/rows?evaluation=x&after=0", {}, 400),
+        ("/{token}/rows?evaluation=1&after=-1", {}, 400),
+        ("/{token}/rows?evaluation=1&after=99999999999999999999", {}, 400),
+        ("/{token}/rows?evaluation=77&after=0", {}, 404),
+        ("/{token}/row?evaluation=1&key=nothing", {}, 404),
+        ("/{token}/search?evaluation=77&text=a", {}, 404),
+        ("/{token}/compare?before=1&after=77", {}, 404),
+    ],
+)
+def test_who_may_ask_for_what(path: Path, address: str, headers: dict[str, str], status: int) -> None:
+    """Whoever has the token, under a name of this machine; and no page of another site may read or frame an answer."""
+    with serving(path) as server:
+        known = {"token": server.token, "port": server.server_port}
+        response = asked(
+            server, address.format(**known), **{name: value.format(**known) for name, value in headers.items()}
+        )
+        assert response.status == status
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert not [name for name in response.headers if name.lower().startswith("access-control")]
+        for method in ("POST", "OPTIONS", "PUT"):
+            assert asked(server, f"/{server.token}/state", method).status == 501
+
+
+def test_it_is_reached_from_this_machine_only(path: Path) -> None:
+    """It listens on loopback, and each time under another token."""
+    with serving(path) as one, serving(path) as other:
+        assert one.socket.getsockname()[0] == "127.0.0.1"
+        assert one.token != other.token
+        assert len(one.token) >= 32
+        assert urlsplit(one.address).hostname == "127.0.0.1"
+
+
+def test_what_is_told(path: Path) -> None:
+    """The rows as they are stored, where a text is, how evaluations differ; and the store is not touched."""
+    store = Store(path)
+    before = path.read_bytes()
+    (one, other) = store.evaluations()
+    there = list(store.records(one))
+    with serving(path) as server:
+        (state, _) = told(server, "state")["evaluations"]
+        assert (state["id"], state["stored"], state["errors"]) == (one.id, len(there), 1)
+        block = told(server, f"rows?evaluation={one.id}&after=0")
+        assert block["block"]["key"] == [each.key for each in there]
+        assert not block["more"]
+        assert block["last"] == state["last"]
+        for each in there:
+            assert told(server, f"row?evaluation={one.id}&key={each.key}") == [details_of(each)]
+        assert told(server, f"search?evaluation={one.id}&text=%C3%A4rger")["found"] == [[there[-1].key, 1]]
+        found = told(server, f"search?evaluation={one.id}&text=%3C%2FSCRIPT")["found"]
+        assert found == [["k1", 1], ["k6", 1], [there[-1].key, 1]]
+        assert told(server, f"search?evaluation={one.id}&text=inputs")["found"] == []
+        assert told(server, f"compare?before={one.id}&after={other.id}")["scores"] == {}
+        page = asked(server, f"/{server.token}/").text  # type: ignore[attr-defined]
+        assert "connect-src &#39;self&#39;" in page
+        assert '"live": true' in page
+        assert EVIL not in page
+        assert "2 evaluations" in asked(server, f"/{server.token}/overview").text  # type: ignore[attr-defined]
+    assert path.read_bytes() == before
+
+
+def test_no_row_is_missed_that_is_written_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two evaluations are written in turn, rows are written again; whoever asks in between knows all in the end."""
+    monkeypatch.setattr(live, "BLOCK", 8)
+    path = tmp_path / "results.db"
+    known: dict[str, tuple[int, str]] = {}
+    last = 0
+
+    def catch_up() -> None:
+        nonlocal last
+        while True:
+            answer = told(server, f"rows?evaluation=1&after={last}")
+            columns = answer["block"]
+            known.update(zip(columns["key"], zip(columns["failed"], columns["output"], strict=True), strict=True))
+            last = answer["last"]
+            if not answer["more"]:
+                return
+
+    with Store(path) as store:
+        one, _ = store.begin("it", "one", model="", identity={})
+        other, _ = store.begin("it", "other", model="", identity={})
+        with serving(path) as server:
+            for number in range(100):
+                store.put(
+                    one, record(number, error="broken") if number % 9 == 0 else record(number, output=f"{number}")
+                )
+                store.put(other, record(number, output="of the other"))
+                if number % 10 == 9:
+                    store.put(one, record(number // 2, output="again"))
+                if number % 7 == 0:
+                    store.close()
+                    store.__enter__()
+                    catch_up()
+            store.close()
+            catch_up()
+            rows = {each.key: (int(each.failed), each.error or each.output) for each in store.records(one)}
+    assert known == rows
+
+
+def test_a_store_that_cannot_be_read_is_said(path: Path) -> None:
+    """The page may ask again."""
+    with serving(path) as server:
+        path.write_bytes(b"x" * 5000)
+        for name in ("", "state", "overview"):
+            response = asked(server, f"/{server.token}/{name}")
+            assert response.status == 503
+            assert "is no store of results" in response.text  # type: ignore[attr-defined]
+        path.unlink()
+        assert told(server, "state") == {"evaluations": []}
+
+
+def test_what_it_cannot_show_is_said(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before it serves anything."""
+    assert main(["view", "nothing", "--store", str(path)]) == 1
+    assert "there is no experiment 'nothing'" in capsys.readouterr().err
+    for port in ("70000", "x"):
+        if port.isdecimal():
+            assert main(["view", "--store", str(path), "--port", port]) == 2
+        else:
+            with pytest.raises(SystemExit):
+                main(["view", "--store", str(path), "--port", port])
+    assert "70000 cannot be listened on" in capsys.readouterr().err
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_it_ends_with_ctrl_c(path: Path, number: signal.Signals) -> None:
+    """Cleanly, also while somebody is connected; the address was printed before."""
+    command = [sys.executable, "-m", "doteval", "view", "--store", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = urlsplit(process.stdout.readline().strip())
+        assert address.hostname is not None
+        connection = http.client.HTTPConnection(address.hostname, address.port or 0, timeout=30)
+        connection.request("GET", f"{address.path}state")
+        assert len(json.loads(connection.getresponse().read())["evaluations"]) == 2
+        os.kill(process.pid, number)
+        _, error = process.communicate(timeout=30)
+        connection.close()
+    assert process.returncode == 0
+    assert error.strip() == ""
+
+
+@needs_chromium
+@pytest.mark.process
+def test_the_page_follows_a_run(tmp_path: Path) -> None:
+    """What is added is shown, a row that is run again with its new result, an evaluation that is started over anew."""
+    path = tmp_path / "results.db"
+    status = "document.getElementById('status').textContent"
+
+    def put(store: Store, *rows: Record, fresh: bool = False, name: str = "one") -> Any:
+        stored, _ = store.begin("it", name, model="", identity={}, fresh=fresh)
+        for each in rows:
+            store.put(stored, each)
+        store.close()
+        store.__enter__()
+        return stored
+
+    with Store(path) as store, chromium(tmp_path) as browser:
+        evaluation = put(
+            store, *(record(number, output=f"first {number}", scores={"good": True}) for number in range(5))
+        )
+        with serving(path) as server:
+            browser.open(f"{server.address}#tab=rows")
+            browser.until(f"{status}.startsWith('5 of 5')")
+            store.put(evaluation, record(5, output="sixth", scores={"good": False}))
+            store.put(evaluation, record(0, error="broken"))
+            store.close()
+            store.__enter__()
+            browser.until(f"{status}.startsWith('6 of 6')")
+            assert "broken" in browser.until("document.querySelector('#space [role=row]').textContent")
+            assert "not finished, 6 rows" in browser.until("document.getElementById('live').textContent")
+            browser.see("document.querySelectorAll('#space [role=row]')[5].click()")
+            browser.until("document.getElementById('detail').textContent.includes('sixth')")
+            store.leave(evaluation)
+            put(store, record(0, output="anew"), fresh=True)
+            browser.until(f"{status}.startsWith('1 of 1')")
+            browser.see("document.getElementById('tab-overview').click()")
+            browser.until("document.querySelector('#overview td[data-name=rows]').textContent === '1'")
+            browser.choose("text", "ANEW")
+            browser.see("document.getElementById('tab-rows').click()")
+            browser.until(f"{status} === '1 of 1 rows'")
+        browser.until("document.getElementById('live').className === 'bad'")
+        assert [each for each in browser.said if "ERR_CONNECTION_REFUSED" not in each] == []

@@ -1,0 +1,799 @@
+"""The same request is answered from the cache, any other is sent; and no row is ever worse off because of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sqlite3
+import stat
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pydantic
+import pytest
+from anyio import create_task_group, to_thread
+from openai.types.chat import ChatCompletionMessage
+from tests.providers.conftest import CHATS, KEY
+from tests.providers.numbering import NumberingServer
+from tests.providers.test_counting import ASYNC_ROWS, Models
+from tests.providers.wire import WireServer, running
+
+from doteval import (
+    ChatModel,
+    Completion,
+    ModelRequestError,
+    ReplyCache,
+    ReplyCacheError,
+    Result,
+    Usage,
+    counting_requests,
+    foreach,
+)
+from doteval._replies.cache import CachedReplies
+from doteval._replies.file import ReplyFile
+from doteval._replies.form import NoFormError, digest_of
+from doteval.cli import main
+from doteval.evals import Record, Store, run
+from doteval.evals._running.limits import AdaptiveLimit
+from doteval.providers._sdk.openai import CompatibleClient, OpenAIModel
+from doteval.providers._served.model import ServerModel
+
+pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
+
+KINDS = ("openai", "anthropic")
+
+
+@pytest.fixture(scope="module")
+def numbering() -> Iterator[NumberingServer]:
+    with running(NumberingServer) as server:
+        yield server
+
+
+@pytest.fixture
+def server(numbering: NumberingServer) -> NumberingServer:  # type: ignore[override]
+    numbering.start_over()
+    return numbering
+
+
+@pytest.fixture(scope="module", params=KINDS)
+async def models(anyio_backend: Any, numbering: WireServer, request: pytest.FixtureRequest) -> AsyncIterator[Models]:
+    provider_class, kind, _ = CHATS[request.param]
+    async with AsyncExitStack() as stack:
+        made = provider_class(base_url=f"{numbering.url}/v1", api_key=KEY, max_retries=0, timeout=30)
+        provider: Any = await stack.enter_async_context(made)
+        handles = [await provider.setup(spec) for spec in ("asked", "judging")]
+        yield Models(kind, provider, handles[0].model, handles[1].model)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ReplyCache:
+    return ReplyCache(tmp_path / "replies.db")
+
+
+async def outputs_of(cache: ReplyCache | None, evaluation: Any, **arguments: Any) -> list[Any]:
+    """What the rows of a run returned."""
+    outcome = await run(evaluation, cache=cache, **arguments)
+    assert not outcome.summary.errors, [record.traceback for record in outcome.failed]
+    return [record.output for record in outcome.records]
+
+
+def facts(reply: Completion) -> tuple[Any, ...]:
+    return (
+        str(reply), reply.usage, reply.finish_reason, reply.refusal, reply.reasoning, reply.tool_calls, reply.raw,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- the same again
+
+
+@pytest.mark.parametrize("prompt", ["Hello", "with tools"])
+async def test_a_reply_comes_again_as_it_was(
+    server: NumberingServer, models: Models, cache: ReplyCache, prompt: str
+) -> None:
+    """Whole and streamed, with all that it says, and what the SDK had made of it; nothing is sent."""
+    found: list[list[Any]] = []
+    for number in range(2):
+        with cache.answering() as replies, counting_requests() as requests:
+            whole = await models.model.generate(prompt)
+            async with models.model.stream(prompt) as stream:
+                pieces = [piece async for piece in stream]
+            found.append([facts(whole), pieces, facts(stream.completion)])
+        assert (replies.answered, replies.sent, len(server.asked)) == (2 * number, 2 - 2 * number, 2)
+        assert [request.from_cache for request in requests] == [bool(number)] * 2
+        assert replies.saved == (Usage(10, 6) if number else Usage(0, 0))
+    assert found[0] == found[1]
+    assert found[0][1] == ["reply", " 2"]
+
+
+async def test_each_of_several_requests_that_are_the_same_has_a_reply_of_its_own(
+    server: NumberingServer, models: Models, cache: ReplyCache
+) -> None:
+    """Within a row and in different rows, whatever order the rows run in; and rows get the same ones again."""
+    order = random.Random(1)
+
+    @foreach("number", range(12), concurrency=6)
+    async def eval_it(number: int, model: ChatModel) -> Result:
+        for _ in range(order.randrange(3)):
+            await anyio.lowlevel.checkpoint()
+        return Result([await model.generate("Say something") for _ in range(3)])
+
+    first = await outputs_of(cache, eval_it, model=models.model)
+    assert max(Counter(reply for replies in first for reply in replies).values()) == 1
+    for _ in range(3):
+        assert await outputs_of(cache, eval_it, model=models.model) == first
+    assert len(server.asked) == 36
+
+
+async def test_equal_rows_have_replies_of_their_own(server: NumberingServer, models: Models, cache: ReplyCache) -> None:
+    """Which is how many samples of one question are drawn."""
+    evaluation = foreach("prompt", ["Say something"] * 5)(asks)
+    first = await outputs_of(cache, evaluation, model=models.model)
+    assert len({*first}) == len(server.asked) == 5
+    assert await outputs_of(cache, evaluation, model=models.model) == first
+    longer = await outputs_of(cache, foreach("prompt", ["Say something"] * 7)(asks), model=models.model)
+    assert (longer[:5], len({*longer}), len(server.asked)) == (first, 7, 7)
+
+
+async def test_samples_of_a_row_have_replies_of_their_own(
+    server: NumberingServer, models: Models, cache: ReplyCache
+) -> None:
+    """The first one is that of a run that draws no more, and more of them ask for what is missing only."""
+    found: list[list[Any]] = []
+    for epochs in (1, 3, 5, 5):
+        evaluation = foreach("prompt", ["A", "B"], epochs=epochs)(asks)
+        outcome = await run(evaluation, model=models.model, cache=cache)
+        found.append([record.output for record in outcome.records])
+        assert len({*found[-1]}) == len(server.asked) == 2 * epochs
+    assert found[2] == found[3]
+    assert [found[2][place] for place in (0, 5)] == found[0]
+    assert [found[2][place] for place in (0, 1, 2, 5, 6, 7)] == found[1]
+
+
+async def asks(prompt: str, model: ChatModel) -> Result:
+    return Result(await model.generate(prompt))
+
+
+async def test_a_row_that_has_changed_costs_no_request(
+    server: NumberingServer, models: Models, cache: ReplyCache
+) -> None:
+    """Where it asks the same; and no two rows of a run get the same reply."""
+
+    def evaluation(rows: list[tuple[str, str]]) -> Any:
+        @foreach("prompt, expected", rows, concurrency=1)
+        async def eval_it(prompt: str, expected: str, model: ChatModel) -> Result:
+            return Result(await model.generate(prompt), scores={"exact": expected == "x"})
+
+        return eval_it
+
+    before = await outputs_of(cache, evaluation([("A", "x"), ("A", "y"), ("B", "z")]), model=models.model)
+    after = await outputs_of(cache, evaluation([("A", "x"), ("A", "new"), ("B", "other")]), model=models.model)
+    assert after == before
+    assert len(server.asked) == 3
+    reading = ReplyCache(cache.path, "read")
+    mixed = await outputs_of(reading, evaluation([("A", "1"), ("A", "2"), ("A", "x")]), model=models.model)
+    assert ({*mixed[:2]}, mixed[2]) == ({*before[:2]}, "reply 4"), "what another row has used is not used twice"
+    server.asked.pop()
+    stumbled: list[str] = []
+
+    @foreach("prompt, expected", [("A", "3"), ("A", "4")], concurrency=1)
+    async def eval_stumbling(prompt: str, expected: str, model: ChatModel) -> Result:
+        reply = await model.generate(prompt)
+        if expected not in stumbled:
+            stumbled.append(expected)
+            stumbled.append(reply)
+            raise ConnectionError
+        return Result(reply)
+
+    assert await outputs_of(reading, eval_stumbling, model=models.model) == stumbled[1::2], (
+        "the next attempt gets it again"
+    )
+    again = await outputs_of(cache, evaluation([("A", "1"), ("A", "2"), ("A", "3")]), model=models.model)
+    assert {*before[:2]} < {*again}
+    assert len({*again}) == 3
+    assert len(server.asked) == 4
+    backwards = await outputs_of(cache, evaluation([("A", "3"), ("A", "2"), ("A", "1")]), model=models.model)
+    assert backwards == again[::-1], "what a new row got stays its own"
+
+
+async def test_an_attempt_that_is_made_again_pays_for_nothing_twice(
+    server: NumberingServer, models: Models, cache: ReplyCache
+) -> None:
+    """What was answered before it failed is there, and it is the same when all of it is run again."""
+    failed: list[int] = []
+
+    @foreach("number", range(3))
+    async def eval_it(number: int, model: ChatModel) -> Result:
+        first = await model.generate("Say something")
+        if number not in failed:
+            failed.append(number)
+            raise ConnectionError
+        return Result([first, await model.generate("Say something")])
+
+    first = await outputs_of(cache, eval_it, model=models.model)
+    assert await outputs_of(cache, eval_it, model=models.model) == first
+    assert len(server.asked) == 6
+
+
+async def test_a_request_that_failed_gives_its_place_to_the_next(
+    server: NumberingServer, models: Models, cache: ReplyCache
+) -> None:
+    """What fails is not kept, so that it is sent again, and what comes after it is the same again."""
+    for _ in range(2):
+        with cache.answering():
+            with pytest.raises(ModelRequestError):
+                await models.model.generate("fail")
+    assert len(server.asked) == 2
+
+    provider: Any = models.provider
+    server.start_over()
+    found: list[list[str]] = []
+    for times in (1, 0):
+        with cache.answering():
+            async with provider.setup("flaky") as handle:
+                send, left = handle.model._send, [times]
+
+                def flaky(request: Any, send: Any = send, left: Any = left) -> Any:
+                    if left[0]:
+                        left[0] -= 1
+                        raise ModelRequestError("flaky", "no", "Again.")
+                    return send(request)
+
+                handle.model._send = flaky
+                texts: list[str] = []
+                while len(texts) < 2:
+                    with suppress(ModelRequestError):
+                        texts.append(await handle.model.generate("Hello"))
+                found.append(texts)
+                handle.model._send = send
+    assert found[0] == found[1]
+    assert len(server.asked) == 2
+
+
+async def test_a_stream_that_is_left_is_not_kept(server: NumberingServer, models: Models, cache: ReplyCache) -> None:
+    """Nor one that breaks off; one that was read to its end is, whatever its block raises then."""
+    for _ in range(2):
+        with cache.answering():
+            async with models.model.stream("Hello") as stream:
+                await anext(stream)
+    assert (len(server.asked), cache.kept()) == (2, [])
+    with cache.answering():
+        with pytest.raises(ModelRequestError, match="no finish reason came"):
+            async with models.model.stream("break off") as stream:
+                async for _ in stream:
+                    pass
+    assert cache.kept() == []
+    for number in range(2):
+        with cache.answering() as replies:
+            with pytest.raises(ZeroDivisionError):
+                async with models.model.stream("Hello") as stream:
+                    async for _ in stream:
+                        pass
+                    raise ZeroDivisionError
+            assert replies.answered == number
+            async with models.model.stream("Hello") as stream:  # the next one, and left
+                assert await anext(stream) == "reply"
+    assert [kept.replies for kept in cache.kept()] == [1]
+
+
+@pytest.mark.parametrize("row", ASYNC_ROWS, ids=lambda row: row.__name__)
+async def test_whatever_a_row_does_it_asks_nothing_again(
+    server: NumberingServer, models: Models, cache: ReplyCache, row: Any
+) -> None:
+    """Agents, judges, streams, tasks, threads, nested evaluations; what failed is sent again. It is counted apart."""
+    if row.__name__ in ("loops", "is_refused", "is_refused_as_a_stream", "is_given_up", "goes_on_after_a_failure"):
+        row = {"loops": loops}.get(row.__name__, asks_judge)
+    evaluation = foreach("prompt", [f"row {number}" for number in range(4)])(row)
+    before = await run(evaluation, model=models.model, judge=models.judge, cache=cache)
+    sent = len(server.asked)
+    after = await run(evaluation, model=models.model, judge=models.judge, cache=cache)
+    assert len(server.asked) == sent == before.summary.requests
+    one, other = [*before.records], [*after.records]
+    assert [record.output for record in other] == [record.output for record in one]
+    assert [record.failed for record in other] == [record.failed for record in one]
+    assert after.summary.requests == after.summary.input_tokens == after.summary.output_tokens == 0
+    saved = [(u.model, u.role, u.from_cache, u.saved_input_tokens, u.saved_output_tokens) for u in usages(other)]
+    assert saved == [(u.model, u.role, u.requests, u.input_tokens, u.output_tokens) for u in usages(one)]
+    if row.__name__ != "runs_rows_itself":
+        assert after.cache is not None
+        assert (after.cache.answered, after.cache.sent) == (sent, 0)
+
+
+def usages(records: list[Record]) -> list[Any]:
+    return [usage for record in records for usage in record.usage_by_model]
+
+
+async def loops(prompt: str, model: ChatModel, judge: ChatModel) -> Result:
+    messages: list[Any] = [{"role": "user", "content": f"{prompt}: with tools"}]
+    for _ in range(3):
+        reply = await model.generate(messages)
+        messages += [{"role": "assistant", "content": str(reply)}, {"role": "user", "content": "go on"}]
+    return Result(reply)
+
+
+async def asks_judge(prompt: str, model: ChatModel, judge: ChatModel) -> Result:
+    return Result([await model.generate(prompt), await judge.generate(prompt)])
+
+
+# ---------------------------------------------------------------- what is the same
+
+
+class Wanted(pydantic.BaseModel):
+    """A schema."""
+
+    first: int
+    second: int = 0
+
+
+class Other(pydantic.BaseModel):
+    """Another one."""
+
+    first: str
+
+
+SCHEMA = {"first": {"type": "integer"}, "second": {"type": "integer"}}
+DIFFERENT: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
+    "another model": ({"spec": "other"}, "Hello", {}),
+    "another address": ({"path": "/v2"}, "Hello", {}),
+    "a header": ({"default_headers": {"X-Routing": "b"}}, "Hello", {}),
+    "a default of the provider": ({"params": {"temperature": 1}}, "Hello", {}),
+    "a query": ({"params": {"extra_query": {"version": "2"}}}, "Hello", {}),
+    "another text": ({}, "Hello!", {}),
+    "another role": ({}, [{"role": "assistant", "content": "Hello"}], {}),
+    "one message more": ({}, [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}], {}),
+    "a field more": ({}, [{"role": "user", "content": "Hello", "name": "me"}], {}),
+    "a parameter": ({}, "Hello", {"max_tokens": 5}),
+    "another value of it": ({}, "Hello", {"max_tokens": 6}),
+    "a header of the request": ({}, "Hello", {"extra_headers": {"X-Routing": "b"}}),
+    "a query of the request": ({}, "Hello", {"extra_query": {"version": "3"}}),
+    "a field of the body": ({}, "Hello", {"extra_body": {"seed": 1}}),
+    "a number that is written differently": ({}, "Hello", {"extra_body": {"seed": 1.0}}),
+    "a truth in its place": ({}, "Hello", {"extra_body": {"seed": True}}),
+    "nothing in its place": ({}, "Hello", {"extra_body": {"seed": None}}),
+    "a schema": ({}, "Hello", {"response_format": Wanted}),
+    "another schema": ({}, "Hello", {"response_format": Other}),
+    "a tool": ({}, "Hello", {"tools": [{"name": "look", "input_schema": SCHEMA}]}),
+    "a tool whose fields have another order": (
+        {}, "Hello", {"tools": [{"name": "look", "input_schema": dict(reversed(SCHEMA.items()))}]},
+    ),
+    "a tool with a field that sounds secret": (
+        {}, "Hello", {"tools": [{"name": "look", "input_schema": {**SCHEMA, "api_key": {"type": "string"}}}]},
+    ),
+    "a picture": (
+        {}, [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;AAAA"}}]}], {},
+    ),
+    "another picture": (
+        {}, [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;AAAB"}}]}], {},
+    ),
+}  # fmt: skip
+ONLY_OPENAI: dict[str, dict[str, Any]] = {
+    "an organization": {"organization": "ours"},
+    "another organization": {"organization": "theirs"},
+    "a project": {"project": "this"},
+}
+SAME: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
+    "another key": ({"api_key": "sk-another-key"}, "Hello", {}),
+    "more patience": ({"timeout": 7, "max_retries": 3, "max_concurrency": 2}, "Hello", {}),
+    "secret headers": ({"default_headers": {"X-Api-Key": "secret", "Authorization": "Bearer x"}}, "Hello", {}),
+    "a conversation": ({}, [{"role": "user", "content": "Hello"}], {}),
+    "a tuple": ({}, ({"role": "user", "content": "Hello"},), {}),
+    "patience of the request": ({}, "Hello", {"timeout": 9.5}),
+    "a secret header of the request": ({}, "Hello", {"extra_headers": {"X-Api-Key": "secret"}}),
+}
+
+
+async def ask(server: NumberingServer, kind: str, case: tuple[dict[str, Any], Any, dict[str, Any]]) -> None:
+    settings, prompt, params = case
+    settings = {"api_key": KEY, "max_retries": 0, "timeout": 30, "path": "/v1", "spec": "asked"} | settings
+    url, spec = server.url + settings.pop("path"), settings.pop("spec")
+    provider: Any = CHATS[kind][0](base_url=url, **settings)
+    async with provider, provider.setup(spec) as handle:
+        await handle.model.generate(prompt, **params)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whatever_is_different_is_asked_and_whatever_is_the_same_is_not(
+    anyio_backend: Any, server: NumberingServer, cache: ReplyCache, kind: str
+) -> None:
+    """Of the server, its settings, messages and parameters; but keys, and how long one waits, are no part of it."""
+    base: tuple[dict[str, Any], Any, dict[str, Any]] = ({}, "Hello", {})
+    known = {"as it is": base, **DIFFERENT}
+    if kind == "openai":
+        known |= {name: (settings, "Hello", {}) for name, settings in ONLY_OPENAI.items()}
+        tools = [tool for tool in known if "tool" in tool]
+        known |= {
+            name: ({}, "Hello", {"tools": [{"type": "function", "function": known[name][2]["tools"][0]}]})
+            for name in tools
+        }
+    for name, case in known.items():
+        before = len(server.asked)
+        with cache.answering():
+            await ask(server, kind, case)
+        assert len(server.asked) == before + 1, f"{name} was taken for something else"
+    for name, case in {**known, **SAME}.items():
+        before = len(server.asked)
+        with cache.answering():
+            await ask(server, kind, case)
+        assert len(server.asked) == before, f"{name} was asked again"
+    stored = b"".join(path.read_bytes() for path in cache.path.parent.iterdir())
+    for secret in (KEY, "sk-another-key", "secret", "Bearer x"):
+        assert secret.encode() not in stored
+    assert stat.S_IMODE(cache.path.stat().st_mode) == 0o600
+
+
+async def test_a_streamed_request_is_another_one(server: NumberingServer, models: Models, cache: ReplyCache) -> None:
+    """Its reply comes in pieces, and a whole one does not."""
+    for _ in range(2):
+        with cache.answering():
+            await models.model.generate("Hello")
+            async with models.model.stream("Hello") as stream:
+                assert len([piece async for piece in stream]) == 2
+    assert len(server.asked) == 2
+
+
+async def test_what_a_model_said_may_be_a_message_of_the_next_request(
+    server: NumberingServer, cache: ReplyCache, anyio_backend: Any
+) -> None:
+    """As the SDK has it, or as a mapping with the same."""
+    provider: Any = CHATS["openai"][0](base_url=f"{server.url}/v1", api_key=KEY)
+    said = ChatCompletionMessage(role="assistant", content="Hi")
+    async with provider, provider.setup("asked") as handle:
+        for message in (said, {"role": "assistant", "content": "Hi"}):
+            with cache.answering():
+                await handle.model.generate([{"role": "user", "content": "Hello"}, message])
+    assert len(server.asked) == 1
+
+
+class Polite(OpenAIModel):
+    """A model that asks for something else."""
+
+    def _send(self, request: dict[str, Any]) -> Any:
+        return super()._send({**request, "messages": [{"role": "user", "content": "please"}, *request["messages"]]})
+
+
+async def test_a_model_of_another_class_is_another_one(
+    server: NumberingServer, cache: ReplyCache, anyio_backend: Any
+) -> None:
+    """It may send what it likes."""
+    client = CompatibleClient(base_url=f"{server.url}/v1", api_key=KEY)
+    for _ in range(2):
+        for kind in (OpenAIModel, Polite):
+            with cache.answering():
+                await kind("m", client).generate("Hello")
+    assert len(server.asked) == 2
+    await client.close()
+
+
+SERVERS: list[dict[str, Any]] = [
+    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "API_TOKEN": "x"}},
+    {"provider": "vllm", "max_model_len": 9, "environment": {"A": "1"}},
+    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "2"}},
+    {"provider": "sglang", "max_model_len": 8, "environment": {"A": "1"}},
+    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "API_TOKEN": "y"}},
+]
+
+
+async def test_a_server_of_ones_own_is_known_by_how_it_was_started(
+    server: NumberingServer, cache: ReplyCache, anyio_backend: Any
+) -> None:
+    """Its port and its key are others each time."""
+    asked: list[int] = []
+    for port in ("localhost", "127.0.0.1"):
+        for identity in SERVERS:
+            url = server.url.replace("127.0.0.1", port)
+            client = CompatibleClient(base_url=f"{url}/v1", api_key=port)
+            lease: Any = None
+            model = ServerModel("m", client, lease=lease, identity=identity)
+            with cache.answering():
+                await model.generate("Hello")
+            asked.append(len(server.asked))
+            await client.close()
+    assert asked == [1, 2, 3, 4, 4, 4, 4, 4, 4, 4]
+
+
+HOLDS_ITSELF: list[Any] = []
+HOLDS_ITSELF.append(HOLDS_ITSELF)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(), {1}, (each for each in "abc"), float("nan"), 10**5000, HOLDS_ITSELF, Path("a"), {1: "a"},
+        {"\0bytes": 1}, len, type,
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_what_is_known_by_nothing_but_itself_has_no_form(value: Any) -> None:
+    with pytest.raises(NoFormError):
+        digest_of({}, {"messages": [{"role": "user", "content": value}]})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"a", "61"), (b"a", b"b"), (1, True), (1, 1.0), (0.0, -0.0), (None, "null"), ([], {}), (["ab"], ["a", "b"]),
+        ("\ud83d", "\\ud83d"), ({"a": 1, "b": 2}, {"b": 2, "a": 1}), (Wanted, Other),
+        (Wanted(first=1), Wanted(first=2)),
+    ],
+    ids=[*map(str, range(12))],
+)  # fmt: skip
+def test_different_values_have_different_forms(one: Any, other: Any) -> None:
+    assert digest_of({}, {"a": one}) != digest_of({}, {"a": other})
+    assert digest_of({}, {"a": one}) == digest_of({}, {"a": one}) != digest_of({"a": one}, {})
+
+
+async def test_what_has_no_form_is_sent_and_told(server: NumberingServer, models: Models, cache: ReplyCache) -> None:
+    """Rather than answered wrongly; once for all of them."""
+    send: Any = models.model._send  # type: ignore[attr-defined]
+    vars(models.model)["_send"] = lambda request: send({**request, "extra_body": {}})
+    try:
+        for _ in range(2):
+            with cache.answering() as replies:
+                for _ in range(2):
+                    await models.model.generate("Hello", extra_body={"odd": object()})
+            assert (replies.answered, replies.sent, replies.unknown, len(replies.problems)) == (0, 2, 2, 1)
+            assert "an object" not in replies.problems[0]
+            assert "a object" in replies.problems[0]
+    finally:
+        del vars(models.model)["_send"]
+    assert len(server.asked) == 4
+
+
+# ---------------------------------------------------------------- modes
+
+
+async def test_modes(server: NumberingServer, models: Models, cache: ReplyCache) -> None:
+    """``read`` keeps nothing, ``write`` answers nothing and takes the place of what is there; outside, nothing is."""
+
+    async def asked(mode: Any, prompt: str = "Hello") -> tuple[str, int]:
+        before = len(server.asked)
+        with ReplyCache(cache.path, mode).answering():
+            text = await models.model.generate(prompt)
+        return str(text), len(server.asked) - before
+
+    assert await asked("read") == ("reply 1", 1)
+    assert not cache.path.exists()
+    assert await asked("on") == ("reply 2", 1)
+    assert await asked("read") == ("reply 2", 0)
+    assert await asked("write") == ("reply 3", 1)
+    assert await asked("on") == ("reply 3", 0)
+    assert await asked("read", "Other") == ("reply 4", 1)
+    assert await asked("on", "Other") == ("reply 5", 1)
+    with cache.answering(), ReplyCache.paused():
+        assert await models.model.generate("Hello") == "reply 6"
+    assert await models.model.generate("Hello") == "reply 7"
+    with pytest.raises(ValueError, match="one of 'on', 'read', 'write', not 'off'"):
+        ReplyCache(cache.path, "off")  # type: ignore[arg-type]
+
+
+async def test_what_is_asked_anew_is_not_asked_twice_by_one_row(
+    server: NumberingServer, models: Models, cache: ReplyCache
+) -> None:
+    """A second attempt of it gets what the first one got."""
+    evaluation = foreach("prompt", ["Hello"])(asks)
+    await run(evaluation, model=models.model, cache=cache)
+    fails = [True]
+
+    @foreach("prompt", ["Hello"])
+    async def eval_it(prompt: str, model: ChatModel) -> Result:
+        reply = await model.generate(prompt)
+        if fails.pop():
+            fails.append(False)
+            raise ConnectionError
+        return Result(reply)
+
+    assert await outputs_of(ReplyCache(cache.path, "write"), eval_it, model=models.model) == ["reply 2"]
+    assert await outputs_of(cache, evaluation, model=models.model) == ["reply 2"]
+
+
+async def test_an_evaluation_finds_the_cache_beside_its_store(
+    server: NumberingServer, models: Models, tmp_path: Path
+) -> None:
+    """Or that of the block around it; two runs in one block are answered with the same replies."""
+    evaluation = foreach("prompt", ["A", "B"])(asks)
+    store = tmp_path / "results.db"
+    for fresh in (False, True):
+        outcome = await run(evaluation, model=models.model, store=store, cache="on", fresh=fresh)
+    assert outcome.cache is not None
+    assert (outcome.cache.answered, outcome.cache.sent, len(server.asked)) == (2, 0, 2)
+    assert ReplyCache(tmp_path / "replies.db").kept()[0].replies == 2
+    with ReplyCache(tmp_path / "replies.db").answering():
+        for _ in range(2):
+            await outputs_of(None, evaluation, model=models.model)
+        assert len(server.asked) == 2
+        outcome = await run(evaluation, model=models.model, cache="off")
+    assert (outcome.cache, len(server.asked)) == (None, 4)
+    with Store(store) as opened:
+        (stored,) = opened.evaluations()
+        (usage,) = opened.summary(stored).usage_by_model
+    assert (usage.requests, usage.input_tokens, usage.from_cache, usage.saved_input_tokens) == (0, 0, 2, 10)
+
+
+async def test_what_a_cache_answers_says_nothing_of_the_server(
+    server: NumberingServer, models: Models, cache: ReplyCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An adaptive limit does not grow by it."""
+    grown: list[int] = []
+    monkeypatch.setattr(AdaptiveLimit, "succeeded", lambda _self: grown.append(1))
+    evaluation = foreach("prompt", [f"{number}" for number in range(5)])(asks)
+    for _ in range(2):
+        await run(evaluation, model=models.model, cache=cache, concurrency="adaptive")
+    assert len(grown) == 5
+
+
+# ---------------------------------------------------------------- when it cannot
+
+
+def full(*_: object) -> Any:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    raise error
+
+
+async def test_a_full_disk_costs_no_row(
+    server: NumberingServer, models: Models, cache: ReplyCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be kept is told once; what is there answers still."""
+    evaluation = foreach("prompt", ["A", "B", "C"])(asks)
+    await run(foreach("prompt", ["A"])(asks), model=models.model, cache=cache)
+    monkeypatch.setattr(ReplyFile, "put", full)
+    outcome = await run(evaluation, model=models.model, cache=cache)
+    assert not outcome.summary.errors
+    assert outcome.warnings == (f"The cache of replies {cache.path} keeps no more replies: database or disk is full.",)
+    assert outcome.cache is not None
+    assert (outcome.cache.answered, outcome.cache.sent) == (1, 2)
+
+
+@pytest.mark.parametrize("breaks", ["no directory", "corrupt"])
+async def test_a_file_that_cannot_be_used_costs_no_row(
+    server: NumberingServer, models: Models, tmp_path: Path, breaks: str
+) -> None:
+    """Requests are sent."""
+    path = tmp_path / "replies.db"
+    if breaks == "no directory":
+        (tmp_path / "file").write_text("")
+        path = tmp_path / "file" / "replies.db"
+    else:
+        with ReplyCache(path).answering():
+            for number in range(50):
+                await models.model.generate(f"{number}")
+        data = path.read_bytes()
+        path.write_bytes(data[:4096] + os.urandom(len(data) - 4096))
+    outcome = await run(foreach("prompt", ["0", "B"])(asks), model=models.model, cache=ReplyCache(path))
+    assert not outcome.summary.errors
+    assert len(outcome.warnings) == 1
+    assert str(path) in outcome.warnings[0]
+
+
+async def test_a_file_of_something_else_is_left_alone(server: NumberingServer, models: Models, tmp_path: Path) -> None:
+    """Before anything is asked."""
+    text, other = tmp_path / "text.db", tmp_path / "other.db"
+    text.write_text("It is a text. " * 100)
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (a)")
+    connection.close()
+    for path in (text, other):
+        before = path.read_bytes()
+        with pytest.raises(ReplyCacheError, match="is no cache of replies"):
+            await run(foreach("prompt", ["A"])(asks), model=models.model, cache=ReplyCache(path))
+        assert path.read_bytes() == before
+    assert server.asked == []
+
+
+async def test_somebody_has_been_at_the_file(server: NumberingServer, models: Models, cache: ReplyCache) -> None:
+    """What cannot be read is asked again."""
+    for _ in range(2):
+        with cache.answering():
+            await models.model.generate("Hello")
+    with sqlite3.connect(cache.path) as connection:
+        for odd in ("", "[]", "{}", '[["Nothing", {}]]', '[["__name__", {}]]', "[[1, 2]]", "null", "7"):
+            connection.execute("UPDATE replies SET reply = ?", (odd,))
+            connection.commit()
+            before = len(server.asked)
+            with ReplyCache(cache.path, "read").answering():
+                assert await models.model.generate("Hello")
+            assert len(server.asked) == before + 1, odd
+    connection.close()
+
+
+async def test_a_write_that_is_cancelled_leaves_nothing_half(
+    server: NumberingServer, models: Models, cache: ReplyCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole, or not at all; and the next request is answered, or sent."""
+    is_writing, may_go_on = threading.Event(), threading.Event()
+    put = ReplyFile.put
+
+    def slow(self: ReplyFile, *args: Any) -> int:
+        is_writing.set()
+        may_go_on.wait(30)
+        return put(self, *args)
+
+    monkeypatch.setattr(ReplyFile, "put", slow)
+    with cache.answering():
+        async with create_task_group() as tasks:
+            tasks.start_soon(models.model.generate, "Hello")
+            await to_thread.run_sync(is_writing.wait, 30)
+            tasks.cancel_scope.cancel()
+            may_go_on.set()
+    with cache.answering() as replies:
+        assert await models.model.generate("Hello") == "reply 1"
+    assert (replies.answered, len(server.asked)) == (1, 1)
+
+
+async def test_many_may_write_at_once(server: NumberingServer, anyio_backend: Any, cache: ReplyCache) -> None:
+    """Event loops in threads, each with a connection of its own, as processes have."""
+
+    def work(name: str) -> None:
+        async def ask_all() -> None:
+            provider: Any = CHATS["openai"][0](base_url=f"{server.url}/v1", api_key=KEY)
+            async with provider, provider.setup("asked") as handle:
+                evaluation = foreach("prompt", [f"{name} {number}" for number in range(10)])(asks)
+                outcome = await run(evaluation, model=handle.model, cache=ReplyCache(cache.path))
+            assert not outcome.warnings
+
+        anyio.run(ask_all)
+
+    async with create_task_group() as tasks:
+        for name in "abcd":
+            tasks.start_soon(to_thread.run_sync, work, name)
+    assert [kept.replies for kept in cache.kept()] == [40]
+
+
+# ---------------------------------------------------------------- looking after it
+
+
+async def test_it_can_be_looked_at_and_emptied(server: NumberingServer, models: Models, cache: ReplyCache) -> None:
+    """By model, and by age; reading makes no file."""
+    assert (cache.kept(), cache.remove(), cache.path.exists()) == ([], 0, False)
+    with cache.answering():
+        for model in (models.model, models.model, models.judge):
+            await model.generate("Hello")
+    assert [(kept.model, kept.replies) for kept in cache.kept()] == [("asked", 2), ("judging", 1)]
+    assert all(kept.size > 50 and kept.oldest <= kept.newest for kept in cache.kept())
+    assert cache.remove(before=0) == 0
+    assert cache.remove(model="judging") == 1
+    assert [kept.model for kept in cache.kept()] == ["asked"]
+    assert cache.remove() == 2
+    assert cache.kept() == []
+    repr(cache)
+
+
+def test_rows_are_told_apart_by_their_names(cache: ReplyCache) -> None:
+    """Also those within others."""
+    with cache.answering() as replies:
+        assert isinstance(replies, CachedReplies)
+        with replies.row("a"), ReplyCache.inherited() as inner:
+            assert inner is replies
+        with ReplyCache.inherited() as own:
+            assert own is not None
+            assert own is not replies
+    with ReplyCache.inherited() as none:
+        assert none is None
+
+
+async def test_the_command_looks_at_it_and_empties_it(
+    server: NumberingServer, models: Models, cache: ReplyCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For people and for programs; what is there to be looked at has to be there."""
+    where = ["--file", str(cache.path)]
+    assert main(["cache", *where]) == 1
+    assert "there is no cache of replies" in capsys.readouterr().err
+    with cache.answering():
+        for model in (models.model, models.judge):
+            await model.generate("Hello")
+    assert main(["cache", *where]) == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
+        ["model", "replies"], ["asked", "1"], ["judging", "1"],
+    ]  # fmt: skip
+    assert main(["cache", "--json", "--model", "asked", *where]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["replies"]) == ("asked", 1)
+    for arguments, count in ((["--older-than", "1"], 0), (["--clear", "--model", "judging"], 1), (["--clear"], 1)):
+        assert main(["cache", *arguments, *where]) == 0
+        assert capsys.readouterr().out.startswith(f"removed {count} ")
+    assert cache.kept() == []
