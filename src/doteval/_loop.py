@@ -84,6 +84,15 @@ class HomeLoop:
         else:
             _keep(self.native.create_task(with_own_generators(run()), name=name))
 
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call a function in it, from whatever thread and at whatever moment; not at all where it is over."""
+        if self.is_closed:
+            return
+        try:
+            (self.native.run_sync_soon if self._is_trios else self.native.call_soon_threadsafe)(function)
+        except RuntimeError:
+            return  # it has just ended
+
     def contain(self, error: BaseException) -> BaseException | None:
         """Let a task made by `spawn` end nobody else. An interrupt ends the program, as it would in any other task.
 

@@ -45,11 +45,13 @@ class Pool(Engine[ModelT]):
         mark_for_trio()
         self._task_group = task_group
         if self._ledger.keeps_for_a_while:
-            task_group.start_soon(self._expiry.run, name=f"doteval expiry of {self._provider}")
+            task_group.start_soon(self._alarms.expiry.run, name=f"doteval expiry of {self._provider}")
         if self._max_lifetime is not None:
-            task_group.start_soon(self._ageing.run, name=f"doteval ageing of {self._provider}")
+            task_group.start_soon(self._alarms.ageing.run, name=f"doteval ageing of {self._provider}")
+        if self.leaks is not None:
+            task_group.start_soon(self._alarms.leaking.run, name=f"doteval leak detection of {self._provider}")
         if self._ledger.examines:
-            task_group.start_soon(self._examining.run, name=f"doteval examination of {self._provider}")
+            task_group.start_soon(self._alarms.examining.run, name=f"doteval examination of {self._provider}")
 
     # ---------------------------------------------------------------- leasing
 
@@ -190,6 +192,12 @@ class Pool(Engine[ModelT]):
         if is_limited or owner is not lease.owner:
             self._ledger.adopt(lease, owner)
 
+    def watch(self, handle: object, lease: Lease) -> None:
+        """Notice where the handle leaks."""
+        if self.leaks is not None:
+            self.leaks.watch(handle, lease)
+            self._alarms.leaking.poke()
+
     def report_broken(self, lease: Lease, error: BaseException) -> None:
         """Whoever holds the lease has found the resource of no use any more; takes effect at once."""
         self.check_loop()
@@ -289,7 +297,7 @@ class Pool(Engine[ModelT]):
         return self._close_failures.take_all()
 
     def _stop_alarms(self) -> None:
-        for alarm in (self._expiry, self._ageing, self._examining):
+        for alarm in self._alarms:
             alarm.stop()
 
     def give_up(self) -> None:
