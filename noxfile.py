@@ -281,6 +281,7 @@ def crashes(session: nox.Session) -> None:
     """Kill what uses a server, or runs an evaluation, at many random moments; start servers a hundred times."""
     install_wheel(session, "test")
     session.run("python", "-m", "tests.servers.crash_matrix", *session.posargs)
+    session.run("python", "-m", "tests.servers.kill_matrix", "--kills", "1000")
     session.run("pytest", "-q", "tests/servers/test_endurance.py", env={"STARTS": "100"})
     session.run("pytest", "-q", "-s", "tests/evals/test_kills.py", env={"KILLS": "20"})
 

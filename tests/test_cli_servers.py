@@ -525,6 +525,7 @@ def test_what_a_killed_supervisor_left_can_be_removed(serving: Serve, root: Path
         for pid in (parent(status["supervisor"]), status["supervisor"]):
             os.kill(pid, signal.SIGKILL)
         it.process.kill()
+        await_end(status["supervisor"], PATIENCE)
         it.wait()
     result = run("servers")
     assert f"the supervisor of {status['id']} was killed" in result.stderr
@@ -534,4 +535,23 @@ def test_what_a_killed_supervisor_left_can_be_removed(serving: Serve, root: Path
         f"removed what was left of {status['id']}, whose supervisor was killed\n",
     )
     await_end(status["pid"], PATIENCE)
+    assert run("servers").stdout == "no server is running\n"
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize("keeper_too", [False, True])
+def test_a_server_whose_supervisor_is_stopped_can_be_ended(serving: Serve, root: Path, keeper_too: bool) -> None:
+    """Without --force it is said that it does not answer, and what helps."""
+    with serving("light:small") as it:
+        it.until_ready()
+        (status,) = listed()
+        for pid in (status["supervisor"], parent(status["supervisor"]))[: 1 + keeper_too]:
+            os.kill(pid, signal.SIGSTOP)
+        result = run("stop", status["id"])
+        assert result.returncode == 1
+        assert "does not answer: its supervisor is stopped, or very busy; --force ends it all the same" in result.stderr
+        result = run("stop", "--force", status["id"])
+        assert (result.returncode, result.stdout) == (0, f"killed {status['id']}, whose supervisor did not answer\n")
+        await_end(status["pid"], PATIENCE)
+        it.wait()
     assert run("servers").stdout == "no server is running\n"

@@ -29,7 +29,7 @@ class HomeLoop:
         provider: The provider's name, for messages.
     """
 
-    __slots__ = ("_process", "_provider", "checkpoint", "checkpoint_if_cancelled", "native", "running")
+    __slots__ = ("_process", "_provider", "checkpoint", "checkpoint_if_cancelled", "native", "running", "time")
 
     def __init__(self, provider: str) -> None:
         token = current_token()
@@ -38,6 +38,7 @@ class HomeLoop:
         self.native: Any = token.native_token
         # Asked directly: through anyio it would cost more than a warm lease.
         self.running = self._ask_trio() if self._is_trios else self._ask_asyncio()
+        self.time: Callable[[], float] = token.backend_class.current_time
         self.checkpoint = token.backend_class.checkpoint
         self.checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
 

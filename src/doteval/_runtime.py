@@ -253,6 +253,10 @@ class Runtime(Generic[ModelT]):
 
     # ---------------------------------------------------------------- what open() asks of it
 
+    def users(self, resource_id: str) -> Collection[object]:
+        """The tasks that lease the resource or wait for its opening; none where nobody does."""
+        return () if self.pool is None else self.pool.users(resource_id)
+
     def retire(self, resource_id: str, reason: str) -> None:
         """Lease the resource to nobody new from now on, and close it after its last lease; an idle one now.
 

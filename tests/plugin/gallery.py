@@ -484,6 +484,7 @@ def _steady(text: str, directory: Path) -> str:
         (r"process \d+", "process 4711"),
         (r"after [\d.]+ s", "after 0.1 s"),
         (r"for [\d.]+ s", "for 0.1 s"),
+        (r"spent: [\d.]+ s", "spent: 0.01 s"),
         (r"\bserver-[0-9a-f]{6,}-[\d-]+\.log", "server-4e3002b3d1ba.log"),
         (r"process: \d+", "process: 4711"),
         (r"http\.server \d+", "http.server 60117"),

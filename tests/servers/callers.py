@@ -174,6 +174,7 @@ class Supervisors:
             "log_bytes": 1 << 20,
             "secrets": [],
             "gpus": [],
+            "slot_paths": [str(Path(f"/proc/self/fd/{each}").readlink()) for each in slot_fds],
             "grace": 30.0,
             "drain_seconds": 30.0,
             "stay_seconds": 0.0,

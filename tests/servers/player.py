@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 from anyio import create_task_group, to_thread
 
-from doteval import ModelHandle, PoolEvent
+from doteval import CapacityDeadlockError, ModelHandle, PoolEvent
 from doteval.providers.server import ServerProvider
 from doteval.servers import LocalLauncher
 
@@ -44,6 +44,7 @@ class Play:
         self.handles: dict[str, ModelHandle[Any]] = {}
         self.events_so_far = events
         self.news = anyio.Event()
+        self.may_go = anyio.Event()
 
     async def run(self, op: str, *arguments: Any) -> None:
         try:
@@ -56,6 +57,21 @@ class Play:
         handle = self.handles[key] = await self.provider.setup(spec)
         server = handle.model.server
         return {**asdict(server), "url": server.url}
+
+    async def in_turn(self, first: str, second: str) -> Any:
+        """Leases one model, and after ``go`` asks for another one meanwhile; answers twice."""
+        async with await self.provider.setup(first):
+            print(json.dumps("leased"), flush=True)
+            await self.may_go.wait()
+            try:
+                async with await self.provider.setup(second):
+                    return "served"
+            except CapacityDeadlockError:
+                return "told"
+
+    async def go(self) -> Any:
+        self.may_go.set()
+        return "goes"
 
     async def generate(self, key: str, prompt: str) -> Any:
         return str(await self.handles[key].model.generate(prompt))

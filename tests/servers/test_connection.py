@@ -47,7 +47,7 @@ async def test_a_lease_is_made_kept_and_given_back(supervisors: Supervisors) -> 
     """Who joins knows the server; who leaves without being the last one does not wait for its end."""
     caller = ready(supervisors)
     joined = await connected(supervisors)
-    assert joined.is_ready.is_set()
+    assert joined.met == {""}
     assert joined.server["pid"] == joined.pid
     with fail_after(PATIENCE):
         async with joined.running():

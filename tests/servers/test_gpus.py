@@ -263,3 +263,11 @@ def test_a_made_up_gpu_is_refused_twice_too() -> None:
     """Also where a list is taken at its word."""
     with pytest.raises(ValueError, match=r"GPU '0' is in gpus= twice"):
         choose([0, "0"], None, NOTHING)
+
+
+def test_there_are_no_more_slots_than_gpus() -> None:
+    """A capacity that cannot be had is refused; the message says what to do instead."""
+    environ = {"CUDA_VISIBLE_DEVICES": "MIG-0,MIG-1", "PATH": ""}
+    assert choose("auto", 2, environ).names == ("MIG-0", "MIG-1")
+    with pytest.raises(ValueError, match=r"^capacity=3 is more than the GPUs .*: MIG-0, MIG-1\. .*gpus=None"):
+        choose("auto", 3, environ)

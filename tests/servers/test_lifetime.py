@@ -23,7 +23,7 @@ def lifetime(told: list[str]) -> Lifetime:
     """Of a server that is started at 100, and leased by its starter."""
 
     def tell(event: dict[str, Any]) -> None:
-        told.append(" ".join(map(str, event.values())))
+        told.append(" ".join(map(str, event.values())).strip())
 
     return Lifetime(100, grace=6, drain_seconds=10, stay_seconds=0, tell=tell)
 

@@ -23,6 +23,9 @@ TERMS = Terms(ready=PortOpen(), slots=SlotSet(("slot-0",)), stop_grace=5.0)
 class Listener:
     """Hears of nothing, as nothing happens to the server."""
 
+    def users(self) -> tuple[object, ...]:
+        return ()
+
     def on_retiring(self, reason: str, /) -> None:
         raise AssertionError(reason)
 

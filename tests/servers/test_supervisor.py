@@ -228,7 +228,7 @@ def test_secrets_are_masked(supervisors: Supervisors) -> None:
     secret = "sk-0123456789"
     caller = supervisors.start("tells_secrets", environment={"KEY": secret}, secrets=[secret, "sk-01", ""])
     assert caller.expect_text("\nup\n").splitlines()[1:] == ["key: ***", "piece by piece: ***", "up"]
-    assert "piece by piece: ***" in caller.ask("stop", reason="", failed=True)["tail"]
+    assert "piece by piece: ***" in caller.ask("give up", reason="")["tail"]
 
 
 @pytest.mark.parametrize(
@@ -735,7 +735,7 @@ def test_who_gives_up_gets_the_last_lines_and_the_log_is_kept(supervisors: Super
     """A server that did not get ready in time is stopped as one that failed."""
     caller = supervisors.start()
     caller.expect_up()
-    answer = caller.ask("stop", reason="it did not get ready", failed=True)
+    answer = caller.ask("give up", reason="it did not get ready")
     assert answer["tail"][-1] == "up"
     assert caller.expect("exited")["expected"] is True
     caller.expect_end()

@@ -86,6 +86,6 @@ def test_doteval_may_be_removed_while_a_supervisor_runs(supervisors: Supervisors
     assert other.ask("lease", keep_alive=1)["granted"]
     assert other.ask("status")["status"]["memory"] > 0
     other.ask("leave")
-    caller.ask("stop", reason="the test is over", failed=True)
+    caller.ask("stop", reason="the test is over")
     assert caller.expect("exited")["code"] == -9
     caller.expect_end()

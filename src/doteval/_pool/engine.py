@@ -117,6 +117,7 @@ class Engine(Generic[ModelT]):
         self._emit = Reporter(provider, on_event).report
         self.loop = HomeLoop(provider)
         self._home, self._running = self.loop.native, self.loop.running
+        self._time = self.loop.time
         self.check_loop, self.checkpoint = self.loop.check, self.loop.checkpoint
         self._task_group: TaskGroup | None = None
         # A resource belongs to nobody who leases it: their context variables would live, and be seen, as long as it.
@@ -125,7 +126,6 @@ class Engine(Generic[ModelT]):
         self._ageing = Alarm(partial(self._on_time, ledger.age), may_come_sooner=True)
         self._examining = Alarm(partial(self._on_time, ledger.examine), may_come_sooner=True)
         self._close_failures = CloseFailures()
-        self._setup_seconds = 0.0
         self._drained: Event | None = None
         self._is_applying = False
         self._loop_ends = False
@@ -136,11 +136,10 @@ class Engine(Generic[ModelT]):
             self._provider,
             self._ledger,
             close_failures=self._close_failures.count,
-            setup_seconds=self._setup_seconds,
         )
 
     def _now(self) -> float:
-        return current_time() if self._timed else 0.0
+        return current_time()
 
     def _apply(self) -> None:
         """Do what the ledger says is to be done now; nothing here awaits.
@@ -270,8 +269,8 @@ class _Watch(Generic[ModelT]):
 
     def on_opened(self) -> None:
         engine = self._engine
-        engine._setup_seconds += current_time() - self._started
         now = current_time()
+        engine._ledger.waits.opens.add(now - self._started)
         lifetime = engine._max_lifetime
         lives_for = math.inf if lifetime is None else lifetime * random.uniform(1 - _JITTER, 1)  # noqa: S311
         engine._ledger.opened(self._entry, now, lives_for)

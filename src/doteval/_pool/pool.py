@@ -31,6 +31,7 @@ from .inside import Inside, inside_of
 from .interrupts import mark_for_trio, uninterruptible
 from .owners import Preloading, TaskOwner, owner_here, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
+from .waits import Ending
 
 _UNDECIDED = (State.QUEUED, State.ADMITTED)
 
@@ -78,7 +79,7 @@ class Pool(Engine[ModelT]):
 
         A crowd of newcomers need not work out again what it wants, and is woken by one event.
         """
-        request = self._ledger.join(key, owner_here(is_limited=self._ledger.capacity is not None))
+        request = self._ledger.join(key, owner_here(is_limited=self._ledger.capacity is not None), self._time())
         if request is None:
             return None
         entry = request.leases[0].entry
@@ -104,25 +105,29 @@ class Pool(Engine[ModelT]):
 
     async def _granted(self, request: Request) -> tuple[Lease, ...]:
         """Wait until the request is decided; one coroutine, as a crowd may wait here."""
+        if request.state not in _UNDECIDED:
+            if request.state is State.FAILED:
+                self._raise_failure(request)
+            return request.leases
+        began = self._time()
+        ending: Ending = "cancelled"
         account: list[str] = []
         inside = inside_of(request.owner)
         try:
             if self._setup_timeout is None:  # without a scope, which costs as much as all the rest of waiting
-                if request.state in _UNDECIDED:
-                    await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
+                await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
             else:
                 with move_on_after(self._setup_timeout):
-                    if request.state in _UNDECIDED:
-                        await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
+                    await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
                 if request.state in _UNDECIDED:
-                    account = self._ledger.account()
-        except BaseException:
-            self._ledger.abandon(request, self._now())
-            self._apply()
-            raise
-        if request.state in _UNDECIDED:
-            self._ledger.abandon(request, self._now())
-            self._apply()
+                    account = [self._ledger.spent(request, began, self._time()), *self._ledger.account()]
+            ending = _ending(request)
+        finally:
+            self._ledger.waits.add(request, ending, began, self._time())
+            if ending in ("cancelled", "timeout"):
+                self._ledger.abandon(request, self._now())
+                self._apply()
+        if ending == "timeout":
             assert self._setup_timeout is not None
             raise SetupTimeoutError([want.label for want in request.wants], self._setup_timeout, account)
         if request.state is State.FAILED:
@@ -166,7 +171,8 @@ class Pool(Engine[ModelT]):
         if not is_home:
             self.check_loop()  # which says why
         entry, ledger = lease.entry, self._ledger
-        ledger.release(lease, "you tore it down", current_time() if self._timed else 0.0)
+        now = current_time() if self._timed or ledger.queue.starving else 0.0
+        ledger.release(lease, "you tore it down", now)
         if self._on_event is not None or is_logged(DEBUG):
             self._emit("released", entry)
         if self._looks:
@@ -212,6 +218,11 @@ class Pool(Engine[ModelT]):
         for entry in entries:
             await self._wait_until_closed(entry)
         await checkpoint()
+
+    def users(self, label: str) -> list[Hashable]:
+        """Who leases the resource with this id, or waits for its opening."""
+        entry = self._ledger.find(label)
+        return [] if entry is None else [lease.owner for lease in entry.leases]
 
     async def drain(self) -> None:
         """Lease to nobody new, and wait until nobody leases anything."""
@@ -325,6 +336,14 @@ class Pool(Engine[ModelT]):
         failure = self._close_failures.take(entry)
         if failure is not None:
             raise failure
+
+
+def _ending(request: Request) -> Ending:
+    if request.state is State.GRANTED:
+        return "granted"
+    if request.state is State.FAILED:
+        return "deadlock" if isinstance(request.error, CapacityDeadlockError) else "failed"
+    return "timeout"
 
 
 async def _waiting_inside(request: Request, inside: Inside) -> None:

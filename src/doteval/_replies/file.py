@@ -147,7 +147,8 @@ class ReplyFile:
                 {"before": before, "model": model},
             )
             if cursor.rowcount:
-                connection.execute("VACUUM")
+                with suppress(sqlite3.OperationalError):  # somebody uses it: the room is used again
+                    connection.execute("VACUUM")
             return cursor.rowcount
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from anyio import create_task_group
 
-from ..servers._local.connection import visit
+from ..servers._local.connection import status_of
 from ..servers._local.runtime import Runtime
 
 Status = Mapping[str, Any]
@@ -44,9 +44,9 @@ async def look(runtime: Runtime) -> Servers:
             if is_abandoned(runtime, server_id):
                 found.abandoned.append(server_id)
             return
-        answer = await visit(connection, "status")
-        if answer is not None:
-            found.known[server_id] = answer["status"]
+        status = await status_of(connection, server_id)
+        if status is not None:
+            found.known[server_id] = status
         elif runtime.socket_path(server_id).exists():  # or it ended at this moment
             found.silent.append(server_id)
 

@@ -27,7 +27,7 @@ from ..providers._served.provider import ServerProviderBase
 from ..providers.server import ServerProvider
 from ..servers._contract import Server
 from ..servers._description.readiness import HTTPReady, PortOpen, Readiness
-from ..servers._local.connection import visit
+from ..servers._local.connection import status_of
 from ..servers._local.launcher import LocalLauncher
 from ._json import print_json
 from ._look import Status
@@ -196,8 +196,8 @@ async def serve(
         raise Problem(_told(problem))
     if server is not None:
         connection = launcher.runtime.connect(server.id)
-        answer = None if connection is None else await visit(connection, "status")
-        _tell(_what_became_of(server.id, None if answer is None else answer["status"]))
+        status = None if connection is None else await status_of(connection, server.id)
+        _tell(_what_became_of(server.id, status))
     return code
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -79,12 +81,17 @@ async def _stop_one(runtime: Runtime, server_id: str, servers: Servers, force: b
             try:
                 with anyio.fail_after(_ANSWER_SECONDS):
                     answer = await connection.ask("stop" if force else "end", reason=_REASON)
-                    leases = 0 if answer["ending"] else (await connection.ask("status"))["status"]["leases"]
+                    is_ending = bool(answer.get("ending"))
+                    leases = 0 if is_ending else (await connection.ask("status"))["status"].get("leases", 0)
             except TimeoutError:
-                return _still_runs(f"{called} does not answer: its supervisor is stopped, or very busy")
+                if force and connection.supervisor is not None:
+                    return await _kill(runtime, server_id, called, connection)
+                return _still_runs(
+                    f"{called} does not answer: its supervisor is stopped, or very busy; --force ends it all the same"
+                )
             except SupervisorGoneError:
                 break
-            if answer["ending"]:
+            if is_ending:
                 await connection.is_over.wait()
                 break
             if leases:
@@ -94,6 +101,24 @@ async def _stop_one(runtime: Runtime, server_id: str, servers: Servers, force: b
     else:
         return _still_runs(f"{called} is in use; --force stops it all the same")
     print(f"stopped {called} in {anyio.current_time() - began:.1f} s")
+    return True
+
+
+async def _kill(runtime: Runtime, server_id: str, called: str, connection: Connection) -> bool:
+    """End a server whose supervisor does not answer: it is killed, and the keeper around it sees to the rest."""
+    assert connection.supervisor is not None
+    os.kill(connection.supervisor, signal.SIGKILL)
+    await connection.is_over.wait()
+    for _ in range(_PAUSES):
+        if server_id not in runtime.server_ids():
+            break
+        await anyio.sleep(_PAUSE_SECONDS)
+    else:
+        with runtime.locked() as lock:  # the keeper is stopped as well
+            if lock is None:
+                return _still_runs(f"{server_id} cannot be removed while another server is being started; try again")
+            runtime.bury_dead()
+    print(f"killed {called}, whose supervisor did not answer")
     return True
 
 

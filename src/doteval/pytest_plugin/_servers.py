@@ -6,6 +6,7 @@ launcher serves the whole run. Besides the leases of its fixtures it keeps a hol
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Generator, Iterable
@@ -27,6 +28,25 @@ _SHOWN = 8192
 """How much of a server's output is shown with a test that fails, in bytes."""
 
 
+class _Waits(logging.Handler):
+    """Shows who waits for a slot, and for whom, while the test does: its own log is shown when it has ended.
+
+    Args:
+        manager: Knows the terminal, where there is one.
+    """
+
+    def __init__(self, manager: pytest.PytestPluginManager) -> None:
+        super().__init__(logging.WARNING)
+        self._manager = manager
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it on lines of its own."""
+        terminal: pytest.TerminalReporter | None = self._manager.get_plugin("terminalreporter")
+        if terminal is not None:
+            terminal.ensure_newline()
+            terminal.write_line(f"doteval: {record.getMessage()}")
+
+
 class Servers:
     """The hooks, and the launcher.
 
@@ -46,6 +66,7 @@ class Servers:
         """What starts servers; made when the first provider asks for it. From then on the hooks take part."""
         if self._launcher is None:
             self._manager.register(self, "doteval-servers")
+            logging.getLogger("doteval.servers").addHandler(_Waits(self._manager))
             from ..servers._local.launcher import LocalLauncher  # noqa: PLC0415 - only where a test needs a server
 
             share = {"user": "user", "run": f"run {self._run}", "off": f"process {secrets.token_hex(8)}"}
@@ -87,6 +108,10 @@ class Servers:
         """All fixtures are finalised: let go of the servers, and wait for those that end."""
         if self._launcher is not None:
             self._launcher.close(_PATIENCE)
+            logger = logging.getLogger("doteval.servers")
+            for handler in logger.handlers[:]:
+                if isinstance(handler, _Waits):
+                    logger.removeHandler(handler)
 
     def _logs(self) -> list[tuple[Path, tuple[int, int], int]]:
         found: list[tuple[Path, tuple[int, int], int]] = []

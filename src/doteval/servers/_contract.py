@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,7 +112,11 @@ class ServerLease(Protocol):
 
 
 class LeaseListener(Protocol):
-    """Who is told what others want of a server; called in the event loop, synchronously."""
+    """Who is told what others want of a server, and asked who uses it; called in the event loop, synchronously."""
+
+    def users(self) -> Collection[object]:
+        """Which tasks lease it or wait for it here."""
+        ...
 
     def on_retiring(self, reason: str, /) -> None:
         """Its slots are needed: use it for what is under way, and then let it go."""

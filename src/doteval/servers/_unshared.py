@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 if sys.platform != "win32":
@@ -35,6 +36,7 @@ class Descriptor:
     """
 
     def __init__(self, path: str | os.PathLike[str], flags: int, mode: int = 0o600) -> None:
+        self.path = Path(path)
         with making():
             self._number = os.open(path, flags, mode)
             unshared(self)

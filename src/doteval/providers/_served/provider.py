@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import httpx2
 import openai
@@ -76,6 +77,8 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         self._environment = dict(own["environment"] or {})
         self._cwd = None if own["cwd"] is None else os.fspath(own["cwd"])
         self._restarts = own["restarts"]
+        self._served: WeakKeyDictionary[ServerModel, tuple[ServerCommand, list[tuple[str, int, int]]]]
+        self._served = WeakKeyDictionary()
         self._max_concurrency = own["max_concurrency"]
         self._params = dict(own["params"] or {})
         given = {"timeout": own["timeout"], "max_retries": own["max_retries"]}
@@ -106,8 +109,9 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         return [value for name, value in self._environment.items() if "KEY" in name or "TOKEN" in name]
 
     async def healthy(self, model: ServerModel, /) -> bool:
-        """Whether the server may be used again; its supervisor decides."""
-        return await model.lease.lease()
+        """Whether the server may be used again: its supervisor decides, and its model must still be what it was."""
+        command, weights = self._served[model]
+        return await model.lease.lease() and command.weights() == weights
 
     def idle(self, model: ServerModel, /) -> None:
         """Keep the server warm, until somebody else needs its slots."""
@@ -122,6 +126,7 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         """
         label = resource_id(spec, config)
         command = self.command(spec, **config)
+        weights = command.weights()
         terms = replace(self._terms, count=self.server_slots(spec, **config))
         try:
             async with self._launcher.launch(command, terms, _Listener(self, label)) as lease:
@@ -132,15 +137,17 @@ class ServerProviderBase(PooledProvider[ServerModel]):
                     http_client=_http_client(server.url),
                     **self._client_settings,
                 )
+                model = ServerModel(
+                    self.model_name(spec, **config),
+                    client,
+                    lease=lease,
+                    identity=self.identity(spec, **config),
+                    max_concurrency=self._max_concurrency,
+                    params=self._params,
+                )
+                self._served[model] = command, weights
                 try:
-                    yield ServerModel(
-                        self.model_name(spec, **config),
-                        client,
-                        lease=lease,
-                        identity=self.identity(spec, **config),
-                        max_concurrency=self._max_concurrency,
-                        params=self._params,
-                    )
+                    yield model
                 finally:
                     with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
                         await client.close()
@@ -168,6 +175,9 @@ class _Listener:
     def __init__(self, provider: ServerProviderBase, label: str) -> None:
         self._provider = provider
         self._label = label
+
+    def users(self) -> Collection[object]:
+        return runtime_of(self._provider).users(self._label)
 
     def on_retiring(self, reason: str, /) -> None:
         runtime_of(self._provider).retire(self._label, reason)

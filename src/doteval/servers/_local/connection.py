@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+import struct
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -86,7 +87,9 @@ class Connection:
         """When it was last known to have printed something, on the event loop's clock."""
         self.output_bytes = 0
         """How much it has printed, as far as it is known during the start."""
-        self.is_ready = anyio.Event()
+        self.met: set[str] = set()
+        """The conditions for being ready that somebody has seen it meet."""
+        self._has_met_more = anyio.Event()
         self.retiring = ""
         """Why it is to be let go soon; empty while it is not."""
         self.exit: Exit | None = None
@@ -94,6 +97,14 @@ class Connection:
         self.has_exited = anyio.Event()
         self.is_over = anyio.Event()
         """The supervisor has closed the connection: nothing of the server is left."""
+
+    @property
+    def supervisor(self) -> int | None:
+        """The process at the other end, where the system tells; nobody has to answer for that."""
+        if not hasattr(socket, "SO_PEERCRED"):
+            return None
+        size = struct.calcsize("3i")
+        return int(struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
 
     def send(self, op: str, **fields: Any) -> int:
         """Send a request whose answer nobody waits for; to a supervisor that is gone it goes nowhere."""
@@ -153,8 +164,12 @@ class Connection:
         """Keep what the supervisor says of its server."""
         self.server = server
         self.pid = server["pid"]
-        if server["ready"]:
-            self.is_ready.set()
+        self.met.update(server["met"])
+
+    async def until_met(self, condition: str) -> None:
+        """Wait until somebody has seen the server meet a condition for being ready."""
+        while condition not in self.met:
+            await self._has_met_more.wait()
 
     async def leave(self) -> None:
         """Be neither lease nor hold any more; where that ends the server, wait until nothing of it is left."""
@@ -226,7 +241,9 @@ class Connection:
                 self.output_bytes = message["bytes"]
                 self.last_output = anyio.current_time()
             case "ready":
-                self.is_ready.set()
+                self.met.add(message["condition"])
+                self._has_met_more.set()
+                self._has_met_more = anyio.Event()
             case "retiring" | "ending":
                 self.retiring = message["reason"]
             case "resumed":
@@ -281,6 +298,40 @@ async def visit(connection: socket.socket, op: Op, **fields: Any) -> Message | N
     finally:
         visitor.close()
     return None
+
+
+_UNTOLD: Message = {
+    "protocol": 0,
+    "kind": "server",
+    "spec": "?",
+    "pid": None,
+    "supervisor": None,
+    "port": 0,
+    "state": "unknown",
+    "slots": [],
+    "leases": 0,
+    "holds": 0,
+    "waits": [],
+    "started": 0.0,
+    "last_used": 0.0,
+    "keep_alive": 0.0,
+    "memory": None,
+    "shown": "",
+    "log": "",
+    "ended_by": [],
+}
+
+
+async def status_of(connection: socket.socket, server_id: str, *, memory: bool = True) -> Message | None:
+    """What a supervisor says of its server; `None` where no answer came in two seconds.
+
+    Args:
+        connection: A connected socket; closed at the end, also when cancelled.
+        server_id: The server. What the supervisor of another version does not tell has a value that says nothing.
+        memory: Whether it is to find out how much memory the server has, which takes time.
+    """
+    answer = await visit(connection, "status", memory=memory)
+    return None if answer is None else {**_UNTOLD, **answer.get("status", {}), "id": server_id}
 
 
 async def join(connection: socket.socket, keep_alive: float) -> Connection | None:

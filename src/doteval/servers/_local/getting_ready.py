@@ -1,15 +1,16 @@
 """Waits until a server is ready, or until it is known that it will not be.
 
-Four things race: the server's own sign of being ready, somebody else who has seen that sign, the server's end, and two
-limits of time.
+Four things race: the server's own sign of being ready, somebody else who has seen the same sign, the server's end, and
+two limits of time. Others may wait for another sign, or for longer: who gives up leaves, and decides for nobody else.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from anyio import create_task_group, current_time, sleep, sleep_until
+from anyio import create_task_group, current_time, sleep, sleep_forever, sleep_until
 
 from ..._errors import ServerStartError
 from ..._secrets import mask_exception
@@ -30,9 +31,10 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
         view: Where it is.
 
     Raises:
-        ServerStartError: It is not going to be ready, and has been told to end.
+        ServerStartError: It is not going to be ready, or not in time; it ends unless others use it.
     """
     started = current_time()
+    condition = hashlib.sha256(repr(terms.ready).encode()).hexdigest()[:16]
     limits: dict[str, Any] = {}
     problem: Exception | None = None
 
@@ -46,8 +48,8 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
 
     async def is_ready() -> None:
         await terms.ready.wait(view)
-        connection.is_ready.set()
-        connection.send("ready")
+        connection.met.add(condition)
+        connection.send("ready", condition=condition)
 
     async def takes_too_long() -> None:
         await sleep_until(started + terms.start_timeout)
@@ -58,19 +60,24 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
         seen, since = connection.output_bytes, current_time()
         while (left := since + terms.stall_timeout - current_time()) > 0:
             await sleep(left)
+            if connection.met:  # by what others take for ready; nobody is told of output any more
+                await sleep_forever()
             if connection.output_bytes != seen:
                 seen, since = connection.output_bytes, connection.last_output
         limits["stall"] = terms.stall_timeout
 
-    if not connection.is_ready.is_set():
+    async def others_see_it() -> None:
+        await connection.until_met(condition)
+
+    if condition not in connection.met:
         async with create_task_group() as race:
-            race.start_soon(first, connection.is_ready.wait)
+            race.start_soon(first, others_see_it)
             race.start_soon(first, connection.has_exited.wait)
             race.start_soon(first, is_ready)
             race.start_soon(first, takes_too_long)
             if terms.stall_timeout is not None:
                 race.start_soon(first, is_silent)
-    if connection.exit is None and connection.is_ready.is_set():
+    if connection.exit is None and condition in connection.met:
         return
     facts = await _given_up(connection) if connection.exit is None else {}
     secrets = {view.api_key or "", *command.secret_environment.values()}
@@ -94,9 +101,9 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
 
 
 async def _given_up(connection: Connection) -> dict[str, Any]:
-    """Tell the server to end; returns its last words."""
+    """Leave; the server ends where nobody else uses it. Returns its last words."""
     try:
-        answer = await connection.ask("stop", reason="it did not get ready", failed=True)
+        answer = await connection.ask("give up", reason="it did not get ready")
     except SupervisorGoneError:
         return {}
     return {"tail": answer["tail"], "log": answer["log"]}

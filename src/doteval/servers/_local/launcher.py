@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -15,14 +16,17 @@ from .._contract import LeaseListener, ServerLease, Terms
 from .._description.causes import PORT_TAKEN
 from .._description.command import CommandMissingError, ServerCommand
 from .._description.failure import ServerFailure, advice, report
-from .connection import SUPERVISOR_KILLED, Connection
+from .._supervisor.protocol import PROTOCOL
+from .connection import SUPERVISOR_KILLED, Connection, Exit
 from .getting_ready import get_ready, name_of
 from .holds import Holds
 from .lease import LocalLease
 from .runtime import Runtime
 from .starting import Starter, confirm
 from .supervisors import reap, wait_for
+from .waiting import USES
 
+_FROM_OUTSIDE = frozenset(-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")) - {0}
 _PORT_TRIES = 3
 _LEAVE_SECONDS = 20.0
 """How long leaving may take beyond the grace that a server has to end."""
@@ -92,6 +96,7 @@ class LocalLauncher:
         self._starter = Starter(self.runtime, drain_seconds=drain_seconds, stay_seconds=stay_seconds)
         self._failures: dict[str, tuple[float, ServerStartError]] = {}
         self._ends: dict[str, str] = {}  # why a server that was leased here has ended
+        self._killed: set[str] = set()  # whose last start was killed from outside
         self._holds = Holds(self.runtime) if keeps else None
         self._connections: set[Connection] = set()
 
@@ -125,6 +130,7 @@ class LocalLauncher:
         20 seconds. Where the server ends by itself, the body is cancelled.
 
         Raises:
+            CapacityDeadlockError: Those who hold the slots wait themselves, for ever.
             CapacityExceededError: It needs more slots than there are.
             ServerStartError: It did not get ready.
             ServerLostError: It ended while it was used.
@@ -133,10 +139,10 @@ class LocalLauncher:
         for attempt in range(1, _PORT_TRIES + 1):
             self._raise_remembered(server_id)
             began = current_time()
-            connection, supervisor = await self._starter.obtain(server_id, command, terms)
+            connection, supervisor = await self._starter.obtain(server_id, command, terms, listener)
             is_ready = False
             try:
-                async with connection.running(), self._leaving(connection, supervisor, terms):
+                async with connection.running(), self._leaving(connection, supervisor, terms, listener):
                     if self.on_connected is not None:
                         self.on_connected(server_id, Path(connection.server["log"]), supervisor is not None)
                     if supervisor is not None:
@@ -144,6 +150,7 @@ class LocalLauncher:
                     lease = LocalLease(connection, command, terms, listener)
                     await get_ready(connection, command, terms, lease.view)
                     is_ready = True
+                    self._killed.discard(server_id)
                     self._note(server_id, command, supervisor, current_time() - began, ready=True)
                     if self._holds is not None:
                         self._holds.hold(server_id, terms.keep_alive)
@@ -163,14 +170,14 @@ class LocalLauncher:
                 if exc.cause == PORT_TAKEN and terms.port is None and attempt < _PORT_TRIES:
                     self._ends[server_id] = "the port of the one before was taken"
                     continue
-                if self._remember_failures:
+                if self._remember_failures and not self._is_first_kill(server_id, connection.exit):
                     self._failures[server_id] = time.monotonic() + self._remember_failures, _again(exc)
                 raise
 
     def _server_id(self, command: ServerCommand, terms: Terms) -> str:
         """What the server is called: the same for all who share it."""
         try:
-            key = command.key(self._share, terms.slots.names, terms.count, terms.port)
+            key = command.key(PROTOCOL, self._share, terms.slots.names, terms.count, terms.port)
         except CommandMissingError as exc:
             failure = ServerFailure(
                 server=name_of(command),
@@ -181,18 +188,34 @@ class LocalLauncher:
             raise ServerStartError(command.spec, report(failure), advice(failure), cause="command missing") from exc
         return f"{command.kind}-{key[:12]}"
 
+    def _is_first_kill(self, server_id: str, how: Exit | None) -> bool:
+        """Whether a start was killed from outside, and the one before was not: that is no failure of the model.
+
+        Twice in a row it may be, where memory runs out.
+        """
+        was_killed = how == SUPERVISOR_KILLED or (how is not None and not how.expected and how.code in _FROM_OUTSIDE)
+        is_first = was_killed and server_id not in self._killed
+        self._killed.discard(server_id)
+        if is_first:
+            self._killed.add(server_id)
+        return is_first
+
     def _raise_remembered(self, server_id: str) -> None:
         expires, failure = self._failures.get(server_id, (0.0, None))
         if failure is not None and time.monotonic() < expires:
             raise _again(failure)
 
     @asynccontextmanager
-    async def _leaving(self, connection: Connection, supervisor: int | None, terms: Terms) -> AsyncGenerator[None]:
+    async def _leaving(
+        self, connection: Connection, supervisor: int | None, terms: Terms, listener: LeaseListener
+    ) -> AsyncGenerator[None]:
         self._connections.add(connection)
+        USES.add(connection, listener)
         try:
             yield
         finally:
             self._connections.discard(connection)
+            USES.remove(connection)
             with CancelScope(shield=True, deadline=current_time() + terms.stop_grace + _LEAVE_SECONDS):
                 await connection.leave()
                 if supervisor is not None and connection.is_over.is_set():

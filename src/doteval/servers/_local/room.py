@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from .connection import visit
+from .connection import status_of, visit
 from .runtime import Runtime
 
 
@@ -17,9 +17,9 @@ async def statuses(runtime: Runtime) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for server_id in runtime.server_ids():
         connection = runtime.connect(server_id)
-        answer = None if connection is None else await visit(connection, "status", memory=False)
-        if answer is not None:
-            found[server_id] = answer["status"]
+        status = None if connection is None else await status_of(connection, server_id, memory=False)
+        if status is not None:
+            found[server_id] = status
     return found
 
 

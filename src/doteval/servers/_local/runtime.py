@@ -153,12 +153,12 @@ def _kill(pids: Iterator[int]) -> int:
 
 
 def processes_of(directory: Path) -> Iterator[int]:
-    """The processes of the server with this directory, where the system tells; ours are never among them."""
+    """The processes of the server with this directory, where the system tells, and what looked after it."""
     if not sys.platform.startswith("linux"):
         return
-    mark = f"{MARKER}={directory}".encode()
+    marks = {f"{MARKER}={directory}{end}".encode() for end in ("", "/supervisor")}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with suppress(OSError):
-                if mark in Path(entry.path, "environ").read_bytes().split(b"\0"):
+                if not marks.isdisjoint(Path(entry.path, "environ").read_bytes().split(b"\0")):
                     yield int(entry.name)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
 from anyio import sleep
 
 from ..._errors import ServerStartError
-from .._contract import Terms
+from .._contract import LeaseListener, Terms
 from .._description.causes import PORT_TAKEN
 from .._description.command import ServerCommand
 from .._description.failure import ServerFailure, report
@@ -23,6 +24,7 @@ from .ports import free_port, is_free
 from .room import make_room
 from .runtime import Runtime
 from .supervisors import start_supervisor
+from .waiting import Waiting, Wish
 
 
 class Starter:
@@ -39,26 +41,46 @@ class Starter:
         self._drain_seconds = drain_seconds
         self._stay_seconds = stay_seconds
 
-    async def obtain(self, server_id: str, command: ServerCommand, terms: Terms) -> tuple[Connection, int | None]:
+    async def obtain(
+        self, server_id: str, command: ServerCommand, terms: Terms, listener: LeaseListener
+    ) -> tuple[Connection, int | None]:
         """Lease a server, which may not be ready yet; where there is none, wait for slots and start one.
 
         Args:
             server_id: The server.
             command: What runs it.
             terms: Its slots, its port, and how long it is kept.
+            listener: Who tells which tasks wait for it.
 
         Returns:
             The lease, and the process id of the supervisor where that was started here.
 
         Raises:
+            CapacityDeadlockError: Those who hold the slots wait themselves, for ever.
             CapacityExceededError: It needs more slots than there are.
             ServerStartError: The port that it is to have is taken.
         """
+        waiting = Waiting(self._runtime, command.spec, Wish(terms.slots.names, terms.count), listener)
 
         async def come_early() -> Connection | None:
             connection = self._runtime.connect(server_id)
-            return None if connection is None else await join(connection, terms.keep_alive)
+            joined = None if connection is None else await join(connection, terms.keep_alive)
+            if joined is None:
+                await waiting.look()
+            return joined
 
+        try:
+            return await self._obtain(server_id, command, terms, come_early)
+        finally:
+            waiting.end()
+
+    async def _obtain(
+        self,
+        server_id: str,
+        command: ServerCommand,
+        terms: Terms,
+        come_early: Callable[[], Awaitable[Connection | None]],
+    ) -> tuple[Connection, int | None]:
         got = await SlotQueue(self._runtime.root).acquire(
             terms.slots.names,
             terms.count,
@@ -115,6 +137,7 @@ class Starter:
             "log_bytes": terms.log_bytes,
             "secrets": sorted(filled.secrets),
             "gpus": gpus,
+            "slot_paths": [str(path) for path in locks.paths],
             "grace": terms.stop_grace,
             "drain_seconds": self._drain_seconds,
             "stay_seconds": self._stay_seconds,
@@ -124,7 +147,7 @@ class Starter:
             return None
         connection = Connection(started[0])
         connection.described(
-            {**description, "pid": None, "log": str(directory / "server.log"), "started": time.time(), "ready": False}
+            {**description, "pid": None, "log": str(directory / "server.log"), "started": time.time(), "met": []}
         )
         return connection, started[1]
 

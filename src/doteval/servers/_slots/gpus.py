@@ -70,11 +70,13 @@ def choose(
         gpus: ``"auto"`` for every GPU that this process may use, a list of some of them (by index, UUID, beginning of
             a UUID, or MIG name), or `None` for plain slots. A list is taken at its word where neither
             ``CUDA_VISIBLE_DEVICES`` nor ``nvidia-smi`` says what there is.
-        capacity: How many plain slots there are; 1 if it is `None`. With ``"auto"`` it counts where there is no GPU.
+        capacity: How many plain slots there are; 1 if it is `None`. With ``"auto"`` it counts where there is no GPU;
+            where there are some, it may not be more than those, and is of no account.
         environ: The environment of this process.
 
     Raises:
-        ValueError: A GPU in the list is not one of this process, or is in it twice; or the arguments make no sense.
+        ValueError: A GPU in the list is not one of this process, or is in it twice; or the arguments make no sense,
+            such as more slots than GPUs.
     """
     if capacity is not None and capacity < 1:
         raise ValueError(f"capacity must be at least 1, or None, not {capacity!r}")
@@ -82,6 +84,11 @@ def choose(
         return _plain(capacity)
     if gpus == "auto":
         visible = visible_gpus(environ)
+        if visible and capacity is not None and capacity > len(visible):
+            raise ValueError(
+                f"capacity={capacity} is more than the GPUs that this process may use: {_listed(visible)}. "
+                "Servers share no GPU, so leave capacity= out, or pass gpus=None for slots that are not GPUs."
+            )
         return _of_gpus(visible, environ) if visible else _plain(capacity)
     if isinstance(gpus, str) or not gpus:
         raise ValueError(f"gpus must be 'auto', None, or a list such as [0, 1], not {gpus!r}")

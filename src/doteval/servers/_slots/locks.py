@@ -35,6 +35,11 @@ class SlotLocks:
         """Our file descriptors, in the order of the names; none after `close`."""
         return tuple(file.fileno() for file in self._files)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of the slots, in the order of the names; none after `close`."""
+        return tuple(file.path for file in self._files)
+
     def close(self) -> None:
         """Close our file descriptors. The slots stay taken as long as somebody has inherited them."""
         while self._files:

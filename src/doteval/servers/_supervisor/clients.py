@@ -31,6 +31,8 @@ class Client:
         connection.setblocking(False)
         self.socket = connection
         self.kind = kind
+        self.waits: list[list[Any]] = []
+        """What those who lease the server by this wait for meanwhile: names of slots, and how many of them."""
         self._received = received
         self._unsent = b""
 
@@ -76,21 +78,23 @@ class Clients:
     Args:
         selector: What the loop waits for; a connection is registered with its `Client`, all else with a function.
         starter: Who has started the supervisor, connected from the beginning.
+        listener: Where others come.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, starter: Client) -> None:
+    def __init__(self, selector: selectors.BaseSelector, starter: Client, listener: socket.socket) -> None:
         self.starter = starter
         self._selector = selector
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener = listener
         self._connected = [starter]
         self._new: list[Client] = []  # they may have asked something already
         self._spare = _spare()
 
-    def listen(self, path: str) -> None:
-        """Make the socket at which everybody finds the server."""
-        self._listener.bind(path)
-        self._listener.listen(128)
-        self._listener.setblocking(False)
+    def listen(self, listener: socket.socket) -> None:
+        """Others come there from now on."""
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        self._listener = listener
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def attend(self) -> None:
         """From now on the loop wakes up when somebody comes, speaks, or leaves."""
@@ -100,6 +104,14 @@ class Clients:
     def count(self, kind: str) -> int:
         """How many of a kind there are."""
         return sum(client.kind == kind for client in self._connected)
+
+    def uses(self) -> int:
+        """How many lease the server or keep it warm."""
+        return self.count("lease") + self.count("hold")
+
+    def waits(self) -> list[list[Any]]:
+        """What those who lease the server wait for."""
+        return [wish for client in self._connected if client.kind == "lease" for wish in client.waits]
 
     def heard(self, events: list[tuple[selectors.SelectorKey, int]]) -> list[tuple[Client, list[Message] | None]]:
         """Who has asked what, or has gone; those last who leave: whoever comes instead may be there already."""

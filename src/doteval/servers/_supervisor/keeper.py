@@ -95,7 +95,8 @@ def _remove_files(path: str) -> None:
             if not _is_served(path):
                 shutil.rmtree(directory_of(path), ignore_errors=True)
                 os.unlink(path)
-            return
+            break
+        os.close(lock)
 
 
 def directory_of(path: str) -> str:

@@ -36,6 +36,8 @@ class Lifetime:
         tell: Callable[[dict[str, object]], object],
     ) -> None:
         self.is_ready = False
+        self.met: list[str] = []
+        """The conditions for being ready that somebody has seen it meet; each has its own."""
         self.reason = ""
         """Why it ends; empty while it lives."""
         self.drain_reason = ""
@@ -67,13 +69,16 @@ class Lifetime:
 
     # ---------------------------------------------------------------- what happens
 
-    def ready(self, now: float) -> None:
-        """Somebody has seen that it is ready."""
-        if not self.is_ready and not self.reason:
+    def ready(self, now: float, condition: str = "") -> None:
+        """Somebody has seen that it is ready, by a condition of their own."""
+        if self.reason or condition in self.met:
+            return
+        self.met.append(condition)
+        if not self.is_ready:
             self.is_ready = True
             # It stays as long as its start took, or two that take turns would start it for every lease.
             self._no_drain_before = now + max(now - self._started_at, self._stay_seconds)
-            self._tell({"event": "ready"})
+        self._tell({"event": "ready", "condition": condition})
 
     def uses_changed(self, leases: int, holds: int, now: float, *, used: bool) -> None:
         """Somebody has come, has changed what they are, or has gone.

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import selectors
-import shutil
 import signal
 import socket
 import time
@@ -18,6 +17,8 @@ from .keeper import keep
 from .lifetime import Lifetime
 from .log import Log
 from .memory import GpuMemory
+from .place import LOOK_SECONDS, SETTLE_SECONDS, Place, PlaceTakenError
+from .protocol import PROTOCOL
 from .signals import Signals
 
 OUTPUT_SECONDS = 0.25  # at most this often the starting clients are told that there was output
@@ -38,9 +39,12 @@ class Supervisor:
     def __init__(self, job: Message, starter: Client, signals: Signals, keeper: int) -> None:
         self._job = job
         self._keeper = keeper
+        slots = dict(zip(job["slot_paths"], job["slot_fds"], strict=False))
+        self._place = Place(job["socket"], job["directory"], slots, job["files"])
+        self._look_at: float | None = None  # when to look whether the place is whole
         self._signals = signals
         self._selector = selectors.DefaultSelector()
-        self._clients = Clients(self._selector, starter)
+        self._clients = Clients(self._selector, starter, self._place.listen())
         self._lifetime = Lifetime(
             time.monotonic(),
             grace=job["grace"],
@@ -57,20 +61,9 @@ class Supervisor:
         self._told_bytes = 0
         self._tell_output_at = 0.0
 
-    def listen(self) -> None:
-        """Make the socket at which everybody finds the server; the directory is locked."""
-        self._clients.listen(self._job["socket"])
-
     def start(self) -> None:
         """Start the server; the starter leases it."""
-        directory: str = self._job["directory"]
-        files: dict[str, str] = self._job["files"]
-        shutil.rmtree(directory, ignore_errors=True)  # of one that could not be removed
-        os.mkdir(directory, 0o700)
-        os.mkdir(os.path.join(directory, "tmp"), 0o700)
-        for name, content in files.items():
-            with open(os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-                file.write(content)
+        self._place.make_directory()
         self._log.open()
         self._gpu_memory.note()
         self._output, write_end = os.pipe()
@@ -85,6 +78,7 @@ class Supervisor:
         self._selector.register(self._signals.socket, selectors.EVENT_READ, self._signals.drain)
         self._selector.register(self._output, selectors.EVENT_READ, self._drain_output)
         self._clients.attend()
+        self._watch_place()
         self._serve(self._clients.starter, self._clients.starter.requests())
 
     def run(self) -> None:
@@ -103,6 +97,7 @@ class Supervisor:
                 lifetime.end("the server ended", time.monotonic(), is_told=True)
             if self._signals.told_to_end:
                 lifetime.end(f"its supervisor got {self._signals.told_to_end}", time.monotonic())
+            self._look_after_place()
             self._tell_output()
             for number in lifetime.pass_time(time.monotonic()):
                 family.send(number)
@@ -128,9 +123,7 @@ class Supervisor:
     def close(self) -> None:
         """Leave nothing behind; when the connections close, all is over."""
         self._log.close()
-        shutil.rmtree(self._job["directory"], ignore_errors=True)
-        with contextlib.suppress(OSError):  # the last: from then on somebody else may start the same server
-            os.unlink(self._job["socket"])
+        self._place.remove()
         for slot in self._job["slot_fds"]:
             fcntl.flock(slot, fcntl.LOCK_UN)  # also where a child of the starter has a copy
             os.close(slot)
@@ -144,6 +137,8 @@ class Supervisor:
         due = self._lifetime.due()
         if self._has_output_to_tell():
             due.append(self._tell_output_at)
+        if self._look_at is not None and not self._lifetime.reason:
+            due.append(self._look_at)
         if self._told_exit and not family.adopts:
             due.append(now + ORPHAN_SECONDS)
         return min(max(0.0, min(due) - now), LONGEST_SLEEP) if due else None
@@ -154,6 +149,37 @@ class Supervisor:
                 key.data()
         for client, requests in self._clients.heard(events):
             self._serve(client, requests)
+
+    def _watch_place(self) -> None:
+        before = self._place.watch
+        if before >= 0:
+            self._selector.unregister(before)
+        self._place.look_after()
+        if self._place.watch >= 0:
+            self._selector.register(self._place.watch, selectors.EVENT_READ, self._place_may_be_gone)
+        self._look_at = None if self._place.watch >= 0 else time.monotonic() + LOOK_SECONDS
+
+    def _place_may_be_gone(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._place.watch, 1 << 16)
+        if self._look_at is None:
+            self._look_at = time.monotonic() + SETTLE_SECONDS
+
+    def _look_after_place(self) -> None:
+        if self._look_at is None or time.monotonic() < self._look_at or self._lifetime.reason:
+            return
+        self._look_at = None
+        try:
+            if not self._place.is_whole():
+                listener = self._place.mend()
+                if listener is not None:
+                    self._clients.listen(listener)
+                self._log.open()
+            self._watch_place()
+        except PlaceTakenError:
+            self._lifetime.end("its runtime directory was deleted, and its place is taken", time.monotonic())
+        except OSError:
+            self._look_at = time.monotonic() + LOOK_SECONDS
 
     def _drain_output(self) -> None:
         for _ in range(64):  # a flood must not keep the loop from everything else
@@ -204,7 +230,7 @@ class Supervisor:
         for request in requests:
             try:
                 answer = self._answer(client, request)
-            except (TypeError, ValueError, OverflowError) as exc:
+            except (KeyError, TypeError, ValueError, OverflowError) as exc:
                 answer = {"error": str(exc)}
             client.tell({"id": request.get("id"), **answer})
 
@@ -222,19 +248,27 @@ class Supervisor:
             case "leave":
                 self._become(client, "visitor")
                 return {"ending": bool(lifetime.reason)}
+            case "waits":
+                client.waits = [[list(map(str, names)), int(count)] for names, count in request["wishes"]]
+                return {}
             case "status":
                 return {"status": self._status(memory=request.get("memory", True))}
             case "ready":
-                lifetime.ready(time.monotonic())
+                lifetime.ready(time.monotonic(), str(request.get("condition", "")))
                 return {}
             case "end":
                 leases, drain = self._clients.count("lease"), bool(request.get("drain"))
                 return {"ending": lifetime.make_way(reason, leases, time.monotonic(), drain=drain)}
-            case "stop":
-                if request.get("failed") and not lifetime.reason:
+            case "give up":
+                is_last = client.kind == "lease" and self._clients.uses() == 1
+                if is_last and not lifetime.reason:
                     self._keep_log()
+                    lifetime.end(reason, time.monotonic())
+                self._become(client, "visitor")
+                return {"ending": bool(lifetime.reason), "tail": self._log.tail(), "log": self._log.path}
+            case "stop":
                 lifetime.end(reason, time.monotonic())
-                return {"ending": True, "tail": self._log.tail(), "log": self._log.path}
+                return {"ending": True}
             case _:
                 return {"error": "unknown request"}
 
@@ -254,9 +288,11 @@ class Supervisor:
             **{name: self._job[name] for name in ("id", "kind", "spec", "port", "api_key", "slots", "shown")},
             "pid": self._family.pid if self._family else None,
             "supervisor": os.getpid(),
+            "protocol": PROTOCOL,
             "log": self._log.path,
             "started": self._started,
             "ready": self._lifetime.is_ready,
+            "met": self._lifetime.met,
         }
 
     def _status(self, *, memory: bool) -> Message:
@@ -266,6 +302,7 @@ class Supervisor:
             **description,
             "leases": self._clients.count("lease"),
             "holds": self._clients.count("hold"),
+            "waits": self._clients.waits(),
             "last_used": self._last_used,
             "keep_alive": self._lifetime.keep_alive,
             "state": self._lifetime.state,
@@ -295,7 +332,6 @@ def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
     line, _, rest = received.partition(b"\n")
     supervisor = Supervisor({**json.loads(line), "socket": path}, Client(starter, "lease", rest), signals, keeper)
     try:
-        supervisor.listen()
         fcntl.flock(lock_fd, fcntl.LOCK_UN)
         os.close(lock_fd)
         supervisor.start()
@@ -305,3 +341,4 @@ def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
         raise
     finally:
         supervisor.close()
+    os._exit(0)  # at once: whoever stops a server waits for that, and what Python would tidy up now ends anyway

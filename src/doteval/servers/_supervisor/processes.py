@@ -10,10 +10,17 @@ import sys
 
 from .protocol import MARKER
 
+TYPE_CHECKING = False  # as in typing, whose import takes time
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_IN_GONE = 0x40 | 0x200 | 0x400 | 0x800  # moved from there, deleted there; deleted, moved
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
-_prctl = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
+_libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+_prctl = None if _libc is None else _libc.prctl
+_inotify = _libc if hasattr(_libc, "inotify_init1") else None
 
 CAN_DIE_WITH = _prctl is not None
 """Whether the kernel kills a process when its parent ends, where that is wanted."""
@@ -38,6 +45,22 @@ def die_with(parent: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def watch(directories: Iterable[str]) -> int:
+    """A file descriptor that is readable when something in some directories is deleted or moved, or they are.
+
+    It is -1 where the system has no such thing, or no more of them.
+    """
+    if _inotify is None:
+        return -1
+    descriptor = int(_inotify.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    if descriptor >= 0 and any(
+        _inotify.inotify_add_watch(descriptor, os.fsencode(each), _IN_GONE) < 0 for each in directories
+    ):
+        os.close(descriptor)
+        return -1
+    return descriptor
 
 
 def descendants(directory: str) -> dict[int, int]:

@@ -1,0 +1,144 @@
+"""``Place``: what a server has in the runtime directory, and what becomes of it where somebody deletes that.
+
+Programs that clean up temporary files, and people, delete the runtime directory while servers run. Nobody could find
+them any more, and locks on deleted files keep nobody from their slots. So what is gone is made again, unless somebody
+else has taken its place in the meantime; and nobody removes what is somebody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import stat
+
+from .processes import watch
+
+LOOK_SECONDS = 1.0  # how often to look where the system does not tell
+SETTLE_SECONDS = 0.05  # how long whoever deletes something may take to be done with it
+
+
+class PlaceTakenError(Exception):
+    """Somebody else is where the server was."""
+
+
+class Place:
+    """The server's socket, its directory, and its slots.
+
+    Args:
+        path: The socket.
+        directory: Its own directory.
+        slots: The file of each slot, with the descriptor that has it locked.
+        files: What belongs into the directory, by name.
+    """
+
+    def __init__(self, path: str, directory: str, slots: dict[str, int], files: dict[str, str]) -> None:
+        self._path = path
+        self._directory = directory
+        self._slots = slots
+        self._files = files
+        self._socket_id: tuple[int, int] | None = None
+        self._directory_id: tuple[int, int] | None = None
+        self.watch = -1
+        """Readable when something may have been deleted; -1 where the system does not tell."""
+
+    def listen(self) -> socket.socket:
+        """Make the socket."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(self._path)
+        listener.listen(128)
+        listener.setblocking(False)
+        self._socket_id = _id(self._path)
+        return listener
+
+    def make_directory(self) -> None:
+        """Make the server's own directory, with its files in it; one that could not be removed is removed first."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        os.mkdir(self._directory, 0o700)
+        self._directory_id = _id(self._directory)
+        os.mkdir(os.path.join(self._directory, "tmp"), 0o700)
+        for name, content in self._files.items():
+            with open(os.open(os.path.join(self._directory, name), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+                file.write(content)
+
+    def look_after(self) -> None:
+        """From now on it is told when something may have been deleted."""
+        if self.watch >= 0:
+            os.close(self.watch)
+        self.watch = watch({os.path.dirname(each) for each in (self._path, *self._slots)})
+
+    def is_whole(self) -> bool:
+        """Whether everything is where it was."""
+        return (
+            _id(self._path) == self._socket_id
+            and (self._directory_id is None or _id(self._directory) == self._directory_id)
+            and all(_id(path) == _id(slot) for path, slot in self._slots.items())
+        )
+
+    def mend(self) -> socket.socket | None:
+        """Make again what is gone.
+
+        Returns:
+            The new socket, where there has to be one.
+
+        Raises:
+            PlaceTakenError: Somebody else has a slot, the socket or the directory by now.
+            OSError: It cannot be made, or only later.
+        """
+        root = os.path.dirname(self._path)
+        os.makedirs(root, 0o700, exist_ok=True)
+        found = os.lstat(root)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise PlaceTakenError
+        for directory in set(map(os.path.dirname, self._slots)):
+            os.makedirs(directory, 0o700, exist_ok=True)
+        lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path, slot in self._slots.items():
+                _lock_again(path, slot)
+            listener = None
+            if _id(self._path) != self._socket_id:
+                if _id(self._path) is not None:
+                    raise PlaceTakenError
+                listener = self.listen()
+            if self._directory_id is not None and _id(self._directory) != self._directory_id:
+                self.make_directory()
+            return listener
+        finally:
+            os.close(lock)
+
+    def remove(self) -> None:
+        """Remove what is ours; whatever has come in its place stays."""
+        if self.watch >= 0:
+            os.close(self.watch)
+        if self._directory_id is not None and _id(self._directory) == self._directory_id:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        if self._socket_id is not None and _id(self._path) == self._socket_id:
+            with contextlib.suppress(OSError):  # the last: from then on somebody else may start the same server
+                os.unlink(self._path)
+
+
+def _lock_again(path: str, slot: int) -> None:
+    """Have a slot locked by its name, by the descriptor that has been locked before."""
+    if _id(path) == _id(slot):
+        return
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.dup2(file, slot, inheritable=False)
+    except BlockingIOError:
+        raise PlaceTakenError from None
+    finally:
+        os.close(file)
+
+
+def _id(file: str | int) -> tuple[int, int] | None:
+    """What a file is, whatever it is called; `None` where there is none."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
