@@ -22,6 +22,8 @@ from .transcript import RecordedRequest
 
 INDEX_ROWS = 4096
 """How many rows a block of an index has at most."""
+FIRST_ROWS = 128
+"""How many the first one has, which is not packed: these are shown before a browser has read the rest of the file."""
 _DETAIL_ROWS = 512
 _DETAIL_SIZE = 1 << 20
 """With how many characters of details a block is full."""

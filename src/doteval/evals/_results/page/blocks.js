@@ -48,7 +48,8 @@ class FileSource {
     const [element, ...others] = document.querySelectorAll(`script.index[data-of="${evaluation}"]`);
     const block = element.textContent ?? "";
     element.remove(); // its text is not needed twice
-    rows.append(JSON.parse(await unpack(block)));
+    const isPacked = element.getAttribute("type") === "text/plain"; // not the first one, so that it is there at once
+    rows.append(JSON.parse(isPacked ? await unpack(block) : block));
     return others.length > 0;
   }
 
