@@ -424,6 +424,31 @@ class StatusError(Exception):
         self.body = body
 
 
+async def test_what_is_kept_of_an_error_of_ours_are_the_lines_of_the_user(tmp_path: Path) -> None:
+    """Not our own, nor those of the SDK below; of any other error everything."""
+
+    async def ask(model: FakeModel) -> str:
+        return await model.generate("hello")
+
+    @foreach("kind", ["ours", "theirs"])
+    async def eval_it(kind: str) -> Result:
+        if kind == "theirs":
+            raise ValueError("theirs") from KeyError("cause")
+        return Result(await ask(FakeModel("m", replies=[refusal_of_a_prompt()])))
+
+    def refusal_of_a_prompt() -> ModelRequestError:
+        error = ModelRequestError("m", "the prompt is too long", "Shorten it.", status=400)
+        error.__cause__ = OSError("below")
+        return error
+
+    ours, theirs = (await run(eval_it)).records
+    assert ours.traceback is not None
+    assert [line.split(", in ")[1] for line in ours.traceback.splitlines() if ", in " in line] == ["eval_it", "ask"]
+    assert "the prompt is too long" in ours.traceback
+    assert "below" not in ours.traceback
+    assert "KeyError: 'cause'" in (theirs.traceback or "")
+
+
 def error_of_an_sdk(kind: type[openai.APIStatusError | anthropic.APIStatusError], status: int) -> Exception:
     response: Any = SimpleNamespace(request=None, status_code=status, headers={})
     return kind("refused", response=response, body=None)

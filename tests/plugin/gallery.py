@@ -371,6 +371,20 @@ CASES = (
         """,
     ),
     Case(
+        "JudgeError",
+        """
+        from doteval import Result, foreach
+        from doteval.evals import llm_judge
+        from doteval.testing import FakeModel
+
+
+        @foreach("letter", ["Dear customer, ..."])
+        async def eval_judge(letter):
+            judge = FakeModel("judge", replies=["It depends."])
+            return Result(letter, scores={"polite": await llm_judge(judge, letter, "It is polite.")})
+        """,
+    ),
+    Case(
         "GateError",
         """
         from doteval import Result, foreach

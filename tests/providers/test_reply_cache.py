@@ -793,7 +793,7 @@ async def test_the_command_looks_at_it_and_empties_it(
     assert main(["cache", "--json", "--model", "asked", *where]) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert (told["model"], told["replies"]) == ("asked", 1)
-    for arguments, count in ((["--older-than", "1"], 0), (["--clear", "--model", "judging"], 1), (["--clear"], 1)):
+    for arguments, count in ((["--older-than", "1d"], 0), (["--clear", "--model", "judging"], 1), (["--clear"], 1)):
         assert main(["cache", *arguments, *where]) == 0
         assert capsys.readouterr().out.startswith(f"removed {count} ")
     assert cache.kept() == []

@@ -130,7 +130,7 @@ class Pool(Engine[ModelT]):
         if ending == "timeout":
             assert self._setup_timeout is not None
             raise SetupTimeoutError([want.label for want in request.wants], self._setup_timeout, account)
-        if request.state is State.FAILED:
+        if ending != "granted":
             self._raise_failure(request)
         return request.leases
 
