@@ -82,6 +82,8 @@ STRANGERS = (
 # All that others import of the rooms of evaluations; the rest is their own business.
 DOORS = {
     "doteval.cli": {
+        "doteval.evals._results.blocks",
+        "doteval.evals._results.transcript",
         "doteval.evals._results.compare",
         "doteval.evals._results.export",
         "doteval.evals._results.live",

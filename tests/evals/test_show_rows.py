@@ -126,7 +126,7 @@ def test_rows_for_programs(path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
     store = Store(path)
     wanted = [
-        json.loads(json.dumps({"key": each.key, **row}))
+        json.loads(json.dumps({"key": each.key, **row, "transcript": []}))
         for evaluation in store.evaluations()
         for each in store.records(evaluation, failed=True)
         for row in rows_of([(evaluation, each)])

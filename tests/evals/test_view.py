@@ -17,14 +17,16 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.evals.browser import chromium, needs_chromium
-from tests.evals.test_page import EVIL, ODD, record, stored
+from tests.evals.test_page import EVIL, ODD, page_of, record, stored
 
+from doteval import Usage
 from doteval.cli import _view, main
 from doteval.evals import Record, Store
 from doteval.evals._results import live
-from doteval.evals._results.blocks import details_of
+from doteval.evals._results.blocks import details_of, request_for_json
 from doteval.evals._results.live import Live
 from doteval.evals._results.pricing import Prices
+from doteval.evals._results.transcript import RecordedRequest
 
 
 @contextmanager
@@ -269,3 +271,69 @@ def test_the_page_follows_a_run(tmp_path: Path) -> None:
             browser.until(f"{status} === '1 of 1 rows'")
         browser.until("document.getElementById('live').className === 'bad'")
         assert [each for each in browser.said if "ERR_CONNECTION_REFUSED" not in each] == []
+
+
+REQUESTS = [
+    RecordedRequest("large", "judge", 1, 0.5, 1.25, [{"role": "user", "content": f"{EVIL} first"}], {"seed": 1}, "one"),
+    RecordedRequest(
+        "large", "judge", 2, 2.0, 0.5,
+        [{"role": "user", "content": f"{EVIL} first"}, {"role": "assistant", "content": "second"}],
+        {}, "two", {"finish_reason": "stop"}, "ValueError: late", 3, True, Usage(1200, 30),
+    ),
+]  # fmt: skip
+
+
+def with_requests(path: Path) -> Path:
+    stored(path, {"eval_it": [record(0, output="a", transcript=REQUESTS), record(1, output="b")]})
+    return path
+
+
+def test_the_requests_of_a_row_are_told_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the server, in the file, and on the terminal; and their texts are found."""
+    path = with_requests(tmp_path / "results.db")
+    with serving(path) as server:
+        for each, found in ((0, REQUESTS), (1, [])):
+            (row,) = told(server, f"row?evaluation=1&key=k{each}")
+            assert row["transcript"] == ([request_for_json(request) for request in found] or None)
+        for text, places in (("SECOND", [["k0", 1]]), ("late", [["k0", 1]]), ("content", []), ("messages", [])):
+            assert told(server, f"search?evaluation=1&text={text}")["found"] == places
+    (details,) = [text for _, text in page_of(Store(path)).blocks("details", 1)]
+    lines = [json.loads(line)["transcript"] for line in details.split("\n")]
+    assert lines == [[request_for_json(request) for request in REQUESTS], None]
+    assert lines[0][1]["usage"]["input_tokens"] == 1200
+    assert main(["show", "it", "--row", "0", "--store", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"request 1\n  large as judge: 1.25 s\n  user: {EVIL} first\n  reply: one\n" in shown
+    second = "request 2\n  large as judge: 500 ms, 1,200 tokens in, 30 out, attempt 2, sent 4 times, from the cache\n"
+    assert f"{second}  1 message as before\n  assistant: second\n  reply: two\n" in shown
+    assert "  finish_reason: stop\n  error: ValueError: late\n" in shown
+    assert main(["show", "it", "--row", "0", "--json", "--store", str(path)]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["transcript"] == [request_for_json(request) for request in REQUESTS]
+
+
+@needs_chromium
+@pytest.mark.process
+def test_the_requests_of_a_row_are_shown(tmp_path: Path) -> None:
+    """Each can be opened; of the messages that the one before had, only how many there are."""
+    path = with_requests(tmp_path / "results.db")
+    page = tmp_path / "page.html"
+    assert main(["report", "it", "--store", str(path), "-o", str(page)]) == 0
+    with chromium(tmp_path) as browser:
+        browser.open(f"{page.as_uri()}#tab=rows&row=k0")
+        browser.until("document.querySelectorAll('#detail details').length === 2")
+        browser.see("document.querySelectorAll('#detail summary').forEach((each) => each.click())")
+        texts = [
+            browser.until(f"document.querySelectorAll('#detail details')[{place}].textContent.includes('reply') && "
+                          f"document.querySelectorAll('#detail details')[{place}].textContent")
+            for place in (0, 1)
+        ]  # fmt: skip
+        assert f"user{EVIL} first" in texts[0]
+        assert "1 message as before" in texts[1]
+        assert "sent 4 times" in texts[1]
+        assert "ValueError: late" in texts[1]
+        browser.choose("text", "second")
+        browser.until("document.getElementById('status').textContent === '1 of 2 rows'")
+        browser.choose("text", "content")
+        browser.until("document.getElementById('status').textContent === '0 of 2 rows'")
+        assert browser.said == []

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from ..evals import Record, Snapshot, Stored
+from ..evals._results.blocks import request_for_json
 from ..evals._results.export import rows_of
 from ..evals._results.record import keys_meant
 from ..evals._results.tables import number, shown_seconds
+from ..evals._results.transcript import RecordedRequest
 from ._json import print_json
 from ._problem import Problem
 
@@ -38,11 +40,11 @@ def show_rows(options: argparse.Namespace, results: Snapshot, found: Sequence[St
         if not rows:
             raise Problem(_missing(results, found, options.row))
     if options.json:
-        print_json(_for_programs(stored, record) for stored, record in rows)
+        print_json(_for_programs(results, stored, record) for stored, record in rows)
         return 0
     is_first = True
     for stored, record in rows:
-        print("\n".join([*([] if is_first else [""]), *_lines(stored, record)]))
+        print("\n".join([*([] if is_first else [""]), *_lines(results, stored, record)]))
         is_first = False
     if is_first:
         print("no row failed")
@@ -92,12 +94,13 @@ def _missing(results: Snapshot, found: Sequence[Stored], asked: str) -> str:
     return f"there is no row {asked!r} in {where}: {told}"
 
 
-def _for_programs(stored: Stored, record: Record) -> dict[str, Any]:
+def _for_programs(results: Snapshot, stored: Stored, record: Record) -> dict[str, Any]:
     (row,) = rows_of([(stored, record)])
-    return {"key": record.key, **row}
+    requests = results.requests(stored, record.key, record.sample)
+    return {"key": record.key, **row, "transcript": [request_for_json(request) for request in requests]}
 
 
-def _lines(stored: Stored, record: Record) -> Iterator[str]:
+def _lines(results: Snapshot, stored: Stored, record: Record) -> Iterator[str]:
     """A row for people."""
     yield _bold(f"{stored.name}, {record.place}")
     yield f"key {record.key}; {', '.join(_numbers(record))}"
@@ -118,6 +121,38 @@ def _lines(stored: Stored, record: Record) -> Iterator[str]:
         yield ""
         yield _bold(name)
         yield from (f"  {line}" for line in _clean(_text(value)).split("\n"))
+    before: Sequence[Any] = ()
+    for place, request in enumerate(results.requests(stored, record.key, record.sample), 1):
+        yield ""
+        yield _bold(f"request {place}")
+        yield from (f"  {line}" for line in _clean("\n".join(_request(request, before))).split("\n"))
+        before = request.messages
+
+
+def _request(request: RecordedRequest, before: Sequence[Any]) -> Iterator[str]:
+    """A request; of messages that the one before had, too, only how many they are."""
+    usage = request.usage
+    numbers = [
+        f"{request.model}{f' as {request.role}' if request.role else ''}: {shown_seconds(request.seconds)}",
+        *([] if usage is None else [f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"]),
+        *([f"attempt {request.attempt}"] if request.attempt > 1 else []),
+        *([f"sent {request.retries + 1} times"] if request.retries else []),
+        *(["from the cache"] if request.from_cache else []),
+    ]
+    yield ", ".join(numbers)
+    messages = [*request.messages]
+    same = next((place for place, (one, other) in enumerate(zip(messages, before)) if one != other), None)  # noqa: B905
+    same = min(len(messages), len(before)) if same is None else same
+    if same:
+        yield f"{same} message{'' if same == 1 else 's'} as before"
+    if messages[same:]:
+        yield _text(messages[same:])
+    if request.reply:
+        yield f"reply: {_inner(request.reply)}"
+    if request.details:
+        yield _text(request.details)
+    if request.error:
+        yield f"error: {request.error}"
 
 
 def _numbers(record: Record) -> Iterator[str]:

@@ -13,14 +13,17 @@ import re
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, cast
 
 from .pricing import Prices
 from .record import Record
+from .transcript import RecordedRequest
 
 INDEX_ROWS = 4096
 """How many rows a block of an index has at most."""
+FIRST_ROWS = 128
+"""How many the first one has, which is not packed: these are shown before a browser has read the rest of the file."""
 _DETAIL_ROWS = 512
 _DETAIL_SIZE = 1 << 20
 """With how many characters of details a block is full."""
@@ -33,13 +36,28 @@ _EXACT = 2**53
 _LONG_NUMBER = re.compile(r"[:,\[]-?\d{16}")
 _COLUMNS = ("number", "key", "sample", "digest", "input", "output", "failed", "seconds", "tokens", "attempts", "cost")
 _FIELDS = [field.name for field in fields(Record)]
+_REQUEST_FIELDS = [field.name for field in fields(RecordedRequest)]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def details_of(record: Record) -> dict[str, Any]:
-    """All that is kept of a row, as JSON holds it."""
+def details_of(record: Record, requests: Sequence[RecordedRequest] = ()) -> dict[str, Any]:
+    """All that is kept of a row, as JSON holds it.
+
+    Args:
+        record: The row.
+        requests: The requests that were made in it, where they were kept.
+    """
     values: dict[str, Any] = {name: getattr(record, name) for name in _FIELDS}
-    return values | {"usage_by_model": [usage._asdict() for usage in record.usage_by_model]}
+    return values | {
+        "usage_by_model": [usage._asdict() for usage in record.usage_by_model],
+        "transcript": [request_for_json(request) for request in requests] or None,
+    }
+
+
+def request_for_json(request: RecordedRequest) -> dict[str, Any]:
+    """A request that was kept, as JSON holds it."""
+    values: dict[str, Any] = {name: getattr(request, name) for name in _REQUEST_FIELDS}
+    return values | {"usage": None if request.usage is None else asdict(request.usage)}
 
 
 def line_of(values: Mapping[str, Any]) -> str:
@@ -144,9 +162,9 @@ class Details:
         self._lines: list[str] = []
         self._size = 0
 
-    def add(self, record: Record) -> None:
-        """One row more."""
-        self._lines.append(line_of(details_of(record)))
+    def add(self, record: Record, requests: Sequence[RecordedRequest]) -> None:
+        """One row more, and the requests that were made in it."""
+        self._lines.append(line_of(details_of(record, requests)))
         self._size += len(self._lines[-1])
 
     @property

@@ -90,7 +90,12 @@ class Live:
         with self._store.snapshot() as results:
             stored = self._stored(results, evaluation)
             found = [] if stored is None else results.row(stored, key)
-        return f"[{','.join(line_of(details_of(record)) for record in found)}]" if found else None
+            lines = [
+                line_of(details_of(record, results.requests(stored, key, record.sample)))
+                for record in found
+                if stored is not None
+            ]
+        return f"[{','.join(lines)}]" if lines else None
 
     def search(self, evaluation: int, text: str) -> dict[str, Any] | None:
         """The keys and numbers of the samples that have a text anywhere, in upper or lower case."""
@@ -106,6 +111,14 @@ class Live:
                 if any(wanted in each.lower() for each in others)
                 or any(in_json in each.lower() and _has_text(json.loads(each), wanted) for each in json_texts)
             ]
+            known = set(found)
+            for key, sample, text in results.transcript_texts(stored):
+                if (
+                    (key, sample) not in known
+                    and in_json in text.lower()
+                    and _has_text(json.loads(text), wanted, names=False)
+                ):
+                    found.append((key, sample))
         return {"found": found}
 
     def compare(self, before: int, after: int) -> dict[str, Any] | None:
@@ -126,12 +139,13 @@ class Live:
             return self._seen[1]
 
 
-def _has_text(value: Any, wanted: str) -> bool:
+def _has_text(value: Any, wanted: str, *, names: bool = True) -> bool:
+    """Whether a value has a text anywhere in it, also in the names of what it holds, unless these are ours."""
     if isinstance(value, str):
         return wanted in value.lower()
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Any]", value).items()
-        return any(wanted in name.lower() or _has_text(each, wanted) for name, each in items)
+        return any((names and wanted in name.lower()) or _has_text(each, wanted, names=names) for name, each in items)
     if isinstance(value, list):
-        return any(_has_text(each, wanted) for each in cast("Sequence[Any]", value))
+        return any(_has_text(each, wanted, names=names) for each in cast("Sequence[Any]", value))
     return value is not None and wanted in json.dumps(value)

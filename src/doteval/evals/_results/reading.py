@@ -228,6 +228,13 @@ class Results(ABC):
             row = connection.execute(select, (evaluation.id, key, sample)).fetchone()
         return () if row is None else decoded(row[0])
 
+    def transcript_texts(self, evaluation: Stored) -> Iterator[tuple[str, int, str]]:
+        """All that was kept of requests, as JSON: the key of a row, the sample, the text."""
+        with self._connected() as connection:
+            if connection is not None:
+                select = "SELECT key, sample, requests FROM transcripts WHERE evaluation = ? AND sample <= ?"
+                yield from connection.execute(select, (evaluation.id, evaluation.epochs)).fetchall()
+
     def summary(self, evaluation: Stored) -> Summary:
         """What the rows of an evaluation say together."""
         summing = Summing(evaluation.epochs)

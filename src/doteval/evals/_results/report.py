@@ -20,7 +20,7 @@ from typing import IO, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from .blocks import INDEX_ROWS, Details, Index, line_of, packed
+from .blocks import FIRST_ROWS, INDEX_ROWS, Details, Index, line_of, packed
 from .compare import Comparison, compare
 from .overview import full_names, labels, overview
 from .pricing import Prices
@@ -184,6 +184,7 @@ def _counted(number: int, noun: str) -> str:
 def _index_and_details(results: Results, stored: Stored, prices: Prices, file: IO[str]) -> Iterator[str]:
     """The blocks of the index; those of details are written to a file."""
     index, details, first = Index(prices), Details(), 0
+    most = FIRST_ROWS
 
     def write_details() -> int:
         count, text = details.take()
@@ -192,15 +193,18 @@ def _index_and_details(results: Results, stored: Stored, prices: Prices, file: I
         return first + count
 
     for record in results.records(stored):
-        details.add(record)
+        details.add(record, results.requests(stored, record.key, record.sample))
         if details.is_full:
             first = write_details()
         index.add(record)
-        if len(index) == INDEX_ROWS:
-            yield _index_element(stored, index)
+        if len(index) == most:
+            yield _index_element(stored, index, is_packed=most > FIRST_ROWS)
+            most = INDEX_ROWS
     first = write_details()
-    yield _index_element(stored, index)
+    yield _index_element(stored, index, is_packed=most > FIRST_ROWS)
 
 
-def _index_element(stored: Stored, index: Index) -> str:
-    return f'<script type="text/plain" class="index" data-of="{stored.id}">{packed(line_of(index.take()))}</script>\n'
+def _index_element(stored: Stored, index: Index, *, is_packed: bool) -> str:
+    line = line_of(index.take())
+    kind, text = ("text/plain", packed(line)) if is_packed else ("application/json", line.replace("<", "\\u003c"))
+    return f'<script type="{kind}" class="index" data-of="{stored.id}">{text}</script>\n'

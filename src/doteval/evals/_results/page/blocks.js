@@ -20,21 +20,20 @@ async function unpack(block) {
   return await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).text();
 }
 
-/** Whether a value, at any depth, has a text in lower case in it. @param {any} value @param {string} text @returns {boolean} */
-function hasText(value, text) {
+/** Whether a value has a text in lower case anywhere in it, also in the names of what it holds, unless these are ours. @param {any} value @param {string} text @param {boolean} names @returns {boolean} */
+function hasText(value, text, names = true) {
   if (typeof value === "string") return value.toLowerCase().includes(text);
   if (value === null) return false;
   if (typeof value !== "object") return String(value).includes(text);
-  return Object.entries(value).some(([name, each]) => name.toLowerCase().includes(text) || hasText(each, text));
+  const isNamed = names && !Array.isArray(value);
+  return Object.entries(value).some(([name, each]) => (isNamed && name.toLowerCase().includes(text)) || hasText(each, text, names));
 }
 
-const SEARCHED = ["inputs", "output", "prompt", "scores", "metadata", "error", "traceback", "reply", "transcript"];
+const SEARCHED = ["inputs", "output", "prompt", "scores", "metadata", "error", "traceback", "reply"];
 
 /** Whether the texts of a row have a text in lower case. @param {Row} row @param {string} text */
 function rowHasText(row, text) {
-  return SEARCHED.some((name) => typeof row[name] === "object" && row[name] !== null
-    ? Object.values(row[name]).some((each) => hasText(each, text))
-    : hasText(row[name] ?? null, text));
+  return SEARCHED.some((name) => hasText(row[name] ?? null, text)) || hasText(row.transcript ?? null, text, false);
 }
 
 /** The file itself. The blocks of details stand behind the script, and may not be there yet. */
@@ -49,7 +48,8 @@ class FileSource {
     const [element, ...others] = document.querySelectorAll(`script.index[data-of="${evaluation}"]`);
     const block = element.textContent ?? "";
     element.remove(); // its text is not needed twice
-    rows.append(JSON.parse(await unpack(block)));
+    const isPacked = element.getAttribute("type") === "text/plain"; // not the first one, so that it is there at once
+    rows.append(JSON.parse(isPacked ? await unpack(block) : block));
     return others.length > 0;
   }
 

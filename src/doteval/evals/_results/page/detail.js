@@ -74,6 +74,10 @@ function shownUsage(usages) {
   if (usages.length === 0) return [];
   const names = ["role", "model", "requests", "failed", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"];
   const titles = ["role", "model", "requests", "failed", "input", "cached", "written", "output", "reasoning"];
+  if (usages.some((usage) => usage.from_cache)) {
+    names.push("from_cache");
+    titles.push("from a cache");
+  }
   const lines = usages.map((usage) => element("tr", {}, ...names.map((name) => {
     const value = usage[name];
     return element("td", typeof value === "number" ? {} : { class: "text" }, typeof value === "number" ? counted(value) : (value ?? ""));
