@@ -159,7 +159,7 @@ async def test_events_tell_that_it_was_lost_and_then_closed() -> None:
         handle.report_broken(ConnectionError("gone"))
         await wait_all_tasks_blocked()
     reason = "ConnectionError: gone"
-    assert seen == [f"lost 1 {reason}", f"closing 1 {reason}", f"released 1 {reason}", f"closed 1 {reason}"]
+    assert seen == [f"{kind} 1 {reason}" for kind in ("lost", "closing", "released", "closed")]
 
 
 async def test_who_waits_for_a_slot_gets_it_when_the_broken_one_is_closed() -> None:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, list[str]] = {
     "export": ["mine"],
     "report": ["mine", "-o", "page.html"],
     "view": ["mine"],
+    "cache": [],
     "delete": ["mine", "--dry-run"],
     "rename": ["mine", "theirs", "--dry-run"],
     "rescore": ["mine", "scorers.py:score", "--overwrite"],
@@ -40,7 +41,7 @@ COMMANDS: dict[str, list[str]] = {
 }
 """Every command, with arguments that are fine; but for ``serve``, which would not end."""
 OF_RESULTS = ("list", "show", "compare", "export", "report", "view", "rescore", "delete", "rename")
-WITH_JSON = ("providers", "servers", "list", "show", "compare", "rescore", "delete", "rename")
+WITH_JSON = ("providers", "servers", "cache", "list", "show", "compare", "rescore", "delete", "rename")
 WITH_OUTPUT = ("export", "report")
 
 
@@ -79,6 +80,7 @@ def directory(made: Path, root: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "scorers.py").write_text("def score(output):\n    return output > 1\n")
     (tmp_path / ".doteval").mkdir()
     (tmp_path / ".doteval" / "results.db").write_bytes(made.read_bytes())
+    (tmp_path / ".doteval" / "replies.db").touch()
 
 
 def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

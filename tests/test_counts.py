@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 from tests.checkpoints import suspensions
 
 from doteval import PooledProvider
+from doteval._pooled import runtime_of
 
 pytestmark = pytest.mark.anyio
 
@@ -134,3 +135,11 @@ async def test_idle_resources_are_one_task_each() -> None:
             await (await provider.setup(f"m{number}")).teardown()
         assert tasks() == provider.opened == 50
     assert tasks() == 0
+
+
+async def test_no_object_on_the_way_of_a_warm_lease_has_too_many_attributes() -> None:
+    """With more than 30 Python keeps them in a dictionary of their own, and finds each more slowly: 2 % of a lease."""
+    async with CountingProvider() as provider:
+        pool = runtime_of(provider).pool
+        assert pool is not None
+        assert max(len(vars(each)) for each in (pool, pool._ledger, runtime_of(provider))) <= 30

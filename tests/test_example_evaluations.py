@@ -19,6 +19,7 @@ from doteval.evals import Store, csv, jsonl
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "evaluations"
 MODELS = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5"}
+JUDGES = {"openai": "gpt-4o", "anthropic": "claude-sonnet-5-5"}
 NAMES = ["agent", "arithmetic", "handbook", "invoices", "letters", "planets"]
 PRICES = {"apple": 0.5, "bread": 3.2, "cheese": 7.9}
 
@@ -103,7 +104,8 @@ class Suite:
         self.directory = directory
         shutil.copytree(EXAMPLES, directory, dirs_exist_ok=True)
         self._forks, self._clerk = forks, clerk
-        self._options = ("--doteval-model", MODELS[protocol], "--doteval-eval-backend", backend)
+        models = ("--doteval-model", MODELS[protocol], "--doteval-model", f"judge={JUDGES[protocol]}")
+        self._options = (*models, "--doteval-eval-backend", backend)
 
     def run(self, *options: str) -> tuple[int, str, int]:
         """The exit code, what was printed, and how many requests that took."""
@@ -134,13 +136,15 @@ def test_six_evaluations_pass_on_each_protocol_and_cost_nothing_again(
 ) -> None:
     """Each asks what it has to: problems, questions, invoices, letters and their judge, an agent, a handbook."""
     suite = Suite(tmp_path / "suite", forks, clerk, protocol, backend)
-    code, output, requests = suite.run("--doteval-eval-experiment", "one")
+    code, output, requests = suite.run("--doteval-eval-experiment", "one", "--doteval-eval-tag", "branch=main")
     assert code == 0, output
     assert f"{len(NAMES)} passed" in output
     # The judge is asked for two votes, which decide, and for a number; the agent for a tool and for an answer.
-    assert requests == 6 + 4 + 3 + 3 * (1 + 2 + 1) + 3 * 2 + 3, output
-    assert clerk.counted.keys() == {MODELS[protocol]}
-    stored = Store(suite.directory / ".doteval" / "results.db").evaluations("one")
+    assert clerk.counted == {MODELS[protocol]: 6 + 4 + 3 + 3 + 3 * 2 + 3, JUDGES[protocol]: 3 * (2 + 1)}, output
+    assert requests == clerk.counted.total()
+    store = Store(suite.directory / ".doteval" / "results.db")
+    stored = store.evaluations("one")
+    assert {str(run.tags) for evaluation in stored for run in store.runs(evaluation)} == {"{'branch': 'main'}"}
     assert sorted(evaluation.name for evaluation in stored) == sorted(
         f"eval_{name}.py::eval_{name}[{MODELS[protocol]}]" for name in NAMES
     )

@@ -33,6 +33,7 @@ from doteval._pool.records import (
     State,
     Want,
 )
+from doteval._pool.waits import Ending
 
 OWNERS = [f"task {number}" for number in range(6)]
 KEYS = ["a", "b", "c", "d", "e"]
@@ -65,6 +66,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.capacity = capacity
         self.max_waiting = max_waiting
         self.is_draining = False
+        self.began: dict[Request, float] = {}
+        self.waited, self.waits = 0.0, 0
         self.keep_alive = keep_alive
         self.ledger = Ledger(
             "Machine",
@@ -117,11 +120,27 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle(self, request: Request) -> None:
         owner: Any = request.owner
         self.waiting.pop(owner, None)
+        if request in self.began:
+            self.end_wait(request, "granted" if request.state is State.GRANTED else "failed")
         if request.state is State.GRANTED:
             for lease in request.leases:
                 assert lease.entry.phase is Phase.OPEN
                 assert not lease.ended
                 self.leases[owner].append(lease)
+
+    def end_wait(self, request: Request, ending: Ending) -> None:
+        began = self.began.pop(request)
+        self.waited += self.now - began
+        self.waits += 1
+        self.ledger.waits.add(request, ending, began, self.now)
+
+    @invariant()
+    def every_wait_is_counted(self) -> None:
+        if hasattr(self, "ledger"):
+            waits = self.ledger.waits
+            assert waits.times.count == sum(waits.times.buckets) == sum(waits.endings.values()) == self.waits
+            assert waits.times.seconds == pytest.approx(self.waited)
+            assert 0 <= waits.queue_seconds <= waits.times.seconds + 1e-6
 
     def idle_owner(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from([owner for owner in OWNERS if owner not in self.waiting]))
@@ -148,6 +167,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         if request.state in (State.QUEUED, State.ADMITTED):
             self.waiting[owner] = request
+            self.began[request] = self.now
         elif isinstance(request.error, QueueFullError):
             assert self.max_waiting is not None
             assert self.ledger.waiting >= self.max_waiting
@@ -160,7 +180,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
         owner = data.draw(st.sampled_from(sorted(self.waiting)))
-        self.ledger.abandon(self.waiting.pop(owner), self.now)
+        request = self.waiting.pop(owner)
+        assert self.ledger.spent(request, self.began[request], self.now).startswith("spent: ")
+        self.end_wait(request, "cancelled")
+        self.ledger.abandon(request, self.now)
         self.act()
 
     @precondition(lambda self: any(held and owner not in self.waiting for owner, held in self.leases.items()))

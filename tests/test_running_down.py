@@ -188,6 +188,23 @@ async def test_who_waits_for_more_than_there_is_any_more_is_told() -> None:
             provider.resize(2)
 
 
+async def test_who_has_to_wait_again_for_more_than_there_is_any_more_is_told() -> None:
+    """One of the two that it was to get breaks while the other one is being opened."""
+    async with ThingProvider(capacity=2) as provider:
+        provider.gates["b"] = Event()
+
+        async def ask() -> None:
+            with pytest.raises(CapacityExceededError, match="need 2 slots at once, but the provider has 1"):
+                await provider.setup_many("a", "b")
+
+        with fail_after(5):
+            async with create_task_group() as task_group:
+                task_group.start_soon(ask)
+                await wait_all_tasks_blocked()
+                provider.resize(1)
+                await provider.teardown("a")
+
+
 async def test_who_would_now_wait_for_ever_is_told() -> None:
     """Two who hold one slot each and wait for another: with three slots one of them was to have the third."""
     async with ThingProvider(capacity=4) as provider:

@@ -168,7 +168,9 @@ async def test_setup_timeout_says_who_holds_what() -> None:
         async with create_task_group() as task_group:
             await task_group.start(holder)
             before = current_time()
-            with pytest.raises(SetupTimeoutError, match=r"not granted within 5 s.\n.*'a': 1 slot, leased by task"):
+            with pytest.raises(
+                SetupTimeoutError, match=r"not granted within 5 s.\n.*5 s in the queue\n.*'a': 1 slot, leased"
+            ):
                 await provider.setup("b")
             assert current_time() - before == pytest.approx(5)
         provider.gates["c"] = Event()

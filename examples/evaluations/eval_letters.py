@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from doteval import Result, foreach
 from doteval.evals import llm_judge
 
@@ -14,16 +12,10 @@ COMPLAINTS = [
 ]
 
 
-@pytest.fixture
-def judge(model_client):
-    """Here the model judges itself, so that one is enough. Better is another, and stronger one."""
-    return model_client
-
-
 @foreach("complaint", COMPLAINTS, passes=["polite >= 0.9", "clear >= 3"])
-async def eval_letters(complaint, model_client, judge):
+async def eval_letters(complaint, model_client, judge_client):
     prompt = f"Answer this customer in three sentences at most:\n\n{complaint}"
     letter = await model_client.generate(prompt, max_tokens=500)
-    polite = await llm_judge(judge, letter, "It is polite, and blames nobody.", prompt=prompt, votes=3)
-    clear = await llm_judge(judge, letter, "The customer knows what happens next.", prompt=prompt, scale=(1, 5))
+    polite = await llm_judge(judge_client, letter, "It is polite, and blames nobody.", prompt=prompt, votes=3)
+    clear = await llm_judge(judge_client, letter, "The customer knows what happens next.", prompt=prompt, scale=(1, 5))
     return Result(letter, prompt=prompt, scores={"polite": polite, "clear": clear})

@@ -119,7 +119,7 @@ class _Holding:
         self._done = Event()
         self._error: BaseException | None = None
         self._asked = False
-        self._place = _place_of_the_caller()
+        self._place = place_of_the_caller()
         _all.add(self)
 
     @property
@@ -197,7 +197,7 @@ class _Holding:
     __del__ = tell
 
 
-def _place_of_the_caller() -> str:
+def place_of_the_caller() -> str:
     """The file and line from where a provider is entered now; of a task of its own, from where its loop is run."""
     frame = sys._getframe()
     while frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:

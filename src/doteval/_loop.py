@@ -29,7 +29,7 @@ class HomeLoop:
         provider: The provider's name, for messages.
     """
 
-    __slots__ = ("_process", "_provider", "checkpoint", "checkpoint_if_cancelled", "native", "running")
+    __slots__ = ("_process", "_provider", "checkpoint", "checkpoint_if_cancelled", "native", "running", "time")
 
     def __init__(self, provider: str) -> None:
         token = current_token()
@@ -38,6 +38,7 @@ class HomeLoop:
         self.native: Any = token.native_token
         # Asked directly: through anyio it would cost more than a warm lease.
         self.running = self._ask_trio() if self._is_trios else self._ask_asyncio()
+        self.time: Callable[[], float] = token.backend_class.current_time
         self.checkpoint = token.backend_class.checkpoint
         self.checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
 
@@ -82,6 +83,15 @@ class HomeLoop:
             trio.lowlevel.spawn_system_task(run, name=name, context=contextvars.copy_context())
         else:
             _keep(self.native.create_task(with_own_generators(run()), name=name))
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call a function in it, from whatever thread and at whatever moment; not at all where it is over."""
+        if self.is_closed:
+            return
+        try:
+            (self.native.run_sync_soon if self._is_trios else self.native.call_soon_threadsafe)(function)
+        except RuntimeError:
+            return  # it has just ended
 
     def contain(self, error: BaseException) -> BaseException | None:
         """Let a task made by `spawn` end nobody else. An interrupt ends the program, as it would in any other task.

@@ -58,6 +58,23 @@ class LifecycleOptions(TypedDict, total=False):
             operational=True,
         ),
     ]
+    trace_leases: Annotated[
+        bool | None,
+        Keyword(
+            "Notice where a handle is dropped without a teardown: its lease is ended, and a `ResourceWarning` says who "
+            "set it up, and where. `None`: in Python's development mode.",
+            operational=True,
+        ),
+    ]
+    leak_after: Annotated[
+        float | None,
+        Keyword(
+            "Warn, once, of a lease that is held for so many seconds, and say who set it up, and where; implies "
+            "`trace_leases`. `None`: never.",
+            check=more_than_zero_or_none,
+            operational=True,
+        ),
+    ]
     on_event: Annotated[
         Callable[[PoolEvent], object] | None,
         Keyword(

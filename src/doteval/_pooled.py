@@ -180,7 +180,10 @@ class PooledProvider(ModelProvider[ModelT]):
         if not specs:
             return ()
         leases = await pool.acquire(tuple(self.__runtime.want(spec, config) for spec in specs))
-        return tuple(LeasedHandle[ModelT](lease, pool, self) for lease in leases)
+        handles = tuple(LeasedHandle[ModelT](lease, pool, self) for lease in leases)
+        for handle, lease in zip(handles, leases, strict=True):
+            pool.watch(handle, lease)
+        return handles
 
     def preload(self, spec: str, /, **config: Any) -> bool:
         """Begin to open a resource that will be needed soon; does not wait for it.

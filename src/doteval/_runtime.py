@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -145,6 +146,8 @@ class Runtime(Generic[ModelT]):
             explain=self._explain,
             max_concurrent_opens=options["max_concurrent_opens"],
             close_timeout=author.close_timeout,
+            leak_after=options["leak_after"],
+            trace_leases=sys.flags.dev_mode if options["trace_leases"] is None else options["trace_leases"],
             max_lifetime=options["max_lifetime"],
             health_timeout=options["health_timeout"],
             setup_timeout=options["setup_timeout"],
@@ -223,7 +226,10 @@ class Runtime(Generic[ModelT]):
                 lease = pool.lease_now(key)
         if lease is None:  # what follows waits
             (lease,) = await (pool.join(key) or pool.acquire((want or self.want(spec, config),)))
-        return LeasedHandle(lease, pool, manager)
+        handle: LeasedHandle[ModelT] = LeasedHandle(lease, pool, manager)
+        if pool.leaks is not None:
+            pool.watch(handle, lease)
+        return handle
 
     lease.__qualname__ = "PooledProvider.setup"  # what Python calls it where it was never awaited
 

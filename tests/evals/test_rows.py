@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -422,6 +423,34 @@ class StatusError(Exception):
         super().__init__(f"{status_code}: {body}")
         self.status_code = status_code
         self.body = body
+
+
+async def test_what_is_kept_of_an_error_of_ours_are_the_lines_of_the_user(tmp_path: Path) -> None:
+    """Not our own, nor those of the SDK below; of any other error everything."""
+
+    async def ask(model: FakeModel) -> str:
+        return await model.generate("hello")
+
+    @foreach("kind", ["ours", "their own of ours", "theirs"])
+    async def eval_it(kind: str) -> Result:
+        if kind == "their own of ours":
+            raise refusal_of_a_prompt()
+        if kind == "theirs":
+            raise ValueError("theirs") from KeyError("cause")
+        return Result(await ask(FakeModel("m", replies=[refusal_of_a_prompt()])))
+
+    def refusal_of_a_prompt() -> ModelRequestError:
+        error = ModelRequestError("m", "the prompt is too long", "Shorten it.", status=400)
+        error.__cause__ = OSError("below")
+        return error
+
+    ours, own, theirs = (await run(eval_it)).records
+    for record, functions in ((ours, ["eval_it", "ask"]), (own, ["eval_it"])):
+        assert record.traceback is not None
+        assert re.findall(", in (.*)", record.traceback) == functions
+        assert "the prompt is too long" in record.traceback
+        assert "below" not in record.traceback
+    assert "KeyError: 'cause'" in (theirs.traceback or "")
 
 
 def error_of_an_sdk(kind: type[openai.APIStatusError | anthropic.APIStatusError], status: int) -> Exception:

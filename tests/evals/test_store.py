@@ -22,7 +22,7 @@ from anyio import Event, create_task_group
 from tests.blocked import wait_all_tasks_blocked
 
 from doteval import Completion, Result, ToolCall, Usage, foreach
-from doteval.evals import Evaluation, Store, StoreError, TooManyErrorsError, run
+from doteval.evals import Evaluation, Record, Store, StoreError, TooManyErrorsError, run
 from doteval.testing import FakeProvider
 
 pytestmark = pytest.mark.anyio
@@ -486,3 +486,28 @@ async def test_a_store_that_disappears_in_the_middle_of_a_run_is_told(tmp_path: 
 
     with pytest.raises(StoreError, match=r"was deleted, moved or replaced|cannot be used"):
         await run(evaluation, store=path, concurrency=1)
+
+
+LOOKS = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM rows").fetchone()
+connection.close()
+"""
+
+
+@pytest.mark.process
+def test_whoever_begins_gives_up_no_lock_of_others_in_the_process(tmp_path: Path) -> None:
+    """Else another process that looks and leaves takes away what they write to."""
+    path = tmp_path / "results.db"
+    with Store(path) as store:
+        stored, _ = store.begin("it", "one", model="", identity={})
+        store.put(stored, Record(0, "a", "a", {}))
+        store._write().flush()
+        with Store(path) as other:
+            other.begin("it", "two", model="", identity={})
+        subprocess.run([sys.executable, "-c", LOOKS, str(path)], check=True)
+        assert path.with_name("results.db-wal").exists()
+        store.put(stored, Record(1, "b", "b", {}))
+        store._write().flush()
+        assert [record.key for record in store.records(stored)] == ["a", "b"]

@@ -371,6 +371,20 @@ CASES = (
         """,
     ),
     Case(
+        "JudgeError",
+        """
+        from doteval import Result, foreach
+        from doteval.evals import llm_judge
+        from doteval.testing import FakeModel
+
+
+        @foreach("letter", ["Dear customer, ..."])
+        async def eval_judge(letter):
+            judge = FakeModel("judge", replies=["It depends."])
+            return Result(letter, scores={"polite": await llm_judge(judge, letter, "It is polite.")})
+        """,
+    ),
+    Case(
         "GateError",
         """
         from doteval import Result, foreach
@@ -484,6 +498,7 @@ def _steady(text: str, directory: Path) -> str:
         (r"process \d+", "process 4711"),
         (r"after [\d.]+ s", "after 0.1 s"),
         (r"for [\d.]+ s", "for 0.1 s"),
+        (r"spent: [\d.]+ s", "spent: 0.01 s"),
         (r"\bserver-[0-9a-f]{6,}-[\d-]+\.log", "server-4e3002b3d1ba.log"),
         (r"process: \d+", "process: 4711"),
         (r"http\.server \d+", "http.server 60117"),

@@ -137,7 +137,11 @@ def counts(result: pytest.RunResult) -> dict[str, Counts]:
     """What the summary of a run says, by provider."""
     found: dict[str, Counts] = {}
     for line in result.outlines:
-        match = re.fullmatch(r"(\S+): (\d+) opens, (\d+) leases, (\d+) reuses, [\d.]+ s set-up, (\d+) failures", line)
+        match = re.fullmatch(
+            r"(\S+): (\d+) opens, (\d+) leases, (\d+) reuses, "
+            r"[\d.]+ s set-up, [\d.]+ s waited, (\d+) failures",
+            line,
+        )
         if match is not None:
             words = ("opens", "leases", "reuses", "failures")
             found[match[1]] = {word: int(number) for word, number in zip(words, match.groups()[1:], strict=True)}

@@ -433,6 +433,8 @@ def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: boo
         (("--eval-row=1", "--eval-limit=2"), "*--doteval-eval-row runs one row, so --doteval-eval-limit and*"),
         (("--eval-max-errors", "x"), "*--doteval-eval-max-errors*0 or more, not 'x'*"),
         (("--eval-experiment", " "), "*--doteval-eval-experiment needs a name*"),
+        (("--eval-tag", "=main"), "*--doteval-eval-tag is NAME=VALUE*not '=main'*"),
+        (("--eval-tag", "main"), "*--doteval-eval-tag is NAME=VALUE*not 'main'*"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(runs: Runs, arguments: tuple[str, str], message: str) -> None:

@@ -179,6 +179,20 @@ async def test_a_row_that_has_changed_costs_no_request(
     mixed = await outputs_of(reading, evaluation([("A", "1"), ("A", "2"), ("A", "x")]), model=models.model)
     assert ({*mixed[:2]}, mixed[2]) == ({*before[:2]}, "reply 4"), "what another row has used is not used twice"
     server.asked.pop()
+    stumbled: list[str] = []
+
+    @foreach("prompt, expected", [("A", "3"), ("A", "4")], concurrency=1)
+    async def eval_stumbling(prompt: str, expected: str, model: ChatModel) -> Result:
+        reply = await model.generate(prompt)
+        if expected not in stumbled:
+            stumbled.append(expected)
+            stumbled.append(reply)
+            raise ConnectionError
+        return Result(reply)
+
+    assert await outputs_of(reading, eval_stumbling, model=models.model) == stumbled[1::2], (
+        "the next attempt gets it again"
+    )
     again = await outputs_of(cache, evaluation([("A", "1"), ("A", "2"), ("A", "3")]), model=models.model)
     assert {*before[:2]} < {*again}
     assert len({*again}) == 3
@@ -779,7 +793,7 @@ async def test_the_command_looks_at_it_and_empties_it(
     assert main(["cache", "--json", "--model", "asked", *where]) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert (told["model"], told["replies"]) == ("asked", 1)
-    for arguments, count in ((["--older-than", "1"], 0), (["--clear", "--model", "judging"], 1), (["--clear"], 1)):
+    for arguments, count in ((["--older-than", "1d"], 0), (["--clear", "--model", "judging"], 1), (["--clear"], 1)):
         assert main(["cache", *arguments, *where]) == 0
         assert capsys.readouterr().out.startswith(f"removed {count} ")
     assert cache.kept() == []

@@ -71,6 +71,7 @@ class Admission(Books):
     def _admit(self, request: Request, now: float) -> None:
         """Pin every key of the request; open what is not open. There are slots for all of it."""
         request.state = State.ADMITTED
+        request.admitted = now
         request.leases = ()
         request.opening = 0
         leases: list[Lease] = []
@@ -102,6 +103,8 @@ class Admission(Books):
         for request in reversed(self._pending(entry)):
             self._retract(request, entry, now)
             self._queue.add(request, in_front=True)
+            if self._fails_to_fit(request):
+                continue
             if self._closes_a_cycle(request.owner):
                 self._queue.remove(request)
                 self._fail_as_deadlocked(request)
@@ -167,6 +170,16 @@ class Admission(Books):
         """The requests that are admitted to the entry but not granted yet, oldest first."""
         requests = {lease.request: None for lease in entry.leases if lease.request is not None}
         return list(requests)
+
+    def _fails_to_fit(self, request: Request) -> bool:
+        """Tell who waits that there are not so many slots any more, where that is so."""
+        try:
+            self._check_fits(request.wants)
+        except CapacityExceededError as exc:
+            self._queue.remove(request)
+            self._fail(request, exc)
+            return True
+        return False
 
     def _is_too_much(self) -> bool:
         """Whether more slots are occupied than there are, and will be when all has closed that is closing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from anyio import CancelScope, Event
 
@@ -42,3 +43,12 @@ class Alarm:
                 else:
                     with CancelScope(deadline=deadline):
                         await (self._poked if self._may_come_sooner else Event()).wait()
+
+
+class Alarms(NamedTuple):
+    """Those of one pool: when to close what is idle, retire what is old, ask for health, and tell of leaks."""
+
+    expiry: Alarm
+    ageing: Alarm
+    examining: Alarm
+    leaking: Alarm

@@ -28,6 +28,7 @@ from .records import (
     Request,
     Want,
 )
+from .waits import Waits, in_queue
 
 _OPEN = Phase.OPEN  # a name of its own, as in `ledger`
 _MOST_FAILURES = 1000  # that are remembered; each keeps what was alive when it was raised
@@ -62,7 +63,7 @@ class Books:
         self._provider = provider
         self._names = () if capacity is None or isinstance(capacity, int) else tuple(capacity)
         self._free_names = list(self._names)
-        self.capacity = capacity if capacity is None or isinstance(capacity, int) else len(capacity)
+        self.capacity: int | None = capacity if capacity is None or isinstance(capacity, int) else len(capacity)
         self.free_slots = self.capacity or 0
         self._closing_slots: int = 0  # occupied by entries that are closing
         self._keep_alive = keep_alive
@@ -83,6 +84,8 @@ class Books:
         self._draining = False
         self.active_leases: int = 0
         self.counts = Counts()
+        self.waits = Waits()
+        self.queue = self._queue
 
     # ---------------------------------------------------------------- reading
 
@@ -138,6 +141,16 @@ class Books:
         """Whether something is open under the key; whether it can be leased now is another question."""
         entry = self._entries.get(key)
         return entry is not None and entry.phase is _OPEN
+
+    def spent(self, request: Request, began: float, now: float) -> str:
+        """Where a request that waits has spent its time, for error messages."""
+        queue = in_queue(request, began, now)
+        rest = now - began - queue
+        parts = [f"{queue:.3g} s in the queue"] if queue > 0 else []
+        doing = {lease.entry.phase.value: None for lease in request.leases if lease.entry.phase is not _OPEN}
+        if doing or rest > 0:
+            parts.append(f"{rest:.3g} s {' and '.join(doing) or 'opening'}")
+        return "spent: " + ", ".join(parts)
 
     def account(self) -> list[str]:
         """Who holds what and who waits for what, a line each, for error messages."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
 from functools import partial
 from logging import DEBUG
@@ -20,12 +20,13 @@ from anyio.abc import TaskGroup
 
 from .._errors import CloseTimeoutError
 from .._loop import HomeLoop
-from .alarm import Alarm
+from .alarm import Alarm, Alarms
 from .close_failures import CloseFailures
 from .events import PoolEvent, ProviderStatistics
 from .hooks import Hooks
 from .inside import Inside
 from .interrupts import uninterruptible
+from .leaks import Leaks
 from .ledger import Ledger
 from .owners import resource_here
 from .records import (
@@ -35,6 +36,7 @@ from .records import (
     CloseFirst,
     Entry,
     Examine,
+    Lease,
     Open,
     Phase,
     Released,
@@ -69,6 +71,8 @@ class Engine(Generic[ModelT]):
         explain: Says why an opening failed, in words that hold no secret; runs code of the provider's author.
         max_concurrent_opens: How many openings run at once.
         close_timeout: How long closing one resource may take, in seconds.
+        leak_after: How long a lease may be held before somebody is told, in seconds; `None` for ever.
+        trace_leases: Whether it is noticed where a handle is dropped whose lease holds.
         max_lifetime: How long a resource is leased to newcomers, in seconds; `None` for ever.
         health_timeout: How long asking for the health of one may take, in seconds.
         setup_timeout: How long a request may wait, in seconds; `None` for ever.
@@ -90,6 +94,8 @@ class Engine(Generic[ModelT]):
         explain: Callable[[Want, BaseException], str],
         max_concurrent_opens: int,
         close_timeout: float,
+        leak_after: float | None,
+        trace_leases: bool,
         max_lifetime: float | None,
         health_timeout: float,
         setup_timeout: float | None,
@@ -117,15 +123,22 @@ class Engine(Generic[ModelT]):
         self._emit = Reporter(provider, on_event).report
         self.loop = HomeLoop(provider)
         self._home, self._running = self.loop.native, self.loop.running
+        self._time = self.loop.time
         self.check_loop, self.checkpoint = self.loop.check, self.loop.checkpoint
         self._task_group: TaskGroup | None = None
         # A resource belongs to nobody who leases it: their context variables would live, and be seen, as long as it.
         self._context = copy_context()
-        self._expiry = Alarm(partial(self._on_time, ledger.expire), may_come_sooner=False)
-        self._ageing = Alarm(partial(self._on_time, ledger.age), may_come_sooner=True)
-        self._examining = Alarm(partial(self._on_time, ledger.examine), may_come_sooner=True)
+        leaks = Leaks(provider, leak_after, self._time, partial(self.loop.call_soon, self._on_dropped))
+        self.leaks = leaks if trace_leases or leak_after is not None else None
+        """Watches the leases, where that was asked for."""
+        # One attribute for all: with more than 30, Python finds each of them more slowly.
+        self._alarms = Alarms(
+            expiry=Alarm(partial(self._on_time, ledger.expire), may_come_sooner=False),
+            ageing=Alarm(partial(self._on_time, ledger.age), may_come_sooner=True),
+            examining=Alarm(partial(self._on_time, ledger.examine), may_come_sooner=True),
+            leaking=Alarm(partial(self._on_time, leaks.look), may_come_sooner=True),
+        )
         self._close_failures = CloseFailures()
-        self._setup_seconds = 0.0
         self._drained: Event | None = None
         self._is_applying = False
         self._loop_ends = False
@@ -136,11 +149,10 @@ class Engine(Generic[ModelT]):
             self._provider,
             self._ledger,
             close_failures=self._close_failures.count,
-            setup_seconds=self._setup_seconds,
         )
 
     def _now(self) -> float:
-        return current_time() if self._timed else 0.0
+        return current_time()
 
     def _apply(self) -> None:
         """Do what the ledger says is to be done now; nothing here awaits.
@@ -162,7 +174,7 @@ class Engine(Generic[ModelT]):
         finally:
             self._is_applying = False
         if self._timed and self._ledger.idle:
-            self._expiry.poke()
+            self._alarms.expiry.poke()
         if self._drained is not None and self._ledger.is_drained:
             self._drained.set()
 
@@ -170,6 +182,20 @@ class Engine(Generic[ModelT]):
         deadline = look(current_time())
         self._apply()
         return deadline
+
+    def _on_dropped(self) -> None:
+        if not self._loop_ends:
+            with suppress(RuntimeError):  # the provider has just closed, and with it what was leased
+                self._start_task(self._reclaim, f"doteval reclaim of {self._provider}")
+
+    async def _reclaim(self) -> None:
+        if self.leaks is not None:
+            self.leaks.reclaim(self._release_dropped)
+
+    def _release_dropped(self, lease: Lease) -> None:
+        self._ledger.release(lease, "its handle was dropped", self._now())
+        self._emit("released", lease.entry, "its handle was dropped")
+        self._apply()
 
     def _tell(self, request: Request) -> None:
         if request.listener is not None:
@@ -270,13 +296,13 @@ class _Watch(Generic[ModelT]):
 
     def on_opened(self) -> None:
         engine = self._engine
-        engine._setup_seconds += current_time() - self._started
         now = current_time()
+        engine._ledger.waits.opens.add(now - self._started)
         lifetime = engine._max_lifetime
         lives_for = math.inf if lifetime is None else lifetime * random.uniform(1 - _JITTER, 1)  # noqa: S311
         engine._ledger.opened(self._entry, now, lives_for)
-        engine._ageing.poke()
-        engine._examining.poke()
+        engine._alarms.ageing.poke()
+        engine._alarms.examining.poke()
         engine._emit("opened", self._entry)
         engine._apply()
 

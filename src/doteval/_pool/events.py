@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 EventKind = Literal[
     "opening",
@@ -19,6 +19,10 @@ EventKind = Literal[
     "close_failed",
     "lost",
 ]
+
+
+TIME_BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
+"""The upper bounds of the buckets in which times are counted, in seconds; one more bucket is for what is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,14 @@ class ProviderStatistics:
         capacity: Slots in all, or `None` for no limit.
         free_slots: Slots not occupied now, or `None` for no limit.
         setup_seconds: Time spent opening resources, summed over all of them, in seconds.
+        waits: Requests that could not be granted at once, and wait no more.
+        wait_seconds: How long they waited, summed over all of them, in seconds.
+        queue_seconds: The part of it in which others held the slots; the rest is openings and health checks.
+        wait_timeouts: Those of them that ``setup_timeout`` ended.
+        wait_deadlocks: Those of them that were told that they would wait for ever; the others are told at once.
+        wait_cancellations: Those of them that were cancelled.
+        wait_times: How many of them waited how long, in the buckets of `time_bounds`.
+        open_times: How many openings took how long, in the same buckets.
     """
 
     provider: str
@@ -93,3 +105,14 @@ class ProviderStatistics:
     capacity: int | None = None
     free_slots: int | None = None
     setup_seconds: float = 0.0
+    waits: int = 0
+    wait_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    wait_timeouts: int = 0
+    wait_deadlocks: int = 0
+    wait_cancellations: int = 0
+    wait_times: tuple[int, ...] = (0,) * (len(TIME_BOUNDS) + 1)
+    open_times: tuple[int, ...] = (0,) * (len(TIME_BOUNDS) + 1)
+
+    time_bounds: ClassVar[tuple[float, ...]] = TIME_BOUNDS
+    """The upper bounds of the buckets, in seconds; the last bucket is for what is longer."""

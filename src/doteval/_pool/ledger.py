@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 
-from .._errors import CapacityExceededError, ModelSetupError, ProviderClosedError, QueueFullError
+from .._errors import ModelSetupError, ProviderClosedError, QueueFullError
 from .admission import Admission
 from .inside import Inside, inside_of
 from .records import (
@@ -63,7 +63,7 @@ class Ledger(Admission):
         self.active_leases += 1
         return lease
 
-    def join(self, key: Hashable, owner: Hashable) -> Request | None:
+    def join(self, key: Hashable, owner: Hashable, now: float) -> Request | None:
         """Ask for what is being opened already, or return `None` where nothing is; comes to the same as `ask`."""
         entry = self._entries.get(key)
         if entry is None or entry.phase is not _OPENING or entry.retiring or self._draining:
@@ -72,6 +72,7 @@ class Ledger(Admission):
             return None
         request = Request((entry.want,), owner)
         request.state = State.ADMITTED
+        request.admitted = now
         request.opening = 1
         request.leases = (self._pin(entry, owner, request),)
         return request
@@ -342,11 +343,7 @@ class Ledger(Admission):
             self.counts.evictions += 1
             self._close(next(iter(self._entries.idle)), "evicted: there are fewer slots")
         for request in [request for claim in self._queue for request in claim.requests]:
-            try:
-                self._check_fits(request.wants)
-            except CapacityExceededError as exc:
-                self._queue.remove(request)
-                self._fail(request, exc)
+            self._fails_to_fit(request)
         while self._is_deadlocked():
             request = [r for claim in self._queue for r in claim.requests if self._holds_something(r.owner)][-1]
             self._queue.remove(request)

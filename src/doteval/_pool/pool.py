@@ -31,6 +31,7 @@ from .inside import Inside, inside_of
 from .interrupts import mark_for_trio, uninterruptible
 from .owners import Preloading, TaskOwner, owner_here, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
+from .waits import Ending
 
 _UNDECIDED = (State.QUEUED, State.ADMITTED)
 
@@ -44,11 +45,13 @@ class Pool(Engine[ModelT]):
         mark_for_trio()
         self._task_group = task_group
         if self._ledger.keeps_for_a_while:
-            task_group.start_soon(self._expiry.run, name=f"doteval expiry of {self._provider}")
+            task_group.start_soon(self._alarms.expiry.run, name=f"doteval expiry of {self._provider}")
         if self._max_lifetime is not None:
-            task_group.start_soon(self._ageing.run, name=f"doteval ageing of {self._provider}")
+            task_group.start_soon(self._alarms.ageing.run, name=f"doteval ageing of {self._provider}")
+        if self.leaks is not None:
+            task_group.start_soon(self._alarms.leaking.run, name=f"doteval leak detection of {self._provider}")
         if self._ledger.examines:
-            task_group.start_soon(self._examining.run, name=f"doteval examination of {self._provider}")
+            task_group.start_soon(self._alarms.examining.run, name=f"doteval examination of {self._provider}")
 
     # ---------------------------------------------------------------- leasing
 
@@ -78,7 +81,7 @@ class Pool(Engine[ModelT]):
 
         A crowd of newcomers need not work out again what it wants, and is woken by one event.
         """
-        request = self._ledger.join(key, owner_here(is_limited=self._ledger.capacity is not None))
+        request = self._ledger.join(key, owner_here(is_limited=self._ledger.capacity is not None), self._time())
         if request is None:
             return None
         entry = request.leases[0].entry
@@ -104,28 +107,32 @@ class Pool(Engine[ModelT]):
 
     async def _granted(self, request: Request) -> tuple[Lease, ...]:
         """Wait until the request is decided; one coroutine, as a crowd may wait here."""
+        if request.state not in _UNDECIDED:
+            if request.state is State.FAILED:
+                self._raise_failure(request)
+            return request.leases
+        began = self._time()
+        ending: Ending = "cancelled"
         account: list[str] = []
         inside = inside_of(request.owner)
         try:
             if self._setup_timeout is None:  # without a scope, which costs as much as all the rest of waiting
-                if request.state in _UNDECIDED:
-                    await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
+                await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
             else:
                 with move_on_after(self._setup_timeout):
-                    if request.state in _UNDECIDED:
-                        await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
+                    await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
                 if request.state in _UNDECIDED:
-                    account = self._ledger.account()
-        except BaseException:
-            self._ledger.abandon(request, self._now())
-            self._apply()
-            raise
-        if request.state in _UNDECIDED:
-            self._ledger.abandon(request, self._now())
-            self._apply()
+                    account = [self._ledger.spent(request, began, self._time()), *self._ledger.account()]
+            ending = _ending(request)
+        finally:
+            self._ledger.waits.add(request, ending, began, self._time())
+            if ending in ("cancelled", "timeout"):
+                self._ledger.abandon(request, self._now())
+                self._apply()
+        if ending == "timeout":
             assert self._setup_timeout is not None
             raise SetupTimeoutError([want.label for want in request.wants], self._setup_timeout, account)
-        if request.state is State.FAILED:
+        if ending != "granted":
             self._raise_failure(request)
         return request.leases
 
@@ -166,7 +173,8 @@ class Pool(Engine[ModelT]):
         if not is_home:
             self.check_loop()  # which says why
         entry, ledger = lease.entry, self._ledger
-        ledger.release(lease, "you tore it down", current_time() if self._timed else 0.0)
+        now = current_time() if self._timed or ledger.queue.starving else 0.0
+        ledger.release(lease, "you tore it down", now)
         if self._on_event is not None or is_logged(DEBUG):
             self._emit("released", entry)
         if self._looks:
@@ -183,6 +191,12 @@ class Pool(Engine[ModelT]):
         owner = owner_here(is_limited=is_limited)
         if is_limited or owner is not lease.owner:
             self._ledger.adopt(lease, owner)
+
+    def watch(self, handle: object, lease: Lease) -> None:
+        """Notice where the handle leaks."""
+        if self.leaks is not None:
+            self.leaks.watch(handle, lease)
+            self._alarms.leaking.poke()
 
     def report_broken(self, lease: Lease, error: BaseException) -> None:
         """Whoever holds the lease has found the resource of no use any more; takes effect at once."""
@@ -283,7 +297,7 @@ class Pool(Engine[ModelT]):
         return self._close_failures.take_all()
 
     def _stop_alarms(self) -> None:
-        for alarm in (self._expiry, self._ageing, self._examining):
+        for alarm in self._alarms:
             alarm.stop()
 
     def give_up(self) -> None:
@@ -330,6 +344,14 @@ class Pool(Engine[ModelT]):
         failure = self._close_failures.take(entry)
         if failure is not None:
             raise failure
+
+
+def _ending(request: Request) -> Ending:
+    if request.state is State.GRANTED:
+        return "granted"
+    if request.state is State.FAILED:
+        return "deadlock" if isinstance(request.error, CapacityDeadlockError) else "failed"
+    return "timeout"
 
 
 async def _waiting_inside(request: Request, inside: Inside) -> None:

@@ -116,7 +116,18 @@ class Lease:
 class Request:
     """One caller's wish for one or several keys, all or nothing."""
 
-    __slots__ = ("claim", "error", "failed_want", "leases", "listener", "opening", "owner", "state", "wants")
+    __slots__ = (
+        "admitted",
+        "claim",
+        "error",
+        "failed_want",
+        "leases",
+        "listener",
+        "opening",
+        "owner",
+        "state",
+        "wants",
+    )
 
     def __init__(self, wants: tuple[Want, ...], owner: Hashable) -> None:
         self.wants = wants
@@ -124,6 +135,8 @@ class Request:
         self.state = State.QUEUED
         self.leases: tuple[Lease, ...] = ()
         self.opening = 0
+        self.admitted = 0.0
+        """When it was last admitted, by the caller's clock."""
         self.error: BaseException | None = None
         self.failed_want: Want | None = None
         """The want that `error` is about, where it is about one."""

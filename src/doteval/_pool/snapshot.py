@@ -9,14 +9,13 @@ from .ledger import Ledger
 from .records import Phase
 
 
-def snapshot(provider: str, ledger: Ledger, *, close_failures: int, setup_seconds: float) -> ProviderStatistics:
+def snapshot(provider: str, ledger: Ledger, *, close_failures: int) -> ProviderStatistics:
     """What the books say now.
 
     Args:
         provider: The provider's name.
         ledger: The books.
         close_failures: How many resources failed to close.
-        setup_seconds: How long all openings have taken.
     """
     phases = [entry.phase for entry in ledger.entries]
     return ProviderStatistics(
@@ -31,5 +30,13 @@ def snapshot(provider: str, ledger: Ledger, *, close_failures: int, setup_second
         waiting=ledger.waiting,
         capacity=ledger.capacity,
         free_slots=None if ledger.capacity is None else max(0, ledger.free_slots),
-        setup_seconds=setup_seconds,
+        setup_seconds=ledger.waits.opens.seconds,
+        waits=ledger.waits.times.count,
+        wait_seconds=ledger.waits.times.seconds,
+        queue_seconds=ledger.waits.queue_seconds,
+        wait_timeouts=ledger.waits.endings["timeout"],
+        wait_deadlocks=ledger.waits.endings["deadlock"],
+        wait_cancellations=ledger.waits.endings["cancelled"],
+        wait_times=tuple(ledger.waits.times.buckets),
+        open_times=tuple(ledger.waits.opens.buckets),
     )

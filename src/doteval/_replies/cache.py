@@ -8,11 +8,12 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from heapq import heappop, heappush
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Literal, TypeAlias, TypeVar, get_args
 
-from .._errors import DotevalError
+from .._errors import DotevalError, ReplyCacheError
 from .._model import Usage
 from .file import KeptReplies, ReplyFile
 from .form import tag_of
@@ -107,13 +108,10 @@ class ReplyCache:
         """What is in it, by model; blocks.
 
         Raises:
-            ReplyCacheError: The file is something else.
+            ReplyCacheError: The file is something else, or cannot be read.
         """
-        self._file.check()
-        try:
+        with self._looking():
             return self._file.kept()
-        finally:
-            self._close_unless_used()
 
     def remove(self, *, before: float | None = None, model: str | None = None) -> int:
         """Remove replies, and tell how many; blocks.
@@ -123,18 +121,22 @@ class ReplyCache:
             model: Only those of this model.
 
         Raises:
-            ReplyCacheError: The file is something else.
+            ReplyCacheError: The file is something else, or cannot be written.
         """
+        with self._looking():
+            return self._file.remove(before=before, model=model)
+
+    @contextmanager
+    def _looking(self) -> Generator[None]:
         self._file.check()
         try:
-            return self._file.remove(before=before, model=model)
+            yield
+        except sqlite3.Error as exc:
+            raise ReplyCacheError(str(self.path), f"cannot be used: {exc}") from exc
         finally:
-            self._close_unless_used()
-
-    def _close_unless_used(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._file.close()
+            with self._lock:
+                if not self._users:
+                    self._file.close()
 
     def __repr__(self) -> str:
         return f"<ReplyCache {self.path} mode={self.mode!r}>"
@@ -163,11 +165,14 @@ class CachedReplies:
         """Why it does not answer, or keeps nothing more, or what it does not know; in sentences."""
         self._file = file
         self._lock = RLock()
-        self._taken: dict[int, bytes] = {}
-        """For which tag each reply was used."""
+        """Held while the file is read or written; never in an event loop."""
+        self._counting = Lock()
+        self._taken: set[int] = set()
+        """The replies that were used."""
         self._others: dict[bytes, list[int]] = {}
         """The replies to a request that were there when one was wanted, whosoever they were."""
-        self._written: set[tuple[bytes, bytes]] = set()
+        self._given: dict[tuple[bytes, bytes], int] = {}
+        """The reply that each request has got, by its tag: the next attempt of a row gets it again."""
         self._can_read = self._can_write = True
 
     @contextmanager
@@ -191,7 +196,7 @@ class CachedReplies:
 
     def look(self, request: bytes, tag: bytes) -> str | None:
         """The reply for a request; blocks."""
-        if not self._can_read or (self.cache.mode == "write" and (request, tag) not in self._written):
+        if not self._can_read or (self.cache.mode == "write" and (request, tag) not in self._given):
             return None
         return self._degrading(lambda: self._found(request, tag), reads=True)
 
@@ -199,15 +204,15 @@ class CachedReplies:
         """Keep a reply; blocks."""
 
         def put() -> None:
-            self._taken[self._file.put(request, tag, model, reply)] = tag
-            self._written.add((request, tag))
+            with self._lock:
+                self._take(self._file.put(request, tag, model, reply), request, tag)
 
         if self._can_write and self.cache.mode != "read":
             self._degrading(put, reads=False)
 
     def answered_with(self, usage: Usage | None) -> None:
         """A reply has answered a request."""
-        with self._lock:
+        with self._counting:
             self.answered += 1
             if usage is not None:
                 known = self.saved
@@ -221,7 +226,7 @@ class CachedReplies:
 
     def was_sent(self, why_unknown: str | None = None) -> None:
         """A request is sent; `why_unknown` says what in it is known by nothing but itself."""
-        with self._lock:
+        with self._counting:
             self.sent += 1
             if why_unknown is not None:
                 self.unknown += 1
@@ -233,12 +238,13 @@ class CachedReplies:
 
     def _found(self, request: bytes, tag: bytes) -> str | None:
         with self._lock:
+            given = self._given.get((request, tag))
+            if given is not None:
+                return self._file.reply(given)
             exact = self._file.find(request, tag)
-            if exact is not None and self._taken.get(exact[0], tag) == tag:
-                self._taken[exact[0]] = tag
+            if exact is not None and exact[0] not in self._taken:
+                self._take(exact[0], request, tag)
                 return exact[1]
-            if self.cache.mode == "write":
-                return None
             others = self._others.get(request)
             if others is None:  # once, as there may be as many as there are rows
                 others = self._others[request] = self._file.numbers(request)
@@ -246,11 +252,15 @@ class CachedReplies:
                 number = others.pop()
                 if number in self._taken or (reply := self._file.reply(number)) is None:
                     continue
-                self._taken[number] = tag
+                self._take(number, request, tag)
                 if self.cache.mode == "on" and exact is None and self._can_write:
                     self._degrading(partial(self._file.retag, number, tag), reads=False)
                 return reply
             return None
+
+    def _take(self, number: int, request: bytes, tag: bytes) -> None:
+        self._taken.add(number)
+        self._given[request, tag] = number
 
     def _degrading(self, work: Callable[[], _ResultT], *, reads: bool) -> _ResultT | None:
         """Do it; what fails is told once, and not tried again."""
@@ -282,26 +292,28 @@ class Row:
         name: What it is known by.
     """
 
-    __slots__ = ("_lock", "_numbers", "name", "replies")
+    __slots__ = ("_free", "_lock", "_next", "name", "replies")
 
     def __init__(self, replies: CachedReplies, name: str) -> None:
         self.replies = replies
         self.name = name
-        self._numbers: dict[bytes, set[int]] = {}
+        self._next: dict[bytes, int] = {}
+        self._free: dict[bytes, list[int]] = {}
         self._lock = Lock()
 
     def take(self, request: bytes) -> int:
         """How many times the same request was made before it, not counting those that came to nothing."""
         with self._lock:
-            numbers = self._numbers.setdefault(request, set())
-            number = next(number for number in range(len(numbers) + 1) if number not in numbers)
-            numbers.add(number)
+            if free := self._free.get(request):
+                return heappop(free)
+            number = self._next.get(request, 0)
+            self._next[request] = number + 1
             return number
 
     def give_back(self, request: bytes, number: int) -> None:
         """It came to nothing."""
         with self._lock:
-            self._numbers[request].discard(number)
+            heappush(self._free.setdefault(request, []), number)
 
     def tag(self, number: int) -> bytes:
         """What the reply to it is known by."""

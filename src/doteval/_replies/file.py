@@ -147,7 +147,8 @@ class ReplyFile:
                 {"before": before, "model": model},
             )
             if cursor.rowcount:
-                connection.execute("VACUUM")
+                with suppress(sqlite3.OperationalError):  # somebody uses it: the room is used again
+                    connection.execute("VACUUM")
             return cursor.rowcount
 
     def close(self) -> None:
@@ -166,12 +167,10 @@ class ReplyFile:
 
     def _made(self) -> sqlite3.Connection:
         """A connection to a file that is there now."""
-        if self._connection is None and not self.path.exists():
-            if not self.path.parent.exists():
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                (self.path.parent / ".gitignore").write_text("# what was measured here is no source\n*\n", "utf-8")
-            # What models said is nobody else's business; SQLite gives its other files the same permissions.
-            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+        directory = self.path.parent
+        if self._connection is None and not directory.exists():
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / ".gitignore").write_text("# what was measured here is no source\n*\n", "utf-8")
         return self._connected()
 
     def _connected(self) -> sqlite3.Connection:
@@ -206,6 +205,10 @@ class ReplyFile:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         if not self._is_ready(connection):
+            # What models said is nobody else's business; SQLite gives its other files the same permissions. Not by
+            # opening it: whoever closes a file gives up all locks that its process has on it, SQLite's too.
+            with suppress(OSError):
+                self.path.chmod(0o600)
             connection.execute("BEGIN IMMEDIATE")
             if not self._is_ready(connection):  # else another process was faster
                 for statement in _SCHEMA:

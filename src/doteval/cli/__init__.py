@@ -294,7 +294,9 @@ def _add_cache(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     which = cache.add_mutually_exclusive_group()
     which.add_argument("--clear", action="store_true", help="remove all replies")
-    which.add_argument("--older-than", type=float, metavar="DAYS", help="remove the replies that are older")
+    which.add_argument(
+        "--older-than", type=_age, metavar="AGE", help="remove the replies that are older: 90m, 12h, 30d or 8w"
+    )
     cache.add_argument("--model", metavar="NAME", help="only those of this model, as its server calls it")
     cache.add_argument(
         "--file",

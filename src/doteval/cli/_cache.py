@@ -13,7 +13,6 @@ from ._json import print_json
 from ._problem import Problem
 from ._units import short_size, short_time
 
-_DAY = 86_400.0
 _HEAD = ("model", "replies", "size", "oldest", "newest")
 
 
@@ -24,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
         raise Problem(f"there is no cache of replies at {path}; --doteval-eval-cache on makes one")
     cache, now = ReplyCache(path), time.time()
     if options.clear or options.older_than is not None:
-        before = None if options.older_than is None else now - _DAY * options.older_than
+        before = None if options.older_than is None else now - options.older_than
         count = cache.remove(before=before, model=options.model)
         print(f"removed {count:,} {'reply' if count == 1 else 'replies'}")
         return 0

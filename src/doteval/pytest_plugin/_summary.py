@@ -39,6 +39,7 @@ class Summary:
                 "leases": counts.leases,
                 "reuses": counts.reuses,
                 "setup_seconds": counts.setup_seconds,
+                "wait_seconds": counts.wait_seconds,
                 "failures": counts.open_failures + counts.close_failures + counts.losses,
             }
             self._add(name, row)
@@ -69,7 +70,8 @@ class Summary:
         for name, row in sorted(self.rows.items()):
             terminalreporter.write_line(
                 f"{name}: {row['opens']:g} opens, {row['leases']:g} leases, {row['reuses']:g} reuses, "
-                f"{row['setup_seconds']:.2f} s set-up, {row['failures']:g} failures"
+                f"{row['setup_seconds']:.2f} s set-up, "
+                f"{row['wait_seconds']:.2f} s waited, {row['failures']:g} failures"
             )
         if not self.rows:
             terminalreporter.write_line("none was used")

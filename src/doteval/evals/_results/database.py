@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from .._errors import StoreError
@@ -196,10 +195,12 @@ class Database:
         if not directory.exists():
             directory.mkdir(parents=True, exist_ok=True)
             (directory / ".gitignore").write_text("# what was measured here is no source\n*\n", "utf-8")
-        # What was asked and said is nobody else's business; SQLite gives its other files the same permissions.
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         with closing(self._open()) as connection:
             if not self._is_ready(connection):  # what is not ours is not touched
+                # What was asked and said is nobody else's business; SQLite gives its other files the same permissions.
+                # Not by opening it: whoever closes a file gives up all locks that its process has on it, SQLite's too.
+                with suppress(OSError):
+                    self.path.chmod(0o600)
                 self._make_tables(connection)
             self._write_ahead(connection)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,12 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from ... import Completion, ModelRequest, Usage
+from ... import Completion, DotevalError, ModelRequest, Usage
 from .._result import Result, Score
 from .plain import digest_of_plain, names_of, plain, plain_and_whole, storable
 from .transcript import RecordedRequest, Transcript, details_of
 from .usage import ModelUsage, usage_of_requests, usage_told
 
+_DOTEVAL = f"{Path(__file__).parents[2]}{os.sep}"
 _RUNNING = str(Path(__file__).parent.with_name("_running"))  # what calls an evaluation, and not what it calls of ours
 
 
@@ -232,8 +234,13 @@ def failed(
 def told(error: BaseException) -> tuple[str, str]:
     """What is kept of an error: a line, and where it came from."""
     text, trace = _text(error), _from_the_evaluation(error.__traceback__)
-    lines = traceback.format_exception(type(error), error, trace)
-    return storable(f"{type(error).__name__}: {text}" if text else type(error).__name__), storable("".join(lines))
+    printed = traceback.TracebackException(type(error), error, trace)
+    is_ours = isinstance(error, DotevalError)
+    if is_ours:  # it says by itself what is wrong: what we called for it, and from what it was raised, is our affair
+        own = [each.filename.startswith(_DOTEVAL) for each in printed.stack]
+        del printed.stack[own.index(True) if any(own) else len(own) :]
+    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return storable(line), storable("".join(printed.format(chain=not is_ours)))
 
 
 def plain_scores(result: Result) -> dict[str, Score]:

@@ -160,7 +160,7 @@ class EvalRunning:
         held = {
             name: leased
             for name, value in values.items()
-            for fixture, leased in sorted(known.items(), key=lambda each: each[0] == name)  # its own counts, the last
+            for _, leased in sorted(known.items(), key=lambda each: each[0] == name)  # its own counts, the last
             if value is leased.model
         }
         leases = {name: Lease(leased.setup, leased.handle) for name, leased in held.items()}

@@ -1,0 +1,54 @@
+"""Waits: how long requests waited, what for, and how that ended; in buckets that are made once."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Literal
+
+from .events import TIME_BOUNDS
+from .records import Request, State
+
+Ending = Literal["granted", "failed", "timeout", "deadlock", "cancelled"]
+
+
+class Histogram:
+    """How many times were how long: one bucket for each of `TIME_BOUNDS`, and one for what is longer."""
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(TIME_BOUNDS) + 1)
+        self.count = 0
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count a time."""
+        self.buckets[bisect_left(TIME_BOUNDS, seconds)] += 1
+        self.count += 1
+        self.seconds += seconds
+
+
+class Waits:
+    """The waits of one pool."""
+
+    def __init__(self) -> None:
+        self.times = Histogram()
+        self.opens = Histogram()
+        self.queue_seconds = 0.0
+        self.endings: dict[Ending, int] = dict.fromkeys(("granted", "failed", "timeout", "deadlock", "cancelled"), 0)
+
+    def add(self, request: Request, ending: Ending, began: float, now: float) -> None:
+        """Count a wait that is over.
+
+        Args:
+            request: Who waited.
+            ending: How it ended.
+            began: When it began.
+            now: When it ended.
+        """
+        self.endings[ending] += 1
+        self.times.add(now - began)
+        self.queue_seconds += in_queue(request, began, now)
+
+
+def in_queue(request: Request, began: float, now: float) -> float:
+    """How much of a wait, in seconds, was spent before there was a place; the rest was opening or asking for health."""
+    return max(0.0, (now if request.state is State.QUEUED else request.admitted) - began)
