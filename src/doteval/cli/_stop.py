@@ -57,12 +57,13 @@ class _Ending:
 
 async def _stop(runtime: Runtime, names: Sequence[str], force: bool, tell: Callable[[_Ending], None]) -> None:
     servers = await look(runtime)
+    ids = _chosen(servers, names) if names else servers.ids
 
     async def stop(server_id: str) -> None:
         tell(await _stop_one(runtime, server_id, servers, force))
 
     async with anyio.create_task_group() as task_group:
-        for server_id in _chosen(servers, names) if names else servers.ids:
+        for server_id in ids:
             task_group.start_soon(stop, server_id)
 
 
