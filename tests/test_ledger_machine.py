@@ -171,6 +171,7 @@ class LedgerMachine(RuleBasedStateMachine):
         elif isinstance(request.error, QueueFullError):
             assert self.max_waiting is not None
             assert self.ledger.waiting >= self.max_waiting
+            assert self.ledger.waiting or not self.ledger.queue.starving, "somebody starves who was refused"
         elif isinstance(request.error, CapacityDeadlockError):
             assert self.leases[owner], "a task that holds nothing was told that it waits for itself"
             assert not set(keys) <= open_keys, "told to wait for ever for what is open and costs no slot"

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from tests.resources import Thing, ThingProvider
 from tests.virtual_time import virtual_time
 
-from doteval import HandleInactiveError, PooledProvider, PoolEvent
+from doteval import HandleInactiveError, PooledProvider, PoolEvent, SetupTimeoutError
 
 pytestmark = [pytest.mark.anyio, virtual_time, pytest.mark.concurrency]
 
@@ -195,3 +195,38 @@ async def test_a_check_in_the_background_that_hangs_is_a_no_and_holds_nobody_up(
 async def test_a_time_that_cannot_be_meant_is_refused(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=option):
         Numbered(**{option: value})
+
+
+@pytest.mark.parametrize("takes", [7, float("inf")])
+async def test_a_check_that_takes_longer_than_until_the_next_one_ends(takes: float) -> None:
+    """It answers for those that would begin meanwhile."""
+
+    class Slow(Numbered):
+        async def healthy(self, model: int, /) -> bool:
+            self.asked.append(current_time())
+            await sleep(takes)
+            return False
+
+    async with Slow(health_every=2, health_timeout=10) as provider:
+        handle = await provider.setup("a")
+        began = current_time()
+        await sleep(2 + 10.5)
+        assert not handle.is_active
+        assert [time - began for time in provider.asked] == [2]
+
+
+async def test_callers_who_are_less_patient_than_the_check_get_the_next_one() -> None:
+    """The check that the first of them has begun goes on without them."""
+
+    class Hanging(Numbered):
+        async def healthy(self, model: int, /) -> bool:
+            self.asked.append(current_time())
+            return model > 1 or await sleep_forever()
+
+    async with Hanging(health_after=0, health_timeout=10, setup_timeout=4) as provider:
+        await (await provider.setup("a")).teardown()
+        for _ in range(2):
+            with pytest.raises(SetupTimeoutError):
+                await provider.setup("a")
+        assert (await provider.setup("a")).model == 2
+        assert len(provider.asked) == 1

@@ -137,3 +137,27 @@ async def test_what_cannot_be_meant_is_said() -> None:
             provider.preload("")
     with pytest.raises(ProviderClosedError):
         provider.preload("a")
+
+
+@pytest.mark.parametrize("capacity", [None, 2])
+async def test_what_skips_its_opening_hurts_nobody(capacity: int | None) -> None:
+    """What `pytest.skip` raises is no ``Exception``; who needs the resource gets it, and nobody else."""
+
+    class Skipped(BaseException):
+        """As that of pytest, which would end this test."""
+
+    def skip(spec: str) -> None:
+        if spec == "absent":
+            raise Skipped("not here")
+
+    async with ThingProvider(capacity=capacity) as provider:
+        provider.on_open = skip
+        async with await provider.setup("a") as handle:
+            assert provider.preload("absent")
+            await wait_all_tasks_blocked()
+            await handle.model.use()
+            with pytest.raises(Skipped, match="not here"):
+                await provider.setup("absent")
+            async with await provider.setup("b"):
+                pass
+    provider.assert_nothing_is_left()

@@ -315,6 +315,23 @@ async def test_no_more_than_so_many_wait(limit: int) -> None:
             assert provider.statistics().waiting == 0
 
 
+async def test_a_refusal_leaves_no_trace() -> None:
+    """Nobody starves for who was refused, so what is open is leased as before."""
+    async with ThingProvider(capacity=1, max_waiting=0) as provider, provider.setup("a"):
+
+        async def be_refused() -> None:
+            with pytest.raises(QueueFullError):
+                await provider.setup("b")
+
+        async def join() -> None:
+            async with provider.setup("a") as handle:
+                await handle.model.use()
+
+        for ask in (be_refused, join, join):
+            async with create_task_group() as task_group:
+                task_group.start_soon(ask)
+
+
 async def test_who_only_waits_for_a_closing_is_not_refused() -> None:
     """Room is being made, and nobody has to let go."""
     async with ThingProvider(capacity=1, max_waiting=0) as provider:

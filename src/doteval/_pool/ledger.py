@@ -113,6 +113,7 @@ class Ledger(Admission):
                 assert self._max_waiting is not None
                 labels = [want.label for want in request.wants]
                 self._fail(request, QueueFullError(labels, self._max_waiting, self.account()))
+                self._serve(now)  # nobody starves for the one who has left
             return
         self._queue.remove(request)
         if any(self._entries.is_absent(want.key) for want in request.wants):

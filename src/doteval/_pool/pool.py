@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Hashable, Sequence
 from functools import partial
 from logging import DEBUG
 
-from anyio import Event, current_time, move_on_after
+from anyio import Event, current_time, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .._errors import (
     CapacityDeadlockError,
     CapacityExceededError,
-    DotevalError,
     ModelSetupError,
     ProviderClosedError,
     QueueFullError,
@@ -25,7 +24,7 @@ from .._errors import (
 )
 from .._explained import advice_for
 from .._hold import wait_out
-from .containment import outcome_of
+from .containment import ends_the_program, outcome_of
 from .engine import Engine, ModelT, is_logged
 from .inside import Inside, inside_of
 from .interrupts import mark_for_trio, uninterruptible
@@ -149,10 +148,12 @@ class Pool(Engine[ModelT]):
     async def _rest(self, request: Request) -> None:
         """Wait for a lease that nobody uses, and end it. Why there is none, the next one who asks is told."""
         try:
-            leases = await self._granted(request)
-        except DotevalError:
+            await self._granted(request)
+        except BaseException as exc:
+            if request.state is State.GRANTED or isinstance(exc, get_cancelled_exc_class()) or ends_the_program(exc):
+                raise
             return
-        for lease in leases:
+        for lease in request.leases:
             if not lease.ended:
                 self._ledger.release(lease, "it was opened ahead", self._now())
                 self._emit("released", lease.entry)

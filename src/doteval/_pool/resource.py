@@ -108,12 +108,11 @@ class Resource(Generic[ModelT]):
     def check(self) -> None:
         """Ask for the model's health; `ResourceListener.on_checked` gets the answer.
 
-        A check under way is called off: the resource was idle again since, so what it finds may be out of date.
+        Where a check is under way, that one answers: if each began anew, none of a model that hangs would ever end.
         """
-        self._check_wanted = True
-        self._wake.set()
-        if self._check_scope is not None:
-            self._check_scope.cancel()
+        if self._check_scope is None:
+            self._check_wanted = True
+            self._wake.set()
 
     def call_off(self) -> None:
         """Be over if the task has not begun: one that asyncio cancels before its first step never runs."""
@@ -172,9 +171,7 @@ class Resource(Generic[ModelT]):
             self._wake = Event()
             if self._check_wanted:
                 self._check_wanted = False
-                healthy = await self._is_healthy()
-                if not self._check_wanted:
-                    self._listener.on_checked(healthy)
+                self._listener.on_checked(await self._is_healthy())
 
     async def _is_healthy(self) -> bool:
         try:
