@@ -130,6 +130,8 @@ class Pool(Engine[ModelT]):
                 self._apply()
         if ending == "timeout":
             assert self._setup_timeout is not None
+            if inside is not None:
+                await inside.entry.resource.turn.resume()
             raise SetupTimeoutError([want.label for want in request.wants], self._setup_timeout, account)
         if ending != "granted":
             self._raise_failure(request)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, WouldBlock
 
 
 class Turn:
@@ -47,10 +47,29 @@ class Turn:
         self._give_back()
         try:
             yield
-        finally:
+        except BaseException:
             self._lent -= 1
-        if not self._lent and not self._is_over:
+            self._take_at_once()
+            raise
+        self._lent -= 1
+        await self.resume()
+
+    async def resume(self) -> None:
+        """Wait for the turn again after it was lent, unless it is there or somebody else still has it on loan."""
+        if self._is_missing:
             await self.begin()
+
+    @property
+    def _is_missing(self) -> bool:
+        return not self._lent and not self._is_over and self._borrower is None
+
+    def _take_at_once(self) -> None:
+        """Have the turn again where it is free: who is cancelled cannot wait for it."""
+        if self._is_missing:
+            borrower = object()
+            with suppress(WouldBlock):
+                self._limiter.acquire_on_behalf_of_nowait(borrower)
+                self._borrower = borrower
 
     def _give_back(self) -> None:
         if self._borrower is not None:
