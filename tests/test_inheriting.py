@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from anyio import fail_after
+from tests.resources import ThingProvider
 
 from doteval import ModelHandle, ModelProvider, ModelProviders, PooledProvider
 
@@ -83,3 +85,9 @@ async def test_an_heir_with_books_of_its_own_may_as_well() -> None:
         async with provider.setup("a"):
             await provider.setup("b")
     assert provider.torn == ["a", "b"]
+
+
+def test_a_provider_cannot_be_copied() -> None:
+    """The copy would share what is open."""
+    with pytest.raises(TypeError, match="ThingProvider cannot be copied"):
+        copy.copy(ThingProvider())

@@ -259,6 +259,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.capacity = size if isinstance(self.capacity, int) else [f"gpu{number}" for number in range(5 - size, 5)]
         self.ledger.resize(self.capacity, self.now)
         self.act()
+        names = self.capacity if isinstance(self.capacity, list) else None
+        current = [e for e in self.live if e not in self.aged and e.phase is not Phase.CLOSING]
+        assert names is None or all(set(names).issuperset(e.slot_names) for e in current), "on a slot that is gone"
         if self.ledger.free_slots < 0:
             idle = [entry for entry in self.live if entry.phase is Phase.OPEN and not entry.leases]
             closing = sum(entry.want.slots for entry in self.live if entry.phase is Phase.CLOSING)

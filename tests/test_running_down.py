@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from anyio import Event, create_task_group, fail_after, move_on_after
+from anyio import Event, create_task_group, fail_after, move_on_after, to_thread
+from anyio.lowlevel import checkpoint
 from tests.blocked import wait_all_tasks_blocked
 from tests.resources import ThingProvider
 from tests.test_nested import Builder
 
-from doteval import CapacityDeadlockError, CapacityExceededError, ProviderClosedError, QueueFullError
+from doteval import (
+    CapacityDeadlockError,
+    CapacityExceededError,
+    PooledProvider,
+    ProviderClosedError,
+    QueueFullError,
+    WrongEventLoopError,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -237,24 +246,64 @@ async def test_who_would_now_wait_for_ever_is_told() -> None:
                 await fourth.teardown()
 
 
+class Named(PooledProvider[tuple[str, ...]]):
+    """Opens the names of the slots that it was given."""
+
+    @asynccontextmanager
+    async def open(
+        self, spec: str, /, *args: Any, slots: Sequence[str] = (), **config: Any
+    ) -> AsyncIterator[tuple[str, ...]]:
+        for _ in range(5):
+            await checkpoint()
+        yield tuple(slots)
+
+
 async def test_named_slots_are_replaced_by_others() -> None:
     """One that is not among them any more is given to nobody, once it is given back."""
-
-    class Named(ThingProvider):
-        def open(self, spec: str, /, *args: Any, slots: Sequence[str] = (), **config: Any) -> Any:
-            self.given[spec] = tuple(slots)
-            return super().open(spec)
-
-    provider = Named(capacity=["gpu0", "gpu1"])
-    provider.given = {}  # type: ignore[attr-defined]
-    async with provider:
+    async with Named(capacity=["gpu0", "gpu1"]) as provider:
         handles = [await provider.setup(spec) for spec in ("a", "b")]
         provider.resize(["gpu1", "gpu2"])
+        assert [handle.model for handle in handles] == [("gpu0",), ("gpu1",)]
         for handle in handles:
             await handle.teardown()
-        for spec in ("c", "d"):
-            await provider.setup(spec)
-    assert provider.given == {"a": ("gpu0",), "b": ("gpu1",), "c": ("gpu2",), "d": ("gpu1",)}  # type: ignore[attr-defined]
+        assert [(await provider.setup(spec)).model for spec in ("c", "b")] == [("gpu2",), ("gpu1",)]
+
+
+@pytest.mark.parametrize("doing", ["idle", "leased", "opening"])
+async def test_what_is_on_a_named_slot_that_is_gone_is_leased_to_nobody_new(doing: str) -> None:
+    """It closes at once, or after those who have it or wait for its opening; newcomers get the next one elsewhere."""
+    async with Named(capacity=["gpu0", "gpu1"]) as provider, create_task_group() as task_group:
+        gone = Event()
+
+        async def lease() -> None:
+            async with provider.setup("a") as handle:
+                assert handle.model == ("gpu0",)
+                if doing != "idle":
+                    await gone.wait()
+                assert handle.is_active
+
+        task_group.start_soon(lease)
+        while provider.statistics().opening + provider.statistics().open == 0:
+            await checkpoint()
+        if doing != "opening":
+            await wait_all_tasks_blocked()
+            assert provider.statistics().idle == (doing == "idle")
+        provider.resize(["gpu1", "gpu2"])
+        async with provider.setup("a") as handle:
+            assert handle.model == ("gpu1",)
+            gone.set()
+            await wait_all_tasks_blocked()
+            assert provider.statistics().open == 1
+            assert provider.statistics().free_slots == 1
+
+
+async def test_a_size_that_is_said_in_another_thread_changes_nothing() -> None:
+    provider = ThingProvider(capacity=2)
+    for _ in range(2):
+        async with provider:
+            with pytest.raises(WrongEventLoopError):
+                await to_thread.run_sync(provider.resize, 5)
+            assert provider.statistics().capacity == 2
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Never, Self, TypeVar
 
 from anyio.lowlevel import checkpoint
 from typing_extensions import Unpack
@@ -248,7 +248,8 @@ class PooledProvider(ModelProvider[ModelT]):
         """Have so many slots from now on, or those of these names; takes effect at once.
 
         What is leased stays leased. Where there are fewer slots than are occupied, idle resources are closed, and
-        nothing is opened until leases have ended. Who waits for more slots than there are any more is told.
+        nothing is opened until leases have ended. Who waits for more slots than there are any more is told. What is on
+        a slot whose name is gone is leased to nobody new, and closes after its last lease.
 
         Args:
             capacity: As in the constructor; a number where that was a number, names where it was names.
@@ -263,6 +264,10 @@ class PooledProvider(ModelProvider[ModelT]):
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the counts since the provider was entered; after it was closed, the last one."""
         return self.__runtime.statistics()
+
+    def __copy__(self) -> Never:
+        """A copy would share what is open."""
+        raise TypeError(f"{type(self).__name__} cannot be copied, as the copy would share its resources: make another one")
 
     @in_any_task
     async def __aenter__(self) -> Self:

@@ -201,9 +201,10 @@ class Runtime(Generic[ModelT]):
             raise ValueError(f"{self.name} was made without capacity=, so it keeps no account of slots")
         if isinstance(self._capacity, int) is not isinstance(capacity, int):
             raise ValueError("slots that have names stay so: pass the list of their names")
-        self._capacity = capacity if isinstance(capacity, int) else tuple(capacity)
+        slots = capacity if isinstance(capacity, int) else tuple(capacity)
         if self.pool is not None:
-            self.pool.resize(self._capacity)
+            self.pool.resize(slots)  # where it raises, nothing has changed
+        self._capacity = slots
 
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the counts; after the provider was closed, the last one."""

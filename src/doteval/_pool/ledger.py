@@ -291,14 +291,18 @@ class Ledger(Admission):
         for entry in self._current():
             if now >= entry.lives_until:
                 self.counts.retirements += 1
-                if entry.leases:
-                    entry.retiring = "it has reached max_lifetime"
-                    self._entries.set_aside(entry)
-                    self.effects.append(Retired(entry))
-                else:
-                    self._close(entry, "it has reached max_lifetime")
+                self._outlive(entry, "it has reached max_lifetime")
         self._serve(now)
         return _earliest(entry.lives_until for entry in self._current())
+
+    def _outlive(self, entry: Entry, reason: str) -> None:
+        """Lease the entry to nobody new, and let the next generation be opened while this one is still leased."""
+        if entry.leases:
+            entry.retiring = reason
+            self._entries.set_aside(entry)
+            self.effects.append(Retired(entry))
+        else:
+            self._close(entry, reason)
 
     def examine(self, now: float) -> float | None:
         """Ask for the health of what is leased; return when to look again, or `None` for not at all."""
@@ -330,7 +334,8 @@ class Ledger(Admission):
     def resize(self, capacity: int | Sequence[str], now: float) -> None:
         """Have so many slots from now on, or these. What is leased stays, and idle entries go where there are too few.
 
-        Who waits for more than there are any more, or would now wait for ever, is told.
+        Where slots with names are gone, so is what is idle there, and newcomers get the next generation elsewhere. Who
+        waits for more than there are any more, or would now wait for ever, is told.
         """
         assert self.capacity is not None
         used = self.capacity - self.free_slots
@@ -340,6 +345,9 @@ class Ledger(Admission):
             taken = {name for entry in self._entries for name in entry.slot_names}
             self._names = tuple(capacity)
             self._free_names = [name for name in capacity if name not in taken]
+            for entry in [entry for entry in self._entries if not self._names_all(entry)]:
+                if entry.phase is not Phase.CLOSING and not self._entries.is_older(entry):
+                    self._outlive(entry, "its slots are gone")
         while self._entries.idle and self._is_too_much():
             self.counts.evictions += 1
             self._close(next(iter(self._entries.idle)), "evicted: there are fewer slots")
@@ -350,6 +358,9 @@ class Ledger(Admission):
             self._queue.remove(request)
             self._fail_as_deadlocked(request)
         self._serve(now)
+
+    def _names_all(self, entry: Entry) -> bool:
+        return set(self._names).issuperset(entry.slot_names)
 
     def shut(self, now: float) -> None:
         """The provider closes: nobody is served any more, everything is closed."""
