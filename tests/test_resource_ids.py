@@ -14,10 +14,11 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +52,60 @@ class Point(tuple[int, int]):
     __slots__ = ()
 
 
+class Raw(PurePosixPath):
+    """Keeps its parts as they were given, and is pickled with them, as every path is from Python 3.13 on."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts_given = parts
+
+    def __new__(cls, *parts: str) -> Raw:
+        return super().__new__(cls, *parts)
+
+    def joinpath(self, *parts: Any) -> Raw:
+        return Raw(*self.parts_given, *parts)
+
+    def __reduce__(self) -> Any:
+        return Raw, self.parts_given
+
+
+class Lean:
+    """Is pickled without what it does not compare by."""
+
+    def __init__(self, content: Any, cache: Any) -> None:
+        self.content, self.cache = content, cache
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lean) and self.content == other.content
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getstate__(self) -> Any:
+        return {"content": self.content}
+
+
+class Closed(Lean):
+    """Is pickled without what it compares by."""
+
+    def __getstate__(self) -> Any:
+        return {"cache": self.cache}
+
+
+class Settings(pydantic.BaseModel):
+    size: int = 1
+
+
+def local_data(content: Any) -> Any:
+    @dataclass
+    class Local:
+        content: Any
+
+    return Local(content)
+
+
+def local_enum() -> Any:
+    return enum.Enum("Local", "ONE").ONE  # type: ignore[attr-defined]
+
+
 DISTINCT: list[Any] = [
     *(None, True, False, 0, 1, -1, 0.0, -0.0, 1.0, 1j, math.inf, math.nan, 10**5000),
     *("", "1", "None", "a", "\ud800", "s1:a", b"", b"a", bytearray(b"a"), memoryview(b"a").tobytes() + b"b"),
@@ -59,6 +114,7 @@ DISTINCT: list[Any] = [
     *({("a",): 1}, {"a": {"b": 1}}, {"a": {}, "b": 1}, range(1), deque([1]), Point((1, 1)), (1, 1)),
     *(Path("a"), Path("b"), Colour.RED, Colour.BLUE, Level.ONE, Box(1), Box(2), Box([1])),
     *(decimal.Decimal(1), decimal.Decimal("1.0"), dt.timedelta(1), dt.date(2000, 1, 1), uuid.UUID(int=1)),
+    *(local_data(1), local_data(1), local_enum(), local_enum(), Closed(1, 1), Closed(2, 1), Settings(size=2), Settings()),
     *(array.array("i", [1]), array.array("l", [1]), int, str, len, "a".upper, Own(1), Own(1), object(), lambda: 1),
 ]
 
@@ -80,6 +136,10 @@ SAME: list[tuple[Any, Any]] = [
     (dt.date(2000, 1, 1), dt.date(2000, 1, 1)),
     (bytearray(b"a"), bytearray(b"a")),
     (array.array("d", [math.nan]), array.array("d", [math.nan])),
+    (Raw("a").joinpath("b"), Raw("a/b")),
+    (PureWindowsPath("A/b"), PureWindowsPath("a/B")),
+    (Lean(1, cache=1), Lean(1, cache=2)),
+    (Settings(), Settings(size=1)),
 ]
 
 

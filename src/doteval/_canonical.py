@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from pathlib import PurePath, PureWindowsPath
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NamedTuple, cast
 
@@ -98,16 +100,19 @@ class _Writer:
         if isinstance(value, Mapping):
             return self._mapping(cast("Mapping[object, object]", value))
         if isinstance(value, Enum):
-            return self._row("enum", (_name_of(kind), value.name, value.value))
+            return self._row("enum", (_named(kind), value.name, value.value))
         if isinstance(value, (type, FunctionType, BuiltinFunctionType)) and _is_found_by_name(value):
             return self._row("name", (_name_of(value),))
         if isinstance(value, (MethodType, BuiltinFunctionType)):  # of this very object, whatever is equal to it
             return self._row("method", (value.__name__, Same(value.__self__)))
         if kind.__eq__ is object.__eq__:
             return self._itself(value)
+        if kind.__eq__ is PurePath.__eq__:
+            text = str(value)
+            return self._row("path", (_named(kind), text.lower() if isinstance(value, PureWindowsPath) else text))
         if is_dataclass(value):
             content = {field.name: getattr(value, field.name, None) for field in fields(value) if field.compare}
-            return self._row("data", (_name_of(kind), content))
+            return self._row("data", (_named(kind), content))
         return self._taken_apart(value)
 
     def _taken_apart(self, value: Any) -> str:
@@ -119,6 +124,10 @@ class _Writer:
         if isinstance(parts, str):
             return self._itself(value)
         made_by, arguments, state, items, pairs = (*parts, None, None, None)[:5]
+        if _is_pydantic(value) and isinstance(state, dict):
+            state = {name: part for name, part in state.items() if name != "__pydantic_fields_set__"}  # not compared
+        elif _may_hide(value):
+            return self._itself(value)
         return self._row("object", (made_by, arguments, state, [*(items or ())], [*(pairs or ())]))
 
     def _itself(self, value: object) -> str:
@@ -141,6 +150,25 @@ def _kind_of(value: object) -> Any:
 
 def _name_of(value: Any) -> str:
     return f"{value.__module__}.{value.__qualname__}"
+
+
+def _named(kind: Any) -> Any:
+    """What stands for a class: its name, or itself where others have the name as well."""
+    return _name_of(kind) if _is_found_by_name(kind) else kind
+
+
+def _is_pydantic(value: object) -> bool:
+    return getattr(type(value).__eq__, "__module__", None) == "pydantic.main"
+
+
+def _may_hide(value: Any) -> bool:
+    """Whether its own ``__getstate__`` may leave out what it compares by: what is made again of the rest says so."""
+    if type(value).__getstate__ is object.__getstate__:
+        return False
+    try:
+        return not copy(value) == value  # noqa: SIM201
+    except Exception:  # whatever an object says that has lost a part
+        return True
 
 
 def _is_found_by_name(value: Any) -> bool:
