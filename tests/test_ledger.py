@@ -560,3 +560,39 @@ def test_who_holds_nothing_is_forgotten(let_go: Callable[[World, Request], None]
         del owner, request
     gc.collect()
     assert [each for each in owners if each() is not None] == []
+
+
+def grow_old(world: World, key: str) -> None:
+    world.entry(key).lives_until = world.now
+    world.ledger.age(world.now)
+    world.settle()
+
+
+def test_who_leases_what_has_grown_old_has_it_once_more_where_it_would_wait_for_itself() -> None:
+    world = World(capacity=1)
+    first = world.ask("a", owner="one")
+    grow_old(world, "a")
+    newcomer = world.ask("a", owner="two")
+    again = world.ask("a", owner="one")
+    assert again.state is State.GRANTED
+    assert again.leases[0].entry is first.leases[0].entry
+    world.release(first)
+    assert newcomer.state is State.QUEUED
+    world.release(again)
+    assert newcomer.state is State.GRANTED
+    assert world.seen == ["open a", "close a", "open a"]
+
+
+@pytest.mark.parametrize(("wanted", "state"), [("ab", State.GRANTED), ("ad", State.FAILED)])
+def test_nobody_waits_for_itself_when_what_it_leases_grows_old(wanted: str, state: State) -> None:
+    """It is served where that takes no slot, and told else."""
+    world = World(capacity=2)
+    world.ask("a", owner="one")
+    world.ask("b", owner="two")
+    starving = world.ask("c", owner="three")
+    request = world.ask(*wanted, owner="one")
+    assert request.state is starving.state is State.QUEUED
+    grow_old(world, "a")
+    assert request.state is state
+    assert starving.state is State.QUEUED
+    assert isinstance(request.error, CapacityDeadlockError) is (state is State.FAILED)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from anyio import Event, create_task_group
 from anyio.lowlevel import checkpoint
+from tests.blocked import wait_all_tasks_blocked
 
 from doteval import CapacityDeadlockError, PooledProvider, PoolEvent
 from doteval._pool.ledger import Ledger
@@ -192,15 +193,19 @@ async def test_an_answer_from_before_it_was_idle_again_does_not_count() -> None:
     """The one who asked left, and another came: the question is asked anew."""
     async with Watched() as provider:
         await (await provider.setup("a")).teardown()
-        provider.answers = [Event()]  # never comes
+        answer = Event()
+        provider.answers = [answer]
         async with create_task_group() as task_group:
             task_group.start_soon(provider.setup, "a")
             while "asked" not in provider.notes:
                 await checkpoint()
             task_group.cancel_scope.cancel()
         assert provider.notes == ["idle", "asked", "idle"]
-        await provider.setup("a")
-        assert provider.notes == ["idle", "asked", "idle", "asked", "answered"]
+        async with create_task_group() as task_group:
+            task_group.start_soon(provider.setup, "a")
+            await wait_all_tasks_blocked()
+            answer.set()
+        assert provider.notes == ["idle", "asked", "idle", "answered", "asked", "answered"]
 
 
 async def test_a_retirement_is_an_event_and_ends_in_a_new_generation() -> None:

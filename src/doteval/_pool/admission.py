@@ -41,6 +41,15 @@ class Admission(Books):
             return not self._queue.starving or not any(entry and entry.phase is Phase.OPEN for entry in entries)
         return self.capacity is None and not self._queue and not any(entries)
 
+    def _there(self, want: Want, owner: Hashable) -> Entry | None:
+        """What is under the key, or where nothing is any more or yet, an older generation that the owner holds."""
+        entry = self._entries.get(want.key)
+        if entry is None or entry.phase is _CLOSING:
+            for lease in self._leases.of(owner):
+                if lease.entry.want.key == want.key and lease.entry.phase is not _CLOSING:
+                    return lease.entry
+        return entry
+
     def _is_joinable(self, entry: Entry, owner: Hashable) -> bool:
         """Whether the owner may be given one more lease on the entry."""
         return entry.phase is not Phase.CLOSING and (not entry.retiring or self._leases.holds(owner, entry))
@@ -68,8 +77,8 @@ class Admission(Books):
             self._close(entry, "evicted: its slots are needed")
         return look.admissible
 
-    def _admit(self, request: Request, now: float) -> None:
-        """Pin every key of the request; open what is not open. There are slots for all of it."""
+    def _admit(self, request: Request, now: float, *, in_turn: bool = True) -> None:
+        """Pin every key of the request; open what is not open. There are slots for all of it, or it costs none."""
         request.state = State.ADMITTED
         request.admitted = now
         request.leases = ()
@@ -77,7 +86,8 @@ class Admission(Books):
         leases: list[Lease] = []
         reused = True
         for want in request.wants:
-            entry = self._entries.get(want.key) or self._open(want, now)
+            there = self._entries.get(want.key) if in_turn else self._there(want, request.owner)
+            entry = there or self._open(want, now)
             if entry.phase is Phase.OPEN and self._is_stale(entry, now):
                 entry.phase = Phase.CHECKING
                 self.effects.append(Check(entry))
@@ -205,6 +215,30 @@ class Admission(Books):
         return self.capacity is not None and is_deadlocked(
             waiters(self._queue, self._leases, self._entries), self.capacity
         )
+
+    def _untangle(self, now: float) -> None:
+        """Something was set aside, or slots are gone: nobody in the queue is to wait for itself."""
+        while self._is_deadlocked():
+            waiting = [request for request in self._requests() if self._holds_something(request.owner)]
+            costless = (request for request in waiting if not self._takes_slots(request))
+            request = next(costless, waiting[-1])
+            self._queue.remove(request)
+            self._serve_out_of_turn(request, now)
+
+    def _serve_out_of_turn(self, request: Request, now: float) -> None:
+        """Who would wait for itself is admitted where that costs no slot, and fails else."""
+        if self._takes_slots(request):
+            self._fail_as_deadlocked(request)
+        else:
+            self._admit(request, now, in_turn=False)
+
+    def _takes_slots(self, request: Request) -> bool:
+        there = [self._there(want, request.owner) for want in request.wants]
+        return any(entry is None or entry.phase is _CLOSING for entry in there)
+
+    def _requests(self) -> list[Request]:
+        """Who waits in the queue, in order."""
+        return [request for claim in self._queue for request in claim.requests]
 
     def _fail_as_deadlocked(self, request: Request) -> None:
         account = [*self.account(), f"{request.owner} asks for {labels(request)}"]

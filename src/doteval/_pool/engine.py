@@ -224,7 +224,7 @@ class Engine(Generic[ModelT]):
             case Rest(entry):
                 self._hooks.idle(entry)
             case Examine(entry):
-                entry.resource.check()
+                entry.resource.examine()
             case Retired(entry):
                 self._emit("retiring", entry, entry.retiring)
             case Released(entry):

@@ -116,10 +116,7 @@ class Ledger(Admission):
                 self._serve(now)  # nobody starves for the one who has left
             return
         self._queue.remove(request)
-        if any(self._entries.is_absent(want.key) for want in request.wants):
-            self._fail_as_deadlocked(request)
-        else:
-            self._admit(request, now)
+        self._serve_out_of_turn(request, now)
 
     def adopt(self, lease: Lease, owner: Hashable) -> None:
         """Another task is responsible for the lease from now on."""
@@ -286,12 +283,14 @@ class Ledger(Admission):
     def age(self, now: float) -> float | None:
         """Retire what is old, with those who lease it; return when to look again, or `None` for not at all.
 
-        Who asks from now on need not wait for them, and gets the next generation at once, where there are slots.
+        Who asks from now on need not wait for them, and gets the next generation at once, where there are slots. Who
+        leases an old one, and would wait for itself, is given another lease on it.
         """
         for entry in self._current():
             if now >= entry.lives_until:
                 self.counts.retirements += 1
                 self._outlive(entry, "it has reached max_lifetime")
+                self._untangle(now)
         self._serve(now)
         return _earliest(entry.lives_until for entry in self._current())
 
@@ -351,12 +350,9 @@ class Ledger(Admission):
         while self._entries.idle and self._is_too_much():
             self.counts.evictions += 1
             self._close(next(iter(self._entries.idle)), "evicted: there are fewer slots")
-        for request in [request for claim in self._queue for request in claim.requests]:
+        for request in self._requests():
             self._fails_to_fit(request)
-        while self._is_deadlocked():
-            request = [r for claim in self._queue for r in claim.requests if self._holds_something(r.owner)][-1]
-            self._queue.remove(request)
-            self._fail_as_deadlocked(request)
+        self._untangle(now)
         self._serve(now)
 
     def _names_all(self, entry: Entry) -> bool:

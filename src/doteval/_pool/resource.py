@@ -108,11 +108,16 @@ class Resource(Generic[ModelT]):
     def check(self) -> None:
         """Ask for the model's health; `ResourceListener.on_checked` gets the answer.
 
-        Where a check is under way, that one answers: if each began anew, none of a model that hangs would ever end.
+        A check under way is never called off, or none of a model that hangs would ever end. Where it finds the model
+        well, it is asked once more: the resource was idle again since, so that may be out of date.
         """
+        self._check_wanted = True
+        self._wake.set()
+
+    def examine(self) -> None:
+        """Ask for the model's health, unless that is being done."""
         if self._check_scope is None:
-            self._check_wanted = True
-            self._wake.set()
+            self.check()
 
     def call_off(self) -> None:
         """Be over if the task has not begun: one that asyncio cancels before its first step never runs."""
@@ -171,7 +176,9 @@ class Resource(Generic[ModelT]):
             self._wake = Event()
             if self._check_wanted:
                 self._check_wanted = False
-                self._listener.on_checked(await self._is_healthy())
+                healthy = await self._is_healthy()
+                if not healthy or not self._check_wanted:
+                    self._listener.on_checked(healthy)
 
     async def _is_healthy(self) -> bool:
         try:
