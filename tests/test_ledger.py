@@ -275,6 +275,34 @@ def test_what_is_open_is_granted_out_of_turn_where_waiting_would_never_end() -> 
     assert (again.state, b.state) == (State.GRANTED, State.QUEUED)
 
 
+def test_who_holds_what_a_larger_request_waits_for_goes_before_it() -> None:
+    """One of two slots is free, and that is enough; that somebody waits for both, and is first, is no reason."""
+    world = World(capacity=2)
+    world.slots = {"large": 2}
+    a = world.ask("a", owner="task one")
+    large = world.ask("large", owner="task two")
+    b = world.ask("b", owner="task one")
+    assert (large.state, b.state) == (State.QUEUED, State.GRANTED)
+    world.release(a)
+    world.release(b)
+    assert large.state is State.GRANTED
+
+
+def test_who_can_end_a_circle_goes_first_though_another_closes_it() -> None:
+    """Task one waits for what is open, and holds what those in front of it need: task two may wait there, too."""
+    world = World(capacity=4)
+    world.slots = {"c": 2}
+    held = [world.ask("c", "e", owner="task one"), world.ask("b", "e", owner="task two")]
+    first = world.ask("a", owner="task three")
+    again = world.ask("c", owner="task one")
+    assert (first.state, again.state) == (State.QUEUED, State.QUEUED)
+    last = world.ask("a", owner="task two")
+    assert (first.state, again.state, last.state) == (State.QUEUED, State.GRANTED, State.QUEUED)
+    world.release(again)
+    world.release(held[0])
+    assert (first.state, last.state) == (State.GRANTED, State.GRANTED)
+
+
 def test_a_task_that_holds_something_may_wait_where_another_will_let_go() -> None:
     """Only what can never end is refused."""
     world = World(capacity=2)

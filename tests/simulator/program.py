@@ -189,7 +189,8 @@ class Worker:
         with CancelScope() as scope:
             if not self.run.is_asyncio or self.rng.random() < 0.5:
                 self.run.tasks[self.name] = scope
-                return await self._work()
+                await self._work()
+                return
             task = self.run.tasks[self.name] = asyncio.create_task(self._work())
             try:
                 await asyncio.wait([task])
