@@ -94,9 +94,10 @@ def _remove_files(path: str) -> None:
                 continue
             if not _is_served(path):
                 shutil.rmtree(directory_of(path), ignore_errors=True)
-                os.unlink(path)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
             break
-        os.close(lock)
+        os.close(lock)  # now, and not at some moment of the exit
 
 
 def directory_of(path: str) -> str:
