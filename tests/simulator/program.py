@@ -26,7 +26,7 @@ from doteval import (
 )
 
 from .scenario import BreakError, CloseError, InnerEndedError, OpenError, Scenario, SimulatedProvider
-from .world import Model, ViolationError, Waiting
+from .world import Held, ViolationError, Waiting
 
 CAUSES = (OpenError, CloseError, InnerEndedError, DotevalError)
 
@@ -38,15 +38,6 @@ CLOSINGS = (*FAILURES, BaseExceptionGroup)
 
 class UserError(Exception):
     """A user's own."""
-
-
-class Held:
-    """A handle that somebody has."""
-
-    def __init__(self, handle: Any, spec: str) -> None:
-        self.handle = handle
-        self.spec = spec
-        self.model: Model | None = handle.model if handle.is_active else None
 
 
 class Run:
@@ -92,7 +83,8 @@ class Run:
                     books.total is not None and (books.shrunk or sum(waiting.needs.values()) > books.total), str(error)
                 )
             case QueueFullError():
-                books.check("max_waiting" in options, str(error))
+                most = options.get("max_waiting")
+                books.check(most is not None and len(books.waiting) > most, str(error))
             case ProviderClosedError():
                 books.check(self.is_closing or self.is_draining, str(error))
             case SetupTimeoutError():
@@ -124,6 +116,7 @@ class Run:
         self.books.check(model is held.model, f"another model: {model}, not {held.model}")
         self.books.check(model.spec == held.spec, f"{model} for {held.spec}")
         self.books.check(model.state == "open" or model.broken, f"{model} is leased")
+        self.books.check(not model.unhealthy, f"{model} is leased though it is ill")
         self.books.compare(self.provider.statistics())
 
     def granted(self, handle: Any, who: object, spec: str) -> Held:
@@ -131,6 +124,7 @@ class Run:
         self.books.granted += 1
         self.books.say(f"{who} has {handle}")
         if held.model is not None:
+            self.books.check(held.model.broken in ("", "by itself"), f"{held.model} is leased to a newcomer")
             self.books.gets(handle, who, held.model)
             self.look_at(held)
         return held
@@ -261,7 +255,7 @@ class Worker:
             (self._teardown, 0.5),
             (self._teardown_all, 0.15),
             (self._resize, 0.5 * (self.books.total is not None)),
-            (self._drain, 0.05),
+            (self._drain, 0.02),
         ]
 
     # ---------------------------------------------------------------- what it does
@@ -413,16 +407,22 @@ class Worker:
             self.books.check(other.model is not held.model or not other.handle.is_active, "another lease holds")
 
     async def _teardown(self) -> None:
+        spec = self._spec()
+        mine = [held for held in self.mine if held.spec == spec]
         try:
-            await self.run.provider.teardown(self._spec())
+            await self.run.provider.teardown(spec)
         except CLOSINGS as error:
             self.run.expect_closing(error)
+        self.books.check(not any(held.handle.is_active for held in mine), f"{spec} was torn down: {mine}")
 
     async def _teardown_all(self) -> None:
+        mine, live = list(self.mine), list(self.books.live)
         try:
             await self.run.provider.teardown_all()
         except CLOSINGS as error:
             self.run.expect_closing(error)
+        self.books.check(not any(held.handle.is_active for held in mine), f"all was torn down: {mine}")
+        self.books.check(all(model.state == "gone" for model in live), f"all was torn down: {live}")
 
     async def _resize(self) -> None:
         if self.run.is_closing:
@@ -438,3 +438,5 @@ class Worker:
         self.run.is_draining = True
         with anyio.move_on_after(20 * self.scenario.clock.unit):
             await self.run.provider.drain()
+            now = self.run.provider.statistics()
+            self.books.check(self.scenario.nested or not (now.active_leases or now.waiting), f"drained: {now}")

@@ -69,7 +69,7 @@ class Scenario:
         self.clock = clock
         self.slots = {spec: rng.choice((1, 1, 1, 2, 3)) for spec in SPECS}
         self.workers = rng.randint(2, 9)
-        self.actions = rng.randint(2, 8)
+        self.actions = rng.randint(3, 14)
         self.specs = SPECS[: rng.randint(1, len(SPECS))]
         self.is_calm = rng.random() < 0.3  # nothing goes wrong by itself, so that every wait must end well
         self.nested = not self.is_calm and rng.random() < 0.25
@@ -220,16 +220,17 @@ class SimulatedProvider(PooledProvider[Model]):
 
     async def healthy(self, model: Model, /) -> bool:
         self.books.check(model.state != "gone", f"asked for the health of {model}")
+        model.unhealthy = False
         rng = Random(f"{self._scenario.seed} {model.spec} {len(self.books.opened)} {self._idle}")
         await self._scenario.clock.pause(rng.choice((0, 0, 1)))
         if self._scenario.is_calm or rng.random() < 0.7:
             return True
+        how = rng.choice(("hangs", "raises", "says so"))
+        if how == "hangs":
+            await sleep_forever()
         model.unhealthy = True
-        match rng.randrange(3):
-            case 0:
-                await sleep_forever()
-            case 1:
-                raise BreakError(model.spec)
+        if how == "raises":
+            raise BreakError(model.spec)
         return False
 
     def is_broken(self, model: Model, /) -> bool:

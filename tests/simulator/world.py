@@ -47,6 +47,15 @@ class Model:
         return f"<{self.spec} {self.state} {self.broken}>"
 
 
+class Held:
+    """A handle that somebody has."""
+
+    def __init__(self, handle: Any, spec: str) -> None:
+        self.handle = handle
+        self.spec = spec
+        self.model: Model | None = handle.model if handle.is_active else None
+
+
 @dataclass
 class Generation:
     """One opening of a resource, as the events tell of it."""
