@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from doteval import CapacityDeadlockError, CapacityExceededError, ProviderClosedError
+from doteval import CapacityDeadlockError, CapacityExceededError, ProviderClosedError, QueueFullError
 from doteval._pool import admission as admission_module
 from doteval._pool.deadlock import Waiter, is_deadlocked
 from doteval._pool.entries import Entries
@@ -312,6 +312,15 @@ def test_a_task_that_holds_something_may_wait_where_another_will_let_go() -> Non
     assert c.state is State.QUEUED
     world.release(b)
     assert c.state is State.GRANTED
+
+
+def test_who_is_refused_by_a_full_queue_is_in_nobodys_way() -> None:
+    """What is open is leased as if the refused one had never asked."""
+    world = World(capacity=1, max_waiting=0)
+    world.ask("a", owner="task one")
+    assert isinstance(world.ask("b", owner="task two").error, QueueFullError)
+    assert world.lease_now("a", "task two") is not None
+    assert world.ask("a", owner="task three").state is State.GRANTED
 
 
 def test_a_lease_that_is_handed_over_no_longer_counts_for_the_giver() -> None:

@@ -85,6 +85,7 @@ class Run:
             case QueueFullError():
                 most = options.get("max_waiting")
                 books.check(most is not None and len(books.waiting) > most, str(error))
+                books.check(self.scenario.nested or self._has_to_wait(), f"nobody leases anything: {error}")
             case ProviderClosedError():
                 books.check(self.is_closing or self.is_draining, str(error))
             case SetupTimeoutError():
@@ -94,6 +95,13 @@ class Run:
                 books.check(isinstance(cause, CAUSES) or "teardown" in error.reason or cause is None, repr(cause))
             case _:
                 raise books.fail(f"setup raised {error!r}") from error
+
+    def _has_to_wait(self) -> bool:
+        """Whether those who ask cannot all have what they ask for at once, as soon as all has closed that closes."""
+        now, asked = self.provider.statistics(), {}
+        for waiting in self.books.waiting:
+            asked.update(waiting.needs)
+        return bool(now.active_leases or now.opening or now.idle or sum(asked.values()) > (self.books.total or 0))
 
     def expect_closing(self, error: BaseException) -> None:
         """Whether a closing may raise this."""

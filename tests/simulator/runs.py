@@ -184,6 +184,10 @@ async def with_provider(scenario: Scenario, provider: SimulatedProvider) -> None
             program.is_closing = True
         for held in program.mailbox:
             await program.give_back(held, "main")
+        if not scenario.leaves_early and not scenario.nested:
+            await scenario.clock.pause(1)
+            now = provider.statistics()
+            program.books.check(now.opening or not now.active_leases, f"nobody leases anything: {now}")
         if scenario.start_and_close:
             task_group.start_soon(leave, program, whole)
         else:

@@ -157,7 +157,7 @@ class SimulatedProvider(PooledProvider[Model]):
                     if rng.random() < scenario.open_hangs:
                         await sleep_forever()
                     if scenario.nested and rng.random() < 0.6:
-                        await self._lease_inside(spec, rng, stack)
+                        await self._lease_inside(model, rng, stack)
                 finally:
                     books.opens_now -= 1
                     is_opening = False
@@ -178,13 +178,13 @@ class SimulatedProvider(PooledProvider[Model]):
             assert not is_opening
             books.end(model)
 
-    async def _lease_inside(self, spec: str, rng: Random, stack: AsyncExitStack) -> None:
+    async def _lease_inside(self, model: Model, rng: Random, stack: AsyncExitStack) -> None:
         """Lease from another provider, or from this one what stands further in front: so there is no circle."""
         source = self._inner
         wanted = rng.choice(self._scenario.specs)
         if source is None or rng.random() < 0.3:
             source = self
-            earlier = [other for other in self._scenario.specs if other < spec]
+            earlier = [other for other in self._scenario.specs if other < model.spec]
             if not earlier:
                 return
             wanted = rng.choice(earlier)
@@ -194,18 +194,23 @@ class SimulatedProvider(PooledProvider[Model]):
             source.books.endings[type(error).__name__] += 1
             raise
         source.books.granted += 1
-        inner_model = handle.model if handle.is_active else None
+        model.stands_on = handle.model if handle.is_active else None
         await stack.enter_async_context(handle)
-        if inner_model is None:
+        if model.stands_on is None:
             raise InnerEndedError(wanted)
 
     async def _break(self, model: Model, rng: Random) -> None:
         await self._scenario.clock.pause(rng.randint(0, 8))
         model.broken = "by itself"
+        if model.stands_on is not None:  # the error will cross that one's handle, and its provider is asked about it
+            model.stands_on.broken = model.stands_on.broken or model.broken
         raise BreakError(model.spec)
 
     async def _close(self, model: Model, rng: Random) -> None:
-        scenario = self._scenario
+        scenario, below = self._scenario, model.stands_on
+        if below is not None:
+            stands = below.state == "open" or below.broken or below.is_doubted
+            self.books.check(stands, f"{below} is closed under {model}")
         try:
             if rng.random() < 0.3:
                 with CancelScope(shield=True):
@@ -220,10 +225,11 @@ class SimulatedProvider(PooledProvider[Model]):
 
     async def healthy(self, model: Model, /) -> bool:
         self.books.check(model.state != "gone", f"asked for the health of {model}")
-        model.unhealthy = False
+        model.unhealthy, model.is_doubted = False, True  # where time is real, it may be over before this says yes
         rng = Random(f"{self._scenario.seed} {model.spec} {len(self.books.opened)} {self._idle}")
         await self._scenario.clock.pause(rng.choice((0, 0, 1)))
         if self._scenario.is_calm or rng.random() < 0.7:
+            model.is_doubted = False
             return True
         how = rng.choice(("hangs", "raises", "says so"))
         if how == "hangs":

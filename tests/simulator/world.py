@@ -41,7 +41,8 @@ class Model:
         self.state = "opening"
         self.broken = ""
         self.unhealthy = False
-        self.holders = 0
+        self.is_doubted = False  # its health check has said no, or may have
+        self.stands_on: Model | None = None
 
     def __repr__(self) -> str:
         return f"<{self.spec} {self.state} {self.broken}>"
@@ -214,6 +215,9 @@ class Books:
             told["free_slots"] = max(0, self.total - self.used)
         wrong = {name: (getattr(now, name), value) for name, value in told.items() if getattr(now, name) != value}
         self.check(not wrong, f"statistics, and what events tell: {wrong}")
+        if self.total is not None and now.idle:
+            kept = sum(one.slots for one in self._living() if one.state == "opened")
+            self.check(kept <= self.total, f"{kept} of {self.total} slots are kept, and not all of it is leased")
         living = len(self._living())
         self.check(now.opening + now.open + now.closing == living, f"{living} generations live: {now}")
         self.check(sum(now.wait_times) == now.waits, f"waits: {now}")

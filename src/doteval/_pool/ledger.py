@@ -126,6 +126,7 @@ class Ledger(Admission):
             assert self._max_waiting is not None
             labels = [want.label for want in request.wants]
             self._fail(request, QueueFullError(labels, self._max_waiting, self.account()))
+            self._serve(now)  # it is no reason for anybody to wait any more
 
     def adopt(self, lease: Lease, owner: Hashable) -> None:
         """Another task is responsible for the lease from now on."""
