@@ -58,7 +58,7 @@ def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapsho
             if stored.id not in may_go:
                 raise StoreError(
                     stored.experiment,
-                    f"is not what it was when it was chosen: '{stored.name}' was written to, renamed or removed meanwhile",
+                    f"is not what it was when it was chosen: '{stored.name}' was written to or removed since",
                     "Nothing was deleted. Look again what there is.",
                 )
         for stored in evaluations:
