@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from doteval._replies.cache import CachedReplies
 from doteval._replies.file import ReplyFile
 from doteval._replies.form import NoFormError, digest_of
 from doteval.cli import main
-from doteval.evals import Record, Store, run
+from doteval.evals import Record, Retries, RowTimeoutError, Store, run
 from doteval.evals._running.limits import AdaptiveLimit
 from doteval.providers._sdk.openai import CompatibleClient, OpenAIModel
 from doteval.providers._served.model import ServerModel
@@ -218,6 +218,56 @@ async def test_an_attempt_that_is_made_again_pays_for_nothing_twice(
     first = await outputs_of(cache, eval_it, model=models.model)
     assert await outputs_of(cache, eval_it, model=models.model) == first
     assert len(server.asked) == 6
+
+
+class WrongError(Exception):
+    """What a row raises because of a reply."""
+
+
+def overloaded() -> Exception:
+    return ModelRequestError("m", "no", "Later.", status=429, retry_after=0.001)
+
+
+def stumbled() -> Exception:
+    return ModelRequestError("m", "no", "Later.", status=500, retryable=True)
+
+
+def too_slow() -> Exception:
+    return RowTimeoutError(5)
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_new"),
+    [(ConnectionError, False), (overloaded, False), (stumbled, False), (WrongError, True), (too_slow, True)],
+    ids=["lost", "refused", "stumbled", "as asked", "too slow"],
+)
+async def test_a_row_gets_another_reply_only_where_the_user_has_it_run_again(
+    server: NumberingServer,
+    models: Models,
+    cache: ReplyCache,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Callable[[], Exception],
+    is_new: bool,
+) -> None:
+    """Not after what its server did; and whatever comes of it comes again in the next run."""
+    monkeypatch.setattr("doteval.evals._running.engine.pause_before", lambda _count: 0)
+    runs: list[list[str]] = []
+
+    @foreach("number", range(2), retries=Retries(on=(WrongError, RowTimeoutError), times=3, pause=0))
+    async def eval_it(number: int, model: ChatModel) -> Result:
+        got = await model.generate("Say something")
+        runs[-1].append(got)
+        if runs[-1].count(got) == 1 and int(got.split()[1]) <= 2:
+            raise failure()
+        return Result(got)
+
+    outputs: list[list[str]] = []
+    for _ in range(3):
+        runs.append([])
+        outputs.append(await outputs_of(cache, eval_it, model=models.model))
+    assert len(server.asked) == (4 if is_new else 2)
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert {*outputs[0]} == ({"reply 3", "reply 4"} if is_new else {"reply 1", "reply 2"})
 
 
 async def test_a_request_that_failed_gives_its_place_to_the_next(
