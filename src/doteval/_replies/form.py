@@ -44,17 +44,12 @@ def digest_of(where: Mapping[str, Any], request: Mapping[str, Any]) -> bytes:
         text = _encode([_FORM, _form(where), sent])
     except (ValueError, RecursionError) as exc:  # an integer without an end, or what holds itself
         raise NoFormError(str(exc)) from exc
-    return blake2b(text.encode(), digest_size=16).digest()
+    return blake2b(text.encode(), digest_size=32).digest()
 
 
-def tag_of(name: str, number: int) -> bytes:
-    """What one of several replies to the same request is known by.
-
-    Args:
-        name: The row that it is for.
-        number: Its place among those of the row.
-    """
-    return blake2b(f"{number} {name}".encode("utf-8", "surrogatepass"), digest_size=12).digest()
+def digest_of_name(name: str) -> bytes:
+    """What an evaluation, or a row of one, is known by."""
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=12).digest()
 
 
 def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
