@@ -51,6 +51,7 @@ class Writer(Generic[_ConnectionT, _ItemT]):
         self._changed = Condition()
         self._given = self._committed = 0
         self._hurry = Event()
+        self._told: list[Event] = []
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -87,6 +88,7 @@ class Writer(Generic[_ConnectionT, _ItemT]):
         Raises:
             Exception: It could not be written, as explained.
         """
+        self._check()
         done = Event()
         self._queue.put(done)
         self._hurry.set()
@@ -130,7 +132,7 @@ class Writer(Generic[_ConnectionT, _ItemT]):
             self._hurry.wait(_GATHER_SECONDS)
         self._hurry.clear()
         items: list[_ItemT] = []
-        told: list[Event] = []
+        told = self._told = []
         while item is not None:
             if isinstance(item, Event):
                 told.append(item)
@@ -156,6 +158,8 @@ class Writer(Generic[_ConnectionT, _ItemT]):
         with self._changed:
             self._error = error
             self._changed.notify_all()
+        for event in self._told:
+            event.set()
         while True:
             try:
                 item = self._queue.get_nowait()

@@ -903,6 +903,7 @@ async def test_a_request_is_sent_rather_than_to_wait_for_the_file(
         assert time.monotonic() - began < 4
         (problem,) = replies.problems
         assert "was in use by another process" in problem
+        await to_thread.run_sync(replies.flush)
         with replies.row("late", "new"):
             assert await models.model.generate("Hello") == "reply 1"
     for _ in range(2):

@@ -143,10 +143,8 @@ class ReplyFile:
                     number, reply = self._next(connection, named) or (None, "")
                 if number is None:
                     return None
-                count = connection.execute(_USE, {**named, "reply": number}).rowcount
-                if not self._waits:
-                    self._wait(seconds=PATIENCE)
-                if count == 1:
+                connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000) if self._waits else 0}")
+                if connection.execute(_USE, {**named, "reply": number}).rowcount == 1:
                     return reply
                 if (known := _found(connection, named)) is not None:  # another process was faster
                     return known
@@ -259,6 +257,7 @@ class ReplyFile:
             self._opener.check_place()
             raise
         self._opener.check_place()
+        self._waits = True
         for kept in items:
             if self._pending.get(kept.use) is kept:
                 self._pending.pop(kept.use, None)
@@ -278,14 +277,9 @@ class ReplyFile:
                 self._opener.check_place()
                 yield self._connected()
             except sqlite3.OperationalError as exc:
-                if is_busy(exc) and self._waits:
-                    self._wait(seconds=0.0)
+                if is_busy(exc):
+                    self._waits = False
                 raise
-
-    def _wait(self, seconds: float) -> None:
-        self._waits = seconds > 0
-        if self._connection is not None:
-            self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
     def _connected(self) -> sqlite3.Connection:
         with self._lock:
