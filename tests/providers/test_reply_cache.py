@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from doteval.cli import main
 from doteval.evals import Record, Retries, RowTimeoutError, Store, run
 from doteval.evals._running.limits import AdaptiveLimit
 from doteval.providers._sdk.openai import CompatibleClient, OpenAIModel
+from doteval.providers._sdk.replies import credentials_of, telling
 from doteval.providers._served.model import ServerModel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
@@ -590,6 +592,77 @@ async def test_what_a_model_said_may_be_a_message_of_the_next_request(
     assert len(server.asked) == 1
 
 
+CREDENTIALS = ("authorization", "Proxy-Authorization", "X-API-Key", "api-key", "Cookie")
+TELLING = (
+    "X-Route-Key", "partition-key", "key", "token", "X-Session-Token", "X-Auth", "auth", "x-secret", "password", "Host",
+    "User-Agent", "Accept", "Accept-Language", "X-Authorization-Kind", "my-api-key", "cookie2", "x_headers",
+    "Credentials",
+)  # fmt: skip
+PLACES: dict[str, Callable[[str, str], tuple[dict[str, Any], dict[str, Any]]]] = {
+    "headers": lambda name, value: ({"default_headers": {name: value}}, {}),
+    "headers of a request": lambda name, value: ({}, {"extra_headers": {name: value}}),
+    "query": lambda name, value: ({"default_query": {name: value}}, {}),
+    "query of a request": lambda name, value: ({}, {"extra_query": {name: value}}),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", [*CREDENTIALS, *TELLING])
+def test_only_what_is_known_to_be_a_credential_makes_no_difference(place: str, name: str) -> None:
+    """What ends in key, token or auth may say where a request is sent, as a route or a partition."""
+
+    def digest(value: str) -> bytes:
+        settings, params = PLACES[place](name, value)
+        client = CompatibleClient(base_url="http://localhost/v1", api_key=KEY, **settings)
+        model = OpenAIModel("m", client)
+        request = {"messages": [], **params}
+        return digest_of(model._whom(), telling(request, credentials_of(client)))
+
+    assert (digest("one") == digest("other")) is (name in CREDENTIALS)
+    assert digest("one") == digest("one")
+
+
+class HasItsOwnKeyHeader(CompatibleClient):
+    """A client of a server that takes the key in a header of its own."""
+
+    @property
+    def auth_headers(self) -> dict[str, str]:
+        return {"X-Route-Key": self.api_key}
+
+
+def test_the_header_that_a_client_sends_its_key_in_makes_no_difference() -> None:
+    """Nor does that of the SDK, which names its version; one of the same name elsewhere does."""
+
+    def digest(kind: Any, key: str, **headers: str) -> bytes:
+        client = kind(base_url="http://localhost/v1", api_key=key, default_headers=headers)
+        extra = {"messages": [], "extra_headers": {"X-Route-Key": key}}
+        return digest_of(OpenAIModel("m", client)._whom(), telling(extra, credentials_of(client)))
+
+    assert digest(HasItsOwnKeyHeader, "one") == digest(HasItsOwnKeyHeader, "other")
+    assert digest(CompatibleClient, "one") != digest(CompatibleClient, "other")
+    newer = type("Newer", (HasItsOwnKeyHeader,), {"user_agent": "AsyncOpenAI/Python 99"})
+    assert digest(newer, "one") == digest(HasItsOwnKeyHeader, "one")
+
+
+async def test_digests_are_made_with_a_key_that_lies_in_the_file(anyio_backend: Any, tmp_path: Path) -> None:
+    """So that they are others in each file, and nobody can tell from one, without the file, what was asked."""
+    found: list[set[bytes]] = []
+    plain = digest_of({}, {"messages": ["the same"]})
+    for name in "ab":
+        script = Script(tmp_path / f"{name}.db")
+        await script.run("on", "E", ["row"], 1)
+        with sqlite3.connect(script.path) as connection:
+            found.append({each for (each,) in connection.execute("SELECT request FROM replies")})
+            found[-1] |= {each for (each,) in connection.execute("SELECT request FROM uses")}
+            ((key,),) = connection.execute("SELECT key FROM hashing").fetchall()
+        connection.close()
+        assert len(key) == 32
+        assert found[-1] == {blake2b(plain, key=key, digest_size=16).digest()}
+        assert plain[:12] not in script.path.read_bytes()
+        assert stat.S_IMODE(script.path.stat().st_mode) == 0o600
+    assert found[0].isdisjoint(found[1])
+
+
 class Polite(OpenAIModel):
     """A model that asks for something else."""
 
@@ -611,11 +684,11 @@ async def test_a_model_of_another_class_is_another_one(
 
 
 SERVERS: list[dict[str, Any]] = [
-    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "API_TOKEN": "x"}},
+    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "HF_TOKEN": "x"}},
     {"provider": "vllm", "max_model_len": 9, "environment": {"A": "1"}},
     {"provider": "vllm", "max_model_len": 8, "environment": {"A": "2"}},
     {"provider": "sglang", "max_model_len": 8, "environment": {"A": "1"}},
-    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "API_TOKEN": "y"}},
+    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "HF_TOKEN": "y"}},
 ]
 
 
