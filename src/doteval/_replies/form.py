@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, cast
@@ -72,7 +73,7 @@ def without_credentials(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def telling_headers(headers: Iterable[tuple[str, Any]], credentials: Set[str]) -> list[tuple[str, Any]]:
+def telling_headers(headers: Iterable[tuple[str, Any]], credentials: AbstractSet[str]) -> list[tuple[str, Any]]:
     """Those that an answer may depend on: no credentials, and nothing of what the SDK says about itself.
 
     Args:
