@@ -23,7 +23,7 @@ SMI_TIMEOUT = 15.0
 """How long ``nvidia-smi`` may take, in seconds. It needs several where no other process keeps the driver loaded."""
 
 _DRIVER_SIGNS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
-"""Where one of these is, the kernel has a driver, and an ``nvidia-smi`` that fails does not mean that there is no GPU."""
+"""Where one of these is, the kernel has a driver, and an ``nvidia-smi`` that fails does not mean "no GPU"."""
 
 _KINDS = (re.compile(r"[0-9]+"), re.compile(r"GPU-[0-9A-Za-z-]+"), re.compile(r"MIG-[0-9A-Za-z/-]+"))
 _TOKEN = re.compile(r"[^\s,]+")
