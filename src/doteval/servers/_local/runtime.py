@@ -188,12 +188,25 @@ def _handle(pid: int) -> int | None:
 
 
 def processes_of(directory: Path) -> Iterator[int]:
-    """The processes of the server with this directory, where the system tells, and what looked after it."""
+    """The processes of the server with this directory, where the system tells, and what looked after it.
+
+    Those of a container that has another directory of the same name are none of it.
+    """
     if not sys.platform.startswith("linux"):
         return
+    root = os.path.realpath(directory.parent)
     marks = {f"{MARKER}={directory}{end}".encode() for end in ("", "/supervisor")}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with suppress(OSError):
-                if not marks.isdisjoint(Path(entry.path, "environ").read_bytes().split(b"\0")):
+                if not marks.isdisjoint(Path(entry.path, "environ").read_bytes().split(b"\0")) and _shares(
+                    entry.path, root
+                ):
                     yield int(entry.name)
+
+
+def _shares(process: str, root: str) -> bool:
+    """Whether a path means the same directory to a process, given by its own in ``/proc``, as it does here."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return Path(f"{process}/root{root}").samefile(root)
+    return Path(process, "ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink()
