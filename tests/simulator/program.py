@@ -323,9 +323,15 @@ class Worker:
             try:
                 async with asyncio.timeout(seconds):
                     await self._setup()
-            except TimeoutError as error:
-                if isinstance(error, DotevalError):
-                    raise
+            except DotevalError:
+                try:
+                    await asyncio.sleep(0)  # a timeout that ends in the same turn leaves its cancellation behind
+                except asyncio.CancelledError:
+                    if self.name in self.run.cancelled:
+                        raise
+                raise
+            except TimeoutError:
+                pass
         else:
             with anyio.move_on_after(seconds):
                 await self._setup()
