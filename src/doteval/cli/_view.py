@@ -24,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
+from .._printed import say
 from ..evals import Snapshot, Store, Stored, StoreError
 from ._prices import prices_of
 from ._problem import Problem
@@ -65,13 +66,13 @@ def run(options: argparse.Namespace) -> int:
         why = getattr(exc, "strerror", None) or exc
         raise Problem(f"port {options.port} cannot be listened on: {why}", 2) from exc
     with server, _ended_by_sigterm():
-        print(f"{server.address}\n\nIt shows what is there and what is added, until Ctrl-C.", flush=True)
+        say(f"{server.address}\n\nIt shows what is there and what is added, until Ctrl-C.")
         if options.open:
             webbrowser.open(server.address)
         try:
             server.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
-            print(file=sys.stderr)
+            say("", file=sys.stderr)
     return 0
 
 

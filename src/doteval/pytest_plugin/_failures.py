@@ -22,6 +22,7 @@ from typing import Any, cast
 import pytest
 
 from .._errors import DotevalError, ModelRequestError, ModelSetupError, ProviderLoadError
+from .._printed import printable
 
 _LIBRARY = tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib")})
 _INSTALLED = ("site-packages", "dist-packages")
@@ -77,6 +78,8 @@ class Failures:
         crash: Any = getattr(report.longrepr, "reprcrash", None)
         if isinstance(only, DotevalError) and report.outcome == "failed" and crash is not None:
             crash.message = _cause(only)
+        if isinstance(error, DotevalError) or (isinstance(error, BaseExceptionGroup) and _concerns_us(error)):
+            _make_printable(report.longrepr)
         return report
 
     def _shorten(self, shown: Any, group: BaseExceptionGroup[BaseException]) -> None:
@@ -123,6 +126,16 @@ class Failures:
         if parts[-1][2] is not None:  # of the error itself, there is only the message
             parts.append((bare.reprtraceback, bare.reprcrash, None))
         return type(bare)(parts)
+
+
+def _make_printable(shown: Any) -> None:
+    """Have nothing in what pytest prints that a terminal would obey: a message may say what a model has said."""
+    chain: Any = getattr(shown, "chain", None) or [(getattr(shown, "reprtraceback", None), None, None)]
+    for shown_traceback, crash, _ in [*chain, (None, getattr(shown, "reprcrash", None), None)]:
+        for entry in getattr(shown_traceback, "reprentries", ()):
+            entry.lines = [*map(printable, entry.lines)]
+        if crash is not None:
+            crash.message = printable(crash.message)
 
 
 class FailuresToCome:
