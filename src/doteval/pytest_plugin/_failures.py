@@ -34,7 +34,7 @@ _MACHINERY = frozenset(
 )
 """What is between a user and an error of ours."""
 _OURS = (
-    *("doteval.pytest_plugin", "doteval._errors", "doteval._spec", "doteval._registry"),
+    *("doteval.pytest_plugin", "doteval._errors", "doteval._spec", "doteval._registry", "doteval._printed"),
     *("doteval._canonical", "doteval._secrets"),
 )
 """What a run imports that has nothing to do with models."""
