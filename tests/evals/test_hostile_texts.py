@@ -89,7 +89,11 @@ def test_no_command_says_what_a_terminal_would_obey(
         return {EVIL: True}
 
     found = _rescore._scorer
-    monkeypatch.setattr(_rescore, "_scorer", lambda name: score if name == "scorer:score" else found(name))
+
+    def scorer(name: str) -> Any:
+        return score if name == "scorer:score" else found(name)
+
+    monkeypatch.setattr(_rescore, "_scorer", scorer)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     if not styled:

@@ -50,9 +50,9 @@ def _write_parquet(records: Iterable[tuple[Stored, Record]], path: Path) -> None
 @contextmanager
 def _standard_output() -> Generator[IO[str]]:
     """In UTF-8, as files are, whatever the terminal's encoding is."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="strict")
     output: IO[str] = sys.stdout
-    if isinstance(output, io.TextIOWrapper):
-        output.reconfigure(encoding="utf-8", errors="strict")
     yield cast("IO[str]", _Terminal(output)) if output.isatty() else output
 
 

@@ -67,18 +67,17 @@ class Failures:
         """Shorten what is told of an error of ours."""
         report = yield
         error: BaseException | None = None if call.excinfo is None else call.excinfo.value
+        group = cast("BaseExceptionGroup[BaseException]", error) if isinstance(error, BaseExceptionGroup) else None
         if isinstance(error, DotevalError) and report.outcome == "failed":
             if not self._shows_all:
                 report.longrepr = self._shown(error, item)
-        elif isinstance(error, BaseExceptionGroup) and report.outcome == "failed" and not self._shows_all:
-            group = cast("BaseExceptionGroup[BaseException]", error)
-            if _concerns_us(group):
-                self._shorten(report.longrepr, group)
+        elif group is not None and report.outcome == "failed" and not self._shows_all and _concerns_us(group):
+            self._shorten(report.longrepr, group)
         only = None if call.excinfo is None else _only_one_in(call.excinfo.value)
         crash: Any = getattr(report.longrepr, "reprcrash", None)
         if isinstance(only, DotevalError) and report.outcome == "failed" and crash is not None:
             crash.message = _cause(only)
-        if isinstance(error, DotevalError) or (isinstance(error, BaseExceptionGroup) and _concerns_us(error)):
+        if isinstance(error, DotevalError) or (group is not None and _concerns_us(group)):
             _make_printable(report.longrepr)
         return report
 
