@@ -287,6 +287,46 @@ def test_it_ends_with_ctrl_c(path: Path, number: signal.Signals) -> None:
     assert error.strip() == ""
 
 
+@pytest.mark.process
+def test_the_browser_is_told_the_address_by_a_file_of_this_user(path: Path, tmp_path: Path) -> None:
+    """Nothing that lets one in stands in its command line; and when the page is served no more, the file is gone."""
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(
+        f"#!{sys.executable}\nimport sys, pathlib\nfile = pathlib.Path(sys.argv[1].removeprefix('file://'))\n"
+        "modes = [f'{each.stat().st_mode & 0o777:o}' for each in (file, file.parent)]\n"
+        f"pathlib.Path({str(seen)!r}).write_text('\\n'.join([' '.join(sys.argv[1:]), *modes, file.read_text()]))\n"
+    )
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "doteval", "view", "--open", "--store", str(path)]
+    environment = {**os.environ, "BROWSER": f"{browser} %s"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port or 0, timeout=30)
+        connection.request("GET", f"{urlsplit(address).path}state")  # it serves, so the browser has been called
+        assert connection.getresponse().status == 200
+        words, file_mode, directory_mode, *text = seen.read_text().split("\n")
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+        connection.close()
+    assert urlsplit(address).path.strip("/") not in words
+    assert words.startswith("file:///")
+    assert (file_mode, directory_mode) == ("600", "700")
+    assert f'content="0; url={address}"' in "".join(text)
+    assert not Path(urlsplit(words).path).parent.exists()
+
+
+@needs_chromium
+@pytest.mark.process
+def test_a_browser_is_led_to_the_page_by_the_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, without a click."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    with serving(path) as server, chromium(tmp_path) as browser, _view._opened(server.address):
+        browser.open(opened[0])
+        browser.until("location.protocol === 'http:' && document.getElementById('status') !== null")
+
+
 @needs_chromium
 @pytest.mark.process
 def test_the_page_follows_a_run(tmp_path: Path) -> None:
