@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, cast
 
-from .._secrets import is_secret_name
+from .._secrets import is_secret_name, names_a_secret
 
 _FORM = 1
 """Counts up when the same digest would stand for something else."""
@@ -60,10 +60,21 @@ def tag_of(name: str, number: int) -> bytes:
 def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a provider, or of a server, as far as they are no secret, in all that they hold."""
     return {
-        name: without_secrets(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
+        name: _without_secrets(value)
         for name, value in fields.items()
         if name.lower().endswith("headers") or not is_secret_name(name)
     }
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_secrets(cast("Mapping[str, Any]", value))
+    if isinstance(value, (list, tuple)):
+        items = cast("list[Any]", value)
+        if len(items) == 2 and names_a_secret(items[0]):  # a pair, as headers are often given
+            items = items[:1]
+        return [_without_secrets(item) for item in items]
+    return value
 
 
 def telling_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:

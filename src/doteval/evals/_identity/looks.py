@@ -9,11 +9,11 @@ from hashlib import blake2b
 from types import CellType, FunctionType
 from typing import Any
 
+from ... import ModelRequest
 from .code import read
 from .library import is_library_module
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-HAS_USER = re.compile(r"://[^/\s]*@")
 CREDENTIAL = re.compile(
     r"(api[-_]?key|access[-_]?key|secret([-_]key)?|passw(or)?d|(access|auth|hf)[-_]?token|authorization|cookie)$",
     re.IGNORECASE,
@@ -68,10 +68,13 @@ def is_generated(name: str, function: FunctionType) -> bool:
     return name.startswith("__") and file.startswith("<")
 
 
-def shown_as(value: object) -> str | None:
-    """A setting as people read it; `None` where it is long, or holds a password."""
+def shown_as(name: str, value: object) -> str | None:
+    """A setting as people read it; `None` where it is long, or holds a secret."""
+    own = {name.rpartition(".")[2]: value}
+    if isinstance(value, (str, int, float)) and ModelRequest("", params=own).open_params != own:
+        return None
     if isinstance(value, str):
-        return value if len(value) <= SHOWN and not HAS_USER.search(value) else None
+        return value if len(value) <= SHOWN else None
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST_SHOWN):
         return str(value)
     return None

@@ -121,7 +121,7 @@ class Walk:
                 inner = cast("Mapping[object, Any]", value)
                 self.add_settings(name, {f"{key}.{each}": inner[each] for each in inner})
             else:
-                shown = shown_as(value) if key in _MAY_BE_SHOWN or _PARAMETER.fullmatch(key) else None
+                shown = shown_as(key, value) if key in _MAY_BE_SHOWN or _PARAMETER.fullmatch(key) else None
                 if shown is None:
                     self.add(label, value)
                 else:
