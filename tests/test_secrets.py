@@ -18,7 +18,7 @@ NUMBER = 8012345678
 SECRET = f"sk-{NUMBER}"
 NAMES = [
     *("api_key", "apiKey", "APIKey", "X-Api-Key", "api_keys", "AWS_SECRET_ACCESS_KEY", "private-key", "key"),
-    *("token", "accessToken", "X-AuthToken", "HFToken", "id_token", "secret", "clientSecret", "secrets"),
+    *("token", "accessToken", "X-AuthToken", "HFToken", "x-authtoken", "id_token", "secret", "clientSecret", "secrets"),
     *("password", "dbPassword", "passphrase", "Authorization", "proxy-authorization", "auth", "bearer"),
     *("Cookie", "Set-Cookie", "credentials", "googleCredential"),
 ]
@@ -39,19 +39,21 @@ HOLDERS: dict[str, Callable[[str], Any]] = {
     "lists of two": lambda name: {"extra": [[name, SECRET]]},
     "a default": lambda name: {"properties": {name: {"type": "string", "default": SECRET, "enum": [SECRET]}}},
 }
-USERS: dict[str, Callable[[Any], object]] = {
-    "parameters": lambda config: ModelRequest("m", [], config).open_params,
-    "messages": lambda config: masked(f"it failed with {config}", secrets_of(config)),
-    "ids": lambda config: resource_id("m", config),
-    "caches": without_secrets,
-    "identities": lambda config: identity(config),
-}
 
 
 def identity(config: Any) -> object:
     walk = Walk()
     walk.add_settings("the model", {"params": config, **config})
     return walk.parts
+
+
+USERS: dict[str, Callable[[Any], object]] = {
+    "parameters": lambda config: ModelRequest("m", [], config).open_params,
+    "messages": lambda config: masked(f"it failed with {config}", secrets_of(config)),
+    "ids": lambda config: resource_id("m", config),
+    "caches": without_secrets,
+    "identities": identity,
+}
 
 
 @pytest.mark.parametrize("user", USERS.values(), ids=USERS)

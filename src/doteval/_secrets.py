@@ -14,8 +14,8 @@ _SIGNATURES = re.compile(r"(^|-)sig(nature)?$", re.IGNORECASE)
 """What such a parameter is called, too, where a URL is valid for whoever has it."""
 _WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SECRET_NAME = re.compile(
-    r"(^|_)((api|access)_?keys?|key|token|secrets?|passwords?|passwd|passphrase|auth|authorization|bearer|cookies?"
-    r"|credentials?|headers)$",
+    r"(^|_)(key|token|secrets?|passwords?|passwd|passphrase|auth|authorization|bearer|cookies?|credentials?|headers"
+    r"|(api|access)_?keys|(api|access|auth|client|private|refresh|secret|session)_?(key|token|secret))$",
     re.IGNORECASE,
 )
 _HEADERS = re.compile(r"headers$", re.IGNORECASE)
@@ -126,9 +126,9 @@ def links_of(exc: BaseException) -> Iterator[BaseException]:
 
 
 def secrets_of(config: Mapping[str, object]) -> set[str]:
-    """The values in `config`, at any depth, that messages must not show: texts, bytes and numbers under the name of one.
+    """The values in `config`, at any depth, that messages must not show: what has the name of a secret.
 
-    A name is a key, or the first of a pair, as headers are often given.
+    That is texts, bytes and numbers. A name is a key, or the first of a pair, as headers are often given.
     """
     found: set[str] = set()
     left: list[tuple[object, bool]] = [(config, False)]

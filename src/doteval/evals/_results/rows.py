@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from .database import transaction
 from .record import Record
-from .transcript import encoded
+from .transcript import RecordedRequests
 from .usage import ModelUsage
 
 FIELDS = (
@@ -93,9 +93,9 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow]) -> None:
     cells = [cell for row in rows for cell in (row.evaluation, *_cells_of(row.record), row.written)]
     connection.execute(f"INSERT OR REPLACE INTO rows VALUES {', '.join([_PLACES] * len(rows))}", cells)  # noqa: S608
     transcripts = [
-        (row.evaluation, row.record.key, row.record.sample, encoded(row.record.transcript))
+        (row.evaluation, row.record.key, row.record.sample, row.record.transcript.text)
         for row in rows
-        if row.record.transcript
+        if isinstance(row.record.transcript, RecordedRequests) and row.record.transcript
     ]
     if transcripts:
         connection.executemany("INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?)", transcripts)
