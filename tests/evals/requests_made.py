@@ -9,7 +9,7 @@ from doteval.evals import RecordedRequest
 from doteval.evals._results.transcript import RecordedRequests, Transcript
 
 
-class _Failure(ModelRequestError):
+class _ShownError(ModelRequestError):
     def __init__(self, text: str) -> None:
         super().__init__("m", "p", "a")
         self.text = text
@@ -25,7 +25,7 @@ def kept_as(requests: Iterable[RecordedRequest]) -> RecordedRequests:
         request = ModelRequest(each.model, each.messages, each.params, from_cache=each.from_cache)
         request.began, request.seconds = made._began + each.begun, each.seconds
         request.reply = None if each.reply is None else Completion(each.reply, **(each.details or {}))
-        request.error = None if each.error is None else _Failure(each.error)
+        request.error = None if each.error is None else _ShownError(each.error)
         request.usage, request.retries = each.usage, each.retries
         made.roles = {} if each.role is None else {each.model: each.role}
         made.attempt = each.attempt

@@ -388,15 +388,18 @@ def odd_requests() -> dict[str, Callable[[], ModelRequest]]:
     messages: list[Any] = [
         None, 1, "text", b"bytes", Broken(), [Broken()], [None], ["text", 1, object()], {"role": "user"}, loop,
         NoSequence(), (each for each in "ab"), [Message(role="user", content="a")] * 3, [{1: {2: {3}}}],
-        [Message(role="user", content=f"{each}{long}") for each in range(50)], [{"role": Broken(), "content": 10**5000}],
+        [Message(role="user", content=f"{each}{long}") for each in range(50)],
+        [{"role": Broken(), "content": 10**5000}],
         [{"role": "user", "content": f"{each}{long}"} for each in range(50)], ["\ud83d"], [float("nan"), -float("inf")],
     ]  # fmt: skip
     params: list[Any] = [
         None, {"a": Broken()}, {1: 2, "1": 3}, {"again": loop}, {"\ud83d": "\ud83d"}, {"n" * 3_000_000: 1}, [1], "no",
-        {f"{each}": f"{each}{long}" for each in range(50)}, {"response_format": Message}, {"a": Message(role="a", content=b"")},
+        {f"{each}": f"{each}{long}" for each in range(50)}, {"response_format": Message},
+        {"a": Message(role="a", content=b"")},
     ]  # fmt: skip
     usages: list[Any] = [
-        Usage(cast("Any", None), cast("Any", "x")), Usage(10**30, -(10**30)), Usage(cast("Any", Fraction(3)), 2**62), object(),
+        Usage(cast("Any", None), cast("Any", "x")), Usage(10**30, -(10**30)), object(),
+        Usage(cast("Any", Fraction(3)), 2**62),
     ]  # fmt: skip
     others: dict[str, list[Any]] = {
         "messages": messages,

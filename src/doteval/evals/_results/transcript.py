@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any, cast, overload
 
 from ... import Completion, ModelRequest, Usage
-from .plain import plain, plain_with_models, storable, text_of
+from .plain import plain, plain_with_models, text_of
 from .usage import as_count
 
 LONGEST_TEXT = 100_000

@@ -115,7 +115,7 @@ def added(counts: Iterable[int]) -> int:
 def as_count(told: object) -> int:
     """What is said to be a count, by a server or by whoever has made a `Usage`; what is none counts as nothing."""
     if type(told) is int:
-        return min(max(told, -LARGEST), LARGEST)
+        return min(max(told, 0), LARGEST)
     try:
         return as_count(int(cast("int", told)))
     except Exception:
