@@ -484,9 +484,14 @@ def test_a_server_in_use_is_stopped_by_force_only(serving: Serve, root: Path) ->
         assert result.returncode == 1
         assert "(small) is in use (1 lease); --force stops it all the same" in result.stderr
         assert len(listed()) == 1
-        result = run("stop", "server:small", "--force")
+        result = run("stop", "small", "--json")
+        assert result.returncode == 1
+        (told,) = json.loads(result.stdout)
+        assert (told["spec"], told["stopped"], "is in use (1 lease)" in told["message"]) == ("small", False, True)
+        result = run("stop", "server:small", "--force", "--json")
         assert (result.returncode, result.stderr) == (0, "")
-        assert result.stdout.startswith("stopped server-")
+        (told,) = json.loads(result.stdout)
+        assert (told["stopped"], told["message"].startswith(f"stopped {told['id']} (small) in ")) == (True, True)
         assert it.wait() == 1
         assert "Traceback" not in it.printed
         assert "The server of 'small'" in it.printed
