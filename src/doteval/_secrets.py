@@ -99,10 +99,9 @@ def _shown(name: object, value: object, depth: int, *, are_fields: bool = False)
 
 
 def _shown_in_list(value: object, depth: int) -> Any:
-    if isinstance(value, (list, tuple)):
-        parts = cast("Sequence[object]", value)
-        if len(parts) == 2 and names_a_secret(parts[0]):
-            return [parts[0], "***"]
+    pair = cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else ()
+    if len(pair) == 2 and names_a_secret(pair[0]):
+        return [pair[0], "***"]
     return _shown("", value, depth)
 
 

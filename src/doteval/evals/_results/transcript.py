@@ -218,8 +218,8 @@ class _Writing:
                 numbers.append(self._enter(_encode({"role": None, "content": content})))
                 is_whole = False
                 break
-            said: Any = plain_with_models(message)
-            said = said if isinstance(said, dict) else {"content": said}
+            found = plain_with_models(message)
+            said: dict[str, Any] = found if isinstance(found, dict) else {"content": found}
             told.append(said)
             numbers.append(self._place_of(said, _role_of(said)))
         if is_whole and told:
@@ -303,18 +303,19 @@ def decoded(text: str) -> tuple[RecordedRequest, ...]:
     """The requests in such a text."""
     if not text:
         return ()
-    kept = json.loads(text)
+    kept: dict[str, list[Any]] = json.loads(text)
     texts: list[Any] = kept["texts"]
-    params = [{name: texts[place] for name, place in each.items()} for each in kept["params"]]
+    params: list[dict[str, Any]] = [{name: texts[place] for name, place in each.items()} for each in kept["params"]]
     found: list[RecordedRequest] = []
-    for fields in kept["requests"]:
-        earlier, same = fields.pop("after", (0, 0))
-        before = found[earlier].messages[:same] if same else ()
+    for fields in cast("list[dict[str, Any]]", kept["requests"]):
+        earlier, same = cast("tuple[int, int]", fields.pop("after", (0, 0)))
+        before: Sequence[Mapping[str, Any]] = found[earlier].messages[:same] if same else ()
         numbers = cast("list[int]", fields.pop("messages"))
         for name in ("model", "reply", "details", "error"):
             if name in fields:
                 fields[name] = texts[fields[name]]
-        usage, place = fields.pop("usage", None), fields.pop("params", None)
+        usage = cast("list[int] | None", fields.pop("usage", None))
+        place = cast("int | None", fields.pop("params", None))
         known: dict[str, Any] = {"role": None, "begun": 0.0, "seconds": 0.0, **fields}
         found.append(
             RecordedRequest(

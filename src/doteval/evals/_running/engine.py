@@ -261,6 +261,7 @@ class Engine:
         """
         deadline = current_time() + self._row_timeout
         where: TracebackType | None = None
+        error: BaseException | None = None
         try:
             with CancelScope(deadline=deadline):
                 try:
@@ -273,11 +274,11 @@ class Engine:
         except BaseException as exc:  # what it has made of its cancellation, where that was before
             if current_time() < deadline or ends_the_run(exc, self._ends):
                 raise
-            raise RowTimeoutError(self._row_timeout) from exc
-        else:
-            raise RowTimeoutError(self._row_timeout).with_traceback(where)  # it says what the row was waiting for
+            error = exc
+        try:
+            raise RowTimeoutError(self._row_timeout).with_traceback(where) from error  # it says what the row waited for
         finally:
-            del where  # it holds this frame
+            del where, error  # they hold this frame
 
     async def _again(self, error: BaseException, epoch: int, tries: _Tries) -> BaseException | None:
         """Wait until the row may be run again, or return why it has failed.
