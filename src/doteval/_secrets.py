@@ -98,7 +98,7 @@ def _shown(name: object, value: object, depth: int, *, are_fields: bool = False)
     return without_secrets_in_urls(value) if isinstance(value, str) else value
 
 
-def _shown_in_list(value: object, depth: int) -> Any:
+def _shown_in_list(value: Any, depth: int) -> Any:
     pair = cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else ()
     if len(pair) == 2 and names_a_secret(pair[0]):
         return [pair[0], "***"]
