@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from anyio import CapacityLimiter, to_thread
 
+from .._escapes import raise_cancellation_of_row
 from .._result import EVALUATION, Result
 from .._results.gates import Gate, Passes, gates_of
 from .dataset import Dataset, Source
@@ -122,6 +123,7 @@ class Evaluation:
             EVALUATION.set(self.name)
             if is_async:
                 value = await self(**arguments)
+                await raise_cancellation_of_row()
             else:
                 value = await to_thread.run_sync(_in_thread, self, arguments, limiter=limiter)
                 if inspect.isawaitable(value):

@@ -63,7 +63,8 @@ async def run(
         print(outcome.summary.scores["exact"].mean)
 
     A row that raises is recorded, and the others go on. A cancellation ends the rows in flight; what is in the store by
-    then stays there, and the next run does the rest.
+    then stays there, and the next run does the rest. A row that the end of a run has cancelled is neither a failure nor
+    a result, whatever it makes of that, but for a function that is not ``async``: what it returns is kept.
 
     Args:
         evaluation: What `foreach` has made.
