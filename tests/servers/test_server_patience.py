@@ -185,9 +185,13 @@ async def test_a_stopped_supervisor_is_named_when_the_time_is_over(
     gate.open()
 
 
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE)
+
+
 async def test_the_wait_for_a_keeper_that_is_stopped_can_be_given_up() -> None:
     """And its exit code is taken once it has ended."""
-    keeper = subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    keeper = sleeper()
     keeper.returncode = 0  # it is waited for below
     supervisors._children.add(keeper.pid)
     with move_on_after(0.05) as scope:
