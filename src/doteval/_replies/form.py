@@ -14,13 +14,7 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, cast
 
-<<<<<<< HEAD
-from .._secrets import is_secret_name, names_a_secret
-
-_FORM = 1
-=======
 _FORM = 2
->>>>>>> main
 """Counts up when the same digest would stand for something else."""
 CREDENTIALS = frozenset(
     {
@@ -73,38 +67,12 @@ def digest_of_name(name: str) -> bytes:
 def without_credentials(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a provider, or of a server, but for the credentials, in all that they hold."""
     return {
-<<<<<<< HEAD
-        name: _without_secrets(value)
-=======
         name: without_credentials(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
->>>>>>> main
         for name, value in fields.items()
         if str(name).lower() not in CREDENTIALS
     }
 
 
-<<<<<<< HEAD
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return without_secrets(cast("Mapping[str, Any]", value))
-    if isinstance(value, (list, tuple)):
-        items = cast("list[Any]", value)
-        if len(items) == 2 and names_a_secret(items[0]):  # a pair, as headers are often given
-            items = items[:1]
-        return [_without_secrets(item) for item in items]
-    return value
-
-
-def telling_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """Those that an answer may depend on: no credentials, and nothing of what every request has."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        key = name.lower()
-        is_ordinary = key in _ORDINARY or key.startswith(_OF_THE_SDK) or is_secret_name(key.replace("-", "_"))
-        if isinstance(value, str) and not is_ordinary:
-            found[key] = value
-    return dict(sorted(found.items()))
-=======
 def telling_headers(headers: Iterable[tuple[str, Any]], credentials: AbstractSet[str]) -> list[tuple[str, Any]]:
     """Those that an answer may depend on: no credentials, and nothing of what the SDK says about itself.
 
@@ -118,7 +86,6 @@ def telling_headers(headers: Iterable[tuple[str, Any]], credentials: AbstractSet
         if name.lower() not in credentials and not name.lower().startswith(_OF_THE_SDK)
     ]
     return sorted(found, key=itemgetter(0))
->>>>>>> main
 
 
 def _form(value: Any) -> Any:

@@ -15,14 +15,6 @@ from .code import read
 from .library import is_library_module
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-<<<<<<< HEAD
-CREDENTIAL = re.compile(
-    r"(api[-_]?key|access[-_]?key|secret([-_]key)?|passw(or)?d|(access|auth|hf)[-_]?token|authorization|cookie)$",
-    re.IGNORECASE,
-)
-=======
-HAS_USER = re.compile(r"://[^/\s]*@")
->>>>>>> main
 TELLING = ("base_url", "model", "model_name", "model_id", "name", "spec", "temperature", "_fingerprint", "__name__")
 """What clients, models and data sets of the field call what their answers depend on."""
 MADE_OF = {
@@ -92,14 +84,11 @@ def is_generated(name: str, function: FunctionType) -> bool:
 
 
 def shown_as(name: str, value: object) -> str | None:
-<<<<<<< HEAD
-    """A setting as people read it; `None` where it is long, or holds a secret."""
+    """A setting as people read it; `None` where it is long, holds a secret, or may for all that is known of it."""
     own = {name.rpartition(".")[2]: value}
-    if isinstance(value, (str, int, float)) and ModelRequest("", params=own).open_params != own:
-=======
-    """A setting as people read it; `None` where it is long, holds a password, or may for all that is known of it."""
     if name not in MAY_BE_SHOWN and not PARAMETER.fullmatch(name):
->>>>>>> main
+        return None
+    if isinstance(value, (str, int, float)) and ModelRequest("", params=own).open_params != own:
         return None
     if isinstance(value, str):
         return value if len(value) <= SHOWN else None

@@ -110,20 +110,6 @@ class Walk:
             self.add(name, function)
 
     def add_settings(self, name: str, settings: Mapping[str, Any]) -> None:
-<<<<<<< HEAD
-        """Look at settings that may be shown, each by itself."""
-        for key, value in settings.items():
-            label = f"{name}'s {key}"
-            if value is None or is_credential(key, value):
-                continue
-            if isinstance(value, Mapping):
-                inner = cast("Mapping[object, Any]", value)
-                self.add_settings(name, {f"{key}.{each}": inner[each] for each in inner})
-            else:
-                shown = shown_as(key, value) if key in _MAY_BE_SHOWN or _PARAMETER.fullmatch(key) else None
-                if shown is None:
-                    self.add(label, value)
-=======
         """Look at the settings of a model, which may be shown, each by itself."""
         with self._of_a_provider():
             for key, value in settings.items():
@@ -133,7 +119,6 @@ class Walk:
                 if isinstance(value, Mapping):
                     inner = cast("Mapping[object, Any]", value)
                     self.add_settings(name, {f"{key}.{each}": inner[each] for each in inner})
->>>>>>> main
                 else:
                     shown = shown_as(key, value)
                     if shown is None:
