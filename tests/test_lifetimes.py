@@ -230,3 +230,16 @@ async def test_callers_who_are_less_patient_than_the_check_get_the_next_one() ->
                 await provider.setup("a")
         assert (await provider.setup("a")).model == 2
         assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize("end", ["exit", "teardown"])
+async def test_a_check_that_is_called_off_by_the_closing_is_no_loss(end: str) -> None:
+    async with Numbered(health_every=10) as provider:
+        await provider.setup("a")
+        provider.answer = Event()
+        await sleep(11)
+        if end == "teardown":
+            await provider.teardown("a")
+    kinds = [event.kind for event in provider.events]
+    assert kinds == ["opening", "opened", "leased", "closing", "released", "closed"]
+    assert provider.statistics().losses == 0

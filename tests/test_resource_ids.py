@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import pydantic
 import pytest
@@ -58,7 +58,7 @@ class Raw(PurePosixPath):
     def __init__(self, *parts: str) -> None:
         self.parts_given = parts
 
-    def __new__(cls, *parts: str) -> Raw:
+    def __new__(cls, *parts: str) -> Self:
         return super().__new__(cls, *parts)
 
     def joinpath(self, *parts: Any) -> Raw:
@@ -114,7 +114,8 @@ DISTINCT: list[Any] = [
     *({("a",): 1}, {"a": {"b": 1}}, {"a": {}, "b": 1}, range(1), deque([1]), Point((1, 1)), (1, 1)),
     *(Path("a"), Path("b"), Colour.RED, Colour.BLUE, Level.ONE, Box(1), Box(2), Box([1])),
     *(decimal.Decimal(1), decimal.Decimal("1.0"), dt.timedelta(1), dt.date(2000, 1, 1), uuid.UUID(int=1)),
-    *(local_data(1), local_data(1), local_enum(), local_enum(), Closed(1, 1), Closed(2, 1), Settings(size=2), Settings()),
+    *(local_data(1), local_data(1), local_enum(), local_enum()),
+    *(Closed(1, 1), Closed(2, 1), Settings(size=2), Settings()),
     *(array.array("i", [1]), array.array("l", [1]), int, str, len, "a".upper, Own(1), Own(1), object(), lambda: 1),
 ]
 

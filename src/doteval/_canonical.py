@@ -163,7 +163,7 @@ def _is_pydantic(value: object) -> bool:
 
 def _may_hide(value: Any) -> bool:
     """Whether its own ``__getstate__`` may leave out what it compares by: what is made again of the rest says so."""
-    if type(value).__getstate__ is object.__getstate__:
+    if _kind_of(value).__getstate__ is object.__getstate__:
         return False
     try:
         return not copy(value) == value  # noqa: SIM201

@@ -267,7 +267,9 @@ class PooledProvider(ModelProvider[ModelT]):
 
     def __copy__(self) -> Never:
         """A copy would share what is open."""
-        raise TypeError(f"{type(self).__name__} cannot be copied, as the copy would share its resources: make another one")
+        raise TypeError(
+            f"{type(self).__name__} cannot be copied, as the copy would share its resources: make another one"
+        )
 
     @in_any_task
     async def __aenter__(self) -> Self:

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from .._errors import CapacityDeadlockError, CapacityExceededError
 from .account import labels
 from .books import Books
-from .deadlock import is_deadlocked
+from .deadlock import is_deadlocked, order_of_service
 from .holding import held_by, waiters
 from .queue import Look
 from .records import Check, Claim, Entry, Lease, Phase, Request, Rest, Settle, State, Want
@@ -115,7 +115,7 @@ class Admission(Books):
             self._queue.add(request, in_front=True)
             if self._fails_to_fit(request):
                 continue
-            if self._closes_a_cycle(request.owner):
+            if self._closes_a_cycle(request.owner) and not self._can_reorder():
                 self._queue.remove(request)
                 self._fail_as_deadlocked(request)
 
@@ -218,27 +218,31 @@ class Admission(Books):
 
     def _untangle(self, now: float) -> None:
         """Something was set aside, or slots are gone: nobody in the queue is to wait for itself."""
-        while self._is_deadlocked():
+        while self._is_deadlocked() and not self._can_reorder():
             waiting = [request for request in self._requests() if self._holds_something(request.owner)]
-            costless = (request for request in waiting if not self._takes_slots(request))
-            request = next(costless, waiting[-1])
-            self._queue.remove(request)
-            self._serve_out_of_turn(request, now)
-
-    def _serve_out_of_turn(self, request: Request, now: float) -> None:
-        """Who would wait for itself is admitted where that costs no slot, and fails else."""
-        if self._takes_slots(request):
-            self._fail_as_deadlocked(request)
-        else:
-            self._admit(request, now, in_turn=False)
+            costless = next((request for request in waiting if not self._takes_slots(request)), None)
+            self._queue.remove(costless or waiting[-1])
+            if costless is None:
+                self._fail_as_deadlocked(waiting[-1])
+            else:
+                self._admit(costless, now, in_turn=False)
 
     def _takes_slots(self, request: Request) -> bool:
+        """Whether it would wait for slots, were it served out of turn."""
         there = [self._there(want, request.owner) for want in request.wants]
         return any(entry is None or entry.phase is _CLOSING for entry in there)
 
     def _requests(self) -> list[Request]:
         """Who waits in the queue, in order."""
         return [request for claim in self._queue for request in claim.requests]
+
+    def _can_reorder(self) -> bool:
+        """Put the queue in an order in which all who wait can be served; whether there is one."""
+        assert self.capacity is not None
+        order = order_of_service(waiters(self._queue, self._leases, self._entries), self.capacity)
+        if order is not None:
+            self._queue.reorder(order)
+        return order is not None
 
     def _fail_as_deadlocked(self, request: Request) -> None:
         account = [*self.account(), f"{request.owner} asks for {labels(request)}"]

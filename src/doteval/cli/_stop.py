@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import anyio
 
+from .._printed import say
 from ..servers._local.connection import Connection, SupervisorGoneError
-from ..servers._local.runtime import Runtime
+from ..servers._local.runtime import Runtime, kill_supervisor
 from ._json import print_json
 from ._look import Servers, look
 from ._problem import Problem
 
 _REASON = "'doteval stop' was run"
 _ANSWER_SECONDS = 5.0
+_KILL_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
 _PAUSES = 30
 """A supervisor does not let go of a server in the half second between two leases; this is longer than that."""
@@ -33,15 +33,15 @@ def run(options: argparse.Namespace) -> int:
     def tell(ending: _Ending) -> None:
         endings.append(ending)
         if not ending.stopped:
-            print(f"doteval: {ending.message}", file=sys.stderr)
+            say(f"doteval: {ending.message}", file=sys.stderr)
         elif not options.json:
-            print(ending.message)
+            say(ending.message)
 
     anyio.run(_stop, Runtime(), options.names, options.force, tell)
     if options.json:
         print_json(asdict(ending) for ending in sorted(endings, key=lambda ending: ending.id))
     elif not endings:
-        print("no server is running")
+        say("no server is running")
     return 0 if all(ending.stopped for ending in endings) else 1
 
 
@@ -124,10 +124,13 @@ async def _end(runtime: Runtime, server_id: str, called: str, force: bool) -> bo
                     is_ending = bool(answer.get("ending"))
                     leases = 0 if is_ending else (await connection.ask("status"))["status"].get("leases", 0)
             except TimeoutError:
-                if not force or connection.supervisor is None:
+                if not force:
                     problem = "does not answer: its supervisor is stopped, or very busy; --force ends it all the same"
                     raise _StillRunsError(f"{called} {problem}") from None
-                await _kill(runtime, server_id, connection.supervisor, connection)
+                if connection.supervisor is None:
+                    problem = "does not answer, and its supervisor cannot be seen from here; stop it in its container"
+                    raise _StillRunsError(f"{called} {problem}") from None
+                await _kill(runtime, server_id, called, connection.supervisor, connection)
                 return True
             except SupervisorGoneError:
                 return False
@@ -141,10 +144,14 @@ async def _end(runtime: Runtime, server_id: str, called: str, force: bool) -> bo
     raise _StillRunsError(f"{called} is in use; --force stops it all the same")
 
 
-async def _kill(runtime: Runtime, server_id: str, supervisor: int, connection: Connection) -> None:
+async def _kill(runtime: Runtime, server_id: str, called: str, supervisor: int, connection: Connection) -> None:
     """End a server whose supervisor does not answer: it is killed, and the keeper around it sees to the rest."""
-    os.kill(supervisor, signal.SIGKILL)
-    await connection.is_over.wait()
+    if not kill_supervisor(supervisor, server_id):
+        raise _StillRunsError(f"{called} does not answer, and process {supervisor} is not its supervisor, or not ours")
+    with anyio.move_on_after(_KILL_SECONDS):
+        await connection.is_over.wait()
+    if not connection.is_over.is_set():
+        raise _StillRunsError(f"{called} was killed (process {supervisor}), but has not ended")
     for _ in range(_PAUSES):
         if server_id not in runtime.server_ids():
             return

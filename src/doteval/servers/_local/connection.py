@@ -10,8 +10,8 @@ import itertools
 import json
 import socket
 import struct
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -95,16 +95,24 @@ class Connection:
         self.exit: Exit | None = None
         """How the server ended, once it is known."""
         self.has_exited = anyio.Event()
+        self.is_silent = False
+        """The supervisor has left something unanswered for longer than anybody waits."""
         self.is_over = anyio.Event()
         """The supervisor has closed the connection: nothing of the server is left."""
 
     @property
     def supervisor(self) -> int | None:
-        """The process at the other end, where the system tells; nobody has to answer for that."""
+        """The process at the other end, where the system tells; nobody has to answer for that.
+
+        `None` also where it is in a pid namespace that cannot be seen from here, for which the system says 0.
+        """
         if not hasattr(socket, "SO_PEERCRED"):
             return None
-        size = struct.calcsize("3i")
-        return int(struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
+        pid = int(struct.unpack("3i", self._credentials())[0])
+        return pid if pid > 0 else None
+
+    def _credentials(self) -> bytes:
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
 
     def send(self, op: str, **fields: Any) -> int:
         """Send a request whose answer nobody waits for; to a supervisor that is gone it goes nowhere."""
@@ -151,6 +159,14 @@ class Connection:
         finally:
             del self._questions[number]
         return question.answer
+
+    @contextmanager
+    def patient(self, seconds: float) -> Generator[None]:
+        """Wait for an answer in the block for so long; the block is left then, and the connection is silent."""
+        with anyio.move_on_after(seconds) as scope:
+            yield
+        if scope.cancelled_caught:
+            self.is_silent = True
 
     async def lease(self, keep_alive: float) -> Message:
         """Become a lease; the answer has ``granted``, and ``server`` or ``reason``."""
