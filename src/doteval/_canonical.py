@@ -125,7 +125,7 @@ class _Writer:
             return self._itself(value)
         made_by, arguments, state, items, pairs = (*parts, None, None, None)[:5]
         if _is_pydantic(value) and isinstance(state, dict):
-            state = {name: part for name, part in state.items() if name != "__pydantic_fields_set__"}  # not compared
+            state = {**cast("dict[str, object]", state), "__pydantic_fields_set__": None}  # it is not compared
         elif _may_hide(value):
             return self._itself(value)
         return self._row("object", (made_by, arguments, state, [*(items or ())], [*(pairs or ())]))
