@@ -273,7 +273,7 @@ async def test_other():
 @pytest.mark.parametrize("openai_client", ["gpt-4o"], indirect=True)
 async def test_fixture(openai_client): ...
 """
-OURS = ("_pool", "_pooled.py", "contextlib.py", "anyio/")
+OURS = ("_pool", "_runtime.py", "contextlib.py", "anyio/")
 
 
 @pytest.mark.parametrize(

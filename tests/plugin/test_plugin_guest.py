@@ -131,7 +131,7 @@ def test_the_help_has_the_long_names_and_says_when_short_ones_will_do(runs: Runs
     result.stdout.fnmatch_lines(
         [
             "model providers (doteval); --doteval-NAME may be typed --NAME where nobody else declares that:",
-            "*--doteval-model=SPEC*",
+            "*--doteval-model=[[]ROLE=]SPEC*",
             "evaluations (doteval); --doteval-NAME may be typed --NAME where nobody else declares that:",
             "*--doteval-fresh*",
         ]
