@@ -27,7 +27,6 @@ LAYERS = (
         "doteval._canonical",
         "doteval._spec",
         "doteval._keywords",
-        "doteval._writer",
     ),
     (
         "doteval._loop",
@@ -116,7 +115,6 @@ PURE = (
     "doteval._canonical",
     "doteval._spec",
     "doteval._keywords",
-    "doteval._writer",
     "doteval._pool.records",
     "doteval._pool.inside",
     "doteval._pool.deadlock",
