@@ -1,4 +1,4 @@
-"""What counts as a secret is the same for all who show or keep something: messages, parameters, ids, caches, stores."""
+"""What counts as a secret is the same for all who show or keep something: messages, parameters, ids, stores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from doteval import ModelRequest
-from doteval._replies.form import without_secrets
 from doteval._secrets import is_secret_name, masked, secrets_of
 from doteval._spec import resource_id
 from doteval.evals._identity.walk import Walk
@@ -51,7 +50,6 @@ USERS: dict[str, Callable[[Any], object]] = {
     "parameters": lambda config: ModelRequest("m", [], config).open_params,
     "messages": lambda config: masked(f"it failed with {config}", secrets_of(config)),
     "ids": lambda config: resource_id("m", config),
-    "caches": without_secrets,
     "identities": identity,
 }
 

@@ -30,12 +30,8 @@ from doteval.evals._results import live
 from doteval.evals._results.blocks import details_of, request_for_json
 from doteval.evals._results.live import Live
 from doteval.evals._results.pricing import Prices
-<<<<<<< HEAD
 from doteval.evals._results.transcript import RecordedRequest, decoded
-=======
-from doteval.evals._results.transcript import RecordedRequest
 from doteval.evals._results.upkeep import _compact
->>>>>>> main
 
 
 @contextmanager

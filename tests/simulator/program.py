@@ -84,7 +84,7 @@ class Run:
                 )
             case QueueFullError():
                 most = options.get("max_waiting")
-                books.check(most is not None and len(books.waiting) > most, str(error))
+                books.check(most is not None and len(books.waiting) + books.preloads > most, str(error))
                 books.check(self.scenario.nested or self._has_to_wait(), f"nobody leases anything: {error}")
             case ProviderClosedError():
                 books.check(self.is_closing or self.is_draining, str(error))
