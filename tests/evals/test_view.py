@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.evals.browser import chromium, needs_chromium
+from tests.evals.requests_made import kept_as
 from tests.evals.test_page import EVIL, ODD, page_of, record, stored
 
 from doteval import Usage
@@ -29,7 +30,7 @@ from doteval.evals._results import live
 from doteval.evals._results.blocks import details_of, request_for_json
 from doteval.evals._results.live import Live
 from doteval.evals._results.pricing import Prices
-from doteval.evals._results.transcript import RecordedRequest
+from doteval.evals._results.transcript import RecordedRequest, decoded
 from doteval.evals._results.upkeep import _compact
 
 
@@ -381,7 +382,7 @@ REQUESTS = [
 
 
 def with_requests(path: Path) -> Path:
-    stored(path, {"eval_it": [record(0, output="a", transcript=REQUESTS), record(1, output="b")]})
+    stored(path, {"eval_it": [record(0, output="a", transcript=kept_as(REQUESTS)), record(1, output="b")]})
     return path
 
 
@@ -391,13 +392,13 @@ def test_the_requests_of_a_row_are_told_with_it(tmp_path: Path, capsys: pytest.C
     with serving(path) as server:
         for each, found in ((0, REQUESTS), (1, [])):
             (row,) = told(server, f"row?evaluation=1&key=k{each}")
-            assert row["transcript"] == ([request_for_json(request) for request in found] or None)
+            assert [*decoded(json.dumps(row["transcript"]) if row["transcript"] else "")] == found
         for text, places in (("SECOND", [["k0", 1]]), ("late", [["k0", 1]]), ("content", []), ("messages", [])):
             assert told(server, f"search?evaluation=1&text={text}")["found"] == places
     (details,) = [text for _, text in page_of(Store(path)).blocks("details", 1)]
     lines = [json.loads(line)["transcript"] for line in details.split("\n")]
-    assert lines == [[request_for_json(request) for request in REQUESTS], None]
-    assert lines[0][1]["usage"]["input_tokens"] == 1200
+    assert [*decoded(json.dumps(lines[0]))] == REQUESTS
+    assert lines[1] is None
     assert main(["show", "it", "--row", "0", "--store", str(path)]) == 0
     shown = capsys.readouterr().out
     assert f"request 1\n  large as judge: 1.25 s\n  user: {EVIL} first\n  reply: one\n" in shown
