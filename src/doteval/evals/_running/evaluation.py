@@ -194,7 +194,7 @@ def foreach(
             than 0, or a gate cannot be meant.
     """
     gates = gates_of(passes)
-    given: object = columns.split(",") if isinstance(columns, str) else columns
+    given = cast("object", columns.split(",") if isinstance(columns, str) else columns)
     if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in cast("Sequence[object]", given)):
         raise TypeError(f"columns are names of arguments, such as 'prompt,answer', not {columns!r}")
     names = tuple(name.strip() for name in cast("Sequence[str]", given))
