@@ -27,6 +27,8 @@ LAYERS = (
         "doteval._canonical",
         "doteval._spec",
         "doteval._keywords",
+        "doteval._printed",
+        "doteval._writer",
     ),
     (
         "doteval._loop",
@@ -115,6 +117,7 @@ PURE = (
     "doteval._canonical",
     "doteval._spec",
     "doteval._keywords",
+    "doteval._writer",
     "doteval._pool.records",
     "doteval._pool.inside",
     "doteval._pool.deadlock",

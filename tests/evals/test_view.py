@@ -6,17 +6,21 @@ import http.client
 import json
 import os
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from tests.evals.browser import chromium, needs_chromium
+from tests.evals.requests_made import kept_as
 from tests.evals.test_page import EVIL, ODD, page_of, record, stored
 
 from doteval import Usage
@@ -26,7 +30,8 @@ from doteval.evals._results import live
 from doteval.evals._results.blocks import details_of, request_for_json
 from doteval.evals._results.live import Live
 from doteval.evals._results.pricing import Prices
-from doteval.evals._results.transcript import RecordedRequest
+from doteval.evals._results.transcript import RecordedRequest, decoded
+from doteval.evals._results.upkeep import _compact
 
 
 @contextmanager
@@ -111,6 +116,21 @@ def test_who_may_ask_for_what(path: Path, address: str, headers: dict[str, str],
             assert asked(server, f"/{server.token}/state", method).status == 501
 
 
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1:{port}", 400), ("evil.example", 403)])
+@pytest.mark.parametrize("address", ["http://[", "http://[::1/{token}/", "http://[x]/{token}/state"])
+def test_what_is_no_address(
+    path: Path, capfd: pytest.CaptureFixture[str], address: str, host: str, status: int
+) -> None:
+    """It is refused like anything else, and nothing is printed."""
+    with serving(path) as server:
+        known = {"token": server.token, "port": server.server_port}
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as connection:
+            connection.sendall(f"GET {address} HTTP/1.0\r\nHost: {host}\r\n\r\n".format(**known).encode())
+            with connection.makefile("rb") as answer:
+                assert answer.readline().split()[1] == str(status).encode()
+    assert capfd.readouterr().err == ""
+
+
 def test_it_is_reached_from_this_machine_only(path: Path) -> None:
     """It listens on loopback, and each time under another token."""
     with serving(path) as one, serving(path) as other:
@@ -186,6 +206,44 @@ def test_no_row_is_missed_that_is_written_meanwhile(tmp_path: Path, monkeypatch:
     assert known == rows
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_go_are_not_taken_for_others(tmp_path: Path, seed: int) -> None:
+    """Rows are written, written again and removed, also the last ones, and the file is made smaller: a page that asks
+    after any of it, and reads all again where it knows more or fewer than there are, shows in the end what is there."""
+    path, random = tmp_path / "results.db", Random(seed)
+    shown: dict[str, str] = {}
+    last = 0
+    with Store(path) as store:
+        one, _ = store.begin("it", "one", model="", identity={})
+        seen = Live(Store(path), lambda results: results.evaluations(), "all", Prices({}))
+        for step in range(60):
+            keys = [each.key for each in store.records(one)]
+            match random.randrange(4):
+                case 0 if keys:
+                    gone = keys[-1] if random.random() < 0.5 else random.choice(keys)
+                    with sqlite3.connect(path) as connection:
+                        connection.execute("DELETE FROM rows WHERE key = ?", (gone,))
+                    connection.close()
+                case 1 if step % 5 == 0:
+                    _compact(store)
+                case _:
+                    store.put(one, record(random.randrange(12), output=f"step {step}"))
+            store.close()
+            store.__enter__()
+            if random.random() < 0.5:
+                continue
+            for _ in range(2):  # as often as it takes for all to be read again
+                state = seen.state()
+                (now,) = state["evaluations"]
+                if now["last"] > last:
+                    answer = json.loads(seen.rows(one.id, last) or "")
+                    shown.update(zip(answer["block"]["key"], answer["block"]["output"], strict=True))
+                    last = answer["last"]
+                if len(shown) != now["stored"] and last <= state["counter"]:
+                    shown, last = {}, 0
+            assert shown == {each.key: str(each.output) for each in store.records(one)}
+
+
 def test_a_store_that_cannot_be_read_is_said(path: Path) -> None:
     """The page may ask again."""
     with serving(path) as server:
@@ -195,7 +253,7 @@ def test_a_store_that_cannot_be_read_is_said(path: Path) -> None:
             assert response.status == 503
             assert "is no store of results" in response.text  # type: ignore[attr-defined]
         path.unlink()
-        assert told(server, "state") == {"evaluations": []}
+        assert told(server, "state") == {"evaluations": [], "counter": 0}
 
 
 def test_what_it_cannot_show_is_said(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +286,46 @@ def test_it_ends_with_ctrl_c(path: Path, number: signal.Signals) -> None:
         connection.close()
     assert process.returncode == 0
     assert error.strip() == ""
+
+
+@pytest.mark.process
+def test_the_browser_is_told_the_address_by_a_file_of_this_user(path: Path, tmp_path: Path) -> None:
+    """Nothing that lets one in stands in its command line; and when the page is served no more, the file is gone."""
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(
+        f"#!{sys.executable}\nimport sys, pathlib\nfile = pathlib.Path(sys.argv[1].removeprefix('file://'))\n"
+        "modes = [f'{each.stat().st_mode & 0o777:o}' for each in (file, file.parent)]\n"
+        f"pathlib.Path({str(seen)!r}).write_text('\\n'.join([' '.join(sys.argv[1:]), *modes, file.read_text()]))\n"
+    )
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "doteval", "view", "--open", "--store", str(path)]
+    environment = {**os.environ, "BROWSER": f"{browser} %s"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port or 0, timeout=30)
+        connection.request("GET", f"{urlsplit(address).path}state")  # it serves, so the browser has been called
+        assert connection.getresponse().status == 200
+        words, file_mode, directory_mode, *text = seen.read_text().split("\n")
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+        connection.close()
+    assert urlsplit(address).path.strip("/") not in words
+    assert words.startswith("file:///")
+    assert (file_mode, directory_mode) == ("600", "700")
+    assert f'content="0; url={address}"' in "".join(text)
+    assert not Path(urlsplit(words).path).parent.exists()
+
+
+@needs_chromium
+@pytest.mark.process
+def test_a_browser_is_led_to_the_page_by_the_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, without a click."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    with serving(path) as server, chromium(tmp_path) as browser, _view._opened(server.address):
+        browser.open(opened[0])
+        browser.until("location.protocol === 'http:' && document.getElementById('status') !== null")
 
 
 @needs_chromium
@@ -284,7 +382,7 @@ REQUESTS = [
 
 
 def with_requests(path: Path) -> Path:
-    stored(path, {"eval_it": [record(0, output="a", transcript=REQUESTS), record(1, output="b")]})
+    stored(path, {"eval_it": [record(0, output="a", transcript=kept_as(REQUESTS)), record(1, output="b")]})
     return path
 
 
@@ -294,13 +392,13 @@ def test_the_requests_of_a_row_are_told_with_it(tmp_path: Path, capsys: pytest.C
     with serving(path) as server:
         for each, found in ((0, REQUESTS), (1, [])):
             (row,) = told(server, f"row?evaluation=1&key=k{each}")
-            assert row["transcript"] == ([request_for_json(request) for request in found] or None)
+            assert [*decoded(json.dumps(row["transcript"]) if row["transcript"] else "")] == found
         for text, places in (("SECOND", [["k0", 1]]), ("late", [["k0", 1]]), ("content", []), ("messages", [])):
             assert told(server, f"search?evaluation=1&text={text}")["found"] == places
     (details,) = [text for _, text in page_of(Store(path)).blocks("details", 1)]
     lines = [json.loads(line)["transcript"] for line in details.split("\n")]
-    assert lines == [[request_for_json(request) for request in REQUESTS], None]
-    assert lines[0][1]["usage"]["input_tokens"] == 1200
+    assert [*decoded(json.dumps(lines[0]))] == REQUESTS
+    assert lines[1] is None
     assert main(["show", "it", "--row", "0", "--store", str(path)]) == 0
     shown = capsys.readouterr().out
     assert f"request 1\n  large as judge: 1.25 s\n  user: {EVIL} first\n  reply: one\n" in shown

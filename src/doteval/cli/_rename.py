@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .._printed import say
 from ..evals import Store
 from ..evals._results.upkeep import rename
 from ._json import print_json
@@ -31,5 +32,5 @@ def run(options: argparse.Namespace) -> int:
         )
     else:
         does = "would become" if options.dry_run else "is now"
-        print(f"{options.name} {does} {options.new}: {len(found)} evaluations")
+        say(f"{options.name} {does} {options.new}: {len(found)} evaluations")
     return 0

@@ -5,25 +5,30 @@ input but a few numbers and texts in addresses; each answer is a read of SQLite 
 the same machine; so an event loop and a framework would add a dependency, and nothing that is needed here. What it has
 to get right by itself is who may ask: it listens on loopback only; the address has a random token; the header ``Host``
 has to be its own, so no name that somebody makes resolve to this machine leads here; pages of other sites may neither
-read an answer nor have it in a frame.
+read an answer nor have it in a frame; and the address is in no command line, where other users would read it.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import secrets
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
+from .._printed import say
 from ..evals import Snapshot, Store, Stored, StoreError
 from ._prices import prices_of
 from ._problem import Problem
@@ -64,15 +69,34 @@ def run(options: argparse.Namespace) -> int:
     except (OSError, OverflowError) as exc:
         why = getattr(exc, "strerror", None) or exc
         raise Problem(f"port {options.port} cannot be listened on: {why}", 2) from exc
-    with server, _ended_by_sigterm():
-        print(f"{server.address}\n\nIt shows what is there and what is added, until Ctrl-C.", flush=True)
+    with server, _ended_by_sigterm(), ExitStack() as stack:
+        say(f"{server.address}\n\nIt shows what is there and what is added, until Ctrl-C.")
         if options.open:
-            webbrowser.open(server.address)
+            stack.enter_context(_opened(server.address))
         try:
             server.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
-            print(file=sys.stderr)
+            say("", file=sys.stderr)
     return 0
+
+
+@contextmanager
+def _opened(address: str) -> Generator[None]:
+    """Have the browser open a page, by a file of this user that leads there and is there as long as the block lasts.
+
+    All users see what a program is called with, and the address is what lets one in.
+    """
+    with tempfile.TemporaryDirectory(prefix="doteval-") as directory:
+        file = Path(directory) / "view.html"
+        file.touch(mode=0o600)
+        shown = html.escape(address)
+        file.write_text(
+            f'<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>doteval</title>'
+            f'<meta http-equiv="refresh" content="0; url={shown}"><a href="{shown}">The page</a>\n',
+            "utf-8",
+        )
+        webbrowser.open(file.as_uri())
+        yield
 
 
 def _chooser(name: str | None) -> Callable[[Snapshot], Sequence[Stored]]:
@@ -149,16 +173,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Tell what is asked for, to who may ask."""
         server = cast("_Server", self.server)
-        address = urlsplit(self.path)
-        token, _, name = address.path.removeprefix("/").partition("/")
         if self.headers.get_all("Host", []) not in [[host] for host in server.hosts]:
-            self._refuse(HTTPStatus.FORBIDDEN, "this name does not lead here")
-        elif not secrets.compare_digest(token.encode(), server.token.encode()):
-            self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")
-        elif name and self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-            self._refuse(HTTPStatus.FORBIDDEN, "only the page may ask")
-        else:
-            self._answer(server.live, name, {key: values[-1] for key, values in parse_qs(address.query).items()})
+            return self._refuse(HTTPStatus.FORBIDDEN, "this name does not lead here")
+        try:
+            address = urlsplit(self.path)
+        except ValueError:
+            return self._refuse(HTTPStatus.BAD_REQUEST, "this is no address")
+        token, _, name = address.path.removeprefix("/").partition("/")
+        if not secrets.compare_digest(token.encode(), server.token.encode()):
+            return self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")
+        if name and self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+            return self._refuse(HTTPStatus.FORBIDDEN, "only the page may ask")
+        return self._answer(server.live, name, {key: values[-1] for key, values in parse_qs(address.query).items()})
 
     def _answer(self, live: Live, name: str, words: dict[str, str]) -> None:
         try:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from .database import transaction
 from .record import Record
-from .transcript import encoded
+from .transcript import RecordedRequests
 from .usage import ModelUsage
 
 FIELDS = (
@@ -25,6 +25,7 @@ _values_of = attrgetter(*_NAMES)
 _encoder = json.JSONEncoder(ensure_ascii=False)
 _JSON = ("inputs", "output", "prompt", "scores", "metadata", "reply", "usage_by_model")
 _ARE_JSON = [name in _JSON for name in _NAMES]
+_COLUMNS = f"evaluation, {FIELDS}, written"
 _PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?)"
 _ROWS_AT_ONCE = 64
 """How many rows one statement writes at most: SQLite's cache of statements has one for each number of rows."""
@@ -91,11 +92,12 @@ def _write_all(connection: sqlite3.Connection, items: Sequence[PendingRow | Work
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow]) -> None:
     cells = [cell for row in rows for cell in (row.evaluation, *_cells_of(row.record), row.written)]
-    connection.execute(f"INSERT OR REPLACE INTO rows VALUES {', '.join([_PLACES] * len(rows))}", cells)  # noqa: S608
+    places = ", ".join([_PLACES] * len(rows))
+    connection.execute(f"INSERT OR REPLACE INTO rows ({_COLUMNS}) VALUES {places}", cells)  # noqa: S608 - names of our own
     transcripts = [
-        (row.evaluation, row.record.key, row.record.sample, encoded(row.record.transcript))
+        (row.evaluation, row.record.key, row.record.sample, row.record.transcript.text)
         for row in rows
-        if row.record.transcript
+        if isinstance(row.record.transcript, RecordedRequests) and row.record.transcript
     ]
     if transcripts:
         connection.executemany("INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?)", transcripts)

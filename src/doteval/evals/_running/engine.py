@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -19,9 +19,9 @@ from typing import Any
 
 from anyio import CancelScope, Event, create_task_group, current_time
 
-from ... import CachedReplies, counting_requests
+from ... import counting_requests
 from .._errors import RowTimeoutError
-from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
+from .._escapes import as_it_is, ends_the_run, raise_cancellation_of_row, raise_own_cancellation, told_apart
 from .._result import Result
 from .._results.record import Record, Spending, succeeded
 from .._results.record import failed as failed_record
@@ -103,7 +103,7 @@ class Engine:
         abort: Sees every record as it comes, and ends the run where it is enough.
         progress: Is kept up to date.
         tell: Is called when it has changed.
-        replies: Answers requests; each attempt of a row is answered as the others of it.
+        opened: Opens the part of a cache of replies that belongs to a row, by its name.
         transcripts: Whether it is taken down what is asked in rows.
     """
 
@@ -122,7 +122,7 @@ class Engine:
         abort: Abort,
         progress: Progress,
         tell: Callable[[], object],
-        replies: CachedReplies | None = None,
+        opened: Callable[[str], AbstractContextManager[None]] | None = None,
         transcripts: bool = False,
     ) -> None:
         self._call = call
@@ -135,7 +135,7 @@ class Engine:
         self._drain = drain
         self._emit = emit
         self._abort = abort
-        self._replies = replies
+        self._opened = opened
         self._transcripts = transcripts
         self._progress = progress
         self._tell = tell
@@ -207,7 +207,8 @@ class Engine:
         except BaseException as exc:  # not the evaluation's: those are recorded
             if self._is_over:
                 raise
-            await raise_own_cancellation(exc, is_rows_task=True)
+            if not ends_the_run(exc, self._ends):
+                await raise_own_cancellation(exc, is_rows_task=True)
             self._error = self._error or exc
             scope.cancel()
         finally:
@@ -230,14 +231,16 @@ class Engine:
                 spending.roles = self._roles
                 spending.begin_attempt()
                 values = {**row.fresh_values(), **arguments}
-                with _NO_REPLIES if self._replies is None else self._replies.row(_name_of(row)):
+                with _NO_REPLIES if self._opened is None else self._opened(_name_of(row, tries.asked)):
                     result = await (self._in_time(values) if self._row_timeout else self._call(values))
                 record = succeeded(inputs, row.sample, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
                 if self._is_over:
                     raise
-                await raise_own_cancellation(exc, is_rows_task=True)
-                if self._is_over or ends_the_run(exc, self._ends):
+                if ends_the_run(exc, self._ends):
+                    raise
+                await raise_cancellation_of_row(exc)
+                if self._is_over:
                     raise
                 seconds = current_time() - started
                 failure = await self._again(exc, epoch, tries)
@@ -258,22 +261,24 @@ class Engine:
         """
         deadline = current_time() + self._row_timeout
         where: TracebackType | None = None
+        error: BaseException | None = None
         try:
             with CancelScope(deadline=deadline):
                 try:
                     result = await self._call(values)
-                except Exception as exc:  # what it has made of its cancellation, where that was before
-                    if current_time() < deadline or ends_the_run(exc, self._ends):
-                        raise
-                    raise RowTimeoutError(self._row_timeout) from exc
                 except BaseException as exc:
                     where = exc.__traceback__
                     raise
                 if current_time() < deadline:
                     return result
-            raise RowTimeoutError(self._row_timeout).with_traceback(where)  # it says what the row was waiting for
+        except BaseException as exc:  # what it has made of its cancellation, where that was before
+            if current_time() < deadline or ends_the_run(exc, self._ends):
+                raise
+            error = exc
+        try:
+            raise RowTimeoutError(self._row_timeout).with_traceback(where) from error  # it says what the row waited for
         finally:
-            del where  # it holds this frame
+            del where, error  # they hold this frame
 
     async def _again(self, error: BaseException, epoch: int, tries: _Tries) -> BaseException | None:
         """Wait until the row may be run again, or return why it has failed.
@@ -332,9 +337,9 @@ class Engine:
         try:
             return await self._arguments.again(error)
         except BaseException as exc:
-            await raise_own_cancellation(exc, is_rows_task=True)
             if ends_the_run(exc, self._ends):
                 raise
+            await raise_cancellation_of_row(exc)
             exc.__context__ = error
             return exc
 
@@ -368,6 +373,10 @@ class Engine:
         await self._moved.wait()
 
 
-def _name_of(row: Row) -> str:
-    """What a row is known by to a cache; its first sample like the row of a run that draws no more."""
-    return row.inputs.key if row.sample == 1 else f"{row.inputs.key} sample {row.sample}"
+def _name_of(row: Row, asked: int) -> str:
+    """What a row is known by to a cache; its first sample like the row of a run that draws no more.
+
+    Run again because the user says so, which may be because of what a model replied, it asks anew.
+    """
+    sample = "" if row.sample == 1 else f" sample {row.sample}"
+    return f"{row.inputs.key}{sample}{f' retry {asked}' if asked else ''}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import zip_longest
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
@@ -48,7 +49,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
             return None
         differences = changes_since(before, place.identity, settings.changed)
         stored = results.with_epochs(before, settings.epochs)
-        if stored.finished is None or stored.errors > settings.max_errors:
+        if stored.finished is None or stored.errors > settings.errors_allowed:
             return None
         if differences and settings.changed != "keep":
             return None
@@ -101,18 +102,23 @@ async def run_rows(
     cache = settings.cache
     answering = ReplyCache.paused() if cache == "off" else None if cache is None else cache.answering()
     with answering or ReplyCache.inherited() as replies:
-        outcome = await _run_rows(
-            evaluation,
-            arguments,
-            settings,
-            place,
-            name=name,
-            on_record=on_record,
-            progress=Progress() if progress is None else progress,
-            tell=tell,
-            drain=drain,
-            replies=replies,
-        )
+        try:
+            outcome = await _run_rows(
+                evaluation,
+                arguments,
+                settings,
+                place,
+                name=name,
+                on_record=on_record,
+                progress=Progress() if progress is None else progress,
+                tell=tell,
+                drain=drain,
+                replies=replies,
+            )
+        finally:
+            if replies is not None and not replies.is_in_a_row():
+                with CancelScope(shield=True):  # bounded by the patience of SQLite
+                    await to_thread.run_sync(replies.flush)
     if replies is None:
         return outcome
     return replace(outcome, warnings=(*outcome.warnings, *replies.problems), cache=replies)
@@ -161,10 +167,12 @@ async def _run_rows(
         keep=_keep_in_outcome if commits is None else commits.keep,
         drain=drain or _go_on,
         emit=emit,
-        abort=Abort(name, settings.abort_after, settings.max_errors),
+        abort=Abort(name, settings.abort_after, settings.errors_allowed),
         progress=progress,
         tell=tell,
-        replies=replies,
+        opened=None
+        if replies is None
+        else partial(replies.row, evaluation=name.removesuffix(settings.selection.suffix)),
         transcripts=settings.transcripts,
     )
     try:
@@ -224,7 +232,7 @@ async def _missing(
 ) -> AsyncGenerator[Row | Known]:
     """The samples of the rows; those whose results are in the store are marked. `changes` is told of differences."""
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
-    retries_failed = stored is not None and stored.errors > settings.max_errors
+    retries_failed = stored is not None and stored.errors > settings.errors_allowed
     moved: dict[str, int] = {}
     wanted = settings.selection.row
     async with (
