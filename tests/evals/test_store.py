@@ -71,7 +71,7 @@ async def test_what_a_reply_says_besides_its_text_is_kept(path: Path) -> None:
             "tool_calls": [{"id": "1", "name": "time", "arguments": "{}"}],
             "retries": 2,
         },
-        None,
+        {},
         None,
     ]
     first = records[0]

@@ -235,6 +235,11 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     _add_experiment(again, "name", "NAME", experiment)
     again.add_argument("scorer", metavar="FILE.py:FUNCTION", help="the function; also MODULE:FUNCTION")
+    again.add_argument(
+        "--evaluation",
+        metavar="FILE.py:EVALUATION",
+        help="whose dataset gives the function its columns, where the store has not kept them as they were",
+    )
     again.add_argument("--as", dest="into", metavar="NEW", help="the experiment it becomes (default: NAME-rescored)")
     again.add_argument("--add", action="store_true", help="keep the scores of other names")
     again.add_argument(

@@ -26,6 +26,7 @@ class Rescored(NamedTuple):
         metadata: Its metadata.
         error: What went wrong, in a line.
         traceback: Where it went wrong.
+        altered: What of it is not kept as it was; see `Record`.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Rescored(NamedTuple):
     metadata: Mapping[str, Any] | None
     error: str | None
     traceback: str | None
+    altered: Sequence[str]
 
 
 def check_room(results: Snapshot | Store, experiment: str, found: Sequence[Stored], overwrite: bool) -> None:
@@ -93,10 +95,13 @@ def copy_rescored(
         whole = [(*changes.values(), evaluation.id)]
         number = _copy(connection, "evaluations", changes, "id = ?", whole, leaving=("id",)).lastrowid
         cells = [
-            (number, _encoded(row.scores), _encoded(row.metadata), row.error, row.traceback, evaluation.id, *row[:2])
+            (
+                number, _encoded(row.scores), _encoded(row.metadata), row.error, row.traceback, _encoded(row.altered),
+                evaluation.id, *row[:2],
+            )
             for row in rows
-        ]
-        changed = dict.fromkeys(("evaluation", "scores", "metadata", "error", "traceback"))
+        ]  # fmt: skip
+        changed = ("evaluation", "scores", "metadata", "error", "traceback", "altered")
         if _copy(connection, "rows", changed, "evaluation = ? AND key = ? AND sample = ?", cells).rowcount < len(rows):
             raise StoreError(
                 str(store.path), f"has '{evaluation.name}' no more, or not all of it", "Another run has started over."
@@ -155,5 +160,5 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
 
 
-def _encoded(value: Mapping[str, Any] | None) -> str:
+def _encoded(value: Mapping[str, Any] | Sequence[str] | None) -> str:
     return json.dumps(value, ensure_ascii=False)

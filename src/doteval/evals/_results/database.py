@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._errors import StoreError
 
-_VERSION = 5
+_VERSION = 6
 _APPLICATION = 0x64_74_65_76  # "dtev"
 _PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
@@ -49,6 +49,7 @@ CREATE TABLE rows (
     reply TEXT,
     attempts INTEGER NOT NULL,
     usage_by_model TEXT NOT NULL,
+    altered TEXT NOT NULL,  -- what of it is not kept as it was
     written REAL NOT NULL,
     PRIMARY KEY (evaluation, key, sample)
 );

@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from ... import ModelHandle, ModelProvider, ModelProviders, ReplyCache, Setup
 from .._results.gates import Passes, gates_of
+from .._results.names import checked_name
 from .._results.record import Record
 from .._results.store import DEFAULT_PATH, Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
@@ -107,6 +108,7 @@ async def run(
 
     Raises:
         TypeError: An argument is missing, or there is one too many.
+        ValueError: The experiment has no name, or a number is too small.
         EvaluationChangedError: The results in the store are of something else.
         DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
         TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
@@ -121,6 +123,7 @@ async def run(
             f"model= is a {type(model).__name__}, which is no model: pass a spec, a handle, a model, or "
             "partial(provider.setup, 'gpt-4o')"
         )
+    checked_name(experiment)
     chosen = _model_argument(evaluation, arguments, given=model is not None)
     _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
     if changed not in get_args(Changed):
