@@ -187,28 +187,28 @@ class _Scoring:
         left = iter(records)
         while chunk := [*islice(left, _AT_ONCE)]:
             calls = [self._calls.of(record) for record in chunk]
-            answers: list[Any] = [None if call is None else _called(call) for call in calls]
+            answers = _answers(calls)
             if any(map(inspect.isawaitable, answers)):
                 answers = from_thread.run(self._awaited, answers)
+                for answer in answers:
+                    if isinstance(answer, _Raised) and ends_the_run(answer.error):
+                        raise answer.error
             for record, call, answer in zip(chunk, calls, answers, strict=True):
                 yield _kept(record) if call is None else self._rescored(record, answer)
 
     async def _awaited(self, answers: Sequence[Any]) -> list[Any]:
         found = [*answers]
         limiter = CapacityLimiter(self._concurrency)
-        interrupt: BaseException | None = None
 
         async def wait(place: int, answer: Awaitable[Any]) -> None:
-            nonlocal interrupt
             async with limiter:
                 try:
                     found[place] = await answer
                 except BaseException as exc:
                     await raise_own_cancellation(exc, is_rows_task=True)
-                    if ends_the_run(exc):
-                        interrupt = exc
-                        task_group.cancel_scope.cancel()
                     found[place] = _Raised(exc)
+                    if ends_the_run(exc):
+                        task_group.cancel_scope.cancel()
 
         try:
             async with create_task_group() as task_group:
@@ -216,11 +216,7 @@ class _Scoring:
                     if inspect.isawaitable(answer):
                         task_group.start_soon(wait, place, answer)
         finally:
-            for answer in answers:
-                if inspect.iscoroutine(answer):
-                    answer.close()  # those that nobody has begun with, where this was cancelled
-        if interrupt is not None:
-            raise interrupt
+            _close(answers)  # those that nobody has begun with, where this was cancelled
         return found
 
     def _rescored(self, record: Record, answer: Any) -> Rescored:
@@ -253,6 +249,23 @@ class _Raised(NamedTuple):
     """What a scorer has raised."""
 
     error: BaseException
+
+
+def _answers(calls: Iterable[Callable[[], Any] | None]) -> list[Any]:
+    """What calls return, or what they raise."""
+    answers: list[Any] = []
+    try:
+        answers.extend(None if call is None else _called(call) for call in calls)
+    except BaseException:
+        _close(answers)
+        raise
+    return answers
+
+
+def _close(answers: Iterable[object]) -> None:
+    for answer in answers:
+        if inspect.iscoroutine(answer):
+            answer.close()
 
 
 def _called(call: Callable[[], Any]) -> Any:
