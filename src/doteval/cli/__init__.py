@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         meant, 130 after Ctrl-C, 141 where nobody reads on, as with ``| head``.
 
     Raises:
-        SystemExit: The arguments are not understood (code 2), or only ask for help or the version (code 0).
+        SystemExit: The arguments are not understood (code 2), or only ask for help or the version (code 0); or SIGTERM
+            or SIGHUP has come while a file was written (code 143 or 129).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     _prepare_streams()

@@ -50,6 +50,7 @@ def details_of(record: Record, requests: Sequence[RecordedRequest] = ()) -> dict
     values: dict[str, Any] = {name: getattr(record, name) for name in _FIELDS}
     return values | {
         "usage_by_model": [usage._asdict() for usage in record.usage_by_model],
+        "altered": [*record.altered],
         "transcript": [request_for_json(request) for request in requests] or None,
     }
 
