@@ -252,6 +252,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(python=LOWEST)
+def simulator(session: nox.Session) -> None:
+    """Random programs over the public face of a provider, 20,000 on each event loop or as many as are named."""
+    install_wheel(session, "test")
+    runs = (session.posargs or ["20000"])[0]
+    session.run("pytest", "-q", "-n", "auto", "tests/test_simulator.py", env={"SIMULATIONS": runs})
+
+
+@nox.session(python=LOWEST)
 def ledger_machine(session: nox.Session) -> None:
     """The state machine over the ledger for 10,000 steps and more."""
     install_wheel(session, "test")

@@ -41,7 +41,7 @@ COMMANDS: dict[str, list[str]] = {
 }
 """Every command, with arguments that are fine; but for ``serve``, which would not end."""
 OF_RESULTS = ("list", "show", "compare", "export", "report", "view", "rescore", "delete", "rename")
-WITH_JSON = ("providers", "servers", "cache", "list", "show", "compare", "rescore", "delete", "rename")
+WITH_JSON = ("providers", "servers", "stop", "cache", "list", "show", "compare", "rescore", "delete", "rename")
 WITH_OUTPUT = ("export", "report")
 
 

@@ -9,6 +9,8 @@ import pty
 import re
 import shutil
 import signal
+import struct
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ from doteval.cli import main
 from doteval.cli._serve import serve
 from doteval.cli._units import short_size, short_time
 from doteval.servers import LocalLauncher
+from doteval.servers._local.connection import Connection
 
 GROUP = "doteval.model_providers"
 SERVER = Path(__file__).parent / "servers" / "light_server.py"
@@ -484,9 +487,14 @@ def test_a_server_in_use_is_stopped_by_force_only(serving: Serve, root: Path) ->
         assert result.returncode == 1
         assert "(small) is in use (1 lease); --force stops it all the same" in result.stderr
         assert len(listed()) == 1
-        result = run("stop", "server:small", "--force")
+        result = run("stop", "small", "--json")
+        assert result.returncode == 1
+        (told,) = json.loads(result.stdout)
+        assert (told["spec"], told["stopped"], "is in use (1 lease)" in told["message"]) == ("small", False, True)
+        result = run("stop", "server:small", "--force", "--json")
         assert (result.returncode, result.stderr) == (0, "")
-        assert result.stdout.startswith("stopped server-")
+        (told,) = json.loads(result.stdout)
+        assert (told["stopped"], told["message"].startswith(f"stopped {told['id']} (small) in ")) == (True, True)
         assert it.wait() == 1
         assert "Traceback" not in it.printed
         assert "The server of 'small'" in it.printed
@@ -555,3 +563,28 @@ def test_a_server_whose_supervisor_is_stopped_can_be_ended(serving: Serve, root:
         await_end(status["pid"], PATIENCE)
         it.wait()
     assert run("servers").stdout == "no server is running\n"
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize("is_seen", [False, True])
+def test_nobody_else_is_killed_for_a_supervisor_that_does_not_answer(
+    serving: Serve, root: Path, monkeypatch: pytest.MonkeyPatch, is_seen: bool
+) -> None:
+    """Of one in another pid namespace the system says 0, which would be everybody here; a number may be another's."""
+    with (
+        subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=PIPE, stderr=STDOUT) as bystander,
+        serving("light:small") as it,
+    ):
+        it.until_ready()
+        (status,) = listed()
+        os.kill(status["supervisor"], signal.SIGSTOP)
+        told = struct.pack("3i", bystander.pid if is_seen else 0, os.getuid(), os.getgid())
+        monkeypatch.setattr(Connection, "_credentials", lambda _: told)
+        result = run("stop", "--force", status["id"])
+        monkeypatch.undo()
+        assert result.returncode == 1
+        assert ("is not its supervisor" if is_seen else "stop it in its container") in result.stderr
+        assert bystander.poll() is None
+        os.kill(status["supervisor"], signal.SIGCONT)
+        it.end()
+        bystander.kill()

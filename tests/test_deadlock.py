@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doteval._pool.deadlock import Held, Waiter, is_deadlocked
+from doteval._pool.deadlock import Held, Waiter, is_deadlocked, order_of_service
 
 A, B = Held("a", 1), Held("b", 1)
 OLD_A = Held("a", 1, retiring=True)
@@ -96,3 +97,17 @@ def test_it_is_a_deadlock_where_no_order_serves_everybody(state: tuple[list[Wait
     """The answer of a few rounds along the queue is that of trying every order there is."""
     queue, capacity = state
     assert is_deadlocked(queue, capacity) is not can_all_be_served(queue, capacity)
+
+
+@given(queues())
+def test_the_order_of_service_is_one_that_serves_everybody_where_there_is_any(
+    state: tuple[list[Waiter], int],
+) -> None:
+    """Of all orders in which they might stand."""
+    queue, capacity = state
+    order = order_of_service(queue, capacity)
+    if order is None:
+        assert not any(can_all_be_served(list(other), capacity) for other in permutations(queue))
+    else:
+        assert sorted(order) == list(range(len(queue)))
+        assert can_all_be_served([queue[place] for place in order], capacity)

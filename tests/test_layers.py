@@ -27,6 +27,7 @@ LAYERS = (
         "doteval._canonical",
         "doteval._spec",
         "doteval._keywords",
+        "doteval._writer",
     ),
     (
         "doteval._loop",
@@ -116,6 +117,7 @@ PURE = (
     "doteval._canonical",
     "doteval._spec",
     "doteval._keywords",
+    "doteval._writer",
     "doteval._pool.records",
     "doteval._pool.inside",
     "doteval._pool.deadlock",

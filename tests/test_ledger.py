@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from doteval import CapacityDeadlockError, CapacityExceededError, ProviderClosedError
+from doteval import CapacityDeadlockError, CapacityExceededError, ProviderClosedError, QueueFullError
 from doteval._pool import admission as admission_module
 from doteval._pool.deadlock import Waiter, is_deadlocked
 from doteval._pool.entries import Entries
@@ -275,6 +275,34 @@ def test_what_is_open_is_granted_out_of_turn_where_waiting_would_never_end() -> 
     assert (again.state, b.state) == (State.GRANTED, State.QUEUED)
 
 
+def test_who_holds_what_a_larger_request_waits_for_goes_before_it() -> None:
+    """One of two slots is free, and that is enough; that somebody waits for both, and is first, is no reason."""
+    world = World(capacity=2)
+    world.slots = {"large": 2}
+    a = world.ask("a", owner="task one")
+    large = world.ask("large", owner="task two")
+    b = world.ask("b", owner="task one")
+    assert (large.state, b.state) == (State.QUEUED, State.GRANTED)
+    world.release(a)
+    world.release(b)
+    assert large.state is State.GRANTED
+
+
+def test_who_can_end_a_circle_goes_first_though_another_closes_it() -> None:
+    """Task one waits for what is open, and holds what those in front of it need: task two may wait there, too."""
+    world = World(capacity=4)
+    world.slots = {"c": 2}
+    held = [world.ask("c", "e", owner="task one"), world.ask("b", "e", owner="task two")]
+    first = world.ask("a", owner="task three")
+    again = world.ask("c", owner="task one")
+    assert (first.state, again.state) == (State.QUEUED, State.QUEUED)
+    last = world.ask("a", owner="task two")
+    assert (first.state, again.state, last.state) == (State.QUEUED, State.GRANTED, State.QUEUED)
+    world.release(again)
+    world.release(held[0])
+    assert (first.state, last.state) == (State.GRANTED, State.GRANTED)
+
+
 def test_a_task_that_holds_something_may_wait_where_another_will_let_go() -> None:
     """Only what can never end is refused."""
     world = World(capacity=2)
@@ -284,6 +312,15 @@ def test_a_task_that_holds_something_may_wait_where_another_will_let_go() -> Non
     assert c.state is State.QUEUED
     world.release(b)
     assert c.state is State.GRANTED
+
+
+def test_who_is_refused_by_a_full_queue_is_in_nobodys_way() -> None:
+    """What is open is leased as if the refused one had never asked."""
+    world = World(capacity=1, max_waiting=0)
+    world.ask("a", owner="task one")
+    assert isinstance(world.ask("b", owner="task two").error, QueueFullError)
+    assert world.lease_now("a", "task two") is not None
+    assert world.ask("a", owner="task three").state is State.GRANTED
 
 
 def test_a_lease_that_is_handed_over_no_longer_counts_for_the_giver() -> None:

@@ -195,3 +195,16 @@ async def test_a_check_in_the_background_that_hangs_is_a_no_and_holds_nobody_up(
 async def test_a_time_that_cannot_be_meant_is_refused(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=option):
         Numbered(**{option: value})
+
+
+@pytest.mark.parametrize("end", ["exit", "teardown"])
+async def test_a_check_that_is_called_off_by_the_closing_is_no_loss(end: str) -> None:
+    async with Numbered(health_every=10) as provider:
+        await provider.setup("a")
+        provider.answer = Event()
+        await sleep(11)
+        if end == "teardown":
+            await provider.teardown("a")
+    kinds = [event.kind for event in provider.events]
+    assert kinds == ["opening", "opened", "leased", "closing", "released", "closed"]
+    assert provider.statistics().losses == 0

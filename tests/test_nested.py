@@ -11,7 +11,15 @@ from anyio import Event, create_task_group, fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 from tests.blocked import wait_all_tasks_blocked
 
-from doteval import CapacityDeadlockError, ModelProviders, ModelSetupError, PooledProvider
+from doteval import (
+    CapacityDeadlockError,
+    CapacityExceededError,
+    ModelProviders,
+    ModelSetupError,
+    PooledProvider,
+    ProviderClosedError,
+    QueueFullError,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -64,6 +72,13 @@ class Builder(PooledProvider[Part]):
                 self.log.append(spec)
             for lower in below:
                 lower.use()
+
+
+class Large(Builder):
+    """Some of it takes two slots."""
+
+    def slots(self, spec: str, /, **config: Any) -> int:
+        return 2 if spec == "large" else 1
 
 
 DIAMOND = {"top": ["left", "right"], "left": ["base"], "right": ["base"]}
@@ -210,6 +225,31 @@ async def test_an_opening_that_can_never_get_a_slot_says_so() -> None:
         with fail_after(5), pytest.raises(CapacityDeadlockError):
             await provider.setup("house")
         (await provider.setup("ground")).model.use()
+
+
+@pytest.mark.parametrize("why", ["too large", "full", "closed"])
+async def test_what_an_inner_provider_refuses_is_why_the_opening_fails(why: str) -> None:
+    """It is not what the one who asked has asked for."""
+    inner = type("Builder", (Large,), {})({}, [], capacity=1, max_waiting=0)  # a namesake is not the same
+    async with inner, Builder({"house": ["large" if why == "too large" else "ground"]}, []) as provider:
+        provider.foundation = inner
+        if why == "full":
+            await inner.setup("other")
+        if why == "closed":
+            await inner.aclose()
+        with pytest.raises(ModelSetupError, match="'house'") as caught:
+            await provider.setup("house")
+        kinds = {"too large": CapacityExceededError, "full": QueueFullError, "closed": ProviderClosedError}
+        assert isinstance(caught.value.__cause__, kinds[why])
+
+
+async def test_a_deadlock_in_an_opening_is_counted_where_it_was_waited_for() -> None:
+    """Who waits for the opening is told of it, and has not been in the queue."""
+    async with Builder({"house": ["ground"]}, [], capacity=1) as provider:
+        with pytest.raises(CapacityDeadlockError):
+            await provider.setup("house")
+        assert provider.statistics().wait_deadlocks == 0
+        assert provider.statistics().waits == 1
 
 
 async def test_an_opening_that_waits_for_one_who_waits_for_it_says_so() -> None:

@@ -10,7 +10,7 @@ import signal
 import unittest
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Self
 
 import anyio
@@ -540,3 +540,17 @@ async def test_a_cancelled_scope_around_the_block_is_not_swallowed() -> None:
             await checkpoint()
     assert scope.cancelled_caught
     provider.assert_nothing_is_left()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("ask", ["setup", "setup_many"])
+async def test_who_asks_while_it_closes_is_told_so(ask: str) -> None:
+    """At whichever step of the closing."""
+    for turns in range(20):
+        provider = await ThingProvider().start()
+        async with create_task_group() as task_group:
+            task_group.start_soon(provider.aclose)
+            for _ in range(turns):
+                await checkpoint()
+            with pytest.raises(ProviderClosedError) if turns > 3 else suppress(ProviderClosedError):
+                await getattr(provider, ask)("a")

@@ -342,17 +342,19 @@ class ModelRequestError(DotevalError, RuntimeError):
 
 
 class ReplyCacheError(DotevalError, OSError):
-    """A file cannot be a cache of replies, as it is something else.
+    """A file cannot be a cache of replies, as it is something else, or cannot be read or written now.
 
     Args:
         path: The file.
-        problem: What it is.
+        problem: What is wrong with it, as half a sentence.
+        advice: What to do about it.
     """
 
-    def __init__(self, path: str, problem: str) -> None:
+    def __init__(self, path: str, problem: str, advice: str = "Name another file, or move it away.") -> None:
         self.path = path
         self.problem = problem
-        super().__init__(f"The file {path} {problem}.\nName another file, or move it away.")
+        self.advice = advice
+        super().__init__(f"The file {path} {problem}.\n{advice}")
 
 
 class RuntimeDirectoryError(DotevalError, OSError):

@@ -238,12 +238,15 @@ class Runtime(Generic[ModelT]):
 
         Raises:
             SpecError: `spec` cannot name a resource.
+            ProviderClosedError: The provider was closed.
         """
         check_spec(spec)
-        assert self._author is not None
-        slots = self._author.slots(spec, **config)
+        author = self._author
+        if author is None:  # since the caller looked, there was a checkpoint
+            raise ProviderClosedError(self.name)
+        slots = author.slots(spec, **config)
         if slots < 1:
-            raise ValueError(f"{type(self._author).__name__}.slots({spec!r}) must be at least 1, not {slots!r}")
+            raise ValueError(f"{type(author).__name__}.slots({spec!r}) must be at least 1, not {slots!r}")
         key, label = identified(spec, config)
         return Want(key, label, slots, _Asked(spec, config))
 

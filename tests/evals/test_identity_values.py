@@ -17,6 +17,7 @@ import typing
 import weakref
 from collections import Counter, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -127,8 +128,26 @@ def documented(value: str) -> Any:
     return tool
 
 
+VARIABLES = {value: ContextVar("it", default=value) for value in ("one", "another")}  # a new one would never be freed
+
+
+def variable(value: str) -> Any:
+    return VARIABLES[value]
+
+
 def environment(value: str) -> Any:
     return jinja2.Environment(autoescape=True).from_string(f"{value}: {{{{ question }}}}")
+
+
+def templates(value: str) -> Any:
+    prompts = jinja2.DictLoader({"prompt": f"{value}: {{{{ question }}}}"})
+    return jinja2.Environment(autoescape=True, loader=jinja2.ChoiceLoader([jinja2.PrefixLoader({"a": prompts})]))
+
+
+def filtering(value: str) -> Any:
+    made = jinja2.Environment(autoescape=True)
+    made.filters["told"] = lambda text: text + value
+    return made
 
 
 KINDS: dict[str, Callable[[str], Any]] = {
@@ -154,6 +173,9 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "namespace": lambda value: types.SimpleNamespace(a=value, b=len),
     "template": string.Template,
     "jinja2": environment,
+    "jinja2 loader": templates,
+    "jinja2 filter": filtering,
+    "context variable": variable,
     "pattern": lambda value: re.compile("x" * 500 + value),
     "lambda": function_of,
     "partial": lambda value: functools.partial(print, value),
@@ -405,6 +427,20 @@ def test_headers_and_environments_are_never_shown() -> None:
     shown = {name: part for name, part in walk.parts.items() if part.startswith("=")}
     assert shown == {"the model's spec": "=it", "the model's params.temperature": "=0"}
     assert secret not in str(walk.parts)
+
+
+def test_a_context_variable_is_what_it_holds_where_the_run_begins() -> None:
+    """Whatever it held, or was given, elsewhere."""
+    held, empty = VARIABLES["one"], ContextVar[str]("it")
+    before = fingerprint(held)
+
+    def elsewhere() -> Mapping[str, str]:
+        held.set("another")
+        return fingerprint(held)
+
+    assert copy_context().run(elsewhere) == fingerprint(VARIABLES["another"]) != before
+    assert fingerprint(held) == before
+    assert fingerprint(empty) != before
 
 
 @pytest.mark.anyio

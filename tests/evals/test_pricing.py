@@ -44,6 +44,16 @@ def test_what_is_not_known_is_said() -> None:
         assert str(found).startswith("≥ ")
 
 
+@pytest.mark.parametrize("model", ["m", "other", None])
+def test_what_a_cache_answered_costs_nothing_whatever_the_model(model: str | None) -> None:
+    """It was sent nowhere, so no price is wanting; what was sent to the same model beside it has one, or none."""
+    saved = ModelUsage(model, None, 0, 0, 0, 0, 0, 0, 0, 0, 5, 100, 50)
+    prices = Prices({"m": Price(2, 10)})
+    assert str(prices.cost([saved])) == "0.00"
+    assert prices.cost([saved, used()]) == prices.cost([used()])
+    assert prices.cost([saved._replace(requests=1)]).is_all is (model == "m")
+
+
 def test_the_exact_name_counts_before_patterns_and_long_ones_before_short_ones() -> None:
     """In whatever order they stand."""
     prices = Prices({"*": Price(1, 1), "gpt-4o*": Price(2, 2), "gpt-4o": Price(3, 3), "gpt-4o-mini*": Price(4, 4)})

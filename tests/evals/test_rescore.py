@@ -339,3 +339,70 @@ def test_the_command_fails_where_the_scorer_does(path: Path, scorers: Path, caps
     assert doteval(path, "rescore", "main", f"{scorers}:short") == 1
     assert "--overwrite" in capsys.readouterr().err
     assert doteval(path, "rescore", "main", f"{scorers}:short", "--overwrite") == 0
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("happens", ["corrected", "removed", "fresh", "deleted", "more samples", "another row"])
+async def test_what_is_written_while_the_scorer_works_gets_no_scores_of_before(
+    tmp_path: Path, happens: str, overwrite: bool
+) -> None:
+    """A row that was run again keeps nothing that was scored before, and then no evaluation is written at all."""
+    path = tmp_path / "results.db"
+    questions = {"a": "v1", "b": "same"}
+
+    async def once(name: str, **options: Any) -> None:
+        @foreach("id,question", [*questions.items()])
+        async def eval_echo(id: str, question: str, model: Any) -> Result:  # noqa: A002 - the column
+            return Result(await model.generate(question), scores={"old": True})
+
+        model = FakeModel(replies=lambda prompt: f"to {prompt}")
+        await run(eval_echo, store=path, experiment="main", name=name, model=model, transcripts=True, **options)
+
+    await once("one")
+    await once("two")
+    before = content(path)
+    did = False
+
+    async def is_v1(output: str) -> bool:
+        nonlocal did
+        if not did:
+            did = True
+            if happens == "corrected":
+                questions["a"] = "v2"
+            elif happens == "removed":
+                del questions["b"]
+            elif happens == "another row":
+                questions["c"] = "new"
+            elif happens == "deleted":
+                with Store(path)._database.writing() as connection:
+                    connection.execute("DELETE FROM evaluations WHERE name = 'two'")
+                return output == "to v1"
+            options: dict[str, Any] = {"fresh": {"fresh": True}, "more samples": {"epochs": 2}}.get(happens, {})
+            await once("two", **options)
+        return output == "to v1"
+
+    into = "main" if overwrite else None
+    if happens in ("more samples", "another row"):
+        made = await rescore("main", is_v1, store=path, into=into, overwrite=overwrite)
+        assert [(each.name, each.stored, each.epochs) for each in made] == [("one", 2, 1), ("two", 2, 1)]
+        for each in made:
+            for record in Store(path).records(each):
+                assert record.scores == {"is_v1": record.output == "to v1"}
+                assert [request.reply for request in Store(path).requests(each, record.key, record.sample)]
+    else:
+        with pytest.raises(StoreError, match="than those that were scored"):
+            await rescore("main", is_v1, store=path, into=into, overwrite=overwrite)
+        there = content(path)
+        assert there["main", "one"] == before["main", "one"]
+        assert {experiment for experiment, _ in there} == {"main"}
+        questions["a"] = "v1"
+        if happens != "deleted":
+            assert len(await rescore("main", lambda output: len(output), store=path)) == 2  # noqa: PLW0108
+
+
+def content(path: Path) -> dict[tuple[str, str], list[Any]]:
+    store = Store(path)
+    return {
+        (each.experiment, each.name): [(record.output, record.scores) for record in store.records(each)]
+        for each in store.evaluations()
+    }

@@ -255,7 +255,7 @@ async def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
         await run(making([], [1]), store=text)
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as connection:
-        connection.execute("PRAGMA user_version = 7")
+        connection.execute("PRAGMA user_version = 99")
         connection.execute("CREATE TABLE rows (a)")
     connection.close()
     with pytest.raises(StoreError, match="is no store of results, but another program"):

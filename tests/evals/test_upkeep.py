@@ -237,6 +237,41 @@ def test_it_asks_on_a_terminal(
     assert len(of(path)) == left
 
 
+@pytest.mark.parametrize("happens", ["nothing", "another sample", "run again", "renamed"])
+@pytest.mark.parametrize("words", [["--older-than", "30d"], ["two"]])
+def test_what_was_written_while_it_asked_stays(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], happens: str
+) -> None:
+    """All of it, also what is beside it and as old as was asked for; what was named is deleted with what it got."""
+    with sqlite3.connect(path) as connection:
+        for column in ("started", "finished"):
+            connection.execute(f"UPDATE evaluations SET {column} = {column} - 40 * 86400")
+        connection.execute("UPDATE runs SET started = started - 40 * 86400")
+        connection.execute("UPDATE rows SET written = written - 40 * 86400")
+
+    def said(prompt: str) -> str:
+        options: Any = {"another sample": {"epochs": 2}, "run again": {"fresh": True}}.get(happens)
+        if options:
+            anyio.run(partial(run, numbers(), store=path, experiment="two", name="a", **options))
+        elif happens == "renamed":
+            assert main(["rename", "two", "three and more", "--store", str(path)]) == 0
+        return "y"
+
+    monkeypatch.setattr("builtins.input", said)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    code = doteval_(path, "delete", *words)
+    is_gone = happens == "nothing" or (words == ["two"] and happens == "another sample")
+    is_gone = is_gone or (words != ["two"] and happens == "renamed")  # it is as old as it was
+    assert code == (0 if is_gone else 1)
+    if not is_gone:
+        error = capsys.readouterr().err
+        assert "Nothing was deleted" in error or "there is no experiment 'two'" in error
+    left = {"one": ["a", "b"], "three": ["a"]} if words == ["two"] else {}
+    renamed = {"three and more": ["a"]} if happens == "renamed" else {"two": ["a"]}
+    assert of(path) == (left if is_gone else {"one": ["a", "b"], "three": ["a"], **renamed})
+
+
 @pytest.mark.parametrize(
     ("words", "code", "problem"),
     [

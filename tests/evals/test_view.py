@@ -6,11 +6,14 @@ import http.client
 import json
 import os
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +30,7 @@ from doteval.evals._results.blocks import details_of, request_for_json
 from doteval.evals._results.live import Live
 from doteval.evals._results.pricing import Prices
 from doteval.evals._results.transcript import RecordedRequest
+from doteval.evals._results.upkeep import _compact
 
 
 @contextmanager
@@ -118,6 +122,21 @@ def test_who_may_ask_for_what(path: Path, address: str, headers: dict[str, str],
             assert asked(server, f"/{server.token}/state", method).status == 501
 
 
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1:{port}", 400), ("evil.example", 403)])
+@pytest.mark.parametrize("address", ["http://[", "http://[::1/{token}/", "http://[x]/{token}/state"])
+def test_what_is_no_address(
+    path: Path, capfd: pytest.CaptureFixture[str], address: str, host: str, status: int
+) -> None:
+    """It is refused like anything else, and nothing is printed."""
+    with serving(path) as server:
+        known = {"token": server.token, "port": server.server_port}
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as connection:
+            connection.sendall(f"GET {address} HTTP/1.0\r\nHost: {host}\r\n\r\n".format(**known).encode())
+            with connection.makefile("rb") as answer:
+                assert answer.readline().split()[1] == str(status).encode()
+    assert capfd.readouterr().err == ""
+
+
 def test_it_is_reached_from_this_machine_only(path: Path) -> None:
     """It listens on loopback, and each time under another token."""
     with serving(path) as one, serving(path) as other:
@@ -193,6 +212,44 @@ def test_no_row_is_missed_that_is_written_meanwhile(tmp_path: Path, monkeypatch:
     assert known == rows
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_go_are_not_taken_for_others(tmp_path: Path, seed: int) -> None:
+    """Rows are written, written again and removed, also the last ones, and the file is made smaller: a page that asks
+    after any of it, and reads all again where it knows more or fewer than there are, shows in the end what is there."""
+    path, random = tmp_path / "results.db", Random(seed)
+    shown: dict[str, str] = {}
+    last = 0
+    with Store(path) as store:
+        one, _ = store.begin("it", "one", model="", identity={})
+        seen = Live(Store(path), lambda results: results.evaluations(), "all", Prices({}))
+        for step in range(60):
+            keys = [each.key for each in store.records(one)]
+            match random.randrange(4):
+                case 0 if keys:
+                    gone = keys[-1] if random.random() < 0.5 else random.choice(keys)
+                    with sqlite3.connect(path) as connection:
+                        connection.execute("DELETE FROM rows WHERE key = ?", (gone,))
+                    connection.close()
+                case 1 if step % 5 == 0:
+                    _compact(store)
+                case _:
+                    store.put(one, record(random.randrange(12), output=f"step {step}"))
+            store.close()
+            store.__enter__()
+            if random.random() < 0.5:
+                continue
+            for _ in range(2):  # as often as it takes for all to be read again
+                state = seen.state()
+                (now,) = state["evaluations"]
+                if now["last"] > last:
+                    answer = json.loads(seen.rows(one.id, last) or "")
+                    shown.update(zip(answer["block"]["key"], answer["block"]["output"], strict=True))
+                    last = answer["last"]
+                if len(shown) != now["stored"] and last <= state["counter"]:
+                    shown, last = {}, 0
+            assert shown == {each.key: str(each.output) for each in store.records(one)}
+
+
 def test_a_store_that_cannot_be_read_is_said(path: Path) -> None:
     """The page may ask again."""
     with serving(path) as server:
@@ -202,7 +259,7 @@ def test_a_store_that_cannot_be_read_is_said(path: Path) -> None:
             assert response.status == 503
             assert "is no store of results" in response.text  # type: ignore[attr-defined]
         path.unlink()
-        assert told(server, "state") == {"evaluations": []}
+        assert told(server, "state") == {"evaluations": [], "counter": 0}
 
 
 def test_what_it_cannot_show_is_said(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,11 @@ import random
 import sqlite3
 import stat
 import threading
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,15 @@ from doteval import (
     counting_requests,
     foreach,
 )
+from doteval._replies.asked import asked
 from doteval._replies.cache import CachedReplies
-from doteval._replies.file import ReplyFile
+from doteval._replies.file import ReplyFile, Use
 from doteval._replies.form import NoFormError, digest_of
 from doteval.cli import main
-from doteval.evals import Record, Store, run
+from doteval.evals import Record, Retries, RowTimeoutError, Store, run
 from doteval.evals._running.limits import AdaptiveLimit
 from doteval.providers._sdk.openai import CompatibleClient, OpenAIModel
+from doteval.providers._sdk.replies import credentials_of, telling
 from doteval.providers._served.model import ServerModel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
@@ -159,46 +163,135 @@ async def asks(prompt: str, model: ChatModel) -> Result:
     return Result(await model.generate(prompt))
 
 
-async def test_a_row_that_has_changed_costs_no_request(
+def marked(name: str, rows: list[Any], columns: str = "prompt, expected") -> Any:
+    """An evaluation of this name whose rows ask one thing."""
+
+    async def evaluate(prompt: str, model: ChatModel, expected: str = "", **_: Any) -> Result:
+        return Result(await model.generate(prompt), scores={"exact": expected == "x"})
+
+    evaluate.__name__ = evaluate.__qualname__ = name
+    return foreach(columns, rows, concurrency=1)(evaluate)
+
+
+async def test_a_row_that_has_changed_costs_no_request_where_it_has_an_id(
     server: NumberingServer, models: Models, cache: ReplyCache
 ) -> None:
-    """Where it asks the same; and no two rows of a run get the same reply."""
+    """Else it is a new one, which never gets what a row of its evaluation has: that may be there again."""
+    columns = "prompt, expected, id"
+    before = await outputs_of(cache, marked("one", [("A", "x", 1), ("A", "y", 2)], columns), model=models.model)
+    after = await outputs_of(cache, marked("one", [("A", "new", 2), ("A", "", 1)], columns), model=models.model)
+    assert (after, len(server.asked)) == (before[::-1], 2)
+    before = await outputs_of(cache, marked("two", [("A", "x"), ("A", "y")]), model=models.model)
+    after = await outputs_of(cache, marked("two", [("A", "z"), ("A", "y"), ("A", "x")]), model=models.model)
+    assert (after[1:], len(server.asked)) == (before[::-1], 3)
+    assert after[0] not in before
 
-    def evaluation(rows: list[tuple[str, str]]) -> Any:
-        @foreach("prompt, expected", rows, concurrency=1)
-        async def eval_it(prompt: str, expected: str, model: ChatModel) -> Result:
-            return Result(await model.generate(prompt), scores={"exact": expected == "x"})
 
-        return eval_it
-
-    before = await outputs_of(cache, evaluation([("A", "x"), ("A", "y"), ("B", "z")]), model=models.model)
-    after = await outputs_of(cache, evaluation([("A", "x"), ("A", "new"), ("B", "other")]), model=models.model)
-    assert after == before
-    assert len(server.asked) == 3
-    reading = ReplyCache(cache.path, "read")
-    mixed = await outputs_of(reading, evaluation([("A", "1"), ("A", "2"), ("A", "x")]), model=models.model)
-    assert ({*mixed[:2]}, mixed[2]) == ({*before[:2]}, "reply 4"), "what another row has used is not used twice"
-    server.asked.pop()
-    stumbled: list[str] = []
-
-    @foreach("prompt, expected", [("A", "3"), ("A", "4")], concurrency=1)
-    async def eval_stumbling(prompt: str, expected: str, model: ChatModel) -> Result:
-        reply = await model.generate(prompt)
-        if expected not in stumbled:
-            stumbled.append(expected)
-            stumbled.append(reply)
-            raise ConnectionError
-        return Result(reply)
-
-    assert await outputs_of(reading, eval_stumbling, model=models.model) == stumbled[1::2], (
-        "the next attempt gets it again"
-    )
-    again = await outputs_of(cache, evaluation([("A", "1"), ("A", "2"), ("A", "3")]), model=models.model)
-    assert {*before[:2]} < {*again}
-    assert len({*again}) == 3
+async def test_evaluations_that_ask_the_same_share_replies_one_to_one(
+    server: NumberingServer, models: Models, cache: ReplyCache
+) -> None:
+    """Whatever their rows are, and whichever is run first or again: none takes anything from another."""
+    one = marked("one", [("Pick", "1"), ("Pick", "2"), ("Pick", "x")])
+    other = marked("other", ["Pick"] * 4, "prompt")
+    renamed = marked("renamed", [("Pick", "x"), ("Pick", "2"), ("Pick", "1")])
+    first = await outputs_of(cache, one, model=models.model)
+    for mode in ("on", "read", "on"):
+        used: Any = ReplyCache(cache.path, mode)  # type: ignore[arg-type]
+        assert await outputs_of(used, renamed, model=models.model) == first[::-1]
+        if mode == "on":
+            assert await outputs_of(used, other, model=models.model) == [*first, "reply 4"]
+        assert await outputs_of(used, one, model=models.model) == first
     assert len(server.asked) == 4
-    backwards = await outputs_of(cache, evaluation([("A", "3"), ("A", "2"), ("A", "1")]), model=models.model)
-    assert backwards == again[::-1], "what a new row got stays its own"
+
+
+class Script:
+    """Requests of rows, made to a cache without a model."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sent = 0
+
+    async def run(self, mode: Any, evaluation: str, rows: list[str], times: int) -> dict[tuple[str, int], str]:
+        """What the rows of one run got."""
+        got: dict[tuple[str, int], str] = {}
+        with ReplyCache(self.path, mode).answering() as replies:
+
+            async def row(name: str) -> None:
+                with replies.row(name, evaluation):
+                    for number in range(times):
+                        got[name, number] = await self.ask()
+
+            async with create_task_group() as tasks:
+                for name in rows:
+                    tasks.start_soon(row, name)
+            assert not replies.problems
+        return got
+
+    async def ask(self) -> str:
+        request = asked("m", dict, {"messages": ["the same"]})
+        assert request is not None
+        with request:
+            answer = await request.answer()
+            if answer is not None:
+                request.answered(None)
+                return str(answer[0][1]["text"])
+            self.sent += 1
+            text = f"reply {self.sent}"
+            await request.keep(lambda: [("T", {"text": text})])
+            return text
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_no_row_ever_loses_its_reply(anyio_backend: Any, tmp_path: Path, seed: int) -> None:
+    """In any order of runs of any rows: what a row got it gets again, no two rows of an evaluation have the same, and
+    as much is sent as the evaluation with the most of them needs."""
+    rolls = random.Random(seed)
+    script = Script(tmp_path / "replies.db")
+    known: dict[str, dict[tuple[str, int], str]] = {}
+    for _ in range(12):
+        mode = rolls.choice(["on", "on", "read"])
+        evaluation = rolls.choice("EFG")
+        rows = rolls.sample("abcdef", rolls.randrange(1, 6))
+        before = script.sent
+        got = await script.run(mode, evaluation, rows, rolls.randrange(1, 4))
+        has = known.setdefault(evaluation, {})
+        assert {key: text for key, text in got.items() if key in has} == {key: has[key] for key in got if key in has}
+        assert len({*got.values()}) == len(got)
+        if mode == "on":
+            has |= got
+            assert len({*has.values()}) == len(has)
+            assert script.sent - before <= len(got)
+        else:
+            script.sent, fresh = before, script.sent - before
+            assert fresh <= len([key for key in got if key not in has])
+    assert script.sent == len({text for has in known.values() for text in has.values()})
+    assert script.sent == max(map(len, known.values()), default=0)
+
+
+async def test_what_is_new_to_many_processes_at_once_is_given_to_one(anyio_backend: Any, tmp_path: Path) -> None:
+    """Each with a connection of its own, as processes have; the file decides."""
+    script = Script(tmp_path / "replies.db")
+    await script.run("on", "before", list("abcdef"), 1)
+    found: list[str] = []
+    barrier = threading.Barrier(4)
+
+    def work(name: str) -> None:
+        async def main() -> None:
+            barrier.wait(30)
+            found.extend((await other.run("on", "after", [name + "1", name + "2"], 1)).values())
+
+        other = Script(script.path)
+        other.sent = 100 * (1 + "wxyz".index(name))
+        anyio.run(main)
+
+    async with create_task_group() as tasks:
+        for name in "wxyz":
+            tasks.start_soon(to_thread.run_sync, work, name)
+    assert len({*found}) == len(found) == 8
+    assert len([text for text in found if int(text.split()[1]) <= 6]) == 6
+    with sqlite3.connect(script.path) as connection:
+        assert connection.execute("SELECT count(*), count(DISTINCT reply) FROM uses").fetchone() == (14, 8)
+    connection.close()
 
 
 async def test_an_attempt_that_is_made_again_pays_for_nothing_twice(
@@ -218,6 +311,56 @@ async def test_an_attempt_that_is_made_again_pays_for_nothing_twice(
     first = await outputs_of(cache, eval_it, model=models.model)
     assert await outputs_of(cache, eval_it, model=models.model) == first
     assert len(server.asked) == 6
+
+
+class WrongError(Exception):
+    """What a row raises because of a reply."""
+
+
+def overloaded() -> Exception:
+    return ModelRequestError("m", "no", "Later.", status=429, retry_after=0.001)
+
+
+def stumbled() -> Exception:
+    return ModelRequestError("m", "no", "Later.", status=500, retryable=True)
+
+
+def too_slow() -> Exception:
+    return RowTimeoutError(5)
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_new"),
+    [(ConnectionError, False), (overloaded, False), (stumbled, False), (WrongError, True), (too_slow, True)],
+    ids=["lost", "refused", "stumbled", "as asked", "too slow"],
+)
+async def test_a_row_gets_another_reply_only_where_the_user_has_it_run_again(
+    server: NumberingServer,
+    models: Models,
+    cache: ReplyCache,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Callable[[], Exception],
+    is_new: bool,
+) -> None:
+    """Not after what its server did; and whatever comes of it comes again in the next run."""
+    monkeypatch.setattr("doteval.evals._running.engine.pause_before", lambda _count: 0)
+    runs: list[list[str]] = []
+
+    @foreach("number", range(2), retries=Retries(on=(WrongError, RowTimeoutError), times=3, pause=0))
+    async def eval_it(number: int, model: ChatModel) -> Result:
+        got = await model.generate("Say something")
+        runs[-1].append(got)
+        if runs[-1].count(got) == 1 and int(got.split()[1]) <= 2:
+            raise failure()
+        return Result(got)
+
+    outputs: list[list[str]] = []
+    for _ in range(3):
+        runs.append([])
+        outputs.append(await outputs_of(cache, eval_it, model=models.model))
+    assert len(server.asked) == (4 if is_new else 2)
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert {*outputs[0]} == ({"reply 3", "reply 4"} if is_new else {"reply 1", "reply 2"})
 
 
 async def test_a_request_that_failed_gives_its_place_to_the_next(
@@ -449,6 +592,77 @@ async def test_what_a_model_said_may_be_a_message_of_the_next_request(
     assert len(server.asked) == 1
 
 
+CREDENTIALS = ("authorization", "Proxy-Authorization", "X-API-Key", "api-key", "Cookie")
+TELLING = (
+    "X-Route-Key", "partition-key", "key", "token", "X-Session-Token", "X-Auth", "auth", "x-secret", "password", "Host",
+    "User-Agent", "Accept", "Accept-Language", "X-Authorization-Kind", "my-api-key", "cookie2", "x_headers",
+    "Credentials",
+)  # fmt: skip
+PLACES: dict[str, Callable[[str, str], tuple[dict[str, Any], dict[str, Any]]]] = {
+    "headers": lambda name, value: ({"default_headers": {name: value}}, {}),
+    "headers of a request": lambda name, value: ({}, {"extra_headers": {name: value}}),
+    "query": lambda name, value: ({"default_query": {name: value}}, {}),
+    "query of a request": lambda name, value: ({}, {"extra_query": {name: value}}),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", [*CREDENTIALS, *TELLING])
+def test_only_what_is_known_to_be_a_credential_makes_no_difference(place: str, name: str) -> None:
+    """What ends in key, token or auth may say where a request is sent, as a route or a partition."""
+
+    def digest(value: str) -> bytes:
+        settings, params = PLACES[place](name, value)
+        client = CompatibleClient(base_url="http://localhost/v1", api_key=KEY, **settings)
+        model = OpenAIModel("m", client)
+        request = {"messages": [], **params}
+        return digest_of(model._whom(), telling(request, credentials_of(client)))
+
+    assert (digest("one") == digest("other")) is (name in CREDENTIALS)
+    assert digest("one") == digest("one")
+
+
+class HasItsOwnKeyHeader(CompatibleClient):
+    """A client of a server that takes the key in a header of its own."""
+
+    @property
+    def auth_headers(self) -> dict[str, str]:
+        return {"X-Route-Key": self.api_key}
+
+
+def test_the_header_that_a_client_sends_its_key_in_makes_no_difference() -> None:
+    """Nor does that of the SDK, which names its version; one of the same name elsewhere does."""
+
+    def digest(kind: Any, key: str, **headers: str) -> bytes:
+        client = kind(base_url="http://localhost/v1", api_key=key, default_headers=headers)
+        extra = {"messages": [], "extra_headers": {"X-Route-Key": key}}
+        return digest_of(OpenAIModel("m", client)._whom(), telling(extra, credentials_of(client)))
+
+    assert digest(HasItsOwnKeyHeader, "one") == digest(HasItsOwnKeyHeader, "other")
+    assert digest(CompatibleClient, "one") != digest(CompatibleClient, "other")
+    newer = type("Newer", (HasItsOwnKeyHeader,), {"user_agent": "AsyncOpenAI/Python 99"})
+    assert digest(newer, "one") == digest(HasItsOwnKeyHeader, "one")
+
+
+async def test_digests_are_made_with_a_key_that_lies_in_the_file(anyio_backend: Any, tmp_path: Path) -> None:
+    """So that they are others in each file, and nobody can tell from one, without the file, what was asked."""
+    found: list[set[bytes]] = []
+    plain = digest_of({}, {"messages": ["the same"]})
+    for name in "ab":
+        script = Script(tmp_path / f"{name}.db")
+        await script.run("on", "E", ["row"], 1)
+        with sqlite3.connect(script.path) as connection:
+            found.append({each for (each,) in connection.execute("SELECT request FROM replies")})
+            found[-1] |= {each for (each,) in connection.execute("SELECT request FROM uses")}
+            ((key,),) = connection.execute("SELECT key FROM hashing").fetchall()
+        connection.close()
+        assert len(key) == 32
+        assert found[-1] == {blake2b(plain, key=key, digest_size=16).digest()}
+        assert plain[:12] not in script.path.read_bytes()
+        assert stat.S_IMODE(script.path.stat().st_mode) == 0o600
+    assert found[0].isdisjoint(found[1])
+
+
 class Polite(OpenAIModel):
     """A model that asks for something else."""
 
@@ -470,11 +684,11 @@ async def test_a_model_of_another_class_is_another_one(
 
 
 SERVERS: list[dict[str, Any]] = [
-    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "API_TOKEN": "x"}},
+    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "HF_TOKEN": "x"}},
     {"provider": "vllm", "max_model_len": 9, "environment": {"A": "1"}},
     {"provider": "vllm", "max_model_len": 8, "environment": {"A": "2"}},
     {"provider": "sglang", "max_model_len": 8, "environment": {"A": "1"}},
-    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "API_TOKEN": "y"}},
+    {"provider": "vllm", "max_model_len": 8, "environment": {"A": "1", "HF_TOKEN": "y"}},
 ]
 
 
@@ -575,20 +789,26 @@ async def test_what_is_asked_anew_is_not_asked_twice_by_one_row(
     server: NumberingServer, models: Models, cache: ReplyCache
 ) -> None:
     """A second attempt of it gets what the first one got."""
-    evaluation = foreach("prompt", ["Hello"])(asks)
-    await run(evaluation, model=models.model, cache=cache)
-    fails = [True]
+    fails = False
 
     @foreach("prompt", ["Hello"])
     async def eval_it(prompt: str, model: ChatModel) -> Result:
+        nonlocal fails
         reply = await model.generate(prompt)
-        if fails.pop():
-            fails.append(False)
+        if fails:
+            fails = False
             raise ConnectionError
         return Result(reply)
 
+    assert await outputs_of(cache, eval_it, model=models.model) == ["reply 1"]
+    fails = True
     assert await outputs_of(ReplyCache(cache.path, "write"), eval_it, model=models.model) == ["reply 2"]
-    assert await outputs_of(cache, evaluation, model=models.model) == ["reply 2"]
+    assert await outputs_of(cache, eval_it, model=models.model) == ["reply 2"]
+    assert [kept.replies for kept in cache.kept()] == [1]
+    other = foreach("prompt", ["Hello"])(asks)
+    assert await outputs_of(cache, other, model=models.model) == ["reply 2"]
+    assert await outputs_of(ReplyCache(cache.path, "write"), other, model=models.model) == ["reply 3"]
+    assert await outputs_of(cache, eval_it, model=models.model) == ["reply 2"], "another evaluation's own"
 
 
 async def test_an_evaluation_finds_the_cache_beside_its_store(
@@ -641,7 +861,7 @@ async def test_a_full_disk_costs_no_row(
     """What cannot be kept is told once; what is there answers still."""
     evaluation = foreach("prompt", ["A", "B", "C"])(asks)
     await run(foreach("prompt", ["A"])(asks), model=models.model, cache=cache)
-    monkeypatch.setattr(ReplyFile, "put", full)
+    monkeypatch.setattr(ReplyFile, "_write", full)
     outcome = await run(evaluation, model=models.model, cache=cache)
     assert not outcome.summary.errors
     assert outcome.warnings == (f"The cache of replies {cache.path} keeps no more replies: database or disk is full.",)
@@ -701,28 +921,118 @@ async def test_somebody_has_been_at_the_file(server: NumberingServer, models: Mo
     connection.close()
 
 
-async def test_a_write_that_is_cancelled_leaves_nothing_half(
+@contextmanager
+def written_by_another(path: Path) -> Iterator[None]:
+    """As if another process wrote to the file for the whole block."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+async def test_nobody_waits_until_a_reply_is_written(
+    server: NumberingServer, models: Models, cache: ReplyCache
+) -> None:
+    """But the end of the block does; until then a row that is run again, or cancelled, is answered all the same."""
+    await cached_hello(cache, models)
+    with cache.answering() as replies:
+        with written_by_another(cache.path):
+            for _ in range(2):
+                with replies.row("a"):
+                    assert await models.model.generate("Other") == "reply 2"
+            async with create_task_group() as tasks:
+                tasks.start_soon(models.model.generate, "Third")
+                while len(server.asked) < 3:
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+        assert (replies.answered, replies.sent, replies.problems) == (1, 3 - 1, [])
+    with cache.answering() as replies, replies.row("a"):
+        assert await models.model.generate("Other") == "reply 2"
+    assert not replies.problems
+
+
+async def cached_hello(cache: ReplyCache, models: Models) -> None:
+    """Make the file, with a reply."""
+    with cache.answering():
+        await models.model.generate("Hello")
+
+
+async def test_a_request_is_sent_rather_than_to_wait_for_the_file(
     server: NumberingServer, models: Models, cache: ReplyCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whole, or not at all; and the next request is answered, or sent."""
-    is_writing, may_go_on = threading.Event(), threading.Event()
-    put = ReplyFile.put
-
-    def slow(self: ReplyFile, *args: Any) -> int:
-        is_writing.set()
-        may_go_on.wait(30)
-        return put(self, *args)
-
-    monkeypatch.setattr(ReplyFile, "put", slow)
-    with cache.answering():
-        async with create_task_group() as tasks:
-            tasks.start_soon(models.model.generate, "Hello")
-            await to_thread.run_sync(is_writing.wait, 30)
-            tasks.cancel_scope.cancel()
-            may_go_on.set()
+    """Which is told once; who has waited has waited for all. What is only read is read meanwhile."""
+    monkeypatch.setattr("doteval._replies.file.PATIENCE", 0.4)
+    await cached_hello(cache, models)
+    began = time.monotonic()
     with cache.answering() as replies:
-        assert await models.model.generate("Hello") == "reply 1"
-    assert (replies.answered, len(server.asked)) == (1, 1)
+        with written_by_another(cache.path):
+            for number in range(20):
+                with replies.row(f"{number}", "new"):
+                    assert await models.model.generate("Hello") == f"reply {number + 2}"
+            assert await models.model.generate("Hello") == "reply 1"
+        assert time.monotonic() - began < 4
+        (problem,) = replies.problems
+        assert "was in use by another process" in problem
+        await to_thread.run_sync(replies.flush)
+        with replies.row("late", "new"):
+            assert await models.model.generate("Hello") == "reply 1"
+    for _ in range(2):
+        with cache.answering() as replies, replies.row("7", "new"):
+            assert await models.model.generate("Hello") == "reply 9"
+
+
+@pytest.mark.parametrize("becomes", ["gone", "another one"])
+@pytest.mark.parametrize("first", ["reads", "writes"])
+async def test_a_file_that_is_removed_meanwhile_is_told_of_once(
+    server: NumberingServer, models: Models, cache: ReplyCache, first: str, becomes: str
+) -> None:
+    """And costs no row; the next block makes another one."""
+    await cached_hello(cache, models)
+    before = [*cache.path.parent.iterdir()]
+    with cache.answering() as replies:
+        await models.model.generate("Hello")
+        if first == "writes":
+            await models.model.generate("Other")
+            await to_thread.run_sync(replies.flush)
+        for path in [*before, *cache.path.parent.iterdir()]:
+            path.unlink(missing_ok=True)
+        if becomes == "another one":
+            cache.path.write_text("mine")
+        if first == "writes":
+            replies.keep(Use(b"", b"", b""), "m", "[]", replaces=False)
+            await to_thread.run_sync(replies.flush)
+        for number in range(3):
+            assert await models.model.generate(f"{number}")
+    (problem,) = replies.problems
+    assert "was removed, or replaced, while it was in use" in problem
+    assert problem.count(".") == 2, "a sentence, and the name"
+    if becomes == "another one":
+        assert cache.path.read_text() == "mine"
+    else:
+        assert cache.kept() == []
+        await cached_hello(cache, models)
+        assert [kept.replies for kept in cache.kept()] == [1]
+
+
+async def test_looking_after_a_file_that_is_in_use_says_so(
+    server: NumberingServer,
+    models: Models,
+    cache: ReplyCache,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And what to do, rather than what SQLite calls it."""
+    monkeypatch.setattr("doteval._replies.file._PATIENCE_OF_PEOPLE", 0)
+    await cached_hello(cache, models)
+    with written_by_another(cache.path):
+        assert main(["cache", "--clear", "--file", str(cache.path)]) == 1
+        told = capsys.readouterr().err
+        assert main(["cache", "--file", str(cache.path)]) == 0
+    assert "is in use by another process.\nTry again when that is done." in told
+    assert main(["cache", "--clear", "--file", str(cache.path)]) == 0
 
 
 async def test_many_may_write_at_once(server: NumberingServer, anyio_backend: Any, cache: ReplyCache) -> None:

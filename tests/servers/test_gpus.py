@@ -133,10 +133,34 @@ def test_nvidia_smi_is_asked_for_index_and_uuid(machine: Machine, tmp_path: Path
         "",
     ],
 )
-def test_an_nvidia_smi_that_fails_knows_no_gpu(machine: Machine, script: str) -> None:
-    """A broken driver is a machine without GPUs, not an error; the variable is then taken at its word."""
+def test_an_nvidia_smi_without_a_driver_knows_no_gpu(
+    machine: Machine, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program without its driver is a machine without GPUs, not an error; the variable is taken at its word."""
+    monkeypatch.setattr(gpus_module, "_DRIVER_SIGNS", ())
     assert visible_gpus(machine(script)) == ()
     assert visible_gpus(machine(script, CUDA_VISIBLE_DEVICES="5")) == (Gpu("5", "5"),)
+
+
+@pytest.mark.parametrize("setting", [None, "0", "GPU-aa"])
+@pytest.mark.parametrize("failures", [1, 2])
+def test_an_nvidia_smi_that_fails_beside_a_driver_is_asked_once_more(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, setting: str | None
+) -> None:
+    """A GPU never goes by another name because of a failure: then two servers would have it."""
+    monkeypatch.setattr(gpus_module, "_DRIVER_SIGNS", (str(tmp_path),))
+    calls = tmp_path / "calls"
+    environ = machine(
+        f"echo x >> {calls}\nn=0\nwhile read _; do n=$((n+1)); done < {calls}\n"
+        f"[ $n -le {failures} ] && exit 9\necho '0, GPU-aa00'",
+        **({} if setting is None else {"CUDA_VISIBLE_DEVICES": setting}),
+    )
+    if failures == 1:
+        assert choose("auto", None, environ).names == ("GPU-aa00",)
+    else:
+        with pytest.raises(RuntimeError, match=r"nvidia-smi failed with exit code 9, twice, .*gpus=None"):
+            choose("auto", None, environ)
+    assert calls.read_text() == "x\n" * 2
 
 
 @pytest.mark.process
@@ -157,7 +181,8 @@ def test_an_nvidia_smi_that_hangs_is_given_up(
     os.mkfifo(alive)
     reader = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        assert visible_gpus(machine(f"exec 3>{alive}\n(read x <{never}) &\nread x <{never}")) == ()
+        with pytest.raises(RuntimeError, match=r"gave no answer within 0\.1 s, twice"):
+            visible_gpus(machine(f"exec 3>{alive}\n(read x <{never}) &\nread x <{never}"))
         assert select.select([reader], [], [], PATIENCE)[0]
         assert os.read(reader, 1) == b""  # nobody has the other end open
     finally:

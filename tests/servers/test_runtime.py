@@ -191,6 +191,46 @@ def test_processes_are_known_by_their_mark(runtime: Runtime) -> None:
         runtime.directory("bad-12").rmdir()
 
 
+@pytest.mark.process
+def test_processes_of_another_container_are_left_alone(runtime: Runtime) -> None:
+    """It has a directory of its own by the same name, and its processes have the same mark."""
+    command = f"mount -t tmpfs none {runtime.root} && echo up && read x"
+    with subprocess.Popen(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, MARKER: str(runtime.directory("bad-1"))},
+    ) as other:
+        assert other.stdout is not None
+        if other.stdout.readline() != b"up\n":
+            pytest.skip("no mount namespace can be made here")
+        assert list(processes_of(runtime.directory("bad-1"))) == []
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(runtime.socket_path("bad-1")))
+        runtime.bury_dead()
+        assert runtime.server_ids() == []
+        assert other.poll() is None
+        other.communicate(b"\n")
+
+
+@pytest.mark.process
+def test_processes_are_known_where_the_directory_is_a_link(runtime: Runtime, tmp_path: Path) -> None:
+    """What the mark says is compared as it is; where it leads is looked at as the kernel does."""
+    link = tmp_path / "link"
+    link.symlink_to(runtime.root)
+    with subprocess.Popen(
+        [sys.executable, "-c", "input('up')"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, MARKER: str(link / "bad-1")},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(2) == b"up"
+        assert list(processes_of(link / "bad-1")) == [process.pid]
+        process.kill()
+
+
 def test_servers_are_listed_by_their_sockets(runtime: Runtime) -> None:
     """A name may have anything in it that a kind may have."""
     for name in ("bad-2", "my_kind-0", "bad-1"):

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from .._errors import CapacityDeadlockError, CapacityExceededError
 from .account import labels
 from .books import Books
-from .deadlock import is_deadlocked
+from .deadlock import is_deadlocked, order_of_service
 from .holding import held_by, waiters
 from .queue import Look
 from .records import Check, Claim, Entry, Lease, Phase, Request, Rest, Settle, State, Want
@@ -105,7 +105,7 @@ class Admission(Books):
             self._queue.add(request, in_front=True)
             if self._fails_to_fit(request):
                 continue
-            if self._closes_a_cycle(request.owner):
+            if self._closes_a_cycle(request.owner) and not self._can_reorder():
                 self._queue.remove(request)
                 self._fail_as_deadlocked(request)
 
@@ -205,6 +205,14 @@ class Admission(Books):
         return self.capacity is not None and is_deadlocked(
             waiters(self._queue, self._leases, self._entries), self.capacity
         )
+
+    def _can_reorder(self) -> bool:
+        """Put the queue in an order in which all who wait can be served; whether there is one."""
+        assert self.capacity is not None
+        order = order_of_service(waiters(self._queue, self._leases, self._entries), self.capacity)
+        if order is not None:
+            self._queue.reorder(order)
+        return order is not None
 
     def _fail_as_deadlocked(self, request: Request) -> None:
         account = [*self.account(), f"{request.owner} asks for {labels(request)}"]

@@ -62,6 +62,29 @@ def is_deadlocked(queue: Sequence[Waiter], capacity: int) -> bool:
     return False
 
 
+def order_of_service(queue: Sequence[Waiter], capacity: int) -> list[int] | None:
+    """An order in which all in the queue would be served, as near to theirs as may be; `None` where there is none.
+
+    Args:
+        queue: Who waits, in the order of service so far.
+        capacity: How many slots there are.
+
+    Returns:
+        Places in `queue`.
+    """
+    held = _HeldInQueue(queue)
+    left, order = list(range(len(queue))), []
+    while left:
+        turn = next((turn for turn in left if held.can_serve(queue[turn].wants, capacity)), None)
+        if turn is not None:
+            held.release(queue[turn].holds)
+            left.remove(turn)
+            order.append(turn)
+        elif not held.retire():
+            return None
+    return None if is_deadlocked([queue[turn] for turn in order], capacity) else order
+
+
 class _HeldInQueue:
     """What those in the queue hold whose turn has not come yet."""
 
@@ -79,6 +102,9 @@ class _HeldInQueue:
         """How many slots it takes to open what is wanted and not held by anybody in the queue."""
         return sum(slots for key, slots in wants.items() if key not in self._keys)
 
+    def can_serve(self, wants: Mapping[Hashable, int], capacity: int) -> bool:
+        return not self.is_any_retiring(wants) and self.slots_missing(wants) <= capacity - self.slots
+
     def release(self, leases: Sequence[Held]) -> None:
         """A turn has come: what was held there is given back, and is closed where it was the last lease."""
         for held in leases:
@@ -89,11 +115,16 @@ class _HeldInQueue:
                 else:
                     self._close(held)
 
-    def retire(self) -> None:
-        """Close what was to retire: not before, as who waits for that may stand in front of others and need slots."""
-        for held in self._retired:
+    def retire(self) -> bool:
+        """Close what was to retire: not before, as who waits for that may stand in front of others and need slots.
+
+        Returns:
+            Whether there was any.
+        """
+        retired, self._retired = self._retired, []
+        for held in retired:
             self._close(held)
-        self._retired.clear()
+        return bool(retired)
 
     def _close(self, held: Held) -> None:
         self.slots -= held.slots

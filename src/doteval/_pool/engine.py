@@ -268,7 +268,9 @@ class Engine(Generic[ModelT]):
             self._apply()
 
     def _drop(self, entry: Entry, reason: str) -> None:
-        """The entry is of no use any more; its task is told."""
+        """The entry is of no use any more; its task is told. One that closes anyway is not lost any more."""
+        if entry.phase is Phase.CLOSING:
+            return
         self._ledger.broken(entry, reason, self._now())
         self._emit("lost", entry, reason)
         self._apply()

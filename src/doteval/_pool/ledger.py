@@ -9,8 +9,8 @@ A `Lease` is a request's pin on an entry; from the moment it is admitted, nothin
 
 The order of service, in three sentences. Claims are served in order of arrival, and a claim that cannot be served holds
 up everything behind it that would need a slot. While a claim starves, newcomers queue even for a key that is open, or a
-hot key would keep its slot for ever. A task whose own leases are what the queue waits for is served out of turn where
-that costs no slot, and otherwise told that it waits for itself.
+hot key would keep its slot for ever. A task whose own leases are what the queue waits for is served before those who
+wait for them, where the queue can be served in such an order, and otherwise told that it waits for itself.
 """
 
 from __future__ import annotations
@@ -95,7 +95,12 @@ class Ledger(Admission):
             self._fail(request, *remembered)
         elif self._can_admit_now(request):
             self._admit(request, now)
-            if self._queue and request.state is State.ADMITTED and self._closes_a_cycle(owner):
+            if (
+                self._queue
+                and request.state is State.ADMITTED
+                and self._closes_a_cycle(owner)
+                and not self._can_reorder()
+            ):
                 self._retract(request, None, now)  # what is being opened waits for what the owner holds
                 self._fail_as_deadlocked(request)
         else:
@@ -103,22 +108,25 @@ class Ledger(Admission):
         return request
 
     def _queue_up(self, request: Request, now: float) -> None:
-        """Let the request wait, unless that would be for ever: then admit it where that costs no slot, or fail it."""
+        """Let the request wait, out of turn where others could else never be served, or fail it."""
         self._queue.add(request)
         if not self._closes_a_cycle(request.owner):
             if not self._queue.starving:
                 self._serve(now)
-            if request.state is State.QUEUED and self._is_full():
-                self._queue.remove(request)
-                assert self._max_waiting is not None
-                labels = [want.label for want in request.wants]
-                self._fail(request, QueueFullError(labels, self._max_waiting, self.account()))
-            return
-        self._queue.remove(request)
-        if any(self._entries.is_absent(want.key) for want in request.wants):
-            self._fail_as_deadlocked(request)
+        elif not any(self._entries.is_absent(want.key) for want in request.wants):
+            self._queue.remove(request)
+            self._admit(request, now)  # costs no slot
+        elif self._can_reorder():
+            self._serve(now)
         else:
-            self._admit(request, now)
+            self._queue.remove(request)
+            self._fail_as_deadlocked(request)
+        if request.state is State.QUEUED and self._is_full():
+            self._queue.remove(request)
+            assert self._max_waiting is not None
+            labels = [want.label for want in request.wants]
+            self._fail(request, QueueFullError(labels, self._max_waiting, self.account()))
+            self._serve(now)  # it is no reason for anybody to wait any more
 
     def adopt(self, lease: Lease, owner: Hashable) -> None:
         """Another task is responsible for the lease from now on."""
@@ -344,7 +352,7 @@ class Ledger(Admission):
             self._close(next(iter(self._entries.idle)), "evicted: there are fewer slots")
         for request in [request for claim in self._queue for request in claim.requests]:
             self._fails_to_fit(request)
-        while self._is_deadlocked():
+        while self._is_deadlocked() and not self._can_reorder():
             request = [r for claim in self._queue for r in claim.requests if self._holds_something(r.owner)][-1]
             self._queue.remove(request)
             self._fail_as_deadlocked(request)

@@ -201,7 +201,7 @@ class Pool(Engine[ModelT]):
     def report_broken(self, lease: Lease, error: BaseException) -> None:
         """Whoever holds the lease has found the resource of no use any more; takes effect at once."""
         self.check_loop()
-        if not lease.ended and lease.entry.phase is not Phase.CLOSING:
+        if not lease.ended:
             self._drop(lease.entry, self._hooks.explain(lease.entry.want, error))
 
     def breaks(self, error: Exception) -> bool:
@@ -326,10 +326,13 @@ class Pool(Engine[ModelT]):
     def _raise_failure(self, request: Request) -> None:
         """Every request gets an exception of its own; the original is shared as the cause."""
         error = request.error
-        if isinstance(error, (CapacityDeadlockError, CapacityExceededError, QueueFullError)):
+        if isinstance(error, CapacityDeadlockError):
             raise error
-        if isinstance(error, ProviderClosedError) and error.provider == self._provider:
-            raise ProviderClosedError(self._provider, is_draining=error.is_draining)
+        if request.failed_want is None:  # else it is about what an opening has asked for
+            if isinstance(error, (CapacityExceededError, QueueFullError)):
+                raise error
+            if isinstance(error, ProviderClosedError):
+                raise ProviderClosedError(self._provider, is_draining=error.is_draining)
         want = request.failed_want or request.wants[0]
         assert error is not None
         outcome = outcome_of(error)
@@ -350,7 +353,8 @@ def _ending(request: Request) -> Ending:
     if request.state is State.GRANTED:
         return "granted"
     if request.state is State.FAILED:
-        return "deadlock" if isinstance(request.error, CapacityDeadlockError) else "failed"
+        is_own = request.failed_want is None  # and not that of an opening which waits for another one
+        return "deadlock" if is_own and isinstance(request.error, CapacityDeadlockError) else "failed"
     return "timeout"
 
 

@@ -3,7 +3,8 @@
 The parts::
 
     form    what a request is known by
-    file    the SQLite file
-    cache   ReplyCache, and which reply answers which request
+    opening how the SQLite file is opened
+    file    what is in it, and which reply answers which request
+    cache   ReplyCache
     asked   one request on its way through
 """

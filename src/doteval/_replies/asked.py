@@ -16,7 +16,8 @@ from .form import NoFormError, digest_of
 Answer = list[tuple[str, dict[str, Any]]]
 """What a server answered, as JSON holds it: objects of the SDK, each with the name of its class."""
 
-_LIMITER: RunVar[CapacityLimiter] = RunVar("doteval_replies_limiter")
+_READING: RunVar[CapacityLimiter] = RunVar("doteval_replies_reading")
+_KEEPING: RunVar[CapacityLimiter] = RunVar("doteval_replies_keeping")
 _encoder = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
@@ -29,20 +30,27 @@ class Asked:
         model: The model's name.
     """
 
-    __slots__ = ("_digest", "_is_done", "_model", "_number", "_row")
+    __slots__ = ("_digest", "_is_done", "_is_unreadable", "_model", "_number", "_row", "_use")
 
     def __init__(self, row: Row, digest: bytes, model: str) -> None:
         self._row = row
         self._digest = digest
         self._model = model
         self._number = row.take(digest)
-        self._is_done = False
+        self._use = row.use(digest, self._number)
+        self._is_done = self._is_unreadable = False
 
     async def answer(self) -> Answer | None:
         """What the cache has for it; else it has to be sent."""
-        found = await _in_thread(self._row.replies.look, self._digest, self._row.tag(self._number))
+        replies = self._row.replies
+        found = replies.pending(self._use)
+        if found is None:
+            found = await to_thread.run_sync(replies.look, self._use, limiter=_limiter(_READING))
+        if found is None:
+            return None
+        self._is_unreadable = True  # unless it answers
         try:
-            return None if found is None else [(str(name), dict(fields)) for name, fields in json.loads(found)]
+            return [(str(name), dict(fields)) for name, fields in json.loads(found)]
         except (TypeError, ValueError):  # somebody has been at the file
             return None
 
@@ -56,16 +64,16 @@ class Asked:
         self._row.replies.was_sent()
 
     async def keep(self, answer: Callable[[], Answer]) -> None:
-        """Keep what was answered; where that cannot be, nothing is raised."""
+        """Keep what was answered; where that cannot be, nothing is raised. Nobody waits until it is written."""
         self._is_done = True
-        await _in_thread(self._keep, answer)
+        await to_thread.run_sync(self._keep, answer, limiter=_limiter(_KEEPING))
 
     def _keep(self, answer: Callable[[], Answer]) -> None:
         try:
             text = _encoder.encode(answer())
         except Exception:  # what an SDK holds that JSON does not: it is asked for again
             return
-        self._row.replies.keep(self._digest, self._row.tag(self._number), self._model, text)
+        self._row.replies.keep(self._use, self._model, text, replaces=self._is_unreadable)
 
     def __enter__(self) -> None: ...
 
@@ -92,11 +100,11 @@ def asked(model: str, where: Callable[[], Mapping[str, Any]], request: Mapping[s
         return None
 
 
-async def _in_thread(work: Callable[..., Any], *args: Any) -> Any:
-    """Not in the event loop, which would wait for the disk; one after the other, as the file takes them."""
+def _limiter(of: RunVar[CapacityLimiter]) -> CapacityLimiter:
+    """One thread: what it does, it does not do faster in two; and none of those that others wait for."""
     try:
-        limiter = _LIMITER.get()
+        limiter = of.get()
     except LookupError:
         limiter = CapacityLimiter(1)
-        _LIMITER.set(limiter)
-    return await to_thread.run_sync(work, *args, limiter=limiter)
+        of.set(limiter)
+    return limiter

@@ -7,23 +7,22 @@ import sqlite3
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from heapq import heappop, heappush
 from pathlib import Path
-from threading import Lock, RLock
-from typing import Literal, TypeAlias, TypeVar, get_args
+from threading import Lock
+from typing import Literal, TypeAlias, get_args
 
-from .._errors import DotevalError, ReplyCacheError
+from .._errors import ReplyCacheError
 from .._model import Usage
-from .file import KeptReplies, ReplyFile
-from .form import tag_of
+from .file import Kept, KeptReplies, ReplyFile, Use, is_busy
+from .form import digest_of_name
+from .opening import FileGoneError
 
 CacheMode: TypeAlias = Literal["on", "read", "write"]
 """Whether replies answer requests and are kept, only answer, or are only kept."""
 DEFAULT_PATH = Path(".doteval", "replies.db")
 
 _logger = logging.getLogger("doteval.replies")
-_ResultT = TypeVar("_ResultT")
 
 
 class ReplyCache:
@@ -61,7 +60,8 @@ class ReplyCache:
     def answering(self) -> Generator[CachedReplies]:
         """Use it for what is asked of models in the block, and in the tasks, threads and `doteval.blocking` it starts.
 
-        In a block, no reply is used for two requests: two that are the same get two replies.
+        In a block, no reply is used for two requests: two that are the same get two replies. At its end, what is not
+        written yet is waited for, which blocks, in most cases for milliseconds.
 
         Raises:
             ReplyCacheError: The file is something else.
@@ -70,15 +70,15 @@ class ReplyCache:
         replies = CachedReplies(self, self._file)
         with self._lock:
             self._users += 1
-        token = _PRESENT.set(Row(replies, ""))
+        token = _PRESENT.set(Row(replies, "", ""))
         try:
             yield replies
         finally:
             _PRESENT.reset(token)
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    self._file.close()
+            try:
+                replies.flush()
+            finally:
+                self._left()
 
     @staticmethod
     @contextmanager
@@ -132,11 +132,19 @@ class ReplyCache:
         try:
             yield
         except sqlite3.Error as exc:
-            raise ReplyCacheError(str(self.path), f"cannot be used: {exc}") from exc
+            if is_busy(exc):
+                problem, advice = "is in use by another process", "Try again when that is done."
+            else:
+                problem, advice = f"cannot be used: {exc}", f"Make it readable and writable, or remove {self.path}."
+            raise ReplyCacheError(str(self.path), problem, advice) from exc
         finally:
-            with self._lock:
-                if not self._users:
-                    self._file.close()
+            self._left(0)
+
+    def _left(self, users: int = 1) -> None:
+        with self._lock:
+            self._users -= users
+            if not self._users:
+                self._file.close()
 
     def __repr__(self) -> str:
         return f"<ReplyCache {self.path} mode={self.mode!r}>"
@@ -164,55 +172,77 @@ class CachedReplies:
         self.problems: list[str] = []
         """Why it does not answer, or keeps nothing more, or what it does not know; in sentences."""
         self._file = file
-        self._lock = RLock()
-        """Held while the file is read or written; never in an event loop."""
-        self._counting = Lock()
-        self._taken: set[int] = set()
-        """The replies that were used."""
-        self._others: dict[bytes, list[int]] = {}
-        """The replies to a request that were there when one was wanted, whosoever they were."""
-        self._given: dict[tuple[bytes, bytes], int] = {}
-        """The reply that each request has got, by its tag: the next attempt of a row gets it again."""
+        self._lock = Lock()
+        self._written: set[Use] = set()
+        """In mode ``"write"``, what was asked anew already: the next attempt of a row gets it again."""
         self._can_read = self._can_write = True
+        self._was_busy = False
 
     @contextmanager
-    def row(self, name: str) -> Generator[None]:
+    def row(self, name: str, evaluation: str = "") -> Generator[None]:
         """Requests of the block are told apart from those of other rows that ask the same.
 
-        The first time that a row makes a request, it gets what it got the first time in an earlier run, whatever order
-        rows run in. A row that is new gets a reply that no other row has used, where there is one.
+        A row gets what it has got before, whatever order rows run in, and whatever else is asked. One that is new gets
+        what the same row of another evaluation has, or else another reply that no row of its evaluation has.
 
         Args:
             name: What the row is known by; the same row has the same name again. Within another row it is a part of
                 that.
+            evaluation: What it is a row of.
         """
         above = _PRESENT.get()
-        is_within = above is not None and above.replies is self and above.name
-        token = _PRESENT.set(Row(self, f"{above.name}\n{name}" if above is not None and is_within else name))
+        if above is not None and self.is_in_a_row():
+            row = Row(self, above.evaluation, f"{above.name}\n{evaluation}\n{name}")
+        else:
+            row = Row(self, evaluation, name)
+        token = _PRESENT.set(row)
         try:
             yield
         finally:
             _PRESENT.reset(token)
 
-    def look(self, request: bytes, tag: bytes) -> str | None:
-        """The reply for a request; blocks."""
-        if not self._can_read or (self.cache.mode == "write" and (request, tag) not in self._given):
+    def is_in_a_row(self) -> bool:
+        """Whether this code runs in a row of the block."""
+        row = _PRESENT.get()
+        return row is not None and row.replies is self and bool(row.name)
+
+    def look(self, use: Use) -> str | None:
+        """The reply for a request; blocks for about a second at most."""
+        if not self._can_read or (self.cache.mode == "write" and use not in self._written):
             return None
-        return self._degrading(lambda: self._found(request, tag), reads=True)
+        if (found := self._reading(lambda: self._file.find(use))) is not None or self.cache.mode == "write":
+            return found
+        if self.cache.mode == "on" and self._can_write:
+            return self._reading(lambda: self._file.share(use))
+        return self._reading(lambda: self._file.same(use))
 
-    def keep(self, request: bytes, tag: bytes, model: str, reply: str) -> None:
-        """Keep a reply; blocks."""
+    def pending(self, use: Use) -> str | None:
+        """The reply for a request whose row has made it before, just now; never blocks."""
+        return None if self.cache.mode == "write" and use not in self._written else self._file.pending(use)
 
-        def put() -> None:
-            with self._lock:
-                self._take(self._file.put(request, tag, model, reply), request, tag)
+    def keep(self, use: Use, model: str, reply: str, *, replaces: bool) -> None:
+        """Keep a reply; never blocks.
 
-        if self._can_write and self.cache.mode != "read":
-            self._degrading(put, reads=False)
+        Args:
+            use: Who got it.
+            model: Who replied.
+            reply: What.
+            replaces: Whether what is kept for the use is of no use.
+        """
+        if not self._can_write or self.cache.mode == "read":
+            return
+        if self.cache.mode == "write":
+            self._written.add(use)
+            replaces = True
+        self._writing(lambda: self._file.put(Kept(use, model, reply, replaces)))
+
+    def flush(self) -> None:
+        """Wait until all that is to be kept is written; blocks."""
+        self._writing(self._file.flush)
 
     def answered_with(self, usage: Usage | None) -> None:
         """A reply has answered a request."""
-        with self._counting:
+        with self._lock:
             self.answered += 1
             if usage is not None:
                 known = self.saved
@@ -226,7 +256,7 @@ class CachedReplies:
 
     def was_sent(self, why_unknown: str | None = None) -> None:
         """A request is sent; `why_unknown` says what in it is known by nothing but itself."""
-        with self._counting:
+        with self._lock:
             self.sent += 1
             if why_unknown is not None:
                 self.unknown += 1
@@ -236,45 +266,45 @@ class CachedReplies:
                         "which nobody can say whether it is the same again."
                     )
 
-    def _found(self, request: bytes, tag: bytes) -> str | None:
-        with self._lock:
-            given = self._given.get((request, tag))
-            if given is not None:
-                return self._file.reply(given)
-            exact = self._file.find(request, tag)
-            if exact is not None and exact[0] not in self._taken:
-                self._take(exact[0], request, tag)
-                return exact[1]
-            others = self._others.get(request)
-            if others is None:  # once, as there may be as many as there are rows
-                others = self._others[request] = self._file.numbers(request)
-            while others:
-                number = others.pop()
-                if number in self._taken or (reply := self._file.reply(number)) is None:
-                    continue
-                self._take(number, request, tag)
-                if self.cache.mode == "on" and exact is None and self._can_write:
-                    self._degrading(partial(self._file.retag, number, tag), reads=False)
-                return reply
-            return None
-
-    def _take(self, number: int, request: bytes, tag: bytes) -> None:
-        self._taken.add(number)
-        self._given[request, tag] = number
-
-    def _degrading(self, work: Callable[[], _ResultT], *, reads: bool) -> _ResultT | None:
-        """Do it; what fails is told once, and not tried again."""
+    def _reading(self, work: Callable[[], str | None]) -> str | None:
+        """Do it; what fails is told once, and not tried again, unless the file is only busy."""
         try:
             return work()
-        except (sqlite3.Error, OSError, DotevalError) as exc:
-            with self._lock:
-                was_able = self._can_read if reads else self._can_write
-                self._can_write = False
-                self._can_read = self._can_read and not reads
-                if was_able:
-                    what = "answers nothing, and requests are sent" if reads else "keeps no more replies"
-                    self._tell(f"The cache of replies {self.cache.path} {what}: {str(exc).splitlines()[0]}.")
-            return None
+        except (sqlite3.Error, OSError) as exc:
+            if is_busy(exc):
+                self._tell_busy()
+            elif isinstance(exc, sqlite3.OperationalError) and exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
+                self._cannot(exc, reads=False)
+            else:
+                self._cannot(exc, reads=True)
+        return None
+
+    def _writing(self, work: Callable[[], object]) -> None:
+        """Do it; what fails is told once, and not tried again."""
+        try:
+            work()
+        except (sqlite3.Error, OSError) as exc:
+            self._cannot(exc, reads=isinstance(exc, FileGoneError))
+
+    def _cannot(self, error: Exception, *, reads: bool) -> None:
+        with self._lock:
+            was_able = self._can_read if reads else self._can_write
+            self._can_write = False
+            self._can_read = self._can_read and not reads
+        if was_able:
+            what = "answers nothing more, and requests are sent" if reads else "keeps no more replies"
+            why = error.problem if isinstance(error, ReplyCacheError) else str(error).splitlines()[0]
+            why = "it is in use by another process" if is_busy(error) else why
+            self._tell(f"The cache of replies {self.cache.path} {what}: {why}.")
+
+    def _tell_busy(self) -> None:
+        with self._lock:
+            was_busy, self._was_busy = self._was_busy, True
+        if not was_busy:
+            self._tell(
+                f"The cache of replies {self.cache.path} was in use by another process for so long that requests were "
+                "sent which it may have a reply to."
+            )
 
     def _tell(self, problem: str) -> None:
         self.problems.append(problem)
@@ -289,13 +319,15 @@ class Row:
 
     Args:
         replies: Who answers them.
+        evaluation: What it is a row of.
         name: What it is known by.
     """
 
-    __slots__ = ("_free", "_lock", "_next", "name", "replies")
+    __slots__ = ("_free", "_lock", "_next", "evaluation", "name", "replies")
 
-    def __init__(self, replies: CachedReplies, name: str) -> None:
+    def __init__(self, replies: CachedReplies, evaluation: str, name: str) -> None:
         self.replies = replies
+        self.evaluation = evaluation
         self.name = name
         self._next: dict[bytes, int] = {}
         self._free: dict[bytes, list[int]] = {}
@@ -315,9 +347,9 @@ class Row:
         with self._lock:
             heappush(self._free.setdefault(request, []), number)
 
-    def tag(self, number: int) -> bytes:
+    def use(self, request: bytes, number: int) -> Use:
         """What the reply to it is known by."""
-        return tag_of(self.name, number)
+        return Use(digest_of_name(self.evaluation), request, digest_of_name(f"{number} {self.name}"))
 
 
 _PRESENT: ContextVar[Row | None] = ContextVar("doteval_replies", default=None)

@@ -1,4 +1,9 @@
-"""The SQLite file of a cache, which many processes may use at once."""
+"""The SQLite file of a cache, which many processes may use at once.
+
+A reply belongs to the requests that have got it, its *uses*, and no use is ever taken from the request that has it. So
+what a row got, it gets again, whatever else is asked. Within one evaluation, a reply has one use: that is what the keys
+of the table say, so it holds for processes beside each other, too. Other evaluations that ask the same share the reply.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +17,49 @@ from threading import RLock
 from typing import NamedTuple
 
 from .._errors import ReplyCacheError
+from .._writer import Writer
+from .opening import PATIENCE, Opener
 
-_VERSION = 1
-_APPLICATION = 0x64_74_72_63  # "dtrc"
-_PATIENCE = 20.0
-"""How long to wait for another process that writes, in seconds."""
-_SCHEMA = (
+_PATIENCE_OF_PEOPLE = 10.0
+"""How long somebody waits at most who removes replies, in seconds."""
+_UNUSED = "NOT EXISTS (SELECT 1 FROM uses WHERE uses.reply = replies.id AND uses.scope = :scope)"
+_OF_THE_SAME_ROW = f"""
+    SELECT id, reply FROM replies WHERE request = :request AND tag = :tag AND {_UNUSED} ORDER BY id LIMIT 1
+"""  # noqa: S608
+_OF_ANY_ROW = f"""
+    SELECT id, reply FROM replies WHERE request = :request AND id > :after AND {_UNUSED} ORDER BY id LIMIT 1
+"""  # noqa: S608
+_USE = "INSERT OR IGNORE INTO uses SELECT :scope, :request, :tag, id FROM replies WHERE id = :reply"
+
+
+class Use(NamedTuple):
+    """Who gets a reply.
+
+    Args:
+        scope: The evaluation.
+        request: What is asked.
+        tag: By whom in the evaluation, and for which time.
     """
-    CREATE TABLE replies (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        request BLOB NOT NULL,  -- a digest of what was asked
-        tag BLOB NOT NULL,  -- which of several replies to it
-        model TEXT NOT NULL,
-        reply TEXT NOT NULL,
-        written REAL NOT NULL,
-        UNIQUE (request, tag)
-    )
-    """,
-    f"PRAGMA application_id = {_APPLICATION}",
-    f"PRAGMA user_version = {_VERSION}",
-)
+
+    scope: bytes
+    request: bytes
+    tag: bytes
+
+
+class Kept(NamedTuple):
+    """A reply on its way into the file.
+
+    Args:
+        use: Who got it.
+        model: Who replied.
+        reply: What.
+        replaces: Whether it takes the place of another one that is there.
+    """
+
+    use: Use
+    model: str
+    reply: str
+    replaces: bool
 
 
 class KeptReplies(NamedTuple):
@@ -53,7 +81,7 @@ class KeptReplies(NamedTuple):
 
 
 class ReplyFile:
-    """The file. All of it blocks, and may be called from any thread.
+    """The file. It may be called from any thread. A thread of its own writes; all else blocks for about a second.
 
     Args:
         path: Where it is; it is made when something is to be kept.
@@ -62,7 +90,13 @@ class ReplyFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = RLock()
+        self._opener = Opener(path)
         self._connection: sqlite3.Connection | None = None
+        self._writer: Writer[sqlite3.Connection, Kept] | None = None
+        self._pending: dict[Use, Kept] = {}
+        self._seen: dict[tuple[bytes, bytes], int] = {}
+        """Up to which number all replies to a request have a use in an evaluation."""
+        self._waits = True
         self._pid = 0
 
     def check(self) -> None:
@@ -71,54 +105,76 @@ class ReplyFile:
         Raises:
             ReplyCacheError: There is.
         """
-        if not self.path.exists():
-            return
         try:
-            self._connected()
-        except sqlite3.DatabaseError as exc:
-            if isinstance(exc, sqlite3.OperationalError):
-                return  # it cannot be read or written now: then it does not answer
-            raise ReplyCacheError(str(self.path), f"is no cache of replies: {exc}") from exc
+            if self.path.exists():
+                self._connected()
+        except ReplyCacheError:
+            raise
+        except (sqlite3.Error, OSError) as exc:
+            if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
+                raise ReplyCacheError(str(self.path), f"is no cache of replies: {exc}") from exc
+            # else it cannot be read or written now: then it does not answer
 
-    def find(self, request: bytes, tag: bytes) -> tuple[int, str] | None:
-        """One reply, by its tag: its number, and the reply."""
+    def pending(self, use: Use) -> str | None:
+        """The reply of a use that is about to be written; never blocks."""
+        kept = self._pending.get(use)
+        return None if kept is None else kept.reply
+
+    def find(self, use: Use) -> str | None:
+        """The reply of a use."""
+        with self._reading() as connection:
+            return None if connection is None else _found(connection, self._named(use))
+
+    def same(self, use: Use) -> str | None:
+        """The reply that the same row of another evaluation has, and none of this one."""
+        with self._reading() as connection:
+            found = None if connection is None else connection.execute(_OF_THE_SAME_ROW, self._named(use)).fetchone()
+            return None if found is None else found[1]
+
+    def share(self, use: Use) -> str | None:
+        """A reply that no request of the evaluation has; from now on this one does."""
         with self._reading() as connection:
             if connection is None:
                 return None
-            select = "SELECT id, reply FROM replies WHERE request = ? AND tag = ?"
-            found: tuple[int, str] | None = connection.execute(select, (request, tag)).fetchone()
-            return found
+            named = self._named(use)
+            while True:
+                number, reply = connection.execute(_OF_THE_SAME_ROW, named).fetchone() or (None, "")
+                if number is None:
+                    number, reply = self._next(connection, named) or (None, "")
+                if number is None:
+                    return None
+                connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000) if self._waits else 0}")
+                if connection.execute(_USE, {**named, "reply": number}).rowcount == 1:
+                    return reply
+                if (known := _found(connection, named)) is not None:  # another process was faster
+                    return known
 
-    def numbers(self, request: bytes) -> list[int]:
-        """The numbers of all replies to a request, the newest last."""
-        with self._reading() as connection:
-            if connection is None:
-                return []
-            select = "SELECT id FROM replies WHERE request = ? ORDER BY id"
-            return [number for (number,) in connection.execute(select, (request,))]
+    def put(self, kept: Kept) -> None:
+        """Have a reply written; never blocks.
 
-    def reply(self, number: int) -> str | None:
-        """The reply of this number, if it is still there."""
-        with self._reading() as connection:
-            if connection is None:
-                return None
-            found = connection.execute("SELECT reply FROM replies WHERE id = ?", (number,)).fetchone()
-            return None if found is None else found[0]
-
-    def retag(self, number: int, tag: bytes) -> None:
-        """Have a reply known by another tag from now on."""
+        Raises:
+            Exception: What writing has raised before.
+        """
         with self._lock:
-            self._made().execute("UPDATE OR IGNORE replies SET tag = ? WHERE id = ?", (tag, number))
+            self._forget_other_process()
+            if self._writer is None:
+                self._writer = Writer(self._opener.open_for_writing, self._write, _as_it_is, "doteval-replies")
+            try:
+                self._pending[kept.use] = kept
+                self._writer.put(kept)
+            except BaseException:
+                self._pending.clear()
+                raise
 
-    def put(self, request: bytes, tag: bytes, model: str, reply: str) -> int:
-        """Keep a reply in place of the one of this tag; its number."""
-        with self._lock:
-            cursor = self._made().execute(
-                "INSERT OR REPLACE INTO replies (request, tag, model, reply, written) VALUES (?, ?, ?, ?, ?)",
-                (request, tag, model, reply, time.time()),
-            )
-            assert cursor.lastrowid is not None
-            return cursor.lastrowid
+    def flush(self) -> None:
+        """Wait until all that was put is written.
+
+        Raises:
+            Exception: What writing has raised.
+        """
+        writer = self._writer
+        if writer is not None and self._pid == os.getpid():
+            writer.flush()
 
     def kept(self) -> list[KeptReplies]:
         """What there is, by model."""
@@ -141,93 +197,141 @@ class ReplyFile:
         with self._reading() as connection:
             if connection is None:
                 return 0
-            where = "(:before IS NULL OR written < :before) AND (:model IS NULL OR model = :model)"
-            cursor = connection.execute(
-                f"DELETE FROM replies WHERE {where}",  # noqa: S608
-                {"before": before, "model": model},
-            )
-            if cursor.rowcount:
-                with suppress(sqlite3.OperationalError):  # somebody uses it: the room is used again
-                    connection.execute("VACUUM")
-            return cursor.rowcount
+            connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE_OF_PEOPLE * 1000)}")
+            try:
+                where = "(:before IS NULL OR written < :before) AND (:model IS NULL OR model = :model)"
+                cursor = connection.execute(
+                    f"DELETE FROM replies WHERE {where}",  # noqa: S608
+                    {"before": before, "model": model},
+                )
+                if cursor.rowcount:
+                    with suppress(sqlite3.OperationalError):  # somebody uses it: the room is used again
+                        connection.execute("VACUUM")
+                return cursor.rowcount
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
 
     def close(self) -> None:
-        """Close it; it is opened again where it is used again."""
+        """Write what is left, and close it; it is opened again where it is used again."""
         with self._lock:
+            self._forget_other_process()
             connection, self._connection = self._connection, None
-            if connection is not None and self._pid == os.getpid():
-                connection.close()
+            writer, self._writer = self._writer, None
+            self._seen.clear()
+        try:
+            if writer is not None:
+                with suppress(Exception):  # who flushes is told
+                    writer.close()
+        finally:
+            self._pending.clear()
+            self._opener.forget()
+            if connection is not None:
+                with self._lock:
+                    connection.close()
+
+    def _named(self, use: Use) -> dict[str, bytes]:
+        return {"scope": use.scope, "request": self._opener.keyed(use.request), "tag": use.tag}
+
+    def _next(self, connection: sqlite3.Connection, named: dict[str, bytes]) -> tuple[int, str] | None:
+        """The first reply to a request that has no use in the evaluation."""
+        place = named["scope"], named["request"]
+        after = self._seen.get(place, 0)
+        found: tuple[int, str] | None = connection.execute(_OF_ANY_ROW, {**named, "after": after}).fetchone()
+        if found is not None:
+            self._seen[place] = found[0] - 1
+        else:
+            (last,) = connection.execute("SELECT max(id) FROM replies WHERE request = :request", named).fetchone()
+            if last is not None:
+                self._seen[place] = last
+        return found
+
+    def _write(self, connection: sqlite3.Connection, items: list[Kept]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for kept in items:
+                _put(connection, self._named(kept.use), kept)
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            self._opener.check_place()
+            raise
+        self._opener.check_place()
+        self._waits = True
+        for kept in items:
+            if self._pending.get(kept.use) is kept:
+                self._pending.pop(kept.use, None)
 
     @contextmanager
     def _reading(self) -> Generator[sqlite3.Connection | None]:
-        """A connection; `None` where there is no file yet."""
-        with self._lock:
-            is_open = self._connection is not None and self._pid == os.getpid()
-            yield self._connected() if is_open or self.path.exists() else None
+        """A connection; `None` where there is no file yet.
 
-    def _made(self) -> sqlite3.Connection:
-        """A connection to a file that is there now."""
-        directory = self.path.parent
-        if self._connection is None and not directory.exists():
-            directory.mkdir(parents=True, exist_ok=True)
-            (directory / ".gitignore").write_text("# what was measured here is no source\n*\n", "utf-8")
-        return self._connected()
+        Whoever has waited in vain has waited for all: until something is written to the file again, nobody does.
+        """
+        with self._lock:
+            self._forget_other_process()
+            if self._connection is None and not self._opener.is_known and not self.path.exists():
+                yield None
+                return
+            try:
+                self._opener.check_place()
+                yield self._connected()
+            except sqlite3.OperationalError as exc:
+                if is_busy(exc):
+                    self._waits = False
+                raise
 
     def _connected(self) -> sqlite3.Connection:
         with self._lock:
-            if self._pid != os.getpid():  # a connection must not be taken along into a child
-                self._connection, self._pid = None, os.getpid()
+            self._forget_other_process()
             if self._connection is None:
-                self._connection = self._opened()
+                self._connection = self._opener.open(PATIENCE if self._waits else 0.0)
             return self._connection
 
-    def _opened(self) -> sqlite3.Connection:
-        connection = self._connect()
-        try:
-            self._prepare(connection)
-        except sqlite3.OperationalError as exc:
-            connection.close()
-            if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-                raise
-            # Where nobody can write, it is read without the files that readers and writers otherwise share.
-            connection = self._connect("?immutable=1")
-            if not self._is_ready(connection):
-                connection.close()
-                raise
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _forget_other_process(self) -> None:
+        """A connection, and a thread that writes, must not be taken along into a child."""
+        if self._pid != os.getpid():
+            self._connection = self._writer = None
+            self._pending.clear()
+            self._opener.forget()
+            self._pid = os.getpid()
 
-    def _connect(self, how: str = "") -> sqlite3.Connection:
-        address = f"{self.path.absolute().as_uri()}{how}"
-        return sqlite3.connect(address, uri=True, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        if not self._is_ready(connection):
-            # What models said is nobody else's business; SQLite gives its other files the same permissions. Not by
-            # opening it: whoever closes a file gives up all locks that its process has on it, SQLite's too.
-            with suppress(OSError):
-                self.path.chmod(0o600)
-            connection.execute("BEGIN IMMEDIATE")
-            if not self._is_ready(connection):  # else another process was faster
-                for statement in _SCHEMA:
-                    connection.execute(statement)
-            connection.execute("COMMIT")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        with suppress(sqlite3.OperationalError):  # else writers wait for readers
-            connection.execute("PRAGMA journal_mode = WAL")
+def is_busy(error: BaseException) -> bool:
+    """Whether another process uses the file, which passes."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, sqlite3.OperationalError) and code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
-    def _is_ready(self, connection: sqlite3.Connection) -> bool:
-        version, application, tables = connection.execute(
-            "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master) "
-            "FROM pragma_user_version, pragma_application_id"
-        ).fetchone()
-        if (version, application) == (_VERSION, _APPLICATION):
-            return True
-        if version or application or tables:
-            problem = "is a cache of another version of doteval"
-            if application != _APPLICATION:
-                problem = "is no cache of replies, but another program's database"
-            raise ReplyCacheError(str(self.path), problem)
-        return False
+
+def _found(connection: sqlite3.Connection, named: dict[str, bytes]) -> str | None:
+    found = connection.execute(
+        "SELECT replies.reply FROM uses JOIN replies ON replies.id = uses.reply "
+        "WHERE uses.scope = :scope AND uses.request = :request AND uses.tag = :tag",
+        named,
+    ).fetchone()
+    return None if found is None else found[0]
+
+
+def _put(connection: sqlite3.Connection, named: dict[str, bytes], kept: Kept) -> None:
+    """Keep a reply, unless its use has one that it does not replace: another process was faster, or read for longer."""
+    where = "scope = :scope AND request = :request AND tag = :tag"
+    before = connection.execute(f"SELECT reply FROM uses WHERE {where}", named).fetchone()  # noqa: S608
+    if before is not None:
+        if not kept.replaces:
+            return
+        connection.execute(f"DELETE FROM uses WHERE {where}", named)  # noqa: S608
+        connection.execute(
+            "DELETE FROM replies WHERE id = ? AND NOT EXISTS (SELECT 1 FROM uses WHERE reply = replies.id)", before
+        )
+    cursor = connection.execute(
+        "INSERT INTO replies (request, tag, model, reply, written) VALUES (?, ?, ?, ?, ?)",
+        (named["request"], named["tag"], kept.model, kept.reply, time.time()),
+    )
+    connection.execute(
+        "INSERT INTO uses (scope, request, tag, reply) VALUES (:scope, :request, :tag, :reply)",
+        {**named, "reply": cursor.lastrowid},
+    )
+
+
+def _as_it_is(error: Exception) -> Exception:
+    return error

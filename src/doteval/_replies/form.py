@@ -1,4 +1,4 @@
-"""What a request is known by: a digest of all that its answer depends on, and of no secret.
+"""What a request is known by: a digest of all that its answer may depend on, but for the credentials.
 
 Two requests have the same digest where the same is sent to the same server. What cannot be told for sure has no form,
 and is asked rather than answered wrongly.
@@ -9,14 +9,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any, cast
 
-from .._secrets import is_secret_name
-
-_FORM = 1
+_FORM = 2
 """Counts up when the same digest would stand for something else."""
-_ORDINARY = frozenset({"accept", "accept-encoding", "connection", "content-type", "cookie", "host", "user-agent"})
+CREDENTIALS = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "x-api-key",
+        "api-key",
+        "cookie",
+        "api_key",
+        "hf_token",
+        "hugging_face_hub_token",
+    }
+)
+"""What is known to be a credential, by its whole name: what only sounds so, such as ``X-Route-Key``, may not be one."""
 _OF_THE_SDK = "x-stainless-"
 _LEFT_OUT = ("NotGiven", "Omit")
 """The classes of what stands for a parameter that is not sent."""
@@ -44,37 +56,36 @@ def digest_of(where: Mapping[str, Any], request: Mapping[str, Any]) -> bytes:
         text = _encode([_FORM, _form(where), sent])
     except (ValueError, RecursionError) as exc:  # an integer without an end, or what holds itself
         raise NoFormError(str(exc)) from exc
-    return blake2b(text.encode(), digest_size=16).digest()
+    return blake2b(text.encode(), digest_size=32).digest()
 
 
-def tag_of(name: str, number: int) -> bytes:
-    """What one of several replies to the same request is known by.
-
-    Args:
-        name: The row that it is for.
-        number: Its place among those of the row.
-    """
-    return blake2b(f"{number} {name}".encode("utf-8", "surrogatepass"), digest_size=12).digest()
+def digest_of_name(name: str) -> bytes:
+    """What an evaluation, or a row of one, is known by."""
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=12).digest()
 
 
-def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a provider, or of a server, as far as they are no secret, in all that they hold."""
+def without_credentials(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a provider, or of a server, but for the credentials, in all that they hold."""
     return {
-        name: without_secrets(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
+        name: without_credentials(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else value
         for name, value in fields.items()
-        if name.lower().endswith("headers") or not is_secret_name(name)
+        if str(name).lower() not in CREDENTIALS
     }
 
 
-def telling_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """Those that an answer may depend on: no credentials, and nothing of what every request has."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        key = name.lower()
-        is_ordinary = key in _ORDINARY or key.startswith(_OF_THE_SDK) or is_secret_name(key.replace("-", "_"))
-        if isinstance(value, str) and not is_ordinary:
-            found[key] = value
-    return dict(sorted(found.items()))
+def telling_headers(headers: Iterable[tuple[str, Any]], credentials: AbstractSet[str]) -> list[tuple[str, Any]]:
+    """Those that an answer may depend on: no credentials, and nothing of what the SDK says about itself.
+
+    Args:
+        headers: All of them.
+        credentials: The names of those that are credentials.
+    """
+    found = [
+        (name.lower(), None if type(value).__name__ in _LEFT_OUT else value)
+        for name, value in headers
+        if name.lower() not in credentials and not name.lower().startswith(_OF_THE_SDK)
+    ]
+    return sorted(found, key=itemgetter(0))
 
 
 def _form(value: Any) -> Any:

@@ -174,6 +174,7 @@ def _add_stop(commands: Commands[argparse.ArgumentParser]) -> None:
     stop.add_argument("names", nargs="*", metavar="ID|SPEC", help="which: an id, its beginning, or a model")
     stop.add_argument("--all", action="store_true", help="all of them")
     stop.add_argument("--force", action="store_true", help="also those that somebody is using")
+    _add_json(stop)
 
 
 def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         if not (options.yes or _agrees()):
             print("nothing was deleted")
             return 1
-        removed = remove(Store(options.store), found)
+        removed = remove(Store(options.store), found, lambda now: _found(now, options.names, options.older_than))
     if options.json:
         print_json({**experiment, "deleted": removed is not None} for experiment in experiments)
     elif removed is not None:

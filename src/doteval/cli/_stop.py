@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 import anyio
 
 from ..servers._local.connection import Connection, SupervisorGoneError
-from ..servers._local.runtime import Runtime
+from ..servers._local.runtime import Runtime, kill_supervisor
+from ._json import print_json
 from ._look import Servers, look
 from ._problem import Problem
 
 _REASON = "'doteval stop' was run"
 _ANSWER_SECONDS = 5.0
+_KILL_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
 _PAUSES = 30
 """A supervisor does not let go of a server in the half second between two leases; this is longer than that."""
@@ -26,23 +27,43 @@ def run(options: argparse.Namespace) -> int:
     """Stop what was named; the exit code is 1 where one of them still runs."""
     if bool(options.names) == options.all:
         raise Problem("say which servers to stop, or --all; 'doteval servers' lists them", code=2)
-    return anyio.run(_stop, Runtime(), options.names, options.force)
+    endings: list[_Ending] = []
+
+    def tell(ending: _Ending) -> None:
+        endings.append(ending)
+        if not ending.stopped:
+            print(f"doteval: {ending.message}", file=sys.stderr)
+        elif not options.json:
+            print(ending.message)
+
+    anyio.run(_stop, Runtime(), options.names, options.force, tell)
+    if options.json:
+        print_json(asdict(ending) for ending in sorted(endings, key=lambda ending: ending.id))
+    elif not endings:
+        print("no server is running")
+    return 0 if all(ending.stopped for ending in endings) else 1
 
 
-async def _stop(runtime: Runtime, names: Sequence[str], force: bool) -> int:
+@dataclass(frozen=True)
+class _Ending:
+    """What became of one server."""
+
+    id: str
+    spec: str | None
+    stopped: bool
+    message: str
+
+
+async def _stop(runtime: Runtime, names: Sequence[str], force: bool, tell: Callable[[_Ending], None]) -> None:
     servers = await look(runtime)
     ids = _chosen(servers, names) if names else servers.ids
-    if not ids:
-        print("no server is running")
-    codes: list[bool] = []
 
     async def stop(server_id: str) -> None:
-        codes.append(await _stop_one(runtime, server_id, servers, force))
+        tell(await _stop_one(runtime, server_id, servers, force))
 
     async with anyio.create_task_group() as task_group:
         for server_id in ids:
             task_group.start_soon(stop, server_id)
-    return 0 if all(codes) else 1
 
 
 def _chosen(servers: Servers, names: Sequence[str]) -> list[str]:
@@ -66,16 +87,34 @@ def _is_model(servers: Servers, server_id: str, name: str) -> bool:
     return status is not None and name in (status["spec"], f"{status['kind']}:{status['spec']}")
 
 
-async def _stop_one(runtime: Runtime, server_id: str, servers: Servers, force: bool) -> bool:
+async def _stop_one(runtime: Runtime, server_id: str, servers: Servers, force: bool) -> _Ending:
     status = servers.known.get(server_id)
-    called = server_id if status is None else f"{server_id} ({status['spec']})"
-    if server_id in servers.abandoned:
-        return _bury(runtime, server_id)
+    spec: str | None = None if status is None else status["spec"]
+    called = server_id if spec is None else f"{server_id} ({spec})"
     began = anyio.current_time()
+    try:
+        if server_id in servers.abandoned:
+            _bury(runtime, server_id)
+            done = f"removed what was left of {server_id}, whose supervisor was killed"
+        elif await _end(runtime, server_id, called, force):
+            done = f"killed {called}, whose supervisor did not answer"
+        else:
+            done = f"stopped {called} in {anyio.current_time() - began:.1f} s"
+    except _StillRunsError as exc:
+        return _Ending(server_id, spec, stopped=False, message=str(exc))
+    return _Ending(server_id, spec, stopped=True, message=done)
+
+
+class _StillRunsError(Exception):
+    """It could not be stopped; the text says why."""
+
+
+async def _end(runtime: Runtime, server_id: str, called: str, force: bool) -> bool:
+    """End a server, and wait for it; whether it had to be killed."""
     for _ in range(_PAUSES):
         socket = runtime.connect(server_id)
         if socket is None:
-            break
+            return False
         connection = Connection(socket)
         async with connection.running():
             try:
@@ -84,53 +123,43 @@ async def _stop_one(runtime: Runtime, server_id: str, servers: Servers, force: b
                     is_ending = bool(answer.get("ending"))
                     leases = 0 if is_ending else (await connection.ask("status"))["status"].get("leases", 0)
             except TimeoutError:
-                if force and connection.supervisor is not None:
-                    return await _kill(runtime, server_id, called, connection)
-                return _still_runs(
-                    f"{called} does not answer: its supervisor is stopped, or very busy; --force ends it all the same"
-                )
+                if not force:
+                    problem = "does not answer: its supervisor is stopped, or very busy; --force ends it all the same"
+                    raise _StillRunsError(f"{called} {problem}") from None
+                if connection.supervisor is None:
+                    problem = "does not answer, and its supervisor cannot be seen from here; stop it in its container"
+                    raise _StillRunsError(f"{called} {problem}") from None
+                await _kill(runtime, server_id, called, connection.supervisor, connection)
+                return True
             except SupervisorGoneError:
-                break
+                return False
             if is_ending:
                 await connection.is_over.wait()
-                break
+                return False
             if leases:
                 many = "1 lease" if leases == 1 else f"{leases} leases"
-                return _still_runs(f"{called} is in use ({many}); --force stops it all the same")
+                raise _StillRunsError(f"{called} is in use ({many}); --force stops it all the same")
         await anyio.sleep(_PAUSE_SECONDS)
-    else:
-        return _still_runs(f"{called} is in use; --force stops it all the same")
-    print(f"stopped {called} in {anyio.current_time() - began:.1f} s")
-    return True
+    raise _StillRunsError(f"{called} is in use; --force stops it all the same")
 
 
-async def _kill(runtime: Runtime, server_id: str, called: str, connection: Connection) -> bool:
+async def _kill(runtime: Runtime, server_id: str, called: str, supervisor: int, connection: Connection) -> None:
     """End a server whose supervisor does not answer: it is killed, and the keeper around it sees to the rest."""
-    assert connection.supervisor is not None
-    os.kill(connection.supervisor, signal.SIGKILL)
-    await connection.is_over.wait()
+    if not kill_supervisor(supervisor, server_id):
+        raise _StillRunsError(f"{called} does not answer, and process {supervisor} is not its supervisor, or not ours")
+    with anyio.move_on_after(_KILL_SECONDS):
+        await connection.is_over.wait()
+    if not connection.is_over.is_set():
+        raise _StillRunsError(f"{called} was killed (process {supervisor}), but has not ended")
     for _ in range(_PAUSES):
         if server_id not in runtime.server_ids():
-            break
+            return
         await anyio.sleep(_PAUSE_SECONDS)
-    else:
-        with runtime.locked() as lock:  # the keeper is stopped as well
-            if lock is None:
-                return _still_runs(f"{server_id} cannot be removed while another server is being started; try again")
-            runtime.bury_dead()
-    print(f"killed {called}, whose supervisor did not answer")
-    return True
+    _bury(runtime, server_id)  # the keeper is stopped as well
 
 
-def _bury(runtime: Runtime, server_id: str) -> bool:
+def _bury(runtime: Runtime, server_id: str) -> None:
     with runtime.locked() as lock:
         if lock is None:
-            return _still_runs(f"{server_id} cannot be removed while another server is being started; try again")
+            raise _StillRunsError(f"{server_id} cannot be removed while another server is being started; try again")
         runtime.bury_dead()
-    print(f"removed what was left of {server_id}, whose supervisor was killed")
-    return True
-
-
-def _still_runs(problem: str) -> bool:
-    print(f"doteval: {problem}", file=sys.stderr)
-    return False

@@ -137,17 +137,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Tell what is asked for, to who may ask."""
         server = cast("_Server", self.server)
-        address = urlsplit(self.path)
-        token, _, name = address.path.removeprefix("/").partition("/")
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or not _OUR_NAMES.fullmatch(hosts[0]):
-            self._refuse(HTTPStatus.FORBIDDEN, "this name does not lead here")
-        elif not secrets.compare_digest(token.encode(), server.token.encode()):
-            self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")
-        elif name and self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-            self._refuse(HTTPStatus.FORBIDDEN, "only the page may ask")
-        else:
-            self._answer(server.live, name, {key: values[-1] for key, values in parse_qs(address.query).items()})
+            return self._refuse(HTTPStatus.FORBIDDEN, "this name does not lead here")
+        try:
+            address = urlsplit(self.path)
+        except ValueError:
+            return self._refuse(HTTPStatus.BAD_REQUEST, "this is no address")
+        token, _, name = address.path.removeprefix("/").partition("/")
+        if not secrets.compare_digest(token.encode(), server.token.encode()):
+            return self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")
+        if name and self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+            return self._refuse(HTTPStatus.FORBIDDEN, "only the page may ask")
+        return self._answer(server.live, name, {key: values[-1] for key, values in parse_qs(address.query).items()})
 
     def _answer(self, live: Live, name: str, words: dict[str, str]) -> None:
         try:

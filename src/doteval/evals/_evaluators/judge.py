@@ -39,8 +39,11 @@ async def llm_judge(
 ) -> Verdict:
     """What a model thinks of an output: whether it meets a criterion, or with a scale, how far.
 
-    What the judge says is in the verdict, and kept with the row. A reply counts if it says one thing, at its end or at
-    all. One that says none, or several, and one that was refused or cut off, is no vote.
+    What the judge says is in the verdict, and kept with the row. A reply is read as a person reads it: by its last
+    line, if that is the vote and nothing else; else by a field of JSON, a label such as ``Verdict: YES``, before which
+    ``Final verdict`` goes, its first line, or a sentence that gives the vote and nothing else. Labels may be in
+    English, French, German or Spanish. One that says none, or several, or something on another scale, as ``3/10``, and
+    one that was refused or cut off, is no vote: rather none than a guess.
 
     With more than one vote, it is true or false what more than half of all `votes` say, and no more are asked for than
     that takes; on a scale it is the mean of those that can be read, which have to be more than half.

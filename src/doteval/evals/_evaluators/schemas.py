@@ -23,6 +23,10 @@ def matches_schema(output: object, schema: type | Mapping[str, Any]) -> Verdict:
     A fence of Markdown around it does not count. What is no text is taken as it is: a list, or an object of pydantic.
     A reason begins with its path: ``$.items[2].price``.
 
+    A class is as strict as its own JSON Schema: ``"5"`` is no number, ``1`` is not true. Only, it does not take ``5.0``
+    for a whole number, which a JSON Schema does, and looks at what a schema merely mentions, such as whether a date is
+    one. What may also be a text is ``int | str``, in the class.
+
     Args:
         output: What the model said.
         schema: A class of pydantic, or any other type that it knows, such as ``list[int]``; or a JSON Schema, which
@@ -104,15 +108,25 @@ def _type_check(kind: Any, is_text: bool) -> Callable[[Any], Iterable[str]]:
     def problems(value: Any) -> Iterable[str]:
         try:
             if is_text:
-                adapter.validate_json(value)
+                adapter.validate_json(value, strict=True)
             else:
-                adapter.validate_python(value)
+                _validate(adapter, value)
         except error as exc:
             found = exc.errors(include_url=False, include_context=False, include_input=False)
             return [f"{_path(each['loc'])}: {each['msg']}" for each in found]
         return []
 
     return problems
+
+
+def _validate(adapter: Any, value: Any) -> None:
+    """Take a value as the JSON that it is, if it is of what JSON holds; what is an object of the type, as it is."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        adapter.validate_python(value, strict=True)
+    else:
+        adapter.validate_json(text, strict=True)
 
 
 def _imported(name: str, why: str) -> Any:

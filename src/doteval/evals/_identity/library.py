@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import sysconfig
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -43,3 +44,18 @@ def is_library_module(name: str | None) -> bool:
         return True
     places = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or ())]
     return not places or any(is_library_file(place) for place in places if place)
+
+
+def users_module(name: str, package: str) -> ModuleType | None:
+    """A module of the user's, which is imported; `None` where it is somebody else's, or cannot be imported.
+
+    Args:
+        name: Its name; a relative one begins with points.
+        package: The package that this is relative to.
+    """
+    if not name.startswith(".") and is_library_module(name):
+        return None
+    try:
+        return import_module(name, package)
+    except (Exception, SystemExit):  # whoever calls what imports it is told
+        return None

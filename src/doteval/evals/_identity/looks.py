@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from contextvars import ContextVar
 from hashlib import blake2b
 from types import CellType, FunctionType
 from typing import Any
@@ -14,14 +15,28 @@ from .library import is_library_module
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 HAS_USER = re.compile(r"://[^/\s]*@")
-CREDENTIAL = re.compile(
-    r"(api[-_]?key|access[-_]?key|secret([-_]key)?|passw(or)?d|(access|auth|hf)[-_]?token|authorization|cookie)$",
-    re.IGNORECASE,
-)
 TELLING = ("base_url", "model", "model_name", "model_id", "name", "spec", "temperature", "_fingerprint", "__name__")
 """What clients, models and data sets of the field call what their answers depend on."""
+MADE_OF = {
+    "jinja2": (
+        *("loader", "loaders", "mapping", "globals", "filters", "tests", "policies", "undefined"),
+        *("autoescape", "trim_blocks", "lstrip_blocks", "keep_trailing_newline"),
+    )
+}
+"""What objects of a library are made of besides: an environment of templates, of all that it renders with."""
 ATOMS = (bool, int, float, complex, str, bytes, type(None), type(...))
+PYTHONS_OWN = frozenset(
+    {
+        *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__class_getitem__"),
+        *("__classcell__", "__dict__", "__doc__", "__firstlineno__", "__hash__", "__match_args__", "__module__"),
+        *("__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__slots__", "__static_attributes__"),
+        *("__weakref__", "_abc_impl"),
+    }
+)
+"""What Python puts into a class."""
 INITIALISERS = ("__init__", "__new__", "__post_init__", "__setstate__", "model_post_init")
+PARAMETER = re.compile(r"params\.[^.]*")
+MAY_BE_SHOWN = frozenset({"base_url", "provider", "spec", "temperature", "seed", "max_model_len"})
 SHOWN = 200
 """How many characters of a setting are shown at most."""
 LARGEST_SHOWN = 10**18
@@ -68,8 +83,10 @@ def is_generated(name: str, function: FunctionType) -> bool:
     return name.startswith("__") and file.startswith("<")
 
 
-def shown_as(value: object) -> str | None:
-    """A setting as people read it; `None` where it is long, or holds a password."""
+def shown_as(name: str, value: object) -> str | None:
+    """A setting as people read it; `None` where it is long, holds a password, or may for all that is known of it."""
+    if name not in MAY_BE_SHOWN and not PARAMETER.fullmatch(name):
+        return None
     if isinstance(value, str):
         return value if len(value) <= SHOWN and not HAS_USER.search(value) else None
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST_SHOWN):
@@ -77,8 +94,21 @@ def shown_as(value: object) -> str | None:
     return None
 
 
-def is_credential(name: object, value: object) -> bool:
-    return isinstance(name, str) and isinstance(value, (str, bytes)) and CREDENTIAL.search(name) is not None
+def table_of(value: Any) -> tuple[tuple[str, ...], Any] | None:
+    """What kind of a table, array or tensor a value is, and what it holds; `None` where it is none."""
+    kind: type[Any] = type(value)
+    if kind.__module__.partition(".")[0] in ("pandas", "polars"):
+        for method in ("to_csv", "write_csv"):
+            if hasattr(kind, method):
+                return (type_name(kind),), str(getattr(value, method)())
+    if not hasattr(kind, "dtype"):
+        return None
+    shape = str(getattr(value, "shape", ""))
+    if getattr(value.dtype, "hasobject", False):  # its bytes are addresses
+        return (type_name(kind), shape), value.tolist()
+    if hasattr(kind, "tobytes"):  # arrays and their scalars
+        return (type_name(kind), str(value.dtype), shape), digest_of_bytes(value.tobytes())
+    return ((type_name(kind), str(value.dtype)), value.tolist()) if hasattr(kind, "tolist") else None
 
 
 def attribute_of(value: object, name: str) -> Any:
@@ -96,8 +126,9 @@ def telling_of(value: object) -> dict[str, Any]:
         told = attribute_of(value, name)
         if told is not None and (type(told) in ATOMS or type(told).__name__ == "URL"):
             found[name] = told if type(told) in ATOMS else str(told).rstrip("/")
+    more = MADE_OF.get(type(value).__module__.partition(".")[0], ())
     for name, told in attributes_of(value).items():
-        if not name.startswith("_") and isinstance(told, (str, FunctionType)):
+        if name in more or (not name.startswith("_") and isinstance(told, (str, FunctionType))):
             found.setdefault(name, told)
     return found
 
@@ -110,6 +141,14 @@ def held_by(cell: CellType) -> object:
     try:
         return cell.cell_contents
     except ValueError:
+        return None
+
+
+def present_in(variable: ContextVar[Any]) -> object:
+    """What a context variable holds here; `None` where that is nothing."""
+    try:
+        return variable.get()
+    except LookupError:
         return None
 
 

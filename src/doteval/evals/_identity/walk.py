@@ -26,17 +26,20 @@ from collections.abc import (
     Sequence,
 )
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from importlib import import_module
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar, cast
 
 from .code import Code, read
-from .library import is_library_file, is_library_module
+from .credentials import guarded_digest_of, hides_itself, is_credential, without_credentials, without_environment
+from .library import is_library_file, is_library_module, users_module
 from .looks import (
     ADDRESS,
     ATOMS,
+    PYTHONS_OWN,
     attribute_of,
     attributes_of,
     class_of,
@@ -45,32 +48,22 @@ from .looks import (
     digest_of,
     digest_of_bytes,
     held_by,
-    is_credential,
     is_generated,
+    present_in,
     qualified,
     shown_as,
     state_of,
+    table_of,
     telling_of,
     type_name,
 )
 
 ItemT = TypeVar("ItemT")
 
-_NOT_THE_USERS = frozenset(
-    {
-        *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__class_getitem__"),
-        *("__classcell__", "__dict__", "__doc__", "__firstlineno__", "__hash__", "__match_args__", "__module__"),
-        *("__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__slots__", "__static_attributes__"),
-        *("__weakref__", "_abc_impl"),
-    }
-)
-"""What Python puts into a class."""
 _CONTAINERS = (MutableMapping, MutableSequence, MutableSet)
 _DEEPEST = 100
 _MOST = 2_000_000
 """How many values are looked at at most; there may be no end of them."""
-_PARAMETER = re.compile(r"params\.[^.]*")
-_MAY_BE_SHOWN = frozenset({"base_url", "provider", "spec", "temperature", "seed", "max_model_len"})
 
 
 class Walk:
@@ -90,6 +83,10 @@ class Walk:
         self._kept: list[object] = []
         """What has a name, so that nothing else gets its ``id`` meanwhile."""
         self._left: list[tuple[str, Callable[[], object]]] = []
+        self._is_guarded = False
+        """Whether what is looked at now holds a credential."""
+        self._is_provider = False
+        """Whether it is what a provider says of itself, whose credentials say only who asks."""
         self.parts: dict[str, str] = {}
         """The fingerprints, by what they are of; of what may be shown, the thing itself behind an equals sign."""
 
@@ -100,7 +97,8 @@ class Walk:
 
     def add(self, name: str, value: object) -> None:
         """Look at a value that is known by a name, and at all that it refers to."""
-        self.parts[self._free(name)] = digest_of(self._of(value, ()))
+        key = name.rstrip("'").rpartition("'")[2]
+        self._left.append((self._free(name), lambda: self._held(key, value, ())))
         self._finish()
 
     def add_function(self, name: str, function: object) -> None:
@@ -112,25 +110,37 @@ class Walk:
             self.add(name, function)
 
     def add_settings(self, name: str, settings: Mapping[str, Any]) -> None:
-        """Look at settings that may be shown, each by itself."""
-        for key, value in settings.items():
-            label = f"{name}'s {key}"
-            if value is None or is_credential(key, value):
-                continue
-            if isinstance(value, Mapping):
-                inner = cast("Mapping[object, Any]", value)
-                self.add_settings(name, {f"{key}.{each}": inner[each] for each in inner})
-            else:
-                shown = shown_as(value) if key in _MAY_BE_SHOWN or _PARAMETER.fullmatch(key) else None
-                if shown is None:
-                    self.add(label, value)
+        """Look at the settings of a model, which may be shown, each by itself."""
+        with self._of_a_provider():
+            for key, value in settings.items():
+                label = f"{name}'s {key}"
+                if value is None or is_credential(key, value):
+                    continue
+                if isinstance(value, Mapping):
+                    inner = cast("Mapping[object, Any]", value)
+                    self.add_settings(name, {f"{key}.{each}": inner[each] for each in inner})
                 else:
-                    self.parts[self._free(label)] = f"={shown}"
+                    shown = shown_as(key, value)
+                    if shown is None:
+                        self.add(label, value)
+                    else:
+                        self.parts[self._free(label)] = f"={shown}"
+
+    @contextmanager
+    def _of_a_provider(self) -> Iterator[None]:
+        before, self._is_provider = self._is_provider, True
+        try:
+            yield
+        finally:
+            self._is_provider = before
 
     def _finish(self) -> None:
         while self._left:
             name, describe = self._left.pop()
-            self.parts[name] = digest_of(describe())
+            self._is_guarded = False
+            described = describe()
+            guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
+            self.parts[name] = (guarded_digest_of if guards else digest_of)(described)
 
     def _free(self, name: str) -> str:
         self._taken[name] += 1
@@ -168,6 +178,8 @@ class Walk:
             return "again", type_name(kind)
         above = (*above, id(value))
         try:
+            if hides_itself(value):
+                return type_name(kind), self._held("secret", value, above)
             for describe in (self._told_of, self._code_of, self._data_of):
                 described = describe(value, kind, above)
                 if described is not None:
@@ -184,7 +196,9 @@ class Walk:
         if identity is None or isinstance(value, type):
             return None
         found: Mapping[str, Any] = identity(value)
-        return "identity", self._mapping({key: each for key, each in found.items() if each is not None}, above)
+        given = {key: each for key, each in found.items() if each is not None}
+        with self._of_a_provider() if is_library_module(identity.__module__) else nullcontext():
+            return "identity", self._mapping(given, above)
 
     def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value is that does something; `None` where it is none such."""
@@ -221,37 +235,25 @@ class Walk:
             return "namespace", self._mapping(attributes_of(value), above)
         if isinstance(value, Mapping):
             factory = self._of(attribute_of(given, "default_factory"), above)
-            items = self._mapping(cast("Mapping[object, object]", value), above)
-            return "mapping", items, factory, *self._own(given, kind, above)
+            held = self._mapping(cast("Mapping[object, object]", value), above)
+            return "mapping", held, factory, *self._own(given, kind, above)
         if isinstance(value, str):
             return "str", str.__repr__(value), *self._own(value, kind, above)
         if isinstance(value, (int, float)):
             return "number", repr(value), *self._own(value, kind, above)
         if isinstance(value, (bytearray, memoryview)):
             return kind.__name__, digest_of_bytes(bytes(cast("bytearray", value)))
-        if kind.__module__.partition(".")[0] in ("pandas", "polars"):
-            for method in ("to_csv", "write_csv"):
-                if hasattr(kind, method):
-                    return type_name(kind), digest_of_bytes(
-                        str(getattr(value, method)()).encode("utf-8", "backslashreplace")
-                    )
-        if hasattr(kind, "dtype") and getattr(value.dtype, "hasobject", False):  # its bytes are addresses
-            return type_name(kind), str(getattr(value, "shape", "")), self._of(value.tolist(), above)
-        if hasattr(kind, "dtype") and hasattr(kind, "tobytes"):  # arrays and their scalars
-            return type_name(kind), str(value.dtype), str(getattr(value, "shape", "")), digest_of_bytes(value.tobytes())
-        if hasattr(kind, "dtype") and hasattr(kind, "tolist"):  # tensors
-            return type_name(kind), str(value.dtype), self._of(value.tolist(), above)
+        if kind is ContextVar:
+            return "variable", given.name, self._of(present_in(given), above)
+        table = table_of(value)
+        if table is not None:
+            return table[0], self._of(table[1], above)
         if isinstance(value, Sequence):
-            return (
-                "sequence",
-                kind.__name__,
-                *(self._of(item, above) for item in self._some(cast("Sequence[object]", value))),
-                *self._own(given, kind, above),
-            )
+            items = [self._of(item, above) for item in self._some(cast("Sequence[object]", value))]
+            return "sequence", kind.__name__, *items, *self._own(given, kind, above)
         if isinstance(value, AbstractSet):
-            return "set", *sorted(
-                (self._of(item, above) for item in self._some(cast("AbstractSet[object]", value))), key=repr
-            )
+            items = [self._of(item, above) for item in self._some(cast("AbstractSet[object]", value))]
+            return "set", *sorted(items, key=repr)
         if is_dataclass(value):
             names = [field.name for field in fields(value)]
             return self._object(value, {name: getattr(value, name, None) for name in names}, above)
@@ -265,8 +267,9 @@ class Walk:
             return self._object(value, attributes_of(value), above)
         dump = getattr(kind, "model_dump", None)
         if dump is not None:
-            return type_name(kind), self._of(dump(value), above)
-        told = telling_of(value)
+            dumped: Any = dump(value)
+            return type_name(kind), self._of(without_credentials(dumped) if type(dumped) is dict else dumped, above)
+        told = without_credentials(telling_of(value))
         described = described_as(value)
         if described is not None:
             return type_name(kind), described, self._mapping(told, above)
@@ -288,16 +291,19 @@ class Walk:
             yield item
 
     def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...]) -> tuple[object, ...]:
-        return tuple(
-            sorted(
-                (
-                    (self._of(key, above), self._of(value, above))
-                    for key, value in self._some(values.items())
-                    if not is_credential(key, value)
-                ),
-                key=repr,
-            )
+        items = (
+            (self._of(key, above), self._held(key, value, above))
+            for key, value in self._some(values.items())
+            if not (self._is_provider and is_credential(key, value))
         )
+        return tuple(sorted(items, key=repr))
+
+    def _held(self, name: object, value: object, above: tuple[int, ...]) -> object:
+        """What a value is that has a name."""
+        if not is_credential(name, value):
+            return self._of(value, above)
+        self._is_guarded = True
+        return self._of(without_environment(value), above)
 
     def _object(self, value: object, attributes: Mapping[str, Any], above: tuple[int, ...]) -> tuple[object, ...]:
         kind = class_of(value)
@@ -384,21 +390,16 @@ class Walk:
         while isinstance(value, ModuleType) and path and not is_library_module(value.__name__):
             owner, (name, *rest) = value, path
             value, path = getattr(value, name, None), tuple(rest)
-        if is_credential(name, value):
-            return name
         if isinstance(value, (FunctionType, ModuleType, type)):
             return name, self._of(value, ())
-        return self._named((name, id(owner)), owner, f"the value '{name}'", lambda: self._of(value, ()))
+        return self._named((name, id(owner)), owner, f"the value '{name}'", lambda: self._held(name, value, ()))
 
     def _imported(
         self, name: str, package: str, names: tuple[str, ...], attributes: frozenset[str]
     ) -> Iterator[object]:
         """What a function imports where it is called: of the user's modules, what it takes from them."""
-        if not name.startswith(".") and is_library_module(name):
-            return
-        try:
-            module = import_module(name, package)
-        except (Exception, SystemExit):  # whoever calls the function is told
+        module = users_module(name, package)
+        if module is None:
             return
         found: list[object] = [] if names else [module]
         for each in names:
@@ -431,7 +432,7 @@ class Walk:
         for name, value in sorted(vars(kind).items()):
             if name == "__dataclass_fields__":
                 found.append([self._of(field.default_factory, ()) for field in value.values()])
-            if name in _NOT_THE_USERS or name.startswith(("__pydantic", "__dataclass")):
+            if name in PYTHONS_OWN or name.startswith(("__pydantic", "__dataclass")):
                 continue
             if name in self._hidden.get(id(kind), ()) or (issubclass(kind, Enum) and name.startswith("_")):
                 continue

@@ -1,4 +1,4 @@
-"""Copies an evaluation in a store, with other scores: all of it, or nothing."""
+"""Copies evaluations in a store, with other scores: all of them, or nothing."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Rescored(NamedTuple):
     Args:
         key: What it is known by.
         sample: Which of its samples it is.
+        id: The number that it had when it was read; one that was written again since has another.
         scores: Its scores.
         metadata: Its metadata.
         error: What went wrong, in a line.
@@ -31,6 +32,7 @@ class Rescored(NamedTuple):
 
     key: str
     sample: int
+    id: int
     scores: Mapping[str, Score] | None
     metadata: Mapping[str, Any] | None
     error: str | None
@@ -54,66 +56,95 @@ def check_room(results: Snapshot | Store, experiment: str, found: Sequence[Store
         )
 
 
-def copy_rescored(
-    store: Store,
-    evaluation: Stored,
-    experiment: str,
-    identity: Identity,
-    rows: Sequence[Rescored],
-    *,
-    about: Mapping[str, Any],
-    overwrite: bool,
-) -> Stored:
-    """Copy an evaluation into an experiment, with other scores; blocks.
+class Rescoring(NamedTuple):
+    """What becomes of an evaluation.
 
-    All else of its rows stays as it is: outputs, tokens, times, and what other tables have of them.
+    Args:
+        evaluation: What it was when it was read.
+        identity: What the results depend on now.
+        rows: What becomes of its rows; those that are not among them are left out.
+    """
+
+    evaluation: Stored
+    identity: Identity
+    rows: Sequence[Rescored]
+
+
+def copy_rescored(
+    store: Store, made: Sequence[Rescoring], experiment: str, *, about: Mapping[str, Any], overwrite: bool
+) -> list[Stored]:
+    """Copy evaluations into an experiment, with other scores, all of them or none; blocks.
+
+    All else of their rows stays as it is: outputs, tokens, times, and what other tables have of them.
 
     Args:
         store: The store.
-        evaluation: What is copied.
-        experiment: Where to; may be the one where it is.
-        identity: What the results depend on.
-        rows: What becomes of its rows; those that are not among them are left out.
+        made: What becomes of each.
+        experiment: Where to; may be the one where they are.
         about: What is noted of how it came about.
-        overwrite: Whether what is there in its place is removed.
+        overwrite: Whether what is there in their place is removed.
 
     Raises:
-        StoreError: There is something in its place, a run is at one of them, or what is copied is gone.
+        StoreError: There is something in their place, or what was scored was written again since, or is gone.
+        ConcurrentRunError: A run is at what is there in their place.
     """
     with store._database.writing() as connection:
-        check_room(Snapshot(connection), experiment, [evaluation], overwrite)
-        check_idle(connection, experiment, evaluation.name)
-        place = experiment, evaluation.name
-        changes: dict[str, Any] = {
-            "experiment": experiment,
-            "identity": json.dumps({**identity}, ensure_ascii=True),
-            "started": time.time(),
-            "finished": None if evaluation.finished is None else time.time(),
-            "run": None,
-            "pending": 1,
-        }
-        whole = [(*changes.values(), evaluation.id)]
-        number = _copy(connection, "evaluations", changes, "id = ?", whole, leaving=("id",)).lastrowid
-        cells = [
-            (
-                number, _encoded(row.scores), _encoded(row.metadata), row.error, row.traceback, _encoded(row.altered),
-                evaluation.id, *row[:2],
-            )
-            for row in rows
-        ]  # fmt: skip
-        changed = ("evaluation", "scores", "metadata", "error", "traceback", "altered")
-        if _copy(connection, "rows", changed, "evaluation = ? AND key = ? AND sample = ?", cells).rowcount < len(rows):
-            raise StoreError(
-                str(store.path), f"has '{evaluation.name}' no more, or not all of it", "Another run has started over."
-            )
-        for table, columns in _tables_beside_rows(connection):
-            known = " AND key IN (SELECT key FROM rows WHERE evaluation = ?)" if "key" in columns else ""
-            values = (number, evaluation.id, *([number] if known else []))
-            _copy(connection, table, ["evaluation"], f"evaluation = ?{known}", [values], leaving=("id",))
-        note(connection, number, about)
-        connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", place)
-        connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (number,))
-        stored = find(connection, *place)
+        check_room(Snapshot(connection), experiment, [each.evaluation for each in made], overwrite)
+        for each in made:
+            check_idle(connection, experiment, each.evaluation.name)
+            _check_unchanged(connection, store, each)
+        return [_copied(connection, each, experiment, about) for each in made]
+
+
+def _check_unchanged(connection: sqlite3.Connection, store: Store, made: Rescoring) -> None:
+    """The rows are those that were scored.
+
+    Raises:
+        StoreError: Some were written again since, or are gone: the scores would be those of other outputs.
+    """
+    evaluation = made.evaluation
+    there = {number for (number,) in connection.execute("SELECT id FROM rows WHERE evaluation = ?", (evaluation.id,))}
+    changed = sum(row.id not in there for row in made.rows)
+    if changed or not connection.execute("SELECT 1 FROM evaluations WHERE id = ?", (evaluation.id,)).fetchone():
+        raise StoreError(
+            str(store.path),
+            f"has other results of '{evaluation.name}' than those that were scored: {changed:,} of "
+            f"{len(made.rows):,} rows were run again meanwhile, or removed",
+            "Nothing was written. Rescore again when no run is at it.",
+        )
+
+
+def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, about: Mapping[str, Any]) -> Stored:
+    evaluation = made.evaluation
+    place = experiment, evaluation.name
+    changes: dict[str, Any] = {
+        "experiment": experiment,
+        "identity": json.dumps({**made.identity}, ensure_ascii=True),
+        "started": time.time(),
+        "finished": None if evaluation.finished is None else time.time(),
+        "rows": evaluation.rows,
+        "epochs": evaluation.epochs,
+        "run": None,
+        "pending": 1,
+    }
+    whole = [(*changes.values(), evaluation.id)]
+    number = _copy(connection, "evaluations", changes, "id = ?", whole, leaving=("id",)).lastrowid
+    cells = [
+        (number, *map(_encoded, (row.scores, row.metadata, row.altered)), row.error, row.traceback, row.id)
+        for row in made.rows
+    ]
+    changed = ("evaluation", "scores", "metadata", "altered", "error", "traceback")
+    _copy(connection, "rows", changed, "id = ?", cells, leaving=("id",))
+    for table, columns in _tables_beside_rows(connection):
+        known = ""
+        if {"key", "sample"} <= {*columns}:  # what a row has that is not among them is left out, too
+            known = " AND (key, sample) IN (SELECT key, sample FROM rows WHERE evaluation = ?)"
+        values = (number, evaluation.id, *([number] if known else []))
+        _copy(connection, table, ["evaluation"], f"evaluation = ?{known}", [values], leaving=("id",))
+    note(connection, number, about)
+    connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", place)
+    connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (number,))
+    stored = find(connection, *place)
     assert stored is not None
     return stored
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._errors import StoreError
 
-_VERSION = 6
+_VERSION = 7
 _APPLICATION = 0x64_74_65_76  # "dtev"
 _PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
@@ -31,6 +31,7 @@ CREATE TABLE evaluations (
 );
 CREATE UNIQUE INDEX names ON evaluations (experiment, name) WHERE NOT pending;
 CREATE TABLE rows (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- another one whenever it is written, and of no other row, ever
     evaluation INTEGER NOT NULL REFERENCES evaluations (id) ON DELETE CASCADE,
     number INTEGER NOT NULL,  -- its place in the dataset
     key TEXT NOT NULL,
@@ -51,7 +52,7 @@ CREATE TABLE rows (
     usage_by_model TEXT NOT NULL,
     altered TEXT NOT NULL,  -- what of it is not kept as it was
     written REAL NOT NULL,
-    PRIMARY KEY (evaluation, key, sample)
+    UNIQUE (evaluation, key, sample)
 );
 CREATE INDEX places ON rows (evaluation, number, key, sample);
 CREATE TABLE transcripts (  -- apart, so that rows are read without them

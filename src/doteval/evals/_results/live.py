@@ -1,8 +1,8 @@
 """What a page asks for that is open while evaluations go on; each answer is of the store as it is at that moment.
 
-Rows are given in blocks, in the order in which they were written: SQLite numbers them, and a row that is written again
-gets a new number, so whoever remembers the last one misses none. Nothing is written, and no reader keeps a writer from
-writing.
+Rows are given in blocks, in the order in which they were written: SQLite numbers them, a row that is written again gets
+a new number, and none is given twice, so whoever remembers the last one misses none. Nothing is written, and no reader
+keeps a writer from writing.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Live:
             found = described(evaluations)
             for each, stored in zip(found, evaluations, strict=True):
                 each["last"] = results.last_written(stored)
-        return {"evaluations": found}
+            return {"evaluations": found, "counter": results.counter()}
 
     def rows(self, evaluation: int, after: int) -> str | None:
         """The next block of rows that were written after one, as JSON; `None` where the evaluation is not shown.

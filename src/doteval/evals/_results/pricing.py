@@ -51,7 +51,8 @@ class Cost:
 
     Args:
         amount: As far as it is known.
-        is_all: Whether that is all: every model has a price, and every request has said what it used.
+        is_all: Whether that is all: every model that was asked has a price, and every request has said what it used.
+            What a cache answered costs nothing.
     """
 
     amount: float
@@ -91,7 +92,7 @@ class Prices:
         amount, is_all = 0.0, True
         for usage in usages:
             price = self.price_of(usage.model)
-            is_all = is_all and price is not None and not usage.unknown
+            is_all = is_all and (price is not None or not usage.is_to_pay) and not usage.unknown
             amount += 0.0 if price is None else price.of(usage)
         return Cost(amount, is_all)
 

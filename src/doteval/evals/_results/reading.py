@@ -113,8 +113,8 @@ _COUNTED = "FROM rows WHERE evaluation = ? AND sample <= ?"
 """What belongs to an evaluation, with its number and how many samples of each row count."""
 EVALUATION = """
 SELECT id, experiment, name, model, identity, started, finished, evaluations.rows,
-    (SELECT count(*) FROM rows WHERE evaluation = id AND sample <= epochs),
-    (SELECT count(*) FROM rows WHERE evaluation = id AND sample <= epochs AND error IS NOT NULL),
+    (SELECT count(*) FROM rows WHERE evaluation = evaluations.id AND sample <= epochs),
+    (SELECT count(*) FROM rows WHERE evaluation = evaluations.id AND sample <= epochs AND error IS NOT NULL),
     epochs
 FROM evaluations
 """
@@ -180,13 +180,29 @@ class Results(ABC):
             return [record_of(row) for row in connection.execute(select, (evaluation.id, evaluation.epochs, key))]
 
     def last_written(self, evaluation: Stored) -> int:
-        """The number of the row that was written last; 0 where there is none."""
+        """The number of the row that was written last, of those that are there; 0 where there is none."""
         with self._connected() as connection:
             if connection is None:
                 return 0
-            select = f"SELECT max(rowid) {_COUNTED}"
+            select = f"SELECT max(id) {_COUNTED}"
             last = connection.execute(select, (evaluation.id, evaluation.epochs)).fetchone()
         return last[0] or 0
+
+    def ids(self, evaluation: Stored) -> dict[tuple[str, int], int]:
+        """The numbers of the rows, by key and sample: a row that is written again gets another one."""
+        with self._connected() as connection:
+            if connection is None:
+                return {}
+            rows = connection.execute(f"SELECT key, sample, id {_COUNTED}", (evaluation.id, evaluation.epochs))
+            return {(key, sample): number for key, sample, number in rows}
+
+    def counter(self) -> int:
+        """How many rows were ever written to the store: the greatest number of one, also where it is gone by now."""
+        with self._connected() as connection:
+            if connection is None:
+                return 0
+            row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'rows'").fetchone()
+        return row[0] if row else 0
 
     def written_after(self, evaluation: Stored, after: int, most: int) -> Iterator[tuple[int, Record]]:
         """Rows with their numbers, in the order in which they were written; without prompt, traceback and reply.
@@ -199,8 +215,8 @@ class Results(ABC):
         with self._connected() as connection:
             if connection is not None:
                 rows = connection.execute(
-                    f"SELECT rowid, {_BRIEF} FROM rows WHERE +evaluation = ? AND sample <= ? AND rowid > ? "  # noqa: S608
-                    "ORDER BY rowid LIMIT ?",
+                    f"SELECT id, {_BRIEF} FROM rows WHERE +evaluation = ? AND sample <= ? AND id > ? "  # noqa: S608
+                    "ORDER BY id LIMIT ?",
                     (evaluation.id, evaluation.epochs, after, most),
                 )
                 for number, *row in rows:

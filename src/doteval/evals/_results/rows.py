@@ -25,6 +25,7 @@ _values_of = attrgetter(*_NAMES)
 _encoder = json.JSONEncoder(ensure_ascii=False)
 _JSON = ("inputs", "output", "prompt", "scores", "metadata", "reply", "usage_by_model", "altered")
 _ARE_JSON = [name in _JSON for name in _NAMES]
+_COLUMNS = f"evaluation, {FIELDS}, written"
 _PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?)"
 _ROWS_AT_ONCE = 64
 """How many rows one statement writes at most: SQLite's cache of statements has one for each number of rows."""
@@ -91,7 +92,8 @@ def _write_all(connection: sqlite3.Connection, items: Sequence[PendingRow | Work
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow]) -> None:
     cells = [cell for row in rows for cell in (row.evaluation, *_cells_of(row.record), row.written)]
-    connection.execute(f"INSERT OR REPLACE INTO rows VALUES {', '.join([_PLACES] * len(rows))}", cells)  # noqa: S608
+    places = ", ".join([_PLACES] * len(rows))
+    connection.execute(f"INSERT OR REPLACE INTO rows ({_COLUMNS}) VALUES {places}", cells)  # noqa: S608 - names of our own
     transcripts = [
         (row.evaluation, row.record.key, row.record.sample, encoded(row.record.transcript))
         for row in rows

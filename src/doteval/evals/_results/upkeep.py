@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
 from .._errors import StoreError
 from .names import checked_name
 from .plain import storable
-from .reading import Results, Stored
+from .reading import Results, Snapshot, Stored
 from .runs import check_idle
 from .store import Store
 
@@ -40,19 +40,28 @@ def last_written(results: Results, evaluation: Stored) -> float:
     return max(times)
 
 
-def remove(store: Store, evaluations: Sequence[Stored]) -> Removed:
+def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapshot], Sequence[Stored]]) -> Removed:
     """Remove evaluations, and make the file smaller; blocks.
 
     Args:
         store: The store.
         evaluations: Which ones.
+        still: Which ones may be removed, of what is there when it is done.
 
     Raises:
         ConcurrentRunError: A run is at one of them; then all are there.
-        StoreError: The file cannot be written.
+        StoreError: The file cannot be written, or one of them may not be removed any more; then all are there, too.
     """
     before = _size(store)
     with store._database.writing() as connection:
+        may_go = {stored.id for stored in still(Snapshot(connection))}
+        for stored in evaluations:
+            if stored.id not in may_go:
+                raise StoreError(
+                    stored.experiment,
+                    f"is not what it was when it was chosen: '{stored.name}' was written to or removed since",
+                    "Nothing was deleted. Look again what there is.",
+                )
         for stored in evaluations:
             check_idle(connection, stored.experiment, stored.name)
             names = stored.experiment, stored.name

@@ -14,6 +14,7 @@ COUNTS = (
     "reasoning_tokens", "from_cache", "saved_input_tokens", "saved_output_tokens",
 )  # fmt: skip
 _FIRST_COUNT = 2
+_FIRST_SAVED = _FIRST_COUNT + COUNTS.index("from_cache")
 _TOKENS = COUNTS[3:8]
 _tokens_of: Callable[[Usage], Sequence[int]] = attrgetter(*_TOKENS)
 _LARGEST = 2**53
@@ -54,6 +55,11 @@ class ModelUsage(NamedTuple):
     from_cache: int = 0
     saved_input_tokens: int = 0
     saved_output_tokens: int = 0
+
+    @property
+    def is_to_pay(self) -> bool:
+        """Whether anything was sent, or used; what a cache of replies answered was not."""
+        return any(self[_FIRST_COUNT:_FIRST_SAVED])
 
 
 class UsageSums:

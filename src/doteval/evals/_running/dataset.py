@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
-from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from .._errors import DatasetError
 from .._identity.walk import Walk
 from .._results.plain import digest_of_plain
 from .._results.record import Inputs, key_of_id
+from .blocking import in_own_thread, read_in_thread
 from .frames import rows_in
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
@@ -27,8 +26,7 @@ The rows of a table (a DataFrame of pandas or polars, a table of pyarrow) are it
 """
 
 _CHUNK = 64
-_CHUNK_SECONDS = 0.005
-"""How much of a dataset is read in one go, by a worker thread or between two checkpoints."""
+"""How much of a dataset is read between two checkpoints."""
 _NAME = "id"
 """The column that a row is known by, where there is one, whether the evaluation takes it or not."""
 _NAMELESS = object()
@@ -157,7 +155,7 @@ class Source:
         return (self._row(number, value, keys) for number, value in enumerate(values))
 
     async def read(self) -> AsyncGenerator[Row]:
-        """Read it, a row at a time; a plain iterable that is no sequence is read in a worker thread.
+        """Read it, a row at a time; a plain iterable that is no sequence is read in a thread of its own.
 
         Raises:
             DatasetError: A row does not fit the columns, or the dataset can only be read once and was.
@@ -176,7 +174,7 @@ class Source:
                 yield self._row(number, value, keys)
                 number += 1
         else:
-            async with aclosing(_read_in_thread(rows)) as values:
+            async with aclosing(read_in_thread(rows)) as values:
                 async for value in values:
                     yield self._row(number, value, keys)
                     number += 1
@@ -185,7 +183,7 @@ class Source:
         dataset: Any = self._dataset
         if not _is_rows(dataset):
             is_async = inspect.iscoroutinefunction(dataset) or inspect.isasyncgenfunction(dataset)
-            dataset = dataset() if is_async else await to_thread.run_sync(dataset)
+            dataset = dataset() if is_async else await in_own_thread(dataset)
             if inspect.isawaitable(dataset):
                 dataset = await dataset
             dataset = rows_in(dataset)
@@ -233,45 +231,6 @@ class Source:
             f"Its columns are {_listed(self._columns)}: give each row as a tuple in that order, or as a mapping.",
             number,
         )
-
-
-async def _read_in_thread(rows: Iterable[Any]) -> AsyncGenerator[Any]:
-    """Read what may block, such as a file or a download, where it hinders nobody."""
-    iterator = await to_thread.run_sync(iter, rows)
-    try:
-        while True:
-            values, is_end, error = await to_thread.run_sync(_chunk, iterator)
-            for value in values:
-                yield value
-            if error is not None:
-                raise error
-            if is_end:
-                return
-    finally:
-        close = getattr(iterator, "close", None)
-        if close is not None and inspect.isgenerator(iterator):
-            with suppress(ValueError):  # a thread is still in it, where this task was cancelled as such
-                close()
-
-
-def _chunk(iterator: Iterator[Any]) -> tuple[list[Any], bool, BaseException | None]:
-    """The next rows, whether these are all, and what was raised after them."""
-    values: list[Any] = []
-    end = time.perf_counter() + _CHUNK_SECONDS
-    while len(values) < _CHUNK:
-        try:
-            values.append(next(iterator))
-        except StopIteration:
-            return values, True, None
-        except GeneratorExit as exc:  # would end the coroutine that waits for it
-            error = RuntimeError("the dataset raised GeneratorExit")
-            error.__cause__ = exc
-            return values, False, error
-        except BaseException as exc:  # after the rows that were read before
-            return values, False, exc
-        if time.perf_counter() > end:
-            break
-    return values, False, None
 
 
 def _closing(rows: AsyncIterable[Any]) -> AbstractAsyncContextManager[object]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -19,7 +19,7 @@ from typing import Any
 
 from anyio import CancelScope, Event, create_task_group, current_time
 
-from ... import CachedReplies, counting_requests
+from ... import counting_requests
 from .._errors import RowTimeoutError
 from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
 from .._result import Result
@@ -103,7 +103,7 @@ class Engine:
         abort: Sees every record as it comes, and ends the run where it is enough.
         progress: Is kept up to date.
         tell: Is called when it has changed.
-        replies: Answers requests; each attempt of a row is answered as the others of it.
+        opened: Opens the part of a cache of replies that belongs to a row, by its name.
         transcripts: Whether it is taken down what is asked in rows.
     """
 
@@ -122,7 +122,7 @@ class Engine:
         abort: Abort,
         progress: Progress,
         tell: Callable[[], object],
-        replies: CachedReplies | None = None,
+        opened: Callable[[str], AbstractContextManager[None]] | None = None,
         transcripts: bool = False,
     ) -> None:
         self._call = call
@@ -135,7 +135,7 @@ class Engine:
         self._drain = drain
         self._emit = emit
         self._abort = abort
-        self._replies = replies
+        self._opened = opened
         self._transcripts = transcripts
         self._progress = progress
         self._tell = tell
@@ -230,7 +230,7 @@ class Engine:
                 spending.roles = self._roles
                 spending.begin_attempt()
                 values = {**row.fresh_values(), **arguments}
-                with _NO_REPLIES if self._replies is None else self._replies.row(_name_of(row)):
+                with _NO_REPLIES if self._opened is None else self._opened(_name_of(row, tries.asked)):
                     result = await (self._in_time(values) if self._row_timeout else self._call(values))
                 record = succeeded(inputs, row.sample, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
@@ -368,6 +368,10 @@ class Engine:
         await self._moved.wait()
 
 
-def _name_of(row: Row) -> str:
-    """What a row is known by to a cache; its first sample like the row of a run that draws no more."""
-    return row.inputs.key if row.sample == 1 else f"{row.inputs.key} sample {row.sample}"
+def _name_of(row: Row, asked: int) -> str:
+    """What a row is known by to a cache; its first sample like the row of a run that draws no more.
+
+    Run again because the user says so, which may be because of what a model replied, it asks anew.
+    """
+    sample = "" if row.sample == 1 else f" sample {row.sample}"
+    return f"{row.inputs.key}{sample}{f' retry {asked}' if asked else ''}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import zip_longest
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
@@ -101,18 +102,23 @@ async def run_rows(
     cache = settings.cache
     answering = ReplyCache.paused() if cache == "off" else None if cache is None else cache.answering()
     with answering or ReplyCache.inherited() as replies:
-        outcome = await _run_rows(
-            evaluation,
-            arguments,
-            settings,
-            place,
-            name=name,
-            on_record=on_record,
-            progress=Progress() if progress is None else progress,
-            tell=tell,
-            drain=drain,
-            replies=replies,
-        )
+        try:
+            outcome = await _run_rows(
+                evaluation,
+                arguments,
+                settings,
+                place,
+                name=name,
+                on_record=on_record,
+                progress=Progress() if progress is None else progress,
+                tell=tell,
+                drain=drain,
+                replies=replies,
+            )
+        finally:
+            if replies is not None and not replies.is_in_a_row():
+                with CancelScope(shield=True):  # bounded by the patience of SQLite
+                    await to_thread.run_sync(replies.flush)
     if replies is None:
         return outcome
     return replace(outcome, warnings=(*outcome.warnings, *replies.problems), cache=replies)
@@ -164,7 +170,9 @@ async def _run_rows(
         abort=Abort(name, settings.abort_after, settings.max_errors),
         progress=progress,
         tell=tell,
-        replies=replies,
+        opened=None
+        if replies is None
+        else partial(replies.row, evaluation=name.removesuffix(settings.selection.suffix)),
         transcripts=settings.transcripts,
     )
     try:

@@ -15,7 +15,7 @@ from anyio import CapacityLimiter, create_task_group, from_thread, get_cancelled
 from .._escapes import ends_the_run, raise_own_cancellation
 from .._identity.walk import Walk
 from .._result import EVALUATION, Result
-from .._results.copying import Rescored, check_room, copy_rescored
+from .._results.copying import Rescored, Rescoring, check_room, copy_rescored
 from .._results.identity import Identity
 from .._results.kept import VERDICTS, is_same_metadata
 from .._results.names import checked_name
@@ -94,7 +94,8 @@ async def rescore(
         TypeError: The scorer takes something that there is not, or that was not kept as it was.
         DatasetError: The dataset cannot be read.
         ConcurrentRunError: A run is at what would be replaced.
-        StoreError: There is something already, or the file cannot be written.
+        StoreError: There is something already, the file cannot be written, or a row was run again while the scorer was
+            at work. Then nothing was written.
     """
     if not callable(cast("object", scorer)):
         raise TypeError(f"a scorer is a function of the output, not {scorer!r}")
@@ -141,7 +142,7 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
 
 def _rescore(store: Store, experiment: str, part: str, into: str, scoring: _Scoring, overwrite: bool) -> list[Stored]:
     """Score all that was there when it began, and then write it; a killed run leaves everything as it was."""
-    made: list[tuple[Stored, list[Rescored]]] = []
+    made: list[Rescoring] = []
     with store.snapshot() as results:
         found = [stored for stored in results.evaluations(experiment) if part in stored.name]
         if not found:
@@ -150,13 +151,12 @@ def _rescore(store: Store, experiment: str, part: str, into: str, scoring: _Scor
         check_room(results, into, found, overwrite)
         for stored in found:
             EVALUATION.set(stored.name)
-            made.append((stored, [*scoring.rows(results.records(results.with_epochs(stored, None)))]))
+            every = results.with_epochs(stored, None)
+            rows = [*scoring.rows(results.records(every), results.ids(every))]
+            made.append(Rescoring(stored, scoring.identity_of(stored), rows))
     about = {**about_machine(scoring.scorer), "scorer": f"{scoring.name}()", "rescored": experiment}
     from_thread.check_cancelled()  # nothing is written after that
-    return [
-        copy_rescored(store, stored, into, scoring.identity_of(stored), rows, about=about, overwrite=overwrite)
-        for stored, rows in made
-    ]
+    return copy_rescored(store, made, into, about=about, overwrite=overwrite)
 
 
 class _Scoring:
@@ -182,8 +182,13 @@ class _Scoring:
         walk.add_function(f"the code of {_SCORER}", self.scorer)
         return {**stored.identity, **walk.parts, _SCORER: f"={self.name}()"}
 
-    def rows(self, records: Iterable[Record]) -> Iterator[Rescored]:
-        """What becomes of rows, in their order; for a worker thread."""
+    def rows(self, records: Iterable[Record], ids: Mapping[tuple[str, int], int]) -> Iterator[Rescored]:
+        """What becomes of rows, in their order; for a worker thread.
+
+        Args:
+            records: The rows.
+            ids: Their numbers.
+        """
         left = iter(records)
         while chunk := [*islice(left, _AT_ONCE)]:
             calls = [self._calls.of(record) for record in chunk]
@@ -194,7 +199,8 @@ class _Scoring:
                     if isinstance(answer, _Raised) and ends_the_run(answer.error):
                         raise answer.error
             for record, call, answer in zip(chunk, calls, answers, strict=True):
-                yield _kept(record) if call is None else self._rescored(record, answer)
+                number = ids[record.key, record.sample]
+                yield _kept(record, number) if call is None else self._rescored(record, number, answer)
 
     async def _awaited(self, answers: Sequence[Any]) -> list[Any]:
         found = [*answers]
@@ -219,15 +225,15 @@ class _Scoring:
             _close(answers)  # those that nobody has begun with, where this was cancelled
         return found
 
-    def _rescored(self, record: Record, answer: Any) -> Rescored:
+    def _rescored(self, record: Record, number: int, answer: Any) -> Rescored:
         before = dict(record.metadata or {})
         verdicts = before.pop(VERDICTS, None)
         if isinstance(answer, _Raised):
-            return Rescored(record.key, record.sample, None, before, *told(answer.error), record.altered)
+            return Rescored(record.key, record.sample, number, None, before, *told(answer.error), record.altered)
         try:
             result = self._result_of(answer)
         except Exception as exc:
-            return Rescored(record.key, record.sample, None, before, *told(exc), record.altered)
+            return Rescored(record.key, record.sample, number, None, before, *told(exc), record.altered)
         scores = plain_scores(result)
         kept = {name: score for name, score in (record.scores or {}).items() if self._add and name not in scores}
         added = cast("dict[str, Any]", plain(result.metadata))
@@ -237,7 +243,7 @@ class _Scoring:
             of_kept = {name: why for name, why in cast("Mapping[str, Any]", verdicts).items() if name in kept}
             if of_kept:
                 metadata[VERDICTS] = {**of_kept, **metadata.get(VERDICTS, {})}
-        return Rescored(record.key, record.sample, {**kept, **scores}, metadata, None, None, sorted(altered))
+        return Rescored(record.key, record.sample, number, {**kept, **scores}, metadata, None, None, sorted(altered))
 
     def _result_of(self, answer: Any) -> Result:
         if isinstance(answer, Result):
@@ -278,7 +284,14 @@ def _called(call: Callable[[], Any]) -> Any:
         return _Raised(exc)
 
 
-def _kept(record: Record) -> Rescored:
+def _kept(record: Record, number: int) -> Rescored:
     return Rescored(
-        record.key, record.sample, record.scores, record.metadata, record.error, record.traceback, record.altered
+        record.key,
+        record.sample,
+        number,
+        record.scores,
+        record.metadata,
+        record.error,
+        record.traceback,
+        record.altered,
     )

@@ -17,6 +17,7 @@ from .._results.names import checked_name
 from .._results.record import Record
 from .._results.store import DEFAULT_PATH, Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
+from .blocking import in_own_thread
 from .circumstances import tags_of
 from .depends import identity_of_run, spec_of
 from .evaluation import Evaluation, check_epochs, check_row_timeout
@@ -186,7 +187,7 @@ async def run(
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
             identity = await to_thread.run_sync(identity_of_run, evaluation, chosen, model, arguments)
             place = Place(opened, experiment, name, spec, identity)
-            answer = await to_thread.run_sync(answered, evaluation, place, settings)
+            answer = await in_own_thread(answered, evaluation, place, settings)
             if answer is not None:
                 if max_errors is not None:
                     answer.check(max_errors)

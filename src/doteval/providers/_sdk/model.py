@@ -21,7 +21,7 @@ from ..._replies.cache import present_row
 from ..._secrets import masked
 from .events import Body, EventStream, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
-from .replies import ReplayedPieces, again, kept, telling, whom
+from .replies import ReplayedPieces, again, credentials_of, kept, telling, whom
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
 AnswerT = TypeVar("AnswerT")
@@ -77,6 +77,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         # Around awaiting the SDK, and nothing else: an exception of the caller's own code is not a failed request.
         self._explaining = Explaining(self.sdk, name, client)
         self._is_asking: Mapping[str, Any] | None = None
+        self._credential_names: frozenset[str] | None = None
 
     def __doteval_identity__(self) -> Mapping[str, Any]:
         """All that its answers depend on; see `ModelProvider.identity`."""
@@ -120,7 +121,11 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """
         messages, params = messages_of(prompt, params), _with_schema({**self._params, **params})
         sent = self._request(messages, params)
-        asked = asked_of_cache(self._name, self._whom, telling(sent)) if present_row() is not None else None
+        asked = (
+            asked_of_cache(self._name, self._whom, telling(sent, self._credentials()))
+            if present_row() is not None
+            else None
+        )
         with asked or _NO_CACHE:
             if asked is not None and (found := await self._kept(asked, self._read_answer)) is not None:
                 with ModelRequest(self._name, messages, params, from_cache=True) as request:
@@ -160,7 +165,11 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """
         messages, params = messages_of(prompt, params), _with_schema({**self._params, **params, "stream": True})
         sent = self._request(messages, params)
-        asked = asked_of_cache(self._name, self._whom, telling(sent)) if present_row() is not None else None
+        asked = (
+            asked_of_cache(self._name, self._whom, telling(sent, self._credentials()))
+            if present_row() is not None
+            else None
+        )
         with asked or _NO_CACHE:
             if asked is not None and (found := await self._kept(asked, self._reader())) is not None:
                 stream = CompletionStream(self._name, ReplayedPieces(found))
@@ -215,15 +224,20 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
     # ---------------------------------------------------------------- inside
 
     def _whom(self) -> Mapping[str, Any]:
-        """Whom it asks, without secrets, as far as answers depend on it."""
+        """Whom it asks, without credentials, as far as answers depend on it."""
         if self._is_asking is None:
             kind = type(self)
             self._is_asking = {
                 "kind": f"{kind.__module__}.{kind.__qualname__}",
                 "model": self._name,
-                **whom(self.client, self.base_url),
+                **whom(self.client, self.base_url, self._credentials()),
             }
         return self._is_asking
+
+    def _credentials(self) -> frozenset[str]:
+        if self._credential_names is None:
+            self._credential_names = credentials_of(self.client)
+        return self._credential_names
 
     async def _kept(self, asked: Asked, read: Callable[[Any], Completion]) -> list[Completion] | None:
         """What the cache has for a request, in pieces; `None`: it is to be sent."""

@@ -9,29 +9,37 @@ from anyio.lowlevel import checkpoint
 
 from ..._model import Completion
 from ..._replies.asked import Answer
-from ..._replies.form import telling_headers, without_secrets
+from ..._replies.form import CREDENTIALS, telling_headers, without_credentials
 
 
-def telling(request: Mapping[str, Any]) -> dict[str, Any]:
+def credentials_of(client: Any) -> frozenset[str]:
+    """The names of headers that hold credentials, also those that this client sends its key in."""
+    own: Mapping[str, Any] = getattr(client, "auth_headers", None) or {}
+    return CREDENTIALS | {name.lower() for name in own}
+
+
+def telling(request: Mapping[str, Any], credentials: frozenset[str]) -> dict[str, Any]:
     """All of a request that its answer may depend on; not how long it may take, and no credentials."""
     found = {name: value for name, value in request.items() if name not in ("timeout", "extra_headers", "extra_query")}
     found["messages"] = [dict(sorted(message.items())) for message in request["messages"]]
     given: Mapping[str, Any] = request.get("extra_headers") or {}
     try:
-        headers = telling_headers(given.items())
-        query = without_secrets(request.get("extra_query") or {})
+        headers = telling_headers(given.items(), credentials)
+        query = without_credentials(request.get("extra_query") or {})
     except (AttributeError, TypeError):
         return {"nothing": object()}  # the SDK says what is wrong with it
     return {**found, **({"extra_headers": headers} if headers else {}), **({"extra_query": query} if query else {})}
 
 
-def whom(client: Any, base_url: str) -> dict[str, Any]:
+def whom(client: Any, base_url: str, credentials: frozenset[str]) -> dict[str, Any]:
     """To whom a client sends, and what with each request."""
     query: Mapping[str, Any] = getattr(client, "default_query", None) or {}
+    own = ("user-agent", getattr(client, "user_agent", None))
+    headers = telling_headers(client.default_headers.items(), credentials)
     return {
         "base_url": base_url,
-        "headers": telling_headers(client.default_headers.items()),
-        "query": without_secrets(query),
+        "headers": [header for header in headers if header != own and header[1] is not None],
+        "query": without_credentials(query),
     }
 
 

@@ -11,7 +11,7 @@ from anyio import move_on_after
 
 from ..._errors import ModelRequestError
 from ..._model import Completion, CompletionStream, Prompt
-from ..._replies.form import without_secrets
+from ..._replies.form import without_credentials
 from ...servers._contract import Server, ServerLease
 from .._sdk.openai import OpenAIModel
 
@@ -61,7 +61,7 @@ class ServerModel(OpenAIModel):
 
     def _whom(self) -> Mapping[str, Any]:
         """The server by what it was started with: its address and its key are others each time."""
-        return {**super()._whom(), "base_url": None, "server": without_secrets(self._identity)}
+        return {**super()._whom(), "base_url": None, "server": without_credentials(self._identity)}
 
     async def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
         """Ask for a reply; as for every model of the OpenAI API, except that the end of the server is told as such.

@@ -100,11 +100,17 @@ class Connection:
 
     @property
     def supervisor(self) -> int | None:
-        """The process at the other end, where the system tells; nobody has to answer for that."""
+        """The process at the other end, where the system tells; nobody has to answer for that.
+
+        `None` also where it is in a pid namespace that cannot be seen from here, for which the system says 0.
+        """
         if not hasattr(socket, "SO_PEERCRED"):
             return None
-        size = struct.calcsize("3i")
-        return int(struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
+        pid = int(struct.unpack("3i", self._credentials())[0])
+        return pid if pid > 0 else None
+
+    def _credentials(self) -> bytes:
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
 
     def send(self, op: str, **fields: Any) -> int:
         """Send a request whose answer nobody waits for; to a supervisor that is gone it goes nowhere."""

@@ -152,13 +152,61 @@ def _kill(pids: Iterator[int]) -> int:
     return number
 
 
+def kill_supervisor(pid: int, server_id: str) -> bool:
+    """Kill the supervisor of a server; `False`, and nothing killed, where the process is not marked as that.
+
+    The directory before the server's own may be called otherwise here than where the supervisor was started.
+    """
+    if pid <= 0:
+        return False
+    handle = _handle(pid)
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        end = os.fsencode(f"/{server_id}/supervisor")
+        if not any(each.startswith(f"{MARKER}=".encode()) and each.endswith(end) for each in variables):
+            return False
+        if sys.platform == "linux" and handle is not None:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # it has ended meanwhile
+    except OSError:
+        return False
+    finally:
+        if handle is not None:
+            os.close(handle)
+    return True
+
+
+def _handle(pid: int) -> int | None:
+    """What stands for a process whatever becomes of its number; `None` where the system has no such thing."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            return os.pidfd_open(pid)
+    return None
+
+
 def processes_of(directory: Path) -> Iterator[int]:
-    """The processes of the server with this directory, where the system tells, and what looked after it."""
+    """The processes of the server with this directory, where the system tells, and what looked after it.
+
+    Those of a container that has another directory of the same name are none of it.
+    """
     if not sys.platform.startswith("linux"):
         return
+    root = os.path.realpath(directory.parent)
     marks = {f"{MARKER}={directory}{end}".encode() for end in ("", "/supervisor")}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with suppress(OSError):
-                if not marks.isdisjoint(Path(entry.path, "environ").read_bytes().split(b"\0")):
+                if not marks.isdisjoint(Path(entry.path, "environ").read_bytes().split(b"\0")) and _shares(
+                    entry.path, root
+                ):
                     yield int(entry.name)
+
+
+def _shares(process: str, root: str) -> bool:
+    """Whether a path means the same directory to a process, given by its own in ``/proc``, as it does here."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return Path(f"{process}/root{root}").samefile(root)
+    return Path(process, "ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink()

@@ -22,6 +22,9 @@ ORDER = "CUDA_DEVICE_ORDER"
 SMI_TIMEOUT = 15.0
 """How long ``nvidia-smi`` may take, in seconds. It needs several where no other process keeps the driver loaded."""
 
+_DRIVER_SIGNS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
+"""Where one of these is, the kernel has a driver, and an ``nvidia-smi`` that fails does not mean "no GPU"."""
+
 _KINDS = (re.compile(r"[0-9]+"), re.compile(r"GPU-[0-9A-Za-z-]+"), re.compile(r"MIG-[0-9A-Za-z/-]+"))
 _TOKEN = re.compile(r"[^\s,]+")
 
@@ -77,6 +80,7 @@ def choose(
     Raises:
         ValueError: A GPU in the list is not one of this process, or is in it twice; or the arguments make no sense,
             such as more slots than GPUs.
+        RuntimeError: ``nvidia-smi`` does not say which GPUs there are, though there is a driver.
     """
     if capacity is not None and capacity < 1:
         raise ValueError(f"capacity must be at least 1, or None, not {capacity!r}")
@@ -127,15 +131,31 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
 
 
 def installed_gpus(environ: Mapping[str, str]) -> dict[str, str]:
-    """Ask ``nvidia-smi`` for the UUID behind each index; empty if it is missing, fails, or takes too long.
+    """Ask ``nvidia-smi`` for the UUID behind each index; empty if it is missing, or fails where there is no driver.
+
+    Whoever took a failure for "no GPUs" would start a server on a GPU that another one has under its UUID.
 
     Args:
         environ: Where its ``PATH`` is looked up, and what it is run with.
+
+    Raises:
+        RuntimeError: It failed twice though there is a driver, or took too long twice.
     """
     command = shutil.which("nvidia-smi", path=environ.get("PATH", os.defpath))
     if command is None:
         return {}
-    lines = _output([command, "--query-gpu=index,uuid", "--format=csv,noheader"], environ).splitlines()
+    query = [command, "--query-gpu=index,uuid", "--format=csv,noheader"]
+    try:
+        printed = _output(query, environ)
+    except _SmiError:
+        try:
+            printed = _output(query, environ)  # the driver may just have been busy
+        except _SmiError as exc:
+            raise RuntimeError(
+                f"{command} {exc}, twice, so it is not known which GPUs there are, nor which of them other servers "
+                f"have. Run it by hand to see what is wrong; gpus=None with {VISIBLE}='' does without GPUs."
+            ) from None
+    lines = printed.splitlines()
     pairs = [tuple(field.strip() for field in line.split(",")) for line in lines]
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[0].isdecimal() and pair[1]}
 
@@ -202,8 +222,12 @@ def _lock_name(token: str, installed: Mapping[str, str]) -> str | None:
     return matches[0] if len(matches) == 1 else None
 
 
+class _SmiError(Exception):
+    """It did not say what there is; the text says how it failed."""
+
+
 def _output(command: Sequence[str], environ: Mapping[str, str]) -> str:
-    """What a command prints; empty if it fails or takes too long.
+    """What ``nvidia-smi`` prints; empty where it cannot be run, or fails for want of a driver.
 
     `subprocess.run` would wait for a command that it had killed, for ever if that hangs in the driver or has left a
     child that keeps the pipe open.
@@ -228,5 +252,9 @@ def _output(command: Sequence[str], environ: Mapping[str, str]) -> str:
         process.stdout.close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=1)
-        return ""
-    return printed.decode(errors="replace") if process.returncode == 0 else ""
+        raise _SmiError(f"gave no answer within {SMI_TIMEOUT:g} s") from None
+    if process.returncode == 0:
+        return printed.decode(errors="replace")
+    if any(map(os.path.exists, _DRIVER_SIGNS)):
+        raise _SmiError(f"failed with exit code {process.returncode}")
+    return ""

@@ -2,13 +2,14 @@
 
 const OFTEN = 2000;
 const SELDOM = 10_000;
-const seen = { overview: "", rows: "" };
+const seen = { overview: "", rows: "", counter: 0 };
 
 /** Ask what there is, show what is new, and do so again. */
 async function follow() {
   const began = performance.now();
   try {
-    const told = (await ask("state")).evaluations;
+    const { evaluations: told, counter } = await ask("state");
+    seen.counter = counter;
     await takeIn(told);
     byId("live").textContent = progress(told);
     byId("live").className = "soft";
@@ -67,7 +68,7 @@ async function showNewRows(told) {
       await readIndex(there);
       isOther = true;
     }
-    if (now !== undefined && there.length !== now.stored && there.last <= now.last) known.delete(id); // others count now
+    if (now !== undefined && there.length !== now.stored && there.last <= seen.counter) known.delete(id); // others count now, or some are gone
   }
   if (String(rows?.id) !== byId("evaluation").value || String(beside?.id ?? "") !== byId("beside").value || (rows && !known.has(rows.id))) {
     await choose();

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Condition, Event, Thread
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from .database import Connection
 
+class Closable(Protocol):
+    """What a connection has to have."""
+
+    def close(self) -> object: ...
+
+
+_ConnectionT = TypeVar("_ConnectionT", bound=Closable)
 _ItemT = TypeVar("_ItemT")
 
 _GATHER_SECONDS = 0.05
@@ -17,7 +23,7 @@ _MOST = 1024
 """How many items a transaction may have."""
 
 
-class Writer(Generic[_ItemT]):
+class Writer(Generic[_ConnectionT, _ItemT]):
     """Writes what it is given, in that order.
 
     Whoever gives it something does not wait. All that was given to it until a transaction begins is written by it: what
@@ -27,13 +33,15 @@ class Writer(Generic[_ItemT]):
         connect: Opens the database.
         write: Writes items, in one transaction.
         explained: Makes of what the database raised what is told.
+        name: The thread's name.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
-        write: Callable[[Connection, list[_ItemT]], object],
+        connect: Callable[[], _ConnectionT],
+        write: Callable[[_ConnectionT, list[_ItemT]], object],
         explained: Callable[[Exception], Exception],
+        name: str,
     ) -> None:
         self._connect = connect
         self._write = write
@@ -43,14 +51,15 @@ class Writer(Generic[_ItemT]):
         self._changed = Condition()
         self._given = self._committed = 0
         self._hurry = Event()
-        self._thread = Thread(target=self._run, name="doteval-results", daemon=True)
+        self._told: list[Event] = []
+        self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def put(self, item: _ItemT) -> int:
         """Have something written; its number, for `wait`.
 
         Raises:
-            StoreError: Writing has failed before.
+            Exception: Writing has failed before, as explained.
         """
         self._check()
         with self._changed:
@@ -66,7 +75,7 @@ class Writer(Generic[_ItemT]):
         """Wait until what has this number is committed, or for some time; the number of the last one that is.
 
         Raises:
-            StoreError: It could not be written.
+            Exception: It could not be written, as explained.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._committed >= number or self._error is not None, seconds)
@@ -77,8 +86,9 @@ class Writer(Generic[_ItemT]):
         """Wait until all that was given before is committed.
 
         Raises:
-            StoreError: It could not be written.
+            Exception: It could not be written, as explained.
         """
+        self._check()
         done = Event()
         self._queue.put(done)
         self._hurry.set()
@@ -90,7 +100,7 @@ class Writer(Generic[_ItemT]):
         """Write what is left, and end the thread.
 
         Raises:
-            StoreError: It could not be written.
+            Exception: It could not be written, as explained.
         """
         self._queue.put(None)
         self._hurry.set()
@@ -115,14 +125,14 @@ class Writer(Generic[_ItemT]):
         finally:
             connection.close()
 
-    def _write_some(self, connection: Connection) -> bool:
+    def _write_some(self, connection: _ConnectionT) -> bool:
         """Write what is there, in one transaction; whether there may be more."""
         item = self._queue.get()
         if not isinstance(item, Event):
             self._hurry.wait(_GATHER_SECONDS)
         self._hurry.clear()
         items: list[_ItemT] = []
-        told: list[Event] = []
+        told = self._told = []
         while item is not None:
             if isinstance(item, Event):
                 told.append(item)
@@ -148,6 +158,8 @@ class Writer(Generic[_ItemT]):
         with self._changed:
             self._error = error
             self._changed.notify_all()
+        for event in self._told:
+            event.set()
         while True:
             try:
                 item = self._queue.get_nowait()
