@@ -94,6 +94,8 @@ async def test_a_cancelled_task_ends_the_scoring(path: Path, kind: Callable[[], 
     await to_thread.run_sync(scorer.has_begun.wait)
     task.cancel()
     await anyio.wait_all_tasks_blocked()
+    if kind is Plain:
+        assert not task.done()  # it waits for its thread
     scorer.may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await task
