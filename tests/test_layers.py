@@ -27,6 +27,7 @@ LAYERS = (
         "doteval._canonical",
         "doteval._spec",
         "doteval._keywords",
+        "doteval._printed",
         "doteval._writer",
     ),
     (

@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from ._errors import ModelRequestError
 from ._model import Completion, CompletionStream, Usage, later
-from ._secrets import is_secret_name
+from ._secrets import masked_values
 
 _COUNTING: ContextVar[tuple[list[ModelRequest], ...]] = ContextVar("doteval_counting", default=())
 """The lists of those who count where this code runs."""
@@ -88,8 +88,8 @@ class ModelRequest:
 
     @property
     def open_params(self) -> dict[str, Any]:
-        """The parameters for people's eyes: without the values of those, and of those headers, that are secret."""
-        return {name: _open(name, value) for name, value in self.params.items()}
+        """The parameters for people's eyes: without what the name of a secret holds, and without secrets in URLs."""
+        return masked_values(self.params)
 
     def replied(self, reply: Completion) -> None:
         """The reply is there."""
@@ -154,15 +154,6 @@ def counting_requests(into: list[ModelRequest] | None = None) -> AbstractContext
         A context manager that gives the list.
     """
     return _Counting([] if into is None else into)
-
-
-def _open(name: str, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _open(str(key), held) for key, held in cast("Mapping[object, Any]", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [_open("", held) for held in cast("Sequence[Any]", value)]
-    is_secret = isinstance(value, (str, bytes)) and is_secret_name(name.replace("-", "_"))
-    return "***" if is_secret or name.lower() == "cookie" else value
 
 
 class _Counting:

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, cast
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+_PARAMETER = re.compile(r"""(?<=[?&])([\w.%-]+)=([^&#\s"'<>]+)""")
+"""One of the query of a URL."""
+_SIGNATURES = re.compile(r"(^|-)sig(nature)?$", re.IGNORECASE)
+"""What such a parameter is called, too, where a URL is valid for whoever has it."""
+_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SECRET_NAME = re.compile(
-    r"(^|_)(api_?key|access_?key|key|token|secret|password|passwd|auth|authorization|credentials?|headers)$",
+    r"(^|_)(key|token|secrets?|passwords?|passwd|passphrase|auth|authorization|bearer|cookies?|credentials?|headers"
+    r"|(api|access)_?keys|(api|access|auth|client|private|refresh|secret|session)_?(key|token|secret))$",
     re.IGNORECASE,
 )
+_HEADERS = re.compile(r"headers$", re.IGNORECASE)
+_FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+"""What holds the fields of a schema, which describe values and are none."""
+_EXAMPLES = frozenset({"default", "const", "enum", "example", "examples"})
+"""What of a schema are values."""
+_DEEPEST = 100
 _SHORTEST_SECRET = 8
 """A shorter one is a placeholder, such as ``"x"``, and part of many words that have to be read."""
+_SMALLEST_SECRET, _LARGEST_SECRET = 10 ** (_SHORTEST_SECRET - 1), 10**100
 
 
 def is_secret_name(name: str) -> bool:
     """Whether a configuration value of this name is to be kept from people's eyes."""
-    return _SECRET_NAME.search(name.replace("-", "_")) is not None
+    return _SECRET_NAME.search(_WORD_BEGINS.sub("_", name.replace("-", "_"))) is not None
 
 
 def names_a_secret(key: object) -> bool:
@@ -29,12 +42,67 @@ def names_a_secret(key: object) -> bool:
 
 
 def masked(text: str, secrets: Collection[str] = ()) -> str:
-    """`text` without the user information of URLs and without the given secrets, but for those of a few characters."""
-    text = _USERINFO.sub("***@", text)
+    """`text` without the secrets in URLs and without those that are given, but for those of a few characters."""
+    text = without_secrets_in_urls(text)
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
     return text
+
+
+def without_secrets_in_urls(text: str) -> str:
+    """`text` without the user information of URLs, and without what in their queries has the name of a secret."""
+    if "://" in text:
+        text = _USERINFO.sub("***@", text)
+    return _PARAMETER.sub(_shown_parameter, text) if "=" in text else text
+
+
+def _shown_parameter(found: re.Match[str]) -> str:
+    name = found[1]
+    return f"{name}=***" if is_secret_name(name) or _SIGNATURES.search(name) else found[0]
+
+
+def masked_values(values: Mapping[str, object]) -> dict[str, Any]:
+    """Values for people's eyes: of what has the name of a secret, nothing, whatever it is.
+
+    Headers are told apart by their own names, and so are pairs in a list. A field of a schema may be called like a
+    secret: what describes it is shown, and its default is not.
+    """
+    return {name: _shown(name, value, 0) for name, value in values.items()}
+
+
+def _shown(name: object, value: object, depth: int, *, are_fields: bool = False) -> Any:
+    is_secret = names_a_secret(name)
+    if value is None or isinstance(value, bool):
+        return value
+    if depth == _DEEPEST:  # it may hold itself
+        return "***"
+    are_headers = isinstance(name, str) and _HEADERS.search(name) is not None
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[object, object]", value)
+        if is_secret and are_fields:
+            return {
+                key: "***" if key in _EXAMPLES else _shown(key, held, depth + 1, are_fields=key in _FIELDS)
+                for key, held in fields.items()
+            }
+        if is_secret and not are_headers:
+            return "***"
+        within = name in _FIELDS
+        return {key: _shown(key, held, depth + 1, are_fields=within) for key, held in fields.items()}
+    if is_secret and not (are_headers and isinstance(value, (list, tuple))):
+        return "***"
+    if isinstance(value, (list, tuple)):
+        return [_shown_in_list(held, depth + 1) for held in cast("Sequence[object]", value)]
+    if hasattr(value, "get_secret_value"):  # of pydantic, which shows it to nobody
+        return "***"
+    return without_secrets_in_urls(value) if isinstance(value, str) else value
+
+
+def _shown_in_list(value: Any, depth: int) -> Any:
+    pair = cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else ()
+    if len(pair) == 2 and names_a_secret(pair[0]):
+        return [pair[0], "***"]
+    return _shown("", value, depth)
 
 
 def mask_exception(exc: BaseException, secrets: Collection[str]) -> None:
@@ -57,16 +125,16 @@ def links_of(exc: BaseException) -> Iterator[BaseException]:
 
 
 def secrets_of(config: Mapping[str, object]) -> set[str]:
-    """The values in `config`, at any depth, that messages must not show: texts and bytes under the name of a secret.
+    """The values in `config`, at any depth, that messages must not show: what has the name of a secret.
 
-    A name is a key, or the first of a pair, as headers are often given.
+    That is texts, bytes and numbers. A name is a key, or the first of a pair, as headers are often given.
     """
     found: set[str] = set()
     left: list[tuple[object, bool]] = [(config, False)]
     seen: set[int] = set()
     while left:
         value, is_secret = left.pop()
-        if isinstance(value, (str, bytes, bytearray)):
+        if isinstance(value, (str, bytes, bytearray, int)):
             if is_secret:
                 found |= _as_shown(value)
         elif id(value) not in seen:
@@ -89,8 +157,10 @@ def _parts(value: object) -> Iterator[tuple[object, bool]]:
             yield part, is_pair
 
 
-def _as_shown(value: str | bytes | bytearray) -> set[str]:
+def _as_shown(value: str | bytes | bytearray | int) -> set[str]:
     """A secret as a message may show it: bytes are shown with escapes where they are no text."""
+    if isinstance(value, int):
+        return {str(value)} if _SMALLEST_SECRET <= value < _LARGEST_SECRET else set()
     if isinstance(value, str):
         return {value}
     return {value.decode("utf-8", "replace"), repr(bytes(value))[2:-1]}

@@ -21,8 +21,9 @@ from rich.style import Style
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ._printed import Styled, in_a_line
+
 _ENDLESS = 1_000_000
-_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 _HEAD = Style(bold=True)
 
 
@@ -58,13 +59,13 @@ class Table:
             styled: Whether the head may stand out.
         """
         given = [self.head, *self.rows] if self.head else self.rows
-        rows = [[cell.translate(_CONTROLS) for cell in row] for row in given]
+        rows = [[in_a_line(cell) for cell in row] for row in given]
         texts = _aligned(rows, self.right)
         if width is not None and max(map(cell_len, texts), default=0) > width:
             texts = self._on_two_lines(rows)
         if styled and self.head:
             texts[0] = "\n".join(map(_HEAD.render, texts[0].split("\n")))
-        return texts
+        return [*map(Styled, texts)]
 
     def _on_two_lines(self, rows: Sequence[Sequence[str]]) -> list[str]:
         long = self.long

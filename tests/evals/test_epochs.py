@@ -239,9 +239,9 @@ async def test_epochs_of_foreach_hold_where_the_run_says_nothing() -> None:
     assert (await run(eval_it, epochs=2)).summary.samples == 4
     bad: Any
     for bad in (0, -1, 1.5, True, "3"):
-        with pytest.raises(ValueError, match="epochs must be a number of samples, at least 1"):
+        with pytest.raises(ValueError, match="epochs must be a whole number, at least 1"):
             foreach("value", [1], epochs=bad)
-        with pytest.raises(ValueError, match="epochs must be a number of samples, at least 1"):
+        with pytest.raises(ValueError, match="epochs must be a whole number, at least 1"):
             await run(eval_it, epochs=bad)
 
 

@@ -107,7 +107,7 @@ async def test_every_row_is_as_probable_as_any_other() -> None:
 @pytest.mark.parametrize("given", [{"limit": 0}, {"sample": -1}])
 async def test_less_than_one_row_is_refused(given: Any) -> None:
     """It would pass for having run."""
-    with pytest.raises(ValueError, match="must be at least 1"):
+    with pytest.raises(ValueError, match="must be a whole number, at least 1"):
         await run(making([], range(3)), **given)
 
 

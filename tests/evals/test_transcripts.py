@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import random
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import asdict
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from anyio import create_task_group, move_on_after
+from pydantic import BaseModel
+from tests.evals.requests_made import kept_as
 from tests.providers.conftest import CHATS, KEY
 from tests.providers.numbering import NumberingServer
 from tests.providers.test_counting import Models
@@ -21,7 +25,7 @@ from tests.providers.wire import WireServer, running
 from doteval import ChatModel, Completion, ModelRequest, ModelRequestError, ReplyCache, Result, Usage, foreach
 from doteval.evals import Record, RecordedRequest, Store, rescore, run
 from doteval.evals._results import transcript
-from doteval.evals._results.transcript import decoded, encoded
+from doteval.evals._results.transcript import RecordedRequests
 from doteval.testing import FakeProvider
 
 pytestmark = pytest.mark.anyio
@@ -276,10 +280,10 @@ def some_request(order: random.Random) -> RecordedRequest:
         begun=order.choice([0.0, 1.25]),
         seconds=order.choice([0.0, 2.5]),
         messages=messages,
-        params=order.choice([{}, {"temperature": 0}]),
-        reply=order.choice([None, "", "text"]),
-        details=order.choice([None, {"finish_reason": "stop"}]),
-        error=order.choice([None, "no"]),
+        params=order.choice([{}, {"temperature": 0}, {"temperature": False, "stop": ["a", "b"]}]),
+        reply=(reply := order.choice([None, "", "text"])),
+        details=None if reply is None else order.choice([None, {"finish_reason": "stop"}]),
+        error="no" if reply is None else order.choice([None, "no"]),
         retries=order.randrange(2),
         from_cache=order.choice([False, True]),
         usage=order.choice([None, Usage(1, 2, 3, 4, 5)]),
@@ -291,19 +295,33 @@ def test_what_is_written_is_read_again() -> None:
     order = random.Random(3)
     for _ in range(500):
         requests = tuple(some_request(order) for _ in range(order.randrange(5)))
-        assert decoded(encoded(requests)) == requests
+        assert tuple(kept_as(requests)) == requests
+        assert len(kept_as(requests)) == len(requests)
 
 
-def test_a_message_that_many_requests_have_is_kept_once() -> None:
-    """So an agent's conversation takes no more room than it is long."""
-    messages: list[dict[str, Any]] = []
-    requests: list[RecordedRequest] = []
-    for number in range(200):
-        messages.append({"role": "user", "content": f"{number}{'x' * 1000}"})
-        requests.append(RecordedRequest("m", None, 1, 0.0, 0.0, [*messages], {}))
-    text = encoded(requests)
-    assert len(text) < 400_000
-    assert decoded(text) == tuple(requests)
+def conversations(count: int, turns: int) -> Iterator[RecordedRequest]:
+    """Several that go on in turns, with tools, and now and then another way from some place on."""
+    talks: list[list[dict[str, Any]]] = [[{"role": "system", "content": f"{each}"}] for each in range(count)]
+    params = {"tools": [{"name": f"tool {each}", "description": "d" * 100} for each in range(30)], "temperature": 0.5}
+    for turn in range(turns):
+        for each in talks:
+            if turn % 10 == 9:
+                del each[-2:]
+            each.append({"role": "user", "content": f"{turn}{'x' * 100}"})
+            yield RecordedRequest("m", None, 1, 0.0, 0.0, [*each], params, f"reply {turn}")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_many_requests_have_is_kept_once(count: int) -> None:
+    """So an agent's conversation takes no more room than it is long, and no more than that is looked at."""
+    sizes: list[int] = []
+    for turns in (50, 100, 200):
+        requests = [*conversations(count, turns)]
+        found = kept_as(requests)
+        assert [*found] == requests
+        sizes.append(len(found.text))
+    assert sizes[2] - sizes[1] < 2.5 * (sizes[1] - sizes[0])
+    assert sizes[2] < 200 * count * 250 + 5000
 
 
 async def test_it_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,3 +342,135 @@ async def test_it_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.
     assert (requests[0].reply or "").endswith("y… (9,900,000 characters more)")
     assert requests[4].messages == [{"role": "user", "content": "<900,297 characters are left out>"}]
     assert (tmp_path / "results.db").stat().st_size < 4_000_000
+
+
+class Message(BaseModel):
+    """As SDKs have them."""
+
+    role: str
+    content: Any
+    refusal: str | None = None
+
+
+class Broken:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class NoSequence(list[Any]):
+    def __len__(self) -> int:
+        raise RuntimeError
+
+    def __iter__(self) -> Iterator[Any]:
+        raise RuntimeError
+
+
+def odd_requests() -> dict[str, Callable[[], ModelRequest]]:
+    """What models of one's own may say of a request."""
+    loop: list[Any] = []
+    loop.append(loop)
+    long = "x" * 99_000
+
+    def told(**said: Any) -> Callable[[], ModelRequest]:
+        def make() -> ModelRequest:
+            request = ModelRequest("m")
+            for name, value in said.items():
+                setattr(request, name, value)
+            return request
+
+        return make
+
+    messages: list[Any] = [
+        None, 1, "text", b"bytes", Broken(), [Broken()], [None], ["text", 1, object()], {"role": "user"}, loop,
+        NoSequence(), (each for each in "ab"), [Message(role="user", content="a")] * 3, [{1: {2: {3}}}],
+        [Message(role="user", content=f"{each}{long}") for each in range(50)],
+        [{"role": Broken(), "content": 10**5000}],
+        [{"role": "user", "content": f"{each}{long}"} for each in range(50)], ["\ud83d"], [float("nan"), -float("inf")],
+    ]  # fmt: skip
+    params: list[Any] = [
+        None, {"a": Broken()}, {1: 2, "1": 3}, {"again": loop}, {"\ud83d": "\ud83d"}, {"n" * 3_000_000: 1}, [1], "no",
+        {f"{each}": f"{each}{long}" for each in range(50)}, {"response_format": Message},
+        {"a": Message(role="a", content=b"")},
+    ]  # fmt: skip
+    usages: list[Any] = [
+        Usage(cast("Any", None), cast("Any", "x")), Usage(10**30, -(10**30)), object(),
+        Usage(cast("Any", Fraction(3)), 2**62),
+    ]  # fmt: skip
+    others: dict[str, list[Any]] = {
+        "messages": messages,
+        "params": params,
+        "usage": usages,
+        "model": [None, Broken(), "m" * 3_000_000, "\ud83d"],
+        "reply": [
+            Completion("y" * 3_000_000),
+            Completion("\ud83d", usage=cast("Any", "no"), retries=cast("Any", None)),
+        ],
+        "retries": [None, 10**30, "x"],
+        "error": [
+            ModelRequestError("m", "p" * 3_000_000, "a"),
+            ModelRequestError("m", "https://me:pw@host \ud83d", ""),
+        ],
+        "seconds": [float("nan")],
+    }
+    return {
+        f"{name} {place}": told(**{name: value}) for name, said in others.items() for place, value in enumerate(said)
+    }
+
+
+async def test_nothing_that_a_request_says_is_anybody_elses_affair(tmp_path: Path) -> None:
+    """The other rows are kept, and so is the row; its requests are bounded, each is told of, and none has a secret."""
+    odd = odd_requests()
+
+    @foreach("name", [*odd, "none"])
+    async def eval_it(name: str) -> Result:
+        if name != "none":
+            for each in ("before", name, name, "after"):
+                with ModelRequest(each) if each in ("before", "after") else odd[name]():
+                    pass
+        return Result(name)
+
+    store = tmp_path / "results.db"
+    rows = await kept(eval_it, store)
+    assert [(record.output, record.error) for record, _ in rows] == [(name, None) for name in [*odd, "none"]]
+    for record, requests in rows[:-1]:
+        assert [request.model for request in (requests[0], requests[-1])] == ["before", "after"]
+        assert len(requests) == 4
+        assert all(isinstance(message, dict) for request in requests for message in request.messages)
+        assert len(json.dumps([asdict(request) for request in requests])) < 6 * transcript.MOST, record.output
+    with Store(store) as opened, opened._database.reading() as connection:
+        assert connection is not None
+        for key, text in connection.execute("SELECT key, requests FROM transcripts"):
+            assert len(text) < 1.1 * transcript.MOST, key
+            assert ":pw@" not in text
+    by_name = {record.output: requests for record, requests in rows}
+    assert by_name["messages 12"][1].messages == [{"role": "user", "content": "a"}] * 3
+
+
+@pytest.mark.parametrize("kind", [dict, Message])
+async def test_a_long_row_is_bounded_as_a_whole(kind: Callable[..., Any]) -> None:
+    """Messages, parameters and replies together, of as many requests as there are; and so is the work."""
+    outcome = await run(foreach("number", [1])(endless), transcripts=True, kind=kind)
+    (record,) = outcome.records
+    assert record.error is None
+    found = record.transcript
+    assert isinstance(found, RecordedRequests)
+    assert len(found) == transcript.MOST_REQUESTS
+    assert len(found.text) < 1.5 * transcript.MOST
+    assert "left out" in str(found[-1].messages[-1])
+
+
+async def endless(number: int, kind: Callable[..., Any]) -> Result:
+    messages: list[Any] = []
+    for turn in range(transcript.MOST_REQUESTS + 5):
+        messages += [
+            kind(role="user", content=f"{turn} {'q' * 1000}"),
+            kind(role="assistant", content=f"{turn} {'a' * 1000}"),
+        ]
+        with ModelRequest("m", [*messages], {"tools": [{"name": f"{turn} {'t' * 900}"}]}) as request:
+            request.replied(Completion(f"{turn} {'r' * 900}"))
+    return Result("done")

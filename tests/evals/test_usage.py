@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +240,29 @@ def test_what_rows_cost_is_kept_and_shown(tmp_path: Path, capsys: pytest.Capture
     shown = file.getvalue()
     assert "Requests and tokens" in shown
     assert "≥ 323 tokens" in shown
+
+
+@pytest.mark.anyio
+async def test_what_is_no_count_counts_as_nothing_and_ends_no_run(tmp_path: Path) -> None:
+    """A model of one's own may say anything, and so may a row; a database holds less."""
+    odd: list[Any] = [None, "x", object(), Fraction(7, 2), 10**30, -(10**30), 10**5000, math.nan, True]
+    usages = [Usage(each, each, cached_tokens=each) for each in odd]
+
+    @foreach("place", range(3 * len(odd)), concurrency=3)
+    async def eval_it(place: int) -> Result:
+        usage = usages[place % len(odd)]
+        if place < len(odd):
+            return Result("said", metadata={"usage": usage})
+        for _ in range(2):
+            with ModelRequest("m") as request:
+                request.replied(Completion("x", usage=usage, retries=usage.input_tokens if place < 2 * len(odd) else 0))
+        return Result("done")
+
+    with Store(tmp_path / "results.db") as store:
+        outcome = await run(eval_it, store=store)
+        (stored,) = store.evaluations()
+        records = [*store.records(stored)]
+    assert outcome.summary.errors == 0
+    assert len(records) == 3 * len(odd)
+    assert [record.input_tokens for record in records[:4]] == [0, 0, 0, 3]
+    assert all(0 <= (record.input_tokens or 0) <= 2**53 for record in records)

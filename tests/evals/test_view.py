@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.evals.browser import chromium, needs_chromium
+from tests.evals.requests_made import kept_as
 from tests.evals.test_page import EVIL, ODD, page_of, record, stored
 
 from doteval import Usage
@@ -29,7 +30,7 @@ from doteval.evals._results import live
 from doteval.evals._results.blocks import details_of, request_for_json
 from doteval.evals._results.live import Live
 from doteval.evals._results.pricing import Prices
-from doteval.evals._results.transcript import RecordedRequest
+from doteval.evals._results.transcript import RecordedRequest, decoded
 from doteval.evals._results.upkeep import _compact
 
 
@@ -294,6 +295,46 @@ def test_it_ends_well_with_ctrl_c(path: Path, number: signal.Signals) -> None:
     assert error.strip() == ""
 
 
+@pytest.mark.process
+def test_the_browser_is_told_the_address_by_a_file_of_this_user(path: Path, tmp_path: Path) -> None:
+    """Nothing that lets one in stands in its command line; and when the page is served no more, the file is gone."""
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(
+        f"#!{sys.executable}\nimport sys, pathlib\nfile = pathlib.Path(sys.argv[1].removeprefix('file://'))\n"
+        "modes = [f'{each.stat().st_mode & 0o777:o}' for each in (file, file.parent)]\n"
+        f"pathlib.Path({str(seen)!r}).write_text('\\n'.join([' '.join(sys.argv[1:]), *modes, file.read_text()]))\n"
+    )
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "doteval", "view", "--open", "--store", str(path)]
+    environment = {**os.environ, "BROWSER": f"{browser} %s"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port or 0, timeout=30)
+        connection.request("GET", f"{urlsplit(address).path}state")  # it serves, so the browser has been called
+        assert connection.getresponse().status == 200
+        words, file_mode, directory_mode, *text = seen.read_text().split("\n")
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+        connection.close()
+    assert urlsplit(address).path.strip("/") not in words
+    assert words.startswith("file:///")
+    assert (file_mode, directory_mode) == ("600", "700")
+    assert f'content="0; url={address}"' in "".join(text)
+    assert not Path(urlsplit(words).path).parent.exists()
+
+
+@needs_chromium
+@pytest.mark.process
+def test_a_browser_is_led_to_the_page_by_the_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, without a click."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    with serving(path) as server, chromium(tmp_path) as browser, _view._opened(server.address):
+        browser.open(opened[0])
+        browser.until("location.protocol === 'http:' && document.getElementById('status') !== null")
+
+
 @needs_chromium
 @pytest.mark.process
 def test_the_page_follows_a_run(tmp_path: Path) -> None:
@@ -348,7 +389,7 @@ REQUESTS = [
 
 
 def with_requests(path: Path) -> Path:
-    stored(path, {"eval_it": [record(0, output="a", transcript=REQUESTS), record(1, output="b")]})
+    stored(path, {"eval_it": [record(0, output="a", transcript=kept_as(REQUESTS)), record(1, output="b")]})
     return path
 
 
@@ -358,13 +399,13 @@ def test_the_requests_of_a_row_are_told_with_it(tmp_path: Path, capsys: pytest.C
     with serving(path) as server:
         for each, found in ((0, REQUESTS), (1, [])):
             (row,) = told(server, f"row?evaluation=1&key=k{each}")
-            assert row["transcript"] == ([request_for_json(request) for request in found] or None)
+            assert [*decoded(json.dumps(row["transcript"]) if row["transcript"] else "")] == found
         for text, places in (("SECOND", [["k0", 1]]), ("late", [["k0", 1]]), ("content", []), ("messages", [])):
             assert told(server, f"search?evaluation=1&text={text}")["found"] == places
     (details,) = [text for _, text in page_of(Store(path)).blocks("details", 1)]
     lines = [json.loads(line)["transcript"] for line in details.split("\n")]
-    assert lines == [[request_for_json(request) for request in REQUESTS], None]
-    assert lines[0][1]["usage"]["input_tokens"] == 1200
+    assert [*decoded(json.dumps(lines[0]))] == REQUESTS
+    assert lines[1] is None
     assert main(["show", "it", "--row", "0", "--store", str(path)]) == 0
     shown = capsys.readouterr().out
     assert f"request 1\n  large as judge: 1.25 s\n  user: {EVIL} first\n  reply: one\n" in shown

@@ -818,3 +818,31 @@ def test_the_backends_of_a_suite_may_be_given_in_any_form(runs: Runs, form: str,
         """.replace("BACKEND", repr(backend or "asyncio")),
     )
     assert_clean(runs.run(*([f"--eval-backend={backend}"] if backend else [])), passed=1)
+
+
+def test_nothing_that_is_printed_has_what_a_terminal_would_obey(runs: Runs) -> None:
+    """Not the message of an evaluation that failed, not the table below it, not what is said of the rest."""
+    runs.write(
+        test_it="""
+            from doteval import foreach, Result
+
+            EVIL = "\\x1b]0;t\\x07\\x9b31m\\u202eabc"
+
+            @foreach("q", ["a", "b", "c"])
+            async def eval_it(q):
+                if q == "b":
+                    raise ValueError(EVIL)
+                return Result(EVIL, scores={EVIL: q == "a"})
+
+            @foreach("q", ["a"], passes={"good": 0.5})
+            async def eval_gated(q):
+                return Result(EVIL, scores={"good": False, EVIL: True})
+        """
+    )
+    experiment = "x\x1b]0;t\x07\u202ey"
+    for style in ("auto", "short", "line"):
+        result = runs.run("--doteval-eval-experiment", experiment, f"--tb={style}", "--color=no", "test_it.py")
+        result.assert_outcomes(failed=2)
+        output = result.stdout.str() + result.stderr.str()
+        assert "\\x1b]0;t\\x07\\x9b31m\\u202eabc" in output
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & {*output}

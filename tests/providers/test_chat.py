@@ -127,6 +127,14 @@ async def test_what_is_not_the_callers_to_say_is_refused(sdk: Chat, name: str) -
             await provider.setup(sdk.spec, params={name: True})
 
 
+async def test_half_a_character_is_the_callers_mistake(sdk: Chat) -> None:
+    """It cannot be sent; what it is, and where it may come from, is said."""
+    async with sdk.provider() as provider, await provider.setup(sdk.spec) as handle:
+        for prompt in ("Hello \ud83d", [{"role": "user", "content": "\udcff"}]):
+            with pytest.raises(ValueError, match=r"(?s)half a character in it, '.ud.*which cannot be sent\..*replace"):
+                await handle.model.generate(prompt)
+
+
 async def test_an_unknown_parameter_is_the_callers_mistake(sdk: Chat) -> None:
     """The SDK's own TypeError names it; it is not dressed up as a failed request."""
     async with sdk.provider() as provider, await provider.setup(sdk.spec) as handle:

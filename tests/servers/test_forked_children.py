@@ -16,7 +16,7 @@ from tests.servers.forking_program import WAYS
 from tests.servers.leftovers import await_end, is_locked, leftovers
 
 from doteval.servers._local.runtime import Runtime
-from doteval.servers._unshared import Descriptor, making, unshared
+from doteval.servers._unshared import Descriptor, _making, making, unshared
 
 pytestmark = [
     pytest.mark.concurrency,
@@ -122,3 +122,16 @@ class _Closes:
 
     def close(self) -> None:
         os.close(self.number)
+
+
+def test_what_cannot_be_closed_keeps_nothing_else_open(tmp_path: Path) -> None:
+    """Somebody else has closed one of the files, by its number; the child closes all others, and can make more."""
+    files = [Descriptor(tmp_path / str(number), os.O_RDWR | os.O_CREAT) for number in range(9)]
+    os.close(files[4].fileno())
+    child = os.fork()
+    if child == 0:
+        os._exit(sum(file.is_open for file in files) + (not _making.acquire(blocking=False)))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    for file in files:
+        with suppress(OSError):
+            file.close()

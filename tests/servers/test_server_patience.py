@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from anyio import create_task_group, fail_after
+from anyio import create_task_group, fail_after, move_on_after
+from tests.servers.callers import state
 from tests.servers.lights import PATIENCE, light
 
 from doteval import ModelSetupError, ServerProvider
 from doteval.servers import HTTPReady, LocalLauncher, PortOpen, ReadinessView, ReadyWhen
+from doteval.servers._local import getting_ready, starting, supervisors
 from doteval.servers._local.runtime import Runtime
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency, pytest.mark.process]
@@ -132,3 +139,67 @@ async def test_nobody_takes_a_server_for_ready_because_somebody_else_does(runtim
 def test_conditions_that_look_the_same_are_the_same() -> None:
     """They are told apart by what they are, in every process."""
     assert repr(HTTPReady("/health")) == repr(HTTPReady("/health")) != repr(HTTPReady("/ready"))
+
+
+@pytest.mark.parametrize("moment", ["before its first answer", "while the server starts"])
+async def test_a_stopped_supervisor_is_named_when_the_time_is_over(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Neither the first answer nor the last words are waited for without end, nor is the end of the lease."""
+    monkeypatch.setattr(starting, "CONFIRM_SECONDS", 0.1)
+    monkeypatch.setattr(getting_ready, "GIVE_UP_SECONDS", 0.1)
+    gate = Gate(tmp_path / "gate")
+    launcher = LocalLauncher(runtime.root)
+    before = set(supervisors._children)
+    stopped: list[int] = []
+
+    def stop(*_: object) -> None:
+        for keeper in supervisors._children - before:
+            os.kill(keeper, signal.SIGSTOP)
+            stopped.append(keeper)
+            while state(keeper) != "T":  # from then on it has no more children
+                time.sleep(0.001)
+            for child in map(int, Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()):
+                os.kill(child, signal.SIGSTOP)
+                stopped.append(child)
+
+    async def stops(_: ReadinessView) -> bool:
+        if not stopped:
+            stop()
+        return False
+
+    settings: dict[str, Any] = {"ready": ReadyWhen(stops)}
+    if moment.startswith("before"):
+        settings = {}
+        launcher.on_connected = stop
+    try:
+        async with ServerProvider(gate.command, launcher=launcher, start_timeout=0.5, **settings) as provider:
+            with fail_after(PATIENCE), pytest.raises(ModelSetupError) as told:
+                await provider.setup("m")
+            process = "" if moment.startswith("before") else r", process \d+"
+            assert re.search(rf"its supervisor \(server-\w+{process}\) does not answer", str(told.value))
+            assert "doteval stop --force" in str(told.value)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    gate.open()
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE)
+
+
+async def test_the_wait_for_a_keeper_that_is_stopped_can_be_given_up() -> None:
+    """And its exit code is taken once it has ended."""
+    keeper = sleeper()
+    keeper.returncode = 0  # it is waited for below
+    supervisors._children.add(keeper.pid)
+    with move_on_after(0.05) as scope:
+        await supervisors.wait_for(keeper.pid)
+    assert scope.cancelled_caught
+    os.kill(keeper.pid, signal.SIGKILL)
+    with fail_after(PATIENCE):
+        await supervisors.wait_for(keeper.pid)
+    assert keeper.pid not in supervisors._children
+    assert keeper.stdin is not None
+    keeper.stdin.close()

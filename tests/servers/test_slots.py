@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
+import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from tests.servers.slot_processes import DEADLINE, SlotProcess, slot_processes
 from doteval._errors import CapacityExceededError
 from doteval.servers._slots import queue as queueing
 from doteval.servers._slots.locks import SlotLocks
-from doteval.servers._slots.queue import SlotQueue
+from doteval.servers._slots.queue import SlotQueue, in_line
 from doteval.servers._unshared import Descriptor
 
 pytestmark = [pytest.mark.concurrency, pytest.mark.counts_open_files]
@@ -129,6 +131,11 @@ def child(**options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, **options)
 
 
+def stop(process: subprocess.Popen[bytes]) -> None:
+    os.kill(process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+
+
 async def taken(queue: SlotQueue, *names: str) -> SlotLocks:
     wish = Wish(queue, names, len(names))
     with fail_after(DEADLINE):
@@ -192,7 +199,7 @@ async def test_what_is_made_is_for_its_owner_only(queue: SlotQueue, root: Path) 
     finally:
         os.umask(old)
     assert modes == {"doteval": 0o700, "slots": 0o700, "queue": 0o700, "slot-0": 0o600, "1": 0o600}
-    assert ticket == {"pid": os.getpid(), "names": ["slot-0"]}
+    assert ticket == {"pid": os.getpid(), "names": ["slot-0"], "for": "test:model"}
 
 
 @pytest.mark.anyio
@@ -369,6 +376,69 @@ async def test_wishes_that_share_no_slot_do_not_wait_for_each_other(queue: SlotQ
 
 async def taken_and_closed(queue: SlotQueue, *names: str) -> None:
     (await taken(queue, *names)).close()
+
+
+@pytest.mark.anyio
+async def test_a_directory_that_is_deleted_is_made_again_after_a_while(
+    queue: SlotQueue, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At first it is left to those whose servers have the slots; nobody who waits is told of it."""
+    monkeypatch.setattr(queueing, "SETTLE", 1000.0)
+    lock = await taken(queue, "slot-0")
+    wish = Wish(queue, ("slot-0",))
+    async with create_task_group() as task_group:
+        task_group.start_soon(wish.wait)
+        await wish.looked()
+        shutil.rmtree(root)
+        await wish.looked(9)
+        assert not modes_of(root.parent).keys() & {root.name}
+        monkeypatch.setattr(queueing, "SETTLE", 0.0)
+        assert await wish.served() == ("slot-0",)
+    lock.close()
+    wish.release()
+    assert tickets(root) == []
+    assert set(modes_of(root).values()) <= {0o700, 0o600}
+
+
+@pytest.mark.anyio
+async def test_nobody_removes_the_ticket_that_has_come_in_the_place_of_theirs(queue: SlotQueue, root: Path) -> None:
+    """After the directory was deleted, the numbers begin again."""
+    lock = await taken(queue, "slot-0")
+    leaving, wish = CancelScope(), Wish(queue, ("slot-0",))
+
+    async def leave() -> None:
+        with leaving:
+            await wish.wait()
+
+    async with create_task_group() as task_group:
+        task_group.start_soon(leave)
+        await wish.looked()
+        (root / "queue" / "1").unlink()
+        (root / "queue" / "1").write_text("another's")
+        leaving.cancel()
+    assert tickets(root) == ["1"]
+    lock.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.process
+async def test_who_stands_in_line_is_told_with_what_is_stopped(queue: SlotQueue, root: Path) -> None:
+    """In the order in which they are served; who wants other slots is not named."""
+    with child() as process:
+        stop(process)
+        lock = await taken(queue, "slot-0")
+        wishes = {"9": (process.pid, "slot-0"), "10": (1, "slot-0"), "11": (1, "slot-1")}
+        for number, (pid, slot) in wishes.items():
+            (root / "queue" / number).write_text(json.dumps({"pid": pid, "names": [slot], "for": f"m{number}"}))
+        with ExitStack() as stack:
+            for number in wishes:
+                stack.enter_context(locked(root / "queue" / number))
+            told = in_line(root, ["slot-0"])
+        process.kill()
+    lock.close()
+    assert told == [f"'m9' (process {process.pid}, which is stopped)", "'m10' (process 1)"]
+    assert in_line(root, ["slot-0"]) == []
+    assert in_line(root / "nowhere", ["slot-0"]) == []
 
 
 @pytest.mark.anyio

@@ -84,7 +84,7 @@ class Run:
                 )
             case QueueFullError():
                 most = options.get("max_waiting")
-                books.check(most is not None and len(books.waiting) > most, str(error))
+                books.check(most is not None and len(books.waiting) + books.preloads > most, str(error))
                 books.check(self.scenario.nested or self._has_to_wait(), f"nobody leases anything: {error}")
             case ProviderClosedError():
                 books.check(self.is_closing or self.is_draining, str(error))
@@ -187,7 +187,15 @@ class Worker:
         return self.name
 
     async def work(self) -> None:
-        """The whole of it; on asyncio sometimes in a task that is cancelled by asyncio's own means."""
+        """The whole of it; where two cancellations meet on asyncio, one of them may be left over at the end."""
+        try:
+            await self._cancellable()
+        except get_cancelled_exc_class():
+            if self.name not in self.run.cancelled:
+                raise
+
+    async def _cancellable(self) -> None:
+        """On asyncio sometimes in a task that is cancelled by asyncio's own means."""
         with CancelScope() as scope:
             if not self.run.is_asyncio or self.rng.random() < 0.5:
                 self.run.tasks[self.name] = scope
@@ -241,7 +249,11 @@ class Worker:
         try:
             await action()
         except DotevalError:
-            await self.scenario.clock.pause(1)
+            try:  # on asyncio, a time-out that is over in the turn of the error leaves its cancellation behind
+                await self.scenario.clock.pause(1)
+            except get_cancelled_exc_class():
+                if self.name in self.run.cancelled:
+                    raise
 
     def _actions(self) -> list[tuple[Callable[[], Awaitable[None]], float]]:
         scenario, has = self.scenario, bool(self.mine)

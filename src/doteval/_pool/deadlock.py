@@ -73,7 +73,8 @@ def order_of_service(queue: Sequence[Waiter], capacity: int) -> list[int] | None
         Places in `queue`.
     """
     held = _HeldInQueue(queue)
-    left, order = list(range(len(queue))), []
+    left = list(range(len(queue)))
+    order: list[int] = []
     while left:
         turn = next((turn for turn in left if held.can_serve(queue[turn].wants, capacity)), None)
         if turn is not None:

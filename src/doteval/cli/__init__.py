@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from .. import __version__
 from .._errors import DotevalError
+from .._printed import say
 from ._problem import Problem
 
 Run = Callable[[argparse.Namespace], int]
@@ -83,7 +84,7 @@ def _discard_output() -> None:
 
 def _failed(problem: str, code: int) -> int:
     with suppress(OSError, AttributeError):  # nobody may be there to be told
-        print(f"doteval: {problem}", file=sys.stderr, flush=True)
+        say(f"doteval: {problem}", file=sys.stderr)
     return code
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from .. import ReplyCache
+from .._printed import say
 from .._tables import Table
 from ._json import print_json
 from ._problem import Problem
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     if options.clear or options.older_than is not None:
         before = None if options.older_than is None else now - options.older_than
         count = cache.remove(before=before, model=options.model)
-        print(f"removed {count:,} {'reply' if count == 1 else 'replies'}")
+        say(f"removed {count:,} {'reply' if count == 1 else 'replies'}")
         return 0
     found = [kept for kept in cache.kept() if options.model in (None, kept.model)]
     if options.json:
@@ -41,5 +42,5 @@ def run(options: argparse.Namespace) -> int:
         )
         for each in found
     ]
-    print("\n".join(Table(rows, _HEAD, right={1, 2, 3, 4}).texts_for(sys.stdout)))
+    say(*Table(rows, _HEAD, right={1, 2, 3, 4}).texts_for(sys.stdout))
     return 0

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .._printed import say
 from .._tables import Table
 from ..evals._results.compare import Comparison, Difference, compare, pairs
 from ..evals._results.tables import number, shown_score
@@ -52,14 +53,14 @@ def _print(found: Sequence[Comparison], before: str, after: str) -> None:
             name = ""
         if not comparison.differences:
             rows.append((name, "no score in common", "0", "", "", "", "", ""))
-    print("\n".join(Table(rows, head, right={2, 3, 4, 5, 6}).texts_for(sys.stdout)))
+    say(*Table(rows, head, right={2, 3, 4, 5, 6}).texts_for(sys.stdout))
     for comparison in found:
         if comparison.unmatched:
             names = ", ".join(map(shown_score, comparison.unmatched))
-            print(f"\nonly one side of {comparison.before.name} has these scores: {names}")
+            say(f"\nonly one side of {comparison.before.name} has these scores: {names}")
     unpaired = sum(comparison.unpaired for comparison in found)
     if unpaired:
-        print(f"\n{unpaired:,} rows are left out: they failed, have other values, or only one side has them")
+        say(f"\n{unpaired:,} rows are left out: they failed, have other values, or only one side has them")
 
 
 def _for_programs(comparison: Comparison) -> dict[str, Any]:

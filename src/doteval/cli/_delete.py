@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from .._printed import say
 from .._tables import Table
 from ..evals import Snapshot, Store, Stored
 from ..evals._results.upkeep import Removed, last_written, remove
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         _print(experiments)
     if found and not options.dry_run:
         if not (options.yes or _agrees()):
-            print("nothing was deleted")
+            say("nothing was deleted")
             return 1
         removed = remove(Store(options.store), found, lambda now: _found(now, options.names, options.older_than))
     if options.json:
@@ -73,7 +74,7 @@ def _experiments(results: Snapshot, found: Sequence[Stored]) -> list[dict[str, A
 
 def _print(experiments: Sequence[dict[str, Any]]) -> None:
     if not experiments:
-        print("nothing is that old")
+        say("nothing is that old")
         return
     rows = [
         (
@@ -84,18 +85,18 @@ def _print(experiments: Sequence[dict[str, Any]]) -> None:
         )
         for each in experiments
     ]
-    print("\n".join(Table(rows, _HEAD, right={2, 3}).texts_for(sys.stdout)))
+    say(*Table(rows, _HEAD, right={2, 3}).texts_for(sys.stdout))
 
 
 def _agrees() -> bool:
     try:
         return input("Delete them? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
-        print()
+        say("")
         return False
 
 
 def _print_removed(removed: Removed) -> None:
-    print(f"deleted; the file is smaller by {short_size(removed.freed)}")
+    say(f"deleted; the file is smaller by {short_size(removed.freed)}")
     if not removed.is_compact:
-        print("Somebody else is using it, so it has room left in it: what is written next goes there.")
+        say("Somebody else is using it, so it has room left in it: what is written next goes there.")

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
+from .._printed import printable
 from ..evals import Record, Stored
 from ..evals._results.export import write_csv, write_jsonl, write_parquet
 from ._problem import Problem
@@ -49,10 +50,25 @@ def _write_parquet(records: Iterable[tuple[Stored, Record]], path: Path) -> None
 @contextmanager
 def _standard_output() -> Generator[IO[str]]:
     """In UTF-8, as files are, whatever the terminal's encoding is."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="strict")
     output: IO[str] = sys.stdout
-    if isinstance(output, io.TextIOWrapper):
-        output.reconfigure(encoding="utf-8", errors="strict")
-    yield output
+    yield cast("IO[str]", _Terminal(output)) if output.isatty() else output
+
+
+class _Terminal:
+    """Shows a terminal what it may obey as escapes; a file or a program gets it as it is.
+
+    Args:
+        file: The terminal.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """As a file does."""
+        return self._file.write(printable(text.replace("\r\n", "\n")))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from .._printed import say
 from .._tables import Table
 from ..evals import Stored
 from ._about import tags_of
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         columns = len(_HEAD) - (not any(each["tags"] for each in found))
         rows = [_row(each)[:columns] for each in found]
-        print("\n".join(Table(rows, _HEAD[:columns], right={2, 3, 4}).texts_for(sys.stdout)))
+        say(*Table(rows, _HEAD[:columns], right={2, 3, 4}).texts_for(sys.stdout))
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .._printed import printable
+
 
 class Problem(Exception):  # noqa: N818 - it never leaves the command
     """Ends the command.
@@ -12,5 +14,5 @@ class Problem(Exception):  # noqa: N818 - it never leaves the command
     """
 
     def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.code = code

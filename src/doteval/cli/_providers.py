@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from .._errors import ProviderLoadError
+from .._printed import say
 from .._registry.registration import Registration, is_fixture, registrations
 from .._tables import Table
 from ._json import print_json
@@ -32,11 +33,11 @@ def run(options: argparse.Namespace) -> int:
         long=2,
     )
     for text, (_, _, problem) in zip(table.texts_for(sys.stdout), rows, strict=True):
-        print(text)
+        say(text)
         if problem:
-            print(f"    {problem}")
+            say(f"    {problem}")
     if not rows:
-        print("No provider is registered, not even doteval's own: it is not installed as a package")
+        say("No provider is registered, not even doteval's own: it is not installed as a package")
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .._printed import say
 from ..evals import Store
 from ..evals._results.names import checked_name
 from ..evals._results.upkeep import rename
@@ -34,5 +35,5 @@ def run(options: argparse.Namespace) -> int:
         )
     else:
         does = "would become" if options.dry_run else "is now"
-        print(f"{options.name} {does} {options.new}: {len(found)} evaluations")
+        say(f"{options.name} {does} {options.new}: {len(found)} evaluations")
     return 0

@@ -7,6 +7,7 @@ import io
 import sys
 from typing import IO
 
+from .._printed import say
 from ._prices import prices_of
 from ._problem import Problem
 from ._results import all_chosen, opened
@@ -32,5 +33,5 @@ def run(options: argparse.Namespace) -> int:
         name = options.output or f"{'_'.join(options.names).replace('/', '_')}.html"
         with whole_file(name) as path, path.open("w", encoding="utf-8", newline="") as file:
             write_page(file, results, found, title, prices)
-    print(name)
+    say(name)
     return 0

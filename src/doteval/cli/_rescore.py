@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 
+from .._printed import say
 from .._tables import Table
 from ..evals import Evaluation, Store, Stored, rescore
 from ..evals._results.tables import HEAD, NUMBERS, summary_rows
@@ -57,11 +58,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(store: Store, made: list[Stored], before: str, raised: int) -> None:
     summaries = [(stored.name, store.summary(stored)) for stored in made]
-    print("\n".join(Table(summary_rows(summaries), HEAD, right=NUMBERS).texts_for(sys.stdout)))
+    say(*Table(summary_rows(summaries), HEAD, right=NUMBERS).texts_for(sys.stdout))
     into = made[0].experiment
     if raised:
-        print(f"\nThe scorer raised in {raised:,} rows: doteval show {into}")
-    print(
+        say(f"\nThe scorer raised in {raised:,} rows: doteval show {into}")
+    say(
         f"\nIt is the experiment {into}." + (f" Beside what it was: doteval compare {before} {into}" * (into != before))
     )
 

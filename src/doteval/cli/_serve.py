@@ -17,6 +17,7 @@ from anyio import CancelScope, create_task_group, open_signal_receiver
 
 from .._errors import DotevalError
 from .._keywords import names_taken
+from .._printed import say
 from .._registry.registration import is_fixture, registrations
 from .._registry.source import Factory
 from .._spec import ModelSpec
@@ -185,7 +186,7 @@ async def serve(
                         if as_json:
                             print_json([_for_programs(model, show_key)])
                         else:
-                            print(_how_to_use(model, show_key))
+                            say(_how_to_use(model, show_key))
                         sys.stdout.flush()
                         await model.lease.ended()
                         problem = model.lease.lost
@@ -260,4 +261,4 @@ def _for_programs(model: ServerModel, show_key: bool) -> dict[str, Any]:
 
 def _tell(text: str) -> None:
     """Say something that is not the result."""
-    print(text, file=sys.stderr, flush=True)
+    say(text, file=sys.stderr)

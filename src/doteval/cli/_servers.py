@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from .._printed import say
 from .._tables import Table
 from ..servers._description.command import LOOPBACK
 from ..servers._local.runtime import Runtime
@@ -27,11 +28,11 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(map(_for_programs, statuses))
     elif statuses:
-        print("\n".join(_table(statuses, short_ids(servers.ids)).texts_for(sys.stdout)))
+        say(*_table(statuses, short_ids(servers.ids)).texts_for(sys.stdout))
     elif not (servers.silent or servers.abandoned):
-        print("no server is running")
+        say("no server is running")
     for problem in _problems(servers):
-        print(f"doteval: {problem}", file=sys.stderr)
+        say(f"doteval: {problem}", file=sys.stderr)
     return 0
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
+from .._printed import say
 from .._tables import Table
 from ..evals import Record, Snapshot, Stored
 from ..evals._results.tables import HEAD, NUMBERS, USAGE_HEAD, USAGE_NUMBERS, summary_rows, usage_rows
@@ -36,21 +37,21 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(results: Snapshot, found: Sequence[Stored], errors: int) -> None:
     summaries = [(stored.name, results.summary(stored)) for stored in found]
-    print("\n".join(Table(summary_rows(summaries), HEAD, right=NUMBERS).texts_for(sys.stdout)))
+    say(*Table(summary_rows(summaries), HEAD, right=NUMBERS).texts_for(sys.stdout))
     if usage := usage_rows(summaries):
-        print()
-        print("\n".join(Table(usage, USAGE_HEAD, right=USAGE_NUMBERS).texts_for(sys.stdout)))
+        say("")
+        say(*Table(usage, USAGE_HEAD, right=USAGE_NUMBERS).texts_for(sys.stdout))
     for line in about(results, found):
-        print(f"\n{line}")
+        say(f"\n{line}")
     for stored in found:
         if stored.finished is None:
             noun = "rows" if stored.epochs == 1 else "samples"
-            print(f"\n{stored.name} is not finished: {stored.stored:,} {noun} are there")
+            say(f"\n{stored.name} is not finished: {stored.stored:,} {noun} are there")
         for record in _failed(results, stored, errors):
-            print(f"\n{stored.name}, {record.place}: {short(record.error or '')}")
-            print(f"  inputs: {short(str(record.inputs))}")
+            say(f"\n{stored.name}, {record.place}: {short(record.error or '')}")
+            say(f"  inputs: {short(str(record.inputs))}")
         if stored.errors > errors:
-            print(f"\n... {stored.errors - errors:,} more of {stored.name}: --errors N shows N of them")
+            say(f"\n... {stored.errors - errors:,} more of {stored.name}: --errors N shows N of them")
 
 
 def _for_programs(results: Snapshot, stored: Stored, errors: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from .._printed import Styled, in_a_line, say
 from ..evals import Record, Snapshot, Stored
 from ..evals._results.blocks import request_for_json
 from ..evals._results.export import rows_of
@@ -19,8 +20,6 @@ from ..evals._results.transcript import RecordedRequest
 from ._json import print_json
 from ._problem import Problem
 
-_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-"""What a terminal would obey."""
 _SHORTEST_KEY = 4
 _MOST_NEAR = 5
 
@@ -44,10 +43,10 @@ def show_rows(options: argparse.Namespace, results: Snapshot, found: Sequence[St
         return 0
     is_first = True
     for stored, record in rows:
-        print("\n".join([*([] if is_first else [""]), *_lines(results, stored, record)]))
+        say(*([] if is_first else [""]), *_lines(results, stored, record))
         is_first = False
     if is_first:
-        print("no row failed")
+        say("no row failed")
     return 0
 
 
@@ -105,7 +104,7 @@ def _lines(results: Snapshot, stored: Stored, record: Record) -> Iterator[str]:
     yield _bold(f"{stored.name}, {record.place}")
     yield f"key {record.key}; {', '.join(_numbers(record))}"
     for name, score in (record.scores or {}).items():
-        yield _clean(f"{name}: {_score(score)}")
+        yield f"{name}: {_score(score)}"
     parts = {
         "error": None if record.traceback else record.error,
         "traceback": record.traceback,
@@ -120,12 +119,12 @@ def _lines(results: Snapshot, stored: Stored, record: Record) -> Iterator[str]:
             continue
         yield ""
         yield _bold(name)
-        yield from (f"  {line}" for line in _clean(_text(value)).split("\n"))
+        yield from (f"  {line}" for line in _text(value).split("\n"))
     before: Sequence[Any] = ()
     for place, request in enumerate(results.requests(stored, record.key, record.sample), 1):
         yield ""
         yield _bold(f"request {place}")
-        yield from (f"  {line}" for line in _clean("\n".join(_request(request, before))).split("\n"))
+        yield from (f"  {line}" for line in "\n".join(_request(request, before)).split("\n"))
         before = request.messages
 
 
@@ -162,7 +161,7 @@ def _numbers(record: Record) -> Iterator[str]:
     for usage in record.usage_by_model:
         cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
         thought = f" ({usage.reasoning_tokens:,} reasoning)" if usage.reasoning_tokens else ""
-        name = _clean(f"{usage.model or '-'}{f' as {usage.role}' if usage.role else ''}")
+        name = f"{usage.model or '-'}{f' as {usage.role}' if usage.role else ''}"
         requests = f"{usage.requests} request{'' if usage.requests == 1 else 's'}"
         yield f"{name}: {requests}, {usage.input_tokens:,} tokens in{cached}, {usage.output_tokens:,} out{thought}"
 
@@ -193,10 +192,6 @@ def _inner(value: Any) -> str:
     return text.rstrip("\n").replace("\n", "\n  ")
 
 
-def _clean(text: str) -> str:
-    return text.translate(_CONTROLS)
-
-
 def _bold(text: str) -> str:
     is_styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return f"\x1b[1m{_clean(text)}\x1b[0m" if is_styled else _clean(text)
+    return Styled(f"\x1b[1m{in_a_line(text)}\x1b[0m") if is_styled else text

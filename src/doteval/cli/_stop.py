@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import anyio
 
+from .._printed import say
 from ..servers._local.connection import Connection, SupervisorGoneError
 from ..servers._local.runtime import Runtime, kill_supervisor
 from ._json import print_json
@@ -32,15 +33,15 @@ def run(options: argparse.Namespace) -> int:
     def tell(ending: _Ending) -> None:
         endings.append(ending)
         if not ending.stopped:
-            print(f"doteval: {ending.message}", file=sys.stderr)
+            say(f"doteval: {ending.message}", file=sys.stderr)
         elif not options.json:
-            print(ending.message)
+            say(ending.message)
 
     anyio.run(_stop, Runtime(), options.names, options.force, tell)
     if options.json:
         print_json(asdict(ending) for ending in sorted(endings, key=lambda ending: ending.id))
     elif not endings:
-        print("no server is running")
+        say("no server is running")
     return 0 if all(ending.stopped for ending in endings) else 1
 
 

@@ -5,24 +5,30 @@ input but a few numbers and texts in addresses; each answer is a read of SQLite 
 the same machine; so an event loop and a framework would add a dependency, and nothing that is needed here. What it has
 to get right by itself is who may ask: it listens on loopback only; the address has a random token; the header ``Host``
 has to be a name of loopback, so no name that somebody makes resolve to this machine leads here; pages of other sites
-may neither read an answer nor have it in a frame.
+may neither read an answer nor have it in a frame; and the address is in no command line, where other users would read
+it.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import re
 import secrets
 import socket
 import sys
+import tempfile
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
+from .._printed import say
 from ..evals import Snapshot, Store, Stored, StoreError
 from ._prices import prices_of
 from ._problem import Problem
@@ -65,16 +71,35 @@ def run(options: argparse.Namespace) -> int:
     except (OSError, OverflowError) as exc:
         why = getattr(exc, "strerror", None) or exc
         raise Problem(f"port {options.port} cannot be listened on: {why}", 2) from exc
-    with server:
+    with server, ExitStack() as stack:
         try:
             with ended_by_signals():
-                print(f"{server.address}\n\nIt shows what is there and what is added, until Ctrl-C.", flush=True)
+                say(f"{server.address}\n\nIt shows what is there and what is added, until Ctrl-C.")
                 if options.open:
-                    webbrowser.open(server.address)
+                    stack.enter_context(_opened(server.address))
                 server.serve_forever(poll_interval=0.1)
         except (KeyboardInterrupt, SystemExit):
-            print(file=sys.stderr)
+            say("", file=sys.stderr)
     return 0
+
+
+@contextmanager
+def _opened(address: str) -> Generator[None]:
+    """Have the browser open a page, by a file of this user that leads there and is there as long as the block lasts.
+
+    All users see what a program is called with, and the address is what lets one in.
+    """
+    with tempfile.TemporaryDirectory(prefix="doteval-") as directory:
+        file = Path(directory) / "view.html"
+        file.touch(mode=0o600)
+        shown = html.escape(address)
+        file.write_text(
+            f'<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>doteval</title>'
+            f'<meta http-equiv="refresh" content="0; url={shown}"><a href="{shown}">The page</a>\n',
+            "utf-8",
+        )
+        webbrowser.open(file.as_uri())
+        yield
 
 
 def _chooser(name: str | None) -> Callable[[Snapshot], Sequence[Stored]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from anyio import get_cancelled_exc_class
@@ -32,11 +32,30 @@ async def raise_own_cancellation(error: BaseException, *, is_rows_task: bool = F
     Raises:
         BaseException: The run's own cancellation.
     """
-    if not any(isinstance(leaf, get_cancelled_exc_class()) for leaf in _leaves(error)):
+    if not _holds_cancellation(error):
         return
     if not is_rows_task and _is_cancelled_natively():
         raise error
     await checkpoint()
+    await checkpoint_if_cancelled()
+
+
+async def raise_cancellation_of_row(error: BaseException | None = None) -> None:
+    """Raise the cancellation of the run in a row's task, whatever the row has made of it.
+
+    A row may turn its cancellation into anything: in a ``finally`` that fails, in a library that wraps what it catches,
+    in an agent that returns what it has by then. What comes of a row that the run has cancelled is not the row's.
+
+    Args:
+        error: What the row raised; `None`: it returned.
+
+    Raises:
+        BaseException: The run's own cancellation.
+    """
+    if _is_cancelled_natively() or (error is not None and _holds_cancellation(error)):
+        # Whoever cancels task by task comes to that of the run in this turn; what the row has done to its own is its.
+        with suppress(get_cancelled_exc_class()):
+            await checkpoint()
     await checkpoint_if_cancelled()
 
 
@@ -80,6 +99,10 @@ def told_apart(error: BaseException, where: str, ends: tuple[type[BaseException]
         visible.__cause__ = error
         return visible
     return error
+
+
+def _holds_cancellation(error: BaseException) -> bool:
+    return any(isinstance(leaf, get_cancelled_exc_class()) for leaf in _leaves(error))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -22,6 +22,7 @@ from typing import Any, cast
 import pytest
 
 from .._errors import DotevalError, ModelRequestError, ModelSetupError, ProviderLoadError
+from .._printed import printable
 
 _LIBRARY = tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib")})
 _INSTALLED = ("site-packages", "dist-packages")
@@ -33,7 +34,7 @@ _MACHINERY = frozenset(
 )
 """What is between a user and an error of ours."""
 _OURS = (
-    *("doteval.pytest_plugin", "doteval._errors", "doteval._spec", "doteval._registry"),
+    *("doteval.pytest_plugin", "doteval._errors", "doteval._spec", "doteval._registry", "doteval._printed"),
     *("doteval._canonical", "doteval._secrets"),
 )
 """What a run imports that has nothing to do with models."""
@@ -66,17 +67,18 @@ class Failures:
         """Shorten what is told of an error of ours."""
         report = yield
         error: BaseException | None = None if call.excinfo is None else call.excinfo.value
+        group = cast("BaseExceptionGroup[BaseException]", error) if isinstance(error, BaseExceptionGroup) else None
         if isinstance(error, DotevalError) and report.outcome == "failed":
             if not self._shows_all:
                 report.longrepr = self._shown(error, item)
-        elif isinstance(error, BaseExceptionGroup) and report.outcome == "failed" and not self._shows_all:
-            group = cast("BaseExceptionGroup[BaseException]", error)
-            if _concerns_us(group):
-                self._shorten(report.longrepr, group)
+        elif group is not None and report.outcome == "failed" and not self._shows_all and _concerns_us(group):
+            self._shorten(report.longrepr, group)
         only = None if call.excinfo is None else _only_one_in(call.excinfo.value)
         crash: Any = getattr(report.longrepr, "reprcrash", None)
         if isinstance(only, DotevalError) and report.outcome == "failed" and crash is not None:
             crash.message = _cause(only)
+        if isinstance(error, DotevalError) or (group is not None and _concerns_us(group)):
+            _make_printable(report.longrepr)
         return report
 
     def _shorten(self, shown: Any, group: BaseExceptionGroup[BaseException]) -> None:
@@ -123,6 +125,16 @@ class Failures:
         if parts[-1][2] is not None:  # of the error itself, there is only the message
             parts.append((bare.reprtraceback, bare.reprcrash, None))
         return type(bare)(parts)
+
+
+def _make_printable(shown: Any) -> None:
+    """Have nothing in what pytest prints that a terminal would obey: a message may say what a model has said."""
+    chain: Any = getattr(shown, "chain", None) or [(getattr(shown, "reprtraceback", None), None, None)]
+    for shown_traceback, crash, _ in [*chain, (None, getattr(shown, "reprcrash", None), None)]:
+        for entry in getattr(shown_traceback, "reprentries", ()):
+            entry.lines = [*map(printable, entry.lines)]
+        if crash is not None:
+            crash.message = printable(crash.message)
 
 
 class FailuresToCome:

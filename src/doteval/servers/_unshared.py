@@ -14,7 +14,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -96,10 +96,13 @@ def _release() -> None:
 
 
 def _close_all() -> None:
-    for resource in list(_unshared):
-        resource.close()
-    _unshared.clear()
-    _making.release()
+    try:
+        for resource in list(_unshared):
+            with suppress(Exception):  # somebody else has closed its number, say; the others are closed all the same
+                resource.close()
+        _unshared.clear()
+    finally:
+        _making.release()
 
 
 if hasattr(os, "register_at_fork"):

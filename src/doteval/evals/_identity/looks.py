@@ -10,11 +10,11 @@ from hashlib import blake2b
 from types import CellType, FunctionType
 from typing import Any
 
+from ... import ModelRequest
 from .code import read
 from .library import is_library_module
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-HAS_USER = re.compile(r"://[^/\s]*@")
 TELLING = ("base_url", "model", "model_name", "model_id", "name", "spec", "temperature", "_fingerprint", "__name__")
 """What clients, models and data sets of the field call what their answers depend on."""
 MADE_OF = {
@@ -84,11 +84,14 @@ def is_generated(name: str, function: FunctionType) -> bool:
 
 
 def shown_as(name: str, value: object) -> str | None:
-    """A setting as people read it; `None` where it is long, holds a password, or may for all that is known of it."""
+    """A setting as people read it; `None` where it is long, holds a secret, or may for all that is known of it."""
+    own = {name.rpartition(".")[2]: value}
     if name not in MAY_BE_SHOWN and not PARAMETER.fullmatch(name):
         return None
+    if isinstance(value, (str, int, float)) and ModelRequest("", params=own).open_params != own:
+        return None
     if isinstance(value, str):
-        return value if len(value) <= SHOWN and not HAS_USER.search(value) else None
+        return value if len(value) <= SHOWN else None
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST_SHOWN):
         return str(value)
     return None

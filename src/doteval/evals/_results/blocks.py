@@ -40,18 +40,18 @@ _REQUEST_FIELDS = [field.name for field in fields(RecordedRequest)]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def details_of(record: Record, requests: Sequence[RecordedRequest] = ()) -> dict[str, Any]:
+def details_of(record: Record, transcript: str = "") -> dict[str, Any]:
     """All that is kept of a row, as JSON holds it.
 
     Args:
         record: The row.
-        requests: The requests that were made in it, where they were kept.
+        transcript: The requests that were made in it, as they are kept: what several have is there once.
     """
     values: dict[str, Any] = {name: getattr(record, name) for name in _FIELDS}
     return values | {
         "usage_by_model": [usage._asdict() for usage in record.usage_by_model],
         "altered": [*record.altered],
-        "transcript": [request_for_json(request) for request in requests] or None,
+        "transcript": json.loads(transcript) if transcript else None,
     }
 
 
@@ -163,9 +163,9 @@ class Details:
         self._lines: list[str] = []
         self._size = 0
 
-    def add(self, record: Record, requests: Sequence[RecordedRequest]) -> None:
-        """One row more, and the requests that were made in it."""
-        self._lines.append(line_of(details_of(record, requests)))
+    def add(self, record: Record, transcript: str) -> None:
+        """One row more, and the requests that were made in it, as they are kept."""
+        self._lines.append(line_of(details_of(record, transcript)))
         self._size += len(self._lines[-1])
 
     @property

@@ -115,16 +115,24 @@ def gates_of(passes: Passes) -> tuple[Gate, ...]:
     Raises:
         ValueError: One cannot be meant.
     """
-    if isinstance(passes, str):
-        return (_gate(passes),)
-    if isinstance(passes, Mapping):
-        least = cast("Mapping[str, float]", passes)
-        return tuple(_gate(f"{score} >= {float(value)!r}") for score, value in least.items())
-    return tuple(map(_gate, passes))
+    given: object = passes
+    if isinstance(given, str):
+        return (_gate(given),)
+    try:
+        if isinstance(given, Mapping):
+            least = cast("Mapping[str, float]", given)
+            texts = [f"{score} >= {float(value)!r}" for score, value in least.items()]
+        else:
+            texts = [*cast("Iterable[str]", given)]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"passes are gates such as 'exact >= 0.9', or the least means by score, not {given!r}"
+        ) from None
+    return tuple(map(_gate, texts))
 
 
 def _gate(text: str) -> Gate:
-    found = _GATE.fullmatch(text)
+    found = _GATE.fullmatch(text) if isinstance(cast("object", text), str) else None
     value = math.nan if found is None else _value(found["value"] or found["offset"] or "0")
     if found is None or not math.isfinite(value):
         raise ValueError(

@@ -91,7 +91,7 @@ class Live:
             stored = self._stored(results, evaluation)
             found = [] if stored is None else results.row(stored, key)
             lines = [
-                line_of(details_of(record, results.requests(stored, key, record.sample)))
+                line_of(details_of(record, results.transcript_text(stored, key, record.sample)))
                 for record in found
                 if stored is not None
             ]
@@ -116,7 +116,7 @@ class Live:
                 if (
                     (key, sample) not in known
                     and in_json in text.lower()
-                    and _has_text(json.loads(text), wanted, names=False)
+                    and _has_text(json.loads(text)["texts"], wanted, names=False)
                 ):
                     found.append((key, sample))
         return {"found": found}

@@ -38,6 +38,11 @@ def plain(value: Any) -> Plain:
     return _Plain().of(value, ())
 
 
+def plain_with_models(value: Any) -> Plain:
+    """The same, and of what pydantic has made, as the messages of SDKs are, the fields that were set."""
+    return _Plain(opens_models=True).of(value, ())
+
+
 def plain_and_whole(value: Any) -> tuple[Plain, bool]:
     """The same, and whether all of the value is in it: not of an object that says only that it is there."""
     made = _Plain()
@@ -52,12 +57,21 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def text_of(value: object) -> str:
+    """What a value says of itself, as a text that can be encoded; it may fail at that."""
+    try:
+        return storable(str(value))
+    except Exception:
+        return f"<a {type(value).__name__}>"
+
+
 class _Plain:
     """Makes one value plain; knows what it has looked into, as values that refer to each other have no end of ways."""
 
-    __slots__ = ("_cuts", "_left", "_times", "is_whole")
+    __slots__ = ("_cuts", "_left", "_opens_models", "_times", "is_whole")
 
-    def __init__(self) -> None:
+    def __init__(self, *, opens_models: bool = False) -> None:
+        self._opens_models = opens_models
         self.is_whole = True
         self._left = _MOST
         self._cuts = 0
@@ -99,6 +113,8 @@ class _Plain:
                 self._times[id(value)] = self._times.get(id(value), 0) + 1
 
     def _structured(self, value: Any, above: tuple[int, ...]) -> Plain:
+        if self._opens_models and callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
+            return self.of(dump(exclude_unset=True, warnings=False), above)
         if isinstance(value, Mapping):
             items = [*cast("Mapping[object, object]", value).items()]
             names = names_of([key for key, _ in items])

@@ -237,12 +237,16 @@ class Results(ABC):
             key: What the row is known by: `Record.key`.
             sample: Which sample of it: `Record.sample`.
         """
+        return decoded(self.transcript_text(evaluation, key, sample))
+
+    def transcript_text(self, evaluation: Stored, key: str, sample: int) -> str:
+        """The same as they are kept, as JSON; nothing where they were not."""
         with self._connected() as connection:
             if connection is None:
-                return ()
+                return ""
             select = "SELECT requests FROM transcripts WHERE evaluation = ? AND key = ? AND sample = ?"
             row = connection.execute(select, (evaluation.id, key, sample)).fetchone()
-        return () if row is None else decoded(row[0])
+        return "" if row is None else row[0]
 
     def transcript_texts(self, evaluation: Stored) -> Iterator[tuple[str, int, str]]:
         """All that was kept of requests, as JSON: the key of a row, the sample, the text."""

@@ -16,7 +16,7 @@ from .._result import Result, Score
 from .kept import altered_columns, altered_parts, is_same_output
 from .plain import digest_of_plain, names_of, plain, plain_and_whole, storable
 from .transcript import RecordedRequest, Transcript, details_of
-from .usage import ModelUsage, usage_of_requests, usage_told
+from .usage import ModelUsage, added, usage_of_requests, usage_told
 
 _DOTEVAL = f"{Path(__file__).parents[2]}{os.sep}"
 _RUNNING = str(Path(__file__).parent.with_name("_running"))  # what calls an evaluation, and not what it calls of ours
@@ -182,15 +182,15 @@ class Spending:
             told: What the row itself says that it cost, if it is a `Usage`; it counts where no model says anything.
         """
         requests = [*self._requests]  # a task that the row has left behind may make more
-        known = any(request.usage is not None for request in requests)
+        known = any(isinstance(request.usage, Usage) for request in requests)
         by_model = usage_of_requests(requests, self.roles)
         if not known and isinstance(told, Usage):
             by_model, known = (*by_model, usage_told(told)), True
         return {
-            "input_tokens": sum(usage.input_tokens for usage in by_model) if known else None,
-            "output_tokens": sum(usage.output_tokens for usage in by_model) if known else None,
+            "input_tokens": added(usage.input_tokens for usage in by_model) if known else None,
+            "output_tokens": added(usage.output_tokens for usage in by_model) if known else None,
             "usage_by_model": by_model,
-            "transcript": tuple(self._requests.kept) if isinstance(self._requests, Transcript) else None,
+            "transcript": self._requests.kept() if isinstance(self._requests, Transcript) else None,
         }
 
 

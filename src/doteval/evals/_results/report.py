@@ -193,7 +193,7 @@ def _index_and_details(results: Results, stored: Stored, prices: Prices, file: I
         return first + count
 
     for record in results.records(stored):
-        details.add(record, results.requests(stored, record.key, record.sample))
+        details.add(record, results.transcript_text(stored, record.key, record.sample))
         if details.is_full:
             first = write_details()
         index.add(record)

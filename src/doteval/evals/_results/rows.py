@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from .database import transaction
 from .record import Record
-from .transcript import encoded
+from .transcript import RecordedRequests
 from .usage import ModelUsage
 
 FIELDS = (
@@ -95,9 +95,9 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow]) -> None:
     places = ", ".join([_PLACES] * len(rows))
     connection.execute(f"INSERT OR REPLACE INTO rows ({_COLUMNS}) VALUES {places}", cells)  # noqa: S608 - names of our own
     transcripts = [
-        (row.evaluation, row.record.key, row.record.sample, encoded(row.record.transcript))
+        (row.evaluation, row.record.key, row.record.sample, row.record.transcript.text)
         for row in rows
-        if row.record.transcript
+        if isinstance(row.record.transcript, RecordedRequests) and row.record.transcript
     ]
     if transcripts:
         connection.executemany("INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?)", transcripts)

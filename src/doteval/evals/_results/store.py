@@ -372,6 +372,6 @@ def _refuse_another(connection: sqlite3.Connection, experiment: str, name: str) 
         raise ConcurrentRunError(
             name,
             f"is being run already, by process {process}",
-            "Wait for that run, give this one an experiment of its own, or start over with --doteval-fresh, which ends "
-            "the other.",
+            "Wait for that run, give this one an experiment of its own, or start over with fresh=True, or "
+            "--doteval-fresh in pytest, which ends the other.",
         )

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, cast, overload
 
 from ... import Completion, ModelRequest, Usage
-from .plain import plain, storable
+from .plain import plain, plain_with_models, text_of
+from .usage import as_count
 
 LONGEST_TEXT = 100_000
 """How many characters of one text are kept; a picture is one, too."""
 MOST = 2_000_000
-"""How many characters of messages are kept of a row; what comes later is left out, and says so."""
+"""How many characters are kept of a row, each text once; what does not fit is left out, and says so."""
+_MOST_LOOKED_AT = 5 * MOST
+"""How many characters of messages are looked at, which the row's event loop waits for."""
+_LEAST = 100
+"""Less room than that is none: to say what is left out takes some, too."""
 MOST_REQUESTS = 1000
 """How many requests are kept of a row: the first ones."""
 
-_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_SHORTEST_LEFT_OUT = 40
+_LONGEST_LINE = 500
+"""How many characters of a model's name and of an error are kept, however little room there is."""
+_CONVERSATIONS = 8
+"""How many conversations may go on in turns, and each of their messages be looked at once."""
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _USAGE = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
@@ -58,46 +70,262 @@ class RecordedRequest:
     usage: Usage | None = None
 
 
+class RecordedRequests(Sequence[RecordedRequest]):
+    """The requests of a row: one text, until somebody looks at them.
+
+    Args:
+        text: How they are kept.
+        count: How many they are.
+    """
+
+    __slots__ = ("_count", "_found", "text")
+
+    def __init__(self, text: str, count: int) -> None:
+        self.text = text
+        self._count = count
+        self._found: tuple[RecordedRequest, ...] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> RecordedRequest: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[RecordedRequest, ...]: ...
+    def __getitem__(self, place: int | slice) -> RecordedRequest | tuple[RecordedRequest, ...]:
+        if self._found is None:
+            self._found = decoded(self.text)
+        return self._found[place]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RecordedRequests) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"<{self._count} requests>"
+
+
 class Transcript(list[ModelRequest]):
-    """The requests of a row; what is to be kept of each is taken down when it has ended, as messages may change."""
+    """The requests of a row; what is to be kept of each is taken down when it has ended, as messages may change.
+
+    It is taken down where the row runs, and becomes text there: whatever a request holds, nobody else meets it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: list[RecordedRequest] = []
-        """What is kept of them."""
         self.roles: Mapping[str, str] = {}
         """The arguments by which models came, by the names of the models."""
         self.attempt = 0
         """The attempt that runs."""
         self._began = perf_counter()
+        self._writing = _Writing()
+        self._lock = Lock()  # threads of a row ask at once
 
     def append(self, request: ModelRequest, /) -> None:
-        """Take it down."""
+        """Take it down; what cannot be is said, and is no failure of the row."""
         super().append(request)
-        if len(self.kept) < MOST_REQUESTS:
-            self.kept.append(self._recorded(request))
+        with self._lock:
+            if len(self._writing) == MOST_REQUESTS:
+                return
+            model = text_of(request.model)
+            fields: dict[str, Any] = {"role": self.roles.get(model), "attempt": self.attempt}
+            try:
+                said = _fields_of(request, model, self._began)
+                self._writing.add({**fields, **said}, request.messages, request.params)
+            except Exception as exc:
+                problem = f"it was made, and cannot be kept: {type(exc).__name__}"
+                self._writing.add({**fields, "model": model, "error": problem})
 
-    def _recorded(self, request: ModelRequest) -> RecordedRequest:
-        reply, error = request.received, request.error
-        problem = None if error is None else storable(str(error).partition("\n")[0])
-        if reply is None and error is None:
-            problem = "it was cancelled before a reply came"
-        model = storable(str(request.model))
-        return RecordedRequest(
-            model,
-            self.roles.get(model),
-            self.attempt,
-            request.began - self._began,
-            request.seconds,
-            cast("list[dict[str, Any]]", shortened(plain(request.messages))),
-            cast("dict[str, Any]", shortened(plain(request.open_params))),
-            None if reply is None else cast("str", shortened(plain(str(reply)))),
-            cast("dict[str, Any] | None", shortened(details_of(reply))),
-            problem,
-            request.retries,
-            request.from_cache,
-            request.usage,
+    def kept(self) -> RecordedRequests:
+        """What is kept of them."""
+        with self._lock:
+            return RecordedRequests(self._writing.text(), len(self._writing))
+
+
+class _Writing:
+    """Makes one text of requests. What several have is in it once, and of conversations that go on only what is new."""
+
+    def __init__(self) -> None:
+        self._left = MOST
+        self._to_look_at = _MOST_LOOKED_AT
+        self._texts: dict[str, int] = {}
+        self._params: dict[str, int] = {}
+        self._known_params: dict[str, tuple[object, int]] = {}
+        self._conversations: deque[tuple[int, list[Any]]] = deque(maxlen=_CONVERSATIONS)
+        """The requests that others may go on from, and their messages, unless these were too much."""
+        self._requests: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def add(self, fields: Mapping[str, Any], messages: object = (), params: Mapping[str, Any] | None = None) -> None:
+        """One more.
+
+        Args:
+            fields: What is kept of it besides.
+            messages: The conversation that was sent.
+            params: What else it was sent with.
+        """
+        written = {name: value for name, value in fields.items() if value is not None}
+        for name in ("reply", "details"):
+            if name in written:
+                written[name] = self._place_of(written[name])
+        for name in ("model", "error"):
+            if name in written:
+                written[name] = self._enter(_encode(shortened(written[name], _LONGEST_LINE)))
+        if params and (number := self._params_of(params)) is not None:
+            written["params"] = number
+        self._requests.append(_encode({**written, **self._conversation(_listed(messages))}))
+
+    def text(self) -> str:
+        """All of them."""
+        parts = {"texts": self._texts, "params": self._params, "requests": self._requests}
+        return "{" + ",".join(f'"{name}":[{",".join(values)}]' for name, values in parts.items()) + "}"
+
+    def _place_of(self, value: Any, role: object = None) -> int:
+        """The number of a value that is plain."""
+        text = _encode(shortened(value))
+        self._to_look_at -= len(text)
+        if text not in self._texts and len(text) > max(self._left - _LEAST, _SHORTEST_LEFT_OUT):
+            left_out = f"<{len(text):,} characters are left out>"
+            text = _encode({"role": role, "content": left_out} if isinstance(value, dict) else left_out)
+        return self._enter(text)
+
+    def _enter(self, text: str) -> int:
+        if text not in self._texts:
+            self._left -= len(text)
+            self._texts[text] = len(self._texts)
+        return self._texts[text]
+
+    def _conversation(self, messages: Sequence[object]) -> dict[str, Any]:
+        """The messages that are new, and which request had the ones before them."""
+        same, earlier, known = 0, 0, list[Any]()
+        for number, others in reversed(self._conversations):
+            alike = _alike(messages, others)
+            if alike > same:
+                same, earlier, known = alike, number, others
+            if alike == len(others):  # it goes on from there
+                break
+        told: list[Any] = known[:same]
+        numbers: list[int] = []
+        is_whole = True
+        for place, message in enumerate(messages[same:], same):
+            if self._left < _LEAST or self._to_look_at < 0:
+                more = len(messages) - place
+                content = f"<{more:,} message{'' if more == 1 else 's'} left out>"
+                numbers.append(self._enter(_encode({"role": None, "content": content})))
+                is_whole = False
+                break
+            found = plain_with_models(message)
+            said: dict[str, Any] = found if isinstance(found, dict) else {"content": found}
+            told.append(said)
+            numbers.append(self._place_of(said, _role_of(said)))
+        if is_whole and told:
+            if same and same == len(known):
+                self._conversations.remove((earlier, known))
+            self._conversations.append((len(self._requests), told))
+        return {"after": [earlier, same], "messages": numbers} if same else {"messages": numbers}
+
+    def _params_of(self, params: Mapping[str, Any]) -> int | None:
+        """The number of parameters, each of which has a number."""
+        if self._left < _LEAST or self._to_look_at < 0:
+            return None
+        numbers: dict[str, int] = {}
+        for key, value in params.items():
+            name = cast("str", shortened(text_of(key), _LONGEST_LINE))
+            known = self._known_params.get(name)
+            if known is None or not _is_same(value, known[0]):
+                said = plain_with_models(value)
+                known = self._known_params[name] = said, self._place_of(_without_secrets(name, said))
+            numbers[name] = known[1]
+            if self._left < _LEAST:
+                break
+        text = _encode(numbers)
+        if text not in self._params:
+            self._left -= len(text)
+            self._params[text] = len(self._params)
+        return self._params[text]
+
+
+def _fields_of(request: ModelRequest, model: str, began: float) -> dict[str, Any]:
+    reply, error, usage = request.received, request.error, request.usage
+    problem = None if error is None else _without_secrets("error", text_of(error).partition("\n")[0])
+    if reply is None and error is None:
+        problem = "it was cancelled before a reply came"
+    times = {"begun": round(request.began - began, 4), "seconds": round(request.seconds, 4)}
+    return {
+        "model": model,
+        "reply": None if reply is None else plain(str(reply)),
+        "details": details_of(reply),
+        "error": problem,
+        "retries": as_count(request.retries) or None,
+        "from_cache": bool(request.from_cache) or None,
+        "usage": [as_count(getattr(usage, name)) for name in _USAGE] if isinstance(usage, Usage) else None,
+        **{name: seconds for name, seconds in times.items() if math.isfinite(seconds)},
+    }
+
+
+def _without_secrets(name: str, value: object) -> Any:
+    return ModelRequest("", params={name: value}).open_params[name]
+
+
+def _listed(messages: object) -> Sequence[object]:
+    """A conversation, whatever whoever made the request has said."""
+    if isinstance(messages, Sequence) and not isinstance(messages, (str, bytes, bytearray)):
+        return cast("Sequence[object]", messages)
+    return () if messages is None else (messages,)
+
+
+def _role_of(message: Mapping[str, Any]) -> Any:
+    role = message.get("role")
+    return role if isinstance(role, str) and len(role) < _LEAST else None
+
+
+def _alike(messages: Sequence[object], known: Sequence[object]) -> int:
+    """How many messages at the beginning are those that are known."""
+    for place, (message, other) in enumerate(zip(messages, known, strict=False)):
+        if not _is_same(message, other):
+            return place
+    return min(len(messages), len(known))
+
+
+def _is_same(value: object, known: object) -> bool:
+    """Whether a value is, for sure, what became plain before: most messages are plain themselves."""
+    try:
+        return type(value) in (dict, list, str) and type(value) is type(known) and bool(value == known)
+    except Exception:  # what it holds may compare as it likes
+        return False
+
+
+def decoded(text: str) -> tuple[RecordedRequest, ...]:
+    """The requests in such a text."""
+    if not text:
+        return ()
+    kept: dict[str, list[Any]] = json.loads(text)
+    texts: list[Any] = kept["texts"]
+    params: list[dict[str, Any]] = [{name: texts[place] for name, place in each.items()} for each in kept["params"]]
+    found: list[RecordedRequest] = []
+    for fields in cast("list[dict[str, Any]]", kept["requests"]):
+        earlier, same = cast("tuple[int, int]", fields.pop("after", (0, 0)))
+        before: Sequence[Mapping[str, Any]] = found[earlier].messages[:same] if same else ()
+        numbers = cast("list[int]", fields.pop("messages"))
+        for name in ("model", "reply", "details", "error"):
+            if name in fields:
+                fields[name] = texts[fields[name]]
+        usage = cast("list[int] | None", fields.pop("usage", None))
+        place = cast("int | None", fields.pop("params", None))
+        known: dict[str, Any] = {"role": None, "begun": 0.0, "seconds": 0.0, **fields}
+        found.append(
+            RecordedRequest(
+                **known,
+                messages=[*before, *(texts[number] for number in numbers)],
+                params={} if place is None else params[place],
+                usage=None if usage is None else Usage(*usage),
+            )
         )
+    return tuple(found)
 
 
 def details_of(reply: object) -> Mapping[str, Any] | None:
@@ -107,73 +335,13 @@ def details_of(reply: object) -> Mapping[str, Any] | None:
     return cast("dict[str, Any]", plain(known)) if known and isinstance(reply, Completion) else None
 
 
-def encoded(requests: Sequence[RecordedRequest]) -> str:
-    """All requests of a row as one text; a message that several have, as each turn of an agent does, is in it once."""
-    places: dict[str, int] = {}
-    left = MOST
-    found: list[dict[str, Any]] = []
-    for request in requests:
-        numbers: list[int] = []
-        for message in request.messages:
-            text = _encoder.encode(message)
-            if text not in places:
-                left -= len(text)
-                if left < 0:
-                    text = _encoder.encode(
-                        {"role": message.get("role"), "content": f"<{len(text):,} characters are left out>"}
-                    )
-                places.setdefault(text, len(places))
-            numbers.append(places[text])
-        found.append({**_fields_of(request), "messages": numbers})
-    return f'{{"messages":[{",".join(places)}],"requests":{_encoder.encode(found)}}}'
-
-
-def decoded(text: str) -> tuple[RecordedRequest, ...]:
-    """The requests in such a text."""
-    kept = json.loads(text)
-    messages: list[dict[str, Any]] = kept["messages"]
-    return tuple(_request_of(fields, messages) for fields in kept["requests"])
-
-
-def _fields_of(request: RecordedRequest) -> dict[str, Any]:
-    usage = request.usage
-    known = {
-        "role": request.role,
-        "params": request.params or None,
-        "reply": request.reply,
-        "details": request.details,
-        "error": request.error,
-        "retries": request.retries or None,
-        "from_cache": request.from_cache or None,
-        "usage": None if usage is None else [getattr(usage, name) for name in _USAGE],
-    }
-    times = {"begun": round(request.begun, 4), "seconds": round(request.seconds, 4)}
-    return {
-        "model": request.model,
-        "attempt": request.attempt,
-        **{name: seconds for name, seconds in times.items() if math.isfinite(seconds)},
-        **{name: value for name, value in known.items() if value is not None},
-    }
-
-
-def _request_of(fields: dict[str, Any], messages: Sequence[Mapping[str, Any]]) -> RecordedRequest:
-    usage = fields.pop("usage", None)
-    numbers = cast("list[int]", fields.pop("messages"))
-    known: dict[str, Any] = {"role": None, "params": {}, "begun": 0.0, "seconds": 0.0, **fields}
-    return RecordedRequest(
-        **known,
-        messages=[messages[number] for number in numbers],
-        usage=None if usage is None else Usage(*usage),
-    )
-
-
-def shortened(value: Any) -> Any:
+def shortened(value: Any, longest: int = LONGEST_TEXT) -> Any:
     """A plain value whose long texts are cut."""
     if isinstance(value, str):
-        more = len(value) - LONGEST_TEXT
-        return value if more <= 0 else f"{value[:LONGEST_TEXT]}… ({more:,} characters more)"
+        more = len(value) - longest
+        return value if more <= 0 else f"{value[:longest]}… ({more:,} characters more)"
     if isinstance(value, list):
-        return [shortened(item) for item in cast("list[object]", value)]
+        return [shortened(item, longest) for item in cast("list[object]", value)]
     if isinstance(value, dict):
-        return {name: shortened(item) for name, item in cast("dict[str, Any]", value).items()}
+        return {name: shortened(item, longest) for name, item in cast("dict[str, Any]", value).items()}
     return value

@@ -7,7 +7,7 @@ from operator import add, attrgetter
 from typing import NamedTuple, cast
 
 from ... import ModelRequest, Usage
-from .plain import storable
+from .plain import text_of
 
 COUNTS = (
     "requests", "failed", "unknown", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
@@ -17,7 +17,7 @@ _FIRST_COUNT = 2
 _FIRST_SAVED = _FIRST_COUNT + COUNTS.index("from_cache")
 _TOKENS = COUNTS[3:8]
 _tokens_of: Callable[[Usage], Sequence[int]] = attrgetter(*_TOKENS)
-_LARGEST = 2**53
+LARGEST = 2**53
 """A server may say anything; a database holds less."""
 _NO_TOKENS = (0,) * len(_TOKENS)
 
@@ -98,9 +98,9 @@ def usage_of_requests(requests: Iterable[ModelRequest], roles: Mapping[str, str]
 
 
 def _usage_of(request: ModelRequest, roles: Mapping[str, str]) -> ModelUsage:
-    retries = request.retries
-    model = request.model if type(request.model) is str and request.model.isascii() else storable(str(request.model))
-    tokens = _NO_TOKENS if request.usage is None else [min(count, _LARGEST) for count in _tokens_of(request.usage)]
+    retries = as_count(request.retries)
+    model = request.model if type(request.model) is str and request.model.isascii() else text_of(request.model)
+    tokens = [*map(as_count, _tokens_of(request.usage))] if isinstance(request.usage, Usage) else _NO_TOKENS
     if request.from_cache:
         return ModelUsage(model, roles.get(model), 0, 0, 0, 0, 0, 0, 0, 0, 1, tokens[0], tokens[1])
     return ModelUsage(
@@ -110,4 +110,19 @@ def _usage_of(request: ModelRequest, roles: Mapping[str, str]) -> ModelUsage:
 
 def usage_told(usage: Usage) -> ModelUsage:
     """What a row itself says that it cost."""
-    return ModelUsage(None, None, 0, 0, 0, *_tokens_of(usage))
+    return ModelUsage(None, None, 0, 0, 0, *map(as_count, _tokens_of(usage)))
+
+
+def added(counts: Iterable[int]) -> int:
+    """A sum that a database can hold."""
+    return min(sum(counts), LARGEST)
+
+
+def as_count(told: object) -> int:
+    """What is said to be a count, by a server or by whoever has made a `Usage`; what is none counts as nothing."""
+    if type(told) is int:
+        return min(max(told, 0), LARGEST)
+    try:
+        return as_count(int(cast("int", told)))
+    except Exception:
+        return 0

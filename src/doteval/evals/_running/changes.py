@@ -51,7 +51,7 @@ class Changes:
             more = f" and {self.others:,} more" if self.others else ""
             found.append(
                 f"The dataset of '{name}' has changed since it was run: row {self.first}{more} had other values; only "
-                "what has changed was run again. --doteval-fresh starts over."
+                "what has changed was run again. fresh=True, or --doteval-fresh in pytest, starts over."
             )
         if self.known:
             rows = f"{len(self.known):,} rows that were" if len(self.known) > 1 else "a row that was"

@@ -21,7 +21,7 @@ from anyio import CancelScope, Event, create_task_group, current_time
 
 from ... import counting_requests
 from .._errors import RowTimeoutError
-from .._escapes import as_it_is, ends_the_run, raise_own_cancellation, told_apart
+from .._escapes import as_it_is, ends_the_run, raise_cancellation_of_row, raise_own_cancellation, told_apart
 from .._result import Result
 from .._results.record import Record, Spending, succeeded
 from .._results.record import failed as failed_record
@@ -207,7 +207,8 @@ class Engine:
         except BaseException as exc:  # not the evaluation's: those are recorded
             if self._is_over:
                 raise
-            await raise_own_cancellation(exc, is_rows_task=True)
+            if not ends_the_run(exc, self._ends):
+                await raise_own_cancellation(exc, is_rows_task=True)
             self._error = self._error or exc
             scope.cancel()
         finally:
@@ -236,8 +237,10 @@ class Engine:
             except BaseException as exc:
                 if self._is_over:
                     raise
-                await raise_own_cancellation(exc, is_rows_task=True)
-                if self._is_over or ends_the_run(exc, self._ends):
+                if ends_the_run(exc, self._ends):
+                    raise
+                await raise_cancellation_of_row(exc)
+                if self._is_over:
                     raise
                 seconds = current_time() - started
                 failure = await self._again(exc, epoch, tries)
@@ -258,22 +261,24 @@ class Engine:
         """
         deadline = current_time() + self._row_timeout
         where: TracebackType | None = None
+        error: BaseException | None = None
         try:
             with CancelScope(deadline=deadline):
                 try:
                     result = await self._call(values)
-                except Exception as exc:  # what it has made of its cancellation, where that was before
-                    if current_time() < deadline or ends_the_run(exc, self._ends):
-                        raise
-                    raise RowTimeoutError(self._row_timeout) from exc
                 except BaseException as exc:
                     where = exc.__traceback__
                     raise
                 if current_time() < deadline:
                     return result
-            raise RowTimeoutError(self._row_timeout).with_traceback(where)  # it says what the row was waiting for
+        except BaseException as exc:  # what it has made of its cancellation, where that was before
+            if current_time() < deadline or ends_the_run(exc, self._ends):
+                raise
+            error = exc
+        try:
+            raise RowTimeoutError(self._row_timeout).with_traceback(where) from error  # it says what the row waited for
         finally:
-            del where  # it holds this frame
+            del where, error  # they hold this frame
 
     async def _again(self, error: BaseException, epoch: int, tries: _Tries) -> BaseException | None:
         """Wait until the row may be run again, or return why it has failed.
@@ -332,9 +337,9 @@ class Engine:
         try:
             return await self._arguments.again(error)
         except BaseException as exc:
-            await raise_own_cancellation(exc, is_rows_task=True)
             if ends_the_run(exc, self._ends):
                 raise
+            await raise_cancellation_of_row(exc)
             exc.__context__ = error
             return exc
 

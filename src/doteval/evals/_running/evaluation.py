@@ -10,8 +10,10 @@ from typing import Any, Self
 
 from anyio import CapacityLimiter, to_thread
 
+from .._escapes import raise_cancellation_of_row
 from .._result import EVALUATION, Result
 from .._results.gates import Gate, Passes, gates_of
+from .checks import concurrency_of, seconds_of, whole_number
 from .dataset import Dataset, Source
 from .retries import Retries, retries_of
 
@@ -122,6 +124,7 @@ class Evaluation:
             EVALUATION.set(self.name)
             if is_async:
                 value = await self(**arguments)
+                await raise_cancellation_of_row()
             else:
                 value = await to_thread.run_sync(_in_thread, self, arguments, limiter=limiter)
                 if inspect.isawaitable(value):
@@ -192,38 +195,18 @@ def foreach(
     """
     gates = gates_of(passes)
     given = columns.split(",") if isinstance(columns, str) else columns
+    if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"columns are names of arguments, such as 'prompt,answer', not {columns!r}")
     names = tuple(name.strip() for name in given)
     if not names or not all(name.isidentifier() for name in names):
         raise ValueError(f"columns are names of arguments, such as 'prompt,answer', not {columns!r}")
     if len(set(names)) != len(names):
         raise ValueError(f"a column is there twice: {columns!r}")
-    if concurrency is not None and concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
-    check_epochs(epochs)
-    check_row_timeout(row_timeout)
+    concurrency = concurrency_of(concurrency, may_adapt=False)
+    epochs, row_timeout = whole_number("epochs", epochs, 1), seconds_of("row_timeout", row_timeout)
     retries = retries_of(retries)
 
     def decorate(function: Callable[..., Any]) -> Evaluation:
         return Evaluation(function, names, dataset, concurrency, gates, epochs, row_timeout, retries)
 
     return decorate
-
-
-def check_epochs(epochs: object) -> None:
-    """It is a number of samples.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-        raise ValueError(f"epochs must be a number of samples, at least 1, not {epochs!r}")
-
-
-def check_row_timeout(seconds: object) -> None:
-    """It is a number of seconds.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not seconds >= 0:
-        raise ValueError(f"row_timeout must be a number of seconds, 0 or more, not {seconds!r}")

@@ -49,7 +49,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
             return None
         differences = changes_since(before, place.identity, settings.changed)
         stored = results.with_epochs(before, settings.epochs)
-        if stored.finished is None or stored.errors > settings.max_errors:
+        if stored.finished is None or stored.errors > settings.errors_allowed:
             return None
         if differences and settings.changed != "keep":
             return None
@@ -167,7 +167,7 @@ async def _run_rows(
         keep=_keep_in_outcome if commits is None else commits.keep,
         drain=drain or _go_on,
         emit=emit,
-        abort=Abort(name, settings.abort_after, settings.max_errors),
+        abort=Abort(name, settings.abort_after, settings.errors_allowed),
         progress=progress,
         tell=tell,
         opened=None
@@ -232,7 +232,7 @@ async def _missing(
 ) -> AsyncGenerator[Row | Known]:
     """The samples of the rows; those whose results are in the store are marked. `changes` is told of differences."""
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
-    retries_failed = stored is not None and stored.errors > settings.max_errors
+    retries_failed = stored is not None and stored.errors > settings.errors_allowed
     moved: dict[str, int] = {}
     wanted = settings.selection.row
     async with (

@@ -7,20 +7,21 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 from anyio import to_thread
 
-from ... import ModelHandle, ModelProvider, ModelProviders, ReplyCache, Setup
+from ... import ModelHandle, ModelProviders, ReplyCache
 from .._results.gates import Passes, gates_of
 from .._results.names import checked_name
 from .._results.record import Record
 from .._results.store import DEFAULT_PATH, Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
 from .blocking import in_own_thread
+from .checks import check_kinds, concurrency_of, seconds_of, whole_number, whole_number_or_none
 from .circumstances import tags_of
 from .depends import identity_of_run, spec_of
-from .evaluation import Evaluation, check_epochs, check_row_timeout
+from .evaluation import Evaluation
 from .limits import Concurrency
 from .missing import answered, run_rows
 from .outcome import Outcome
@@ -64,7 +65,8 @@ async def run(
         print(outcome.summary.scores["exact"].mean)
 
     A row that raises is recorded, and the others go on. A cancellation ends the rows in flight; what is in the store by
-    then stays there, and the next run does the rest.
+    then stays there, and the next run does the rest. A row that the end of a run has cancelled is neither a failure nor
+    a result, whatever it makes of that, but for a function that is not ``async``: what it returns is kept.
 
     Args:
         evaluation: What `foreach` has made.
@@ -108,8 +110,8 @@ async def run(
         arguments: All other arguments of the evaluation.
 
     Raises:
-        TypeError: An argument is missing, or there is one too many.
-        ValueError: The experiment has no name, or a number is too small.
+        TypeError: An argument is missing, there is one too many, or one is of a kind that cannot be meant.
+        ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is.
         EvaluationChangedError: The results in the store are of something else.
         DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
         TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
@@ -119,29 +121,33 @@ async def run(
         OSError: The results cannot be written.
         ReplyCacheError: The cache is a file of something else.
     """
-    if isinstance(cast("object", model), (ModelProvider, ModelProviders, Setup)):
-        raise TypeError(
-            f"model= is a {type(model).__name__}, which is no model: pass a spec, a handle, a model, or "
-            "partial(provider.setup, 'gpt-4o')"
-        )
+    check_kinds(
+        store=store,
+        experiment=experiment,
+        name=name,
+        fresh=fresh,
+        changed=changed,
+        row=row,
+        baseline=baseline,
+        cache=cache,
+        transcripts=transcripts,
+        on_record=on_record,
+        tags=tags,
+        model=model,
+    )
     checked_name(experiment)
     chosen = _model_argument(evaluation, arguments, given=model is not None)
     _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
-    if changed not in get_args(Changed):
-        raise ValueError(f"changed is one of {', '.join(map(repr, get_args(Changed)))}, not {changed!r}")
-    _check_settings(concurrency, on_record)
-    epochs = evaluation.epochs if epochs is None else epochs
-    check_epochs(epochs)
-    row_timeout = evaluation.row_timeout if row_timeout is None else row_timeout
-    check_row_timeout(row_timeout)
+    max_errors = whole_number_or_none("max_errors", max_errors, 0)
+    abort_after = whole_number("abort_after", abort_after, 0)
     settings = Settings(
-        concurrency,
-        max_errors or 0,
+        concurrency_of(concurrency, may_adapt=True),
+        max_errors,
         0 if max_errors is None else abort_after,
         retries=evaluation.retries if retries is None else retries_of(retries),
-        row_timeout=row_timeout,
+        row_timeout=evaluation.row_timeout if row_timeout is None else seconds_of("row_timeout", row_timeout),
         selection=Selection(limit, sample, seed, None if row is None else str(row)),
-        epochs=epochs,
+        epochs=evaluation.epochs if epochs is None else whole_number("epochs", epochs, 1),
         gates=gates_of(passes),
         baseline=baseline,
         fresh=fresh,
@@ -206,14 +212,6 @@ def _cache_of(
         return cache
     path = DEFAULT_PATH if store is None else store.path if isinstance(store, Store) else Path(store)
     return ReplyCache(path.with_name("replies.db"), cache)
-
-
-def _check_settings(concurrency: object, on_record: object) -> None:
-    is_number = isinstance(concurrency, int) and not isinstance(concurrency, bool) and concurrency >= 1
-    if concurrency is not None and concurrency != "adaptive" and not is_number:
-        raise ValueError(f"concurrency must be a number of rows, at least 1, or 'adaptive', not {concurrency!r}")
-    if inspect.iscoroutinefunction(on_record):
-        raise TypeError("on_record is called and not awaited: it must not be an async function")
 
 
 def _model_argument(evaluation: Evaluation, arguments: Mapping[str, Any], *, given: bool) -> str | None:

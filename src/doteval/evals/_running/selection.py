@@ -9,6 +9,7 @@ from itertools import islice
 from random import Random
 
 from .._results.record import keys_meant
+from .checks import whole_number, whole_number_or_none
 from .dataset import Row, has_name
 
 
@@ -23,7 +24,7 @@ class Selection:
         row: The only one: what its column ``id`` holds, or else its number, counted from 0, or its key.
 
     Raises:
-        ValueError: A number is less than 1, or there is a row and something else.
+        ValueError: A number is less than 1 or none, or there is a row and something else.
     """
 
     limit: int | None = None
@@ -33,10 +34,10 @@ class Selection:
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("sample", self.sample)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value!r}")
+            object.__setattr__(self, name, whole_number_or_none(name, value, 1))
             if value is not None and self.row is not None:
                 raise ValueError(f"one row is run, so there is no {name}: leave one of them out")
+        object.__setattr__(self, "seed", whole_number("seed", self.seed, None))
 
     @property
     def suffix(self) -> str:

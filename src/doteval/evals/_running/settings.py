@@ -41,7 +41,7 @@ class Settings:
 
     Args:
         concurrency: How many rows at once; `None` for the evaluation's own number.
-        max_errors: How many rows may raise before the evaluation does not count as finished.
+        max_errors: How many rows may raise before the evaluation does not count as finished; `None`: nobody has said.
         abort_after: After how many failures alike, one after the other, one that has not passed ends; 0: never.
         retries: When a row is run again.
         row_timeout: How long an attempt of a row may take, in seconds; 0: as long as it takes.
@@ -59,7 +59,7 @@ class Settings:
     """
 
     concurrency: Concurrency | None = None
-    max_errors: int = 0
+    max_errors: int | None = None
     abort_after: int = 0
     retries: Retries = field(default_factory=Retries)
     row_timeout: float = 0.0
@@ -74,3 +74,8 @@ class Settings:
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     asks_git: bool = False
     ends: tuple[type[BaseException], ...] = INTERRUPTS
+
+    @property
+    def errors_allowed(self) -> int:
+        """How many rows may raise before they are run again."""
+        return self.max_errors or 0

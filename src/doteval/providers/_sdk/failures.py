@@ -107,6 +107,13 @@ class Explaining:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if isinstance(exc_value, UnicodeEncodeError) and exc_value.reason == "surrogates not allowed":
+            raise ValueError(
+                f"what is sent to '{self._model}' has half a character in it, "
+                f"{exc_value.object[exc_value.start : exc_value.end]!r}, which cannot be sent.\n"
+                "A text has it that was cut in the middle of a character, or read with errors='surrogateescape': "
+                "correct that, or send text.encode('utf-8', 'replace').decode()."
+            ) from exc_value
         if isinstance(exc_value, Exception):
             meaning = self._meaning(exc_value)
             if meaning is not None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from ..._printed import in_a_line
+
 if TYPE_CHECKING:
     from ...evals._running.engine import Progress
 
@@ -46,7 +48,7 @@ class _TimedDisplay(ABC):
     def __init__(
         self, name: str, progress: Progress, show: Callable[[str], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._name = name
+        self._name = in_a_line(name)
         self._progress = progress
         self._show = show
         self._clock = clock

@@ -40,12 +40,13 @@ class EvalSummary:
         names = {value for report in reports for name, value in getattr(report, "user_properties", ()) if name == NAME}
         if not names and not (self._is_interrupted and self._options.store.exists()):
             return
+        from ..._printed import in_a_line, printable  # noqa: PLC0415
         from ..._tables import Table  # noqa: PLC0415 - nobody else pays for what draws it
         from ...evals import Store, StoreError  # noqa: PLC0415
         from ...evals._results.tables import HEAD, NUMBERS, summary_rows  # noqa: PLC0415
 
         experiment = self._options.experiment
-        quoted = shlex.quote(experiment)
+        quoted = shlex.quote(in_a_line(experiment))
         try:
             with Store(self._options.store).snapshot() as results:
                 found = [
@@ -54,7 +55,7 @@ class EvalSummary:
                 rows = summary_rows((stored.name, results.summary(stored)) for stored in found)
         except StoreError as exc:
             terminalreporter.section("evaluations")
-            terminalreporter.write_line(str(exc))
+            terminalreporter.write_line(printable(str(exc)))
             return
         if not found:
             return
@@ -67,7 +68,7 @@ class EvalSummary:
             terminalreporter.write_line(line)
         missing = [line for line in map(self._missing, found) if line]
         for line in missing:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(in_a_line(line))
         again = f"; go on with it: --doteval-eval-experiment {quoted}"
         if self._is_interrupted:
             terminalreporter.write_line(f"Interrupted: what is done is kept{again}")

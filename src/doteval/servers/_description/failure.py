@@ -28,6 +28,7 @@ class ServerFailure:
         ready_after: How long it took to get ready, in seconds; `None` if it never did.
         timeout: The limit for getting ready that passed, in seconds.
         stall: The limit for being silent that passed, in seconds.
+        silent: What to call its supervisor, where that does not answer.
         awaited: What was waited for, as `Readiness.awaited` says it.
         condition_error: What the condition for being ready raised.
         missing: The `problem` of a `CommandMissingError`.
@@ -48,6 +49,7 @@ class ServerFailure:
     ready_after: float | None = None
     timeout: float | None = None
     stall: float | None = None
+    silent: str = ""
     awaited: str = ""
     condition_error: str = ""
     missing: str = ""
@@ -78,6 +80,8 @@ def happened(failure: ServerFailure) -> str:
     if failure.missing:
         return f"could not be started: {failure.missing.rstrip('.')}"
     waiting = f" (waiting for {failure.awaited})" if failure.awaited else ""
+    if failure.silent:
+        waiting = f"{waiting}, and its supervisor ({failure.silent}) does not answer"
     if failure.timeout is not None:
         return f"did not get ready within {failure.timeout:g} s{waiting}"
     if failure.stall is not None:
@@ -110,6 +114,8 @@ def advice(failure: ServerFailure) -> str:
         return f"{cause.advice} {_sentence(failure.install_hint)}" if again else cause.advice
     if failure.missing:
         return _sentence(failure.install_hint) if failure.install_hint else "Install it, or correct the command."
+    if failure.silent:
+        return "Its supervisor is stopped, or very busy; 'doteval stop --force' with its id ends it all the same."
     if failure.timeout is not None:
         return (
             "If it only needs longer, because it downloads or compiles something the first time, raise "

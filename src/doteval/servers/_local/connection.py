@@ -10,8 +10,8 @@ import itertools
 import json
 import socket
 import struct
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -95,6 +95,8 @@ class Connection:
         self.exit: Exit | None = None
         """How the server ended, once it is known."""
         self.has_exited = anyio.Event()
+        self.is_silent = False
+        """The supervisor has left something unanswered for longer than anybody waits."""
         self.is_over = anyio.Event()
         """The supervisor has closed the connection: nothing of the server is left."""
 
@@ -157,6 +159,14 @@ class Connection:
         finally:
             del self._questions[number]
         return question.answer
+
+    @contextmanager
+    def patient(self, seconds: float) -> Generator[None]:
+        """Wait for an answer in the block for so long; the block is left then, and the connection is silent."""
+        with anyio.move_on_after(seconds) as scope:
+            yield
+        if scope.cancelled_caught:
+            self.is_silent = True
 
     async def lease(self, keep_alive: float) -> Message:
         """Become a lease; the answer has ``granted``, and ``server`` or ``reason``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from anyio import create_task_group, current_time, sleep, sleep_forever, sleep_until
@@ -18,7 +19,10 @@ from .._contract import Terms
 from .._description.command import ServerCommand
 from .._description.failure import ServerFailure, advice, cause_of, report
 from .._description.readiness import ReadinessView
-from .connection import Connection, SupervisorGoneError
+from .connection import Connection, Message, SupervisorGoneError
+
+GIVE_UP_SECONDS = 5.0
+"""How long is waited for the last words of a server that did not get ready, in seconds."""
 
 
 async def get_ready(connection: Connection, command: ServerCommand, terms: Terms, view: ReadinessView) -> None:
@@ -69,7 +73,9 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
     async def others_see_it() -> None:
         await connection.until_met(condition)
 
-    if condition not in connection.met:
+    if connection.is_silent:
+        limits["timeout"] = terms.start_timeout
+    elif condition not in connection.met:
         async with create_task_group() as race:
             race.start_soon(first, others_see_it)
             race.start_soon(first, connection.has_exited.wait)
@@ -77,9 +83,12 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
             race.start_soon(first, takes_too_long)
             if terms.stall_timeout is not None:
                 race.start_soon(first, is_silent)
-    if connection.exit is None and condition in connection.met:
+    if connection.exit is None and condition in connection.met and not connection.is_silent:
         return
-    facts = await _given_up(connection) if connection.exit is None else {}
+    facts = await _given_up(connection) if connection.exit is None and not connection.is_silent else {}
+    if connection.is_silent:
+        process = connection.server.get("supervisor")  # not told yet where it has not answered at all
+        facts["silent"] = str(connection.server["id"]) + (f", process {process}" if process else "")
     secrets = {view.api_key or "", *command.secret_environment.values()}
     if problem is not None:
         mask_exception(problem, secrets - {""})
@@ -101,10 +110,11 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
 
 
 async def _given_up(connection: Connection) -> dict[str, Any]:
-    """Leave; the server ends where nobody else uses it. Returns its last words."""
-    try:
+    """Leave; the server ends where nobody else uses it. Returns its last words, if they come in time."""
+    answer: Message | None = None
+    with suppress(SupervisorGoneError), connection.patient(GIVE_UP_SECONDS):
         answer = await connection.ask("give up", reason="it did not get ready")
-    except SupervisorGoneError:
+    if answer is None:
         return {}
     return {"tail": answer["tail"], "log": answer["log"]}
 

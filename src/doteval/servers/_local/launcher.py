@@ -217,13 +217,15 @@ class LocalLauncher:
             self._connections.discard(connection)
             USES.remove(connection)
             with CancelScope(shield=True, deadline=current_time() + terms.stop_grace + _LEAVE_SECONDS):
-                await connection.leave()
+                if not connection.is_silent:  # else it sees that nobody is here once it goes on
+                    await connection.leave()
                 if supervisor is not None and connection.is_over.is_set():
                     await wait_for(supervisor)
                 if connection.exit == SUPERVISOR_KILLED:
                     with self.runtime.locked() as lock:
                         if lock is not None:  # else whoever starts one now does it
                             self.runtime.bury_dead()
+            reap()
 
     def _note(
         self, server_id: str, command: ServerCommand, supervisor: int | None, seconds: float, *, ready: bool

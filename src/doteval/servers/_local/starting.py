@@ -26,6 +26,9 @@ from .runtime import Runtime
 from .supervisors import start_supervisor
 from .waiting import Waiting, Wish
 
+CONFIRM_SECONDS = 10.0
+"""How long a supervisor has at least to answer for the first time, however short the time for the start is."""
+
 
 class Starter:
     """Finds servers, or starts them.
@@ -153,8 +156,11 @@ class Starter:
 
 
 async def confirm(connection: Connection, terms: Terms) -> None:
-    """What the starter has is a lease anyway; the answer says with which process, and for how long it is kept."""
-    with suppress(SupervisorGoneError):  # then the connection knows how that came about
+    """What the starter has is a lease anyway; the answer says with which process, and for how long it is kept.
+
+    Where none comes within the time for the start, the connection is silent.
+    """
+    with suppress(SupervisorGoneError), connection.patient(max(terms.start_timeout, CONFIRM_SECONDS)):
         answer = await connection.lease(terms.keep_alive)
         if answer["granted"]:  # else it has ended already
             connection.described(answer["server"])

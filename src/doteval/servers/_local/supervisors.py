@@ -17,13 +17,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from anyio import to_thread
+from anyio import sleep
 
 from .._supervisor.protocol import MARKER
 from .._unshared import making, unshared
 from .runtime import Runtime
 
 _SUPERVISOR = Path(__file__).parent.parent / "_supervisor"  # a directory that Python runs
+
+_LOOK_SECONDS = 0.005
 
 _children: set[int] = set()
 """The supervisors that this process has started and not waited for."""
@@ -81,20 +83,29 @@ def start_supervisor(
 def reap() -> None:
     """Take the exit codes of those that have ended, so that no zombie stays."""
     for pid in list(_children):
-        _wait(pid, os.WNOHANG)
+        _has_ended(pid)
 
 
 async def wait_for(pid: int) -> None:
-    """Wait for the end of a supervisor of ours that has closed its connections; another process's is left alone."""
-    if pid in _children:
-        await to_thread.run_sync(_wait, pid, 0)
+    """Wait for the end of a supervisor of ours that has closed its connections; another process's is left alone.
 
-
-def _wait(pid: int, options: int) -> None:
-    with suppress(ChildProcessError):  # another thread was faster
-        if os.waitpid(pid, options) == (0, 0):
+    It looks again and again: a wait in a thread could not be given up where the keeper around it is stopped.
+    """
+    while True:
+        if _has_ended(pid):
             return
+        await sleep(_LOOK_SECONDS)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether it has ended, or is none of ours; takes its exit code."""
+    if pid not in _children:
+        return True
+    with suppress(ChildProcessError):  # another thread was faster
+        if os.waitpid(pid, os.WNOHANG) == (0, 0):
+            return False
     _children.discard(pid)
+    return True
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,6 +16,7 @@ from anyio.lowlevel import current_token
 
 from ..._errors import CapacityDeadlockError
 from .._contract import LeaseListener
+from .._slots.queue import in_line
 from .connection import Connection
 from .room import statuses
 from .runtime import Runtime
@@ -144,6 +145,9 @@ class Waiting:
             for each in silent
         ]
         size = f"{self.wish.number} of {', '.join(self.wish.names)}"
+        queue = in_line(self._runtime.root, self.wish.names)
+        if len(queue) > 1:
+            lines.append(f"served in this order: {', '.join(queue)}")
         return [*lines, f"'{self._spec}' waits for {size}"]
 
 

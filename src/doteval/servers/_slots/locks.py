@@ -71,7 +71,7 @@ def _slot(path: Path) -> Descriptor | None:
     file = Descriptor(path, os.O_RDWR | os.O_CREAT)
     try:
         # A file that somebody deleted after we had opened it locks nothing.
-        if file.lock() and _is_same(file, path):
+        if file.lock() and is_same(file, path):
             return file
     except BaseException:
         file.close()
@@ -80,7 +80,8 @@ def _slot(path: Path) -> Descriptor | None:
     return None
 
 
-def _is_same(file: Descriptor, path: Path) -> bool:
+def is_same(file: Descriptor, path: Path) -> bool:
+    """Whether an open file is what the path leads to now."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -24,9 +24,9 @@ from typing import TypeVar
 from anyio import current_time, sleep
 from anyio.lowlevel import checkpoint
 
-from ..._errors import CapacityExceededError
+from ..._errors import CapacityExceededError, RuntimeDirectoryError
 from .._unshared import Descriptor
-from .locks import SlotLocks, give_back, take
+from .locks import SlotLocks, give_back, is_same, take
 
 T = TypeVar("T")
 
@@ -34,6 +34,10 @@ POLL = 0.03
 """How often somebody who waits looks again, in seconds."""
 MAKE_ROOM = 0.1
 """How often the one that is served asks others to make room, in seconds."""
+
+SETTLE = 0.3
+"""How long a directory that was deleted is left to those whose servers have slots: they make it again, in seconds."""
+_TRIES = 5
 
 
 class SlotQueue:
@@ -83,8 +87,9 @@ class SlotQueue:
         """
         _check(names, count, resource_id)
         await checkpoint()
-        for directory in (self._root, self._slots, self._tickets):
-            directory.mkdir(mode=0o700, exist_ok=True)
+        self._make()
+        gone_since: float | None = None
+        tries = 0
         ticket: _Ticket | None = None
         ask_at = current_time()
         try:
@@ -92,9 +97,23 @@ class SlotQueue:
                 early = await come_early()
                 if early is not None:
                     return early
-                ticket = ticket or _draw(self._tickets, names)
-                if ticket is not None and ticket.is_served():
-                    held = take(self._slots, names, count)
+                held = None
+                try:
+                    ticket = ticket or _draw(self._tickets, names, resource_id)
+                    if ticket is not None and ticket.is_served():
+                        held = take(self._slots, names, count)
+                except FileNotFoundError:  # somebody has deleted the runtime directory
+                    tries += self._slots.is_dir() and self._tickets.is_dir()
+                    if tries > _TRIES:
+                        raise
+                    gone_since = current_time() if gone_since is None else gone_since
+                    if ticket is not None:
+                        ticket.drop()
+                        ticket = None
+                    if current_time() >= gone_since + SETTLE:
+                        self._make()
+                        gone_since = None
+                if held is not None:
                     if len(held) == count:
                         return SlotLocks(held)
                     taken = give_back(held, names)
@@ -105,6 +124,14 @@ class SlotQueue:
         finally:
             if ticket is not None:
                 ticket.drop()
+
+    def _make(self) -> None:
+        """Make what is missing."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._root.lstat().st_uid != os.getuid():
+            raise RuntimeDirectoryError(str(self._root), "it belongs to somebody else")
+        for directory in (self._slots, self._tickets):
+            directory.mkdir(mode=0o700, exist_ok=True)
 
 
 class _Ticket:
@@ -131,12 +158,43 @@ class _Ticket:
         """Leave the queue; a forked child has no place in it."""
         if self._file.is_open:
             with suppress(OSError):  # then the next one who looks removes it
-                self._path.unlink()
+                if is_same(self._file, self._path):  # else somebody has deleted it, and it may be another's by now
+                    self._path.unlink()
         self._file.unlock()
         self._file.close()
 
 
-def _draw(directory: Path, names: Sequence[str]) -> _Ticket | None:
+def in_line(root: Path, names: Collection[str]) -> list[str]:
+    """Who stands in the queue for any of these slots, the next one first, in words.
+
+    Args:
+        root: The runtime directory.
+        names: The slots.
+    """
+    with suppress(FileNotFoundError):
+        paths = sorted((path for path in (root / "queue").iterdir() if path.name.isdecimal()), key=_number)
+        return [_described(path) for path in paths if _overlap(_wish(path), names) and not _is_abandoned(path)]
+    return []
+
+
+def _number(path: Path) -> int:
+    return int(path.name)
+
+
+def _described(path: Path) -> str:
+    try:
+        ticket = json.loads(path.read_bytes())
+        pid, wish = int(ticket["pid"]), str(ticket.get("for", "a server"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "somebody unknown"
+    try:
+        is_stopped = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"Tt"
+    except (OSError, IndexError):
+        is_stopped = False
+    return f"'{wish}' (process {pid}{', which is stopped' if is_stopped else ''})"
+
+
+def _draw(directory: Path, names: Sequence[str], resource_id: str) -> _Ticket | None:
     """Take a place at the end of the queue; `None` if another process is doing that just now."""
     door = Descriptor(directory, os.O_RDONLY)
     try:
@@ -146,7 +204,7 @@ def _draw(directory: Path, names: Sequence[str]) -> _Ticket | None:
             others = _waiting(directory)
             path = directory / str(max(others, default=0) + 1)
             ahead = [directory / str(number) for number in sorted(others) if _overlap(others[number], names)]
-            return _Ticket(path, _written(path, names), ahead)
+            return _Ticket(path, _written(path, names, resource_id), ahead)
         finally:
             door.unlock()  # a child that is just being started may have a copy
     finally:
@@ -178,12 +236,12 @@ def _is_abandoned(path: Path) -> bool:
         file.close()
 
 
-def _written(path: Path, names: Sequence[str]) -> Descriptor:
+def _written(path: Path, names: Sequence[str], resource_id: str) -> Descriptor:
     """Make a ticket; returns its locked file."""
     file = Descriptor(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         file.lock()
-        os.write(file.fileno(), json.dumps({"pid": os.getpid(), "names": list(names)}).encode())
+        os.write(file.fileno(), json.dumps({"pid": os.getpid(), "names": list(names), "for": resource_id}).encode())
     except BaseException:
         file.close()
         path.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ const SEARCHED = ["inputs", "output", "prompt", "scores", "metadata", "error", "
 
 /** Whether the texts of a row have a text in lower case. @param {Row} row @param {string} text */
 function rowHasText(row, text) {
-  return SEARCHED.some((name) => hasText(row[name] ?? null, text)) || hasText(row.transcript ?? null, text, false);
+  return SEARCHED.some((name) => hasText(row[name] ?? null, text)) || hasText(row.transcript?.texts ?? null, text, false);
 }
 
 /** The file itself. The blocks of details stand behind the script, and may not be there yet. */

@@ -124,7 +124,7 @@ function shownRow(row, cost, label) {
     ...part("reply", row.reply),
     ...part("traceback", row.traceback),
     ...shownUsage(row.usage_by_model),
-    ...shownRequests(row.transcript ?? []),
+    ...(row.transcript ? shownRequests(requestsOf(row.transcript)) : []),
     ...shownOthers(row),
   );
 }

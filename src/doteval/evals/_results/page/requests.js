@@ -1,5 +1,30 @@
 // The requests that were made in a row, where they were kept.
 
+/** The requests in what is kept of them: each text is there once, and of a conversation only what is new. @param {any} kept @returns {Row[]} */
+function requestsOf(kept) {
+  const text = (/** @type {number | undefined} */ place) => (place === undefined ? null : kept.texts[place]);
+  /** @type {Row[]} */
+  const found = [];
+  for (const each of kept.requests) {
+    const [earlier, same] = each.after ?? [0, 0];
+    const before = same ? found[earlier].messages.slice(0, same) : [];
+    const params = Object.entries(each.params === undefined ? {} : kept.params[each.params]);
+    found.push({
+      ...each,
+      begun: each.begun ?? 0,
+      seconds: each.seconds ?? 0,
+      messages: [...before, ...each.messages.map(text)],
+      params: Object.fromEntries(params.map(([name, place]) => [name, kept.texts[place]])),
+      model: text(each.model),
+      reply: text(each.reply),
+      details: text(each.details),
+      error: text(each.error),
+      usage: each.usage ? { input_tokens: each.usage[0], output_tokens: each.usage[1] } : null,
+    });
+  }
+  return found;
+}
+
 /** @param {Row[]} requests @returns {Node[]} */
 function shownRequests(requests) {
   if (requests.length === 0) return [];

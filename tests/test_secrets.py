@@ -1,0 +1,109 @@
+"""What counts as a secret is the same for all who show or keep something: messages, parameters, ids, stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from doteval import ModelRequest
+from doteval._secrets import is_secret_name, masked, secrets_of
+from doteval._spec import resource_id
+from doteval.evals._identity.walk import Walk
+from doteval.servers._description.command_line import shown
+
+NUMBER = 8012345678
+SECRET = f"sk-{NUMBER}"
+NAMES = [
+    *("api_key", "apiKey", "APIKey", "X-Api-Key", "api_keys", "AWS_SECRET_ACCESS_KEY", "private-key", "key"),
+    *("token", "accessToken", "X-AuthToken", "HFToken", "x-authtoken", "id_token", "secret", "clientSecret", "secrets"),
+    *("password", "dbPassword", "passphrase", "Authorization", "proxy-authorization", "auth", "bearer"),
+    *("Cookie", "Set-Cookie", "credentials", "googleCredential"),
+]
+OPEN = [
+    *("max_tokens", "maxTokens", "max_completion_tokens", "tokens", "input_tokens", "token_count", "tokenizer"),
+    *("keys", "sort_keys", "keyboard", "monkey", "author", "authority", "secretary", "keyword", "PWD", "bearers"),
+]
+HOLDERS: dict[str, Callable[[str], Any]] = {
+    "a text": lambda name: {name: SECRET},
+    "a number": lambda name: {name: NUMBER},
+    "bytes": lambda name: {name: SECRET.encode()},
+    "a list": lambda name: {name: [SECRET]},
+    "a mapping": lambda name: {name: {"value": SECRET}},
+    "a list of mappings": lambda name: {name: [{"kind": {"of": SECRET}}]},
+    "deeper": lambda name: {"extra_body": {"servers": [{"name": "a", name: SECRET}]}},
+    "headers": lambda name: {"default_headers": {name: SECRET}},
+    "pairs": lambda name: {"default_headers": [(name, SECRET)]},
+    "lists of two": lambda name: {"extra": [[name, SECRET]]},
+    "a default": lambda name: {"properties": {name: {"type": "string", "default": SECRET, "enum": [SECRET]}}},
+}
+
+
+def identity(config: Any) -> object:
+    walk = Walk()
+    walk.add_settings("the model", {"params": config, **config})
+    return walk.parts
+
+
+USERS: dict[str, Callable[[Any], object]] = {
+    "parameters": lambda config: ModelRequest("m", [], config).open_params,
+    "messages": lambda config: masked(f"it failed with {config}", secrets_of(config)),
+    "ids": lambda config: resource_id("m", config),
+    "identities": identity,
+}
+
+
+@pytest.mark.parametrize("user", USERS.values(), ids=USERS)
+def test_a_secret_is_shown_to_nobody(user: Callable[[Any], object]) -> None:
+    """Whatever it is called, and whatever holds it."""
+    told = [
+        (name, kind) for name in NAMES for kind, holder in HOLDERS.items() if str(NUMBER) in str(user(holder(name)))
+    ]
+    assert told == []
+
+
+def test_what_is_no_secret_is_shown() -> None:
+    """Counts of tokens, above all; and fields of a schema, whatever they are called."""
+    assert [name for name in OPEN if is_secret_name(name)] == []
+    for holder in (holder for kind, holder in HOLDERS.items() if kind not in ("headers", "pairs")):
+        for name in OPEN:
+            config = holder(name)
+            assert str(NUMBER) in str(ModelRequest("m", [], config).open_params)
+            assert secrets_of(config) == set()
+    schema = {
+        "type": "object",
+        "properties": {"api_key": {"type": "string", "description": "the key"}, "token": {"$ref": "#/$defs/token"}},
+        "required": ["api_key", "token"],
+        "$defs": {"token": {"properties": {"password": {"type": "string"}}}},
+    }
+    params = {"tools": [{"function": {"parameters": schema}}], "max_tokens": 9, "extra_headers": {"X-Routing": "b"}}
+    assert ModelRequest("m", [], params).open_params == params
+    assert ModelRequest("m", [], {"token": None, "auth": False}).open_params == {"token": None, "auth": False}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_addresses_are_shown_without_secrets(name: str) -> None:
+    """Wherever they stand: neither who asks, nor a key in the query, nor a signature."""
+    for text in (
+        f"GET https://me:{SECRET}@host/x",
+        f"GET https://host/x?a=b&{name}={SECRET}&c=d#e",
+        f"GET https://host/x?X-Amz-Signature={SECRET}",
+        f'"GET /v1/models?{name}={SECRET} HTTP/1.1"',
+    ):
+        for found in (masked(text), ModelRequest("m", [], {"url": text, "all": [{"url": text}]}).open_params):
+            assert SECRET not in str(found)
+            assert "GET" in str(found)
+        assert SECRET not in str(identity({"base_url": text}))
+    assert masked(f"https://host/x?a=b&{name}={SECRET}&c=d#e") == f"https://host/x?a=b&{name}=***&c=d#e"
+    assert shown({name: SECRET}, [], []).endswith("=***")
+
+
+def test_what_holds_itself_is_shown_as_far_as_it_goes() -> None:
+    """And what has the name of a secret is looked into by nobody."""
+    loop: dict[str, Any] = {"text": "a"}
+    loop["again"] = [loop]
+    loop["token"] = loop
+    found = ModelRequest("m", [], loop).open_params
+    assert (found["text"], found["token"]) == ("a", "***")
+    assert found["again"][0]["again"][0]["text"] == "a"
