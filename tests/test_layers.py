@@ -88,6 +88,7 @@ DOORS = {
         "doteval.evals._results.compare",
         "doteval.evals._results.export",
         "doteval.evals._results.live",
+        "doteval.evals._results.names",
         "doteval.evals._results.pricing",
         "doteval.evals._results.record",
         "doteval.evals._results.report",
