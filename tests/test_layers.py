@@ -28,7 +28,6 @@ LAYERS = (
         "doteval._spec",
         "doteval._keywords",
         "doteval._printed",
-        "doteval._writer",
     ),
     (
         "doteval._loop",
@@ -89,6 +88,7 @@ DOORS = {
         "doteval.evals._results.compare",
         "doteval.evals._results.export",
         "doteval.evals._results.live",
+        "doteval.evals._results.names",
         "doteval.evals._results.pricing",
         "doteval.evals._results.record",
         "doteval.evals._results.report",
@@ -117,7 +117,6 @@ PURE = (
     "doteval._canonical",
     "doteval._spec",
     "doteval._keywords",
-    "doteval._writer",
     "doteval._pool.records",
     "doteval._pool.inside",
     "doteval._pool.deadlock",

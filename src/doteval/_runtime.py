@@ -267,6 +267,11 @@ class Runtime(Generic[ModelT]):
         """The tasks that lease the resource or wait for its opening; none where nobody does."""
         return () if self.pool is None else self.pool.users(resource_id)
 
+    def refuse(self, resource_id: str, users: Collection[object], error: BaseException) -> None:
+        """Some of the tasks that wait for the opening get an error at once; for the others it goes on."""
+        if self.pool is not None:
+            self.pool.refuse(resource_id, users, error)
+
     def retire(self, resource_id: str, reason: str) -> None:
         """Lease the resource to nobody new from now on, and close it after its last lease; an idle one now.
 

@@ -71,7 +71,7 @@ async def test_what_a_reply_says_besides_its_text_is_kept(path: Path) -> None:
             "tool_calls": [{"id": "1", "name": "time", "arguments": "{}"}],
             "retries": 2,
         },
-        None,
+        {},
         None,
     ]
     first = records[0]
@@ -255,7 +255,7 @@ async def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
         await run(making([], [1]), store=text)
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as connection:
-        connection.execute("PRAGMA user_version = 7")
+        connection.execute("PRAGMA user_version = 99")
         connection.execute("CREATE TABLE rows (a)")
     connection.close()
     with pytest.raises(StoreError, match="is no store of results, but another program"):

@@ -78,8 +78,15 @@ def path(tmp_path: Path) -> Path:
         ("/{token}/", {}, 200),
         ("/{token}/", {"Host": "localhost:{port}"}, 200),
         ("/{token}/", {"Host": "evil.example:{port}"}, 403),
-        ("/{token}/", {"Host": "127.0.0.1"}, 403),
-        ("/{token}/", {"Host": "127.0.0.1:1"}, 403),
+        ("/{token}/", {"Host": "LOCALHOST"}, 200),
+        ("/{token}/", {"Host": "127.0.0.1:1"}, 200),  # of a tunnel
+        ("/{token}/", {"Host": "[::1]:8000"}, 200),
+        ("/{token}/", {"Host": "127.0.0.1.evil.example:{port}"}, 403),
+        ("/{token}/", {"Host": "evil.example"}, 403),
+        ("/{token}/", {"Host": "localhost.:{port}"}, 403),
+        ("/{token}/", {"Host": "localhost:x"}, 403),
+        ("/{token}/", {"Host": "localhost@evil.example"}, 403),
+        ("/{token}/", {"Host": "0.0.0.0:{port}"}, 403),
         ("/{token}/", {"Host": ""}, 403),
         ("/{token}/", {"Sec-Fetch-Site": "cross-site"}, 200),  # somebody has followed a link
         ("/{token}/state", {"Sec-Fetch-Site": "same-origin"}, 200),
@@ -270,8 +277,8 @@ def test_what_it_cannot_show_is_said(path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_it_ends_with_ctrl_c(path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_it_ends_well_with_ctrl_c(path: Path, number: signal.Signals) -> None:
     """Cleanly, also while somebody is connected; the address was printed before."""
     command = [sys.executable, "-m", "doteval", "view", "--store", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

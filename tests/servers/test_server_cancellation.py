@@ -26,6 +26,9 @@ class Listener:
     def users(self) -> tuple[object, ...]:
         return ()
 
+    def on_stuck(self, users: object, error: Exception, /) -> None:
+        raise AssertionError(error)
+
     def on_retiring(self, reason: str, /) -> None:
         raise AssertionError(reason)
 

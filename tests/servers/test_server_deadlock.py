@@ -59,6 +59,29 @@ async def test_a_judge_and_a_candidate_in_one_slot_are_told_at_once(runtime: Run
 
 
 @on_every_loop
+async def test_who_holds_nothing_gets_what_a_stuck_one_has_asked_for_too(runtime: Runtime) -> None:
+    """Both wait for the same opening; only the one that keeps its slot from it is told, and then lets go."""
+    async with provider(runtime) as one, provider(runtime) as other, create_task_group() as group:
+        served = anyio.Event()
+
+        async def ask() -> None:
+            async with await other.setup("wanted") as handle:
+                await handle.model.generate("Hello")
+                served.set()
+
+        async with await one.setup("held") as held:
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            with fail_after(AT_ONCE), pytest.raises(CapacityDeadlockError, match="'wanted' would wait for ever"):
+                await other.setup("wanted")
+            assert held.is_active
+            assert not served.is_set()
+        await one.teardown("held")
+        with fail_after(PATIENCE):
+            await served.wait()
+
+
+@on_every_loop
 async def test_two_tasks_that_wait_for_each_other_are_told(runtime: Runtime) -> None:
     """Each leases what the other one waits for, of providers that know nothing of each other; one of them goes on."""
     slots = {"capacity": 2}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 
 from .._errors import CapacityDeadlockError, CapacityExceededError
 from .account import labels
@@ -175,6 +175,13 @@ class Admission(Books):
         for request in self._pending(entry):
             self._retract(request, entry, now)
             self._fail(request, error, entry.want)
+
+    def refuse(self, entry: Entry, owners: Collection[Hashable], error: BaseException, now: float) -> None:
+        """Some who wait for the opening of the entry do not get it; for the others it goes on."""
+        for request in self._pending(entry):
+            if request.owner in owners:
+                self._retract(request, None, now)
+                self._fail(request, error)
 
     def _pending(self, entry: Entry) -> list[Request]:
         """The requests that are admitted to the entry but not granted yet, oldest first."""

@@ -6,7 +6,7 @@ is why a cancellation at any checkpoint finds the books in order.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Hashable, Sequence
+from collections.abc import Awaitable, Collection, Hashable, Sequence
 from functools import partial
 from logging import DEBUG
 
@@ -267,6 +267,13 @@ class Pool(Engine[ModelT]):
         entry = self._ledger.find(label)
         if entry is not None:
             self._ledger.resume(entry, self._now())
+            self._apply()
+
+    def refuse(self, label: str, owners: Collection[Hashable], error: BaseException) -> None:
+        """Some who wait for the opening of this resource get an error at once; for the others it goes on."""
+        entry = self._ledger.find(label)
+        if entry is not None:
+            self._ledger.refuse(entry, owners, error, self._now())
             self._apply()
 
     def lose(self, label: str, error: BaseException) -> None:

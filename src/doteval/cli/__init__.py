@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         meant, 130 after Ctrl-C, 141 where nobody reads on, as with ``| head``.
 
     Raises:
-        SystemExit: The arguments are not understood (code 2), or only ask for help or the version (code 0).
+        SystemExit: The arguments are not understood (code 2), or only ask for help or the version (code 0); or SIGTERM
+            or SIGHUP has come while a file was written (code 143 or 129).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     _prepare_streams()
@@ -237,6 +238,11 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     _add_experiment(again, "name", "NAME", experiment)
     again.add_argument("scorer", metavar="FILE.py:FUNCTION", help="the function; also MODULE:FUNCTION")
+    again.add_argument(
+        "--evaluation",
+        metavar="FILE.py:EVALUATION",
+        help="whose dataset gives the function its columns, where the store has not kept them as they were",
+    )
     again.add_argument("--as", dest="into", metavar="NEW", help="the experiment it becomes (default: NAME-rescored)")
     again.add_argument("--add", action="store_true", help="keep the scores of other names")
     again.add_argument(

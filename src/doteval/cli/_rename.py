@@ -6,6 +6,7 @@ import argparse
 
 from .._printed import say
 from ..evals import Store
+from ..evals._results.names import checked_name
 from ..evals._results.upkeep import rename
 from ._json import print_json
 from ._problem import Problem
@@ -14,8 +15,10 @@ from ._results import opened
 
 def run(options: argparse.Namespace) -> int:
     """Rename it."""
-    if not options.new.strip():
-        raise Problem("an experiment needs a name", 2)
+    try:
+        checked_name(options.new)
+    except ValueError as exc:
+        raise Problem(str(exc), 2) from exc
     with opened(options) as results:
         found = results.evaluations(options.name)
         if not found:

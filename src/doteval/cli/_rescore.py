@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
     experiment = found[0].experiment
     part = "" if experiment == options.name else options.name.rpartition("@")[2]
     scorer = _scorer(options.scorer)
+    evaluation = None if options.evaluation is None else _evaluation(options.evaluation)
     store = Store(options.store)
 
     async def score() -> list[Stored]:
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
             scorer,
             store=store,
             part=part,
+            evaluation=evaluation,
             into=options.into,
             add=options.add,
             failed=options.failed,
@@ -82,13 +84,7 @@ def _scorer(name: str) -> Any:
     Raises:
         Problem: There is none, or what has it cannot be imported.
     """
-    place, colon, function = name.rpartition(":")
-    if not (colon and place and function):
-        raise Problem(f"a scorer is named FILE.py:FUNCTION or MODULE:FUNCTION, not {name!r}", 2)
-    try:
-        module = _file(Path(place)) if place.endswith(".py") else _module(place)
-    except (Exception, SystemExit) as exc:  # whatever it does when it is imported
-        raise Problem(f"{place} cannot be imported: {type(exc).__name__}: {exc}") from exc
+    module, place, function = _found(name, "a scorer is named FILE.py:FUNCTION or MODULE:FUNCTION")
     found = getattr(module, function, None)
     if isinstance(found, Evaluation) or not callable(found):
         kind = "an evaluation, which asks a model" if isinstance(found, Evaluation) else "no function"
@@ -102,8 +98,41 @@ def _scorer(name: str) -> Any:
     return found
 
 
+def _evaluation(name: str) -> Evaluation:
+    """The evaluation that ``FILE.py:EVALUATION`` or ``MODULE:EVALUATION`` names.
+
+    Raises:
+        Problem: There is none, or what has it cannot be imported.
+    """
+    module, place, function = _found(name, "an evaluation is named FILE.py:EVALUATION or MODULE:EVALUATION")
+    found = getattr(module, function, None)
+    if not isinstance(found, Evaluation):
+        there = ", ".join(each for each, value in vars(module).items() if isinstance(value, Evaluation)) or "none"
+        raise Problem(f"{function!r} is no evaluation in {place}; there are: {there}", 2)
+    return found
+
+
+def _found(name: str, form: str) -> tuple[ModuleType, str, str]:
+    """The module that such a name begins with, what it is called there, and the rest of the name.
+
+    Raises:
+        Problem: It is no such name, or the module cannot be imported.
+    """
+    place, colon, function = name.rpartition(":")
+    if not (colon and place and function):
+        raise Problem(f"{form}, not {name!r}", 2)
+    try:
+        return (_file(Path(place)) if place.endswith(".py") else _module(place)), place, function
+    except (Exception, SystemExit) as exc:  # whatever it does when it is imported
+        raise Problem(f"{place} cannot be imported: {type(exc).__name__}: {exc}") from exc
+
+
 def _file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    """The module in a file, which is imported once, so that what both names give has the same classes."""
+    there = sys.modules.get(path.stem)
+    if there is not None and Path(getattr(there, "__file__", None) or "").resolve() == path.resolve():
+        return there
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -4,8 +4,9 @@ The server is `http.server` of the standard library, a thread for each request. 
 input but a few numbers and texts in addresses; each answer is a read of SQLite that blocks anyhow, for one reader on
 the same machine; so an event loop and a framework would add a dependency, and nothing that is needed here. What it has
 to get right by itself is who may ask: it listens on loopback only; the address has a random token; the header ``Host``
-has to be its own, so no name that somebody makes resolve to this machine leads here; pages of other sites may neither
-read an answer nor have it in a frame; and the address is in no command line, where other users would read it.
+has to be a name of loopback, so no name that somebody makes resolve to this machine leads here; pages of other sites
+may neither read an answer nor have it in a frame; and the address is in no command line, where other users would read
+it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from __future__ import annotations
 import argparse
 import html
 import json
+import re
 import secrets
-import signal
 import socket
 import sys
 import tempfile
-import threading
 import webbrowser
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,12 +33,14 @@ from ..evals import Snapshot, Store, Stored, StoreError
 from ._prices import prices_of
 from ._problem import Problem
 from ._results import chosen, opened
+from ._signals import ended_by_signals
 
 if TYPE_CHECKING:
     from ..evals._results.live import Live
 
 _HOST = "127.0.0.1"
-_NAMES = (_HOST, "localhost")
+_OUR_NAMES = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
+"""How this machine may be asked: by names in which no name server has a say. The port may be that of a tunnel."""
 _PATIENCE = 60.0
 """For how long somebody may take to ask, or to read an answer, in seconds."""
 _LARGEST = 2**63 - 1
@@ -54,7 +56,7 @@ _HEADERS = {
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C."""
+    """Serve the page until Ctrl-C, SIGTERM or SIGHUP, which is how it ends well."""
     try:
         from ..evals._results.live import Live  # noqa: PLC0415 - what it needs is an extra
     except ModuleNotFoundError as exc:
@@ -69,13 +71,14 @@ def run(options: argparse.Namespace) -> int:
     except (OSError, OverflowError) as exc:
         why = getattr(exc, "strerror", None) or exc
         raise Problem(f"port {options.port} cannot be listened on: {why}", 2) from exc
-    with server, _ended_by_sigterm(), ExitStack() as stack:
-        say(f"{server.address}\n\nIt shows what is there and what is added, until Ctrl-C.")
-        if options.open:
-            stack.enter_context(_opened(server.address))
+    with server, ExitStack() as stack:
         try:
-            server.serve_forever(poll_interval=0.1)
-        except KeyboardInterrupt:
+            with ended_by_signals():
+                say(f"{server.address}\n\nIt shows what is there and what is added, until Ctrl-C.")
+                if options.open:
+                    stack.enter_context(_opened(server.address))
+                server.serve_forever(poll_interval=0.1)
+        except (KeyboardInterrupt, SystemExit):
             say("", file=sys.stderr)
     return 0
 
@@ -111,19 +114,6 @@ def _chooser(name: str | None) -> Callable[[Snapshot], Sequence[Stored]]:
     return choose
 
 
-class _ended_by_sigterm:  # noqa: N801 - used as a function
-    """Have SIGTERM end the block as Ctrl-C does."""
-
-    def __enter__(self) -> None:
-        self._is_main = threading.current_thread() is threading.main_thread()
-        if self._is_main:
-            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_main:
-            signal.signal(signal.SIGTERM, self._before)
-
-
 class _Server(ThreadingHTTPServer):
     """Listens on loopback.
 
@@ -139,7 +129,6 @@ class _Server(ThreadingHTTPServer):
         super().__init__(place, _Handler)
         self.live = live
         self.token = secrets.token_urlsafe(24)
-        self.hosts = {f"{name}:{self.server_port}" for name in _NAMES}
 
     @property
     def address(self) -> str:
@@ -173,7 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Tell what is asked for, to who may ask."""
         server = cast("_Server", self.server)
-        if self.headers.get_all("Host", []) not in [[host] for host in server.hosts]:
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) != 1 or not _OUR_NAMES.fullmatch(hosts[0]):
             return self._refuse(HTTPStatus.FORBIDDEN, "this name does not lead here")
         try:
             address = urlsplit(self.path)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .._errors import DotevalError
 from ._problem import Problem
+from ._signals import ended_by_signals
 
 
 @contextmanager
 def whole_file(name: str) -> Generator[Path]:
     """Yield where to write; what is written is moved to its name when the block ends well, else removed.
+
+    So it is, too, where a signal ends it that may be handled.
 
     A device or a pipe is written to as it is. Not for secrets: the file has the permissions of any new one.
 
@@ -25,7 +28,7 @@ def whole_file(name: str) -> Generator[Path]:
         Problem: It cannot be written.
     """
     try:
-        with _whole_file(Path(name).resolve()) as path:
+        with ended_by_signals(), _whole_file(Path(name).resolve()) as path:
             yield path
     except (BrokenPipeError, DotevalError):
         raise
@@ -41,12 +44,10 @@ def _whole_file(path: Path) -> Generator[Path]:
         yield path
         return
     part = path.with_name(f"{path.name[:200]}.{os.getpid()}.part")
-    is_begun = False
     try:
         part.touch()  # so that what is wrong with the place is found out before all is read
-        is_begun = True
         yield part
         part.replace(path)
     finally:
-        if is_begun:
-            part.unlink(missing_ok=True)
+        with suppress(OSError):  # it was never there, and says so by itself
+            part.unlink()

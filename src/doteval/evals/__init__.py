@@ -41,9 +41,10 @@ from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
 from ._running.limits import Concurrency
 from ._running.outcome import Outcome
-from ._running.rescore import Scorer, rescore
+from ._running.rescore import rescore
 from ._running.retries import Retries
 from ._running.run import run
+from ._running.scoring import Scorer
 from ._verdict import Verdict
 
 __all__ = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from .._errors import ServerLostError
+from .._errors import CapacityDeadlockError, ServerLostError
 from ._description.command import ServerCommand
 from ._description.readiness import Readiness
 from ._slots.gpus import SlotSet
@@ -117,6 +117,9 @@ class LeaseListener(Protocol):
     def users(self) -> Collection[object]:
         """Which tasks lease it or wait for it here."""
         ...
+
+    def on_stuck(self, users: Collection[object], error: CapacityDeadlockError, /) -> None:
+        """These of the tasks that wait for it would do so for ever, and others would not: `error` is for them only."""
 
     def on_retiring(self, reason: str, /) -> None:
         """Its slots are needed: use it for what is under way, and then let it go."""

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from hashlib import blake2b, pbkdf2_hmac
-from typing import Any
+from typing import Any, cast
 
 from .looks import attribute_of
 
@@ -34,9 +34,11 @@ def hides_itself(value: object) -> bool:
     return callable(attribute_of(type(value), "get_secret_value"))
 
 
-def without_credentials(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left of the attributes of a client."""
-    return {name: value for name, value in values.items() if not is_credential(name, value)}
+def without_credentials(values: Any) -> Any:
+    """What is left of the attributes of a client; what are no attributes is left as it is."""
+    if not isinstance(values, Mapping):
+        return values
+    return {name: value for name, value in cast("Mapping[str, Any]", values).items() if not is_credential(name, value)}
 
 
 def without_environment(value: Any) -> Any:

@@ -99,7 +99,7 @@ def shown_as(name: str, value: object) -> str | None:
 
 def table_of(value: Any) -> tuple[tuple[str, ...], Any] | None:
     """What kind of a table, array or tensor a value is, and what it holds; `None` where it is none."""
-    kind: type[Any] = type(value)
+    kind = class_of(value)
     if kind.__module__.partition(".")[0] in ("pandas", "polars"):
         for method in ("to_csv", "write_csv"):
             if hasattr(kind, method):

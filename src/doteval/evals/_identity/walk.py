@@ -17,6 +17,7 @@ import types
 from collections import Counter
 from collections.abc import (
     Callable,
+    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -127,7 +128,7 @@ class Walk:
                         self.parts[self._free(label)] = f"={shown}"
 
     @contextmanager
-    def _of_a_provider(self) -> Iterator[None]:
+    def _of_a_provider(self) -> Generator[None]:
         before, self._is_provider = self._is_provider, True
         try:
             yield
@@ -267,8 +268,7 @@ class Walk:
             return self._object(value, attributes_of(value), above)
         dump = getattr(kind, "model_dump", None)
         if dump is not None:
-            dumped: Any = dump(value)
-            return type_name(kind), self._of(without_credentials(dumped) if type(dumped) is dict else dumped, above)
+            return type_name(kind), self._of(without_credentials(dump(value)), above)
         told = without_credentials(telling_of(value))
         described = described_as(value)
         if described is not None:

@@ -50,6 +50,7 @@ def details_of(record: Record, transcript: str = "") -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(record, name) for name in _FIELDS}
     return values | {
         "usage_by_model": [usage._asdict() for usage in record.usage_by_model],
+        "altered": [*record.altered],
         "transcript": json.loads(transcript) if transcript else None,
     }
 

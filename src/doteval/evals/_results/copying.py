@@ -27,6 +27,7 @@ class Rescored(NamedTuple):
         metadata: Its metadata.
         error: What went wrong, in a line.
         traceback: Where it went wrong.
+        altered: What of it is not kept as it was; see `Record`.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Rescored(NamedTuple):
     metadata: Mapping[str, Any] | None
     error: str | None
     traceback: str | None
+    altered: Sequence[str]
 
 
 def check_room(results: Snapshot | Store, experiment: str, found: Sequence[Stored], overwrite: bool) -> None:
@@ -128,9 +130,10 @@ def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, ab
     whole = [(*changes.values(), evaluation.id)]
     number = _copy(connection, "evaluations", changes, "id = ?", whole, leaving=("id",)).lastrowid
     cells = [
-        (number, _encoded(row.scores), _encoded(row.metadata), row.error, row.traceback, row.id) for row in made.rows
+        (number, *map(_encoded, (row.scores, row.metadata, row.altered)), row.error, row.traceback, row.id)
+        for row in made.rows
     ]
-    changed = ("evaluation", "scores", "metadata", "error", "traceback")
+    changed = ("evaluation", "scores", "metadata", "altered", "error", "traceback")
     _copy(connection, "rows", changed, "id = ?", cells, leaving=("id",))
     for table, columns in _tables_beside_rows(connection):
         known = ""
@@ -188,5 +191,5 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
 
 
-def _encoded(value: Mapping[str, Any] | None) -> str:
+def _encoded(value: Mapping[str, Any] | Sequence[str] | None) -> str:
     return json.dumps(value, ensure_ascii=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._errors import StoreError
 
-_VERSION = 6
+_VERSION = 7
 _APPLICATION = 0x64_74_65_76  # "dtev"
 _PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
@@ -50,6 +50,7 @@ CREATE TABLE rows (
     reply TEXT,
     attempts INTEGER NOT NULL,
     usage_by_model TEXT NOT NULL,
+    altered TEXT NOT NULL,  -- what of it is not kept as it was
     written REAL NOT NULL,
     UNIQUE (evaluation, key, sample)
 );

@@ -123,7 +123,7 @@ def gates_of(passes: Passes) -> tuple[Gate, ...]:
             least = cast("Mapping[str, float]", given)
             texts = [f"{score} >= {float(value)!r}" for score, value in least.items()]
         else:
-            texts = [*cast("Iterable[str]", given)]
+            texts = [*passes]
     except (TypeError, ValueError):
         raise ValueError(
             f"passes are gates such as 'exact >= 0.9', or the least means by score, not {given!r}"

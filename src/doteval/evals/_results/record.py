@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from ... import Completion, DotevalError, ModelRequest, Usage
 from .._result import Result, Score
+from .kept import altered_columns, altered_parts, is_same_output
 from .plain import digest_of_plain, names_of, plain, plain_and_whole, storable
 from .transcript import RecordedRequest, Transcript, details_of
 from .usage import ModelUsage, added, usage_of_requests, usage_told
@@ -40,12 +41,14 @@ class Record:
         input_tokens: Tokens of all prompts in all attempts, where they are known.
         output_tokens: Tokens of all replies, where they are known.
         reply: What else the model's reply says, where the output is one: its finish reason, a refusal, its reasoning,
-            tool calls and retries. Only what there is.
+            tool calls and retries. Only what there is; `None` where it is none.
         attempts: How often the row was run.
         usage_by_model: What was asked of each model in all attempts, and what it cost.
         sample: Which sample of the row it is, counted from 1.
         transcript: The requests that were made, where that was asked for. Not of a row that is read from a store, which
             has them apart: see `Store.requests`.
+        altered: What of it is not kept as it was, but as what JSON can hold of it, such as a list for a tuple:
+            ``"inputs.answer"`` for a column, ``"output"``, ``"prompt"``, ``"metadata"``.
     """
 
     number: int
@@ -66,6 +69,7 @@ class Record:
     usage_by_model: Sequence[ModelUsage] = ()
     sample: int = 1
     transcript: Sequence[RecordedRequest] | None = None
+    altered: Sequence[str] = ()
 
     @property
     def failed(self) -> bool:
@@ -121,6 +125,7 @@ class Inputs:
         found, self.is_whole = plain_and_whole(values)
         self.values = cast("dict[str, Any]", found)
         """As they are kept."""
+        self.altered = altered_columns(values, self.values)
         self.digest = digest_of_plain(self.values)
         self.key = self.digest
         """What the row is known by."""
@@ -192,18 +197,21 @@ class Spending:
 def succeeded(inputs: Inputs, sample: int, result: Result, seconds: float, attempts: int, spending: Spending) -> Record:
     """What is kept of a row that returned."""
     usage = getattr(result.output, "usage", None)
+    output, prompt, metadata = plain(result.output), plain(result.prompt), _plain_mapping(result.metadata)
+    reply = _details(result.output)
     return Record(
         number=inputs.number,
         key=inputs.key,
         sample=sample,
         digest=inputs.digest,
         inputs=inputs.values,
-        output=plain(result.output),
-        prompt=plain(result.prompt),
+        output=output,
+        prompt=prompt,
         scores=plain_scores(result),
-        metadata=_plain_mapping(result.metadata),
+        metadata=metadata,
         seconds=seconds,
-        reply=details_of(result.output),
+        reply=reply,
+        altered=(*inputs.altered, *altered_parts(result, output, prompt, metadata, reply)),
         attempts=attempts,
         **spending.fields(usage if isinstance(usage, Usage) else result.metadata.get("usage")),
     )
@@ -215,6 +223,7 @@ def failed(
     """What is kept of a row that raised."""
     line, trace = told(error)
     reply = spending.last_reply()
+    output, details = plain(reply), _details(reply)
     return Record(
         number=inputs.number,
         key=inputs.key,
@@ -223,10 +232,11 @@ def failed(
         inputs=inputs.values,
         error=line,
         traceback=trace,
-        output=plain(reply),
-        reply=details_of(reply),
+        output=output,
+        reply=details,
         seconds=seconds,
         attempts=attempts,
+        altered=(*inputs.altered, *(() if is_same_output(reply, output, details) else ("output",))),
         **spending.fields(),
     )
 
@@ -269,6 +279,11 @@ def _plain_score(score: Score) -> Score:
     if isinstance(score, bool):
         return score
     return int(score) if isinstance(score, int) else float(score)
+
+
+def _details(output: object) -> Mapping[str, Any] | None:
+    """What a reply says besides its text; of one that says nothing else, that it is one."""
+    return details_of(output) or ({} if isinstance(output, Completion) else None)
 
 
 def _plain_mapping(values: Mapping[str, Any]) -> dict[str, Any]:

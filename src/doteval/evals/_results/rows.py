@@ -17,13 +17,13 @@ from .usage import ModelUsage
 
 FIELDS = (
     "number, key, sample, digest, inputs, output, prompt, scores, metadata, error, traceback, seconds, input_tokens, "
-    "output_tokens, reply, attempts, usage_by_model"
+    "output_tokens, reply, attempts, usage_by_model, altered"
 )
 """The columns that a record is made of, for a SELECT."""
 _NAMES = tuple(FIELDS.split(", "))
 _values_of = attrgetter(*_NAMES)
 _encoder = json.JSONEncoder(ensure_ascii=False)
-_JSON = ("inputs", "output", "prompt", "scores", "metadata", "reply", "usage_by_model")
+_JSON = ("inputs", "output", "prompt", "scores", "metadata", "reply", "usage_by_model", "altered")
 _ARE_JSON = [name in _JSON for name in _NAMES]
 _COLUMNS = f"evaluation, {FIELDS}, written"
 _PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?)"
@@ -122,4 +122,5 @@ def record_of(row: Sequence[Any]) -> Record:
         for name, value in zip(_NAMES, row, strict=True)
     }
     cells["usage_by_model"] = tuple(ModelUsage(*usage) for usage in cells["usage_by_model"])
+    cells["altered"] = tuple(cells["altered"])
     return Record(**cells)

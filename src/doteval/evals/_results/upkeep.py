@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from .._errors import StoreError
+from .names import checked_name
 from .plain import storable
 from .reading import Results, Snapshot, Stored
 from .runs import check_idle
@@ -82,10 +83,11 @@ def rename(store: Store, before: str, after: str) -> list[Stored]:
         Its evaluations.
 
     Raises:
+        ValueError: The new name is none.
         ConcurrentRunError: A run is at one of them.
         StoreError: There is an experiment of that name, or the file cannot be written.
     """
-    before, after = storable(before), storable(after)
+    before, after = storable(before), storable(checked_name(after))
     with store._database.writing() as connection:
         if connection.execute("SELECT 1 FROM evaluations WHERE experiment = ?", (after,)).fetchone():
             raise StoreError(

@@ -96,8 +96,9 @@ def check_kinds(
         ValueError: One is none of those that there are.
     """
     if isinstance(model, (ModelProvider, ModelProviders, Setup)):
+        kind = cast("object", model).__class__.__name__
         raise TypeError(
-            f"model= is a {type(model).__name__}, which is no model: pass a spec, a handle, a model, or "
+            f"model= is a {kind}, which is no model: pass a spec, a handle, a model, or "
             "partial(provider.setup, 'gpt-4o')"
         )
     if store is not None and not isinstance(store, (Store, Path, str)):

@@ -6,7 +6,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from anyio import CapacityLimiter, to_thread
 
@@ -194,10 +194,10 @@ def foreach(
             than 0, or a gate cannot be meant.
     """
     gates = gates_of(passes)
-    given = columns.split(",") if isinstance(columns, str) else columns
-    if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in given):
+    given = cast("object", columns.split(",") if isinstance(columns, str) else columns)
+    if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in cast("Sequence[object]", given)):
         raise TypeError(f"columns are names of arguments, such as 'prompt,answer', not {columns!r}")
-    names = tuple(name.strip() for name in given)
+    names = tuple(name.strip() for name in cast("Sequence[str]", given))
     if not names or not all(name.isidentifier() for name in names):
         raise ValueError(f"columns are names of arguments, such as 'prompt,answer', not {columns!r}")
     if len(set(names)) != len(names):

@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from ... import ModelHandle, ModelProviders, ReplyCache
 from .._results.gates import Passes, gates_of
+from .._results.names import checked_name
 from .._results.record import Record
 from .._results.store import DEFAULT_PATH, Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
@@ -110,7 +111,7 @@ async def run(
 
     Raises:
         TypeError: An argument is missing, there is one too many, or one is of a kind that cannot be meant.
-        ValueError: A number is too small or none, or a choice is none of those that there are.
+        ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is.
         EvaluationChangedError: The results in the store are of something else.
         DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
         TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
@@ -134,6 +135,7 @@ async def run(
         tags=tags,
         model=model,
     )
+    checked_name(experiment)
     chosen = _model_argument(evaluation, arguments, given=model is not None)
     _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
     max_errors = whole_number_or_none("max_errors", max_errors, 0)

@@ -24,7 +24,7 @@ import openai
 from anyio import CancelScope, current_time
 from typing_extensions import Unpack
 
-from ..._errors import ModelSetupError, ServerLostError, ServerStartError
+from ..._errors import CapacityDeadlockError, ModelSetupError, ServerLostError, ServerStartError
 from ..._handle import ModelHandle
 from ..._keywords import completed, takes, unexpected
 from ..._pool_options import LifecycleOptions
@@ -178,6 +178,9 @@ class _Listener:
 
     def users(self) -> Collection[object]:
         return runtime_of(self._provider).users(self._label)
+
+    def on_stuck(self, users: Collection[object], error: CapacityDeadlockError, /) -> None:
+        runtime_of(self._provider).refuse(self._label, users, error)
 
     def on_retiring(self, reason: str, /) -> None:
         runtime_of(self._provider).retire(self._label, reason)

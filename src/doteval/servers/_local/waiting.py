@@ -73,6 +73,10 @@ class Uses:
                 connection.send("waits", wishes=[each.wish for each in wishes])
         return found
 
+    def users_of(self, connections: Iterable[Connection]) -> set[object]:
+        """Who leases the servers behind these."""
+        return {user for each in connections for user in self._uses[each][1].users()}
+
 
 USES = Uses()
 """Those of this process, whichever provider and launcher they belong to."""
@@ -108,7 +112,9 @@ class Waiting:
         if now < self._look_at:
             return
         self._look_at = now + LOOK_SECONDS
-        has_leases = bool(USES.told(self, self._listener.users()))
+        users = set(self._listener.users())
+        holders = users & USES.users_of(USES.told(self, users))
+        has_leases = bool(holders)
         is_long = now >= self._began + self._say_after
         if not has_leases and not is_long:
             return
@@ -116,7 +122,12 @@ class Waiting:
         # Twice, as the supervisors are asked one after the other, and somebody may have been served in between.
         is_stuck = has_leases and is_held_for_ever(self.wish, known.values())
         if is_stuck and self._was_stuck:
-            raise CapacityDeadlockError([self._spec], self._account(known))
+            error = CapacityDeadlockError([self._spec], self._account(known))
+            if holders == users:
+                raise error
+            self._was_stuck = False
+            self._listener.on_stuck(holders, error)  # who holds nothing is served once these let go
+            return
         self._was_stuck = is_stuck
         if is_long:
             self._say_after *= 2

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Condition, Event, Thread
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+from .database import Connection
 
-class Closable(Protocol):
-    """What a connection has to have."""
-
-    def close(self) -> object: ...
-
-
-_ConnectionT = TypeVar("_ConnectionT", bound=Closable)
 _ItemT = TypeVar("_ItemT")
 
 _GATHER_SECONDS = 0.05
@@ -23,7 +17,7 @@ _MOST = 1024
 """How many items a transaction may have."""
 
 
-class Writer(Generic[_ConnectionT, _ItemT]):
+class Writer(Generic[_ItemT]):
     """Writes what it is given, in that order.
 
     Whoever gives it something does not wait. All that was given to it until a transaction begins is written by it: what
@@ -33,15 +27,13 @@ class Writer(Generic[_ConnectionT, _ItemT]):
         connect: Opens the database.
         write: Writes items, in one transaction.
         explained: Makes of what the database raised what is told.
-        name: The thread's name.
     """
 
     def __init__(
         self,
-        connect: Callable[[], _ConnectionT],
-        write: Callable[[_ConnectionT, list[_ItemT]], object],
+        connect: Callable[[], Connection],
+        write: Callable[[Connection, list[_ItemT]], object],
         explained: Callable[[Exception], Exception],
-        name: str,
     ) -> None:
         self._connect = connect
         self._write = write
@@ -52,14 +44,14 @@ class Writer(Generic[_ConnectionT, _ItemT]):
         self._given = self._committed = 0
         self._hurry = Event()
         self._told: list[Event] = []
-        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._thread = Thread(target=self._run, name="doteval-results", daemon=True)
         self._thread.start()
 
     def put(self, item: _ItemT) -> int:
         """Have something written; its number, for `wait`.
 
         Raises:
-            Exception: Writing has failed before, as explained.
+            StoreError: Writing has failed before.
         """
         self._check()
         with self._changed:
@@ -75,7 +67,7 @@ class Writer(Generic[_ConnectionT, _ItemT]):
         """Wait until what has this number is committed, or for some time; the number of the last one that is.
 
         Raises:
-            Exception: It could not be written, as explained.
+            StoreError: It could not be written.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._committed >= number or self._error is not None, seconds)
@@ -86,7 +78,7 @@ class Writer(Generic[_ConnectionT, _ItemT]):
         """Wait until all that was given before is committed.
 
         Raises:
-            Exception: It could not be written, as explained.
+            StoreError: It could not be written.
         """
         self._check()
         done = Event()
@@ -100,7 +92,7 @@ class Writer(Generic[_ConnectionT, _ItemT]):
         """Write what is left, and end the thread.
 
         Raises:
-            Exception: It could not be written, as explained.
+            StoreError: It could not be written.
         """
         self._queue.put(None)
         self._hurry.set()
@@ -125,7 +117,7 @@ class Writer(Generic[_ConnectionT, _ItemT]):
         finally:
             connection.close()
 
-    def _write_some(self, connection: _ConnectionT) -> bool:
+    def _write_some(self, connection: Connection) -> bool:
         """Write what is there, in one transaction; whether there may be more."""
         item = self._queue.get()
         if not isinstance(item, Event):
