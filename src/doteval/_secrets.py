@@ -99,7 +99,8 @@ def _shown(name: object, value: object, depth: int, *, are_fields: bool = False)
 
 
 def _shown_in_list(value: Any, depth: int) -> Any:
-    pair = cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else ()
+    held: object = value
+    pair = cast("Sequence[object]", held) if isinstance(held, (list, tuple)) else ()
     if len(pair) == 2 and names_a_secret(pair[0]):
         return [pair[0], "***"]
     return _shown("", value, depth)

@@ -318,7 +318,7 @@ def test_scores_of_any_size_have_a_summary_and_pictures(scores: list[float]) -> 
         moments.add(score)
     found = aggregate(moments)
     assert min(scores) - 1e300 <= found.mean <= max(scores) + 1e300
-    counts = histogram(scores)
+    counts = histogram(scores, 20, (min(scores), max(scores)))
     assert sum(count for _, _, count in counts) == len(scores)
     assert (counts[0][0], counts[-1][1]) == (min(scores), max(scores))
     assert all(low <= high for low, high, _ in counts)

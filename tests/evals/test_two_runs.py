@@ -265,12 +265,17 @@ class Meddler:
             number = 1001 + self.written
             connection.execute("PRAGMA foreign_keys = ON")
             for (evaluation,) in connection.execute("SELECT id FROM evaluations").fetchall():
-                score, error = json.dumps({f"new {number}": 0.5, "good": False}), f"new error {number}"
+                new = {
+                    "number": number,
+                    "key": str(number),
+                    "scores": json.dumps({f"new {number}": 0.5, "good": False}),
+                    "error": f"new error {number}" if number % 2 else None,
+                }
+                columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(rows)") if name != "id"]
+                values = ", ".join(f":{name}" if name in new else name for name in columns)
                 connection.execute(
-                    "INSERT INTO rows SELECT evaluation, ?, ?, sample, digest, inputs, output, prompt, ?, metadata, ?, "
-                    "traceback, seconds, input_tokens, output_tokens, reply, attempts, usage_by_model, written "
-                    "FROM rows WHERE evaluation = ? LIMIT 1",
-                    (number, str(number), score, error if number % 2 else None, evaluation),
+                    f"INSERT INTO rows ({', '.join(columns)}) SELECT {values} FROM rows WHERE evaluation = :of LIMIT 1",
+                    {**new, "of": evaluation},
                 )
             connection.execute(
                 "INSERT INTO evaluations (experiment, name, identity, started) VALUES ('default', ?, '{}', 9e9)",

@@ -642,7 +642,7 @@ async def room_is_made(queue: SlotQueue, wish: Wish) -> None:
 
 async def another_is_ahead(queue: SlotQueue, wish: Wish) -> None:
     await taken_and_closed(queue, "slot-1")
-    ahead = queueing._draw(queue._tickets, NAMES)
+    ahead = queueing._draw(queue._tickets, NAMES, "ahead")
     assert ahead is not None
     try:
         wish.on_look = lambda: ahead.drop() if wish.looks == 3 else None

@@ -50,10 +50,10 @@ def _write_parquet(records: Iterable[tuple[Stored, Record]], path: Path) -> None
 @contextmanager
 def _standard_output() -> Generator[IO[str]]:
     """In UTF-8, as files are, whatever the terminal's encoding is."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="strict")
     output: IO[str] = sys.stdout
-    yield cast("IO[str]", _Terminal(output)) if output.isatty() else output
+    if isinstance(output, io.TextIOWrapper):
+        output.reconfigure(encoding="utf-8", errors="strict")
+    yield cast("IO[str]", _Terminal(sys.stdout)) if sys.stdout.isatty() else sys.stdout
 
 
 class _Terminal:
