@@ -27,7 +27,7 @@ from tests.forks import PIPE, STDOUT, Fork, Forks
 from tests.servers.leftovers import await_end, kill_all, leftovers, parent
 
 from doteval import PoolEvent, ServerProvider
-from doteval.cli import main
+from doteval.cli import _stop, main
 from doteval.cli._serve import serve
 from doteval.cli._units import short_size, short_time
 from doteval.servers import LocalLauncher
@@ -548,8 +548,11 @@ def test_what_a_killed_supervisor_left_can_be_removed(serving: Serve, root: Path
 
 @pytest.mark.usefixtures("light")
 @pytest.mark.parametrize("keeper_too", [False, True])
-def test_a_server_whose_supervisor_is_stopped_can_be_ended(serving: Serve, root: Path, keeper_too: bool) -> None:
+def test_a_server_whose_supervisor_is_stopped_can_be_ended(
+    serving: Serve, root: Path, monkeypatch: pytest.MonkeyPatch, keeper_too: bool
+) -> None:
     """Without --force it is said that it does not answer, and what helps."""
+    monkeypatch.setattr(_stop, "_ANSWER_SECONDS", 1.0)
     with serving("light:small") as it:
         it.until_ready()
         (status,) = listed()

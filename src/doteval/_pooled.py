@@ -25,8 +25,24 @@ from ._setup import Setup, marked
 PooledT = TypeVar("PooledT", bound="PooledProvider[Any]")
 
 
+_RUNTIME = "_PooledProvider__runtime"
+
+
+class _HasRuntime(ModelProvider[ModelT]):
+    """Made with what a provider runs on, also where a subclass does not call `super().__init__()`.
+
+    A class of its own, as a signature is that of ``__new__`` where a class has that and ``__init__``.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = super().__new__(cls, *args, **kwargs)
+        options, _ = completed(LeaseOptions, {})
+        vars(self)[_RUNTIME] = Runtime(cls.__name__, None, options, PooledProvider)
+        return self
+
+
 @takes(LeaseOptions)
-class PooledProvider(ModelProvider[ModelT]):
+class PooledProvider(_HasRuntime[ModelT]):
     """A provider that opens each resource once and leases it to whoever asks.
 
     A subclass writes one async context manager, `open`; sharing, single flight, limits, health, eviction, recovery and
@@ -51,12 +67,6 @@ class PooledProvider(ModelProvider[ModelT]):
     """
 
     operational: ClassVar[frozenset[str]] = frozenset({"capacity"})
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        self = super().__new__(cls, *args, **kwargs)
-        options, _ = completed(LeaseOptions, {})  # of a class that does not call `super().__init__`
-        self.__runtime = Runtime(cls.__name__, None, options, PooledProvider)
-        return self
 
     def __init__(
         self,
@@ -308,7 +318,7 @@ class PooledProvider(ModelProvider[ModelT]):
 
 def runtime_of(provider: PooledProvider[ModelT]) -> Runtime[ModelT]:
     """What a provider runs on."""
-    runtime: Runtime[ModelT] = vars(provider)["_PooledProvider__runtime"]
+    runtime: Runtime[ModelT] = vars(provider)[_RUNTIME]
     return runtime
 
 

@@ -1,4 +1,4 @@
-"""A hundred kills at random moments; ``nox -s crashes`` makes a thousand."""
+"""Kills at random moments; ``nox -s crashes`` makes a thousand, ``KILLS`` says how many are made here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.servers.kill_matrix import kill, plan, prepare
 pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 SEED = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
-KILLS, OF_XDIST, AT_ONCE = 100, 5, 10
+KILLS, OF_XDIST, AT_ONCE = int(os.environ.get("KILLS", "30")), 3, 10
 
 
 @pytest.fixture(scope="module")

@@ -202,6 +202,7 @@ async def test_who_waits_for_long_says_who_holds_what(
 
 
 @on_every_loop
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it is about another process, and waits for it
 async def test_who_waits_for_a_supervisor_that_is_stopped_is_told_which(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

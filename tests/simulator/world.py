@@ -18,7 +18,7 @@ HISTORY = int(os.environ.get("SIMULATOR_HISTORY", "60"))
 
 AFTER = {
     "": {"opening"},
-    "opening": {"opened", "open_failed", "open_cancelled"},
+    "opening": {"retiring", "opened", "open_failed", "open_cancelled"},
     "opened": {"leased", "released", "checking", "retiring", "closing", "lost", "closed", "close_failed"},
     "closing": {"released", "lost", "closed", "close_failed"},
     "lost": {"released", "closing", "closed", "close_failed"},
