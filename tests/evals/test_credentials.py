@@ -15,7 +15,17 @@ import pytest
 
 from doteval import OpenAIProvider, Result, foreach
 from doteval.evals import EvaluationChangedError, run
+from doteval.evals._identity import credentials
 from doteval.evals._identity.walk import Walk
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of a second for each guess is for those who guess."""
+    assert credentials._ROUNDS >= 200_000
+    monkeypatch.setattr(credentials, "_ROUNDS", 2)
+    monkeypatch.setattr(credentials, "_slowly", credentials._slowly.__wrapped__)
+
 
 ONE, OTHER = "swordfish-one", "hunter-two"
 NAMES = (
