@@ -1,5 +1,8 @@
 """Random programs over the public face: whatever tasks do, what the documentation promises holds.
 
+Time is virtual on asyncio and trio. On uvloop it is real, so what happens depends on how busy the machine is: that is
+for the session only.
+
 ``SIMULATIONS=20000`` says how many runs there are on each loop (``nox -s simulator``), ``python -m
 tests.simulator.runs 1 --first SEED --loop LOOP`` repeats one.
 """
@@ -22,7 +25,7 @@ SEEN = {
 """What must happen in the runs at some time, or they would show less than they seem to."""
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("loop", [loop for loop in LOOPS if loop != "uvloop" or "SIMULATIONS" in os.environ])
 def test_whatever_tasks_do_what_is_promised_holds(loop: str) -> None:
     """Each run ends, and leaves nothing open; at no time is there more than may be, or anything that is not told."""
     counts: Counter[str] = Counter()
