@@ -28,7 +28,10 @@ version = release = doteval.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.svgbob"]
 exclude_patterns = ["_build"]
 nitpicky = True
-nitpick_ignore = [("py:class", "doteval._model.MessageObject")]  # said in words: what has a role and a content
+nitpick_ignore = [
+    ("py:class", "doteval._model.MessageObject"),  # said in words: what has a role and a content
+    ("py:class", "doteval._replies.file.KeptReplies"),  # said in words: what `doteval cache` prints of a model
+]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
