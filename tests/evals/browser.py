@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ new Promise((resolve, reject) => {
     if (performance.now() > end) return reject(new Error(%s)); setTimeout(look, 10); };
   const end = performance.now() + 20000; look(); })
 """
+
+
+class NavigatedError(AssertionError):
+    """The page went elsewhere while it was asked."""
 
 
 class Browser:
@@ -44,6 +48,8 @@ class Browser:
         while True:
             told = self._read()
             if told.get("id") == self._number:
+                if "navigated" in told.get("error", {}).get("message", ""):
+                    raise NavigatedError(told)
                 assert "error" not in told, told
                 result: dict[str, Any] = told["result"]
                 return result
@@ -82,8 +88,11 @@ class Browser:
         return told["result"].get("value")
 
     def until(self, expression: str) -> Any:
-        """Wait until an expression is true, and tell what it is."""
-        return self.see(_UNTIL % (expression, json.dumps(f"never: {expression}")))
+        """Wait until an expression is true, and tell what it is; the page may lead to another one meanwhile."""
+        for _ in range(5):
+            with suppress(NavigatedError):
+                return self.see(_UNTIL % (expression, json.dumps(f"never: {expression}")))
+        raise NavigatedError(expression)
 
     def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
