@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import os
 import platform
 import select
@@ -62,6 +63,16 @@ In ``providers/`` the seconds are those that the real SDKs take to be imported.
 
 PROCESS_FIXTURES = frozenset({"forks", "machine", "mock_server", "processes", "supervisors"})
 """So is every test with one of these fixtures, which start a process."""
+
+OF_WHO_RUNS_US = (
+    ("BUILD_NUMBER", "CI", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "PY_COLORS"),
+    ("PYTEST_ADDOPTS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_PLUGINS", "PYTHONASYNCIODEBUG", "PYTHONDEVMODE"),
+    ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_DIR", "SSL_CERT_FILE"),
+)
+"""Variables that would change what pytest prints, in the tests' own runs of it, or where and how clients connect."""
+
+OF_WHOSE_MODELS = ("ANTHROPIC_", "AZURE_", "CUDA_", "DOTEVAL_", "HF_", "HIP_", "OLLAMA_", "OPENAI_", "VLLM_")
+"""So begin the variables that belong to somebody's keys, servers and cards."""
 
 _HERE = Path(__file__).parent
 _STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen"})
@@ -161,7 +172,17 @@ def forks() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def nobodys_environment() -> Iterator[None]:
+    """What the tests see is the same in a terminal, in continuous integration, and beside somebody's keys."""
+    usual = frozenset(itertools.chain.from_iterable(OF_WHO_RUNS_US))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.upper() in usual or name.startswith(OF_WHOSE_MODELS)]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate(nobodys_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test talks TLS, but every client loads all certificates that there are: 25 ms each time. Here there is one."""
     end = "-----END CERTIFICATE-----\n"
     first = Path(certifi.where()).read_text("utf-8").partition(end)[0]
