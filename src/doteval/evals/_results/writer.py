@@ -14,7 +14,7 @@ _ItemT = TypeVar("_ItemT")
 _GATHER_SECONDS = 0.05
 """How long to gather items before a transaction begins: one for each item would take the event loop's time."""
 _MOST = 1024
-"""How many items a transaction may have."""
+"""How many items a transaction has, before no more are added."""
 
 
 class Writer(Generic[_ItemT]):
@@ -38,7 +38,7 @@ class Writer(Generic[_ItemT]):
         self._connect = connect
         self._write = write
         self._explained = explained
-        self._queue: SimpleQueue[_ItemT | Event | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[_ItemT, ...] | Event | None] = SimpleQueue()
         self._error: Exception | None = None
         self._changed = Condition()
         self._given = self._committed = 0
@@ -47,16 +47,16 @@ class Writer(Generic[_ItemT]):
         self._thread = Thread(target=self._run, name="doteval-results", daemon=True)
         self._thread.start()
 
-    def put(self, item: _ItemT) -> int:
-        """Have something written; its number, for `wait`.
+    def put(self, *items: _ItemT) -> int:
+        """Have something written, all of it in one transaction; the number of the last item, for `wait`.
 
         Raises:
             StoreError: Writing has failed before.
         """
         self._check()
         with self._changed:
-            self._given += 1
-            self._queue.put(item)
+            self._given += len(items)
+            self._queue.put(items)
             return self._given
 
     def hurry(self) -> None:
@@ -119,21 +119,21 @@ class Writer(Generic[_ItemT]):
 
     def _write_some(self, connection: Connection) -> bool:
         """Write what is there, in one transaction; whether there may be more."""
-        item = self._queue.get()
-        if not isinstance(item, Event):
+        given = self._queue.get()
+        if not isinstance(given, Event):
             self._hurry.wait(_GATHER_SECONDS)
         self._hurry.clear()
         items: list[_ItemT] = []
         told = self._told = []
-        while item is not None:
-            if isinstance(item, Event):
-                told.append(item)
+        while given is not None:
+            if isinstance(given, Event):
+                told.append(given)
             else:
-                items.append(item)
-            if len(items) == _MOST:
+                items += given
+            if len(items) >= _MOST:
                 break
             try:
-                item = self._queue.get_nowait()
+                given = self._queue.get_nowait()
             except Empty:
                 break
         if items:
@@ -143,7 +143,7 @@ class Writer(Generic[_ItemT]):
             self._changed.notify_all()
         for event in told:
             event.set()
-        return item is not None
+        return given is not None
 
     def _fail(self, error: Exception) -> None:
         """Remember it, and let nobody wait for ever."""
