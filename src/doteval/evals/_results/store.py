@@ -71,6 +71,11 @@ class Store(Results):
         with self._connected() as connection:
             yield Snapshot(connection)
 
+    def file(self) -> str | None:
+        """What the file is known by as long as no other takes its place; `None` where there is none."""
+        identity = self._database.identity()
+        return None if identity is None else "-".join(map(str, identity))
+
     # ---------------------------------------------------------------- writing
 
     def begin(
