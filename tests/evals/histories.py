@@ -29,14 +29,14 @@ from doteval.evals import (
     DatasetError,
     EvaluationChangedError,
     Record,
-    Store,
     StoreError,
+    delete,
+    rename,
     rescore,
     run,
 )
 from doteval.evals._results.database import Database
 from doteval.evals._results.record import Inputs
-from doteval.evals._results.upkeep import remove, rename
 
 VALUES: list[Any] = [0, 1, "a", "b", "\ud83d", None, 10**5000, (1, 2), float("nan"), {"x": [1]}, "x" * 5000]
 OUTPUTS: list[Any] = ["text", "\udc00", 10**4400, {"a": {1: 2}}, [float("inf")], b"\xff", object]
@@ -342,13 +342,12 @@ def kept_of(record: Record, requests: int) -> Kept:
 
 def made(change: Change, path: Path) -> BaseException | None:
     """Make a change; what it was refused with."""
-    store = Store(path)
     try:
         match change:
             case Delete(experiment):
-                remove(store, store.evaluations(experiment), lambda now: now.evaluations(experiment))
+                delete(experiment, store=path)
             case Rename(experiment, to):
-                rename(store, experiment, to)
+                rename(experiment, to, store=path)
             case Rescore(experiment, to, overwrite):
                 anyio.run(again, experiment, path, to, overwrite)
     except EXPECTED as exc:

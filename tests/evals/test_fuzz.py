@@ -336,6 +336,8 @@ class History:
         of_it = {place: found for place, found in there.items() if place[0] == change.experiment}
         is_busy = self.waiting in of_it
         match change:
+            case _ if not of_it:
+                return after, "ValueError"
             case Delete():
                 for place in of_it:
                     del after[place]
@@ -347,8 +349,6 @@ class History:
                     after[to, place[1]] = after.pop(place)
                 return after, "ConcurrentRunError" if is_busy else None
             case Rescore(_, to, overwrite):
-                if not of_it:
-                    return after, "ValueError"
                 if not overwrite and any((to, name) in there for _, name in of_it):
                     return after, "StoreError"
                 if self.waiting in {(to, name) for _, name in of_it}:
