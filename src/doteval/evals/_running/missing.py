@@ -197,6 +197,8 @@ async def _run_rows(
             _shortfalls, evaluation, settings, summary, place.store, finished or stored
         )
     else:
+        if settings.selection.shuffle:
+            kept.sort(key=lambda record: (record.number, record.sample))
         summary = summarise(kept)
         shortfalls = _shortfalls(evaluation, settings, summary, None, None)
     return Outcome(
