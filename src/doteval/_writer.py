@@ -51,6 +51,11 @@ class Writer(Generic[_ItemT, _ConnectionT]):
         self._thread = Thread(target=self._run, name=f"doteval-{name}", daemon=True)
         self._thread.start()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it writes nothing any more."""
+        return self._error is not None
+
     def put(self, item: _ItemT) -> int:
         """Have something written; its number, for `wait`.
 
