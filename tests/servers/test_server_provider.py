@@ -343,7 +343,10 @@ def says(error: ModelSetupError, *parts: str) -> None:
 async def test_the_message_for_a_model_that_is_not_there(launcher: LocalLauncher) -> None:
     """What happened, the command, the output, where the log is, and what is known about the cause."""
     error = await failure_of(launcher, light("trouble=model"))
-    says(error, "Failed to setup resource 'my-model': The server of 'my-model' exited with code 1 after ")
+    says(
+        error,
+        "Failed to setup resource 'my-model': Model not found: the server of 'my-model' exited with code 1 after ",
+    )
     says(error, "before it was ready", "command: ", "light_server.py", "trouble=model", "process: ", "log: ")
     says(error, "its last 2 lines:", "loading the weights", "not a valid model identifier", "check the spelling")
     (log,) = launcher.runtime.logs.iterdir()
@@ -417,6 +420,39 @@ async def test_the_message_for_a_server_that_gets_ready_and_dies(launcher: Local
     assert "exited with code 7" in reason
     assert "no memory left for the first request" in reason
     assert str(launcher.runtime.logs) in reason
+
+
+async def test_the_message_for_a_server_whose_cause_stands_far_above_its_last_lines(launcher: LocalLauncher) -> None:
+    """In vLLM's own order: what is wrong, then a hundred lines about how it went down."""
+    program = (
+        "import sys; print('loading'); print('ValueError: No available memory for the cache blocks.');"
+        "[print('  File api_server.py, line', n) for n in range(200)]; sys.exit('RuntimeError: it failed')"
+    )
+    error = await failure_of(launcher, [sys.executable, "-c", program, "{port}"])
+    says(error, "No room for the KV cache: the server of 'my-model' exited with code 1 after ")
+    says(
+        error,
+        "what says so, line 2 of the log:\n    ValueError: No available memory",
+        "its last 20 lines:",
+        "max_model_len=",
+    )
+
+
+async def test_a_log_that_is_no_more_is_not_told_of(launcher: LocalLauncher) -> None:
+    """A server that is stopped while it is leased was meant to end: its log is not kept."""
+    async with ServerProvider(light(), launcher=launcher) as provider:
+        handle = await provider.setup("my-model")
+        lease, server = handle.model.lease, handle.model.server
+        connection = launcher.runtime.connect(server.id)
+        assert connection is not None
+        await visit(connection, "stop", reason="somebody wants to")
+        await lease.ended()
+        assert lease.lost is not None
+        assert "somebody wants to" in str(lease.lost) or "ended by doteval" in str(lease.lost)
+        assert lease.lost.log is None
+        assert "log:" not in str(lease.lost)
+    assert server.log is not None
+    assert not server.log.exists()
 
 
 async def test_a_failure_is_remembered_if_that_is_wanted(runtime: Runtime, tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ from .._pool_options import LifecycleOptions
 from .._spec import check_spec
 from ..servers._description.command import ServerCommand
 from ..servers._description.readiness import HTTPReady, Readiness
+from . import llamacpp, sglang, transformers, vllm
 from ._served.provider import ServerProviderBase
 from ._served.settings import ServerSettings
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _LATER = {"port", "host", "directory", "api_key"}
+_CAUSES = (*vllm.CAUSES, *sglang.CAUSES, *transformers.CAUSES, *llamacpp.CAUSES)
+"""The command may start any of them."""
 
 
 @takes(ServerSettings, LifecycleOptions, gpus=None)
@@ -111,6 +114,7 @@ class ServerProvider(ServerProviderBase):
             files=self._files,
             cwd=self._cwd,
             install_hint=self._install_hint,
+            causes=_CAUSES,
         )
 
     def server_slots(self, spec: str, /, **config: Any) -> int:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from ..._keywords import unexpected_in_setup
 from ..._spec import check_spec
+from ...servers._description.causes import Cause
 from ...servers._description.command import ServerCommand
 from ...servers._description.readiness import HTTPReady, Readiness
 from .executable import Executable
@@ -30,6 +31,7 @@ class InstalledServer:
         files: What is written into the server's directory.
         install_hint: How to install it.
         relevant_environment: Beginnings of the names of environment variables that change what it does.
+        causes: What is known to keep it from starting.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class InstalledServer:
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     install_hint: str
     relevant_environment: tuple[str, ...]
+    causes: tuple[Cause, ...]
 
     def command(
         self,
@@ -83,6 +86,7 @@ class InstalledServer:
             files=self.files,
             install_hint=self.install_hint,
             relevant_environment=self.relevant_environment,
+            causes=self.causes,
         )
 
 

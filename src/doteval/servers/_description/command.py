@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..._spec import check_spec
+from .causes import Cause
 from .command_line import PLACEHOLDER, distinctive, likely_secrets, shown
 from .weights import files_of
 
@@ -93,6 +94,8 @@ class ServerCommand:
         install_hint: How to install the command, as a sentence.
         relevant_environment: How the names of those inherited variables begin that make a difference to the server,
             such as ``"VLLM_"``: with other values it is another server.
+        causes: What is known to keep such a server from starting, and is said where it prints that; the first that
+            fits is taken, and before what is known of all servers.
 
     Raises:
         SpecError: `spec` cannot name a model.
@@ -108,6 +111,7 @@ class ServerCommand:
     cwd: str | None = None
     install_hint: str = ""
     relevant_environment: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
 
     def __post_init__(self) -> None:
         check_spec(self.spec)
