@@ -17,8 +17,8 @@ from threading import RLock
 from typing import NamedTuple
 
 from .._errors import ReplyCacheError
+from .._writer import Writer
 from .opening import PATIENCE, Opener
-from .writer import Writer
 
 _PATIENCE_OF_PEOPLE = 10.0
 """How long somebody waits at most who removes replies, in seconds."""
@@ -92,7 +92,7 @@ class ReplyFile:
         self._lock = RLock()
         self._opener = Opener(path)
         self._connection: sqlite3.Connection | None = None
-        self._writer: Writer[Kept] | None = None
+        self._writer: Writer[Kept, sqlite3.Connection] | None = None
         self._pending: dict[Use, Kept] = {}
         self._seen: dict[tuple[bytes, bytes], int] = {}
         """Up to which number all replies to a request have a use in an evaluation."""
@@ -158,7 +158,7 @@ class ReplyFile:
         with self._lock:
             self._forget_other_process()
             if self._writer is None:
-                self._writer = Writer(self._opener.open_for_writing, self._write)
+                self._writer = Writer("replies", self._opener.open_for_writing, self._write, _as_it_is)
             try:
                 self._pending[kept.use] = kept
                 self._writer.put(kept)
@@ -295,6 +295,10 @@ class ReplyFile:
             self._pending.clear()
             self._opener.forget()
             self._pid = os.getpid()
+
+
+def _as_it_is(error: Exception) -> Exception:
+    return error
 
 
 def is_busy(error: BaseException) -> bool:

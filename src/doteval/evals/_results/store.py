@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from anyio import CancelScope, to_thread
 
+from ..._writer import Writer
 from .._errors import ConcurrentRunError, EvaluationChangedError, StoreError
 from .claims import drop, new_claim, process_of
 from .database import Connection, Database
@@ -25,7 +26,6 @@ from .reading import Results, Snapshot, Stored, counted, find
 from .record import Record
 from .rows import PendingRow, Work, write_pending
 from .runs import note
-from .writer import Writer
 
 Changed: TypeAlias = Literal["error", "rerun", "keep"]
 """What becomes of results that are of something else: a refusal, a new run, or that they are taken for its own."""
@@ -48,7 +48,7 @@ class Store(Results):
         if str(path) == ":memory:":
             raise ValueError("a store is a file: without store= the results are in the outcome, and nowhere else")
         self._database = Database(self.path)
-        self._writer: Writer[PendingRow | Work] | None = None
+        self._writer: Writer[PendingRow | Work, Connection] | None = None
         self._lock = Lock()
         self._is_closed = False
         self._pid = os.getpid()
@@ -323,13 +323,13 @@ class Store(Results):
     def __repr__(self) -> str:
         return f"<Store {self.path}>"
 
-    def _write(self) -> Writer[PendingRow | Work]:
+    def _write(self) -> Writer[PendingRow | Work, Connection]:
         with self._lock:
             self._check_open()
             if self._pid != os.getpid():  # the thread that writes is another process's
                 self._writer, self._pid = None, os.getpid()
             if self._writer is None:
-                self._writer = Writer(self._database.connect, self._write_items, self._database.explained)
+                self._writer = Writer("results", self._database.connect, self._write_items, self._database.explained)
             return self._writer
 
     def _check_open(self) -> None:
