@@ -119,6 +119,10 @@ def _is_on_hub(spec: str) -> bool:
     return not is_path(spec) and not spec.endswith(".gguf") and _HUB.fullmatch(spec) is not None
 
 
+def _is_file(spec: str) -> bool:
+    return not _is_on_hub(spec) and "://" not in spec
+
+
 def _start_native(spec: str, python: Executable | None, executable: Executable | None) -> list[str]:
     start = start_of(["llama-server"], ["llama_cpp"], python=python, executable=executable or "llama-server")
     return [*start, "-hf", spec] if _is_on_hub(spec) else [*start, "-m", local(spec)]
@@ -149,6 +153,7 @@ NATIVE = InstalledServer(
     ),
     relevant_environment=("LLAMA_", "GGML_", "HF_"),
     causes=CAUSES,
+    is_file=_is_file,
 )
 
 
@@ -201,6 +206,7 @@ PYTHON = InstalledServer(
     ),
     relevant_environment=("LLAMA_", "GGML_", "HF_"),
     causes=CAUSES,
+    is_file=_is_file,
 )
 
 

@@ -141,4 +141,5 @@ def failure_facts(command: ServerCommand, connection: Connection) -> dict[str, A
 
 def name_of(command: ServerCommand) -> str:
     """What people call the server, such as ``"vllm server of 'llama'"``."""
-    return f"{'' if command.kind == 'server' else f'{command.kind} '}server of '{command.spec}'"
+    kind = command.kind if command.kind.endswith("server") else f"{command.kind} server"
+    return f"{kind} of '{command.spec}'"
