@@ -14,6 +14,7 @@ it forks before it is anything else, and gets its workers from there.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -174,7 +175,29 @@ def fork_workers(control: socket.socket) -> None:
 
 
 def run(arguments: list[str]) -> None:
-    """Run ``-m MODULE ...`` or ``FILE ...`` as Python's command line does."""
+    """Run ``-m MODULE ...`` or ``FILE ...`` as Python's command line does.
+
+    A file is a program of a test, and ends as any: its globals are taken down. Of a module, such as pytest, all that is
+    there at the end is left as it is: 80 ms, as each page with a reference count on it would be written to.
+    """
+    if not arguments[0].startswith("-"):
+        return run_as_main(arguments)
+    try:
+        run_as_main(arguments)
+    except SystemExit as exc:
+        if not isinstance(exc.code, int | None):
+            raise
+        status = exc.code or 0
+    else:
+        status = 0
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status & 0xFF)
+
+
+def run_as_main(arguments: list[str]) -> None:
     if arguments[0] == "-m":
         sys.path.insert(0, str(Path.cwd()))
         sys.argv[:] = arguments[1:]
