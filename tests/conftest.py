@@ -131,6 +131,21 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Workers are forked by a process that has imported SDKs and all: 5 seconds of processor for each of them.
+
+    Not in the inner loop, which needs none of it, nor where pytest-cov looks at what is imported.
+    """
+    if _is_inner_loop(config) or config.pluginmanager.hasplugin("_cov"):
+        return
+    from tests.forks import Forks
+
+    forks = Forks()
+    forks.fork_workers()
+    config.add_cleanup(forks.__exit__)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Who has finished takes from who has not: dealt out beforehand, the last 90 seconds were one worker's."""
     from xdist.scheduler import WorkStealingScheduling
@@ -142,6 +157,7 @@ def _is_inner_loop(config: pytest.Config) -> bool:
     return bool(config.option.markexpr == "not process")
 
 
+@functools.cache
 def _path(path: Path) -> str:
     return path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else ""
 
@@ -172,7 +188,7 @@ def forks() -> Iterator[Any]:
     """Starts Python without waiting for its imports: a `tests.forks.Forks`."""
     from tests.forks import Forks  # here, so that these lines also serve where there is no tests
 
-    with Forks() as forks:
+    with Forks(shared=True) as forks:
         yield forks
 
 
@@ -200,11 +216,11 @@ def one_certificate(nobodys_environment: None, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def mock_server() -> Iterator[Any]:
+def mock_server(forks: Any) -> Iterator[Any]:
     """A process of llmock for all tests; who uses it resets it before, see `tests.llmock_server`."""
     from tests.llmock_server import running_llmock  # here, as these lines also serve where there is no tests
 
-    with running_llmock() as server:
+    with running_llmock(forks) as server:
         yield server
 
 
