@@ -18,9 +18,9 @@ import pytest
 from tests.forks import Forks
 
 from doteval import foreach
+from doteval._writer import Writer
 from doteval.evals import Store, run
 from doteval.evals._results import store as store_module
-from doteval.evals._results.writer import Writer
 
 ROWS, AT_ONCE = 1000, 20
 KILLS = int(os.environ.get("KILLS", "3"))
@@ -104,7 +104,7 @@ def test_what_is_thrown_away_is_there_until_something_new_is(tmp_path: Path, mon
     path = tmp_path / "results.db"
     left: list[int] = []
 
-    class Hasty(Writer[Any]):
+    class Hasty(Writer[Any, Any]):
         def put(self, *items: Any) -> int:
             number = super().put(*items)
             self.flush()

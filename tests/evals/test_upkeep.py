@@ -21,7 +21,7 @@ import doteval
 from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, Store, StoreError, delete, rename, run
-from doteval.evals._running.circumstances import _answers, _head_of, about_machine
+from doteval.evals._running.circumstances import _commits, _head_of, about_machine
 from doteval.evals._running.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -110,7 +110,7 @@ def test_the_commit_is_told_and_whether_it_is_what_is_run(tmp_path: Path) -> Non
         return done.stdout.strip()
 
     def about(directory: Path, *, asks_git: bool = True) -> dict[str, Any]:
-        _answers.clear()
+        _commits._answers.clear()
         scope: dict[str, Any] = {}
         exec(compile("def score(): pass", directory / "eval_it.py", "exec"), scope)
         return about_machine(scope["score"], asks_git=asks_git)

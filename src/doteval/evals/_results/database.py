@@ -241,7 +241,21 @@ class Database:
         return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, factory=Connection)
 
     def _open_where_nobody_can_write(self) -> Connection:
-        """Without the files that readers and writers otherwise share: somebody else's directory, or an artifact."""
+        """Without the files that readers and writers otherwise share: somebody else's directory, or an artifact.
+
+        Raises:
+            StoreError: Some of the results are in these files.
+        """
+        log = self.path.with_name(f"{self.path.name}-wal")
+        with self._explained(OSError):
+            has_more = log.exists() and log.stat().st_size > 0
+        if has_more:
+            raise StoreError(
+                self._shown,
+                f"cannot be read here: a run that was killed, or still goes on, has left results in {log.name}, which "
+                "nobody can take over who may not write",
+                "Copy both files to where you may write, and read them there.",
+            )
         address = f"{self.path.absolute().as_uri()}?immutable=1"
         return sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
 
@@ -294,7 +308,9 @@ def transaction(connection: sqlite3.Connection) -> Generator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # SQLite itself may have rolled it back: where the disk is full, say
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
