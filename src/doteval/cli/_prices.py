@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..evals import ModelUsage
 from ..evals._results.pricing import Price, Prices, read_price, read_prices
-from ..evals._results.usage import ModelUsage
 from ._problem import Problem
 
 
