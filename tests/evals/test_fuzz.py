@@ -50,7 +50,7 @@ from doteval.evals import Store
 from doteval.evals._running.depends import identity_of_run
 
 HISTORIES = int(os.environ.get("FUZZ", "25"))
-IN_PROCESSES = int(os.environ.get("FUZZ", "10"))
+IN_PROCESSES = int(os.environ.get("FUZZ", "6"))
 ROOT = Path(__file__).parents[2]
 
 Place: TypeAlias = tuple[str, str]
