@@ -24,9 +24,9 @@ from typing import Any, TypeAlias
 import anyio
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.evals import random_steps
 from tests.evals.histories import (
     OTHERS,
-    VALUES,
     Beside,
     Change,
     Delete,
@@ -62,46 +62,6 @@ FINGERPRINTS = {
     identity_of_run(foreach("value", [0])(answer), None, None, {"version": version})["the argument 'version'"]: version
     for version in (1, 2)
 }
-EXPERIMENTS = st.sampled_from(["one", "one", "one", "two"])
-ENDS = ["cancel", "interrupt", "tell", "overtake"]
-KILLS = ["killed", "killed telling", "killed writing"]
-RUNS = st.builds(
-    Run,
-    experiment=EXPERIMENTS,
-    values=st.lists(st.integers(0, len(VALUES) - 1), max_size=12).map(tuple),
-    limit=st.sampled_from([None, None, None, 3]),
-    shuffle=st.sampled_from([False, False, True]),
-    epochs=st.sampled_from([1, 1, 2, 3]),
-    version=st.sampled_from([1, 1, 1, 2]),
-    changed=st.sampled_from(["error", "rerun", "keep"]),
-    fresh=st.sampled_from([False, False, False, True]),
-    cache=st.booleans(),
-    transcripts=st.booleans(),
-    failing=st.frozensets(st.integers(0, 11), max_size=3) | st.just(frozenset(range(12))),
-    ends=st.none() | st.tuples(st.integers(0, 8), st.sampled_from(ENDS)),
-    concurrency=st.sampled_from([1, 3]),
-    backend=st.sampled_from(["asyncio", "trio"]),
-)
-CHANGES = (
-    st.builds(Delete, EXPERIMENTS)
-    | st.builds(Rename, EXPERIMENTS, EXPERIMENTS)
-    | st.builds(Rescore, EXPERIMENTS, EXPERIMENTS, st.booleans())
-)
-KILLED_RUNS = st.builds(
-    lambda one, number, how: replace(one, ends=(number * (3 if how == "killed writing" else 1), how)),
-    RUNS,
-    st.integers(0, 8),
-    st.sampled_from(KILLS),
-)
-KILLED_CHANGES = st.builds(lambda change, killed: replace(change, killed=killed), CHANGES, st.integers(0, 30))
-WHOLE_RUNS = RUNS.filter(lambda one: one.values).map(lambda one: replace(one, ends=None))
-RUNS_BESIDE = st.builds(
-    lambda one, at, meanwhile, killed: Beside(replace(one, ends=(at, "hold")), tuple(meanwhile), killed),
-    RUNS.filter(lambda one: one.values),
-    st.integers(0, 5),
-    st.lists(WHOLE_RUNS | WHOLE_RUNS | CHANGES, min_size=1, max_size=3),
-    st.booleans(),
-)
 
 
 def keys_of(values: Sequence[int], epochs: int) -> list[Key]:
@@ -456,7 +416,7 @@ def _same(one: Mapping[Place, Found], other: Mapping[Place, Found], place: Place
 
 
 @settings(max_examples=HISTORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(RUNS | RUNS | RUNS | CHANGES, min_size=1, max_size=6))
+@given(st.lists(random_steps.IN_PROCESS, min_size=1, max_size=6))
 def test_the_store_has_what_the_model_says(history: list[Run | Change]) -> None:
     """After every step, however it ended; no row twice, none of another version, none that was told lost."""
     with tempfile.TemporaryDirectory() as directory:
@@ -471,7 +431,7 @@ def test_the_store_has_what_the_model_says(history: list[Run | Change]) -> None:
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # with processes, to make it smaller takes minutes
 )
-@given(st.lists(RUNS | CHANGES | KILLED_RUNS | KILLED_RUNS | KILLED_CHANGES | RUNS_BESIDE, min_size=1, max_size=6))
+@given(st.lists(random_steps.ALL, min_size=1, max_size=6))
 def test_what_is_killed_and_who_writes_beside_it_leave_what_the_model_says(
     forks: Forks, history: list[Run | Change | Beside]
 ) -> None:
