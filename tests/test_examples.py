@@ -33,8 +33,8 @@ SLOW = PATIENCE * 2
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[LLMock]:
-    with running_llmock(LLMOCK_RESPONSE_STYLE="echo") as server:
+def server(forks: Forks) -> Iterator[LLMock]:
+    with running_llmock(forks, LLMOCK_RESPONSE_STYLE="echo") as server:
         yield server
 
 
