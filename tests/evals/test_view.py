@@ -261,7 +261,7 @@ def test_a_store_that_cannot_be_read_is_said(path: Path) -> None:
             assert response.status == 503
             assert "is no store of results" in response.text  # type: ignore[attr-defined]
         path.unlink()
-        assert told(server, "state") == {"evaluations": [], "counter": 0}
+        assert told(server, "state") == {"file": None, "evaluations": [], "counter": 0}
 
 
 def test_what_it_cannot_show_is_said(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
