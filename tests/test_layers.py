@@ -28,6 +28,7 @@ LAYERS = (
         "doteval._spec",
         "doteval._keywords",
         "doteval._printed",
+        "doteval._forked",
         "doteval._writer",
     ),
     (
@@ -111,7 +112,7 @@ DOORS = {
 }
 
 # Knows nothing of what doteval is about, so that who stands on its face may use it like a library.
-TOOLS = {"doteval._writer"}
+TOOLS = {"doteval._forked", "doteval._writer"}
 
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (

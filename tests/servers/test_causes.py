@@ -242,7 +242,7 @@ def test_of_a_line_without_end_the_part_is_shown_that_counts() -> None:
     assert shown.startswith("    … ")
     assert "word ValueError" in shown
     assert CAUSE in shown
-    assert shown.endswith("word …")
+    assert shown.endswith(" …")
 
 
 # -------------------------------------------------------------------- the file
