@@ -35,8 +35,8 @@ _ADVICE = (
     (
         re.compile(r"requires more system memory|out of memory|unable to allocate|not enough memory"),
         (
-            "Take a smaller or more quantised model, or unload what else is in memory ('ollama ps' lists it, 'ollama stop' "
-            "unloads it)."
+            "Take a smaller or more quantised model, or unload what else is in memory ('ollama ps' lists it, "
+            "'ollama stop' unloads it)."
         ),
     ),
     (
