@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import pytest
 from tests.conftest import PATIENCE
 
+from doteval import _forked
 from doteval.servers._slots import gpus as gpus_module
 from doteval.servers._slots.gpus import Gpu, SlotSet, choose, installed_gpus, takes_time, visible_gpus
 
@@ -208,6 +209,14 @@ def test_nvidia_smi_is_run_once_in_a_process(machine: Machine, tmp_path: Path, m
     assert not takes_time([0], environ)
     assert calls.read_text() == "x\n"
     assert takes_time([0], machine("echo '0, GPU-bb11'"))
+
+
+def test_a_forked_child_does_not_wait_for_a_thread_that_it_has_not(machine: Machine) -> None:
+    """Which was asking at the time of the fork."""
+    environ = machine()
+    with gpus_module._ANSWERS.lock:
+        _forked._tell()  # as the child does before anything else
+        assert len(visible_gpus(environ)) == len(UUIDS)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
+from ..._forked import tell_when_forked
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 VISIBLE_AMD = "HIP_VISIBLE_DEVICES"
 BELOW_AMD = "ROCR_VISIBLE_DEVICES"
@@ -123,7 +125,7 @@ def takes_time(gpus: object, environ: Mapping[str, str]) -> bool:
     if gpus is None or (VISIBLE in environ and not _valid(environ[VISIBLE])):
         return False
     command = _smi(environ)
-    return command is not None and _known_as(command) not in _KNOWN
+    return command is not None and _known_as(command) not in _ANSWERS.known
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
@@ -171,28 +173,30 @@ def installed_gpus(environ: Mapping[str, str]) -> dict[str, str]:
     command = _smi(environ)
     if command is None:
         return {}
-    with _asking:
-        known = _KNOWN.get(_known_as(command))
+    with _ANSWERS.lock:
+        known = _ANSWERS.known.get(_known_as(command))
         if known is None:
-            known = _KNOWN[_known_as(command)] = _asked(command, environ)
+            known = _ANSWERS.known[_known_as(command)] = _asked(command, environ)
     return dict(known)
 
 
 # -------------------------------------------------------------------- inside
 
-_KNOWN: dict[tuple[str, int], dict[str, str]] = {}
-"""What ``nvidia-smi`` has said, by its path and when it was installed."""
-_asking = Lock()
-"""Held by the thread that asks."""
+
+class _Answers:
+    """What ``nvidia-smi`` has said in this process, by its path and when it was installed."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, int], dict[str, str]] = {}
+        self.lock = Lock()
+        """Held by the thread that asks."""
+        tell_when_forked(self)
+
+    def forked(self) -> None:
+        self.lock = Lock()
 
 
-def _begin_anew() -> None:
-    global _asking  # noqa: PLW0603 - the thread that holds it is none of a forked child
-    _asking = Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+_ANSWERS = _Answers()
 
 
 def _smi(environ: Mapping[str, str]) -> str | None:
