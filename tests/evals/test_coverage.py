@@ -13,6 +13,11 @@ CELLS = [(count, share) for count in COUNTS for share in SHARES]
 PAGE = Path(__file__).parents[2] / "docs/reference/evals.md"
 
 
+def fewer(count: int, samples: int) -> int:
+    """Where there are many rows, a third of the samples: they take three quarters of the time."""
+    return samples // 3 if count > 20 else samples
+
+
 def told(title: str) -> dict[tuple[int, float], float]:
     """The table of the page that begins with this."""
     (block,) = re.findall(rf"^\| {re.escape(title)} \|.*\n(?:\|.*\n)+", PAGE.read_text("utf-8"), re.MULTILINE)
@@ -68,7 +73,7 @@ def test_the_interval_of_a_share_holds_it_however_much_rows_of_a_cluster_are_ali
     count: int, share: float, alike: float
 ) -> None:
     """Four samples of each question; as the page says."""
-    held = coverage.of_clustered_share(count, share, alike, 800)
+    held = coverage.of_clustered_share(count, share, alike, fewer(count, 800))
     assert held > 0.9
     if share == 0.5 and count > 5:
         assert is_in_band(held)

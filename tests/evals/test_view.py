@@ -355,6 +355,8 @@ def test_the_page_follows_a_run(tmp_path: Path) -> None:
         evaluation = put(
             store, *(record(number, output=f"first {number}", scores={"good": True}) for number in range(5))
         )
+        soon = "const later = setTimeout; window.setTimeout = (what, after) => later(what, Math.min(after, 50));"
+        browser.call("Page.addScriptToEvaluateOnNewDocument", source=soon)
         with serving(path) as server:
             browser.open(f"{server.address}#tab=rows")
             browser.until(f"{status}.startsWith('5 of 5')")
