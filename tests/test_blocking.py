@@ -123,7 +123,8 @@ def test_whatever_a_provider_can_do_is_there(backend: dict[str, Any]) -> None:
         one, two = provider.setup_many("a", "b")
         assert (one.model.name, two.model.generate("hi")) == ("a", "hi")
         assert provider.preload("c")
-        assert provider.setup("c").model.name == "c"
+        three = provider.setup("c")
+        assert three.model.name == "c"
         assert not provider.preload("d")
         counts = provider.statistics()
         assert (counts.active_leases, counts.opens, counts.capacity) == (3, 3, 3)

@@ -143,11 +143,10 @@ async def test_resources_that_lease_each_other_do_not_keep_a_drain_waiting() -> 
 
 async def test_more_slots_serve_those_who_wait_at_once() -> None:
     async with ThingProvider(capacity=1) as provider:
-        await provider.setup("a")
-        got: list[str] = []
+        held = [await provider.setup("a")]
 
         async def ask(spec: str) -> None:
-            got.append((await provider.setup(spec)).resource_id)
+            held.append(await provider.setup(spec))
 
         async with create_task_group() as task_group:
             for spec in ("b", "c", "d"):
@@ -155,7 +154,7 @@ async def test_more_slots_serve_those_who_wait_at_once() -> None:
                 await wait_all_tasks_blocked()
             provider.resize(3)
             await wait_all_tasks_blocked()
-            assert sorted(got) == ["b", "c"]
+            assert sorted(handle.resource_id for handle in held) == ["a", "b", "c"]
             assert (provider.statistics().capacity, provider.statistics().free_slots) == (3, 0)
             task_group.cancel_scope.cancel()
 
@@ -184,8 +183,7 @@ async def test_fewer_slots_close_what_is_idle_and_hurt_nobody_who_leases() -> No
 
 
 async def test_who_waits_for_more_than_there_is_any_more_is_told() -> None:
-    async with ThingProvider(capacity=3) as provider:
-        await provider.setup("a")
+    async with ThingProvider(capacity=3) as provider, provider.setup("a"):
 
         async def ask() -> None:
             with pytest.raises(CapacityExceededError, match="need 3 slots at once, but the provider has 2"):
@@ -266,7 +264,8 @@ async def test_named_slots_are_replaced_by_others() -> None:
         assert [handle.model for handle in handles] == [("gpu0",), ("gpu1",)]
         for handle in handles:
             await handle.teardown()
-        assert [(await provider.setup(spec)).model for spec in ("c", "b")] == [("gpu2",), ("gpu1",)]
+        handles = [await provider.setup(spec) for spec in ("c", "b")]
+        assert [handle.model for handle in handles] == [("gpu2",), ("gpu1",)]
 
 
 @pytest.mark.parametrize("doing", ["idle", "leased", "opening"])

@@ -70,11 +70,15 @@ async def test_the_buckets_are_those_that_are_named(seconds: float, bucket: int)
 
 async def test_the_queue_is_told_apart_from_what_comes_after() -> None:
     async with Slow(capacity=1) as provider:
-        handle = await provider.setup("1")
+        handles = [await provider.setup("1")]
+
+        async def ask() -> None:
+            handles.append(await provider.setup("2"))
+
         async with create_task_group() as task_group:
-            task_group.start_soon(provider.setup, "2")
+            task_group.start_soon(ask)
             await sleep(10)
-            await handle.teardown()
+            await handles[0].teardown()
         assert figures(provider.statistics()) == (2, 1 + 10 + 2, 10)
 
 

@@ -29,6 +29,7 @@ from .containment import ends_the_program, outcome_of
 from .engine import Engine, ModelT, is_logged
 from .inside import Inside, inside_of
 from .interrupts import mark_for_trio, uninterruptible
+from .leaks import recording
 from .owners import Preloading, TaskOwner, owner_here, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
 from .waits import Ending
@@ -48,7 +49,7 @@ class Pool(Engine[ModelT]):
             task_group.start_soon(self._alarms.expiry.run, name=f"doteval expiry of {self._provider}")
         if self._max_lifetime is not None:
             task_group.start_soon(self._alarms.ageing.run, name=f"doteval ageing of {self._provider}")
-        if self.leaks is not None:
+        if self._leaks.are_looked_for:
             task_group.start_soon(self._alarms.leaking.run, name=f"doteval leak detection of {self._provider}")
         if self._ledger.examines:
             task_group.start_soon(self._alarms.examining.run, name=f"doteval examination of {self._provider}")
@@ -208,11 +209,16 @@ class Pool(Engine[ModelT]):
         if is_limited or owner is not lease.owner:
             self._ledger.adopt(lease, owner)
 
-    def watch(self, handle: object, lease: Lease) -> None:
-        """Notice where the handle leaks."""
-        if self.leaks is not None:
-            self.leaks.watch(handle, lease)
-            self._alarms.leaking.poke()
+    def trace(self, lease: Lease) -> None:
+        """Remember where the lease is set up, which is here."""
+        self._leaks.trace(lease)
+        self._alarms.leaking.poke()
+        if recording.is_on:
+            recording.note(lease)
+
+    def on_dropped(self, lease: Lease) -> None:
+        """The handle of a lease that holds is gone; may be called in any thread and at any moment."""
+        self._leaks.dropped(lease)
 
     def report_broken(self, lease: Lease, error: BaseException) -> None:
         """Whoever holds the lease has found the resource of no use any more; takes effect at once."""
