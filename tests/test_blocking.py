@@ -130,6 +130,10 @@ def test_whatever_a_provider_can_do_is_there(backend: dict[str, Any]) -> None:
         assert (counts.active_leases, counts.opens, counts.capacity) == (3, 3, 3)
         with pytest.raises(CapacityExceededError):
             provider.setup_many("e", "f", "g", "h")
+        provider.resize(4)
+        assert provider.statistics().free_slots == 1
+        with pytest.raises(ValueError, match="slots that have names stay so"):
+            provider.resize(["gpu0"])
         provider.teardown_all()
         assert not one.is_active
         assert provider.statistics().open == 0

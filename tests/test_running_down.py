@@ -108,6 +108,29 @@ async def test_who_stops_waiting_for_the_drain_can_close_all_the_same() -> None:
     provider.assert_nothing_is_left()
 
 
+async def test_who_holds_a_lease_itself_is_told_that_it_would_wait_for_ever() -> None:
+    """And nothing has changed; who has handed it over, or does not hold it any more, may drain."""
+    async with ThingProvider(capacity=2) as provider:
+        handle, other = await provider.setup_many("a", "b")
+        with fail_after(5), pytest.raises(RuntimeError, match=r"would wait for ever: the task .* holds 'a', 'b'"):
+            await provider.drain()
+        await other.teardown()
+        gate, has_it = Event(), Event()
+
+        async def use() -> None:
+            async with handle:
+                has_it.set()
+                await gate.wait()
+
+        async with create_task_group() as task_group:
+            task_group.start_soon(use)
+            await has_it.wait()
+            task_group.start_soon(provider.drain)
+            await wait_all_tasks_blocked()
+            assert provider.statistics().active_leases == 1
+            gate.set()
+
+
 async def test_resources_that_lease_each_other_do_not_keep_a_drain_waiting() -> None:
     """And one that is being opened for somebody who waits already still gets what it needs."""
     async with Builder({"house": ["ground"]}, []) as provider:

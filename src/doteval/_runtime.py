@@ -19,6 +19,7 @@ from ._explained import reason_of
 from ._handle import HandleManager, LeasedHandle, ModelHandle, ReclaimedHandle
 from ._hold import Hold
 from ._pool.events import ProviderStatistics
+from ._pool.inside import Inside
 from ._pool.leaks import recording
 from ._pool.ledger import Ledger
 from ._pool.pool import Pool
@@ -131,6 +132,7 @@ class Runtime(Generic[ModelT]):
         for other, inner in self._included:
             inner.start(other, task_group)
         options = self._options
+        is_limited = self._capacity is not None
         timed = options["keep_alive"] or options["health_after"] is not None or options["remember_failures"]
         ledger = Ledger(
             self.name,
@@ -167,7 +169,7 @@ class Runtime(Generic[ModelT]):
         asked = sys.flags.dev_mode if options["trace_leases"] is None else options["trace_leases"]
         self.traces = asked or options["leak_after"] is not None or recording.is_on
         # Where neither slots nor time are short, a dropped handle takes nothing from anybody, and to notice it costs.
-        reclaims = self.traces or self._capacity is not None or options["keep_alive"] is not None
+        reclaims = self.traces or is_limited or options["keep_alive"] is not None
         self.hand_out = ReclaimedHandle if reclaims else LeasedHandle
 
     async def stop(self, *, loop_ends: bool = False) -> None:
@@ -293,13 +295,17 @@ class Runtime(Generic[ModelT]):
         if self.pool is not None:
             self.pool.resume(resource_id)
 
-    def lose(self, resource_id: str, error: BaseException) -> None:
+    def lose(self, resource: Inside | None, error: BaseException) -> None:
         """End every lease on the resource, because of `error`; for `open`, which is about to raise it.
 
         What it raises later would say the same, but only when all is cleaned up.
+
+        Args:
+            resource: What `resource_here` has in ``open``; of several generations it is the one that breaks.
+            error: Why.
         """
-        if self.pool is not None:
-            self.pool.lose(resource_id, error)
+        if self.pool is not None and resource is not None:
+            self.pool.lose(resource, error)
 
     # ---------------------------------------------------------------- what the pool asks
 

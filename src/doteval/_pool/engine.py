@@ -149,7 +149,7 @@ class Engine(Generic[ModelT]):
         )
 
     def _now(self) -> float:
-        return current_time()
+        return self._time()
 
     def _apply(self) -> None:
         """Do what the ledger says is to be done now; nothing here awaits.
@@ -255,7 +255,7 @@ class Engine(Generic[ModelT]):
         self._apply()
 
     def _on_freed(self, entry: Entry, dependent: Inside) -> None:
-        self._ledger.freed(entry, dependent)
+        self._ledger.freed(entry, dependent, self._now())
         self._apply()
 
     def _lose(self, entry: Entry, error: BaseException | None) -> None:

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 from logging import DEBUG
 
-from anyio import Event, current_time, get_cancelled_exc_class, move_on_after
+from anyio import Event, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -68,7 +68,8 @@ class Pool(Engine[ModelT]):
         if self._looks:
             self._drop_broken(key)
         owner = None if ledger.capacity is None and resource_here.get() is None else TaskOwner()  # as `owner_here`
-        lease = ledger.lease_now(key, owner, current_time() if self._timed else 0.0)
+        now = self._time() if self._timed or ledger.capacity is not None else 0.0
+        lease = ledger.lease_now(key, owner, now)
         if lease is not None and (self._on_event is not None or is_logged(DEBUG)):
             self._emit("leased", lease.entry)
         return lease
@@ -190,7 +191,7 @@ class Pool(Engine[ModelT]):
         if not is_home:
             self.check_loop()  # which says why
         entry, ledger = lease.entry, self._ledger
-        now = current_time() if self._timed or ledger.queue.starving else 0.0
+        now = self._time() if self._timed or ledger.capacity is not None else 0.0
         ledger.release(lease, "you tore it down", now)
         if self._on_event is not None or is_logged(DEBUG):
             self._emit("released", entry)
@@ -257,6 +258,12 @@ class Pool(Engine[ModelT]):
     async def drain(self) -> None:
         """Lease to nobody new, and wait until nobody leases anything."""
         self.check_loop()
+        mine = self._ledger.held_by(TaskOwner())
+        if mine:
+            raise RuntimeError(
+                f"drain() of {self._provider} would wait for ever: the task that calls it holds {', '.join(mine)}. "
+                "Tear it down before, or enter the handle with 'async with' in the task that uses it"
+            )
         self._ledger.drain()
         self._timed = True  # so that each release is looked at
         while not self._ledger.is_drained:
@@ -295,10 +302,10 @@ class Pool(Engine[ModelT]):
             self._ledger.refuse(entry, owners, error, self._now())
             self._apply()
 
-    def lose(self, label: str, error: BaseException) -> None:
-        """The resource with this id has broken off: end its leases now, and open the next one when its task is over."""
-        entry = self._ledger.find(label)
-        if entry is not None and entry.phase in (Phase.OPEN, Phase.CHECKING):
+    def lose(self, resource: Inside, error: BaseException) -> None:
+        """The resource has broken off: end its leases now, and open the next one when its task is over."""
+        entry = resource.entry
+        if entry.phase in (Phase.OPEN, Phase.CHECKING) and not resource.is_gone:
             self._lose(entry, error)
 
     async def close_all(self) -> list[BaseException]:

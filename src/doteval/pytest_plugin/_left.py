@@ -1,6 +1,6 @@
 """``--doteval-model-leaks``: a test that leaves a lease behind is told so.
 
-What a fixture leases is its own to give back, some time later. So only what was leased while the test itself ran counts,
+What a fixture leases is its own to give back some time later. So only what was leased while the test itself ran counts,
 and is still held when all of the test is torn down, or was dropped, or has ended with its provider.
 """
 
