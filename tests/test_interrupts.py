@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -153,3 +154,13 @@ def test_an_interrupt_before_a_resource_is_told_to_close_ends_the_program(
         anyio.run(main, backend=name, backend_options=options)
     assert not +things.live
     gc.collect()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_interrupt_at_any_moment_ends_the_program(backend: str) -> None:
+    """Wherever it comes, and nothing stays open."""
+    command = [sys.executable, "-m", "tests.random_interrupts", backend, os.environ.get("INTERRUPTS", "10")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)

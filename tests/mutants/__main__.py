@@ -29,7 +29,7 @@ STAGES = (
     ("blocking", "contract", "registry", "resource_ids"),
 )
 """The tests, the quickest first."""
-PATIENCE = 600
+PATIENCE = 240
 """How long a stage may take, in seconds; a mutant that takes longer hangs, which is noticed."""
 
 
