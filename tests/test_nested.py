@@ -233,14 +233,14 @@ async def test_what_an_inner_provider_refuses_is_why_the_opening_fails(why: str)
     inner = type("Builder", (Large,), {})({}, [], capacity=1, max_waiting=0)  # a namesake is not the same
     async with inner, Builder({"house": ["large" if why == "too large" else "ground"]}, []) as provider:
         provider.foundation = inner
-        if why == "full":
-            await inner.setup("other")
+        other = await inner.setup("other") if why == "full" else None
         if why == "closed":
             await inner.aclose()
         with pytest.raises(ModelSetupError, match="'house'") as caught:
             await provider.setup("house")
         kinds = {"too large": CapacityExceededError, "full": QueueFullError, "closed": ProviderClosedError}
         assert isinstance(caught.value.__cause__, kinds[why])
+        assert other is None or other.is_active
 
 
 async def test_a_deadlock_in_an_opening_is_counted_where_it_was_waited_for() -> None:

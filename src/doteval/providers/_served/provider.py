@@ -28,6 +28,7 @@ from typing_extensions import Unpack
 from ..._errors import CapacityDeadlockError, ModelSetupError, ServerLostError, ServerStartError
 from ..._handle import ModelHandle
 from ..._keywords import completed, takes, unexpected
+from ..._pool.owners import resource_here
 from ..._pool_options import LifecycleOptions
 from ..._pooled import PooledProvider, runtime_of
 from ..._setup import enterable
@@ -205,6 +206,7 @@ class _Listener:
     def __init__(self, provider: ServerProviderBase, label: str) -> None:
         self._provider = provider
         self._label = label
+        self._resource = resource_here.get()
 
     def users(self) -> Collection[object]:
         return runtime_of(self._provider).users(self._label)
@@ -219,7 +221,7 @@ class _Listener:
         runtime_of(self._provider).resume(self._label)
 
     def on_lost(self, error: ServerLostError, /) -> None:
-        runtime_of(self._provider).lose(self._label, error)
+        runtime_of(self._provider).lose(self._resource, error)
 
 
 def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:
