@@ -36,6 +36,8 @@ class Code:
         own: What it writes, or changes, of its first argument.
         own_attributes: The attributes that it reads of that.
         made: The attributes that it reads of what something returned: the name that it called, the way from it.
+        changing: The methods that change containers which it reads of what a way leads to from any of these, or, where
+            the name is empty, from its first argument.
         attributes: The attributes that it reads of anything else but of the globals and free variables.
         stored: All attributes that it writes, of whatever.
         imports: The modules that it imports, and what from them; with the level of a relative import.
@@ -49,6 +51,7 @@ class Code:
     own: frozenset[Steps]
     own_attributes: frozenset[str]
     made: frozenset[tuple[str, tuple[str, ...], str]]
+    changing: frozenset[tuple[str, Steps, str]]
     attributes: frozenset[str]
     stored: frozenset[str]
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
@@ -117,6 +120,7 @@ def _used(
     frozenset[Steps],
     frozenset[str],
     frozenset[tuple[str, tuple[str, ...], str]],
+    frozenset[tuple[str, Steps, str]],
     frozenset[str],
     frozenset[str],
 ]:
@@ -129,6 +133,10 @@ def _used(
         uses.others |= inner.attributes | inner.own_attributes
         uses.made |= inner.made
         uses.stored |= inner.stored
+        uses.changing |= {each for each in inner.changing if each[0]}
+        uses.others |= {method for name, _, method in inner.changing if not name}
+    changing = {("" if name == first else name, way, method) for name, way, method in uses.changing}
+    uses.others |= {method for name, _, method in changing if name in its_own}
     own_attributes = {attribute for name, attribute in reads if name == first}
     for name, attribute in reads:
         if name in its_own and name != first:
@@ -144,6 +152,7 @@ def _used(
         frozenset(steps for name, steps in writes if name == first),
         frozenset(own_attributes),
         frozenset(uses.made),
+        frozenset(each for each in changing if each[0] not in its_own),
         frozenset(uses.others),
         frozenset(uses.stored),
     )

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import builtins
 import functools
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, NoneType
 from typing import Any, cast
 
 from .aliases import is_alias
 from .code import Code, read
 from .library import is_library_file, is_library_module, users_module
 from .looks import ATOMS, INITIALISERS, attribute_of, class_of, held_by, table_of
-from .state import State
+from .state import MISSING, State, led_to
 from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, Steps
 from .values import Values
 
@@ -81,6 +81,10 @@ class Reach(Values):
         self._of_makers: list[tuple[object, str, Callable[[], object]]] = []
         """What makers write: it counts where the evaluation reads it."""
         self._read: set[tuple[int, str]] = set()
+        self._unclear: list[tuple[str, str, Use]] = []
+        """Methods that change containers, by the attributes of which they are read."""
+        self._held_by_name: dict[str, set[type[Any]]] = {}
+        """The classes of what objects hold, by attribute."""
         self._use = Use.RUN
 
     # ---------------------------------------------------------------- roots
@@ -101,9 +105,10 @@ class Reach(Values):
             if self._code:
                 self._code.popleft()()
             elif not self._find_methods():
-                if not self._values:
+                if self._values:
+                    self._values.popleft()()
+                elif not self._find_unclear():
                     break
-                self._values.popleft()()
         for kind, objects in self._objects.items():
             for way in _ways(self._of_objects, kind):
                 for value in (*objects, *([kind] if len(way) > 1 else [])):
@@ -145,6 +150,8 @@ class Reach(Values):
             found = _variable(function, name)
             if found is not None:
                 self._written(found[0], name, use, functools.partial(self._mark, found[1], way, use))
+        for name, way, method in code.changing:
+            self._read_further(function, name, way, method, use)
         for name, path, attribute in code.made:
             self._read_of_made(function, name, path, attribute, use)
         for name, path in code.reads:
@@ -208,6 +215,25 @@ class Reach(Values):
         elif not is_library_module(maker.__module__):
             self._names[max(use, Use.INIT)].add(attribute)
 
+    def _read_further(self, function: FunctionType, name: str, way: Steps, method: str, use: Use) -> None:
+        """A method is read of what a way leads to: whose that is shows there, or in objects that have such an attribute."""
+        if not name and len(way) == 1 and way[0][0] == ATTRIBUTE:
+            self._unclear.append((way[0][1], method, use))
+            return
+        found = _variable(function, name)
+        value = MISSING if found is None else led_to(found[1], way)
+        if value is None or value is MISSING or not _is_librarys(value):
+            self._names[use].add(method)
+
+    def _find_unclear(self) -> bool:
+        """Whether there are methods that objects may have which their attributes hold."""
+        found = [*self._unclear]
+        self._unclear.clear()
+        for attribute, method, use in found:
+            if not self._held_by_name.get(attribute, {NoneType}) <= _CONTAINERS:
+                self._names[use].add(method)
+        return bool(found)
+
     def _import(self, name: str, package: str, names: tuple[str, ...], code: Code, use: Use) -> None:
         module = users_module(name, package)
         if module is None:
@@ -257,9 +283,11 @@ class Reach(Values):
             is_first = method.name in INITIALISERS
             uses = {Use.RUN: (Use.RUN, Use.INIT if is_first else Use.RUN), Use.INIT: (Use.RUN, Use.INIT)}
             self._code.append(functools.partial(self._follow, method.function, *uses.get(use, (use, use))))
-            if use is Use.RUN and (not is_first or method.name == "__new__"):
-                for way in read(method.function.__code__).own:
+            for way in read(method.function.__code__).own:
+                if use is Use.RUN and (not is_first or method.name == "__new__"):
                     self._own_way(method, way)
+                elif use is not Use.MAKE and len(way) > 1:  # what the class holds, and a new object does not
+                    self._of_classes.setdefault(method.kind, set()).add(way)
         return found
 
     def _use_of(self, method: _Method) -> Use | None:
@@ -312,6 +340,8 @@ class Reach(Values):
 
     def _kept(self, value: object, attributes: Mapping[str, Any]) -> dict[str, Any]:
         self._objects.setdefault(class_of(value), []).append(value)
+        for name, held in attributes.items():
+            self._held_by_name.setdefault(name, set()).add(class_of(held))
         return super()._kept(value, attributes)
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
@@ -361,6 +391,7 @@ class Reach(Values):
         return super()._code_of(value, kind, above)
 
 
+_CONTAINERS = {list, dict, set, deque, defaultdict, Counter, OrderedDict}
 _ABOVE = (0, 0)
 """That a value is held by others."""
 

@@ -89,6 +89,13 @@ class State:
         return self._computed_of[kind]
 
 
+def led_to(owner: object, steps: Steps) -> object:
+    """What a way leads to; `MISSING` where that is not there, or not known."""
+    for step in steps:
+        owner = MISSING if owner is MISSING else _behind(owner, step)
+    return owner
+
+
 def _behind(owner: Any, step: tuple[str, Any]) -> object:
     """What a step leads to, without running anything of anybody's."""
     kind, name = step

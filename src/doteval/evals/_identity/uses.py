@@ -100,6 +100,7 @@ class Uses:
         writes: What is written, or changed, from a name on.
         reads: The attributes that are read of a name.
         made: Those that are read of what a call has returned: the name that was called, the way from it, the attribute.
+        changing: Methods that change containers, where they are read further on: the name, the way, the method.
         others: Those that are read of anything else, among them the methods that operators call.
         stored: All attributes that are written.
         handed: Names that are neither called nor looked into.
@@ -109,6 +110,7 @@ class Uses:
     writes: set[tuple[str, Steps]] = field(default_factory=set[tuple[str, Steps]])
     reads: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     made: set[tuple[str, tuple[str, ...], str]] = field(default_factory=set[tuple[str, tuple[str, ...], str]])
+    changing: set[tuple[str, Steps, str]] = field(default_factory=set[tuple[str, Steps, str]])
     others: set[str] = field(default_factory=set[str])
     stored: set[str] = field(default_factory=set[str])
     handed: set[str] = field(default_factory=set[str])
@@ -146,7 +148,8 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
     for before, op in pairwise(ops):
         if op.name == "BINARY_OP" and before.name not in ("LOAD_CONST", "FORMAT_VALUE", "BUILD_STRING"):
             operator = OPERATORS.get(op.shown.rstrip("="))
-            found.others |= {f"__{prefix}{operator}__" for prefix in ("", "i", "r") if operator}
+            prefixes = ("", "i", "r") if op.shown.endswith("=") else ("", "r")
+            found.others |= {f"__{prefix}{operator}__" for prefix in prefixes if operator}
         if op.name in _BOUND:
             _bind(found, op.value, before, calls)
     for name in parameters:
@@ -256,7 +259,9 @@ class _Chain:
         elif self._maker is not None:
             self._found.made.add((*self._maker, attribute))
         else:
-            if self._steps:
+            if self._steps and attribute in WRITING:
+                self._found.changing.add((name, self._steps, attribute))
+            elif self._steps:
                 self._found.others.add(attribute)
             else:
                 self._found.reads.add((name, attribute))
