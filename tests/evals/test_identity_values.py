@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import functools
@@ -16,16 +17,17 @@ import types
 import typing
 import warnings
 import weakref
+from array import array
 from collections import Counter, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from enum import Flag
+from enum import Enum, Flag
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple, NewType
 
 import jinja2
 import pydantic
@@ -129,6 +131,113 @@ def documented(value: str) -> Any:
     return tool
 
 
+def with_functions_attribute(value: Any) -> Any:
+    def tool() -> None: ...
+
+    tool.schema = {"description": value}  # type: ignore[attr-defined]
+    return tool
+
+
+def class_with(**members: Any) -> Any:
+    return type("Made", (), members)
+
+
+def methods_of(kind: Any) -> Callable[[str], Any]:
+    """Makes an object of a class of a notebook, of which one method is another."""
+
+    def make(value: str) -> Any:
+        scope: dict[str, Any] = {"__name__": __name__, "kind": kind, "dataclass": dataclass}
+        bases: dict[Any, str] = {Enum: "(kind):\n    ONE = 1", NamedTuple: "(kind):\n    one: int = 1"}
+        bases[object] = ":\n    def __init__(self, one): pass"
+        head = "@dataclass\nclass Made:\n    one: int = 1" if kind is Data else f"class Made{bases.get(kind)}"
+        exec(compile(f"{head}\n    def __str__(self): return {value!r}", "<string>", "exec"), scope)
+        return scope["Made"](1)
+
+    return make
+
+
+class Number(float):
+    def __repr__(self) -> str:
+        return "<a number>"
+
+
+class Whole(int):
+    def __repr__(self) -> str:
+        return "<a number>"
+
+
+class Money(Decimal):
+    """A number of a class of the user's."""
+
+
+class Day(date):
+    """A date of a class of the user's."""
+
+
+class Refused(Exception):  # noqa: N818
+    """An exception of a class of the user's."""
+
+
+class Marked(set[int]):
+    """A set with more."""
+
+    tone: Any = None
+
+
+class Prompts:
+    """An iterator with a prompt."""
+
+    def __init__(self, text: Any) -> None:
+        self.text, self.left = text, iter("ab")
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self.left)
+
+
+@dataclass
+class Derived:
+    one: int = 1
+
+    def __post_init__(self) -> None:
+        self.more: Any = None
+
+
+def derived(value: Any) -> Derived:
+    made = Derived()
+    made.more = value
+    return made
+
+
+def marked(value: Any) -> Marked:
+    made = Marked([1])
+    made.tone = value
+    return made
+
+
+def item(value: Any) -> Any:
+    return pydantic.create_model("Item", text=(str, value))
+
+
+class FewShot:
+    def __init__(self) -> None:
+        self.examples: list[Any] = []
+
+    def add(self, example: Any) -> FewShot:
+        self.examples.append(example)
+        return self
+
+
+class Configured:
+    def __init__(self, text: Any) -> None:
+        self._configure(text)
+
+    def _configure(self, text: Any) -> None:
+        self.text = text
+
+
 VARIABLES = {value: ContextVar("it", default=value) for value in ("one", "another")}  # a new one would never be freed
 
 
@@ -186,6 +295,36 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "single dispatch": dispatching,
     "default factory": factory_of,
     "tool": lambda value: [documented(value)],
+    "function's attribute": with_functions_attribute,
+    "method of a class of a notebook": methods_of(object),
+    "method of a dataclass of a notebook": methods_of(Data),
+    "method of a named tuple of a notebook": methods_of(NamedTuple),
+    "method of a member": methods_of(Enum),
+    "list of a class": lambda value: list[item(value)],
+    "class or nothing": lambda value: item(value) | None,
+    "optional class": lambda value: typing.Optional[item(value)],  # noqa: UP045
+    "mapping to a class": lambda value: dict[str, class_with(text=value)],
+    "type of a class": lambda value: type[class_with(text=value)],
+    "annotated": lambda value: Annotated[str, value],
+    "annotated class": lambda value: Annotated[class_with(text=value), 1],
+    "literal": lambda value: Literal[value],
+    "new type": lambda value: NewType("New", class_with(text=value)),
+    "type adapter": lambda value: pydantic.TypeAdapter(item(value)),
+    "number of the user's": lambda value: Number(len(value)),
+    "whole number of the user's": lambda value: Whole(len(value)),
+    "decimal of the user's": lambda value: Money(len(value)),
+    "date of the user's": lambda value: Day(2026, 1, len(value)),
+    "exception of the user's": Refused,
+    "exception": ValueError,
+    "set with attribute": marked,
+    "iterator with attribute": Prompts,
+    "dataclass with attribute": derived,
+    "range": lambda value: range(2_500_000 + len(value)),
+    "long list": lambda value: [*range(20_000), value],
+    "array": lambda value: array("d", [len(value)] * 3),
+    "namespace of a library": lambda value: argparse.Namespace(languages={value, "a", "b"}),
+    "builder": lambda value: FewShot().add(value),
+    "configured": Configured,
     "path": Path,
     "decimal": lambda value: Decimal(len(value)),
     "date": lambda value: date(2026, 1, len(value)),
@@ -206,7 +345,16 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
     one, same, other = fingerprint(make("one")), fingerprint(make("one")), fingerprint(make("another"))
     assert one == same
     assert one != other
-    holders: tuple[Callable[[Any], Any], ...] = (Plain, function_of, lambda value: {"a": [value]})
+    holders: tuple[Callable[[Any], Any], ...] = (
+        Plain,
+        function_of,
+        lambda value: {"a": [value]},
+        lambda value: FewShot().add(value),
+        Configured,
+        with_functions_attribute,
+        lambda value: list[class_with(held=value)],
+        lambda value: {"calls": 0, "system": value},
+    )
     for hold in holders:
         assert fingerprint(hold(make("one"))) == fingerprint(hold(make("one")))
         assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))

@@ -19,8 +19,8 @@ from .aliases import is_alias
 from .code import Code, read
 from .library import is_library_file, is_library_module, users_module
 from .looks import ATOMS, INITIALISERS, attribute_of, class_of, held_by, table_of
-from .state import MISSING, State, led_to
-from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, Steps
+from .state import MISSING, State, behind
+from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, WRITING, Steps
 from .values import Values
 
 _PASSIVE = frozenset(
@@ -64,6 +64,8 @@ class Reach(Values):
         super().__init__(state)
         self._names: dict[Use, set[str]] = {use: set() for use in Use}
         """The attributes that code reads which is run for something."""
+        self._own_names: dict[Use, dict[type[Any], set[str]]] = {use: {} for use in Use}
+        """Those that methods read of their own objects, by the class."""
         self._stored: dict[Use, set[str]] = {use: set() for use in Use}
         self._functions: dict[int, Use] = {}
         self._code: deque[Callable[[], None]] = deque()
@@ -81,8 +83,8 @@ class Reach(Values):
         self._of_makers: list[tuple[object, str, Callable[[], object]]] = []
         """What makers write: it counts where the evaluation reads it."""
         self._read: set[tuple[int, str]] = set()
-        self._unclear: list[tuple[str, str, Use]] = []
-        """Methods that change containers, by the attributes of which they are read."""
+        self._unclear: list[tuple[Callable[[], bool], str, Use]] = []
+        """Methods that change containers, each with what tells whether it is read of one."""
         self._held_by_name: dict[str, set[type[Any]]] = {}
         """The classes of what objects hold, by attribute."""
         self._use = Use.RUN
@@ -130,17 +132,19 @@ class Reach(Values):
             self._alive.append(function)
             self._code.append(functools.partial(self._follow, function, use, use))
 
-    def _follow(self, function: FunctionType, use: Use, own: Use) -> None:
+    def _follow(self, function: FunctionType, use: Use, own: Use, kind: type[Any] | None = None) -> None:
         """Look at the code of a function.
 
         Args:
             function: The function.
             use: What it is run for.
             own: What the methods are run for that it calls on its first argument.
+            kind: The class whose method it is.
         """
         code = read(function.__code__)
         self._names[use] |= code.attributes
-        self._names[own] |= code.own_attributes
+        names = self._names[own] if kind is None else self._own_names[own].setdefault(kind, set())
+        names |= code.own_attributes
         self._stored[use] |= code.stored
         for name in code.writes:
             found = _variable(function, name)
@@ -151,7 +155,13 @@ class Reach(Values):
             if found is not None:
                 self._written(found[0], name, use, functools.partial(self._mark, found[1], way, use))
         for name, way, method in code.changing:
-            self._read_further(function, name, way, method, use)
+            if name:
+                is_containers = functools.partial(self._leads_to_container, function, name, way)
+            elif len(way) == 1 and way[0][0] == ATTRIBUTE:
+                is_containers = functools.partial(self._has_containers, way[0][1])
+            else:
+                is_containers = bool
+            self._unclear.append((is_containers, method, use))
         for name, path, attribute in code.made:
             self._read_of_made(function, name, path, attribute, use)
         for name, path in code.reads:
@@ -208,6 +218,10 @@ class Reach(Values):
         """An attribute is read of what a call has returned: where that is a new object, its methods make it."""
         found = _variable(function, name)
         maker: object = getattr(builtins, name, None) if found is None else found[1]
+        if path in _INTO and attribute in WRITING and class_of(maker) in _CONTAINERS:
+            is_containers = functools.partial(self._leads_to_container, function, name, (EVERYTHING,))
+            self._unclear.append((is_containers, attribute, use))
+            return
         for each in path:
             maker = attribute_of(maker, each) if isinstance(maker, (ModuleType, type)) else None
         if not isinstance(maker, type):
@@ -215,24 +229,28 @@ class Reach(Values):
         elif not is_library_module(maker.__module__):
             self._names[max(use, Use.INIT)].add(attribute)
 
-    def _read_further(self, function: FunctionType, name: str, way: Steps, method: str, use: Use) -> None:
-        """A method is read of what a way leads to: whose that is shows there, or in objects that have such an attribute."""
-        if not name and len(way) == 1 and way[0][0] == ATTRIBUTE:
-            self._unclear.append((way[0][1], method, use))
-            return
-        found = _variable(function, name)
-        value = MISSING if found is None else led_to(found[1], way)
-        if value is None or value is MISSING or not _is_librarys(value):
-            self._names[use].add(method)
-
     def _find_unclear(self) -> bool:
-        """Whether there are methods that objects may have which their attributes hold."""
+        """Whether there are methods that change containers, read of what may be an object with methods of its own."""
         found = [*self._unclear]
         self._unclear.clear()
-        for attribute, method, use in found:
-            if not self._held_by_name.get(attribute, {NoneType}) <= _CONTAINERS:
+        for is_containers, method, use in found:
+            if not is_containers():
                 self._names[use].add(method)
         return bool(found)
+
+    def _has_containers(self, attribute: str) -> bool:
+        """Whether all objects that have such an attribute hold containers in it."""
+        return self._held_by_name.get(attribute, {NoneType}) <= _CONTAINERS
+
+    def _leads_to_container(self, function: FunctionType, name: str, way: Steps) -> bool:
+        """Whether a way leads to a container, or into one that the run fills."""
+        found = _variable(function, name)
+        value: Any = MISSING if found is None else found[1]
+        for step in way:
+            if class_of(value) in _CONTAINERS and step[0] != ATTRIBUTE:
+                return self.state.hides_content(value) or step[1] in self.state.keys_in(value)
+            value = behind(value, step)
+        return value is not MISSING and value is not None and _is_librarys(value)
 
     def _import(self, name: str, package: str, names: tuple[str, ...], code: Code, use: Use) -> None:
         module = users_module(name, package)
@@ -269,6 +287,7 @@ class Reach(Values):
             for function, is_setter in members:
                 self._methods.append(_Method(kind, name, function, is_setter, is_of_class, overrides))
             if not members and name != "__dict__":
+                self._held_by_name.setdefault(name, set()).add(class_of(value))
                 self._with(Use.RUN, value)
 
     def _find_methods(self) -> bool:
@@ -282,7 +301,8 @@ class Reach(Values):
             found = True
             is_first = method.name in INITIALISERS
             uses = {Use.RUN: (Use.RUN, Use.INIT if is_first else Use.RUN), Use.INIT: (Use.RUN, Use.INIT)}
-            self._code.append(functools.partial(self._follow, method.function, *uses.get(use, (use, use))))
+            run_for = uses.get(use, (use, use))
+            self._code.append(functools.partial(self._follow, method.function, *run_for, method.kind))
             for way in read(method.function.__code__).own:
                 if use is Use.RUN and (not is_first or method.name == "__new__"):
                     self._own_way(method, way)
@@ -299,7 +319,12 @@ class Reach(Values):
             return next((use for use in Use if name in self._stored[use]), None)
         if method.overrides or (name.startswith("__") and name.endswith("__") and name not in _PASSIVE):
             return Use.RUN
-        return next((use for use in Use if name in self._names[use]), None)
+        return next((use for use in Use if name in self._names[use] or self._is_own(method, use)), None)
+
+    def _is_own(self, method: _Method, use: Use) -> bool:
+        """Whether a method is called by others of the same objects."""
+        kinds = [kind for kind, names in self._own_names[use].items() if method.name in names]
+        return any(method.kind in each.__mro__ and not {*kinds}.isdisjoint(each.__mro__) for each in self._objects)
 
     def _own_way(self, method: _Method, way: Steps) -> None:
         """A method writes something of its object, or of its class."""
@@ -391,6 +416,7 @@ class Reach(Values):
         return super()._code_of(value, kind, above)
 
 
+_INTO = {("get",), ("setdefault",)}
 _CONTAINERS = {list, dict, set, deque, defaultdict, Counter, OrderedDict}
 _ABOVE = (0, 0)
 """That a value is held by others."""

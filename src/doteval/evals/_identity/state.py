@@ -64,7 +64,7 @@ class State:
         """What a way leads to is written; gives back the value that it is written into, as far as there is one."""
         step, *rest = steps
         while rest:
-            inner = _behind(owner, step)
+            inner = behind(owner, step)
             if inner is MISSING or class_of(inner) in ATOMS:
                 break
             owner, (step, *rest) = inner, rest
@@ -89,14 +89,7 @@ class State:
         return self._computed_of[kind]
 
 
-def led_to(owner: object, steps: Steps) -> object:
-    """What a way leads to; `MISSING` where that is not there, or not known."""
-    for step in steps:
-        owner = MISSING if owner is MISSING else _behind(owner, step)
-    return owner
-
-
-def _behind(owner: Any, step: tuple[str, Any]) -> object:
+def behind(owner: Any, step: tuple[str, Any]) -> object:
     """What a step leads to, without running anything of anybody's."""
     kind, name = step
     if kind == ATTRIBUTE:

@@ -120,7 +120,7 @@ class _Plain:
             if self._cuts > before:
                 self._times[id(value)] = self._times.get(id(value), 0) + 1
 
-    def _text_or_number(self, value: str | int | float) -> Plain:
+    def _text_or_number(self, value: str | float) -> Plain:
         if isinstance(value, str):
             return str(value) if self._is_exact else storable(str(value))
         if isinstance(value, int):
