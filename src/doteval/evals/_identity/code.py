@@ -178,7 +178,7 @@ def _bound(instructions: list[dis.Instruction], place: int) -> str | None:
 def _is_told(inner: CodeType, name: str | None, handed: set[str]) -> bool:
     """Whether what a function within another one says of itself is told to others: it is not only called."""
     has_docstring = bool(inner.co_consts) and isinstance(inner.co_consts[0], str)
-    if sys.version_info >= (3, 13):
+    if sys.version_info >= (3, 14):
         has_docstring = has_docstring and bool(inner.co_flags & _HAS_DOCSTRING)
     if not has_docstring or not inner.co_flags & _OPTIMISED or inner.co_name.startswith("<"):
         return False

@@ -345,8 +345,10 @@ class Reach(Values):
     def _of(self, value: Any, above: tuple[int, ...]) -> object:
         """Look at a value later, as code says which of it counts."""
         kind = class_of(value)
+        if kind in ATOMS or (kind in _PLAIN and _holds_no_code(value, _DEEP)):
+            return None
         known = self._seen.get(id(value))
-        if kind in ATOMS or (known is not None and known <= self._use):
+        if known is not None and known <= self._use:
             return None
         self.left_to_see -= 1
         if self.left_to_see < 0:
@@ -418,8 +420,21 @@ class Reach(Values):
 
 _INTO = {("get",), ("setdefault",)}
 _CONTAINERS = {list, dict, set, deque, defaultdict, Counter, OrderedDict}
+_PLAIN = {list, dict, tuple, set, frozenset}
+_DEEP = 5
 _ABOVE = (0, 0)
 """That a value is held by others."""
+
+
+def _holds_no_code(value: Any, depth: int) -> bool:
+    """Whether a container holds nothing but plain values, as most data do."""
+    inner = [value, value.values()] if type(value) is dict else [value]
+    for each in inner:
+        for item in each:
+            kind = type(item)
+            if kind not in ATOMS and not (kind in _PLAIN and depth and _holds_no_code(item, depth - 1)):
+                return False
+    return True
 
 
 def _variable(function: FunctionType, name: str) -> tuple[Any, Any] | None:

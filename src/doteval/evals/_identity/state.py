@@ -50,7 +50,8 @@ class State:
 
     def keys_in(self, owner: object) -> frozenset[object]:
         """The keys of a mapping, or the places of a sequence, that are written."""
-        return frozenset(name for kind, name in self._hidden.get(id(owner), _NOTHING) if kind == KEY)
+        found = self._hidden.get(id(owner))
+        return _NOTHING if found is None else frozenset(name for kind, name in found if kind == KEY)
 
     def attributes_in(self, owner: object) -> frozenset[str]:
         """The attributes of an object, or of a class, that are written."""

@@ -30,6 +30,7 @@ SUPER = frozenset({"LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"})
 _ITEM = frozenset({"BINARY_SLICE", "BINARY_SUBSCR"})
 _SLICES = frozenset({"BINARY_SLICE", "STORE_SLICE"})
 _ITEM_STORED = frozenset({"DELETE_SUBSCR", "STORE_SLICE", "STORE_SUBSCR"})
+_LOOKED_INTO = READ | SUPER
 _BOUND = frozenset({"STORE_DEREF", "STORE_FAST"})
 _LEFT_OUT = frozenset({"COPY", "KW_NAMES", "POP_TOP", "PUSH_NULL", "RESUME", "SWAP"})
 _DISPLAYS = frozenset(
@@ -66,7 +67,7 @@ _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 _BY_TEXT = frozenset({"attrgetter", "getattr", "methodcaller"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Op:
     """One instruction, with where the expression is that it is for."""
 
@@ -139,7 +140,12 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
     calls: _Calls = {}
     within = functools.partial(_within, ops, places)
     for _, group in groupby(places, key=lambda place: place[0]):
-        distinct = {(ops[number].name, str(ops[number].value), end): ops[number] for _, end, number in group}
+        begun = [(ops[number], end) for _, end, number in group]
+        if len(begun) == 1 and begun[0][0].name not in _LOOKED_INTO:
+            if begun[0][0].loads_name:
+                found.handed.add(begun[0][0].value)
+            continue
+        distinct = {(op.name, str(op.value), end): op for op, end in begun}
         _Chain([*distinct.values()], found, calls, first, within).follow()
     found.others |= {op.value for op in ops if op.start is None and op.name in READ}
     found.stored |= {op.value for op in ops if op.name in STORED}
@@ -178,14 +184,16 @@ def _expanded(instructions: list[dis.Instruction]) -> Iterator[_Op]:
         one, other = each.opname.replace("_BORROW", "").split("_FAST_")
         first, second = cast("tuple[str, str]", value)
         yield _Op(f"{one}_FAST", first, start, end, first)
-        begins = _begins(instructions[number + 1 :])
+        begins = _begins(instructions[number + 1 : number + 4])
+        if begins == start:  # that is where the first of them is what the next instruction is for
+            begins = None
         ends = None if begins is None else (begins[0], begins[1] + len(second))
         yield _Op(f"{other.removesuffix('_FAST')}_FAST", second, begins, ends, second)
 
 
 def _begins(following: list[dis.Instruction]) -> Position | None:
     """Where a name stands whose instruction does not say so: where that begins what it is taken for."""
-    for each in following[:3]:
+    for each in following:
         if each.opname in READ | STORED | _ITEM | _ITEM_STORED:
             return _place(each)[0]
         if not each.opname.startswith("LOAD_"):

@@ -49,6 +49,7 @@ _MOST = 2_000_000
 """How many values that hold others are looked at at most; there may be no end of them."""
 _LONG = 10_000
 """How many items are kept as they are, before they become a fingerprint."""
+_LISTS = (list, tuple)
 _FACTORIES = (bool, dict, float, int, list, set, str, tuple)
 
 
@@ -92,6 +93,10 @@ class Values:
 
     def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
         try:
+            if kind is dict:
+                return "mapping", self._mapping(value, above)
+            if kind in _LISTS:
+                return "sequence", kind.__name__, *self._listed(self._items(value), above)
             if hides_itself(value):
                 return type_name(kind), self._held("secret", value, above)
             for describe in (self._told_of, self._code_of, self._data_of):
