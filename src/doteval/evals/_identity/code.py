@@ -20,6 +20,8 @@ _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
 _CELLS = ("LOAD_CLASSDEREF", "LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
 _WRITTEN = ("DELETE_DEREF", "DELETE_GLOBAL", "STORE_DEREF", "STORE_GLOBAL")
 _JUMPS = frozenset(dis.hasjabs + dis.hasjrel)
+_ALIASES = 2
+"""How often what a local name holds is looked for that is a part of what another one holds."""
 _OPTIMISED, _HAS_DOCSTRING = 0x1, 0x4000000
 
 
@@ -40,6 +42,7 @@ class Code:
             the name is empty, from its first argument.
         attributes: The attributes that it reads of anything else but of the globals and free variables.
         stored: All attributes that it writes, of whatever.
+        given: What it writes, or changes, of what its parameters hold.
         imports: The modules that it imports, and what from them; with the level of a relative import.
     """
 
@@ -54,6 +57,7 @@ class Code:
     changing: frozenset[tuple[str, Steps, str]]
     attributes: frozenset[str]
     stored: frozenset[str]
+    given: frozenset[tuple[str, Steps]]
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
 
 
@@ -123,6 +127,7 @@ def _used(
     frozenset[tuple[str, Steps, str]],
     frozenset[str],
     frozenset[str],
+    frozenset[tuple[str, Steps]],
 ]:
     """What is done with globals, free variables and the first argument, in a code and in those within it."""
     its_own = {*code.co_varnames, *code.co_cellvars}
@@ -135,6 +140,8 @@ def _used(
         uses.stored |= inner.stored
         uses.changing |= {each for each in inner.changing if each[0]}
         uses.others |= {method for name, _, method in inner.changing if not name}
+    for _ in range(_ALIASES):
+        writes |= {(of, (*way, *steps)) for name, steps in writes for of, way in uses.ways.get(name, ()) if of != name}
     changing = {("" if name == first else name, way, method) for name, way, method in uses.changing}
     uses.others |= {method for name, _, method in changing if name in its_own}
     own_attributes = {attribute for name, attribute in reads if name == first}
@@ -155,6 +162,7 @@ def _used(
         frozenset(each for each in changing if each[0] not in its_own),
         frozenset(uses.others),
         frozenset(uses.stored),
+        frozenset(each for each in writes if each[0] in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]),
     )
 
 

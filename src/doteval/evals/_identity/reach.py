@@ -154,6 +154,10 @@ class Reach(Values):
             found = _variable(function, name)
             if found is not None:
                 self._written(found[0], name, use, functools.partial(self._mark, found[1], way, use))
+        defaults = _defaults_of(function)
+        for name, way in code.given:
+            if name in defaults:
+                self._written(function, name, use, functools.partial(self._mark, defaults[name], way, use))
         for name, way, method in code.changing:
             if name:
                 is_containers = functools.partial(self._leads_to_container, function, name, way)
@@ -445,6 +449,13 @@ def _variable(function: FunctionType, name: str) -> tuple[Any, Any] | None:
         return cell, held_by(cell)
     scope = function.__globals__
     return (scope, scope[name]) if name in scope else None
+
+
+def _defaults_of(function: FunctionType) -> dict[str, object]:
+    """What the parameters of a function hold that is not given any."""
+    given, code = function.__defaults__ or (), function.__code__
+    names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
+    return {**dict(zip(names, given, strict=True)), **(function.__kwdefaults__ or {})}
 
 
 def _is_librarys(value: object) -> bool:

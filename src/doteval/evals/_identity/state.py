@@ -14,6 +14,8 @@ from .uses import ATTRIBUTE, EVERYTHING, KEY, Steps
 
 _CONTAINERS = (MutableMapping, MutableSequence, MutableSet, deque)
 _NOTHING: frozenset[Any] = frozenset()
+_MOST = 10_000
+"""In how many items of a container it is looked for what is written of one of them."""
 MISSING = object()
 """Where there is nothing."""
 
@@ -65,6 +67,11 @@ class State:
         """What a way leads to is written; gives back the value that it is written into, as far as there is one."""
         step, *rest = steps
         while rest:
+            if step == EVERYTHING and class_of(owner) in (dict, list, tuple):  # each of them, and no more of the others
+                held: Any = owner
+                for item in [*(held.values() if isinstance(held, dict) else held)][:_MOST]:
+                    self.mark(item, tuple(rest))
+                return owner
             inner = behind(owner, step)
             if inner is MISSING or class_of(inner) in ATOMS:
                 break

@@ -64,6 +64,8 @@ OPERATORS = {
     "^": "xor",
 }
 _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
+_UNKNOWN = ("", ("",))
+"""What made something of which nothing is known."""
 _BY_TEXT = frozenset({"attrgetter", "getattr", "methodcaller"})
 
 
@@ -86,7 +88,12 @@ class _Op:
         return self.name in _ITEM or (self.name == "BINARY_OP" and self.shown == "[]")
 
 
+_Ways: TypeAlias = "dict[tuple[Position | None, Position | None], tuple[str, Steps]]"
 _Within: TypeAlias = "Callable[[Position, Position], list[_Op]]"
+
+
+def _ways() -> dict[str, set[tuple[str, Steps]]]:
+    return {}
 
 
 def _makers() -> dict[str, set[_Maker] | None]:
@@ -106,6 +113,7 @@ class Uses:
         stored: All attributes that are written.
         handed: Names that are neither called nor looked into.
         locals: What local names hold, where that is known: nothing if it is a new container, else what made it.
+        ways: What local names hold that is a part of something else: a name, and the way from it.
     """
 
     writes: set[tuple[str, Steps]] = field(default_factory=set[tuple[str, Steps]])
@@ -116,6 +124,7 @@ class Uses:
     stored: set[str] = field(default_factory=set[str])
     handed: set[str] = field(default_factory=set[str])
     locals: dict[str, set[_Maker] | None] = field(default_factory=_makers)
+    ways: dict[str, set[tuple[str, Steps]]] = field(default_factory=_ways)
 
     def read_of_local(self, name: str, attribute: str) -> None:
         """An attribute is read of a local name."""
@@ -138,15 +147,17 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
     found = Uses()
     places: list[_Place] = sorted((op.start, op.end, place) for place, op in enumerate(ops) if op.start and op.end)
     calls: _Calls = {}
+    ways: _Ways = {}
     within = functools.partial(_within, ops, places)
     for _, group in groupby(places, key=lambda place: place[0]):
         begun = [(ops[number], end) for _, end, number in group]
         if len(begun) == 1 and begun[0][0].name not in _LOOKED_INTO:
             if begun[0][0].loads_name:
                 found.handed.add(begun[0][0].value)
+                ways[begun[0][0].start, begun[0][1]] = (begun[0][0].value, ())
             continue
         distinct = {(op.name, str(op.value), end): op for op, end in begun}
-        _Chain([*distinct.values()], found, calls, first, within).follow()
+        _Chain([*distinct.values()], found, calls, ways, first, within).follow()
     found.others |= {op.value for op in ops if op.start is None and op.name in READ}
     found.stored |= {op.value for op in ops if op.name in STORED}
     if any(op.value in _BY_TEXT for op in ops if op.loads_name or op.name in READ):
@@ -158,6 +169,8 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
             found.others |= {f"__{prefix}{operator}__" for prefix in prefixes if operator}
         if op.name in _BOUND:
             _bind(found, op.value, before, calls)
+            if (before.start, before.end) in ways and not before.name.startswith("CALL"):
+                found.ways.setdefault(op.value, set()).add(ways[before.start, before.end])
     for name in parameters:
         found.locals[name] = None
     return found
@@ -225,8 +238,11 @@ def _within(ops: list[_Op], places: list[_Place], begin: Position, end: Position
 class _Chain:
     """All that begins at one place: a name, and what is read of it, one after the other."""
 
-    def __init__(self, ops: list[_Op], found: Uses, calls: _Calls, first: str | None, within: _Within) -> None:
-        self._ops, self._found, self._calls, self._first, self._within = ops, found, calls, first, within
+    def __init__(
+        self, ops: list[_Op], found: Uses, calls: _Calls, ways: _Ways, first: str | None, within: _Within
+    ) -> None:
+        self._ops, self._found, self._first, self._within = ops, found, first, within
+        self._calls, self._ways = calls, ways
         self._steps: Steps = ()
         self._maker: _Maker | None = None
         """What was called, where what is looked at is what a call has returned."""
@@ -239,6 +255,7 @@ class _Chain:
             return
         name: str = root.value
         before, is_alone = root.end, True
+        self._ways[root.start, root.end] = (name, ())
         for end, group in groupby(rest, key=lambda op: op.end):
             ops = [*group]
             for op in ops:
@@ -249,6 +266,8 @@ class _Chain:
             for op in ops:
                 if op.name in READ:
                     self._read(name, op)
+                elif op.is_item and self._is_slice(op, before, end):
+                    self._maker = _UNKNOWN  # a copy
                 elif op.is_item:
                     self._steps += (self._key(op, before, end),)
                 elif op.name.startswith("CALL") and "INTRINSIC" not in op.name:
@@ -257,6 +276,8 @@ class _Chain:
                     continue
                 is_alone = False
             before = end
+            if self._maker is None:
+                self._ways[root.start, end] = (name, self._steps)
         if is_alone:
             self._found.handed.add(name)
 
@@ -280,7 +301,7 @@ class _Chain:
     def _call(self, name: str, op: _Op) -> None:
         if self._maker is None:
             path = tuple(each for kind, each in self._steps if kind == ATTRIBUTE)
-            self._maker = name, path if len(path) == len(self._steps) else ("?",)
+            self._maker = name, path if len(path) == len(self._steps) else ("",)
         self._calls[op.start, op.end] = self._maker
 
     def _write(self, name: str, step: tuple[str, Any]) -> None:
@@ -304,6 +325,10 @@ class _Chain:
         """The key of a subscript, where it is a constant."""
         inner = self._within(before, end) if op.name not in _SLICES and before and end else []
         return (KEY, inner[0].value) if len(inner) == 1 and inner[0].name in _CONSTANTS else EVERYTHING
+
+    def _is_slice(self, op: _Op, before: Position | None, end: Position | None) -> bool:
+        inner = self._within(before, end) if before and end else []
+        return op.name in _SLICES or any(each.name == "BUILD_SLICE" or isinstance(each.value, slice) for each in inner)
 
     def _first_argument(self, op: _Op) -> tuple[str, Any]:
         """The key that a method changes, where that is a constant text."""
