@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import functools
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from types import FunctionType, ModuleType, NoneType
@@ -17,8 +17,9 @@ from typing import Any, cast
 
 from .aliases import is_alias
 from .code import Code, read
-from .library import is_library_file, is_library_module, users_module
-from .looks import ATOMS, INITIALISERS, attribute_of, class_of, held_by, table_of
+from .found import PLAIN, defaults_of, functions_of, holds_no_code, is_librarys, variable_of, ways_of
+from .library import is_library_module, users_module
+from .looks import ATOMS, INITIALISERS, attribute_of, class_of, table_of
 from .state import MISSING, State, behind
 from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, WRITING, Steps
 from .values import Values
@@ -32,6 +33,12 @@ _PASSIVE = frozenset(
 """Methods that operators call which are looked for in code; what calls others cannot be told from it."""
 _NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "enum", "typing", "typing_extensions"})
 """Modules whose classes call no methods of those that are made of them, but when they are told to."""
+
+
+_INTO = {("get",), ("setdefault",)}
+_CONTAINERS = {list, dict, set, deque, defaultdict, Counter, OrderedDict}
+_ABOVE = (0, 0)
+"""That a value is held by others."""
 
 
 class Use(IntEnum):
@@ -112,10 +119,10 @@ class Reach(Values):
                 elif not self._find_unclear():
                     break
         for kind, objects in self._objects.items():
-            for way in _ways(self._of_objects, kind):
+            for way in ways_of(self._of_objects, kind):
                 for value in (*objects, *([kind] if len(way) > 1 else [])):
                     self.state.mark(value, way)
-            for way in _ways(self._of_classes, kind):
+            for way in ways_of(self._of_classes, kind):
                 self.state.mark(kind, way)
                 for each in kind.__mro__ if len(way) == 1 else ():
                     self.state.hide(each, way[0])
@@ -147,24 +154,23 @@ class Reach(Values):
         names |= code.own_attributes
         self._stored[use] |= code.stored
         for name in code.writes:
-            found = _variable(function, name)
+            found = variable_of(function, name)
             if found is not None:
                 self._written(found[0], name, use, functools.partial(self.state.hide_variable, found[0], name))
         for name, way in code.changes:
-            found = _variable(function, name)
+            found = variable_of(function, name)
             if found is not None:
                 self._written(found[0], name, use, functools.partial(self._mark, found[1], way, use))
-        defaults = _defaults_of(function)
+        defaults = defaults_of(function)
         for name, way in code.given:
             if name in defaults:
                 self._written(function, name, use, functools.partial(self._mark, defaults[name], way, use))
         for name, way, method in code.changing:
+            is_containers: Callable[[], bool] = bool
             if name:
                 is_containers = functools.partial(self._leads_to_container, function, name, way)
             elif len(way) == 1 and way[0][0] == ATTRIBUTE:
                 is_containers = functools.partial(self._has_containers, way[0][1])
-            else:
-                is_containers = bool
             self._unclear.append((is_containers, method, use))
         for name, path, attribute in code.made:
             self._read_of_made(function, name, path, attribute, use)
@@ -172,9 +178,9 @@ class Reach(Values):
             self._read_variable(function, name, path, use)
         for value in (function.__defaults__, function.__kwdefaults__, vars(function)):
             self._with(use, value)
-        for level, module, names in code.imports:
+        for level, module, imported in code.imports:
             package = function.__globals__.get("__package__") or ""
-            self._import("." * level + module, package, names, code, use)
+            self._import("." * level + module, package, imported, code, use)
 
     def _with(self, use: Use, value: object) -> None:
         before, self._use = self._use, use
@@ -191,10 +197,10 @@ class Reach(Values):
         """Something is written that a way leads to; if it is an object of the user's, by a method of its own."""
         owner = self.state.mark(value, way)
         if way[-1] == EVERYTHING or way[-1][0] == KEY:
-            self._names[use] |= {"__setitem__", "__delitem__"} if not _is_librarys(owner) else set()
+            self._names[use] |= {"__setitem__", "__delitem__"} if not is_librarys(owner) else set()
 
     def _read_variable(self, function: FunctionType, name: str, path: tuple[str, ...], use: Use) -> None:
-        found = _variable(function, name)
+        found = variable_of(function, name)
         if found is None:
             return
         owner, value = found
@@ -204,7 +210,7 @@ class Reach(Values):
         if use is not Use.MAKE:
             self._read.add((id(owner), name))
         is_hidden = self.state.hides_variable(owner, name)
-        if path and (is_hidden or value is None or not _is_librarys(value)):
+        if path and (is_hidden or value is None or not is_librarys(value)):
             self._names[use].add(path[0])
         if isinstance(value, FunctionType):
             self._with(use, value)
@@ -220,7 +226,7 @@ class Reach(Values):
 
     def _read_of_made(self, function: FunctionType, name: str, path: tuple[str, ...], attribute: str, use: Use) -> None:
         """An attribute is read of what a call has returned: where that is a new object, its methods make it."""
-        found = _variable(function, name)
+        found = variable_of(function, name)
         maker: object = getattr(builtins, name, None) if found is None else found[1]
         if path in _INTO and attribute in WRITING and class_of(maker) in _CONTAINERS:
             is_containers = functools.partial(self._leads_to_container, function, name, (EVERYTHING,))
@@ -248,13 +254,14 @@ class Reach(Values):
 
     def _leads_to_container(self, function: FunctionType, name: str, way: Steps) -> bool:
         """Whether a way leads to a container, or into one that the run fills."""
-        found = _variable(function, name)
+        found = variable_of(function, name)
         value: Any = MISSING if found is None else found[1]
         for step in way:
             if class_of(value) in _CONTAINERS and step[0] != ATTRIBUTE:
-                return self.state.hides_content(value) or step[1] in self.state.keys_in(value)
+                written = self.state.keys_in(value)
+                return self.state.hides_content(value) or (bool(written) if step == EVERYTHING else step[1] in written)
             value = behind(value, step)
-        return value is not MISSING and value is not None and _is_librarys(value)
+        return value is not MISSING and value is not None and is_librarys(value)
 
     def _import(self, name: str, package: str, names: tuple[str, ...], code: Code, use: Use) -> None:
         module = users_module(name, package)
@@ -284,7 +291,7 @@ class Reach(Values):
         for base in kind.__bases__:
             self._class_for(base, None)
         for name, value in vars(kind).items():
-            members = [*_functions_of(value)]
+            members = [*functions_of(value)]
             bases = [each for each in kind.__mro__[1:] if is_library_module(each.__module__)]
             overrides = any(name in vars(each) and each.__module__ not in _NO_CALLERS for each in bases)
             is_of_class = isinstance(cast("object", value), classmethod) or name == "__new__"
@@ -349,7 +356,7 @@ class Reach(Values):
     def _of(self, value: Any, above: tuple[int, ...]) -> object:
         """Look at a value later, as code says which of it counts."""
         kind = class_of(value)
-        if kind in ATOMS or (kind in _PLAIN and _holds_no_code(value, _DEEP)):
+        if kind in ATOMS or (kind in PLAIN and holds_no_code(value)):
             return None
         known = self._seen.get(id(value))
         if known is not None and known <= self._use:
@@ -420,70 +427,3 @@ class Reach(Values):
             self._class_for(cast("type[Any]", value), self._use)
             return ()
         return super()._code_of(value, kind, above)
-
-
-_INTO = {("get",), ("setdefault",)}
-_CONTAINERS = {list, dict, set, deque, defaultdict, Counter, OrderedDict}
-_PLAIN = {list, dict, tuple, set, frozenset}
-_DEEP = 5
-_ABOVE = (0, 0)
-"""That a value is held by others."""
-
-
-def _holds_no_code(value: Any, depth: int) -> bool:
-    """Whether a container holds nothing but plain values, as most data do."""
-    inner = [value, value.values()] if type(value) is dict else [value]
-    for each in inner:
-        for item in each:
-            kind = type(item)
-            if kind not in ATOMS and not (kind in _PLAIN and depth and _holds_no_code(item, depth - 1)):
-                return False
-    return True
-
-
-def _variable(function: FunctionType, name: str) -> tuple[Any, Any] | None:
-    """What holds a free or a global variable, and what that is now; `None` where there is none."""
-    free = function.__code__.co_freevars
-    if name in free:
-        cell = (function.__closure__ or ())[free.index(name)]
-        return cell, held_by(cell)
-    scope = function.__globals__
-    return (scope, scope[name]) if name in scope else None
-
-
-def _defaults_of(function: FunctionType) -> dict[str, object]:
-    """What the parameters of a function hold that is not given any."""
-    given, code = function.__defaults__ or (), function.__code__
-    names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
-    return {**dict(zip(names, given, strict=True)), **(function.__kwdefaults__ or {})}
-
-
-def _is_librarys(value: object) -> bool:
-    """Whether a value is of a class, or is a class, whose methods are somebody else's."""
-    kind = cast("type[Any]", value) if isinstance(value, type) else class_of(value)
-    return is_library_module(kind.__module__) and not isinstance(value, (FunctionType, functools.partial))
-
-
-def _ways(found: Mapping[type[Any], set[Steps]], kind: type[Any]) -> set[Steps]:
-    """What the methods of a class write, those of its bases included."""
-    return {way for each in kind.__mro__ for way in found.get(each, ())}
-
-
-def _functions_of(value: Any, depth: int = 3) -> Iterator[tuple[FunctionType, bool]]:
-    """The functions of the user's that are behind a method, or a property; each with whether it sets something."""
-    if isinstance(value, property):
-        for each in (value.fget, value.fset, value.fdel):
-            yield from ((function, each is not value.fget) for function, _ in _functions_of(each))
-    elif isinstance(value, FunctionType):
-        if not is_library_file(value.__code__.co_filename):
-            yield value, False
-        for cell in value.__closure__ or () if depth else ():
-            held = held_by(cell)
-            if isinstance(held, FunctionType):
-                yield from _functions_of(held, depth - 1)
-    elif isinstance(value, (staticmethod, classmethod)):
-        yield from _functions_of(cast("Any", value).__func__, depth)
-    elif isinstance(value, (functools.cached_property, functools.partialmethod)):
-        yield from _functions_of(attribute_of(cast("object", value), "func"), depth)
-    elif depth and not isinstance(value, type) and is_library_module(class_of(value).__module__):
-        yield from _functions_of(attribute_of(value, "__wrapped__"), depth - 1)

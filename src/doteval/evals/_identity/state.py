@@ -65,24 +65,29 @@ class State:
 
     def mark(self, owner: object, steps: Steps) -> object:
         """What a way leads to is written; gives back the value that it is written into, as far as there is one."""
-        step, *rest = steps
-        while rest:
+        for place, step in enumerate(steps[:-1]):
             if step == EVERYTHING and class_of(owner) in (dict, list, tuple):  # each of them, and no more of the others
-                held: Any = owner
-                for item in [*(held.values() if isinstance(held, dict) else held)][:_MOST]:
-                    self.mark(item, tuple(rest))
+                self._mark_items(owner, steps[place + 1 :])
                 return owner
             inner = behind(owner, step)
             if inner is MISSING or class_of(inner) in ATOMS:
-                break
-            owner, (step, *rest) = inner, rest
+                return self._mark_part(owner, step)
+            owner = inner
+        return self._mark_part(owner, steps[-1])
+
+    def _mark_part(self, owner: object, step: tuple[str, Any]) -> object:
         kind, name = step
         if kind == ATTRIBUTE:
             self.hide(vars(owner) if isinstance(owner, ModuleType) else owner, step)
-        elif isinstance(owner, _CONTAINERS):
-            has_key = isinstance(cast("object", owner), Mapping) or isinstance(name, int)
+        elif _is_container(owner):
+            has_key = _is_mapping(owner) or isinstance(name, int)
             self.hide(owner, step if kind == KEY and has_key else EVERYTHING)
-        return cast("object", owner)
+        return owner
+
+    def _mark_items(self, owner: Any, steps: Steps) -> None:
+        items = owner.values() if class_of(owner) is dict else owner
+        for item in [*items][:_MOST]:
+            self.mark(item, steps)
 
     def _computed(self, kind: type[Any]) -> frozenset[str]:
         """The attributes that objects of a class compute once, of others."""
@@ -95,6 +100,14 @@ class State:
                 if isinstance(value, functools.cached_property)
             )
         return self._computed_of[kind]
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_container(value: object) -> bool:
+    return isinstance(value, _CONTAINERS)
 
 
 def behind(owner: Any, step: tuple[str, Any]) -> object:

@@ -134,31 +134,31 @@ class _Plain:
     def _structured(self, value: Any, above: tuple[int, ...]) -> Plain:
         if self._opens_models and callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
             return self.of(dump(exclude_unset=True, warnings=False), above)
+        name = cast("type[object]", type(value)).__name__
+        if isinstance(value, (Mapping, Sequence, AbstractSet)):
+            self._look_at_attributes(cast("object", value))
         if isinstance(value, Mapping):
             items = [*cast("Mapping[object, object]", value).items()]
-            self._look_at_attributes(value)
             if self._is_exact and any(type(key) is not str for key, _ in items):
                 pairs: list[Plain] = [[self.of(key, above), self.of(item, above)] for key, item in items]
                 return self._instead("mapping", sorted(pairs, key=repr))
             names = [str(key) for key, _ in items] if self._is_exact else names_of([key for key, _ in items])
             return {name: self.of(item, above) for name, (_, item) in zip(names, items, strict=True)}
         if isinstance(value, Sequence) and not isinstance(value, _BYTES):
-            self._look_at_attributes(value)
             listed: list[Plain] = [self.of(item, above) for item in cast("Sequence[object]", value)]
-            return listed if type(value) is list else self._instead(type(value).__name__, listed)
+            return listed if name == "list" else self._instead(name, listed)
         if isinstance(value, AbstractSet):
-            self._look_at_attributes(value)
             held = sorted((self.of(item, above) for item in cast("AbstractSet[object]", value)), key=repr)
-            return self._instead(type(value).__name__, held)
+            return self._instead(name, held)
         given: Any = cast("object", value)
         if is_dataclass(given) and not isinstance(given, type):
-            found = {field.name: self.of(getattr(given, field.name), above) for field in fields(given)}
-            return self._instead(type(value).__name__, cast("Plain", found))
+            found: Plain = {field.name: self.of(getattr(given, field.name), above) for field in fields(given)}
+            return self._instead(name, found)
         tolist = getattr(given, "tolist", None)  # what arrays and their scalars have, of all libraries
         if callable(tolist) and not isinstance(given, (type, *_BYTES)):
             told = tolist()
             if isinstance(told, list):
-                return self._instead(type(value).__name__, self.of(told, above))
+                return self._instead(name, self.of(told, above))
             if isinstance(told, (bool, int, float, str)):
                 return self.of(told, above)
         return self._opaque(given)
@@ -167,7 +167,7 @@ class _Plain:
         """What a container has besides what it holds is not kept."""
         self.is_whole = self.is_whole and not getattr(value, "__dict__", None)
 
-    def _opaque(self, value: object) -> str:
+    def _opaque(self, value: object) -> Plain:
         """What a value says of itself; that is all of it only where it is no mere sign that it is there."""
         self.is_whole = False
         return self._instead("", _described(value))
