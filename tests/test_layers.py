@@ -28,6 +28,8 @@ LAYERS = (
         "doteval._spec",
         "doteval._keywords",
         "doteval._printed",
+        "doteval._forked",
+        "doteval._writer",
     ),
     (
         "doteval._loop",
@@ -108,6 +110,9 @@ DOORS = {
         "doteval.evals._running.settings",
     },
 }
+
+# Knows nothing of what doteval is about, so that who stands on its face may use it like a library.
+TOOLS = {"doteval._forked", "doteval._writer"}
 
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (
@@ -253,6 +258,7 @@ def test_what_stands_on_the_public_face_uses_no_private_module() -> None:
         if layer_of(name) == FACE + 1
         for target, line in imports(name)
         if is_within(target, "doteval")
+        and target not in TOOLS
         and any(part.startswith("_") for part in target.split("."))
         and target.split(".")[:2] != name.split(".")[:2]
     ]
@@ -280,6 +286,11 @@ def test_what_others_use_of_evaluations_is_said_here() -> None:
             if target.startswith("doteval.evals._") and not is_within(name, "doteval.evals"):
                 used.setdefault(".".join(name.split(".")[:2]), set()).add(target)
     assert used == DOORS
+
+
+def test_tools_know_nothing_of_the_package() -> None:
+    """They could be another distribution's."""
+    assert [target for tool in TOOLS for target, _ in imports(tool) if is_within(target, "doteval")] == []
 
 
 def test_the_pure_modules_import_the_standard_library_only() -> None:

@@ -14,6 +14,7 @@ import pydantic
 import pytest
 
 from doteval import OpenAIProvider, Result, foreach
+from doteval.cli import main
 from doteval.evals import EvaluationChangedError, run
 from doteval.evals._identity import credentials
 from doteval.evals._identity.walk import Walk
@@ -204,3 +205,28 @@ def test_no_key_is_like_one_of_the_environment(monkeypatch: pytest.MonkeyPatch) 
     """Where only results are read, nobody needs it."""
     monkeypatch.setenv("THEIR_API_KEY", ONE)
     assert Walk().digest({"api_key": ONE}) == Walk().digest({"api_key": None}) != Walk().digest({"api_key": OTHER})
+
+
+@pytest.mark.anyio
+async def test_what_a_server_was_asked_with_is_not_kept_with_the_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clients tell the whole address, with all that is in it; so does what their errors were raised from."""
+    path = tmp_path / "results.db"
+    address = "https://me:swordfish-one@gateway.test/v1?api_key=hunter-two&q=1"
+
+    @foreach("value", [1])
+    async def eval_it(value: int) -> Result:
+        try:
+            raise ConnectionError(f"{value}: {address}")
+        except ConnectionError as exc:
+            raise OSError(f"no reply from {address}") from exc
+
+    outcome = await run(eval_it, store=path, name="it")
+    (record,) = outcome.records
+    assert "gateway.test/v1" in str(record.error)
+    assert str(record.traceback).count("gateway.test/v1") >= 2
+    main(["show", "it", "--failed", "--store", str(path)])
+    told = f"{record}{capsys.readouterr()}{path.read_bytes()!r}"
+    assert ONE not in told
+    assert OTHER not in told

@@ -66,6 +66,32 @@ async def raises_a_group() -> None:
         task_group.start_soon(escaping(GeneratorExit()))
 
 
+class UnprintableError(Exception):
+    """Whose every part raises, that is not set."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    @property
+    def __notes__(self) -> list[str]:
+        raise ValueError("no notes")
+
+
+def with_parts(error: BaseException, **parts: object) -> BaseException:
+    """With what only its author knows the meaning of, where Python has meanings of its own."""
+    for name, part in parts.items():
+        setattr(error, name, part)
+    return error
+
+
+ODD_ERRORS: dict[str, BaseException] = {
+    "one that has no text": UnprintableError(),
+    "one of another language's syntax": with_parts(SyntaxError("bad"), filename=3, lineno="two", offset="c 4", text=5),
+    "one with a number for notes": with_parts(ValueError("bad"), __notes__=5),
+    "one with odd ones in a group": ExceptionGroup("", [UnprintableError()]),
+    "one from an odd one": with_parts(ValueError("bad"), __cause__=with_parts(SyntaxError("bad"), text=5, lineno=1)),
+}
+
 ESCAPES: dict[str, Callable[[], Awaitable[None]]] = {
     "a task of its own, cancelled": cancels_a_task_of_its_own,
     "a cancellation that was kept": raises_a_cancellation_that_was_kept,
@@ -76,6 +102,7 @@ ESCAPES: dict[str, Callable[[], Awaitable[None]]] = {
     "an empty StopIteration": escaping(StopIteration()),
     "a group": raises_a_group,
     "a group with an exit": escaping(BaseExceptionGroup("", [SystemExit(1), ValueError()])),
+    **{name: escaping(error) for name, error in ODD_ERRORS.items()},
 }
 
 
@@ -116,7 +143,7 @@ async def test_a_row_that_lets_something_escape_has_failed_and_the_others_go_on(
     told: list[int] = []
     outcome = await run(eval_it, store=store, on_record=lambda record: told.append(record.number))
     assert [record.number for record in outcome.records] == told == list(range(ROWS))
-    assert [record.number for record in outcome.failed] == [BAD]
+    assert [(record.number, bool(record.traceback)) for record in outcome.failed] == [(BAD, True)]
     assert (outcome.summary.rows, outcome.summary.errors) == (ROWS, 1)
     if store is not None:
         assert kept_in(store) == (ROWS, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -32,6 +33,16 @@ def test_every_token_is_paid_for_once(price: Price, amount: float) -> None:
     found = Prices({"m": price}).cost([used()])
     assert found.amount == pytest.approx(amount)
     assert found.is_all
+
+
+def test_nothing_is_paid_back() -> None:
+    """Whatever a server says: more tokens from a cache than there were, or more thoughts than words."""
+    prices = Prices({"m": Price(2, 10, cached=0, cache_write=3, reasoning=0.5)})
+    for counts in itertools.product([0, 1, 1_000_000], repeat=5):
+        usage = ModelUsage("m", None, 1, 0, 0, *counts)
+        amount = prices.cost([usage]).amount
+        assert 0 <= amount <= (usage.input_tokens * 3 + usage.output_tokens * 10) / 1e6, counts
+        assert "-" not in shown_amount(amount)
 
 
 def test_what_is_not_known_is_said() -> None:
@@ -99,7 +110,14 @@ def test_a_price_on_the_command_line() -> None:
 
 @pytest.mark.parametrize(
     ("amount", "shown"),
-    [(0, "0.00"), (1234.5, "1,234.50"), (1.234, "1.23"), (0.0012345, "0.00123"), (1e-12, "0.00000000")],
+    [
+        (0, "0.00"),
+        (-1e-9, "0.00"),
+        (1234.5, "1,234.50"),
+        (1.234, "1.23"),
+        (0.0012345, "0.00123"),
+        (1e-12, "0.00000000"),
+    ],
 )
 def test_amounts(amount: float, shown: str) -> None:
     """With as many digits as say something."""

@@ -98,6 +98,7 @@ def path(tmp_path: Path) -> Path:
         ("/%C3%A9/", {}, 404),
         ("/{token}/../etc/passwd", {}, 404),
         ("/{token}/nothing", {}, 404),
+        ("/{token}", {}, 308),
         ("/{token}/rows", {}, 400),
         ("/{token}/rows?evaluation=x&after=0", {}, 400),
         ("/{token}/rows?evaluation=1&after=-1", {}, 400),

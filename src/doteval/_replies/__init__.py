@@ -4,7 +4,6 @@ The parts::
 
     form    what a request is known by
     opening how the SQLite file is opened
-    writer  the thread that writes to it
     file    what is in it, and which reply answers which request
     cache   ReplyCache
     asked   one request on its way through

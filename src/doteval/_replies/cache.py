@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from heapq import heappop, heappush
 from pathlib import Path
@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Literal, TypeAlias, get_args
 
 from .._errors import ReplyCacheError
+from .._forked import tell_when_forked
 from .._model import Usage
 from .file import Kept, KeptReplies, ReplyFile, Use, is_busy
 from .form import digest_of_name
@@ -55,6 +56,7 @@ class ReplyCache:
         self._file = ReplyFile(self.path)
         self._lock = Lock()
         self._users = 0
+        tell_when_forked(self)
 
     @contextmanager
     def answering(self) -> Generator[CachedReplies]:
@@ -66,19 +68,20 @@ class ReplyCache:
         Raises:
             ReplyCacheError: The file is something else.
         """
-        self._file.check()
-        replies = CachedReplies(self, self._file)
-        with self._lock:
+        with self._lock:  # who leaves closes the file, unless there is somebody else
             self._users += 1
-        token = _PRESENT.set(Row(replies, "", ""))
         try:
-            yield replies
-        finally:
-            _PRESENT.reset(token)
+            self._file.check()
+            replies = CachedReplies(self, self._file)
+            token = _PRESENT.set(Row(replies, "", ""))
             try:
-                replies.flush()
+                yield replies
             finally:
-                self._left()
+                with suppress(ValueError):  # a generator that is closed elsewhere; where it began, it is over
+                    _PRESENT.reset(token)
+                replies.flush()
+        finally:
+            self._left()
 
     @staticmethod
     @contextmanager
@@ -128,8 +131,10 @@ class ReplyCache:
 
     @contextmanager
     def _looking(self) -> Generator[None]:
-        self._file.check()
+        with self._lock:
+            self._users += 1
         try:
+            self._file.check()
             yield
         except sqlite3.Error as exc:
             if is_busy(exc):
@@ -138,13 +143,17 @@ class ReplyCache:
                 problem, advice = f"cannot be used: {exc}", f"Make it readable and writable, or remove {self.path}."
             raise ReplyCacheError(str(self.path), problem, advice) from exc
         finally:
-            self._left(0)
+            self._left()
 
-    def _left(self, users: int = 1) -> None:
+    def _left(self) -> None:
         with self._lock:
-            self._users -= users
+            self._users -= 1
             if not self._users:
                 self._file.close()
+
+    def forked(self) -> None:
+        """In a child, nobody has the lock."""
+        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"<ReplyCache {self.path} mode={self.mode!r}>"
@@ -177,6 +186,11 @@ class CachedReplies:
         """In mode ``"write"``, what was asked anew already: the next attempt of a row gets it again."""
         self._can_read = self._can_write = True
         self._was_busy = False
+        tell_when_forked(self)
+
+    def forked(self) -> None:
+        """In a child, nobody has the lock."""
+        self._lock = Lock()
 
     @contextmanager
     def row(self, name: str, evaluation: str = "") -> Generator[None]:

@@ -7,7 +7,6 @@ of the table say, so it holds for processes beside each other, too. Other evalua
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Generator
@@ -17,8 +16,9 @@ from threading import RLock
 from typing import NamedTuple
 
 from .._errors import ReplyCacheError
+from .._forked import tell_when_forked
+from .._writer import Writer
 from .opening import PATIENCE, Opener
-from .writer import Writer
 
 _PATIENCE_OF_PEOPLE = 10.0
 """How long somebody waits at most who removes replies, in seconds."""
@@ -88,16 +88,17 @@ class ReplyFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()
+        self._shown = str(path)
         self._lock = RLock()
         self._opener = Opener(path)
         self._connection: sqlite3.Connection | None = None
-        self._writer: Writer[Kept] | None = None
+        self._writer: Writer[Kept, sqlite3.Connection] | None = None
         self._pending: dict[Use, Kept] = {}
         self._seen: dict[tuple[bytes, bytes], int] = {}
         """Up to which number all replies to a request have a use in an evaluation."""
         self._waits = True
-        self._pid = 0
+        tell_when_forked(self)
 
     def check(self) -> None:
         """Raise where there is something else under the path.
@@ -112,7 +113,7 @@ class ReplyFile:
             raise
         except (sqlite3.Error, OSError) as exc:
             if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
-                raise ReplyCacheError(str(self.path), f"is no cache of replies: {exc}") from exc
+                raise ReplyCacheError(self._shown, f"is no cache of replies: {exc}") from exc
             # else it cannot be read or written now: then it does not answer
 
     def pending(self, use: Use) -> str | None:
@@ -156,9 +157,8 @@ class ReplyFile:
             Exception: What writing has raised before.
         """
         with self._lock:
-            self._forget_other_process()
             if self._writer is None:
-                self._writer = Writer(self._opener.open_for_writing, self._write)
+                self._writer = Writer("replies", self._opener.open_for_writing, self._write, _as_it_is)
             try:
                 self._pending[kept.use] = kept
                 self._writer.put(kept)
@@ -173,7 +173,7 @@ class ReplyFile:
             Exception: What writing has raised.
         """
         writer = self._writer
-        if writer is not None and self._pid == os.getpid():
+        if writer is not None:
             writer.flush()
 
     def kept(self) -> list[KeptReplies]:
@@ -214,7 +214,6 @@ class ReplyFile:
     def close(self) -> None:
         """Write what is left, and close it; it is opened again where it is used again."""
         with self._lock:
-            self._forget_other_process()
             connection, self._connection = self._connection, None
             writer, self._writer = self._writer, None
             self._seen.clear()
@@ -269,7 +268,6 @@ class ReplyFile:
         Whoever has waited in vain has waited for all: until something is written to the file again, nobody does.
         """
         with self._lock:
-            self._forget_other_process()
             if self._connection is None and not self._opener.is_known and not self.path.exists():
                 yield None
                 return
@@ -283,18 +281,21 @@ class ReplyFile:
 
     def _connected(self) -> sqlite3.Connection:
         with self._lock:
-            self._forget_other_process()
             if self._connection is None:
                 self._connection = self._opener.open(PATIENCE if self._waits else 0.0)
             return self._connection
 
-    def _forget_other_process(self) -> None:
-        """A connection, and a thread that writes, must not be taken along into a child."""
-        if self._pid != os.getpid():
-            self._connection = self._writer = None
-            self._pending.clear()
-            self._opener.forget()
-            self._pid = os.getpid()
+    def forked(self) -> None:
+        """A child has no thread that writes, nobody who could release the lock, and must not use the connection."""
+        self._lock = RLock()
+        self._connection = self._writer = None
+        self._pending.clear()
+        self._seen.clear()
+        self._opener.forked()
+
+
+def _as_it_is(error: Exception) -> Exception:
+    return error
 
 
 def is_busy(error: BaseException) -> bool:

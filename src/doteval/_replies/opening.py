@@ -59,7 +59,8 @@ class Opener:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = path.absolute()  # what runs meanwhile may go to another directory
+        self._shown = str(path)
         self._lock = RLock()
         self._place: tuple[int, int] | None = None
         self._key = b""
@@ -107,7 +108,7 @@ class Opener:
         """
         if self._place is not None and self._place != self._present_place():
             raise FileGoneError(
-                str(self._path),
+                self._shown,
                 "was removed, or replaced, while it was in use",
                 "What was in it is asked again in the next run. Remove replies with `doteval cache --clear` instead.",
             )
@@ -116,6 +117,11 @@ class Opener:
         """All that was opened is closed."""
         with self._lock:
             self._place, self._key = None, b""
+
+    def forked(self) -> None:
+        """In a child, nobody has the lock, and nothing is open."""
+        self._lock = RLock()
+        self.forget()
 
     def keyed(self, digest: bytes) -> bytes:
         """What a request is known by in this file, which tells nothing without it."""
@@ -136,6 +142,8 @@ class Opener:
             connection.close()
             if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
                 raise
+            if self._has_log():  # some of what is in it is there, and nobody can take it over who cannot write
+                raise
             # Where nobody can write, it is read without the files that readers and writers otherwise share.
             connection = self._connect(patience, "?immutable=1")
             if not self._is_ready(connection):
@@ -146,8 +154,12 @@ class Opener:
             raise
         return connection
 
+    def _has_log(self) -> bool:
+        log = self._path.with_name(f"{self._path.name}-wal")
+        return log.exists() and log.stat().st_size > 0
+
     def _connect(self, patience: float, how: str = "") -> sqlite3.Connection:
-        address = f"{self._path.absolute().as_uri()}{how}"
+        address = f"{self._path.as_uri()}{how}"
         return sqlite3.connect(address, uri=True, timeout=patience, isolation_level=None, check_same_thread=False)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -177,5 +189,5 @@ class Opener:
             problem = "is a cache of another version of doteval"
             if application != _APPLICATION:
                 problem = "is no cache of replies, but another program's database"
-            raise ReplyCacheError(str(self._path), problem)
+            raise ReplyCacheError(self._shown, problem)
         return False

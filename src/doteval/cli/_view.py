@@ -172,6 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
         token, _, name = address.path.removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(), server.token.encode()):
             return self._refuse(HTTPStatus.NOT_FOUND, "nothing is here")
+        if address.path == f"/{token}":  # what the page asks for is named as seen from its own address
+            return self._lead_to(f"/{token}/")
         if name and self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             return self._refuse(HTTPStatus.FORBIDDEN, "only the page may ask")
         return self._answer(server.live, name, {key: values[-1] for key, values in parse_qs(address.query).items()})
@@ -205,6 +207,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         self._send(status, "text/plain", f"{why}\n")
+
+    def _lead_to(self, path: str) -> None:
+        self.send_response(HTTPStatus.PERMANENT_REDIRECT)
+        for header, value in (*_HEADERS.items(), ("Location", path), ("Content-Length", "0")):
+            self.send_header(header, value)
+        self.end_headers()
 
     def _send(self, status: HTTPStatus, kind: str, text: str) -> None:
         body = text.encode("utf-8", "backslashreplace")

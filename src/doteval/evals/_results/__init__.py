@@ -3,7 +3,7 @@
 The parts::
 
     plain  record                  what values become, what is kept of a row
-    database  rows  writer  store  the file, its rows, the thread that writes them, what all others use
+    database  rows  store          the file, its rows, what all others use
     intervals  statistics          what rows say together, and how sure that is
     compare                        two sides, row by row
     tables  export  pricing        for terminals, for files; what tokens cost

@@ -136,12 +136,16 @@ class Database:
 
     def connect(self) -> Connection:
         """Open the file, whose tables are there, for writing."""
-        file = _identity(self.path)  # before it is opened: what takes its place from now on is noticed
+        file = self.identity()  # before it is opened: what takes its place from now on is noticed
         connection = self._open()
         connection.file = file
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
         return connection
+
+    def identity(self) -> tuple[int, int] | None:
+        """Device and number of the file; `None` where there is none."""
+        return _identity(self.path)
 
     def check(self, connection: Connection) -> None:
         """What the connection writes is found under the path.
@@ -149,7 +153,7 @@ class Database:
         Raises:
             StoreError: The file was deleted or moved; SQLite goes on writing to it, and nobody would see that.
         """
-        if _identity(self.path) != connection.file:
+        if self.identity() != connection.file:
             raise StoreError(
                 self._shown,
                 "was deleted, moved or replaced while results were written to it",
@@ -237,7 +241,21 @@ class Database:
         return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, factory=Connection)
 
     def _open_where_nobody_can_write(self) -> Connection:
-        """Without the files that readers and writers otherwise share: somebody else's directory, or an artifact."""
+        """Without the files that readers and writers otherwise share: somebody else's directory, or an artifact.
+
+        Raises:
+            StoreError: Some of the results are in these files.
+        """
+        log = self.path.with_name(f"{self.path.name}-wal")
+        with self._explained(OSError):
+            has_more = log.exists() and log.stat().st_size > 0
+        if has_more:
+            raise StoreError(
+                self._shown,
+                f"cannot be read here: a run that was killed, or still goes on, has left results in {log.name}, which "
+                "nobody can take over who may not write",
+                "Copy both files to where you may write, and read them there.",
+            )
         address = f"{self.path.absolute().as_uri()}?immutable=1"
         return sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
 
@@ -290,7 +308,9 @@ def transaction(connection: sqlite3.Connection) -> Generator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # SQLite itself may have rolled it back: where the disk is full, say
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")

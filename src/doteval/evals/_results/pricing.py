@@ -35,11 +35,12 @@ class Price:
     reasoning: float | None = None
 
     def of(self, usage: ModelUsage) -> float:
-        """What this came to; no kind of token is paid for twice."""
+        """What this came to; no kind of token is paid for twice, nor more of a kind than there are tokens."""
+        cached = min(usage.cached_tokens, usage.input_tokens)
         kinds = (
-            (usage.cached_tokens, self.cached, self.input),
-            (usage.cache_write_tokens, self.cache_write, self.input),
-            (usage.reasoning_tokens, self.reasoning, self.output),
+            (cached, self.cached, self.input),
+            (min(usage.cache_write_tokens, usage.input_tokens - cached), self.cache_write, self.input),
+            (min(usage.reasoning_tokens, usage.output_tokens), self.reasoning, self.output),
         )
         others = usage.input_tokens * self.input + usage.output_tokens * self.output
         return (others + sum(count * (price - usual) for count, price, usual in kinds if price is not None)) / _MILLION
@@ -145,7 +146,7 @@ def read_price(text: str) -> tuple[str, Price]:
 
 def shown_amount(amount: float) -> str:
     """An amount of whatever money it is, with as many digits as say something."""
-    if amount == 0 or amount >= 100:
-        return f"{amount:,.2f}"
+    if amount <= 0 or amount >= 100:
+        return f"{max(amount, 0):,.2f}"
     digits = max(2, 2 - math.floor(math.log10(amount)))
     return f"{amount:.{min(digits, 8)}f}"

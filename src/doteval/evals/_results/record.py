@@ -15,10 +15,11 @@ from ... import Completion, DotevalError, ModelRequest, Usage
 from .._result import Result, Score
 from .kept import altered_columns, altered_parts, is_same_output
 from .plain import digest_of_plain, names_of, plain, plain_and_whole, storable
-from .transcript import RecordedRequest, Transcript, details_of
+from .transcript import RecordedRequest, Transcript, details_of, without_secrets
 from .usage import ModelUsage, added, usage_of_requests, usage_told
 
 _DOTEVAL = f"{Path(__file__).parents[2]}{os.sep}"
+_TRACEBACK = "Traceback (most recent call last):\n"
 _RUNNING = str(Path(__file__).parent.with_name("_running"))  # what calls an evaluation, and not what it calls of ours
 
 
@@ -244,13 +245,25 @@ def failed(
 def told(error: BaseException) -> tuple[str, str]:
     """What is kept of an error: a line, and where it came from."""
     text, trace = _text(error), _from_the_evaluation(error.__traceback__)
+    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    try:
+        where = _printed(error, trace)
+    except Exception:  # its parts may be of any kind: where a SyntaxError was may be a text, and its notes a number
+        where = "".join((_TRACEBACK, *traceback.format_tb(trace), line, "\n"))
+    return _as_it_may_be_kept(line), _as_it_may_be_kept(where)
+
+
+def _printed(error: BaseException, trace: TracebackType | None) -> str:
     printed = traceback.TracebackException(type(error), error, trace)
     is_ours = isinstance(error, DotevalError)
     if is_ours:  # it says by itself what is wrong: what we called for it, and from what it was raised, is our affair
         own = [each.filename.startswith(_DOTEVAL) for each in printed.stack]
         del printed.stack[own.index(True) if any(own) else len(own) :]
-    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return storable(line), storable("".join(printed.format(chain=not is_ours)))
+    return "".join(printed.format(chain=not is_ours))
+
+
+def _as_it_may_be_kept(text: str) -> str:
+    return storable(without_secrets("error", text))
 
 
 def plain_scores(result: Result) -> dict[str, Score]:

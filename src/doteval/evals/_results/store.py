@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
@@ -16,6 +15,8 @@ from typing import Any, Literal, Self, TypeAlias
 
 from anyio import CancelScope, to_thread
 
+from ..._forked import tell_when_forked
+from ..._writer import Writer
 from .._errors import ConcurrentRunError, EvaluationChangedError, StoreError
 from .claims import drop, new_claim, process_of
 from .database import Connection, Database
@@ -25,7 +26,6 @@ from .reading import Results, Snapshot, Stored, counted, find
 from .record import Record
 from .rows import PendingRow, Work, write_pending
 from .runs import note
-from .writer import Writer
 
 Changed: TypeAlias = Literal["error", "rerun", "keep"]
 """What becomes of results that are of something else: a refusal, a new run, or that they are taken for its own."""
@@ -48,15 +48,15 @@ class Store(Results):
         if str(path) == ":memory:":
             raise ValueError("a store is a file: without store= the results are in the outcome, and nowhere else")
         self._database = Database(self.path)
-        self._writer: Writer[PendingRow | Work] | None = None
+        self._writer: Writer[PendingRow | Work, Connection] | None = None
         self._lock = Lock()
         self._is_closed = False
-        self._pid = os.getpid()
         self._claims: dict[int, str] = {}
         self._pending: set[int] = set()
         """The evaluations that take the place of others with their first result."""
         self._lost: set[int] = set()
         """The evaluations that somebody else has thrown away."""
+        tell_when_forked(self)
 
     def _connected(self) -> AbstractContextManager[sqlite3.Connection | None]:
         return self._database.reading()
@@ -70,6 +70,11 @@ class Store(Results):
         """
         with self._connected() as connection:
             yield Snapshot(connection)
+
+    def file(self) -> str | None:
+        """What the file is known by as long as no other takes its place; `None` where there is none."""
+        identity = self._database.identity()
+        return None if identity is None else "-".join(map(str, identity))
 
     # ---------------------------------------------------------------- writing
 
@@ -106,6 +111,7 @@ class Store(Results):
             StoreError: The file cannot be written.
         """
         self._check_open()
+        self._renew()
         experiment, name, model = storable(experiment), storable(name), storable(model)
         names = experiment, name
         claim = new_claim()
@@ -151,12 +157,14 @@ class Store(Results):
     def adopt(self, evaluation: Stored, identity: Identity) -> None:
         """Take results for those of something else from now on, and count as many samples as it has; blocks.
 
+        What another run has begun since they were finished is its own affair.
+
         Raises:
             StoreError: The file cannot be written.
         """
         with self._database.writing() as connection:
-            values = (_encode(identity), evaluation.epochs, evaluation.id)
-            connection.execute("UPDATE evaluations SET identity = ?, epochs = ? WHERE id = ?", values)
+            values = (_encode(identity), evaluation.epochs, evaluation.id, evaluation.finished)
+            connection.execute("UPDATE evaluations SET identity = ?, epochs = ? WHERE id = ? AND finished IS ?", values)
 
     def leave(self, evaluation: Stored) -> None:
         """Let others run it."""
@@ -181,13 +189,17 @@ class Store(Results):
         """Whether it is to take the place of results that are there, and has none of its own yet."""
         return evaluation.id in self._pending
 
-    def check(self, evaluation: Stored) -> None:
+    def check(self, evaluation: Stored, found: Stored | None = None) -> None:
         """Nobody else has thrown away what is written of it, as far as that is known by now.
+
+        Args:
+            evaluation: Whose results.
+            found: What is there now.
 
         Raises:
             ConcurrentRunError: Somebody has.
         """
-        if evaluation.id in self._lost:
+        if evaluation.id in self._lost or (found is not None and found.id != evaluation.id):
             raise ConcurrentRunError(
                 evaluation.name,
                 "was started over by another run, and the results of this one thrown away",
@@ -202,8 +214,7 @@ class Store(Results):
             ConcurrentRunError: Another run has thrown the evaluation away.
         """
         self.check(evaluation)
-        self._take_place(evaluation)
-        return self._write().put(PendingRow(evaluation.id, record, time.time()))
+        return self._write().put(*self._taking_place(evaluation), PendingRow(evaluation.id, record, time.time()))
 
     def move(self, evaluation: Stored, places: Mapping[str, int]) -> None:
         """Have it written that rows, by their keys, stand at other places of the dataset now."""
@@ -251,13 +262,12 @@ class Store(Results):
             if not connection.execute(update, (time.time(), rows, evaluation.id)).rowcount:
                 self._lost.add(evaluation.id)
 
-        self._take_place(evaluation)
-        self._write().put(work)
+        self._write().put(*self._taking_place(evaluation), work)
 
-    def _take_place(self, evaluation: Stored) -> None:
-        """With its first result, one that was begun anew takes the place of what was there."""
+    def _taking_place(self, evaluation: Stored) -> Sequence[Work]:
+        """With its first result, one that was begun anew takes the place of what was there: in the same transaction."""
         if evaluation.id not in self._pending:
-            return
+            return ()
         self._pending.discard(evaluation.id)
         names = evaluation.experiment, evaluation.name
 
@@ -267,7 +277,7 @@ class Store(Results):
                 connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", names)
                 connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (evaluation.id,))
 
-        self._write().put(work)
+        return (work,)
 
     async def flush(self) -> None:
         """Wait until all that was put is committed, also where the caller is cancelled.
@@ -323,14 +333,25 @@ class Store(Results):
     def __repr__(self) -> str:
         return f"<Store {self.path}>"
 
-    def _write(self) -> Writer[PendingRow | Work]:
+    def _write(self) -> Writer[PendingRow | Work, Connection]:
         with self._lock:
             self._check_open()
-            if self._pid != os.getpid():  # the thread that writes is another process's
-                self._writer, self._pid = None, os.getpid()
             if self._writer is None:
-                self._writer = Writer(self._database.connect, self._write_items, self._database.explained)
+                self._writer = Writer("results", self._database.connect, self._write_items, self._database.explained)
             return self._writer
+
+    def _renew(self) -> None:
+        """What could not be written to may be writable now; whoever has lost anything by it was told."""
+        with self._lock:
+            if self._writer is not None and self._writer.has_failed and not self._claims:
+                self._writer = None
+
+    def forked(self) -> None:
+        """A child has no thread that writes, nobody who could release the lock, and no runs."""
+        self._lock = Lock()
+        self._writer = None
+        self._claims.clear()
+        self._pending.clear()
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -238,7 +238,7 @@ class _Writing:
             known = self._known_params.get(name)
             if known is None or not _is_same(value, known[0]):
                 said = plain_with_models(value)
-                known = self._known_params[name] = said, self._place_of(_without_secrets(name, said))
+                known = self._known_params[name] = said, self._place_of(without_secrets(name, said))
             numbers[name] = known[1]
             if self._left < _LEAST:
                 break
@@ -251,7 +251,7 @@ class _Writing:
 
 def _fields_of(request: ModelRequest, model: str, began: float) -> dict[str, Any]:
     reply, error, usage = request.received, request.error, request.usage
-    problem = None if error is None else _without_secrets("error", text_of(error).partition("\n")[0])
+    problem = None if error is None else without_secrets("error", text_of(error).partition("\n")[0])
     if reply is None and error is None:
         problem = "it was cancelled before a reply came"
     times = {"begun": round(request.began - began, 4), "seconds": round(request.seconds, 4)}
@@ -267,7 +267,8 @@ def _fields_of(request: ModelRequest, model: str, began: float) -> dict[str, Any
     }
 
 
-def _without_secrets(name: str, value: object) -> Any:
+def without_secrets(name: str, value: object) -> Any:
+    """A value of this name as it may be kept: without those of secret names in it, and without secrets in URLs."""
     return ModelRequest("", params={name: value}).open_params[name]
 
 

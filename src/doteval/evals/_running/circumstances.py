@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 
 from ... import __version__
+from ..._forked import tell_when_forked
 from .evaluation import Evaluation
 from .settings import Settings
 
@@ -19,9 +20,6 @@ _PATIENCE = 5.0
 """How long git may take, in seconds."""
 _FRESH = 10.0
 """For how long its answer counts, in seconds: many evaluations begin one after the other."""
-
-_lock = Lock()
-_answers: dict[tuple[Path, bool], tuple[float, dict[str, Any]]] = {}
 
 
 def about_run(evaluation: Evaluation, settings: Settings) -> dict[str, Any]:
@@ -61,7 +59,7 @@ def about_machine(function: object, *, asks_git: bool = False) -> dict[str, Any]
         "doteval": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-        **_commit(file.absolute().parent if file.is_file() else Path.cwd(), asks_git=asks_git),
+        **_commits.of(file.absolute().parent if file.is_file() else Path.cwd(), asks_git=asks_git),
     }
 
 
@@ -77,20 +75,35 @@ def tags_of(given: Mapping[str, object]) -> dict[str, str]:
     return tags
 
 
-def _commit(directory: Path, *, asks_git: bool) -> dict[str, Any]:
-    """The commit that is checked out, and whether files that it has were changed; nothing where nobody can know."""
-    with _lock:
-        when, known = _answers.get((directory, asks_git), (-_FRESH, {}))
-        if time.monotonic() - when > _FRESH:
-            try:
-                commit = _head_of(directory)
-            except (OSError, ValueError):
-                commit = None
-            known = {} if commit is None else {"commit": commit}
-            if known and asks_git:
-                known = {**known, "dirty": _is_dirty(directory)}
-            _answers[directory, asks_git] = time.monotonic(), known
-        return known
+class _Commits:
+    """Which commit is checked out, and whether files that it has were changed; asked for once for many evaluations."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._answers: dict[tuple[Path, bool], tuple[float, dict[str, Any]]] = {}
+        tell_when_forked(self)
+
+    def of(self, directory: Path, *, asks_git: bool) -> dict[str, Any]:
+        """Nothing where nobody can know."""
+        with self._lock:
+            when, known = self._answers.get((directory, asks_git), (-_FRESH, {}))
+            if time.monotonic() - when > _FRESH:
+                try:
+                    commit = _head_of(directory)
+                except (OSError, ValueError):
+                    commit = None
+                known = {} if commit is None else {"commit": commit}
+                if known and asks_git:
+                    known = {**known, "dirty": _is_dirty(directory)}
+                self._answers[directory, asks_git] = time.monotonic(), known
+            return known
+
+    def forked(self) -> None:
+        """In a child, nobody has the lock."""
+        self._lock = Lock()
+
+
+_commits = _Commits()
 
 
 def _head_of(directory: Path) -> str | None:

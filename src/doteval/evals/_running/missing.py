@@ -182,22 +182,16 @@ async def _run_rows(
         if place is not None and stored is not None:
             _check_what_is_gone(evaluation, name, changes, count, replaces=place.store.replaces(stored))
             place.store.finish(stored, count, changes.known)
+            await place.store.flush()
+            summary, shortfalls = await to_thread.run_sync(_added_up, evaluation, settings, place, stored)
+        else:
+            summary = summarise(kept)
+            shortfalls = _shortfalls(evaluation, settings, summary, None, None)
     finally:
         if place is not None and stored is not None:
             place.store.leave(stored)
             await place.store.flush()
-    if place is not None and stored is not None:
-        place.store.check(stored)
     warnings += changes.warnings(name)
-    if place is not None and stored is not None:
-        summary = await to_thread.run_sync(place.store.summary, stored)
-        finished = await to_thread.run_sync(place.store.find, place.experiment, place.name)
-        shortfalls = await to_thread.run_sync(
-            _shortfalls, evaluation, settings, summary, place.store, finished or stored
-        )
-    else:
-        summary = summarise(kept)
-        shortfalls = _shortfalls(evaluation, settings, summary, None, None)
     return Outcome(
         name,
         summary,
@@ -259,6 +253,21 @@ async def _missing(
         raise DatasetError(evaluation.name, f"it has no row {wanted!r}", advice)
     if moved and place is not None and stored is not None:
         place.store.move(stored, moved)
+
+
+def _added_up(
+    evaluation: Evaluation, settings: Settings, place: Place, stored: Stored
+) -> tuple[Summary, tuple[str, ...]]:
+    """What the results of a run that still has its claim come to, and which gates are not reached; blocks.
+
+    Raises:
+        ConcurrentRunError: Another run has thrown them away.
+    """
+    with place.store.snapshot() as results:
+        finished = results.find(place.experiment, place.name)
+        place.store.check(stored, finished)
+        summary = results.summary(stored)
+        return summary, _shortfalls(evaluation, settings, summary, results, finished)
 
 
 def _shortfalls(

@@ -1,62 +1,71 @@
-"""One thread that writes to the database, so that no event loop ever waits for a disk or for another process."""
+"""``Writer``: one thread that writes to a database, so that no event loop waits for a disk or for another process."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Condition, Event, Thread
 from typing import Generic, TypeVar
 
-from .database import Connection
-
 _ItemT = TypeVar("_ItemT")
+_ConnectionT = TypeVar("_ConnectionT", bound=sqlite3.Connection)
 
 _GATHER_SECONDS = 0.05
 """How long to gather items before a transaction begins: one for each item would take the event loop's time."""
 _MOST = 1024
-"""How many items a transaction may have."""
+"""How many items a transaction has, before no more are added."""
+_LOOK_SECONDS = 1.0
+"""How often who flushes looks whether there still is a thread: a forked child has none."""
 
 
-class Writer(Generic[_ItemT]):
-    """Writes what it is given, in that order.
+class Writer(Generic[_ItemT, _ConnectionT]):
+    """Writes what it is given, in that order, until something cannot be written.
 
     Whoever gives it something does not wait. All that was given to it until a transaction begins is written by it: what
     was committed survives the death of the process.
 
     Args:
-        connect: Opens the database.
-        write: Writes items, in one transaction.
-        explained: Makes of what the database raised what is told.
+        name: What the thread is for; a part of its name.
+        connect: Opens the database; called in the thread.
+        write: Writes items, in one transaction; called in the thread.
+        explained: Makes of what the thread has met what its users are told.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
-        write: Callable[[Connection, list[_ItemT]], object],
+        name: str,
+        connect: Callable[[], _ConnectionT],
+        write: Callable[[_ConnectionT, list[_ItemT]], object],
         explained: Callable[[Exception], Exception],
     ) -> None:
         self._connect = connect
         self._write = write
         self._explained = explained
-        self._queue: SimpleQueue[_ItemT | Event | None] = SimpleQueue()
-        self._error: Exception | None = None
+        self._queue: SimpleQueue[tuple[_ItemT, ...] | Event | None] = SimpleQueue()
         self._changed = Condition()
+        self._error: Exception | None = None
         self._given = self._committed = 0
-        self._hurry = Event()
         self._told: list[Event] = []
-        self._thread = Thread(target=self._run, name="doteval-results", daemon=True)
+        self._hurry = Event()
+        self._thread = Thread(target=self._run, name=f"doteval-{name}", daemon=True)
         self._thread.start()
 
-    def put(self, item: _ItemT) -> int:
-        """Have something written; its number, for `wait`.
+    @property
+    def has_failed(self) -> bool:
+        """Whether it writes nothing any more."""
+        return self._error is not None
+
+    def put(self, *items: _ItemT) -> int:
+        """Have something written, all of it in one transaction; the number of the last item, for `wait`.
 
         Raises:
-            StoreError: Writing has failed before.
+            Exception: As `explained` says, where writing has failed before.
         """
-        self._check()
         with self._changed:
-            self._given += 1
-            self._queue.put(item)
+            self._check()
+            self._given += len(items)
+            self._queue.put(items)
             return self._given
 
     def hurry(self) -> None:
@@ -67,7 +76,7 @@ class Writer(Generic[_ItemT]):
         """Wait until what has this number is committed, or for some time; the number of the last one that is.
 
         Raises:
-            StoreError: It could not be written.
+            Exception: As `explained` says, where it could not be written.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._committed >= number or self._error is not None, seconds)
@@ -78,13 +87,14 @@ class Writer(Generic[_ItemT]):
         """Wait until all that was given before is committed.
 
         Raises:
-            StoreError: It could not be written.
+            Exception: As `explained` says, where it could not be written.
         """
-        self._check()
         done = Event()
-        self._queue.put(done)
+        with self._changed:  # who comes after a failure is told of it, and who came before is woken by it
+            self._check()
+            self._queue.put(done)
         self._hurry.set()
-        while not done.wait(1.0) and self._thread.is_alive():
+        while not done.wait(_LOOK_SECONDS) and self._thread.is_alive():
             pass
         self._check()
 
@@ -92,7 +102,7 @@ class Writer(Generic[_ItemT]):
         """Write what is left, and end the thread.
 
         Raises:
-            StoreError: It could not be written.
+            Exception: As `explained` says, where it could not be written.
         """
         self._queue.put(None)
         self._hurry.set()
@@ -101,7 +111,8 @@ class Writer(Generic[_ItemT]):
 
     def _check(self) -> None:
         if self._error is not None:
-            raise self._explained(self._error) from self._error
+            told = self._explained(self._error)
+            raise told from (None if told is self._error else self._error)
 
     def _run(self) -> None:
         try:
@@ -117,23 +128,23 @@ class Writer(Generic[_ItemT]):
         finally:
             connection.close()
 
-    def _write_some(self, connection: Connection) -> bool:
+    def _write_some(self, connection: _ConnectionT) -> bool:
         """Write what is there, in one transaction; whether there may be more."""
-        item = self._queue.get()
-        if not isinstance(item, Event):
+        given = self._queue.get()
+        if not isinstance(given, Event):
             self._hurry.wait(_GATHER_SECONDS)
         self._hurry.clear()
         items: list[_ItemT] = []
         told = self._told = []
-        while item is not None:
-            if isinstance(item, Event):
-                told.append(item)
+        while given is not None:
+            if isinstance(given, Event):
+                told.append(given)
             else:
-                items.append(item)
-            if len(items) == _MOST:
+                items += given
+            if len(items) >= _MOST:
                 break
             try:
-                item = self._queue.get_nowait()
+                given = self._queue.get_nowait()
             except Empty:
                 break
         if items:
@@ -143,7 +154,7 @@ class Writer(Generic[_ItemT]):
             self._changed.notify_all()
         for event in told:
             event.set()
-        return item is not None
+        return given is not None
 
     def _fail(self, error: Exception) -> None:
         """Remember it, and let nobody wait for ever."""
