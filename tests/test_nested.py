@@ -292,3 +292,25 @@ async def test_a_cancelled_opening_gives_its_lease_and_its_turn_back() -> None:
             (await provider.setup("house")).model.use()
         now = provider.statistics()
         assert (now.active_leases, now.open) == (2, 2)
+
+
+@pytest.mark.parametrize("options", [{}, {"capacity": 2}], ids=str)
+async def test_a_handle_that_is_entered_in_an_opening_is_leased_by_what_opens(options: dict[str, Any]) -> None:
+    """Whoever has set it up: what is leased closes last."""
+    log: list[str] = []
+
+    class Entering(PooledProvider[str]):
+        @asynccontextmanager
+        async def open(self, spec: str, /, **config: Any) -> AsyncIterator[str]:
+            async with AsyncExitStack() as stack:
+                if spec == "house":
+                    await stack.enter_async_context(ground)
+                yield spec
+                log.append(spec)
+
+    async with Entering(**options) as provider:
+        ground = await provider.setup("ground")
+        house = await provider.setup("house")
+        await provider.teardown("ground")
+        assert not house.is_active
+    assert log == ["house", "ground"]

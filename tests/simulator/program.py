@@ -462,6 +462,8 @@ class Worker:
             try:
                 await self.run.provider.drain()
             except RuntimeError as error:
+                if isinstance(error, DotevalError):
+                    raise
                 self.books.check(self.books.total is not None, str(error))
                 self.books.check(self.scenario.hides or self.mine, f"{self} holds nothing: {error}")
                 return
