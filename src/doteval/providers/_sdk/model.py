@@ -21,7 +21,8 @@ from ..._replies.cache import present_row
 from ..._secrets import masked
 from .events import Body, EventStream, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
-from .replies import ReplayedPieces, again, credentials_of, kept, telling, whom
+from .http_clients import form_of, http_client_of, known_of
+from .replies import ReplayedPieces, again, credentials_of, headers_of, kept, query_of, telling, whom
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
 AnswerT = TypeVar("AnswerT")
@@ -83,7 +84,14 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """All that its answers depend on; see `ModelProvider.identity`."""
         kind = type(self)
         found = {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": self._name, "base_url": self.base_url}
-        return {**found, "params": self._params} if self._params else found
+        http_client = http_client_of(self._client)
+        more = {
+            "params": self._params,
+            "default_headers": headers_of(self._client),
+            "default_query": query_of(self._client),
+            "http_client": {} if http_client is None else known_of(http_client),
+        }
+        return {**found, **{name: value for name, value in more.items() if value}}
 
     @property
     def base_url(self) -> str:
@@ -232,7 +240,9 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 "model": self._name,
                 **whom(self.client, self.base_url, self._credentials()),
             }
-        return self._is_asking
+        http_client = http_client_of(self._client)
+        added = {} if http_client is None else form_of(http_client, self._credentials())
+        return {**self._is_asking, "http_client": added} if added else self._is_asking
 
     def _credentials(self) -> frozenset[str]:
         if self._credential_names is None:

@@ -23,6 +23,7 @@ from ..._pool_options import PoolOptions
 from ..._pooled import PooledProvider, include
 from ..._secrets import secrets_of
 from .failures import SDK, SDKClient
+from .http_clients import known_of
 from .model import SDKModel
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
@@ -119,10 +120,12 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         return super().slots(spec, **config)
 
     def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
-        """All that an answer of a model depends on, the address that the environment names among it."""
+        """All that an answer depends on, with the address of the environment, and what an HTTP client of its own adds."""
         found = {**super().identity(spec, **config)}
         address = str(found.get("base_url") or self._url_from_environment())
-        return {**found, "base_url": address.rstrip("/")}
+        http_client = config.get("http_client") or self._settings.get("http_client")
+        added = {} if http_client is None else known_of(http_client)
+        return {**found, "base_url": address.rstrip("/"), **({"http_client": added} if added else {})}
 
     def is_broken(self, model: ModelT, /) -> bool:
         """Whether somebody has closed the model's client, as ``async with model.client`` does."""
