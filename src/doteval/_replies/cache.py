@@ -276,8 +276,8 @@ class CachedReplies:
                 self.unknown += 1
                 if self.unknown == 1:
                     self._tell(
-                        f"Some requests were sent and their replies not kept, as they depend on {why_unknown}, of which "
-                        "nobody can say whether it is the same again."
+                        f"Some requests were sent and their replies not kept, as they depend on {why_unknown}, of "
+                        "which nobody can say whether it is the same again."
                     )
 
     def _reading(self, work: Callable[[], str | None]) -> str | None:

@@ -23,6 +23,7 @@ from ... import counting_requests
 from .._errors import RowTimeoutError
 from .._escapes import as_it_is, ends_the_run, raise_cancellation_of_row, raise_own_cancellation, told_apart
 from .._result import Result
+from .._results.begun import RequestsOfRow
 from .._results.record import Record, Spending, succeeded
 from .._results.record import failed as failed_record
 from .._results.transcript import Transcript
@@ -63,6 +64,7 @@ class Progress:
         wasted: How many of the calls failed and were made again.
         tokens: What the calls cost, as far as that is known.
         epochs: How many samples there are of each row.
+        left_open: How many requests had not ended when their row had.
     """
 
     total: int | None = None
@@ -73,6 +75,7 @@ class Progress:
     wasted: int = 0
     tokens: int = 0
     epochs: int = 1
+    left_open: int = 0
 
 
 class _Tries:
@@ -215,8 +218,12 @@ class Engine:
             self._limit.release(row)
 
     async def _record(self, row: Row) -> Record:
-        with counting_requests(Transcript() if self._transcripts else None) as requests:
-            return await self._attempted(row, Spending(requests))
+        requests = Transcript() if self._transcripts else RequestsOfRow()
+        spending = Spending(requests)
+        with counting_requests(requests):
+            record = await self._attempted(row, spending)
+        self._progress.left_open += spending.left_open
+        return record
 
     async def _attempted(self, row: Row, spending: Spending) -> Record:
         inputs = row.inputs

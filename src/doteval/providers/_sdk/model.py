@@ -19,6 +19,7 @@ from ..._replies.asked import Asked
 from ..._replies.asked import asked as asked_of_cache
 from ..._replies.cache import present_row
 from ..._secrets import masked
+from .attempts import Attempts
 from .events import Body, EventStream, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
 from .http_clients import form_of, http_client_of, known_of
@@ -142,7 +143,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 return found[0]
             async with self._place():
                 with ModelRequest(self._name, messages, params) as request:
-                    with self._explaining:
+                    with self._explaining, Attempts(request):
                         raw = await self._send(sent)
                     answer = await self._parsed(raw)
                     try:
@@ -191,7 +192,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 return
             async with self._place():
                 with ModelRequest(self._name, messages, params) as request:
-                    with self._explaining:
+                    with self._explaining, Attempts(request):
                         raw = await self._send(sent)
                     events = await self._parsed(raw)
                     async with ending(events) as body:

@@ -120,7 +120,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         return super().slots(spec, **config)
 
     def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
-        """All that an answer depends on, with the address of the environment, and what an HTTP client of its own adds."""
+        """All that an answer depends on, the address of the environment and what an `http_client` adds among it."""
         found = {**super().identity(spec, **config)}
         address = str(found.get("base_url") or self._url_from_environment())
         http_client = config.get("http_client") or self._settings.get("http_client")
