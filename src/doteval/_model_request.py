@@ -154,8 +154,8 @@ def counting_requests(into: list[ModelRequest] | None = None) -> AbstractContext
         print(sum(request.usage.total for request in requests if request.usage is not None))
 
     A request is in the list when it has ended, also one that failed or was cancelled, also where that is after the
-    block. Blocks may be nested; each has all that is asked inside of it. What goes through a model's `client` is not seen, nor what a task asks that was
-    there before the block.
+    block. Blocks may be nested; each has all that is asked inside of it. What goes through a model's `client` is not
+    seen, nor what a task asks that was there before the block.
 
     Args:
         into: The list that gets them, in place of a new one; its `append` is called with each when it has ended. Where

@@ -171,7 +171,8 @@ def _numbers(record: Record) -> Iterator[str]:
         thought = f" ({usage.reasoning_tokens:,} reasoning)" if usage.reasoning_tokens else ""
         name = f"{usage.model or '-'}{f' as {usage.role}' if usage.role else ''}"
         requests = f"{usage.requests} request{'' if usage.requests == 1 else 's'}"
-        yield f"{name}: {requests}, {least}{usage.input_tokens:,} tokens in{cached}, {least}{usage.output_tokens:,} out{thought}"
+        told, replied = f"{least}{usage.input_tokens:,}", f"{least}{usage.output_tokens:,}"
+        yield f"{name}: {requests}, {told} tokens in{cached}, {replied} out{thought}"
 
 
 def _score(score: float) -> str:

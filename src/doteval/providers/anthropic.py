@@ -249,10 +249,11 @@ def _refusal(reason: str | None, ending: Any) -> str | None:
 
 def _usage(usage: object) -> Usage | None:
     cached, written = _field(usage, "cache_read_input_tokens"), _field(usage, "cache_creation_input_tokens")
-    prompt = count(_field(usage, "input_tokens"))
+    told = _field(usage, "input_tokens")
+    prompt = count(told)
     return usage_of(
         # Anthropic counts the three apart.
-        None if prompt is None else prompt + (count(cached) or 0) + (count(written) or 0),
+        told if prompt is None else prompt + (count(cached) or 0) + (count(written) or 0),
         _field(usage, "output_tokens"),
         cached=cached,
         written=written,

@@ -320,7 +320,8 @@ class Engine:
                 tries.stumbled += 1
                 await self._limit.pause(pause_before(tries.stumbled))
             case None:
-                again = tries.lost < self._retries.lost and await self._renewed(error)
+                renewed = await self._renewed(error)  # for other rows as well, where this one is not run again
+                again = tries.lost < self._retries.lost and renewed
                 if again is not True:
                     return again or await self._as_asked(error, tries)
                 tries.lost += 1

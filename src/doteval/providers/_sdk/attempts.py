@@ -64,7 +64,7 @@ def hooks_of_attempts() -> dict[str, list[Any]]:
     return {"request": [_sent], "response": [_answered]}
 
 
-async def _sent(request: object) -> None:
+async def _sent(_request: object) -> None:
     if (attempts := _PRESENT.get()) is not None:
         attempts.sent()
 
