@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from inspect import isawaitable
 from types import ModuleType
@@ -23,6 +23,7 @@ from .attempts import Attempts
 from .events import Body, EventStream, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
 from .http_clients import form_of, http_client_of, known_of
+from .places import Places, held
 from .replies import ReplayedPieces, again, credentials_of, headers_of, kept, query_of, telling, whom
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
@@ -52,7 +53,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         client: The SDK's client; whoever made it closes it.
         max_concurrency: How many requests the model takes at once, streams for as long as they are open included; the
             others wait in order of arrival. `None`: no limit.
-        key_limiter: What limits the requests at once of all models with the same key.
+        key_places: Those for the requests at once of all models with the same key.
         params: What every request is sent with, where it does not say otherwise.
     """
 
@@ -66,14 +67,15 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         client: ClientT,
         *,
         max_concurrency: int | None = None,
-        key_limiter: CapacityLimiter | None = None,
+        key_places: Places | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> None:
         self._name = name
         self._client = client
         self._limiter = None if max_concurrency is None else CapacityLimiter(max_concurrency)
         # The model's own first: who waits for the key's keeps back only who would have to wait for it as well.
-        self._limiters = [limiter for limiter in (self._limiter, key_limiter) if limiter is not None]
+        own = None if self._limiter is None else Places(self._limiter)
+        self._places = [places for places in (own, key_places) if places is not None]
         self._params = dict(params or {})
         check_params(self._params)
         # Around awaiting the SDK, and nothing else: an exception of the caller's own code is not a failed request.
@@ -125,7 +127,8 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             params: What the API takes, such as ``temperature``.
 
         Raises:
-            ModelRequestError: The request failed; says what failed and what to do. The SDK's exception is the cause.
+            ModelRequestError: The request failed; says what failed and what to do. The SDK's exception is the cause. Or
+                it would wait for ever for its place, as open streams of those who wait have all of them.
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
         """
         messages, params = messages_of(prompt, params), _with_schema({**self._params, **params})
@@ -270,17 +273,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
 
     def _place(self) -> AbstractAsyncContextManager[None]:
         """One of the places for concurrent requests."""
-        return _held_places(self._limiters) if self._limiters else _NO_LIMIT
-
-
-@asynccontextmanager
-async def _held_places(limiters: Sequence[CapacityLimiter]) -> AsyncGenerator[None]:
-    borrower = object()  # not the task: it may have several requests open
-    async with AsyncExitStack() as stack:
-        for limiter in limiters:
-            await limiter.acquire_on_behalf_of(borrower)
-            stack.callback(limiter.release_on_behalf_of, borrower)
-        yield
+        return held(self._places, self._name) if self._places else _NO_LIMIT
 
 
 class _Pieces(Generic[EventT]):
