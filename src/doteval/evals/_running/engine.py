@@ -29,7 +29,7 @@ from .._results.record import failed as failed_record
 from .._results.transcript import Transcript
 from .abort import Abort
 from .arguments import Arguments, roles_of
-from .dataset import Row
+from .dataset import Row, has_name
 from .limits import Limit
 from .refusals import Refusal, pause_before, refusal_of, retry_after
 from .retries import Retries
@@ -106,7 +106,7 @@ class Engine:
         abort: Sees every record as it comes, and ends the run where it is enough.
         progress: Is kept up to date.
         tell: Is called when it has changed.
-        opened: Opens the part of a cache of replies that belongs to a row, by its name.
+        opened: Opens the part of a cache of replies that belongs to a row, by its name; is told whether it has an id.
         transcripts: Whether it is taken down what is asked in rows.
     """
 
@@ -125,7 +125,7 @@ class Engine:
         abort: Abort,
         progress: Progress,
         tell: Callable[[], object],
-        opened: Callable[[str], AbstractContextManager[None]] | None = None,
+        opened: Callable[..., AbstractContextManager[None]] | None = None,
         transcripts: bool = False,
     ) -> None:
         self._call = call
@@ -238,7 +238,7 @@ class Engine:
                 spending.roles = self._roles
                 spending.begin_attempt()
                 values = {**row.fresh_values(), **arguments}
-                with _NO_REPLIES if self._opened is None else self._opened(_name_of(row, tries.asked)):
+                with self._replies_of(row, tries.asked):
                     result = await (self._in_time(values) if self._row_timeout else self._call(values))
                 record = succeeded(inputs, row.sample, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
@@ -259,6 +259,11 @@ class Engine:
                 if spending.was_asked:  # what a cache answers says nothing of what a server takes
                     self._limit.succeeded()
                 return record
+
+    def _replies_of(self, row: Row, asked: int) -> AbstractContextManager[None]:
+        if self._opened is None:
+            return _NO_REPLIES
+        return self._opened(_name_of(row, asked), has_id=has_name(row.inputs))
 
     async def _in_time(self, values: Mapping[str, Any]) -> Result:
         """Evaluate one row, and cancel that where it takes too long.

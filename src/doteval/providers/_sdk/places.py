@@ -1,8 +1,8 @@
 """``Places``: those for the requests at once of a model, or of a key; who would wait for ever for one is told instead.
 
-It is certain that a task would where all places belong to open streams whose tasks wait for one of them themselves.
-Nobody but the task of a stream leaves it. Where a stream was opened in one task and is left in another, or its task waits
-for a child that asks, that is not seen.
+It is certain that a task would where all places belong to open streams whose tasks wait for one of them themselves, as
+nobody but its task leaves a stream. Where it is left in another one, or its task waits for a child that asks, that is not
+seen.
 """
 
 from __future__ import annotations
