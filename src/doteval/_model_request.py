@@ -144,6 +144,13 @@ class ModelRequest:
         return f"<ModelRequest to '{self.model}' {state}{self.usage}>"
 
 
+def waited_for_place(seconds: float) -> None:
+    """Tell those who count here how long a request has waited to be sent."""
+    for requests in _COUNTING.get():
+        if type(requests) is not list and (told := getattr(requests, "wait", None)) is not None:
+            told(seconds)
+
+
 def counting_requests(into: list[ModelRequest] | None = None) -> AbstractContextManager[list[ModelRequest]]:
     """Count what is asked of models in the block, and in the tasks, threads and `doteval.blocking` that it starts.
 
@@ -160,7 +167,7 @@ def counting_requests(into: list[ModelRequest] | None = None) -> AbstractContext
     Args:
         into: The list that gets them, in place of a new one; its `append` is called with each when it has ended. Where
             it has methods ``begin`` and ``forget``, the one is called with each when it begins, the other with each
-            that then turns out not to be sent.
+            that then turns out not to be sent; a method ``wait`` with the seconds that one has waited for its place.
 
     Returns:
         A context manager that gives the list.

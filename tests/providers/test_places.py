@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx2
 import pytest
-from anyio import Event, create_task_group
+from anyio import Event, create_task_group, sleep_forever
 from tests.blocked import wait_all_tasks_blocked
 from tests.providers.conftest import CHATS, KEY
 from tests.providers.test_attempts import transport
 
-from doteval import ModelRequestError, counting_requests
+from doteval import ModelRequestError, Result, counting_requests, foreach
+from doteval.evals import run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -101,3 +103,23 @@ async def test_who_waits_for_somebody_that_goes_on_is_told_nothing(
             assert replies == []
             may_leave.set()
         assert replies == ["yes"]
+
+
+async def test_a_row_that_is_out_of_time_says_how_long_it_has_waited_to_ask(http_client: httpx2.AsyncClient) -> None:
+    """What waits for others has not asked at all; a row that waits for nobody says nothing of it."""
+
+    @foreach("number", range(2), row_timeout=0.05)
+    async def eval_it(number: int, model: Any) -> Result:
+        if number == 0:
+            await sleep_forever()
+        return Result(await model.generate("Hello"))
+
+    async with provider_of(http_client, max_concurrency=1) as provider, provider.setup("m") as handle:
+        async with handle.model.stream("held"):
+            outcome = await run(eval_it, model=handle.model)
+    waiting, asking = [record.error or "" for record in outcome.records]
+    assert waiting.startswith("RowTimeoutError: An attempt took longer than 0.05 s, and was cancelled.\n")
+    assert re.search(
+        r"cancelled\. Its requests waited for 0\.0\d+ s before they were sent, for max_concurrency=\.\n", asking
+    )
+    assert [record.requests for record in outcome.records] == [0, 0]

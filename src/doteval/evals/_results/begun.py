@@ -11,6 +11,8 @@ class RequestsOfRow(list[ModelRequest]):
     def __init__(self) -> None:
         super().__init__()
         self._begun: dict[int, ModelRequest] = {}
+        self.waited = 0.0
+        """How long they have waited to be sent, all together, in seconds."""
 
     def begin(self, request: ModelRequest, /) -> None:
         """One begins."""
@@ -24,6 +26,10 @@ class RequestsOfRow(list[ModelRequest]):
     def forget(self, request: ModelRequest, /) -> None:
         """It does not go on."""
         self._begun.pop(id(request), None)
+
+    def wait(self, seconds: float, /) -> None:
+        """One has waited to be sent."""
+        self.waited += seconds
 
     @property
     def open(self) -> list[ModelRequest]:

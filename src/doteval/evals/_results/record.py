@@ -161,13 +161,20 @@ class Spending:
         self.roles: Mapping[str, str] = {}
         """The arguments by which models came, by the names of the models."""
         self._begun = 0
+        self._waited = 0.0
 
     def begin_attempt(self) -> None:
         """What is asked from now on belongs to another attempt."""
         self._begun = len(self._requests)
+        self._waited = self._requests.waited
         if isinstance(self._requests, Transcript):
             self._requests.roles = self.roles
             self._requests.attempt += 1
+
+    @property
+    def waited(self) -> float:
+        """How long requests have waited to be sent in this attempt, in seconds."""
+        return self._requests.waited - self._waited
 
     @property
     def was_asked(self) -> bool:

@@ -239,7 +239,7 @@ class Engine:
                 spending.begin_attempt()
                 values = {**row.fresh_values(), **arguments}
                 with self._replies_of(row, tries.asked):
-                    result = await (self._in_time(values) if self._row_timeout else self._call(values))
+                    result = await (self._in_time(values, spending) if self._row_timeout else self._call(values))
                 record = succeeded(inputs, row.sample, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
                 if self._is_over:
@@ -265,7 +265,7 @@ class Engine:
             return _NO_REPLIES
         return self._opened(_name_of(row, asked), has_id=has_name(row.inputs))
 
-    async def _in_time(self, values: Mapping[str, Any]) -> Result:
+    async def _in_time(self, values: Mapping[str, Any], spending: Spending) -> Result:
         """Evaluate one row, and cancel that where it takes too long.
 
         Raises:
@@ -288,7 +288,8 @@ class Engine:
                 raise
             error = exc
         try:
-            raise RowTimeoutError(self._row_timeout).with_traceback(where) from error  # it says what the row waited for
+            told = RowTimeoutError(self._row_timeout, spending.waited)
+            raise told.with_traceback(where) from error  # it says what the row waited for
         finally:
             del where, error  # they hold this frame
 

@@ -1,8 +1,7 @@
 """``Places``: those for the requests at once of a model, or of a key; who would wait for ever for one is told instead.
 
-It is certain that a task would where all places belong to open streams whose tasks wait for one of them themselves, as
-nobody but its task leaves a stream. Where it is left in another one, or its task waits for a child that asks, that is not
-seen.
+A task certainly would where all places belong to open streams whose tasks wait for one of them themselves, as nobody
+but its task leaves a stream. Where it is left in another one, or its task waits for a child that asks, that is not seen.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from anyio import CapacityLimiter, get_current_task
+from anyio import CapacityLimiter, current_time, get_current_task
 
 from ..._errors import ModelRequestError
+from ..._model_request import waited_for_place
 
 
 class Places:
@@ -51,10 +51,13 @@ class Places:
                 "Leave a stream before you ask again, or raise max_concurrency= or max_concurrency_per_key=.",
             )
         self._waiting.add(task)
+        began = current_time() if self.limiter.available_tokens <= 0 else None
         try:
             await self.limiter.acquire_on_behalf_of(borrower)
         finally:
             self._waiting.discard(task)
+            if began is not None:
+                waited_for_place(current_time() - began)
         self._taken[task] += 1
 
     def give_back(self, borrower: object, task: int) -> None:
