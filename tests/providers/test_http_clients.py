@@ -33,7 +33,7 @@ SEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "headers": ({"headers": {"X-Tenant": "one"}}, {"headers": {"X-Tenant": "other"}}),
     "another header": ({"headers": {"X-Tenant": "one"}}, {}),
     "params": ({"params": {"api-version": "1"}}, {"params": {"api-version": "2"}}),
-    "params in a list": ({"params": {"beta": ["a"]}}, {"params": {"beta": ["a", "b"]}}),
+    "params in a list": ({"params": {"beta": ["b"]}}, {"params": {"beta": ["a", "b"]}}),
 }
 ALIKE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "timeout": ({"timeout": 5}, {"timeout": 50}),

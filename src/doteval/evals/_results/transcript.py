@@ -306,7 +306,7 @@ def joined(parts: Sequence[_Writing], left_out: int) -> str:
         found = json.loads(part.text())
         params += [{name: numbers[place] for name, place in each.items()} for each in found["params"]]
         for each in cast("list[dict[str, Any]]", found["requests"]):
-            moved = {name: numbers[each[name]] for name in _TEXTS if name in each}
+            moved: dict[str, int] = {name: numbers[each[name]] for name in _TEXTS if name in each}
             if "params" in each:
                 moved["params"] = each["params"] + first_params
             after = {"after": [each["after"][0] + first, each["after"][1]]} if "after" in each else {}

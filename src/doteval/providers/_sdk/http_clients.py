@@ -56,10 +56,10 @@ def seen(http_client: Any, credentials: AbstractSet[str] = CREDENTIALS) -> dict[
 
 def unseen(http_client: Any) -> dict[str, Any]:
     """What may change requests, or answers, in any way: what it is, by the argument that it came in."""
-    kind: type[Any] = type(http_client)
+    kind = cast("type[object]", type(http_client))
     auth: Any = http_client.auth
     found: dict[str, Any] = {
-        "event_hooks": _listed({name: _others(hooks) for name, hooks in http_client.event_hooks.items()}),
+        "event_hooks": _listed({name: _others(each) for name, each in _hooks_of(http_client).items()}),
         "auth": None if _is(auth, _CREDENTIALS) else getattr(auth, "_func", auth),
         "transport": _unknown_transport(_attribute(http_client, "_transport")),
         "mounts": _listed(
@@ -73,7 +73,10 @@ def unseen(http_client: Any) -> dict[str, Any]:
 
 def known_of(http_client: Any) -> dict[str, Any]:
     """All that results depend on: what is seen, and of what is not, the thing itself, which is known by its code."""
-    found = {name: dict(value) if isinstance(value, list) else value for name, value in seen(http_client).items()}
+    found = seen(http_client)
+    for name in ("headers", "params"):
+        if name in found:
+            found[name] = _by_name(found[name])
     return {**found, **unseen(http_client)}
 
 
@@ -100,6 +103,17 @@ def _others(hooks: Iterable[Callable[..., object]]) -> list[Any] | None:
 
 def _listed(values: Mapping[str, Any]) -> dict[str, Any] | None:
     return {name: value for name, value in values.items() if value is not None} or None
+
+
+def _by_name(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _hooks_of(http_client: Any) -> Mapping[str, Iterable[Callable[..., object]]]:
+    return cast("Mapping[str, Iterable[Callable[..., object]]]", http_client.event_hooks)
 
 
 def _mounts_of(http_client: Any) -> Mapping[Any, Any]:

@@ -1,7 +1,7 @@
 """``Places``: those for the requests at once of a model, or of a key; who would wait for ever for one is told instead.
 
 A task certainly would where all places belong to open streams whose tasks wait for one of them themselves, as nobody
-but its task leaves a stream. Where it is left in another one, or its task waits for a child that asks, that is not seen.
+but its task leaves a stream. What is left in another task, or waits for a child task that asks, is not seen.
 """
 
 from __future__ import annotations
