@@ -58,6 +58,7 @@ def unseen(http_client: Any) -> dict[str, Any]:
     """What may change requests, or answers, in any way: what it is, by the argument that it came in."""
     kind = cast("type[object]", type(http_client))
     auth: Any = http_client.auth
+    own: dict[str, Any] = vars(http_client)
     found: dict[str, Any] = {
         "event_hooks": _listed({name: _others(each) for name, each in _hooks_of(http_client).items()}),
         "auth": None if _is(auth, _CREDENTIALS) else getattr(auth, "_func", auth),
@@ -66,9 +67,9 @@ def unseen(http_client: Any) -> dict[str, Any]:
             {str(_attribute(to, "pattern")): _unknown_transport(by) for to, by in _mounts_of(http_client).items()}
         ),
         "class": None if kind.__module__.partition(".")[0] in _LIBRARIES else kind,
-        "attributes": {name: value for name, value in vars(http_client).items() if name not in _ATTRIBUTES},
+        "attributes": _listed({name: own[name] for name in own.keys() - _ATTRIBUTES}),
     }
-    return {name: value for name, value in found.items() if value is not None and value != {}}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def known_of(http_client: Any) -> dict[str, Any]:
