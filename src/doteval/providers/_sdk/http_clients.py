@@ -58,7 +58,6 @@ def unseen(http_client: Any) -> dict[str, Any]:
     """What may change requests, or answers, in any way: what it is, by the argument that it came in."""
     kind = cast("type[object]", type(http_client))
     auth: Any = http_client.auth
-    own: dict[str, Any] = vars(http_client)
     found: dict[str, Any] = {
         "event_hooks": _listed({name: _others(each) for name, each in _hooks_of(http_client).items()}),
         "auth": None if _is(auth, _CREDENTIALS) else getattr(auth, "_func", auth),
@@ -67,7 +66,7 @@ def unseen(http_client: Any) -> dict[str, Any]:
             {str(_attribute(to, "pattern")): _unknown_transport(by) for to, by in _mounts_of(http_client).items()}
         ),
         "class": None if kind.__module__.partition(".")[0] in _LIBRARIES else kind,
-        "attributes": _listed({name: own[name] for name in own.keys() - _ATTRIBUTES}),
+        "attributes": _listed(_attributes_of(http_client)),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -104,6 +103,12 @@ def _others(hooks: Iterable[Callable[..., object]]) -> list[Any] | None:
 
 def _listed(values: Mapping[str, Any]) -> dict[str, Any] | None:
     return {name: value for name, value in values.items() if value is not None} or None
+
+
+def _attributes_of(http_client: Any) -> dict[str, Any]:
+    """Those that not every HTTP client has."""
+    own: Mapping[str, Any] = http_client.__dict__
+    return {name: value for name, value in own.items() if name not in _ATTRIBUTES}
 
 
 def _by_name(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
