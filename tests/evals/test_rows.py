@@ -764,7 +764,7 @@ async def test_a_model_that_a_row_has_closed_is_leased_again(lost: int) -> None:
 async def test_rows_between_two_requests_survive_a_crash() -> None:
     """As with a real provider, of which they get an error that says that the model was lost."""
     async with FakeProvider() as provider:
-        waiting, crashed = 0, Event()
+        waiting, crashed, renewed = 0, Event(), Event()
 
         @foreach("number", range(4), concurrency=4)
         async def eval_it(number: int, model: FakeModel) -> Result:
@@ -774,7 +774,10 @@ async def test_rows_between_two_requests_survive_a_crash() -> None:
             if waiting == 4:
                 await provider.crash("m")
                 crashed.set()
-            await crashed.wait()
+            elif waiting > 4:
+                renewed.set()
+            else:
+                await (renewed if number else crashed).wait()  # most go on when the model is leased again
             return Result(await model.generate("second"))
 
         outcome = await run(eval_it, model=partial(provider.setup, "m"))
