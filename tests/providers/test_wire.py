@@ -268,6 +268,22 @@ REPLIES: dict[str, Good] = {
         ),
         usage=None,
     ),
+    "counts with a point or as a text": Good(
+        Reply(
+            HI,
+            usage=counts(
+                {"prompt_tokens": 5.0, "completion_tokens": "3", "total_tokens": "8.0"},
+                {"input_tokens": 5.0, "output_tokens": "3"},
+            ),
+        ),
+    ),
+    "one count that is none": Good(
+        Reply(
+            HI,
+            usage=counts({"prompt_tokens": 5.5, "completion_tokens": 3}, {"input_tokens": 5.5, "output_tokens": 3}),
+        ),
+        usage=None,
+    ),
     "empty counts": Good(Reply(HI, usage=counts({}, {})), usage=None),
     "no counts": Good(Reply(HI, usage=counts(None, None)), usage=None),
 }

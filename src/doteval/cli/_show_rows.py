@@ -125,8 +125,13 @@ def _lines(results: Snapshot, stored: Stored, record: Record, prices: Prices) ->
         yield _bold(name)
         yield from (f"  {line}" for line in _text(value).split("\n"))
     before: Sequence[Any] = ()
-    for place, request in enumerate(results.requests(stored, record.key, record.sample), 1):
+    place = 0
+    for request in results.requests(stored, record.key, record.sample):
         yield ""
+        place += request.left_out or 1
+        if request.left_out:
+            yield _bold(request.error or "")
+            continue
         yield _bold(f"request {place}")
         yield from (f"  {line}" for line in "\n".join(_request(request, before)).split("\n"))
         before = request.messages
@@ -156,6 +161,8 @@ def _request(request: RecordedRequest, before: Sequence[Any]) -> Iterator[str]:
         yield _text(request.details)
     if request.error:
         yield f"error: {request.error}"
+    if request.params:
+        yield f"sent with {json.dumps(dict(request.params), ensure_ascii=False)}"
 
 
 def _numbers(record: Record) -> Iterator[str]:
@@ -163,11 +170,13 @@ def _numbers(record: Record) -> Iterator[str]:
     if record.attempts > 1:
         yield f"{record.attempts} attempts"
     for usage in record.usage_by_model:
+        least = "≥ " if usage.unknown else ""
         cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
         thought = f" ({usage.reasoning_tokens:,} reasoning)" if usage.reasoning_tokens else ""
         name = f"{usage.model or '-'}{f' as {usage.role}' if usage.role else ''}"
         requests = f"{usage.requests} request{'' if usage.requests == 1 else 's'}"
-        yield f"{name}: {requests}, {usage.input_tokens:,} tokens in{cached}, {usage.output_tokens:,} out{thought}"
+        told, replied = f"{least}{usage.input_tokens:,}", f"{least}{usage.output_tokens:,}"
+        yield f"{name}: {requests}, {told} tokens in{cached}, {replied} out{thought}"
 
 
 def _score(score: float) -> str:

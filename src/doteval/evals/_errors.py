@@ -115,12 +115,15 @@ class RowTimeoutError(DotevalError, TimeoutError):
 
     Args:
         seconds: How long it may take.
+        waited: How long its requests waited to be sent, all together, as others had all places of ``max_concurrency``.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, waited: float = 0.0) -> None:
         self.seconds = seconds
+        self.waited = waited
+        told = f" Its requests waited for {waited:.3g} s before they were sent, for max_concurrency=." if waited else ""
         super().__init__(
-            f"An attempt took longer than {seconds:g} s, and was cancelled.\n"
+            f"An attempt took longer than {seconds:g} s, and was cancelled.{told}\n"
             "Give it more time: row_timeout=, or --doteval-eval-row-timeout in pytest."
         )
 

@@ -70,12 +70,14 @@ def usage_rows(summaries: Iterable[tuple[str, Summary]], prices: Prices | None =
     rows: list[tuple[str, ...]] = []
     for name, summary in summaries:
         for number, usage in enumerate(summary.usage_by_model):
-            counts = (
-                usage.requests, usage.failed, usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens,
-                usage.output_tokens, usage.reasoning_tokens,
-            )  # fmt: skip
+            is_all = not usage.unknown
+            told = shown_count(usage.input_tokens, is_all=is_all), shown_count(usage.output_tokens, is_all=is_all)
+            asked, failed, cached, written, reasoning = map(
+                "{:,}".format,
+                (usage.requests, usage.failed, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens),
+            )
             names = (name if number == 0 else "", usage.model or "-", usage.role or "")
-            rows.append((*names, *map("{:,}".format, counts), *_cost(usage, prices)))
+            rows.append((*names, asked, failed, told[0], cached, written, told[1], reasoning, *_cost(usage, prices)))
     return rows
 
 
@@ -89,7 +91,12 @@ def shown_tokens(summaries: Iterable[Summary]) -> str:
     found = list(summaries)
     total = sum(summary.input_tokens + summary.output_tokens for summary in found)
     is_all = not any(usage.unknown for summary in found for usage in summary.usage_by_model)
-    return f"{total:,}" if is_all else f"≥ {total:,}"
+    return shown_count(total, is_all=is_all)
+
+
+def shown_count(count: int, *, is_all: bool) -> str:
+    """A number of tokens, and whether that is all."""
+    return f"{count:,}" if is_all else f"≥ {count:,}"
 
 
 def shown_score(name: str) -> str:

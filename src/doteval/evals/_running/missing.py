@@ -195,6 +195,8 @@ async def _run_rows(
             place.store.leave(stored)
             await place.store.flush()
     warnings += changes.warnings(name)
+    if progress.left_open:
+        warnings.append(_told_of_requests_left_open(progress.left_open, name))
     return Outcome(
         name,
         summary,
@@ -207,6 +209,14 @@ async def _run_rows(
         wasted=progress.wasted,
         warnings=tuple(warnings),
         shortfalls=shortfalls,
+    )
+
+
+def _told_of_requests_left_open(count: int, name: str) -> str:
+    return (
+        f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
+        "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
+        "early: 'async with aclosing(...)' does that for a generator."
     )
 
 

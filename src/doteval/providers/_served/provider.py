@@ -39,6 +39,7 @@ from ...servers._description.command_line import sensitive
 from ...servers._description.readiness import Readiness
 from ...servers._local.launcher import LocalLauncher
 from ...servers._slots.gpus import SlotSet, check, choose, takes_time
+from .._sdk.attempts import hooks_of_attempts
 from .._sdk.openai import NO_KEY, CompatibleClient
 from .model import ServerModel
 from .restarting import RestartingHandle
@@ -228,6 +229,7 @@ def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:
     """For a server on this machine, without a proxy; for plain HTTP, without certificates, which take 20 ms to load."""
     address = httpx2.URL(url)
     return openai.DefaultAsyncHttpxClient(
+        event_hooks=hooks_of_attempts(),
         trust_env=address.host not in _THIS_MACHINE,
         verify=True if address.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
     )
