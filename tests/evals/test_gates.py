@@ -39,6 +39,13 @@ def test_gates_are_read(text: str, expected: tuple[Any, ...]) -> None:
     assert (gate.score, gate.of, gate.sign, gate.value, gate.has_baseline) == expected
 
 
+def test_a_gate_in_percent_is_the_share_that_it_says() -> None:
+    """To the last digit, as that is what a mean of rows is compared with."""
+    assert [gates_of(f"exact >= {tenths / 10} %")[0].value for tenths in range(1001)] == [
+        tenths / 1000 for tenths in range(1001)
+    ]
+
+
 @pytest.mark.parametrize(
     "text", ["", "exact", "exact >=", ">= 1", "exact == 1", "exact >= x", "exact >= nan", "a >= 1 2"]
 )

@@ -145,6 +145,6 @@ def _gate(text: str) -> Gate:
 
 def _value(text: str) -> float:
     try:
-        return float(text.replace(" ", "").removesuffix("%")) / (100 if text.endswith("%") else 1)
+        return float(text.replace(" ", "").replace("%", "e-2"))  # not divided, which may round once more
     except ValueError:
         return math.nan
