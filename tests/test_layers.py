@@ -30,6 +30,7 @@ LAYERS = (
         "doteval._printed",
         "doteval._forked",
         "doteval._writer",
+        "doteval._unwritable",
     ),
     (
         "doteval._loop",
@@ -112,7 +113,7 @@ DOORS = {
 }
 
 # Knows nothing of what doteval is about, so that who stands on its face may use it like a library.
-TOOLS = {"doteval._forked", "doteval._writer"}
+TOOLS = {"doteval._forked", "doteval._unwritable", "doteval._writer"}
 
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (
