@@ -11,7 +11,7 @@ class DatasetError(DotevalError, ValueError):
     """A dataset, or one row of it, does not fit the evaluation.
 
     Args:
-        evaluation: The evaluation's name.
+        evaluation: The evaluation's name; nothing where whoever reads a file does not know for whom.
         problem: What is wrong, as half a sentence; names the row where it is about one.
         advice: What to do about it.
         row: The row's number, counted from 0, where it is about one.
@@ -22,7 +22,8 @@ class DatasetError(DotevalError, ValueError):
         self.problem = problem
         self.advice = advice
         self.row = row
-        super().__init__(f"The dataset of '{evaluation}' does not fit: {problem}.\n{advice}")
+        of = f" of '{evaluation}'" if evaluation else ""
+        super().__init__(f"The dataset{of} does not fit: {problem}.\n{advice}")
 
 
 class JudgeError(DotevalError, ValueError):

@@ -68,6 +68,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         known=stored.stored,
         warnings=warnings_of(stored, differences, settings),
         shortfalls=shortfalls,
+        origin=evaluation.source.origin,
     )
 
 
@@ -204,6 +205,7 @@ async def _run_rows(
         wasted=progress.wasted,
         warnings=tuple(warnings),
         shortfalls=shortfalls,
+        origin=evaluation.source.origin,
     )
 
 
@@ -287,7 +289,7 @@ def _check_what_is_gone(evaluation: Evaluation, name: str, changes: Changes, cou
     """Remove no results because of a dataset that is empty, or was read up before."""
     gone = len(changes.known)
     once = "It is an iterator, which can be read once: pass a function that makes it instead."
-    advice = once if evaluation.source.can_be_read_once else "Look at what makes it."
+    advice = once if evaluation.source.can_be_read_once else f"Look at {evaluation.source.origin}."
     if not count and (gone or replaces):
         raise DatasetError(name, "it has no rows, and there are results of it", f"{advice} The results stay there.")
     if gone and evaluation.source.can_be_read_once:
