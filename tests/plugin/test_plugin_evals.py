@@ -435,6 +435,11 @@ def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: boo
         (("--eval-experiment", " "), "*--doteval-eval-experiment needs a name*"),
         (("--eval-tag", "=main"), "*--doteval-eval-tag is NAME=VALUE*not '=main'*"),
         (("--eval-tag", "main"), "*--doteval-eval-tag is NAME=VALUE*not 'main'*"),
+        (
+            ("--eval-experiment=main", "--eval-baseline=main", "--fresh"),
+            "*--doteval-eval-baseline: 'main' is the baseline and the experiment of this run, and to start over*",
+        ),
+        (("--eval-experiment=main", "--eval-baseline=main", "--eval-changed=rerun"), "*'main' is the baseline*"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(runs: Runs, arguments: tuple[str, str], message: str) -> None:
@@ -483,14 +488,21 @@ def test_gates_fail_an_evaluation(runs: Runs) -> None:
     failed = runs.run("--eval-experiment", "branch", strict=False)
     failed.assert_outcomes(failed=1)
     failed.stdout.fnmatch_lines(
-        ["'eval_it.py::eval_it' has not passed:", "- even is 0.2 (*, 10 rows), and has to be >= 0.4"]
+        [
+            "even is 0.2 (*, 10 rows), and has to be >= 0.4.",
+            "'eval_it.py::eval_it' has not passed.",
+            "FAILED eval_it.py::eval_it - even is 0.2 (*",
+        ]
     )
     runs.write(eval_it=source.replace("% 2", "% 5").replace("0.4", "0.2"))
     assert_clean(runs.run("--eval-experiment", "branch"), passed=1)
     gate = ("--doteval-eval-gate", "even >= baseline - 0.1")
     failed = runs.run("--eval-experiment", "branch", *gate, "--doteval-eval-baseline", "main", strict=False)
     failed.assert_outcomes(failed=1)
-    failed.stdout.fnmatch_lines(["- even less the baseline is -0.3 (*, 10 rows), and has to be >= -0.1"])
+    failed.stdout.fnmatch_lines(["even less the baseline is -0.3 (*, 10 rows), and has to be >= -0.1."])
+    unused = runs.run("--eval-experiment", "branch", "--doteval-eval-baseline", "mian")
+    assert_clean(unused, passed=1)
+    unused.stdout.fnmatch_lines(["--doteval-eval-baseline: no gate compares with the baseline 'mian': write one such*"])
     usage = runs.run("--doteval-eval-gate", "even = 1", in_process=True)
     assert usage.ret == pytest.ExitCode.USAGE_ERROR
     usage.stderr.fnmatch_lines(["*--doteval-eval-gate: 'even = 1' is no gate*"])

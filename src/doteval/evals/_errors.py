@@ -108,7 +108,11 @@ class GateError(DotevalError, AssertionError):
     def __init__(self, evaluation: str, shortfalls: tuple[str, ...]) -> None:
         self.evaluation = evaluation
         self.shortfalls = shortfalls
-        super().__init__(f"'{evaluation}' has not passed:" + "".join(f"\n- {shortfall}" for shortfall in shortfalls))
+        first, *others = shortfalls  # which come first, as the line that pytest ends with has no room for more
+        more = "".join(f"\n- {shortfall}" for shortfall in others)
+        super().__init__(
+            f"{first}.\n'{evaluation}' has not passed{f', for other reasons, too:{more}' if more else '.'}"
+        )
 
 
 class RowTimeoutError(DotevalError, TimeoutError):

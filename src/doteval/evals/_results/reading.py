@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from .._result import Score
 from .identity import Identity
 from .moments import cluster_of
-from .pairing import RowScores
+from .pairing import RowScores, Unpaired, unpaired
 from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
@@ -95,11 +96,15 @@ class Pairs(NamedTuple):
 
     Args:
         rows: The rows that both have, with the same values, and of which a sample did not fail in either.
-        total: How many rows there are in one or the other.
+        unpaired: How many other rows there are in one or the other.
+        results: Of how many rows the first one has a result.
+        having: How many of these have each score.
     """
 
     rows: Sequence[ScorePair]
-    total: int
+    unpaired: Unpaired
+    results: int
+    having: Mapping[str, int]
 
 
 def _clustered(column: str) -> str:
@@ -283,11 +288,13 @@ class Results(ABC):
         """The scores of the rows that two evaluations have in common, wherever they stand in either."""
         with self._connected() as connection:
             if connection is None:
-                return Pairs((), 0)
+                return Pairs((), Unpaired(), 0, {})
             one, other = _scores_of_rows(connection, before), _scores_of_rows(connection, after)
         common = [(row, other[key]) for key, row in one.items() if key in other]
         found = [ScorePair(row.cluster, row.means(), same.means()) for row, same in common if row.is_same(same)]
-        return Pairs(found, len(one) + len(other) - len(common))
+        having = Counter(name for row in one.values() if row.has_succeeded for name in row.means())
+        results = sum(row.has_succeeded for row in one.values())
+        return Pairs(found, unpaired(one, other, is_finished=after.finished is not None), results, having)
 
     def known(self, evaluation: Stored) -> Iterator[KnownRow]:
         """What is known of each sample that is there, in the order of the dataset."""

@@ -12,7 +12,8 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
-from .._results.compare import compare
+from .._results.baselines import beside_baseline, coverage
+from .._results.compare import Comparison
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import Summary, summarise
@@ -56,7 +57,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         if not _are_same(evaluation, settings, results, stored):
             return None
         summary = results.summary(stored)
-        shortfalls = _shortfalls(evaluation, settings, summary, results, stored)
+        shortfalls, told = _judged(evaluation, settings, summary, results, stored)
     if differences or stored.epochs != before.epochs:
         with suppress(StoreError):  # where nobody can write, it is said again
             place.store.adopt(stored, place.identity)
@@ -66,7 +67,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=True,
         known=stored.stored,
-        warnings=warnings_of(stored, differences, settings),
+        warnings=(*warnings_of(stored, differences, settings), *told),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
@@ -184,15 +185,15 @@ async def _run_rows(
             _check_what_is_gone(evaluation, name, changes, count, replaces=place.store.replaces(stored))
             place.store.finish(stored, count, changes.known)
             await place.store.flush()
-            summary, shortfalls = await to_thread.run_sync(_added_up, evaluation, settings, place, stored)
+            summary, shortfalls, judged = await to_thread.run_sync(_added_up, evaluation, settings, place, stored)
         else:
             summary = summarise(kept)
-            shortfalls = _shortfalls(evaluation, settings, summary, None, None)
+            shortfalls, judged = _judged(evaluation, settings, summary, None, None)
     finally:
         if place is not None and stored is not None:
             place.store.leave(stored)
             await place.store.flush()
-    warnings += changes.warnings(name)
+    warnings += [*changes.warnings(name), *judged]
     return Outcome(
         name,
         summary,
@@ -259,8 +260,8 @@ async def _missing(
 
 def _added_up(
     evaluation: Evaluation, settings: Settings, place: Place, stored: Stored
-) -> tuple[Summary, tuple[str, ...]]:
-    """What the results of a run that still has its claim come to, and which gates are not reached; blocks.
+) -> tuple[Summary, tuple[str, ...], tuple[str, ...]]:
+    """What the results of a run that still has its claim come to, and what its gates say of that; blocks.
 
     Raises:
         ConcurrentRunError: Another run has thrown them away.
@@ -269,20 +270,20 @@ def _added_up(
         finished = results.find(place.experiment, place.name)
         place.store.check(stored, finished)
         summary = results.summary(stored)
-        return summary, _shortfalls(evaluation, settings, summary, results, finished)
+        return summary, *_judged(evaluation, settings, summary, results, finished)
 
 
-def _shortfalls(
+def _judged(
     evaluation: Evaluation, settings: Settings, summary: Summary, results: Results | None, stored: Stored | None
-) -> tuple[str, ...]:
-    """Which gates are not reached."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which gates are not reached, and what is to be said of how they were judged."""
     gates = (*evaluation.gates, *settings.gates)
-    comparison = None
-    if results is not None and stored is not None and any(gate.has_baseline for gate in gates) and settings.baseline:
-        before = results.find(settings.baseline, stored.name)
-        comparison = None if before is None else compare(results, before, stored)
-    found = (gate.shortfall(summary, comparison) for gate in gates)
-    return tuple(shortfall for shortfall in found if shortfall is not None)
+    baseline: Comparison | str = "there is no store, in which another experiment could be"
+    if results is not None and stored is not None and any(gate.has_baseline for gate in gates):
+        baseline = beside_baseline(results, settings.baseline, stored, settings.selection.suffix)
+    found = (gate.shortfall(summary, baseline) for gate in gates)
+    told = "" if isinstance(baseline, str) else coverage(baseline)
+    return tuple(shortfall for shortfall in found if shortfall is not None), (told,) if told else ()
 
 
 def _check_what_is_gone(evaluation: Evaluation, name: str, changes: Changes, count: int, *, replaces: bool) -> None:
