@@ -104,6 +104,7 @@ DOORS = {
         "doteval.evals._results.identity",
         "doteval.evals._results.tables",
         "doteval.evals._running.arguments",
+        "doteval.evals._running.checks",
         "doteval.evals._running.depends",
         "doteval.evals._running.engine",
         "doteval.evals._running.missing",
