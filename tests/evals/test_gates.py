@@ -343,6 +343,8 @@ def test_what_one_side_lacks_fails_a_build(
     assert told in capsys.readouterr().err
     assert main(["compare", "a", "b"]) == 0
     assert not capsys.readouterr().err
+    assert main(["compare", "b", "b", "--fail-if", how]) == 1
+    assert "eval_0: it is compared with itself" in capsys.readouterr().err
 
 
 def test_what_is_not_compared_is_told_apart(

@@ -56,6 +56,8 @@ def _others(evaluations: Sequence[Stored], compared: Sequence[Stored]) -> list[S
 def _losses(comparison: Comparison, options: argparse.Namespace) -> Iterator[str]:
     """Why the second side is not as good as the first one, or not the same; nothing where it is."""
     name, before, after = comparison.after.name, options.before, options.after
+    if comparison.before.id == comparison.after.id:
+        yield f"{name}: it is compared with itself, which says nothing: name another experiment"
     for difference in comparison.differences:
         if difference.is_clear and (options.fail_if == "different" or difference.mean < 0):
             how = "higher" if difference.mean > 0 else "lower"
