@@ -372,7 +372,7 @@ def test_what_is_not_compared_is_told_apart(
     )
     give("two", "eval_new", rows, "new")
     give("one", "eval_old", rows, "old")
-    give("one", "eval_cut", rows, "old")
+    give("one", "eval_cut", {**rows, "h": ("h", False)}, "old")
     give("two", "eval_cut", rows, "old", ends="g")
     assert main(["compare", "one", "two", "--fail-if", "worse"]) == 1
     output, errors = capsys.readouterr()
@@ -380,19 +380,19 @@ def test_what_is_not_compared_is_told_apart(
         "only one has these scores of eval_it: old",
         "only two has these scores of eval_it: new",
         "eval_it: 4 rows are left out: 1 failed in two, 1 failed in one, 1 with other values, 1 only in two",
-        "eval_cut: 2 rows are left out: 2 missing, as two has not finished",
+        "eval_cut: 2 rows are left out: 1 missing, as two has not finished, 1 only in one",
         "only one has these evaluations: eval_old",
         "only two has these evaluations: eval_new",
     ):
         assert f"\n{line}\n" in output
-    assert "eval_cut: of 8 rows with a result in one, 2 failed in two or are missing there" in errors
+    assert "eval_cut: of 7 rows with a result in one, 1 failed in two or are missing there" in errors
     assert main(["compare", "one", "two", "--json"]) == 0
     told = {(each["before"] or each["after"])["evaluation"]: each for each in json.loads(capsys.readouterr().out)}
     assert told["eval_it"]["unmatched"] == {"before": ["old"], "after": ["new"]}
     assert {name: count for name, count in told["eval_it"]["unpaired"].items() if count} == {
         "failed": 1, "failed_before": 1, "changed": 1, "only_after": 1
     }  # fmt: skip
-    assert told["eval_cut"]["unpaired"]["missing"] == 2
+    assert told["eval_cut"]["unpaired"]["missing"] == 1
     assert (told["eval_old"]["after"], told["eval_new"]["before"], told["eval_new"]["scores"]) == (None, None, {})
 
 

@@ -292,7 +292,7 @@ class Results(ABC):
             one, other = _scores_of_rows(connection, before), _scores_of_rows(connection, after)
         common = [(row, other[key]) for key, row in one.items() if key in other]
         found = [ScorePair(row.cluster, row.means(), same.means()) for row, same in common if row.is_same(same)]
-        having = Counter(name for row in one.values() if row.has_succeeded for name in row.means())
+        having = Counter(name for row in one.values() for name in row.means())
         results = sum(row.has_succeeded for row in one.values())
         return Pairs(found, unpaired(one, other, is_finished=after.finished is not None), results, having)
 
