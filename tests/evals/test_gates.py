@@ -336,8 +336,8 @@ def test_what_one_side_lacks_fails_a_build(
     """An evaluation, a score, or rows that failed; not what the dataset has not any more, or has besides."""
     monkeypatch.chdir(tmp_path)
     for name, evaluations in (("a", before), ("b", after)):
-        for number, scores in enumerate(evaluations):
-            give = partial(run, of_scores(scores), store=".doteval/results.db", experiment=name, name=f"eval_{number}")
+        for place, scores in enumerate(evaluations):
+            give = partial(run, of_scores(scores), store=".doteval/results.db", experiment=name, name=f"eval_{place}")
             anyio.run(give)
     assert main(["compare", "a", "b", "--fail-if", how, *options.split()]) == code
     assert told in capsys.readouterr().err
