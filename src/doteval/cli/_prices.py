@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from ..evals import ModelUsage
 from ..evals._results.pricing import Price, Prices, read_price, read_prices
 from ._problem import Problem
 
@@ -30,3 +34,8 @@ def prices_of(options: argparse.Namespace) -> Prices:
             raise Problem(f"--price: {exc}", 2) from exc
         found[name] = price
     return Prices(found)
+
+
+def cost_for_programs(prices: Prices, usages: Iterable[ModelUsage]) -> dict[str, Any]:
+    """What these came to, where there are prices."""
+    return {"cost": asdict(prices.cost(usages))} if prices else {}

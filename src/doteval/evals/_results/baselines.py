@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from .compare import Comparison, compare
@@ -12,7 +12,9 @@ from .reading import Results, Stored
 _SHOWN = 5
 
 
-def beside_baseline(results: Results, experiment: str, stored: Stored, selection: str) -> Comparison | str:
+def beside_baseline(
+    results: Results, experiment: str, stored: Stored, selection: str, reduced: Collection[str] = ()
+) -> Comparison | str:
     """How an evaluation differs from the same one in another experiment; or why there is no such, as half a sentence.
 
     Args:
@@ -20,6 +22,7 @@ def beside_baseline(results: Results, experiment: str, stored: Stored, selection
         experiment: The other experiment; may be nothing.
         stored: The evaluation.
         selection: What its name says of the rows that are run, where these are not all.
+        reduced: What the samples of rows say together that is compared as well.
     """
     if not experiment:
         return "name an experiment, with --doteval-eval-baseline in pytest or baseline= of run"
@@ -30,7 +33,7 @@ def beside_baseline(results: Results, experiment: str, stored: Stored, selection
         )
     before = results.find(experiment, stored.name)
     if before is not None:
-        return compare(results, before, stored)
+        return compare(results, before, stored, reduced)
     there = [each.name for each in results.evaluations(experiment)]
     if not there:
         known = [each.experiment for each in results.evaluations()]

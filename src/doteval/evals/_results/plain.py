@@ -21,6 +21,8 @@ _AGAIN = 3
 """How often one that refers to itself in the end is looked into, where others lead to it by many ways."""
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 _LARGEST = 10**4000  # Python refuses to write an integer of more than 4300 digits in decimal
+_KIND = "\ud800"
+"""A key that nothing has which can be kept."""
 _BYTES: tuple[type, ...] = (bytes, bytearray, memoryview)
 
 
@@ -41,6 +43,14 @@ def plain(value: Any) -> Plain:
 def plain_with_models(value: Any) -> Plain:
     """The same, and of what pydantic has made, as the messages of SDKs are, the fields that were set."""
     return _Plain(opens_models=True).of(value, ())
+
+
+def exact(value: Any) -> Plain:
+    """The same, but that what is not kept as it is says what it was: it is like no other value, and cannot be kept.
+
+    So a tuple is no list here, NaN is not the text ``nan``, and the key ``1`` is not ``"1"``.
+    """
+    return _Plain(is_exact=True).of(value, ())
 
 
 def plain_and_whole(value: Any) -> tuple[Plain, bool]:
@@ -68,10 +78,11 @@ def text_of(value: object) -> str:
 class _Plain:
     """Makes one value plain; knows what it has looked into, as values that refer to each other have no end of ways."""
 
-    __slots__ = ("_cuts", "_left", "_opens_models", "_times", "is_whole")
+    __slots__ = ("_cuts", "_is_exact", "_left", "_opens_models", "_times", "is_whole")
 
-    def __init__(self, *, opens_models: bool = False) -> None:
+    def __init__(self, *, opens_models: bool = False, is_exact: bool = False) -> None:
         self._opens_models = opens_models
+        self._is_exact = is_exact
         self.is_whole = True
         self._left = _MOST
         self._cuts = 0
@@ -81,15 +92,12 @@ class _Plain:
         """A value, and those that hold it, by their ``id``."""
         kind = cast("type[object]", type(value))
         if kind is str:
-            return value if value.isascii() else storable(value)
+            return value if value.isascii() or self._is_exact else storable(value)
         if value is None or kind is bool:
             return cast("Plain", value)
-        if isinstance(value, str):
-            return storable(str(value))
-        if isinstance(value, int):
-            return int(value) if -_LARGEST < value < _LARGEST else hex(value)
-        if isinstance(value, float):
-            return float(value) if math.isfinite(value) else repr(float(value))
+        if isinstance(value, (str, int, float)):
+            self.is_whole = self.is_whole and not getattr(value, "__dict__", None)
+            return self._text_or_number(value)
         if id(value) in above:
             self._cuts += 1
             return f"<the {kind.__name__} that holds it>"
@@ -112,31 +120,57 @@ class _Plain:
             if self._cuts > before:
                 self._times[id(value)] = self._times.get(id(value), 0) + 1
 
+    def _text_or_number(self, value: str | float) -> Plain:
+        if isinstance(value, str):
+            return str(value) if self._is_exact else storable(str(value))
+        if isinstance(value, int):
+            return int(value) if -_LARGEST < value < _LARGEST else self._instead("int", hex(value))
+        return float(value) if math.isfinite(value) else self._instead("float", repr(float(value)))
+
+    def _instead(self, kind: str, found: Plain) -> Plain:
+        """What stands for a value of a kind that cannot be kept."""
+        return {_KIND: [kind, found]} if self._is_exact else found
+
     def _structured(self, value: Any, above: tuple[int, ...]) -> Plain:
         if self._opens_models and callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
             return self.of(dump(exclude_unset=True, warnings=False), above)
+        name = cast("type[object]", type(value)).__name__
+        if isinstance(value, (Mapping, Sequence, AbstractSet)):
+            self._look_at_attributes(cast("object", value))
         if isinstance(value, Mapping):
             items = [*cast("Mapping[object, object]", value).items()]
-            names = names_of([key for key, _ in items])
+            if self._is_exact and any(type(key) is not str for key, _ in items):
+                pairs: list[Plain] = [[self.of(key, above), self.of(item, above)] for key, item in items]
+                return self._instead("mapping", sorted(pairs, key=repr))
+            names = [str(key) for key, _ in items] if self._is_exact else names_of([key for key, _ in items])
             return {name: self.of(item, above) for name, (_, item) in zip(names, items, strict=True)}
         if isinstance(value, Sequence) and not isinstance(value, _BYTES):
-            return [self.of(item, above) for item in cast("Sequence[object]", value)]
+            listed: list[Plain] = [self.of(item, above) for item in cast("Sequence[object]", value)]
+            return listed if name == "list" else self._instead(name, listed)
         if isinstance(value, AbstractSet):
-            return sorted((self.of(item, above) for item in cast("AbstractSet[object]", value)), key=repr)
+            held = sorted((self.of(item, above) for item in cast("AbstractSet[object]", value)), key=repr)
+            return self._instead(name, held)
         given: Any = cast("object", value)
         if is_dataclass(given) and not isinstance(given, type):
-            return {field.name: self.of(getattr(given, field.name), above) for field in fields(given)}
+            found: Plain = {field.name: self.of(getattr(given, field.name), above) for field in fields(given)}
+            return self._instead(name, found)
         tolist = getattr(given, "tolist", None)  # what arrays and their scalars have, of all libraries
         if callable(tolist) and not isinstance(given, (type, *_BYTES)):
-            listed = tolist()
-            if isinstance(listed, (bool, int, float, str, list)):
-                return self.of(listed, above)
+            told = tolist()
+            if isinstance(told, list):
+                return self._instead(name, self.of(told, above))
+            if isinstance(told, (bool, int, float, str)):
+                return self.of(told, above)
         return self._opaque(given)
 
-    def _opaque(self, value: object) -> str:
+    def _look_at_attributes(self, value: object) -> None:
+        """What a container has besides what it holds is not kept."""
+        self.is_whole = self.is_whole and not getattr(value, "__dict__", None)
+
+    def _opaque(self, value: object) -> Plain:
         """What a value says of itself; that is all of it only where it is no mere sign that it is there."""
         self.is_whole = False
-        return _described(value)
+        return self._instead("", _described(value))
 
 
 def names_of(keys: Sequence[object]) -> list[str]:
@@ -170,9 +204,9 @@ def _described(value: object) -> str:
         return f"<{type(value).__name__}: its repr failed with {type(exc).__name__}>"
 
 
-def digest(values: Mapping[str, Any]) -> str:
-    """A fingerprint of a row's values."""
-    return digest_of_plain(plain(values))
+def digest(values: object) -> str:
+    """A fingerprint of values."""
+    return digest_of_plain(exact(values))
 
 
 def digest_of_plain(values: Plain) -> str:

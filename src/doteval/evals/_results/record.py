@@ -14,7 +14,7 @@ from typing import Any, cast
 from ... import Completion, DotevalError, ModelRequest, Usage
 from .._result import Result, Score
 from .kept import altered_columns, altered_parts, is_same_output
-from .plain import digest_of_plain, names_of, plain, plain_and_whole, storable
+from .plain import digest, digest_of_plain, names_of, plain, plain_and_whole, storable
 from .transcript import RecordedRequest, Transcript, details_of, without_secrets
 from .usage import ModelUsage, added, usage_of_requests, usage_told
 
@@ -127,14 +127,14 @@ class Inputs:
         self.values = cast("dict[str, Any]", found)
         """As they are kept."""
         self.altered = altered_columns(values, self.values)
-        self.digest = digest_of_plain(self.values)
+        self.digest = digest(values) if self.altered else digest_of_plain(self.values)
         self.key = self.digest
         """What the row is known by."""
 
 
 def key_of_id(value: object) -> str:
     """What a row is known by whose column ``id`` has this value."""
-    return f"id {digest_of_plain(plain(value))}"
+    return f"id {digest(value)}"
 
 
 def keys_meant(text: str) -> set[str]:

@@ -16,6 +16,7 @@ from .._results.baselines import beside_baseline, coverage
 from .._results.compare import Comparison
 from .._results.reading import Results, Stored
 from .._results.record import Record
+from .._results.reducers import REDUCED
 from .._results.statistics import Summary, summarise
 from .._results.store import changes_since
 from .abort import Abort
@@ -187,6 +188,8 @@ async def _run_rows(
             await place.store.flush()
             summary, shortfalls, judged = await to_thread.run_sync(_added_up, evaluation, settings, place, stored)
         else:
+            if settings.selection.shuffle:
+                kept.sort(key=lambda record: (record.number, record.sample))
             summary = summarise(kept)
             shortfalls, judged = _judged(evaluation, settings, summary, None, None)
     finally:
@@ -280,7 +283,8 @@ def _judged(
     gates = (*evaluation.gates, *settings.gates)
     baseline: Comparison | str = "there is no store, in which another experiment could be"
     if results is not None and stored is not None and any(gate.has_baseline for gate in gates):
-        baseline = beside_baseline(results, settings.baseline, stored, settings.selection.suffix)
+        reduced = [gate.score for gate in gates if gate.has_baseline and REDUCED.fullmatch(gate.score)]
+        baseline = beside_baseline(results, settings.baseline, stored, settings.selection.suffix, reduced)
     found = (gate.shortfall(summary, baseline) for gate in gates)
     told = "" if isinstance(baseline, str) else coverage(baseline)
     return tuple(shortfall for shortfall in found if shortfall is not None), (told,) if told else ()
