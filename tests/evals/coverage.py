@@ -186,7 +186,7 @@ def of_clustered_pairs(questions: int, share: float, alike: float, samples: int,
             before, after = easiness(chance, share, alike), easiness(chance, share, alike)
             for _ in range(each):
                 pairs.add(float(chance.random() < before), float(chance.random() < after), str(question))
-        found = pairs.difference("score")
+        found = pairs.difference("score", questions * each)
         return found.low, found.high
 
     return simulated(samples, 0.0, draw)

@@ -354,8 +354,8 @@ async def test_scores_that_only_one_side_has_are_told(
     """And a row without a score is none that is compared."""
     comparison = await compared(tmp_path, [True, True, None], [True, None, True])
     assert [difference.count for difference in comparison.differences] == [1]
-    assert comparison.unmatched == ()
-    assert (await compared(tmp_path / "other", [True], [None])).unmatched == ("good",)
+    assert (comparison.only_before, comparison.only_after) == ((), ())
+    assert (await compared(tmp_path / "other", [True], [None])).only_before == ("good",)
     monkeypatch.chdir(tmp_path)
     assert main(["compare", "before", "after", "--store", "other/results.db"]) == 0
-    assert "only one side of eval_it has these scores: good" in capsys.readouterr().out
+    assert "only before has these scores of eval_it: good" in capsys.readouterr().out

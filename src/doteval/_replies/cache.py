@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, get_args
 from .._errors import ReplyCacheError
 from .._forked import tell_when_forked
 from .._model import Usage
+from .._unwritable import why_unwritable
 from .file import Kept, KeptReplies, ReplyFile, Use, is_busy, tag_of
 from .form import digest_of_name
 from .opening import FileGoneError
@@ -140,7 +141,8 @@ class ReplyCache:
             if is_busy(exc):
                 problem, advice = "is in use by another process", "Try again when that is done."
             else:
-                problem, advice = f"cannot be used: {exc}", f"Make it readable and writable, or remove {self.path}."
+                problem = f"cannot be used: {_why(exc, self.path)}"
+                advice = f"Make it readable and writable, or remove {self.path}."
             raise ReplyCacheError(str(self.path), problem, advice) from exc
         finally:
             self._left()
@@ -308,7 +310,7 @@ class CachedReplies:
             self._can_read = self._can_read and not reads
         if was_able:
             what = "answers nothing more, and requests are sent" if reads else "keeps no more replies"
-            why = error.problem if isinstance(error, ReplyCacheError) else str(error).splitlines()[0]
+            why = error.problem if isinstance(error, ReplyCacheError) else _why(error, self.cache.path)
             why = "it is in use by another process" if is_busy(error) else why
             self._tell(f"The cache of replies {self.cache.path} {what}: {why}.")
 
@@ -377,3 +379,12 @@ _PRESENT: ContextVar[Row | None] = ContextVar("doteval_replies", default=None)
 def present_row() -> Row | None:
     """Where requests belong to that are made here; `None`: nothing is cached."""
     return _PRESENT.get()
+
+
+def _why(error: Exception, path: Path) -> str:
+    """What is in the way, where SQLite only says that it could not open or write the file."""
+    code = getattr(error, "sqlite_errorcode", None)
+    is_about_place = isinstance(error, OSError) or (
+        code is not None and code & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+    )
+    return (why_unwritable(path) if is_about_place else None) or str(error).splitlines()[0]

@@ -214,7 +214,16 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     compare.add_argument(
         "--fail-if",
         choices=("worse", "different"),
-        help="exit with 1 where a score of B is clearly worse than that of A, or different, or none can be compared",
+        help="exit with 1 where a score of B is clearly worse than that of A, or different, or cannot be compared; "
+        "where B lacks an evaluation or a score; and where rows that A has results of failed in B",
+    )
+    compare.add_argument(
+        "--max-lost",
+        type=_part,
+        default="0",
+        metavar="N|P%",
+        help="with --fail-if: how many of the rows that A has results of may have failed in B, or be missing there as "
+        "B has not finished (default: 0)",
     )
     export = commands.add_parser(
         "export", help="write results as JSON lines, CSV or Parquet", description="Write all rows of an experiment."
@@ -344,6 +353,14 @@ def _count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
     return min(number, sys.maxsize)
+
+
+def _part(text: str) -> Callable[[int], int]:
+    """So many, or so many in a hundred, of whatever number there is."""
+    number = text.removesuffix("%").strip()
+    if not (number.isascii() and number.isdecimal() and len(number) < 10 and (number == text or int(number) <= 100)):
+        raise argparse.ArgumentTypeError(f"is a number such as 3, or a share such as 5%, not {text!r}")
+    return (lambda _: int(number)) if number == text else (lambda total: total * int(number) // 100)
 
 
 def _age(text: str) -> float:

@@ -11,7 +11,7 @@ class DatasetError(DotevalError, ValueError):
     """A dataset, or one row of it, does not fit the evaluation.
 
     Args:
-        evaluation: The evaluation's name.
+        evaluation: The evaluation's name; nothing where whoever reads a file does not know for whom.
         problem: What is wrong, as half a sentence; names the row where it is about one.
         advice: What to do about it.
         row: The row's number, counted from 0, where it is about one.
@@ -22,7 +22,8 @@ class DatasetError(DotevalError, ValueError):
         self.problem = problem
         self.advice = advice
         self.row = row
-        super().__init__(f"The dataset of '{evaluation}' does not fit: {problem}.\n{advice}")
+        of = f" of '{evaluation}'" if evaluation else ""
+        super().__init__(f"The dataset{of} does not fit: {problem}.\n{advice}")
 
 
 class JudgeError(DotevalError, ValueError):
@@ -107,7 +108,11 @@ class GateError(DotevalError, AssertionError):
     def __init__(self, evaluation: str, shortfalls: tuple[str, ...]) -> None:
         self.evaluation = evaluation
         self.shortfalls = shortfalls
-        super().__init__(f"'{evaluation}' has not passed:" + "".join(f"\n- {shortfall}" for shortfall in shortfalls))
+        first, *others = shortfalls  # which come first, as the line that pytest ends with has no room for more
+        more = "".join(f"\n- {shortfall}" for shortfall in others)
+        super().__init__(
+            f"{first}.\n'{evaluation}' has not passed{f', for other reasons, too:{more}' if more else '.'}"
+        )
 
 
 class RowTimeoutError(DotevalError, TimeoutError):

@@ -56,20 +56,20 @@ class Gate:
     has_baseline: bool
     text: str
 
-    def shortfall(self, summary: Summary, baseline: Comparison | None) -> str | None:
+    def shortfall(self, summary: Summary, baseline: Comparison | str) -> str | None:
         """Why it is not reached, as half a sentence; `None` where it is.
 
         Args:
             summary: What the rows say together.
-            baseline: How they differ from the baseline, where there is one.
+            baseline: How they differ from the baseline, or why there is none.
         """
         found: Aggregate | Difference | None
         if not self.has_baseline:
             found = summary.scores.get(self.score) or summary.reduced.get(self.score)
             if found is None:
                 return f"{_missing(self.score, summary)}, which has to be {self.rest}"
-        elif baseline is None:
-            return f"there is no baseline for '{self.text}'"
+        elif isinstance(baseline, str):
+            return f"there is no baseline for '{self.text}': {baseline}"
         else:
             found = next((each for each in baseline.differences if each.score == self.score), None)
             if found is None:
@@ -80,6 +80,11 @@ class Gate:
                 return (
                     f"no row has {reduced['of'] or 'any'} samples with a score '{reduced['score']}' of 0 or 1 {where}"
                 )
+            if found.is_of_few():
+                before = f"the baseline '{baseline.before.experiment}'"
+                few = f"only {found.count:,} of the {found.of:,} rows with '{self.score}' in {before} can be compared"
+                why = baseline.unpaired.told("the baseline", "this run") or "others have no such score now"
+                return f"{few}, which is less than half, for '{self.text}' ({why})"
         value: float = getattr(found, self.of)
         if math.isfinite(value) and _SIGNS[self.sign](value, self.value):
             return None
@@ -149,6 +154,6 @@ def _gate(text: str) -> Gate:
 
 def _value(text: str) -> float:
     try:
-        return float(text.replace(" ", "").removesuffix("%")) / (100 if text.endswith("%") else 1)
+        return float(text.replace(" ", "").replace("%", "e-2"))  # not divided, which may round once more
     except ValueError:
         return math.nan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from .._result import Score
 from .identity import Identity
 from .moments import cluster_of
-from .pairing import RowScores
+from .pairing import RowScores, Unpaired, unpaired
 from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
@@ -95,11 +96,15 @@ class Pairs(NamedTuple):
 
     Args:
         rows: The rows that both have, with the same values, and of which a sample did not fail in either.
-        total: How many rows there are in one or the other.
+        unpaired: How many other rows there are in one or the other.
+        results: Of how many rows the first one has a result.
+        having: How many of these have each score.
     """
 
     rows: Sequence[ScorePair]
-    total: int
+    unpaired: Unpaired
+    results: int
+    having: Mapping[str, int]
 
 
 def _clustered(column: str) -> str:
@@ -290,7 +295,7 @@ class Results(ABC):
         """
         with self._connected() as connection:
             if connection is None:
-                return Pairs((), 0)
+                return Pairs((), Unpaired(), 0, {})
             one, other = _scores_of_rows(connection, before), _scores_of_rows(connection, after)
         common = [(row, other[key]) for key, row in one.items() if key in other]
         rows = (*one.values(), *other.values()) if reduced else ()
@@ -302,7 +307,9 @@ class Results(ABC):
         found = [
             ScorePair(row.cluster, row.means(names), same.means(names)) for row, same in common if row.is_same(same)
         ]
-        return Pairs(found, len(one) + len(other) - len(common))
+        having = Counter(name for row in one.values() for name in row.means(names))
+        results = sum(row.has_succeeded for row in one.values())
+        return Pairs(found, unpaired(one, other, is_finished=after.finished is not None), results, having)
 
     def known(self, evaluation: Stored) -> Iterator[KnownRow]:
         """What is known of each sample that is there, in the order of the dataset."""

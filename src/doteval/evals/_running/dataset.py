@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, cast
 from anyio.lowlevel import checkpoint
 
 from .._errors import DatasetError
+from .._files import Lines
 from .._identity.walk import Walk
 from .._results.plain import digest_of_plain
 from .._results.record import Inputs, key_of_id
@@ -132,6 +133,11 @@ class Source:
         return hasattr(self._dataset, "__next__") or hasattr(self._dataset, "__anext__")
 
     @property
+    def origin(self) -> str:
+        """Where to look if it is not what it should be."""
+        return str(self._dataset.path) if isinstance(self._dataset, Lines) else "what makes the dataset"
+
+    @property
     def function(self) -> Callable[..., object] | None:
         """What makes the rows, where the dataset is a function."""
         return None if _is_rows(self._dataset) else cast("Callable[..., object]", self._dataset)
@@ -158,26 +164,32 @@ class Source:
         """Read it, a row at a time; a plain iterable that is no sequence is read in a thread of its own.
 
         Raises:
-            DatasetError: A row does not fit the columns, or the dataset can only be read once and was.
+            DatasetError: A row does not fit the columns, the dataset can only be read once and was, or it is in a file
+                that cannot be read.
         """
-        rows, keys = await self._rows(), _Keys()
-        number = 0
-        if isinstance(rows, AsyncIterable):
-            async with _closing(rows):  # also where the run ends early
-                async for value in rows:
+        try:
+            rows, keys = await self._rows(), _Keys()
+            number = 0
+            if isinstance(rows, AsyncIterable):
+                async with _closing(rows):  # also where the run ends early
+                    async for value in rows:
+                        yield self._row(number, value, keys)
+                        number += 1
+            elif isinstance(rows, Sequence):
+                for value in rows:
+                    if number % _CHUNK == 0:
+                        await checkpoint()
                     yield self._row(number, value, keys)
                     number += 1
-        elif isinstance(rows, Sequence):
-            for value in rows:
-                if number % _CHUNK == 0:
-                    await checkpoint()
-                yield self._row(number, value, keys)
-                number += 1
-        else:
-            async with aclosing(read_in_thread(rows)) as values:
-                async for value in values:
-                    yield self._row(number, value, keys)
-                    number += 1
+            else:
+                async with aclosing(read_in_thread(rows)) as values:
+                    async for value in values:
+                        yield self._row(number, value, keys)
+                        number += 1
+        except DatasetError as exc:
+            if exc.evaluation:
+                raise
+            raise DatasetError(self._evaluation, exc.problem, exc.advice, exc.row) from exc
 
     async def _rows(self) -> Rows:
         dataset: Any = self._dataset

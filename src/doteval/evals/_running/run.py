@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,7 +19,15 @@ from .._results.record import Record
 from .._results.store import DEFAULT_PATH, Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
 from .blocking import in_own_thread
-from .checks import check_kinds, concurrency_of, seconds_of, whole_number, whole_number_or_none
+from .checks import (
+    check_baseline,
+    check_kinds,
+    concurrency_of,
+    seconds_of,
+    unused_baseline,
+    whole_number,
+    whole_number_or_none,
+)
 from .circumstances import tags_of
 from .depends import identity_of_run, spec_of
 from .evaluation import Evaluation
@@ -92,7 +101,8 @@ async def run(
         max_errors: Raise where more rows raised than that, or the dataset is empty; `None`: never.
         passes: Gates besides those of `foreach`. `Outcome.shortfalls` says which are not reached; with `max_errors`,
             and in `Outcome.check`, that is an error.
-        baseline: The experiment in the store that gates with a ``baseline`` compare with, row by row.
+        baseline: The experiment in the store that gates with a ``baseline`` compare with, row by row; another one than
+            this run's.
         abort_after: Where more rows raised than `max_errors`: after how many rows that failed alike, one after the
             other, the run ends; 0: never.
         row_timeout: How many seconds an attempt of a row may take; 0: as long as it takes. The default is what
@@ -114,7 +124,8 @@ async def run(
 
     Raises:
         TypeError: An argument is missing, there is one too many, or one is of a kind that cannot be meant.
-        ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is.
+        ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is; or what
+            is thrown away is the baseline.
         EvaluationChangedError: The results in the store are of something else.
         DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
         TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
@@ -140,6 +151,7 @@ async def run(
         model=model,
     )
     checked_name(experiment)
+    check_baseline(experiment, baseline, fresh=fresh, changed=changed)
     chosen = _model_argument(evaluation, arguments, given=model is not None)
     _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
     max_errors = whole_number_or_none("max_errors", max_errors, 0)
@@ -160,6 +172,9 @@ async def run(
         transcripts=transcripts,
         tags=tags_of(tags or {}),
     )
+
+    unused = unused_baseline(baseline, (*evaluation.gates, *settings.gates))
+    unused = unused and f"{unused[0].upper()}{unused[1:]}."
 
     @asynccontextmanager
     async def lease() -> AsyncGenerator[Arguments]:
@@ -199,11 +214,15 @@ async def run(
             place = Place(opened, experiment, name, spec, identity)
             answer = await in_own_thread(answered, evaluation, place, settings)
             if answer is not None:
+                if unused:
+                    answer = replace(answer, warnings=(*answer.warnings, unused))
                 if max_errors is not None:
                     answer.check(max_errors)
                 return answer
         arguments_of_rows = await stack.enter_async_context(lease())
         outcome = await run_rows(evaluation, arguments_of_rows, settings, place, name=name, on_record=on_record)
+    if unused:
+        outcome = replace(outcome, warnings=(*outcome.warnings, unused))
     if max_errors is not None:
         outcome.check(max_errors)
     return outcome

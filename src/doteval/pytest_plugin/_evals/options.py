@@ -238,6 +238,10 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
     name: str | None = config.getoption("doteval_eval_experiment")
     if name is not None and not name.strip():
         raise pytest.UsageError("--doteval-eval-experiment needs a name")
+    baseline, fresh = _BASELINE.given(config), bool(config.getoption("doteval_fresh"))
+    changed = _CHANGES[_CHANGED.choice(config, _CHANGES) or "error"]
+    if name is not None and name == baseline:
+        _check_baseline(name, fresh=fresh, changed=changed)
     max_errors = _MAX_ERRORS.number(config, int, 0)
     abort_after = _ABORT.number(config, int, 0)
     return EvalOptions(
@@ -257,9 +261,9 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         experiment=name or workerinput.get(_WORKERINPUT) or f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{token_hex(2)}",
         is_named=name is not None,
         gates=_gates(config.getoption("doteval_eval_gate") or ()),
-        baseline=_BASELINE.given(config),
-        fresh=bool(config.getoption("doteval_fresh")),
-        changed=_CHANGES[_CHANGED.choice(config, _CHANGES) or "error"],
+        baseline=baseline,
+        fresh=fresh,
+        changed=changed,
         cache=_CACHE_MODES.get(_CACHE.choice(config, _CACHE_MODES)),
         transcripts=bool(config.getoption("doteval_eval_transcripts") or config.getini("doteval_eval_transcripts")),
         tags=_tags(config.getoption("doteval_eval_tag") or ()),
@@ -286,6 +290,15 @@ def _gates(given: Sequence[str]) -> tuple[Gate, ...]:
         return gates_of(given)
     except ValueError as exc:
         raise pytest.UsageError(f"--doteval-eval-gate: {exc}") from exc
+
+
+def _check_baseline(name: str, *, fresh: bool, changed: Literal["error", "rerun", "keep"]) -> None:
+    from ...evals._running.checks import check_baseline  # noqa: PLC0415 - nobody else pays for it
+
+    try:
+        check_baseline(name, name, fresh=fresh, changed=changed)
+    except ValueError as exc:
+        raise pytest.UsageError(f"{_BASELINE.option}: {exc}") from exc
 
 
 def _tags(given: Sequence[str]) -> dict[str, str]:
