@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from doteval import Result, foreach
 from doteval.evals import ConcurrentRunError, DatasetError, EvaluationChangedError, Record, Store, run
-from doteval.evals._results.record import Inputs
+from doteval.evals._results.digests import digest_of
 
 HISTORIES = int(os.environ.get("FUZZ", "25"))
 
@@ -38,7 +38,7 @@ ERRORS: list[BaseException] = [
     ExceptionGroup("several", [ValueError("\ud83d")]),
     RuntimeError("x" * 3000),
 ]
-PLACES = {Inputs(0, {"value": value}).digest: place for place, value in enumerate(VALUES)}
+PLACES = {digest_of({"value": value}): place for place, value in enumerate(VALUES)}
 
 Key: TypeAlias = tuple[int, int, int]
 """Which of the values a row has, which of the equal rows it is, and which sample of it."""
@@ -141,7 +141,7 @@ class Script:
     async def answer(self, value: Any, version: int) -> Result:
         """Evaluate one row."""
         number, self.calls = self.calls, self.calls + 1
-        self.called.append(PLACES[Inputs(0, {"value": value}).digest])
+        self.called.append(PLACES[digest_of({"value": value})])
         await checkpoint()
         if self.one.ends is not None and number == self.one.ends[0]:
             await self.end(self.one.ends[1])

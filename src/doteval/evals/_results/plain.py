@@ -1,14 +1,12 @@
-"""What values become when they are stored: what JSON can hold, and always the same for the same value."""
+"""What values become when they are stored: what JSON can hold."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
-from hashlib import blake2b
 from typing import Any, TypeAlias, cast
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
@@ -19,8 +17,9 @@ _MOST = 200_000
 """How many values that hold others are looked into at most."""
 _AGAIN = 3
 """How often one that refers to itself in the end is looked into, where others lead to it by many ways."""
-_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 _LARGEST = 10**4000  # Python refuses to write an integer of more than 4300 digits in decimal
+_MISSING = ("NAType", "NaTType")
+"""The values of pandas that say that there is none."""
 _BYTES: tuple[type, ...] = (bytes, bytearray, memoryview)
 
 
@@ -43,13 +42,6 @@ def plain_with_models(value: Any) -> Plain:
     return _Plain(opens_models=True).of(value, ())
 
 
-def plain_and_whole(value: Any) -> tuple[Plain, bool]:
-    """The same, and whether all of the value is in it: not of an object that says only that it is there."""
-    made = _Plain()
-    found = made.of(value, ())
-    return found, made.is_whole
-
-
 def storable(text: str) -> str:
     """A text that can be encoded: half a character, as a model may be cut off in, becomes its escape."""
     if text.isascii():
@@ -68,11 +60,10 @@ def text_of(value: object) -> str:
 class _Plain:
     """Makes one value plain; knows what it has looked into, as values that refer to each other have no end of ways."""
 
-    __slots__ = ("_cuts", "_left", "_opens_models", "_times", "is_whole")
+    __slots__ = ("_cuts", "_left", "_opens_models", "_times")
 
     def __init__(self, *, opens_models: bool = False) -> None:
         self._opens_models = opens_models
-        self.is_whole = True
         self._left = _MOST
         self._cuts = 0
         self._times: dict[int, int] = {}
@@ -96,18 +87,16 @@ class _Plain:
         if self._times and self._times.get(id(value)) == _AGAIN:
             return f"<the {kind.__name__} that is there {_AGAIN} times>"
         if self._left == 0:
-            self.is_whole = False
             return f"<a {kind.__name__}: there is too much>"
         if len(above) == _DEEPEST:  # its ``repr`` might have no end either
             self._cuts += 1
-            self.is_whole = False
             return f"<a {kind.__name__}: too deep>"
         self._left -= 1
         before = self._cuts
         try:
             return self._structured(value, (*above, id(value)))
         except Exception:  # what it holds cannot be read
-            return self._opaque(value)
+            return _described(value)
         finally:
             if self._cuts > before:
                 self._times[id(value)] = self._times.get(id(value), 0) + 1
@@ -124,19 +113,16 @@ class _Plain:
         if isinstance(value, AbstractSet):
             return sorted((self.of(item, above) for item in cast("AbstractSet[object]", value)), key=repr)
         given: Any = cast("object", value)
+        if type(given).__name__ in _MISSING and type(given).__module__.startswith("pandas."):
+            return None
         if is_dataclass(given) and not isinstance(given, type):
             return {field.name: self.of(getattr(given, field.name), above) for field in fields(given)}
         tolist = getattr(given, "tolist", None)  # what arrays and their scalars have, of all libraries
         if callable(tolist) and not isinstance(given, (type, *_BYTES)):
             listed = tolist()
-            if isinstance(listed, (bool, int, float, str, list)):
+            if listed is None or isinstance(listed, (bool, int, float, str, list)):
                 return self.of(listed, above)
-        return self._opaque(given)
-
-    def _opaque(self, value: object) -> str:
-        """What a value says of itself; that is all of it only where it is no mere sign that it is there."""
-        self.is_whole = False
-        return _described(value)
+        return _described(given)
 
 
 def names_of(keys: Sequence[object]) -> list[str]:
@@ -168,14 +154,3 @@ def _described(value: object) -> str:
         return storable(_ADDRESS.sub("", repr(value)))
     except Exception as exc:  # a repr may be broken
         return f"<{type(value).__name__}: its repr failed with {type(exc).__name__}>"
-
-
-def digest(values: Mapping[str, Any]) -> str:
-    """A fingerprint of a row's values."""
-    return digest_of_plain(plain(values))
-
-
-def digest_of_plain(values: Plain) -> str:
-    """A fingerprint of values that are plain already."""
-    text = _canonical(values)
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

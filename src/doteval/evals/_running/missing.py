@@ -235,6 +235,8 @@ async def _missing(
     ):
         async for row in rows:
             wanted = None
+            if place is not None:
+                changes.check(row, place.name)
             there = changes.of(row, settings.epochs)
             if any(known.number != row.number for known in there.values()):
                 moved[row.inputs.key] = row.number
@@ -302,8 +304,8 @@ def _are_same(evaluation: Evaluation, settings: Settings, results: Results, stor
         if rows is None:
             return False
         samples = (sample for row in settings.selection.look(rows) for sample in row.samples(settings.epochs))
-        here = ((row.inputs.key, row.sample, row.inputs.digest) for row in samples)
-        there = ((row.key, row.sample, row.digest) for row in results.known(stored))
+        here = ((row.inputs.key, row.sample, row.inputs.digest, row.inputs.unknown) for row in samples)
+        there = ((row.key, row.sample, row.digest, ()) for row in results.known(stored))
         return all(one == other for one, other in zip_longest(here, there))
     except Exception:  # whoever runs it is told
         return False
