@@ -118,11 +118,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("process") is None)  # so that no worker is left with them
 
 
+def pytest_collection_finish() -> None:
+    """What is there before the first test is no garbage of a test: `gc.collect` need not look through it, for 0.3 s."""
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Of two workers on two cores, half of the time nobody computes: tests wait for the processes they have started."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 2 * cores
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Workers are forked by a process that has imported SDKs and all: 5 seconds of processor for each of them.
+
+    Not in the inner loop, which needs none of it, nor where pytest-cov looks at what is imported.
+    """
+    if _is_inner_loop(config) or config.pluginmanager.hasplugin("_cov"):
+        return
+    from tests.forks import Forks
+
+    forks = Forks()
+    forks.fork_workers()
+    config.add_cleanup(forks.__exit__)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -137,6 +157,7 @@ def _is_inner_loop(config: pytest.Config) -> bool:
     return bool(config.option.markexpr == "not process")
 
 
+@functools.cache
 def _path(path: Path) -> str:
     return path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else ""
 
@@ -167,7 +188,7 @@ def forks() -> Iterator[Any]:
     """Starts Python without waiting for its imports: a `tests.forks.Forks`."""
     from tests.forks import Forks  # here, so that these lines also serve where there is no tests
 
-    with Forks() as forks:
+    with Forks(shared=True) as forks:
         yield forks
 
 
@@ -195,11 +216,11 @@ def one_certificate(nobodys_environment: None, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def mock_server() -> Iterator[Any]:
+def mock_server(forks: Any) -> Iterator[Any]:
     """A process of llmock for all tests; who uses it resets it before, see `tests.llmock_server`."""
     from tests.llmock_server import running_llmock  # here, as these lines also serve where there is no tests
 
-    with running_llmock() as server:
+    with running_llmock(forks) as server:
         yield server
 
 
@@ -210,7 +231,6 @@ def leak_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     threads, children = _our_threads(), _children()
     if counts_files:
         _open_what_stays_open()
-        gc.freeze()  # what was there before the test need not be looked through after it: 0.15 s a test
     files = _open_files() if counts_files else 0
     yield
     for thread in _our_threads() - threads:
@@ -220,7 +240,6 @@ def leak_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     assert not left, f"the test left child processes running: {left}"
     if counts_files:
         gc.collect()
-        gc.unfreeze()
         assert _open_files() <= files, "the test left files or sockets open"
 
 

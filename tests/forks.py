@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import pytest
+from tests import fork_server
+from tests.fork_server import ABOVE, fork_workers
 
-SERVER = Path(__file__).with_name("fork_server.py")
+SERVER = Path(fork_server.__file__)
 PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 
 PATIENCE = 120.0
@@ -122,12 +124,26 @@ class Fork:
 
 
 class Forks:
-    """The fork server, as those see it who ask for a run. As a context manager it ends with the block."""
+    """The fork server, as those see it who ask for a run. As a context manager it ends with the block.
 
-    def __init__(self) -> None:
+    Args:
+        shared: Whether to ask the server that this process was forked together with, as workers of pytest-xdist are,
+            where there is one; it ends with this process.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self._server: subprocess.Popen[bytes] | None = None
+        above = sys.modules.get(ABOVE)
+        if shared and above is not None:
+            self._control: socket.socket = above.control.dup()
+            return
         self._control, theirs = socket.socketpair()
         with theirs:
             self._server = subprocess.Popen([sys.executable, SERVER], stdin=theirs, stdout=DEVNULL)
+
+    def fork_workers(self) -> None:
+        """Let pytest-xdist take its workers from here, and each of them its own runs from a server of its own."""
+        fork_workers(self._control, workers=True)
 
     def start(
         self,
@@ -216,4 +232,5 @@ class Forks:
 
     def __exit__(self, *exc: object) -> None:
         self._control.close()  # which is what it waits for
-        self._server.wait()
+        if self._server is not None:
+            self._server.wait()

@@ -2,34 +2,30 @@
 
 llmock is an independent mock of the model APIs, with failures on demand. Its process gets a listening socket that is
 made here: no port has to be guessed, and nobody waits in a loop, because the first request just waits in the socket's
-queue until the server takes it. The process ends when it is told to, or when whoever started it is gone.
+queue until the server takes it. The process ends when it is told to, or with the fork server that it comes from.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
 import httpx
+from tests.forks import Fork, Forks
 
 _SERVE = """
-import os, socket, sys, threading
+import os, socket
 import uvicorn
 from llmock.main import create_app
 
-def end_with_parent():
-    sys.stdin.read()
-    os._exit(0)
-
-threading.Thread(target=end_with_parent, daemon=True).start()
 config = uvicorn.Config(create_app(), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+uvicorn.Server(config).run(sockets=[socket.socket(fileno=os.dup(0))])
 """
 
 PATHS = {"openai": "/v1", "anthropic": "/anthropic"}
@@ -77,10 +73,11 @@ class LLMock:
 
 
 @contextlib.contextmanager
-def running_llmock(**environment: str) -> Iterator[LLMock]:
+def running_llmock(forks: Forks, **environment: str) -> Iterator[LLMock]:
     """Start a server, wait until it answers, and end it by its process id.
 
     Args:
+        forks: Where its process comes from.
         environment: llmock's settings, such as ``LLMOCK_RESPONSE_STYLE="echo"``.
 
     Raises:
@@ -90,29 +87,22 @@ def running_llmock(**environment: str) -> Iterator[LLMock]:
     with tempfile.TemporaryFile() as printed:  # a pipe would fill up, as nobody reads it
         with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, str(listener.fileno())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=printed,
-                pass_fds=[listener.fileno()],
-                env=inherited | environment,
-            )
-        with process:  # closes the pipe and waits for the process
+            process = forks.start("-c", _SERVE, stdin=listener.fileno(), stderr=printed, env=inherited | environment)
+        with process:
             server = LLMock(url, process.pid)
             try:
                 _wait_until_it_answers(url, process, printed)
                 yield server
             finally:
                 server.close()
-                process.terminate()
+                process.send_signal(signal.SIGTERM)
                 try:
                     process.wait(10)
                 except subprocess.TimeoutExpired:
                     process.kill()
 
 
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], printed: IO[bytes]) -> None:
+def _wait_until_it_answers(url: str, process: Fork, printed: IO[bytes]) -> None:
     try:
         httpx.get(f"{url}/health", timeout=60, trust_env=False).raise_for_status()
     except httpx.HTTPError as exc:

@@ -272,7 +272,7 @@ def examples() -> Iterator[tuple[str, list[str]]]:
     """The commands that stand in help texts."""
 
     def texts(parser: ArgumentParser) -> Iterator[str]:
-        yield from filter(None, (parser.description, parser.epilog))
+        yield from filter(None, (parser.description, parser.epilog, *(action.help for action in parser._actions)))
         for action in parser._actions:
             choices: Any = action.choices
             if isinstance(choices, dict):
@@ -280,7 +280,7 @@ def examples() -> Iterator[tuple[str, list[str]]]:
                     yield from texts(each)
 
     for text in texts(_parser()):
-        _, found, example = text.partition("as in: ")
+        _, found, example = text.partition(";")[0].partition("as in: ")
         if found:
             yield example, shlex.split(example)
 
@@ -344,6 +344,79 @@ def test_what_stands_after_dashes_is_understood(words: list[str], settings: dict
 def test_what_cannot_stand_after_dashes(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The message says which, and why."""
     code, error = told(["serve", "vllm:a", "--", *words], capsys)
+    assert code == 2
+    assert message in error
+
+
+OPTIONS = [
+    ("vllm:a", ["max_model_len=4096"], ["--max-model-len", "4096"]),
+    ("vllm:a", ["max-model-len=4096"], ["--max-model-len", "4096"]),
+    ("vllm:a", ["served_model_name=7"], ["--served-model-name", "7"]),
+    ("vllm:a", ["enforce_eager=true"], ["--enforce-eager"]),
+    ("vllm:a", ["dtype=null"], ["--dtype", "null"]),
+    ("vllm:a", ['hf_overrides={"a": 1}'], ["--hf-overrides", '{"a": 1}']),
+    ("vllm:a", ["seed=0"], ["--seed", "0", "--max-logprobs", "9"]),
+    ("llamacpp:a/b", ["flash_attn=on", "gpu_layers=all"], ["--flash-attn", "on", "--gpu-layers", "all"]),
+]
+
+
+@pytest.mark.parametrize(("spec", "settings", "words"), OPTIONS)
+def test_a_setting_is_what_the_server_calls_the_same(
+    spec: str, settings: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it is written, it is the same command, and so the same server as that of a test with the keyword."""
+    commands: list[tuple[str, ...]] = []
+
+    def instead(start: Any, provider: Any, launcher: Any, spec: str, *others: object) -> int:
+        commands.append(provider.command(spec).argv)
+        return 0
+
+    monkeypatch.setattr("doteval.cli._serve.anyio.run", instead)
+    others = words[2:] if settings == ["seed=0"] else []
+    flags = [word for setting in settings for word in ("--setting", setting)]
+    assert main(["serve", spec, *flags, "--", *others]) == 0
+    assert main(["serve", spec, "--", *words]) == 0
+    assert commands[0] == commands[1]
+
+
+def test_settings_of_the_provider_are_json_or_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that are no options of the server, and what stands in the braces of a command."""
+    made: list[tuple[Any, dict[str, Any]]] = []
+
+    def instead(start: Any, provider: Any, *others: Any) -> int:
+        made.append((provider, dict(others[-1])))
+        assert provider._launcher is others[0]
+        assert provider._launcher._share == "team"
+        return 0
+
+    monkeypatch.setattr("doteval.cli._serve.anyio.run", instead)
+    settings = ["share=team", "capacity=2", "gpus=null", 'environment={"A": "b"}', "start_timeout=1.5"]
+    flags = [word for setting in settings for word in ("--setting", setting)]
+    assert main(["serve", "vllm:a", *flags]) == 0
+    assert main(["serve", "a", "--command", "x {port} {ctx}", "--setting", "ctx=4096", *flags]) == 0
+    for provider, _ in made:
+        assert len(provider._terms.slots.names) == 2
+        assert provider._terms.start_timeout == 1.5
+        assert dict(provider.command("a", **({"ctx": 1} if provider is made[1][0] else {})).environment)["A"] == "b"
+    assert [config for _, config in made] == [{}, {"ctx": "4096"}]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["vllm:a", "--setting", "max_model_len"], "--setting is KEY=VALUE, not 'max_model_len'"),
+        (["vllm:a", "--setting", "=5"], "--setting is KEY=VALUE"),
+        (["vllm:a", "--setting", "max_model_len=many"], "max_model_len must be a whole number of at least 1"),
+        (["vllm:a", "--setting", "ctx_size=5"], "takes no ctx_size; --setting takes "),
+        (["vllm:a", "--setting", "port=5"], "--setting cannot be port: write --port"),
+        (["vllm:a", "--setting", "extra_args=[]"], "write them after '--'"),
+        (["vllm:a", "--setting", "start_timeout=-1"], "start_timeout"),
+        (["a", "--command", "x {port}", "--setting", "ctx=5"], "ServerProvider has no keyword argument ctx"),
+    ],
+)
+def test_what_cannot_be_a_setting(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says which, and what there is instead."""
+    code, error = told(["serve", *words], capsys)
     assert code == 2
     assert message in error
 

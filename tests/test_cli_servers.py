@@ -31,6 +31,7 @@ from doteval.cli import _stop, main
 from doteval.cli._serve import serve
 from doteval.cli._units import short_size, short_time
 from doteval.servers import LocalLauncher
+from doteval.servers._local import connection
 from doteval.servers._local.connection import Connection
 
 GROUP = "doteval.model_providers"
@@ -546,18 +547,25 @@ def test_what_a_killed_supervisor_left_can_be_removed(serving: Serve, root: Path
     assert run("servers").stdout == "no server is running\n"
 
 
+def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command waits for a supervisor that is stopped, which never answers, for less long."""
+    monkeypatch.setattr(_stop, "_ANSWER_SECONDS", 0.25)
+    monkeypatch.setattr(_stop, "_PAUSES", 3)
+    monkeypatch.setattr(connection, "_VISIT_SECONDS", 0.25)
+
+
 @pytest.mark.usefixtures("light")
 @pytest.mark.parametrize("keeper_too", [False, True])
 def test_a_server_whose_supervisor_is_stopped_can_be_ended(
     serving: Serve, root: Path, monkeypatch: pytest.MonkeyPatch, keeper_too: bool
 ) -> None:
     """Without --force it is said that it does not answer, and what helps."""
-    monkeypatch.setattr(_stop, "_ANSWER_SECONDS", 1.0)
     with serving("light:small") as it:
         it.until_ready()
         (status,) = listed()
         for pid in (status["supervisor"], parent(status["supervisor"]))[: 1 + keeper_too]:
             os.kill(pid, signal.SIGSTOP)
+        is_impatient(monkeypatch)
         result = run("stop", status["id"])
         assert result.returncode == 1
         assert "does not answer: its supervisor is stopped, or very busy; --force ends it all the same" in result.stderr
@@ -581,6 +589,7 @@ def test_nobody_else_is_killed_for_a_supervisor_that_does_not_answer(
         it.until_ready()
         (status,) = listed()
         os.kill(status["supervisor"], signal.SIGSTOP)
+        is_impatient(monkeypatch)
         told = struct.pack("3i", bystander.pid if is_seen else 0, os.getuid(), os.getgid())
         monkeypatch.setattr(Connection, "_credentials", lambda _: told)
         result = run("stop", "--force", status["id"])

@@ -20,8 +20,8 @@ from tests.llmock_server import LLMock, running_llmock
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SERVERS = {
-    "uvicorn on asyncio": ("uvicorn", "--port=0"),
-    "hypercorn on trio": ("hypercorn", "--worker-class=trio", "--graceful-timeout=30"),
+    "uvicorn on asyncio": ("uvicorn", "--port=0", "--timeout-keep-alive=60"),
+    "hypercorn on trio": ("hypercorn", "--worker-class=trio", "--graceful-timeout=30", "--keep-alive=60"),
 }
 SYMPTOMS = ("Traceback", "Warning", "never awaited", "Event loop is closed", "different task", "Exception ignored")
 
@@ -33,8 +33,8 @@ SLOW = PATIENCE * 2
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[LLMock]:
-    with running_llmock(LLMOCK_RESPONSE_STYLE="echo") as server:
+def server(forks: Forks) -> Iterator[LLMock]:
+    with running_llmock(forks, LLMOCK_RESPONSE_STYLE="echo") as server:
         yield server
 
 

@@ -323,6 +323,17 @@ def test_who_is_refused_by_a_full_queue_is_in_nobodys_way() -> None:
     assert world.ask("a", owner="task three").state is State.GRANTED
 
 
+def test_who_waits_for_what_is_closing_is_in_nobodys_way_in_a_bounded_queue() -> None:
+    """Only who waits for a release counts."""
+    world = World(capacity=2, max_waiting=1)
+    world.slots["large"] = 2
+    world.release(world.ask("a"))
+    closing = world.ask("large", owner="task one", settle=False)
+    first, second = world.ask("b", owner="task two", settle=False), world.ask("c", owner="task three", settle=False)
+    assert closing.state is first.state is State.QUEUED
+    assert isinstance(second.error, QueueFullError)
+
+
 def test_a_lease_that_is_handed_over_no_longer_counts_for_the_giver() -> None:
     """Task one gives its lease to task two, which does not wait: then task one may."""
     world = World(capacity=1)

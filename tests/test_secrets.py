@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from doteval import ModelRequest
-from doteval._secrets import is_secret_name, masked, secrets_of
+from doteval._secrets import is_secret_name, masked, secrets_in_urls, secrets_of
 from doteval._spec import resource_id
 from doteval.evals._identity.walk import Walk
 from doteval.servers._description.command_line import shown
@@ -18,7 +18,17 @@ SECRET = f"sk-{NUMBER}"
 NAMES = [
     *("api_key", "apiKey", "APIKey", "X-Api-Key", "api_keys", "AWS_SECRET_ACCESS_KEY", "private-key", "key"),
     *("token", "accessToken", "X-AuthToken", "HFToken", "x-authtoken", "id_token", "secret", "clientSecret", "secrets"),
-    *("password", "dbPassword", "passphrase", "Authorization", "proxy-authorization", "auth", "bearer"),
+    *(
+        "password",
+        "PASSWORD",
+        "PGPASSWORD",
+        "dbPassword",
+        "passphrase",
+        "Authorization",
+        "proxy-authorization",
+        "auth",
+        "bearer",
+    ),
     *("Cookie", "Set-Cookie", "credentials", "googleCredential"),
 ]
 OPEN = [
@@ -97,6 +107,23 @@ def test_addresses_are_shown_without_secrets(name: str) -> None:
         assert SECRET not in str(identity({"base_url": text}))
     assert masked(f"https://host/x?a=b&{name}={SECRET}&c=d#e") == f"https://host/x?a=b&{name}=***&c=d#e"
     assert shown({name: SECRET}, [], []).endswith("=***")
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets"),
+    [
+        ("http://me:pass%40word@proxy:80", {"pass%40word", "pass@word", "//me:pass%40word@", "//me:pass@word@"}),
+        ("postgres://me:pw@db/x", {"pw", "//me:pw@"}),
+        ("https://me@host/x", {"//me@"}),
+        ("https://ghp_0123456789abcdefghij@host/x", {"ghp_0123456789abcdefghij", "//ghp_0123456789abcdefghij@"}),
+        ("https://host/x?api_key=abc&a=b&sig=d", {"abc", "d"}),
+        ("https://host/x?a=b and me:pw@host", set()),
+    ],
+)
+def test_what_is_secret_in_an_address_is_known_apart_from_it(text: str, secrets: set[str]) -> None:
+    """As somebody who takes it apart may print it; the name of a user alone is none."""
+    assert secrets_in_urls(text) == secrets
+    assert not any(f"//{each}" in masked(text) for each in secrets)
 
 
 def test_what_holds_itself_is_shown_as_far_as_it_goes() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio.lowlevel
 import pytest
-from anyio import CancelScope, Event, create_task_group, current_time, move_on_after, sleep, sleep_forever
+from anyio import CancelScope, Event, create_task_group, current_time, sleep, sleep_forever
 from tests.checkpoints import at_every_checkpoint, cancelled_at
 from tests.resources import Thing, ThingProvider
 from tests.virtual_time import virtual_time
@@ -232,75 +232,6 @@ async def test_a_failure_is_remembered_for_as_long_as_was_said() -> None:
         assert len(set(map(id, errors))) == 10
         await sleep(1.1)
         assert (await provider.setup("a")).is_active
-
-
-async def test_max_concurrent_opens_limits_how_many_open_at_once() -> None:
-    """Six openings of one second each take three seconds, two at a time."""
-
-    class Slow(PooledProvider[str]):
-        @asynccontextmanager
-        async def open(self, spec: str, /, *args: Any, **config: Any) -> AsyncIterator[str]:
-            await sleep(1)
-            yield spec
-
-    async with Slow(max_concurrent_opens=2) as provider:
-        before = current_time()
-        await provider.setup_many(*"abcdef")
-        assert current_time() - before == pytest.approx(3)
-        assert provider.statistics().setup_seconds > 0
-
-
-@pytest.mark.parametrize("limit", [1, 2])
-async def test_an_opening_that_gives_up_waiting_for_another_is_counted_again(limit: int) -> None:
-    """It waits for its turn before it opens something else."""
-    now = most = 0
-
-    class Never(PooledProvider[str]):
-        @asynccontextmanager
-        async def open(self, spec: str, /, *args: Any, **config: Any) -> AsyncIterator[str]:
-            await sleep_forever()
-            yield spec
-
-    class Patient(PooledProvider[str]):
-        @asynccontextmanager
-        async def open(self, spec: str, /, *args: Any, **config: Any) -> AsyncIterator[str]:
-            nonlocal now, most
-            with pytest.raises(SetupTimeoutError):
-                await never.setup("a")
-            now += 1
-            most = max(most, now)
-            await sleep(3)
-            now -= 1
-            yield spec
-
-    async with Never(setup_timeout=2) as never, Patient(max_concurrent_opens=limit) as provider:
-        await provider.setup_many(*"abcdef")
-    assert most == limit
-
-
-async def test_an_opening_that_is_alone_has_its_turn_again_where_its_waiting_was_cancelled() -> None:
-    now = most = 0
-
-    class Impatient(PooledProvider[str]):
-        @asynccontextmanager
-        async def open(self, spec: str, /, *args: Any, **config: Any) -> AsyncIterator[str]:
-            nonlocal now, most
-            if spec == "never":
-                await sleep_forever()
-            if spec == "a":
-                with move_on_after(2):
-                    await never.setup("never")
-            now += 1
-            most = max(most, now)
-            await sleep(3)
-            now -= 1
-            yield spec
-
-    async with Impatient() as never, Impatient(max_concurrent_opens=1) as provider, create_task_group() as task_group:
-        task_group.start_soon(provider.setup, "a")
-        await sleep(2.5)
-        task_group.start_soon(provider.setup, "b")
-    assert most == 1
 
 
 async def test_a_providers_own_teardown_is_bounded_too() -> None:

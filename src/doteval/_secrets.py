@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, cast
+from urllib.parse import unquote
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _PARAMETER = re.compile(r"""(?<=[?&])([\w.%-]+)=([^&#\s"'<>]+)""")
@@ -14,7 +15,7 @@ _SIGNATURES = re.compile(r"(^|-)sig(nature)?$", re.IGNORECASE)
 """What such a parameter is called, too, where a URL is valid for whoever has it."""
 _WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SECRET_NAME = re.compile(
-    r"(^|_)(key|token|secrets?|passwords?|passwd|passphrase|auth|authorization|bearer|cookies?|credentials?|headers"
+    r"(passwords?|passwd|passphrase)$|(^|_)(key|token|secrets?|auth|authorization|bearer|cookies?|credentials?|headers"
     r"|(api|access)_?keys|(api|access|auth|client|private|refresh|secret|session)_?(key|token|secret))$",
     re.IGNORECASE,
 )
@@ -26,6 +27,8 @@ _EXAMPLES = frozenset({"default", "const", "enum", "example", "examples"})
 _DEEPEST = 100
 _SHORTEST_SECRET = 8
 """A shorter one is a placeholder, such as ``"x"``, and part of many words that have to be read."""
+_SHORTEST_TOKEN = 20
+"""What stands alone before the ``@`` of a URL is a user's name if it is shorter."""
 _SMALLEST_SECRET, _LARGEST_SECRET = 10 ** (_SHORTEST_SECRET - 1), 10**100
 
 
@@ -57,9 +60,23 @@ def without_secrets_in_urls(text: str) -> str:
     return _PARAMETER.sub(_shown_parameter, text) if "=" in text else text
 
 
+def secrets_in_urls(text: str) -> set[str]:
+    """What `without_secrets_in_urls` takes out, as it may be printed elsewhere: alone, and as it is meant."""
+    found: set[str] = set()
+    for user in _USERINFO.findall(text) if "://" in text else ():
+        name, _, password = user.rstrip("@").partition(":")
+        found |= {f"//{user}", password or (name if len(name) >= _SHORTEST_TOKEN else "")}
+    found |= {value for name, value in _PARAMETER.findall(text) if _names_a_parameter(name)} if "=" in text else set()
+    return (found | set(map(unquote, found))) - {""}
+
+
 def _shown_parameter(found: re.Match[str]) -> str:
     name = found[1]
-    return f"{name}=***" if is_secret_name(name) or _SIGNATURES.search(name) else found[0]
+    return f"{name}=***" if _names_a_parameter(name) else found[0]
+
+
+def _names_a_parameter(name: str) -> bool:
+    return is_secret_name(name) or _SIGNATURES.search(name) is not None
 
 
 def masked_values(values: Mapping[str, object]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _ConnectionT = TypeVar("_ConnectionT", bound=sqlite3.Connection)
 _GATHER_SECONDS = 0.05
 """How long to gather items before a transaction begins: one for each item would take the event loop's time."""
 _MOST = 1024
-"""How many items a transaction may have."""
+"""How many items a transaction has, before no more are added."""
 _LOOK_SECONDS = 1.0
 """How often who flushes looks whether there still is a thread: a forked child has none."""
 
@@ -42,7 +42,7 @@ class Writer(Generic[_ItemT, _ConnectionT]):
         self._connect = connect
         self._write = write
         self._explained = explained
-        self._queue: SimpleQueue[_ItemT | Event | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[_ItemT, ...] | Event | None] = SimpleQueue()
         self._changed = Condition()
         self._error: Exception | None = None
         self._given = self._committed = 0
@@ -56,16 +56,16 @@ class Writer(Generic[_ItemT, _ConnectionT]):
         """Whether it writes nothing any more."""
         return self._error is not None
 
-    def put(self, item: _ItemT) -> int:
-        """Have something written; its number, for `wait`.
+    def put(self, *items: _ItemT) -> int:
+        """Have something written, all of it in one transaction; the number of the last item, for `wait`.
 
         Raises:
             Exception: As `explained` says, where writing has failed before.
         """
         with self._changed:
             self._check()
-            self._given += 1
-            self._queue.put(item)
+            self._given += len(items)
+            self._queue.put(items)
             return self._given
 
     def hurry(self) -> None:
@@ -130,21 +130,21 @@ class Writer(Generic[_ItemT, _ConnectionT]):
 
     def _write_some(self, connection: _ConnectionT) -> bool:
         """Write what is there, in one transaction; whether there may be more."""
-        item = self._queue.get()
-        if not isinstance(item, Event):
+        given = self._queue.get()
+        if not isinstance(given, Event):
             self._hurry.wait(_GATHER_SECONDS)
         self._hurry.clear()
         items: list[_ItemT] = []
         told = self._told = []
-        while item is not None:
-            if isinstance(item, Event):
-                told.append(item)
+        while given is not None:
+            if isinstance(given, Event):
+                told.append(given)
             else:
-                items.append(item)
-            if len(items) == _MOST:
+                items += given
+            if len(items) >= _MOST:
                 break
             try:
-                item = self._queue.get_nowait()
+                given = self._queue.get_nowait()
             except Empty:
                 break
         if items:
@@ -154,7 +154,7 @@ class Writer(Generic[_ItemT, _ConnectionT]):
             self._changed.notify_all()
         for event in told:
             event.set()
-        return item is not None
+        return given is not None
 
     def _fail(self, error: Exception) -> None:
         """Remember it, and let nobody wait for ever."""

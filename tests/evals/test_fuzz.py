@@ -1,176 +1,106 @@
-"""Random histories of one evaluation in one store, beside a model of what must be in it.
+"""Random histories of evaluations in one store, beside a model of what must be in it.
 
-A history is a number of runs, one after the other. In between the dataset is edited, and more or fewer samples of each
-row are asked for; rows fail, or return odd values; the code changes; runs are started over, refused, kept, cancelled,
-interrupted, ended by whoever is told, or overtaken.
+A history is a number of steps, one after the other. Most are runs; in between the dataset is edited, more or fewer rows
+and samples are asked for, replies are cached and requests kept or not; rows fail, or return odd values; the code
+changes; runs are started over, refused, kept, cancelled, interrupted, ended by whoever is told, or overtaken. Other
+steps delete, rename and rescore experiments. In processes of their own steps are killed, also between two statements
+for the database, and runs wait in a row while others do something to the same store.
 ``FUZZ=2000 pytest tests/evals/test_fuzz.py`` looks at more of them.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
-from anyio import CancelScope
-from anyio.lowlevel import checkpoint
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.evals.histories import (
+    OTHERS,
+    VALUES,
+    Beside,
+    Change,
+    Delete,
+    Kept,
+    Key,
+    Rename,
+    Rescore,
+    Rows,
+    Run,
+    Script,
+    answer,
+    arguments,
+    kept_of,
+    key_of,
+    made,
+)
+from tests.forks import PIPE, Forks
 
-from doteval import Result, foreach
-from doteval.evals import ConcurrentRunError, DatasetError, EvaluationChangedError, Record, Store, run
-from doteval.evals._results.digests import digest_of
+from doteval import foreach
+from doteval.evals import Store
+from doteval.evals._running.depends import identity_of_run
 
 HISTORIES = int(os.environ.get("FUZZ", "25"))
+IN_PROCESSES = int(os.environ.get("FUZZ", "10"))
+ROOT = Path(__file__).parents[2]
 
-VALUES: list[Any] = [0, 1, "a", "b", "\ud83d", None, 10**5000, (1, 2), float("nan"), {"x": [1]}, "x" * 5000]
-OUTPUTS: list[Any] = ["text", "\udc00", 10**4400, {"a": {1: 2}}, [float("inf")], b"\xff", object]
-ERRORS: list[BaseException] = [
-    ValueError("no"),
-    SystemExit(3),
-    GeneratorExit(),
-    ExceptionGroup("several", [ValueError("\ud83d")]),
-    RuntimeError("x" * 3000),
-]
-PLACES = {digest_of({"value": value}): place for place, value in enumerate(VALUES)}
+Place: TypeAlias = tuple[str, str]
+"""An experiment, and the name of an evaluation in it."""
+Version: TypeAlias = tuple[int, bool]
+"""Of the code, and whether the results were scored again."""
 
-Key: TypeAlias = tuple[int, int, int]
-"""Which of the values a row has, which of the equal rows it is, and which sample of it."""
-Rows: TypeAlias = Mapping[Key, "int | None"]
-"""Of each sample the version of the code that made its result; `None` where it failed."""
-OTHERS = 99
-"""The version of a run that overtakes another."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run.
-
-    Args:
-        values: The dataset, as places in `VALUES`.
-        epochs: How many samples of each row.
-        version: Of the code.
-        changed: What becomes of results of another version.
-        fresh: Whether it starts over.
-        failing: Which calls raise.
-        ends: Which call ends it early, and how.
-        concurrency: How many rows at once.
-        backend: The event loop.
-    """
-
-    values: list[int]
-    epochs: int
-    version: int
-    changed: Literal["error", "rerun", "keep"]
-    fresh: bool
-    failing: frozenset[int]
-    ends: tuple[int, str] | None
-    concurrency: int
-    backend: str
-
-
+FINGERPRINTS = {
+    identity_of_run(foreach("value", [0])(answer), None, None, {"version": version})["the argument 'version'"]: version
+    for version in (1, 2)
+}
+EXPERIMENTS = st.sampled_from(["one", "one", "one", "two"])
+ENDS = ["cancel", "interrupt", "tell", "overtake"]
+KILLS = ["killed", "killed telling", "killed writing"]
 RUNS = st.builds(
     Run,
-    values=st.lists(st.integers(0, len(VALUES) - 1), max_size=12),
+    experiment=EXPERIMENTS,
+    values=st.lists(st.integers(0, len(VALUES) - 1), max_size=12).map(tuple),
+    limit=st.sampled_from([None, None, None, 3]),
     epochs=st.sampled_from([1, 1, 2, 3]),
     version=st.sampled_from([1, 1, 1, 2]),
     changed=st.sampled_from(["error", "rerun", "keep"]),
     fresh=st.sampled_from([False, False, False, True]),
+    cache=st.booleans(),
+    transcripts=st.booleans(),
     failing=st.frozensets(st.integers(0, 11), max_size=3) | st.just(frozenset(range(12))),
-    ends=st.none() | st.tuples(st.integers(0, 8), st.sampled_from(["cancel", "interrupt", "tell", "overtake"])),
+    ends=st.none() | st.tuples(st.integers(0, 8), st.sampled_from(ENDS)),
     concurrency=st.sampled_from([1, 3]),
     backend=st.sampled_from(["asyncio", "trio"]),
 )
-
-
-class Interrupt(KeyboardInterrupt):
-    """Ctrl-C, told apart from the one of whoever runs this."""
-
-
-class ToldError(Exception):
-    """What ends a run that tells somebody of a row."""
-
-
-class Script:
-    """What happens in one run.
-
-    Args:
-        one: The run.
-        path: The store.
-    """
-
-    def __init__(self, one: Run, path: Path) -> None:
-        self.one = one
-        self.path = path
-        self.calls = 0
-        self.called: list[int] = []
-        self.told: list[Record] = []
-
-    def __doteval_identity__(self) -> Mapping[str, Any]:
-        return {}  # no result depends on it, but on the version
-
-    async def play(self) -> BaseException | None:
-        """Make the run; what it was ended with."""
-        evaluation = foreach(
-            "value", [{"value": VALUES[place]} for place in self.one.values], concurrency=self.one.concurrency
-        )
-        self.scope = CancelScope()
-        try:
-            with self.scope:
-                await run(
-                    evaluation(answer),
-                    store=self.path,
-                    name="it",
-                    epochs=self.one.epochs,
-                    fresh=self.one.fresh,
-                    changed=self.one.changed,
-                    on_record=self.tell,
-                    version=self.one.version,
-                    script=self,
-                )
-        except (Interrupt, ToldError, ConcurrentRunError, EvaluationChangedError, DatasetError) as exc:
-            return exc
-        return TimeoutError() if self.scope.cancelled_caught else None
-
-    async def answer(self, value: Any, version: int) -> Result:
-        """Evaluate one row."""
-        number, self.calls = self.calls, self.calls + 1
-        self.called.append(PLACES[digest_of({"value": value})])
-        await checkpoint()
-        if self.one.ends is not None and number == self.one.ends[0]:
-            await self.end(self.one.ends[1])
-        if number in self.one.failing:
-            raise ERRORS[number % len(ERRORS)]
-        return Result(OUTPUTS[number % len(OUTPUTS)], metadata={"version": version}, scores={"good": number % 2 == 0})
-
-    async def end(self, how: str) -> None:
-        """End the run, from within a row."""
-        if how == "cancel":
-            self.scope.cancel()
-        elif how == "interrupt":
-            raise Interrupt
-        elif how == "overtake":
-            await run(foreach("value", [VALUES[0]])(overtake), store=self.path, name="it", fresh=True)
-
-    def tell(self, record: Record) -> None:
-        """Be told of a row."""
-        self.told.append(record)
-        if self.one.ends is not None and self.one.ends[1] == "tell" and len(self.told) > self.one.ends[0]:
-            raise ToldError
-
-
-async def answer(value: Any, version: int, script: Script) -> Result:
-    return await script.answer(value, version)
-
-
-async def overtake(value: Any) -> Result:
-    return Result(value, metadata={"version": OTHERS})
+CHANGES = (
+    st.builds(Delete, EXPERIMENTS)
+    | st.builds(Rename, EXPERIMENTS, EXPERIMENTS)
+    | st.builds(Rescore, EXPERIMENTS, EXPERIMENTS, st.booleans())
+)
+KILLED_RUNS = st.builds(
+    lambda one, number, how: replace(one, ends=(number * (3 if how == "killed writing" else 1), how)),
+    RUNS,
+    st.integers(0, 8),
+    st.sampled_from(KILLS),
+)
+KILLED_CHANGES = st.builds(lambda change, killed: replace(change, killed=killed), CHANGES, st.integers(0, 30))
+WHOLE_RUNS = RUNS.filter(lambda one: one.values).map(lambda one: replace(one, ends=None))
+RUNS_BESIDE = st.builds(
+    lambda one, at, meanwhile, killed: Beside(replace(one, ends=(at, "hold")), tuple(meanwhile), killed),
+    RUNS.filter(lambda one: one.values),
+    st.integers(0, 5),
+    st.lists(WHOLE_RUNS | WHOLE_RUNS | CHANGES, min_size=1, max_size=3),
+    st.booleans(),
+)
 
 
 def keys_of(values: Sequence[int], epochs: int) -> list[Key]:
@@ -183,107 +113,367 @@ def keys_of(values: Sequence[int], epochs: int) -> list[Key]:
     return found
 
 
-def key_of(record: Record) -> Key:
-    digest, _, number = record.key.partition(" ")
-    assert digest == record.digest
-    return PLACES[digest], int(number or 1), record.sample
+@dataclass
+class Played:
+    """What has happened in a step.
+
+    Args:
+        called: The rows that were called, by their values.
+        told: What was told of those that were done.
+        ended: The name of the exception that it ended with, `None` for none, "killed" where it said nothing of it.
+    """
+
+    called: list[int] = field(default_factory=list[int])
+    told: dict[Key, Kept] = field(default_factory=dict[Key, Kept])
+    ended: str | None = "killed"
+
+    def log(self, what: str, about: Any) -> None:
+        """One thing more."""
+        match what:
+            case "called":
+                self.called.append(about)
+            case "told":
+                value, number, sample = about[0]
+                self.told[value, number, sample] = Kept(*about[1])
+            case "ended":
+                self.ended = about
+            case _:
+                assert what == "held"
 
 
-def version_of(record: Record) -> int | None:
-    return None if record.failed else (record.metadata or {})["version"]
+@dataclass
+class Found:
+    """What is in the store of an evaluation.
+
+    Args:
+        rows: Its samples, those included that do not count at present.
+        version: Of what.
+        is_finished: Whether it says so.
+    """
+
+    rows: Rows
+    version: Version
+    is_finished: bool
+
+
+NOTHING = Found({}, (0, False), is_finished=False)
 
 
 class History:
-    """What must be in the store, run after run.
+    """What must be in the store, step after step.
 
     Args:
         path: The store.
+        forks: Starts processes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, forks: Forks | None = None) -> None:
         self.path = path
-        self.rows: Rows = {}
-        self.version = 0
+        self.forks = forks
+        self.number = 0
+        self.known: dict[Place, Found] = {}
+        self.replies: dict[Key, str] = {}
+        """What the cache has for sure."""
+        self.waiting: Place | None = None
+        """Of which evaluation a run waits in a row."""
 
-    def make(self, one: Run) -> None:
-        """Make a run, and look what it has left."""
-        keys = keys_of(one.values, one.epochs)
-        is_other = bool(self.rows) and self.version != one.version and not one.fresh
-        lasts = any(version is not None for version in self.rows.values())
-        anew = one.fresh or (is_other and one.changed != "keep")
-        known: Rows = {} if anew else self.rows
-        missing = [key for key in keys if known.get(key) is None]
-        script = Script(one, self.path)
+    def make(self, step: Run | Change | Beside) -> None:
+        """Make a step, and look what it has left."""
+        self.number += 1
+        match step:
+            case Beside():
+                self.make_beside(step)
+            case Run():
+                before = self.known.get(step.place, NOTHING)
+                self.check_run(step, before, self.play(step))
+            case _:
+                self.make_change(step)
+
+    # ---------------------------------------------------------------- runs
+
+    def play(self, one: Run) -> Played:
+        """Make a run."""
+        if one.is_killed:
+            return self.play_in_process(one)
+        played = Played()
         before = {*threading.enumerate()}
-        error = anyio.run(script.play, backend=one.backend)
-        told = {key_of(record): version_of(record) for record in script.told}
-        found = self.found()
+        error = anyio.run(Script(one, self.path, self.number, played.log).play, backend=one.backend)
+        played.log("ended", None if error is None else type(error).__name__)
         left = {thread for thread in threading.enumerate() if thread.name.startswith("doteval")} - before
         assert not left
+        return played
+
+    def play_in_process(self, step: Run | Change) -> Played:
+        """Do it in a process of its own."""
+        played = Played()
+        assert self.forks is not None
+        done = self.forks.run(*arguments(step, self.path, self.number), cwd=ROOT)
+        self.read(played, done.stdout.splitlines(keepends=True))
+        assert done.returncode == (-signal.SIGKILL if played.ended == "killed" else 0), done.stderr
+        return played
+
+    def read(self, played: Played, lines: Sequence[str]) -> None:
+        """Read what a process has said; the last line may not be whole."""
+        for line in lines:
+            if line.endswith("\n"):
+                played.log(*json.loads(line))
+
+    def check_run(self, one: Run, before: Found, played: Played) -> None:
+        """The store has what a run must have left of what was there before; all else is as it was."""
+        found = self.found(except_for=one.place)
+        is_killed = played.ended == "killed"
+        keys = keys_of(one.values[: one.limit], one.epochs)
+        is_other = bool(before.rows) and before.version != (one.version, False) and not one.fresh
+        lasts = any(kept.version is not None for kept in before.rows.values())
+        anew = one.fresh or (is_other and one.changed != "keep")
+        known: Rows = {} if anew else before.rows
+        missing = [key for key in keys if key not in known or known[key].version is None]
+        mine = (one.version, False)
 
         if is_other and one.changed == "error" and lasts:
-            assert isinstance(error, EvaluationChangedError)
-            assert (script.called, found) == ([], self.rows)
-        elif not keys and self.rows:
-            assert isinstance(error, DatasetError)  # a dataset that is empty throws nothing away
-            assert found == self.rows
-            if is_other and not anew:
-                self.version = one.version
-        elif error is None:
-            assert Counter(script.called) == Counter(value for value, _, _ in missing)
-            assert [key_of(record) for record in script.told] == missing
-            rows = {key[:2] for key in keys}
-            beyond = {key: known[key] for key in known if key[:2] in rows and key[2] > one.epochs}
-            assert found == beyond | {key: told.get(key, known.get(key)) for key in keys}
-            self.check_finished(keys, one.epochs)
-            self.rows, self.version = found, one.version
-        elif isinstance(error, ConcurrentRunError):
+            assert is_killed or played.ended == "EvaluationChangedError"
+            assert (played.called, found.rows, found.version) == ([], before.rows, before.version)
+        elif not keys and before.rows:
+            assert is_killed or played.ended == "DatasetError"  # a dataset that is empty throws nothing away
+            assert found.rows == before.rows
+            may_be = {before.version} if anew else {mine, before.version} if is_killed else {mine}
+            assert found.version in may_be
+        elif played.ended is None:
+            assert Counter(played.called) == Counter(value for value, _, _ in missing)
+            assert [*played.told] == missing
+            self.check_complete(one, known, found, keys)
+            assert all(found.rows[key] == kept for key, kept in played.told.items())
+            self.check_finished(one, keys)
+        elif played.ended == "ConcurrentRunError":
             assert one.ends is not None
             assert one.ends[1] == "overtake"
-            if anew and found == self.rows:
-                return  # the other one was ended, as a part of this one, before it had a result
-            assert found == {(0, 1, 1): OTHERS}
-            self.rows, self.version = found, OTHERS
+            if not (anew and found.rows == before.rows):  # the other one was ended, as a part of this one, too early
+                assert found.rows == {(0, 1, 1): Kept(OTHERS, None, 0, "good")}
+        elif anew and found.rows == before.rows and not played.told:
+            assert not before.rows or found.version == before.version  # nothing came of it, and what was there stays
         else:
-            assert not isinstance(error, EvaluationChangedError)
-            if anew and found == self.rows and not told:
-                return  # nothing came of it, and what was there stays
-            new = {key: version for key, version in found.items() if key not in known or known[key] != version}
-            assert new.keys() <= {*missing}
-            assert {*known} <= {*found}
-            assert all(found[key] == version for key, version in told.items())
-            assert all(version in (one.version, None) for version in new.values())
-            self.rows, self.version = found, one.version
+            assert is_killed or played.ended in ("Interrupt", "ToldError", "TimeoutError")
+            assert all(found.rows[key] == kept for key, kept in played.told.items())
+            assert found.rows or not before.rows  # what is thrown away is there until something new is
+            if is_killed and found.is_finished and found.rows != before.rows:
+                self.check_complete(one, known, found, keys)
+            else:
+                assert {*known} <= {*found.rows}
+                self.check_new(one, known, found, missing)
+                assert not found.rows or found.version == mine or (is_killed and found.rows == known)
+        if one.cache:
+            self.check_replies(played)
+        self.known[one.place] = found
 
-    def found(self) -> Rows:
-        """What is in the store, samples included that do not count at present."""
-        store = Store(self.path)
-        stored = store.find("default", "it")
-        records = [] if stored is None else [*store.records(store.with_epochs(stored, None))]
-        found = {key_of(record): version_of(record) for record in records}
-        assert len(found) == len(records)
-        assert len(store.evaluations()) == (stored is not None)
-        return found
+    def check_complete(self, one: Run, known: Rows, found: Found, keys: Sequence[Key]) -> None:
+        """What it has is what the dataset has, and samples that do not count at present."""
+        rows = {key[:2] for key in keys}
+        beyond = {key for key in known if key[:2] in rows and key[2] > one.epochs}
+        assert {*found.rows} == beyond | {*keys}
+        self.check_new(one, known, found, keys)
+        assert not found.rows or found.version == (one.version, False)
 
-    def check_finished(self, keys: Sequence[Key], epochs: int) -> None:
+    def check_new(self, one: Run, known: Rows, found: Found, may_be_new: Sequence[Key]) -> None:
+        """What was not there before is of this run; and no result that is there is another."""
+        for key, kept in found.rows.items():
+            if key in known and (known[key].version is not None or kept == known[key]):
+                assert kept == known[key]
+            else:
+                assert key in may_be_new
+                failed = Kept(None, None, int(one.transcripts), None)
+                assert kept in (failed, Kept(one.version, kept.reply, int(one.transcripts), "good"))
+
+    def check_finished(self, one: Run, keys: Sequence[Key]) -> None:
         """It is finished, and its rows stand as they do in the dataset."""
         store = Store(self.path)
-        stored = store.find("default", "it")
+        stored = store.find(*one.place)
         assert stored is not None
         assert stored.finished is not None
-        assert (stored.epochs, stored.stored, (stored.rows or 0) * epochs) == (epochs, len(keys), len(keys))
+        counts = stored.epochs, stored.stored, (stored.rows or 0) * one.epochs
+        assert counts == (one.epochs, len(keys), len(keys))
         records = [*store.records(stored)]
         assert [key_of(record) for record in records] == list(keys)
-        assert [record.number for record in records] == [place // epochs for place in range(len(keys))]
+        assert [record.number for record in records] == [place // one.epochs for place in range(len(keys))]
         assert store.summary(stored).rows == stored.rows
         assert store.summary(stored).errors == sum(record.failed for record in records)
 
+    def check_replies(self, played: Played) -> None:
+        """What a sample was replied once, it is replied again."""
+        for key, kept in played.told.items():
+            if kept.reply is None:
+                continue
+            assert self.replies.get(key, kept.reply) == kept.reply
+            if played.ended != "killed" and self.waiting is None:  # else it may not have come into the file
+                self.replies[key] = kept.reply
+
+    # ---------------------------------------------------------------- what else is done
+
+    def make_change(self, change: Change) -> None:
+        """Delete, rename or rescore an experiment: all of it, or nothing."""
+        there = dict(self.places())
+        expected, refused = self.after(change, there)
+        played = Played()
+        if change.killed is None:
+            error = made(change, self.path)
+            played.ended = None if error is None else type(error).__name__
+        else:
+            played = self.play_in_process(change)
+        found = dict(self.places())
+        is_made, is_undone = (
+            all(_same(found, other, place) for place in {*found, *other} - {self.waiting})
+            for other in (expected, there)
+        )
+        if played.ended == "killed":
+            assert is_undone or (is_made and refused is None)
+        else:
+            assert played.ended == refused
+            assert is_made if refused is None else is_undone
+        self.known = found
+
+    def after(self, change: Change, there: Mapping[Place, Found]) -> tuple[dict[Place, Found], str | None]:
+        """What must be there after a change, and with what it must be refused."""
+        after = dict(there)
+        of_it = {place: found for place, found in there.items() if place[0] == change.experiment}
+        is_busy = self.waiting in of_it
+        match change:
+            case _ if not of_it:
+                return after, "ValueError"
+            case Delete():
+                for place in of_it:
+                    del after[place]
+                return after, "ConcurrentRunError" if is_busy else None
+            case Rename(_, to):
+                if any(experiment == to for experiment, _ in there):
+                    return after, "StoreError"
+                for place in of_it:
+                    after[to, place[1]] = after.pop(place)
+                return after, "ConcurrentRunError" if is_busy else None
+            case Rescore(_, to, overwrite):
+                if not overwrite and any((to, name) in there for _, name in of_it):
+                    return after, "StoreError"
+                if self.waiting in {(to, name) for _, name in of_it}:
+                    return after, "ConcurrentRunError"
+                for (_, name), found in of_it.items():
+                    rows = {
+                        key: kept if kept.version is None else kept._replace(score="again")
+                        for key, kept in found.rows.items()
+                    }
+                    after[to, name] = Found(rows, (found.version[0], True), found.is_finished)
+                return after, None
+
+    # ---------------------------------------------------------------- two at once
+
+    def make_beside(self, beside: Beside) -> None:
+        """Hold a run in a row, do something else meanwhile, and let it go on or kill it."""
+        one, played = beside.one, Played()
+        before = self.known.get(one.place, NOTHING)
+        assert self.forks is not None
+        reading, writing = os.pipe()
+        with os.fdopen(reading) as theirs, os.fdopen(writing, "wb", buffering=0) as ours:
+            process = self.forks.start(*arguments(one, self.path, self.number), cwd=ROOT, stdin=theirs, stdout=PIPE)
+            with process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    self.read(played, [line])
+                    if json.loads(line)[0] == "held":
+                        break
+                else:
+                    self.check_run(one, before, played)
+                    for step in beside.meanwhile:
+                        self.make(step)
+                    return
+                self.waiting = one.place
+                is_overtaken = False
+                for step in beside.meanwhile:
+                    is_overtaken |= self.make_meanwhile(step)
+                if beside.killed:
+                    process.kill()
+                else:
+                    ours.write(b".")
+                self.read(played, process.stdout.readlines())
+                assert process.wait() == (-signal.SIGKILL if beside.killed else 0)
+        if is_overtaken:
+            assert played.ended == ("killed" if beside.killed else "ConcurrentRunError")
+            self.found()
+        else:
+            assert played.ended == ("killed" if beside.killed else None)
+            self.waiting = one.place
+            self.check_run(one, before, played)
+        self.waiting = None
+
+    def make_meanwhile(self, step: Run | Change) -> bool:
+        """Do something while a run waits in a row; whether it has overtaken that run."""
+        if not isinstance(step, Run):
+            is_rescored = isinstance(step, Rescore) and self.waiting is not None and step.experiment == self.waiting[0]
+            if not is_rescored:  # nobody can tell how many rows of it are there at that moment
+                self.make_change(step)
+            return False
+        if step.place != self.waiting:
+            self.make(step)
+            return False
+        if step.fresh:
+            self.waiting = None
+            self.number += 1
+            self.check_run(replace(step, cache=False), NOTHING, self.play(step))
+            return True
+        played = self.play(step)
+        assert played.ended in ("ConcurrentRunError", "EvaluationChangedError", None)
+        assert (played.called, played.told) == ([], {})  # refused, or answered by what is to be replaced
+        return False
+
+    # ---------------------------------------------------------------- what there is
+
+    def found(self, except_for: Place | None = None) -> Found:
+        """What is in the store of an evaluation; of all others there is what must be."""
+        found = dict(self.places())
+        for place in {*found, *self.known} - {except_for, self.waiting}:
+            assert _same(found, self.known, place)
+        return NOTHING if except_for is None else found.get(except_for, NOTHING)
+
+    def places(self) -> Iterator[tuple[Place, Found]]:
+        """All that is in the store."""
+        store = Store(self.path)
+        for stored in store.evaluations():
+            everything = store.with_epochs(stored, None)
+            records = [*store.records(everything)]
+            rows = {
+                key_of(record): kept_of(record, len(store.requests(everything, record.key, record.sample)))
+                for record in records
+            }
+            assert len(rows) == len(records)
+            version = FINGERPRINTS.get(stored.identity.get("the argument 'version'", ""), OTHERS)
+            found = Found(rows, (version, "the scorer" in stored.identity), stored.finished is not None)
+            yield (stored.experiment, stored.name), found
+
+
+def _same(one: Mapping[Place, Found], other: Mapping[Place, Found], place: Place) -> bool:
+    """Whether both have the same there; one without rows is none."""
+    here, there = one.get(place, NOTHING), other.get(place, NOTHING)
+    return here.rows == there.rows and (not here.rows or here.version == there.version)
+
 
 @settings(max_examples=HISTORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(RUNS, min_size=1, max_size=6))
-def test_the_store_has_what_the_model_says(history: list[Run]) -> None:
-    """After every run, however it ended; no row twice, none of another version, none that was told lost."""
+@given(st.lists(RUNS | RUNS | RUNS | CHANGES, min_size=1, max_size=6))
+def test_the_store_has_what_the_model_says(history: list[Run | Change]) -> None:
+    """After every step, however it ended; no row twice, none of another version, none that was told lost."""
     with tempfile.TemporaryDirectory() as directory:
-        made = History(Path(directory, "results.db"))
-        for one in history:
-            made.make(one)
+        played = History(Path(directory, "results.db"))
+        for step in history:
+            played.make(step)
+
+
+@settings(
+    max_examples=IN_PROCESSES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # with processes, to make it smaller takes minutes
+)
+@given(st.lists(RUNS | CHANGES | KILLED_RUNS | KILLED_RUNS | KILLED_CHANGES | RUNS_BESIDE, min_size=1, max_size=6))
+def test_what_is_killed_and_who_writes_beside_it_leave_what_the_model_says(
+    forks: Forks, history: list[Run | Change | Beside]
+) -> None:
+    """A step that is killed has been done, or as much of it as was told; two that write at once harm nothing."""
+    with tempfile.TemporaryDirectory() as directory:
+        played = History(Path(directory, "results.db"), forks)
+        for step in history:
+            played.make(step)

@@ -11,10 +11,16 @@ import os
 import signal
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import anyio
+import pytest
 from tests.forks import Forks
 
-from doteval.evals import Store
+from doteval import foreach
+from doteval._writer import Writer
+from doteval.evals import Store, run
+from doteval.evals._results import store as store_module
 
 ROWS, AT_ONCE = 1000, 20
 KILLS = int(os.environ.get("KILLS", "3"))
@@ -91,3 +97,25 @@ def test_a_run_is_killed_again_and_again(tmp_path: Path, forks: Forks) -> None:
             killed += 1
         known = set(stored)
     print(f"{killed} kills, {runs} runs of {ROWS} rows")
+
+
+def test_what_is_thrown_away_is_there_until_something_new_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However what is to be written falls into transactions: a kill between any two leaves the one or the other."""
+    path = tmp_path / "results.db"
+    left: list[int] = []
+
+    class Hasty(Writer[Any, Any]):
+        def put(self, *items: Any) -> int:
+            number = super().put(*items)
+            self.flush()
+            left.append(len(in_store(path)))
+            return number
+
+    async def eval_it(value: int) -> int:
+        return value
+
+    anyio.run(lambda: run(foreach("value", [1, 2])(eval_it), store=path))
+    monkeypatch.setattr(store_module, "Writer", Hasty)
+    anyio.run(lambda: run(foreach("value", [3, 4])(eval_it), store=path, fresh=True))
+    assert left[0] == 2
+    assert min(left) == 1

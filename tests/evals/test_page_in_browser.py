@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.evals.browser import Browser, chromium, needs_chromium
 from tests.evals.test_page import EVIL, ODD, record, stored
+from tests.evals.test_view import serving
 
 from doteval.cli import main
 from doteval.evals import Record
@@ -196,3 +198,31 @@ def test_samples_of_a_row_are_together(browser: Browser, tmp_path: Path) -> None
         "10 higher, 0 the same, 0 lower"
     )
     assert browser.see(f"{ROWS}[1].firstChild.textContent") == "0 · 2"
+
+
+def test_the_page_notices_that_another_file_has_taken_the_place(tmp_path: Path) -> None:
+    """Under the same path, with the same numbers for other rows, and more or fewer of them."""
+    path = tmp_path / "results.db"
+    text = "document.querySelector('#space').textContent"
+
+    def replaced(text: str, rows: int) -> None:
+        new = tmp_path / "new.db"
+        stored(new, {"one": [record(number, output=f"{text} {number}") for number in range(rows)]})
+        new.replace(path)
+
+    replaced("first", 3)
+    with chromium(tmp_path) as browser, serving(path) as server:
+        browser.open(f"{server.address}#tab=rows")
+        browser.until(f"{text}.includes('first 2')")
+        for word, rows in (("second", 3), ("third", 1)):
+            replaced(word, rows)
+            browser.until(f"{text}.includes('{word} {rows - 1}')")
+            assert "first" not in browser.see(text)
+        copy = tmp_path / "copy.db"
+        copy.write_bytes(path.read_bytes())
+        with sqlite3.connect(copy) as connection:  # begun at the same time, and with rows of the same numbers
+            connection.execute("UPDATE rows SET output = '\"fourth\"'")
+        connection.close()
+        copy.replace(path)
+        browser.until(f"{text}.includes('fourth') && !{text}.includes('third')")
+        assert browser.said == []

@@ -20,8 +20,7 @@ from anyio.lowlevel import checkpoint
 
 from doteval import Result, foreach
 from doteval.cli import main
-from doteval.evals import Store, rescore, run
-from doteval.evals._results.upkeep import rename
+from doteval.evals import Store, rename, rescore, run
 
 pytestmark = pytest.mark.anyio
 
@@ -187,7 +186,7 @@ async def test_an_experiment_has_a_name(path: Path, name: str, capsys: pytest.Ca
     with pytest.raises(ValueError, match="an experiment needs a name"):
         await rescore("main", Plain(), store=path, into=name)
     with pytest.raises(ValueError, match="an experiment needs a name"):
-        rename(Store(path), "main", name)
+        rename("main", name, store=path)
     words = [["rename", "main", name], ["rescore", "main", f"{__file__}:is_as_before", "--as", name]]
     for each in words:
         assert await to_thread.run_sync(main, [*each, "--store", str(path)]) == 2

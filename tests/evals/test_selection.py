@@ -10,7 +10,7 @@ import pytest
 
 from doteval import Result, foreach
 from doteval.evals import DatasetError, Store, run
-from doteval.evals._results.record import Inputs
+from doteval.evals._results.digests import digest_of
 
 ROWS = 40
 
@@ -133,7 +133,7 @@ async def test_one_row_by_its_number(dataset: Any, tmp_path: Path) -> None:
 
 
 def record_key(value: int) -> str:
-    return Inputs(0, {"value": value}).key
+    return digest_of({"value": value})
 
 
 @pytest.mark.anyio

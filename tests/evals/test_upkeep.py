@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ import pytest
 import doteval
 from doteval import Result, foreach
 from doteval.cli import main
-from doteval.evals import Evaluation, Store, run
-from doteval.evals._running.circumstances import _answers, _head_of, about_machine
+from doteval.evals import Evaluation, Store, StoreError, delete, rename, run
+from doteval.evals._running.circumstances import _commits, _head_of, about_machine
 from doteval.evals._running.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +110,7 @@ def test_the_commit_is_told_and_whether_it_is_what_is_run(tmp_path: Path) -> Non
         return done.stdout.strip()
 
     def about(directory: Path, *, asks_git: bool = True) -> dict[str, Any]:
-        _answers.clear()
+        _commits._answers.clear()
         scope: dict[str, Any] = {}
         exec(compile("def score(): pass", directory / "eval_it.py", "exec"), scope)
         return about_machine(scope["score"], asks_git=asks_git)
@@ -209,6 +210,29 @@ def test_age_is_that_of_what_was_written_last(path: Path, capsys: pytest.Capture
     assert of(path) == {"one": ["a", "b"]}
     assert doteval_(path, "delete", "--older-than", "0s", "--yes") == 0
     assert of(path) == {}
+
+
+def test_python_deletes_and_renames_as_the_commands_do(path: Path) -> None:
+    """By names, also of parts, and by age; what was changed is returned, and what cannot be done changes nothing."""
+    assert [each.name for each in delete("one@a", "two", store=path)] == ["a", "a"]
+    assert [(each.experiment, each.name) for each in rename("one", "1", store=Store(path))] == [("1", "b")]
+    assert delete(older_than=timedelta(days=30), store=path) == delete("1", older_than=60.0, store=str(path)) == []
+    before = of(path)
+    for names, age in ((("nothing",), None), (("1", "1@nothing"), None), ((), None), ((), -1.0), ((), float("nan"))):
+        with pytest.raises(ValueError, match=r"no experiment|no evaluation|name what to delete|at least 0"):
+            delete(*names, older_than=age, store=path)
+    with pytest.raises(ValueError, match="no experiment 'one'; there are: 1, three"):
+        rename("one", "two", store=path)
+    with pytest.raises(ValueError, match="needs a name"):
+        rename("1", " ", store=path)
+    with pytest.raises(StoreError, match="has an experiment 'three' already"):
+        rename("1", "three", store=path)
+    assert of(path) == before
+    assert len(delete(older_than=0, store=path)) == 2
+    assert of(path) == {}
+    with pytest.raises(ValueError, match="there are: none"):
+        rename("one", "two", store=path.with_name("none.db"))
+    assert not path.with_name("none.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.forks import Forks
 from tests.llmock_server import LLMock, running_llmock
 from tests.plugin.runs import Runs, assert_clean, counts
 
@@ -21,9 +22,9 @@ async def test_generate(openai_client, number):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[LLMock]:
+def server(forks: Forks) -> Iterator[LLMock]:
     """An independent model server on loopback."""
-    with running_llmock() as server:
+    with running_llmock(forks) as server:
         yield server
 
 

@@ -337,3 +337,79 @@ def test_a_fixture_that_asks_for_the_event_loop_of_anyio_is_named(runs: Runs) ->
     result = runs.run("-o", "asyncio_default_fixture_loop_scope=function", plugins="asyncio anyio doteval")
     assert_clean(result, passed=1, errors=1)
     result.stdout.fnmatch_lines(["The evaluation runs in anyio's event loop, *'app'*'chosen' asks for anyio_backend*"])
+
+
+BESIDE_DATA = """
+import pytest
+from doteval import foreach, Result
+
+both = pytest.mark.parametrize("echo_client", ["a", "b"], indirect=True)
+
+@pytest.fixture
+def few():
+    return ["one"]
+
+@pytest.fixture(scope="session")
+def many(request):
+    return [*"abc"]
+
+@pytest.fixture
+def chosen(request):
+    return request.param
+
+@pytest.mark.anyio
+@both
+async def test_before(echo_client):
+    await echo_client.generate("hi")
+
+@both
+@foreach("n", range(3))
+async def eval_few(n, few, echo_client):
+    return Result(await echo_client.generate(few[0]))
+
+@both
+@foreach("n", range(3))
+async def eval_many(n, many, few, echo_client):
+    return Result(await echo_client.generate(many[n]))
+
+@pytest.mark.parametrize("chosen", ["x", "y"], indirect=True)
+@both
+@foreach("n", range(3))
+async def eval_chosen(n, chosen, echo_client):
+    return Result(await echo_client.generate(chosen))
+
+@both
+@foreach("n", range(3))
+def eval_in_threads(n, few, echo_client):
+    return Result(few[0])
+
+@both
+@foreach("n", range(3))
+async def eval_bare(n, echo_client):
+    return Result(await echo_client.generate("hi"))
+
+@pytest.mark.anyio
+@both
+async def test_after(few, echo_client):
+    await echo_client.generate(few[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "plugins"),
+    [("", BEFORE_US), ("asyncio", AFTER_US), ("trio", BEFORE_US), ("trio asyncio", AFTER_US)],
+)
+def test_fixtures_that_give_data_change_nothing_of_who_runs_an_evaluation(
+    runs: Runs, neighbours: str, plugins: str
+) -> None:
+    """What is set up for one item serves the next, whatever else is installed, and the second run asks nothing."""
+    runs.write(test_it=BESIDE_DATA)
+    plugins = plugins.format(neighbours)
+    options = ["--eval-experiment", "it", "--eval-backend", "asyncio"]
+    options += ["-o", "asyncio_default_fixture_loop_scope=function"] if "asyncio" in neighbours else []
+    result = runs.run(*options, plugins=plugins)
+    assert_clean(result, passed=20)
+    assert counts(result)["echo"]["opens"] == 2 * len({"asyncio", "trio"})
+    result = runs.run(*options, "-k", "eval_", plugins=plugins)
+    assert_clean(result, passed=12, deselected=8)
+    assert counts(result) == {}

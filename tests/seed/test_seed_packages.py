@@ -25,9 +25,9 @@ async def test_{fixture}({fixture}):
 
 
 @pytest.fixture(scope="module")
-def urls() -> Iterator[dict[str, str]]:
+def urls(forks: Forks) -> Iterator[dict[str, str]]:
     """Where a model server with both APIs is; it says what it is told."""
-    with running_llmock(LLMOCK_RESPONSE_STYLE="echo") as server:
+    with running_llmock(forks, LLMOCK_RESPONSE_STYLE="echo") as server:
         yield {
             "OPENAI_BASE_URL": server.base_url("openai"),
             "ANTHROPIC_BASE_URL": server.base_url("anthropic"),

@@ -122,13 +122,27 @@ def kill(process: Process) -> None:
 
 
 def kill_worker(process: Process) -> None:
-    """Kill a process that the run has started; where there is none yet, wait for it."""
+    """Kill a worker that the run has started; where there is none yet, wait for it."""
     while process.poll() is None:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        if children:
-            os.kill(int(random.choice(children)), signal.SIGKILL)
+        if found := workers(process):
+            os.kill(random.choice(found), signal.SIGKILL)
             return
         _wait(process, 0.01)
+
+
+def workers(process: Process) -> list[int]:
+    """The workers of a run of pytest-xdist: its children, or those of the fork server that is its only child."""
+    found = children(process.pid)
+    return found if isinstance(process, subprocess.Popen) else [pid for server in found for pid in children(server)]
+
+
+def children(pid: int) -> list[int]:
+    """The children of all threads of a process; none where it has ended."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def interrupt_twice(process: Process) -> None:
@@ -280,7 +294,7 @@ class Stage:
             if self.forks is None:
                 process = subprocess.Popen([sys.executable, *command], **settings, start_new_session=True)
             else:
-                process = self.forks.start(*command, **settings, start_new_session=True)
+                process = self.forks.start(*command, **settings, start_new_session=True, workers="xdist" in command)
         with process:
             try:
                 yield process

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.forks import Forks
-from tests.servers.crash_matrix import PROGRAMS, PYTEST, SHORT_GRACE, Process, Stage, stage
+from tests.servers.crash_matrix import PROGRAMS, PYTEST, SHORT_GRACE, Process, Stage, children, stage, workers
 from tests.servers.leftovers import kill_all, leftovers, parent, processes
 
 from doteval.servers._supervisor.protocol import MARKER
@@ -116,7 +116,8 @@ def victims_of(kind: str, process: Process, here: Stage) -> list[int]:
         if kind in ("program", "controller"):
             return [process.pid]
         if kind in ("forked child", "worker"):
-            return [pid for pid in children(process.pid) if mark(pid) is None][:1]
+            found = workers(process) if kind == "worker" else children(process.pid)
+            return [pid for pid in found if mark(pid) is None][:1]
         marked = {pid: mark(pid) for pid in processes(here.runtime)}
         servers = [pid for pid, value in marked.items() if value and not value.endswith("/supervisor")]
         parents = {pid: parent(pid) for pid in marked}
@@ -125,13 +126,6 @@ def victims_of(kind: str, process: Process, here: Stage) -> list[int]:
         is_kept = {"server": True, "grandchild": False}[kind]
         return [pid for pid in servers if (parents[pid] not in servers) is is_kept][:1]
     return []
-
-
-def children(pid: int) -> list[int]:
-    """The children of all threads of a process."""
-    return [
-        int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in (task / "children").read_text().split()
-    ]
 
 
 def mark(pid: int) -> str | None:

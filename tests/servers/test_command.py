@@ -325,6 +325,26 @@ def test_the_secrets_are_known_wherever_they_come_from(monkeypatch: pytest.Monke
     assert not run.secrets & {"", "host: x", "host: x\nport: 1"}
 
 
+def test_passwords_in_addresses_are_secrets_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the environment that it inherits, of its own, and of its command: it may print them apart."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:inherited-pw@proxy:3128")
+    monkeypatch.setenv("PGPASSWORD", "of-the-database")
+    own = {"DATABASE_URL": "postgres://me:its-own-pw@db/x"}
+    run = filled(command(sys.executable, "--mirror=https://me:command-pw@mirror/", environment=own))
+    assert {"inherited-pw", "of-the-database", "its-own-pw", "command-pw"} <= run.secrets
+    assert not {"me", "proxy", "db"} & run.secrets
+
+
+def test_a_home_directory_may_be_written_as_people_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell is there that would read it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    server = tmp_path / "server"
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    run = filled(command("~/server", cwd="~"))
+    assert (run.argv, run.cwd) == ((str(server),), str(tmp_path))
+
+
 def test_what_is_too_short_to_be_a_secret_is_none() -> None:
     """Otherwise half of the log would be masked."""
     run = filled(command(sys.executable, "--pad-token", "0", environment={"KEY": "1"}))

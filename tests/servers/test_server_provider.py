@@ -17,8 +17,27 @@ from anyio import create_task_group
 from tests.servers.leftovers import leftovers, processes
 from tests.servers.lights import KEYED, PATIENCE, Events, StartPlayer, get, light
 
-from doteval import ModelSetupError, ServerProvider, ServersUnsupportedError
-from doteval.servers import HTTPReady, LocalLauncher, LogLine, PortOpen, ReadinessView, ReadyWhen
+from doteval import (
+    LlamaCppProvider,
+    ModelSetupError,
+    ServerProvider,
+    ServerStartError,
+    ServersUnsupportedError,
+    SGLangProvider,
+    TransformersProvider,
+    VLLMProvider,
+)
+from doteval.servers import (
+    HTTPReady,
+    LocalLauncher,
+    LogLine,
+    PortOpen,
+    ReadinessView,
+    ReadyWhen,
+    ServerCommand,
+    SlotSet,
+    Terms,
+)
 from doteval.servers._local.connection import visit
 from doteval.servers._local.runtime import Runtime
 
@@ -343,7 +362,10 @@ def says(error: ModelSetupError, *parts: str) -> None:
 async def test_the_message_for_a_model_that_is_not_there(launcher: LocalLauncher) -> None:
     """What happened, the command, the output, where the log is, and what is known about the cause."""
     error = await failure_of(launcher, light("trouble=model"))
-    says(error, "Failed to setup resource 'my-model': The server of 'my-model' exited with code 1 after ")
+    says(
+        error,
+        "Failed to setup resource 'my-model': Model not found: the server of 'my-model' exited with code 1 after ",
+    )
     says(error, "before it was ready", "command: ", "light_server.py", "trouble=model", "process: ", "log: ")
     says(error, "its last 2 lines:", "loading the weights", "not a valid model identifier", "check the spelling")
     (log,) = launcher.runtime.logs.iterdir()
@@ -419,6 +441,39 @@ async def test_the_message_for_a_server_that_gets_ready_and_dies(launcher: Local
     assert str(launcher.runtime.logs) in reason
 
 
+async def test_the_message_for_a_server_whose_cause_stands_far_above_its_last_lines(launcher: LocalLauncher) -> None:
+    """In vLLM's own order: what is wrong, then a hundred lines about how it went down."""
+    program = (
+        "import sys; print('loading'); print('ValueError: No available memory for the cache blocks.');"
+        "[print('  File api_server.py, line', n) for n in range(200)]; sys.exit('RuntimeError: it failed')"
+    )
+    error = await failure_of(launcher, [sys.executable, "-c", program, "{port}"])
+    says(error, "No room for the KV cache: the server of 'my-model' exited with code 1 after ")
+    says(
+        error,
+        "what says so, line 2 of the log:\n    ValueError: No available memory",
+        "its last 20 lines:",
+        "max_model_len=",
+    )
+
+
+async def test_a_log_that_is_no_more_is_not_told_of(launcher: LocalLauncher) -> None:
+    """A server that is stopped while it is leased was meant to end: its log is not kept."""
+    async with ServerProvider(light(), launcher=launcher) as provider:
+        handle = await provider.setup("my-model")
+        lease, server = handle.model.lease, handle.model.server
+        connection = launcher.runtime.connect(server.id)
+        assert connection is not None
+        await visit(connection, "stop", reason="somebody wants to")
+        await lease.ended()
+        assert lease.lost is not None
+        assert "somebody wants to" in str(lease.lost) or "ended by doteval" in str(lease.lost)
+        assert lease.lost.log is None
+        assert "log:" not in str(lease.lost)
+    assert server.log is not None
+    assert not server.log.exists()
+
+
 async def test_a_failure_is_remembered_if_that_is_wanted(runtime: Runtime, tmp_path: Path) -> None:
     """Others that ask for the same get the same account, and the server is not started again for them."""
     launcher = LocalLauncher(runtime.root, remember_failures=60)
@@ -465,6 +520,7 @@ def test_what_cannot_be_meant_is_said_at_once(runtime: Runtime) -> None:
     """Wrong values are refused when the provider is made, not when a test waits for its model."""
     wrong: list[tuple[Callable[[], object], str]] = [
         (lambda: ServerProvider("llmock serve"), r"command is a list of words such as \['llmock', 'serve'\]"),
+        (lambda: ServerProvider(["llmock", "serve"]), r"write \{port\} where the port belongs"),
         (lambda: ServerProvider(LLMOCK, slots_needed=0), "slots_needed must be at least 1"),
         (lambda: ServerProvider(LLMOCK, port=70000), "port must be between 1 and 65535"),
         (lambda: ServerProvider(LLMOCK, start_timeout=-1), "start_timeout is a number of seconds"),
@@ -474,6 +530,67 @@ def test_what_cannot_be_meant_is_said_at_once(runtime: Runtime) -> None:
     for make, message in wrong:
         with pytest.raises(ValueError, match=message):
             make()
+    ServerProvider(["llmock", "serve", "--port", "8000"], port=8000)
+    ServerProvider(["llmock", "serve"], environment={"PORT": "{port}"})
+    ServerProvider(["llmock", "serve"], files={"options": "port: {port}"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        (VLLMProvider, "/nowhere/model"),
+        (SGLangProvider, "./nowhere/model"),
+        (TransformersProvider, "~/nowhere/model"),
+        (LlamaCppProvider, "nowhere/model.gguf"),
+        (LlamaCppProvider, "model"),
+    ],
+)
+async def test_a_path_that_is_not_there_is_refused_at_once(
+    kind: Any, spec: str, launcher: LocalLauncher, anyio_backend_name: str
+) -> None:
+    """No server is started to find that out, which takes one half a minute; and nothing else waits for its slot."""
+    async with kind(launcher=launcher, executable=sys.executable, gpus=None) as provider:
+        with pytest.raises(
+            ModelSetupError, match=r"could not be started: there is no file or directory '/.*model"
+        ) as failed:
+            await provider.setup(spec)
+    assert isinstance(failed.value.__cause__, ServerStartError)
+    assert failed.value.__cause__.cause == "model not found"
+    assert "Correct the path" in str(failed.value)
+    assert launcher.starts == []
+
+
+def test_a_path_that_is_there_and_a_name_on_a_hub_are_not_refused(tmp_path: Path) -> None:
+    """Nor is what may be one, or an address."""
+    for provider in (VLLMProvider(gpus=None), SGLangProvider(gpus=None), LlamaCppProvider(gpus=None)):
+        assert provider.command(str(tmp_path)).needs in ((str(tmp_path),), ())
+        for spec in ("Qwen/Qwen3-8B", "user/model:Q4_K_M", "s3://bucket/a/b"):
+            assert provider.command(spec).needs == ()
+
+
+async def test_a_server_may_be_of_a_kind_with_a_long_name(runtime: Runtime) -> None:
+    """Its socket has a path as short as others; and it is called a server once."""
+    long = "a-very-long-kind-of-model-server"
+    a_command = ServerCommand(long, "m", (sys.executable, "-c", "raise SystemExit('no')"))
+    terms = Terms(HTTPReady(), SlotSet(("slot-0",)), start_timeout=30)
+    with pytest.raises(ServerStartError, match=f"^The {long} of 'm' exited with code 1"):
+        async with LocalLauncher(runtime.root).launch(a_command, terms, Nobody()):
+            pass
+
+
+class Nobody:
+    """Who is told nothing."""
+
+    def users(self) -> list[object]:
+        return []
+
+    def on_stuck(self, users: object, error: object, /) -> None: ...
+
+    def on_retiring(self, reason: str, /) -> None: ...
+
+    def on_resumed(self) -> None: ...
+
+    def on_lost(self, error: object, /) -> None: ...
 
 
 async def test_configuration_that_the_command_has_no_place_for_is_refused(launcher: LocalLauncher) -> None:

@@ -84,7 +84,7 @@ class Run:
                 )
             case QueueFullError():
                 most = options.get("max_waiting")
-                books.check(most is not None and len(books.waiting) + books.preloads > most, str(error))
+                books.check(most is not None and len(books.waiting) + len(books.preloaded) > most, str(error))
                 books.check(self.scenario.nested or self._has_to_wait(), f"nobody leases anything: {error}")
             case ProviderClosedError():
                 books.check(self.is_closing or self.is_draining, str(error))
@@ -98,7 +98,7 @@ class Run:
 
     def _has_to_wait(self) -> bool:
         """Whether those who ask cannot all have what they ask for at once, as soon as all has closed that closes."""
-        now, asked = self.provider.statistics(), {}
+        now, asked = self.provider.statistics(), {spec: self.books.slots[spec] for spec in self.books.preloaded}
         for waiting in self.books.waiting:
             asked.update(waiting.needs)
         return bool(now.active_leases or now.opening or now.idle or sum(asked.values()) > (self.books.total or 0))
@@ -384,7 +384,9 @@ class Worker:
         self.books.check(now <= self.run.provider.statistics().leases, "leases")
 
     async def _preload(self) -> None:
-        self.books.preloads += self.run.provider.preload(self._spec())
+        spec = self._spec()
+        if self.run.provider.preload(spec):
+            self.books.preloaded.append(spec)
 
     async def _send(self) -> None:
         """Let another task have a handle; the pool believes that this one still has it."""

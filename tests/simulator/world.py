@@ -114,7 +114,7 @@ class Books:
         self.held: dict[Any, tuple[object, Model]] = {}
         self.granted = 0
         self.endings: Counter[str] = Counter()
-        self.preloads = 0
+        self.preloaded: list[str] = []
 
     def say(self, text: str) -> None:
         self.history.append(f"{self.name}: {text}")
@@ -190,6 +190,8 @@ class Books:
         one.released += kind == "released"
         one.retiring = one.retiring or kind == "retiring"
         one.opened = one.opened or kind == "opened"
+        if kind == "retiring":
+            self._look()
         if one.released > one.leased:
             self.fail(f"more releases than leases: {one}")
         if kind in GONE:
@@ -235,7 +237,7 @@ class Books:
         self.check(now.opens == now.closes == len(self.opened), f"{len(self.opened)} were opened: {now}")
         self.check(now.leases >= self.granted, f"{self.granted} leases were granted: {now}")
         timeouts = self.endings["SetupTimeoutError"]
-        self.check(timeouts <= now.wait_timeouts <= timeouts + self.preloads, f"{dict(self.endings)}: {now}")
+        self.check(timeouts <= now.wait_timeouts <= timeouts + len(self.preloaded), f"{dict(self.endings)}: {now}")
         self.check(now.wait_deadlocks <= self.endings["CapacityDeadlockError"], f"{dict(self.endings)}: {now}")
 
     # ---------------------------------------------------------------- deadlocks, by brute force

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.forks import Forks
 from tests.llmock_server import LLMock, running_llmock
 
 APPS = Path(__file__).with_name("apps")
@@ -26,8 +27,8 @@ SYMPTOMS = (
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[LLMock]:
-    with running_llmock(LLMOCK_RESPONSE_STYLE="echo") as server:
+def server(forks: Forks) -> Iterator[LLMock]:
+    with running_llmock(forks, LLMOCK_RESPONSE_STYLE="echo") as server:
         yield server
 
 

@@ -67,7 +67,7 @@ class Admission(Books):
     def _look_at_queue(self) -> list[Claim]:
         """The claims that can be served at once; evicts for those that can be served soon."""
         if not self._queue:
-            self._queue.starving = False
+            self._queue.starving = None
             return []
         free = None if self.capacity is None else self.free_slots
         look = Look(self._queue, self._entries, free, self._closing_slots)
@@ -112,6 +112,7 @@ class Admission(Books):
         """The entry is about to go: who was admitted but not granted yet goes back to the front of the queue."""
         for request in reversed(self._pending(entry)):
             self._retract(request, entry, now)
+            request.admitted = None
             self._queue.add(request, in_front=True)
             if self._fails_to_fit(request):
                 continue
@@ -204,7 +205,7 @@ class Admission(Books):
 
     def _is_full(self) -> bool:
         """Whether more requests wait than may; for what is closing, which makes room by itself, any number may."""
-        return self._max_waiting is not None and self._queue.starving and self._queue.waiting > self._max_waiting
+        return self._max_waiting is not None and self._queue.starved > self._max_waiting
 
     # ------------------------------------------------------------- deadlock
 

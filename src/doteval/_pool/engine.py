@@ -15,7 +15,7 @@ from functools import partial
 from logging import DEBUG
 from typing import Any, Generic, TypeVar
 
-from anyio import CapacityLimiter, Event, current_time, get_cancelled_exc_class
+from anyio import Event, current_time, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from .._errors import CloseTimeoutError
@@ -50,6 +50,7 @@ from .records import (
 from .reporter import Reporter, logger
 from .resource import Resource
 from .snapshot import snapshot
+from .turn import Turns
 
 ModelT = TypeVar("ModelT")
 
@@ -110,7 +111,7 @@ class Engine(Generic[ModelT]):
         self._ledger = ledger
         self._make = make
         self._healthy = healthy
-        self._opens = CapacityLimiter(max_concurrent_opens)
+        self._opens = Turns(max_concurrent_opens)
         self._close_timeout = close_timeout
         self._health_timeout = health_timeout
         self._max_lifetime = max_lifetime

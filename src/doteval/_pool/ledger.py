@@ -141,6 +141,7 @@ class Ledger(Admission):
         if request.state is State.QUEUED:
             self._queue.remove(request)
             request.state = State.ABANDONED
+            request.admitted = now
             self._serve(now)
         elif request.state in (State.ADMITTED, State.GRANTED):
             granted = request.state is State.GRANTED

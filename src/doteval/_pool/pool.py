@@ -7,6 +7,7 @@ is why a cancellation at any checkpoint finds the books in order.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Hashable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from logging import DEBUG
 
@@ -115,27 +116,39 @@ class Pool(Engine[ModelT]):
         account: list[str] = []
         inside = inside_of(request.owner)
         try:
-            if self._setup_timeout is None:  # without a scope, which costs as much as all the rest of waiting
-                await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
+            if self._setup_timeout is None and inside is None:
+                await _listener(request).wait()  # without a scope, which costs as much as all the rest of waiting
             else:
-                with move_on_after(self._setup_timeout):
-                    await (_listener(request).wait() if inside is None else _waiting_inside(request, inside))
-                if request.state in _UNDECIDED:
-                    account = [self._ledger.spent(request, began, self._time()), *self._ledger.account()]
+                account = await self._wait(request, began, inside)
             ending = _ending(request)
         finally:
             self._ledger.waits.add(request, ending, began, self._time())
-            if ending in ("cancelled", "timeout"):
-                self._ledger.abandon(request, self._now())
-                self._apply()
+            if ending == "cancelled":
+                self._abandon(request)
         if ending == "timeout":
             assert self._setup_timeout is not None
-            if inside is not None:
-                await inside.entry.resource.turn.resume()
             raise SetupTimeoutError([want.label for want in request.wants], self._setup_timeout, account)
         if ending != "granted":
             self._raise_failure(request)
         return request.leases
+
+    async def _wait(self, request: Request, began: float, inside: Inside | None) -> list[str]:
+        """Wait for as long as one may, and return the account where that was not enough.
+
+        The turn of a resource to open is lent to what it waits for.
+        """
+        async with nullcontext() if inside is None else inside.entry.resource.turn.lent():
+            with move_on_after(self._setup_timeout):
+                await _listener(request).wait()
+            if request.state not in _UNDECIDED:
+                return []
+            account = [self._ledger.spent(request, began, self._time()), *self._ledger.account()]
+            self._abandon(request)
+            return account
+
+    def _abandon(self, request: Request) -> None:
+        self._ledger.abandon(request, self._now())
+        self._apply()
 
     def preload(self, want: Want) -> bool:
         """Begin to open what is wanted, where there is room for it; whether it is open or being opened."""
@@ -366,12 +379,6 @@ def _ending(request: Request) -> Ending:
         is_own = request.failed_want is None  # and not that of an opening which waits for another one
         return "deadlock" if is_own and isinstance(request.error, CapacityDeadlockError) else "failed"
     return "timeout"
-
-
-async def _waiting_inside(request: Request, inside: Inside) -> None:
-    """Wait in the task of a resource; its turn to open is lent to what it waits for."""
-    async with inside.entry.resource.turn.lent():
-        await _listener(request).wait()
 
 
 def _listener(request: Request) -> Event:

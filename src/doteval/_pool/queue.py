@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterator, Sequence
+from itertools import dropwhile
 
 from .entries import Entries
 from .records import Claim, Entry, Request, State
@@ -20,8 +21,8 @@ class Queue:
     def __init__(self) -> None:
         self._claims: OrderedDict[Claim, None] = OrderedDict()
         self._by_key: dict[Hashable, Claim] = {}  # the claims on a single key
-        self.starving = False
-        """The last look at the queue ended at a claim that has to wait for a release."""
+        self.starving: Claim | None = None
+        """The claim at which the last look at the queue ended, as it has to wait for a release."""
 
     def __iter__(self) -> Iterator[Claim]:
         return iter(self._claims)
@@ -36,6 +37,11 @@ class Queue:
     def waiting(self) -> int:
         """How many requests stand in the queue."""
         return sum(len(claim.requests) for claim in self._claims)
+
+    @property
+    def starved(self) -> int:
+        """How many of them wait for a release; before them are those for whom something closes already."""
+        return sum(len(claim.requests) for claim in dropwhile(lambda claim: claim is not self.starving, self._claims))
 
     def add(self, request: Request, *, in_front: bool = False) -> None:
         """Let the request wait: with those who want the same, where it alone is wanted, and else behind everybody."""
@@ -107,8 +113,8 @@ class Look:
         self._promised: set[Hashable] = set()  # the keys of all claims that were passed and do not wait for others
         self._victims = iter(entries.idle)
         self._evicted: set[Hashable] = set()
-        self.starving = not all(self._passes(claim) for claim in queue)
-        """A claim has to wait for a release, and holds up what is behind it."""
+        self.starving = next((claim for claim in queue if not self._passes(claim)), None)
+        """The first claim that has to wait for a release, and holds up what is behind it."""
 
     def _passes(self, claim: Claim) -> bool:
         """Whether the look goes on behind the claim."""

@@ -135,8 +135,8 @@ class Request:
         self.state = State.QUEUED
         self.leases: tuple[Lease, ...] = ()
         self.opening = 0
-        self.admitted = 0.0
-        """When it was last admitted, by the caller's clock."""
+        self.admitted: float | None = None
+        """When it was admitted or has left the queue, by the caller's clock; `None` where it has only ever queued."""
         self.error: BaseException | None = None
         self.failed_want: Want | None = None
         """The want that `error` is about, where it is about one."""

@@ -14,7 +14,6 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from anyio import (
     CancelScope,
-    CapacityLimiter,
     Event,
     current_time,
     get_cancelled_exc_class,
@@ -25,7 +24,7 @@ from .._errors import CloseTimeoutError
 from .._loop import with_own_generators
 from .containment import ends_the_program
 from .interrupts import interruptible, uninterruptible
-from .turn import Turn
+from .turn import Turn, Turns
 
 ModelT = TypeVar("ModelT")
 
@@ -67,7 +66,7 @@ class Resource(Generic[ModelT]):
         listener: ResourceListener,
         *,
         label: str,
-        opens: CapacityLimiter,
+        opens: Turns,
         close_timeout: float,
         health_timeout: float,
     ) -> None:

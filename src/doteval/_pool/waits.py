@@ -6,7 +6,7 @@ from bisect import bisect_left
 from typing import Literal
 
 from .events import TIME_BOUNDS
-from .records import Request, State
+from .records import Request
 
 Ending = Literal["granted", "failed", "timeout", "deadlock", "cancelled"]
 
@@ -51,4 +51,4 @@ class Waits:
 
 def in_queue(request: Request, began: float, now: float) -> float:
     """How much of a wait, in seconds, was spent before there was a place; the rest was opening or asking for health."""
-    return max(0.0, (now if request.state is State.QUEUED else request.admitted) - began)
+    return max(0.0, (now if request.admitted is None else request.admitted) - began)

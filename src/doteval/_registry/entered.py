@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from anyio import CapacityLimiter, Event
+from anyio import Event
 
 from .._handle import CLOSE_TIMEOUT
 from .._pool.resource import Resource
+from .._pool.turn import Turns
 from .._provider import ModelProvider
 
 
@@ -41,7 +42,7 @@ class EnteredProvider:
             _always_healthy,
             self,
             label=name,
-            opens=CapacityLimiter(1),
+            opens=Turns(1),
             close_timeout=getattr(provider, "close_timeout", CLOSE_TIMEOUT),
             health_timeout=CLOSE_TIMEOUT,  # nobody asks
         )

@@ -125,8 +125,8 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
         usage="doteval serve [options] SPEC [-- ARGUMENT ...]",
         description="Start the server of a model, or join it where it is running, print how to use it, and keep it "
         "until Ctrl-C. All tests and programs of this user that ask for the same share it.",
-        epilog="What stands after '--' is passed on to the server, as in: "
-        "doteval serve vllm:Qwen/Qwen3-0.6B -- --max-model-len 4096",
+        epilog="What stands after '--' is for the server, in its own words, and the same as a keyword argument where "
+        "there is one, as in: doteval serve vllm:Qwen/Qwen3-0.6B -- --max-model-len 4096",
     )
     serve.add_argument("spec", metavar="SPEC", help="the model, with a provider's name in front: vllm:Qwen/Qwen3-0.6B")
     serve.add_argument(
@@ -140,6 +140,16 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="PATH",
         help="with --command: ready when GET PATH is answered with 200 (default: /health); "
         "'port': when the port is open",
+    )
+    serve.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="a keyword argument of the provider, as in: doteval serve vllm:Qwen/Qwen3-0.6B --setting "
+        "gpu_memory_utilization=0.5 --setting gpus=[0]; with --command also what {KEY} in it stands for. "
+        "The value is JSON, or else text",
     )
     serve.add_argument("--port", type=int, help="where it listens (default: a free port)")
     serve.add_argument(

@@ -11,10 +11,10 @@ from typing import Any
 from .._printed import say
 from .._tables import Table
 from ..evals import Snapshot, Store, Stored
-from ..evals._results.upkeep import Removed, last_written, remove
+from ..evals._results.upkeep import Removed, last_written, old_enough, remove
 from ._json import print_json
 from ._problem import Problem
-from ._results import chosen, opened
+from ._results import opened
 from ._units import short_size
 
 _HEAD = ("experiment", "last written", "evaluations", "rows")
@@ -28,7 +28,10 @@ def run(options: argparse.Namespace) -> int:
     if not (options.yes or options.dry_run or is_asked):
         raise Problem("deletes only with --yes where nobody can be asked; --dry-run says what it would delete", 2)
     with opened(options) as results:
-        found = _found(results, options.names, options.older_than)
+        try:
+            found = old_enough(results, options.names, options.older_than)
+        except ValueError as exc:
+            raise Problem(str(exc)) from exc
         experiments = _experiments(results, found)
     removed = None
     if not options.json:
@@ -37,24 +40,12 @@ def run(options: argparse.Namespace) -> int:
         if not (options.yes or _agrees()):
             say("nothing was deleted")
             return 1
-        removed = remove(Store(options.store), found, lambda now: _found(now, options.names, options.older_than))
+        removed = remove(Store(options.store), found, lambda now: old_enough(now, options.names, options.older_than))
     if options.json:
         print_json({**experiment, "deleted": removed is not None} for experiment in experiments)
     elif removed is not None:
         _print_removed(removed)
     return 0
-
-
-def _found(results: Snapshot, names: Sequence[str], age: float | None) -> list[Stored]:
-    """What is named, and old enough: an experiment is as old as what was written of it last."""
-    stored = [each for name in names for each in chosen(results, name)] if names else results.evaluations()
-    found = [*{each.id: each for each in stored}.values()]
-    if age is None:
-        return found
-    last: dict[str, float] = {}
-    for each in found:
-        last[each.experiment] = max(last.get(each.experiment, 0.0), last_written(results, each))
-    return [each for each in found if last[each.experiment] <= time.time() - age]
 
 
 def _experiments(results: Snapshot, found: Sequence[Stored]) -> list[dict[str, Any]]:

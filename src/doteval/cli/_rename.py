@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 
 from .._printed import say
-from ..evals import Store
+from ..evals import rename
 from ..evals._results.names import checked_name
-from ..evals._results.upkeep import rename
 from ._json import print_json
 from ._problem import Problem
 from ._results import opened
@@ -27,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         if results.evaluations(options.new):
             raise Problem(f"there is an experiment {options.new!r} already: name another one, or delete it first")
     if not options.dry_run:
-        rename(Store(options.store), options.name, options.new)
+        rename(options.name, options.new, store=options.store)
     if options.json:
         evaluations = [stored.name for stored in found]
         print_json(

@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from ..evals import Snapshot, Store, Stored, StoreError
+from ..evals._results import upkeep
 from ._problem import Problem
 
 
@@ -36,18 +37,10 @@ def chosen(results: Snapshot, name: str) -> list[Stored]:
     Raises:
         Problem: There are none.
     """
-    found = results.evaluations(name)
-    if found:
-        return found
-    experiment, at, part = name.rpartition("@")
-    if not at:
-        known = ", ".join(dict.fromkeys(stored.experiment for stored in results.evaluations())) or "none"
-        raise Problem(f"there is no experiment {name!r}; there are: {known}")
-    found = [stored for stored in results.evaluations(experiment) if part in stored.name]
-    if not found:
-        there = ", ".join(stored.name for stored in results.evaluations(experiment)) or "none"
-        raise Problem(f"no evaluation of {experiment!r} has {part!r} in its name; there are: {there}")
-    return found
+    try:
+        return upkeep.chosen(results, name)
+    except ValueError as exc:
+        raise Problem(str(exc)) from exc
 
 
 def all_chosen(results: Snapshot, names: Sequence[str]) -> list[Stored]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import anyio
@@ -25,7 +27,7 @@ from ..providers._sdk.openai import NO_KEY
 from ..providers._served.installed import InstalledServer
 from ..providers._served.model import ServerModel
 from ..providers._served.provider import ServerProviderBase
-from ..providers.server import ServerProvider
+from ..providers.server import ServerProvider, placeholders
 from ..servers._contract import Server
 from ..servers._description.readiness import HTTPReady, PortOpen, Readiness
 from ..servers._local.connection import status_of
@@ -36,35 +38,56 @@ from ._problem import Problem
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _NOTICE_SECONDS = 2.0
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_DECIDED = {
+    "port": "write --port",
+    "server_keep_alive": "write --keep-alive",
+    "launcher": "the servers are of this machine",
+    "command": "write --command",
+    "ready": "write --ready",
+    "extra_args": "write them after '--'",
+}
+"""What has an option of its own."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     if not options.keep_alive >= 0:
         raise Problem(f"--keep-alive is a number of seconds, 0 or more, not {options.keep_alive:g}", code=2)
-    launcher = LocalLauncher()
+    given = _settings(options.settings)
+    launcher = LocalLauncher(share=given.pop("share", "user"))
     settings: dict[str, Any] = {
         "launcher": launcher,
         "server_keep_alive": options.keep_alive,
         **({"port": options.port} if options.port is not None else {}),
     }
-    provider, spec = make_provider(options, settings)
+    provider, spec, config = make_provider(options, settings, given)
     show_key = options.show_key or (sys.stdout.isatty() and not options.json)
-    return anyio.run(serve, provider, launcher, spec, show_key, options.json)
+    return anyio.run(serve, provider, launcher, spec, show_key, options.json, config)
 
 
 # -------------------------------------------------------------------- which provider
 
 
-def make_provider(options: argparse.Namespace, settings: dict[str, Any]) -> tuple[ServerProviderBase, str]:
+def make_provider(
+    options: argparse.Namespace, settings: dict[str, Any], given: Mapping[str, str]
+) -> tuple[ServerProviderBase, str, dict[str, Any]]:
     """The provider that the arguments ask for, and what to ask of it.
+
+    Args:
+        options: The arguments.
+        settings: The provider's keyword arguments that are known already.
+        given: Those of ``--setting``.
+
+    Returns:
+        The provider, the spec, and the configuration that `setup` is to get.
 
     Raises:
         Problem: They cannot be meant.
         DotevalError: The spec or the provider is at fault.
     """
     if options.server_command is not None:
-        return _with_command(options, settings), options.spec
+        return _with_command(options, settings, given)
     if options.ready is not None:
         raise Problem("--ready says when the server of --command is ready; the registered ones know", code=2)
     known = registrations()
@@ -82,17 +105,59 @@ def make_provider(options: argparse.Namespace, settings: dict[str, Any]) -> tupl
     if isinstance(factory, type) and not issubclass(factory, ServerProviderBase):
         raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
     taken = names_taken(cast(Factory, factory))
-    settings |= _after_dashes(factory, options.arguments)
+    if unknown := given.keys() - taken:
+        raise Problem(
+            f"the provider {parsed.provider!r} takes no {', '.join(sorted(unknown))}; --setting takes "
+            f"{', '.join(sorted(taken - _DECIDED.keys()))}",
+            code=2,
+        )
+    settings |= {**_read(factory, given), **_after_dashes(factory, options.arguments)}
     for setting, argument in (("port", "--port"), ("extra_args", "arguments after '--'")):
         if setting in settings and setting not in taken:
             raise Problem(f"the provider {parsed.provider!r} takes no {argument}", code=2)
     provider = _made(factory, {name: value for name, value in settings.items() if name in taken})
     if not isinstance(provider, ServerProviderBase):
         raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
-    return provider, parsed.model
+    return provider, parsed.model, {}
 
 
-def _with_command(options: argparse.Namespace, settings: dict[str, Any]) -> ServerProviderBase:
+def _settings(words: Sequence[str]) -> dict[str, str]:
+    """What ``--setting`` says, by its names."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name.isidentifier():
+            raise Problem(f"--setting is KEY=VALUE, not {word!r}", code=2)
+        if name in _DECIDED:
+            raise Problem(f"--setting cannot be {name}: {_DECIDED[name]}", code=2)
+        found[name] = value
+    return found
+
+
+def _read(factory: object, given: Mapping[str, str]) -> dict[str, Any]:
+    """The values of keyword arguments: what an option of the server can be, else JSON, else the text."""
+    server = getattr(factory, "server", None)
+    options = server.options if isinstance(server, InstalledServer) else None
+    found: dict[str, Any] = {}
+    for name, text in given.items():
+        try:
+            found[name] = options.value(name, text) if options and name in options.names else _json_or_text(text)
+        except ValueError as exc:
+            raise Problem(f"--setting {exc}", code=2) from exc
+    return found
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _with_command(
+    options: argparse.Namespace, settings: dict[str, Any], given: Mapping[str, str]
+) -> tuple[ServerProviderBase, str, dict[str, Any]]:
     if options.arguments:
         raise Problem("with --command, what stands after '--' belongs into the command", code=2)
     try:
@@ -108,8 +173,10 @@ def _with_command(options: argparse.Namespace, settings: dict[str, Any]) -> Serv
             raise Problem(f"--ready is a path such as /health, or 'port', not {ready.path!r}", code=2)
     if not any("{port}" in word for word in words):
         raise Problem("--command has to say where the server listens: write {port} where the port belongs", code=2)
-    provider: ServerProviderBase = _made(ServerProvider, {"command": words, "ready": ready, **settings})
-    return provider
+    config = {name: given[name] for name in placeholders(words) & given.keys()}
+    settings |= _read(ServerProvider, {name: value for name, value in given.items() if name not in config})
+    provider: ServerProviderBase = _made(ServerProvider, {**settings, "command": words, "ready": ready})
+    return provider, options.spec, config
 
 
 def _after_dashes(factory: object, words: Sequence[str]) -> dict[str, Any]:
@@ -135,7 +202,12 @@ def _made(factory: Callable[..., Any], settings: dict[str, Any]) -> Any:
 
 
 async def serve(
-    provider: ServerProviderBase, launcher: LocalLauncher, spec: str, show_key: bool, as_json: bool = False
+    provider: ServerProviderBase,
+    launcher: LocalLauncher,
+    spec: str,
+    show_key: bool,
+    as_json: bool = False,
+    config: Mapping[str, Any] = _NOTHING,
 ) -> int:
     """Keep the server until a signal comes; returns the exit code.
 
@@ -145,6 +217,7 @@ async def serve(
         spec: What to ask of it.
         show_key: Whether to print the API key.
         as_json: Whether how to use it is printed for programs.
+        config: The configuration that it is asked for with.
     """
     server: Server | None = None
     problem: Exception | None = None
@@ -180,7 +253,7 @@ async def serve(
             try:
                 with scope:
                     async with provider:
-                        handle = await provider.setup(spec)
+                        handle = await provider.setup(spec, **config)
                         model = handle.model
                         server = model.server
                         if as_json:

@@ -36,6 +36,7 @@ from ._results.runs import StoredRun
 from ._results.statistics import Aggregate, Summary, summarise
 from ._results.store import Store
 from ._results.transcript import RecordedRequest
+from ._results.upkeep import delete, rename
 from ._results.usage import ModelUsage
 from ._running.dataset import Dataset
 from ._running.evaluation import Evaluation, foreach
@@ -79,6 +80,7 @@ __all__ = [
     "choice",
     "contains",
     "csv",
+    "delete",
     "exact_match",
     "foreach",
     "json_valid",
@@ -86,6 +88,7 @@ __all__ = [
     "llm_judge",
     "matches_schema",
     "numeric_close",
+    "rename",
     "rescore",
     "run",
     "summarise",

@@ -14,8 +14,10 @@ from typing import Annotated, Any
 from typing_extensions import Unpack
 
 from .._keywords import takes
+from ..servers._description.causes import Cause
 from ..servers._description.command import ServerCommand
 from ..servers._description.readiness import HTTPReady
+from ._served.causes import MODELS, NOT_FOUND
 from ._served.executable import Executable, is_importable, start_of
 from ._served.installed import InstalledServer, InstalledServerProvider
 from ._served.options import API_KEY, CONFIG_FILE, PLAIN_HTTP, SPEC, Option, ServerOptions
@@ -68,8 +70,57 @@ class LlamaCppOptions(InstalledServerSettings, total=False):
     mmproj: Annotated[File, Option("The file of a multimodal projector.", "-mm")]
 
 
+CAUSES = (
+    Cause(
+        "no room for the KV cache",
+        "The model fits into memory, but its KV cache does not. Lower ctx_size= or parallel=, or put fewer layers on "
+        "the GPU (gpu_layers=).",
+        re.compile(r"failed to allocate buffer for kv cache|failed to initialize (?:the )?memory module"),
+    ),
+    Cause(
+        "out of GPU memory",
+        "The model does not fit into the GPU's memory. Put fewer layers on it (gpu_layers=), lower ctx_size=, take a "
+        "smaller or more quantised model, or end what else uses the GPU (nvidia-smi).",
+        re.compile(
+            r"cudaMalloc failed: out of memory|(?:unable|failed) to allocate (?:CUDA|ROCm|Vulkan)\d{0,3} buffer"
+            r"|(?:CUDA|HIP) error: out of memory|ErrorOutOfDeviceMemory"
+        ),
+        any_time=True,
+    ),
+    Cause(
+        "file incomplete",
+        "The .gguf file is cut off: download it again.",
+        re.compile(r"model is corrupted or incomplete|not within the file bounds|unexpectedly reached end of file"),
+    ),
+    Cause(
+        "not a GGUF file",
+        "The file is no .gguf: it may be a pointer of git-lfs ('git lfs pull' gets the file), a page of HTML, or "
+        "weights of another kind, which llama.cpp's convert_hf_to_gguf.py converts.",
+        re.compile(r"invalid magic characters?"),
+    ),
+    Cause(
+        "quantised cache without flash attention",
+        "A quantised cache of values needs flash_attn=True.",
+        re.compile(r"V cache quantization requires flash_attn"),
+    ),
+    *MODELS,
+    Cause(
+        NOT_FOUND,
+        "The model could not be loaded: the spec has to be a whole .gguf file, or a repository of the hub that has "
+        "one, such as 'user/model-GGUF:Q4_K_M'.",
+        re.compile(r"failed to open GGUF file|[Ff]ailed to load (?:the )?model|error loading model"),
+        vague=True,
+    ),
+)
+"""What keeps servers of llama.cpp from starting; the first that fits is taken."""
+
+
 def _is_on_hub(spec: str) -> bool:
     return not is_path(spec) and not spec.endswith(".gguf") and _HUB.fullmatch(spec) is not None
+
+
+def _is_file(spec: str) -> bool:
+    return not _is_on_hub(spec) and "://" not in spec
 
 
 def _start_native(spec: str, python: Executable | None, executable: Executable | None) -> list[str]:
@@ -101,6 +152,8 @@ NATIVE = InstalledServer(
         "or 'pip install llama-cpp-python[server]'; with executable=... or python=... say where it is"
     ),
     relevant_environment=("LLAMA_", "GGML_", "HF_"),
+    causes=CAUSES,
+    is_file=_is_file,
 )
 
 
@@ -152,6 +205,8 @@ PYTHON = InstalledServer(
         "Install it with 'pip install llama-cpp-python[server]', or say with python=... in which environment it is"
     ),
     relevant_environment=("LLAMA_", "GGML_", "HF_"),
+    causes=CAUSES,
+    is_file=_is_file,
 )
 
 

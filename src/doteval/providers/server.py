@@ -14,11 +14,19 @@ from .._pool_options import LifecycleOptions
 from .._spec import check_spec
 from ..servers._description.command import ServerCommand
 from ..servers._description.readiness import HTTPReady, Readiness
+from . import llamacpp, sglang, transformers, vllm
 from ._served.provider import ServerProviderBase
 from ._served.settings import ServerSettings
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _LATER = {"port", "host", "directory", "api_key"}
+_CAUSES = (*vllm.CAUSES, *sglang.CAUSES, *transformers.CAUSES, *llamacpp.CAUSES)
+"""The command may start any of them."""
+
+
+def placeholders(command: Sequence[str]) -> set[str]:
+    """What the braces in a command name that `setup` has to be given."""
+    return {name for word in command for name in _PLACEHOLDER.findall(word)} - _LATER - {"spec"}
 
 
 @takes(ServerSettings, LifecycleOptions, gpus=None)
@@ -55,7 +63,7 @@ class ServerProvider(ServerProviderBase):
     Raises:
         RuntimeDirectoryError: The directory in which servers find each other cannot be used.
         ServersUnsupportedError: The system is Windows.
-        ValueError: A value cannot be meant.
+        ValueError: A value cannot be meant, or nothing tells the server its port.
     """
 
     operational: ClassVar[frozenset[str]] = frozenset({"ready", "secret_environment", "install_hint", "slots_needed"})
@@ -77,6 +85,13 @@ class ServerProvider(ServerProviderBase):
             raise ValueError(f"slots_needed must be at least 1, not {slots_needed!r}")
         settings.setdefault("gpus", None)
         super().__init__(ready or HTTPReady("/health"), **settings)
+        names = (command, (settings.get("environment") or {}).values(), (secret_environment or {}).values())
+        texts = [*(text for each in names for text in each), *(files or {}).values()]
+        if settings.get("port") is None and not any("{port}" in text for text in texts):
+            raise ValueError(
+                "command has to say where the server listens: write {port} where the port belongs, also in "
+                "environment= or files=, or say with port=... which one it has"
+            )
         self._cwd = self._cwd or str(Path.cwd())
         self._template = tuple(command)
         self._secret_environment = dict(secret_environment or {})
@@ -91,7 +106,7 @@ class ServerProvider(ServerProviderBase):
             TypeError: The command has no place for something in `config`, or needs something that is not in it.
         """
         check_spec(spec)
-        names = {name for word in self._template for name in _PLACEHOLDER.findall(word)} - _LATER - {"spec"}
+        names = placeholders(self._template)
         if names != config.keys():
             raise TypeError(
                 f"setup() of this ServerProvider takes {', '.join(sorted(names)) or 'no configuration'}, as its "
@@ -111,6 +126,7 @@ class ServerProvider(ServerProviderBase):
             files=self._files,
             cwd=self._cwd,
             install_hint=self._install_hint,
+            causes=_CAUSES,
         )
 
     def server_slots(self, spec: str, /, **config: Any) -> int:

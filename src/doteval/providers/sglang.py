@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from typing_extensions import Unpack
 
 from .._keywords import takes
+from ..servers._description.causes import Cause
+from ._served.causes import MODELS, TORCH
 from ._served.executable import Executable, start_of
 from ._served.installed import InstalledServer, InstalledServerProvider
 from ._served.options import API_KEY, PLAIN_HTTP, SPEC, Option, ServerOptions
@@ -56,6 +59,37 @@ def _start(spec: str, python: Executable | None, executable: Executable | None) 
     return [*start, "--model-path", local(spec)]
 
 
+CAUSES = (
+    Cause(
+        "no room for the KV cache",
+        "The weights take all of the memory that SGLang may use. Raise mem_fraction_static=, take a smaller or "
+        "quantised model, or more GPUs (tensor_parallel_size=).",
+        re.compile(r"increase --mem-fraction-static"),
+    ),
+    Cause(
+        "memory taken",
+        "Other processes have memory of these GPUs: end them (nvidia-smi lists them), or give it others with gpus=.",
+        re.compile(r"memory capacity is unbalanced"),
+    ),
+    Cause(
+        "no memory left for CUDA graphs",
+        "Weights and KV cache leave too little memory for CUDA graphs. Lower mem_fraction_static=, or pass "
+        "disable_cuda_graph=True.",
+        re.compile(r"Capture cuda graph failed: .{0,200}out of memory"),
+    ),
+    Cause(
+        "context too long",
+        r"The model was made for \g<length> tokens, and context_length= asks for more: lower it.",
+        re.compile(
+            r"ValueError: (?:Warning: )?User-specified context_length \(\d{1,12}\) is greater than the derived "
+            r"context_length \((?P<length>\d{1,12})"
+        ),
+    ),
+    *TORCH,
+    *MODELS,
+)
+"""What keeps SGLang from starting; the first that fits is taken."""
+
 SERVER = InstalledServer(
     kind="sglang",
     options=ServerOptions(
@@ -79,6 +113,7 @@ SERVER = InstalledServer(
     name_option="served_model_name",
     install_hint="Install it with 'pip install sglang', or say with python=... in which environment it is",
     relevant_environment=("SGLANG_", "SGL_", "HF_", "HUGGING_FACE_", "TORCH", "PYTORCH_", "NCCL_", "OMP_"),
+    causes=CAUSES,
 )
 
 

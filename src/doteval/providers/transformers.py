@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from typing_extensions import Unpack
 
 from .._keywords import takes
+from ..servers._description.causes import Cause
 from ..servers._description.readiness import HTTPReady
+from ._served.causes import MODELS, TORCH
 from ._served.executable import Executable, start_of
 from ._served.installed import InstalledServer, InstalledServerProvider
 from ._served.options import Option, ServerOptions
@@ -39,6 +42,24 @@ def _start(spec: str, python: Executable | None, executable: Executable | None) 
     return [*start_of(["transformers", "serve"], module, python=python, executable=executable), local(spec)]
 
 
+CAUSES = (
+    Cause(
+        "module missing",
+        "What 'transformers serve' needs besides transformers is missing: pip install transformers[serving] accelerate "
+        "for the Python that the command uses.",
+        re.compile(r"Missing dependencies for the serving CLI|requires? [`']?accelerate"),
+    ),
+    Cause(
+        "attention not supported",
+        "This implementation of attention cannot be used here: install what it needs, or pass another one as "
+        'attn_implementation=, such as "sdpa".',
+        re.compile(r"FlashAttention\d? has been toggled on, but it cannot be used|does not support an attention impl"),
+    ),
+    *TORCH,
+    *MODELS,
+)
+"""What keeps ``transformers serve`` from starting; the first that fits is taken."""
+
 SERVER = InstalledServer(
     kind="transformers",
     options=ServerOptions("transformers serve", TransformersOptions, {}, abbreviates=False),
@@ -48,6 +69,7 @@ SERVER = InstalledServer(
         "or say with python=... in which environment it is"
     ),
     relevant_environment=("HF_", "HUGGING_FACE_", "TRANSFORMERS_", "TORCH", "PYTORCH_", "OMP_"),
+    causes=CAUSES,
 )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from typing_extensions import Unpack
 
 from .._keywords import takes
+from ..servers._description.causes import Cause
 from ..servers._description.command import ServerCommand
+from ._served.causes import MODELS, TORCH
 from ._served.executable import Executable, is_distribution, start_of
 from ._served.installed import InstalledServer, InstalledServerProvider
 from ._served.options import API_KEY, CONFIG_FILE, PLAIN_HTTP, SPEC, Option, ServerOptions
@@ -65,6 +68,68 @@ def _start(spec: str, python: Executable | None, executable: Executable | None) 
     return [*start, local(spec)] if start[-1] == "serve" else [*start, "--model", local(spec)]
 
 
+CAUSES = (
+    Cause(
+        "memory taken",
+        "Other processes have the memory that vLLM wants to take: end them (for a GPU, nvidia-smi lists them), or "
+        "lower gpu_memory_utilization=, which on a CPU is the share of main memory.",
+        re.compile(r"is less than desired [CG]PU memory utilization"),
+    ),
+    Cause(
+        "memory changed while it was measured",
+        "Another process gave memory of the GPU back while vLLM measured how much there is: start it again when "
+        "nothing else starts or ends there.",
+        re.compile(r"Error in memory profiling"),
+    ),
+    Cause(
+        "no room for the KV cache",
+        r"The model fits into memory, but the KV cache of its whole context does not. Pass max_model_len=\g<length> or "
+        "less, or raise gpu_memory_utilization= (on a CPU VLLM_CPU_KVCACHE_SPACE).",
+        re.compile(
+            r"KV cache is needed, which is larger than.{1,200}estimated maximum model length is (?P<length>\d{1,9})"
+        ),
+    ),
+    Cause(
+        "no room for the KV cache",
+        "The model fits into memory, but its KV cache does not. Lower max_model_len=, or raise "
+        "gpu_memory_utilization= (on a CPU VLLM_CPU_KVCACHE_SPACE, which has to be less than what is free).",
+        re.compile(
+            r"No available memory for the cache blocks|KV cache is needed, which is larger than"
+            r"|larger than the maximum number of tokens that can be stored in KV cache"
+            r"|allocation is less than requested memory for kv"
+        ),
+    ),
+    Cause(
+        "context too long",
+        r"The model was made for \g<length> tokens, and max_model_len= asks for more: lower it.",
+        re.compile(
+            r"User-specified max_model_len \(\d{1,12}\) is greater than the derived max_model_len "
+            r"\([^)\n]{0,60}?=(?P<length>\d{1,12})"
+        ),
+    ),
+    Cause(
+        "too few GPUs",
+        r"The parallel sizes ask for \g<wanted> GPUs, and the server sees \g<seen>: lower tensor_parallel_size= or "
+        "pipeline_parallel_size=, or give it more with gpus=.",
+        re.compile(
+            r"World size \((?P<wanted>\d{1,6})\) is larger than the number of available GPUs \((?P<seen>\d{1,6})"
+        ),
+    ),
+    Cause(
+        "parallel size that does not divide the model",
+        r"The model has \g<heads> attention heads, which have to be divisible by tensor_parallel_size=.",
+        re.compile(r"number of attention heads \((?P<heads>\d{1,6})\) must be divisible by"),
+    ),
+    Cause(
+        "LoRA adapter of too high a rank",
+        r"Pass max_lora_rank=\g<rank> or more.",
+        re.compile(r"LoRA rank (?P<rank>\d{1,6}) is greater than max_lora_rank"),
+    ),
+    *TORCH,
+    *MODELS,
+)
+"""What keeps vLLM from starting; the first that fits is taken."""
+
 SERVER = InstalledServer(
     kind="vllm",
     options=ServerOptions(
@@ -85,6 +150,7 @@ SERVER = InstalledServer(
     secret_environment={"VLLM_API_KEY": "{api_key}"},  # which vLLM reads and does not print
     install_hint="Install it with 'pip install vllm', or say with python=... in which environment it is",
     relevant_environment=("VLLM_", "HF_", "HUGGING_FACE_", "TRANSFORMERS_", "TORCH", "PYTORCH_", "NCCL_", "OMP_"),
+    causes=CAUSES,
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ._fixturedefs import definition_of, finish
+from ._fixturedefs import asked_names, definition_of, finish
 
 
 class Endings:
@@ -52,7 +52,7 @@ class Endings:
                 self._end(item, nextitem)
 
     def _end(self, item: pytest.Item, nextitem: pytest.Item) -> None:
-        coming, is_anyios = chosen_backend(nextitem), "anyio_backend" in getattr(nextitem, "fixturenames", ())
+        coming, is_anyios = chosen_backend(nextitem), "anyio_backend" in asked_names(nextitem)
         is_trios = not is_anyios and nextitem.get_closest_marker("trio") is not None
         for fixturedef, (request, backend) in list(self._live.items()):
             if is_anyios:

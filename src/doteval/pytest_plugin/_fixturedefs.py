@@ -78,6 +78,31 @@ def needed_definitions(
     return needed
 
 
+_ALL = pytest.StashKey[list[str]]()
+
+
+def set_up_only(test: pytest.Function, names: Sequence[str]) -> None:
+    """Have pytest set up no other fixtures of a test, until `ask_for_all`."""
+    test.stash.setdefault(_ALL, test.fixturenames)
+    test.fixturenames = [*names]
+
+
+def ask_for_all(test: pytest.Function) -> bool:
+    """Have pytest set up all of them again; whether it would not have done so."""
+    names = test.stash.get(_ALL, None)
+    if names is None:
+        return False
+    test.fixturenames = names
+    del test.stash[_ALL]
+    return True
+
+
+def asked_names(test: pytest.Item) -> Sequence[str]:
+    """The names of all fixtures that a test has, also while only some are being set up."""
+    known: Sequence[str] = getattr(test, "fixturenames", ())
+    return test.stash.get(_ALL, known)
+
+
 def set_up_others(test: pytest.Function) -> None:
     """Set up those of a test's fixtures that are not set up yet, as pytest does it before it calls the test."""
     test._request._fillfixtures()

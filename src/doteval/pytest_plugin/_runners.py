@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from ._fixturedefs import parametrised_names, scope_named
+from ._fixturedefs import asked_names, parametrised_names, scope_named
 from ._options import ScopeName
 
 Runner = Literal["asyncio", "trio"]
@@ -57,7 +57,7 @@ def runner_of(test: pytest.Item) -> Runner | None:
 
 def is_anyios(test: pytest.Item) -> bool:
     """Whether it runs in anyio's event loop."""
-    return "anyio_backend" in getattr(test, "fixturenames", ())
+    return "anyio_backend" in asked_names(test)
 
 
 def is_async(function: object) -> bool:

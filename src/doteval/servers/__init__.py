@@ -16,12 +16,14 @@ Providers are in ``doteval``: `ServerProvider` for any command, `VLLMProvider` a
 from __future__ import annotations
 
 from ._contract import Launcher, LeaseListener, Server, ServerLease, Terms
+from ._description.causes import Cause
 from ._description.command import CommandMissingError, ServerCommand
 from ._description.readiness import HTTPReady, LogLine, PortOpen, Readiness, ReadinessView, ReadyWhen
 from ._local.launcher import LocalLauncher, Start
 from ._slots.gpus import Gpu, SlotSet
 
 __all__ = [
+    "Cause",
     "CommandMissingError",
     "Gpu",
     "HTTPReady",

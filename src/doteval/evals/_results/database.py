@@ -136,12 +136,16 @@ class Database:
 
     def connect(self) -> Connection:
         """Open the file, whose tables are there, for writing."""
-        file = _identity(self.path)  # before it is opened: what takes its place from now on is noticed
+        file = self.identity()  # before it is opened: what takes its place from now on is noticed
         connection = self._open()
         connection.file = file
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
         return connection
+
+    def identity(self) -> tuple[int, int] | None:
+        """Device and number of the file; `None` where there is none."""
+        return _identity(self.path)
 
     def check(self, connection: Connection) -> None:
         """What the connection writes is found under the path.
@@ -149,7 +153,7 @@ class Database:
         Raises:
             StoreError: The file was deleted or moved; SQLite goes on writing to it, and nobody would see that.
         """
-        if _identity(self.path) != connection.file:
+        if self.identity() != connection.file:
             raise StoreError(
                 self._shown,
                 "was deleted, moved or replaced while results were written to it",

@@ -47,9 +47,10 @@ class Live:
 
     def page(self) -> str:
         """The page, without anything in it that takes time."""
+        file = self._store.file()
         with self._store.snapshot() as results:
             evaluations = self._choose(results)
-            told = {"title": self._title, "evaluations": described(evaluations), "comparisons": []}
+            told = {"title": self._title, "file": file, "evaluations": described(evaluations), "comparisons": []}
         return "".join(page_around(told))
 
     def overview(self) -> str:
@@ -58,13 +59,14 @@ class Live:
             return overview_part(self._overview(results, self._choose(results)))
 
     def state(self) -> dict[str, Any]:
-        """Which evaluations there are, and how far they are."""
+        """Which evaluations there are, how far they are, and which file they are in."""
+        file = self._store.file()  # before it is read: one that takes its place meanwhile is another one the next time
         with self._store.snapshot() as results:
             evaluations = self._choose(results)
             found = described(evaluations)
             for each, stored in zip(found, evaluations, strict=True):
                 each["last"] = results.last_written(stored)
-            return {"evaluations": found, "counter": results.counter()}
+            return {"file": file, "evaluations": found, "counter": results.counter()}
 
     def rows(self, evaluation: int, after: int) -> str | None:
         """The next block of rows that were written after one, as JSON; `None` where the evaluation is not shown.
@@ -133,7 +135,7 @@ class Live:
     def _overview(self, results: Results, evaluations: Sequence[Stored]) -> dict[str, Any]:
         """It takes time, so several who ask at once get the same, and as long as nothing is written."""
         with self._lock:
-            now = repr([(stored, results.last_written(stored)) for stored in evaluations])
+            now = repr([self._store.file(), *((stored, results.last_written(stored)) for stored in evaluations)])
             if self._seen is None or self._seen[0] != now:
                 self._seen = now, overview(results, evaluations, self._prices)
             return self._seen[1]

@@ -87,7 +87,7 @@ def described(evaluations: Sequence[Stored]) -> list[dict[str, Any]]:
     return [
         {
             "id": stored.id, "name": name, "label": label, "model": stored.model, "rows": stored.rows,
-            "stored": stored.stored, "errors": stored.errors, "finished": stored.finished,
+            "stored": stored.stored, "errors": stored.errors, "started": stored.started, "finished": stored.finished,
         }
         for stored, name, label in zip(evaluations, names, short, strict=True)
     ]  # fmt: skip

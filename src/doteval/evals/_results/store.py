@@ -77,6 +77,11 @@ class Store(Results):
         with self._connected() as connection:
             yield Snapshot(connection)
 
+    def file(self) -> str | None:
+        """What the file is known by as long as no other takes its place; `None` where there is none."""
+        identity = self._database.identity()
+        return None if identity is None else "-".join(map(str, identity))
+
     # ---------------------------------------------------------------- writing
 
     def begin(
@@ -217,8 +222,7 @@ class Store(Results):
             ConcurrentRunError: Another run has thrown the evaluation away.
         """
         self.check(evaluation)
-        self._take_place(evaluation)
-        return self._write().put(PendingRow(evaluation.id, record, time.time()))
+        return self._write().put(*self._taking_place(evaluation), PendingRow(evaluation.id, record, time.time()))
 
     def move(self, evaluation: Stored, places: Mapping[str, int]) -> None:
         """Have it written that rows, by their keys, stand at other places of the dataset now."""
@@ -266,13 +270,12 @@ class Store(Results):
             if not connection.execute(update, (time.time(), rows, evaluation.id)).rowcount:
                 self._lost.add(evaluation.id)
 
-        self._take_place(evaluation)
-        self._write().put(work)
+        self._write().put(*self._taking_place(evaluation), work)
 
-    def _take_place(self, evaluation: Stored) -> None:
-        """With its first result, one that was begun anew takes the place of what was there."""
+    def _taking_place(self, evaluation: Stored) -> Sequence[Work]:
+        """With its first result, one that was begun anew takes the place of what was there: in the same transaction."""
         if evaluation.id not in self._pending:
-            return
+            return ()
         self._pending.discard(evaluation.id)
         names = evaluation.experiment, evaluation.name
 
@@ -282,7 +285,7 @@ class Store(Results):
                 connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", names)
                 connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (evaluation.id,))
 
-        self._write().put(work)
+        return (work,)
 
     async def flush(self) -> None:
         """Wait until all that was put is committed, also where the caller is cancelled.

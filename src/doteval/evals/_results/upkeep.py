@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 from .._errors import StoreError
@@ -12,10 +15,117 @@ from .names import checked_name
 from .plain import storable
 from .reading import Results, Snapshot, Stored
 from .runs import check_idle
-from .store import Store
+from .store import DEFAULT_PATH, Store
 
 _PATIENCE = 2_000
 """How long to wait for others before the file stays as large as it is, in milliseconds."""
+
+
+def delete(
+    *names: str, store: Store | Path | str = DEFAULT_PATH, older_than: timedelta | float | None = None
+) -> list[Stored]:
+    """Delete results: experiments by their names, those in which nothing was written for long, or both; blocks.
+
+    For example::
+
+        doteval.evals.delete("try-1", "try-2", store="results.db")
+        doteval.evals.delete(older_than=timedelta(days=30))
+
+    Args:
+        names: Experiments, or ``EXPERIMENT@PART`` for the evaluations of one that have that in their names.
+        store: The store, or its file.
+        older_than: Only experiments in which nothing was written for so long; a number is one of seconds.
+
+    Returns:
+        What was deleted.
+
+    Raises:
+        ValueError: There is no such experiment, nothing is named and no age is given, or the age is none.
+        ConcurrentRunError: A run is at one of the evaluations. Then nothing was deleted.
+        StoreError: The file cannot be read or written, or one of the evaluations was written to meanwhile; likewise.
+    """
+    if not names and older_than is None:
+        raise ValueError("name what to delete, or say older_than=timedelta(days=30)")
+    opened = store if isinstance(store, Store) else Store(store)
+    age = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
+    if age is not None and not age >= 0:
+        raise ValueError(f"older_than is a time of at least 0, not {older_than!r}")
+    with opened.snapshot() as results:
+        found = old_enough(results, names, age)
+    if found:
+        remove(opened, found, lambda now: old_enough(now, names, age))
+    return found
+
+
+def rename(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH) -> list[Stored]:
+    """Give an experiment another name; blocks.
+
+    Args:
+        before: Its name.
+        after: The new one.
+        store: The store, or its file.
+
+    Returns:
+        Its evaluations.
+
+    Raises:
+        ValueError: There is no such experiment, or the new name is none.
+        ConcurrentRunError: A run is at one of its evaluations.
+        StoreError: There is an experiment of that name, or the file cannot be written.
+    """
+    opened = store if isinstance(store, Store) else Store(store)
+    before, after = storable(before), storable(checked_name(after))
+    with opened.snapshot() as results:
+        if not results.evaluations(before):
+            raise ValueError(f"there is no experiment {before!r}; there are: {_names_in(results)}")
+    with opened._database.writing() as connection:
+        if connection.execute("SELECT 1 FROM evaluations WHERE experiment = ?", (after,)).fetchone():
+            raise StoreError(
+                str(opened.path), f"has an experiment {after!r} already", "Name another one, or delete that one first."
+            )
+        for (name,) in connection.execute("SELECT name FROM evaluations WHERE experiment = ?", (before,)).fetchall():
+            check_idle(connection, store._database.path, before, name)
+        connection.execute("UPDATE evaluations SET experiment = ? WHERE experiment = ?", (after, before))
+    return opened.evaluations(after)
+
+
+def chosen(results: Results, name: str) -> list[Stored]:
+    """The evaluations of ``EXPERIMENT``, or of ``EXPERIMENT@PART``, those that have that in their names.
+
+    Raises:
+        ValueError: There are none.
+    """
+    found = results.evaluations(name)
+    if found:
+        return found
+    experiment, at, part = name.rpartition("@")
+    if not at:
+        raise ValueError(f"there is no experiment {name!r}; there are: {_names_in(results)}")
+    found = [stored for stored in results.evaluations(experiment) if part in stored.name]
+    if not found:
+        there = ", ".join(stored.name for stored in results.evaluations(experiment)) or "none"
+        raise ValueError(f"no evaluation of {experiment!r} has {part!r} in its name; there are: {there}")
+    return found
+
+
+def _names_in(results: Results) -> str:
+    return ", ".join(dict.fromkeys(stored.experiment for stored in results.evaluations())) or "none"
+
+
+def old_enough(results: Results, names: Sequence[str], age: float | None) -> list[Stored]:
+    """What is named, and old enough: an experiment is as old as what was written of it last.
+
+    Raises:
+        ValueError: There is nothing of one of the names.
+    """
+    stored = [each for name in names for each in chosen(results, name)] if names else results.evaluations()
+    found = [*{each.id: each for each in stored}.values()]
+    if age is None:
+        return found
+    last: dict[str, float] = {}
+    for each in found:
+        last[each.experiment] = max(last.get(each.experiment, 0.0), last_written(results, each))
+    return [each for each in found if last[each.experiment] <= time.time() - age]
 
 
 class Removed(NamedTuple):
@@ -54,7 +164,10 @@ def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapsho
     """
     before = _size(store)
     with store._database.writing() as connection:
-        may_go = {stored.id for stored in still(Snapshot(connection))}
+        try:
+            may_go = {stored.id for stored in still(Snapshot(connection))}
+        except ValueError:  # all of one of the names is gone
+            may_go = set[int]()
         for stored in evaluations:
             if stored.id not in may_go:
                 raise StoreError(
@@ -69,34 +182,6 @@ def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapsho
             connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
     is_compact = _compact(store)
     return Removed(max(0, before - _size(store)), is_compact)
-
-
-def rename(store: Store, before: str, after: str) -> list[Stored]:
-    """Give an experiment another name; blocks.
-
-    Args:
-        store: The store.
-        before: Its name.
-        after: The new one.
-
-    Returns:
-        Its evaluations.
-
-    Raises:
-        ValueError: The new name is none.
-        ConcurrentRunError: A run is at one of them.
-        StoreError: There is an experiment of that name, or the file cannot be written.
-    """
-    before, after = storable(before), storable(checked_name(after))
-    with store._database.writing() as connection:
-        if connection.execute("SELECT 1 FROM evaluations WHERE experiment = ?", (after,)).fetchone():
-            raise StoreError(
-                str(store.path), f"has an experiment {after!r} already", "Name another one, or delete that one first."
-            )
-        for (name,) in connection.execute("SELECT name FROM evaluations WHERE experiment = ?", (before,)).fetchall():
-            check_idle(connection, store._database.path, before, name)
-        connection.execute("UPDATE evaluations SET experiment = ? WHERE experiment = ?", (after, before))
-    return store.evaluations(after)
 
 
 def _compact(store: Store) -> bool:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ..._keywords import unexpected_in_setup
 from ..._spec import check_spec
+from ...servers._description.causes import Cause
 from ...servers._description.command import ServerCommand
 from ...servers._description.readiness import HTTPReady, Readiness
 from .executable import Executable
 from .options import ServerOptions
+from .paths import local, looks_like_path
 from .provider import ServerProviderBase
 
 
@@ -30,6 +33,8 @@ class InstalledServer:
         files: What is written into the server's directory.
         install_hint: How to install it.
         relevant_environment: Beginnings of the names of environment variables that change what it does.
+        causes: What is known to keep it from starting.
+        is_file: Whether a spec can be nothing but a path, which has to exist then.
     """
 
     kind: str
@@ -42,6 +47,8 @@ class InstalledServer:
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     install_hint: str
     relevant_environment: tuple[str, ...]
+    causes: tuple[Cause, ...]
+    is_file: Callable[[str], bool] = looks_like_path
 
     def command(
         self,
@@ -83,6 +90,8 @@ class InstalledServer:
             files=self.files,
             install_hint=self.install_hint,
             relevant_environment=self.relevant_environment,
+            needs=(str(Path(local(spec)).absolute()),) if self.is_file(spec) else (),
+            causes=self.causes,
         )
 
 

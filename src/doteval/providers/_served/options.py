@@ -86,17 +86,17 @@ class Flag:
             ValueError: It cannot have this value.
         """
         name, equals, text = word.partition("=")
-        if not equals and self._accepts(True) and isinstance(self.words(True), bool):
+        if not equals and self.accepts(True) and isinstance(self.words(True), bool):
             return name in self.names or not name.startswith("--no-")
         texts = [text] if equals else []
         while rest and not equals and (not rest[0].startswith("-") or _NUMBER.match(rest[0])):
             texts.append(rest.pop(0))
         for value in _meanings(texts):
-            if self._accepts(value):
+            if self.accepts(value):
                 return value
         for count in range(1, len(texts)):  # what follows may belong to nothing
             for value in _meanings(texts[:-count]):
-                if self._accepts(value):
+                if self.accepts(value):
                     rest[:0] = texts[-count:]
                     return value
         try:
@@ -105,7 +105,8 @@ class Flag:
             raise ValueError(f"{name} {exc}, not {' '.join(texts)!r}") from None
         raise ValueError(f"{name} needs a value")
 
-    def _accepts(self, value: object) -> bool:
+    def accepts(self, value: object) -> bool:
+        """Whether the option can have this value."""
         try:
             self.words(value)
         except ValueError:
@@ -229,6 +230,22 @@ class ServerOptions:
             else:
                 known[keyword] = flag.read(word, rest)
         return known, others
+
+    def value(self, keyword: str, text: str) -> Any:
+        """The value that a text means for an option.
+
+        Args:
+            keyword: The keyword argument of the option.
+            text: What somebody writes: as the server takes it, or as JSON.
+
+        Raises:
+            ValueError: It can have no such value.
+        """
+        flag = self._flags[keyword]
+        for value in _meanings([text]):
+            if flag.accepts(value):
+                return value
+        return flag.arguments(keyword, text)
 
     def slots(self, settings: Mapping[str, object], *sizes: str) -> int:
         """The product of the parallel sizes: so many slots, mostly GPUs, the server needs at once.

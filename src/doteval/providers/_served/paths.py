@@ -8,9 +8,14 @@ from pathlib import Path
 _PATH = re.compile(r"[.]{0,2}/|~")
 
 
+def looks_like_path(spec: str) -> bool:
+    """Whether a text can be nothing but a path: no name on a hub begins so."""
+    return _PATH.match(spec) is not None
+
+
 def is_path(spec: str) -> bool:
     """Whether a text names a file or directory, by its looks or because there is one."""
-    return _PATH.match(spec) is not None or ("{" not in spec and len(spec) < 1024 and Path(spec).exists())
+    return looks_like_path(spec) or ("{" not in spec and len(spec) < 1024 and Path(spec).exists())
 
 
 def local(spec: str) -> str:

@@ -33,6 +33,7 @@ from ..._setup import enterable
 from ..._spec import resource_id
 from ...servers._contract import Terms
 from ...servers._description.command import ServerCommand
+from ...servers._description.command_line import sensitive
 from ...servers._description.readiness import Readiness
 from ...servers._local.launcher import LocalLauncher
 from ...servers._slots.gpus import choose
@@ -106,7 +107,7 @@ class ServerProviderBase(PooledProvider[ServerModel]):
 
     def secrets(self) -> Collection[str]:
         """The values of secret environment variables, which no message shows."""
-        return [value for name, value in self._environment.items() if "KEY" in name or "TOKEN" in name]
+        return sensitive(self._environment)
 
     async def healthy(self, model: ServerModel, /) -> bool:
         """Whether the server may be used again: its supervisor decides, and its model must still be what it was."""

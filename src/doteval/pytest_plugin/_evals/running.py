@@ -22,7 +22,7 @@ from ...evals._running.engine import Progress
 from ...evals._running.missing import answered, run_rows
 from ...evals._running.selection import Selection
 from ...evals._running.settings import Place, Settings
-from .._fixturedefs import needed_definitions, set_up_others
+from .._fixturedefs import ask_for_all, needed_definitions, set_up_only, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
 from .data import data_fixtures, is_of_the_user
@@ -57,8 +57,6 @@ class EvalRunning:
         self._store: Store | None = None
         self._answers: dict[pytest.Item, Outcome] = {}
         self._places: dict[pytest.Item, Place] = {}
-        self._others: dict[pytest.Item, list[str]] = {}
-        """The fixtures of an item of which only those that give data are being set up."""
         self._data: dict[pytest.Item, Identity] = {}
         """What these gave, as fingerprints."""
         self._identities: dict[pytest.Item, Identity] = {}
@@ -73,13 +71,11 @@ class EvalRunning:
     @pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True)
     def pytest_runtest_setup_around(self, item: pytest.Item) -> Generator[None, object, object]:
         """Whatever comes of it, the item may be set up again."""
-        names = getattr(item, "fixturenames", None)
         try:
             return (yield)
         finally:
-            if names is not None and isinstance(item, pytest.Function):
-                item.fixturenames = names
-                self._others.pop(item, None)
+            if isinstance(item, pytest.Function):
+                ask_for_all(item)
 
     @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
     def pytest_runtest_setup_first(self, item: pytest.Item) -> None:
@@ -87,22 +83,19 @@ class EvalRunning:
         if not isinstance(item, pytest.Function) or evaluation_of(item) is None:
             return
         data = data_fixtures(item, self._fixtures.functions)
-        if data:
-            self._others[item], item.fixturenames = item.fixturenames, data
-        elif self._is_answered(item):
-            item.fixturenames = []
+        if data or self._is_answered(item):
+            set_up_only(item, data)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """When those that give data are set up: the others, where there is anything to run."""
-        others = self._others.get(item)
-        if others is None or not isinstance(item, pytest.Function):
+        if not isinstance(item, pytest.Function) or item in self._answers or not ask_for_all(item):
             return
-        given = {f"what the fixture '{name}' gives": item.funcargs[name] for name in item.fixturenames}
+        data = data_fixtures(item, self._fixtures.functions)
+        given = {f"what the fixture '{name}' gives": item.funcargs[name] for name in data}
         self._data[item] = fingerprints(given)
         self._places.pop(item, None)
         if not self._is_answered(item):
-            item.fixturenames = others
             set_up_others(item)
 
     def _is_answered(self, item: pytest.Function) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..._spec import check_spec
+from .causes import Cause
 from .command_line import PLACEHOLDER, distinctive, likely_secrets, shown
 from .weights import files_of
 
@@ -93,6 +94,9 @@ class ServerCommand:
         install_hint: How to install the command, as a sentence.
         relevant_environment: How the names of those inherited variables begin that make a difference to the server,
             such as ``"VLLM_"``: with other values it is another server.
+        needs: Files and directories of this machine without which it cannot start, such as the model.
+        causes: What is known to keep such a server from starting, and is said where it prints that; the first that
+            fits is taken, and before what is known of all servers.
 
     Raises:
         SpecError: `spec` cannot name a model.
@@ -108,6 +112,8 @@ class ServerCommand:
     cwd: str | None = None
     install_hint: str = ""
     relevant_environment: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
 
     def __post_init__(self) -> None:
         check_spec(self.spec)
@@ -115,7 +121,7 @@ class ServerCommand:
             raise ValueError(f"argv must be a sequence of arguments, not one text: {shlex.split(self.argv)!r}")
         object.__setattr__(self, "argv", tuple(self.argv))
         if self.cwd is not None and not self.cwd.startswith("{directory}"):
-            object.__setattr__(self, "cwd", str(Path(self.cwd).absolute()))
+            object.__setattr__(self, "cwd", str(Path(self.cwd).expanduser().absolute()))
         for name in ("environment", "secret_environment", "files"):
             object.__setattr__(self, name, dict(getattr(self, name)))
         if not _KIND.fullmatch(self.kind):
@@ -162,7 +168,9 @@ class ServerCommand:
         """
         command = self.argv[0]
         if os.sep in command:
-            path = Path(self.cwd or "", command).absolute()  # not resolved: the python of an environment is a link
+            path = Path(
+                self.cwd or "", Path(command).expanduser()
+            ).absolute()  # not resolved: the python of an environment is a link
             if not path.is_file() or not os.access(path, os.X_OK):
                 raise CommandMissingError(path.name, [str(path.parent)], self.install_hint)
             return str(path)

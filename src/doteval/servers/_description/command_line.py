@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..._secrets import is_secret_name, masked
+from ..._secrets import is_secret_name, masked, secrets_in_urls
 
 PLACEHOLDER = re.compile(r"\{(port|host|directory|api_key)\}")
 """What is filled in when a port is chosen."""
@@ -44,8 +44,14 @@ def _quoted(word: str) -> str:
 
 def likely_secrets(environment: Mapping[str, str], argv: Sequence[str]) -> set[str]:
     """What looks like a secret by its name, and is `distinctive`."""
+    in_urls = {secret for text in argv for secret in secrets_in_urls(text)}
+    return distinctive(sensitive(environment) | _split(argv)[1] | in_urls)
+
+
+def sensitive(environment: Mapping[str, str]) -> set[str]:
+    """The values of variables that have the name of a secret, and what is secret in the URLs of the others."""
     by_name = {value for name, value in environment.items() if is_secret_name(name)}
-    return distinctive(by_name | _split(argv)[1])
+    return by_name.union(*map(secrets_in_urls, environment.values()))
 
 
 def distinctive(secrets: Iterable[str]) -> set[str]:

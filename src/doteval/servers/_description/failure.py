@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..._secrets import masked
-from .causes import CAUSE_OF_SIGNAL, CAUSES, Cause
-from .output import cleaned
+from .causes import CAUSE_OF_SIGNAL, Cause
+from .diagnosis import Diagnosis, examined
+from .output import cleaned, excerpt
+
+_FEW_LINES = 20
+"""How many of the last lines are shown where the one that counts is shown apart from them."""
+_NEAR = 5
+"""Among how many of the last lines it need not be shown apart."""
+_SHORT = 200
+"""How much of an error that is not known stands in the first line, in characters."""
+_LONG = 2000
+"""How much is told of what a condition for being ready has raised, in characters."""
+_NAMED = re.compile(r"[\w.]{0,100}(?:Error|Exception)(?:: |$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +45,8 @@ class ServerFailure:
         condition_error: What the condition for being ready raised.
         missing: The `problem` of a `CommandMissingError`.
         tail: Its last lines of output.
+        causes: What is known to keep such a server from starting, besides what is known of all.
+        found: What its whole log says; `None` where only the last lines can be looked at.
         log: Where all of its output is.
         secrets: What must not be shown.
         install_hint: How to install the server.
@@ -54,14 +68,18 @@ class ServerFailure:
     condition_error: str = ""
     missing: str = ""
     tail: Sequence[str] = ()
+    causes: Sequence[Cause] = ()
+    found: Diagnosis | None = None
     log: str | os.PathLike[str] | None = None
     secrets: Collection[str] = ()
     install_hint: str = ""
 
 
 def report(failure: ServerFailure) -> str:
-    """What happened, the command, the process, the last lines of output and where the log is."""
-    lines = [f"The {failure.server} {happened(failure)}."]
+    """Why, and what happened, in one line; the command, the process, where the log is, the error and the last lines."""
+    diagnosis = _diagnosis(failure)
+    error = excerpt(diagnosis.line, diagnosis.match, failure.secrets)
+    lines = [_first_line(failure, diagnosis, error)]
     if failure.command:
         lines.append(f"  command: {masked(failure.command, failure.secrets)}")
     if failure.pid is not None:
@@ -70,9 +88,25 @@ def report(failure: ServerFailure) -> str:
         lines.append(f"  log: {os.fspath(failure.log)}")
     if failure.pid is not None or failure.tail:
         tail = cleaned(failure.tail, failure.secrets)
+        if error and not any(line.strip() == error for line in tail[-_NEAR:]):
+            where = f", line {diagnosis.number} of the log" if diagnosis.number else ""
+            lines += [f"  {'what says so' if diagnosis.cause else 'its first error'}{where}:", f"    {error}"]
+            tail = tail[-_FEW_LINES:]
         lines.append(f"  its last {'line' if len(tail) == 1 else f'{len(tail)} lines'}:" if tail else "  no output")
         lines += [f"    {line}".rstrip() for line in tail]
     return "\n".join(lines)
+
+
+def _first_line(failure: ServerFailure, diagnosis: Diagnosis, error: str) -> str:
+    told = f"he {failure.server} {happened(failure)}"
+    if diagnosis.cause is not None:
+        name = diagnosis.cause.name
+        return f"{name[0].upper()}{name[1:]}: t{told}."
+    if not error or failure.timeout is not None or failure.stall is not None or failure.condition_error:
+        return f"T{told}."
+    named = _NAMED.search(error)
+    error = error[named.start() :] if named else error
+    return f"T{told}: {error if len(error) <= _SHORT else f'{error[:_SHORT]} …'}"
 
 
 def happened(failure: ServerFailure) -> str:
@@ -87,9 +121,8 @@ def happened(failure: ServerFailure) -> str:
     if failure.stall is not None:
         return f"printed nothing for {failure.stall:g} s and did not get ready{waiting}"
     if failure.condition_error:
-        return (
-            f"was given up, as the condition for being ready raised {masked(failure.condition_error, failure.secrets)}"
-        )
+        raised = masked(failure.condition_error, failure.secrets)
+        return f"was given up, as the condition for being ready raised {raised[:_LONG]}{' …' * (len(raised) > _LONG)}"
     name = _signal_name(failure)
     if failure.signal is not None:
         ended = f"was {'ended by doteval with' if failure.killed_by_us else 'killed by'} {name}"
@@ -132,13 +165,19 @@ def advice(failure: ServerFailure) -> str:
 
 def cause_of(failure: ServerFailure) -> Cause | None:
     """The known cause that fits, with its advice filled in; `None` where nothing is known."""
-    text = "\n".join(cleaned(failure.tail, failure.secrets, width=None))
-    for cause in CAUSES:
-        if failure.ready_after is not None and not cause.any_time:
-            continue
-        if cause.pattern is not None and (found := cause.pattern.search(text)):
-            return replace(cause, advice=found.expand(cause.advice))
+    cause = _diagnosis(failure).cause
+    if cause is not None:
+        return cause
     return None if failure.killed_by_us else CAUSE_OF_SIGNAL.get(_signal_name(failure))
+
+
+def _diagnosis(failure: ServerFailure) -> Diagnosis:
+    """What its output says; nothing where doteval has ended it, or it was not even started."""
+    if failure.killed_by_us or failure.missing:
+        return Diagnosis()
+    if failure.found is not None:
+        return failure.found
+    return examined(failure.tail, failure.causes, was_ready=failure.ready_after is not None)
 
 
 def _signal_name(failure: ServerFailure) -> str:

@@ -13,8 +13,12 @@ LINES = 50
 WIDTH = 400
 """How much of one line is shown, in characters: vLLM puts all the architectures it knows into one."""
 
+_BEFORE = 80
+"""How much of a long line is shown before what must be seen in it, in characters."""
+
 _ESCAPE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]"  # colours, titles
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]{0,1000}(?:\x07|\x1b\\|$)|[ -/]*[0-~])"  # colours, titles
+    r"|\x9b[0-?]*[ -/]*[@-~]"
 )
 _TOKEN = re.compile(r"\b(?:hf_|sk-)[A-Za-z0-9_-]{16,}")
 """What is a key by its looks, wherever the server has it from."""
@@ -38,6 +42,21 @@ def cleaned(tail: Sequence[str], secrets: Collection[str] = (), width: int | Non
     while lines and not lines[-1]:
         lines.pop()
     return lines[-LINES:]
+
+
+def excerpt(line: str, match: str, secrets: Collection[str] = ()) -> str:
+    """One line as it may be shown, and of a long one what is around a match.
+
+    Args:
+        line: The line, as it was printed.
+        match: What in it must be seen.
+        secrets: What must not be shown.
+    """
+    shown = "".join(cleaned([line], secrets, width=None)).strip()
+    if len(shown) <= WIDTH:
+        return shown
+    start = max(0, shown.find(match) - _BEFORE)
+    return f"{'… ' * (start > 0)}{shown[start : start + WIDTH]}{' …' * (start + WIDTH < len(shown))}"
 
 
 def _line(line: str, secrets: Collection[str], width: int | None) -> str:

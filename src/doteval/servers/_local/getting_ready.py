@@ -20,6 +20,7 @@ from .._description.command import ServerCommand
 from .._description.failure import ServerFailure, advice, cause_of, report
 from .._description.readiness import ReadinessView
 from .connection import Connection, Message, SupervisorGoneError
+from .log_search import searched
 
 GIVE_UP_SECONDS = 5.0
 """How long is waited for the last words of a server that did not get ready, in seconds."""
@@ -95,9 +96,10 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
         facts["condition_error"] = f"{type(problem).__name__}: {problem}"
     if limits:
         facts["awaited"] = terms.ready.awaited(view)
-    failure = ServerFailure(
-        **failure_facts(command, connection) | limits | facts, lasted=current_time() - started, secrets=secrets
-    )
+    facts = failure_facts(command, connection) | limits | facts
+    lasted = current_time() - started
+    found = None if facts["log"] is None else await searched(facts["log"], command.causes)
+    failure = ServerFailure(**facts, found=found, lasted=lasted, secrets=secrets)
     cause = cause_of(failure)
     raise ServerStartError(
         command.spec,
@@ -127,6 +129,7 @@ def failure_facts(command: ServerCommand, connection: Connection) -> dict[str, A
         "pid": connection.pid,
         "log": connection.server.get("log"),
         "install_hint": command.install_hint,
+        "causes": command.causes,
     }
     how = connection.exit
     if how is not None:
@@ -138,4 +141,5 @@ def failure_facts(command: ServerCommand, connection: Connection) -> dict[str, A
 
 def name_of(command: ServerCommand) -> str:
     """What people call the server, such as ``"vllm server of 'llama'"``."""
-    return f"{'' if command.kind == 'server' else f'{command.kind} '}server of '{command.spec}'"
+    kind = command.kind if command.kind.endswith("server") else f"{command.kind} server"
+    return f"{kind} of '{command.spec}'"

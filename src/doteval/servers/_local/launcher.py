@@ -28,6 +28,8 @@ from .waiting import USES
 
 _FROM_OUTSIDE = frozenset(-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")) - {0}
 _PORT_TRIES = 3
+_KIND = 20
+"""How much of a server's kind is in its id, which names a socket: the system takes no long paths for those."""
 _LEAVE_SECONDS = 20.0
 """How long leaving may take beyond the grace that a server has to end."""
 
@@ -176,6 +178,11 @@ class LocalLauncher:
 
     def _server_id(self, command: ServerCommand, terms: Terms) -> str:
         """What the server is called: the same for all who share it."""
+        if gone := [path for path in command.needs if not Path(path).exists()]:
+            missing = f"there is no file or directory {gone[0]!r}"
+            failure = ServerFailure(server=name_of(command), command=command.shown(), missing=missing)
+            help_text = "Correct the path, or put there what belongs there; a name on a hub does not begin like a path."
+            raise ServerStartError(command.spec, report(failure), help_text, cause="model not found")
         try:
             key = command.key(PROTOCOL, self._share, terms.slots.names, terms.count, terms.port)
         except CommandMissingError as exc:
@@ -186,7 +193,7 @@ class LocalLauncher:
                 install_hint=command.install_hint,
             )
             raise ServerStartError(command.spec, report(failure), advice(failure), cause="command missing") from exc
-        return f"{command.kind}-{key[:12]}"
+        return f"{command.kind[:_KIND]}-{key[:12]}"
 
     def _is_first_kill(self, server_id: str, how: Exit | None) -> bool:
         """Whether a start was killed from outside, and the one before was not: that is no failure of the model.

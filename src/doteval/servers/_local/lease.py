@@ -16,6 +16,7 @@ from .._description.failure import ServerFailure, advice, happened, report
 from .._description.readiness import ReadinessView
 from .connection import Connection, Message, SupervisorGoneError
 from .getting_ready import failure_facts
+from .log_search import searched_at_its_end
 
 
 class LocalLease:
@@ -107,7 +108,9 @@ class LocalLease:
         assert how is not None
         if not (how.expected and self._rest):
             facts = failure_facts(self._command, self._connection)
-            failure = ServerFailure(**facts, ready_after=0.0, lasted=current_time() - self._ready_since)
+            found = None if how.log is None else searched_at_its_end(how.log, self._command.causes)
+            lasted = current_time() - self._ready_since
+            failure = ServerFailure(**facts, found=found, ready_after=0.0, lasted=lasted)
             self.end = f"the one before {happened(failure)}"
             self.lost = ServerLostError(
                 self._command.spec, report(failure), advice(failure), exit_code=how.code, log=how.log

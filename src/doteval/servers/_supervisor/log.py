@@ -25,6 +25,8 @@ class Log:
         self.path = path
         self.bytes = 0
         """How much was printed, in bytes."""
+        self.is_kept = False
+        """Whether the file outlives the server."""
         self._limit = max(limit // 2, 4096)
         self._secrets = sorted((secret.encode() for secret in secrets if secret), key=len, reverse=True)
         self._any_secret = re.compile(b"|".join(map(re.escape, self._secrets)) or b"(?!)")
@@ -62,12 +64,14 @@ class Log:
             self._file = -1
 
     def keep(self, directory: str, name: str) -> None:
-        """Move the file to where it outlives the server; it goes on growing there."""
+        """Move the file to where it outlives the server, once; it goes on growing there."""
+        if self.is_kept:
+            return
         target = os.path.join(directory, name)
         with contextlib.suppress(OSError):
             os.makedirs(directory, 0o700, exist_ok=True)
             os.replace(self.path, target)
-            before, self.path = self.path, target
+            before, self.path, self.is_kept = self.path, target, True
             with contextlib.suppress(FileNotFoundError):
                 os.replace(before + ".1", target + ".1")
             logs = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(directory))

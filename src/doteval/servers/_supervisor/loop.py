@@ -213,7 +213,7 @@ class Supervisor:
                 "reason": reason,
                 "expected": expected,
                 "tail": self._log.tail(),
-                "log": self._log.path,
+                "log": self._log.path if self._log.is_kept else None,
             }
         )
 
@@ -265,7 +265,9 @@ class Supervisor:
                     self._keep_log()
                     lifetime.end(reason, time.monotonic())
                 self._become(client, "visitor")
-                return {"ending": bool(lifetime.reason), "tail": self._log.tail(), "log": self._log.path}
+                stays = self._log.is_kept or not lifetime.reason
+                log = self._log.path if stays else None
+                return {"ending": bool(lifetime.reason), "tail": self._log.tail(), "log": log}
             case "stop":
                 lifetime.end(reason, time.monotonic())
                 return {"ending": True}

@@ -2,14 +2,15 @@
 
 const OFTEN = 2000;
 const SELDOM = 10_000;
-const seen = { overview: "", rows: "", counter: 0 };
+const seen = { overview: "", rows: "", counter: 0, file: settings.file, started: startsOf(settings.evaluations) };
 
 /** Ask what there is, show what is new, and do so again. */
 async function follow() {
   const began = performance.now();
   try {
-    const { evaluations: told, counter } = await ask("state");
+    const { file, evaluations: told, counter } = await ask("state");
     seen.counter = counter;
+    forgetOthers(file, told);
     await takeIn(told);
     byId("live").textContent = progress(told);
     byId("live").className = "soft";
@@ -19,6 +20,22 @@ async function follow() {
   }
   const took = performance.now() - began; // of much that is there, the server is not asked all the time
   setTimeout(() => void follow(), Math.max(document.hidden ? SELDOM : OFTEN, 4 * took));
+}
+
+/** When each was begun: another file has others under the same numbers. @param {any[]} told @returns {Map<number, number>} */
+function startsOf(told) {
+  return new Map(told.map((each) => [each.id, each.started]));
+}
+
+/** Forget what is known of a file whose place another one has taken. @param {string | null} file @param {any[]} told */
+function forgetOthers(file, told) {
+  const started = startsOf(told);
+  for (const id of [...known.keys()]) {
+    if (file !== seen.file || seen.started.get(id) !== started.get(id)) known.delete(id);
+  }
+  if (file !== seen.file) seen.overview = seen.rows = "";
+  seen.file = file;
+  seen.started = started;
 }
 
 /** @param {any[]} told */
