@@ -2,9 +2,10 @@
 
 A claim is a text in the store, and a lock of the kernel on one byte of the file ``-runs`` beside it, the one at the
 number of the evaluation. It holds as long as the process lives that made it and the run goes on in it. So whatever
-kills a run, the next one can go on with what it has left, whatever the machine is called, and in any container. Where there are no such locks, a process is known by the machine's name, its number and when it began.
+kills a run, the next one can go on with what it has left, whatever the machine is called, and in any container.
 
-A process loses all its locks on a file as soon as it closes it anywhere. So it is opened once and never closed.
+Where there are no such locks, a process is known by the machine's name, its number and when it began. A process loses
+all its locks on a file as soon as it closes it anywhere. So it is opened once and never closed.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def rename(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH)
                 str(opened.path), f"has an experiment {after!r} already", "Name another one, or delete that one first."
             )
         for (name,) in connection.execute("SELECT name FROM evaluations WHERE experiment = ?", (before,)).fetchall():
-            check_idle(connection, store._database.path, before, name)
+            check_idle(connection, opened._database.path, before, name)
         connection.execute("UPDATE evaluations SET experiment = ? WHERE experiment = ?", (after, before))
     return opened.evaluations(after)
 
