@@ -183,7 +183,12 @@ class Store(Results):
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE evaluations SET run = NULL WHERE id = ? AND run = ?", (evaluation.id, claim))
-            connection.execute("DELETE FROM evaluations WHERE id = ? AND pending", (evaluation.id,))
+            # Neither one that had no result in the place of another, nor one that had none at all.
+            connection.execute(
+                "DELETE FROM evaluations WHERE id = ? AND (pending OR (finished IS NULL AND run IS NULL "
+                "AND NOT EXISTS (SELECT 1 FROM rows WHERE evaluation = evaluations.id)))",
+                (evaluation.id,),
+            )
 
         drop(claim)
         if self._is_closed:  # its run was given up before it had begun
