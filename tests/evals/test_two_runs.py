@@ -149,8 +149,8 @@ async def test_a_task_that_is_cancelled_while_it_begins_leaves_no_claim(path: Pa
     entered, left = threading.Event(), threading.Event()
 
     class Beginning(Store):
-        def leave(self, *args: Any) -> None:
-            super().leave(*args)
+        def leave(self, *args: Any, **keywords: Any) -> None:
+            super().leave(*args, **keywords)
             left.set()
 
         def begin(self, *args: Any, **keywords: Any) -> Any:

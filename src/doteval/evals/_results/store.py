@@ -174,8 +174,13 @@ class Store(Results):
             values = (_encode(identity), evaluation.epochs, evaluation.id, evaluation.finished)
             connection.execute("UPDATE evaluations SET identity = ?, epochs = ? WHERE id = ? AND finished IS ?", values)
 
-    def leave(self, evaluation: Stored) -> None:
-        """Let others run it."""
+    def leave(self, evaluation: Stored, *, is_unfit: bool = False) -> None:
+        """Let others run it.
+
+        Args:
+            evaluation: Which one.
+            is_unfit: Whether its dataset is none; where there are no results of it, it is forgotten.
+        """
         claim = self._claims.pop(evaluation.id, None)
         self._pending.discard(evaluation.id)
         if claim is None:
@@ -183,12 +188,13 @@ class Store(Results):
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE evaluations SET run = NULL WHERE id = ? AND run = ?", (evaluation.id, claim))
-            # Neither one that had no result in the place of another, nor one that had none at all.
-            connection.execute(
-                "DELETE FROM evaluations WHERE id = ? AND (pending OR (finished IS NULL AND run IS NULL "
-                "AND NOT EXISTS (SELECT 1 FROM rows WHERE evaluation = evaluations.id)))",
-                (evaluation.id,),
-            )
+            connection.execute("DELETE FROM evaluations WHERE id = ? AND pending", (evaluation.id,))
+            if is_unfit:
+                connection.execute(
+                    "DELETE FROM evaluations WHERE id = ? AND run IS NULL AND finished IS NULL "
+                    "AND NOT EXISTS (SELECT 1 FROM rows WHERE evaluation = evaluations.id)",
+                    (evaluation.id,),
+                )
 
         drop(claim)
         if self._is_closed:  # its run was given up before it had begun

@@ -149,6 +149,7 @@ async def _run_rows(
         stored, changes, told = await begun(evaluation, place, settings)
         warnings += told
 
+    is_unfit = False
     commits = None if place is None or stored is None else Commits(place.store, stored, limit)
 
     def emit(record: Record) -> None:
@@ -187,9 +188,12 @@ async def _run_rows(
         else:
             summary = summarise(kept)
             shortfalls = _shortfalls(evaluation, settings, summary, None, None)
+    except DatasetError:
+        is_unfit = True
+        raise
     finally:
         if place is not None and stored is not None:
-            place.store.leave(stored)
+            place.store.leave(stored, is_unfit=is_unfit)
             await place.store.flush()
     warnings += changes.warnings(name)
     return Outcome(
