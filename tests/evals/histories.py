@@ -82,6 +82,7 @@ class Run:
         experiment: Its experiment.
         values: The dataset, as places in `VALUES`.
         limit: How many rows of it.
+        shuffle: Whether they are run in another order.
         epochs: How many samples of each row.
         version: Of the code.
         changed: What becomes of results of another version.
@@ -98,6 +99,7 @@ class Run:
     experiment: str
     values: tuple[int, ...]
     limit: int | None
+    shuffle: bool
     epochs: int
     version: int
     changed: Literal["error", "rerun", "keep"]
@@ -260,6 +262,8 @@ class Script:
                     experiment=one.experiment,
                     name="it",
                     limit=one.limit,
+                    shuffle=one.shuffle,
+                    seed=len(one.values),
                     epochs=one.epochs,
                     fresh=one.fresh,
                     changed=one.changed,

@@ -320,8 +320,7 @@ async def test_rows_are_compared_by_the_means_of_their_samples(tmp_path: Path) -
     later = await scored({"/a": [False]}, path, "one", experiment="later", baseline="default", passes=passes)
     assert later.shortfalls == (
         "good less the baseline is -0.5 (no interval, 1 rows), and has to be >= 0",
-        "only means of rows are compared with a baseline, and no 'good.majority', for 'good.majority >= baseline'",
-    )
+    )  # half of them were no majority, either
 
 
 async def test_a_row_whose_samples_are_of_other_values_is_not_compared() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import GateError, Outcome, TooManyErrorsError, run
 from doteval.evals._results.gates import gates_of
-from doteval.evals._results.intervals import wilson
+from doteval.evals._results.intervals import tango, wilson
+from doteval.evals._results.tables import number
 
 
 @pytest.mark.parametrize(
@@ -100,6 +103,42 @@ async def test_a_baseline_is_compared_row_by_row(tmp_path: Path) -> None:
     for baseline in ("", "nowhere"):
         (told,) = (await give(passes="exact >= baseline", baseline=baseline)).shortfalls
         assert told == "there is no baseline for 'exact >= baseline'"
+
+
+@pytest.mark.anyio
+async def test_what_samples_say_together_is_compared_with_a_baseline(tmp_path: Path) -> None:
+    """Row by row, however many samples either side has; of a score that is not 0 or 1 everywhere there is nothing."""
+
+    async def rows(experiment: str, rights: Sequence[int], epochs: int, *gates: str, **others: Any) -> Outcome:
+        calls = Counter[int]()
+
+        async def eval_it(row: int) -> Result:
+            calls[row] += 1
+            return Result(row, scores={"exact": calls[row] <= rights[row], "length": row / 7, "one": 1})
+
+        give = foreach("row", range(len(rights)), epochs=epochs, concurrency=1)(eval_it)
+        where = {"store": tmp_path / "results.db", "experiment": experiment, "baseline": "main"}
+        return await run(give, passes=gates, changed="keep", **where, **others)
+
+    await rows("main", [0, 1, 2, 3] * 5, 3)
+    better = [0, 2, 4, 4] * 5  # pass@2 of each, of four samples: 0, 5/6, 1, 1, and before, of three: 0, 2/3, 1, 1
+    found = await rows("more", better, 4, "exact.pass@2 >= baseline + 0.041", "exact.pass@2 >= baseline + 0.042")
+    (told,) = found.shortfalls
+    assert told.startswith("exact.pass@2 less the baseline is +0.04167 (")
+    assert told.endswith("20 rows), and has to be >= 0.042")
+    # pass^3 before: 0, 0, 0, 1; after: 0, 0, 1, 1. So they are paired shares.
+    (told,) = (await rows("more", better, 4, "exact.pass^3.low > baseline + 0.2")).shortfalls
+    low, high = tango(5, 0, 20)
+    assert f"pass^3 less the baseline is {number(low, signed=True)} ({number(low)} to {number(high)}, 20 rows)" in told
+    assert (await rows("more", better, 4, "exact.majority >= baseline", "one.pass^3 >= baseline")).shortfalls == ()
+    for gate, why in {
+        "exact.pass@4 >= baseline": "no row has 4 samples with a score 'exact' of 0 or 1 here and in the baseline",
+        "length.pass@2 >= baseline": "no row has 2 samples with a score 'length' of 0 or 1",
+        "length.majority >= baseline": "no row has any samples with a score 'length' of 0 or 1",
+        "other.pass@2 >= baseline": "no row has 2 samples with a score 'other' of 0 or 1",
+    }.items():
+        (told,) = (await rows("more", better, 4, gate)).shortfalls
+        assert told.startswith(why)
 
 
 @pytest.mark.anyio

@@ -10,186 +10,34 @@ import itertools
 import logging
 import pickle
 import random
-import re
-import string
-import types
 import typing
+import warnings
 import weakref
-from collections import Counter, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
-from datetime import date
-from decimal import Decimal
 from enum import Flag
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import jinja2
 import pydantic
 import pytest
+from tests.evals.identity_kinds import (
+    KINDS,
+    VARIABLES,
+    Configured,
+    FewShot,
+    Plain,
+    class_with,
+    documented,
+    function_of,
+    with_functions_attribute,
+)
 
 from doteval import ModelProviders, Result, foreach
 from doteval.evals import run
 from doteval.evals._identity.code import read
 from doteval.evals._identity.walk import Walk
-
-
-class Plain:
-    def __init__(self, text: Any) -> None:
-        self.text = text
-
-
-class Slots:
-    __slots__ = ("text",)
-
-    def __init__(self, text: Any) -> None:
-        self.text = text
-
-
-@dataclass
-class Data:
-    text: Any
-    more: list[int] = field(default_factory=list)
-
-
-class Model(pydantic.BaseModel):
-    text: Any
-
-
-class Words(str):  # noqa: SLOT000
-    """A text with more."""
-
-    tone: Any = None
-
-
-class Table(dict[str, Any]):
-    """A mapping with more."""
-
-
-class AttributeTable(dict[str, Any]):
-    __getattr__ = dict.__getitem__  # type: ignore[assignment]
-
-
-class Decorated:
-    """What retry libraries are built like."""
-
-    def __init__(self, function: Callable[..., Any], times: int) -> None:
-        functools.update_wrapper(self, function)
-        self.function = function
-        self.times = times
-
-    def __call__(self) -> Any:
-        return self.function()
-
-
-def function_of(value: Any) -> Callable[[], Any]:
-    return lambda: value
-
-
-def with_attribute(value: Any, kind: Any) -> Any:
-    made = kind("same") if kind is Words else kind(a=1)
-    made.tone = value
-    return made
-
-
-def dispatching(value: Any) -> Any:
-    @functools.singledispatch
-    def told(argument: Any) -> Any:
-        return None
-
-    told.register(int, lambda argument: value)
-    return told
-
-
-def factory_of(value: Any) -> Any:
-    @dataclass
-    class Made:
-        words: Any = field(default_factory=lambda: value)
-
-    return Made
-
-
-def partial_method(value: Any) -> Any:
-    class Made:
-        def ask(self, how: Any) -> Any:
-            return how
-
-        asked = functools.partialmethod(ask, value)
-
-    return Made
-
-
-def documented(value: str) -> Any:
-    def tool() -> None: ...
-
-    tool.__doc__ = value
-    return tool
-
-
-VARIABLES = {value: ContextVar("it", default=value) for value in ("one", "another")}  # a new one would never be freed
-
-
-def variable(value: str) -> Any:
-    return VARIABLES[value]
-
-
-def environment(value: str) -> Any:
-    return jinja2.Environment(autoescape=True).from_string(f"{value}: {{{{ question }}}}")
-
-
-def templates(value: str) -> Any:
-    prompts = jinja2.DictLoader({"prompt": f"{value}: {{{{ question }}}}"})
-    return jinja2.Environment(autoescape=True, loader=jinja2.ChoiceLoader([jinja2.PrefixLoader({"a": prompts})]))
-
-
-def filtering(value: str) -> Any:
-    made = jinja2.Environment(autoescape=True)
-    made.filters["told"] = lambda text: text + value
-    return made
-
-
-KINDS: dict[str, Callable[[str], Any]] = {
-    "text": str,
-    "bytes": str.encode,
-    "list": lambda value: [1, [value]],
-    "tuple": lambda value: (1, (value,)),
-    "set": lambda value: {1, value},
-    "mapping": lambda value: {"a": {"b": value}},
-    "key": lambda value: {value: 1},
-    "default": lambda value: defaultdict(lambda: value),
-    "counter": lambda value: Counter([value]),
-    "deque": lambda value: deque([value]),
-    "named tuple": namedtuple("named", "a"),  # noqa: PYI024
-    "object": Plain,
-    "object in object": lambda value: Plain(Plain([value])),
-    "slots": Slots,
-    "dataclass": Data,
-    "pydantic": lambda value: Model(text=value),
-    "text with attribute": lambda value: with_attribute(value, Words),
-    "mapping with attribute": lambda value: with_attribute(value, Table),
-    "mapping with attributes that are keys": lambda value: AttributeTable(a=value),
-    "namespace": lambda value: types.SimpleNamespace(a=value, b=len),
-    "template": string.Template,
-    "jinja2": environment,
-    "jinja2 loader": templates,
-    "jinja2 filter": filtering,
-    "context variable": variable,
-    "pattern": lambda value: re.compile("x" * 500 + value),
-    "lambda": function_of,
-    "partial": lambda value: functools.partial(print, value),
-    "partial method": partial_method,
-    "decorator object": lambda value: Decorated(function_of(1), len(value)),
-    "decorated": lambda value: Decorated(function_of(value), 1),
-    "single dispatch": dispatching,
-    "default factory": factory_of,
-    "tool": lambda value: [documented(value)],
-    "path": Path,
-    "decimal": lambda value: Decimal(len(value)),
-    "date": lambda value: date(2026, 1, len(value)),
-    "deep": lambda value: functools.reduce(lambda inner, _: [inner], range(40), value),
-}
 
 
 def fingerprint(value: object) -> Mapping[str, str]:
@@ -205,7 +53,16 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
     one, same, other = fingerprint(make("one")), fingerprint(make("one")), fingerprint(make("another"))
     assert one == same
     assert one != other
-    holders: tuple[Callable[[Any], Any], ...] = (Plain, function_of, lambda value: {"a": [value]})
+    holders: tuple[Callable[[Any], Any], ...] = (
+        Plain,
+        function_of,
+        lambda value: {"a": [value]},
+        lambda value: FewShot().add(value),
+        Configured,
+        with_functions_attribute,
+        lambda value: list[class_with(held=value)],
+        lambda value: {"calls": 0, "system": value},
+    )
     for hold in holders:
         assert fingerprint(hold(make("one"))) == fingerprint(hold(make("one")))
         assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))
@@ -330,7 +187,8 @@ ODD: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("odd", ODD)
 def test_no_value_is_too_odd(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be looked into is known by its class; whoever uses it is told what is wrong with it."""
-    monkeypatch.setattr("doteval.evals._identity.walk._MOST", 20_000)
+    monkeypatch.setattr("doteval.evals._identity.values._MOST", 20_000)
+    warnings.filterwarnings("ignore", ".* holds too much", UserWarning)
     assert fingerprint(ODD[odd]()) == fingerprint(ODD[odd]())
     assert fingerprint(function_of(ODD[odd]())) == fingerprint(function_of(ODD[odd]()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,36 @@ def test_the_page_has_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [text.count(f'data-name="cost">{cost}</td>') for cost in ("3.60", "no price")] == [1, 1]
     assert ", cost 12.00;" in shown("--prices", "prices.json", "--price", "gpt=2,4", "--price", "oth*=4,8")
     assert "cost" not in shown().partition("<main")[2]
+
+
+def test_the_commands_have_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of each evaluation, of each model in it, of all, and of a row; none where there are no prices."""
+    path = tmp_path / "results.db"
+    with Store(path) as store:
+        for name, models in (("eval_a", ["gpt", "other"]), ("eval_b", ["gpt"])):
+            evaluation, _ = store.begin("it", name, model="", identity={})
+            for number, model in enumerate(models):
+                row = Record(number, str(number), "", {}, error="no", usage_by_model=(used(model),))
+                store.put(evaluation, row)
+            store.finish(evaluation, len(models))
+            store.leave(evaluation)
+
+    def shown(*words: str) -> str:
+        assert main(["show", "it", "--store", str(path), *words]) == 0
+        return capsys.readouterr().out
+
+    text = shown("--price", "gpt=2,4,1")
+    costs = [line.split()[-1] for line in text.splitlines() if line.startswith("eval_") and "," not in line.split()[0]]
+    assert costs == ["3.60", "3.60", "3.60", "3.60"]
+    assert re.search(r"^eval_a .* ≥ 3.60$", text, re.MULTILINE)
+    assert re.search(r"^ +other .* no price$", text, re.MULTILINE)
+    assert "cost of all: ≥ 7.20" in text
+    assert "cost of all: 15.20" in shown("--price", "gpt=2,4,1", "--price", "oth*=4,8")
+    assert "cost" not in shown()
+    row = ("--price", "gpt=2,4,1", "--row", "1")
+    assert "cost ≥ 0.00" in shown(*row)
+    (found,) = json.loads(shown(*row, "--json"))
+    assert found["cost"] == {"amount": 0.0, "is_all": False}
+    one, other = json.loads(shown("--price", "gpt=2,4,1", "--json"))
+    assert (one["cost"], other["cost"]) == ({"amount": 3.6, "is_all": False}, {"amount": 3.6, "is_all": True})
+    assert "cost" not in json.loads(shown("--json"))[0]

@@ -241,7 +241,7 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
     def look(record: Record) -> None:
         nonlocal most
         if record.number % 250 == 0:
-            most = max(most, alive())
+            most = max(most, alive() - before)
 
     def rows() -> Iterator[int]:
         yield from range(1500)
@@ -272,12 +272,8 @@ async def test_memory_is_flat_in_the_number_of_rows() -> None:
         tell=lambda: None,
     )
     gc.collect()
-    gc.freeze()  # what is there by now is not looked through
-    try:
-        assert alive() == 0
-        assert await engine.run(eval_it.source.read()) == 1500
-    finally:
-        gc.unfreeze()
+    before = alive()  # what other tests have left
+    assert await engine.run(eval_it.source.read()) == 1500
     assert 0 < most < 300
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import CancelScope
 
 from doteval import Result, foreach
 from doteval.evals import DatasetError, Store, run
@@ -64,6 +65,46 @@ async def test_the_first_rows_and_a_sample(dataset: Any, tmp_path: Path) -> None
         "eval_it (4 of first 10, seed 0)": 4,
         "eval_it": ROWS,
     }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dataset", DATASETS, ids=["range", "list", "generator", "async generator"])
+async def test_rows_are_run_in_another_order(dataset: Any, tmp_path: Path) -> None:
+    """One that the seed chooses; what is known of them does not depend on it, also where a run ends early."""
+    calls: list[int] = []
+    evaluation = making(calls, dataset)
+    orders: list[list[int]] = []
+    for seed in (1, 1, 2):
+        orders.append([])
+        outcome = await run(evaluation, shuffle=True, seed=seed, on_record=lambda r: orders[-1].append(r.output))
+        assert [(record.number, record.output) for record in outcome.records] == [(n, n) for n in range(ROWS)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == [*range(ROWS)] != orders[0]
+
+    path = tmp_path / "results.db"
+    with CancelScope() as scope:
+        await run(
+            evaluation,
+            shuffle=True,
+            epochs=2,
+            store=path,
+            on_record=lambda r: r.output == orders[0][0] or scope.cancel(),
+        )
+    store = Store(path)
+    (stored,) = store.evaluations()
+    assert stored.name == "eval_it"
+    there = [record.number for record in store.records(stored)]
+    assert there == sorted(there) != [*range(len(there))]
+    calls.clear()
+    outcome = await run(evaluation, epochs=2, store=path)  # in no order, and nothing again
+    assert (outcome.known, len(calls)) == (len(there), 2 * ROWS - len(there))
+    assert [(r.number, r.sample) for r in outcome.records] == [(n, sample) for n in range(ROWS) for sample in (1, 2)]
+    assert (await run(evaluation, epochs=2, store=path, shuffle=True, seed=7)).answered or dataset is async_generator
+    assert store.runs(stored)[0].about["settings"]["shuffle"] is True
+    some = await run(evaluation, limit=10, sample=4, shuffle=True, seed=1)
+    assert [r.output for r in some.records] == [
+        r.output for r in (await run(evaluation, limit=10, sample=4, seed=1)).records
+    ]
 
 
 @pytest.mark.anyio

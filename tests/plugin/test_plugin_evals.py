@@ -557,6 +557,25 @@ def test_a_row_that_hangs_or_stumbles(runs: Runs) -> None:
     result.stdout.fnmatch_lines(["*RowTimeoutError: An attempt took longer than 0.03 s*"])
 
 
+def test_rows_in_another_order(runs: Runs) -> None:
+    """On the command line or in the ini file, by the same seed."""
+    runs.write(
+        eval_it="""
+        from doteval import foreach, Result
+
+        @foreach("value", range(20), concurrency=1)
+        async def eval_it(value):
+            print("row", value)
+            return Result(value)
+        """
+    )
+    options = [(), ("--eval-shuffle",), ("-o", "doteval_eval_shuffle=true"), ("--eval-shuffle", "--eval-seed", "1")]
+    orders = [re.findall(r"^row (\d+)", str(runs.run(*each, "-rP").stdout), re.MULTILINE) for each in options]
+    assert {frozenset(order) for order in orders} == {frozenset(map(str, range(20)))}
+    assert orders[0] != orders[1] == orders[2] != orders[3]
+    assert orders[0] == [*map(str, range(20))]
+
+
 def test_one_row(runs: Runs) -> None:
     """By its number, as it is shown where it failed; it is kept by itself, and no gate takes it for all."""
     runs.write(

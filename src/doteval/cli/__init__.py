@@ -203,6 +203,7 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     rows = show.add_mutually_exclusive_group()
     rows.add_argument("--row", metavar="ID", help="show all of one row: its number, its column id, or its key")
     rows.add_argument("--failed", action="store_true", help="show all of every row that failed")
+    _add_prices(show)
     compare = commands.add_parser(
         "compare",
         help="compare the results of two experiments or models, row by row",

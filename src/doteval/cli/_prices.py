@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from .._printed import say
-from ..evals import Snapshot, Stored
+from ..evals import ModelUsage, Snapshot, Stored
 from ..evals._results.pricing import Price, Prices, read_price, read_prices
 from ._problem import Problem
 
@@ -44,3 +46,8 @@ def check_prices(options: argparse.Namespace, prices: Prices, results: Snapshot,
         if name not in meant:
             models = ", ".join(sorted(asked)) or "none"
             say(f"no model has the price of {name!r}; models that were asked: {models}", file=sys.stderr)
+
+
+def cost_for_programs(prices: Prices, usages: Iterable[ModelUsage]) -> dict[str, Any]:
+    """What these came to, where there are prices."""
+    return {"cost": asdict(prices.cost(usages))} if prices else {}

@@ -2,8 +2,13 @@
 
 The parts::
 
+    uses     what code writes, and what it reads of what
     code     what a function does, which names it reads, and which it writes
     library  whose code it is: the user's, or that of an installed package
     looks    single values, functions and classes
-    walk     a value, and all that it refers to
+    aliases  types that are made of others
+    state    what is written, and so does not count
+    values   what a value is, and what it is looked into for
+    reach    which code can be run: all of it is known before anything is described
+    walk     a value, and all that it refers to, each with a fingerprint
 """

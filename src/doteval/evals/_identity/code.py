@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import dis
 import functools
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
+from .uses import ATTRIBUTE, READ, Steps, Uses, uses_of
+
 _NO_MATTER = {"CACHE", "EXTENDED_ARG", "MAKE_CELL", "NOP", "NOT_TAKEN", "PRECALL", "RESUME"}
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
 _CELLS = ("LOAD_CLASSDEREF", "LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
-_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 _WRITTEN = ("DELETE_DEREF", "DELETE_GLOBAL", "STORE_DEREF", "STORE_GLOBAL")
-_STORED = ("DELETE_ATTR", "STORE_ATTR")
 _JUMPS = frozenset(dis.hasjabs + dis.hasjrel)
-_WRITTEN_INTO = ("DELETE_ATTR", "DELETE_SUBSCR", "STORE_ATTR", "STORE_SUBSCR")
-_WRITING = frozenset(
-    {
-        *("__setitem__", "add", "append", "appendleft", "clear", "difference_update", "discard", "extend"),
-        *("extendleft", "insert", "intersection_update", "pop", "popitem", "popleft", "remove", "setdefault"),
-        *("symmetric_difference_update", "update"),
-    }
-)
-"""Methods that change the container that they are called on."""
+_ALIASES = 2
+"""How often what a local name holds is looked for that is a part of what another one holds."""
+_OPTIMISED, _HAS_DOCSTRING = 0x1, 0x4000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +34,15 @@ class Code:
         reads: The globals and free variables that it reads, each with the attributes that are read of it at once.
         handed: Those that it hands over and does not call, such as a function that is to be a tool of a model.
         writes: Those that it writes: they are state of the run, and no result depends on how it began.
-        changes: Those that it changes, if they are containers.
-        writes_attributes: The attributes that it writes of those.
-        own_attributes: The attributes that it writes, or changes, of its first argument.
-        attributes: All attributes that it reads, of whatever.
+        changes: What it changes of those, each with the way from it.
+        own: What it writes, or changes, of its first argument.
+        own_attributes: The attributes that it reads of that.
+        made: The attributes that it reads of what something returned: the name that it called, the way from it.
+        changing: The methods that change containers which it reads of what a way leads to from any of these, or, where
+            the name is empty, from its first argument.
+        attributes: The attributes that it reads of anything else but of the globals and free variables.
+        stored: All attributes that it writes, of whatever.
+        given: What it writes, or changes, of what its parameters hold.
         imports: The modules that it imports, and what from them; with the level of a relative import.
     """
 
@@ -50,10 +50,14 @@ class Code:
     reads: tuple[tuple[str, tuple[str, ...]], ...]
     handed: frozenset[str]
     writes: frozenset[str]
-    changes: frozenset[str]
-    writes_attributes: frozenset[tuple[str, str]]
+    changes: frozenset[tuple[str, Steps]]
+    own: frozenset[Steps]
     own_attributes: frozenset[str]
+    made: frozenset[tuple[str, tuple[str, ...], str]]
+    changing: frozenset[tuple[str, Steps, str]]
     attributes: frozenset[str]
+    stored: frozenset[str]
+    given: frozenset[tuple[str, Steps]]
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
 
 
@@ -61,32 +65,25 @@ class Code:
 def read(code: CodeType) -> Code:
     """Look at a function's code."""
     tokens: list[Any] = [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 0x2AC]
-    tokens += code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    tokens += parameters
     tokens.append(code.co_exceptiontable)
     reads: dict[tuple[str, tuple[str, ...]], None] = {}
-    sets: dict[str, set[Any]] = {name: set() for name in ("handed", "writes", "changes", "attributes", "of", "own")}
+    handed: set[str] = set()
+    writes: set[str] = set()
     imports: list[tuple[int, str, tuple[str, ...]]] = []
     instructions = [each for each in dis.get_instructions(code) if each.opname not in _NO_MATTER]
-    written: dict[tuple[int, int] | None, set[str]] = {}
-    for each in instructions:
-        if each.opname in _WRITTEN_INTO:
-            attribute = {each.argval} if each.opname in _STORED else set[str]()
-            written.setdefault(_start(each), set()).update(attribute)
-    written.pop(None, None)
     first = code.co_varnames[0] if code.co_argcount else None
-    own = {_start(each) for each in instructions if each.opname.startswith("LOAD_FAST") and each.argval == first}
+    has_more = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)
+    uses = uses_of(instructions, first, code.co_varnames[: len(parameters) + has_more])
+    inside: list[tuple[Code, CodeType, str | None]] = []
     for place, each in enumerate(instructions):
         name, value = each.opname, each.argval
         if isinstance(value, CodeType):
             inner = read(value)
+            inside.append((inner, value, _bound(instructions, place)))
             tokens.append((name, inner.tokens))
-            reads |= dict.fromkeys(inner.reads)
             imports += inner.imports
-            sets["handed"] |= inner.handed
-            sets["writes"] |= inner.writes
-            sets["changes"] |= inner.changes
-            sets["attributes"] |= inner.attributes
-            sets["of"] |= inner.writes_attributes
             continue
         if name == "STORE_NAME" and value == "__firstlineno__":
             tokens.pop()  # where a class begins
@@ -96,49 +93,101 @@ def read(code: CodeType) -> Code:
             path = tuple(_attributes_after(instructions, place))
             reads[value, path] = None
             if not path and name in _GLOBALS and not (each.arg or 0) & 1:
-                sets["handed"].add(value)
-            if _start(each) in written:
-                sets["changes"].add(value)
-                sets["of"] |= {(value, attribute) for attribute in written[_start(each)]}
-            if len(path) == 1 and path[0] in _WRITING:
-                sets["changes"].add(value)
+                handed.add(value)
         elif name in _WRITTEN:
-            sets["writes"].add(value)
-        elif name in _STORED and _start(each) in own:
-            sets["own"].add(value)
-        elif name in _ATTRIBUTES:
-            sets["attributes"].add(value)
-            following = instructions[place + 1] if place + 1 < len(instructions) else None
-            is_changed = following is not None and following.opname in _ATTRIBUTES and following.argval in _WRITING
-            if _start(each) in own and (is_changed or _start(each) in written):
-                sets["own"].add(value)
+            writes.add(value)
         elif name == "IMPORT_NAME":
             level = instructions[place - 2].argval if place >= 2 else 0
             imports.append((level if isinstance(level, int) else 0, value, instructions[place - 1].argval or ()))
+    for inner, _, _ in inside:
+        reads |= dict.fromkeys(inner.reads)
+        handed |= inner.handed
+        writes |= inner.writes
+    handed |= uses.handed & {*code.co_freevars, *code.co_cellvars, *code.co_varnames}
+    handed |= {name for name, path in reads if path == ("__doc__",)}
+    tokens += [("told", inner.co_consts[0]) for _, inner, name in inside if _is_told(inner, name, handed)]
     cells = {*code.co_cellvars}
     return Code(
         tuple(tokens),
         tuple(read for read in reads if read[0] not in cells),
-        frozenset(sets["handed"]),
-        frozenset(sets["writes"] - cells),
-        frozenset(sets["changes"] - cells),
-        frozenset(sets["of"]),
-        frozenset(sets["own"]),
-        frozenset(sets["attributes"]),
+        frozenset(handed - cells),
+        frozenset(writes - cells),
+        *_used(code, uses, first, [inner for inner, _, _ in inside]),
         tuple(imports),
+    )
+
+
+def _used(
+    code: CodeType, uses: Uses, first: str | None, inside: list[Code]
+) -> tuple[
+    frozenset[tuple[str, Steps]],
+    frozenset[Steps],
+    frozenset[str],
+    frozenset[tuple[str, tuple[str, ...], str]],
+    frozenset[tuple[str, Steps, str]],
+    frozenset[str],
+    frozenset[str],
+    frozenset[tuple[str, Steps]],
+]:
+    """What is done with globals, free variables and the first argument, in a code and in those within it."""
+    its_own = {*code.co_varnames, *code.co_cellvars}
+    writes, reads = {*uses.writes}, {*uses.reads}
+    for inner in inside:
+        writes |= inner.changes
+        reads |= {(name, path[0]) for name, path in inner.reads if path and name in its_own}
+        uses.others |= inner.attributes | inner.own_attributes
+        uses.made |= inner.made
+        uses.stored |= inner.stored
+        uses.changing |= {each for each in inner.changing if each[0]}
+        uses.others |= {method for name, _, method in inner.changing if not name}
+    for _ in range(_ALIASES):
+        writes |= {(of, (*way, *steps)) for name, steps in writes for of, way in uses.ways.get(name, ()) if of != name}
+    changing = {("" if name == first else name, way, method) for name, way, method in uses.changing}
+    uses.others |= {method for name, _, method in changing if name in its_own}
+    own_attributes = {attribute for name, attribute in reads if name == first}
+    for name, attribute in reads:
+        if name in its_own and name != first:
+            uses.read_of_local(name, attribute)
+    for maker in [each for each in uses.made if each[0] in its_own]:
+        uses.made.discard(maker)
+        uses.others.add(maker[2])
+    unknown = {name for name in its_own if uses.locals.get(name) is None} - {first}
+    if any(steps[-1][0] != ATTRIBUTE for name, steps in writes if name in unknown):
+        uses.others.add("__setitem__")
+    return (
+        frozenset(each for each in writes if each[0] not in its_own),
+        frozenset(steps for name, steps in writes if name == first),
+        frozenset(own_attributes),
+        frozenset(uses.made),
+        frozenset(each for each in changing if each[0] not in its_own),
+        frozenset(uses.others),
+        frozenset(uses.stored),
+        frozenset(each for each in writes if each[0] in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]),
     )
 
 
 def _attributes_after(instructions: list[dis.Instruction], place: int) -> Iterator[str]:
     for each in instructions[place + 1 :]:
-        if each.opname not in _ATTRIBUTES:
+        if each.opname not in READ:
             return
         yield each.argval
 
 
-def _start(instruction: dis.Instruction) -> tuple[int, int] | None:
-    """Where in the source the expression begins that an instruction is for."""
-    positions = instruction.positions
-    if positions is None or positions.lineno is None or positions.col_offset is None:
-        return None
-    return positions.lineno, positions.col_offset
+def _bound(instructions: list[dis.Instruction], place: int) -> str | None:
+    """The local name that a function within another one gets; `None` where it is used otherwise."""
+    for each in instructions[place + 1 :]:
+        if each.opname in ("STORE_DEREF", "STORE_FAST"):
+            return str(each.argval)
+        if each.opname not in ("LOAD_CONST", "MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"):
+            return None
+    return None
+
+
+def _is_told(inner: CodeType, name: str | None, handed: set[str]) -> bool:
+    """Whether what a function within another one says of itself is told to others: it is not only called."""
+    has_docstring = bool(inner.co_consts) and isinstance(inner.co_consts[0], str)
+    if sys.version_info >= (3, 14):
+        has_docstring = has_docstring and bool(inner.co_flags & _HAS_DOCSTRING)
+    if not has_docstring or not inner.co_flags & _OPTIMISED or inner.co_name.startswith("<"):
+        return False
+    return name is None or name in handed

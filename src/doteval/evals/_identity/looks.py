@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
+from collections.abc import Callable
 from contextvars import ContextVar
 from hashlib import blake2b
-from types import CellType, FunctionType
-from typing import Any
+from types import CellType, CodeType, FunctionType
+from typing import Any, cast
 
 from ... import ModelRequest
-from .code import read
 from .library import is_library_module
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 TELLING = ("base_url", "model", "model_name", "model_id", "name", "spec", "temperature", "_fingerprint", "__name__")
 """What clients, models and data sets of the field call what their answers depend on."""
 MADE_OF = {
+    "pydantic": ("_type", "_config"),
     "jinja2": (
         *("loader", "loaders", "mapping", "globals", "filters", "tests", "policies", "undefined"),
         *("autoescape", "trim_blocks", "lstrip_blocks", "keep_trailing_newline"),
-    )
+    ),
 }
-"""What objects of a library are made of besides: an environment of templates, of all that it renders with."""
+"""What objects of a library are made of besides: an environment of templates of all that it renders with, an adapter of
+its type."""
 ATOMS = (bool, int, float, complex, str, bytes, type(None), type(...))
 PYTHONS_OWN = frozenset(
     {
@@ -34,11 +35,32 @@ PYTHONS_OWN = frozenset(
     }
 )
 """What Python puts into a class."""
+ENUMS_OWN = frozenset(
+    {
+        *("_all_bits_", "_flag_mask_", "_hashable_values_", "_inverted_", "_member_map_", "_member_type_"),
+        *("_singles_mask_", "_sort_order_", "_unhashable_values_", "_unhashable_values_map_", "_use_args_"),
+        *("_value2member_map_", "_value_repr_"),
+    }
+)
+"""What Python puts into a class of members; some of it grows as they are used."""
+_TOLD: dict[type[Any], Callable[[Any], str]] = {
+    str: str.__repr__,
+    int: hex,
+    float: float.hex,
+    complex: complex.__repr__,
+    bytes: bytes.__repr__,
+    range: repr,
+}
+_OF_VALUES = frozenset(
+    {"_pydatetime", "datetime", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "uuid"}
+)
+"""Modules whose classes are values that say what they are."""
 INITIALISERS = ("__init__", "__new__", "__post_init__", "__setstate__", "model_post_init")
 PARAMETER = re.compile(r"params\.[^.]*")
 MAY_BE_SHOWN = frozenset({"base_url", "provider", "spec", "temperature", "seed", "max_model_len"})
 SHOWN = 200
 """How many characters of a setting are shown at most."""
+_LOOKED_AT = 100
 LARGEST_SHOWN = 10**18
 
 
@@ -52,35 +74,36 @@ def attributes_of(value: object) -> dict[str, Any]:
     return found
 
 
-def state_of(kind: type[Any]) -> frozenset[str]:
-    """The attributes that an object's own methods write after it was made."""
-    found: set[str] = set()
-    for each in kind.__mro__:
-        if is_library_module(each.__module__):
-            continue
-        for name, value in vars(each).items():
-            function = getattr(value, "__func__", value)
-            if isinstance(function, FunctionType) and name not in INITIALISERS:
-                found |= read(function.__code__).own_attributes
-            elif isinstance(value, functools.cached_property):
-                found.add(name)
-    return frozenset(found)
+def own_text_of(value: Any, kind: type[Any]) -> str | None:
+    """What a number, a text, or the like is, whatever its class makes it say; `None` where it is none such."""
+    for base, told in _TOLD.items():
+        if isinstance(value, base):
+            return f"{type_name(kind if is_library_module(kind.__module__) else base)} {told(value)}"
+    if is_library_module(kind.__module__):
+        return None
+    bases: list[Any] = [each for each in kind.__mro__ if each.__module__ in _OF_VALUES]
+    return f"{type_name(bases[0])} {bases[0].__repr__(value)}" if bases else None
 
 
-def described_to_others(function: FunctionType) -> tuple[str, str]:
-    """What a function says of itself to whoever is given it, as a model is that may call it."""
+def parameters_of(function: FunctionType) -> list[tuple[str, str, object, object]]:
+    """The parameters of a function, each with its kind, default and annotation; in the end what it returns."""
     try:
-        signature = ADDRESS.sub("", str(inspect.signature(function)))
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
-        signature = ""
-    return function.__doc__ or "", signature
+        return []
+    found = [(each.name, each.kind.name, each.default, each.annotation) for each in signature.parameters.values()]
+    return [*found, ("return", "", inspect.Parameter.empty, signature.return_annotation)]
 
 
-def is_generated(name: str, function: FunctionType) -> bool:
-    """Whether a method was made by ``dataclass`` and the like, of fields that are known."""
+def is_generated(name: str, function: FunctionType, kind: type[Any]) -> bool:
+    """Whether a method was made for a class by ``dataclass``, attrs or ``NamedTuple``, of fields that are known."""
     inner: Any = inspect.unwrap(function)
-    file: str = getattr(getattr(inner, "__code__", None), "co_filename", "")
-    return name.startswith("__") and file.startswith("<")
+    code: CodeType | None = getattr(inner, "__code__", None)
+    if code is None:
+        return False
+    if name == "__new__" and "_fields" in vars(kind) and issubclass(kind, tuple):
+        return code.co_name == "<lambda>"
+    return code.co_qualname.startswith("__create_fn__.") or code.co_filename.startswith("<attrs generated ")
 
 
 def shown_as(name: str, value: object) -> str | None:
@@ -162,6 +185,27 @@ def described_as(value: object) -> str | None:
     except Exception:  # it says nothing
         return None
     return None if text.startswith("<") or ADDRESS.search(text) else text
+
+
+def is_made_of_attributes(value: Any, text: str) -> bool:
+    """Whether what an object says that it is are its attributes, or has a set in it, which is in no order there."""
+    held: object = getattr(value, "__dict__", None)
+    if not isinstance(held, dict) or not held:
+        return False
+    attributes = cast("dict[str, object]", held)
+    return all(f"{name}=" in text for name in attributes) or any(map(_holds_a_set, attributes.values()))
+
+
+def _holds_a_set(value: Any, depth: int = 4) -> bool:
+    if depth == 0 or type(value) in ATOMS:
+        return False
+    if isinstance(value, (set, frozenset)):
+        return len(cast("set[object]", value)) > 1
+    if isinstance(value, (list, tuple)):
+        return any(_holds_a_set(each, depth - 1) for each in cast("list[object]", value)[:_LOOKED_AT])
+    inner: object = cast("object", value) if isinstance(value, dict) else getattr(value, "__dict__", None)
+    held = [*cast("dict[object, object]", inner).values()] if isinstance(inner, dict) else []
+    return any(_holds_a_set(each, depth - 1) for each in held[:_LOOKED_AT])
 
 
 def type_name(kind: type[Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .intervals import tango
@@ -115,11 +115,18 @@ def _function(stored: Stored) -> str:
     return stored.name.partition("[")[0]
 
 
-def compare(results: Results, before: Stored, after: Stored) -> Comparison:
-    """Compare two evaluations, row by row; a row is the same wherever it stands, if it has the same values."""
+def compare(results: Results, before: Stored, after: Stored, reduced: Collection[str] = ()) -> Comparison:
+    """Compare two evaluations, row by row; a row is the same wherever it stands, if it has the same values.
+
+    Args:
+        results: Where they are.
+        before: The first side.
+        after: The second side.
+        reduced: What the samples of rows say together that is compared as well, such as ``exact.pass@3``.
+    """
     found: dict[str, _Pairs] = {}
     names: set[str] = set()
-    pairs = results.pairs(before, after)
+    pairs = results.pairs(before, after, reduced)
     for cluster, scores, others in pairs.rows:
         names |= scores.keys() | others.keys()
         for name in scores.keys() & others.keys():

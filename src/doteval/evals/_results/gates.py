@@ -3,7 +3,8 @@
 A gate is a line such as ``exact >= 0.9``. What is compared is the mean of the score over all rows that have it; with
 ``exact.low`` or ``exact.high``, an end of its 95 % interval. ``exact.pass@3``, ``exact.pass^3`` and ``exact.majority``
 are what the samples of each row say together. With ``exact >= baseline - 0.02`` it is the mean of the
-paired differences from the same evaluation in another experiment, or an end of *their* interval.
+paired differences from the same evaluation in another experiment, or an end of *their* interval; those too of what the
+samples of each row say together.
 """
 
 from __future__ import annotations
@@ -72,10 +73,13 @@ class Gate:
         else:
             found = next((each for each in baseline.differences if each.score == self.score), None)
             if found is None:
-                if REDUCED.fullmatch(self.score) is not None:
-                    return f"only means of rows are compared with a baseline, and no '{self.score}', for '{self.text}'"
-                where = f"the baseline '{baseline.before.experiment}'"
-                return f"no row has a score '{self.score}' here and in {where}, for '{self.text}'"
+                where = f"here and in the baseline '{baseline.before.experiment}', for '{self.text}'"
+                reduced = REDUCED.fullmatch(self.score)
+                if reduced is None:
+                    return f"no row has a score '{self.score}' {where}"
+                return (
+                    f"no row has {reduced['of'] or 'any'} samples with a score '{reduced['score']}' of 0 or 1 {where}"
+                )
         value: float = getattr(found, self.of)
         if math.isfinite(value) and _SIGNS[self.sign](value, self.value):
             return None

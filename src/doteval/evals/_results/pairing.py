@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 
 from .._result import Score
+from .reducers import value_of
 
 
 class RowScores:
@@ -52,11 +53,32 @@ class RowScores:
         """Whether both are of the same values, and have something to compare."""
         return self.digest == other.digest is not None and self.has_succeeded and other.has_succeeded
 
-    def means(self) -> Mapping[str, Score]:
-        """The mean of each score over the samples that have it; of a single one, what it is."""
+    def means(self, reduced: Collection[str] = ()) -> Mapping[str, Score]:
+        """The mean of each score over the samples that have it; of a single one, what it is.
+
+        Args:
+            reduced: What of its samples together is wanted besides, by names such as ``exact.pass@3``; where they are
+                too few, there is nothing.
+        """
         if self._all is None:
-            return self._first or {}
-        return {name: scores[0] if len(scores) == 1 else _mean(scores) for name, scores in self._all.items()}
+            means = self._first or {}
+        else:
+            means = {name: scores[0] if len(scores) == 1 else _mean(scores) for name, scores in self._all.items()}
+        return {**dict(self._reduced(reduced)), **means} if reduced else means
+
+    def samples(self, score: str) -> list[Score]:
+        """The score of each sample that has it."""
+        if self._all is not None:
+            return self._all.get(score, [])
+        return [self._first[score]] if self._first is not None and score in self._first else []
+
+    def _reduced(self, names: Iterable[str]) -> Iterator[tuple[str, float]]:
+        for name in names:
+            score, _, reducer = name.rpartition(".")
+            if samples := self.samples(score):
+                value = value_of(reducer, len(samples), sum(each == 1 for each in samples))
+                if value is not None:
+                    yield name, value
 
 
 def _mean(scores: list[Score]) -> float:

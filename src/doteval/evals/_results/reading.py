@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -288,14 +288,29 @@ class Results(ABC):
         for _, _, _, scores, seconds in self._pages(columns, evaluation, "AND error IS NULL"):
             yield json.loads(scores or "null") or {}, seconds
 
-    def pairs(self, before: Stored, after: Stored) -> Pairs:
-        """The scores of the rows that two evaluations have in common, wherever they stand in either."""
+    def pairs(self, before: Stored, after: Stored, reduced: Collection[str] = ()) -> Pairs:
+        """The scores of the rows that two evaluations have in common, wherever they stand in either.
+
+        Args:
+            before: One side.
+            after: The other side.
+            reduced: What the samples of rows say together that is wanted, such as ``exact.pass@3``. There is none of it
+                where not all samples of all rows are 0 or 1.
+        """
         with self._connected() as connection:
             if connection is None:
                 return Pairs((), 0)
             one, other = _scores_of_rows(connection, before), _scores_of_rows(connection, after)
         common = [(row, other[key]) for key, row in one.items() if key in other]
-        found = [ScorePair(row.cluster, row.means(), same.means()) for row, same in common if row.is_same(same)]
+        rows = (*one.values(), *other.values()) if reduced else ()
+        names = [
+            name
+            for name in reduced
+            if all(score in (0, 1) for row in rows for score in row.samples(name.rpartition(".")[0]))
+        ]
+        found = [
+            ScorePair(row.cluster, row.means(names), same.means(names)) for row, same in common if row.is_same(same)
+        ]
         return Pairs(found, len(one) + len(other) - len(common))
 
     def known(self, evaluation: Stored) -> Iterator[KnownRow]:

@@ -82,6 +82,7 @@ def check_kinds(
     fresh: object,
     changed: object,
     row: object,
+    shuffle: object,
     baseline: object,
     cache: object,
     transcripts: object,
@@ -106,7 +107,7 @@ def check_kinds(
     for label, text in (("experiment", experiment), ("name", name), ("baseline", baseline)):
         if not isinstance(text, str) and not (text is None and label == "name"):
             raise TypeError(f"{label} is a text, not {text!r}")
-    for label, flag in (("fresh", fresh), ("transcripts", transcripts)):
+    for label, flag in (("fresh", fresh), ("shuffle", shuffle), ("transcripts", transcripts)):
         if not isinstance(flag, bool):
             raise TypeError(f"{label} is True or False, not {flag!r}")
     if not isinstance(changed, str) or changed not in get_args(Changed):

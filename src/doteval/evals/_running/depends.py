@@ -32,7 +32,7 @@ def identity_of(
         functions: What makes what else it is given.
     """
     walk = Walk()
-    walk.parts[PYTHON] = f"={sys.implementation.cache_tag}"
+    walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
     walk.add_function("its code", evaluation.function)
     if evaluation.instance is not None:
         walk.add("what it is a method of", evaluation.instance)
@@ -43,7 +43,7 @@ def identity_of(
     for name, value in values:
         walk.add(name, value)
     for name, function in functions:
-        walk.add_function(name, function)
+        walk.add_function(name, function, makes=True)
     return walk.parts
 
 

@@ -15,6 +15,7 @@ from .._errors import DatasetError, StoreError
 from .._results.compare import compare
 from .._results.reading import Results, Stored
 from .._results.record import Record
+from .._results.reducers import REDUCED
 from .._results.statistics import Summary, summarise
 from .._results.store import changes_since
 from .abort import Abort
@@ -186,6 +187,8 @@ async def _run_rows(
             await place.store.flush()
             summary, shortfalls = await to_thread.run_sync(_added_up, evaluation, settings, place, stored)
         else:
+            if settings.selection.shuffle:
+                kept.sort(key=lambda record: (record.number, record.sample))
             summary = summarise(kept)
             shortfalls = _shortfalls(evaluation, settings, summary, None, None)
     except DatasetError:
@@ -284,7 +287,8 @@ def _shortfalls(
     comparison = None
     if results is not None and stored is not None and any(gate.has_baseline for gate in gates) and settings.baseline:
         before = results.find(settings.baseline, stored.name)
-        comparison = None if before is None else compare(results, before, stored)
+        reduced = [gate.score for gate in gates if gate.has_baseline and REDUCED.fullmatch(gate.score)]
+        comparison = None if before is None else compare(results, before, stored, reduced)
     found = (gate.shortfall(summary, comparison) for gate in gates)
     return tuple(shortfall for shortfall in found if shortfall is not None)
 

@@ -42,6 +42,7 @@ async def run(
     sample: int | None = None,
     seed: int = 0,
     row: str | int | None = None,
+    shuffle: bool = False,
     epochs: int | None = None,
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
@@ -80,8 +81,10 @@ async def run(
             thrown away; ``"keep"``: they are taken for its own, with a warning.
         limit: How many rows are run, the first ones; `None` for all. That is a part of the name in the store.
         sample: How many of these are run, drawn at random; likewise.
-        seed: Chooses the sample.
+        seed: Chooses the sample, and the order of `shuffle`.
         row: The only row that is run: what its column ``id`` holds, or else its number, counted from 0. Likewise.
+        shuffle: Run the rows in a random order, so that those that are done when a run ends early are like all others.
+            Results do not depend on it, and stand in the order of the dataset. The dataset is read first, all of it.
         epochs: How many samples are taken of each row; the default is what `foreach` says, else 1. What is in the store
             is not taken again: raised from 3 to 5, two more of each row are; lowered, the others stay in the store, and
             are neither read nor counted until they are asked for again.
@@ -101,7 +104,7 @@ async def run(
             of `ReplyCache.answering` around it, if there is one.
         transcripts: Keep what is asked in each row that is run, with messages and replies: see `Store.requests`, and
             `Record.transcript` where there is no store.
-        on_record: Called with every new record, in the order of the dataset; must not block.
+        on_record: Called with every new record, in the order of the dataset, or in that of `shuffle`; must not block.
         tags: What is noted of the run in the store, beside what it is run with; see `Store.runs`.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
@@ -128,6 +131,7 @@ async def run(
         fresh=fresh,
         changed=changed,
         row=row,
+        shuffle=shuffle,
         baseline=baseline,
         cache=cache,
         transcripts=transcripts,
@@ -146,7 +150,7 @@ async def run(
         0 if max_errors is None else abort_after,
         retries=evaluation.retries if retries is None else retries_of(retries),
         row_timeout=evaluation.row_timeout if row_timeout is None else seconds_of("row_timeout", row_timeout),
-        selection=Selection(limit, sample, seed, None if row is None else str(row)),
+        selection=Selection(limit, sample, seed, None if row is None else str(row), shuffle),
         epochs=evaluation.epochs if epochs is None else whole_number("epochs", epochs, 1),
         gates=gates_of(passes),
         baseline=baseline,

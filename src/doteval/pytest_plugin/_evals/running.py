@@ -50,7 +50,7 @@ class EvalRunning:
         self._options = options
         self._fixtures = fixtures
         self._preload = preload
-        self._selection = Selection(options.limit, options.sample, options.seed, options.row)
+        self._selection = Selection(options.limit, options.sample, options.seed, options.row, options.shuffle)
         self._cache: ReplyCache | Literal["off"] | None = "off" if options.cache == "off" else None
         if options.cache is not None and options.cache != "off":
             self._cache = ReplyCache(options.store.with_name("replies.db"), options.cache)

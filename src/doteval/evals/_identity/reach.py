@@ -1,0 +1,429 @@
+"""Which code can be run, and what that writes.
+
+A function can be run that such code reads, or that a value holds; a method where its name is among the attributes that
+such code reads, wherever the object comes from. What makes an object writes nothing of another one.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from types import FunctionType, ModuleType, NoneType
+from typing import Any, cast
+
+from .aliases import is_alias
+from .code import Code, read
+from .found import PLAIN, defaults_of, functions_of, holds_no_code, is_librarys, variable_of, ways_of
+from .library import is_library_module, users_module
+from .looks import ATOMS, INITIALISERS, attribute_of, class_of, table_of
+from .state import MISSING, State, behind
+from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, WRITING, Steps
+from .values import Values
+
+_PASSIVE = frozenset(
+    {
+        *(f"__{prefix}{name}__" for name in OPERATORS.values() for prefix in ("", "i", "r")),
+        *("__delitem__", "__setitem__"),
+    }
+)
+"""Methods that operators call which are looked for in code; what calls others cannot be told from it."""
+_NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "enum", "typing", "typing_extensions"})
+"""Modules whose classes call no methods of those that are made of them, but when they are told to."""
+
+
+_INTO = {("get",), ("setdefault",)}
+_CONTAINERS = {list, dict, set, deque, defaultdict, Counter, OrderedDict}
+_ABOVE = (0, 0)
+"""That a value is held by others."""
+
+
+class Use(IntEnum):
+    """What code is run for; what is run for more than one thing is run for the first."""
+
+    RUN = 1
+    """The evaluation: it may change whatever there is."""
+    INIT = 2
+    """A new object: what it does to that is no change of another one."""
+    MAKE = 3
+    """What the evaluation is given, before that is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """A method of a class, or what is behind a property of it."""
+
+    kind: type[Any]
+    name: str
+    function: FunctionType
+    is_setter: bool
+    is_of_class: bool
+    overrides: bool
+
+
+class Reach(Values):
+    """Finds what can be run from roots, and puts what it writes into the state."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self._names: dict[Use, set[str]] = {use: set() for use in Use}
+        """The attributes that code reads which is run for something."""
+        self._own_names: dict[Use, dict[type[Any], set[str]]] = {use: {} for use in Use}
+        """Those that methods read of their own objects, by the class."""
+        self._stored: dict[Use, set[str]] = {use: set() for use in Use}
+        self._functions: dict[int, Use] = {}
+        self._code: deque[Callable[[], None]] = deque()
+        self._values: deque[Callable[[], object]] = deque()
+        self._seen: dict[int, Use] = {}
+        self._alive: list[object] = []
+        self._objects: dict[type[Any], list[object]] = {}
+        self._made: dict[type[Any], Use] = {}
+        """The classes of which objects are made."""
+        self._methods: list[_Method] = []
+        self._run_for: dict[int, Use] = {}
+        """What methods are run for, by their places."""
+        self._of_objects: dict[type[Any], set[Steps]] = {}
+        self._of_classes: dict[type[Any], set[Steps]] = {}
+        self._of_makers: list[tuple[object, str, Callable[[], object]]] = []
+        """What makers write: it counts where the evaluation reads it."""
+        self._read: set[tuple[int, str]] = set()
+        self._unclear: list[tuple[Callable[[], bool], str, Use]] = []
+        """Methods that change containers, each with what tells whether it is read of one."""
+        self._held_by_name: dict[str, set[type[Any]]] = {}
+        """The classes of what objects hold, by attribute."""
+        self._use = Use.RUN
+
+    # ---------------------------------------------------------------- roots
+
+    def add(self, value: object) -> None:
+        """A value that the evaluation is given."""
+        self._of(value, ())
+
+    def add_function(self, function: FunctionType, *, makes: bool = False) -> None:
+        """A function that is called, or one that makes a value, which is looked at afterwards."""
+        if not makes:
+            self._names[Use.RUN].add(function.__name__)  # it may be a method of something else that is given
+        self._call(function, Use.MAKE if makes else Use.RUN)
+
+    def finish(self) -> None:
+        """Find everything."""
+        while True:
+            if self._code:
+                self._code.popleft()()
+            elif not self._find_methods():
+                if self._values:
+                    self._values.popleft()()
+                elif not self._find_unclear():
+                    break
+        for kind, objects in self._objects.items():
+            for way in ways_of(self._of_objects, kind):
+                for value in (*objects, *([kind] if len(way) > 1 else [])):
+                    self.state.mark(value, way)
+            for way in ways_of(self._of_classes, kind):
+                self.state.mark(kind, way)
+                for each in kind.__mro__ if len(way) == 1 else ():
+                    self.state.hide(each, way[0])
+        for owner, name, write in self._of_makers:
+            if (id(owner), name) not in self._read:
+                write()
+
+    # ---------------------------------------------------------------- functions
+
+    def _call(self, function: FunctionType, use: Use) -> None:
+        known = self._functions.get(id(function))
+        if known is None or use < known:
+            self._functions[id(function)] = use
+            self._alive.append(function)
+            self._code.append(functools.partial(self._follow, function, use, use))
+
+    def _follow(self, function: FunctionType, use: Use, own: Use, kind: type[Any] | None = None) -> None:
+        """Look at the code of a function.
+
+        Args:
+            function: The function.
+            use: What it is run for.
+            own: What the methods are run for that it calls on its first argument.
+            kind: The class whose method it is.
+        """
+        code = read(function.__code__)
+        self._names[use] |= code.attributes
+        names = self._names[own] if kind is None else self._own_names[own].setdefault(kind, set())
+        names |= code.own_attributes
+        self._stored[use] |= code.stored
+        for name in code.writes:
+            found = variable_of(function, name)
+            if found is not None:
+                self._written(found[0], name, use, functools.partial(self.state.hide_variable, found[0], name))
+        for name, way in code.changes:
+            found = variable_of(function, name)
+            if found is not None:
+                self._written(found[0], name, use, functools.partial(self._mark, found[1], way, use))
+        defaults = defaults_of(function)
+        for name, way in code.given:
+            if name in defaults:
+                self._written(function, name, use, functools.partial(self._mark, defaults[name], way, use))
+        for name, way, method in code.changing:
+            is_containers: Callable[[], bool] = bool
+            if name:
+                is_containers = functools.partial(self._leads_to_container, function, name, way)
+            elif len(way) == 1 and way[0][0] == ATTRIBUTE:
+                is_containers = functools.partial(self._has_containers, way[0][1])
+            self._unclear.append((is_containers, method, use))
+        for name, path, attribute in code.made:
+            self._read_of_made(function, name, path, attribute, use)
+        for name, path in code.reads:
+            self._read_variable(function, name, path, use)
+        for value in (function.__defaults__, function.__kwdefaults__, vars(function)):
+            self._with(use, value)
+        for level, module, imported in code.imports:
+            package = function.__globals__.get("__package__") or ""
+            self._import("." * level + module, package, imported, code, use)
+
+    def _with(self, use: Use, value: object) -> None:
+        before, self._use = self._use, use
+        self._of(value, ())
+        self._use = before
+
+    def _written(self, owner: object, name: str, use: Use, write: Callable[[], object]) -> None:
+        if use is Use.MAKE:
+            self._of_makers.append((owner, name, write))
+        else:
+            write()
+
+    def _mark(self, value: object, way: Steps, use: Use) -> None:
+        """Something is written that a way leads to; if it is an object of the user's, by a method of its own."""
+        owner = self.state.mark(value, way)
+        if way[-1] == EVERYTHING or way[-1][0] == KEY:
+            self._names[use] |= {"__setitem__", "__delitem__"} if not is_librarys(owner) else set()
+
+    def _read_variable(self, function: FunctionType, name: str, path: tuple[str, ...], use: Use) -> None:
+        found = variable_of(function, name)
+        if found is None:
+            return
+        owner, value = found
+        while isinstance(value, ModuleType) and path and not is_library_module(value.__name__):
+            owner, (name, *rest) = vars(value), path
+            value, path = getattr(value, name, None), tuple(rest)
+        if use is not Use.MAKE:
+            self._read.add((id(owner), name))
+        is_hidden = self.state.hides_variable(owner, name)
+        if path and (is_hidden or value is None or not is_librarys(value)):
+            self._names[use].add(path[0])
+        if isinstance(value, FunctionType):
+            self._with(use, value)
+        elif isinstance(value, type):
+            makes = name != "__class__" and (not path or isinstance(vars(value).get(path[0]), classmethod))
+            self._class_for(value, use if makes else None)
+        elif class_of(value) not in ATOMS:
+            self._values.append(functools.partial(self._read_value, owner, name, value, use))
+
+    def _read_value(self, owner: object, name: str, value: object, use: Use) -> None:
+        if not self.state.hides_variable(owner, name):
+            self._with(use, value)
+
+    def _read_of_made(self, function: FunctionType, name: str, path: tuple[str, ...], attribute: str, use: Use) -> None:
+        """An attribute is read of what a call has returned: where that is a new object, its methods make it."""
+        found = variable_of(function, name)
+        maker: object = getattr(builtins, name, None) if found is None else found[1]
+        if path in _INTO and attribute in WRITING and class_of(maker) in _CONTAINERS:
+            is_containers = functools.partial(self._leads_to_container, function, name, (EVERYTHING,))
+            self._unclear.append((is_containers, attribute, use))
+            return
+        for each in path:
+            maker = attribute_of(maker, each) if isinstance(maker, (ModuleType, type)) else None
+        if not isinstance(maker, type):
+            self._names[use].add(attribute)
+        elif not is_library_module(maker.__module__):
+            self._names[max(use, Use.INIT)].add(attribute)
+
+    def _find_unclear(self) -> bool:
+        """Whether there are methods that change containers, read of what may be an object with methods of its own."""
+        found = [*self._unclear]
+        self._unclear.clear()
+        for is_containers, method, use in found:
+            if not is_containers():
+                self._names[use].add(method)
+        return bool(found)
+
+    def _has_containers(self, attribute: str) -> bool:
+        """Whether all objects that have such an attribute hold containers in it."""
+        return self._held_by_name.get(attribute, {NoneType}) <= _CONTAINERS
+
+    def _leads_to_container(self, function: FunctionType, name: str, way: Steps) -> bool:
+        """Whether a way leads to a container, or into one that the run fills."""
+        found = variable_of(function, name)
+        value: Any = MISSING if found is None else found[1]
+        for step in way:
+            if class_of(value) in _CONTAINERS and step[0] != ATTRIBUTE:
+                written = self.state.keys_in(value)
+                return self.state.hides_content(value) or (bool(written) if step == EVERYTHING else step[1] in written)
+            value = behind(value, step)
+        return value is not MISSING and value is not None and is_librarys(value)
+
+    def _import(self, name: str, package: str, names: tuple[str, ...], code: Code, use: Use) -> None:
+        module = users_module(name, package)
+        if module is None:
+            return
+        found: list[object] = [module] if not names else [attribute_of(module, each) for each in names]
+        for value in found:
+            if isinstance(value, ModuleType) and not is_library_module(value.__name__):
+                for attribute in code.attributes & vars(value).keys():
+                    self._with(use, vars(value)[attribute])
+            else:
+                self._with(use, value)
+
+    # ---------------------------------------------------------------- classes
+
+    def _class_for(self, kind: type[Any], use: Use | None) -> None:
+        """A class is found, of which objects are made, or not."""
+        if is_library_module(kind.__module__):
+            return
+        if use is not None:
+            for each in kind.__mro__:
+                self._made[each] = min(use, self._made.get(each, use))
+        if kind in self._objects:
+            return
+        self._objects[kind] = []
+        self._alive.append(kind)
+        for base in kind.__bases__:
+            self._class_for(base, None)
+        for name, value in vars(kind).items():
+            members = [*functions_of(value)]
+            bases = [each for each in kind.__mro__[1:] if is_library_module(each.__module__)]
+            overrides = any(name in vars(each) and each.__module__ not in _NO_CALLERS for each in bases)
+            is_of_class = isinstance(cast("object", value), classmethod) or name == "__new__"
+            for function, is_setter in members:
+                self._methods.append(_Method(kind, name, function, is_setter, is_of_class, overrides))
+            if not members and name != "__dict__":
+                self._held_by_name.setdefault(name, set()).add(class_of(value))
+                self._with(Use.RUN, value)
+
+    def _find_methods(self) -> bool:
+        """Whether there are methods that can be run, and were not known to be."""
+        found = False
+        for place, method in enumerate(self._methods):
+            use = self._use_of(method)
+            if use is None or use >= self._run_for.get(place, len(Use) + 1):
+                continue
+            self._run_for[place] = use
+            found = True
+            is_first = method.name in INITIALISERS
+            uses = {Use.RUN: (Use.RUN, Use.INIT if is_first else Use.RUN), Use.INIT: (Use.RUN, Use.INIT)}
+            run_for = uses.get(use, (use, use))
+            self._code.append(functools.partial(self._follow, method.function, *run_for, method.kind))
+            for way in read(method.function.__code__).own:
+                if use is Use.RUN and (not is_first or method.name == "__new__"):
+                    self._own_way(method, way)
+                elif use is not Use.MAKE and len(way) > 1:  # what the class holds, and a new object does not
+                    self._of_classes.setdefault(method.kind, set()).add(way)
+        return found
+
+    def _use_of(self, method: _Method) -> Use | None:
+        """What a method is run for; `None` where it is not, as far as is known."""
+        name = method.name
+        if name in INITIALISERS:
+            return self._made.get(method.kind)
+        if method.is_setter:
+            return next((use for use in Use if name in self._stored[use]), None)
+        if method.overrides or (name.startswith("__") and name.endswith("__") and name not in _PASSIVE):
+            return Use.RUN
+        return next((use for use in Use if name in self._names[use] or self._is_own(method, use)), None)
+
+    def _is_own(self, method: _Method, use: Use) -> bool:
+        """Whether a method is called by others of the same objects."""
+        kinds = [kind for kind, names in self._own_names[use].items() if method.name in names]
+        return any(method.kind in each.__mro__ and not {*kinds}.isdisjoint(each.__mro__) for each in self._objects)
+
+    def _own_way(self, method: _Method, way: Steps) -> None:
+        """A method writes something of its object, or of its class."""
+        first, *rest = way
+        if method.is_of_class:
+            self._of_classes.setdefault(method.kind, set()).add(way)
+        elif first == (ATTRIBUTE, "__class__") and rest:
+            self._of_classes.setdefault(method.kind, set()).add(tuple(rest))
+        elif first == (ATTRIBUTE, "__dict__") and len(rest) == 1 and rest[0][0] == KEY:
+            self.state.hide_own(method.kind, rest[0][1])
+        elif not rest and first[0] == ATTRIBUTE:
+            self.state.hide_own(method.kind, first[1])
+        else:
+            self._of_objects.setdefault(method.kind, set()).add(way)
+
+    # ---------------------------------------------------------------- values
+
+    def _of(self, value: Any, above: tuple[int, ...]) -> object:
+        """Look at a value later, as code says which of it counts."""
+        kind = class_of(value)
+        if kind in ATOMS or (kind in PLAIN and holds_no_code(value)):
+            return None
+        known = self._seen.get(id(value))
+        if known is not None and known <= self._use:
+            return None
+        self.left_to_see -= 1
+        if self.left_to_see < 0:
+            return None
+        self._seen[id(value)] = self._use
+        self._alive.append(value)
+        if isinstance(value, FunctionType):
+            return self._look(value, kind, _ABOVE)
+        self._values.append(functools.partial(self._look_for, self._use, value, kind))
+        return None
+
+    def _look_for(self, use: Use, value: object, kind: type[Any]) -> None:
+        self._use = use
+        self._look(value, kind, _ABOVE)
+        self._use = Use.RUN
+
+    def _kept(self, value: object, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        self._objects.setdefault(class_of(value), []).append(value)
+        for name, held in attributes.items():
+            self._held_by_name.setdefault(name, set()).add(class_of(held))
+        return super()._kept(value, attributes)
+
+    def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
+        for item in items:
+            self._of(item, above)
+        return ()
+
+    def _sorted(self, described: Iterable[object]) -> tuple[object, ...]:
+        for _ in described:
+            pass
+        return ()
+
+    def _held(self, name: object, value: object, above: tuple[int, ...]) -> object:
+        return self._of(value, above)
+
+    def _table(self, value: object) -> tuple[tuple[str, ...], Any] | None:
+        """A table holds no code, but where it holds objects."""
+        kind = class_of(value)
+        if kind.__module__.partition(".")[0] in ("pandas", "polars"):
+            return (), None
+        if not hasattr(kind, "dtype"):
+            return None
+        return table_of(value) if getattr(attribute_of(value, "dtype"), "hasobject", False) else ((), None)
+
+    def _text(self, value: object) -> str | None:
+        return super()._text(value) if getattr(value, "__dict__", None) else None
+
+    def _tokens(self, tokens: Iterable[Any]) -> tuple[object, ...]:
+        return ()
+
+    def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
+        self._names[self._use].add(value.__name__)
+        return super()._method(value, owner, above)
+
+    def _function_of_users(self, function: FunctionType) -> object:
+        self._call(function, self._use)
+        return None
+
+    def _class(self, kind: type[Any]) -> object:
+        self._class_for(kind, None)
+        return None
+
+    def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
+        if isinstance(value, type) and not is_alias(value):
+            self._class_for(cast("type[Any]", value), self._use)
+            return ()
+        return super()._code_of(value, kind, above)

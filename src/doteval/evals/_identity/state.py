@@ -1,0 +1,132 @@
+"""What the code that can be run writes: it is state of the run, and no result depends on how it began."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict, deque
+from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
+from types import CellType, ModuleType
+from typing import Any, cast
+
+from .library import is_library_module
+from .looks import ATOMS, attributes_of, class_of
+from .uses import ATTRIBUTE, EVERYTHING, KEY, Steps
+
+_CONTAINERS = (MutableMapping, MutableSequence, MutableSet, deque)
+_NOTHING: frozenset[Any] = frozenset()
+_MOST = 10_000
+"""In how many items of a container it is looked for what is written of one of them."""
+MISSING = object()
+"""Where there is nothing."""
+
+
+class State:
+    """What is written, each by what it is a part of: a mapping and a key, an object and an attribute, a variable."""
+
+    def __init__(self) -> None:
+        self._hidden: dict[int, set[tuple[str, Any]]] = {}
+        self._own: dict[type[Any], set[str]] = {}
+        self._computed_of: dict[type[Any], frozenset[str]] = {}
+        self._kept: list[object] = []
+
+    def hide(self, owner: object, step: tuple[str, Any]) -> None:
+        """A part of something is written."""
+        self._kept.append(owner)
+        self._hidden.setdefault(id(owner), set()).add(step)
+
+    def hide_variable(self, owner: CellType | Mapping[str, Any], name: str) -> None:
+        """A free or a global variable is written."""
+        self.hide(owner, (ATTRIBUTE, name))
+
+    def hide_own(self, kind: type[Any], name: str) -> None:
+        """All objects of a class write an attribute of theirs."""
+        self._own.setdefault(kind, set()).add(name)
+
+    def hides_variable(self, owner: object, name: str) -> bool:
+        """Whether a variable is written."""
+        return (ATTRIBUTE, name) in self._hidden.get(id(owner), _NOTHING)
+
+    def hides_content(self, owner: object) -> bool:
+        """Whether all that a container holds may be written."""
+        return EVERYTHING in self._hidden.get(id(owner), _NOTHING)
+
+    def keys_in(self, owner: object) -> frozenset[object]:
+        """The keys of a mapping, or the places of a sequence, that are written."""
+        found = self._hidden.get(id(owner))
+        return _NOTHING if found is None else frozenset(name for kind, name in found if kind == KEY)
+
+    def attributes_in(self, owner: object) -> frozenset[str]:
+        """The attributes of an object, or of a class, that are written."""
+        kind = class_of(owner)
+        found = {name for sort, name in self._hidden.get(id(owner), _NOTHING) if sort == ATTRIBUTE}
+        for each in kind.__mro__:
+            found |= self._own.get(each, _NOTHING)
+        return frozenset(found) | self._computed(kind)
+
+    def mark(self, owner: object, steps: Steps) -> object:
+        """What a way leads to is written; gives back the value that it is written into, as far as there is one."""
+        for place, step in enumerate(steps[:-1]):
+            if step == EVERYTHING and class_of(owner) in (dict, list, tuple):  # each of them, and no more of the others
+                self._mark_items(owner, steps[place + 1 :])
+                return owner
+            inner = behind(owner, step)
+            if inner is MISSING or class_of(inner) in ATOMS:
+                return self._mark_part(owner, step)
+            owner = inner
+        return self._mark_part(owner, steps[-1])
+
+    def _mark_part(self, owner: object, step: tuple[str, Any]) -> object:
+        kind, name = step
+        if kind == ATTRIBUTE:
+            self.hide(vars(owner) if isinstance(owner, ModuleType) else owner, step)
+        elif _is_container(owner):
+            has_key = _is_mapping(owner) or isinstance(name, int)
+            self.hide(owner, step if kind == KEY and has_key else EVERYTHING)
+        return owner
+
+    def _mark_items(self, owner: Any, steps: Steps) -> None:
+        items = owner.values() if class_of(owner) is dict else owner
+        for item in [*items][:_MOST]:
+            self.mark(item, steps)
+
+    def _computed(self, kind: type[Any]) -> frozenset[str]:
+        """The attributes that objects of a class compute once, of others."""
+        if kind not in self._computed_of:
+            self._computed_of[kind] = frozenset(
+                name
+                for each in kind.__mro__
+                if not is_library_module(each.__module__)
+                for name, value in vars(each).items()
+                if isinstance(value, functools.cached_property)
+            )
+        return self._computed_of[kind]
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_container(value: object) -> bool:
+    return isinstance(value, _CONTAINERS)
+
+
+def behind(owner: Any, step: tuple[str, Any]) -> object:
+    """What a step leads to, without running anything of anybody's."""
+    kind, name = step
+    if kind == ATTRIBUTE:
+        if isinstance(owner, ModuleType):
+            return vars(owner).get(name, MISSING)
+        if name == "__class__":
+            return class_of(owner)
+        if not isinstance(owner, type):
+            held: Mapping[str, Any] = getattr(owner, "__dict__", {})
+            found = held[name] if name in held else attributes_of(owner).get(name, MISSING)
+            if found is not MISSING:
+                return found
+        kinds = cast("type[Any]", owner).__mro__ if isinstance(owner, type) else class_of(owner).__mro__
+        return next((vars(each)[name] for each in kinds if name in vars(each)), MISSING)
+    if class_of(owner) in (list, tuple) and isinstance(name, int):
+        return owner[name] if -len(owner) <= name < len(owner) else MISSING
+    if kind == KEY and isinstance(owner, dict) and not isinstance(owner, defaultdict):  # there, reading writes as well
+        return dict[Any, Any].get(cast("Any", owner), name, MISSING)
+    return MISSING

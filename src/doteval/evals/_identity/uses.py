@@ -1,0 +1,342 @@
+"""What code writes, and what it reads of what: found by the places in the source that its instructions are for.
+
+All instructions for ``CACHE["a"].items`` begin where ``CACHE`` does, and end one behind the other.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from typing import Any, TypeAlias, cast
+
+Position: TypeAlias = "tuple[int, int]"
+Steps: TypeAlias = "tuple[tuple[str, Any], ...]"
+"""A way from one value into another: attributes, keys, and whatever else it holds."""
+_Maker: TypeAlias = "tuple[str, tuple[str, ...]]"
+"""What is called: a name, and the attributes that lead from it."""
+_Place: TypeAlias = "tuple[Position, Position, int]"
+_Calls: TypeAlias = "dict[tuple[Position | None, Position | None], _Maker]"
+
+ATTRIBUTE, KEY, CONTENT = ".", "[", "*"
+EVERYTHING = (CONTENT, None)
+
+READ = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+STORED = frozenset({"DELETE_ATTR", "STORE_ATTR"})
+SUPER = frozenset({"LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"})
+_ITEM = frozenset({"BINARY_SLICE", "BINARY_SUBSCR"})
+_SLICES = frozenset({"BINARY_SLICE", "STORE_SLICE"})
+_ITEM_STORED = frozenset({"DELETE_SUBSCR", "STORE_SLICE", "STORE_SUBSCR"})
+_LOOKED_INTO = READ | SUPER
+_BOUND = frozenset({"STORE_DEREF", "STORE_FAST"})
+_LEFT_OUT = frozenset({"COPY", "KW_NAMES", "POP_TOP", "PUSH_NULL", "RESUME", "SWAP"})
+_DISPLAYS = frozenset(
+    {
+        *("BUILD_LIST", "BUILD_MAP", "BUILD_SET", "DICT_MERGE", "DICT_UPDATE", "LIST_EXTEND", "SET_UPDATE"),
+        "BUILD_CONST_KEY_MAP",
+    }
+)
+WRITING = frozenset(
+    {
+        *("__setitem__", "add", "append", "appendleft", "clear", "difference_update", "discard", "extend"),
+        *("extendleft", "insert", "intersection_update", "move_to_end", "pop", "popitem", "popleft", "remove"),
+        *("reverse", "rotate", "setdefault", "sort", "subtract", "symmetric_difference_update", "update"),
+    }
+)
+"""Methods that change the container that they are called on."""
+_WITH_KEY = frozenset({"__setitem__", "pop", "setdefault"})
+OPERATORS = {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "@": "matmul",
+    "/": "truediv",
+    "//": "floordiv",
+    "%": "mod",
+    "**": "pow",
+    "<<": "lshift",
+    ">>": "rshift",
+    "&": "and",
+    "|": "or",
+    "^": "xor",
+}
+_CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
+_UNKNOWN = ("", ("",))
+"""What made something of which nothing is known."""
+_BY_TEXT = frozenset({"attrgetter", "getattr", "methodcaller"})
+
+
+@dataclass(slots=True)
+class _Op:
+    """One instruction, with where the expression is that it is for."""
+
+    name: str
+    value: Any
+    start: Position | None
+    end: Position | None
+    shown: str
+
+    @property
+    def loads_name(self) -> bool:
+        return self.name.startswith(("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"))
+
+    @property
+    def is_item(self) -> bool:
+        return self.name in _ITEM or (self.name == "BINARY_OP" and self.shown == "[]")
+
+
+_Ways: TypeAlias = "dict[tuple[Position | None, Position | None], tuple[str, Steps]]"
+_Within: TypeAlias = "Callable[[Position, Position], list[_Op]]"
+
+
+def _ways() -> dict[str, set[tuple[str, Steps]]]:
+    return {}
+
+
+def _makers() -> dict[str, set[_Maker] | None]:
+    return {}
+
+
+@dataclass(slots=True)
+class Uses:
+    """What is done with what has names, local ones included.
+
+    Args:
+        writes: What is written, or changed, from a name on.
+        reads: The attributes that are read of a name.
+        made: Those that are read of what a call has returned: the name that was called, the way from it, the attribute.
+        changing: Methods that change containers, where they are read further on: the name, the way, the method.
+        others: Those that are read of anything else, among them the methods that operators call.
+        stored: All attributes that are written.
+        handed: Names that are neither called nor looked into.
+        locals: What local names hold, where that is known: nothing if it is a new container, else what made it.
+        ways: What local names hold that is a part of something else: a name, and the way from it.
+    """
+
+    writes: set[tuple[str, Steps]] = field(default_factory=set[tuple[str, Steps]])
+    reads: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    made: set[tuple[str, tuple[str, ...], str]] = field(default_factory=set[tuple[str, tuple[str, ...], str]])
+    changing: set[tuple[str, Steps, str]] = field(default_factory=set[tuple[str, Steps, str]])
+    others: set[str] = field(default_factory=set[str])
+    stored: set[str] = field(default_factory=set[str])
+    handed: set[str] = field(default_factory=set[str])
+    locals: dict[str, set[_Maker] | None] = field(default_factory=_makers)
+    ways: dict[str, set[tuple[str, Steps]]] = field(default_factory=_ways)
+
+    def read_of_local(self, name: str, attribute: str) -> None:
+        """An attribute is read of a local name."""
+        makers = self.locals.get(name)
+        if makers is None:
+            self.others.add(attribute)
+        else:
+            self.made |= {(*maker, attribute) for maker in makers}
+
+
+def uses_of(instructions: Iterable[dis.Instruction], first: str | None, parameters: Iterable[str]) -> Uses:
+    """Find them.
+
+    Args:
+        instructions: Those of one code.
+        first: The name of its first parameter, which is the object whose method it may be.
+        parameters: The names of all of them: nothing is known of what these hold.
+    """
+    ops = [*_expanded([each for each in instructions if each.opname not in _LEFT_OUT])]
+    found = Uses()
+    places: list[_Place] = sorted((op.start, op.end, place) for place, op in enumerate(ops) if op.start and op.end)
+    calls: _Calls = {}
+    ways: _Ways = {}
+    within = functools.partial(_within, ops, places)
+    for _, group in groupby(places, key=lambda place: place[0]):
+        begun = [(ops[number], end) for _, end, number in group]
+        if len(begun) == 1 and begun[0][0].name not in _LOOKED_INTO:
+            if begun[0][0].loads_name:
+                found.handed.add(begun[0][0].value)
+                ways[begun[0][0].start, begun[0][1]] = (begun[0][0].value, ())
+            continue
+        distinct = {(op.name, str(op.value), end): op for op, end in begun}
+        _Chain([*distinct.values()], found, calls, ways, first, within).follow()
+    found.others |= {op.value for op in ops if op.start is None and op.name in READ}
+    found.stored |= {op.value for op in ops if op.name in STORED}
+    if any(op.value in _BY_TEXT for op in ops if op.loads_name or op.name in READ):
+        found.others |= {op.value for op in ops if op.name == "LOAD_CONST" and isinstance(op.value, str)}
+    for before, op in pairwise(ops):
+        if op.name == "BINARY_OP" and before.name not in ("LOAD_CONST", "FORMAT_VALUE", "BUILD_STRING"):
+            operator = OPERATORS.get(op.shown.rstrip("="))
+            prefixes = ("", "i", "r") if op.shown.endswith("=") else ("", "r")
+            found.others |= {f"__{prefix}{operator}__" for prefix in prefixes if operator}
+        if op.name in _BOUND:
+            _bind(found, op.value, before, calls)
+            if (before.start, before.end) in ways and not before.name.startswith("CALL"):
+                found.ways.setdefault(op.value, set()).add(ways[before.start, before.end])
+    for name in parameters:
+        found.locals[name] = None
+    return found
+
+
+def _bind(found: Uses, name: str, before: _Op, calls: _Calls) -> None:
+    """A local name gets a value, which the instruction before has made."""
+    maker = calls.get((before.start, before.end)) if before.name.startswith("CALL") else None
+    known = found.locals.setdefault(name, set())
+    if known is None or (maker is None and before.name not in _DISPLAYS):
+        found.locals[name] = None
+    elif maker is not None:
+        known.add(maker)
+
+
+def _expanded(instructions: list[dis.Instruction]) -> Iterator[_Op]:
+    """Instructions, of which some do what two others do: the second of these is where the next instruction is."""
+    for number, each in enumerate(instructions):
+        start, end = _place(each)
+        value: Any = each.argval
+        if not isinstance(value, tuple) or "_FAST_" not in each.opname:
+            yield _Op(each.opname, each.argval, start, end, each.argrepr)
+            continue
+        one, other = each.opname.replace("_BORROW", "").split("_FAST_")
+        first, second = cast("tuple[str, str]", value)
+        yield _Op(f"{one}_FAST", first, start, end, first)
+        begins = _begins(instructions[number + 1 : number + 4])
+        if begins == start:  # that is where the first of them is what the next instruction is for
+            begins = None
+        ends = None if begins is None else (begins[0], begins[1] + len(second))
+        yield _Op(f"{other.removesuffix('_FAST')}_FAST", second, begins, ends, second)
+
+
+def _begins(following: list[dis.Instruction]) -> Position | None:
+    """Where a name stands whose instruction does not say so: where that begins what it is taken for."""
+    for each in following:
+        if each.opname in READ | STORED | _ITEM | _ITEM_STORED:
+            return _place(each)[0]
+        if not each.opname.startswith("LOAD_"):
+            return None
+    return None
+
+
+def _place(instruction: dis.Instruction) -> tuple[Position | None, Position | None]:
+    """Where in the source the expression begins and ends that an instruction is for."""
+    found = instruction.positions
+    if found is None or found.lineno is None or found.col_offset is None:
+        return None, None
+    if found.end_lineno is None or found.end_col_offset is None:
+        return None, None
+    return (found.lineno, found.col_offset), (found.end_lineno, found.end_col_offset)
+
+
+def _within(ops: list[_Op], places: list[_Place], begin: Position, end: Position) -> list[_Op]:
+    """The instructions for what lies between two places, the first of the source first."""
+    inner: list[_Op] = []
+    for place in places[bisect_left(places, (begin,)) :]:
+        if place[0] >= end:
+            break
+        if place[1] <= end:
+            inner.append(ops[place[2]])
+    return inner
+
+
+class _Chain:
+    """All that begins at one place: a name, and what is read of it, one after the other."""
+
+    def __init__(
+        self, ops: list[_Op], found: Uses, calls: _Calls, ways: _Ways, first: str | None, within: _Within
+    ) -> None:
+        self._ops, self._found, self._first, self._within = ops, found, first, within
+        self._calls, self._ways = calls, ways
+        self._steps: Steps = ()
+        self._maker: _Maker | None = None
+        """What was called, where what is looked at is what a call has returned."""
+
+    def follow(self) -> None:
+        root, *rest = self._ops
+        if not root.loads_name:
+            self._found.others |= {op.value for op in self._ops if op.name in READ}
+            self._read_of_super(op.value for op in self._ops if op.name in SUPER)
+            return
+        name: str = root.value
+        before, is_alone = root.end, True
+        self._ways[root.start, root.end] = (name, ())
+        for end, group in groupby(rest, key=lambda op: op.end):
+            ops = [*group]
+            for op in ops:
+                if op.name in STORED:
+                    self._write(name, (ATTRIBUTE, op.value))
+                elif op.name in _ITEM_STORED:
+                    self._write(name, self._key(op, before, end))
+            for op in ops:
+                if op.name in READ:
+                    self._read(name, op)
+                elif op.is_item and self._is_slice(op, before, end):
+                    self._maker = _UNKNOWN  # a copy
+                elif op.is_item:
+                    self._steps += (self._key(op, before, end),)
+                elif op.name.startswith("CALL") and "INTRINSIC" not in op.name:
+                    self._call(name, op)
+                elif op.name not in STORED | _ITEM_STORED:
+                    continue
+                is_alone = False
+            before = end
+            if self._maker is None:
+                self._ways[root.start, end] = (name, self._steps)
+        if is_alone:
+            self._found.handed.add(name)
+
+    def _read(self, name: str, op: _Op) -> None:
+        attribute: str = op.value
+        if self._maker == ("super", ()):
+            self._read_of_super([attribute])
+        elif self._maker is not None:
+            self._found.made.add((*self._maker, attribute))
+        else:
+            if self._steps and attribute in WRITING:
+                self._found.changing.add((name, self._steps, attribute))
+            elif self._steps:
+                self._found.others.add(attribute)
+            else:
+                self._found.reads.add((name, attribute))
+            if attribute in WRITING:
+                self._found.writes.add((name, (*self._steps, self._first_argument(op))))
+            self._steps += ((ATTRIBUTE, attribute),)
+
+    def _call(self, name: str, op: _Op) -> None:
+        if self._maker is None:
+            path = tuple(each for kind, each in self._steps if kind == ATTRIBUTE)
+            self._maker = name, path if len(path) == len(self._steps) else ("",)
+        self._calls[op.start, op.end] = self._maker
+
+    def _write(self, name: str, step: tuple[str, Any]) -> None:
+        if self._maker is None:
+            self._found.writes.add((name, (*self._steps, step)))
+        elif self._maker == ("type", ()) and self._first is not None:
+            self._found.writes.add((self._first, ((ATTRIBUTE, "__class__"), step)))
+        elif step[0] != ATTRIBUTE:
+            self._found.others.add("__setitem__")
+
+    def _read_of_super(self, attributes: Iterable[str]) -> None:
+        """What is read of ``super()`` is read of the object itself."""
+        if self._first is None:
+            return
+        for attribute in attributes:
+            self._found.reads.add((self._first, attribute))
+            if attribute in WRITING:
+                self._found.writes.add((self._first, (EVERYTHING,)))
+
+    def _key(self, op: _Op, before: Position | None, end: Position | None) -> tuple[str, Any]:
+        """The key of a subscript, where it is a constant."""
+        inner = self._within(before, end) if op.name not in _SLICES and before and end else []
+        return (KEY, inner[0].value) if len(inner) == 1 and inner[0].name in _CONSTANTS else EVERYTHING
+
+    def _is_slice(self, op: _Op, before: Position | None, end: Position | None) -> bool:
+        inner = self._within(before, end) if before and end else []
+        return op.name in _SLICES or any(each.name == "BUILD_SLICE" or isinstance(each.value, slice) for each in inner)
+
+    def _first_argument(self, op: _Op) -> tuple[str, Any]:
+        """The key that a method changes, where that is a constant text."""
+        if op.value not in _WITH_KEY or op.end is None:
+            return EVERYTHING
+        ends = [each.end for each in self._ops if each.name.startswith("CALL") and each.end and each.end > op.end]
+        inner = self._within(op.end, ends[0]) if ends else []
+        if not inner or inner[0].name not in _CONSTANTS or not isinstance(inner[0].value, str):
+            return EVERYTHING
+        is_alone = len(inner) == 1 or inner[1].start != inner[0].start
+        return (KEY, inner[0].value) if is_alone else EVERYTHING

@@ -1,0 +1,360 @@
+"""What values are, as nested tuples of plain values, and what they are looked into for."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import types
+from array import array
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from inspect import Parameter
+from itertools import islice
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, TypeVar, cast
+
+from .aliases import is_alias, parts_of_alias
+from .code import read
+from .credentials import hides_itself, is_credential, without_credentials, without_environment
+from .library import is_library_file, is_library_module
+from .looks import (
+    ATOMS,
+    attribute_of,
+    attributes_of,
+    class_of,
+    described_as,
+    digest_of,
+    digest_of_bytes,
+    held_by,
+    is_made_of_attributes,
+    own_text_of,
+    parameters_of,
+    present_in,
+    qualified,
+    table_of,
+    telling_of,
+    type_name,
+)
+from .state import State
+
+ItemT = TypeVar("ItemT")
+
+_DEEPEST = 100
+_MOST = 2_000_000
+"""How many values that hold others are looked at at most; there may be no end of them."""
+_LONG = 10_000
+"""How many items are kept as they are, before they become a fingerprint."""
+_LISTS = (list, tuple)
+_FACTORIES = (bool, dict, float, int, list, set, str, tuple)
+
+
+class Values:
+    """Says what values are.
+
+    Args:
+        state: What the code writes, which does not count.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.left_to_see = _MOST
+        self._is_guarded = False
+        """Whether what is looked at now holds a credential."""
+        self._is_provider = False
+        """Whether it is what a provider says of itself, whose credentials say only who asks."""
+
+    @contextmanager
+    def _of_a_provider(self) -> Generator[None]:
+        before, self._is_provider = self._is_provider, True
+        try:
+            yield
+        finally:
+            self._is_provider = before
+
+    def _of(self, value: Any, above: tuple[int, ...]) -> object:
+        """What a value is, as nested tuples of plain values.
+
+        Args:
+            value: The value.
+            above: The values that hold it, by their ``id``.
+        """
+        kind = class_of(value)
+        if kind in ATOMS:
+            return kind.__name__, hex(value) if kind is int else repr(value)
+        self.left_to_see -= 1
+        if id(value) in above or len(above) == _DEEPEST or self.left_to_see < 0:
+            return "again", type_name(kind)
+        return self._look(value, kind, (*above, id(value)))
+
+    def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
+        try:
+            if kind is dict:
+                return "mapping", self._mapping(value, above)
+            if kind in _LISTS:
+                return "sequence", kind.__name__, *self._listed(self._items(value), above)
+            if hides_itself(value):
+                return type_name(kind), self._held("secret", value, above)
+            for describe in (self._told_of, self._code_of, self._data_of):
+                described = describe(value, kind, above)
+                if described is not None:
+                    return described
+            return self._object_of(value, kind, above)
+        except RecursionError:
+            return "deep", type_name(kind)
+        except Exception:  # whoever uses it is told
+            return "unreadable", type_name(kind)
+
+    def _told_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
+        """What a value says itself that answers depend on; `None` where it does not."""
+        identity = getattr(kind, "__doteval_identity__", None)
+        if identity is None or isinstance(value, type):
+            return None
+        found: Mapping[str, Any] = identity(value)
+        given = {key: each for key, each in found.items() if each is not None}
+        with self._of_a_provider() if is_library_module(identity.__module__) else nullcontext():
+            return "identity", self._mapping(given, above)
+
+    def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
+        """What a value is that does something; `None` where it is none such."""
+        if is_alias(value):
+            return "alias", *self._listed(parts_of_alias(value), above)
+        if isinstance(value, type):
+            return self._class(cast("type[Any]", value))
+        if isinstance(value, (FunctionType, functools.partial, MethodType, types.BuiltinFunctionType)):
+            return self._callable(value, above)
+        if isinstance(value, (staticmethod, classmethod)):
+            return kind.__name__, self._of(cast("Any", value).__func__, above)
+        if isinstance(value, property):
+            return "property", *(self._of(each, above) for each in (value.fget, value.fset, value.fdel))
+        if isinstance(value, functools.cached_property):
+            return "property", self._of(cast("Any", value).func, above)
+        if isinstance(value, ModuleType):
+            return "module", value.__name__
+        if isinstance(value, functools.partialmethod):
+            method: Any = cast("object", value)
+            given = self._of(method.args, above), self._mapping(method.keywords, above)
+            return "partialmethod", self._of(method.func, above), *given
+        if is_library_module(kind.__module__) and callable(value):
+            wrapped = attribute_of(value, "__wrapped__")
+            if callable(wrapped):
+                return "wrapped", type_name(kind), self._of(wrapped, above)
+        return None
+
+    def _data_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
+        """What a value is that holds others, or itself; `None` where it is none such."""
+        given: Any = value
+        if isinstance(value, Enum):
+            return "member", self._class(kind), given.name, self._of(given.value, above)
+        if kind is re.Pattern:
+            return "pattern", self._of(attribute_of(given, "pattern"), above), attribute_of(given, "flags")
+        if kind is types.SimpleNamespace:
+            return "namespace", self._mapping(self._kept(value, attributes_of(value)), above)
+        if isinstance(value, Mapping):
+            factory: Any = attribute_of(given, "default_factory")
+            held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
+            return "mapping", held, self._of(factory, above), *self._own(given, kind, above)
+        text = own_text_of(value, kind)
+        if text is not None:
+            return "text", text, *self._own(value, kind, above)
+        if isinstance(value, (bytearray, memoryview, array)):
+            return kind.__name__, digest_of_bytes(bytes(cast("bytearray", value)))
+        if kind is ContextVar:
+            return "variable", given.name, self._of(present_in(given), above)
+        table = self._table(value)
+        if table is not None:
+            return table[0], self._of(table[1], above)
+        if isinstance(value, Sequence):
+            items = self._listed(self._items(cast("Sequence[object]", value)), above)
+            return "sequence", kind.__name__, *items, *self._own(given, kind, above)
+        if isinstance(value, AbstractSet):
+            held = self._sorted(self._of(item, above) for item in self._items(cast("AbstractSet[object]", value)))
+            return "set", *held, *self._own(given, kind, above)
+        if is_dataclass(value):
+            names = {field.name: getattr(value, field.name, None) for field in fields(value)}
+            more = {} if is_library_module(kind.__module__) else attributes_of(value)
+            return self._object(value, {**more, **names}, above)
+        return None
+
+    def _object_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
+        """What any other object is."""
+        if isinstance(value, logging.Logger):
+            return "state", type_name(kind)
+        if isinstance(value, BaseException):
+            return "error", self._of(value.args, above), *self._own(value, kind, above)
+        if not is_library_module(kind.__module__):
+            return self._object(value, attributes_of(value), above)
+        if hasattr(value, "__next__") or hasattr(value, "__anext__") or hasattr(value, "cr_code"):
+            codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
+            own = [code for code in codes if code is not None and not is_library_file(code.co_filename)]
+            return "state", type_name(kind), *(self._tokens(read(code).tokens) for code in own)
+        dump = getattr(kind, "model_dump", None)
+        if dump is not None:
+            return type_name(kind), self._of(without_credentials(dump(value)), above)
+        text = self._text(value)
+        if text is not None and is_made_of_attributes(value, text):
+            return type_name(kind), self._mapping(without_credentials(vars(value)), above)
+        told = without_credentials(telling_of(value))
+        return type_name(kind), "opaque" if text is None else text, self._mapping(told, above)
+
+    def _own(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
+        """What an object of a class of the user's is besides what it holds: its class, and other attributes."""
+        if is_library_module(kind.__module__):
+            return ()
+        return self._class(kind), self._mapping(self._kept(value, attributes_of(value)), above)
+
+    def _object(self, value: object, attributes: Mapping[str, Any], above: tuple[int, ...]) -> tuple[object, ...]:
+        return "object", self._class(class_of(value)), self._mapping(self._kept(value, attributes), above)
+
+    def _kept(self, value: object, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of its attributes that nothing writes."""
+        written = self.state.attributes_in(value)
+        return {name: each for name, each in attributes.items() if name not in written}
+
+    def _items(self, values: Sequence[Any] | AbstractSet[Any]) -> Iterator[Any]:
+        """What a container holds, as long as it is not too much; of one that is the user's, as many as it says."""
+        if self.state.hides_content(values):
+            return
+        written = self.state.keys_in(values) if isinstance(values, Sequence) else frozenset[object]()
+        places = {place % len(values) for place in written if isinstance(place, int) and len(values)}
+        is_plain = class_of(values) in (list, tuple, set, frozenset)
+        for place, item in enumerate(values if is_plain else islice(values, len(values))):
+            if self.left_to_see < 0:
+                return
+            self.left_to_see -= not is_plain
+            if place not in places:
+                yield item
+
+    def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
+        return _shortened(self._of(item, above) for item in items)
+
+    def _sorted(self, described: Iterable[object]) -> tuple[object, ...]:
+        return _shortened(sorted(described, key=repr))
+
+    def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...], *, fresh: Any = None) -> tuple[object, ...]:
+        """What a mapping holds.
+
+        Args:
+            values: The mapping.
+            above: The values that hold it.
+            fresh: What makes the values of keys that are only asked for.
+        """
+        return self._sorted(
+            (self._of(key, above), self._held(key, value, above))
+            for key, value in self._entries(values)
+            if not (fresh in _FACTORIES and class_of(value) is fresh and not value)
+        )
+
+    def _entries(self, values: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+        """The keys and values of a mapping, without those that are written."""
+        if self.state.hides_content(values):
+            return
+        written = self.state.keys_in(values)
+        is_plain = class_of(values) is dict
+        for key, value in values.items() if is_plain else islice(values.items(), len(values)):
+            if self.left_to_see < 0:
+                return
+            self.left_to_see -= not is_plain
+            if written and key in written:
+                continue
+            if not (self._is_provider and is_credential(key, value)):
+                yield key, value
+
+    def _held(self, name: object, value: object, above: tuple[int, ...]) -> object:
+        """What a value is that has a name."""
+        if not is_credential(name, value):
+            return self._of(value, above)
+        self._is_guarded = True
+        return self._of(without_environment(value), above)
+
+    def _table(self, value: object) -> tuple[tuple[str, ...], Any] | None:
+        return table_of(value)
+
+    def _text(self, value: object) -> str | None:
+        return described_as(value)
+
+    def _tokens(self, tokens: Iterable[Any]) -> tuple[object, ...]:
+        """What code does; constants with their types, as ``1 == True``."""
+        return tuple(
+            self._tokens(cast("Iterable[Any]", token)) if isinstance(token, tuple) else self._of(token, ())
+            for token in tokens
+        )
+
+    # ---------------------------------------------------------------- code
+
+    def _callable(self, value: Any, above: tuple[int, ...]) -> object:
+        if isinstance(value, functools.partial):
+            given: Any = cast("object", value)
+            return (
+                "partial",
+                self._of(given.func, above),
+                self._of(given.args, above),
+                self._mapping(given.keywords, above),
+            )
+        if isinstance(value, (MethodType, types.BuiltinMethodType)) and value.__self__ is not None:
+            owner: object = value.__self__
+            if not isinstance(owner, ModuleType):
+                return self._method(value, owner, above)
+        if isinstance(value, FunctionType):
+            if not is_library_file(value.__code__.co_filename):
+                told = self._described_to_others(value, above) if len(above) > 1 else ()
+                return "function", self._function_of_users(value), told
+            wrapped = attribute_of(value, "__wrapped__")
+            if wrapped is not None:
+                registry = self._of(attribute_of(value, "registry"), above)  # of functools.singledispatch
+                return "wrapped", qualified(value), self._of(wrapped, above), registry
+            if value.__closure__:  # made by a library of what the user has given
+                return "made", qualified(value), *(self._of(held_by(cell), above) for cell in value.__closure__)
+        return "library", qualified(value)
+
+    def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
+        return "method", value.__name__, self._of(owner, above), self._of(getattr(value, "__func__", None), above)
+
+    def _described_to_others(self, function: FunctionType, above: tuple[int, ...] = ()) -> object:
+        """What a function says of itself to whoever is given it, as a model is that may call it."""
+        return function.__doc__ or "", *(
+            (
+                name,
+                kind,
+                () if default is Parameter.empty else self._of(default, above),
+                self._annotation(annotation, function.__globals__, above),
+            )
+            for name, kind, default, annotation in parameters_of(function)
+        )
+
+    def _annotation(self, annotation: object, scope: Mapping[str, Any], above: tuple[int, ...]) -> object:
+        """What an annotation is; of a text, also the classes that it names."""
+        if annotation is Parameter.empty:
+            return ()
+        if not isinstance(annotation, str):
+            return self._of(annotation, above)
+        try:
+            names = compile(annotation, "<annotation>", "eval").co_names
+        except (SyntaxError, ValueError):
+            return annotation
+        named = [scope[name] for name in names if name in scope]
+        return annotation, *(self._of(each, above) for each in named if isinstance(each, type) or is_alias(each))
+
+    def _function_of_users(self, function: FunctionType) -> object:
+        """What a function of the user's is."""
+        raise NotImplementedError
+
+    def _class(self, kind: type[Any]) -> object:
+        """What a class is."""
+        raise NotImplementedError
+
+
+def _shortened(described: Iterable[object]) -> tuple[object, ...]:
+    """Descriptions of items; of many, a fingerprint, as they would take much memory."""
+    left, chunks = iter(described), list[str]()
+    while True:
+        chunk = tuple(islice(left, _LONG))
+        if not chunks and len(chunk) < _LONG:
+            return chunk
+        if not chunk:
+            return "long", *chunks
+        chunks.append(digest_of(chunk))
