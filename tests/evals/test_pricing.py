@@ -104,6 +104,19 @@ def test_a_price_that_cannot_be_meant(text: str, capsys: pytest.CaptureFixture[s
     assert "--price: " in capsys.readouterr().err
 
 
+def test_a_price_that_no_model_has_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its name may be mistyped; a file of prices may know more models than were asked."""
+    with Store(tmp_path / "s.db") as store:
+        stored, _ = store.begin("e", "n", model="", identity={})
+        store.put(stored, Record(0, "k", "", {}, usage_by_model=[used("gpt-4o"), used(None)]))
+    (tmp_path / "prices.json").write_text('{"other": {"input": 1, "output": 2}}')
+    page = ("e", "--store", str(tmp_path / "s.db"), "-o", str(tmp_path / "page.html"))
+    names = ("--price", "gpt-4o*=1,2", "--price", "gtp-4o=1,2", "--prices", str(tmp_path / "prices.json"))
+    assert main(["report", *page, *names]) == 0
+    said = capsys.readouterr().err
+    assert said == "no model has the price of 'gtp-4o'; models that were asked: gpt-4o\n"
+
+
 def test_a_price_on_the_command_line() -> None:
     """Of a model whose name may have a sign of equality in it."""
     assert read_price("a=b=1,2.5,0.5") == ("a=b", Price(1, 2.5, 0.5))

@@ -11,7 +11,7 @@ from anyio import CancelScope
 
 from doteval import Result, foreach
 from doteval.evals import DatasetError, Store, run
-from doteval.evals._results.record import Inputs
+from doteval.evals._results.digests import digest_of
 
 ROWS = 40
 
@@ -174,7 +174,7 @@ async def test_one_row_by_its_number(dataset: Any, tmp_path: Path) -> None:
 
 
 def record_key(value: int) -> str:
-    return Inputs(0, {"value": value}).key
+    return digest_of({"value": value})
 
 
 @pytest.mark.anyio
@@ -195,12 +195,15 @@ def record_key(value: int) -> str:
         ([], "a", None),
     ],
 )
-async def test_one_row_by_its_id(ids: list[Any], wanted: Any, expected: int | None) -> None:
-    """Whatever type it has; an id goes before a number."""
+async def test_one_row_by_its_id(ids: list[Any], wanted: Any, expected: int | None, tmp_path: Path) -> None:
+    """Whatever type it has; an id goes before a number. Where there is none, nothing is left in the store."""
     evaluation = making([], [{"id": each, "value": place} for place, each in enumerate(ids)])
     if expected is None:
-        with pytest.raises(DatasetError, match="it has no row"):
-            await run(evaluation, row=wanted)
+        with Store(tmp_path / "results.db") as store:
+            with pytest.raises(DatasetError, match="it has no row"):
+                await run(evaluation, row=wanted, store=store)
+            await store.flush()
+            assert store.evaluations() == []
     else:
         (record,) = (await run(evaluation, row=wanted)).records
         assert (record.number, record.output) == (expected, expected)

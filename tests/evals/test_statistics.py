@@ -121,6 +121,14 @@ def test_numbers_that_differ_a_little_have_one() -> None:
     assert found.low < 1.7e9 + 0.0045 < found.high < 1.7e9 + 0.01
 
 
+@pytest.mark.parametrize("start", [0, 1e15, -1e15])
+def test_whole_numbers_that_differ_have_one_however_large_they_are(start: float) -> None:
+    """Nothing of them is lost to rounding."""
+    found = together([start + number for number in range(5)])
+    assert (found.mean - start, found.error) == (2, pytest.approx(math.sqrt(0.5)))
+    assert found.low - start < 1 < 3 < found.high - start
+
+
 numbers = st.floats(-1e6, 1e6, allow_subnormal=False).map(lambda number: round(number, 3))
 scores_of_a_kind = st.lists(st.booleans(), min_size=1) | st.lists(numbers, min_size=1)
 

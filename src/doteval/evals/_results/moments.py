@@ -14,6 +14,8 @@ from .._result import Score
 from .intervals import normal, student, wilson
 
 _ROUNDING = 8 * sys.float_info.epsilon
+_EXACT = 2.0**53
+"""Up to this, a float tells whole numbers apart."""
 _MISSING = (None, "nan")
 """What a row has as its cluster that is in none; the second is what is kept of a float that is none."""
 
@@ -80,6 +82,7 @@ class Moments(Running):
         largest: The largest that went into one of them, whatever its sign.
         is_boolean: Whether all are `True` or `False`.
         is_binary: Whether all are 0 or 1.
+        is_exact: Whether all are whole numbers as they were given, which differ where they do not look the same.
         is_bounded: Whether all are from 0 to 1.
         clusters: The numbers of each cluster.
     """
@@ -88,6 +91,7 @@ class Moments(Running):
     largest: float = 0.0
     is_boolean: bool = True
     is_binary: bool = True
+    is_exact: bool = True
     is_bounded: bool = True
     clusters: dict[Hashable, Running] = field(default_factory=_no_clusters)
 
@@ -102,6 +106,7 @@ class Moments(Running):
         self.is_boolean = self.is_boolean and isinstance(score, bool)
         self.is_binary = self.is_binary and score in (0, 1)
         number = float(score)
+        self.is_exact = self.is_exact and not largest and number.is_integer() and abs(number) <= _EXACT
         self.is_bounded = self.is_bounded and 0 <= number <= 1
         self.total += number
         self.largest = max(self.largest, abs(number), largest)
@@ -166,7 +171,8 @@ class Moments(Running):
         among a few rows does not say that nothing can.
         """
         spread, mean = self.spread(), self.middle
-        if not spread.error * math.sqrt(self.count) > _ROUNDING * self.largest:
+        noise = 0.0 if self.is_exact and not self.clusters else _ROUNDING * self.largest
+        if not spread.error * math.sqrt(self.count) > noise:
             return math.nan, math.nan, math.nan
         reach = student(spread.freedom) * spread.corrected
         return spread.error, mean - reach, mean + reach

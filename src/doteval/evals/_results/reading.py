@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from .._result import Score
@@ -124,6 +125,14 @@ SELECT id, experiment, name, model, identity, started, finished, evaluations.row
 FROM evaluations
 """
 
+_PAGE = """
+WITH wanted (place, its_key, its_sample) AS (
+    SELECT key, json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
+)
+SELECT {columns} FROM wanted CROSS JOIN rows ON key = its_key AND sample = its_sample
+WHERE evaluation = ? {where} ORDER BY place
+"""
+"""Some rows of an evaluation, by a list of their keys and samples as JSON."""
 _USAGE = f"""
 SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
     {", ".join(f"sum(json_extract(value, '$[{place}]'))" for place in range(2, len(ModelUsage._fields)))}
@@ -318,21 +327,24 @@ class Results(ABC):
             yield KnownRow(number, key, sample, digest, bool(failed))
 
     def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
-        """Columns, number, key and sample first, of all rows of an evaluation, in order, read as they are needed."""
-        last: tuple[Any, ...] = (-1, "", 0)
-        while True:
+        """Columns of all rows of an evaluation, read as they are needed, in the order that they have at the beginning.
+
+        Wherever they are moved meanwhile, each is there once, as it is when it is read, if it is not gone.
+        """
+        with self._connected() as connection:
+            if connection is None:
+                return
+            found = connection.execute(
+                f"SELECT key, sample {_COUNTED} {where} ORDER BY number, key, sample",
+                (evaluation.id, evaluation.epochs),
+            )
+            pages = [json.dumps(page) for page in iter(partial(found.fetchmany, _CHUNK), [])]  # a few bytes a row
+        for page in pages:
             with self._connected() as connection:
                 if connection is None:
                     return
-                rows = connection.execute(
-                    f"SELECT {columns} {_COUNTED} AND (number, key, sample) > (?, ?, ?) {where} "
-                    "ORDER BY number, key, sample LIMIT ?",
-                    (evaluation.id, evaluation.epochs, *last, _CHUNK),
-                ).fetchall()
-            if not rows:
-                return
+                rows = connection.execute(_PAGE.format(columns=columns, where=where), (page, evaluation.id)).fetchall()
             yield from rows
-            last = rows[-1][:3]
 
 
 class Snapshot(Results):

@@ -14,8 +14,9 @@ from typing import Any, cast
 from ... import Completion, DotevalError, Usage
 from .._result import Result, Score
 from .begun import RequestsOfRow
+from .digests import Fingerprint, digest_of
 from .kept import altered_columns, altered_parts, is_same_output
-from .plain import digest, digest_of_plain, names_of, plain, plain_and_whole, storable
+from .plain import names_of, plain, storable
 from .transcript import RecordedRequest, Transcript, details_of, without_secrets
 from .usage import ModelUsage, added, usage_of_requests, usage_told
 
@@ -120,22 +121,26 @@ class Inputs:
     Args:
         number: The row's place in the dataset, counted from 0.
         values: What its columns hold.
+        known: What they are known by.
     """
 
-    def __init__(self, number: int, values: Mapping[str, Any]) -> None:
+    def __init__(self, number: int, values: Mapping[str, Any], known: Fingerprint) -> None:
         self.number = number
-        found, self.is_whole = plain_and_whole(values)
-        self.values = cast("dict[str, Any]", found)
+        self.values = _plain_mapping(values)
         """As they are kept."""
         self.altered = altered_columns(values, self.values)
-        self.digest = digest(values) if self.altered else digest_of_plain(self.values)
-        self.key = self.digest
+        self.digest = known.digest
+        self.key = known.digest
         """What the row is known by."""
+        self.unknown = known.unknown
+        """The types of values that nothing tells from others, where nothing else tells the row from others."""
+        self.is_again = False
+        """Whether a row before it is known by the same."""
 
 
 def key_of_id(value: object) -> str:
     """What a row is known by whose column ``id`` has this value."""
-    return f"id {digest(value)}"
+    return f"id {digest_of(value)}"
 
 
 def keys_meant(text: str) -> set[str]:

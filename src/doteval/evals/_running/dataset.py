@@ -13,8 +13,9 @@ from anyio.lowlevel import checkpoint
 
 from .._errors import DatasetError
 from .._files import Lines
+from .._identity.library import is_library_module
 from .._identity.walk import Walk
-from .._results.plain import digest_of_plain
+from .._results.digests import fingerprint
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
 from .frames import rows_in
@@ -56,7 +57,15 @@ class Row:
 
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
-        return {name: _fresh(value) for name, value in self.values.items()}
+        return {name: _fresh_or_itself(value) for name, value in self.values.items()}
+
+
+def _fresh_or_itself(value: Any) -> Any:
+    """A copy of it; of what is nested deeper than functions may call each other, there is none."""
+    try:
+        return _fresh(value)
+    except RecursionError:
+        return value
 
 
 def _fresh(value: Any) -> Any:
@@ -75,6 +84,21 @@ def has_name(inputs: Inputs) -> bool:
     return inputs.key.startswith(f"{_NAME} ")
 
 
+class _Code:
+    """What is known of functions and classes that are in rows."""
+
+    def is_library(self, kind: type[Any]) -> bool:
+        """Whether a class is not the user's own."""
+        return is_library_module(kind.__module__)
+
+    def of(self, value: object) -> str:
+        """A fingerprint, with what a function reads."""
+        return Walk(follows_classes=False).digest(value)
+
+
+_CODE = _Code()
+
+
 class _Keys:
     """Tells what rows are known by, in the order in which they are read."""
 
@@ -89,12 +113,13 @@ class _Keys:
             values: What its columns hold.
             name: What its column ``id`` holds, or `_NAMELESS`.
         """
-        inputs = Inputs(number, values)
-        if not inputs.is_whole:  # what they are is more than what can be kept of them
-            inputs.digest = digest_of_plain([inputs.digest, Walk(follows_classes=False).digest(values)])
-        key = inputs.digest if name is _NAMELESS else key_of_id(name)
+        inputs = Inputs(number, values, fingerprint(values, _CODE))
+        key = inputs.digest
+        if name is not _NAMELESS:
+            key, inputs.unknown = key_of_id(name), fingerprint(name).unknown
         self._seen[key] += 1
-        inputs.key = key if self._seen[key] == 1 else f"{key} {self._seen[key]}"
+        inputs.is_again = self._seen[key] > 1
+        inputs.key = f"{key} {self._seen[key]}" if inputs.is_again else key
         return inputs
 
 

@@ -152,6 +152,7 @@ async def _run_rows(
         stored, changes, told = await begun(evaluation, place, settings)
         warnings += told
 
+    is_unfit = False
     commits = None if place is None or stored is None else Commits(place.store, stored, limit)
 
     def emit(record: Record) -> None:
@@ -192,9 +193,12 @@ async def _run_rows(
                 kept.sort(key=lambda record: (record.number, record.sample))
             summary = summarise(kept)
             shortfalls, judged = _judged(evaluation, settings, summary, None, None)
+    except DatasetError:
+        is_unfit = True
+        raise
     finally:
         if place is not None and stored is not None:
-            place.store.leave(stored)
+            place.store.leave(stored, is_unfit=is_unfit)
             await place.store.flush()
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
@@ -251,6 +255,8 @@ async def _missing(
     ):
         async for row in rows:
             wanted = None
+            if place is not None:
+                changes.check(row, place.name)
             there = changes.of(row, settings.epochs)
             if any(known.number != row.number for known in there.values()):
                 moved[row.inputs.key] = row.number
@@ -319,8 +325,8 @@ def _are_same(evaluation: Evaluation, settings: Settings, results: Results, stor
         if rows is None:
             return False
         samples = (sample for row in settings.selection.look(rows) for sample in row.samples(settings.epochs))
-        here = ((row.inputs.key, row.sample, row.inputs.digest) for row in samples)
-        there = ((row.key, row.sample, row.digest) for row in results.known(stored))
+        here = ((row.inputs.key, row.sample, row.inputs.digest, row.inputs.unknown) for row in samples)
+        there = ((row.key, row.sample, row.digest, ()) for row in results.known(stored))
         return all(one == other for one, other in zip_longest(here, there))
     except Exception:  # whoever runs it is told
         return False
