@@ -628,7 +628,7 @@ def test_samples_of_rows(runs: Runs, workers: tuple[str, ...]) -> None:
         assert result.stdout.str().count("is called") == calls
         assert ("a fixture is set up" in result.stdout.str()) == bool(calls)
         result.stdout.fnmatch_lines([f"eval_it.py::eval_it  *{rows}  *"])
-    result.stdout.fnmatch_lines(["- there is one sample of each row (epochs=1), so there is no 'odd.pass@2'*"])
+    result.stdout.fnmatch_lines(["there is one sample of each row (epochs=1), so there is no 'odd.pass@2'*"])
     runs.pytester.makeini("[pytest]\ndoteval_eval_epochs = 3")
     assert "4 x 3" in run(strict=False).stdout.str()
 
