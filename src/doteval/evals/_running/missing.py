@@ -194,7 +194,7 @@ async def _run_rows(
             summary = summarise(kept)
             shortfalls, judged = _judged(evaluation, settings, summary, None, None)
     except DatasetError:
-        is_unfit = True
+        is_unfit = settings.selection.row is not None  # a name of a sample that there is none of
         raise
     finally:
         if place is not None and stored is not None:
