@@ -13,6 +13,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from anyio.lowlevel import current_token
@@ -84,6 +85,24 @@ class HomeLoop:
             trio.lowlevel.spawn_system_task(run, name=name, context=contextvars.copy_context())
         else:
             _keep(self.native.create_task(with_own_generators(run()), name=name))
+
+    @contextmanager
+    def recognised(self) -> Generator[None]:
+        """In the block, which awaits nothing, anyio knows this event loop also where no task runs.
+
+        That is in a callback: of `call_soon`, of a task that is done, of a signal. Under ``asyncio.run``, sniffio knows
+        an event loop by the task that runs in it.
+        """
+        sniffio: Any = sys.modules.get("sniffio")
+        thread = getattr(sniffio, "thread_local", None)
+        if thread is None:
+            yield
+            return
+        known, thread.name = thread.name, "trio" if self._is_trios else "asyncio"
+        try:
+            yield
+        finally:
+            thread.name = known
 
     def call_soon(self, function: Callable[[], object]) -> None:
         """Call a function in it, from whatever thread and at whatever moment; not at all where it is over."""

@@ -212,11 +212,13 @@ class Engine(Generic[ModelT]):
         match effect:
             case Open(entry):
                 if entry.resource is None:
-                    entry.resource = self._resource(entry)
+                    with self.loop.recognised():
+                        entry.resource = self._resource(entry)
                 self._start_task(entry.resource.run, f"doteval {entry.want.label}", entry.inside)
                 self._emit("opening", entry)
             case CancelOpening(entry):
-                entry.resource.abort()
+                with self.loop.recognised():
+                    entry.resource.abort()
             case Check(entry):
                 entry.resource.check()
                 self._emit("checking", entry)
@@ -234,7 +236,8 @@ class Engine(Generic[ModelT]):
                     then = partial(self._on_freed, entry, dependent)
                     dependent.close(then, f"'{entry.want.label}', which it leases, closes")
             case Close(entry):
-                entry.resource.close()
+                with self.loop.recognised():
+                    entry.resource.close()
                 self._emit("closing", entry, entry.reason)
 
     def _resource(self, entry: Entry) -> Resource[ModelT]:
@@ -280,7 +283,8 @@ class Engine(Generic[ModelT]):
         assert self._task_group is not None
         context = self._context.copy()
         context.run(resource_here.set, resource)
-        context.run(partial(self._task_group.start_soon, run, name=name))
+        with self.loop.recognised():
+            context.run(partial(self._task_group.start_soon, run, name=name))
 
 
 @uninterruptible

@@ -98,8 +98,8 @@ class Resource(Generic[ModelT]):
         """Leave the context manager, in at most `close_timeout` seconds."""
         if self._closing:
             return  # its time runs already
-        self._closing = True
         self._scope.deadline = current_time() + self._close_timeout
+        self._closing = True
         self._wake.set()
         if self._check_scope is not None:
             self._check_scope.cancel()

@@ -45,6 +45,7 @@ class Endings:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         """After the test's own teardown: is the next test for another event loop?"""
+        __tracebackhide__ = True
         try:
             return (yield)
         finally:

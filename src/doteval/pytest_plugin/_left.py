@@ -40,6 +40,7 @@ class Left:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """What is leased from here on is the test's."""
+        __tracebackhide__ = True
         recording.begin()
         try:
             return (yield)

@@ -88,6 +88,7 @@ class NeighbourCalls:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Around all other plugins."""
+        __tracebackhide__ = True
         with _no_event_loop_of_anyio(item):
             return (yield)
 
@@ -110,6 +111,7 @@ class NeighbourCalls:
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Around all other plugins: pytest-asyncio keeps to the fixtures that are its own."""
+        __tracebackhide__ = True
         test = test_of(request)
         if is_async(fixturedef.func):
             self._is_in_anyios[fixturedef] = is_anyios(test)
@@ -125,6 +127,7 @@ class NeighbourCalls:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Around all other plugins: keep the test function as it is before a neighbour wraps it."""
+        __tracebackhide__ = True
         if (
             isinstance(item, pytest.Function)
             and iscoroutinefunction(item.obj)
@@ -138,6 +141,7 @@ class NeighbourCalls:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         """Give anyio the test function as it was."""
+        __tracebackhide__ = True
         function = pyfuncitem.stash.get(_FUNCTION, None)
         wrapped = pyfuncitem.obj
         if function is None or function is wrapped:
@@ -171,6 +175,7 @@ def _no_event_loop_of_anyio(item: pytest.Item) -> Generator[None]:
 
     As long as its plugin keeps one open, for tests before and after this one, anyio takes every other for that.
     """
+    __tracebackhide__ = True
     sniffio: Any = sys.modules.get("sniffio")
     if sniffio is None or is_anyios(item):
         yield
@@ -185,6 +190,7 @@ def _no_event_loop_of_anyio(item: pytest.Item) -> Generator[None]:
 @contextmanager
 def _asyncio_mode_set(config: pytest.Config, mode: str) -> Generator[None]:
     """Change the mode of pytest-asyncio for a moment, where it is there."""
+    __tracebackhide__ = True
     before: object = getattr(config.option, "asyncio_mode", _ABSENT)
     if before is _ABSENT:
         yield

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from anyio import CapacityLimiter
 
+from ..._loop import HomeLoop
 from ..._model import Completion, CompletionStream, Prompt, Usage, check_params, messages_of
 from ..._model_request import ModelRequest
 from ..._replies.asked import Asked
@@ -82,6 +83,15 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         self._explaining = Explaining(self.sdk, name, client)
         self._is_asking: Mapping[str, Any] | None = None
         self._credential_names: frozenset[str] | None = None
+        self._home: HomeLoop | None = None
+
+    def stay_here(self, provider: str) -> None:
+        """Refuse requests from another event loop than this one, in which the client's connections are.
+
+        Args:
+            provider: The provider's name, for the message.
+        """
+        self._home = HomeLoop(provider)
 
     def __doteval_identity__(self) -> Mapping[str, Any]:
         """All that its answers depend on; see `ModelProvider.identity`."""
@@ -130,7 +140,10 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             ModelRequestError: The request failed; says what failed and what to do. The SDK's exception is the cause. Or
                 it would wait for ever for its place, as open streams of those who wait have all of them.
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
+            WrongEventLoopError: The model was leased in another event loop.
         """
+        if self._home is not None:
+            self._home.check()
         messages, params = messages_of(prompt, params), _with_schema({**self._params, **params})
         sent = self._request(messages, params)
         asked = (
@@ -174,7 +187,10 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         Raises:
             ModelRequestError: The request failed, on entering or while reading.
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
+            WrongEventLoopError: The model was leased in another event loop.
         """
+        if self._home is not None:
+            self._home.check()
         messages, params = messages_of(prompt, params), _with_schema({**self._params, **params, "stream": True})
         sent = self._request(messages, params)
         asked = (

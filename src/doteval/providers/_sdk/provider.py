@@ -98,13 +98,15 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         settings = self._resolved({**self._settings, **_given(config)})
         key_places = self._places_of_key(settings["base_url"], settings["api_key"])
         async with await self._lease_client(settings) as handle:
-            yield self._make_model(
+            model = self._make_model(
                 spec,
                 handle.model,
                 max_concurrency=max_concurrency or self._max_concurrency,
                 key_places=key_places,
                 params={**self._params, **own_params},
             )
+            model.stay_here(type(self).__name__)
+            yield model
 
     def slots(self, spec: str, /, **config: Any) -> int:
         """One, where the number of models is limited.

@@ -155,6 +155,7 @@ class ServerProviderBase(PooledProvider[ServerModel]):
                         max_concurrency=self._max_concurrency,
                         params=self._params,
                     )
+                    model.stay_here(type(self).__name__)
                     self._served[model] = command, weights
                     yield model
                 finally:

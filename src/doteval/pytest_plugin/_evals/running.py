@@ -79,6 +79,7 @@ class EvalRunning:
     @pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True)
     def pytest_runtest_setup_around(self, item: pytest.Item) -> Generator[None, object, object]:
         """Whatever comes of it, the item may be set up again."""
+        __tracebackhide__ = True
         try:
             return (yield)
         finally:
@@ -131,6 +132,7 @@ class EvalRunning:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Before a plugin looks at the function that it is going to run: give it an async one that runs the rows."""
+        __tracebackhide__ = True
         evaluation = evaluation_of(item)
         if evaluation is None or not isinstance(item, pytest.Function):
             return (yield)

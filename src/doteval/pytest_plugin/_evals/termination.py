@@ -25,6 +25,7 @@ class Termination:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """An evaluation is run, and nothing else: tests of the user may be about signals."""
+        __tracebackhide__ = True
         if evaluation_of(item) is None:
             return (yield)
         self.begin()
