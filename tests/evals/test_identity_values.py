@@ -262,7 +262,7 @@ def test_what_is_handed_over_says_something_of_itself() -> None:
         exec("def hand(): return [tool]\ndef call(): return tool()", scope)
         return scope
 
-    assert read(handing(None)["hand"].__code__).handed == {"tool"}
+    assert read(handing(None)["hand"].__code__).handed == {("tool", ())}
     one, other = (handing(documented(text)) for text in ("one", "another"))
     assert fingerprint(one["hand"]) != fingerprint(other["hand"])
     assert fingerprint(one["call"]) == fingerprint(other["call"])

@@ -8,10 +8,10 @@ from __future__ import annotations
 import dis
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 from .uses import ATTRIBUTE, READ, Steps, Uses, uses_of
 
@@ -22,6 +22,16 @@ _WRITTEN = ("DELETE_DEREF", "DELETE_GLOBAL", "STORE_DEREF", "STORE_GLOBAL")
 _JUMPS = frozenset(dis.hasjabs + dis.hasjrel)
 _ALIASES = 2
 """How often what a local name holds is looked for that is a part of what another one holds."""
+_IMPORTS = frozenset({"__import__", "import_module"})
+_DOCS = frozenset({"__annotations__", "__doc__", "__signature__"})
+_READ_DOCS = frozenset(
+    {
+        *("__annotations__", "__signature__", "get_annotations", "get_type_hints", "getdoc", "getfullargspec"),
+        *("getmembers", "signature"),
+    }
+)
+"""By what code reads what functions and classes say of themselves."""
+MAKES_CLASSES = "__build_class__"
 _OPTIMISED, _HAS_DOCSTRING = 0x1, 0x4000000
 
 
@@ -32,7 +42,11 @@ class Code:
     Args:
         tokens: What it does, without the values of constants that are code.
         reads: The globals and free variables that it reads, each with the attributes that are read of it at once.
-        handed: Those that it hands over and does not call, such as a function that is to be a tool of a model.
+        handed: Those that it hands over and does not call, such as a function that is to be a tool of a model, each
+            with the attributes that are read of it.
+        told: The attributes that it reads of anything and hands over.
+        reads_docs: Whether it reads what functions and classes, whichever they are, say of themselves.
+        unknown: What it calls with a name that is known only when it runs, such as ``getattr``.
         writes: Those that it writes: they are state of the run, and no result depends on how it began.
         changes: What it changes of those, each with the way from it.
         own: What it writes, or changes, of its first argument.
@@ -48,7 +62,10 @@ class Code:
 
     tokens: tuple[Any, ...]
     reads: tuple[tuple[str, tuple[str, ...]], ...]
-    handed: frozenset[str]
+    handed: frozenset[tuple[str, tuple[str, ...]]]
+    told: frozenset[str]
+    reads_docs: bool
+    unknown: frozenset[str]
     writes: frozenset[str]
     changes: frozenset[tuple[str, Steps]]
     own: frozenset[Steps]
@@ -69,7 +86,6 @@ def read(code: CodeType) -> Code:
     tokens += parameters
     tokens.append(code.co_exceptiontable)
     reads: dict[tuple[str, tuple[str, ...]], None] = {}
-    handed: set[str] = set()
     writes: set[str] = set()
     imports: list[tuple[int, str, tuple[str, ...]]] = []
     instructions = [each for each in dis.get_instructions(code) if each.opname not in _NO_MATTER]
@@ -92,25 +108,35 @@ def read(code: CodeType) -> Code:
         if name in _GLOBALS or name in _CELLS:
             path = tuple(_attributes_after(instructions, place))
             reads[value, path] = None
-            if not path and name in _GLOBALS and not (each.arg or 0) & 1:
-                handed.add(value)
         elif name in _WRITTEN:
             writes.add(value)
         elif name == "IMPORT_NAME":
             level = instructions[place - 2].argval if place >= 2 else 0
             imports.append((level if isinstance(level, int) else 0, value, instructions[place - 1].argval or ()))
+        elif name == "LOAD_BUILD_CLASS":
+            uses.others.add(MAKES_CLASSES)
+    imports += [(0, name, ()) for name in uses.imports]
+    writes |= uses.global_writes
     for inner, _, _ in inside:
         reads |= dict.fromkeys(inner.reads)
-        handed |= inner.handed
+        uses.handed |= inner.handed
+        uses.told |= inner.told
+        uses.unknown |= inner.unknown
         writes |= inner.writes
-    handed |= uses.handed & {*code.co_freevars, *code.co_cellvars, *code.co_varnames}
-    handed |= {name for name, path in reads if path == ("__doc__",)}
+    if ("globals", ()) in reads:
+        reads |= dict.fromkeys((text, ()) for text in _texts_in(code.co_consts))
+    uses.handed |= {(name, path[:-1]) for name, path in reads if path[-1:] == ("__doc__",)}
+    uses.told |= {path[-2] for _, path in reads if len(path) > 1 and path[-1] == "__doc__"}
+    handed = {name for name, path in uses.handed if not path}
     tokens += [("told", inner.co_consts[0]) for _, inner, name in inside if _is_told(inner, name, handed)]
-    cells = {*code.co_cellvars}
+    cells, own = {*code.co_cellvars}, {*code.co_varnames, *code.co_cellvars}
     return Code(
         tuple(tokens),
         tuple(read for read in reads if read[0] not in cells),
-        frozenset(handed - cells),
+        frozenset(each for each in uses.handed if each[0] not in own),
+        frozenset(uses.told),
+        _reads_docs(reads, uses, own, [inner for inner, _, _ in inside]),
+        frozenset(uses.unknown),
         frozenset(writes - cells),
         *_used(code, uses, first, [inner for inner, _, _ in inside]),
         tuple(imports),
@@ -151,6 +177,7 @@ def _used(
     for maker in [each for each in uses.made if each[0] in its_own]:
         uses.made.discard(maker)
         uses.others.add(maker[2])
+    uses.others |= {attribute for name, path, attribute in uses.made if not _IMPORTS.isdisjoint((name, *path))}
     unknown = {name for name in its_own if uses.locals.get(name) is None} - {first}
     if any(steps[-1][0] != ATTRIBUTE for name, steps in writes if name in unknown):
         uses.others.add("__setitem__")
@@ -164,6 +191,30 @@ def _used(
         frozenset(uses.stored),
         frozenset(each for each in writes if each[0] in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]),
     )
+
+
+def _reads_docs(
+    reads: Iterable[tuple[str, tuple[str, ...]]], uses: Uses, own: set[str], inside: Iterable[Code]
+) -> bool:
+    """Whether what is read that functions and classes say of themselves is not only that of one with a name."""
+    if any(inner.reads_docs for inner in inside):
+        return True
+    of_others = uses.others | {attribute for *_, attribute in uses.made}
+    of_others |= {attribute for name, attribute in uses.reads if name in own}
+    if not _DOCS.isdisjoint(of_others):
+        return True
+    return any(not _READ_DOCS.isdisjoint((name, *path)) for name, path in reads)
+
+
+def _texts_in(constants: Iterable[object]) -> Iterator[str]:
+    """The texts among constants, those of functions within a function included."""
+    for each in constants:
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, tuple):
+            yield from _texts_in(cast("tuple[object, ...]", each))
+        elif isinstance(each, CodeType):
+            yield from _texts_in(each.co_consts)
 
 
 def _attributes_after(instructions: list[dis.Instruction], place: int) -> Iterator[str]:

@@ -15,12 +15,14 @@ from enum import IntEnum
 from types import FunctionType, ModuleType, NoneType
 from typing import Any, cast
 
+from .._tabular import objects_in_table
 from .aliases import is_alias
-from .code import Code, read
+from .code import MAKES_CLASSES, read
 from .found import PLAIN, defaults_of, functions_of, holds_no_code, is_librarys, variable_of, ways_of
 from .library import is_library_module, users_module
-from .looks import ATOMS, INITIALISERS, attribute_of, class_of, table_of
+from .looks import ATOMS, INITIALISERS, attribute_of, class_of
 from .state import MISSING, State, behind
+from .told import Told, handed_over
 from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, WRITING, Steps
 from .values import Values
 
@@ -35,6 +37,8 @@ _NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "e
 """Modules whose classes call no methods of those that are made of them, but when they are told to."""
 
 
+_OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
+"""Methods that are called where a class is made."""
 _INTO = {("get",), ("setdefault",)}
 _CONTAINERS = {list, dict, set, deque, defaultdict, Counter, OrderedDict}
 _ABOVE = (0, 0)
@@ -95,6 +99,9 @@ class Reach(Values):
         self._held_by_name: dict[str, set[type[Any]]] = {}
         """The classes of what objects hold, by attribute."""
         self._use = Use.RUN
+        self.told = Told()
+        self._known: set[tuple[str, str]] = set()
+        self._documented: set[int] = set()
 
     # ---------------------------------------------------------------- roots
 
@@ -116,7 +123,7 @@ class Reach(Values):
             elif not self._find_methods():
                 if self._values:
                     self._values.popleft()()
-                elif not self._find_unclear():
+                elif not (self._find_in_modules() or self._find_documented() or self._find_unclear()):
                     break
         for kind, objects in self._objects.items():
             for way in ways_of(self._of_objects, kind):
@@ -150,6 +157,7 @@ class Reach(Values):
         """
         code = read(function.__code__)
         self._names[use] |= code.attributes
+        self.told.note(code, (*code.attributes, *(attribute for *_, attribute in code.made)))
         names = self._names[own] if kind is None else self._own_names[own].setdefault(kind, set())
         names |= code.own_attributes
         self._stored[use] |= code.stored
@@ -180,12 +188,40 @@ class Reach(Values):
             self._with(use, value)
         for level, module, imported in code.imports:
             package = function.__globals__.get("__package__") or ""
-            self._import("." * level + module, package, imported, code, use)
+            self._import("." * level + module, package, imported, use)
+        for name, path in code.handed:
+            for each in handed_over(function, name, path, self.state):
+                if isinstance(each, type):
+                    self._class_told(each)
+                else:
+                    self._document(each)
 
     def _with(self, use: Use, value: object) -> None:
         before, self._use = self._use, use
         self._of(value, ())
         self._use = before
+
+    def _document(self, function: FunctionType) -> bool:
+        """Whether a function tells others of its annotations, and was not known to."""
+        if id(function) in self._documented:
+            return False
+        self._documented.add(id(function))
+        self._described_to_others(function)
+        return True
+
+    def _find_documented(self) -> bool:
+        """Whether there are more such functions: all that can be run, where anything reads what they say."""
+        functions = [each for each in self._alive if isinstance(each, FunctionType)] if self.told.reads_docs else []
+        return sum(self._document(each) for each in functions) > 0
+
+    def _find_in_modules(self) -> bool:
+        """Whether more is read of modules that are handed over."""
+        found = [(each, name) for each in self.told.modules for name in self.told.read_of(each)]
+        new = [(each, name) for each, name in found if (each.__name__, name) not in self._known]
+        for module, name in new:
+            self._known.add((module.__name__, name))
+            self._read_in(vars(module), name, vars(module)[name], (), Use.RUN)
+        return bool(new)
 
     def _written(self, owner: object, name: str, use: Use, write: Callable[[], object]) -> None:
         if use is Use.MAKE:
@@ -203,7 +239,10 @@ class Reach(Values):
         found = variable_of(function, name)
         if found is None:
             return
-        owner, value = found
+        self._read_in(*found[:1], name, found[1], path, use)
+
+    def _read_in(self, owner: Any, name: str, value: Any, path: tuple[str, ...], use: Use) -> None:
+        """What is read of a scope, or of a module."""
         while isinstance(value, ModuleType) and path and not is_library_module(value.__name__):
             owner, (name, *rest) = vars(value), path
             value, path = getattr(value, name, None), tuple(rest)
@@ -263,17 +302,13 @@ class Reach(Values):
             value = behind(value, step)
         return value is not MISSING and value is not None and is_librarys(value)
 
-    def _import(self, name: str, package: str, names: tuple[str, ...], code: Code, use: Use) -> None:
+    def _import(self, name: str, package: str, names: tuple[str, ...], use: Use) -> None:
         module = users_module(name, package)
         if module is None:
             return
         found: list[object] = [module] if not names else [attribute_of(module, each) for each in names]
         for value in found:
-            if isinstance(value, ModuleType) and not is_library_module(value.__name__):
-                for attribute in code.attributes & vars(value).keys():
-                    self._with(use, vars(value)[attribute])
-            else:
-                self._with(use, value)
+            self._with(use, value)
 
     # ---------------------------------------------------------------- classes
 
@@ -288,8 +323,9 @@ class Reach(Values):
             return
         self._objects[kind] = []
         self._alive.append(kind)
-        for base in kind.__bases__:
+        for base in (*kind.__bases__, class_of(kind)):
             self._class_for(base, None)
+        self._objects.setdefault(class_of(kind), []).append(kind)
         for name, value in vars(kind).items():
             members = [*functions_of(value)]
             bases = [each for each in kind.__mro__[1:] if is_library_module(each.__module__)]
@@ -326,6 +362,8 @@ class Reach(Values):
         name = method.name
         if name in INITIALISERS:
             return self._made.get(method.kind)
+        if name in _OF_NEW_CLASSES:
+            return next((use for use in Use if MAKES_CLASSES in self._names[use]), Use.MAKE)
         if method.is_setter:
             return next((use for use in Use if name in self._stored[use]), None)
         if method.overrides or (name.startswith("__") and name.endswith("__") and name not in _PASSIVE):
@@ -395,14 +433,8 @@ class Reach(Values):
     def _held(self, name: object, value: object, above: tuple[int, ...]) -> object:
         return self._of(value, above)
 
-    def _table(self, value: object) -> tuple[tuple[str, ...], Any] | None:
-        """A table holds no code, but where it holds objects."""
-        kind = class_of(value)
-        if kind.__module__.partition(".")[0] in ("pandas", "polars"):
-            return (), None
-        if not hasattr(kind, "dtype"):
-            return None
-        return table_of(value) if getattr(attribute_of(value, "dtype"), "hasobject", False) else ((), None)
+    def _table(self, value: object, kind: type[Any]) -> tuple[Any, ...] | None:
+        return objects_in_table(value, kind)
 
     def _text(self, value: object) -> str | None:
         return super()._text(value) if getattr(value, "__dict__", None) else None
@@ -422,8 +454,20 @@ class Reach(Values):
         self._class_for(kind, None)
         return None
 
+    def _class_told(self, kind: type[Any]) -> object:
+        for base in kind.__mro__ if not is_library_module(kind.__module__) else ():
+            for each in () if is_library_module(base.__module__) else vars(base).values():
+                if isinstance(each, FunctionType):
+                    self._document(each)
+        return None
+
+    def _module(self, module: ModuleType) -> object:
+        if not is_library_module(module.__name__):
+            self.told.hand_over(module)
+        return None
+
     def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         if isinstance(value, type) and not is_alias(value):
             self._class_for(cast("type[Any]", value), self._use)
-            return ()
+            return self._class_told(cast("type[Any]", value)), ()
         return super()._code_of(value, kind, above)
