@@ -7,13 +7,17 @@ import copy
 import functools
 import inspect
 import itertools
+import json
 import logging
+import os
 import pickle
 import random
+import subprocess
+import sys
 import typing
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
 from enum import Flag
 from pathlib import Path
@@ -66,6 +70,24 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
     for hold in holders:
         assert fingerprint(hold(make("one"))) == fingerprint(hold(make("one")))
         assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))
+
+
+def shown_of(kinds: Iterable[str]) -> dict[str, Any]:
+    """What is known of values in each process in the same way, but of those that are not there."""
+    found: dict[str, Any] = {}
+    for kind in kinds:
+        with contextlib.suppress(pytest.skip.Exception):
+            found[kind] = fingerprint(KINDS[kind]("one"))
+    return found
+
+
+@pytest.mark.process
+def test_another_process_finds_the_same() -> None:
+    """Wherever objects lie there, and in whatever order it puts sets."""
+    script = "import json, tests.evals.test_identity_values as it; print(json.dumps(it.shown_of(it.KINDS)))"
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    other = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, timeout=60)
+    assert json.loads(other.stdout) == shown_of(KINDS)
 
 
 def looked_at(value: Any) -> None:

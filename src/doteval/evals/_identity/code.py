@@ -124,7 +124,10 @@ def read(code: CodeType) -> Code:
         uses.unknown |= inner.unknown
         writes |= inner.writes
     if ("globals", ()) in reads:
-        reads |= dict.fromkeys((text, ()) for text in _texts_in(code.co_consts))
+        texts = {text for text in _texts_in(code.co_consts) if text.isidentifier()}
+        reads |= dict.fromkeys((text, ()) for text in sorted(texts))
+        if texts:
+            uses.unknown.discard("globals")
     uses.handed |= {(name, path[:-1]) for name, path in reads if path[-1:] == ("__doc__",)}
     uses.told |= {path[-2] for _, path in reads if len(path) > 1 and path[-1] == "__doc__"}
     handed = {name for name, path in uses.handed if not path}

@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import attrgetter, methodcaller
 from types import FunctionType, ModuleType, NoneType
 from typing import Any, cast
 
@@ -37,6 +38,7 @@ _NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "e
 """Modules whose classes call no methods of those that are made of them, but when they are told to."""
 
 
+_BY_TEXT = (attrgetter, methodcaller)
 _OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
 """Methods that are called where a class is made."""
 _INTO = {("get",), ("setdefault",)}
@@ -157,7 +159,8 @@ class Reach(Values):
         """
         code = read(function.__code__)
         self._names[use] |= code.attributes
-        self.told.note(code, (*code.attributes, *(attribute for *_, attribute in code.made)))
+        own_names = code.own_attributes if kind is None else ()
+        self.told.note(code, (*code.attributes, *own_names, *(attribute for *_, attribute in code.made)))
         names = self._names[own] if kind is None else self._own_names[own].setdefault(kind, set())
         names |= code.own_attributes
         self._stored[use] |= code.stored
@@ -470,4 +473,10 @@ class Reach(Values):
         if isinstance(value, type) and not is_alias(value):
             self._class_for(cast("type[Any]", value), self._use)
             return self._class_told(cast("type[Any]", value)), ()
+        if kind in _BY_TEXT:
+            texts = value.__reduce__()[1]
+            names = texts[:1] if kind is methodcaller else [name for text in texts for name in text.split(".")]
+            self._names[self._use].update(names)
+            self.told.names.update(names)
+            return ()
         return super()._code_of(value, kind, above)

@@ -22,8 +22,9 @@ class Told:
     def __init__(self) -> None:
         self.reads_docs = False
         """Whether it reads what functions and classes say of themselves, whichever they are."""
+        self.names: set[str] = set()
+        """The attributes that it reads of what may be a module."""
         self._attributes: set[str] = set()
-        self._names: set[str] = set()
         self._reads_all = False
         self._modules: dict[str, ModuleType] = {}
 
@@ -36,7 +37,7 @@ class Told:
         """
         self.reads_docs |= code.reads_docs
         self._attributes |= code.told
-        self._names.update(names)
+        self.names.update(names)
         self._reads_all |= not _OF_MODULES.isdisjoint(code.unknown)
 
     def hand_over(self, module: ModuleType) -> None:
@@ -55,7 +56,7 @@ class Told:
     def read_of(self, module: ModuleType) -> list[str]:
         """What is read of a module; all that it holds where a name is known only when the code runs."""
         held = vars(module)
-        return sorted(name for name in held if name in self._names or (self._reads_all and not name.startswith("__")))
+        return sorted(name for name in held if name in self.names or (self._reads_all and not name.startswith("__")))
 
 
 def handed_over(function: FunctionType, name: str, path: tuple[str, ...], state: State) -> Iterator[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import re
-import threading
 import types
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -155,7 +154,7 @@ class Values:
             return "member", self._class(kind), given.name, self._of(given.value, above)
         if kind is re.Pattern:
             return "pattern", self._of(attribute_of(given, "pattern"), above), attribute_of(given, "flags")
-        if kind is types.SimpleNamespace or kind is threading.local:
+        if kind is types.SimpleNamespace:
             return "namespace", self._mapping(self._kept(value, attributes_of(value)), above)
         if isinstance(value, Mapping):
             factory: Any = attribute_of(given, "default_factory")
