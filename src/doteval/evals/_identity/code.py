@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any, cast
 
+from .looks import class_of, digest_of
 from .uses import ATTRIBUTE, READ, Steps, Uses, uses_of
 
 _NO_MATTER = {"CACHE", "EXTENDED_ARG", "MAKE_CELL", "NOP", "NOT_TAKEN", "PRECALL", "RESUME"}
@@ -40,7 +41,7 @@ class Code:
     """What is known of a function's code, that of functions within it included.
 
     Args:
-        tokens: What it does, without the values of constants that are code.
+        does: What it does, as a fingerprint.
         reads: The globals and free variables that it reads, each with the attributes that are read of it at once.
         handed: Those that it hands over and does not call, such as a function that is to be a tool of a model, each
             with the attributes that are read of it.
@@ -60,7 +61,7 @@ class Code:
         imports: The modules that it imports, and what from them; with the level of a relative import.
     """
 
-    tokens: tuple[Any, ...]
+    does: str
     reads: tuple[tuple[str, tuple[str, ...]], ...]
     handed: frozenset[tuple[str, tuple[str, ...]]]
     told: frozenset[str]
@@ -98,7 +99,7 @@ def read(code: CodeType) -> Code:
         if isinstance(value, CodeType):
             inner = read(value)
             inside.append((inner, value, _bound(instructions, place)))
-            tokens.append((name, inner.tokens))
+            tokens.append((name, inner.does))
             imports += inner.imports
             continue
         if name == "STORE_NAME" and value == "__firstlineno__":
@@ -134,7 +135,7 @@ def read(code: CodeType) -> Code:
     tokens += [("told", inner.co_consts[0]) for _, inner, name in inside if _is_told(inner, name, handed)]
     cells, own = {*code.co_cellvars}, {*code.co_varnames, *code.co_cellvars}
     return Code(
-        tuple(tokens),
+        digest_of(_plain(tuple(tokens))),
         tuple(read for read in reads if read[0] not in cells),
         frozenset(each for each in uses.handed if each[0] not in own),
         frozenset(uses.told),
@@ -207,6 +208,16 @@ def _reads_docs(
     if not _DOCS.isdisjoint(of_others):
         return True
     return any(not _READ_DOCS.isdisjoint((name, *path)) for name, path in reads)
+
+
+def _plain(token: Any) -> tuple[object, ...]:
+    """A constant with its type, as ``1 == True``."""
+    kind = class_of(token)
+    if kind is tuple:
+        return tuple(map(_plain, token))
+    if kind is frozenset:
+        return "set", *sorted(map(_plain, token), key=repr)
+    return kind.__name__, hex(token) if kind is int else repr(token)
 
 
 def _texts_in(constants: Iterable[object]) -> Iterator[str]:

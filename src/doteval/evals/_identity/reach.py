@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import builtins
 import functools
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from operator import attrgetter, methodcaller
-from types import FunctionType, ModuleType, NoneType
+from types import FunctionType, ModuleType
 from typing import Any, cast
 
 from .._tabular import objects_in_table
 from .aliases import is_alias
 from .code import MAKES_CLASSES, read
+from .containers import Unclear
 from .found import PLAIN, defaults_of, functions_of, holds_no_code, is_librarys, variable_of, ways_of
 from .library import is_library_module, users_module
 from .looks import ATOMS, INITIALISERS, attribute_of, class_of
-from .state import MISSING, State, behind
+from .state import State
 from .told import Told, handed_over
-from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, WRITING, Steps
+from .use import Use
+from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, Steps
 from .values import Values
 
 _PASSIVE = frozenset(
@@ -41,21 +42,8 @@ _NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "e
 _BY_TEXT = (attrgetter, methodcaller)
 _OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
 """Methods that are called where a class is made."""
-_INTO = {("get",), ("setdefault",)}
-_CONTAINERS = {list, dict, set, deque, defaultdict, Counter, OrderedDict}
 _ABOVE = (0, 0)
 """That a value is held by others."""
-
-
-class Use(IntEnum):
-    """What code is run for; what is run for more than one thing is run for the first."""
-
-    RUN = 1
-    """The evaluation: it may change whatever there is."""
-    INIT = 2
-    """A new object: what it does to that is no change of another one."""
-    MAKE = 3
-    """What the evaluation is given, before that is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +84,7 @@ class Reach(Values):
         self._of_makers: list[tuple[object, str, Callable[[], object]]] = []
         """What makers write: it counts where the evaluation reads it."""
         self._read: set[tuple[int, str]] = set()
-        self._unclear: list[tuple[Callable[[], bool], str, Use]] = []
-        """Methods that change containers, each with what tells whether it is read of one."""
-        self._held_by_name: dict[str, set[type[Any]]] = {}
-        """The classes of what objects hold, by attribute."""
+        self._unclear = Unclear(state)
         self._use = Use.RUN
         self.told = Told()
         self._known: set[tuple[str, str]] = set()
@@ -176,13 +161,7 @@ class Reach(Values):
         for name, way in code.given:
             if name in defaults:
                 self._written(function, name, use, functools.partial(self._mark, defaults[name], way, use))
-        for name, way, method in code.changing:
-            is_containers: Callable[[], bool] = bool
-            if name:
-                is_containers = functools.partial(self._leads_to_container, function, name, way)
-            elif len(way) == 1 and way[0][0] == ATTRIBUTE:
-                is_containers = functools.partial(self._has_containers, way[0][1])
-            self._unclear.append((is_containers, method, use))
+        self._unclear.note(function, code, use)
         for name, path, attribute in code.made:
             self._read_of_made(function, name, path, attribute, use)
         for name, path in code.reads:
@@ -268,12 +247,10 @@ class Reach(Values):
 
     def _read_of_made(self, function: FunctionType, name: str, path: tuple[str, ...], attribute: str, use: Use) -> None:
         """An attribute is read of what a call has returned: where that is a new object, its methods make it."""
+        if self._unclear.note_made(function, name, path, attribute, use):
+            return
         found = variable_of(function, name)
         maker: object = getattr(builtins, name, None) if found is None else found[1]
-        if path in _INTO and attribute in WRITING and class_of(maker) in _CONTAINERS:
-            is_containers = functools.partial(self._leads_to_container, function, name, (EVERYTHING,))
-            self._unclear.append((is_containers, attribute, use))
-            return
         for each in path:
             maker = attribute_of(maker, each) if isinstance(maker, (ModuleType, type)) else None
         if not isinstance(maker, type):
@@ -282,28 +259,11 @@ class Reach(Values):
             self._names[max(use, Use.INIT)].add(attribute)
 
     def _find_unclear(self) -> bool:
-        """Whether there are methods that change containers, read of what may be an object with methods of its own."""
-        found = [*self._unclear]
-        self._unclear.clear()
-        for is_containers, method, use in found:
-            if not is_containers():
-                self._names[use].add(method)
+        """Whether there are methods with names of those that change containers, read of objects of the user's."""
+        found = self._unclear.settle()
+        for method, use in found:
+            self._names[use].add(method)
         return bool(found)
-
-    def _has_containers(self, attribute: str) -> bool:
-        """Whether all objects that have such an attribute hold containers in it."""
-        return self._held_by_name.get(attribute, {NoneType}) <= _CONTAINERS
-
-    def _leads_to_container(self, function: FunctionType, name: str, way: Steps) -> bool:
-        """Whether a way leads to a container, or into one that the run fills."""
-        found = variable_of(function, name)
-        value: Any = MISSING if found is None else found[1]
-        for step in way:
-            if class_of(value) in _CONTAINERS and step[0] != ATTRIBUTE:
-                written = self.state.keys_in(value)
-                return self.state.hides_content(value) or (bool(written) if step == EVERYTHING else step[1] in written)
-            value = behind(value, step)
-        return value is not MISSING and value is not None and is_librarys(value)
 
     def _import(self, name: str, package: str, names: tuple[str, ...], use: Use) -> None:
         module = users_module(name, package)
@@ -337,7 +297,7 @@ class Reach(Values):
             for function, is_setter in members:
                 self._methods.append(_Method(kind, name, function, is_setter, is_of_class, overrides))
             if not members and name != "__dict__":
-                self._held_by_name.setdefault(name, set()).add(class_of(value))
+                self._unclear.hold(name, value)
                 self._with(Use.RUN, value)
 
     def _find_methods(self) -> bool:
@@ -420,7 +380,7 @@ class Reach(Values):
     def _kept(self, value: object, attributes: Mapping[str, Any]) -> dict[str, Any]:
         self._objects.setdefault(class_of(value), []).append(value)
         for name, held in attributes.items():
-            self._held_by_name.setdefault(name, set()).add(class_of(held))
+            self._unclear.hold(name, held)
         return super()._kept(value, attributes)
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
@@ -441,9 +401,6 @@ class Reach(Values):
 
     def _text(self, value: object) -> str | None:
         return super()._text(value) if getattr(value, "__dict__", None) else None
-
-    def _tokens(self, tokens: Iterable[Any]) -> tuple[object, ...]:
-        return ()
 
     def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
         self._names[self._use].add(value.__name__)

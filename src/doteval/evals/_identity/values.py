@@ -193,7 +193,7 @@ class Values:
         if hasattr(value, "__next__") or hasattr(value, "__anext__") or hasattr(value, "cr_code"):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
             own = [code for code in codes if code is not None and not is_library_file(code.co_filename)]
-            return "state", type_name(kind), *(self._tokens(read(code).tokens) for code in own)
+            return "state", type_name(kind), *(read(code).does for code in own)
         dump = getattr(kind, "model_dump", None)
         if dump is not None:
             return type_name(kind), self._of(without_credentials(dump(value)), above)
@@ -278,13 +278,6 @@ class Values:
 
     def _text(self, value: object) -> str | None:
         return described_as(value)
-
-    def _tokens(self, tokens: Iterable[Any]) -> tuple[object, ...]:
-        """What code does; constants with their types, as ``1 == True``."""
-        return tuple(
-            self._tokens(cast("Iterable[Any]", token)) if isinstance(token, tuple) else self._of(token, ())
-            for token in tokens
-        )
 
     # ---------------------------------------------------------------- code
 

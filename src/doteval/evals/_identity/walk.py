@@ -173,7 +173,7 @@ class Walk(Values):
             if not name.startswith(_NO_ATTRIBUTES)
         }
         return (
-            self._tokens(code.tokens),
+            code.does,
             self._of(function.__defaults__, ()),
             self._of(function.__kwdefaults__, ()),
             self._mapping(attributes, ()),
