@@ -86,6 +86,8 @@ class Reach(Values):
         self._read: set[tuple[int, str]] = set()
         self._unclear = Unclear(state)
         self._use = Use.RUN
+        self._bases: dict[type[Any], Use] = {}
+        """The classes of which the run may make others."""
         self.told = Told()
         self._known: set[tuple[str, str]] = set()
         self._documented: set[int] = set()
@@ -175,6 +177,8 @@ class Reach(Values):
             for each in handed_over(function, name, path, self.state):
                 if isinstance(each, type):
                     self._class_told(each)
+                    if MAKES_CLASSES in code.attributes:
+                        self._bases[each] = min(use, self._bases.get(each, use))
                 else:
                     self._document(each)
 
@@ -326,7 +330,7 @@ class Reach(Values):
         if name in INITIALISERS:
             return self._made.get(method.kind)
         if name in _OF_NEW_CLASSES:
-            return next((use for use in Use if MAKES_CLASSES in self._names[use]), Use.MAKE)
+            return min((use for base, use in self._bases.items() if method.kind in base.__mro__), default=Use.MAKE)
         if method.is_setter:
             return next((use for use in Use if name in self._stored[use]), None)
         if method.overrides or (name.startswith("__") and name.endswith("__") and name not in _PASSIVE):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -339,7 +340,7 @@ class _Chain:
         key = self._key(op, before, end)
         if self._maker is not None and self._maker[0] in _BY_KEY and key == EVERYTHING:
             self._found.unknown.add(self._maker[0])
-        if self._steps == ((ATTRIBUTE, "modules"),) and isinstance(key[1], str):
+        if self._steps == ((ATTRIBUTE, "modules"),) and key[1] in sys.modules:
             self._found.imports.add(key[1])
         self._steps += (key,)
 
