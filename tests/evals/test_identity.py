@@ -16,7 +16,6 @@ import pytest
 
 from doteval.evals._identity.walk import Walk
 
-
 BASE = """
 import dataclasses, enum, functools, json, logging, re, threading
 from dataclasses import dataclass
