@@ -14,7 +14,7 @@ from types import CodeType
 from typing import Any, cast
 
 from .looks import class_of, digest_of
-from .uses import ATTRIBUTE, READ, Steps, Uses, uses_of
+from .uses import ATTRIBUTE, READ, WRITING, Steps, Uses, uses_of
 
 _NO_MATTER = {"CACHE", "EXTENDED_ARG", "MAKE_CELL", "NOP", "NOT_TAKEN", "PRECALL", "RESUME"}
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
@@ -57,6 +57,7 @@ class Code:
             the name is empty, from its first argument.
         attributes: The attributes that it reads of anything else but of the globals and free variables.
         stored: All attributes that it writes, of whatever.
+        given_changing: The methods that change containers which it reads of its parameters, but for the first one.
         given: What it writes, or changes, of what its parameters hold.
         imports: The modules that it imports, and what from them; with the level of a relative import.
     """
@@ -75,6 +76,7 @@ class Code:
     changing: frozenset[tuple[str, Steps, str]]
     attributes: frozenset[str]
     stored: frozenset[str]
+    given_changing: frozenset[tuple[str, str]]
     given: frozenset[tuple[str, Steps]]
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
 
@@ -157,6 +159,7 @@ def _used(
     frozenset[tuple[str, Steps, str]],
     frozenset[str],
     frozenset[str],
+    frozenset[tuple[str, str]],
     frozenset[tuple[str, Steps]],
 ]:
     """What is done with globals, free variables and the first argument, in a code and in those within it."""
@@ -170,12 +173,15 @@ def _used(
         uses.stored |= inner.stored
         uses.changing |= {each for each in inner.changing if each[0]}
         uses.others |= {method for name, _, method in inner.changing if not name}
+        uses.others |= {method for _, method in inner.given_changing}
     for _ in range(_ALIASES):
         writes |= {(of, (*way, *steps)) for name, steps in writes for of, way in uses.ways.get(name, ()) if of != name}
     changing = {("" if name == first else name, way, method) for name, way, method in uses.changing}
     uses.others |= {method for name, _, method in changing if name in its_own}
     own_attributes = {attribute for name, attribute in reads if name == first}
-    for name, attribute in reads:
+    parameters = {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]} - {first}
+    given = {(name, attribute) for name, attribute in reads if name in parameters and attribute in WRITING}
+    for name, attribute in reads - given:
         if name in its_own and name != first:
             uses.read_of_local(name, attribute)
     for maker in [each for each in uses.made if each[0] in its_own]:
@@ -193,6 +199,7 @@ def _used(
         frozenset(each for each in changing if each[0] not in its_own),
         frozenset(uses.others),
         frozenset(uses.stored),
+        frozenset(given),
         frozenset(each for each in writes if each[0] in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]),
     )
 

@@ -10,7 +10,7 @@ from types import FunctionType, NoneType
 from typing import Any
 
 from .code import Code
-from .found import is_librarys, variable_of
+from .found import defaults_of, is_librarys, variable_of
 from .looks import class_of
 from .state import MISSING, State, behind
 from .use import Use
@@ -47,6 +47,11 @@ class Unclear:
             elif len(way) == 1 and way[0][0] == ATTRIBUTE:
                 is_containers = functools.partial(self._has_containers, way[0][1])
             self._left.append((is_containers, method, use))
+
+        defaults = defaults_of(function)
+        for name, method in code.given_changing:
+            is_container = class_of(defaults.get(name)) in _CONTAINERS
+            self._left.append((functools.partial(bool, is_container), method, use))
 
     def note_made(self, function: FunctionType, name: str, path: tuple[str, ...], method: str, use: Use) -> bool:
         """Whether a method is read of what a container's own method returns, which is looked at later."""

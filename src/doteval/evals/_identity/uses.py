@@ -191,23 +191,34 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
             operator = OPERATORS.get(op.shown.rstrip("="))
             prefixes = ("", "i", "r") if op.shown.endswith("=") else ("", "r")
             found.others |= {f"__{prefix}{operator}__" for prefix in prefixes if operator}
-        if op.name in _BOUND:
-            _bind(found, op.value, before, calls)
-            if (before.start, before.end) in ways and not before.name.startswith("CALL"):
-                found.ways.setdefault(op.value, set()).add(ways[before.start, before.end])
+        if op.name in _BOUND and (before.start, before.end) in ways and not before.name.startswith("CALL"):
+            found.ways.setdefault(op.value, set()).add(ways[before.start, before.end])
+    for is_bound, bound in groupby(enumerate(ops), key=lambda each: each[1].name in _BOUND):
+        if is_bound:
+            numbers = [number for number, _ in bound]
+            _bind(found, ops[numbers[0] : numbers[-1] + 1], ops[: numbers[0]], calls)
     for name in parameters:
         found.locals[name] = None
     return found
 
 
-def _bind(found: Uses, name: str, before: _Op, calls: _Calls) -> None:
-    """A local name gets a value, which the instruction before has made."""
-    maker = calls.get((before.start, before.end)) if before.name.startswith("CALL") else None
-    known = found.locals.setdefault(name, set())
-    if known is None or (maker is None and before.name not in _DISPLAYS):
-        found.locals[name] = None
-    elif maker is not None:
-        known.add(maker)
+def _bind(found: Uses, bound: list[_Op], before: list[_Op], calls: _Calls) -> None:
+    """Local names get values, which the instructions before have made; of several, each may get each."""
+    values = before[-1:]
+    for place in range(len(before) - 1, -1, -1):
+        op, last = before[place], values[-1]
+        if len(values) == len(bound) or op.start is None or last.start is None or op.start < (bound[0].end or op.start):
+            break
+        if op.end is not None and op.end <= last.start:
+            values.append(op)
+    makers = [calls.get((op.start, op.end)) if op.name.startswith("CALL") else None for op in values]
+    is_known = all(maker is not None or op.name in _DISPLAYS for op, maker in zip(values, makers, strict=True))
+    for op in bound:
+        known = found.locals.setdefault(op.value, set())
+        if known is None or not values or not is_known:
+            found.locals[op.value] = None
+        else:
+            known |= {maker for maker in makers if maker is not None}
 
 
 def _expanded(instructions: list[dis.Instruction]) -> Iterator[_Op]:
