@@ -260,6 +260,22 @@ def simulator(session: nox.Session) -> None:
 
 
 @nox.session(python=LOWEST)
+def interrupts(session: nox.Session) -> None:
+    """Ctrl-C at random moments, 2,000 on each event loop or as many as are named."""
+    install_wheel(session, "test")
+    runs = (session.posargs or ["2000"])[0]
+    for loop in ("asyncio", "uvloop", "trio"):
+        session.run("python", "-m", "tests.random_interrupts", loop, runs)
+
+
+@nox.session(python=LOWEST)
+def mutants(session: nox.Session) -> None:
+    """A hundred small mistakes in the pool, drawn by chance, or as many as are named: 95 % have to be noticed."""
+    install_wheel(session, "test")
+    session.run("python", "-m", "tests.mutants", *(session.posargs or ["100"]))
+
+
+@nox.session(python=LOWEST)
 def ledger_machine(session: nox.Session) -> None:
     """The state machine over the ledger for 10,000 steps and more."""
     install_wheel(session, "test")

@@ -61,6 +61,19 @@ WITH_PROCESSES = (
 In ``providers/`` the seconds are those that the real SDKs take to be imported.
 """
 
+LONG = (
+    "evals/test_fuzz.py",
+    "evals/test_kills.py",
+    "plugin/test_plugin_servers.py",
+    "servers/test_crashes.py",
+    "servers/test_endurance.py",
+    "servers/test_kill_matrix.py",
+    "test_crowd.py",
+    "test_demo.py",
+    "test_examples.py",
+)
+"""Here are tests that take 4 seconds and more, most of which they wait: they begin first, before all with a process."""
+
 PROCESS_FIXTURES = frozenset({"forks", "machine", "mock_server", "processes", "supervisors"})
 """So is every test with one of these fixtures, which start a process."""
 
@@ -115,7 +128,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if _path(item.path).startswith(WITH_PROCESSES) or not PROCESS_FIXTURES.isdisjoint(fixtures):
             item.add_marker("process")
-    items.sort(key=lambda item: item.get_closest_marker("process") is None)  # so that no worker is left with them
+    items.sort(key=_turn)  # so that no worker is left with a long one
 
 
 def pytest_collection_finish() -> None:
@@ -155,6 +168,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _is_inner_loop(config: pytest.Config) -> bool:
     return bool(config.option.markexpr == "not process")
+
+
+def _turn(item: pytest.Item) -> int:
+    return 0 if _path(item.path).startswith(LONG) else 1 if item.get_closest_marker("process") else 2
 
 
 @functools.cache

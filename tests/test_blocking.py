@@ -123,12 +123,17 @@ def test_whatever_a_provider_can_do_is_there(backend: dict[str, Any]) -> None:
         one, two = provider.setup_many("a", "b")
         assert (one.model.name, two.model.generate("hi")) == ("a", "hi")
         assert provider.preload("c")
-        assert provider.setup("c").model.name == "c"
+        three = provider.setup("c")
+        assert three.model.name == "c"
         assert not provider.preload("d")
         counts = provider.statistics()
         assert (counts.active_leases, counts.opens, counts.capacity) == (3, 3, 3)
         with pytest.raises(CapacityExceededError):
             provider.setup_many("e", "f", "g", "h")
+        provider.resize(4)
+        assert provider.statistics().free_slots == 1
+        with pytest.raises(ValueError, match="slots that have names stay so"):
+            provider.resize(["gpu0"])
         provider.teardown_all()
         assert not one.is_active
         assert provider.statistics().open == 0

@@ -268,3 +268,12 @@ async def test_breaks_is_asked_about_the_members_of_a_group() -> None:
         async with provider.setup("mcp"):
             pass
     assert len(provider.sessions) == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"capacity": 2}, {"fast_acquire": True}], ids=str)
+async def test_what_broke_while_it_was_idle_is_leased_to_nobody(options: dict[str, Any]) -> None:
+    async with GlancingProvider(**options) as provider:
+        await (await provider.setup("a")).teardown()
+        provider.sessions[0].is_dead = True
+        async with provider.setup("a") as handle:
+            assert await handle.model.call() == 1

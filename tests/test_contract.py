@@ -119,7 +119,7 @@ def test_each_test_catches_who_breaks_its_promise(
         f"test_wrong.py::Test{kind.__name__}::{test}" + (f"[{backend}]" if is_async(test) else ""): told
         for test, kind, told in WRONG
     }
-    result = pytester.inline_run(*WITHOUT_NEIGHBOURS, *told_by)
+    result = pytester.inline_run(*WITHOUT_NEIGHBOURS, "--tb=native", *told_by)  # each source is not parsed again
     Holding.close_all()
     said = {report.nodeid: str(report.longrepr) for report in result.getfailures()}
     missed = {

@@ -19,6 +19,12 @@ KEYS = [f"key {number}" for number in range(20)]
 CAPACITY = 5
 
 
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Without uvloop: a crowd makes no use of the loop but to take turns, and its tasks are asyncio's."""
+    return request.param
+
+
 class Crowd:
     """Tasks that do at random what tasks do, and what became of them."""
 

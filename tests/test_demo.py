@@ -8,21 +8,31 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
+from tests.forks import PIPE, Fork, Forks
 
 DEMO = Path(__file__).parent.parent / "examples" / "demo.py"
 
 SECRET = "sk-the-users-own-key"
 
 
-def start(**environment: str) -> subprocess.Popen[str]:
-    """Start the demo as a newcomer does, who may well have a key in the environment."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "LLMOCK_"))}
+def inherited() -> dict[str, str]:
+    """The environment of a newcomer, who may well have a key in it."""
+    usual = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "LLMOCK_"))}
+    return {**usual, "OPENAI_API_KEY": SECRET, "ANTHROPIC_API_KEY": SECRET}
+
+
+def start() -> subprocess.Popen[str]:
+    """Start the demo as a newcomer does."""
     return subprocess.Popen(
         [sys.executable, DEMO],
-        env={**inherited, "OPENAI_API_KEY": SECRET, "ANTHROPIC_API_KEY": SECRET, **environment},
+        env=inherited(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -69,9 +79,18 @@ def test_it_shows_the_main_job_on_both_backends() -> None:
     assert_gone(*server_of(output))
 
 
-def test_ctrl_c_ends_it_and_its_server() -> None:
+@contextmanager
+def forked(forks: Forks, **environment: str) -> Iterator[tuple[Fork, IO[str]]]:
+    """The demo, with its imports done, and the file that its errors go to."""
+    with tempfile.TemporaryFile("w+") as errors:
+        env = {**inherited(), **environment}
+        with forks.start(str(DEMO), env=env, stdout=PIPE, stderr=errors, start_new_session=True) as process:
+            yield process, errors
+
+
+def test_ctrl_c_ends_it_and_its_server(forks: Forks) -> None:
     """As in a terminal, the signal goes to the whole process group."""
-    with start() as process:
+    with forked(forks) as (process, errors):
         assert process.stdout is not None
         output = ""
         while "task 1" not in output:
@@ -79,16 +98,19 @@ def test_ctrl_c_ends_it_and_its_server() -> None:
             assert line, "the demo ended too early"
             output += line
         os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        process.communicate(timeout=60)
+        errors.seek(0)
+        assert errors.read() == "interrupted\n"
     assert process.returncode == 1
-    assert errors == "interrupted\n"
     assert_gone(*server_of(output))
 
 
-def test_what_does_not_hold_is_a_failure() -> None:
+def test_what_does_not_hold_is_a_failure(forks: Forks) -> None:
     """A server that answers every request with an error: the exit code says so, and the server is ended."""
-    with start(LLMOCK_ERROR_RATE_400="1") as process:
-        output, errors = process.communicate(timeout=120)
+    with forked(forks, LLMOCK_ERROR_RATE_400="1") as (process, file):
+        output, _ = process.communicate(timeout=120)
+        file.seek(0)
+        errors = file.read()
     assert process.returncode == 1
     # Tasks ask all models at once; which one is answered first is not for us to say.
     assert re.search(r"ModelRequestError: The request to '\S+' failed: the server refused the request \(400", errors)

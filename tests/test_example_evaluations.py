@@ -112,13 +112,15 @@ class Suite:
         before = self._clerk.counted.total()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         environment |= {
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # neighbours have tests of their own, and take long to be imported
             "OPENAI_API_KEY": "not-a-key",
             "OPENAI_BASE_URL": f"{self._clerk.url}/v1",
             "ANTHROPIC_API_KEY": "not-a-key",
             "ANTHROPIC_BASE_URL": self._clerk.url,
             "no_proxy": "127.0.0.1",
         }
-        command = ("-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(self.directory), *self._options, *options)
+        plugins = ("-p", "anyio", "-p", "doteval", "-p", "no:cacheprovider")
+        command = ("-m", "pytest", *plugins, "--rootdir", str(self.directory), *self._options, *options)
         process = self._forks.start(
             *command, str(self.directory), env=environment, stdout=PIPE, stderr=STDOUT, cwd=str(self.directory)
         )
@@ -163,5 +165,5 @@ def test_a_model_that_knows_nothing_passes_no_gate(tmp_path: Path, forks: Forks,
     assert code == 1, output
     assert f"{len(NAMES)} failed" in output
     for name in NAMES:
-        problem = "3 of 3 rows of {} failed" if name == "letters" else "{} has not passed:\n- "
+        problem = "3 of 3 rows of {} failed" if name == "letters" else "{} has not passed"
         assert problem.format(f"'eval_{name}.py::eval_{name}[gpt-4o-mini]'") in output, output

@@ -126,7 +126,8 @@ def test_the_exit_status_is_that_of_the_run(
         assert result.stderr == errors
 
 
-def test_all_output_arrives_in_its_order(forks: Forks, tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [["program.py"], ["-m", "program"]], ids=["file", "module"])
+def test_all_output_arrives_in_its_order(forks: Forks, tmp_path: Path, arguments: list[str]) -> None:
     """From Python, from below it, from a process that it starts, and from what is run at its exit."""
     program = tmp_path / "program.py"
     program.write_text(
@@ -140,10 +141,12 @@ def test_all_output_arrives_in_its_order(forks: Forks, tmp_path: Path) -> None:
         "go = threading.Event()\n"
         "threading.Thread(target=lambda: (go.wait(), print('six'))).start()\n"
         "go.set()\n"
+        "sys.exit(3)\n"
     )
-    with forks.start(str(program), stdout=PIPE, stderr=STDOUT) as fork:
+    with forks.start(*arguments, cwd=tmp_path, stdout=PIPE, stderr=STDOUT) as fork:
         output, _ = fork.communicate()
     assert output.split() == ["one", "two", "three", "four", "five", "six", "seven"]
+    assert fork.returncode == 3
 
 
 def test_what_is_not_closed_at_the_end_is_told(forks: Forks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +192,18 @@ def test_a_run_can_lead_a_process_group(forks: Forks, tmp_path: Path) -> None:
         assert os.getpgid(fork.pid) == os.getsid(fork.pid) == fork.pid
         os.killpg(fork.pid, signal.SIGTERM)
         assert fork.wait() == -signal.SIGTERM
+
+
+def test_a_run_with_a_server_of_its_own_asks_that_one(forks: Forks, tmp_path: Path) -> None:
+    """As workers of pytest-xdist do: nothing is imported again."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from tests.forks import Forks\n"
+        "with Forks(shared=True) as forks:\n"
+        "    print(forks._server is None, forks.run('-c', 'print(7)').stdout)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    assert forks.run(str(program), env=environment, workers=True).stdout == "True 7\n\n"
 
 
 @pytest.mark.process

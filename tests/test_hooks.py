@@ -165,10 +165,12 @@ async def test_a_cancellation_out_of_a_closing_cancels_nobody(call: str) -> None
     provider = HookedProvider({"after close": cancelled}, keep_alive=0)
     reached = False
     errors: list[BaseException] = []
+    held: list[object] = []
 
     async def use() -> None:
         nonlocal reached
         handle = await provider.setup("a")
+        held.append(handle)
         try:
             if call == "teardown":
                 await provider.teardown("a")

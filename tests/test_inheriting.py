@@ -60,7 +60,8 @@ async def test_an_heir_may_call_its_attributes_and_methods_as_it_likes(calls_sup
             assert provider.statistics().leases >= 3
             assert "Database" in repr(provider)
         async with ModelProviders({"db": provider}, discover=False) as providers:
-            assert (await providers.setup("db:a")).model == "a"
+            async with providers.setup("db:a") as handle:
+                assert handle.model == "a"
 
 
 async def test_an_heir_with_books_of_its_own_may_as_well() -> None:

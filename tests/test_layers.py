@@ -30,6 +30,7 @@ LAYERS = (
         "doteval._printed",
         "doteval._forked",
         "doteval._writer",
+        "doteval._unwritable",
     ),
     (
         "doteval._loop",
@@ -103,6 +104,7 @@ DOORS = {
         "doteval.evals._results.identity",
         "doteval.evals._results.tables",
         "doteval.evals._running.arguments",
+        "doteval.evals._running.checks",
         "doteval.evals._running.depends",
         "doteval.evals._running.engine",
         "doteval.evals._running.missing",
@@ -112,7 +114,7 @@ DOORS = {
 }
 
 # Knows nothing of what doteval is about, so that who stands on its face may use it like a library.
-TOOLS = {"doteval._forked", "doteval._writer"}
+TOOLS = {"doteval._forked", "doteval._unwritable", "doteval._writer"}
 
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
+import pickle
 import threading
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,11 +138,32 @@ async def test_of_several_at_once_each_is_watched() -> None:
         assert one.is_active
 
 
-async def test_without_tracing_nothing_is_watched() -> None:
-    async with ThingProvider(trace_leases=False) as provider:
-        await drop(provider)
-        await wait_all_tasks_blocked()
-        assert provider.statistics().active_leases == 1
+@pytest.mark.parametrize("options", [{"capacity": 1}, {"keep_alive": 100}, {}], ids=str)
+async def test_without_tracing_a_dropped_handle_is_reclaimed_where_slots_or_time_are_short(
+    options: dict[str, Any],
+) -> None:
+    """And told of, with how to learn more; elsewhere it takes nothing from anybody."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        async with ThingProvider(trace_leases=False, **options) as provider:
+            await drop(provider)
+            await wait_all_tasks_blocked()
+            assert provider.statistics().active_leases == (not options)
+    assert len(told) == bool(options)
+    for warning in told:
+        assert str(warning.message).startswith("ThingProvider: 'a' was leased and never torn down")
+        assert "trace_leases=True says" in str(warning.message)
+        is_known = f"task {anyio.get_current_task().name} had it" in str(warning.message)
+        assert is_known is ("capacity" in options)
+        assert warning.filename == "<ThingProvider>"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+async def test_a_handle_has_no_copies(copied: Callable[[object], object]) -> None:
+    """One that was dropped would end the lease of the other."""
+    async with ThingProvider() as provider, provider.setup("a") as handle:
+        with pytest.raises(TypeError, match="cannot be copied or pickled"):
+            copied(handle)
 
 
 async def test_what_is_called_in_a_loop_that_is_over_is_not() -> None:

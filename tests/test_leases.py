@@ -244,8 +244,8 @@ async def test_named_slots_are_handed_to_open() -> None:
             yield spec
 
     async with OnGPUs(capacity=["GPU-a", "GPU-b", "GPU-c"]) as provider:
-        await provider.setup("big")
-        await provider.setup("small")
+        async with provider.setup("big"), provider.setup("small"):
+            pass
     assert seen == {"big": ("GPU-a", "GPU-b"), "small": ("GPU-c",)}
 
 

@@ -644,3 +644,16 @@ def test_nobody_waits_for_itself_when_what_it_leases_grows_old(wanted: str, stat
     assert request.state is state
     assert starving.state is State.QUEUED
     assert isinstance(request.error, CapacityDeadlockError) is (state is State.FAILED)
+
+
+def test_who_leases_an_older_generation_is_given_the_present_one_where_there_is_one() -> None:
+    """Out of turn, as it costs no slot, and all others wait for it."""
+    world = World(capacity=2)
+    world.ask("a", owner="one")
+    grow_old(world, "a")
+    world.ask("a", owner="two")
+    world.ask("c", owner="three")
+    world.ask("d", owner="two")
+    again = world.ask("a", owner="one")
+    assert again.state is State.GRANTED
+    assert again.leases[0].entry is world.entry("a")

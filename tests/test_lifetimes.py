@@ -13,6 +13,9 @@ from tests.resources import Thing, ThingProvider
 from tests.virtual_time import virtual_time
 
 from doteval import HandleInactiveError, PooledProvider, PoolEvent, SetupTimeoutError
+from doteval._pool.inside import Inside
+from doteval._pool.owners import resource_here
+from doteval._pooled import runtime_of
 
 pytestmark = [pytest.mark.anyio, virtual_time, pytest.mark.concurrency]
 
@@ -243,3 +246,24 @@ async def test_a_check_that_is_called_off_by_the_closing_is_no_loss(end: str) ->
     kinds = [event.kind for event in provider.events]
     assert kinds == ["opening", "opened", "leased", "closing", "released", "closed"]
     assert provider.statistics().losses == 0
+
+
+async def test_of_two_generations_the_one_that_breaks_is_lost() -> None:
+    """Also where it is the older one, which is leased to nobody new."""
+    resources: list[Inside | None] = []
+
+    class Knowing(PooledProvider[str]):
+        @asynccontextmanager
+        async def open(self, spec: str, /, *args: Any, **config: Any) -> AsyncIterator[str]:
+            resources.append(resource_here.get())
+            yield spec
+
+    async with Knowing(max_lifetime=10) as provider:
+        older = await provider.setup("a")
+        await sleep(11)
+        newer = await provider.setup("a")
+        runtime_of(provider).lose(resources[0], OSError("gone"))
+        assert not older.is_active
+        assert newer.is_active
+        runtime_of(provider).lose(resources[1], OSError("gone"))
+        assert not newer.is_active

@@ -233,14 +233,14 @@ async def test_what_an_inner_provider_refuses_is_why_the_opening_fails(why: str)
     inner = type("Builder", (Large,), {})({}, [], capacity=1, max_waiting=0)  # a namesake is not the same
     async with inner, Builder({"house": ["large" if why == "too large" else "ground"]}, []) as provider:
         provider.foundation = inner
-        if why == "full":
-            await inner.setup("other")
+        other = await inner.setup("other") if why == "full" else None
         if why == "closed":
             await inner.aclose()
         with pytest.raises(ModelSetupError, match="'house'") as caught:
             await provider.setup("house")
         kinds = {"too large": CapacityExceededError, "full": QueueFullError, "closed": ProviderClosedError}
         assert isinstance(caught.value.__cause__, kinds[why])
+        assert other is None or other.is_active
 
 
 async def test_a_deadlock_in_an_opening_is_counted_where_it_was_waited_for() -> None:
@@ -292,3 +292,25 @@ async def test_a_cancelled_opening_gives_its_lease_and_its_turn_back() -> None:
             (await provider.setup("house")).model.use()
         now = provider.statistics()
         assert (now.active_leases, now.open) == (2, 2)
+
+
+@pytest.mark.parametrize("options", [{}, {"capacity": 2}], ids=str)
+async def test_a_handle_that_is_entered_in_an_opening_is_leased_by_what_opens(options: dict[str, Any]) -> None:
+    """Whoever has set it up: what is leased closes last."""
+    log: list[str] = []
+
+    class Entering(PooledProvider[str]):
+        @asynccontextmanager
+        async def open(self, spec: str, /, **config: Any) -> AsyncIterator[str]:
+            async with AsyncExitStack() as stack:
+                if spec == "house":
+                    await stack.enter_async_context(ground)
+                yield spec
+                log.append(spec)
+
+    async with Entering(**options) as provider:
+        ground = await provider.setup("ground")
+        house = await provider.setup("house")
+        await provider.teardown("ground")
+        assert not house.is_active
+    assert log == ["house", "ground"]

@@ -201,8 +201,13 @@ async def test_an_answer_from_before_it_was_idle_again_does_not_count() -> None:
                 await checkpoint()
             task_group.cancel_scope.cancel()
         assert provider.notes == ["idle", "asked", "idle"]
+        handles: list[object] = []
+
+        async def ask() -> None:
+            handles.append(await provider.setup("a"))
+
         async with create_task_group() as task_group:
-            task_group.start_soon(provider.setup, "a")
+            task_group.start_soon(ask)
             await wait_all_tasks_blocked()
             answer.set()
         assert provider.notes == ["idle", "asked", "idle", "answered", "asked", "answered"]

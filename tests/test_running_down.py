@@ -108,6 +108,29 @@ async def test_who_stops_waiting_for_the_drain_can_close_all_the_same() -> None:
     provider.assert_nothing_is_left()
 
 
+async def test_who_holds_a_lease_itself_is_told_that_it_would_wait_for_ever() -> None:
+    """And nothing has changed; who has handed it over, or does not hold it any more, may drain."""
+    async with ThingProvider(capacity=2) as provider:
+        handle, other = await provider.setup_many("a", "b")
+        with fail_after(5), pytest.raises(RuntimeError, match=r"would wait for ever: the task .* holds 'a', 'b'"):
+            await provider.drain()
+        await other.teardown()
+        gate, has_it = Event(), Event()
+
+        async def use() -> None:
+            async with handle:
+                has_it.set()
+                await gate.wait()
+
+        async with create_task_group() as task_group:
+            task_group.start_soon(use)
+            await has_it.wait()
+            task_group.start_soon(provider.drain)
+            await wait_all_tasks_blocked()
+            assert provider.statistics().active_leases == 1
+            gate.set()
+
+
 async def test_resources_that_lease_each_other_do_not_keep_a_drain_waiting() -> None:
     """And one that is being opened for somebody who waits already still gets what it needs."""
     async with Builder({"house": ["ground"]}, []) as provider:
@@ -143,11 +166,10 @@ async def test_resources_that_lease_each_other_do_not_keep_a_drain_waiting() -> 
 
 async def test_more_slots_serve_those_who_wait_at_once() -> None:
     async with ThingProvider(capacity=1) as provider:
-        await provider.setup("a")
-        got: list[str] = []
+        held = [await provider.setup("a")]
 
         async def ask(spec: str) -> None:
-            got.append((await provider.setup(spec)).resource_id)
+            held.append(await provider.setup(spec))
 
         async with create_task_group() as task_group:
             for spec in ("b", "c", "d"):
@@ -155,7 +177,7 @@ async def test_more_slots_serve_those_who_wait_at_once() -> None:
                 await wait_all_tasks_blocked()
             provider.resize(3)
             await wait_all_tasks_blocked()
-            assert sorted(got) == ["b", "c"]
+            assert sorted(handle.resource_id for handle in held) == ["a", "b", "c"]
             assert (provider.statistics().capacity, provider.statistics().free_slots) == (3, 0)
             task_group.cancel_scope.cancel()
 
@@ -184,8 +206,7 @@ async def test_fewer_slots_close_what_is_idle_and_hurt_nobody_who_leases() -> No
 
 
 async def test_who_waits_for_more_than_there_is_any_more_is_told() -> None:
-    async with ThingProvider(capacity=3) as provider:
-        await provider.setup("a")
+    async with ThingProvider(capacity=3) as provider, provider.setup("a"):
 
         async def ask() -> None:
             with pytest.raises(CapacityExceededError, match="need 3 slots at once, but the provider has 2"):
@@ -266,7 +287,8 @@ async def test_named_slots_are_replaced_by_others() -> None:
         assert [handle.model for handle in handles] == [("gpu0",), ("gpu1",)]
         for handle in handles:
             await handle.teardown()
-        assert [(await provider.setup(spec)).model for spec in ("c", "b")] == [("gpu2",), ("gpu1",)]
+        handles = [await provider.setup(spec) for spec in ("c", "b")]
+        assert [handle.model for handle in handles] == [("gpu2",), ("gpu1",)]
 
 
 @pytest.mark.parametrize("doing", ["idle", "leased", "opening"])

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from anyio import create_task_group, current_time, move_on_after, sleep, sleep_forever
+from anyio import create_task_group, current_time, fail_after, move_on_after, sleep, sleep_forever
 from tests.virtual_time import virtual_time
 
 from doteval import ModelSetupError, PooledProvider, SetupTimeoutError
+from doteval._pool.turn import Turn, Turns
 
 pytestmark = [pytest.mark.anyio, virtual_time, pytest.mark.concurrency]
 
@@ -160,3 +161,23 @@ async def test_a_wait_in_an_opening_is_counted_as_what_its_caller_gets(inner_end
 async def ignoring(kind: type[Exception], provider: PooledProvider[str], spec: str) -> None:
     with suppress(kind):
         await provider.setup(spec)
+
+
+async def test_a_turn_that_is_lent_twice_comes_back_once() -> None:
+    """After the last of the waits, and not before."""
+    turns = Turns(1)
+    turn = Turn(turns)
+    await turn.begin()
+    async with turn.lent():
+        async with turn.lent():
+            pass
+        other = Turn(turns)
+        with fail_after(5):
+            await other.begin()
+        other.end()
+    with move_on_after(1) as scope:
+        await Turn(turns).begin()
+    assert scope.cancelled_caught
+    turn.end()
+    with fail_after(5):
+        await Turn(turns).begin()

@@ -59,6 +59,31 @@ async def test_an_opening_is_waited_for_by_all_who_ask_and_counted_once() -> Non
     assert provider.statistics().waits == 3
 
 
+@pytest.mark.parametrize("end", ["teardown", "teardown_all", "lost", "exit", "dropped"])
+async def test_how_long_a_lease_was_held_is_counted_however_it_ends(end: str) -> None:
+    """Where there is a capacity, as somebody may wait for it."""
+    async with Slow(capacity=3) as provider:
+        held = [await provider.setup("2")]
+        await sleep(1)
+        held.append(await provider.setup("2"))
+        await sleep(20)
+        assert provider.statistics().use_times == (0,) * 8
+        if end == "teardown":
+            for handle in held:
+                await handle.teardown()
+        elif end == "teardown_all":
+            await provider.teardown_all()
+        elif end == "lost":
+            held[0].report_broken(OSError())
+        elif end == "dropped":
+            with pytest.warns(ResourceWarning, match="never torn down"):  # noqa: PT031 - it is told some turns later
+                held.clear()
+                await wait_all_tasks_blocked()
+    now = provider.statistics()
+    assert now.use_times == (0, 0, 0, 0, 0, 2, 0, 0)
+    assert now.use_seconds == pytest.approx(21 + 20)
+
+
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0005, 0), (0.05, 2), (1, 3), (59, 5), (600, 6), (601, 7)])
 async def test_the_buckets_are_those_that_are_named(seconds: float, bucket: int) -> None:
     async with Slow() as provider:
@@ -70,11 +95,15 @@ async def test_the_buckets_are_those_that_are_named(seconds: float, bucket: int)
 
 async def test_the_queue_is_told_apart_from_what_comes_after() -> None:
     async with Slow(capacity=1) as provider:
-        handle = await provider.setup("1")
+        handles = [await provider.setup("1")]
+
+        async def ask() -> None:
+            handles.append(await provider.setup("2"))
+
         async with create_task_group() as task_group:
-            task_group.start_soon(provider.setup, "2")
+            task_group.start_soon(ask)
             await sleep(10)
-            await handle.teardown()
+            await handles[0].teardown()
         assert figures(provider.statistics()) == (2, 1 + 10 + 2, 10)
 
 

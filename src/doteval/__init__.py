@@ -5,6 +5,7 @@ The layers, lowest first; an import goes downward only::
     _errors  _explained               what can go wrong, and what is said of it
     _secrets  _canonical  _spec       what nobody may see; what a user asks for, and when two ask for the same
     _writer  _forked                  a thread that writes to a database; what a forked child begins anew
+    _unwritable                       why nothing can be written to a file
     _loop  _hold                      the event loop at home; an ``async with`` that a task of its own holds open
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle  _setup                   one lease, and what becomes one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, cast
+from typing import Any, Generic, Never, Protocol, Self, cast
 
 from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint
@@ -201,6 +201,9 @@ class LeasedHandle(ModelHandle[ModelT_co]):
         if rest is not None:
             await rest
 
+    def __reduce__(self) -> Never:
+        raise TypeError("a handle is one lease, and cannot be copied or pickled: call setup() once more")
+
     def report_broken(self, error: BaseException) -> None:
         self._pool.report_broken(self._lease, error)
 
@@ -232,3 +235,18 @@ class LeasedHandle(ModelHandle[ModelT_co]):
 
     def _get_model(self) -> ModelT_co:
         return cast(ModelT_co, self._lease.entry.resource.model)
+
+
+class ReclaimedHandle(LeasedHandle[ModelT_co]):
+    """One whose lease ends where the handle is dropped without a teardown."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        """Tell the pool of a lease that nobody can end any more; never more than that."""
+        try:
+            lease = self._lease
+        except AttributeError:  # an interrupt came while it was made
+            return
+        if not lease.ended:
+            self._pool.on_dropped(lease)

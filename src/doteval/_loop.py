@@ -35,10 +35,11 @@ class HomeLoop:
         token = current_token()
         self._provider = provider
         self._process = os.getpid()
-        self.native: Any = token.native_token
+        native: Any = token.native_token
+        self.native = native
         # Asked directly: through anyio it would cost more than a warm lease.
         self.running = self._ask_trio() if self._is_trios else self._ask_asyncio()
-        self.time: Callable[[], float] = token.backend_class.current_time
+        self.time: Callable[[], float] = token.backend_class.current_time if self._is_trios else native.time
         self.checkpoint = token.backend_class.checkpoint
         self.checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
 

@@ -38,8 +38,8 @@ class ModelRequest:
     """
 
     __slots__ = (
-        "_counting", "_is_told", "began", "error", "failed", "from_cache", "is_known", "messages", "model", "params",
-        "reply", "retries", "seconds", "stream", "usage",
+        "_counting", "_is_told", "began", "error", "failed", "from_cache", "is_known", "lost", "messages",
+        "model", "params", "reply", "retries", "seconds", "stream", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +75,10 @@ class ModelRequest:
         self.is_known = False
         """Whether that is all: its server said so, or refused it. Not of a stream that was left early."""
         self.retries = 0
-        """How often it was sent again; only the last of them may have cost anything."""
+        """How often it was sent again."""
+        self.lost: int | None = None
+        """How many of the times before the last one got no answer, and may have cost what nobody knows; those that
+        were refused cost nothing. `None`: that is not known, and it may be all of them."""
         self._counting = _COUNTING.get()
         self._is_told = False
 
@@ -111,6 +114,7 @@ class ModelRequest:
 
     def __enter__(self) -> Self:
         self.began = perf_counter()
+        self._tell("begin")
         return self
 
     def __exit__(
@@ -121,6 +125,7 @@ class ModelRequest:
         self.seconds = perf_counter() - self.began
         if not self._is_told and isinstance(exc_value, Exception):
             if not isinstance(exc_value, ModelRequestError):
+                self._tell("forget")
                 return
             self.error = exc_value
             self.failed = True
@@ -129,9 +134,21 @@ class ModelRequest:
         for requests in self._counting:
             requests.append(self)
 
+    def _tell(self, what: str) -> None:
+        for requests in self._counting:
+            if type(requests) is not list and (told := getattr(requests, what, None)) is not None:
+                told(self)
+
     def __repr__(self) -> str:
         state = "failed, " if self.failed else ""
         return f"<ModelRequest to '{self.model}' {state}{self.usage}>"
+
+
+def waited_for_place(seconds: float) -> None:
+    """Tell those who count here how long a request has waited to be sent."""
+    for requests in _COUNTING.get():
+        if type(requests) is not list and (told := getattr(requests, "wait", None)) is not None:
+            told(seconds)
 
 
 def counting_requests(into: list[ModelRequest] | None = None) -> AbstractContextManager[list[ModelRequest]]:
@@ -143,12 +160,14 @@ def counting_requests(into: list[ModelRequest] | None = None) -> AbstractContext
             await agent.solve(task)
         print(sum(request.usage.total for request in requests if request.usage is not None))
 
-    A request is in the list when it has ended, also one that failed or was cancelled. Blocks may be nested; each has
-    all that is asked inside of it. What goes through a model's `client` is not seen, nor what a task asks that was
-    there before the block.
+    A request is in the list when it has ended, also one that failed or was cancelled, also where that is after the
+    block. Blocks may be nested; each has all that is asked inside of it. What goes through a model's `client` is not
+    seen, nor what a task asks that was there before the block.
 
     Args:
-        into: The list that gets them, in place of a new one; its `append` is called with each when it has ended.
+        into: The list that gets them, in place of a new one; its `append` is called with each when it has ended. Where
+            it has methods ``begin`` and ``forget``, the one is called with each when it begins, the other with each
+            that then turns out not to be sent; a method ``wait`` with the seconds that one has waited for its place.
 
     Returns:
         A context manager that gives the list.

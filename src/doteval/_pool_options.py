@@ -61,8 +61,9 @@ class LifecycleOptions(TypedDict, total=False):
     trace_leases: Annotated[
         bool | None,
         Keyword(
-            "Notice where a handle is dropped without a teardown: its lease is ended, and a `ResourceWarning` says who "
-            "set it up, and where. `None`: in Python's development mode.",
+            "Remember who sets up each lease, and where, for the `ResourceWarning` where its handle is dropped without "
+            "a teardown. That lease is then ended, as it is anyway where `capacity` or `keep_alive` is set. `None`: in "
+            "Python's development mode.",
             operational=True,
         ),
     ]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Never, Self, TypeVar
 from anyio.lowlevel import checkpoint
 from typing_extensions import Unpack
 
-from ._handle import LeasedHandle, ModelHandle
+from ._handle import ModelHandle
 from ._keywords import completed, takes, unexpected
 from ._pool.events import ProviderStatistics
 from ._pool_options import LeaseOptions, check_slots
@@ -190,10 +190,10 @@ class PooledProvider(_HasRuntime[ModelT]):
         if not specs:
             return ()
         leases = await pool.acquire(tuple(self.__runtime.want(spec, config) for spec in specs))
-        handles = tuple(LeasedHandle[ModelT](lease, pool, self) for lease in leases)
-        for handle, lease in zip(handles, leases, strict=True):
-            pool.watch(handle, lease)
-        return handles
+        if self.__runtime.traces:
+            for lease in leases:
+                pool.trace(lease)
+        return tuple(self.__runtime.hand_out(lease, pool, self) for lease in leases)
 
     def preload(self, spec: str, /, **config: Any) -> bool:
         """Begin to open a resource that will be needed soon; does not wait for it.
@@ -248,6 +248,7 @@ class PooledProvider(_HasRuntime[ModelT]):
             await provider.aclose()
 
         Raises:
+            RuntimeError: The task that calls it holds a lease itself; known only where there is a `capacity`.
             ProviderNotEnteredError: Used outside ``async with``.
             ProviderClosedError: The provider was closed.
             WrongEventLoopError: Used in another event loop than the one that entered it.

@@ -16,9 +16,11 @@ from anyio.abc import TaskGroup
 
 from ._errors import ProviderClosedError, ProviderNotEnteredError
 from ._explained import reason_of
-from ._handle import HandleManager, LeasedHandle, ModelHandle
+from ._handle import HandleManager, LeasedHandle, ModelHandle, ReclaimedHandle
 from ._hold import Hold
 from ._pool.events import ProviderStatistics
+from ._pool.inside import Inside
+from ._pool.leaks import recording
 from ._pool.ledger import Ledger
 from ._pool.pool import Pool
 from ._pool.records import Want
@@ -73,6 +75,10 @@ class Runtime(Generic[ModelT]):
         self.pool: Pool[ModelT] | None = None
         self._author: Author[ModelT] | None = None
         self._is_closed = False
+        self.traces = False
+        """Whether it is remembered where each lease is set up."""
+        self.hand_out: type[LeasedHandle[ModelT]] = LeasedHandle
+        """Makes the handles."""
         self.rename(name)
 
     def rename(self, name: str) -> None:
@@ -126,6 +132,7 @@ class Runtime(Generic[ModelT]):
         for other, inner in self._included:
             inner.start(other, task_group)
         options = self._options
+        is_limited = self._capacity is not None
         timed = options["keep_alive"] or options["health_after"] is not None or options["remember_failures"]
         ledger = Ledger(
             self.name,
@@ -147,7 +154,6 @@ class Runtime(Generic[ModelT]):
             max_concurrent_opens=options["max_concurrent_opens"],
             close_timeout=author.close_timeout,
             leak_after=options["leak_after"],
-            trace_leases=sys.flags.dev_mode if options["trace_leases"] is None else options["trace_leases"],
             max_lifetime=options["max_lifetime"],
             health_timeout=options["health_timeout"],
             setup_timeout=options["setup_timeout"],
@@ -160,6 +166,11 @@ class Runtime(Generic[ModelT]):
         )
         self.pool.start(task_group)
         self._is_closed = False
+        asked = sys.flags.dev_mode if options["trace_leases"] is None else options["trace_leases"]
+        self.traces = asked or options["leak_after"] is not None or recording.is_on
+        # Where neither slots nor time are short, a dropped handle takes nothing from anybody, and to notice it costs.
+        reclaims = self.traces or is_limited or options["keep_alive"] is not None
+        self.hand_out = ReclaimedHandle if reclaims else LeasedHandle
 
     async def stop(self, *, loop_ends: bool = False) -> None:
         """Close everything for good; raises an ``ExceptionGroup`` of what went wrong."""
@@ -227,10 +238,9 @@ class Runtime(Generic[ModelT]):
                 lease = pool.lease_now(key)
         if lease is None:  # what follows waits
             (lease,) = await (pool.join(key) or pool.acquire((want or self.want(spec, config),)))
-        handle: LeasedHandle[ModelT] = LeasedHandle(lease, pool, manager)
-        if pool.leaks is not None:
-            pool.watch(handle, lease)
-        return handle
+        if self.traces:
+            pool.trace(lease)
+        return self.hand_out(lease, pool, manager)
 
     lease.__qualname__ = "PooledProvider.setup"  # what Python calls it where it was never awaited
 
@@ -285,13 +295,17 @@ class Runtime(Generic[ModelT]):
         if self.pool is not None:
             self.pool.resume(resource_id)
 
-    def lose(self, resource_id: str, error: BaseException) -> None:
+    def lose(self, resource: Inside | None, error: BaseException) -> None:
         """End every lease on the resource, because of `error`; for `open`, which is about to raise it.
 
         What it raises later would say the same, but only when all is cleaned up.
+
+        Args:
+            resource: What `resource_here` has in ``open``; of several generations it is the one that breaks.
+            error: Why.
         """
-        if self.pool is not None:
-            self.pool.lose(resource_id, error)
+        if self.pool is not None and resource is not None:
+            self.pool.lose(resource, error)
 
     # ---------------------------------------------------------------- what the pool asks
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 from doteval.evals._results.compare import _Pairs
 from doteval.evals._results.intervals import tango, wilson
 from doteval.evals._results.moments import Moments
-from doteval.evals._results.reducers import Tallies, interval, reduced
+from doteval.evals._results.reducers import interval
 from doteval.evals._results.statistics import aggregate
 
 COUNTS = (5, 20, 100, 1000)
@@ -185,33 +186,70 @@ def of_clustered_pairs(questions: int, share: float, alike: float, samples: int,
             before, after = easiness(chance, share, alike), easiness(chance, share, alike)
             for _ in range(each):
                 pairs.add(float(chance.random() < before), float(chance.random() < after), str(question))
-        found = pairs.difference("score")
+        found = pairs.difference("score", questions * each)
         return found.low, found.high
 
     return simulated(samples, 0.0, draw)
 
 
 def of_samples_together(rows: int, share: float, name: str, samples: int, each: int = 4) -> float:
-    """What the samples of each row say together; how often a row is answered well is as `easiness` with 0.3."""
-    scale = 1 / 0.3 - 1
-    right, wrong = share * scale, (1 - share) * scale
+    """What the samples of each row say together; how often a row is answered well is as `easiness` with 0.3.
 
-    def all_of(number: int, good: float) -> float:
-        return math.prod((good + place) / (scale + place) for place in range(number))
+    Up to a hundred rows it is exact: it is enough to go through how many rows there are of each value.
+    """
+    values = samples_together(share, name, each)
+    true = sum(value * probability for value, probability in values.items())
 
-    number = int(name[5:])
-    true = all_of(number, right) if name[4] == "^" else 1 - all_of(number, wrong)
-
-    def draw(chance: random.Random) -> tuple[float, float]:
-        tallies = Tallies()
-        for row in range(rows):
-            easy = chance.betavariate(right, wrong)
-            for _ in range(each):
-                tallies.add(str(row), chance.random() < easy, None)
-        _, low, high = interval(reduced(tallies.counted(), name, is_boolean=True), rows * each)
+    def ends(counts: Sequence[int]) -> tuple[float, float]:
+        moments = Moments(largest=1.0, is_boolean=True)
+        for value, times in zip(values, counts, strict=True):
+            if times:
+                moments.is_binary = moments.is_binary and value in (0, 1)
+                moments.total += times * value
+                moments.take(value, times)
+        _, low, high = interval(moments, rows * each)
         return low, high
 
-    return simulated(samples, true, draw)
+    if rows > 100:
+
+        def draw(chance: random.Random) -> tuple[float, float]:
+            drawn = Counter(chance.choices([*values], [*values.values()], k=rows))
+            return ends([drawn[value] for value in values])
+
+        return simulated(samples, true, draw)
+    logs = [math.log(probability) for probability in values.values()]
+    held = 0.0
+    for counts in shared_out(rows, len(values)):
+        log = math.lgamma(rows + 1) + sum(n * p - math.lgamma(n + 1) for n, p in zip(counts, logs, strict=True))
+        if log > -20:
+            low, high = ends(counts)
+            held += math.exp(log) * (low <= true <= high)
+    return held
+
+
+def samples_together(share: float, name: str, each: int) -> dict[float, float]:
+    """How probable each value is that a row's samples may have together."""
+    scale = 1 / 0.3 - 1
+    right, wrong = share * scale, (1 - share) * scale
+    number, ways = int(name[5:]), math.comb(each, int(name[5:]))
+    found: dict[float, float] = {}
+    for good in range(each + 1):
+        probability = math.comb(each, good)
+        for place in range(each):
+            probability *= (right + place if place < good else wrong + place - good) / (scale + place)
+        value = math.comb(good, number) / ways if name[4] == "^" else 1 - math.comb(each - good, number) / ways
+        found[value] = found.get(value, 0.0) + probability
+    return found
+
+
+def shared_out(count: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """All ways to share out so many among so many."""
+    if parts == 1:
+        yield (count,)
+        return
+    for first in range(count + 1):
+        for others in shared_out(count - first, parts - 1):
+            yield (first, *others)
 
 
 def table(title: str, coverage: Callable[[int, float], float], lines: tuple[float, ...] = SHARES) -> str:

@@ -36,7 +36,7 @@ from doteval.evals import (
     run,
 )
 from doteval.evals._results.database import Database
-from doteval.evals._results.record import Inputs
+from doteval.evals._results.digests import digest_of
 
 VALUES: list[Any] = [0, 1, "a", "b", "\ud83d", None, 10**5000, (1, 2), float("nan"), {"x": [1]}, "x" * 5000]
 OUTPUTS: list[Any] = ["text", "\udc00", 10**4400, {"a": {1: 2}}, [float("inf")], b"\xff", object]
@@ -47,7 +47,7 @@ ERRORS: list[BaseException] = [
     ExceptionGroup("several", [ValueError("\ud83d")]),
     RuntimeError("x" * 3000),
 ]
-PLACES = {Inputs(0, {"value": value}).digest: place for place, value in enumerate(VALUES)}
+PLACES = {digest_of({"value": value}): place for place, value in enumerate(VALUES)}
 OTHERS = 99
 """The version of a run that overtakes another."""
 
@@ -82,6 +82,7 @@ class Run:
         experiment: Its experiment.
         values: The dataset, as places in `VALUES`.
         limit: How many rows of it.
+        shuffle: Whether they are run in another order.
         epochs: How many samples of each row.
         version: Of the code.
         changed: What becomes of results of another version.
@@ -98,6 +99,7 @@ class Run:
     experiment: str
     values: tuple[int, ...]
     limit: int | None
+    shuffle: bool
     epochs: int
     version: int
     changed: Literal["error", "rerun", "keep"]
@@ -260,6 +262,8 @@ class Script:
                     experiment=one.experiment,
                     name="it",
                     limit=one.limit,
+                    shuffle=one.shuffle,
+                    seed=len(one.values),
                     epochs=one.epochs,
                     fresh=one.fresh,
                     changed=one.changed,
@@ -276,7 +280,7 @@ class Script:
     async def answer(self, value: Any, version: int) -> Result:
         """Evaluate one row."""
         number, self.calls = self.calls, self.calls + 1
-        place = PLACES[Inputs(0, {"value": value}).digest]
+        place = PLACES[digest_of({"value": value})]
         self._log("called", place)
         reply = await self._model.generate(str(place))
         await checkpoint()

@@ -48,7 +48,7 @@ def test_rows_are_paired_by_what_they_hold(
     compared = compare(Store(path), *sides)
     both, either = Counter(before) & Counter(after), Counter(before) | Counter(after)
     good = sum(count for value, count in both.items() if scores.get(value, True) is not None)
-    assert compared.unpaired == either.total() - good
+    assert compared.unpaired.total == either.total() - good
     assert [difference.count for difference in compared.differences] == ([good] if good else [])
     assert all(difference.mean == 0 for difference in compared.differences)
 
@@ -63,7 +63,7 @@ def test_rows_with_an_id_are_compared_where_they_hold_the_same(tmp_path: Path) -
     one = stored(path, "a", rows("x", "y", "z"), {0: False})
     other = stored(path, "b", [*reversed(rows("x", "y", "changed"))], {})
     compared = compare(Store(path), one, other)
-    assert (compared.unpaired, [difference.count for difference in compared.differences]) == (1, [2])
+    assert (compared.unpaired.changed, [difference.count for difference in compared.differences]) == (1, [2])
     assert compared.differences[0].mean == 0.5
 
 
@@ -76,6 +76,6 @@ def test_outputs_are_not_read_to_compare_scores(tmp_path: Path, monkeypatch: pyt
     with store.snapshot() as snapshot:
         connection: Any = snapshot._connection
         connection.set_trace_callback(statements.append)
-        assert compare(snapshot, *sides).unpaired == 0
+        assert compare(snapshot, *sides).unpaired.total == 0
     assert statements
     assert not [statement for statement in statements if "output" in statement or "SELECT *" in statement]

@@ -13,6 +13,11 @@ CELLS = [(count, share) for count in COUNTS for share in SHARES]
 PAGE = Path(__file__).parents[2] / "docs/reference/evals.md"
 
 
+def fewer(count: int, samples: int) -> int:
+    """Where there are many rows, a third of the samples: they take three quarters of the time."""
+    return samples // 3 if count > 20 else samples
+
+
 def told(title: str) -> dict[tuple[int, float], float]:
     """The table of the page that begins with this."""
     (block,) = re.findall(rf"^\| {re.escape(title)} \|.*\n(?:\|.*\n)+", PAGE.read_text("utf-8"), re.MULTILINE)
@@ -50,11 +55,14 @@ def test_the_interval_of_paired_shares_holds_a_difference_that_there_is(count: i
     assert coverage.of_paired(count, after + 0.1, after) > coverage.LOWEST
 
 
+@pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("count", [5, 20, 100])
-def test_the_interval_of_numbers_holds_their_mean(count: int) -> None:
-    """Where they do not pile up at one end, in .93 to .97; where they do, in fewer, as the page says."""
-    assert is_in_band(coverage.of_numbers(count, 0.5, 6000 // count * 10))
-    assert coverage.of_numbers(count, 0.99, 6000 // count * 10) == pytest.approx(told("numbers")[count, 0.99], abs=0.03)
+def test_the_interval_of_numbers_holds_their_mean(count: int, share: float) -> None:
+    """In .93 to .97, also where they pile up at one end, but for five that do so most: Student's would in .89."""
+    held = coverage.of_numbers(count, share, 6000 // count * 10)
+    assert is_in_band(held) or (count, share) == (5, 0.99)
+    assert held > 0.92
+    assert held == pytest.approx(told("numbers")[count, share], abs=0.02)
 
 
 @pytest.mark.process
@@ -65,7 +73,7 @@ def test_the_interval_of_a_share_holds_it_however_much_rows_of_a_cluster_are_ali
     count: int, share: float, alike: float
 ) -> None:
     """Four samples of each question; as the page says."""
-    held = coverage.of_clustered_share(count, share, alike, 800)
+    held = coverage.of_clustered_share(count, share, alike, fewer(count, 800))
     assert held > 0.9
     if share == 0.5 and count > 5:
         assert is_in_band(held)
@@ -73,24 +81,35 @@ def test_the_interval_of_a_share_holds_it_however_much_rows_of_a_cluster_are_ali
         assert held == pytest.approx(told("shares in clusters")[count, share], abs=0.02)
 
 
-@pytest.mark.process
-@pytest.mark.parametrize("name", ["pass@2", "pass^4"])
+@pytest.mark.parametrize(("count", "share"), [(count, share) for count, share in CELLS if count <= 100])
+def test_the_interval_of_all_samples_together_holds_what_is_true(count: int, share: float) -> None:
+    """Of four samples of each row, in .93 to .97, or no interval can, as each row is 0 or 1; computed."""
+    held = coverage.of_samples_together(count, share, "pass^4", 0)
+    true = coverage.samples_together(share, "pass^4", 4)[1]
+    assert is_in_band(held) is coverage.share_can_be_in_band(count, true)
+    assert told("pass^4 of four")[count, share] == round(held, 3)
+
+
 @pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize("count", [5, 20, 100])
-def test_the_interval_of_what_samples_say_together_holds_it(count: int, share: float, name: str) -> None:
-    """Four samples of each row; as the page says."""
-    held = coverage.of_samples_together(count, share, name, 600)
-    assert held > 0.85
-    assert held == pytest.approx(told(f"{name} of four")[count, share], abs=0.03)
+@pytest.mark.parametrize("count", [5, 20])
+def test_the_interval_of_some_samples_together_holds_what_is_true(count: int, share: float) -> None:
+    """Of four samples of each row; computed. The page says the same."""
+    held = coverage.of_samples_together(count, share, "pass@2", 0)
+    assert 0.915 < held < 0.975
+    assert told("pass@2 of four")[count, share] == round(held, 3)
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("alike", [0.0, 0.6])
 @pytest.mark.parametrize("count", [5, 20, 100])
 def test_the_intervals_of_clustered_numbers_and_pairs_hold_what_is_true(count: int, alike: float) -> None:
-    """Where clusters are of very different sizes, less often, as the page says."""
+    """Also where clusters are of very different sizes; where these are few and rows independent, in more than .97."""
     assert is_in_band(coverage.of_clustered_numbers(count, alike, 800))
-    assert coverage.of_clustered_numbers(count, alike, 800, (12, 4, 4, 1, 1)) > 0.9
+    assert (
+        coverage.LOWEST
+        < coverage.of_clustered_numbers(count, alike, min(3000, 80_000 // count), (12, 4, 4, 1, 1))
+        < 0.985
+    )
     assert coverage.of_clustered_pairs(count, 0.9, alike, 500) > coverage.LOWEST
 
 

@@ -14,6 +14,7 @@ from tests.blocked import wait_all_tasks_blocked
 
 from doteval import ModelRequestError, Result
 from doteval.evals import Record
+from doteval.evals._results.digests import fingerprint
 from doteval.evals._results.record import Inputs
 from doteval.evals._running.abort import Abort
 from doteval.evals._running.dataset import Row
@@ -46,7 +47,7 @@ class Given:
 
 async def rows(count: int, *known: int) -> AsyncGenerator[Row | Known]:
     for number in range(count):
-        row = Row(number, {"value": number}, Inputs(number, {"value": number}))
+        row = Row(number, {"value": number}, Inputs(number, {"value": number}, fingerprint({"value": number})))
         yield Known(row, failed=number % 2 == 1) if number in known else row
 
 

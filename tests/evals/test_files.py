@@ -6,6 +6,7 @@ import csv as standard_csv
 import io
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doteval import Result, foreach
-from doteval.evals import csv, jsonl, run
+from doteval.evals import DatasetError, csv, jsonl, run
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 in_any_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -153,5 +154,82 @@ async def test_an_evaluation_reads_it_each_time_and_stops_at_a_bad_line(tmp_path
     assert (await run(eval_file, store=store)).known == 2
     assert calls == [1, 2, 3]
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"rows\.jsonl"):
+    with pytest.raises(DatasetError, match=r"of 'eval_file' does not fit: there is no file .*rows\.jsonl\."):
         await run(eval_file, store=store)
+
+
+def refused(*_: object, **__: object) -> Any:
+    raise PermissionError(13, "Permission denied")
+
+
+def through_a_function(dataset: Any) -> Any:
+    return lambda: (row for row in dataset)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", [lambda dataset: dataset, through_a_function], ids=["as it is", "in a function"])
+@pytest.mark.parametrize("read", [jsonl, csv])
+@pytest.mark.parametrize(
+    ("name", "problem", "advice"),
+    [
+        ("row.txt", "there is no file row.txt in {directory}", "Is 'rows.txt' meant? A path is seen from"),
+        ("deep/rows.txt", "there is no file deep/rows.txt in {directory}", "A path is seen from"),
+        ("{directory}/x/rows.txt", "there is no file {directory}/x/rows.txt", "A path is seen from"),
+        ("folder", "folder in {directory} is a directory", "Name a file in it."),
+        ("closed.txt", "closed.txt in {directory} may not be read by this user", "Change its permissions."),
+        ("binary.txt", "{directory}/binary.txt, line 1: it is not encoded as utf-8: say encoding=", "Correct the file"),
+    ],
+)
+async def test_a_file_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, name: str, problem: str, advice: str, form: Any
+) -> None:
+    """With the directory from where it is seen, whose dataset it is, and what to do."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe{\x00")
+    (tmp_path / "rows.txt").touch()
+    caller = compile("made = read(name)", str(tmp_path / "module.py"), "exec")
+    (tmp_path / "module.py").touch()
+    names: dict[str, Any] = {"read": read, "name": name.format(directory=tmp_path)}
+    exec(caller, names)
+    if name == "closed.txt":  # root may read anything
+        monkeypatch.setattr(type(names["made"].path), "open", refused)
+
+    @foreach("a", form(names["made"]))
+    async def eval_file(a: object) -> Result:
+        return Result(a)
+
+    with pytest.raises(DatasetError) as caught:
+        await run(eval_file)
+    told = f"The dataset of 'eval_file' does not fit: {problem.format(directory=tmp_path)}.\n{advice}"
+    assert str(caught.value).startswith(told)
+
+
+def test_an_encoding_that_there_is_not_is_refused_where_it_is_written() -> None:
+    """As Python does it."""
+    with pytest.raises(LookupError, match="unknown encoding: utf-9"):
+        jsonl("rows.jsonl", encoding="utf-9")
+
+
+@pytest.mark.anyio
+async def test_text_that_an_encoding_cannot_hold_is_not_read(tmp_path: Path) -> None:
+    """Also where Python has no letters for what it cannot decode."""
+    (tmp_path / "rows").write_bytes("{}\n".encode("utf-16") + b"\x00")
+    with pytest.raises(DatasetError, match="rows is not encoded as utf-16: say encoding="):
+        [*jsonl(tmp_path / "rows", encoding="utf-16")]
+
+
+@pytest.mark.anyio
+async def test_a_file_without_rows_is_named(tmp_path: Path) -> None:
+    """By whatever says that there are none."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("1\n")
+    evaluation = foreach("a", jsonl(path))(echo)
+    await run(evaluation, store=tmp_path / "results.db", max_errors=0)
+    path.write_text("\n")
+    for options in ({"store": tmp_path / "results.db"}, {}):
+        with pytest.raises(DatasetError, match=rf"it has no rows(?s:.*)ook at {re.escape(str(path))}\."):
+            await run(evaluation, max_errors=0, **options)
+
+
+async def echo(a: object) -> Result:
+    return Result(a)

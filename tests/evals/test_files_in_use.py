@@ -295,3 +295,15 @@ async def test_a_block_may_be_left_in_another_task(tmp_path: Path) -> None:
             task_group.start_soon(work)
     assert [each.replies for each in cache.kept()] == [1]
     assert (cache._users, cache._file._writer) == (0, None)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="root may write anywhere")
+def test_a_cache_where_nobody_may_write_says_so() -> None:
+    """And not only that SQLite could not open a file."""
+    with TemporaryDirectory() as directory:
+        Path(directory).chmod(0o555)
+        with as_nobody(), ReplyCache(Path(directory, "replies.db")).answering() as replies:
+            replies.keep(REPLY, "m", "[]", replaces=False)
+            replies.flush()
+            (problem,) = replies.problems
+        assert problem.endswith(f"keeps no more replies: {directory} may not be written by this user.")

@@ -24,9 +24,9 @@ from typing import Any, TypeAlias
 import anyio
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.evals import random_steps
 from tests.evals.histories import (
     OTHERS,
-    VALUES,
     Beside,
     Change,
     Delete,
@@ -50,7 +50,7 @@ from doteval.evals import Store
 from doteval.evals._running.depends import identity_of_run
 
 HISTORIES = int(os.environ.get("FUZZ", "25"))
-IN_PROCESSES = int(os.environ.get("FUZZ", "10"))
+IN_PROCESSES = int(os.environ.get("FUZZ", "6"))
 ROOT = Path(__file__).parents[2]
 
 Place: TypeAlias = tuple[str, str]
@@ -62,45 +62,6 @@ FINGERPRINTS = {
     identity_of_run(foreach("value", [0])(answer), None, None, {"version": version})["the argument 'version'"]: version
     for version in (1, 2)
 }
-EXPERIMENTS = st.sampled_from(["one", "one", "one", "two"])
-ENDS = ["cancel", "interrupt", "tell", "overtake"]
-KILLS = ["killed", "killed telling", "killed writing"]
-RUNS = st.builds(
-    Run,
-    experiment=EXPERIMENTS,
-    values=st.lists(st.integers(0, len(VALUES) - 1), max_size=12).map(tuple),
-    limit=st.sampled_from([None, None, None, 3]),
-    epochs=st.sampled_from([1, 1, 2, 3]),
-    version=st.sampled_from([1, 1, 1, 2]),
-    changed=st.sampled_from(["error", "rerun", "keep"]),
-    fresh=st.sampled_from([False, False, False, True]),
-    cache=st.booleans(),
-    transcripts=st.booleans(),
-    failing=st.frozensets(st.integers(0, 11), max_size=3) | st.just(frozenset(range(12))),
-    ends=st.none() | st.tuples(st.integers(0, 8), st.sampled_from(ENDS)),
-    concurrency=st.sampled_from([1, 3]),
-    backend=st.sampled_from(["asyncio", "trio"]),
-)
-CHANGES = (
-    st.builds(Delete, EXPERIMENTS)
-    | st.builds(Rename, EXPERIMENTS, EXPERIMENTS)
-    | st.builds(Rescore, EXPERIMENTS, EXPERIMENTS, st.booleans())
-)
-KILLED_RUNS = st.builds(
-    lambda one, number, how: replace(one, ends=(number * (3 if how == "killed writing" else 1), how)),
-    RUNS,
-    st.integers(0, 8),
-    st.sampled_from(KILLS),
-)
-KILLED_CHANGES = st.builds(lambda change, killed: replace(change, killed=killed), CHANGES, st.integers(0, 30))
-WHOLE_RUNS = RUNS.filter(lambda one: one.values).map(lambda one: replace(one, ends=None))
-RUNS_BESIDE = st.builds(
-    lambda one, at, meanwhile, killed: Beside(replace(one, ends=(at, "hold")), tuple(meanwhile), killed),
-    RUNS.filter(lambda one: one.values),
-    st.integers(0, 5),
-    st.lists(WHOLE_RUNS | WHOLE_RUNS | CHANGES, min_size=1, max_size=3),
-    st.booleans(),
-)
 
 
 def keys_of(values: Sequence[int], epochs: int) -> list[Key]:
@@ -240,7 +201,7 @@ class History:
             assert found.version in may_be
         elif played.ended is None:
             assert Counter(played.called) == Counter(value for value, _, _ in missing)
-            assert [*played.told] == missing
+            assert [*played.told] == missing if not one.shuffle else sorted(played.told) == sorted(missing)
             self.check_complete(one, known, found, keys)
             assert all(found.rows[key] == kept for key, kept in played.told.items())
             self.check_finished(one, keys)
@@ -249,8 +210,8 @@ class History:
             assert one.ends[1] == "overtake"
             if not (anew and found.rows == before.rows):  # the other one was ended, as a part of this one, too early
                 assert found.rows == {(0, 1, 1): Kept(OTHERS, None, 0, "good")}
-        elif anew and found.rows == before.rows and not played.told:
-            assert not before.rows or found.version == before.version  # nothing came of it, and what was there stays
+        elif anew and not played.told and (found.rows, found.version) == (before.rows, before.version):
+            pass  # nothing came of it, and what was there stays
         else:
             assert is_killed or played.ended in ("Interrupt", "ToldError", "TimeoutError")
             assert all(found.rows[key] == kept for key, kept in played.told.items())
@@ -326,7 +287,9 @@ class History:
         if played.ended == "killed":
             assert is_undone or (is_made and refused is None)
         else:
-            assert played.ended == refused
+            # While a run waits, its other rows may have taken the place of what was chosen.
+            is_late = refused == "ConcurrentRunError" and played.ended == "StoreError"
+            assert played.ended == refused or is_late
             assert is_made if refused is None else is_undone
         self.known = found
 
@@ -453,7 +416,7 @@ def _same(one: Mapping[Place, Found], other: Mapping[Place, Found], place: Place
 
 
 @settings(max_examples=HISTORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(RUNS | RUNS | RUNS | CHANGES, min_size=1, max_size=6))
+@given(st.lists(random_steps.IN_PROCESS, min_size=1, max_size=6))
 def test_the_store_has_what_the_model_says(history: list[Run | Change]) -> None:
     """After every step, however it ended; no row twice, none of another version, none that was told lost."""
     with tempfile.TemporaryDirectory() as directory:
@@ -468,7 +431,7 @@ def test_the_store_has_what_the_model_says(history: list[Run | Change]) -> None:
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # with processes, to make it smaller takes minutes
 )
-@given(st.lists(RUNS | CHANGES | KILLED_RUNS | KILLED_RUNS | KILLED_CHANGES | RUNS_BESIDE, min_size=1, max_size=6))
+@given(st.lists(random_steps.ALL, min_size=1, max_size=6))
 def test_what_is_killed_and_who_writes_beside_it_leave_what_the_model_says(
     forks: Forks, history: list[Run | Change | Beside]
 ) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,8 @@ from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import GateError, Outcome, TooManyErrorsError, run
 from doteval.evals._results.gates import gates_of
-from doteval.evals._results.intervals import wilson
+from doteval.evals._results.intervals import tango, wilson
+from doteval.evals._results.tables import number
 
 
 @pytest.mark.parametrize(
@@ -37,6 +42,13 @@ def test_gates_are_read(text: str, expected: tuple[Any, ...]) -> None:
     """As a person writes them."""
     (gate,) = gates_of(text)
     assert (gate.score, gate.of, gate.sign, gate.value, gate.has_baseline) == expected
+
+
+def test_a_gate_in_percent_is_the_share_that_it_says() -> None:
+    """To the last digit, as that is what a mean of rows is compared with."""
+    assert [gates_of(f"exact >= {tenths / 10} %")[0].value for tenths in range(1001)] == [
+        tenths / 1000 for tenths in range(1001)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +89,9 @@ async def test_what_is_not_reached_is_said_with_its_numbers(tmp_path: Path) -> N
             "exact is 0.8 (0.4902 to 0.9433, 10 rows), and has to be >= 0.9",
             "no row has a score 'polite', which has to be >= 0.5",
         )
-    with pytest.raises(GateError, match=r"(?s)'eval_it' has not passed:\n- exact is 0.8"):
+    with pytest.raises(
+        GateError, match=r"\Aexact is 0.8 .*\.\n'eval_it' has not passed, for other reasons, too:\n- no"
+    ):
         outcome.check()
     with pytest.raises(GateError):
         await give(store=path, max_errors=0)
@@ -97,9 +111,147 @@ async def test_a_baseline_is_compared_row_by_row(tmp_path: Path) -> None:
     assert told.endswith("40 rows), and has to be >= -0.04")
     (told,) = (await give(passes="exact.low >= baseline - 0.05", baseline="main")).shortfalls
     assert told.startswith("the low end of exact less the baseline is -0.1")
-    for baseline in ("", "nowhere"):
+
+
+def refers_to_itself(experiment: str) -> str:
+    return f"'{experiment}' is the experiment of this run itself; name another one, or run it without this gate"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("baseline", "options", "why"),
+    [
+        ("", {}, "name an experiment, with --doteval-eval-baseline in pytest or baseline= of run"),
+        ("mian", {}, "there is no experiment 'mian'; there are main, older, and 'main' may be meant"),
+        ("zzz", {}, "there is no experiment 'zzz'; there are main, older"),
+        ("branch", {}, refers_to_itself("branch")),
+        ("main", {"limit": 3}, "'main' has 'eval_it', and this is 'eval_it (first 3)'; run both with the same limit"),
+        ("older", {}, "'older' has 'eval_it (first 2)', and this is 'eval_it'; run both with the same limit"),
+        ("main", {"name": "eval_if"}, "'main' has no 'eval_if'; there are eval_it, and 'eval_it' may be meant"),
+        ("main", {"store": None}, "there is no store, in which another experiment could be"),
+    ],
+)
+async def test_where_there_is_no_baseline_it_is_said_why(
+    tmp_path: Path, baseline: str, options: dict[str, Any], why: str
+) -> None:
+    """With its name, what else there is, and what to do; also where nothing has to be run."""
+    path = tmp_path / "results.db"
+    await evaluation([True] * 4)(store=path, experiment="main")
+    await evaluation([True] * 4)(store=path, experiment="older", limit=2)
+    give = partial(evaluation([True] * 4), **{"store": path, "experiment": "branch", **options})
+    for _ in range(2):
         (told,) = (await give(passes="exact >= baseline", baseline=baseline)).shortfalls
-        assert told == "there is no baseline for 'exact >= baseline'"
+        assert told.startswith(f"there is no baseline for 'exact >= baseline': {why}")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("throws", [{"fresh": True}, {"changed": "rerun"}], ids=str)
+async def test_a_run_does_not_throw_away_its_baseline(tmp_path: Path, throws: Any) -> None:
+    """Nobody would see that there was one."""
+    give = partial(evaluation([True] * 4), store=tmp_path / "results.db", experiment="main")
+    await give()
+    with pytest.raises(ValueError, match="'main' is the baseline and the experiment of this run"):
+        await give(baseline="main", **throws)
+    assert (await give()).answered
+    assert (await give(**throws)).warnings == ()
+
+
+@pytest.mark.anyio
+async def test_a_baseline_that_no_gate_compares_with_is_told(tmp_path: Path) -> None:
+    """Also of what is answered."""
+    give = partial(evaluation([True] * 4), store=tmp_path / "results.db", experiment="branch", baseline="mian")
+    for _ in range(2):
+        outcome = await give(passes="exact >= 0.5")
+        (told,) = outcome.warnings
+        assert told.startswith("No gate compares with the baseline 'mian': write one such as")
+    assert not (await give(passes="exact >= baseline")).warnings
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("rows", "failing", "told", "few"),
+    [
+        (range(20), 0, "", ""),
+        (range(20), 10, "10 of the 20 rows that 'main' has results of; others are left out: 10 failed in this run", ""),
+        (
+            range(20),
+            11,
+            "9 of the 20 rows",
+            "only 9 of the 20 rows with 'exact' in the baseline 'main' can be compared",
+        ),
+        (range(10, 30), 0, "10 of the 20 rows", ""),
+        (range(10, 30), 0, "left out: 10 only in the baseline, 10 only in this run.", ""),
+        (
+            range(19, 39),
+            0,
+            "1 of the 20",
+            "which is less than half, for 'exact >= baseline' (19 only in the baseline, 19",
+        ),
+        (
+            range(10),
+            0,
+            "10 of the 20 rows that 'main' has results of; others are left out: 10 only in the baseline.",
+            "",
+        ),
+        (range(40), 0, "20 of the 20 rows that 'main' has results of; others are left out: 20 only in this run.", ""),
+    ],
+)
+async def test_a_gate_is_not_decided_by_few_rows(
+    tmp_path: Path, rows: range, failing: int, told: str, few: str
+) -> None:
+    """Fewer than half of those that the baseline has; where it is not all, that is said, whatever comes of it."""
+
+    def of(rows: range, failing: int) -> Any:
+        @foreach("number", rows, passes="exact >= baseline")
+        async def eval_it(number: int) -> Result:
+            return Result(number, scores={"exact": 1 / (number >= failing) > 0})
+
+        return eval_it
+
+    path = tmp_path / "results.db"
+    await run(of(range(20), 0), store=path, experiment="main")
+    outcomes = [
+        await run(of(rows, failing), store=path, experiment="branch", baseline="main", max_errors=None) for _ in "12"
+    ]
+    for outcome in outcomes:
+        assert any(told in warning for warning in outcome.warnings) == bool(told) == bool(outcome.warnings)
+        assert [few in shortfall for shortfall in outcome.shortfalls] == [True] * bool(few)
+
+
+@pytest.mark.anyio
+async def test_what_samples_say_together_is_compared_with_a_baseline(tmp_path: Path) -> None:
+    """Row by row, however many samples either side has; of a score that is not 0 or 1 everywhere there is nothing."""
+
+    async def rows(experiment: str, rights: Sequence[int], epochs: int, *gates: str, **others: Any) -> Outcome:
+        calls = Counter[int]()
+
+        async def eval_it(row: int) -> Result:
+            calls[row] += 1
+            return Result(row, scores={"exact": calls[row] <= rights[row], "length": row / 7, "one": 1})
+
+        give = foreach("row", range(len(rights)), epochs=epochs, concurrency=1)(eval_it)
+        where = {"store": tmp_path / "results.db", "experiment": experiment, "baseline": "main"}
+        return await run(give, passes=gates, changed="keep", **where, **others)
+
+    await rows("main", [0, 1, 2, 3] * 5, 3)
+    better = [0, 2, 4, 4] * 5  # pass@2 of each, of four samples: 0, 5/6, 1, 1, and before, of three: 0, 2/3, 1, 1
+    found = await rows("more", better, 4, "exact.pass@2 >= baseline + 0.041", "exact.pass@2 >= baseline + 0.042")
+    (told,) = found.shortfalls
+    assert told.startswith("exact.pass@2 less the baseline is +0.04167 (")
+    assert told.endswith("20 rows), and has to be >= 0.042")
+    # pass^3 before: 0, 0, 0, 1; after: 0, 0, 1, 1. So they are paired shares.
+    (told,) = (await rows("more", better, 4, "exact.pass^3.low > baseline + 0.2")).shortfalls
+    low, high = tango(5, 0, 20)
+    assert f"pass^3 less the baseline is {number(low, signed=True)} ({number(low)} to {number(high)}, 20 rows)" in told
+    assert (await rows("more", better, 4, "exact.majority >= baseline", "one.pass^3 >= baseline")).shortfalls == ()
+    for gate, why in {
+        "exact.pass@4 >= baseline": "no row has 4 samples with a score 'exact' of 0 or 1 here and in the baseline",
+        "length.pass@2 >= baseline": "no row has 2 samples with a score 'length' of 0 or 1",
+        "length.majority >= baseline": "no row has any samples with a score 'length' of 0 or 1",
+        "other.pass@2 >= baseline": "no row has 2 samples with a score 'other' of 0 or 1",
+    }.items():
+        (told,) = (await rows("more", better, 4, gate)).shortfalls
+        assert told.startswith(why)
 
 
 @pytest.mark.anyio
@@ -149,3 +301,143 @@ def test_a_comparison_fails_a_build(
         anyio.run(give)
     assert main(["compare", "a", "b", "--fail-if", how]) == code
     assert main(["compare", "a", "b"]) == 0
+
+
+def of_scores(scores: dict[int, Any]) -> Any:
+    """An evaluation with these rows, by their values: `None` fails, a text has a score of that name only."""
+
+    @foreach("number", list(scores))
+    async def eval_it(number: int) -> Result:
+        score = scores[number]
+        if score is None:
+            raise ValueError(number)
+        return Result(number, scores={score: True} if isinstance(score, str) else {"exact": score, "fast": True})
+
+    return eval_it
+
+
+ALL = dict.fromkeys(range(20), True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "options", "code", "told"),
+    [
+        ([ALL], [ALL], "", 0, ""),
+        ([ALL, ALL], [ALL], "", 1, "eval_1: b has none of it"),
+        ([ALL], [ALL, ALL], "", 0, ""),
+        (
+            [ALL],
+            [ALL | {3: None}],
+            "",
+            1,
+            "of 20 rows with a result in a, 1 failed in b or are missing there, and 0 may",
+        ),
+        ([ALL], [ALL | {3: None}], "--max-lost 1", 0, ""),
+        ([ALL], [ALL | {3: None, 4: None}], "--max-lost 1", 1, "2 failed in b or are missing there, and 1 may"),
+        ([ALL], [ALL | {3: None, 4: None}], "--max-lost 10%", 0, ""),
+        ([ALL], [ALL | dict.fromkeys(range(19))], "", 1, "19 failed in b or are missing there, and 0 may"),
+        ([ALL], [ALL | dict.fromkeys(range(19))], "--max-lost 95%", 0, ""),
+        ([ALL], [dict.fromkeys(range(20))], "--max-lost 100%", 1, "no score can be compared"),
+        ([ALL | {3: None}], [ALL | {3: None}], "", 0, ""),
+        ([ALL | {3: None}], [ALL], "", 0, ""),
+        ([ALL], [dict.fromkeys(range(10, 30), True)], "", 0, ""),
+        ([ALL], [dict.fromkeys(range(11, 31), True)], "", 1, "only 9 of the 20 rows with exact in a can be compared"),
+        (
+            [ALL],
+            [dict.fromkeys(range(11, 31), True)],
+            "--max-lost 100%",
+            1,
+            "(11 only in a, 11 only in b): run a again",
+        ),
+        ([ALL], [dict.fromkeys(range(20), "exact")], "", 1, "eval_0: no row of b has the score fast"),
+        ([dict.fromkeys(range(20), "exact")], [ALL], "", 0, ""),
+        (
+            [ALL],
+            [ALL | dict.fromkeys(range(11), "exact")],
+            "",
+            1,
+            "only 9 of the 20 rows with fast in a can be compared",
+        ),
+    ],
+)
+@pytest.mark.parametrize("how", ["worse", "different"])
+def test_what_one_side_lacks_fails_a_build(
+    before: list[Any],
+    after: list[Any],
+    options: str,
+    code: int,
+    told: str,
+    how: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An evaluation, a score, or rows that failed; not what the dataset has not any more, or has besides."""
+    monkeypatch.chdir(tmp_path)
+    for name, evaluations in (("a", before), ("b", after)):
+        for place, scores in enumerate(evaluations):
+            give = partial(run, of_scores(scores), store=".doteval/results.db", experiment=name, name=f"eval_{place}")
+            anyio.run(give)
+    assert main(["compare", "a", "b", "--fail-if", how, *options.split()]) == code
+    assert told in capsys.readouterr().err
+    assert main(["compare", "a", "b"]) == 0
+    assert not capsys.readouterr().err
+    assert main(["compare", "b", "b", "--fail-if", how]) == 1
+    assert "eval_0: it is compared with itself" in capsys.readouterr().err
+
+
+def test_what_is_not_compared_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In words and in JSON: evaluations, scores, and rows by what has become of them."""
+    monkeypatch.chdir(tmp_path)
+
+    def give(experiment: str, name: str, rows: dict[str, tuple[str, bool]], score: str, ends: str = "") -> None:
+        @foreach("text", [{"id": key, "text": text} for key, (text, _) in rows.items()], concurrency=1)
+        async def eval_it(text: str) -> Result:
+            if text == ends:
+                raise KeyboardInterrupt
+            if not dict(rows.values())[text]:
+                raise ValueError(text)
+            return Result(text, scores={"exact": True, score: 1.0})
+
+        with suppress(KeyboardInterrupt):
+            anyio.run(partial(run, eval_it, store=".doteval/results.db", experiment=experiment, name=name))
+
+    rows = {key: (key, True) for key in "abcdefgh"}
+    give("one", "eval_it", {**rows, "x": ("x", False)}, "old")
+    give(
+        "two", "eval_it", {**rows, "x": ("x", True), "a": ("a", False), "b": ("other", True), "new": ("n", True)}, "new"
+    )
+    give("two", "eval_new", rows, "new")
+    give("one", "eval_old", rows, "old")
+    give("one", "eval_cut", {**rows, "h": ("h", False)}, "old")
+    give("two", "eval_cut", rows, "old", ends="g")
+    assert main(["compare", "one", "two", "--fail-if", "worse"]) == 1
+    output, errors = capsys.readouterr()
+    for line in (
+        "only one has these scores of eval_it: old",
+        "only two has these scores of eval_it: new",
+        "eval_it: 4 rows are left out: 1 failed in two, 1 failed in one, 1 with other values, 1 only in two",
+        "eval_cut: 2 rows are left out: 1 missing, as two has not finished, 1 only in one",
+        "only one has these evaluations: eval_old",
+        "only two has these evaluations: eval_new",
+    ):
+        assert f"\n{line}\n" in output
+    assert "eval_cut: of 7 rows with a result in one, 1 failed in two or are missing there" in errors
+    assert main(["compare", "one", "two", "--json"]) == 0
+    told = {(each["before"] or each["after"])["evaluation"]: each for each in json.loads(capsys.readouterr().out)}
+    assert told["eval_it"]["unmatched"] == {"before": ["old"], "after": ["new"]}
+    assert {name: count for name, count in told["eval_it"]["unpaired"].items() if count} == {
+        "failed": 1, "failed_before": 1, "changed": 1, "only_after": 1
+    }  # fmt: skip
+    assert told["eval_cut"]["unpaired"]["missing"] == 1
+    assert (told["eval_old"]["after"], told["eval_new"]["before"], told["eval_new"]["scores"]) == (None, None, {})
+
+
+@pytest.mark.parametrize("text", ["-1", "x", "101%", "5.5%", "%", "٣"])
+def test_what_is_no_number_of_rows_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is read."""
+    with pytest.raises(SystemExit):
+        main(["compare", "a", "b", f"--max-lost={text}"])
+    assert "is a number such as 3, or a share such as 5%, not" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import pytest
 
-from doteval.evals._results.intervals import student, student_quantile, wilson
+from doteval.evals._results.intervals import student, student_quantile, tango, wilson
 
 # scipy.stats.t.ppf of scipy 1.17: degrees of freedom, then quantiles by their probability.
 REFERENCE = [
@@ -170,3 +170,17 @@ def test_an_interval_may_have_another_confidence() -> None:
     assert student(9, 0.99) == pytest.approx(3.2498355, abs=1e-7)
     low, high = wilson(0.5, 10, 0.99)
     assert (low, high) == pytest.approx((0.1842, 0.8158), abs=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1, 0.37, 1 / 3], ids=["rows", "of clusters", "of thirds"])
+def test_where_none_or_all_are_true_the_interval_ends_there(scale: float) -> None:
+    """Exactly, as a gate such as ``exact.low > 0`` compares with it; and nowhere else does it come so far."""
+    for rows in range(1, 200):
+        count = rows * scale
+        for right in {0, 1, rows // 2, rows - 1, rows}:
+            low, high = wilson(right / rows, count)
+            assert (low == 0, high == 1) == (right == 0, right == rows)
+            assert 0 <= low <= right / rows <= high <= 1
+            low, high = tango(right * scale, (rows - right) * scale, count)
+            assert (low == -1, high == 1) == (right == 0, right == rows)
+            assert -1 <= low <= high <= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,19 @@ def test_a_price_that_cannot_be_meant(text: str, capsys: pytest.CaptureFixture[s
     assert "--price: " in capsys.readouterr().err
 
 
+def test_a_price_that_no_model_has_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its name may be mistyped; a file of prices may know more models than were asked."""
+    with Store(tmp_path / "s.db") as store:
+        stored, _ = store.begin("e", "n", model="", identity={})
+        store.put(stored, Record(0, "k", "", {}, usage_by_model=[used("gpt-4o"), used(None)]))
+    (tmp_path / "prices.json").write_text('{"other": {"input": 1, "output": 2}}')
+    page = ("e", "--store", str(tmp_path / "s.db"), "-o", str(tmp_path / "page.html"))
+    names = ("--price", "gpt-4o*=1,2", "--price", "gtp-4o=1,2", "--prices", str(tmp_path / "prices.json"))
+    assert main(["report", *page, *names]) == 0
+    said = capsys.readouterr().err
+    assert said == "no model has the price of 'gtp-4o'; models that were asked: gpt-4o\n"
+
+
 def test_a_price_on_the_command_line() -> None:
     """Of a model whose name may have a sign of equality in it."""
     assert read_price("a=b=1,2.5,0.5") == ("a=b", Price(1, 2.5, 0.5))
@@ -144,3 +158,36 @@ def test_the_page_has_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [text.count(f'data-name="cost">{cost}</td>') for cost in ("3.60", "no price")] == [1, 1]
     assert ", cost 12.00;" in shown("--prices", "prices.json", "--price", "gpt=2,4", "--price", "oth*=4,8")
     assert "cost" not in shown().partition("<main")[2]
+
+
+def test_the_commands_have_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of each evaluation, of each model in it, of all, and of a row; none where there are no prices."""
+    path = tmp_path / "results.db"
+    with Store(path) as store:
+        for name, models in (("eval_a", ["gpt", "other"]), ("eval_b", ["gpt"])):
+            evaluation, _ = store.begin("it", name, model="", identity={})
+            for number, model in enumerate(models):
+                row = Record(number, str(number), "", {}, error="no", usage_by_model=(used(model),))
+                store.put(evaluation, row)
+            store.finish(evaluation, len(models))
+            store.leave(evaluation)
+
+    def shown(*words: str) -> str:
+        assert main(["show", "it", "--store", str(path), *words]) == 0
+        return capsys.readouterr().out
+
+    text = shown("--price", "gpt=2,4,1")
+    costs = [line.split()[-1] for line in text.splitlines() if line.startswith("eval_") and "," not in line.split()[0]]
+    assert costs == ["3.60", "3.60", "3.60", "3.60"]
+    assert re.search(r"^eval_a .* ≥ 3.60$", text, re.MULTILINE)
+    assert re.search(r"^ +other .* no price$", text, re.MULTILINE)
+    assert "cost of all: ≥ 7.20" in text
+    assert "cost of all: 15.20" in shown("--price", "gpt=2,4,1", "--price", "oth*=4,8")
+    assert "cost" not in shown()
+    row = ("--price", "gpt=2,4,1", "--row", "1")
+    assert "cost ≥ 0.00" in shown(*row)
+    (found,) = json.loads(shown(*row, "--json"))
+    assert found["cost"] == {"amount": 0.0, "is_all": False}
+    one, other = json.loads(shown("--price", "gpt=2,4,1", "--json"))
+    assert (one["cost"], other["cost"]) == ({"amount": 3.6, "is_all": False}, {"amount": 3.6, "is_all": True})
+    assert "cost" not in json.loads(shown("--json"))[0]

@@ -44,6 +44,23 @@ def raised_from(error: BaseException) -> BaseException:
     return other
 
 
+class NamedError(Exception):
+    """As an SDK raises it: with a status, and with what the body calls the error."""
+
+    def __init__(self, status: int, name: str) -> None:
+        super().__init__(status, name)
+        self.status_code = status
+        self.body = {"error": {"type": name}}
+
+
+@virtual_time
+@pytest.mark.parametrize("name", ["server_error", "api_error", "timeout_error", "overloaded_error", "rate_limit_error"])
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 413, 422])
+async def test_what_a_status_says_goes_before_what_the_body_calls_it(status: int, name: str) -> None:
+    """A request that cannot be meant is not sent again; a stream that has begun well has nothing but the name."""
+    assert ((await attempts_of(NamedError(status, name), None, fails=1))[0] == 1) == (status >= 400)
+
+
 def server_error() -> ModelRequestError:
     return ModelRequestError("m", "it stumbled", "Wait.", status=500)
 

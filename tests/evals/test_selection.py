@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import CancelScope
 
 from doteval import Result, foreach
 from doteval.evals import DatasetError, Store, run
-from doteval.evals._results.record import Inputs
+from doteval.evals._results.digests import digest_of
 
 ROWS = 40
 
@@ -64,6 +65,46 @@ async def test_the_first_rows_and_a_sample(dataset: Any, tmp_path: Path) -> None
         "eval_it (4 of first 10, seed 0)": 4,
         "eval_it": ROWS,
     }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dataset", DATASETS, ids=["range", "list", "generator", "async generator"])
+async def test_rows_are_run_in_another_order(dataset: Any, tmp_path: Path) -> None:
+    """One that the seed chooses; what is known of them does not depend on it, also where a run ends early."""
+    calls: list[int] = []
+    evaluation = making(calls, dataset)
+    orders: list[list[int]] = []
+    for seed in (1, 1, 2):
+        orders.append([])
+        outcome = await run(evaluation, shuffle=True, seed=seed, on_record=lambda r: orders[-1].append(r.output))
+        assert [(record.number, record.output) for record in outcome.records] == [(n, n) for n in range(ROWS)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == [*range(ROWS)] != orders[0]
+
+    path = tmp_path / "results.db"
+    with CancelScope() as scope:
+        await run(
+            evaluation,
+            shuffle=True,
+            epochs=2,
+            store=path,
+            on_record=lambda r: r.output == orders[0][0] or scope.cancel(),
+        )
+    store = Store(path)
+    (stored,) = store.evaluations()
+    assert stored.name == "eval_it"
+    there = [record.number for record in store.records(stored)]
+    assert there == sorted(there) != [*range(len(there))]
+    calls.clear()
+    outcome = await run(evaluation, epochs=2, store=path)  # in no order, and nothing again
+    assert (outcome.known, len(calls)) == (len(there), 2 * ROWS - len(there))
+    assert [(r.number, r.sample) for r in outcome.records] == [(n, sample) for n in range(ROWS) for sample in (1, 2)]
+    assert (await run(evaluation, epochs=2, store=path, shuffle=True, seed=7)).answered or dataset is async_generator
+    assert store.runs(stored)[0].about["settings"]["shuffle"] is True
+    some = await run(evaluation, limit=10, sample=4, shuffle=True, seed=1)
+    assert [r.output for r in some.records] == [
+        r.output for r in (await run(evaluation, limit=10, sample=4, seed=1)).records
+    ]
 
 
 @pytest.mark.anyio
@@ -133,7 +174,7 @@ async def test_one_row_by_its_number(dataset: Any, tmp_path: Path) -> None:
 
 
 def record_key(value: int) -> str:
-    return Inputs(0, {"value": value}).key
+    return digest_of({"value": value})
 
 
 @pytest.mark.anyio
@@ -154,12 +195,15 @@ def record_key(value: int) -> str:
         ([], "a", None),
     ],
 )
-async def test_one_row_by_its_id(ids: list[Any], wanted: Any, expected: int | None) -> None:
-    """Whatever type it has; an id goes before a number."""
+async def test_one_row_by_its_id(ids: list[Any], wanted: Any, expected: int | None, tmp_path: Path) -> None:
+    """Whatever type it has; an id goes before a number. Where there is none, nothing is left in the store."""
     evaluation = making([], [{"id": each, "value": place} for place, each in enumerate(ids)])
     if expected is None:
-        with pytest.raises(DatasetError, match="it has no row"):
-            await run(evaluation, row=wanted)
+        with Store(tmp_path / "results.db") as store:
+            with pytest.raises(DatasetError, match="it has no row"):
+                await run(evaluation, row=wanted, store=store)
+            await store.flush()
+            assert store.evaluations() == []
     else:
         (record,) = (await run(evaluation, row=wanted)).records
         assert (record.number, record.output) == (expected, expected)

@@ -8,12 +8,16 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.evals.requests_made import kept_as
 from tests.evals.test_page import record, stored
 
 from doteval import Result, foreach
 from doteval.cli import main
-from doteval.evals import ModelUsage, Record, run
+from doteval.evals import ModelUsage, Record, RecordedRequest, run
+from doteval.evals._results import transcript
+from doteval.evals._results.blocks import Index
 from doteval.evals._results.export import rows_of
+from doteval.evals._results.pricing import Price, Prices
 
 
 @pytest.fixture
@@ -146,3 +150,42 @@ def test_all_samples_of_a_row_are_shown(tmp_path: Path, capsys: pytest.CaptureFi
         "eval_it, row 1", "eval_it, row 1, sample 2",
     ]  # fmt: skip
     assert "sample 3" not in text
+
+
+def test_what_is_not_all_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a row, of a model and in total; of what is known, nothing is said. With a request, what it was sent with."""
+    request = RecordedRequest("m", None, 1, 0.0, 0.0, [], {"temperature": 0.5}, "reply")
+    rows = [
+        record(0, usage_by_model=(ModelUsage("m", None, 1, 0, 1, 1200, 34, 0, 0, 0),), transcript=kept_as([request])),
+        record(1, usage_by_model=(ModelUsage("whole", None, 1, 0, 0, 50, 6, 0, 0, 0),)),
+    ]
+    path = tmp_path / "results.db"
+    stored(path, {"eval_it": rows})
+    text = shown(path, capsys, "it", "--row", "0")
+    assert "m: 1 request, ≥ 1,200 tokens in, ≥ 34 out\n" in text
+    assert '  reply: reply\n  sent with {"temperature": 0.5}\n' in text
+    assert "whole: 1 request, 50 tokens in, 6 out\n" in shown(path, capsys, "it", "--row", "1")
+    cells = [line.split() for line in shown(path, capsys, "it").splitlines()]
+    assert ["eval_it", "m", "1", "0", "≥", "1,200", "0", "0", "≥", "34", "0"] in cells
+    assert ["whole", "1", "0", "50", "0", "0", "6", "0"] in cells
+    for prices, marks in (({"m": Price(1, 1)}, [(1, 1), (0, 1)]), ({"*": Price(1, 1)}, [(1, 1), (0, 0)])):
+        index = Index(Prices(prices))
+        for each in rows:
+            index.add(each)
+        columns = index.take()
+        assert [*zip(columns["unknown"], columns["cost_unknown"], strict=True)] == marks
+
+
+def test_requests_that_are_left_out_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For people and for programs; the others keep their numbers."""
+    monkeypatch.setattr(transcript, "MOST_REQUESTS", 8)
+    requests = [RecordedRequest("m", None, 1, 0.0, 0.0, [], {}, f"reply {number}") for number in range(1, 12)]
+    stored(tmp_path / "results.db", {"eval_it": [record(0, transcript=kept_as(requests))]})
+    text = shown(tmp_path / "results.db", capsys, "it", "--row", "0")
+    assert "request 4\n" in text
+    assert "\n4 requests are left out\n\nrequest 9\n" in text
+    assert "request 11\n  m: 0 ms\n  reply: reply 11\n" in text
+    (row,) = json.loads(shown(tmp_path / "results.db", capsys, "it", "--row", "0", "--json"))
+    assert [each["left_out"] for each in row["transcript"]] == [0, 0, 0, 0, 4, 0, 0, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -120,6 +121,14 @@ def test_numbers_that_differ_a_little_have_one() -> None:
     assert found.low < 1.7e9 + 0.0045 < found.high < 1.7e9 + 0.01
 
 
+@pytest.mark.parametrize("start", [0, 1e15, -1e15])
+def test_whole_numbers_that_differ_have_one_however_large_they_are(start: float) -> None:
+    """Nothing of them is lost to rounding."""
+    found = together([start + number for number in range(5)])
+    assert (found.mean - start, found.error) == (2, pytest.approx(math.sqrt(0.5)))
+    assert found.low - start < 1 < 3 < found.high - start
+
+
 numbers = st.floats(-1e6, 1e6, allow_subnormal=False).map(lambda number: round(number, 3))
 scores_of_a_kind = st.lists(st.booleans(), min_size=1) | st.lists(numbers, min_size=1)
 
@@ -159,6 +168,23 @@ def test_a_share_in_clusters_says_as_much_as_its_clusters_at_least_and_as_its_ro
     assert ends(back) == pytest.approx(ends(found), rel=1e-6, abs=1e-9)
 
 
+def model_of_spread(sizes: Sequence[int], residuals: Sequence[float]) -> tuple[float, float]:
+    """The squared CR2 error of a mean, and its degrees of freedom (Bell and McCaffrey), as matrices have them."""
+    count = sum(sizes)
+    error2 = sum(r**2 / (1 - size / count) for size, r in zip(sizes, residuals, strict=True)) / count**2
+    vectors = [
+        [
+            ((place == own) - size / count) / math.sqrt(1 - size / count)
+            for own, of in enumerate(sizes)
+            for _ in range(of)
+        ]
+        for place, size in enumerate(sizes)
+    ]
+    gram = [[sum(map(operator.mul, one, other)) for other in vectors] for one in vectors]
+    trace = sum(gram[place][place] for place in range(len(sizes)))
+    return error2, max(1.0, trace**2 / sum(cell**2 for line in gram for cell in line))
+
+
 def model_of_count(scores: Sequence[float], clusters: Sequence[int]) -> float:
     """How many independent rows a share stands on, from its definition."""
     count, share = len(scores), sum(scores) / len(scores)
@@ -168,11 +194,10 @@ def model_of_count(scores: Sequence[float], clusters: Sequence[int]) -> float:
         return least
     residuals = [sum(score - share for score in part) for part in parts]
     squares = [residual**2 for residual in residuals]
-    error2 = len(parts) / (len(parts) - 1) * sum(squares) / count**2
-    if error2 < 1e-12:
+    if sum(squares) < 1e-12:
         return count
+    error2, freedom = model_of_spread([*map(len, parts)], residuals)
     kurtosis = len(parts) * sum(square**2 for square in squares) / sum(squares) ** 2
-    freedom = max(1.0, least - 1)
     if kurtosis - 1 > 1e-9:
         freedom = max(1.0, min(freedom, 2 * len(parts) / (kurtosis - 1)))
     as_many = (share * (1 - share) / error2 + 1) * (student(1e9) / student(freedom)) ** 2
@@ -181,10 +206,45 @@ def model_of_count(scores: Sequence[float], clusters: Sequence[int]) -> float:
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=60))
 def test_how_many_independent_rows_a_share_stands_on(rows: list[tuple[bool, int]]) -> None:
-    """As by its definition: Kish, CR1 and Satterthwaite."""
+    """As by its definition: Kish, CR2, Bell and McCaffrey, and Satterthwaite."""
     scores, clusters = [float(score) for score, _ in rows], [cluster for _, cluster in rows]
     found = together(scores, clusters)
     assert ends(found) == pytest.approx(wilson(found.mean, model_of_count(scores, clusters)), abs=1e-6)
+
+
+@given(st.lists(st.tuples(numbers, st.integers(0, 9)), min_size=2, max_size=60))
+def test_the_interval_of_numbers_in_clusters(rows: list[tuple[float, int]]) -> None:
+    """As by its definition: the error is CR1, as statsmodels has it, and the interval Student's, of CR2."""
+    scores, clusters = [score * 1e3 for score, _ in rows], [cluster for _, cluster in rows]
+    found = together([*scores, -1e9], [*clusters, "far off"])
+    parts = [[s for s, own in zip([*scores, -1e9], [*clusters, 10], strict=True) if own == n] for n in {*clusters, 10}]
+    residuals = [sum(score - found.mean for score in part) for part in parts]
+    error2, freedom = model_of_spread([*map(len, parts)], residuals)
+    count = len(scores) + 1
+    cr1 = len(parts) / (len(parts) - 1) * sum(residual**2 for residual in residuals) / count**2
+    assert found.error == pytest.approx(math.sqrt(cr1), rel=1e-6)
+    assert found.high - found.mean == pytest.approx(student(freedom) * math.sqrt(error2), rel=1e-6)
+
+
+@given(st.lists(st.floats(0, 1, allow_subnormal=False).map(lambda number: round(number, 6)), min_size=2))
+def test_the_interval_of_numbers_from_0_to_1(scores: list[float]) -> None:
+    """Stays there and holds the mean; no end is further off than it says, if it were the true mean."""
+    found = together(scores)
+    if found.is_binary or not found.has_interval:
+        return
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+    t, variance = student(len(scores) - 1), found.mean * (1 - found.mean)
+    for end in ends(found):
+        reach = t * found.error * math.sqrt(end * (1 - end) / variance)
+        assert abs(end - found.mean) <= reach * 1.001 + 1e-9
+
+
+@pytest.mark.parametrize("count", [5, 40, 1000])
+def test_numbers_in_the_middle_have_students_interval(count: int) -> None:
+    """As if nobody knew that they are from 0 to 1."""
+    scores = [0.5 + place % 7 / 10_000 for place in range(count)]
+    (low, high), (below, above) = ends(together(scores)), ends(together([*(score + 7 for score in scores)]))
+    assert (low + 7, high + 7) == pytest.approx((below, above), abs=2e-6)
 
 
 @given(st.lists(st.tuples(numbers, st.integers(0, 5) | st.none()), min_size=2))
@@ -302,8 +362,8 @@ async def test_scores_that_only_one_side_has_are_told(
     """And a row without a score is none that is compared."""
     comparison = await compared(tmp_path, [True, True, None], [True, None, True])
     assert [difference.count for difference in comparison.differences] == [1]
-    assert comparison.unmatched == ()
-    assert (await compared(tmp_path / "other", [True], [None])).unmatched == ("good",)
+    assert (comparison.only_before, comparison.only_after) == ((), ())
+    assert (await compared(tmp_path / "other", [True], [None])).only_before == ("good",)
     monkeypatch.chdir(tmp_path)
     assert main(["compare", "before", "after", "--store", "other/results.db"]) == 0
-    assert "only one side of eval_it has these scores: good" in capsys.readouterr().out
+    assert "only before has these scores of eval_it: good" in capsys.readouterr().out

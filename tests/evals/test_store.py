@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -15,14 +17,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 from anyio import Event, create_task_group
 from tests.blocked import wait_all_tasks_blocked
 
 from doteval import Completion, Result, ToolCall, Usage, foreach
 from doteval.evals import Evaluation, Record, Store, StoreError, TooManyErrorsError, run
+from doteval.evals._results.database import Database
 from doteval.testing import FakeProvider
 
 pytestmark = pytest.mark.anyio
@@ -436,14 +441,43 @@ async def test_nothing_can_be_written_in_a_directory_of_somebody_else(nobodys_di
     if is_root:
         os.seteuid(65534)  # root may write anywhere
     try:
-        with pytest.raises(StoreError, match=r"results.db cannot be used: (?s:.*)permissions"):
-            await run(making(calls, [1]), store=nobodys_directory / "results.db")
-        with pytest.raises(StoreError, match="cannot be used: Permission denied"):
-            await run(making(calls, [1]), store=nobodys_directory / "deeper" / "results.db")
+        for name in ("results.db", "deeper/results.db", "much/deeper/results.db"):
+            path = nobodys_directory / name
+            why = f"{path} cannot be written: {nobodys_directory} may not be written by this user"
+            with pytest.raises(StoreError, match=f"{re.escape(why)}.\nName a file elsewhere"):
+                await run(making(calls, [1]), store=path)
     finally:
         if is_root:
             os.seteuid(0)
     assert calls == []
+
+
+def test_a_file_system_that_is_read_only_is_called_so(nobodys_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where only the directory is, in which SQLite makes its other files."""
+    path = nobodys_directory / "results.db"
+    anyio.run(lambda: run(making([], [1]), store=path))
+    read_only = SimpleNamespace(f_flag=os.ST_RDONLY)
+    monkeypatch.setattr(os, "statvfs", lambda _: read_only)
+    monkeypatch.setattr(os, "access", may_only_read := lambda place, what, **_: what == os.R_OK)
+    monkeypatch.setattr(os, "supports_effective_ids", {may_only_read})
+    error = sqlite3.OperationalError("unable to open database file")
+    error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+    assert str(Database(path).explained(error)).startswith(
+        f"{path} cannot be written: {path} is read-only.\nName a file"
+    )
+    path.unlink()
+    assert f"cannot be written: {nobodys_directory} is read-only." in str(Database(path).explained(error))
+
+
+def test_a_file_that_may_grow_no_more_is_told_as_a_full_disk_is(tmp_path: Path) -> None:
+    """With the limit, and that what is there stays."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        with pytest.raises(StoreError, match=r"300,000 bytes here, as 'ulimit -f' says.\nRaise that limit and run it"):
+            anyio.run(lambda: run(making([], ["x" * 10_000] * 100), store=tmp_path / "results.db"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def test_a_directory_is_no_store(tmp_path: Path) -> None:

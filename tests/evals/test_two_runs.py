@@ -149,8 +149,8 @@ async def test_a_task_that_is_cancelled_while_it_begins_leaves_no_claim(path: Pa
     entered, left = threading.Event(), threading.Event()
 
     class Beginning(Store):
-        def leave(self, *args: Any) -> None:
-            super().leave(*args)
+        def leave(self, *args: Any, **keywords: Any) -> None:
+            super().leave(*args, **keywords)
             left.set()
 
         def begin(self, *args: Any, **keywords: Any) -> Any:
@@ -176,18 +176,19 @@ async def test_a_task_that_is_cancelled_while_it_begins_leaves_no_claim(path: Pa
     [
         ("", False),
         ("nonsense", False),
-        ("{host} {parent} {born} 00", True),
-        ("{host} {parent} 1 00", not Path("/proc/self/stat").exists()),  # another process has its number now
-        ("{host} 999999999 - 00", False),
-        ("another-host {parent} {born} 00", False),
-        ("{host} {me} {born} 00", False),  # of this process, but no run of it
+        ("{host} {parent} {born} 00 -", True),
+        ("{host} {parent} {born} 00 1", True),  # its lock was on a file that is not there
+        ("{host} {parent} 1 00 -", not Path("/proc/self/stat").exists()),  # another process has its number now
+        ("{host} 999999999 - 00 -", False),
+        ("another-host {parent} {born} 00 -", False),
+        ("{host} {me} {born} 00 -", False),  # of this process, but no run of it
     ],
 )
-def test_a_claim_holds_as_long_as_its_process_lives(claim: str, goes_on: bool) -> None:
+def test_a_claim_without_a_lock_holds_as_long_as_its_process_lives(claim: str, goes_on: bool, path: Path) -> None:
     """Whatever killed it, nobody has to tidy up."""
     host, parent = claims.socket.gethostname(), os.getppid()
     text = claim.format(host=host, parent=parent, me=os.getpid(), born=claims._birth(parent))
-    assert claims.process_of(text) == (parent if goes_on else None)
+    assert claims.process_of(text, path, 1) == (parent if goes_on else None)
 
 
 @pytest.mark.anyio

@@ -154,13 +154,18 @@ def test_list_and_show_tell_it(path: Path, capsys: pytest.CaptureFixture[str]) -
     assert doteval_(path, "list") == 0
     assert re.search(r"four .* branch=main", capsys.readouterr().out)
     assert doteval_(path, "list", "--json") == 0
-    assert json.loads(capsys.readouterr().out)[-1]["tags"] == {"branch": "main"}
+    assert json.loads(capsys.readouterr().out)[-1]["tags"] == {"branch": ["main"]}
+    for name in ("fix", "main"):
+        tags = {"branch": name, "n": "1"}
+        anyio.run(partial(run, numbers(), store=path, experiment="four", name=name, tags=tags))
+    assert doteval_(path, "list") == 0
+    assert re.search(r"four .* branch=main\|fix, n=1", capsys.readouterr().out)
     assert doteval_(path, "show", "four") == 0
     assert f"doteval {doteval.__version__}, Python" in capsys.readouterr().out
     assert doteval_(path, "show", "one") == 0
     assert capsys.readouterr().out.count("Python") == 1
     assert doteval_(path, "show", "four", "--json") == 0
-    (shown,) = json.loads(capsys.readouterr().out)
+    shown, *_ = json.loads(capsys.readouterr().out)
     assert shown["runs"][0]["tags"] == {"branch": "main"}
 
 

@@ -66,6 +66,63 @@ async def test_a_task_that_outlives_its_row_is_counted_to_no_other() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("transcripts", [False, True])
+async def test_what_a_row_begins_and_leaves_behind_is_counted_to_it(*, transcripts: bool) -> None:
+    """As a request that may have cost anything: also where the row fails; but not what turned out not to be sent."""
+    model, begun, may_end = FakeModel(), Event(), Event()
+
+    async def outlive() -> None:
+        async with model.stream("one two three") as stream:
+            begun.set()
+            await may_end.wait()
+            _ = [piece async for piece in stream]
+
+    async with create_task_group() as outside:
+
+        @foreach("prompt", ["leaves", "fails", "refused", "whole"], concurrency=1)
+        async def eval_it(prompt: str, model: FakeModel) -> Result:
+            nonlocal begun
+            begun = Event()
+            if prompt in ("leaves", "fails"):
+                outside.start_soon(outlive)
+                await begun.wait()
+            if prompt == "refused":
+                with pytest.raises(TypeError), ModelRequest("own"):
+                    raise TypeError
+            if prompt == "fails":
+                raise ValueError
+            return Result(await model.generate("done"))
+
+        outcome = await run(eval_it, model=model, transcripts=transcripts)
+        may_end.set()
+    records = list(outcome.records)
+    counted = [[(each.requests, each.failed, each.unknown) for each in record.usage_by_model] for record in records]
+    assert counted == [[(2, 0, 1)], [(1, 0, 1)], [(1, 0, 0)], [(1, 0, 0)]]
+    assert [record.input_tokens for record in records] == [1, None, 1, 1]
+    (warning,) = outcome.warnings
+    assert warning.startswith("2 requests of rows of 'eval_it[fake]' had not ended when the rows had")
+    if transcripts:
+        said = [[request.error for request in record.transcript or ()] for record in records]
+        problem = "it had not ended when its row had"
+        assert said == [[None, problem], [problem], [None], [None]]
+
+
+@pytest.mark.anyio
+async def test_of_a_stream_that_was_left_unread_is_said_that_it_was_left(tmp_path: Path) -> None:
+    """It was not cancelled."""
+
+    @foreach("prompt", ["one"])
+    async def eval_it(prompt: str, model: FakeModel) -> Result:
+        async with model.stream(prompt):
+            pass
+        return Result()
+
+    record = await the_record(eval_it, model=FakeModel(), transcripts=True)
+    assert record.transcript is not None
+    assert [request.error for request in record.transcript] == ["its stream was left before any of it came"]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("model", "output", "metadata", "expected", "names"),
     [

@@ -261,7 +261,7 @@ def test_a_store_that_cannot_be_read_is_said(path: Path) -> None:
             assert response.status == 503
             assert "is no store of results" in response.text  # type: ignore[attr-defined]
         path.unlink()
-        assert told(server, "state") == {"evaluations": [], "counter": 0}
+        assert told(server, "state") == {"file": None, "evaluations": [], "counter": 0}
 
 
 def test_what_it_cannot_show_is_said(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -355,6 +355,8 @@ def test_the_page_follows_a_run(tmp_path: Path) -> None:
         evaluation = put(
             store, *(record(number, output=f"first {number}", scores={"good": True}) for number in range(5))
         )
+        soon = "const later = setTimeout; window.setTimeout = (what, after) => later(what, Math.min(after, 50));"
+        browser.call("Page.addScriptToEvaluateOnNewDocument", source=soon)
         with serving(path) as server:
             browser.open(f"{server.address}#tab=rows")
             browser.until(f"{status}.startsWith('5 of 5')")

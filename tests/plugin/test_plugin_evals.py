@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import signal
 from contextlib import nullcontext
 from xml.etree import ElementTree as ET
 
@@ -13,6 +14,7 @@ from tests.plugin.runs import Runs, assert_clean, counts
 from doteval.evals import Store
 from doteval.evals._running.engine import Progress
 from doteval.pytest_plugin._evals.progress import MovingDisplay, PlainDisplay, described, moving_display
+from doteval.pytest_plugin._evals.termination import Termination
 
 # ------------------------------------------------------------------ the guide's samples
 
@@ -343,16 +345,21 @@ def test_an_evaluation_that_ends_early_is_in_the_table(runs: Runs) -> None:
         @foreach("value", [1, (1, 2)])
         async def eval_unfit(value):
             return Result(value)
+
+        @foreach("value", [(1, 2)])
+        async def eval_none(value):
+            return Result(value)
         """
     )
     result = runs.run("--eval-experiment", "it")
-    assert_clean(result, failed=2)
+    assert_clean(result, failed=3)
     result.stdout.fnmatch_lines(
         [
             "eval_it.py::eval_cut * 5 * 0 *sss… *60.0%*",
             "eval_it.py::eval_unfit * 1 * 0 *",
             "eval_it.py::eval_cut is not finished: 5 rows are kept",
             "eval_it.py::eval_unfit is not finished: 1 row is kept",
+            "eval_it.py::eval_none is not finished: no row is kept",
             "Look at them: doteval show it; go on with it: --doteval-eval-experiment it",
         ]
     )
@@ -381,7 +388,13 @@ def test_a_run_without_a_name_gets_one_and_says_so(runs: Runs) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
 @pytest.mark.parametrize(
-    "how", ["raise KeyboardInterrupt", "os.kill(os.getpid(), signal.SIGINT)", "pytest.exit('enough')"]
+    "how",
+    [
+        "raise KeyboardInterrupt",
+        "os.kill(os.getpid(), signal.SIGINT)",
+        "pytest.exit('enough')",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+    ],
 )
 def test_an_interrupt_ends_the_run_and_says_how_to_go_on(runs: Runs, backend: str, how: str) -> None:
     """On every event loop, not only the row and not only its evaluation; what was done by then is kept."""
@@ -406,12 +419,92 @@ def test_an_interrupt_ends_the_run_and_says_how_to_go_on(runs: Runs, backend: st
         """
     )
     result = runs.run("--eval-backend", backend, "--eval-experiment", "it")
-    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert result.ret == (128 + signal.SIGTERM if "SIGTERM" in how else pytest.ExitCode.INTERRUPTED)
     result.stdout.fnmatch_lines(["Interrupted: what is done is kept; go on with it: --doteval-eval-experiment it"])
     assert "Task exception was never retrieved" not in result.stderr.str()
     (kept,) = outputs(runs).values()
     assert kept[:5] == list(range(5))
     assert 100 > len(kept) >= 5
+
+
+WORKER_ENDS = """
+    import os
+    import signal
+    import anyio
+    from doteval import Result, foreach
+
+    @foreach("value", range(9), concurrency=1)
+    async def eval_it(value):
+        if value == 3:
+            raise ValueError("it failed")
+        if value == 6:
+            {how}
+        return Result(value)
+    """
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "kept"),
+    [
+        ("os._exit(1)", 1, "5 rows are kept, and the next run tries the row that failed again"),
+        (
+            "os.kill(int(os.environ['CONTROLLER']), signal.SIGTERM); await anyio.sleep_forever()",
+            143,
+            "5 rows are kept*",
+        ),
+    ],
+    ids=["a crash", "SIGTERM"],
+)
+def test_what_a_worker_leaves_is_in_the_table(runs: Runs, how: str, code: int, kept: str) -> None:
+    """Where it crashes, of which the controller hears no more than the id, and where the controller is to end."""
+    runs.write(
+        eval_it=WORKER_ENDS.format(how=how),
+        conftest="""
+        import os
+
+        def pytest_configure(config):
+            if not hasattr(config, "workerinput"):
+                os.environ["CONTROLLER"] = str(os.getpid())
+        """,
+    )
+    result = runs.run("-n", "1", "--eval-experiment", "it", plugins="anyio doteval xdist", strict=False)
+    assert result.ret == code
+    result.stdout.fnmatch_lines(
+        [
+            "eval_it.py::eval_it * 6 * 1 *",
+            f"eval_it.py::eval_it is not finished: {kept}",
+            "*--doteval-eval-experiment it",
+        ]
+    )
+
+
+def test_an_evaluation_leaves_the_signals_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whoever has a handler; where SIGINT is ignored, SIGTERM has to end the process; and a second one does."""
+    termination = Termination()
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        for others in ((lambda *_: None), signal.SIG_IGN):
+            signal.signal(signal.SIGTERM, others)
+            termination.begin()
+            assert signal.getsignal(signal.SIGTERM) is others
+            termination.end()
+            assert signal.getsignal(signal.SIGTERM) is others
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        termination.begin()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+        termination.begin()
+        signal.raise_signal(signal.SIGTERM)
+        assert came == [signal.SIGINT]
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        termination.begin()
+        termination.end()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("quiet", [True, False])
@@ -435,6 +528,11 @@ def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: boo
         (("--eval-experiment", " "), "*--doteval-eval-experiment needs a name*"),
         (("--eval-tag", "=main"), "*--doteval-eval-tag is NAME=VALUE*not '=main'*"),
         (("--eval-tag", "main"), "*--doteval-eval-tag is NAME=VALUE*not 'main'*"),
+        (
+            ("--eval-experiment=main", "--eval-baseline=main", "--fresh"),
+            "*--doteval-eval-baseline: 'main' is the baseline and the experiment of this run, and to start over*",
+        ),
+        (("--eval-experiment=main", "--eval-baseline=main", "--eval-changed=rerun"), "*'main' is the baseline*"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(runs: Runs, arguments: tuple[str, str], message: str) -> None:
@@ -483,14 +581,21 @@ def test_gates_fail_an_evaluation(runs: Runs) -> None:
     failed = runs.run("--eval-experiment", "branch", strict=False)
     failed.assert_outcomes(failed=1)
     failed.stdout.fnmatch_lines(
-        ["'eval_it.py::eval_it' has not passed:", "- even is 0.2 (*, 10 rows), and has to be >= 0.4"]
+        [
+            "even is 0.2 (*, 10 rows), and has to be >= 0.4.",
+            "'eval_it.py::eval_it' has not passed.",
+            "FAILED eval_it.py::eval_it - even is 0.2 (*",
+        ]
     )
     runs.write(eval_it=source.replace("% 2", "% 5").replace("0.4", "0.2"))
     assert_clean(runs.run("--eval-experiment", "branch"), passed=1)
     gate = ("--doteval-eval-gate", "even >= baseline - 0.1")
     failed = runs.run("--eval-experiment", "branch", *gate, "--doteval-eval-baseline", "main", strict=False)
     failed.assert_outcomes(failed=1)
-    failed.stdout.fnmatch_lines(["- even less the baseline is -0.3 (*, 10 rows), and has to be >= -0.1"])
+    failed.stdout.fnmatch_lines(["even less the baseline is -0.3 (*, 10 rows), and has to be >= -0.1."])
+    unused = runs.run("--eval-experiment", "branch", "--doteval-eval-baseline", "mian")
+    assert_clean(unused, passed=1)
+    unused.stdout.fnmatch_lines(["--doteval-eval-baseline: no gate compares with the baseline 'mian': write one such*"])
     usage = runs.run("--doteval-eval-gate", "even = 1", in_process=True)
     assert usage.ret == pytest.ExitCode.USAGE_ERROR
     usage.stderr.fnmatch_lines(["*--doteval-eval-gate: 'even = 1' is no gate*"])
@@ -523,7 +628,7 @@ def test_samples_of_rows(runs: Runs, workers: tuple[str, ...]) -> None:
         assert result.stdout.str().count("is called") == calls
         assert ("a fixture is set up" in result.stdout.str()) == bool(calls)
         result.stdout.fnmatch_lines([f"eval_it.py::eval_it  *{rows}  *"])
-    result.stdout.fnmatch_lines(["- there is one sample of each row (epochs=1), so there is no 'odd.pass@2'*"])
+    result.stdout.fnmatch_lines(["there is one sample of each row (epochs=1), so there is no 'odd.pass@2'*"])
     runs.pytester.makeini("[pytest]\ndoteval_eval_epochs = 3")
     assert "4 x 3" in run(strict=False).stdout.str()
 
@@ -555,6 +660,25 @@ def test_a_row_that_hangs_or_stumbles(runs: Runs) -> None:
     result = runs.run("--eval-row-timeout", "0.03", "--eval-retries", "3", strict=False)
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["*RowTimeoutError: An attempt took longer than 0.03 s*"])
+
+
+def test_rows_in_another_order(runs: Runs) -> None:
+    """On the command line or in the ini file, by the same seed."""
+    runs.write(
+        eval_it="""
+        from doteval import foreach, Result
+
+        @foreach("value", range(20), concurrency=1)
+        async def eval_it(value):
+            print("row", value)
+            return Result(value)
+        """
+    )
+    options = [(), ("--eval-shuffle",), ("-o", "doteval_eval_shuffle=true"), ("--eval-shuffle", "--eval-seed", "1")]
+    orders = [re.findall(r"^row (\d+)", str(runs.run(*each, "-rP").stdout), re.MULTILINE) for each in options]
+    assert {frozenset(order) for order in orders} == {frozenset(map(str, range(20)))}
+    assert orders[0] != orders[1] == orders[2] != orders[3]
+    assert orders[0] == [*map(str, range(20))]
 
 
 def test_one_row(runs: Runs) -> None:

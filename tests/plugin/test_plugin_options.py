@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from tests.plugin.runs import Runs, assert_clean, counts
 
@@ -294,3 +297,50 @@ def test_a_setting_that_a_provider_does_not_have_is_told_by_the_provider(runs: R
     result.stdout.fnmatch_lines(
         ["The provider 'echo' cannot be loaded: *colour*", "Correct what it was given: colour.*of echopkg*"]
     )
+
+
+@pytest.mark.parametrize("how", ["off", "warn", "error"])
+def test_a_test_that_leaves_a_lease_behind_is_told(runs: Runs, how: str) -> None:
+    """It, and neither the next one nor one whose fixtures hold something; with the line of its `setup()`."""
+    runs.write(
+        test_it=ONE_BACKEND
+        + """
+    KEPT = []
+
+    @pytest.fixture(scope="module")
+    async def held(anyio_backend, model_providers):
+        async with model_providers.setup("echo:held") as handle:
+            yield handle
+
+    async def test_keeps(model_providers):
+        KEPT.append(await model_providers.setup("echo:kept"))
+
+    async def test_is_careful(held, model_client, model_providers):
+        async with model_providers.setup("echo:careful") as handle:
+            assert handle.is_active
+
+    async def test_drops(model_providers):
+        await model_providers.setup("echo:dropped")
+
+    async def test_has_a_provider_of_its_own(anyio_backend):
+        from doteval.testing import FakeProvider
+        async with FakeProvider() as provider:
+            kept = await provider.setup("a")
+
+    async def test_last(model_providers):
+        KEPT.append(await model_providers.setup("echo:last"))
+    """
+    )
+    result = runs.run("--model", "echo:one", f"--model-leaks={how}", "-rE", "-W", "default", strict=False)
+    printed = result.stdout.str()
+    outcomes = result.parseoutcomes()
+    assert (outcomes["passed"], outcomes.get("errors", 0)) == (5, 3 if how == "error" else 0)
+    told = dict(re.findall(r"'(\w+)': task .* set it up in .*test_it.py:(\d+)", printed))
+    lines = Path("test_it.py").read_text("utf-8").splitlines()
+    expected = {} if how == "off" else {name: where(lines, f"echo:{name}") for name in ("kept", "dropped", "last")}
+    assert told == expected
+    assert ("ModelLeakWarning" in printed) is (how == "warn")
+
+
+def where(lines: list[str], text: str) -> str:
+    return str(next(number for number, line in enumerate(lines, 1) if text in line))

@@ -15,6 +15,12 @@ from doteval import AnthropicProvider, OpenAICompatibleProvider, OpenAIProvider
 KEY = "sk-nobody-may-see-this"
 
 
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """What is sent, read and counted is the same on uvloop; modules in which the loop matters run on every one."""
+    return request.param
+
+
 @pytest.fixture
 def server(mock_server: LLMock) -> LLMock:
     """The mock server, as if just started."""

@@ -12,6 +12,7 @@ import httpx2
 import pydantic
 import pytest
 from tests.checkpoints import at_every_checkpoint, cancelled_at
+from tests.conftest import anyio_backend  # noqa: F401 - every loop
 from tests.providers.conftest import Chat
 
 from doteval import ChatModel, Completion, ModelSetupError

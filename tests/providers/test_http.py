@@ -6,6 +6,7 @@ import logging
 
 import httpx
 import pytest
+from tests.conftest import anyio_backend  # noqa: F401 - every loop
 from tests.llmock_server import LLMock
 
 from doteval import HTTPProvider, ModelSetupError

@@ -7,6 +7,7 @@ import gzip
 import time
 
 import pytest
+from tests.conftest import anyio_backend  # noqa: F401 - every loop
 from tests.providers.conftest import CHATS, KEY
 from tests.providers.wire import Reply, Sent, WireServer, answer, events
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.conftest import anyio_backend  # noqa: F401 - every loop
 from tests.llmock_server import LLMock
 from tests.seed.samples.mypackage import MyModelProvider
 

@@ -204,6 +204,26 @@ async def test_evaluations_that_ask_the_same_share_replies_one_to_one(
     assert len(server.asked) == 4
 
 
+async def test_a_row_with_an_id_gets_nothing_that_waits_for_another_one(
+    server: NumberingServer, models: Models, cache: ReplyCache
+) -> None:
+    """In a new evaluation each gets what the same id has in another, whichever is run first; rows without one share."""
+
+    def evaluation(name: str, ids: list[str], column: str = "id") -> Any:
+        async def ask(model: ChatModel, **row: str) -> Result:
+            return Result(str(await model.generate("the same for all")))
+
+        ask.__name__ = f"eval_{name}"
+        return foreach(column, ids, concurrency=1)(ask)
+
+    old = await outputs_of(cache, evaluation("old", ["1", "2"]), model=models.model)
+    new = await outputs_of(cache, evaluation("new", ["9", "1", "2", "8"]), model=models.model)
+    assert (new[1:3], len({*new}), len(server.asked)) == (old, 4, 4)
+    assert await outputs_of(cache, evaluation("new", ["2", "8", "9", "1"]), model=models.model) == [*new[2:], *new[:2]]
+    without = await outputs_of(cache, evaluation("without", ["a", "b"], "letter"), model=models.model)
+    assert (without, len(server.asked)) == (old, 4)
+
+
 class Script:
     """Requests of rows, made to a cache without a model."""
 

@@ -18,7 +18,6 @@ import httpx
 import httpx2
 import pydantic
 import pytest
-from tests.conftest import BACKENDS
 from tests.providers.conftest import CHATS, KEY
 from tests.providers.wire import EVENTS, JSON, Reply, Sent, WireServer, answer, event, events
 
@@ -28,12 +27,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
 KINDS = ("openai", "anthropic")
 USAGE = Usage(5, 3)
-
-
-@pytest.fixture(scope="module", params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """What is read is the same on uvloop; `test_leaving` is where the loop matters."""
-    return BACKENDS[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +265,22 @@ REPLIES: dict[str, Good] = {
             usage=counts(
                 {"prompt_tokens": "five", "completion_tokens": -1}, {"input_tokens": "five", "output_tokens": -1}
             ),
+        ),
+        usage=None,
+    ),
+    "counts with a point or as a text": Good(
+        Reply(
+            HI,
+            usage=counts(
+                {"prompt_tokens": 5.0, "completion_tokens": "3", "total_tokens": "8.0"},
+                {"input_tokens": 5.0, "output_tokens": "3"},
+            ),
+        ),
+    ),
+    "one count that is none": Good(
+        Reply(
+            HI,
+            usage=counts({"prompt_tokens": 5.5, "completion_tokens": 3}, {"input_tokens": 5.5, "output_tokens": 3}),
         ),
         usage=None,
     ),

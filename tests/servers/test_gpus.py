@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from tests.conftest import PATIENCE
 
+from doteval import _forked
 from doteval.servers._slots import gpus as gpus_module
-from doteval.servers._slots.gpus import Gpu, SlotSet, choose, installed_gpus, visible_gpus
+from doteval.servers._slots.gpus import Gpu, SlotSet, choose, installed_gpus, takes_time, visible_gpus
 
 UUIDS = ("GPU-aa00", "GPU-ab11", "GPU-bb22", "GPU-cc33")
 NOTHING: Mapping[str, str] = {"PATH": ""}
@@ -187,6 +189,76 @@ def test_an_nvidia_smi_that_hangs_is_given_up(
         assert os.read(reader, 1) == b""  # nobody has the other end open
     finally:
         os.close(reader)
+
+
+def test_nvidia_smi_is_run_once_in_a_process(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ask, at the same time and later; not where it has failed, or is another one by now."""
+    monkeypatch.setattr(gpus_module, "_DRIVER_SIGNS", (str(tmp_path),))
+    calls = tmp_path / "calls"
+    environ = machine(f"echo x >> {calls}\n[ -e {tmp_path}/fails ] && exit 9\necho '0, GPU-aa00'")
+    (tmp_path / "fails").touch()
+    assert takes_time("auto", environ)
+    with pytest.raises(RuntimeError, match="twice"):
+        visible_gpus(environ)
+    (tmp_path / "fails").unlink()
+    calls.unlink()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: choose("auto", None, environ).names, range(16)))
+    assert found == [("GPU-aa00",)] * 16
+    assert not takes_time("auto", environ)
+    assert not takes_time([0], environ)
+    assert calls.read_text() == "x\n"
+    assert takes_time([0], machine("echo '0, GPU-bb11'"))
+
+
+def test_a_forked_child_does_not_wait_for_a_thread_that_it_has_not(machine: Machine) -> None:
+    """Which was asking at the time of the fork."""
+    environ = machine()
+    with gpus_module._ANSWERS.lock:
+        _forked._tell()  # as the child does before anything else
+        assert len(visible_gpus(environ)) == len(UUIDS)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "variables"), [(None, {}), ("auto", {"CUDA_VISIBLE_DEVICES": ""}), ([0], {"CUDA_VISIBLE_DEVICES": "-1"})]
+)
+def test_it_takes_no_time_where_nobody_has_to_ask(machine: Machine, gpus: Any, variables: dict[str, str]) -> None:
+    """Without GPUs, or with none that may be used."""
+    assert not takes_time(gpus, machine(**variables))
+    assert not takes_time("auto", NOTHING)
+
+
+# ---------------------------------------------------------------- AMD
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"HIP_VISIBLE_DEVICES": "1,0"}, [("1", "AMD-1"), ("0", "AMD-0")]),
+        ({"HIP_VISIBLE_DEVICES": "1,0", "ROCR_VISIBLE_DEVICES": "4,7"}, [("1", "AMD-7"), ("0", "AMD-4")]),
+        ({"HIP_VISIBLE_DEVICES": "0,2", "ROCR_VISIBLE_DEVICES": "4,7"}, [("0", "AMD-4")]),
+        ({"HIP_VISIBLE_DEVICES": "0,0"}, []),
+        ({"HIP_VISIBLE_DEVICES": ""}, []),
+        ({"HIP_VISIBLE_DEVICES": "0", "ROCR_VISIBLE_DEVICES": "GPU-a1"}, [("0", "AMD-GPU-a1")]),
+    ],
+)
+def test_gpus_of_amd_are_those_that_hip_may_use(variables: dict[str, str], expected: list[tuple[str, str]]) -> None:
+    """By the name that they have on the whole machine; a server is told in the same variable."""
+    environ = {**NOTHING, **variables}
+    assert visible_gpus(environ) == tuple(Gpu(*pair) for pair in expected)
+    slots = choose("auto", None, environ)
+    assert slots.names == (tuple(name for _, name in expected) or ("slot-0",))
+    if expected:
+        assert slots.environment(slots.names[:1]) == {"HIP_VISIBLE_DEVICES": expected[0][0]}
+        assert choose([expected[0][0]], None, environ).names == slots.names[:1]
+
+
+def test_a_gpu_of_amd_that_is_not_visible_is_refused() -> None:
+    """The error says who says so; and where CUDA's variable is set as well, that counts."""
+    with pytest.raises(ValueError, match=r"GPU '2' .* may use 0 \(AMD-0\), says HIP_VISIBLE_DEVICES='0'"):
+        choose([2], None, {**NOTHING, "HIP_VISIBLE_DEVICES": "0"})
+    both = choose("auto", None, {**NOTHING, "HIP_VISIBLE_DEVICES": "0", "CUDA_VISIBLE_DEVICES": "1"})
+    assert both.environment(both.names) == {"CUDA_VISIBLE_DEVICES": "1"}
 
 
 # ---------------------------------------------------------------- what is chosen

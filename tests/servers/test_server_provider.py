@@ -8,6 +8,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -222,9 +223,10 @@ async def test_what_is_asked_for_tells_servers_apart(runtime: Runtime) -> None:
 async def _entered(
     provider: ServerProvider, pids: list[int | None], asked: list[tuple[str, int]], *, task_status: Any
 ) -> None:
-    async with provider:
+    async with provider, AsyncExitStack() as stack:
         for spec, context in asked:
-            pids.append((await provider.setup(spec, context=context)).model.server.pid)
+            handle = await stack.enter_async_context(provider.setup(spec, context=context))
+            pids.append(handle.model.server.pid)
         task_status.started()
         await anyio.sleep_forever()
 

@@ -28,7 +28,6 @@ from doteval.servers import _supervisor
 from doteval.servers._local.runtime import Runtime
 from doteval.servers._supervisor.clients import BUFFER_LIMIT, RESERVED_FILES, Client, peer_user
 from doteval.servers._supervisor.log import TAIL_LINE_BYTES, Log
-from doteval.servers._supervisor.memory import SLACK
 
 pytestmark = [
     pytest.mark.concurrency,
@@ -862,7 +861,7 @@ def test_slots_are_free_when_the_supervisor_was_killed(supervisors: Supervisors,
 
 
 class FakeSMI:
-    """An nvidia-smi that waits for the test to say how much memory is in use."""
+    """An nvidia-smi that waits for the test to say who has memory."""
 
     def __init__(self, directory: Path) -> None:
         self.asks, self.answers, self.calls = directory / "asks", directory / "answers", directory / "calls"
@@ -874,19 +873,13 @@ class FakeSMI:
         self.queries: list[str] = []
         """What it was asked."""
 
-    def await_question(self) -> None:
+    def say(self, *pids: object) -> None:
+        """Wait until somebody asks, and answer."""
         # Open for writing as well, or opening it would wait for as long as nobody asks.
         with os.fdopen(os.open(self.asks, os.O_RDWR), "rb", buffering=0) as asks:
             assert select.select([asks], [], [], PATIENCE)[0], f"nvidia-smi was not asked after {self.queries}"
             self.queries.append(asks.read(1 << 16).decode())
-
-    def answer(self, *megabytes: object) -> None:
-        self.answers.write_text("".join(f"{each}\n" for each in megabytes))
-
-    def say(self, *megabytes: object) -> None:
-        """Wait until somebody asks, and answer."""
-        self.await_question()
-        self.answer(*megabytes)
+        self.answers.write_text("".join(f"{each}\n" for each in pids))
 
 
 @pytest.fixture
@@ -896,45 +889,46 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSMI:
     return FakeSMI(tmp_path)
 
 
-def test_a_slot_is_not_given_on_before_its_memory_is_free(supervisors: Supervisors, slot: Path, smi: FakeSMI) -> None:
-    """After the end of the server the supervisor waits until its GPUs have as much memory free as before."""
+@pytest.mark.parametrize("kind", ["good", "family", "detaches"])
+def test_a_slot_is_not_given_on_before_its_memory_is_free(
+    kind: str, supervisors: Supervisors, slot: Path, smi: FakeSMI
+) -> None:
+    """It waits until none of the server's processes has memory, whatever others have; who leaves does not wait."""
     descriptor = _taken(slot)
-    caller = supervisors.start(slot_fds=[descriptor], gpus=["GPU-1", "GPU-2"])
+    caller = supervisors.start(kind, slot_fds=[descriptor], gpus=["GPU-1", "GPU-2"])
     os.close(descriptor)
-    smi.say(100, 2000)
-    caller.expect_up()
+    pids = caller.expect_up()
     caller.ask("stop", reason="")
     caller.expect("exited")
-    smi.say(100, 9000)
-    smi.say(5000, 2000)
-    assert is_locked(slot)
-    smi.say(100 + SLACK, 2000)
     caller.expect_end()
+    for pid in pids:
+        smi.say(1, pid)
+        assert is_locked(slot)
+    smi.say(1, caller.supervisor, os.getpid(), "[N/A]")
+    assert await_end(caller.supervisor)
     assert not is_locked(slot)
-    assert smi.queries == ["--id=GPU-1,GPU-2 --query-gpu=memory.used --format=csv,noheader,nounits\n"] * 4
-    assert smi.calls.read_text() == "\n" * 4, "it was asked once more, though the memory was free"
+    query = "--id=GPU-1,GPU-2 --query-compute-apps=pid --format=csv,noheader\n"
+    assert smi.queries == [query] * (len(pids) + 1)
+    assert smi.calls.read_text() == "\n" * (len(pids) + 1), "it was asked once more, though the memory was free"
 
 
-@pytest.mark.parametrize("answer", [["N/A", "N/A"], [1], []])
-def test_a_gpu_that_does_not_tell_is_not_waited_for(
-    supervisors: Supervisors, smi: FakeSMI, answer: list[object]
-) -> None:
-    """Some devices do not say how much memory is in use; then nobody waits for it."""
-    caller = supervisors.start(gpus=["GPU-1", "GPU-2"])
-    smi.say(*answer)
+def test_where_nobody_tells_who_has_memory_nobody_waits(supervisors: Supervisors, slot: Path, smi: FakeSMI) -> None:
+    """Such as an nvidia-smi that fails."""
+    (smi.calls.parent / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    descriptor = _taken(slot)
+    caller = supervisors.start(slot_fds=[descriptor], gpus=["GPU-1"])
+    os.close(descriptor)
     caller.expect_up()
     caller.ask("stop", reason="")
     caller.expect_end()
-    assert len(smi.queries) == 1
+    assert await_end(caller.supervisor)
+    assert not is_locked(slot)
 
 
-def test_a_signal_while_the_server_starts_is_not_forgotten(supervisors: Supervisors, smi: FakeSMI) -> None:
+def test_a_signal_while_the_server_starts_is_not_forgotten(supervisors: Supervisors) -> None:
     """A supervisor that is told to end before it has a server starts it, if at all, only to end it."""
-    caller = supervisors.start(gpus=["GPU-1"])
-    smi.await_question()  # so it has got its job
+    caller = supervisors.start()
     os.kill(caller.supervisor, signal.SIGTERM)
-    smi.answer(1)
     assert caller.expect("exited")["reason"] == "its supervisor got SIGTERM"
-    smi.say(1)
     caller.expect_end()
     assert leftovers(supervisors.runtime.root) == []

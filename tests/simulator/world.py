@@ -224,6 +224,8 @@ class Books:
         self.check(now.opening + now.open + now.closing == living, f"{living} generations live: {now}")
         self.check(sum(now.wait_times) == now.waits, f"waits: {now}")
         self.check(sum(now.open_times) == now.opens, f"openings: {now}")
+        ended = 0 if self.total is None else events["released"]
+        self.check(sum(now.use_times) == ended, f"{ended} leases have ended: {now}")
 
     def compare_at_end(self, now: ProviderStatistics) -> None:
         """The same, when all is over."""

@@ -99,7 +99,7 @@ class Admission(Books):
         if reused:
             self.counts.reuses += len(leases)
         if not request.opening:
-            self._grant(request)
+            self._grant(request, now)
 
     def _open(self, want: Want, now: float) -> Entry:
         self._failures.pop(want.key, None)
@@ -157,9 +157,10 @@ class Admission(Books):
         if self._queue.starving:
             self._serve(now)
 
-    def _grant(self, request: Request) -> None:
+    def _grant(self, request: Request, now: float) -> None:
         request.state = State.GRANTED
         for lease in request.leases:
+            lease.since = now
             self.active_leases += 1
             self.counts.leases += 1
             lease.request = None
@@ -256,11 +257,11 @@ class Admission(Books):
         account = [*self.account(), f"{request.owner} asks for {labels(request)}"]
         self._fail(request, CapacityDeadlockError([want.label for want in request.wants], account))
 
-    def _make_available(self, entry: Entry) -> None:
+    def _make_available(self, entry: Entry, now: float) -> None:
         entry.phase = Phase.OPEN
         for lease in list(entry.leases):
             request = lease.request
             if request is not None:
                 request.opening -= 1
                 if not request.opening:
-                    self._grant(request)
+                    self._grant(request, now)

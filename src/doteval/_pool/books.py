@@ -122,6 +122,10 @@ class Books:
         """The entry with this resource id, or `None`; of several generations the last."""
         return self._entries.find(label)
 
+    def held_by(self, owner: Hashable) -> list[str]:
+        """What the owner leases, for error messages; known only where capacity is limited."""
+        return [repr(lease.entry.want.label) for lease in self._leases.of(owner) if lease.request is None]
+
     def has_room(self, want: Want) -> bool:
         """Whether it can be leased with nothing taken from those who lease or wait; idle entries may have to go."""
         if self._queue or self._shut or self._draining:
@@ -203,12 +207,14 @@ class Books:
         self.effects.append(Open(entry))
         return entry
 
-    def _end_leases(self, entry: Entry, reason: str) -> None:
+    def _end_leases(self, entry: Entry, reason: str, now: float) -> None:
         """End the leases on the entry, but for those of its dependents, which need it for their own closing."""
         for lease in list(entry.leases):
             if not entry.dependents or inside_of(lease.owner) not in entry.dependents:
                 lease.ended = reason
                 self.active_leases -= 1
+                if self.capacity is not None:
+                    self.waits.uses.add(now - lease.since)
                 self._leases.remove(lease)
                 del entry.leases[lease]
                 self.effects.append(Released(entry))

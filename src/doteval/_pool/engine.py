@@ -26,7 +26,7 @@ from .events import PoolEvent, ProviderStatistics
 from .hooks import Hooks
 from .inside import Inside
 from .interrupts import uninterruptible
-from .leaks import Leaks
+from .leaks import DROPPED, Leaks
 from .ledger import Ledger
 from .owners import resource_here
 from .records import (
@@ -73,7 +73,6 @@ class Engine(Generic[ModelT]):
         max_concurrent_opens: How many openings run at once.
         close_timeout: How long closing one resource may take, in seconds.
         leak_after: How long a lease may be held before somebody is told, in seconds; `None` for ever.
-        trace_leases: Whether it is noticed where a handle is dropped whose lease holds.
         max_lifetime: How long a resource is leased to newcomers, in seconds; `None` for ever.
         health_timeout: How long asking for the health of one may take, in seconds.
         setup_timeout: How long a request may wait, in seconds; `None` for ever.
@@ -96,7 +95,6 @@ class Engine(Generic[ModelT]):
         max_concurrent_opens: int,
         close_timeout: float,
         leak_after: float | None,
-        trace_leases: bool,
         max_lifetime: float | None,
         health_timeout: float,
         setup_timeout: float | None,
@@ -129,15 +127,13 @@ class Engine(Generic[ModelT]):
         self._task_group: TaskGroup | None = None
         # A resource belongs to nobody who leases it: their context variables would live, and be seen, as long as it.
         self._context = copy_context()
-        leaks = Leaks(provider, leak_after, self._time, partial(self.loop.call_soon, self._on_dropped))
-        self.leaks = leaks if trace_leases or leak_after is not None else None
-        """Watches the leases, where that was asked for."""
+        self._leaks = Leaks(provider, leak_after, self._time, partial(self.loop.call_soon, self._on_dropped))
         # One attribute for all: with more than 30, Python finds each of them more slowly.
         self._alarms = Alarms(
             expiry=Alarm(partial(self._on_time, ledger.expire), may_come_sooner=False),
             ageing=Alarm(partial(self._on_time, ledger.age), may_come_sooner=True),
             examining=Alarm(partial(self._on_time, ledger.examine), may_come_sooner=True),
-            leaking=Alarm(partial(self._on_time, leaks.look), may_come_sooner=True),
+            leaking=Alarm(partial(self._on_time, self._look_for_leaks), may_come_sooner=True),
         )
         self._close_failures = CloseFailures()
         self._drained: Event | None = None
@@ -153,7 +149,7 @@ class Engine(Generic[ModelT]):
         )
 
     def _now(self) -> float:
-        return current_time()
+        return self._time()
 
     def _apply(self) -> None:
         """Do what the ledger says is to be done now; nothing here awaits.
@@ -185,18 +181,20 @@ class Engine(Generic[ModelT]):
         return deadline
 
     def _on_dropped(self) -> None:
-        if not self._loop_ends:
+        if self._leaks.is_any_dropped and not self._loop_ends:
             with suppress(RuntimeError):  # the provider has just closed, and with it what was leased
                 self._start_task(self._reclaim, f"doteval reclaim of {self._provider}")
 
     async def _reclaim(self) -> None:
-        if self.leaks is not None:
-            self.leaks.reclaim(self._release_dropped)
+        self._leaks.reclaim(self._release_dropped)
 
     def _release_dropped(self, lease: Lease) -> None:
-        self._ledger.release(lease, "its handle was dropped", self._now())
-        self._emit("released", lease.entry, "its handle was dropped")
+        self._ledger.release(lease, DROPPED, self._now())
+        self._emit("released", lease.entry, DROPPED)
         self._apply()
+
+    def _look_for_leaks(self, now: float) -> float | None:
+        return self._leaks.look(now, [lease for entry in self._ledger.entries for lease in entry.leases])
 
     def _tell(self, request: Request) -> None:
         if request.listener is not None:
@@ -257,7 +255,7 @@ class Engine(Generic[ModelT]):
         self._apply()
 
     def _on_freed(self, entry: Entry, dependent: Inside) -> None:
-        self._ledger.freed(entry, dependent)
+        self._ledger.freed(entry, dependent, self._now())
         self._apply()
 
     def _lose(self, entry: Entry, error: BaseException | None) -> None:

@@ -81,6 +81,9 @@ class ProviderStatistics:
         wait_cancellations: Those of them that were cancelled.
         wait_times: How many of them waited how long, in the buckets of `time_bounds`.
         open_times: How many openings took how long, in the same buckets.
+        use_seconds: How long leases were held that have ended, summed over all of them, in seconds; where there is a
+            ``capacity``, so that somebody may wait for their end, and 0 elsewhere.
+        use_times: How many of them were held how long, in the same buckets.
     """
 
     provider: str
@@ -113,6 +116,8 @@ class ProviderStatistics:
     wait_cancellations: int = 0
     wait_times: tuple[int, ...] = (0,) * (len(TIME_BOUNDS) + 1)
     open_times: tuple[int, ...] = (0,) * (len(TIME_BOUNDS) + 1)
+    use_seconds: float = 0.0
+    use_times: tuple[int, ...] = (0,) * (len(TIME_BOUNDS) + 1)
 
     time_bounds: ClassVar[tuple[float, ...]] = TIME_BOUNDS
     """The upper bounds of the buckets, in seconds; the last bucket is for what is longer."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 from .._hold import place_of_the_caller
@@ -16,19 +14,25 @@ from .owners import TaskOwner
 from .records import Lease
 from .reporter import logger
 
+DROPPED = "its handle was dropped"
+"""Why a lease has ended that was reclaimed."""
+
 
 @dataclass(slots=True, eq=False)
-class _Watched:
-    lease: Lease
+class Trace:
+    """Who has set up a lease, where, and when."""
+
     owner: TaskOwner
-    since: float
     place: str
-    handle: weakref.ref[object] | None = None
+    since: float
     is_told: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.owner} set it up in {self.place}"
 
 
 class Leaks:
-    """Watches the leases of one pool.
+    """Tells of the leases of one pool that leak.
 
     Args:
         provider: The provider's name, for messages.
@@ -44,53 +48,69 @@ class Leaks:
         self._leak_after = leak_after
         self._time = time
         self._on_dropped = on_dropped
-        self._watched: dict[Lease, _Watched] = {}
-        self._dropped: deque[_Watched] = deque()
+        self._dropped: deque[Lease] = deque()
 
-    def watch(self, handle: object, lease: Lease) -> None:
-        """Notice when the handle is dropped; call it where the lease is set up."""
-        watched = _Watched(lease, TaskOwner(), self._time(), place_of_the_caller())
-        watched.handle = weakref.ref(handle, partial(self._on_gone, watched))
-        self._watched[lease] = watched
+    def trace(self, lease: Lease) -> None:
+        """Remember where it is set up, which is here."""
+        lease.trace = Trace(TaskOwner(), place_of_the_caller(), self._time())
 
-    def _on_gone(self, watched: _Watched, _: object) -> None:
-        """Runs wherever the garbage is collected, so it does no more than to tell."""
-        self._watched.pop(watched.lease, None)
-        if not watched.lease.ended:
-            self._dropped.append(watched)
-            self._on_dropped()
+    def dropped(self, lease: Lease) -> None:
+        """Nobody can end the lease any more; runs wherever garbage is collected, so it does no more than to tell."""
+        self._dropped.append(lease)
+        self._on_dropped()
+
+    @property
+    def are_looked_for(self) -> bool:
+        """Whether `look` has anything to do."""
+        return self._leak_after is not None
+
+    @property
+    def is_any_dropped(self) -> bool:
+        """Whether there is something to reclaim."""
+        return bool(self._dropped)
 
     def reclaim(self, release: Callable[[Lease], object]) -> None:
         """End the leases whose handles are gone, and warn of each."""
         while self._dropped:
-            watched = self._dropped.popleft()
-            if not watched.lease.ended:
-                release(watched.lease)
-                self._warn(watched, "was leased and never torn down: its handle was dropped, so it is reclaimed;")
+            lease = self._dropped.popleft()
+            if not lease.ended:
+                release(lease)
+                self._warn(lease, "was leased and never torn down: its handle was dropped, so it is reclaimed")
 
-    def look(self, now: float) -> float | None:
+    def look(self, now: float, leases: Iterable[Lease]) -> float | None:
         """Warn of what is held too long, once; return when to look again, or `None` for not at all."""
         if self._leak_after is None:
             return None
         left: list[float] = []
-        for watched in list(self._watched.values()):
-            if watched.lease.ended:
-                self._watched.pop(watched.lease, None)
-            elif not watched.is_told and now >= watched.since + self._leak_after:
-                watched.is_told = True
-                self._warn(watched, f"has been leased for {now - watched.since:.3g} s, and still is;")
-            elif not watched.is_told:
-                left.append(watched.since + self._leak_after)
+        for lease in leases:
+            trace: Trace | None = lease.trace
+            if trace is None or trace.is_told:
+                continue
+            if now < trace.since + self._leak_after:
+                left.append(trace.since + self._leak_after)
+            else:
+                trace.is_told = True
+                self._warn(lease, f"has been leased for {now - trace.since:.3g} s, and still is")
         return min(left, default=None)
 
-    def _warn(self, watched: _Watched, what: str) -> None:
-        label = watched.lease.entry.want.label
-        message = f"{self._provider}: '{label}' {what} {watched.owner} set it up in {watched.place}"
+    def _warn(self, lease: Lease, what: str) -> None:
+        trace: Trace | None = lease.trace
+        place = f"<{self._provider}>" if trace is None else trace.place
+        message = f"{self._provider}: '{lease.entry.want.label}' {what}; {account_of_setup(lease)}"
         logger.warning(message)
         try:
-            warnings.warn_explicit(message, ResourceWarning, *_taken_apart(watched.place))
+            warnings.warn_explicit(message, ResourceWarning, *_taken_apart(place))
         except ResourceWarning:  # where warnings are errors: nobody is here whose error it would be
-            sys.unraisablehook(cast(Any, _Unraisable(ResourceWarning(message), watched.place)))
+            sys.unraisablehook(cast(Any, _Unraisable(ResourceWarning(message), place)))
+
+
+def account_of_setup(lease: Lease) -> str:
+    """Who has set up the lease, and where, as far as it is known."""
+    if lease.trace is not None:
+        return str(lease.trace)
+    if lease.owner is not None:
+        return f"{lease.owner} had it, and trace_leases=True says where it was set up"
+    return "trace_leases=True says who set it up, and where"
 
 
 def _taken_apart(place: str) -> tuple[str, int]:
@@ -105,3 +125,28 @@ class _Unraisable:
         self.exc_type, self.exc_value, self.exc_traceback = type(error), error, None
         self.err_msg = None
         self.object = place
+
+
+class Recording:
+    """What was leased in this process since it began, for whoever asks which of it is left."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        """Whether all that is set up from now on is traced, and so can be told of here."""
+        self._noted: list[Lease] = []
+
+    def begin(self) -> None:
+        """Forget what was leased before."""
+        self._noted = []
+
+    def note(self, lease: Lease) -> None:
+        """It is set up now."""
+        self._noted.append(lease)
+
+    def held(self) -> list[Lease]:
+        """What is held now, and what nobody can give back any more; forgets all of it."""
+        noted, self._noted = self._noted, []
+        return [lease for lease in noted if lease.ended in ("", DROPPED)]
+
+
+recording = Recording()

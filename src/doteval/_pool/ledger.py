@@ -57,6 +57,7 @@ class Ledger(Admission):
         ):
             return None
         lease = self._pin(entry, owner, None)
+        lease.since = now
         counts = self.counts
         counts.reuses += 1
         counts.leases += 1
@@ -160,6 +161,8 @@ class Ledger(Admission):
             return
         lease.ended = reason
         self.active_leases -= 1
+        if self.capacity is not None:
+            self.waits.uses.add(now - lease.since)
         self._unpin(lease, now)
 
     # ------------------------------------------------------- what tasks report
@@ -172,14 +175,14 @@ class Ledger(Admission):
         entry.lives_until = now + lives_for
         if entry.phase is not Phase.OPENING:
             return  # it was called off while the last step of the opening ran; its task closes it
-        self._make_available(entry)
+        self._make_available(entry, now)
 
     def checked(self, entry: Entry, healthy: bool, now: float) -> None:
         """The entry's health is known."""
         if entry.phase is not Phase.CHECKING:
             return
         if healthy:
-            self._make_available(entry)
+            self._make_available(entry, now)
         else:
             self.counts.unhealthy += 1
             self._close(entry, "unhealthy")
@@ -197,15 +200,15 @@ class Ledger(Admission):
         else:
             self._set_closing(entry, reason)
             self._requeue(entry, now)
-        self._end_leases(entry, "its resource was lost")
+        self._end_leases(entry, "its resource was lost", now)
         self._serve(now)
 
-    def freed(self, entry: Entry, dependent: Inside) -> None:
+    def freed(self, entry: Entry, dependent: Inside, now: float) -> None:
         """One of those that lease the entry from inside is gone; after the last one, the entry closes."""
         if dependent in entry.dependents:
             entry.dependents.remove(dependent)
             if not entry.dependents:
-                self._end_leases(entry, entry.reason)
+                self._end_leases(entry, entry.reason, now)
                 self.effects.append(Close(entry))
 
     def broken(self, entry: Entry, reason: str, now: float) -> None:
@@ -219,7 +222,7 @@ class Ledger(Admission):
         self._entries.remove(entry)
         if entry.dependents:  # an interrupt has ended it before
             entry.dependents = set()
-            self._end_leases(entry, entry.reason)
+            self._end_leases(entry, entry.reason, now)
         if entry.phase is Phase.CLOSING:
             self._closing_slots -= entry.want.slots
         self._give_back_slots(entry)
@@ -252,7 +255,7 @@ class Ledger(Admission):
             self._fail_pending(entry, ModelSetupError(entry.want.label, f"{reason} while it was opened"), now)
         else:
             self._requeue(entry, now)
-            self._end_leases(entry, reason)
+            self._end_leases(entry, reason, now)
         self._serve(now)
 
     def retire(self, entry: Entry, reason: str, now: float) -> None:
@@ -381,7 +384,7 @@ class Ledger(Admission):
                 self._fail(request, ProviderClosedError(self._provider))
             if entry.phase is not Phase.CLOSING:
                 self._close(entry, "provider closed")
-                self._end_leases(entry, "the provider was closed")
+                self._end_leases(entry, "the provider was closed", now)
 
 
 def _earliest(times: Iterable[float]) -> float | None:

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 from logging import DEBUG
 
-from anyio import Event, current_time, get_cancelled_exc_class, move_on_after
+from anyio import Event, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -29,6 +29,7 @@ from .containment import ends_the_program, outcome_of
 from .engine import Engine, ModelT, is_logged
 from .inside import Inside, inside_of
 from .interrupts import mark_for_trio, uninterruptible
+from .leaks import recording
 from .owners import Preloading, TaskOwner, owner_here, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
 from .waits import Ending
@@ -48,7 +49,7 @@ class Pool(Engine[ModelT]):
             task_group.start_soon(self._alarms.expiry.run, name=f"doteval expiry of {self._provider}")
         if self._max_lifetime is not None:
             task_group.start_soon(self._alarms.ageing.run, name=f"doteval ageing of {self._provider}")
-        if self.leaks is not None:
+        if self._leaks.are_looked_for:
             task_group.start_soon(self._alarms.leaking.run, name=f"doteval leak detection of {self._provider}")
         if self._ledger.examines:
             task_group.start_soon(self._alarms.examining.run, name=f"doteval examination of {self._provider}")
@@ -67,7 +68,8 @@ class Pool(Engine[ModelT]):
         if self._looks:
             self._drop_broken(key)
         owner = None if ledger.capacity is None and resource_here.get() is None else TaskOwner()  # as `owner_here`
-        lease = ledger.lease_now(key, owner, current_time() if self._timed else 0.0)
+        now = self._time() if self._timed or ledger.capacity is not None else 0.0
+        lease = ledger.lease_now(key, owner, now)
         if lease is not None and (self._on_event is not None or is_logged(DEBUG)):
             self._emit("leased", lease.entry)
         return lease
@@ -189,7 +191,7 @@ class Pool(Engine[ModelT]):
         if not is_home:
             self.check_loop()  # which says why
         entry, ledger = lease.entry, self._ledger
-        now = current_time() if self._timed or ledger.queue.starving else 0.0
+        now = self._time() if self._timed or ledger.capacity is not None else 0.0
         ledger.release(lease, "you tore it down", now)
         if self._on_event is not None or is_logged(DEBUG):
             self._emit("released", entry)
@@ -208,11 +210,16 @@ class Pool(Engine[ModelT]):
         if is_limited or owner is not lease.owner:
             self._ledger.adopt(lease, owner)
 
-    def watch(self, handle: object, lease: Lease) -> None:
-        """Notice where the handle leaks."""
-        if self.leaks is not None:
-            self.leaks.watch(handle, lease)
-            self._alarms.leaking.poke()
+    def trace(self, lease: Lease) -> None:
+        """Remember where the lease is set up, which is here."""
+        self._leaks.trace(lease)
+        self._alarms.leaking.poke()
+        if recording.is_on:
+            recording.note(lease)
+
+    def on_dropped(self, lease: Lease) -> None:
+        """The handle of a lease that holds is gone; may be called in any thread and at any moment."""
+        self._leaks.dropped(lease)
 
     def report_broken(self, lease: Lease, error: BaseException) -> None:
         """Whoever holds the lease has found the resource of no use any more; takes effect at once."""
@@ -251,6 +258,12 @@ class Pool(Engine[ModelT]):
     async def drain(self) -> None:
         """Lease to nobody new, and wait until nobody leases anything."""
         self.check_loop()
+        mine = self._ledger.held_by(TaskOwner())
+        if mine:
+            raise RuntimeError(
+                f"drain() of {self._provider} would wait for ever: the task that calls it holds {', '.join(mine)}. "
+                "Tear it down before, or enter the handle with 'async with' in the task that uses it"
+            )
         self._ledger.drain()
         self._timed = True  # so that each release is looked at
         while not self._ledger.is_drained:
@@ -289,10 +302,10 @@ class Pool(Engine[ModelT]):
             self._ledger.refuse(entry, owners, error, self._now())
             self._apply()
 
-    def lose(self, label: str, error: BaseException) -> None:
-        """The resource with this id has broken off: end its leases now, and open the next one when its task is over."""
-        entry = self._ledger.find(label)
-        if entry is not None and entry.phase in (Phase.OPEN, Phase.CHECKING):
+    def lose(self, resource: Inside, error: BaseException) -> None:
+        """The resource has broken off: end its leases now, and open the next one when its task is over."""
+        entry = resource.entry
+        if entry.phase in (Phase.OPEN, Phase.CHECKING) and not resource.is_gone:
             self._lose(entry, error)
 
     async def close_all(self) -> list[BaseException]:

@@ -104,13 +104,17 @@ class Entry:
 class Lease:
     """A pin on an entry, held by one owner; `ended` says why it no longer counts, or is empty while it does."""
 
-    __slots__ = ("ended", "entry", "owner", "request")
+    __slots__ = ("ended", "entry", "owner", "request", "since", "trace")
 
     def __init__(self, entry: Entry, owner: Hashable, request: Request | None) -> None:
         self.entry = entry
         self.owner = owner
         self.request = request
         self.ended = ""
+        self.since = 0.0
+        """When it was granted, by the caller's clock."""
+        self.trace: Any = None
+        """Whoever hands it out may keep here where it was set up."""
 
 
 class Request:

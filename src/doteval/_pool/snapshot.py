@@ -39,4 +39,6 @@ def snapshot(provider: str, ledger: Ledger, *, close_failures: int) -> ProviderS
         wait_cancellations=ledger.waits.endings["cancelled"],
         wait_times=tuple(ledger.waits.times.buckets),
         open_times=tuple(ledger.waits.opens.buckets),
+        use_seconds=ledger.waits.uses.seconds,
+        use_times=tuple(ledger.waits.uses.buckets),
     )

@@ -1,4 +1,4 @@
-"""Waits: how long requests waited, what for, and how that ended; in buckets that are made once."""
+"""Waits: how long requests waited, what for, and how that ended, and how long leases were held."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Ending = Literal["granted", "failed", "timeout", "deadlock", "cancelled"]
 
 
 class Histogram:
-    """How many times were how long: one bucket for each of `TIME_BOUNDS`, and one for what is longer."""
+    """How many times were how long: a bucket for each of `TIME_BOUNDS`, and one for what is longer; made once."""
 
     def __init__(self) -> None:
         self.buckets = [0] * (len(TIME_BOUNDS) + 1)
@@ -32,6 +32,8 @@ class Waits:
     def __init__(self) -> None:
         self.times = Histogram()
         self.opens = Histogram()
+        self.uses = Histogram()
+        """How long leases were held. Kept only where capacity is limited: elsewhere nobody waits for their end."""
         self.queue_seconds = 0.0
         self.endings: dict[Ending, int] = dict.fromkeys(("granted", "failed", "timeout", "deadlock", "cancelled"), 0)
 

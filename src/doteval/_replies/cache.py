@@ -15,7 +15,8 @@ from typing import Literal, TypeAlias, get_args
 from .._errors import ReplyCacheError
 from .._forked import tell_when_forked
 from .._model import Usage
-from .file import Kept, KeptReplies, ReplyFile, Use, is_busy
+from .._unwritable import why_unwritable
+from .file import Kept, KeptReplies, ReplyFile, Use, is_busy, tag_of
 from .form import digest_of_name
 from .opening import FileGoneError
 
@@ -140,7 +141,8 @@ class ReplyCache:
             if is_busy(exc):
                 problem, advice = "is in use by another process", "Try again when that is done."
             else:
-                problem, advice = f"cannot be used: {exc}", f"Make it readable and writable, or remove {self.path}."
+                problem = f"cannot be used: {_why(exc, self.path)}"
+                advice = f"Make it readable and writable, or remove {self.path}."
             raise ReplyCacheError(str(self.path), problem, advice) from exc
         finally:
             self._left()
@@ -193,7 +195,7 @@ class CachedReplies:
         self._lock = Lock()
 
     @contextmanager
-    def row(self, name: str, evaluation: str = "") -> Generator[None]:
+    def row(self, name: str, evaluation: str = "", *, has_id: bool = False) -> Generator[None]:
         """Requests of the block are told apart from those of other rows that ask the same.
 
         A row gets what it has got before, whatever order rows run in, and whatever else is asked. One that is new gets
@@ -203,12 +205,13 @@ class CachedReplies:
             name: What the row is known by; the same row has the same name again. Within another row it is a part of
                 that.
             evaluation: What it is a row of.
+            has_id: Whether the name is its own in all evaluations: then it gets no reply that another such row has.
         """
         above = _PRESENT.get()
         if above is not None and self.is_in_a_row():
-            row = Row(self, above.evaluation, f"{above.name}\n{evaluation}\n{name}")
+            row = Row(self, above.evaluation, f"{above.name}\n{evaluation}\n{name}", has_id=has_id)
         else:
-            row = Row(self, evaluation, name)
+            row = Row(self, evaluation, name, has_id=has_id)
         token = _PRESENT.set(row)
         try:
             yield
@@ -276,7 +279,7 @@ class CachedReplies:
                 self.unknown += 1
                 if self.unknown == 1:
                     self._tell(
-                        f"Some requests were sent and their replies not kept, as there is {why_unknown} in them, of "
+                        f"Some requests were sent and their replies not kept, as they depend on {why_unknown}, of "
                         "which nobody can say whether it is the same again."
                     )
 
@@ -307,7 +310,7 @@ class CachedReplies:
             self._can_read = self._can_read and not reads
         if was_able:
             what = "answers nothing more, and requests are sent" if reads else "keeps no more replies"
-            why = error.problem if isinstance(error, ReplyCacheError) else str(error).splitlines()[0]
+            why = error.problem if isinstance(error, ReplyCacheError) else _why(error, self.cache.path)
             why = "it is in use by another process" if is_busy(error) else why
             self._tell(f"The cache of replies {self.cache.path} {what}: {why}.")
 
@@ -335,11 +338,13 @@ class Row:
         replies: Who answers them.
         evaluation: What it is a row of.
         name: What it is known by.
+        has_id: Whether that is its own in all evaluations.
     """
 
-    __slots__ = ("_free", "_lock", "_next", "evaluation", "name", "replies")
+    __slots__ = ("_free", "_has_id", "_lock", "_next", "evaluation", "name", "replies")
 
-    def __init__(self, replies: CachedReplies, evaluation: str, name: str) -> None:
+    def __init__(self, replies: CachedReplies, evaluation: str, name: str, *, has_id: bool = False) -> None:
+        self._has_id = has_id
         self.replies = replies
         self.evaluation = evaluation
         self.name = name
@@ -363,7 +368,8 @@ class Row:
 
     def use(self, request: bytes, number: int) -> Use:
         """What the reply to it is known by."""
-        return Use(digest_of_name(self.evaluation), request, digest_of_name(f"{number} {self.name}"))
+        tag = tag_of(digest_of_name(f"{number} {self.name}"), has_id=self._has_id)
+        return Use(digest_of_name(self.evaluation), request, tag)
 
 
 _PRESENT: ContextVar[Row | None] = ContextVar("doteval_replies", default=None)
@@ -373,3 +379,12 @@ _PRESENT: ContextVar[Row | None] = ContextVar("doteval_replies", default=None)
 def present_row() -> Row | None:
     """Where requests belong to that are made here; `None`: nothing is cached."""
     return _PRESENT.get()
+
+
+def _why(error: Exception, path: Path) -> str:
+    """What is in the way, where SQLite only says that it could not open or write the file."""
+    code = getattr(error, "sqlite_errorcode", None)
+    is_about_place = isinstance(error, OSError) or (
+        code is not None and code & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+    )
+    return (why_unwritable(path) if is_about_place else None) or str(error).splitlines()[0]

@@ -13,7 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._errors import ReplyCacheError
 from .._forked import tell_when_forked
@@ -27,7 +27,8 @@ _OF_THE_SAME_ROW = f"""
     SELECT id, reply FROM replies WHERE request = :request AND tag = :tag AND {_UNUSED} ORDER BY id LIMIT 1
 """  # noqa: S608
 _OF_ANY_ROW = f"""
-    SELECT id, reply FROM replies WHERE request = :request AND id > :after AND {_UNUSED} ORDER BY id LIMIT 1
+    SELECT id, reply FROM replies WHERE request = :request AND id > :after AND {_UNUSED}
+    AND (NOT :has_id OR hex(tag) NOT GLOB '*[13579BDF]') ORDER BY id LIMIT 1
 """  # noqa: S608
 _USE = "INSERT OR IGNORE INTO uses SELECT :scope, :request, :tag, id FROM replies WHERE id = :reply"
 
@@ -38,12 +39,25 @@ class Use(NamedTuple):
     Args:
         scope: The evaluation.
         request: What is asked.
-        tag: By whom in the evaluation, and for which time.
+        tag: By whom in the evaluation, and for which time; see `tag_of`.
     """
 
     scope: bytes
     request: bytes
     tag: bytes
+
+    @property
+    def has_id(self) -> bool:
+        """Whether its row is known by a name of its own."""
+        return bool(self.tag[-1] & 1)
+
+
+def tag_of(digest: bytes, *, has_id: bool) -> bytes:
+    """What a use is known by in its evaluation; the last bit says whether its row has a name of its own.
+
+    A reply of such a row waits for the row of that name in other evaluations, and is given to no other that has one.
+    """
+    return digest[:-1] + bytes([digest[-1] & 0xFE | has_id])
 
 
 class Kept(NamedTuple):
@@ -95,8 +109,8 @@ class ReplyFile:
         self._connection: sqlite3.Connection | None = None
         self._writer: Writer[Kept, sqlite3.Connection] | None = None
         self._pending: dict[Use, Kept] = {}
-        self._seen: dict[tuple[bytes, bytes], int] = {}
-        """Up to which number all replies to a request have a use in an evaluation."""
+        self._seen: dict[tuple[object, ...], int] = {}
+        """Up to which number no reply to a request is free in an evaluation, for rows with and without an id."""
         self._waits = True
         tell_when_forked(self)
 
@@ -228,12 +242,12 @@ class ReplyFile:
                 with self._lock:
                     connection.close()
 
-    def _named(self, use: Use) -> dict[str, bytes]:
-        return {"scope": use.scope, "request": self._opener.keyed(use.request), "tag": use.tag}
+    def _named(self, use: Use) -> dict[str, Any]:
+        return {**use._asdict(), "request": self._opener.keyed(use.request), "has_id": use.has_id}
 
-    def _next(self, connection: sqlite3.Connection, named: dict[str, bytes]) -> tuple[int, str] | None:
-        """The first reply to a request that has no use in the evaluation."""
-        place = named["scope"], named["request"]
+    def _next(self, connection: sqlite3.Connection, named: dict[str, Any]) -> tuple[int, str] | None:
+        """The first reply to a request that is free for a row of the evaluation."""
+        place = named["scope"], named["request"], named["has_id"]
         after = self._seen.get(place, 0)
         found: tuple[int, str] | None = connection.execute(_OF_ANY_ROW, {**named, "after": after}).fetchone()
         if found is not None:
@@ -304,7 +318,7 @@ def is_busy(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError) and code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _found(connection: sqlite3.Connection, named: dict[str, bytes]) -> str | None:
+def _found(connection: sqlite3.Connection, named: dict[str, Any]) -> str | None:
     found = connection.execute(
         "SELECT replies.reply FROM uses JOIN replies ON replies.id = uses.reply "
         "WHERE uses.scope = :scope AND uses.request = :request AND uses.tag = :tag",
@@ -313,7 +327,7 @@ def _found(connection: sqlite3.Connection, named: dict[str, bytes]) -> str | Non
     return None if found is None else found[0]
 
 
-def _put(connection: sqlite3.Connection, named: dict[str, bytes], kept: Kept) -> None:
+def _put(connection: sqlite3.Connection, named: dict[str, Any], kept: Kept) -> None:
     """Keep a reply, unless its use has one that it does not replace: another process was faster, or read for longer."""
     where = "scope = :scope AND request = :request AND tag = :tag"
     before = connection.execute(f"SELECT reply FROM uses WHERE {where}", named).fetchone()  # noqa: S608

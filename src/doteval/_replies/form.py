@@ -98,7 +98,7 @@ def _form(value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise NoFormError(f"{value} is no number of JSON")
+            raise NoFormError(f"the number {value}")
         return float(value)
     if isinstance(value, (list, tuple)):
         return [_form(item) for item in cast("list[Any]", value)]

@@ -17,7 +17,7 @@ threads at once. Errors are those of the async face.
 from __future__ import annotations
 
 import atexit
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import TracebackType
@@ -189,6 +189,15 @@ class BlockingProvider(Generic[ModelT_co]):
             TypeError: The provider has no such method.
         """
         self._loop.wait_for(self._method("drain"))
+
+    def resize(self, capacity: int | Sequence[str], /) -> None:
+        """Have so many slots from now on, or those of these names; see `PooledProvider.resize`.
+
+        Raises:
+            ValueError: It cannot be meant, or the provider was made without a capacity.
+            TypeError: The provider has no such method.
+        """
+        self._loop.wait_for(partial(_called, self._method("resize"), capacity))
 
     def teardown_all(self) -> None:
         """Tear down every handle, or close every resource; see `ModelProvider.teardown_all`.

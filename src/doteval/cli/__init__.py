@@ -203,6 +203,7 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     rows = show.add_mutually_exclusive_group()
     rows.add_argument("--row", metavar="ID", help="show all of one row: its number, its column id, or its key")
     rows.add_argument("--failed", action="store_true", help="show all of every row that failed")
+    _add_prices(show)
     compare = commands.add_parser(
         "compare",
         help="compare the results of two experiments or models, row by row",
@@ -213,7 +214,16 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     compare.add_argument(
         "--fail-if",
         choices=("worse", "different"),
-        help="exit with 1 where a score of B is clearly worse than that of A, or different, or none can be compared",
+        help="exit with 1 where a score of B is clearly worse than that of A, or different, or cannot be compared; "
+        "where B lacks an evaluation or a score; and where rows that A has results of failed in B",
+    )
+    compare.add_argument(
+        "--max-lost",
+        type=_part,
+        default="0",
+        metavar="N|P%",
+        help="with --fail-if: how many of the rows that A has results of may have failed in B, or be missing there as "
+        "B has not finished (default: 0)",
     )
     export = commands.add_parser(
         "export", help="write results as JSON lines, CSV or Parquet", description="Write all rows of an experiment."
@@ -343,6 +353,14 @@ def _count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
     return min(number, sys.maxsize)
+
+
+def _part(text: str) -> Callable[[int], int]:
+    """So many, or so many in a hundred, of whatever number there is."""
+    number = text.removesuffix("%").strip()
+    if not (number.isascii() and number.isdecimal() and len(number) < 10 and (number == text or int(number) <= 100)):
+        raise argparse.ArgumentTypeError(f"is a number such as 3, or a share such as 5%, not {text!r}")
+    return (lambda _: int(number)) if number == text else (lambda total: total * int(number) // 100)
 
 
 def _age(text: str) -> float:

@@ -9,10 +9,16 @@ from ..evals import Snapshot, Stored
 from ..evals._results.tables import run_line
 
 
-def tags_of(results: Snapshot, found: Sequence[Stored]) -> dict[str, str]:
-    """What users have noted of evaluations; the last one counts."""
-    runs = sorted((run for stored in found for run in results.runs(stored)), key=lambda run: run.started)
-    return {name: value for run in runs for name, value in run.tags.items()}
+def tags_of(results: Snapshot, found: Sequence[Stored]) -> dict[str, list[str]]:
+    """What users have noted of evaluations, by name: of each the last note, and of several all that differ."""
+    tags: dict[str, list[str]] = {}
+    for stored in found:
+        last = {name: value for run in results.runs(stored) for name, value in run.tags.items()}
+        for name, value in last.items():
+            values = tags.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    return tags
 
 
 def runs_for_programs(results: Snapshot, stored: Stored) -> list[dict[str, Any]]:

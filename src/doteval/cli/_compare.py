@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .._printed import say
 from .._tables import Table
+from ..evals import Stored
 from ..evals._results.compare import Comparison, Difference, compare, pairs
 from ..evals._results.tables import number, shown_score
 from ._json import print_json
@@ -20,34 +21,67 @@ from ._results import chosen, opened
 def run(options: argparse.Namespace) -> int:
     """Print the paired differences of every score."""
     with opened(options) as results:
-        found = [
-            compare(results, before, after)
-            for before, after in pairs(chosen(results, options.before), chosen(results, options.after))
-        ]
+        before, after = chosen(results, options.before), chosen(results, options.after)
+        found = [compare(results, one, other) for one, other in pairs(before, after)]
     if not found:
         raise Problem(
             f"no evaluation of {options.before!r} belongs to one of {options.after!r}: choose one of each with "
             "EXPERIMENT@PART-OF-ITS-NAME"
         )
+    gone = _others(before, [comparison.before for comparison in found])
+    new = _others(after, [comparison.after for comparison in found])
     if options.json:
-        print_json(_for_programs(comparison) for comparison in found)
+        alone = [*({"before": _side(each)} for each in gone), *({"after": _side(each)} for each in new)]
+        print_json([*map(_for_programs, found), *({**_ALONE, **each} for each in alone)])
     else:
         _print(found, options.before, options.after)
-    return 1 if options.fail_if is not None and any(_fails(each, options.fail_if) for each in found) else 0
+        for name, others in ((options.before, gone), (options.after, new)):
+            if others:
+                say(f"\nonly {name} has these evaluations: {', '.join(each.name for each in others)}")
+    if options.fail_if is None:
+        return 0
+    losses = [f"{each.name}: {options.after} has none of it" for each in gone]
+    losses += [loss for comparison in found for loss in _losses(comparison, options)]
+    if losses:
+        say(*(f"doteval: {loss}" for loss in losses), file=sys.stderr)
+    return 1 if losses else 0
 
 
-def _fails(comparison: Comparison, how: str) -> bool:
-    """Whether a score is worse, or different, by more than its interval; or no score can be compared."""
-    clear = [difference for difference in comparison.differences if difference.is_clear]
-    return not comparison.differences or any(how == "different" or difference.mean < 0 for difference in clear)
+def _others(evaluations: Sequence[Stored], compared: Sequence[Stored]) -> list[Stored]:
+    """Those that are compared with none of the other side."""
+    ids = {each.id for each in compared}
+    return [each for each in evaluations if each.id not in ids]
+
+
+def _losses(comparison: Comparison, options: argparse.Namespace) -> Iterator[str]:
+    """Why the second side is not as good as the first one, or not the same; nothing where it is."""
+    name, before, after = comparison.after.name, options.before, options.after
+    if comparison.before.id == comparison.after.id:
+        yield f"{name}: it is compared with itself, which says nothing: name another experiment"
+    for difference in comparison.differences:
+        if difference.is_clear and (options.fail_if == "different" or difference.mean < 0):
+            how = "higher" if difference.mean > 0 else "lower"
+            yield f"{name}: {shown_score(difference.score)} is {how} in {after} than in {before}"
+    yield from (f"{name}: no row of {after} has the score {shown_score(score)}" for score in comparison.only_before)
+    unpaired, lost = comparison.unpaired, comparison.unpaired.lost
+    allowed = options.max_lost(comparison.results)
+    if lost > allowed:
+        of = f"of {comparison.results:,} rows with a result in {before}"
+        yield f"{name}: {of}, {lost:,} failed in {after} or are missing there, and {allowed:,} may: see --max-lost"
+    for difference in comparison.differences:
+        if difference.is_of_few(lost):
+            score = shown_score(difference.score)
+            few = f"{difference.count:,} of the {difference.of:,} rows with {score} in {before} can be compared"
+            yield f"{name}: only {few} ({unpaired.told(before, after)}): run {before} again"
+    if not comparison.differences:
+        yield f"{name}: no score can be compared"
 
 
 def _print(found: Sequence[Comparison], before: str, after: str) -> None:
     head = ("evaluation", "score", "rows", before, after, "difference", "95 %", "")
     rows: list[tuple[str, ...]] = []
     for comparison in found:
-        one, other = comparison.before.name, comparison.after.name
-        name = one if one == other else f"{one} -> {other}"
+        name = _name(comparison)
         for difference in comparison.differences:
             rows.append((name, *_cells(difference)))
             name = ""
@@ -55,23 +89,38 @@ def _print(found: Sequence[Comparison], before: str, after: str) -> None:
             rows.append((name, "no score in common", "0", "", "", "", "", ""))
     say(*Table(rows, head, right={2, 3, 4, 5, 6}).texts_for(sys.stdout))
     for comparison in found:
-        if comparison.unmatched:
-            names = ", ".join(map(shown_score, comparison.unmatched))
-            say(f"\nonly one side of {comparison.before.name} has these scores: {names}")
-    unpaired = sum(comparison.unpaired for comparison in found)
-    if unpaired:
-        say(f"\n{unpaired:,} rows are left out: they failed, have other values, or only one side has them")
+        for side, scores in ((before, comparison.only_before), (after, comparison.only_after)):
+            if scores:
+                say(f"\nonly {side} has these scores of {_name(comparison)}: {', '.join(map(shown_score, scores))}")
+    for comparison in found:
+        if comparison.unpaired.total:
+            rows_left = f"{comparison.unpaired.total:,} rows are left out"
+            say(f"\n{_name(comparison)}: {rows_left}: {comparison.unpaired.told(before, after)}")
+
+
+def _name(comparison: Comparison) -> str:
+    one, other = comparison.before.name, comparison.after.name
+    return one if one == other else f"{one} -> {other}"
+
+
+def _side(stored: Stored) -> dict[str, str]:
+    return {"experiment": stored.experiment, "evaluation": stored.name}
+
+
+_ALONE: Mapping[str, Any] = {"before": None, "after": None, "unpaired": None, "unmatched": None, "scores": {}}
+"""What is said of an evaluation that only one side has, besides what it is."""
 
 
 def _for_programs(comparison: Comparison) -> dict[str, Any]:
     return {
-        "before": {"experiment": comparison.before.experiment, "evaluation": comparison.before.name},
-        "after": {"experiment": comparison.after.experiment, "evaluation": comparison.after.name},
-        "unpaired": comparison.unpaired,
-        "unmatched": comparison.unmatched,
+        "before": _side(comparison.before),
+        "after": _side(comparison.after),
+        "unpaired": comparison.unpaired._asdict(),
+        "unmatched": {"before": comparison.only_before, "after": comparison.only_after},
         "scores": {
             difference.score: {
                 "count": difference.count,
+                "of": difference.of,
                 "before": difference.before,
                 "after": difference.after,
                 "difference": difference.mean,

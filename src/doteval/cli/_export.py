@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -27,22 +27,27 @@ def run(options: argparse.Namespace) -> int:
     with opened(options) as results:
         found = chosen(results, options.name)
         records = ((stored, record) for stored in found for record in results.records(stored))
+        kinds = [(name, score.is_boolean) for stored in found for name, score in results.summary(stored).scores.items()]
+        scores = sorted({name for name, _ in kinds})
         if options.format == "parquet":
             with whole_file(str(options.output)) as path:
-                _write_parquet(records, path)
+                _write_parquet(
+                    records, path, scores, {*scores} - {name for name, is_boolean in kinds if not is_boolean}
+                )
             return 0
-        scores = sorted({name for stored in found for name in results.summary(stored).scores})
         with _standard_output() if options.output is None else _text_file(options.output) as file:
             if options.format == "csv":
                 write_csv(records, file, scores)
             else:
-                write_jsonl(records, file)
+                write_jsonl(records, file, scores)
     return 0
 
 
-def _write_parquet(records: Iterable[tuple[Stored, Record]], path: Path) -> None:
+def _write_parquet(
+    records: Iterable[tuple[Stored, Record]], path: Path, scores: Sequence[str], booleans: Collection[str]
+) -> None:
     try:
-        write_parquet(records, path)
+        write_parquet(records, path, scores, booleans)
     except ModuleNotFoundError as exc:
         raise Problem(f"Parquet needs the package {exc.name}: pip install pyarrow; or choose --format jsonl") from exc
 

@@ -56,5 +56,5 @@ def _row(experiment: dict[str, Any]) -> tuple[str, ...]:
         f"{experiment['rows']:,}",
         f"{experiment['errors']:,}",
         f"{unfinished} not finished" if unfinished else "",
-        ", ".join(f"{name}={value}" for name, value in experiment["tags"].items()),
+        ", ".join(f"{name}={'|'.join(map(str, values))}" for name, values in experiment["tags"].items()),
     )

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from .._printed import say
+from ..evals import ModelUsage, Snapshot, Stored
 from ..evals._results.pricing import Price, Prices, read_price, read_prices
 from ._problem import Problem
 
@@ -30,3 +36,18 @@ def prices_of(options: argparse.Namespace) -> Prices:
             raise Problem(f"--price: {exc}", 2) from exc
         found[name] = price
     return Prices(found)
+
+
+def check_prices(options: argparse.Namespace, prices: Prices, results: Snapshot, found: Sequence[Stored]) -> None:
+    """Say of which ``--price`` no model is meant, as its name may be mistyped."""
+    asked = {usage.model for stored in found for usage in results.summary(stored).usage_by_model if usage.model}
+    meant = {prices.name_of(model) for model in asked}
+    for name in dict.fromkeys(read_price(text)[0] for text in options.price):
+        if name not in meant:
+            models = ", ".join(sorted(asked)) or "none"
+            say(f"no model has the price of {name!r}; models that were asked: {models}", file=sys.stderr)
+
+
+def cost_for_programs(prices: Prices, usages: Iterable[ModelUsage]) -> dict[str, Any]:
+    """What these came to, where there are prices."""
+    return {"cost": asdict(prices.cost(usages))} if prices else {}

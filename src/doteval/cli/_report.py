@@ -8,7 +8,7 @@ import sys
 from typing import IO
 
 from .._printed import say
-from ._prices import prices_of
+from ._prices import check_prices, prices_of
 from ._problem import Problem
 from ._results import all_chosen, opened
 from ._whole_file import whole_file
@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
     title = ", ".join(options.names)
     with opened(options) as results:
         found = all_chosen(results, options.names)
+        check_prices(options, prices, results, found)
         if options.output == "-":
             output: IO[str] = sys.stdout
             if isinstance(output, io.TextIOWrapper):

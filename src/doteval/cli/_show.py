@@ -12,10 +12,12 @@ from typing import Any
 from .._printed import say
 from .._tables import Table
 from ..evals import Record, Snapshot, Stored
-from ..evals._results.tables import HEAD, NUMBERS, USAGE_HEAD, USAGE_NUMBERS, summary_rows, usage_rows
+from ..evals._results.pricing import Prices
+from ..evals._results.tables import COST, HEAD, NUMBERS, USAGE_HEAD, USAGE_NUMBERS, summary_rows, usage_rows
 from ._about import lines as about
 from ._about import runs_for_programs
 from ._json import print_json
+from ._prices import cost_for_programs, prices_of
 from ._results import chosen, opened
 from ._show_rows import show_rows
 
@@ -24,23 +26,28 @@ _LONGEST = 300
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, and the first rows that failed."""
+    prices = prices_of(options)
     with opened(options) as results:
         found = chosen(results, options.name)
         if options.row is not None or options.failed:
-            return show_rows(options, results, found)
+            return show_rows(options, results, found, prices)
         if options.json:
-            print_json(_for_programs(results, stored, options.errors) for stored in found)
+            print_json(_for_programs(results, stored, options.errors, prices) for stored in found)
         else:
-            _print(results, found, options.errors)
+            _print(results, found, options.errors, prices)
     return 0
 
 
-def _print(results: Snapshot, found: Sequence[Stored], errors: int) -> None:
+def _print(results: Snapshot, found: Sequence[Stored], errors: int, prices: Prices) -> None:
     summaries = [(stored.name, results.summary(stored)) for stored in found]
-    say(*Table(summary_rows(summaries), HEAD, right=NUMBERS).texts_for(sys.stdout))
-    if usage := usage_rows(summaries):
+    cost = [COST] if prices else []
+    say(*Table(summary_rows(summaries, prices), (*HEAD, *cost), right={*NUMBERS, len(HEAD)}).texts_for(sys.stdout))
+    if usage := usage_rows(summaries, prices):
         say("")
-        say(*Table(usage, USAGE_HEAD, right=USAGE_NUMBERS).texts_for(sys.stdout))
+        numbers = {*USAGE_NUMBERS, len(USAGE_HEAD)}
+        say(*Table(usage, (*USAGE_HEAD, *cost), right=numbers).texts_for(sys.stdout))
+    if prices and len(summaries) > 1:
+        say(f"\ncost of all: {prices.cost(usage for _, summary in summaries for usage in summary.usage_by_model)}")
     for line in about(results, found):
         say(f"\n{line}")
     for stored in found:
@@ -54,7 +61,7 @@ def _print(results: Snapshot, found: Sequence[Stored], errors: int) -> None:
             say(f"\n... {stored.errors - errors:,} more of {stored.name}: --errors N shows N of them")
 
 
-def _for_programs(results: Snapshot, stored: Stored, errors: int) -> dict[str, Any]:
+def _for_programs(results: Snapshot, stored: Stored, errors: int, prices: Prices) -> dict[str, Any]:
     found = results.summary(stored)
     reduced = {name: asdict(aggregate) for name, aggregate in found.reduced.items()}
     summary = asdict(found) | {
@@ -68,6 +75,7 @@ def _for_programs(results: Snapshot, stored: Stored, errors: int) -> dict[str, A
         "started": stored.started,
         "finished": stored.finished,
         **summary,
+        **cost_for_programs(prices, found.usage_by_model),
         "runs": runs_for_programs(results, stored),
         "failed": [
             {

@@ -14,17 +14,19 @@ from .._printed import Styled, in_a_line, say
 from ..evals import Record, Snapshot, Stored
 from ..evals._results.blocks import request_for_json
 from ..evals._results.export import rows_of
+from ..evals._results.pricing import Prices
 from ..evals._results.record import keys_meant
 from ..evals._results.tables import number, shown_seconds
 from ..evals._results.transcript import RecordedRequest
 from ._json import print_json
+from ._prices import cost_for_programs
 from ._problem import Problem
 
 _SHORTEST_KEY = 4
 _MOST_NEAR = 5
 
 
-def show_rows(options: argparse.Namespace, results: Snapshot, found: Sequence[Stored]) -> int:
+def show_rows(options: argparse.Namespace, results: Snapshot, found: Sequence[Stored], prices: Prices) -> int:
     """Print all of one row, or of those that failed, in each evaluation.
 
     Raises:
@@ -39,11 +41,11 @@ def show_rows(options: argparse.Namespace, results: Snapshot, found: Sequence[St
         if not rows:
             raise Problem(_missing(results, found, options.row))
     if options.json:
-        print_json(_for_programs(results, stored, record) for stored, record in rows)
+        print_json(_for_programs(results, stored, record, prices) for stored, record in rows)
         return 0
     is_first = True
     for stored, record in rows:
-        say(*([] if is_first else [""]), *_lines(results, stored, record))
+        say(*([] if is_first else [""]), *_lines(results, stored, record, prices))
         is_first = False
     if is_first:
         say("no row failed")
@@ -93,16 +95,18 @@ def _missing(results: Snapshot, found: Sequence[Stored], asked: str) -> str:
     return f"there is no row {asked!r} in {where}: {told}"
 
 
-def _for_programs(results: Snapshot, stored: Stored, record: Record) -> dict[str, Any]:
+def _for_programs(results: Snapshot, stored: Stored, record: Record, prices: Prices) -> dict[str, Any]:
     (row,) = rows_of([(stored, record)])
     requests = results.requests(stored, record.key, record.sample)
-    return {"key": record.key, **row, "transcript": [request_for_json(request) for request in requests]}
+    cost = cost_for_programs(prices, record.usage_by_model)
+    return {"key": record.key, **row, **cost, "transcript": [request_for_json(request) for request in requests]}
 
 
-def _lines(results: Snapshot, stored: Stored, record: Record) -> Iterator[str]:
+def _lines(results: Snapshot, stored: Stored, record: Record, prices: Prices) -> Iterator[str]:
     """A row for people."""
     yield _bold(f"{stored.name}, {record.place}")
-    yield f"key {record.key}; {', '.join(_numbers(record))}"
+    cost = [f"cost {prices.cost(record.usage_by_model)}"] if prices else []
+    yield f"key {record.key}; {', '.join([*_numbers(record), *cost])}"
     for name, score in (record.scores or {}).items():
         yield f"{name}: {_score(score)}"
     parts = {
@@ -121,8 +125,13 @@ def _lines(results: Snapshot, stored: Stored, record: Record) -> Iterator[str]:
         yield _bold(name)
         yield from (f"  {line}" for line in _text(value).split("\n"))
     before: Sequence[Any] = ()
-    for place, request in enumerate(results.requests(stored, record.key, record.sample), 1):
+    place = 0
+    for request in results.requests(stored, record.key, record.sample):
         yield ""
+        place += request.left_out or 1
+        if request.left_out:
+            yield _bold(request.error or "")
+            continue
         yield _bold(f"request {place}")
         yield from (f"  {line}" for line in "\n".join(_request(request, before)).split("\n"))
         before = request.messages
@@ -152,6 +161,8 @@ def _request(request: RecordedRequest, before: Sequence[Any]) -> Iterator[str]:
         yield _text(request.details)
     if request.error:
         yield f"error: {request.error}"
+    if request.params:
+        yield f"sent with {json.dumps(dict(request.params), ensure_ascii=False)}"
 
 
 def _numbers(record: Record) -> Iterator[str]:
@@ -159,11 +170,13 @@ def _numbers(record: Record) -> Iterator[str]:
     if record.attempts > 1:
         yield f"{record.attempts} attempts"
     for usage in record.usage_by_model:
+        least = "≥ " if usage.unknown else ""
         cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
         thought = f" ({usage.reasoning_tokens:,} reasoning)" if usage.reasoning_tokens else ""
         name = f"{usage.model or '-'}{f' as {usage.role}' if usage.role else ''}"
         requests = f"{usage.requests} request{'' if usage.requests == 1 else 's'}"
-        yield f"{name}: {requests}, {usage.input_tokens:,} tokens in{cached}, {usage.output_tokens:,} out{thought}"
+        told, replied = f"{least}{usage.input_tokens:,}", f"{least}{usage.output_tokens:,}"
+        yield f"{name}: {requests}, {told} tokens in{cached}, {replied} out{thought}"
 
 
 def _score(score: float) -> str:

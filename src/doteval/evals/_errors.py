@@ -11,7 +11,7 @@ class DatasetError(DotevalError, ValueError):
     """A dataset, or one row of it, does not fit the evaluation.
 
     Args:
-        evaluation: The evaluation's name.
+        evaluation: The evaluation's name; nothing where whoever reads a file does not know for whom.
         problem: What is wrong, as half a sentence; names the row where it is about one.
         advice: What to do about it.
         row: The row's number, counted from 0, where it is about one.
@@ -22,7 +22,8 @@ class DatasetError(DotevalError, ValueError):
         self.problem = problem
         self.advice = advice
         self.row = row
-        super().__init__(f"The dataset of '{evaluation}' does not fit: {problem}.\n{advice}")
+        of = f" of '{evaluation}'" if evaluation else ""
+        super().__init__(f"The dataset{of} does not fit: {problem}.\n{advice}")
 
 
 class JudgeError(DotevalError, ValueError):
@@ -107,7 +108,11 @@ class GateError(DotevalError, AssertionError):
     def __init__(self, evaluation: str, shortfalls: tuple[str, ...]) -> None:
         self.evaluation = evaluation
         self.shortfalls = shortfalls
-        super().__init__(f"'{evaluation}' has not passed:" + "".join(f"\n- {shortfall}" for shortfall in shortfalls))
+        first, *others = shortfalls  # which come first, as the line that pytest ends with has no room for more
+        more = "".join(f"\n- {shortfall}" for shortfall in others)
+        super().__init__(
+            f"{first}.\n'{evaluation}' has not passed{f', for other reasons, too:{more}' if more else '.'}"
+        )
 
 
 class RowTimeoutError(DotevalError, TimeoutError):
@@ -115,12 +120,15 @@ class RowTimeoutError(DotevalError, TimeoutError):
 
     Args:
         seconds: How long it may take.
+        waited: How long its requests waited to be sent, all together, as others had all places of ``max_concurrency``.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, waited: float = 0.0) -> None:
         self.seconds = seconds
+        self.waited = waited
+        told = f" Its requests waited for {waited:.3g} s before they were sent, for max_concurrency=." if waited else ""
         super().__init__(
-            f"An attempt took longer than {seconds:g} s, and was cancelled.\n"
+            f"An attempt took longer than {seconds:g} s, and was cancelled.{told}\n"
             "Give it more time: row_timeout=, or --doteval-eval-row-timeout in pytest."
         )
 

@@ -2,52 +2,88 @@
 
 from __future__ import annotations
 
+import codecs
 import csv as standard_csv
 import json
 import os
 import re
 import sys
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from ._errors import DatasetError
+
 _LONGEST_CELL = 2**31 - 1  # what fits into a C long everywhere
 _UNDECODED = re.compile("[\udc80-\udcff]")
+_CORRECT = "Correct the file, and run it again."
 
 
 class Lines:
     """The rows of a file.
 
     Args:
-        path: The file.
+        path: The file, as it was named.
+        directory: From where it is seen.
         encoding: How its text is encoded.
+
+    Raises:
+        LookupError: There is no such encoding.
     """
 
-    def __init__(self, path: Path, encoding: str) -> None:
-        self.path = path
+    def __init__(self, path: Path, directory: Path, encoding: str) -> None:
+        codecs.lookup(encoding)
+        self.path = directory / path
+        self._shown = f"{path}" if path.is_absolute() else f"{path} in {directory}"
         self._encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
 
     def __iter__(self) -> Iterator[Any]:
         """Read the file from its beginning.
 
         Raises:
-            OSError: It cannot be read.
-            ValueError: A line is not what it should be; the message has its number.
+            DatasetError: It cannot be read, or a line is not what it should be; the message has its number.
         """
-        # What cannot be decoded comes as surrogates, so that the line that has it can be named.
-        with self.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
-            yield from self._rows(file)
+        try:
+            # What cannot be decoded comes as surrogates, so that the line that has it can be named.
+            with self.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
+                yield from self._rows(file)
+        except OSError as exc:
+            raise self._unreadable(exc) from exc
+        except UnicodeError as exc:  # of an encoding that has no letters of its own for what it cannot decode
+            raise DatasetError("", f"{self.path} {self._wrongly_encoded()}", _CORRECT) from exc
 
     def _rows(self, file: IO[str]) -> Generator[Any]:
         raise NotImplementedError
 
-    def _wrong(self, line: int, problem: str) -> ValueError:
-        return ValueError(f"{self.path}, line {line}: {problem}")
+    def _unreadable(self, error: OSError) -> DatasetError:
+        match error:
+            case FileNotFoundError():
+                advice = "A path is seen from the directory of the file that calls jsonl() or csv()."
+                names: list[str] = []
+                with suppress(OSError):
+                    names = [each.name for each in self.path.parent.iterdir()]
+                near = get_close_matches(self.path.name, names, 1)
+                return DatasetError("", f"there is no file {self._shown}", f"{_is_meant(near)}{advice}")
+            case IsADirectoryError():
+                return DatasetError("", f"{self._shown} is a directory", "Name a file in it.")
+            case PermissionError():
+                return DatasetError("", f"{self._shown} may not be read by this user", "Change its permissions.")
+            case _:
+                problem = f"{self._shown} cannot be read: {error.strerror or error}"
+                return DatasetError("", problem, "Look at the disk that it is on.")
+
+    def _wrong(self, line: int, problem: str) -> DatasetError:
+        return DatasetError("", f"{self.path}, line {line}: {problem}", _CORRECT)
+
+    def _wrongly_encoded(self) -> str:
+        return f"is not encoded as {self._encoding.removesuffix('-sig')}: say encoding="
 
     def _decoded(self, line: int, text: str) -> str:
         if not text.isascii() and _UNDECODED.search(text):
-            raise self._wrong(line, f"it is not encoded as {self._encoding.removesuffix('-sig')}: say encoding=")
+            raise self._wrong(line, f"it {self._wrongly_encoded()}")
         return text
 
 
@@ -75,8 +111,8 @@ class JSONLines(Lines):
 class CSVLines(Lines):
     """The rows of a table in a file; see `csv`."""
 
-    def __init__(self, path: Path, encoding: str, delimiter: str) -> None:
-        super().__init__(path, encoding)
+    def __init__(self, path: Path, directory: Path, encoding: str, delimiter: str) -> None:
+        super().__init__(path, directory, encoding)
         self._delimiter = delimiter
 
     def _rows(self, file: IO[str]) -> Generator[Any]:
@@ -124,7 +160,7 @@ def jsonl(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> Iterable[
             was started. In a notebook, from the current directory.
         encoding: How it is encoded.
     """
-    return JSONLines(_beside_caller(path, sys._getframe(1)), encoding)
+    return JSONLines(Path(path), _directory_of(sys._getframe(1)), encoding)
 
 
 def csv(path: str | os.PathLike[str], *, delimiter: str = ",", encoding: str = "utf-8") -> Iterable[dict[str, str]]:
@@ -139,10 +175,15 @@ def csv(path: str | os.PathLike[str], *, delimiter: str = ",", encoding: str = "
         delimiter: What stands between two values: ``"\t"`` or ``";"``, perhaps.
         encoding: How it is encoded.
     """
-    return CSVLines(_beside_caller(path, sys._getframe(1)), encoding, delimiter)
+    return CSVLines(Path(path), _directory_of(sys._getframe(1)), encoding, delimiter)
 
 
-def _beside_caller(path: str | os.PathLike[str], frame: FrameType) -> Path:
-    given, caller = Path(path), Path(frame.f_code.co_filename)
+def _directory_of(frame: FrameType) -> Path:
+    """The directory of the file that calls; of a notebook, and of what is in no file, the current one."""
+    caller = Path(frame.f_code.co_filename)
     is_cell = caller.parent.name.startswith("ipykernel_")
-    return (given if is_cell or not caller.is_file() else caller.parent / given).absolute()
+    return (Path.cwd() if is_cell or not caller.is_file() else caller.parent).absolute()
+
+
+def _is_meant(names: list[str]) -> str:
+    return f"Is '{names[0]}' meant? " if names else ""

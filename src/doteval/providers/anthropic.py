@@ -17,12 +17,12 @@ from .._keywords import Keyword, takes
 from .._model import Completion, ToolCall, Usage
 from .._pool_options import PoolOptions
 from ._sdk.anthropics import request_of
+from ._sdk.attempts import hooks
 from ._sdk.failures import SDK
 from ._sdk.model import RawAnswer, SDKModel
 from ._sdk.options import TIMEOUT, ClientOptions, ModelOptions
 from ._sdk.outcomes import ToldError, count, finish_reason, text_of, usage_of
 from ._sdk.provider import SDKProvider
-from ._sdk.redirects import at_home
 
 ANTHROPIC = SDK(
     key_variable="ANTHROPIC_API_KEY",
@@ -197,7 +197,7 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> anthropic.AsyncAnthropic:
         if "http_client" not in settings:
-            settings["http_client"] = anthropic.DefaultAsyncHttpxClient(event_hooks=at_home(base_url))
+            settings["http_client"] = anthropic.DefaultAsyncHttpxClient(event_hooks=hooks(base_url))
         if settings.pop("is_token", False):
             return anthropic.AsyncAnthropic(auth_token=api_key, base_url=base_url, **settings)
         return anthropic.AsyncAnthropic(api_key=api_key, base_url=base_url, **settings)
@@ -249,10 +249,11 @@ def _refusal(reason: str | None, ending: Any) -> str | None:
 
 def _usage(usage: object) -> Usage | None:
     cached, written = _field(usage, "cache_read_input_tokens"), _field(usage, "cache_creation_input_tokens")
-    prompt = count(_field(usage, "input_tokens"))
+    told = _field(usage, "input_tokens")
+    prompt = count(told)
     return usage_of(
         # Anthropic counts the three apart.
-        None if prompt is None else prompt + (count(cached) or 0) + (count(written) or 0),
+        told if prompt is None else prompt + (count(cached) or 0) + (count(written) or 0),
         _field(usage, "output_tokens"),
         cached=cached,
         written=written,

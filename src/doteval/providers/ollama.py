@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from ipaddress import ip_address
@@ -30,6 +31,24 @@ logger = logging.getLogger("doteval.ollama")
 _PORT = 11434
 _NOT_FOUND = 404
 _API = "/v1"
+_ADVICE = (
+    (
+        re.compile(r"requires more system memory|out of memory|unable to allocate|not enough memory"),
+        (
+            "Take a smaller or more quantised model, or unload what else is in memory ('ollama ps' lists it, "
+            "'ollama stop' unloads it)."
+        ),
+    ),
+    (
+        re.compile(r"unknown model architecture|newer version of [Oo]llama"),
+        "Install a newer Ollama, which knows this kind of model.",
+    ),
+    (
+        re.compile(r"runner process (?:has terminated|no longer running)"),
+        "The log of the daemon says why ('journalctl -u ollama', or ~/.ollama/logs/server.log).",
+    ),
+)
+"""What to do where the daemon says so; the first that fits is told."""
 _ANSWER_SECONDS = 10.0
 """How long the daemon may take for what it only has to look up."""
 _SILENT_SECONDS = 300.0
@@ -308,7 +327,9 @@ class _Daemon:
     def _read(self, answer: httpx.Response, what: str, model: str) -> dict[str, Any]:
         if answer.is_success:
             return _json_object(answer.text)
-        raise RuntimeError(f"Ollama could not {what} {model!r}: {self._problem(answer)}")
+        problem = self._problem(answer)
+        advice = next((advice for known, advice in _ADVICE if known.search(problem)), "")
+        raise RuntimeError(f"Ollama could not {what} {model!r}: {problem}{advice and f'. {advice}'}")
 
     def _problem(self, answer: httpx.Response) -> str:
         problem = _json_object(answer.text).get("error")

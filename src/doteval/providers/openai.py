@@ -12,10 +12,10 @@ from typing_extensions import Unpack
 
 from .._keywords import Keyword, takes
 from .._pool_options import PoolOptions
+from ._sdk.attempts import hooks
 from ._sdk.openai import NO_KEY, OPENAI, CompatibleClient, OpenAIModel, OpenAIModelOptions
 from ._sdk.options import ClientOptions
 from ._sdk.provider import SDKProvider
-from ._sdk.redirects import at_home
 
 __all__ = ["OpenAICompatibleProvider", "OpenAIModel", "OpenAIProvider"]
 
@@ -69,7 +69,7 @@ class OpenAIProvider(SDKProvider[OpenAIModel, openai.AsyncOpenAI]):
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
         if "http_client" not in settings:
-            settings["http_client"] = openai.DefaultAsyncHttpxClient(event_hooks=at_home(base_url))
+            settings["http_client"] = openai.DefaultAsyncHttpxClient(event_hooks=hooks(base_url))
         return openai.AsyncOpenAI(api_key=api_key, base_url=base_url, **settings)
 
     def _make_model(self, name: str, client: openai.AsyncOpenAI, **settings: Any) -> OpenAIModel:
@@ -106,5 +106,5 @@ class OpenAICompatibleProvider(OpenAIProvider):
 
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
         if "http_client" not in settings:
-            settings["http_client"] = openai.DefaultAsyncHttpxClient(event_hooks=at_home(base_url))
+            settings["http_client"] = openai.DefaultAsyncHttpxClient(event_hooks=hooks(base_url))
         return CompatibleClient(api_key=api_key, base_url=base_url, **settings)

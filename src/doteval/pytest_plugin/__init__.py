@@ -13,6 +13,7 @@ provider; ``--doteval-model`` and the other options; nothing that a run without 
     _leases        what they do: the providers of one event loop, and the standard pattern
     _parametrise   --doteval-model
     _servers       the model servers of the run: kept warm until its end, their output with the tests that fail
+    _left          --doteval-model-leaks: tells a test what it has left behind
     _order         tests that need the same server, next to each other
     _scopes        fits the providers to the event loops
     _endings       ends them before the next event loop begins

@@ -31,6 +31,11 @@ _MISSING_CREDENTIALS = Setting(
     "error|skip",
     "whether a test whose model has no API key fails or is skipped (default: error)",
 )
+_LEAKS = Setting(
+    "model_leaks",
+    "off|warn|error",
+    "whether a test that leaves what it has leased without a teardown gets a warning or fails (default: off)",
+)
 _SERVER_SHARE = Setting(
     "model_server_share",
     "user|run|off",
@@ -62,6 +67,7 @@ class Options:
         scope: How long providers live.
         scope_is_asked_for: Whether the user has chosen `scope`, so that nothing else will do.
         skip_missing_credentials: Whether a test without an API key is skipped instead of failed.
+        leaks: What comes of a test that leaves a lease behind: ``"off"`` for nothing, ``"warn"`` or ``"error"``.
         summary: Whether to print what was opened and leased.
         server_share: Who shares the servers that are started: ``"user"``, ``"run"`` or ``"off"``.
         server_keep_alive: How long they stay when nobody uses them any more, in seconds.
@@ -76,6 +82,7 @@ class Options:
     scope: ScopeName
     scope_is_asked_for: bool
     skip_missing_credentials: bool
+    leaks: str
     summary: bool
     server_share: str
     server_keep_alive: float
@@ -128,7 +135,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="a keyword argument of a provider, such as 'vllm.max_model_len=4096'; VALUE is JSON, or else a text; may "
         "be given several times",
     )
-    for setting in (_CONCURRENCY, _SCOPE, _MISSING_CREDENTIALS):
+    for setting in (_CONCURRENCY, _SCOPE, _MISSING_CREDENTIALS, _LEAKS):
         setting.declare(parser, group)
     group.addoption(
         "--doteval-model-summary",
@@ -175,6 +182,7 @@ def read_options(config: pytest.Config, providers: Collection[str]) -> Options:
         scope=SCOPES[scope] if scope else DEFAULT_SCOPE,
         scope_is_asked_for=bool(scope),
         skip_missing_credentials=_MISSING_CREDENTIALS.choice(config, ("error", "skip")) == "skip",
+        leaks=_LEAKS.choice(config, ("off", "warn", "error")) or "off",
         summary=bool(config.getoption("doteval_model_summary")),
         server_share=_SERVER_SHARE.choice(config, ("user", "run", "off")) or "user",
         server_keep_alive=0.0 if keep_alive is None else keep_alive,

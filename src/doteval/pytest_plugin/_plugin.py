@@ -55,5 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
     }
     if has_neighbours(config):
         plugins["neighbour-calls"] = NeighbourCalls(loops, eval_options.backend)
+    if options.leaks != "off":
+        from ._left import Left  # noqa: PLC0415 - it brings more of doteval along
+
+        plugins["left"] = Left(fails=options.leaks == "error")
     for name, plugin in plugins.items():
         config.pluginmanager.register(plugin, f"doteval-{name}")

@@ -67,6 +67,7 @@ class FakeModel:
         self._latency = latency
         self._limiter = None if max_concurrency is None else CapacityLimiter(max_concurrency)
         self._is_closed = False
+        self._crash: Exception | None = None
         self._active = 0
         self.calls: list[FakeCall] = []
         """Every request so far, in the order in which the model took them."""
@@ -99,6 +100,10 @@ class FakeModel:
     def close(self) -> None:
         """From now on every request fails: it would be a use after close."""
         self._is_closed = True
+
+    def crash(self, error: Exception) -> None:
+        """From now on every request fails because its server has died, with `error` as the reason."""
+        self._crash = error
 
     async def generate(self, prompt: Prompt, /, **params: Any) -> Completion:
         """Answer from the script. Always a checkpoint; a cancellation passes through.
@@ -204,6 +209,9 @@ class FakeModel:
         )
 
     def _check_open(self) -> None:
+        if self._crash is not None:
+            problem = f"the connection was lost ({type(self._crash).__name__}: {self._crash})"
+            raise ModelRequestError(self._name, problem, "Lease the model again.", retryable=True) from self._crash
         assert not self._is_closed, (
             f"'{self._name}' was used after its provider had closed it; keep the handle active for as long as you use "
             "its model"

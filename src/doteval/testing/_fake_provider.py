@@ -98,6 +98,8 @@ class FakeProvider(PooledProvider[FakeModel]):
     async def crash(self, resource_id: str, error: Exception | None = None) -> None:
         """Break an open resource, as if its server had died, and wait until the provider has noticed it.
 
+        Whoever still asks the model gets a `ModelRequestError`, as of a server that has died.
+
         Args:
             resource_id: The resource, as its handle names it.
             error: What it breaks with; a `ConnectionError` where nothing is said.
@@ -109,7 +111,11 @@ class FakeProvider(PooledProvider[FakeModel]):
         if fuse is None or fuse.gone.is_set():
             known = [name for name, other in self._by_id.items() if not other.gone.is_set()]
             raise KeyError(f"'{resource_id}' is not open; open are: {', '.join(known) or 'none'}")
-        fuse.blow(error or ConnectionError(f"'{resource_id}' crashed, as the test asked for"))
+        error = error or ConnectionError(f"'{resource_id}' crashed, as the test asked for")
+        for model, own in self._fuses.items():
+            if own is fuse:
+                model.crash(error)
+        fuse.blow(error)
         await fuse.gone.wait()
 
     def setup(self, spec: str, /, **config: Any) -> Setup[FakeModel]:

@@ -54,7 +54,9 @@ class Subject(Generic[ModelT]):
 
     async def lease(self, provider: ModelProvider[ModelT], spec: str | None = None) -> ModelHandle[ModelT]:
         """Set up `spec`, or `self.spec`."""
-        return await provider.setup(self.spec if spec is None else spec, **self.config)
+        handle = await provider.setup(self.spec if spec is None else spec, **self.config)
+        vars(self).setdefault("leased", []).append(handle)  # one that is dropped may be reclaimed
+        return handle
 
     async def check_use(self, handle: ModelHandle[ModelT]) -> None:
         """Fail unless the handle is active and its model can be used."""

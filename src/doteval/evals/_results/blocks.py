@@ -34,7 +34,10 @@ _MOST_VALUES = 200
 _MOST_COLUMNS = 24
 _EXACT = 2**53
 _LONG_NUMBER = re.compile(r"[:,\[]-?\d{16}")
-_COLUMNS = ("number", "key", "sample", "digest", "input", "output", "failed", "seconds", "tokens", "attempts", "cost")
+_COLUMNS = (
+    *("number", "key", "sample", "digest", "input", "output", "failed", "seconds", "tokens", "attempts", "unknown"),
+    *("cost", "cost_unknown"),
+)
 _FIELDS = [field.name for field in fields(Record)]
 _REQUEST_FIELDS = [field.name for field in fields(RecordedRequest)]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -98,7 +101,7 @@ class Index:
 
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
-        self._columns = _COLUMNS if prices else _COLUMNS[:-1]
+        self._columns = _COLUMNS if prices else _COLUMNS[:-2]
         self._rows: list[tuple[Any, ...]] = []
         self._scores: list[Mapping[str, Any]] = []
         self._groups: list[dict[str, Any]] = []
@@ -121,8 +124,10 @@ class Index:
             float(f"{record.seconds:.4g}"),
             _tokens(record),
             record.attempts,
+            int(any(usage.unknown for usage in record.usage_by_model)),
         )
-        self._rows.append((*row, self._prices.cost(record.usage_by_model).amount) if self._prices else row)
+        cost = self._prices.cost(record.usage_by_model)
+        self._rows.append((*row, cost.amount, int(not cost.is_all)) if self._prices else row)
         self._scores.append(record.scores or {})
         kinds = ("", record.inputs), ("metadata ", record.metadata or {})
         named = ((f"{kind}{name}", value) for kind, values in kinds for name, value in values.items())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .intervals import tango
 from .moments import Moments
+from .pairing import Unpaired
 from .reading import Results, Stored
 
 
@@ -17,6 +18,7 @@ class Difference:
     Args:
         score: Its name.
         count: How many rows these are; a row where one side lacks the score is none.
+        of: In how many rows the first side has it.
         before: The mean of the first side.
         after: The mean of the second side.
         mean: The mean of the differences, second side less first.
@@ -29,6 +31,7 @@ class Difference:
 
     score: str
     count: int
+    of: int
     before: float
     after: float
     mean: float
@@ -36,6 +39,14 @@ class Difference:
     high: float
     is_binary: bool
     clusters: int | None = None
+
+    def is_of_few(self, lost: int = 0) -> bool:
+        """Whether fewer than half of the rows in which the first side has it can be compared.
+
+        Args:
+            lost: How many of those that cannot be have another judge.
+        """
+        return 2 * (self.count + lost) < self.of
 
     @property
     def is_clear(self) -> bool:
@@ -51,15 +62,21 @@ class Comparison:
         before: The first side.
         after: The second side.
         differences: The scores that both have.
-        unpaired: How many rows could not be compared: only one side has them, they raised, or have other values.
-        unmatched: The scores that only one side has in the rows that both have.
+        paired: How many rows could be compared.
+        unpaired: How many could not, by the reason.
+        results: Of how many rows the first side has a result.
+        only_before: The scores that the first side has in the rows that both have, and the second one never with it.
+        only_after: The scores that the second side has, likewise.
     """
 
     before: Stored
     after: Stored
     differences: tuple[Difference, ...]
-    unpaired: int
-    unmatched: tuple[str, ...] = ()
+    paired: int
+    unpaired: Unpaired
+    results: int
+    only_before: tuple[str, ...] = ()
+    only_after: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -80,7 +97,7 @@ class _Pairs:
         self.gained += after > before
         self.lost += after < before
 
-    def difference(self, name: str) -> Difference:
+    def difference(self, name: str, of: int) -> Difference:
         """How much they differ."""
         change = self.change
         is_binary = self.before.is_binary and self.after.is_binary
@@ -90,7 +107,7 @@ class _Pairs:
         else:
             _, low, high = change.interval()
         means = self.before.middle, self.after.middle, change.middle
-        return Difference(name, change.count, *means, low, high, is_binary, change.cluster_count)
+        return Difference(name, change.count, of, *means, low, high, is_binary, change.cluster_count)
 
 
 def pairs(before: Sequence[Stored], after: Sequence[Stored]) -> Iterator[tuple[Stored, Stored]]:
@@ -115,14 +132,24 @@ def _function(stored: Stored) -> str:
     return stored.name.partition("[")[0]
 
 
-def compare(results: Results, before: Stored, after: Stored) -> Comparison:
-    """Compare two evaluations, row by row; a row is the same wherever it stands, if it has the same values."""
+def compare(results: Results, before: Stored, after: Stored, reduced: Collection[str] = ()) -> Comparison:
+    """Compare two evaluations, row by row; a row is the same wherever it stands, if it has the same values.
+
+    Args:
+        results: Where they are.
+        before: The first side.
+        after: The second side.
+        reduced: What the samples of rows say together that is compared as well, such as ``exact.pass@3``.
+    """
     found: dict[str, _Pairs] = {}
-    names: set[str] = set()
-    pairs = results.pairs(before, after)
-    for cluster, scores, others in pairs.rows:
-        names |= scores.keys() | others.keys()
-        for name in scores.keys() & others.keys():
-            found.setdefault(name, _Pairs()).add(float(scores[name]), float(others[name]), cluster)
-    differences = tuple(found[name].difference(name) for name in sorted(found))
-    return Comparison(before, after, differences, pairs.total - len(pairs.rows), tuple(sorted(names - found.keys())))
+    ones: set[str] = set()
+    others: set[str] = set()
+    pairs = results.pairs(before, after, reduced)
+    for cluster, one, other in pairs.rows:
+        ones |= one.keys()
+        others |= other.keys()
+        for name in one.keys() & other.keys():
+            found.setdefault(name, _Pairs()).add(float(one[name]), float(other[name]), cluster)
+    differences = tuple(found[name].difference(name, pairs.having[name]) for name in sorted(found))
+    alone = (tuple(sorted(names - found.keys())) for names in (ones, others))
+    return Comparison(before, after, differences, len(pairs.rows), pairs.unpaired, pairs.results, *alone)

@@ -91,7 +91,7 @@ def copy_rescored(
     with store._database.writing() as connection:
         check_room(Snapshot(connection), experiment, [each.evaluation for each in made], overwrite)
         for each in made:
-            check_idle(connection, experiment, each.evaluation.name)
+            check_idle(connection, store._database.path, experiment, each.evaluation.name)
             _check_unchanged(connection, store, each)
         return [_copied(connection, each, experiment, about) for each in made]
 

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from ..._unwritable import largest_file, may_read, why_unwritable
 from .._errors import StoreError
 
 _VERSION = 7
@@ -169,6 +170,7 @@ class Database:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if _is_directory(self.path):
             return StoreError(path, "is a directory", f"Name a file, such as {Path(self._shown) / 'results.db'}.")
+        kept = "what is in the file already stays there."
         match code:
             case sqlite3.SQLITE_NOTADB:
                 return StoreError(path, f"is no store of results: {error}", elsewhere)
@@ -176,12 +178,19 @@ class Database:
                 advice = f"Save what is left with 'sqlite3 {path} .recover', and move it away."
                 return StoreError(path, f"is damaged: {error}", advice)
             case sqlite3.SQLITE_FULL:
-                advice = "Make room and run it again: what is in the file already stays there."
-                return StoreError(path, "cannot be written: the disk is full", advice)
+                return StoreError(path, "cannot be written: the disk is full", f"Make room and run it again: {kept}")
+            case sqlite3.SQLITE_IOERR if (most := largest_file()) is not None:
+                problem = f"cannot be written: a file may have {most:,} bytes here, as 'ulimit -f' says"
+                return StoreError(path, problem, f"Raise that limit and run it again: {kept}")
             case sqlite3.SQLITE_BUSY:
                 problem = f"cannot be written: another process has kept it for {_PATIENCE:g} s"
                 return StoreError(path, problem, "Look for a program that has it open.")
             case _:
+                if not may_read(self.path):
+                    return StoreError(path, "may not be read by this user", "Change its permissions, or copy it.")
+                if (why := why_unwritable(self.path)) is not None:
+                    advice = "Name a file elsewhere: --doteval-eval-store FILE in pytest, store= of run."
+                    return StoreError(path, f"cannot be written: {why}", advice)
                 problem = getattr(error, "strerror", None) or str(error)
                 advice = "Look at the permissions of the file and of its directory, or name another file."
                 return StoreError(path, f"cannot be used: {problem}", advice)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -26,19 +26,31 @@ _WHOLE = (
 _CHUNK = 1000
 
 
-def rows_of(records: Iterable[tuple[Stored, Record]]) -> Iterator[dict[str, Any]]:
-    """A mapping for each record, with the names of its evaluation."""
+def rows_of(records: Iterable[tuple[Stored, Record]], scores: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """A mapping for each record, with the names of its evaluation.
+
+    Args:
+        records: The records.
+        scores: The names of the scores that get a column of their own, beside that which has all.
+    """
     for stored, record in records:
         values: dict[str, Any] = {
             "experiment": stored.experiment, "evaluation": stored.name, "model": stored.model, "row": record.number,
         }  # fmt: skip
         values |= {name: getattr(record, name) for name in _COLUMNS if name not in values}
-        yield values | {"usage_by_model": [usage._asdict() for usage in record.usage_by_model]}
+        values["usage_by_model"] = [usage._asdict() for usage in record.usage_by_model]
+        yield values | {_score(name): (record.scores or {}).get(name) for name in scores}
 
 
-def write_jsonl(records: Iterable[tuple[Stored, Record]], file: IO[str]) -> None:
-    """An object a line."""
-    for row in rows_of(records):
+def write_jsonl(records: Iterable[tuple[Stored, Record]], file: IO[str], scores: Sequence[str]) -> None:
+    """An object a line.
+
+    Args:
+        records: What to write.
+        file: Where to.
+        scores: The names of the scores that get a column of their own.
+    """
+    for row in rows_of(records, scores):
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -50,15 +62,23 @@ def write_csv(records: Iterable[tuple[Stored, Record]], file: IO[str], scores: S
         file: Where to.
         scores: The names of the scores that get a column of their own.
     """
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(f"score {name}" for name in scores)])
-    for row in rows_of(records):
-        given: dict[str, Any] = row["scores"] or {}
-        writer.writerow([*(_cell(name, row[name]) for name in _COLUMNS), *(given.get(name, "") for name in scores)])
+    # What is quoted may hold whatever some reader takes for the end of a row, such as a carriage return.
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow([*_COLUMNS, *map(_score, scores)])
+    for row in rows_of(records, scores):
+        writer.writerow([_cell(name, value) for name, value in row.items()])
 
 
-def write_parquet(records: Iterable[tuple[Stored, Record]], path: Path) -> None:
+def write_parquet(
+    records: Iterable[tuple[Stored, Record]], path: Path, scores: Sequence[str], booleans: Collection[str]
+) -> None:
     """A Parquet file; what is nested, as JSON.
+
+    Args:
+        records: What to write.
+        path: Where to.
+        scores: The names of the scores that get a column of their own.
+        booleans: Those of them that are nothing but `True` and `False`; the others are numbers.
 
     Raises:
         ModuleNotFoundError: pyarrow is not installed.
@@ -66,15 +86,29 @@ def write_parquet(records: Iterable[tuple[Stored, Record]], path: Path) -> None:
     pyarrow: Any = import_module("pyarrow")
     parquet: Any = import_module("pyarrow.parquet")
     kinds = {"seconds": "float64", **dict.fromkeys(_WHOLE, "int64")}
-    schema = pyarrow.schema([(name, getattr(pyarrow, kinds.get(name, "string"))()) for name in _COLUMNS])
+    kinds |= {_score(name): "bool_" if name in booleans else "float64" for name in scores}
+    columns = [*_COLUMNS, *map(_score, scores)]
+    schema = pyarrow.schema([(name, getattr(pyarrow, kinds.get(name, "string"))()) for name in columns])
     with parquet.ParquetWriter(path, schema) as writer:
         chunk: list[dict[str, Any]] = []
-        for row in rows_of(records):
-            chunk.append({name: _cell(name, row[name]) for name in _COLUMNS})
+        for row in rows_of(records, scores):
+            cells = {name: _cell(name, value) for name, value in row.items()}
+            chunk.append(
+                {name: _as_float(cell) if kinds.get(name) == "float64" else cell for name, cell in cells.items()}
+            )
             if len(chunk) == _CHUNK:
                 writer.write_table(pyarrow.Table.from_pylist(chunk, schema))
                 chunk = []
         writer.write_table(pyarrow.Table.from_pylist(chunk, schema))
+
+
+def _score(name: str) -> str:
+    """The column of a score."""
+    return f"score {name}"
+
+
+def _as_float(cell: Any) -> float | None:
+    return None if cell is None else float(cell)
 
 
 def _cell(name: str, value: Any) -> Any:

@@ -3,7 +3,8 @@
 A gate is a line such as ``exact >= 0.9``. What is compared is the mean of the score over all rows that have it; with
 ``exact.low`` or ``exact.high``, an end of its 95 % interval. ``exact.pass@3``, ``exact.pass^3`` and ``exact.majority``
 are what the samples of each row say together. With ``exact >= baseline - 0.02`` it is the mean of the
-paired differences from the same evaluation in another experiment, or an end of *their* interval.
+paired differences from the same evaluation in another experiment, or an end of *their* interval; those too of what the
+samples of each row say together.
 """
 
 from __future__ import annotations
@@ -55,27 +56,35 @@ class Gate:
     has_baseline: bool
     text: str
 
-    def shortfall(self, summary: Summary, baseline: Comparison | None) -> str | None:
+    def shortfall(self, summary: Summary, baseline: Comparison | str) -> str | None:
         """Why it is not reached, as half a sentence; `None` where it is.
 
         Args:
             summary: What the rows say together.
-            baseline: How they differ from the baseline, where there is one.
+            baseline: How they differ from the baseline, or why there is none.
         """
         found: Aggregate | Difference | None
         if not self.has_baseline:
             found = summary.scores.get(self.score) or summary.reduced.get(self.score)
             if found is None:
                 return f"{_missing(self.score, summary)}, which has to be {self.rest}"
-        elif baseline is None:
-            return f"there is no baseline for '{self.text}'"
+        elif isinstance(baseline, str):
+            return f"there is no baseline for '{self.text}': {baseline}"
         else:
             found = next((each for each in baseline.differences if each.score == self.score), None)
             if found is None:
-                if REDUCED.fullmatch(self.score) is not None:
-                    return f"only means of rows are compared with a baseline, and no '{self.score}', for '{self.text}'"
-                where = f"the baseline '{baseline.before.experiment}'"
-                return f"no row has a score '{self.score}' here and in {where}, for '{self.text}'"
+                where = f"here and in the baseline '{baseline.before.experiment}', for '{self.text}'"
+                reduced = REDUCED.fullmatch(self.score)
+                if reduced is None:
+                    return f"no row has a score '{self.score}' {where}"
+                return (
+                    f"no row has {reduced['of'] or 'any'} samples with a score '{reduced['score']}' of 0 or 1 {where}"
+                )
+            if found.is_of_few():
+                before = f"the baseline '{baseline.before.experiment}'"
+                few = f"only {found.count:,} of the {found.of:,} rows with '{self.score}' in {before} can be compared"
+                why = baseline.unpaired.told("the baseline", "this run") or "others have no such score now"
+                return f"{few}, which is less than half, for '{self.text}' ({why})"
         value: float = getattr(found, self.of)
         if math.isfinite(value) and _SIGNS[self.sign](value, self.value):
             return None
@@ -145,6 +154,6 @@ def _gate(text: str) -> Gate:
 
 def _value(text: str) -> float:
     try:
-        return float(text.replace(" ", "").removesuffix("%")) / (100 if text.endswith("%") else 1)
+        return float(text.replace(" ", "").replace("%", "e-2"))  # not divided, which may round once more
     except ValueError:
         return math.nan

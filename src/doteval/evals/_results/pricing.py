@@ -80,13 +80,14 @@ class Prices:
 
     def price_of(self, model: str | None) -> Price | None:
         """The price of a model, where there is one."""
-        if model is None:
-            return None
-        found = self._prices.get(model)
-        if found is None:
-            pattern = next((pattern for pattern in self._patterns if fnmatchcase(model, pattern)), None)
-            found = None if pattern is None else self._prices[pattern]
-        return found
+        name = self.name_of(model)
+        return None if name is None else self._prices[name]
+
+    def name_of(self, model: str | None) -> str | None:
+        """The name or pattern whose price is that of a model, where there is one."""
+        if model is None or model in self._prices:
+            return model
+        return next((pattern for pattern in self._patterns if fnmatchcase(model, pattern)), None)
 
     def cost(self, usages: Iterable[ModelUsage]) -> Cost:
         """What these came to."""

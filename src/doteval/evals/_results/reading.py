@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from .._result import Score
 from .identity import Identity
 from .moments import cluster_of
-from .pairing import RowScores
+from .pairing import RowScores, Unpaired, unpaired
 from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
@@ -95,11 +97,15 @@ class Pairs(NamedTuple):
 
     Args:
         rows: The rows that both have, with the same values, and of which a sample did not fail in either.
-        total: How many rows there are in one or the other.
+        unpaired: How many other rows there are in one or the other.
+        results: Of how many rows the first one has a result.
+        having: How many of these have each score.
     """
 
     rows: Sequence[ScorePair]
-    total: int
+    unpaired: Unpaired
+    results: int
+    having: Mapping[str, int]
 
 
 def _clustered(column: str) -> str:
@@ -119,6 +125,14 @@ SELECT id, experiment, name, model, identity, started, finished, evaluations.row
 FROM evaluations
 """
 
+_PAGE = """
+WITH wanted (place, its_key, its_sample) AS (
+    SELECT key, json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
+)
+SELECT {columns} FROM wanted CROSS JOIN rows ON key = its_key AND sample = its_sample
+WHERE evaluation = ? {where} ORDER BY place
+"""
+"""Some rows of an evaluation, by a list of their keys and samples as JSON."""
 _USAGE = f"""
 SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
     {", ".join(f"sum(json_extract(value, '$[{place}]'))" for place in range(2, len(ModelUsage._fields)))}
@@ -279,15 +293,32 @@ class Results(ABC):
         for _, _, _, scores, seconds in self._pages(columns, evaluation, "AND error IS NULL"):
             yield json.loads(scores or "null") or {}, seconds
 
-    def pairs(self, before: Stored, after: Stored) -> Pairs:
-        """The scores of the rows that two evaluations have in common, wherever they stand in either."""
+    def pairs(self, before: Stored, after: Stored, reduced: Collection[str] = ()) -> Pairs:
+        """The scores of the rows that two evaluations have in common, wherever they stand in either.
+
+        Args:
+            before: One side.
+            after: The other side.
+            reduced: What the samples of rows say together that is wanted, such as ``exact.pass@3``. There is none of it
+                where not all samples of all rows are 0 or 1.
+        """
         with self._connected() as connection:
             if connection is None:
-                return Pairs((), 0)
+                return Pairs((), Unpaired(), 0, {})
             one, other = _scores_of_rows(connection, before), _scores_of_rows(connection, after)
         common = [(row, other[key]) for key, row in one.items() if key in other]
-        found = [ScorePair(row.cluster, row.means(), same.means()) for row, same in common if row.is_same(same)]
-        return Pairs(found, len(one) + len(other) - len(common))
+        rows = (*one.values(), *other.values()) if reduced else ()
+        names = [
+            name
+            for name in reduced
+            if all(score in (0, 1) for row in rows for score in row.samples(name.rpartition(".")[0]))
+        ]
+        found = [
+            ScorePair(row.cluster, row.means(names), same.means(names)) for row, same in common if row.is_same(same)
+        ]
+        having = Counter(name for row in one.values() for name in row.means(names))
+        results = sum(row.has_succeeded for row in one.values())
+        return Pairs(found, unpaired(one, other, is_finished=after.finished is not None), results, having)
 
     def known(self, evaluation: Stored) -> Iterator[KnownRow]:
         """What is known of each sample that is there, in the order of the dataset."""
@@ -296,21 +327,24 @@ class Results(ABC):
             yield KnownRow(number, key, sample, digest, bool(failed))
 
     def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
-        """Columns, number, key and sample first, of all rows of an evaluation, in order, read as they are needed."""
-        last: tuple[Any, ...] = (-1, "", 0)
-        while True:
+        """Columns of all rows of an evaluation, read as they are needed, in the order that they have at the beginning.
+
+        Wherever they are moved meanwhile, each is there once, as it is when it is read, if it is not gone.
+        """
+        with self._connected() as connection:
+            if connection is None:
+                return
+            found = connection.execute(
+                f"SELECT key, sample {_COUNTED} {where} ORDER BY number, key, sample",
+                (evaluation.id, evaluation.epochs),
+            )
+            pages = [json.dumps(page) for page in iter(partial(found.fetchmany, _CHUNK), [])]  # a few bytes a row
+        for page in pages:
             with self._connected() as connection:
                 if connection is None:
                     return
-                rows = connection.execute(
-                    f"SELECT {columns} {_COUNTED} AND (number, key, sample) > (?, ?, ?) {where} "
-                    "ORDER BY number, key, sample LIMIT ?",
-                    (evaluation.id, evaluation.epochs, *last, _CHUNK),
-                ).fetchall()
-            if not rows:
-                return
+                rows = connection.execute(_PAGE.format(columns=columns, where=where), (page, evaluation.id)).fetchall()
             yield from rows
-            last = rows[-1][:3]
 
 
 class Snapshot(Results):

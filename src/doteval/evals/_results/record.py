@@ -11,10 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from ... import Completion, DotevalError, ModelRequest, Usage
+from ... import Completion, DotevalError, Usage
 from .._result import Result, Score
+from .begun import RequestsOfRow
+from .digests import Fingerprint, digest_of
 from .kept import altered_columns, altered_parts, is_same_output
-from .plain import digest, digest_of_plain, names_of, plain, plain_and_whole, storable
+from .plain import names_of, plain, storable
 from .transcript import RecordedRequest, Transcript, details_of, without_secrets
 from .usage import ModelUsage, added, usage_of_requests, usage_told
 
@@ -119,22 +121,26 @@ class Inputs:
     Args:
         number: The row's place in the dataset, counted from 0.
         values: What its columns hold.
+        known: What they are known by.
     """
 
-    def __init__(self, number: int, values: Mapping[str, Any]) -> None:
+    def __init__(self, number: int, values: Mapping[str, Any], known: Fingerprint) -> None:
         self.number = number
-        found, self.is_whole = plain_and_whole(values)
-        self.values = cast("dict[str, Any]", found)
+        self.values = _plain_mapping(values)
         """As they are kept."""
         self.altered = altered_columns(values, self.values)
-        self.digest = digest(values) if self.altered else digest_of_plain(self.values)
-        self.key = self.digest
+        self.digest = known.digest
+        self.key = known.digest
         """What the row is known by."""
+        self.unknown = known.unknown
+        """The types of values that nothing tells from others, where nothing else tells the row from others."""
+        self.is_again = False
+        """Whether a row before it is known by the same."""
 
 
 def key_of_id(value: object) -> str:
     """What a row is known by whose column ``id`` has this value."""
-    return f"id {digest(value)}"
+    return f"id {digest_of(value)}"
 
 
 def keys_meant(text: str) -> set[str]:
@@ -153,18 +159,27 @@ class Spending:
         requests: The requests of the row; they become more as it runs.
     """
 
-    def __init__(self, requests: Sequence[ModelRequest]) -> None:
+    def __init__(self, requests: RequestsOfRow) -> None:
         self._requests = requests
+        self.left_open = 0
+        """How many requests had not ended when the row had."""
         self.roles: Mapping[str, str] = {}
         """The arguments by which models came, by the names of the models."""
         self._begun = 0
+        self._waited = 0.0
 
     def begin_attempt(self) -> None:
         """What is asked from now on belongs to another attempt."""
         self._begun = len(self._requests)
+        self._waited = self._requests.waited
         if isinstance(self._requests, Transcript):
             self._requests.roles = self.roles
             self._requests.attempt += 1
+
+    @property
+    def waited(self) -> float:
+        """How long requests have waited to be sent in this attempt, in seconds."""
+        return self._requests.waited - self._waited
 
     @property
     def was_asked(self) -> bool:
@@ -182,7 +197,12 @@ class Spending:
         Args:
             told: What the row itself says that it cost, if it is a `Usage`; it counts where no model says anything.
         """
+        begun = self._requests.open  # read first: what a thread of the row ends meanwhile is in both
         requests = [*self._requests]  # a task that the row has left behind may make more
+        ended = {id(request) for request in requests}
+        left = [request for request in begun if id(request) not in ended]
+        self.left_open = len(left)
+        requests += left
         known = any(isinstance(request.usage, Usage) for request in requests)
         by_model = usage_of_requests(requests, self.roles)
         if not known and isinstance(told, Usage):
@@ -191,7 +211,7 @@ class Spending:
             "input_tokens": added(usage.input_tokens for usage in by_model) if known else None,
             "output_tokens": added(usage.output_tokens for usage in by_model) if known else None,
             "usage_by_model": by_model,
-            "transcript": self._requests.kept() if isinstance(self._requests, Transcript) else None,
+            "transcript": self._requests.kept(left) if isinstance(self._requests, Transcript) else None,
         }
 
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TypeAlias
 
-from .intervals import normal, student, wilson
+from .intervals import wilson
 from .moments import Moments, Running
 
 REDUCED = re.compile(r"(?P<score>.+)\.(?:pass[@^](?P<of>[1-9][0-9]*)|majority)")
@@ -73,27 +73,11 @@ def reduced(counts: Counts, name: str, *, is_boolean: bool) -> Moments:
         name: Of the reducer.
         is_boolean: Whether the score is a boolean.
     """
-    number = int(name[5:]) if name.startswith("pass") else 1
-
-    def value_of(count: int, right: int) -> float | None:
-        if count < number:
-            return None
-        if name == "majority":
-            return float(2 * right > count)
-        chosen, all_ways = right if name[4] == "^" else count - right, math.comb(count, number)
-        share = math.comb(chosen, number) / all_ways
-        return share if name[4] == "^" else 1 - share
-
-    return _moments(counts, value_of, is_boolean=is_boolean)
-
-
-def _moments(counts: Counts, value_of: Callable[[int, int], float | None], *, is_boolean: bool) -> Moments:
-    """Those of the rows' numbers, of which many are the same."""
     moments = Moments(largest=1.0, is_boolean=is_boolean)
     for cluster, rows in counts.items():
         together = Running()
         for (count, right), times in rows.items():
-            value = value_of(count, right)
+            value = value_of(name, count, right)
             if value is None:
                 continue
             moments.is_binary = moments.is_binary and value in (0, 1)
@@ -103,6 +87,24 @@ def _moments(counts: Counts, value_of: Callable[[int, int], float | None], *, is
         if cluster is not None and together.count:
             moments.clusters[cluster] = together
     return moments
+
+
+def value_of(name: str, count: int, right: int) -> float | None:
+    """What the samples of one row say together; `None` where they are too few.
+
+    Args:
+        name: Of the reducer.
+        count: How many samples there are.
+        right: How many of them are right.
+    """
+    if name == "majority":
+        return float(2 * right > count)
+    number = int(name[5:])
+    if count < number:
+        return None
+    chosen, all_ways = right if name[4] == "^" else count - right, math.comb(count, number)
+    share = math.comb(chosen, number) / all_ways
+    return share if name[4] == "^" else 1 - share
 
 
 def interval(moments: Moments, samples: int) -> tuple[float, float, float]:
@@ -117,10 +119,8 @@ def interval(moments: Moments, samples: int) -> tuple[float, float, float]:
     """
     spread, mean = moments.spread(), min(1.0, max(0.0, moments.middle))
     count = spread.least
-    if spread.error > 0 and not moments.is_binary:
-        as_many = mean * (1 - mean) / (spread.error * spread.error) + 1
-        known = (normal() / student(spread.evenness)) ** 2
-        count = min(max(as_many * known, count), samples)
-    elif moments.is_binary:
+    if moments.is_binary:
         count = moments.effective_count()
+    elif spread.error > 0:
+        count = moments.as_many_shares(spread, spread.evenness, samples)
     return spread.error, *wilson(mean, count)

@@ -97,7 +97,7 @@ def as_told(comparison: Comparison) -> dict[str, Any]:
     """A comparison, as the script knows it."""
     scores = {each.score: _finite(asdict(each)) for each in comparison.differences}
     ids = {"before": comparison.before.id, "after": comparison.after.id}
-    return ids | {"unpaired": comparison.unpaired, "scores": scores}
+    return ids | {"unpaired": comparison.unpaired.total, "scores": scores}
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

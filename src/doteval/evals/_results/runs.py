@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from .._errors import ConcurrentRunError
@@ -47,13 +48,29 @@ def noted(connection: sqlite3.Connection, evaluation: int) -> list[StoredRun]:
     return [StoredRun(started, json.loads(about)) for started, about in rows]
 
 
-def check_idle(connection: sqlite3.Connection, experiment: str, name: str) -> None:
+def check_idle(
+    connection: sqlite3.Connection,
+    store: Path,
+    experiment: str,
+    name: str,
+    problem: str = "is being run",
+    advice: str = "Wait for that run to end, or end it.",
+) -> None:
     """Nobody is at an evaluation.
+
+    Args:
+        connection: Writes to the store.
+        store: Its file.
+        experiment: The experiment.
+        name: The evaluation's name in it.
+        problem: What is wrong where somebody is.
+        advice: What to do then.
 
     Raises:
         ConcurrentRunError: A run is.
     """
-    runs = connection.execute("SELECT run FROM evaluations WHERE experiment = ? AND name = ?", (experiment, name))
-    process = next((found for (run,) in runs if run is not None and (found := process_of(run)) is not None), None)
-    if process is not None:
-        raise ConcurrentRunError(name, f"is being run by process {process}", "Wait for that run to end, or end it.")
+    select = "SELECT run, id FROM evaluations WHERE experiment = ? AND name = ? AND run IS NOT NULL"
+    for run, number in connection.execute(select, (experiment, name)).fetchall():
+        process = process_of(run, store, number)
+        if process is not None:
+            raise ConcurrentRunError(name, f"{problem} by process {process}", advice)

@@ -28,7 +28,8 @@ class Aggregate:
         low: The lower end of the 95 % interval; not a number where there is none.
         high: The upper end.
         is_boolean: Whether all are `True` or `False`; they are then shown in percent.
-        is_binary: Whether all are 0 or 1, `True` and `False` included; the interval is then Wilson's, else Student's.
+        is_binary: Whether all are 0 or 1, `True` and `False` included. The interval is Wilson's where all are from 0 to
+            1, else Student's.
         clusters: How many clusters there are: of rows, where the dataset has a column ``cluster``, or of the samples of
             each row; what is in one cluster does not count as independent. Else `None`.
     """
@@ -102,7 +103,7 @@ def aggregate(moments: Moments) -> Aggregate:
         error = math.sqrt(max(0.0, mean * (1 - mean)) / count) if clusters is None else moments.spread().error
         low, high = wilson(mean, moments.effective_count())
     else:
-        error, low, high = moments.interval()
+        error, low, high = moments.bounded_interval() if moments.is_bounded else moments.interval()
     return Aggregate(count, mean, error, low, high, moments.is_boolean, moments.is_binary, clusters)
 
 

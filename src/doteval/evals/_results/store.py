@@ -18,17 +18,23 @@ from anyio import CancelScope, to_thread
 from ..._forked import tell_when_forked
 from ..._writer import Writer
 from .._errors import ConcurrentRunError, EvaluationChangedError, StoreError
-from .claims import drop, new_claim, process_of
+from .claims import drop, new_claim
 from .database import Connection, Database
 from .identity import Identity, changes
 from .plain import storable
 from .reading import Results, Snapshot, Stored, counted, find
 from .record import Record
 from .rows import PendingRow, Work, write_pending
-from .runs import note
+from .runs import check_idle, note
 
 Changed: TypeAlias = Literal["error", "rerun", "keep"]
 """What becomes of results that are of something else: a refusal, a new run, or that they are taken for its own."""
+
+_IS_RUN = "is being run already,"
+_ADVICE = (
+    "Wait for that run, give this one an experiment of its own, or start over with fresh=True, or --doteval-fresh in "
+    "pytest, which ends the other."
+)
 
 DEFAULT_PATH = Path(".doteval", "results.db")
 """Where results are kept, seen from the directory of the project."""
@@ -114,32 +120,34 @@ class Store(Results):
         self._renew()
         experiment, name, model = storable(experiment), storable(name), storable(model)
         names = experiment, name
-        claim = new_claim()
+        claim = ""
         differences: tuple[str, ...] = ()
         try:
             with self._database.writing() as connection:
                 if not fresh:
-                    _refuse_another(connection, *names)
+                    check_idle(connection, self._database.path, *names, _IS_RUN, _ADVICE)
                 connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
                 before = find(connection, *names)
                 if before is not None and not fresh:
                     differences = changes_since(counted(connection, before, None), identity, changed)
                 # Where they are no error, all that is there has failed.
                 is_new = before is None or fresh or (bool(differences) and changed != "keep")
-                values = (model, _encode(identity), epochs, claim)
+                values = (model, _encode(identity), epochs)
                 if before is not None and not is_new:
                     number: int | None = before.id
                     connection.execute(
-                        "UPDATE evaluations SET model = ?, identity = ?, epochs = ?, run = ?, finished = NULL "
-                        "WHERE id = ?",
+                        "UPDATE evaluations SET model = ?, identity = ?, epochs = ?, finished = NULL WHERE id = ?",
                         (*values, number),
                     )
                 else:
                     number = connection.execute(
-                        "INSERT INTO evaluations (experiment, name, model, identity, epochs, run, started, pending) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        "INSERT INTO evaluations (experiment, name, model, identity, epochs, started, pending) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
                         (*names, *values, time.time(), before is not None),
                     ).lastrowid
+                assert number is not None
+                claim = new_claim(self._database.path, number)
+                connection.execute("UPDATE evaluations SET run = ? WHERE id = ?", (claim, number))
                 stored = find(connection, *names, number=number)
         except BaseException:
             drop(claim)
@@ -166,8 +174,13 @@ class Store(Results):
             values = (_encode(identity), evaluation.epochs, evaluation.id, evaluation.finished)
             connection.execute("UPDATE evaluations SET identity = ?, epochs = ? WHERE id = ? AND finished IS ?", values)
 
-    def leave(self, evaluation: Stored) -> None:
-        """Let others run it."""
+    def leave(self, evaluation: Stored, *, is_unfit: bool = False) -> None:
+        """Let others run it.
+
+        Args:
+            evaluation: Which one.
+            is_unfit: Whether its dataset is none; where there are no results of it, it is forgotten.
+        """
         claim = self._claims.pop(evaluation.id, None)
         self._pending.discard(evaluation.id)
         if claim is None:
@@ -176,6 +189,12 @@ class Store(Results):
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE evaluations SET run = NULL WHERE id = ? AND run = ?", (evaluation.id, claim))
             connection.execute("DELETE FROM evaluations WHERE id = ? AND pending", (evaluation.id,))
+            if is_unfit:
+                connection.execute(
+                    "DELETE FROM evaluations WHERE id = ? AND run IS NULL AND finished IS NULL "
+                    "AND NOT EXISTS (SELECT 1 FROM rows WHERE evaluation = evaluations.id)",
+                    (evaluation.id,),
+                )
 
         drop(claim)
         if self._is_closed:  # its run was given up before it had begun
@@ -381,16 +400,3 @@ def changes_since(before: Stored, identity: Identity, changed: Changed) -> tuple
 
 def _encode(identity: Identity) -> str:
     return json.dumps({**identity}, ensure_ascii=True)
-
-
-def _refuse_another(connection: sqlite3.Connection, experiment: str, name: str) -> None:
-    found = connection.execute("SELECT run FROM evaluations WHERE experiment = ? AND name = ?", (experiment, name))
-    runs = [run for (run,) in found if run is not None]
-    process = next((process for run in runs if (process := process_of(run)) is not None), None)
-    if process is not None:
-        raise ConcurrentRunError(
-            name,
-            f"is being run already, by process {process}",
-            "Wait for that run, give this one an experiment of its own, or start over with fresh=True, or "
-            "--doteval-fresh in pytest, which ends the other.",
-        )

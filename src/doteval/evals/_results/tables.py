@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from .pricing import Prices
 from .runs import StoredRun
 from .statistics import Aggregate, Summary
+from .usage import ModelUsage
 
 HEAD = ("evaluation", "rows", "errors", "score", "mean", "95 %", "p50", "p95", "tokens")
 NUMBERS = {1, 2, 4, 5, 6, 7, 8}
@@ -14,6 +16,8 @@ USAGE_HEAD = (
     "evaluation", "model", "role", "requests", "failed", "input", "cached", "written", "output", "reasoning",
 )  # fmt: skip
 USAGE_NUMBERS = {3, 4, 5, 6, 7, 8, 9}
+COST = "cost"
+"""One column more, on the right, where there are prices."""
 _LONGEST_SCORE = 40
 
 
@@ -41,31 +45,45 @@ def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
         )
 
 
-def summary_rows(summaries: Iterable[tuple[str, Summary]]) -> list[tuple[str, ...]]:
-    """The rows of several evaluations in one table.
+def summary_rows(summaries: Iterable[tuple[str, Summary]], prices: Prices | None = None) -> list[tuple[str, ...]]:
+    """The rows of several evaluations in one table, below `HEAD`; with prices, and `COST`.
 
     Args:
         summaries: Names and summaries.
+        prices: What tokens cost.
     """
-    return [cells for name, summary in summaries for cells in summary_cells(name, summary)]
+    rows: list[tuple[str, ...]] = []
+    for name, summary in summaries:
+        for number, cells in enumerate(summary_cells(name, summary)):
+            cost = str(prices.cost(summary.usage_by_model)) if prices and number == 0 else ""
+            rows.append((*cells, cost) if prices else cells)
+    return rows
 
 
-def usage_rows(summaries: Iterable[tuple[str, Summary]]) -> list[tuple[str, ...]]:
-    """What the evaluations asked of each model, in a table below `USAGE_HEAD`.
+def usage_rows(summaries: Iterable[tuple[str, Summary]], prices: Prices | None = None) -> list[tuple[str, ...]]:
+    """What the evaluations asked of each model, in a table below `USAGE_HEAD`; with prices, and `COST`.
 
     Args:
         summaries: Names and summaries.
+        prices: What tokens cost.
     """
     rows: list[tuple[str, ...]] = []
     for name, summary in summaries:
         for number, usage in enumerate(summary.usage_by_model):
-            counts = (
-                usage.requests, usage.failed, usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens,
-                usage.output_tokens, usage.reasoning_tokens,
-            )  # fmt: skip
+            is_all = not usage.unknown
+            told = shown_count(usage.input_tokens, is_all=is_all), shown_count(usage.output_tokens, is_all=is_all)
+            asked, failed, cached, written, reasoning = map(
+                "{:,}".format,
+                (usage.requests, usage.failed, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens),
+            )
             names = (name if number == 0 else "", usage.model or "-", usage.role or "")
-            rows.append((*names, *map("{:,}".format, counts)))
+            rows.append((*names, asked, failed, told[0], cached, written, told[1], reasoning, *_cost(usage, prices)))
     return rows
+
+
+def _cost(usage: ModelUsage, prices: Prices | None) -> Iterator[str]:
+    if prices:
+        yield "no price" if prices.price_of(usage.model) is None else str(prices.cost([usage]))
 
 
 def shown_tokens(summaries: Iterable[Summary]) -> str:
@@ -73,7 +91,12 @@ def shown_tokens(summaries: Iterable[Summary]) -> str:
     found = list(summaries)
     total = sum(summary.input_tokens + summary.output_tokens for summary in found)
     is_all = not any(usage.unknown for summary in found for usage in summary.usage_by_model)
-    return f"{total:,}" if is_all else f"≥ {total:,}"
+    return shown_count(total, is_all=is_all)
+
+
+def shown_count(count: int, *, is_all: bool) -> str:
+    """A number of tokens, and whether that is all."""
+    return f"{count:,}" if is_all else f"≥ {count:,}"
 
 
 def shown_score(name: str) -> str:

@@ -5,32 +5,36 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from time import perf_counter
 from typing import Any, cast, overload
 
 from ... import Completion, ModelRequest, Usage
+from .begun import RequestsOfRow
 from .plain import plain, plain_with_models, text_of
 from .usage import as_count
 
 LONGEST_TEXT = 100_000
 """How many characters of one text are kept; a picture is one, too."""
 MOST = 2_000_000
-"""How many characters are kept of a row, each text once; what does not fit is left out, and says so."""
-_MOST_LOOKED_AT = 5 * MOST
-"""How many characters of messages are looked at, which the row's event loop waits for."""
+"""How many characters are kept of a row's first requests, each text once, and half as many of its last ones; what does
+not fit is left out, and says so."""
+_TIMES_LOOKED_AT = 5
+"""How many times as many characters of messages are looked at, which the row's event loop waits for."""
 _LEAST = 100
 """Less room than that is none: to say what is left out takes some, too."""
 MOST_REQUESTS = 1000
-"""How many requests are kept of a row: the first ones."""
+"""How many requests are kept of a row: the first half of them, and the last ones, a quarter at least."""
 
 _SHORTEST_LEFT_OUT = 40
 _LONGEST_LINE = 500
 """How many characters of a model's name and of an error are kept, however little room there is."""
 _CONVERSATIONS = 8
 """How many conversations may go on in turns, and each of their messages be looked at once."""
+_TEXTS = ("model", "reply", "details", "error")
+"""The fields of a request that are kept as numbers of texts."""
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _USAGE = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
@@ -53,6 +57,7 @@ class RecordedRequest:
         retries: How often the SDK sent it again.
         from_cache: Whether a cache of replies answered it, so that it was sent nowhere.
         usage: What it cost, as far as its server said so; of one from a cache, what the reply had cost before.
+        left_out: Where it is none, but stands for those that are not kept: how many these are.
     """
 
     model: str
@@ -68,6 +73,7 @@ class RecordedRequest:
     retries: int = 0
     from_cache: bool = False
     usage: Usage | None = None
+    left_out: int = 0
 
 
 class RecordedRequests(Sequence[RecordedRequest]):
@@ -107,7 +113,7 @@ class RecordedRequests(Sequence[RecordedRequest]):
         return f"<{self._count} requests>"
 
 
-class Transcript(list[ModelRequest]):
+class Transcript(RequestsOfRow):
     """The requests of a row; what is to be kept of each is taken down when it has ended, as messages may change.
 
     It is taken down where the row runs, and becomes text there: whatever a request holds, nobody else meets it.
@@ -120,36 +126,65 @@ class Transcript(list[ModelRequest]):
         self.attempt = 0
         """The attempt that runs."""
         self._began = perf_counter()
-        self._writing = _Writing()
+        self._first = _Writing(MOST)
+        self._last: list[_Writing] = []
+        """Two parts at most; where a third one begins, the older of them is left out."""
+        self._left_out = 0
         self._lock = Lock()  # threads of a row ask at once
 
     def append(self, request: ModelRequest, /) -> None:
         """Take it down; what cannot be is said, and is no failure of the row."""
         super().append(request)
         with self._lock:
-            if len(self._writing) == MOST_REQUESTS:
-                return
-            model = text_of(request.model)
-            fields: dict[str, Any] = {"role": self.roles.get(model), "attempt": self.attempt}
-            try:
-                said = _fields_of(request, model, self._began)
-                self._writing.add({**fields, **said}, request.messages, request.params)
-            except Exception as exc:
-                problem = f"it was made, and cannot be kept: {type(exc).__name__}"
-                self._writing.add({**fields, "model": model, "error": problem})
+            self._take_down(request)
 
-    def kept(self) -> RecordedRequests:
-        """What is kept of them."""
+    def kept(self, left: Sequence[ModelRequest] = ()) -> RecordedRequests:
+        """What is kept of them.
+
+        Args:
+            left: Those that go on.
+        """
         with self._lock:
-            return RecordedRequests(self._writing.text(), len(self._writing))
+            for request in left:
+                request.seconds = perf_counter() - request.began
+                self._take_down(request, "it had not ended when its row had")
+            parts = [self._first, *self._last]
+            if not self._last:
+                return RecordedRequests(self._first.text(), len(self._first))
+            return RecordedRequests(joined(parts, self._left_out), sum(map(len, parts)) + bool(self._left_out))
+
+    def _take_down(self, request: ModelRequest, problem: str | None = None) -> None:
+        model = text_of(request.model)
+        fields: dict[str, Any] = {"role": self.roles.get(model), "attempt": self.attempt}
+        writing = self._place()
+        try:
+            said = _fields_of(request, model, self._began, problem)
+            writing.add({**fields, **said}, request.messages, request.params)
+        except Exception as exc:
+            problem = f"it was made, and cannot be kept: {type(exc).__name__}"
+            writing.add({**fields, "model": model, "error": problem})
+
+    def _place(self) -> _Writing:
+        """Where the next one is taken down."""
+        if len(self._first) < MOST_REQUESTS // 2:
+            return self._first
+        if not self._last or len(self._last[-1]) >= MOST_REQUESTS // 4:
+            self._last.append(_Writing(MOST // 4))
+            if len(self._last) > 2:
+                self._left_out += len(self._last.pop(0))
+        return self._last[-1]
 
 
 class _Writing:
-    """Makes one text of requests. What several have is in it once, and of conversations that go on only what is new."""
+    """Makes one text of requests. What several have is in it once, and of conversations that go on only what is new.
 
-    def __init__(self) -> None:
-        self._left = MOST
-        self._to_look_at = _MOST_LOOKED_AT
+    Args:
+        most: How many characters it may have.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._to_look_at = _TIMES_LOOKED_AT * most
         self._texts: dict[str, int] = {}
         self._params: dict[str, int] = {}
         self._known_params: dict[str, tuple[object, int]] = {}
@@ -183,6 +218,11 @@ class _Writing:
         """All of them."""
         parts = {"texts": self._texts, "params": self._params, "requests": self._requests}
         return "{" + ",".join(f'"{name}":[{",".join(values)}]' for name, values in parts.items()) + "}"
+
+    @property
+    def texts(self) -> Iterable[str]:
+        """The texts in it, in the order of their numbers."""
+        return self._texts
 
     def _place_of(self, value: Any, role: object = None) -> int:
         """The number of a value that is plain."""
@@ -249,11 +289,41 @@ class _Writing:
         return self._params[text]
 
 
-def _fields_of(request: ModelRequest, model: str, began: float) -> dict[str, Any]:
+def joined(parts: Sequence[_Writing], left_out: int) -> str:
+    """One text of several parts, with what says after the first one how many requests are left out."""
+    texts: dict[str, int] = {}
+    params: list[dict[str, int]] = []
+    requests: list[dict[str, Any]] = []
+    for part in parts:
+        if left_out and part is parts[1]:
+            said = f"{left_out:,} request{' is' if left_out == 1 else 's are'} left out"
+            model, error = (texts.setdefault(_encode(text), len(texts)) for text in ("", said))
+            marked = {"model": model, "error": error, "messages": list[int](), "left_out": left_out}
+            before = requests[-1] if requests else {"attempt": 1}
+            requests.append({**marked, "attempt": before["attempt"], "begun": before.get("begun", 0.0)})
+        numbers = [texts.setdefault(text, len(texts)) for text in part.texts]
+        first, first_params = len(requests), len(params)
+        found = json.loads(part.text())
+        params += [{name: numbers[place] for name, place in each.items()} for each in found["params"]]
+        for each in cast("list[dict[str, Any]]", found["requests"]):
+            moved: dict[str, int] = {name: numbers[each[name]] for name in _TEXTS if name in each}
+            if "params" in each:
+                moved["params"] = each["params"] + first_params
+            after = {"after": [each["after"][0] + first, each["after"][1]]} if "after" in each else {}
+            requests.append({**each, **moved, **after, "messages": [numbers[place] for place in each["messages"]]})
+    whole = f'"params":{_encode(params)},"requests":{_encode(requests)}'
+    return f'{{"texts":[{",".join(texts)}],{whole}}}'
+
+
+def _fields_of(request: ModelRequest, model: str, began: float, problem: str | None = None) -> dict[str, Any]:
     reply, error, usage = request.received, request.error, request.usage
-    problem = None if error is None else without_secrets("error", text_of(error).partition("\n")[0])
-    if reply is None and error is None:
-        problem = "it was cancelled before a reply came"
+    if error is not None:
+        problem = without_secrets("error", text_of(error).partition("\n")[0])
+    elif reply is None and problem is None:
+        was_streamed = request.stream is not None
+        problem = (
+            "its stream was left before any of it came" if was_streamed else "it was cancelled before a reply came"
+        )
     times = {"begun": round(request.began - began, 4), "seconds": round(request.seconds, 4)}
     return {
         "model": model,
@@ -312,7 +382,7 @@ def decoded(text: str) -> tuple[RecordedRequest, ...]:
         earlier, same = cast("tuple[int, int]", fields.pop("after", (0, 0)))
         before: Sequence[Mapping[str, Any]] = found[earlier].messages[:same] if same else ()
         numbers = cast("list[int]", fields.pop("messages"))
-        for name in ("model", "reply", "details", "error"):
+        for name in _TEXTS:
             if name in fields:
                 fields[name] = texts[fields[name]]
         usage = cast("list[int] | None", fields.pop("usage", None))

@@ -84,7 +84,7 @@ def rename(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH)
                 str(opened.path), f"has an experiment {after!r} already", "Name another one, or delete that one first."
             )
         for (name,) in connection.execute("SELECT name FROM evaluations WHERE experiment = ?", (before,)).fetchall():
-            check_idle(connection, before, name)
+            check_idle(connection, opened._database.path, before, name)
         connection.execute("UPDATE evaluations SET experiment = ? WHERE experiment = ?", (after, before))
     return opened.evaluations(after)
 
@@ -176,7 +176,7 @@ def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapsho
                     "Nothing was deleted. Look again what there is.",
                 )
         for stored in evaluations:
-            check_idle(connection, stored.experiment, stored.name)
+            check_idle(connection, store._database.path, stored.experiment, stored.name)
             names = stored.experiment, stored.name
             connection.execute("DELETE FROM evaluations WHERE id = ?", (stored.id,))
             connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)

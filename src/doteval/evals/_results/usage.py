@@ -31,7 +31,8 @@ class ModelUsage(NamedTuple):
         requests: How many requests were sent; one that an SDK sends again counts each time.
         failed: How many of these failed.
         unknown: How many may have cost more than is known: the server did not say it, or a stream was left, a request
-            cancelled or a connection lost before it could.
+            cancelled, a connection lost or the time up before it could, also where the SDK then sent it again; or the
+            row ended before the request did.
         input_tokens: Tokens of the prompts.
         output_tokens: Tokens of the replies.
         cached_tokens: Tokens of the prompts that were read from a cache.
@@ -103,9 +104,9 @@ def _usage_of(request: ModelRequest, roles: Mapping[str, str]) -> ModelUsage:
     tokens = [*map(as_count, _tokens_of(request.usage))] if isinstance(request.usage, Usage) else _NO_TOKENS
     if request.from_cache:
         return ModelUsage(model, roles.get(model), 0, 0, 0, 0, 0, 0, 0, 0, 1, tokens[0], tokens[1])
-    return ModelUsage(
-        model, roles.get(model), 1 + retries, retries + request.failed, int(not request.is_known), *tokens
-    )
+    lost = retries if request.lost is None else min(as_count(request.lost), retries)
+    unknown = lost + (not request.is_known)
+    return ModelUsage(model, roles.get(model), 1 + retries, retries + request.failed, unknown, *tokens)
 
 
 def usage_told(usage: Usage) -> ModelUsage:

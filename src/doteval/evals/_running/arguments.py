@@ -89,12 +89,27 @@ class LeasedArguments:
         return self._present
 
     async def again(self, error: BaseException) -> bool:
-        """Whether the error is one of a model that was lost, or of a connection that was; leases it again."""
+        """Whether the error is one of a model that was lost, or of a connection that was; leases it again.
+
+        A model that its provider calls broken, such as one whose client somebody has closed, is lost.
+        """
+        for lease in self._leases.values():
+            if _is_found_broken(lease.handle):
+                lease.handle.report_broken(error)
         lost = [lease for lease in self._leases.values() if not lease.handle.is_active]
         for lease in lost:
             await lease.renew(lease.handle)
         is_lost = isinstance(error, _LOST) or (isinstance(error, ModelRequestError) and error.status is None)
         return bool(lost) or is_lost
+
+
+def _is_found_broken(handle: ModelHandle[Any]) -> bool:
+    """Whether its provider calls the model of an active handle broken; one that cannot say it does not."""
+    is_broken = getattr(handle.manager, "is_broken", None)
+    try:
+        return handle.is_active and is_broken is not None and is_broken(handle.model) is True
+    except Exception:  # the pool asks again, and tells what is wrong with it
+        return False
 
 
 def roles_of(arguments: Mapping[str, Any]) -> dict[str, str]:

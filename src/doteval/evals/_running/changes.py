@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from .._errors import DatasetError
 from .._results.reading import KnownRow
 from .dataset import Row
 
+_ADVICE = (
+    "Give the rows a column 'id', or values that can be pickled, and make of them what it takes in the evaluation."
+)
 _NOTHING: dict[int, KnownRow] = {}
 
 
@@ -26,6 +30,8 @@ class Changes:
         """The first row with other values."""
         self.others = 0
         """How many more there are."""
+        self.unknown: set[str] = set()
+        """The types of values that nothing tells from others."""
 
     def of(self, row: Row, epochs: int) -> Mapping[int, KnownRow]:
         """The samples that are known of a row that is read now, with the same values.
@@ -44,9 +50,27 @@ class Changes:
                 self.others += 1
         return same
 
+    def check(self, row: Row, name: str) -> None:
+        """A row whose result is kept is told from the others.
+
+        Raises:
+            DatasetError: Nothing tells it from one before, which would get its result where they change places.
+        """
+        if row.inputs.unknown and row.inputs.is_again:
+            kinds = ", ".join(row.inputs.unknown)
+            problem = f"nothing tells row {row.number} from one before it: it holds what has no lasting state ({kinds})"
+            raise DatasetError(name, problem, _ADVICE, row.number)
+        self.unknown.update(row.inputs.unknown)
+
     def warnings(self, name: str) -> list[str]:
         """What a user is told, when all has been read."""
         found: list[str] = []
+        if self.unknown:
+            kinds = ", ".join(sorted(self.unknown))
+            found.append(
+                f"Rows of '{name}' hold what has no lasting state ({kinds}): where such a value changes, the row's old "
+                f"result is taken. {_ADVICE}"
+            )
         if self.first is not None:
             more = f" and {self.others:,} more" if self.others else ""
             found.append(

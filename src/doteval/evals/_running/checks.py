@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from ... import ModelProvider, ModelProviders, ReplyCache, Setup
+from .._results.gates import Gate
 from .._results.store import Changed, Store
 
 _CACHE_MODES = ("on", "read", "write", "off")
@@ -82,6 +83,7 @@ def check_kinds(
     fresh: object,
     changed: object,
     row: object,
+    shuffle: object,
     baseline: object,
     cache: object,
     transcripts: object,
@@ -106,7 +108,7 @@ def check_kinds(
     for label, text in (("experiment", experiment), ("name", name), ("baseline", baseline)):
         if not isinstance(text, str) and not (text is None and label == "name"):
             raise TypeError(f"{label} is a text, not {text!r}")
-    for label, flag in (("fresh", fresh), ("transcripts", transcripts)):
+    for label, flag in (("fresh", fresh), ("shuffle", shuffle), ("transcripts", transcripts)):
         if not isinstance(flag, bool):
             raise TypeError(f"{label} is True or False, not {flag!r}")
     if not isinstance(changed, str) or changed not in get_args(Changed):
@@ -125,3 +127,24 @@ def check_kinds(
         raise TypeError("on_record is called and not awaited: it must not be an async function")
     if tags is not None and not isinstance(tags, Mapping):
         raise TypeError(f"tags are texts by name, such as {{'branch': 'main'}}, not {tags!r}")
+
+
+def check_baseline(experiment: str, baseline: str, *, fresh: bool, changed: Changed) -> None:
+    """A run does not throw away what it is to be compared with.
+
+    Raises:
+        ValueError: It would.
+    """
+    if baseline == experiment and (fresh or changed == "rerun"):
+        what = "to start over" if fresh else "to throw away what has changed"
+        raise ValueError(
+            f"'{experiment}' is the baseline and the experiment of this run, and {what} may cost you the baseline: "
+            "name another experiment, or no baseline"
+        )
+
+
+def unused_baseline(baseline: str, gates: Iterable[Gate]) -> str:
+    """What is to be said of a baseline with which no gate compares; nothing where one does."""
+    if not baseline or any(gate.has_baseline for gate in gates):
+        return ""
+    return f"no gate compares with the baseline '{baseline}': write one such as 'exact >= baseline - 0.02'"

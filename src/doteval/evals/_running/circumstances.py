@@ -28,7 +28,8 @@ def about_run(evaluation: Evaluation, settings: Settings) -> dict[str, Any]:
     chosen = {
         "limit": selection.limit,
         "sample": selection.sample,
-        "seed": selection.seed if selection.sample is not None else None,
+        "seed": selection.seed if selection.sample is not None or selection.shuffle else None,
+        "shuffle": selection.shuffle or None,
         "row": selection.row,
         "epochs": settings.epochs,
         "concurrency": settings.concurrency or evaluation.concurrency,

@@ -12,8 +12,10 @@ from typing import Any, TypeAlias, cast
 from anyio.lowlevel import checkpoint
 
 from .._errors import DatasetError
+from .._files import Lines
+from .._identity.library import is_library_module
 from .._identity.walk import Walk
-from .._results.plain import digest_of_plain
+from .._results.digests import fingerprint
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
 from .frames import rows_in
@@ -55,7 +57,15 @@ class Row:
 
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
-        return {name: _fresh(value) for name, value in self.values.items()}
+        return {name: _fresh_or_itself(value) for name, value in self.values.items()}
+
+
+def _fresh_or_itself(value: Any) -> Any:
+    """A copy of it; of what is nested deeper than functions may call each other, there is none."""
+    try:
+        return _fresh(value)
+    except RecursionError:
+        return value
 
 
 def _fresh(value: Any) -> Any:
@@ -74,6 +84,21 @@ def has_name(inputs: Inputs) -> bool:
     return inputs.key.startswith(f"{_NAME} ")
 
 
+class _Code:
+    """What is known of functions and classes that are in rows."""
+
+    def is_library(self, kind: type[Any]) -> bool:
+        """Whether a class is not the user's own."""
+        return is_library_module(kind.__module__)
+
+    def of(self, value: object) -> str:
+        """A fingerprint, with what a function reads."""
+        return Walk(follows_classes=False).digest(value)
+
+
+_CODE = _Code()
+
+
 class _Keys:
     """Tells what rows are known by, in the order in which they are read."""
 
@@ -88,12 +113,13 @@ class _Keys:
             values: What its columns hold.
             name: What its column ``id`` holds, or `_NAMELESS`.
         """
-        inputs = Inputs(number, values)
-        if not inputs.is_whole:  # what they are is more than what can be kept of them
-            inputs.digest = digest_of_plain([inputs.digest, Walk(follows_classes=False).digest(values)])
-        key = inputs.digest if name is _NAMELESS else key_of_id(name)
+        inputs = Inputs(number, values, fingerprint(values, _CODE))
+        key = inputs.digest
+        if name is not _NAMELESS:
+            key, inputs.unknown = key_of_id(name), fingerprint(name).unknown
         self._seen[key] += 1
-        inputs.key = key if self._seen[key] == 1 else f"{key} {self._seen[key]}"
+        inputs.is_again = self._seen[key] > 1
+        inputs.key = f"{key} {self._seen[key]}" if inputs.is_again else key
         return inputs
 
 
@@ -132,6 +158,11 @@ class Source:
         return hasattr(self._dataset, "__next__") or hasattr(self._dataset, "__anext__")
 
     @property
+    def origin(self) -> str:
+        """Where to look if it is not what it should be."""
+        return str(self._dataset.path) if isinstance(self._dataset, Lines) else "what makes the dataset"
+
+    @property
     def function(self) -> Callable[..., object] | None:
         """What makes the rows, where the dataset is a function."""
         return None if _is_rows(self._dataset) else cast("Callable[..., object]", self._dataset)
@@ -158,26 +189,32 @@ class Source:
         """Read it, a row at a time; a plain iterable that is no sequence is read in a thread of its own.
 
         Raises:
-            DatasetError: A row does not fit the columns, or the dataset can only be read once and was.
+            DatasetError: A row does not fit the columns, the dataset can only be read once and was, or it is in a file
+                that cannot be read.
         """
-        rows, keys = await self._rows(), _Keys()
-        number = 0
-        if isinstance(rows, AsyncIterable):
-            async with _closing(rows):  # also where the run ends early
-                async for value in rows:
+        try:
+            rows, keys = await self._rows(), _Keys()
+            number = 0
+            if isinstance(rows, AsyncIterable):
+                async with _closing(rows):  # also where the run ends early
+                    async for value in rows:
+                        yield self._row(number, value, keys)
+                        number += 1
+            elif isinstance(rows, Sequence):
+                for value in rows:
+                    if number % _CHUNK == 0:
+                        await checkpoint()
                     yield self._row(number, value, keys)
                     number += 1
-        elif isinstance(rows, Sequence):
-            for value in rows:
-                if number % _CHUNK == 0:
-                    await checkpoint()
-                yield self._row(number, value, keys)
-                number += 1
-        else:
-            async with aclosing(read_in_thread(rows)) as values:
-                async for value in values:
-                    yield self._row(number, value, keys)
-                    number += 1
+            else:
+                async with aclosing(read_in_thread(rows)) as values:
+                    async for value in values:
+                        yield self._row(number, value, keys)
+                        number += 1
+        except DatasetError as exc:
+            if exc.evaluation:
+                raise
+            raise DatasetError(self._evaluation, exc.problem, exc.advice, exc.row) from exc
 
     async def _rows(self) -> Rows:
         dataset: Any = self._dataset

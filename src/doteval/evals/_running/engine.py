@@ -23,12 +23,13 @@ from ... import counting_requests
 from .._errors import RowTimeoutError
 from .._escapes import as_it_is, ends_the_run, raise_cancellation_of_row, raise_own_cancellation, told_apart
 from .._result import Result
+from .._results.begun import RequestsOfRow
 from .._results.record import Record, Spending, succeeded
 from .._results.record import failed as failed_record
 from .._results.transcript import Transcript
 from .abort import Abort
 from .arguments import Arguments, roles_of
-from .dataset import Row
+from .dataset import Row, has_name
 from .limits import Limit
 from .refusals import Refusal, pause_before, refusal_of, retry_after
 from .retries import Retries
@@ -63,6 +64,7 @@ class Progress:
         wasted: How many of the calls failed and were made again.
         tokens: What the calls cost, as far as that is known.
         epochs: How many samples there are of each row.
+        left_open: How many requests had not ended when their row had.
     """
 
     total: int | None = None
@@ -73,6 +75,7 @@ class Progress:
     wasted: int = 0
     tokens: int = 0
     epochs: int = 1
+    left_open: int = 0
 
 
 class _Tries:
@@ -103,7 +106,7 @@ class Engine:
         abort: Sees every record as it comes, and ends the run where it is enough.
         progress: Is kept up to date.
         tell: Is called when it has changed.
-        opened: Opens the part of a cache of replies that belongs to a row, by its name.
+        opened: Opens the part of a cache of replies that belongs to a row, by its name; is told whether it has an id.
         transcripts: Whether it is taken down what is asked in rows.
     """
 
@@ -122,7 +125,7 @@ class Engine:
         abort: Abort,
         progress: Progress,
         tell: Callable[[], object],
-        opened: Callable[[str], AbstractContextManager[None]] | None = None,
+        opened: Callable[..., AbstractContextManager[None]] | None = None,
         transcripts: bool = False,
     ) -> None:
         self._call = call
@@ -215,8 +218,12 @@ class Engine:
             self._limit.release(row)
 
     async def _record(self, row: Row) -> Record:
-        with counting_requests(Transcript() if self._transcripts else None) as requests:
-            return await self._attempted(row, Spending(requests))
+        requests = Transcript() if self._transcripts else RequestsOfRow()
+        spending = Spending(requests)
+        with counting_requests(requests):
+            record = await self._attempted(row, spending)
+        self._progress.left_open += spending.left_open
+        return record
 
     async def _attempted(self, row: Row, spending: Spending) -> Record:
         inputs = row.inputs
@@ -231,8 +238,8 @@ class Engine:
                 spending.roles = self._roles
                 spending.begin_attempt()
                 values = {**row.fresh_values(), **arguments}
-                with _NO_REPLIES if self._opened is None else self._opened(_name_of(row, tries.asked)):
-                    result = await (self._in_time(values) if self._row_timeout else self._call(values))
+                with self._replies_of(row, tries.asked):
+                    result = await (self._in_time(values, spending) if self._row_timeout else self._call(values))
                 record = succeeded(inputs, row.sample, result, current_time() - started, tries.count, spending)
             except BaseException as exc:
                 if self._is_over:
@@ -253,7 +260,12 @@ class Engine:
                     self._limit.succeeded()
                 return record
 
-    async def _in_time(self, values: Mapping[str, Any]) -> Result:
+    def _replies_of(self, row: Row, asked: int) -> AbstractContextManager[None]:
+        if self._opened is None:
+            return _NO_REPLIES
+        return self._opened(_name_of(row, asked), has_id=has_name(row.inputs))
+
+    async def _in_time(self, values: Mapping[str, Any], spending: Spending) -> Result:
         """Evaluate one row, and cancel that where it takes too long.
 
         Raises:
@@ -276,7 +288,8 @@ class Engine:
                 raise
             error = exc
         try:
-            raise RowTimeoutError(self._row_timeout).with_traceback(where) from error  # it says what the row waited for
+            told = RowTimeoutError(self._row_timeout, spending.waited)
+            raise told.with_traceback(where) from error  # it says what the row waited for
         finally:
             del where, error  # they hold this frame
 
@@ -313,7 +326,8 @@ class Engine:
                 tries.stumbled += 1
                 await self._limit.pause(pause_before(tries.stumbled))
             case None:
-                again = tries.lost < self._retries.lost and await self._renewed(error)
+                renewed = await self._renewed(error)  # for other rows as well, where this one is not run again
+                again = tries.lost < self._retries.lost and renewed
                 if again is not True:
                     return again or await self._as_asked(error, tries)
                 tries.lost += 1

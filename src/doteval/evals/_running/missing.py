@@ -12,9 +12,11 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
-from .._results.compare import compare
+from .._results.baselines import beside_baseline, coverage
+from .._results.compare import Comparison
 from .._results.reading import Results, Stored
 from .._results.record import Record
+from .._results.reducers import REDUCED
 from .._results.statistics import Summary, summarise
 from .._results.store import changes_since
 from .abort import Abort
@@ -56,7 +58,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         if not _are_same(evaluation, settings, results, stored):
             return None
         summary = results.summary(stored)
-        shortfalls = _shortfalls(evaluation, settings, summary, results, stored)
+        shortfalls, told = _judged(evaluation, settings, summary, results, stored)
     if differences or stored.epochs != before.epochs:
         with suppress(StoreError):  # where nobody can write, it is said again
             place.store.adopt(stored, place.identity)
@@ -66,8 +68,9 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=True,
         known=stored.stored,
-        warnings=warnings_of(stored, differences, settings),
+        warnings=(*warnings_of(stored, differences, settings), *told),
         shortfalls=shortfalls,
+        origin=evaluation.source.origin,
     )
 
 
@@ -149,6 +152,7 @@ async def _run_rows(
         stored, changes, told = await begun(evaluation, place, settings)
         warnings += told
 
+    is_unfit = False
     commits = None if place is None or stored is None else Commits(place.store, stored, limit)
 
     def emit(record: Record) -> None:
@@ -183,15 +187,22 @@ async def _run_rows(
             _check_what_is_gone(evaluation, name, changes, count, replaces=place.store.replaces(stored))
             place.store.finish(stored, count, changes.known)
             await place.store.flush()
-            summary, shortfalls = await to_thread.run_sync(_added_up, evaluation, settings, place, stored)
+            summary, shortfalls, judged = await to_thread.run_sync(_added_up, evaluation, settings, place, stored)
         else:
+            if settings.selection.shuffle:
+                kept.sort(key=lambda record: (record.number, record.sample))
             summary = summarise(kept)
-            shortfalls = _shortfalls(evaluation, settings, summary, None, None)
+            shortfalls, judged = _judged(evaluation, settings, summary, None, None)
+    except DatasetError:
+        is_unfit = settings.selection.row is not None  # a name of a sample that there is none of
+        raise
     finally:
         if place is not None and stored is not None:
-            place.store.leave(stored)
+            place.store.leave(stored, is_unfit=is_unfit)
             await place.store.flush()
-    warnings += changes.warnings(name)
+    warnings += [*changes.warnings(name), *judged]
+    if progress.left_open:
+        warnings.append(_told_of_requests_left_open(progress.left_open, name))
     return Outcome(
         name,
         summary,
@@ -204,6 +215,15 @@ async def _run_rows(
         wasted=progress.wasted,
         warnings=tuple(warnings),
         shortfalls=shortfalls,
+        origin=evaluation.source.origin,
+    )
+
+
+def _told_of_requests_left_open(count: int, name: str) -> str:
+    return (
+        f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
+        "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
+        "early: 'async with aclosing(...)' does that for a generator."
     )
 
 
@@ -235,6 +255,8 @@ async def _missing(
     ):
         async for row in rows:
             wanted = None
+            if place is not None:
+                changes.check(row, place.name)
             there = changes.of(row, settings.epochs)
             if any(known.number != row.number for known in there.values()):
                 moved[row.inputs.key] = row.number
@@ -257,8 +279,8 @@ async def _missing(
 
 def _added_up(
     evaluation: Evaluation, settings: Settings, place: Place, stored: Stored
-) -> tuple[Summary, tuple[str, ...]]:
-    """What the results of a run that still has its claim come to, and which gates are not reached; blocks.
+) -> tuple[Summary, tuple[str, ...], tuple[str, ...]]:
+    """What the results of a run that still has its claim come to, and what its gates say of that; blocks.
 
     Raises:
         ConcurrentRunError: Another run has thrown them away.
@@ -267,27 +289,28 @@ def _added_up(
         finished = results.find(place.experiment, place.name)
         place.store.check(stored, finished)
         summary = results.summary(stored)
-        return summary, _shortfalls(evaluation, settings, summary, results, finished)
+        return summary, *_judged(evaluation, settings, summary, results, finished)
 
 
-def _shortfalls(
+def _judged(
     evaluation: Evaluation, settings: Settings, summary: Summary, results: Results | None, stored: Stored | None
-) -> tuple[str, ...]:
-    """Which gates are not reached."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which gates are not reached, and what is to be said of how they were judged."""
     gates = (*evaluation.gates, *settings.gates)
-    comparison = None
-    if results is not None and stored is not None and any(gate.has_baseline for gate in gates) and settings.baseline:
-        before = results.find(settings.baseline, stored.name)
-        comparison = None if before is None else compare(results, before, stored)
-    found = (gate.shortfall(summary, comparison) for gate in gates)
-    return tuple(shortfall for shortfall in found if shortfall is not None)
+    baseline: Comparison | str = "there is no store, in which another experiment could be"
+    if results is not None and stored is not None and any(gate.has_baseline for gate in gates):
+        reduced = [gate.score for gate in gates if gate.has_baseline and REDUCED.fullmatch(gate.score)]
+        baseline = beside_baseline(results, settings.baseline, stored, settings.selection.suffix, reduced)
+    found = (gate.shortfall(summary, baseline) for gate in gates)
+    told = "" if isinstance(baseline, str) else coverage(baseline)
+    return tuple(shortfall for shortfall in found if shortfall is not None), (told,) if told else ()
 
 
 def _check_what_is_gone(evaluation: Evaluation, name: str, changes: Changes, count: int, *, replaces: bool) -> None:
     """Remove no results because of a dataset that is empty, or was read up before."""
     gone = len(changes.known)
     once = "It is an iterator, which can be read once: pass a function that makes it instead."
-    advice = once if evaluation.source.can_be_read_once else "Look at what makes it."
+    advice = once if evaluation.source.can_be_read_once else f"Look at {evaluation.source.origin}."
     if not count and (gone or replaces):
         raise DatasetError(name, "it has no rows, and there are results of it", f"{advice} The results stay there.")
     if gone and evaluation.source.can_be_read_once:
@@ -302,8 +325,8 @@ def _are_same(evaluation: Evaluation, settings: Settings, results: Results, stor
         if rows is None:
             return False
         samples = (sample for row in settings.selection.look(rows) for sample in row.samples(settings.epochs))
-        here = ((row.inputs.key, row.sample, row.inputs.digest) for row in samples)
-        there = ((row.key, row.sample, row.digest) for row in results.known(stored))
+        here = ((row.inputs.key, row.sample, row.inputs.digest, row.inputs.unknown) for row in samples)
+        there = ((row.key, row.sample, row.digest, ()) for row in results.known(stored))
         return all(one == other for one, other in zip_longest(here, there))
     except Exception:  # whoever runs it is told
         return False

@@ -29,6 +29,7 @@ class Outcome:
         warnings: What is odd about what was in the store already.
         shortfalls: Which gates are not reached, and why.
         cache: What a cache of replies answered of what was asked now; `None` where none was used.
+        origin: Where its dataset comes from: a file, if it is one.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     shortfalls: tuple[str, ...] = ()
     cache: CachedReplies | None = None
+    origin: str = field(default="what makes the dataset", repr=False)
 
     @property
     def failed(self) -> Iterator[Record]:
@@ -56,9 +58,8 @@ class Outcome:
             GateError: A score is not what it has to be.
         """
         if not self.summary.rows:
-            raise DatasetError(
-                self.name, "it has no rows", "What evaluates nothing has not passed: look at what makes the dataset."
-            )
+            advice = f"What evaluates nothing has not passed: look at {self.origin}."
+            raise DatasetError(self.name, "it has no rows", advice)
         if self.summary.errors > max_errors:
             raise self.error(max_errors)
         if self.shortfalls:

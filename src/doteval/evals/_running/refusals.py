@@ -84,9 +84,10 @@ def _refusal(error: BaseException) -> Refusal | None:
     status, codes = _status(error), _codes(error)
     if codes & _FINAL_CODES or (status in _FINAL and _is_about_a_model(error)):
         return Refusal.FINAL
-    if status in _OVERLOADED or codes & _OVERLOADED_CODES:
+    says_enough = status is not None and status // 100 == 4  # more than the name that the body has for it
+    if status in _OVERLOADED or (codes & _OVERLOADED_CODES and not says_enough):
         return Refusal.OVERLOADED
-    if status in _TRANSIENT or codes & _TRANSIENT_CODES:
+    if status in _TRANSIENT or (codes & _TRANSIENT_CODES and not says_enough):
         return Refusal.TRANSIENT
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,7 +19,15 @@ from .._results.record import Record
 from .._results.store import DEFAULT_PATH, Changed, Store
 from .arguments import Arguments, Lease, LeasedArguments
 from .blocking import in_own_thread
-from .checks import check_kinds, concurrency_of, seconds_of, whole_number, whole_number_or_none
+from .checks import (
+    check_baseline,
+    check_kinds,
+    concurrency_of,
+    seconds_of,
+    unused_baseline,
+    whole_number,
+    whole_number_or_none,
+)
 from .circumstances import tags_of
 from .depends import identity_of_run, spec_of
 from .evaluation import Evaluation
@@ -42,6 +51,7 @@ async def run(
     sample: int | None = None,
     seed: int = 0,
     row: str | int | None = None,
+    shuffle: bool = False,
     epochs: int | None = None,
     concurrency: Concurrency | None = None,
     max_errors: int | None = None,
@@ -80,8 +90,10 @@ async def run(
             thrown away; ``"keep"``: they are taken for its own, with a warning.
         limit: How many rows are run, the first ones; `None` for all. That is a part of the name in the store.
         sample: How many of these are run, drawn at random; likewise.
-        seed: Chooses the sample.
+        seed: Chooses the sample, and the order of `shuffle`.
         row: The only row that is run: what its column ``id`` holds, or else its number, counted from 0. Likewise.
+        shuffle: Run the rows in a random order, so that those that are done when a run ends early are like all others.
+            Results do not depend on it, and stand in the order of the dataset. The dataset is read first, all of it.
         epochs: How many samples are taken of each row; the default is what `foreach` says, else 1. What is in the store
             is not taken again: raised from 3 to 5, two more of each row are; lowered, the others stay in the store, and
             are neither read nor counted until they are asked for again.
@@ -89,7 +101,8 @@ async def run(
         max_errors: Raise where more rows raised than that, or the dataset is empty; `None`: never.
         passes: Gates besides those of `foreach`. `Outcome.shortfalls` says which are not reached; with `max_errors`,
             and in `Outcome.check`, that is an error.
-        baseline: The experiment in the store that gates with a ``baseline`` compare with, row by row.
+        baseline: The experiment in the store that gates with a ``baseline`` compare with, row by row; another one than
+            this run's.
         abort_after: Where more rows raised than `max_errors`: after how many rows that failed alike, one after the
             other, the run ends; 0: never.
         row_timeout: How many seconds an attempt of a row may take; 0: as long as it takes. The default is what
@@ -101,7 +114,7 @@ async def run(
             of `ReplyCache.answering` around it, if there is one.
         transcripts: Keep what is asked in each row that is run, with messages and replies: see `Store.requests`, and
             `Record.transcript` where there is no store.
-        on_record: Called with every new record, in the order of the dataset; must not block.
+        on_record: Called with every new record, in the order of the dataset, or in that of `shuffle`; must not block.
         tags: What is noted of the run in the store, beside what it is run with; see `Store.runs`.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
@@ -111,7 +124,8 @@ async def run(
 
     Raises:
         TypeError: An argument is missing, there is one too many, or one is of a kind that cannot be meant.
-        ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is.
+        ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is; or what
+            is thrown away is the baseline.
         EvaluationChangedError: The results in the store are of something else.
         DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
         TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
@@ -128,6 +142,7 @@ async def run(
         fresh=fresh,
         changed=changed,
         row=row,
+        shuffle=shuffle,
         baseline=baseline,
         cache=cache,
         transcripts=transcripts,
@@ -136,6 +151,7 @@ async def run(
         model=model,
     )
     checked_name(experiment)
+    check_baseline(experiment, baseline, fresh=fresh, changed=changed)
     chosen = _model_argument(evaluation, arguments, given=model is not None)
     _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
     max_errors = whole_number_or_none("max_errors", max_errors, 0)
@@ -146,7 +162,7 @@ async def run(
         0 if max_errors is None else abort_after,
         retries=evaluation.retries if retries is None else retries_of(retries),
         row_timeout=evaluation.row_timeout if row_timeout is None else seconds_of("row_timeout", row_timeout),
-        selection=Selection(limit, sample, seed, None if row is None else str(row)),
+        selection=Selection(limit, sample, seed, None if row is None else str(row), shuffle),
         epochs=evaluation.epochs if epochs is None else whole_number("epochs", epochs, 1),
         gates=gates_of(passes),
         baseline=baseline,
@@ -156,6 +172,9 @@ async def run(
         transcripts=transcripts,
         tags=tags_of(tags or {}),
     )
+
+    unused = unused_baseline(baseline, (*evaluation.gates, *settings.gates))
+    unused = unused and f"{unused[0].upper()}{unused[1:]}."
 
     @asynccontextmanager
     async def lease() -> AsyncGenerator[Arguments]:
@@ -195,11 +214,15 @@ async def run(
             place = Place(opened, experiment, name, spec, identity)
             answer = await in_own_thread(answered, evaluation, place, settings)
             if answer is not None:
+                if unused:
+                    answer = replace(answer, warnings=(*answer.warnings, unused))
                 if max_errors is not None:
                     answer.check(max_errors)
                 return answer
         arguments_of_rows = await stack.enter_async_context(lease())
         outcome = await run_rows(evaluation, arguments_of_rows, settings, place, name=name, on_record=on_record)
+    if unused:
+        outcome = replace(outcome, warnings=(*outcome.warnings, unused))
     if max_errors is not None:
         outcome.check(max_errors)
     return outcome

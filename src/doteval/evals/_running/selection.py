@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 
+from anyio.lowlevel import checkpoint
+
 from .._results.record import keys_meant
 from .checks import whole_number, whole_number_or_none
 from .dataset import Row, has_name
+
+_AT_ONCE = 64
+"""How many rows are told between two checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +25,10 @@ class Selection:
     Args:
         limit: How many of the first ones; `None` for all.
         sample: How many of these, drawn at random without repetition; `None` for all.
-        seed: Chooses the sample: the same dataset and seed give the same one.
+        seed: Chooses the sample, and the order: the same dataset and seed give the same one.
         row: The only one: what its column ``id`` holds, or else its number, counted from 0, or its key.
+        shuffle: Whether they are run in an order that `seed` chooses, too. Which ones they are, and where they stand,
+            does not depend on it; so it is no part of the name.
 
     Raises:
         ValueError: A number is less than 1 or none, or there is a row and something else.
@@ -31,6 +38,7 @@ class Selection:
     sample: int | None = None
     seed: int = 0
     row: str | None = None
+    shuffle: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("sample", self.sample)):
@@ -70,7 +78,21 @@ class Selection:
         return drawn.rows()
 
     async def read(self, rows: AsyncIterator[Row]) -> AsyncGenerator[Row]:
-        """The same, in an event loop; what is not needed is not read."""
+        """The same in an event loop, in the order in which they are run; what is not needed is not read."""
+        if not self.shuffle:
+            async with aclosing(self._read(rows)) as chosen:
+                async for row in chosen:
+                    yield row
+            return
+        async with aclosing(self._read(rows)) as chosen:
+            shuffled = [row async for row in chosen]
+        Random(self.seed).shuffle(shuffled)  # noqa: S311 - it has to be the same again
+        for place, row in enumerate(shuffled):
+            if place % _AT_ONCE == 0:
+                await checkpoint()
+            yield row
+
+    async def _read(self, rows: AsyncIterator[Row]) -> AsyncGenerator[Row]:
         drawn = None if self.sample is None else _Sample(self.sample, self.seed)
         wanted = None if self.row is None else _Wanted(self.row)
         count = 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from inspect import isawaitable
 from types import ModuleType
@@ -19,9 +19,12 @@ from ..._replies.asked import Asked
 from ..._replies.asked import asked as asked_of_cache
 from ..._replies.cache import present_row
 from ..._secrets import masked
+from .attempts import Attempts
 from .events import Body, EventStream, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
-from .replies import ReplayedPieces, again, credentials_of, kept, telling, whom
+from .http_clients import form_of, http_client_of, known_of
+from .places import Places, held
+from .replies import ReplayedPieces, again, credentials_of, headers_of, kept, query_of, telling, whom
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
 AnswerT = TypeVar("AnswerT")
@@ -50,7 +53,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         client: The SDK's client; whoever made it closes it.
         max_concurrency: How many requests the model takes at once, streams for as long as they are open included; the
             others wait in order of arrival. `None`: no limit.
-        key_limiter: What limits the requests at once of all models with the same key.
+        key_places: Those for the requests at once of all models with the same key.
         params: What every request is sent with, where it does not say otherwise.
     """
 
@@ -64,14 +67,15 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         client: ClientT,
         *,
         max_concurrency: int | None = None,
-        key_limiter: CapacityLimiter | None = None,
+        key_places: Places | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> None:
         self._name = name
         self._client = client
         self._limiter = None if max_concurrency is None else CapacityLimiter(max_concurrency)
         # The model's own first: who waits for the key's keeps back only who would have to wait for it as well.
-        self._limiters = [limiter for limiter in (self._limiter, key_limiter) if limiter is not None]
+        own = None if self._limiter is None else Places(self._limiter)
+        self._places = [places for places in (own, key_places) if places is not None]
         self._params = dict(params or {})
         check_params(self._params)
         # Around awaiting the SDK, and nothing else: an exception of the caller's own code is not a failed request.
@@ -83,7 +87,14 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """All that its answers depend on; see `ModelProvider.identity`."""
         kind = type(self)
         found = {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": self._name, "base_url": self.base_url}
-        return {**found, "params": self._params} if self._params else found
+        http_client = http_client_of(self._client)
+        more = {
+            "params": self._params,
+            "default_headers": headers_of(self._client),
+            "default_query": query_of(self._client),
+            "http_client": {} if http_client is None else known_of(http_client),
+        }
+        return {**found, **{name: value for name, value in more.items() if value}}
 
     @property
     def base_url(self) -> str:
@@ -116,7 +127,8 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             params: What the API takes, such as ``temperature``.
 
         Raises:
-            ModelRequestError: The request failed; says what failed and what to do. The SDK's exception is the cause.
+            ModelRequestError: The request failed; says what failed and what to do. The SDK's exception is the cause. Or
+                it would wait for ever for its place, as open streams of those who wait have all of them.
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
         """
         messages, params = messages_of(prompt, params), _with_schema({**self._params, **params})
@@ -134,7 +146,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 return found[0]
             async with self._place():
                 with ModelRequest(self._name, messages, params) as request:
-                    with self._explaining:
+                    with self._explaining, Attempts(request):
                         raw = await self._send(sent)
                     answer = await self._parsed(raw)
                     try:
@@ -183,7 +195,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 return
             async with self._place():
                 with ModelRequest(self._name, messages, params) as request:
-                    with self._explaining:
+                    with self._explaining, Attempts(request):
                         raw = await self._send(sent)
                     events = await self._parsed(raw)
                     async with ending(events) as body:
@@ -232,7 +244,9 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 "model": self._name,
                 **whom(self.client, self.base_url, self._credentials()),
             }
-        return self._is_asking
+        http_client = http_client_of(self._client)
+        added = {} if http_client is None else form_of(http_client, self._credentials())
+        return {**self._is_asking, "http_client": added} if added else self._is_asking
 
     def _credentials(self) -> frozenset[str]:
         if self._credential_names is None:
@@ -259,17 +273,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
 
     def _place(self) -> AbstractAsyncContextManager[None]:
         """One of the places for concurrent requests."""
-        return _held_places(self._limiters) if self._limiters else _NO_LIMIT
-
-
-@asynccontextmanager
-async def _held_places(limiters: Sequence[CapacityLimiter]) -> AsyncGenerator[None]:
-    borrower = object()  # not the task: it may have several requests open
-    async with AsyncExitStack() as stack:
-        for limiter in limiters:
-            await limiter.acquire_on_behalf_of(borrower)
-            stack.callback(limiter.release_on_behalf_of, borrower)
-        yield
+        return held(self._places, self._name) if self._places else _NO_LIMIT
 
 
 class _Pieces(Generic[EventT]):

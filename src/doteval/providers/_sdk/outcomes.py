@@ -5,6 +5,7 @@ The protocols have different words for the same outcome, and those who speak Ope
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -23,6 +24,9 @@ _FINISH_REASONS = {
 }
 _GIVEN_UP = frozenset({"abort", "error", "insufficient_system_resource"})
 """A reply with one of these as its end is none: the server failed in the middle of it."""
+
+
+_WHOLE = re.compile(r"[0-9]{1,18}(\.0*)?", re.ASCII)
 
 
 class ToldError(Exception):
@@ -68,7 +72,7 @@ def usage_of(
     written: object = None,
     reasoning: object = None,
 ) -> Usage | None:
-    """The counts as far as they are known; `None` where there is none at all.
+    """The counts as far as they are known; `None` where there is none at all, or one that cannot be read.
 
     Where the total is more than prompt and reply, the rest was counted apart: it is what came from a cache or went into
     one, where it is just as much; else what the model thought, which Gemini's servers only count in the total. A total
@@ -83,7 +87,7 @@ def usage_of(
         reasoning: Tokens of the reply, or besides it, that the model thought with.
     """
     known_prompt, known_reply, together = count(prompt), count(reply), count(total)
-    if known_prompt is None and known_reply is None:
+    if (known_prompt is None and known_reply is None) or any(map(_is_unreadable, (prompt, reply))):
         return None
     if known_prompt is None:  # Gemini's servers leave out what is 0, others what they do not count
         known_prompt = max(0, (together or 0) - (known_reply or 0))
@@ -102,8 +106,17 @@ def usage_of(
 
 
 def count(value: object) -> int | None:
-    """A number of tokens; `None` where it is none."""
+    """A number of tokens, which some gateways write as ``1000.0`` or as a text; `None` where it is none."""
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value.partition(".")[0])
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _is_unreadable(value: object) -> bool:
+    """Whether something is said that is no number of tokens."""
+    return value is not None and count(value) is None
 
 
 def texts_of(content: object) -> tuple[str, str, str]:

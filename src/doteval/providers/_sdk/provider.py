@@ -23,7 +23,9 @@ from ..._pool_options import PoolOptions
 from ..._pooled import PooledProvider, include
 from ..._secrets import secrets_of
 from .failures import SDK, SDKClient
+from .http_clients import known_of
 from .model import SDKModel
+from .places import Places
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
 ModelT = TypeVar("ModelT", bound="SDKModel[Any, Any, Any]")
@@ -73,7 +75,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         self._key_variable: str | None = settings.pop("key_variable")
         self._max_concurrency_per_key: int | None = settings.pop("max_concurrency_per_key")
         # Of this run of the event loop: a provider may be entered again in another.
-        self._key_limiters: RunVar[dict[tuple[str, str], CapacityLimiter]] = RunVar("key_limiters")
+        self._key_places: RunVar[dict[tuple[str, str], Places]] = RunVar("key_places")
         self._params: dict[str, Any] = dict(settings.pop("params") or {})
         self._setting_names = frozenset(settings)
         self._settings = _given(settings)
@@ -94,13 +96,13 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         fields_of(self.declaration)["max_concurrency"].keyword.check("max_concurrency", max_concurrency)
         own_params: Mapping[str, Any] = config.pop("params", None) or {}
         settings = self._resolved({**self._settings, **_given(config)})
-        key_limiter = self._key_limiter(settings["base_url"], settings["api_key"])
+        key_places = self._places_of_key(settings["base_url"], settings["api_key"])
         async with await self._lease_client(settings) as handle:
             yield self._make_model(
                 spec,
                 handle.model,
                 max_concurrency=max_concurrency or self._max_concurrency,
-                key_limiter=key_limiter,
+                key_places=key_places,
                 params={**self._params, **own_params},
             )
 
@@ -119,10 +121,12 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         return super().slots(spec, **config)
 
     def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
-        """All that an answer of a model depends on, the address that the environment names among it."""
+        """All that an answer depends on, the address of the environment and what an `http_client` adds among it."""
         found = {**super().identity(spec, **config)}
         address = str(found.get("base_url") or self._url_from_environment())
-        return {**found, "base_url": address.rstrip("/")}
+        http_client = config.get("http_client") or self._settings.get("http_client")
+        added = {} if http_client is None else known_of(http_client)
+        return {**found, "base_url": address.rstrip("/"), **({"http_client": added} if added else {})}
 
     def is_broken(self, model: ModelT, /) -> bool:
         """Whether somebody has closed the model's client, as ``async with model.client`` does."""
@@ -154,16 +158,16 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
     def _with_credentials(self, settings: dict[str, Any]) -> dict[str, Any]:
         return {**settings, "api_key": settings.get("api_key") or self._key_from_environment()}
 
-    def _key_limiter(self, base_url: str, api_key: str) -> CapacityLimiter | None:
+    def _places_of_key(self, base_url: str, api_key: str) -> Places | None:
         if self._max_concurrency_per_key is None:
             return None
-        limiters: dict[tuple[str, str], CapacityLimiter] = {}
-        limiters = self._key_limiters.get(limiters)
-        self._key_limiters.set(limiters)
+        places: dict[tuple[str, str], Places] = {}
+        places = self._key_places.get(places)
+        self._key_places.set(places)
         account = (base_url, api_key)
-        if account not in limiters:
-            limiters[account] = CapacityLimiter(self._max_concurrency_per_key)
-        return limiters[account]
+        if account not in places:
+            places[account] = Places(CapacityLimiter(self._max_concurrency_per_key))
+        return places[account]
 
     def _key_from_environment(self) -> str:
         variable = self._key_variable or self.sdk.key_variable

@@ -11,6 +11,9 @@ from ..._model import Completion
 from ..._replies.asked import Answer
 from ..._replies.form import CREDENTIALS, telling_headers, without_credentials
 
+_OF_EVERY_CLIENT = frozenset({"accept", "content-type", "anthropic-version"})
+"""Headers that a client of an SDK sends by itself, another one with each version."""
+
 
 def credentials_of(client: Any) -> frozenset[str]:
     """The names of headers that hold credentials, also those that this client sends its key in."""
@@ -33,14 +36,30 @@ def telling(request: Mapping[str, Any], credentials: frozenset[str]) -> dict[str
 
 def whom(client: Any, base_url: str, credentials: frozenset[str]) -> dict[str, Any]:
     """To whom a client sends, and what with each request."""
-    query: Mapping[str, Any] = getattr(client, "default_query", None) or {}
     own = ("user-agent", getattr(client, "user_agent", None))
     headers = telling_headers(client.default_headers.items(), credentials)
     return {
         "base_url": base_url,
         "headers": [header for header in headers if header != own and header[1] is not None],
-        "query": without_credentials(query),
+        "query": query_of(client),
     }
+
+
+def headers_of(client: Any) -> dict[str, Any]:
+    """The headers that the user has a client send with each request, without credentials."""
+    headers = telling_headers(client.default_headers.items(), credentials_of(client))
+    own = ("user-agent", getattr(client, "user_agent", None))
+    return {
+        header[0]: header[1]
+        for header in headers
+        if header != own and header[1] is not None and header[0] not in _OF_EVERY_CLIENT
+    }
+
+
+def query_of(client: Any) -> dict[str, Any]:
+    """The query that it sends with each request, likewise."""
+    query: Mapping[str, Any] = getattr(client, "default_query", None) or {}
+    return without_credentials(query)
 
 
 def kept(objects: Iterable[Any]) -> Answer:

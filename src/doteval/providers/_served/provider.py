@@ -22,11 +22,13 @@ from weakref import WeakKeyDictionary
 import httpx2
 import openai
 from anyio import CancelScope, current_time
+from anyio.to_thread import run_sync
 from typing_extensions import Unpack
 
 from ..._errors import CapacityDeadlockError, ModelSetupError, ServerLostError, ServerStartError
 from ..._handle import ModelHandle
 from ..._keywords import completed, takes, unexpected
+from ..._pool.owners import resource_here
 from ..._pool_options import LifecycleOptions
 from ..._pooled import PooledProvider, runtime_of
 from ..._setup import enterable
@@ -36,7 +38,8 @@ from ...servers._description.command import ServerCommand
 from ...servers._description.command_line import sensitive
 from ...servers._description.readiness import Readiness
 from ...servers._local.launcher import LocalLauncher
-from ...servers._slots.gpus import choose
+from ...servers._slots.gpus import SlotSet, check, choose, takes_time
+from .._sdk.attempts import hooks_of_attempts
 from .._sdk.openai import NO_KEY, CompatibleClient
 from .model import ServerModel
 from .restarting import RestartingHandle
@@ -63,11 +66,14 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         self._launcher = own["launcher"] or LocalLauncher(
             share=secrets.token_hex(8) if share == "off" else share or "user"
         )
-        slots = choose(own["gpus"], own["capacity"], os.environ)
-        super().__init__(capacity=len(slots.names), health_after=0.0, **others)
+        self._wishes = own["gpus"], own["capacity"]
+        check(*self._wishes)
+        self._has_slots = not takes_time(own["gpus"], os.environ)
+        slots = choose(*self._wishes, os.environ) if self._has_slots else None
+        super().__init__(capacity=1 if slots is None else len(slots.names), health_after=0.0, **others)
         self._terms = Terms(
             ready=ready,
-            slots=slots,
+            slots=slots or SlotSet(("slot-0",)),
             start_timeout=own["start_timeout"],
             stall_timeout=own["stall_timeout"],
             stop_grace=own["stop_grace"],
@@ -125,6 +131,7 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         Raises:
             ModelSetupError: The server did not get ready; the cause is a `ServerStartError` that says why.
         """
+        await self._find_slots(spec)
         label = resource_id(spec, config)
         command = self.command(spec, **config)
         weights = command.weights()
@@ -163,11 +170,35 @@ class ServerProviderBase(PooledProvider[ServerModel]):
 
         With ``restarts``, the handle survives the end of its server: `generate` starts it again and sends again.
         """
+        await self._find_slots(spec)
         handle = await super().setup(spec, **config)
         if not self._restarts:
             return handle
         again = super().setup
         return RestartingHandle(handle, lambda: again(spec, **config), self._restarts)
+
+    async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ServerModel], ...]:
+        """Lease several models at once, all or nothing; as `PooledProvider.setup_many`."""
+        await self._find_slots(*specs[:1])
+        return await super().setup_many(*specs, **config)
+
+    async def _find_slots(self, spec: str = "") -> None:
+        """Find out which GPUs there are, where that takes time; after a failure, whoever comes next tries it again.
+
+        Raises:
+            ModelSetupError: ``nvidia-smi`` does not tell, or they are not those of ``gpus=``, or too few.
+        """
+        if self._has_slots:
+            return
+        try:
+            slots = await run_sync(choose, *self._wishes, dict(os.environ), abandon_on_cancel=True)
+        except (RuntimeError, ValueError) as exc:
+            advice = "Correct gpus= or capacity=, or what nvidia-smi has to say."
+            raise ModelSetupError(spec, str(exc), advice) from exc
+        if not self._has_slots:  # else somebody else was faster
+            self._has_slots = True
+            self._terms = replace(self._terms, slots=slots)
+            self.resize(len(slots.names))
 
 
 class _Listener:
@@ -176,6 +207,7 @@ class _Listener:
     def __init__(self, provider: ServerProviderBase, label: str) -> None:
         self._provider = provider
         self._label = label
+        self._resource = resource_here.get()
 
     def users(self) -> Collection[object]:
         return runtime_of(self._provider).users(self._label)
@@ -190,13 +222,14 @@ class _Listener:
         runtime_of(self._provider).resume(self._label)
 
     def on_lost(self, error: ServerLostError, /) -> None:
-        runtime_of(self._provider).lose(self._label, error)
+        runtime_of(self._provider).lose(self._resource, error)
 
 
 def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:
     """For a server on this machine, without a proxy; for plain HTTP, without certificates, which take 20 ms to load."""
     address = httpx2.URL(url)
     return openai.DefaultAsyncHttpxClient(
+        event_hooks=hooks_of_attempts(),
         trust_env=address.host not in _THIS_MACHINE,
         verify=True if address.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
     )

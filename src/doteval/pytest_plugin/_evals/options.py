@@ -54,7 +54,9 @@ _ABORT = Setting(
 )
 _LIMIT = Setting("eval_limit", "N", "run only the first N rows of each evaluation (default: all)")
 _SAMPLE = Setting("eval_sample", "N", "run only N rows of each evaluation, drawn at random (default: all)")
-_SEED = Setting("eval_seed", "N", "chooses the rows of --doteval-eval-sample (default: 0)")
+_SEED = Setting(
+    "eval_seed", "N", "chooses the rows of --doteval-eval-sample, and the order of --doteval-eval-shuffle (default: 0)"
+)
 _ROW = Setting(
     "eval_row", "ID", "run only the row whose column 'id' holds this, or that has this number (default: all)"
 )
@@ -105,8 +107,9 @@ class EvalOptions:
         concurrency: How many rows at once, `None` for what each evaluation says.
         limit: How many of the first rows are run.
         sample: How many of these, drawn at random.
-        seed: Chooses them.
+        seed: Chooses them, and the order of `shuffle`.
         row: The only row that is run, `None` for all.
+        shuffle: Whether rows are run in a random order.
         epochs: How many samples of each row, `None` for what each evaluation says.
         max_errors: How many rows of an evaluation may raise.
         abort_after: After how many failures alike an evaluation that has not passed ends.
@@ -132,6 +135,7 @@ class EvalOptions:
     sample: int | None
     seed: int
     row: str | None
+    shuffle: bool
     epochs: int | None
     max_errors: int
     abort_after: int
@@ -189,6 +193,13 @@ def add_eval_options(parser: pytest.Parser) -> None:
         help="keep what is asked in each row, with messages, replies and times",
     )
     parser.addini("doteval_eval_transcripts", "like --doteval-eval-transcripts", type="bool", default=False)
+    group.addoption(
+        "--doteval-eval-shuffle",
+        action="store_true",
+        dest="doteval_eval_shuffle",
+        help="run the rows of each evaluation in a random order, which --doteval-eval-seed chooses",
+    )
+    parser.addini("doteval_eval_shuffle", "like --doteval-eval-shuffle", type="bool", default=False)
     for setting in (
         _CONCURRENCY,
         _LIMIT,
@@ -227,6 +238,10 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
     name: str | None = config.getoption("doteval_eval_experiment")
     if name is not None and not name.strip():
         raise pytest.UsageError("--doteval-eval-experiment needs a name")
+    baseline, fresh = _BASELINE.given(config), bool(config.getoption("doteval_fresh"))
+    changed = _CHANGES[_CHANGED.choice(config, _CHANGES) or "error"]
+    if name is not None and name == baseline:
+        _check_baseline(name, fresh=fresh, changed=changed)
     max_errors = _MAX_ERRORS.number(config, int, 0)
     abort_after = _ABORT.number(config, int, 0)
     return EvalOptions(
@@ -236,6 +251,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         sample=_SAMPLE.number(config, int, 1),
         seed=_SEED.number(config, int, 0) or 0,
         row=_row(config),
+        shuffle=bool(config.getoption("doteval_eval_shuffle") or config.getini("doteval_eval_shuffle")),
         epochs=_EPOCHS.number(config, int, 1),
         max_errors=0 if max_errors is None else max_errors,
         abort_after=10 if abort_after is None else abort_after,
@@ -245,9 +261,9 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         experiment=name or workerinput.get(_WORKERINPUT) or f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{token_hex(2)}",
         is_named=name is not None,
         gates=_gates(config.getoption("doteval_eval_gate") or ()),
-        baseline=_BASELINE.given(config),
-        fresh=bool(config.getoption("doteval_fresh")),
-        changed=_CHANGES[_CHANGED.choice(config, _CHANGES) or "error"],
+        baseline=baseline,
+        fresh=fresh,
+        changed=changed,
         cache=_CACHE_MODES.get(_CACHE.choice(config, _CACHE_MODES)),
         transcripts=bool(config.getoption("doteval_eval_transcripts") or config.getini("doteval_eval_transcripts")),
         tags=_tags(config.getoption("doteval_eval_tag") or ()),
@@ -274,6 +290,15 @@ def _gates(given: Sequence[str]) -> tuple[Gate, ...]:
         return gates_of(given)
     except ValueError as exc:
         raise pytest.UsageError(f"--doteval-eval-gate: {exc}") from exc
+
+
+def _check_baseline(name: str, *, fresh: bool, changed: Literal["error", "rerun", "keep"]) -> None:
+    from ...evals._running.checks import check_baseline  # noqa: PLC0415 - nobody else pays for it
+
+    try:
+        check_baseline(name, name, fresh=fresh, changed=changed)
+    except ValueError as exc:
+        raise pytest.UsageError(f"{_BASELINE.option}: {exc}") from exc
 
 
 def _tags(given: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ Registered when the first evaluation is collected, so that runs without any pay 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from ...evals import Evaluation, Outcome, Store, StoreError
 from ...evals._results.identity import Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
+from ...evals._running.checks import unused_baseline
 from ...evals._running.depends import fingerprints, identity_of
 from ...evals._running.engine import Progress
 from ...evals._running.missing import answered, run_rows
@@ -50,7 +51,7 @@ class EvalRunning:
         self._options = options
         self._fixtures = fixtures
         self._preload = preload
-        self._selection = Selection(options.limit, options.sample, options.seed, options.row)
+        self._selection = Selection(options.limit, options.sample, options.seed, options.row, options.shuffle)
         self._cache: ReplyCache | Literal["off"] | None = "off" if options.cache == "off" else None
         if options.cache is not None and options.cache != "off":
             self._cache = ReplyCache(options.store.with_name("replies.db"), options.cache)
@@ -67,6 +68,13 @@ class EvalRunning:
             evaluation = evaluation_of(item)
             if evaluation is not None and isinstance(item, pytest.Function):
                 self._identities[item] = self._identity(item, evaluation)
+
+    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
+        """Say that nobody compares with the baseline, as of a name or a gate that is misspelt."""
+        evaluations = [found for item in items if (found := evaluation_of(item)) is not None]
+        gates = [*self._options.gates, *(gate for each in evaluations for gate in each.gates)]
+        unused = unused_baseline(self._options.baseline, gates) if evaluations else ""
+        return [f"--doteval-eval-baseline: {unused}"] if unused else []
 
     @pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True)
     def pytest_runtest_setup_around(self, item: pytest.Item) -> Generator[None, object, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,21 +35,37 @@ class EvalSummary:
         """In the controller of pytest-xdist: all workers keep results under the same name."""
         tell_worker(node, self._options)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+        """In the controller of pytest-xdist: workers are going to run evaluations, as far as names tell."""
+        manager, name = node.config.pluginmanager, "doteval-termination"
+        if not manager.has_plugin(name) and any(each.rpartition("::")[2].startswith("eval_") for each in ids):
+            from .termination import Termination  # noqa: PLC0415 - nobody else pays for it
+
+            termination = Termination()
+            manager.register(termination, name)
+            termination.begin()
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print what the evaluations of this run say."""
-        reports = (report for found in terminalreporter.stats.values() for report in found)
+        reports = [report for found in terminalreporter.stats.values() for report in found]
         names = {value for report in reports for name, value in getattr(report, "user_properties", ()) if name == NAME}
-        if not names and not (self._is_interrupted and self._options.store.exists()):
+        # Of what a worker of pytest-xdist crashed at there is no more than the id, which may end with a group.
+        crashed = [report.nodeid for report in reports if getattr(report, "when", None) == "???"]
+        if not (names or crashed) and not (self._is_interrupted and self._options.store.exists()):
             return
         from ..._printed import in_a_line, printable  # noqa: PLC0415
         from ..._tables import Table  # noqa: PLC0415 - nobody else pays for what draws it
         from ...evals import Store, StoreError  # noqa: PLC0415
         from ...evals._results.tables import HEAD, NUMBERS, summary_rows  # noqa: PLC0415
+        from ...evals._running.selection import Selection  # noqa: PLC0415
 
-        experiment = self._options.experiment
+        options, experiment = self._options, self._options.experiment
+        suffix = Selection(options.limit, options.sample, options.seed, options.row).suffix
+        names |= {f"{each}{suffix}" for node in crashed for each in (node, node.rpartition("@")[0])}
         quoted = shlex.quote(in_a_line(experiment))
         try:
-            with Store(self._options.store).snapshot() as results:
+            with Store(options.store).snapshot() as results:
                 found = [
                     stored for stored in results.evaluations(experiment) if stored.name in names or self._is_interrupted
                 ]
@@ -89,10 +106,11 @@ class EvalSummary:
     def _missing(self, stored: Stored) -> str:
         """What the next run has to do, where there is something."""
         noun = "row" if stored.epochs == 1 else "sample"
-        if stored.finished is None:
-            kept = f"1 {noun} is" if stored.stored == 1 else f"{stored.stored:,} {noun}s are"
-            return f"{stored.name} is not finished: {kept} kept"
-        if stored.errors > self._options.max_errors:
-            failed = f"{noun} that failed" if stored.errors == 1 else f"{stored.errors:,} {noun}s that failed"
-            return f"{stored.name}: the next run tries the {failed} again"
-        return ""
+        again = stored.errors if stored.errors > self._options.max_errors else 0
+        failed = f"{noun} that failed" if again == 1 else f"{again:,} {noun}s that failed"
+        told = f"the next run tries the {failed} again" if again else ""
+        if stored.finished is not None:
+            return told and f"{stored.name}: {told}"
+        kept = stored.stored - again
+        what = f"1 {noun} is" if kept == 1 else f"{kept:,} {noun}s are" if kept else f"no {noun} is"
+        return f"{stored.name} is not finished: {what} kept{told and f', and {told}'}"

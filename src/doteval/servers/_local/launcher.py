@@ -226,7 +226,9 @@ class LocalLauncher:
             with CancelScope(shield=True, deadline=current_time() + terms.stop_grace + _LEAVE_SECONDS):
                 if not connection.is_silent:  # else it sees that nobody is here once it goes on
                     await connection.leave()
-                if supervisor is not None and connection.is_over.is_set():
+                if (
+                    supervisor is not None and connection.is_over.is_set() and not terms.slots.gpus
+                ):  # else it stays a bit
                     await wait_for(supervisor)
                 if connection.exit == SUPERVISOR_KILLED:
                     with self.runtime.locked() as lock:

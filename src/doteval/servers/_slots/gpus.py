@@ -1,7 +1,8 @@
 """Which GPUs a server may use: those that this process may use itself, and what they are called on the whole machine.
 
-Everything here is synchronous and may run ``nvidia-smi``, which can take seconds. Async code calls it in a worker
-thread: ``await anyio.to_thread.run_sync(choose, gpus, capacity, os.environ, abandon_on_cancel=True)``.
+Everything here is synchronous and may run ``nvidia-smi`` once in a process, which can take seconds: `takes_time` says
+whether it would. Async code calls it in a worker thread then:
+``await anyio.to_thread.run_sync(choose, gpus, capacity, os.environ, abandon_on_cancel=True)``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,16 @@ import subprocess
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
 from typing import Literal
 
+from ..._forked import tell_when_forked
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+VISIBLE_AMD = "HIP_VISIBLE_DEVICES"
+BELOW_AMD = "ROCR_VISIBLE_DEVICES"
+"""What HIP's indices count from, where it is set."""
 ORDER = "CUDA_DEVICE_ORDER"
 
 SMI_TIMEOUT = 15.0
@@ -50,18 +58,20 @@ class SlotSet:
         names: Their names on the whole machine.
         gpus: The GPUs behind the names, in the same order; empty for plain slots.
         by_bus: Whether the tokens are indices as ``nvidia-smi`` counts, which CUDA has to be told.
+        variable: What tells a server which of them it may use.
     """
 
     names: tuple[str, ...]
     gpus: tuple[Gpu, ...] = ()
     by_bus: bool = False
+    variable: str = VISIBLE
 
     def environment(self, taken: Collection[str]) -> dict[str, str]:
         """What the environment of a server with these slots is changed by; nothing for plain slots."""
         if not self.gpus:
             return {}
         tokens = ",".join(gpu.token for gpu in self.gpus if gpu.lock_name in taken)
-        return {VISIBLE: tokens, ORDER: "PCI_BUS_ID"} if self.by_bus else {VISIBLE: tokens}
+        return {self.variable: tokens, ORDER: "PCI_BUS_ID"} if self.by_bus else {self.variable: tokens}
 
 
 def choose(
@@ -82,8 +92,7 @@ def choose(
             such as more slots than GPUs.
         RuntimeError: ``nvidia-smi`` does not say which GPUs there are, though there is a driver.
     """
-    if capacity is not None and capacity < 1:
-        raise ValueError(f"capacity must be at least 1, or None, not {capacity!r}")
+    check(gpus, capacity)
     if gpus is None:
         return _plain(capacity)
     if gpus == "auto":
@@ -94,13 +103,29 @@ def choose(
                 "Servers share no GPU, so leave capacity= out, or pass gpus=None for slots that are not GPUs."
             )
         return _of_gpus(visible, environ) if visible else _plain(capacity)
+    visible = visible_gpus(environ)
+    known = bool(visible) or VISIBLE in environ or VISIBLE_AMD in environ
+    return _of_gpus(tuple(_requested(gpus, visible, known, environ)), environ)
+
+
+def check(gpus: object, capacity: int | None) -> None:
+    """Raise ValueError where the arguments of `choose` make no sense on any machine."""
+    if capacity is not None and capacity < 1:
+        raise ValueError(f"capacity must be at least 1, or None, not {capacity!r}")
+    if gpus is None or gpus == "auto":
+        return
     if isinstance(gpus, str) or not gpus:
         raise ValueError(f"gpus must be 'auto', None, or a list such as [0, 1], not {gpus!r}")
     if capacity is not None:
         raise ValueError("capacity= counts slots that are not GPUs; with gpus=[...] pass one of the two")
-    visible = visible_gpus(environ)
-    known = bool(visible) or VISIBLE in environ
-    return _of_gpus(tuple(_requested(gpus, visible, known, environ)), environ)
+
+
+def takes_time(gpus: object, environ: Mapping[str, str]) -> bool:
+    """Whether `choose` would have to run ``nvidia-smi``, which no event loop should wait for."""
+    if gpus is None or (VISIBLE in environ and not _valid(environ[VISIBLE])):
+        return False
+    command = _smi(environ)
+    return command is not None and _known_as(command) not in _ANSWERS.known
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
@@ -115,6 +140,8 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
     """
     setting = environ.get(VISIBLE)
     if setting is None:
+        if VISIBLE_AMD in environ:
+            return _amd_gpus(environ)
         return tuple(Gpu(index, uuid) for index, uuid in installed_gpus(environ).items())
     tokens = _valid(setting)
     if not tokens:
@@ -133,6 +160,8 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
 def installed_gpus(environ: Mapping[str, str]) -> dict[str, str]:
     """Ask ``nvidia-smi`` for the UUID behind each index; empty if it is missing, or fails where there is no driver.
 
+    It is asked once in a process, as that takes seconds where no other process keeps the driver loaded.
+
     Whoever took a failure for "no GPUs" would start a server on a GPU that another one has under its UUID.
 
     Args:
@@ -141,9 +170,44 @@ def installed_gpus(environ: Mapping[str, str]) -> dict[str, str]:
     Raises:
         RuntimeError: It failed twice though there is a driver, or took too long twice.
     """
-    command = shutil.which("nvidia-smi", path=environ.get("PATH", os.defpath))
+    command = _smi(environ)
     if command is None:
         return {}
+    with _ANSWERS.lock:
+        known = _ANSWERS.known.get(_known_as(command))
+        if known is None:
+            known = _ANSWERS.known[_known_as(command)] = _asked(command, environ)
+    return dict(known)
+
+
+# -------------------------------------------------------------------- inside
+
+
+class _Answers:
+    """What ``nvidia-smi`` has said in this process, by its path and when it was installed."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, int], dict[str, str]] = {}
+        self.lock = Lock()
+        """Held by the thread that asks."""
+        tell_when_forked(self)
+
+    def forked(self) -> None:
+        self.lock = Lock()
+
+
+_ANSWERS = _Answers()
+
+
+def _smi(environ: Mapping[str, str]) -> str | None:
+    return shutil.which("nvidia-smi", path=environ.get("PATH", os.defpath))
+
+
+def _known_as(command: str) -> tuple[str, int]:
+    return command, Path(command).stat().st_mtime_ns
+
+
+def _asked(command: str, environ: Mapping[str, str]) -> dict[str, str]:
     query = [command, "--query-gpu=index,uuid", "--format=csv,noheader"]
     try:
         printed = _output(query, environ)
@@ -160,7 +224,18 @@ def installed_gpus(environ: Mapping[str, str]) -> dict[str, str]:
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[0].isdecimal() and pair[1]}
 
 
-# -------------------------------------------------------------------- inside
+def _amd_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
+    """Those that ``HIP_VISIBLE_DEVICES`` names: its indices count in ``ROCR_VISIBLE_DEVICES``, where that is set."""
+    below = _valid(environ[BELOW_AMD]) if BELOW_AMD in environ else None
+    found: list[Gpu] = []
+    for token in _valid(environ[VISIBLE_AMD]):
+        if below is None or not token.isdecimal():
+            found.append(Gpu(token, f"AMD-{token}"))
+        elif int(token) < len(below):
+            found.append(Gpu(token, f"AMD-{below[int(token)]}"))
+        else:
+            break
+    return () if len({gpu.lock_name for gpu in found}) < len(found) else tuple(found)
 
 
 def _plain(capacity: int | None) -> SlotSet:
@@ -168,8 +243,9 @@ def _plain(capacity: int | None) -> SlotSet:
 
 
 def _of_gpus(gpus: tuple[Gpu, ...], environ: Mapping[str, str]) -> SlotSet:
-    by_bus = VISIBLE not in environ and any(gpu.token != gpu.lock_name for gpu in gpus)
-    return SlotSet(tuple(gpu.lock_name for gpu in gpus), gpus, by_bus)
+    variable = VISIBLE_AMD if VISIBLE not in environ and VISIBLE_AMD in environ else VISIBLE
+    by_bus = variable == VISIBLE and VISIBLE not in environ and any(gpu.token != gpu.lock_name for gpu in gpus)
+    return SlotSet(tuple(gpu.lock_name for gpu in gpus), gpus, by_bus, variable)
 
 
 def _requested(
@@ -183,7 +259,8 @@ def _requested(
         if len(matches) > 1:
             raise ValueError(f"{wish!r} in gpus= can be more than one GPU: {_listed(matches)}; write more of its UUID")
         if not matches:
-            source = f"{VISIBLE}={environ[VISIBLE]!r}" if VISIBLE in environ else "nvidia-smi"
+            said = next((name for name in (VISIBLE, VISIBLE_AMD) if name in environ), None)
+            source = "nvidia-smi" if said is None else f"{said}={environ[said]!r}"
             raise ValueError(
                 f"GPU {wish!r} in gpus= is not one that this process may use. "
                 f"It may use {_listed(visible) or 'none'}, says {source}."

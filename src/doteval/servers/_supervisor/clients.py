@@ -145,6 +145,11 @@ class Clients:
             client.socket.settimeout(1)
             client.flush()
 
+    def hang_up(self) -> None:
+        """Close all connections: for those who had them, it is over."""
+        for client in self._connected:
+            client.socket.close()
+
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:

@@ -35,6 +35,8 @@ class Family:
         """What ends it where the supervisor is killed, the strongest first."""
         self.code: int | None = None
         """The exit code of the server itself, negative for the number of a signal."""
+        self.seen: set[int] = set()
+        """The processes that have been of it, as far as they were looked at, or have ended."""
         self._is_childless = False
         self._directory = environment.get(MARKER, "")
         process = subprocess.Popen(
@@ -54,6 +56,7 @@ class Family:
         """Take the exit codes of all that have ended; return whether the server itself has by now."""
         try:
             while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                self.seen.add(ended[0])
                 if ended[0] == self.pid:
                     self.code = os.waitstatus_to_exitcode(ended[1])
         except ChildProcessError:
@@ -80,7 +83,9 @@ class Family:
 
     def members(self) -> dict[int, int]:
         """The processes that descend from the supervisor and their groups, where the system tells, but no zombies."""
-        return descendants(self._directory) if self.adopts else {}
+        found = descendants(self._directory) if self.adopts else {}
+        self.seen.update(found)
+        return found
 
     def memory(self) -> int | None:
         """What all of it has in memory, in bytes; pages that processes share count for each."""

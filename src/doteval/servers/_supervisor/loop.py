@@ -65,7 +65,6 @@ class Supervisor:
         """Start the server; the starter leases it."""
         self._place.make_directory()
         self._log.open()
-        self._gpu_memory.note()
         self._output, write_end = os.pipe()
         os.set_blocking(self._output, False)
         try:
@@ -105,7 +104,6 @@ class Supervisor:
         self._drain_output()
         if not self._told_exit:
             self._tell_exit(lifetime.reason, expected=True)
-        self._gpu_memory.wait()
 
     def fail(self, problem: BaseException) -> None:
         """Tell everybody that this is the end, and let nothing of the server survive it."""
@@ -121,13 +119,18 @@ class Supervisor:
                 self._tell_exit("its supervisor failed", expected=False)
 
     def close(self) -> None:
-        """Leave nothing behind; when the connections close, all is over."""
+        """Leave nothing behind; when the connections close, all is over, but for memory that the driver has to free."""
         self._log.close()
         self._place.remove()
+        if self._gpu_memory.is_known:
+            self._clients.say_goodbye()
+            self._clients.hang_up()  # nobody who leaves waits for the driver: whoever comes does, for the slots
+            self._gpu_memory.wait(self._family.seen if self._family else set())
         for slot in self._job["slot_fds"]:
             fcntl.flock(slot, fcntl.LOCK_UN)  # also where a child of the starter has a copy
             os.close(slot)
-        self._clients.say_goodbye()
+        if not self._gpu_memory.is_known:
+            self._clients.say_goodbye()
 
     # ---------------------------------------------------------------- what happens
 
@@ -255,6 +258,8 @@ class Supervisor:
                 return {"status": self._status(memory=request.get("memory", True))}
             case "ready":
                 lifetime.ready(time.monotonic(), str(request.get("condition", "")))
+                if self._family and self._gpu_memory.is_known:
+                    self._family.members()  # they are remembered
                 return {}
             case "end":
                 leases, drain = self._clients.count("lease"), bool(request.get("drain"))

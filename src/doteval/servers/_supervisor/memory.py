@@ -1,4 +1,4 @@
-"""``GpuMemory``: the slots of a server that used GPUs are given on when the memory of those is free again."""
+"""``GpuMemory``: the slots of a server are given on when none of its processes has memory of its GPUs any more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import time
 
-SLACK = 256  # MiB that a GPU may have in use more than before the start and still count as free
+TYPE_CHECKING = False  # as in typing, whose import takes time
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
 LIMIT_SECONDS = 30.0
 PAUSE_SECONDS = 0.2
 
@@ -21,28 +24,22 @@ class GpuMemory:
 
     def __init__(self, gpus: list[str]) -> None:
         self._gpus = gpus
-        self._before: dict[str, int] = {}
+        self.is_known = bool(gpus) and shutil.which("nvidia-smi") is not None
+        """Whether somebody can say who has memory."""
 
-    def note(self) -> None:
-        """Look how much is in use before the server starts."""
-        self._before = self._in_use()
+    def wait(self, pids: AbstractSet[int]) -> None:
+        """Return when these processes, which have ended, have none: the driver frees it a moment later.
 
-    def wait(self) -> None:
-        """Return when no more is in use than before: the driver frees it a moment after the process is gone."""
+        What others have, and take meanwhile, is of no account.
+        """
         deadline = time.monotonic() + LIMIT_SECONDS
-        while self._before and time.monotonic() < deadline:
-            now = self._in_use()
-            if all(now.get(gpu, 0) <= before + SLACK for gpu, before in self._before.items()):
-                return
+        while self.is_known and not pids.isdisjoint(self._users()) and time.monotonic() < deadline:
             time.sleep(PAUSE_SECONDS)
 
-    def _in_use(self) -> dict[str, int]:
-        """MiB in use on each of the GPUs, as far as nvidia-smi is there and tells."""
-        command = shutil.which("nvidia-smi") if self._gpus else None
-        if command is None:
-            return {}
-        query = [command, f"--id={','.join(self._gpus)}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-        with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+    def _users(self) -> set[int]:
+        """The processes that have memory of the GPUs, as far as nvidia-smi tells."""
+        query = ["nvidia-smi", f"--id={','.join(self._gpus)}", "--query-compute-apps=pid", "--format=csv,noheader"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
             answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-            return dict(zip(self._gpus, (int(line) for line in answer.stdout.split()), strict=True))
-        return {}
+            return {int(word) for word in answer.stdout.split() if word.isdecimal()}
+        return set()

@@ -183,8 +183,8 @@ function columnsFor(rows, beside, wish) {
     columns.push({ name: `score ${name}`, title: name, kind: "score", cell: (place) => score(rows.score(name, place)) });
   }
   columns.push({ name: "seconds", title: "time", kind: "count", cell: (place) => [shownSeconds(rows.value("seconds", place)), ""] });
-  columns.push({ name: "tokens", title: "tokens", kind: "count", cell: (place) => [rows.value("tokens", place) === null ? "" : counted(rows.value("tokens", place)), ""] });
-  if (rows.columns.cost) columns.push({ name: "cost", title: "cost", kind: "count", cell: (place) => [shownAmount(rows.value("cost", place)), ""] });
+  columns.push({ name: "tokens", title: "tokens", kind: "count", cell: (place) => [shownTokens(rows.value("tokens", place), rows.value("unknown", place)), ""] });
+  if (rows.columns.cost) columns.push({ name: "cost", title: "cost", kind: "count", cell: (place) => [atLeast(shownAmount(rows.value("cost", place)), rows.value("cost_unknown", place)), ""] });
   return columns;
 }
 

@@ -80,20 +80,32 @@ function shownUsage(usages) {
   }
   const lines = usages.map((usage) => element("tr", {}, ...names.map((name) => {
     const value = usage[name];
-    return element("td", typeof value === "number" ? {} : { class: "text" }, typeof value === "number" ? counted(value) : (value ?? ""));
+    if (typeof value !== "number") return element("td", { class: "text" }, value ?? "");
+    return element("td", {}, atLeast(counted(value), usage.unknown && (name === "input_tokens" || name === "output_tokens")));
   })));
   const head = element("tr", {}, ...titles.map((title, place) => element("th", place < 2 ? { class: "text" } : {}, title)));
   return [element("section", {}, element("h3", {}, "requests and tokens"),
     element("div", { class: "scroll" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))))];
 }
 
-/** The numbers of a row, in a line. @param {Row} row @param {number | null} cost */
-function shownNumbers(row, cost) {
+/** A number, and whether that is all. @param {string} text @param {any} isUnknown */
+function atLeast(text, isUnknown) {
+  return isUnknown && text !== "" ? `≥ ${text}` : text;
+}
+
+/** The tokens of a row in a list. @param {number | null} tokens @param {any} isUnknown */
+function shownTokens(tokens, isUnknown) {
+  return tokens === null && !isUnknown ? "" : atLeast(counted(tokens ?? 0), isUnknown);
+}
+
+/** The numbers of a row, in a line. @param {Row} row @param {number | null} cost @param {any} isCostUnknown */
+function shownNumbers(row, cost, isCostUnknown) {
+  const isUnknown = row.usage_by_model.some((/** @type {any} */ usage) => usage.unknown);
   const tokens = [[row.input_tokens, "tokens in"], [row.output_tokens, "out"]].filter(([count]) => count !== null);
   return [
     shownSeconds(row.seconds),
-    ...tokens.map(([count, name]) => `${counted(count)} ${name}`),
-    ...(cost === null ? [] : [`cost ${shownAmount(cost)}`]),
+    ...tokens.map(([count, name]) => `${atLeast(counted(count), isUnknown)} ${name}`),
+    ...(cost === null ? [] : [`cost ${atLeast(shownAmount(cost), isCostUnknown)}`]),
     ...(row.attempts > 1 ? [`${counted(row.attempts)} attempts`] : []),
   ].join(" · ");
 }
@@ -105,16 +117,16 @@ async function shownSide(rows, place, label) {
   const articles = found.map((row) => {
     const where = rows.place.get(idOf(row.key, row.sample)) ?? place;
     const sample = found.length > 1 ? `sample ${counted(row.sample)}` : "";
-    return shownRow(row, rows.value("cost", where), [label, sample].filter(Boolean).join(", "));
+    return shownRow(row, rows.value("cost", where), rows.value("cost_unknown", where), [label, sample].filter(Boolean).join(", "));
   });
   return element("div", {}, ...articles);
 }
 
-/** One sample. @param {Row} row @param {number | null} cost @param {string} label */
-function shownRow(row, cost, label) {
+/** One sample. @param {Row} row @param {number | null} cost @param {any} isCostUnknown @param {string} label */
+function shownRow(row, cost, isCostUnknown, label) {
   return element("article", {},
     ...(label ? [element("h3", { class: "side", dir: "auto" }, label)] : []),
-    element("p", { class: "soft" }, shownNumbers(row, cost)),
+    element("p", { class: "soft" }, shownNumbers(row, cost, isCostUnknown)),
     ...shownScores(row.scores),
     ...part("error", row.error, "bad"),
     ...part("output", row.output),

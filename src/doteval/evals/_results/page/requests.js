@@ -28,7 +28,12 @@ function requestsOf(kept) {
 /** @param {Row[]} requests @returns {Node[]} */
 function shownRequests(requests) {
   if (requests.length === 0) return [];
-  const shown = requests.map((request, place) => shownRequest(request, place, requests[place - 1]));
+  let number = 0;
+  const shown = requests.map((request, place) => {
+    number += request.left_out || 1;
+    if (request.left_out) return element("p", { class: "soft" }, request.error);
+    return shownRequest(request, number - 1, requests[place - 1]);
+  });
   return [element("section", {}, element("h3", {}, "the requests that were made"), ...shown)];
 }
 

@@ -1,0 +1,10 @@
+"""The mutants that are no mistakes, each with the reason."""
+
+from __future__ import annotations
+
+EQUIVALENT = {
+    "engine.Engine._tell: request.state is State.GRANTED and (self._on_event is not None or is_logged(DEBUG)) -> "
+    "request.state is State.GRANTED or (self._on_event is not None or is_logged(DEBUG))": (
+        "the reporter asks again whether anybody listens, and a request that has failed has no leases to tell of"
+    ),
+}
