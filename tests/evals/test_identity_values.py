@@ -294,12 +294,18 @@ HANDED = [
     *("mine = Kit(); return mine.tool", "return Kit().tool", "return [each.tool for each in (kit,)]"),
     *("return inspect.getdoc(q or tool())", "return getattr(kit, q).__doc__", "return (kit or q).tool"),
     *("return q(1, 2)[kit.tool]", "return lambda: kit.tool", "return q if kit.tool else 1", "return q(*[kit.tool])"),
+    *(
+        "return getattr(kit, 'tool')",
+        "return [getattr(kit, each) for each in ('tool',)]",
+        "return q(getattr(kit, q, 1))",
+    ),
 ]
 CALLED = [
     *("return tool()", "return shop.tool(q, 1)", "return kit.tool(q)", "return Kit().tool()", "return shop.Kit()"),
     *("return Kit(q)", "return isinstance(q, Kit)", "return isinstance(q, (int, Kit))", "return issubclass(q, Kit)"),
     *("mine = Kit(); return mine.tool()", "return lambda: tool(q)", "return kit.tool(shop.tool())", "return kit"),
     *("return shop.tool(*q)", "return shop.tool(**q)", "return [tool() for each in q]", "kit.tool.calls = 1"),
+    *("return getattr(kit, 'tool')()", "return getattr(kit, q)()", "return getattr(kit, 'other', None)"),
 ]
 
 

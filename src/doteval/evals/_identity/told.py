@@ -10,7 +10,7 @@ from typing import Any, cast
 from .code import Code
 from .found import functions_of, variable_of
 from .state import State, behind
-from .uses import ATTRIBUTE
+from .uses import ANY, ATTRIBUTE
 
 _OF_MODULES = frozenset({"getattr", "vars"})
 _ELSEWHERE = frozenset({"__import__", "globals", "import_module"})
@@ -51,7 +51,7 @@ class Told:
 
     def is_told(self, method: str) -> bool:
         """Whether what a method of that name says of itself is told to others."""
-        return method in self._attributes and not self.reads_docs  # then, all are
+        return not self.reads_docs and not {method, ANY}.isdisjoint(self._attributes)  # there, all are
 
     def read_of(self, module: ModuleType) -> list[str]:
         """What is read of a module; all that it holds where a name is known only when the code runs."""

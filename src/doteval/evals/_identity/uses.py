@@ -23,6 +23,8 @@ _Place: TypeAlias = "tuple[Position, Position, int]"
 _Calls: TypeAlias = "dict[tuple[Position | None, Position | None], _Maker]"
 
 ATTRIBUTE, KEY, CONTENT = ".", "[", "*"
+ANY = "*"
+"""The name of an attribute that is known only when the code runs."""
 EVERYTHING = (CONTENT, None)
 
 READ = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
@@ -283,6 +285,8 @@ class _Chain:
         """What was called, where what is looked at is what a call has returned."""
         self._last = ""
         """The attribute that was read last, where nothing is done with it."""
+        self._got: str | None = None
+        """What ``getattr`` has got by name, where nothing is done with it."""
         self.handed: list[_Maker] = []
         self.asked: list[tuple[Position, Position]] = []
         """Where classes are only asked for."""
@@ -306,6 +310,7 @@ class _Chain:
                 elif op.name in _ITEM_STORED:
                     self._write(name, self._key(op, before, end))
                 is_handed &= op.name not in STORED | _ITEM_STORED
+                self._got = None
             for op in ops:
                 if op.name in READ:
                     self._read(name, op)
@@ -325,8 +330,8 @@ class _Chain:
                 self._ways[root.start, end] = (name, self._steps)
         if is_handed:
             self.handed.append((name, tuple(each for _, each in self._steps)))
-        elif self._last:
-            self._found.told.add(self._last)
+        elif self._last or self._got:
+            self._found.told.add(self._last or self._got or "")
 
     def _read(self, name: str, op: _Op) -> None:
         attribute: str = op.value
@@ -366,8 +371,9 @@ class _Chain:
             elif called in _IMPORTS and inner:
                 is_known = inner[0].name in _CONSTANTS and isinstance(inner[0].value, str)
                 (self._found.imports if is_known else self._found.unknown).add(inner[0].value if is_known else called)
-            elif called == "getattr" and inner and not _has_constant_name(inner):
-                self._found.unknown.add(called)
+            elif called == "getattr" and inner:
+                self._got = _constant_name(inner)
+                self._found.unknown |= {called} if self._got == ANY else set()
         self._calls[op.start, op.end] = self._maker
 
     def _write(self, name: str, step: tuple[str, Any]) -> None:
@@ -410,10 +416,11 @@ class _Chain:
         return (KEY, inner[0].value) if is_alone else EVERYTHING
 
 
-def _has_constant_name(inner: list[_Op]) -> bool:
-    """Whether the second one of the arguments is a constant."""
+def _constant_name(inner: list[_Op]) -> str:
+    """The second one of the arguments, where it is a constant."""
     ends = [each.end for each in inner if each.start == inner[0].start and each.end]
     following = [each for each in inner if each.start and ends and each.start > max(ends)]
     if not following or following[0].name not in _CONSTANTS:
-        return False
-    return len(following) == 1 or following[1].start != following[0].start
+        return ANY
+    is_whole = len(following) == 1 or following[1].start != following[0].start
+    return str(following[0].value) if is_whole else ANY
