@@ -325,6 +325,7 @@ def test_what_is_handed_over_says_something_of_itself(source: str) -> None:
         ("import importlib; return [importlib.import_module(each) for each in q]", "import_module"),
         ("import importlib; return importlib.import_module('json').dumps", None),
         ("return globals()['tool']()", None),
+        ("return [globals()[each] for each in ('tool',)]", None),
         ("return getattr(shop, q)", None),
         ("return vars(shop)[q]", None),
     ],
