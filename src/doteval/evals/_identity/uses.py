@@ -234,7 +234,7 @@ def _expanded(instructions: list[dis.Instruction]) -> Iterator[_Op]:
         one, other = each.opname.replace("_BORROW", "").split("_FAST_")
         first, second = cast("tuple[str, str]", value)
         yield _Op(f"{one}_FAST", first, start, end, first)
-        begins = _begins(instructions[number + 1 : number + 4])
+        begins = _begins(instructions[number + 1 : number + 4]) if other.startswith("LOAD") else None
         if begins == start:  # that is where the first of them is what the next instruction is for
             begins = None
         ends = None if begins is None else (begins[0], begins[1] + len(second))
