@@ -57,6 +57,8 @@ class Unclear:
         """Whether a method is read of what a container's own method returns, which is looked at later."""
         found = variable_of(function, name)
         value: object = getattr(builtins, name, None) if found is None else found[1]
+        if path == ("copy",) and method in WRITING and class_of(value) in _CONTAINERS:
+            return True
         if path not in _INTO or method not in WRITING or class_of(value) not in _CONTAINERS:
             return False
         is_containers = functools.partial(self._leads_to_container, function, name, (EVERYTHING,))

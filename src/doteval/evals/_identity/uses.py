@@ -213,7 +213,7 @@ def _bind(found: Uses, bound: list[_Op], before: list[_Op], calls: _Calls) -> No
             break
         if op.end is not None and op.end <= last.start:
             values.append(op)
-    makers = [calls.get((op.start, op.end)) if op.name.startswith("CALL") else None for op in values]
+    makers = [calls.get((op.start, op.end)) if op.name.startswith("CALL") or op.is_item else None for op in values]
     is_known = all(maker is not None or op.name in _DISPLAYS for op, maker in zip(values, makers, strict=True))
     for op in bound:
         known = found.locals.setdefault(op.value, set())
@@ -317,7 +317,8 @@ class _Chain:
                     self._last = op.value
                     continue
                 if op.is_item and self._is_slice(op, before, end):
-                    self._maker = _UNKNOWN  # a copy
+                    self._maker = _UNKNOWN if self._steps or self._maker else (name, ("copy",))
+                    self._calls[op.start, op.end] = self._maker
                 elif op.is_item:
                     self._item(op, before, end)
                 elif op.name.startswith("CALL") and "INTRINSIC" not in op.name:
