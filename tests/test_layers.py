@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent / "src" / "doteval"
 LAYERS = (
     (
         "doteval._errors",
+        "doteval._server_errors",
         "doteval._explained",
         "doteval._secrets",
         "doteval._canonical",
@@ -119,6 +120,7 @@ TOOLS = {"doteval._forked", "doteval._unwritable", "doteval._writer"}
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (
     "doteval._errors",
+    "doteval._server_errors",
     "doteval._explained",
     "doteval._secrets",
     "doteval._canonical",

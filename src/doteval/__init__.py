@@ -2,7 +2,8 @@
 
 The layers, lowest first; an import goes downward only::
 
-    _errors  _explained               what can go wrong, and what is said of it
+    _errors  _server_errors           what can go wrong, also with servers
+    _explained                        what is said of it
     _secrets  _canonical  _spec       what nobody may see; what a user asks for, and when two ask for the same
     _writer  _forked                  a thread that writes to a database; what a forked child begins anew
     _unwritable                       why nothing can be written to a file
@@ -51,10 +52,6 @@ if TYPE_CHECKING:
         ProviderNotEnteredError,
         QueueFullError,
         ReplyCacheError,
-        RuntimeDirectoryError,
-        ServerLostError,
-        ServerStartError,
-        ServersUnsupportedError,
         SetupTimeoutError,
         SpecError,
         UnknownModelError,
@@ -68,6 +65,7 @@ if TYPE_CHECKING:
     from ._provider import ModelProvider
     from ._registry import ModelProviders
     from ._replies.cache import CachedReplies, ReplyCache
+    from ._server_errors import RuntimeDirectoryError, ServerLostError, ServerStartError, ServersUnsupportedError
     from ._setup import Setup
     from ._spec import ModelSpec
     from .evals import Result, foreach
@@ -181,12 +179,12 @@ _HOME = {
     "ReplyCache": "._replies.cache",
     "ReplyCacheError": "._errors",
     "Result": ".evals",
-    "RuntimeDirectoryError": "._errors",
+    "RuntimeDirectoryError": "._server_errors",
     "SGLangProvider": ".providers.sglang",
-    "ServerLostError": "._errors",
+    "ServerLostError": "._server_errors",
     "ServerProvider": ".providers.server",
-    "ServerStartError": "._errors",
-    "ServersUnsupportedError": "._errors",
+    "ServerStartError": "._server_errors",
+    "ServersUnsupportedError": "._server_errors",
     "Setup": "._setup",
     "SetupTimeoutError": "._errors",
     "SpecError": "._errors",

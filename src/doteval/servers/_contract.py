@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from .._errors import CapacityDeadlockError, ServerLostError
+from .._errors import CapacityDeadlockError
+from .._server_errors import ServerLostError
 from ._description.command import ServerCommand
 from ._description.readiness import Readiness
 from ._slots.gpus import SlotSet

@@ -25,12 +25,13 @@ from anyio import CancelScope, current_time
 from anyio.to_thread import run_sync
 from typing_extensions import Unpack
 
-from ..._errors import CapacityDeadlockError, ModelSetupError, ServerLostError, ServerStartError
+from ..._errors import CapacityDeadlockError, ModelSetupError
 from ..._handle import ModelHandle
 from ..._keywords import completed, takes, unexpected
 from ..._pool.owners import resource_here
 from ..._pool_options import LifecycleOptions
 from ..._pooled import PooledProvider, runtime_of
+from ..._server_errors import ServerLostError, ServerStartError
 from ..._setup import enterable
 from ..._spec import resource_id
 from ...servers._contract import Terms

@@ -13,8 +13,8 @@ from typing import Any
 
 from anyio import create_task_group, current_time, sleep, sleep_forever, sleep_until
 
-from ..._errors import ServerStartError
 from ..._secrets import mask_exception
+from ..._server_errors import ServerStartError
 from .._contract import Terms
 from .._description.command import ServerCommand
 from .._description.failure import ServerFailure, advice, cause_of, report

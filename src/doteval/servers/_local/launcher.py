@@ -11,7 +11,7 @@ from pathlib import Path
 
 from anyio import CancelScope, current_time
 
-from ..._errors import ServerStartError
+from ..._server_errors import ServerStartError
 from .._contract import LeaseListener, ServerLease, Terms
 from .._description.causes import PORT_TAKEN
 from .._description.command import CommandMissingError, ServerCommand

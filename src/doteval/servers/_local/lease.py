@@ -9,7 +9,7 @@ from pathlib import Path
 
 from anyio import CancelScope, current_time
 
-from ..._errors import ServerLostError
+from ..._server_errors import ServerLostError
 from .._contract import LeaseListener, Server, Terms
 from .._description.command import LOOPBACK, ServerCommand
 from .._description.failure import ServerFailure, advice, happened, report

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..._errors import RuntimeDirectoryError, ServersUnsupportedError
+from ..._server_errors import RuntimeDirectoryError, ServersUnsupportedError
 from .._supervisor.protocol import MARKER
 from .._unshared import Descriptor, making, unshared
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from anyio import sleep
 
-from ..._errors import ServerStartError
+from ..._server_errors import ServerStartError
 from .._contract import LeaseListener, Terms
 from .._description.causes import PORT_TAKEN
 from .._description.command import ServerCommand

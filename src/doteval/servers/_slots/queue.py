@@ -24,7 +24,8 @@ from typing import TypeVar
 from anyio import current_time, sleep
 from anyio.lowlevel import checkpoint
 
-from ..._errors import CapacityExceededError, RuntimeDirectoryError
+from ..._errors import CapacityExceededError
+from ..._server_errors import RuntimeDirectoryError
 from .._unshared import Descriptor
 from .locks import SlotLocks, give_back, is_same, take
 
