@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import operator
 import re
 import string
 import types
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NewType
 
 import jinja2
+import pyarrow as pa
 import pydantic
+import pytest
 
 
 class Plain:
@@ -244,6 +247,30 @@ def filtering(value: str) -> Any:
     return made
 
 
+def of_metaclass(value: Any) -> Any:
+    return type("Meta", (type,), {"tone": value})("Made", (), {})
+
+
+def with_metadata(value: Any) -> Any:
+    @dataclass
+    class Made:
+        words: str = field(default="", metadata={"description": value})
+
+    return Made
+
+
+def frame(*cells: Any) -> Any:
+    return pytest.importorskip("pandas").DataFrame({"text": [*"abc"], "cell": [1, 2, *cells]})
+
+
+def embeddings(value: str) -> Any:
+    """Arrays of which printing leaves out the middle."""
+    numpy = pytest.importorskip("numpy")
+    found = numpy.zeros(3000)
+    found[1500] = len(value)
+    return found
+
+
 KINDS: dict[str, Callable[[str], Any]] = {
     "text": str,
     "bytes": str.encode,
@@ -312,5 +339,28 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "path": Path,
     "decimal": lambda value: Decimal(len(value)),
     "date": lambda value: date(2026, 1, len(value)),
+    "class with docstring": lambda value: [class_with(__doc__=value)],
+    "class with method with docstring": lambda value: [class_with(tool=documented(value))],
+    "class of a metaclass": of_metaclass,
+    "dataclass with metadata": with_metadata,
+    "bound method with docstring": lambda value: [class_with(tool=documented(value))().tool],
+    "attribute getter": operator.attrgetter,
+    "template of its own": lambda value: jinja2.Template(f"{value}: {{{{ question }}}}"),
+    "arrow array": lambda value: pa.array([*"ab", value]),
+    "arrow table": lambda value: pa.table({"a": [*range(50), len(value), *range(50)]}),
+    "arrow table of texts": lambda value: pa.table({"a": ["x"] * 25 + [value] + ["x"] * 25}),
+    "arrow value": lambda value: pa.array([value])[0],
+    "array of numbers": embeddings,
+    "array of texts": lambda value: pytest.importorskip("numpy").array([value]),
+    "array of objects": lambda value: pytest.importorskip("numpy").array([Plain(value), None]),
+    "frame": frame,
+    "frame with arrays": lambda value: frame(embeddings(value)),
+    "frame of objects": lambda value: frame(Plain(value)),
+    "frame of functions": lambda value: frame(function_of(value)),
+    "column": lambda value: frame(value)["cell"],
+    "groups": lambda value: frame(value).groupby("text"),
+    "groups by another column": lambda value: frame(value).groupby("text" if value == "one" else "cell"),
+    "index": lambda value: frame(1).set_axis([*"ab", value]).index,
+    "categories": lambda value: frame(value)["cell"].astype("category"),
     "deep": lambda value: functools.reduce(lambda inner, _: [inner], range(40), value),
 }

@@ -23,14 +23,20 @@ ONLY = os.environ.get("DOTEVAL_PROGRAM")
 CHUNKS = 10
 
 HEAD = """
-import argparse, collections, dataclasses, enum, functools, itertools, pathlib, string, threading, types, typing
+import argparse, collections, dataclasses, enum, functools, importlib, inspect, itertools, operator, pathlib, string
+import sys, threading, types, typing
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Literal, NamedTuple, NewType, Optional, Union
 LOCK = threading.Lock()
-def told(tools): return [each.__doc__ for each in tools]
+DOC = operator.attrgetter('__doc__')
+def told(tools): return [DOC(each) for each in tools]
+def module(name, **held):
+    made = sys.modules[name] = types.ModuleType(name)
+    vars(made).update(held)
+    return made
 """
 
 
@@ -46,17 +52,16 @@ BUILDING = ["add", "append", "with_text", "put", "update", "configure", "set", "
 
 
 def program(seed: int) -> tuple[str, str]:
-    """A program, and the same with another constant."""
+    """A program, and the same with another constant; each piece is in one after another."""
     chance = random.Random(seed)
-    carriers = chance.sample(CARRIERS, chance.randint(1, 3))
-    noise = chance.sample(NOISE, chance.randint(0, 4))
-    changed = chance.randrange(len(carriers))
+    carriers = [CARRIERS[seed % len(CARRIERS)], *chance.sample(CARRIERS, chance.randint(0, 2))]
+    noise = [NOISE[seed % len(NOISE)], *chance.sample(NOISE, chance.randint(0, 3))][: chance.randint(0, 4)]
     pieces: list[tuple[int, str]] = []
     said: list[str] = []
     done: list[str] = []
     method = chance.choice(BUILDING)
     for number, (setup, expression) in enumerate(carriers):
-        constant = "@@" if number == changed else repr(f"constant {number}")
+        constant = "@@" if number == 0 else repr(f"constant {number}")
         pieces.append((number, setup.replace("@M", method).replace("@V", constant)))
         said.append(expression.replace("@N", str(number)))
     for number, (setup, statement) in enumerate(noise, len(carriers)):
@@ -73,12 +78,14 @@ def program(seed: int) -> tuple[str, str]:
 @contextmanager
 def loaded(source: str, name: str = "generated") -> Iterator[Any]:
     """The function that a program makes; its file is that of a cell of a notebook, or a real one."""
+    before = {*sys.modules}
     module = sys.modules[name] = ModuleType(name)
     try:
         exec(compile(source, f"<{name}>" if len(source) % 2 else f"/theirs/{name}.py", "exec"), vars(module))
         yield vars(module)["ask"]
     finally:
-        del sys.modules[name]
+        for each in sys.modules.keys() - before:
+            del sys.modules[each]
 
 
 def fingerprint(function: Any) -> Mapping[str, str]:

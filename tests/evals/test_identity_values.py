@@ -7,17 +7,22 @@ import copy
 import functools
 import inspect
 import itertools
+import json
 import logging
+import os
 import pickle
 import random
+import subprocess
+import sys
 import typing
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
 from enum import Flag
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 from typing import Any
 
 import pydantic
@@ -36,7 +41,6 @@ from tests.evals.identity_kinds import (
 
 from doteval import ModelProviders, Result, foreach
 from doteval.evals import run
-from doteval.evals._identity.code import read
 from doteval.evals._identity.walk import Walk
 
 
@@ -66,6 +70,24 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
     for hold in holders:
         assert fingerprint(hold(make("one"))) == fingerprint(hold(make("one")))
         assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))
+
+
+def shown_of(kinds: Iterable[str]) -> dict[str, Any]:
+    """What is known of values in each process in the same way, but of those that are not there."""
+    found: dict[str, Any] = {}
+    for kind in kinds:
+        with contextlib.suppress(pytest.skip.Exception):
+            found[kind] = fingerprint(KINDS[kind]("one"))
+    return found
+
+
+@pytest.mark.process
+def test_another_process_finds_the_same() -> None:
+    """Wherever objects lie there, and in whatever order it puts sets."""
+    script = "import json, tests.evals.test_identity_values as it; print(json.dumps(it.shown_of(it.KINDS)))"
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    other = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, timeout=60)
+    assert json.loads(other.stdout) == shown_of(KINDS)
 
 
 def looked_at(value: Any) -> None:
@@ -254,18 +276,68 @@ def test_what_code_writes_of_a_value_hides_only_that() -> None:
     assert fingerprint(made("one", 0)) != fingerprint(made("another", 0))
 
 
-def test_what_is_handed_over_says_something_of_itself() -> None:
-    """A tool's docstring is a part of the prompt; that of a helper that is called is not."""
+def body(source: str, text: str) -> Any:
+    """A function of a notebook that has tools, which say a text of themselves."""
+    kind = class_with(tool=documented(text), __doc__=text)
+    shop = ModuleType("shop")
+    vars(shop).update(tool=documented(text), Kit=kind, __name__="shop")
+    scope: dict[str, Any] = {"tool": documented(text), "Kit": kind, "kit": kind(), "shop": shop, "__name__": "theirs"}
+    exec(compile(f"import inspect\ndef ask(q=None):\n    {source}", "<cell>", "exec"), scope)
+    return scope["ask"]
 
-    def handing(tool: Any) -> Any:
-        scope: dict[str, Any] = {"tool": tool, "__name__": "theirs"}
-        exec("def hand(): return [tool]\ndef call(): return tool()", scope)
-        return scope
 
-    assert read(handing(None)["hand"].__code__).handed == {"tool"}
-    one, other = (handing(documented(text)) for text in ("one", "another"))
-    assert fingerprint(one["hand"]) != fingerprint(other["hand"])
-    assert fingerprint(one["call"]) == fingerprint(other["call"])
+HANDED = [
+    *("return [tool]", "return q(tool)", "return q(tools=tool)", "mine = tool; return mine", "return tool.__doc__"),
+    *("return [shop.tool]", "return q(shop.tool)", "mine = shop.tool; return mine", "return shop.tool.__doc__"),
+    *("return [kit.tool]", "return q(kit.tool)", "mine = kit.tool; return mine", "return kit.tool.__doc__"),
+    *("return [Kit]", "return q(Kit, 1)", "return shop.Kit", "return Kit.__doc__", "return [Kit.tool]"),
+    *("mine = Kit(); return mine.tool", "return Kit().tool", "return [each.tool for each in (kit,)]"),
+    *("return inspect.getdoc(q or tool())", "return getattr(kit, q).__doc__", "return (kit or q).tool"),
+    *("return q(1, 2)[kit.tool]", "return lambda: kit.tool", "return q if kit.tool else 1", "return q(*[kit.tool])"),
+    *(
+        "return getattr(kit, 'tool')",
+        "return [getattr(kit, each) for each in ('tool',)]",
+        "return q(getattr(kit, q, 1))",
+    ),
+]
+CALLED = [
+    *("return tool()", "return shop.tool(q, 1)", "return kit.tool(q)", "return Kit().tool()", "return shop.Kit()"),
+    *("return Kit(q)", "return isinstance(q, Kit)", "return isinstance(q, (int, Kit))", "return issubclass(q, Kit)"),
+    *("mine = Kit(); return mine.tool()", "return lambda: tool(q)", "return kit.tool(shop.tool())", "return kit"),
+    *("return shop.tool(*q)", "return shop.tool(**q)", "return [tool() for each in q]", "kit.tool.calls = 1"),
+    *("return getattr(kit, 'tool')()", "return getattr(kit, q)()", "return getattr(kit, 'other', None)"),
+]
+
+
+@pytest.mark.parametrize("source", [*HANDED, *CALLED])
+def test_what_is_handed_over_says_something_of_itself(source: str) -> None:
+    """A tool's docstring is a part of the prompt; that of a helper that is called is not, nor that of its class."""
+    one, same, other = (fingerprint(body(source, text)) for text in ("one", "one", "another"))
+    assert one == same
+    assert (one != other) == (source in HANDED)
+
+
+@pytest.mark.parametrize(
+    ("source", "called"),
+    [
+        ("import importlib; return importlib.import_module(q).TEXT", "import_module"),
+        ("return globals()[q]", "globals"),
+        ("import importlib; return [importlib.import_module(each) for each in q]", "import_module"),
+        ("import importlib; return importlib.import_module('json').dumps", None),
+        ("return globals()['tool']()", None),
+        ("return [globals()[each] for each in ('tool',)]", None),
+        ("return getattr(shop, q)", None),
+        ("return vars(shop)[q]", None),
+    ],
+)
+def test_who_reads_what_nobody_can_know_is_told(source: str, called: str | None) -> None:
+    """Once, by the name of what it calls; whatever a module holds that is handed over is known."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fingerprint([body(source, "one"), body(source, "one")])
+    found = [str(each.message) for each in caught]
+    told = f"ask calls '{called}' with a name that is known only when it runs"
+    assert found == ([] if called is None else [f"{told}: what it reads there is not noticed where it changes"])
 
 
 def test_headers_and_environments_are_never_shown() -> None:

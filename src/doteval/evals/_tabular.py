@@ -38,6 +38,23 @@ def held_by_table(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
             return _of_array(value) if hasattr(kind, "dtype") and hasattr(kind, "shape") else None
 
 
+def objects_in_table(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
+    """What a table or an array holds that is no plain value; `None` for anything else."""
+    library = _library_of(cast("Hashable", kind))
+    if library == "pandas":
+        if hasattr(kind, "ngroups"):
+            return (value.obj,)
+        if hasattr(kind, "itertuples"):
+            columns = [value.iloc[:, place] for place in range(value.shape[1])]
+            return tuple(column.tolist() for column in columns if column.dtype == object)
+        return (value.tolist(),) if hasattr(kind, "tolist") and value.dtype == object else ()
+    if library is not None:
+        return ()
+    if not hasattr(kind, "dtype") or not hasattr(kind, "shape"):
+        return None
+    return (value.tolist(),) if getattr(value.dtype, "hasobject", False) else ()
+
+
 @functools.lru_cache(maxsize=512)
 def _library_of(kind: Any) -> str | None:
     for each in kind.__mro__:

@@ -9,6 +9,8 @@ The parts::
     aliases  types that are made of others
     state    what is written, and so does not count
     values   what a value is, and what it is looked into for
+    told     what is read of what is handed over
+    use, containers  what code is run for, and whether names of methods are those of containers
     reach    which code can be run: all of it is known before anything is described
     walk     a value, and all that it refers to, each with a fingerprint
 """

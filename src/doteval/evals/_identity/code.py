@@ -8,12 +8,13 @@ from __future__ import annotations
 import dis
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
-from .uses import ATTRIBUTE, READ, Steps, Uses, uses_of
+from .looks import class_of, digest_of
+from .uses import ATTRIBUTE, READ, WRITING, Steps, Uses, uses_of
 
 _NO_MATTER = {"CACHE", "EXTENDED_ARG", "MAKE_CELL", "NOP", "NOT_TAKEN", "PRECALL", "RESUME"}
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
@@ -22,6 +23,16 @@ _WRITTEN = ("DELETE_DEREF", "DELETE_GLOBAL", "STORE_DEREF", "STORE_GLOBAL")
 _JUMPS = frozenset(dis.hasjabs + dis.hasjrel)
 _ALIASES = 2
 """How often what a local name holds is looked for that is a part of what another one holds."""
+_IMPORTS = frozenset({"__import__", "import_module"})
+_DOCS = frozenset({"__annotations__", "__doc__", "__signature__"})
+_READ_DOCS = frozenset(
+    {
+        *("__annotations__", "__signature__", "get_annotations", "get_type_hints", "getdoc", "getfullargspec"),
+        *("getmembers", "signature"),
+    }
+)
+"""By what code reads what functions and classes say of themselves."""
+MAKES_CLASSES = "__build_class__"
 _OPTIMISED, _HAS_DOCSTRING = 0x1, 0x4000000
 
 
@@ -30,9 +41,13 @@ class Code:
     """What is known of a function's code, that of functions within it included.
 
     Args:
-        tokens: What it does, without the values of constants that are code.
+        does: What it does, as a fingerprint.
         reads: The globals and free variables that it reads, each with the attributes that are read of it at once.
-        handed: Those that it hands over and does not call, such as a function that is to be a tool of a model.
+        handed: Those that it hands over and does not call, such as a function that is to be a tool of a model, each
+            with the attributes that are read of it.
+        told: The attributes that it reads of anything and hands over.
+        reads_docs: Whether it reads what functions and classes, whichever they are, say of themselves.
+        unknown: What it calls with a name that is known only when it runs, such as ``getattr``.
         writes: Those that it writes: they are state of the run, and no result depends on how it began.
         changes: What it changes of those, each with the way from it.
         own: What it writes, or changes, of its first argument.
@@ -42,13 +57,17 @@ class Code:
             the name is empty, from its first argument.
         attributes: The attributes that it reads of anything else but of the globals and free variables.
         stored: All attributes that it writes, of whatever.
+        given_changing: The methods that change containers which it reads of its parameters, but for the first one.
         given: What it writes, or changes, of what its parameters hold.
         imports: The modules that it imports, and what from them; with the level of a relative import.
     """
 
-    tokens: tuple[Any, ...]
+    does: str
     reads: tuple[tuple[str, tuple[str, ...]], ...]
-    handed: frozenset[str]
+    handed: frozenset[tuple[str, tuple[str, ...]]]
+    told: frozenset[str]
+    reads_docs: bool
+    unknown: frozenset[str]
     writes: frozenset[str]
     changes: frozenset[tuple[str, Steps]]
     own: frozenset[Steps]
@@ -57,6 +76,7 @@ class Code:
     changing: frozenset[tuple[str, Steps, str]]
     attributes: frozenset[str]
     stored: frozenset[str]
+    given_changing: frozenset[tuple[str, str]]
     given: frozenset[tuple[str, Steps]]
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
 
@@ -69,7 +89,6 @@ def read(code: CodeType) -> Code:
     tokens += parameters
     tokens.append(code.co_exceptiontable)
     reads: dict[tuple[str, tuple[str, ...]], None] = {}
-    handed: set[str] = set()
     writes: set[str] = set()
     imports: list[tuple[int, str, tuple[str, ...]]] = []
     instructions = [each for each in dis.get_instructions(code) if each.opname not in _NO_MATTER]
@@ -82,7 +101,7 @@ def read(code: CodeType) -> Code:
         if isinstance(value, CodeType):
             inner = read(value)
             inside.append((inner, value, _bound(instructions, place)))
-            tokens.append((name, inner.tokens))
+            tokens.append((name, inner.does))
             imports += inner.imports
             continue
         if name == "STORE_NAME" and value == "__firstlineno__":
@@ -92,25 +111,38 @@ def read(code: CodeType) -> Code:
         if name in _GLOBALS or name in _CELLS:
             path = tuple(_attributes_after(instructions, place))
             reads[value, path] = None
-            if not path and name in _GLOBALS and not (each.arg or 0) & 1:
-                handed.add(value)
         elif name in _WRITTEN:
             writes.add(value)
         elif name == "IMPORT_NAME":
             level = instructions[place - 2].argval if place >= 2 else 0
             imports.append((level if isinstance(level, int) else 0, value, instructions[place - 1].argval or ()))
+        elif name == "LOAD_BUILD_CLASS":
+            uses.others.add(MAKES_CLASSES)
+    imports += [(0, name, ()) for name in uses.imports]
+    writes |= uses.global_writes
     for inner, _, _ in inside:
         reads |= dict.fromkeys(inner.reads)
-        handed |= inner.handed
+        uses.handed |= inner.handed
+        uses.told |= inner.told
+        uses.unknown |= inner.unknown
         writes |= inner.writes
-    handed |= uses.handed & {*code.co_freevars, *code.co_cellvars, *code.co_varnames}
-    handed |= {name for name, path in reads if path == ("__doc__",)}
+    if ("globals", ()) in reads:
+        texts = {text for text in _texts_in(code.co_consts) if text.isidentifier()}
+        reads |= dict.fromkeys((text, ()) for text in sorted(texts))
+        if texts:
+            uses.unknown.discard("globals")
+    uses.handed |= {(name, path[:-1]) for name, path in reads if path[-1:] == ("__doc__",)}
+    uses.told |= {path[-2] for _, path in reads if len(path) > 1 and path[-1] == "__doc__"}
+    handed = {name for name, path in uses.handed if not path}
     tokens += [("told", inner.co_consts[0]) for _, inner, name in inside if _is_told(inner, name, handed)]
-    cells = {*code.co_cellvars}
+    cells, own = {*code.co_cellvars}, {*code.co_varnames, *code.co_cellvars}
     return Code(
-        tuple(tokens),
+        digest_of(_plain(tuple(tokens))),
         tuple(read for read in reads if read[0] not in cells),
-        frozenset(handed - cells),
+        frozenset(each for each in uses.handed if each[0] not in own),
+        frozenset(uses.told),
+        _reads_docs(reads, uses, own, [inner for inner, _, _ in inside]),
+        frozenset(uses.unknown),
         frozenset(writes - cells),
         *_used(code, uses, first, [inner for inner, _, _ in inside]),
         tuple(imports),
@@ -127,6 +159,7 @@ def _used(
     frozenset[tuple[str, Steps, str]],
     frozenset[str],
     frozenset[str],
+    frozenset[tuple[str, str]],
     frozenset[tuple[str, Steps]],
 ]:
     """What is done with globals, free variables and the first argument, in a code and in those within it."""
@@ -140,17 +173,21 @@ def _used(
         uses.stored |= inner.stored
         uses.changing |= {each for each in inner.changing if each[0]}
         uses.others |= {method for name, _, method in inner.changing if not name}
+        uses.others |= {method for _, method in inner.given_changing}
     for _ in range(_ALIASES):
         writes |= {(of, (*way, *steps)) for name, steps in writes for of, way in uses.ways.get(name, ()) if of != name}
     changing = {("" if name == first else name, way, method) for name, way, method in uses.changing}
     uses.others |= {method for name, _, method in changing if name in its_own}
     own_attributes = {attribute for name, attribute in reads if name == first}
-    for name, attribute in reads:
+    parameters = {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]} - {first}
+    given = {(name, attribute) for name, attribute in reads if name in parameters and attribute in WRITING}
+    for name, attribute in reads - given:
         if name in its_own and name != first:
             uses.read_of_local(name, attribute)
     for maker in [each for each in uses.made if each[0] in its_own]:
         uses.made.discard(maker)
         uses.others.add(maker[2])
+    uses.others |= {attribute for name, path, attribute in uses.made if not _IMPORTS.isdisjoint((name, *path))}
     unknown = {name for name in its_own if uses.locals.get(name) is None} - {first}
     if any(steps[-1][0] != ATTRIBUTE for name, steps in writes if name in unknown):
         uses.others.add("__setitem__")
@@ -162,8 +199,43 @@ def _used(
         frozenset(each for each in changing if each[0] not in its_own),
         frozenset(uses.others),
         frozenset(uses.stored),
+        frozenset(given),
         frozenset(each for each in writes if each[0] in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]),
     )
+
+
+def _reads_docs(
+    reads: Iterable[tuple[str, tuple[str, ...]]], uses: Uses, own: set[str], inside: Iterable[Code]
+) -> bool:
+    """Whether what is read that functions and classes say of themselves is not only that of one with a name."""
+    if any(inner.reads_docs for inner in inside):
+        return True
+    of_others = uses.others | {attribute for *_, attribute in uses.made}
+    of_others |= {attribute for name, attribute in uses.reads if name in own}
+    if not _DOCS.isdisjoint(of_others):
+        return True
+    return any(not _READ_DOCS.isdisjoint((name, *path)) for name, path in reads)
+
+
+def _plain(token: Any) -> tuple[object, ...]:
+    """A constant with its type, as ``1 == True``."""
+    kind = class_of(token)
+    if kind is tuple:
+        return tuple(map(_plain, token))
+    if kind is frozenset:
+        return "set", *sorted(map(_plain, token), key=repr)
+    return kind.__name__, hex(token) if kind is int else repr(token)
+
+
+def _texts_in(constants: Iterable[object]) -> Iterator[str]:
+    """The texts among constants, those of functions within a function included."""
+    for each in constants:
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, tuple):
+            yield from _texts_in(cast("tuple[object, ...]", each))
+        elif isinstance(each, CodeType):
+            yield from _texts_in(each.co_consts)
 
 
 def _attributes_after(instructions: list[dis.Instruction], place: int) -> Iterator[str]:

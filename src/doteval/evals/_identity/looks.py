@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from hashlib import blake2b
@@ -13,6 +14,11 @@ from typing import Any, cast
 from ... import ModelRequest
 from .library import is_library_module
 
+_AS_TEXTS: dict[str, Any] = {}
+if sys.version_info >= (3, 14):
+    from annotationlib import Format
+
+    _AS_TEXTS["annotation_format"] = Format.FORWARDREF
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 TELLING = ("base_url", "model", "model_name", "model_id", "name", "spec", "temperature", "_fingerprint", "__name__")
 """What clients, models and data sets of the field call what their answers depend on."""
@@ -28,8 +34,8 @@ its type."""
 ATOMS = (bool, int, float, complex, str, bytes, type(None), type(...))
 PYTHONS_OWN = frozenset(
     {
-        *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__class_getitem__"),
-        *("__classcell__", "__dict__", "__doc__", "__firstlineno__", "__hash__", "__match_args__", "__module__"),
+        *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__classcell__"),
+        *("__dict__", "__doc__", "__firstlineno__", "__hash__", "__match_args__", "__module__"),
         *("__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__slots__", "__static_attributes__"),
         *("__weakref__", "_abc_impl"),
     }
@@ -88,8 +94,8 @@ def own_text_of(value: Any, kind: type[Any]) -> str | None:
 def parameters_of(function: FunctionType) -> list[tuple[str, str, object, object]]:
     """The parameters of a function, each with its kind, default and annotation; in the end what it returns."""
     try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
+        signature = inspect.signature(function, **_AS_TEXTS)
+    except Exception:  # its annotations cannot be found
         return []
     found = [(each.name, each.kind.name, each.default, each.annotation) for each in signature.parameters.values()]
     return [*found, ("return", "", inspect.Parameter.empty, signature.return_annotation)]
@@ -118,23 +124,6 @@ def shown_as(name: str, value: object) -> str | None:
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST_SHOWN):
         return str(value)
     return None
-
-
-def table_of(value: Any) -> tuple[tuple[str, ...], Any] | None:
-    """What kind of a table, array or tensor a value is, and what it holds; `None` where it is none."""
-    kind = class_of(value)
-    if kind.__module__.partition(".")[0] in ("pandas", "polars"):
-        for method in ("to_csv", "write_csv"):
-            if hasattr(kind, method):
-                return (type_name(kind),), str(getattr(value, method)())
-    if not hasattr(kind, "dtype"):
-        return None
-    shape = str(getattr(value, "shape", ""))
-    if getattr(value.dtype, "hasobject", False):  # its bytes are addresses
-        return (type_name(kind), shape), value.tolist()
-    if hasattr(kind, "tobytes"):  # arrays and their scalars
-        return (type_name(kind), str(value.dtype), shape), digest_of_bytes(value.tobytes())
-    return ((type_name(kind), str(value.dtype)), value.tolist()) if hasattr(kind, "tolist") else None
 
 
 def attribute_of(value: object, name: str) -> Any:

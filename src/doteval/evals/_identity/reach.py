@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import builtins
 import functools
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
-from types import FunctionType, ModuleType, NoneType
+from operator import attrgetter, methodcaller
+from types import FunctionType, ModuleType
 from typing import Any, cast
 
+from .._tabular import objects_in_table
 from .aliases import is_alias
-from .code import Code, read
+from .code import MAKES_CLASSES, read
+from .containers import Unclear
 from .found import PLAIN, defaults_of, functions_of, holds_no_code, is_librarys, variable_of, ways_of
 from .library import is_library_module, users_module
-from .looks import ATOMS, INITIALISERS, attribute_of, class_of, table_of
-from .state import MISSING, State, behind
-from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, WRITING, Steps
+from .looks import ATOMS, INITIALISERS, attribute_of, class_of
+from .state import State
+from .told import Told, handed_over
+from .use import Use
+from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, Steps
 from .values import Values
 
 _PASSIVE = frozenset(
@@ -35,21 +39,11 @@ _NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "e
 """Modules whose classes call no methods of those that are made of them, but when they are told to."""
 
 
-_INTO = {("get",), ("setdefault",)}
-_CONTAINERS = {list, dict, set, deque, defaultdict, Counter, OrderedDict}
+_BY_TEXT = (attrgetter, methodcaller)
+_OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
+"""Methods that are called where a class is made."""
 _ABOVE = (0, 0)
 """That a value is held by others."""
-
-
-class Use(IntEnum):
-    """What code is run for; what is run for more than one thing is run for the first."""
-
-    RUN = 1
-    """The evaluation: it may change whatever there is."""
-    INIT = 2
-    """A new object: what it does to that is no change of another one."""
-    MAKE = 3
-    """What the evaluation is given, before that is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +84,13 @@ class Reach(Values):
         self._of_makers: list[tuple[object, str, Callable[[], object]]] = []
         """What makers write: it counts where the evaluation reads it."""
         self._read: set[tuple[int, str]] = set()
-        self._unclear: list[tuple[Callable[[], bool], str, Use]] = []
-        """Methods that change containers, each with what tells whether it is read of one."""
-        self._held_by_name: dict[str, set[type[Any]]] = {}
-        """The classes of what objects hold, by attribute."""
+        self._unclear = Unclear(state)
         self._use = Use.RUN
+        self._bases: dict[type[Any], Use] = {}
+        """The classes of which the run may make others."""
+        self.told = Told()
+        self._known: set[tuple[str, str]] = set()
+        self._documented: set[int] = set()
 
     # ---------------------------------------------------------------- roots
 
@@ -116,7 +112,7 @@ class Reach(Values):
             elif not self._find_methods():
                 if self._values:
                     self._values.popleft()()
-                elif not self._find_unclear():
+                elif not (self._find_in_modules() or self._find_documented() or self._find_unclear()):
                     break
         for kind, objects in self._objects.items():
             for way in ways_of(self._of_objects, kind):
@@ -150,6 +146,8 @@ class Reach(Values):
         """
         code = read(function.__code__)
         self._names[use] |= code.attributes
+        own_names = code.own_attributes if kind is None else ()
+        self.told.note(code, (*code.attributes, *own_names, *(attribute for *_, attribute in code.made)))
         names = self._names[own] if kind is None else self._own_names[own].setdefault(kind, set())
         names |= code.own_attributes
         self._stored[use] |= code.stored
@@ -165,13 +163,7 @@ class Reach(Values):
         for name, way in code.given:
             if name in defaults:
                 self._written(function, name, use, functools.partial(self._mark, defaults[name], way, use))
-        for name, way, method in code.changing:
-            is_containers: Callable[[], bool] = bool
-            if name:
-                is_containers = functools.partial(self._leads_to_container, function, name, way)
-            elif len(way) == 1 and way[0][0] == ATTRIBUTE:
-                is_containers = functools.partial(self._has_containers, way[0][1])
-            self._unclear.append((is_containers, method, use))
+        self._unclear.note(function, code, use)
         for name, path, attribute in code.made:
             self._read_of_made(function, name, path, attribute, use)
         for name, path in code.reads:
@@ -180,12 +172,42 @@ class Reach(Values):
             self._with(use, value)
         for level, module, imported in code.imports:
             package = function.__globals__.get("__package__") or ""
-            self._import("." * level + module, package, imported, code, use)
+            self._import("." * level + module, package, imported, use)
+        for name, path in code.handed:
+            for each in handed_over(function, name, path, self.state):
+                if isinstance(each, type):
+                    self._class_told(each)
+                    if MAKES_CLASSES in code.attributes:
+                        self._bases[each] = min(use, self._bases.get(each, use))
+                else:
+                    self._document(each)
 
     def _with(self, use: Use, value: object) -> None:
         before, self._use = self._use, use
         self._of(value, ())
         self._use = before
+
+    def _document(self, function: FunctionType) -> bool:
+        """Whether a function tells others of its annotations, and was not known to."""
+        if id(function) in self._documented:
+            return False
+        self._documented.add(id(function))
+        self._described_to_others(function)
+        return True
+
+    def _find_documented(self) -> bool:
+        """Whether there are more such functions: all that can be run, where anything reads what they say."""
+        functions = [each for each in self._alive if isinstance(each, FunctionType)] if self.told.reads_docs else []
+        return sum(self._document(each) for each in functions) > 0
+
+    def _find_in_modules(self) -> bool:
+        """Whether more is read of modules that are handed over."""
+        found = [(each, name) for each in self.told.modules for name in self.told.read_of(each)]
+        new = [(each, name) for each, name in found if (each.__name__, name) not in self._known]
+        for module, name in new:
+            self._known.add((module.__name__, name))
+            self._read_in(vars(module), name, vars(module)[name], (), Use.RUN)
+        return bool(new)
 
     def _written(self, owner: object, name: str, use: Use, write: Callable[[], object]) -> None:
         if use is Use.MAKE:
@@ -203,7 +225,10 @@ class Reach(Values):
         found = variable_of(function, name)
         if found is None:
             return
-        owner, value = found
+        self._read_in(*found[:1], name, found[1], path, use)
+
+    def _read_in(self, owner: Any, name: str, value: Any, path: tuple[str, ...], use: Use) -> None:
+        """What is read of a scope, or of a module."""
         while isinstance(value, ModuleType) and path and not is_library_module(value.__name__):
             owner, (name, *rest) = vars(value), path
             value, path = getattr(value, name, None), tuple(rest)
@@ -226,12 +251,10 @@ class Reach(Values):
 
     def _read_of_made(self, function: FunctionType, name: str, path: tuple[str, ...], attribute: str, use: Use) -> None:
         """An attribute is read of what a call has returned: where that is a new object, its methods make it."""
+        if self._unclear.note_made(function, name, path, attribute, use):
+            return
         found = variable_of(function, name)
         maker: object = getattr(builtins, name, None) if found is None else found[1]
-        if path in _INTO and attribute in WRITING and class_of(maker) in _CONTAINERS:
-            is_containers = functools.partial(self._leads_to_container, function, name, (EVERYTHING,))
-            self._unclear.append((is_containers, attribute, use))
-            return
         for each in path:
             maker = attribute_of(maker, each) if isinstance(maker, (ModuleType, type)) else None
         if not isinstance(maker, type):
@@ -240,40 +263,19 @@ class Reach(Values):
             self._names[max(use, Use.INIT)].add(attribute)
 
     def _find_unclear(self) -> bool:
-        """Whether there are methods that change containers, read of what may be an object with methods of its own."""
-        found = [*self._unclear]
-        self._unclear.clear()
-        for is_containers, method, use in found:
-            if not is_containers():
-                self._names[use].add(method)
+        """Whether there are methods with names of those that change containers, read of objects of the user's."""
+        found = self._unclear.settle()
+        for method, use in found:
+            self._names[use].add(method)
         return bool(found)
 
-    def _has_containers(self, attribute: str) -> bool:
-        """Whether all objects that have such an attribute hold containers in it."""
-        return self._held_by_name.get(attribute, {NoneType}) <= _CONTAINERS
-
-    def _leads_to_container(self, function: FunctionType, name: str, way: Steps) -> bool:
-        """Whether a way leads to a container, or into one that the run fills."""
-        found = variable_of(function, name)
-        value: Any = MISSING if found is None else found[1]
-        for step in way:
-            if class_of(value) in _CONTAINERS and step[0] != ATTRIBUTE:
-                written = self.state.keys_in(value)
-                return self.state.hides_content(value) or (bool(written) if step == EVERYTHING else step[1] in written)
-            value = behind(value, step)
-        return value is not MISSING and value is not None and is_librarys(value)
-
-    def _import(self, name: str, package: str, names: tuple[str, ...], code: Code, use: Use) -> None:
+    def _import(self, name: str, package: str, names: tuple[str, ...], use: Use) -> None:
         module = users_module(name, package)
         if module is None:
             return
         found: list[object] = [module] if not names else [attribute_of(module, each) for each in names]
         for value in found:
-            if isinstance(value, ModuleType) and not is_library_module(value.__name__):
-                for attribute in code.attributes & vars(value).keys():
-                    self._with(use, vars(value)[attribute])
-            else:
-                self._with(use, value)
+            self._with(use, value)
 
     # ---------------------------------------------------------------- classes
 
@@ -288,8 +290,9 @@ class Reach(Values):
             return
         self._objects[kind] = []
         self._alive.append(kind)
-        for base in kind.__bases__:
+        for base in (*kind.__bases__, class_of(kind)):
             self._class_for(base, None)
+        self._objects.setdefault(class_of(kind), []).append(kind)
         for name, value in vars(kind).items():
             members = [*functions_of(value)]
             bases = [each for each in kind.__mro__[1:] if is_library_module(each.__module__)]
@@ -298,7 +301,7 @@ class Reach(Values):
             for function, is_setter in members:
                 self._methods.append(_Method(kind, name, function, is_setter, is_of_class, overrides))
             if not members and name != "__dict__":
-                self._held_by_name.setdefault(name, set()).add(class_of(value))
+                self._unclear.hold(name, value)
                 self._with(Use.RUN, value)
 
     def _find_methods(self) -> bool:
@@ -326,6 +329,8 @@ class Reach(Values):
         name = method.name
         if name in INITIALISERS:
             return self._made.get(method.kind)
+        if name in _OF_NEW_CLASSES:
+            return min((use for base, use in self._bases.items() if method.kind in base.__mro__), default=Use.MAKE)
         if method.is_setter:
             return next((use for use in Use if name in self._stored[use]), None)
         if method.overrides or (name.startswith("__") and name.endswith("__") and name not in _PASSIVE):
@@ -379,7 +384,7 @@ class Reach(Values):
     def _kept(self, value: object, attributes: Mapping[str, Any]) -> dict[str, Any]:
         self._objects.setdefault(class_of(value), []).append(value)
         for name, held in attributes.items():
-            self._held_by_name.setdefault(name, set()).add(class_of(held))
+            self._unclear.hold(name, held)
         return super()._kept(value, attributes)
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
@@ -395,20 +400,11 @@ class Reach(Values):
     def _held(self, name: object, value: object, above: tuple[int, ...]) -> object:
         return self._of(value, above)
 
-    def _table(self, value: object) -> tuple[tuple[str, ...], Any] | None:
-        """A table holds no code, but where it holds objects."""
-        kind = class_of(value)
-        if kind.__module__.partition(".")[0] in ("pandas", "polars"):
-            return (), None
-        if not hasattr(kind, "dtype"):
-            return None
-        return table_of(value) if getattr(attribute_of(value, "dtype"), "hasobject", False) else ((), None)
+    def _table(self, value: object, kind: type[Any]) -> tuple[Any, ...] | None:
+        return objects_in_table(value, kind)
 
     def _text(self, value: object) -> str | None:
         return super()._text(value) if getattr(value, "__dict__", None) else None
-
-    def _tokens(self, tokens: Iterable[Any]) -> tuple[object, ...]:
-        return ()
 
     def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
         self._names[self._use].add(value.__name__)
@@ -422,8 +418,26 @@ class Reach(Values):
         self._class_for(kind, None)
         return None
 
+    def _class_told(self, kind: type[Any]) -> object:
+        for base in kind.__mro__ if not is_library_module(kind.__module__) else ():
+            for each in () if is_library_module(base.__module__) else vars(base).values():
+                if isinstance(each, FunctionType):
+                    self._document(each)
+        return None
+
+    def _module(self, module: ModuleType) -> object:
+        if not is_library_module(module.__name__):
+            self.told.hand_over(module)
+        return None
+
     def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         if isinstance(value, type) and not is_alias(value):
             self._class_for(cast("type[Any]", value), self._use)
+            return self._class_told(cast("type[Any]", value)), ()
+        if kind in _BY_TEXT:
+            texts = value.__reduce__()[1]
+            names = texts[:1] if kind is methodcaller else [name for text in texts for name in text.split(".")]
+            self._names[self._use].update(names)
+            self.told.names.update(names)
             return ()
         return super()._code_of(value, kind, above)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ _Place: TypeAlias = "tuple[Position, Position, int]"
 _Calls: TypeAlias = "dict[tuple[Position | None, Position | None], _Maker]"
 
 ATTRIBUTE, KEY, CONTENT = ".", "[", "*"
+ANY = "*"
+"""The name of an attribute that is known only when the code runs."""
 EVERYTHING = (CONTENT, None)
 
 READ = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
@@ -66,7 +69,11 @@ OPERATORS = {
 _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 _UNKNOWN = ("", ("",))
 """What made something of which nothing is known."""
-_BY_TEXT = frozenset({"attrgetter", "getattr", "methodcaller"})
+_BY_TEXT = frozenset({"__getattribute__", "attrgetter", "getattr", "methodcaller", "vars"})
+_BY_KEY = frozenset({"globals", "vars"})
+_ALL = frozenset({"items", "keys", "values"})
+_IMPORTS = frozenset({"__import__", "import_module"})
+_ASKS_FOR_CLASSES = frozenset({"isinstance", "issubclass"})
 
 
 @dataclass(slots=True)
@@ -111,7 +118,11 @@ class Uses:
         changing: Methods that change containers, where they are read further on: the name, the way, the method.
         others: Those that are read of anything else, among them the methods that operators call.
         stored: All attributes that are written.
-        handed: Names that are neither called nor looked into.
+        handed: Names, and ways from them, of what is neither called nor looked into.
+        told: The attributes that are read of anything, and neither called nor looked into.
+        imports: The modules that are imported by a constant name.
+        global_writes: The keys of ``globals()`` that are written.
+        unknown: What is called with a name that is known only when the code runs.
         locals: What local names hold, where that is known: nothing if it is a new container, else what made it.
         ways: What local names hold that is a part of something else: a name, and the way from it.
     """
@@ -122,7 +133,11 @@ class Uses:
     changing: set[tuple[str, Steps, str]] = field(default_factory=set[tuple[str, Steps, str]])
     others: set[str] = field(default_factory=set[str])
     stored: set[str] = field(default_factory=set[str])
-    handed: set[str] = field(default_factory=set[str])
+    handed: set[_Maker] = field(default_factory=set[_Maker])
+    told: set[str] = field(default_factory=set[str])
+    imports: set[str] = field(default_factory=set[str])
+    global_writes: set[str] = field(default_factory=set[str])
+    unknown: set[str] = field(default_factory=set[str])
     locals: dict[str, set[_Maker] | None] = field(default_factory=_makers)
     ways: dict[str, set[tuple[str, Steps]]] = field(default_factory=_ways)
 
@@ -149,15 +164,26 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
     calls: _Calls = {}
     ways: _Ways = {}
     within = functools.partial(_within, ops, places)
+    handed: set[tuple[str, tuple[str, ...], Position | None]] = set()
+    asked: list[tuple[Position, Position]] = []
     for _, group in groupby(places, key=lambda place: place[0]):
         begun = [(ops[number], end) for _, end, number in group]
         if len(begun) == 1 and begun[0][0].name not in _LOOKED_INTO:
             if begun[0][0].loads_name:
-                found.handed.add(begun[0][0].value)
+                handed.add((begun[0][0].value, (), begun[0][0].start))
                 ways[begun[0][0].start, begun[0][1]] = (begun[0][0].value, ())
             continue
         distinct = {(op.name, str(op.value), end): op for op, end in begun}
-        _Chain([*distinct.values()], found, calls, ways, first, within).follow()
+        chain = _Chain([*distinct.values()], found, calls, ways, first, within)
+        chain.follow()
+        handed |= {(name, path, begun[0][0].start) for name, path in chain.handed}
+        asked += chain.asked
+    found.handed = {
+        (name, path)
+        for name, path, place in handed
+        if place is None or not any(begin <= place < end for begin, end in asked)
+    }
+    found.told |= {path[-1] for _, path in found.handed if path}
     found.others |= {op.value for op in ops if op.start is None and op.name in READ}
     found.stored |= {op.value for op in ops if op.name in STORED}
     if any(op.value in _BY_TEXT for op in ops if op.loads_name or op.name in READ):
@@ -167,23 +193,34 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
             operator = OPERATORS.get(op.shown.rstrip("="))
             prefixes = ("", "i", "r") if op.shown.endswith("=") else ("", "r")
             found.others |= {f"__{prefix}{operator}__" for prefix in prefixes if operator}
-        if op.name in _BOUND:
-            _bind(found, op.value, before, calls)
-            if (before.start, before.end) in ways and not before.name.startswith("CALL"):
-                found.ways.setdefault(op.value, set()).add(ways[before.start, before.end])
+        if op.name in _BOUND and (before.start, before.end) in ways and not before.name.startswith("CALL"):
+            found.ways.setdefault(op.value, set()).add(ways[before.start, before.end])
+    for is_bound, bound in groupby(enumerate(ops), key=lambda each: each[1].name in _BOUND):
+        if is_bound:
+            numbers = [number for number, _ in bound]
+            _bind(found, ops[numbers[0] : numbers[-1] + 1], ops[: numbers[0]], calls)
     for name in parameters:
         found.locals[name] = None
     return found
 
 
-def _bind(found: Uses, name: str, before: _Op, calls: _Calls) -> None:
-    """A local name gets a value, which the instruction before has made."""
-    maker = calls.get((before.start, before.end)) if before.name.startswith("CALL") else None
-    known = found.locals.setdefault(name, set())
-    if known is None or (maker is None and before.name not in _DISPLAYS):
-        found.locals[name] = None
-    elif maker is not None:
-        known.add(maker)
+def _bind(found: Uses, bound: list[_Op], before: list[_Op], calls: _Calls) -> None:
+    """Local names get values, which the instructions before have made; of several, each may get each."""
+    values = before[-1:]
+    for place in range(len(before) - 1, -1, -1):
+        op, last = before[place], values[-1]
+        if len(values) == len(bound) or op.start is None or last.start is None or op.start < (bound[0].end or op.start):
+            break
+        if op.end is not None and op.end <= last.start:
+            values.append(op)
+    makers = [calls.get((op.start, op.end)) if op.name.startswith("CALL") or op.is_item else None for op in values]
+    is_known = all(maker is not None or op.name in _DISPLAYS for op, maker in zip(values, makers, strict=True))
+    for op in bound:
+        known = found.locals.setdefault(op.value, set())
+        if known is None or not values or not is_known:
+            found.locals[op.value] = None
+        else:
+            known |= {maker for maker in makers if maker is not None}
 
 
 def _expanded(instructions: list[dis.Instruction]) -> Iterator[_Op]:
@@ -197,7 +234,7 @@ def _expanded(instructions: list[dis.Instruction]) -> Iterator[_Op]:
         one, other = each.opname.replace("_BORROW", "").split("_FAST_")
         first, second = cast("tuple[str, str]", value)
         yield _Op(f"{one}_FAST", first, start, end, first)
-        begins = _begins(instructions[number + 1 : number + 4])
+        begins = _begins(instructions[number + 1 : number + 4]) if other.startswith("LOAD") else None
         if begins == start:  # that is where the first of them is what the next instruction is for
             begins = None
         ends = None if begins is None else (begins[0], begins[1] + len(second))
@@ -246,15 +283,24 @@ class _Chain:
         self._steps: Steps = ()
         self._maker: _Maker | None = None
         """What was called, where what is looked at is what a call has returned."""
+        self._last = ""
+        """The attribute that was read last, where nothing is done with it."""
+        self._got: str | None = None
+        """What ``getattr`` has got by name, where nothing is done with it."""
+        self.handed: list[_Maker] = []
+        self.asked: list[tuple[Position, Position]] = []
+        """Where classes are only asked for."""
 
     def follow(self) -> None:
         root, *rest = self._ops
         if not root.loads_name:
             self._found.others |= {op.value for op in self._ops if op.name in READ}
             self._read_of_super(op.value for op in self._ops if op.name in SUPER)
+            if self._ops[-1].name in _LOOKED_INTO:
+                self._found.told.add(self._ops[-1].value)
             return
         name: str = root.value
-        before, is_alone = root.end, True
+        before, is_handed = root.end, True
         self._ways[root.start, root.end] = (name, ())
         for end, group in groupby(rest, key=lambda op: op.end):
             ops = [*group]
@@ -263,23 +309,30 @@ class _Chain:
                     self._write(name, (ATTRIBUTE, op.value))
                 elif op.name in _ITEM_STORED:
                     self._write(name, self._key(op, before, end))
+                is_handed &= op.name not in STORED | _ITEM_STORED
+                self._got = None
             for op in ops:
                 if op.name in READ:
                     self._read(name, op)
-                elif op.is_item and self._is_slice(op, before, end):
-                    self._maker = _UNKNOWN  # a copy
+                    self._last = op.value
+                    continue
+                if op.is_item and self._is_slice(op, before, end):
+                    self._maker = _UNKNOWN if self._steps or self._maker else (name, ("copy",))
+                    self._calls[op.start, op.end] = self._maker
                 elif op.is_item:
-                    self._steps += (self._key(op, before, end),)
+                    self._item(op, before, end)
                 elif op.name.startswith("CALL") and "INTRINSIC" not in op.name:
-                    self._call(name, op)
+                    self._call(name, op, before)
                 elif op.name not in STORED | _ITEM_STORED:
                     continue
-                is_alone = False
+                self._last, is_handed = "", False
             before = end
             if self._maker is None:
                 self._ways[root.start, end] = (name, self._steps)
-        if is_alone:
-            self._found.handed.add(name)
+        if is_handed:
+            self.handed.append((name, tuple(each for _, each in self._steps)))
+        elif self._last or self._got:
+            self._found.told.add(self._last or self._got or "")
 
     def _read(self, name: str, op: _Op) -> None:
         attribute: str = op.value
@@ -287,6 +340,8 @@ class _Chain:
             self._read_of_super([attribute])
         elif self._maker is not None:
             self._found.made.add((*self._maker, attribute))
+            if self._maker[0] in _BY_KEY and attribute in _ALL:
+                self._found.unknown.add(self._maker[0])
         else:
             if self._steps and attribute in WRITING:
                 self._found.changing.add((name, self._steps, attribute))
@@ -298,15 +353,35 @@ class _Chain:
                 self._found.writes.add((name, (*self._steps, self._first_argument(op))))
             self._steps += ((ATTRIBUTE, attribute),)
 
-    def _call(self, name: str, op: _Op) -> None:
+    def _item(self, op: _Op, before: Position | None, end: Position | None) -> None:
+        key = self._key(op, before, end)
+        if self._maker is not None and self._maker[0] in _BY_KEY and key == EVERYTHING:
+            self._found.unknown.add(self._maker[0])
+        if self._steps == ((ATTRIBUTE, "modules"),) and key[1] in sys.modules:
+            self._found.imports.add(key[1])
+        self._steps += (key,)
+
+    def _call(self, name: str, op: _Op, before: Position | None) -> None:
         if self._maker is None:
             path = tuple(each for kind, each in self._steps if kind == ATTRIBUTE)
             self._maker = name, path if len(path) == len(self._steps) else ("",)
+            called = (name, *path)[-1]
+            inner = self._within(before, op.end) if before and op.end else []
+            if called in _ASKS_FOR_CLASSES and before and op.end:
+                self.asked.append((before, op.end))
+            elif called in _IMPORTS and inner:
+                is_known = inner[0].name in _CONSTANTS and isinstance(inner[0].value, str)
+                (self._found.imports if is_known else self._found.unknown).add(inner[0].value if is_known else called)
+            elif called == "getattr" and inner:
+                self._got = _constant_name(inner)
+                self._found.unknown |= {called} if self._got == ANY else set()
         self._calls[op.start, op.end] = self._maker
 
     def _write(self, name: str, step: tuple[str, Any]) -> None:
         if self._maker is None:
             self._found.writes.add((name, (*self._steps, step)))
+        elif self._maker == ("globals", ()) and step[0] == KEY:
+            self._found.global_writes.add(step[1])
         elif self._maker == ("type", ()) and self._first is not None:
             self._found.writes.add((self._first, ((ATTRIBUTE, "__class__"), step)))
         elif step[0] != ATTRIBUTE:
@@ -340,3 +415,13 @@ class _Chain:
             return EVERYTHING
         is_alone = len(inner) == 1 or inner[1].start != inner[0].start
         return (KEY, inner[0].value) if is_alone else EVERYTHING
+
+
+def _constant_name(inner: list[_Op]) -> str:
+    """The second one of the arguments, where it is a constant."""
+    ends = [each.end for each in inner if each.start == inner[0].start and each.end]
+    following = [each for each in inner if each.start and ends and each.start > max(ends)]
+    if not following or following[0].name not in _CONSTANTS:
+        return ANY
+    is_whole = len(following) == 1 or following[1].start != following[0].start
+    return str(following[0].value) if is_whole else ANY

@@ -18,11 +18,13 @@ from itertools import islice
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar, cast
 
+from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
 from .code import read
 from .credentials import hides_itself, is_credential, without_credentials, without_environment
 from .library import is_library_file, is_library_module
 from .looks import (
+    ADDRESS,
     ATOMS,
     attribute_of,
     attributes_of,
@@ -36,7 +38,6 @@ from .looks import (
     parameters_of,
     present_in,
     qualified,
-    table_of,
     telling_of,
     type_name,
 )
@@ -124,7 +125,8 @@ class Values:
         if is_alias(value):
             return "alias", *self._listed(parts_of_alias(value), above)
         if isinstance(value, type):
-            return self._class(cast("type[Any]", value))
+            told = self._class_told(cast("type[Any]", value)) if len(above) > 1 else ()
+            return self._class(cast("type[Any]", value)), told
         if isinstance(value, (FunctionType, functools.partial, MethodType, types.BuiltinFunctionType)):
             return self._callable(value, above)
         if isinstance(value, (staticmethod, classmethod)):
@@ -134,7 +136,7 @@ class Values:
         if isinstance(value, functools.cached_property):
             return "property", self._of(cast("Any", value).func, above)
         if isinstance(value, ModuleType):
-            return "module", value.__name__
+            return "module", value.__name__, self._module(value)
         if isinstance(value, functools.partialmethod):
             method: Any = cast("object", value)
             given = self._of(method.args, above), self._mapping(method.keywords, above)
@@ -165,9 +167,9 @@ class Values:
             return kind.__name__, digest_of_bytes(bytes(cast("bytearray", value)))
         if kind is ContextVar:
             return "variable", given.name, self._of(present_in(given), above)
-        table = self._table(value)
+        table = self._table(value, kind)
         if table is not None:
-            return table[0], self._of(table[1], above)
+            return "table", type_name(kind), self._of(table, above)
         if isinstance(value, Sequence):
             items = self._listed(self._items(cast("Sequence[object]", value)), above)
             return "sequence", kind.__name__, *items, *self._own(given, kind, above)
@@ -191,7 +193,7 @@ class Values:
         if hasattr(value, "__next__") or hasattr(value, "__anext__") or hasattr(value, "cr_code"):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
             own = [code for code in codes if code is not None and not is_library_file(code.co_filename)]
-            return "state", type_name(kind), *(self._tokens(read(code).tokens) for code in own)
+            return "state", type_name(kind), *(read(code).does for code in own)
         dump = getattr(kind, "model_dump", None)
         if dump is not None:
             return type_name(kind), self._of(without_credentials(dump(value)), above)
@@ -271,18 +273,11 @@ class Values:
         self._is_guarded = True
         return self._of(without_environment(value), above)
 
-    def _table(self, value: object) -> tuple[tuple[str, ...], Any] | None:
-        return table_of(value)
+    def _table(self, value: object, kind: type[Any]) -> tuple[Any, ...] | None:
+        return held_by_table(value, kind)
 
     def _text(self, value: object) -> str | None:
         return described_as(value)
-
-    def _tokens(self, tokens: Iterable[Any]) -> tuple[object, ...]:
-        """What code does; constants with their types, as ``1 == True``."""
-        return tuple(
-            self._tokens(cast("Iterable[Any]", token)) if isinstance(token, tuple) else self._of(token, ())
-            for token in tokens
-        )
 
     # ---------------------------------------------------------------- code
 
@@ -316,7 +311,7 @@ class Values:
 
     def _described_to_others(self, function: FunctionType, above: tuple[int, ...] = ()) -> object:
         """What a function says of itself to whoever is given it, as a model is that may call it."""
-        return function.__doc__ or "", *(
+        return ADDRESS.sub("", function.__doc__ or ""), *(
             (
                 name,
                 kind,
@@ -338,6 +333,14 @@ class Values:
             return annotation
         named = [scope[name] for name in names if name in scope]
         return annotation, *(self._of(each, above) for each in named if isinstance(each, type) or is_alias(each))
+
+    def _class_told(self, kind: type[Any]) -> object:
+        """What a class says of itself to whoever is given it."""
+        raise NotImplementedError
+
+    def _module(self, module: ModuleType) -> object:
+        """What is read of a module that is handed over."""
+        raise NotImplementedError
 
     def _function_of_users(self, function: FunctionType) -> object:
         """What a function of the user's is."""

@@ -23,9 +23,11 @@ from .code import Code, read
 from .credentials import guarded_digest_of, is_credential
 from .library import is_library_file, is_library_module, users_module
 from .looks import (
+    ADDRESS,
     ENUMS_OWN,
     PYTHONS_OWN,
     attribute_of,
+    class_of,
     digest_of,
     held_by,
     is_generated,
@@ -34,6 +36,7 @@ from .looks import (
 )
 from .reach import Reach
 from .state import State
+from .told import handed_over, unknown_to
 from .values import Values
 
 _NO_ATTRIBUTES = ("__", "_pytest", "pytestmark")
@@ -58,7 +61,7 @@ class Walk(Values):
         self._roots: list[tuple[str, Callable[[], object]]] = []
         self._left: list[tuple[str, Callable[[], object]]] = []
         self._parts: dict[str, str] = {}
-        self._has_warned = False
+        self._warned: set[str] = set()
 
     @property
     def parts(self) -> dict[str, str]:
@@ -133,8 +136,8 @@ class Walk(Values):
             described = describe()
             guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
             self._parts[name] = (guarded_digest_of if guards else digest_of)(described)
-            if self.left_to_see < 0 and not self._has_warned:
-                self._has_warned = True
+            if self.left_to_see < 0 and "" not in self._warned:
+                self._warned.add("")
                 warnings.warn(f"{name} holds too much: what changes in the rest of it is not noticed", stacklevel=2)
 
     def _free(self, name: str) -> str:
@@ -170,10 +173,11 @@ class Walk(Values):
             if not name.startswith(_NO_ATTRIBUTES)
         }
         return (
-            self._tokens(code.tokens),
+            code.does,
             self._of(function.__defaults__, ()),
             self._of(function.__kwdefaults__, ()),
             self._mapping(attributes, ()),
+            self._described_to_others(function) if self._reach.told.reads_docs else (),
             *self._references(function, code),
         )
 
@@ -192,11 +196,17 @@ class Walk(Values):
             found = self._reference(name, value, path, owner)
             if found is not None:
                 yield found
-            if name in code.handed and isinstance(value, FunctionType):
-                yield self._described_to_others(value)
+        for name, path in sorted(code.handed):
+            for each in handed_over(function, name, path, self.state):
+                yield self._class_told(each) if isinstance(each, type) else self._described_to_others(each)
         for level, module, names in code.imports:
             package = function.__globals__.get("__package__") or ""
-            yield from self._imported("." * level + module, package, names, code.attributes)
+            yield from self._imported("." * level + module, package, names)
+        called = unknown_to(code)
+        if called is not None and called not in self._warned:
+            self._warned.add(called)
+            text = f"{function.__qualname__} calls '{called}' with a name that is known only when it runs"
+            warnings.warn(f"{text}: what it reads there is not noticed where it changes", stacklevel=2)
 
     def _reference(self, name: str, value: object, path: tuple[str, ...], owner: object) -> object | None:
         """What is read under a name; `None` where that is state of the run."""
@@ -209,24 +219,28 @@ class Walk(Values):
             return name, self._of(value, ())
         return self._named((name, id(owner)), owner, f"the value '{name}'", lambda: self._held(name, value, ()))
 
-    def _imported(
-        self, name: str, package: str, names: tuple[str, ...], attributes: frozenset[str]
-    ) -> Iterator[object]:
+    def _imported(self, name: str, package: str, names: tuple[str, ...]) -> Iterator[object]:
         """What a function imports where it is called: of the user's modules, what it takes from them."""
         module = users_module(name, package)
         if module is None:
             return
-        found: list[object] = [] if names else [module]
+        if not names:
+            yield self._module(module)
         for each in names:
             value = attribute_of(module, each)
             if value is None:
                 value = sys.modules.get(f"{module.__name__}.{each}")
-            found.append(value)
             yield self._reference(each, value, (), vars(module))
-        for value in found:
-            if isinstance(value, ModuleType) and not is_library_module(value.__name__):
-                for attribute in sorted(attributes & vars(value).keys()):
-                    yield self._reference(attribute, vars(value)[attribute], (), vars(value))
+
+    def _module(self, module: ModuleType) -> object:
+        if is_library_module(module.__name__) or not self._follows_classes:
+            return ()
+        name = f"what is read of the module '{module.__name__}'"
+        return self._named((id(module),), module, name, lambda: [*self._read_of(module)])
+
+    def _read_of(self, module: ModuleType) -> Iterator[object]:
+        for name in self._reach.told.read_of(module):
+            yield self._reference(name, vars(module)[name], (), vars(module))
 
     def _class(self, kind: type[Any]) -> object:
         if is_library_module(kind.__module__) or not self._follows_classes:
@@ -234,8 +248,21 @@ class Walk(Values):
         name = f"the class '{kind.__qualname__}'"
         return "class", self._named((id(kind),), kind, name, lambda: self._members(kind))
 
+    def _class_told(self, kind: type[Any]) -> object:
+        if is_library_module(kind.__module__) or not self._follows_classes or issubclass(kind, BaseException):
+            return ()
+        name = f"what the class '{kind.__qualname__}' says of itself"
+        return self._named(("told", id(kind)), kind, name, lambda: self._told_of_members(kind))
+
+    def _told_of_members(self, kind: type[Any]) -> object:
+        members = sorted(vars(kind).items())
+        methods = [(name, self._described_to_others(each)) for name, each in members if isinstance(each, FunctionType)]
+        return _docstring_of(kind), methods, *(self._class_told(base) for base in kind.__bases__)
+
     def _members(self, kind: type[Any]) -> object:
-        found: list[object] = [tuple(self._class(base) for base in kind.__bases__)]
+        found: list[object] = [tuple(self._class(base) for base in kind.__bases__), self._class(class_of(kind))]
+        if self._reach.told.reads_docs:
+            found.append(_docstring_of(kind))
         schema = getattr(kind, "model_json_schema", None)
         if schema is not None:
             try:
@@ -247,7 +274,12 @@ class Walk(Values):
         written = self.state.attributes_in(kind)
         for name, value in sorted(vars(kind).items()):
             if name == "__dataclass_fields__":
-                found.append([self._of(field.default_factory, ()) for field in value.values()])
+                found.append(
+                    [
+                        (self._of(field.default_factory, ()), self._mapping(field.metadata, ()))
+                        for field in value.values()
+                    ]
+                )
             if name in PYTHONS_OWN or name in written or name.startswith(("__pydantic", "__dataclass")):
                 continue
             if name in ENUMS_OWN and issubclass(kind, Enum):
@@ -257,9 +289,16 @@ class Walk(Values):
             elif isinstance(value, FunctionType):
                 if not is_generated(name, value, kind):
                     found.append((name, self._function(value)))
+                if self._reach.told.is_told(name):
+                    found.append((name, self._described_to_others(value)))
             elif not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 found.append((name, self._of(value, ())))
         return tuple(found)
+
+
+def _docstring_of(kind: type[Any]) -> str:
+    """What a class says of itself, without where its defaults lie."""
+    return ADDRESS.sub("", str(vars(kind).get("__doc__") or ""))
 
 
 def _scope_of(kind: type[Any]) -> Mapping[str, Any]:
