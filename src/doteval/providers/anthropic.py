@@ -20,7 +20,7 @@ from ._sdk.anthropics import request_of
 from ._sdk.attempts import hooks
 from ._sdk.failures import SDK
 from ._sdk.model import RawAnswer, SDKModel
-from ._sdk.options import TIMEOUT, ClientOptions, ModelOptions
+from ._sdk.options import TIMEOUT, ClientOptions, ModelOptions, timeout
 from ._sdk.outcomes import ToldError, count, finish_reason, text_of, usage_of
 from ._sdk.provider import SDKProvider
 
@@ -157,7 +157,9 @@ class AnthropicOptions(ClientOptions, ModelOptions, total=False):
     timeout: Annotated[
         float | anthropic.Timeout | None,
         Keyword(
-            f"{TIMEOUT} An `anthropic.Timeout` says it for each. `None`: what the SDK thinks right.", operational=True
+            f"{TIMEOUT} An `anthropic.Timeout` says it for each. `None`: what the SDK thinks right.",
+            check=timeout,
+            operational=True,
         ),
     ]
     http_client: Annotated[

@@ -101,6 +101,9 @@ class OpenAICompatibleProvider(OpenAIProvider):
         """The API keys, which no message shows; the placeholder for none is not one."""
         return set(super().secrets()) - {NO_KEY}
 
+    def _url_from_environment(self) -> str:
+        raise ValueError("base_url must be an address such as 'https://host/v1', not None")  # and never OpenAI's
+
     def _key_from_environment(self) -> str:
         return NO_KEY if self._key_variable is None else super()._key_from_environment()
 

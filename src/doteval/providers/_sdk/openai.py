@@ -16,7 +16,7 @@ from ..._keywords import Keyword
 from ..._model import Completion, ToolCall, Usage
 from .failures import SDK
 from .model import RawAnswer, SDKModel
-from .options import TIMEOUT, ModelOptions
+from .options import TIMEOUT, ModelOptions, timeout
 from .outcomes import ToldError, finish_reason, text_of, texts_of, usage_of
 
 OPENAI = SDK(
@@ -43,7 +43,9 @@ class OpenAIModelOptions(ModelOptions, total=False):
     timeout: Annotated[
         float | openai.Timeout | None,
         Keyword(
-            f"{TIMEOUT} An `openai.Timeout` says it for each. `None`: what the SDK thinks right.", operational=True
+            f"{TIMEOUT} An `openai.Timeout` says it for each. `None`: what the SDK thinks right.",
+            check=timeout,
+            operational=True,
         ),
     ]
 

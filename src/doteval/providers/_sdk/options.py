@@ -35,6 +35,14 @@ TIMEOUT = (
 )
 
 
+def timeout(value: object) -> None:
+    """Seconds; what the SDKs have for several of them is theirs to check."""
+    if isinstance(value, (str, bytes, bool)):
+        raise TypeError
+    if isinstance(value, (int, float)) and not value > 0:
+        raise ValueError("must be more than 0 seconds")
+
+
 class ClientOptions(PoolOptions, total=False):
     """What every provider of an SDK takes, whatever the type of its HTTP client."""
 

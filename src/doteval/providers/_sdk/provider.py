@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Generic, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from anyio import CancelScope, CapacityLimiter, current_time
 from anyio.lowlevel import RunVar
@@ -93,7 +93,8 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
             MissingCredentialsError: There is no API key.
         """
         max_concurrency = config.pop("max_concurrency", None)
-        fields_of(self.declaration)["max_concurrency"].keyword.check("max_concurrency", max_concurrency)
+        for name, value in (("max_concurrency", max_concurrency), ("timeout", config.get("timeout"))):
+            fields_of(self.declaration)[name].keyword.check(name, value)
         own_params: Mapping[str, Any] = config.pop("params", None) or {}
         settings = self._resolved({**self._settings, **_given(config)})
         key_places = self._places_of_key(settings["base_url"], settings["api_key"])
@@ -154,11 +155,13 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
     def _resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The settings with what the environment says at this moment."""
         settings = self._with_credentials(settings)
-        base_url = settings.pop("base_url", None) or self._url_from_environment()
+        base_url = settings.pop("base_url", None)  # one that is empty is no address, and not another one's
+        base_url = self._url_from_environment() if base_url is None else base_url
         return {**settings, "api_key": _checked_key(settings["api_key"]), "base_url": _checked_url(str(base_url))}
 
     def _with_credentials(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return {**settings, "api_key": settings.get("api_key") or self._key_from_environment()}
+        given = settings.get("api_key")
+        return {**settings, "api_key": given if given and not _is_blank(given) else self._key_from_environment()}
 
     def _places_of_key(self, base_url: str, api_key: str) -> Places | None:
         if self._max_concurrency_per_key is None:
@@ -174,7 +177,7 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
     def _key_from_environment(self) -> str:
         variable = self._key_variable or self.sdk.key_variable
         api_key = os.environ.get(variable)
-        if not api_key:
+        if not api_key or _is_blank(api_key):
             raise MissingCredentialsError(type(self).__name__, variable)
         return api_key
 
@@ -193,17 +196,36 @@ def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _checked_key(api_key: str) -> str:
+def _is_blank(api_key: object) -> bool:
+    return isinstance(api_key, str) and not api_key.strip()
+
+
+def _checked_key(api_key: object) -> str:
     """A key from a file or a variable often ends with a line break; in the middle, it cannot be meant."""
+    if not isinstance(api_key, str):
+        raise TypeError(f"the API key must be a str, not {type(api_key).__name__}")
     api_key = api_key.strip()
     if not (api_key.isascii() and api_key.isprintable()):
         raise ValueError("the API key has characters that no HTTP header can hold; was it copied with something else?")
     return api_key
 
 
+def _has_port(parts: SplitResult) -> bool:
+    """Whether its port may be one, or is not there."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
 def _checked_url(base_url: str) -> str:
     parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or not _has_port(parts)
+        or base_url.split() != [base_url]
+    ):
         raise ValueError(f"base_url must be an address such as 'https://host/v1', not {base_url!r}")
     if parts.query or parts.fragment:  # often with a key in it, which a repr and an error would show
         raise ValueError(
