@@ -186,7 +186,11 @@ def _used(
             uses.read_of_local(name, attribute)
     for maker in [each for each in uses.made if each[0] in its_own]:
         uses.made.discard(maker)
-        uses.others.add(maker[2])
+        name, path, attribute = maker
+        if name == first and len(path) == 2 and path[1] == "copy" and attribute in WRITING:
+            changing.add(("", ((ATTRIBUTE, path[0]),), attribute))
+        else:
+            uses.others.add(attribute)
     uses.others |= {attribute for name, path, attribute in uses.made if not _IMPORTS.isdisjoint((name, *path))}
     unknown = {name for name in its_own if uses.locals.get(name) is None} - {first}
     if any(steps[-1][0] != ATTRIBUTE for name, steps in writes if name in unknown):

@@ -317,7 +317,8 @@ class _Chain:
                     self._last = op.value
                     continue
                 if op.is_item and self._is_slice(op, before, end):
-                    self._maker = _UNKNOWN if self._steps or self._maker else (name, ("copy",))
+                    is_plain = self._maker is None and all(kind == ATTRIBUTE for kind, _ in self._steps)
+                    self._maker = (name, (*(each for _, each in self._steps), "copy")) if is_plain else _UNKNOWN
                     self._calls[op.start, op.end] = self._maker
                 elif op.is_item:
                     self._item(op, before, end)
