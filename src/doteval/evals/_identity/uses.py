@@ -91,6 +91,11 @@ class _Op:
         return self.name.startswith(("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"))
 
     @property
+    def makes_another(self) -> bool:
+        """Whether it is an operator whose result is neither of its sides, as that of ``+=`` is."""
+        return self.name == "BINARY_OP" and self.shown != "[]" and not self.shown.endswith("=")
+
+    @property
     def is_item(self) -> bool:
         return self.name in _ITEM or (self.name == "BINARY_OP" and self.shown == "[]")
 
@@ -213,7 +218,10 @@ def _bind(found: Uses, bound: list[_Op], before: list[_Op], calls: _Calls) -> No
             break
         if op.end is not None and op.end <= last.start:
             values.append(op)
-    makers = [calls.get((op.start, op.end)) if op.name.startswith("CALL") or op.is_item else None for op in values]
+    makers = [
+        calls.get((op.start, op.end)) if op.name.startswith("CALL") or op.name == "BINARY_OP" or op.is_item else None
+        for op in values
+    ]
     is_known = all(maker is not None or op.name in _DISPLAYS for op, maker in zip(values, makers, strict=True))
     for op in bound:
         known = found.locals.setdefault(op.value, set())
@@ -316,7 +324,7 @@ class _Chain:
                     self._read(name, op)
                     self._last = op.value
                     continue
-                if op.is_item and self._is_slice(op, before, end):
+                if op.makes_another or (op.is_item and self._is_slice(op, before, end)):
                     is_plain = self._maker is None and all(kind == ATTRIBUTE for kind, _ in self._steps)
                     self._maker = (name, (*(each for _, each in self._steps), "copy")) if is_plain else _UNKNOWN
                     self._calls[op.start, op.end] = self._maker
