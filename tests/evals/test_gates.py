@@ -21,6 +21,8 @@ from doteval.cli import main
 from doteval.evals import GateError, Outcome, TooManyErrorsError, run
 from doteval.evals._results.gates import gates_of
 from doteval.evals._results.intervals import tango, wilson
+from doteval.evals._results.record import Record
+from doteval.evals._results.statistics import summarise
 from doteval.evals._results.tables import number
 
 
@@ -70,11 +72,28 @@ def evaluation(scores: list[bool], passes: Any = ()) -> Any:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.floats(0, 1), st.sampled_from(["mean", "low", "high"]))
 def test_a_gate_is_reached_where_the_number_is(scores: list[bool], least: float, of: str) -> None:
-    """The mean, or an end of the interval, and nothing else."""
+    """The mean, or an end of the interval, and nothing else; rounding is nothing."""
     outcome: Outcome = anyio.run(evaluation(scores, f"exact.{of} >= {least!r}"))
     mean = sum(scores) / len(scores)
     low, high = wilson(mean, len(scores))
-    assert bool(outcome.shortfalls) == ({"mean": mean, "low": low, "high": high}[of] < least)
+    value = {"mean": mean, "low": low, "high": high}[of]
+    is_same = math.isclose(value, least, rel_tol=1e-12, abs_tol=1e-12)
+    assert bool(outcome.shortfalls) == (value < least and not is_same)
+
+
+@pytest.mark.parametrize("count", [2, 3, 6, 7, 10, 100, 1000])
+def test_rounding_decides_nothing(count: int) -> None:
+    """A mean of what is all the same, or lies evenly around it, is that, however sums are rounded."""
+    for tenths in range(-20, 21):
+        limit = tenths / 10
+        for scores in ([limit] * count, [limit - 0.1, limit + 0.1] * count):
+            summary = summarise([Record(n, str(n), "", {}, scores={"s": score}) for n, score in enumerate(scores)])
+            reached = {
+                sign
+                for sign in ("<", "<=", ">=", ">")
+                if gates_of(f"s {sign} {limit}")[0].shortfall(summary, "") is None
+            }
+            assert reached == {"<=", ">="}, (scores[:2], count)
 
 
 @pytest.mark.anyio

@@ -24,6 +24,7 @@ from .tables import number
 Passes: TypeAlias = str | Iterable[str] | Mapping[str, float]
 """One gate, several, or the least means by score."""
 
+_ROUNDING = 1e-12
 _GATE = re.compile(
     r"\s*(?P<score>.+?)(?:\.(?P<of>mean|low|high))?\s*(?P<sign><=|>=|<|>)\s*"
     r"(?:(?P<baseline>baseline)\s*(?P<offset>[+-]\s*[0-9.eE+-]+)?|(?P<value>[-+]?[0-9.eE+-]+|[-+]?[0-9.]+\s*%))\s*"
@@ -86,7 +87,7 @@ class Gate:
                 why = baseline.unpaired.told("the baseline", "this run") or "others have no such score now"
                 return f"{few}, which is less than half, for '{self.text}' ({why})"
         value: float = getattr(found, self.of)
-        if math.isfinite(value) and _SIGNS[self.sign](value, self.value):
+        if math.isfinite(value) and self._is_reached_by(value):
             return None
         interval = f"{number(found.low)} to {number(found.high)}" if _has_interval(found) else "no interval"
         what = "" if self.of == "mean" else f"the {self.of} end of "
@@ -95,6 +96,12 @@ class Gate:
             return f"{told} ({interval}, {found.count:,} rows), and has to be {self.sign} {number(self.value)}"
         noun = "samples" if self.score in summary.scores and summary.epochs > 1 else "rows"
         return f"{what}{self.score} is {number(value)} ({interval}, {found.count:,} {noun}), and has to be {self.rest}"
+
+    def _is_reached_by(self, value: float) -> bool:
+        """Whether a number is enough. What rounding alone tells apart is the same: a mean of ten times 0.1 is less."""
+        if math.isclose(value, self.value, rel_tol=_ROUNDING, abs_tol=_ROUNDING):
+            return "=" in self.sign
+        return _SIGNS[self.sign](value, self.value)
 
     @property
     def rest(self) -> str:
