@@ -35,3 +35,26 @@ def test_an_error_can_be_copied_and_pickled(kind: type[DotevalError], again: Cal
 def required(kind: type[DotevalError]) -> list[str]:
     parameters = inspect.signature(kind).parameters.values()
     return [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+
+
+@pytest.mark.parametrize(
+    ("spec", "meant"),
+    [
+        ("opnai:gpt-4o", "openai:gpt-4o"),
+        ("OpenAI:gpt-4o", "openai:gpt-4o"),
+        ("openai/gpt-4o", "openai:gpt-4o"),
+        ("antropic:claude:x", "anthropic:claude:x"),
+        ("llama3", None),
+        ("llama3.2:3b", None),
+        ("meta-llama/Llama-3", None),
+        ("Qwen/Qwen3-8B", None),
+        ("openai:", None),
+    ],
+)
+def test_a_provider_that_is_nearly_named_is_meant(spec: str, meant: str | None) -> None:
+    """And what is a model's own name is none."""
+    error = doteval.UnknownModelError(
+        spec, "no provider claims it", ["anthropic", "llamacpp", "ollama", "openai", "vllm"]
+    )
+    assert (f"Is '{meant}' meant?" in str(error)) is (meant is not None)
+    assert ("Put a provider's name in front" in str(error)) is (meant is None)

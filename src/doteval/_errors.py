@@ -48,7 +48,9 @@ class UnknownModelError(DotevalError, LookupError):
         self.spec = spec
         self.problem = problem
         self.candidates = tuple(candidates)
-        if self.candidates:
+        if meant := _meant(spec, self.candidates):
+            advice = f"Is {meant!r} meant? The providers are {', '.join(self.candidates)}"
+        elif self.candidates:
             advice = "Put a provider's name in front: " + ", ".join(f"'{name}:{spec}'" for name in self.candidates)
         else:
             advice = (
@@ -355,6 +357,18 @@ class ReplyCacheError(DotevalError, OSError):
         self.problem = problem
         self.advice = advice
         super().__init__(f"The file {path} {problem}.\n{advice}")
+
+
+def _meant(spec: str, providers: Sequence[str]) -> str | None:
+    """The spec with the name of a provider that it nearly begins with."""
+    from difflib import get_close_matches  # noqa: PLC0415 - slow to import, and only for this
+
+    for mark in ":/":
+        name, found, model = spec.partition(mark)
+        near = get_close_matches(name.lower(), providers, 1, 0.75) if found and model else []
+        if near:
+            return f"{near[0]}:{model}"
+    return None
 
 
 def _listed(resource_ids: Sequence[str]) -> str:
