@@ -446,3 +446,21 @@ def test_a_shell_is_told_how_a_line_may_go_on(line: str, offered: set[str], tmp_
     }
     assert forks.run("-m", "doteval", env=environment).returncode == 0
     assert offered <= {word.strip() for word in answer.read_text().split("\n")}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("code", "code_of_exit"),
+    [
+        ("from doteval import OpenAIProvider", 1),
+        ("from doteval import OpenAICompatibleProvider", 1),
+        ("from doteval.cli import main; sys.exit(main(['serve', 'm', '--command', 'x {port}']))", 1),
+    ],
+)
+def test_without_an_sdk_it_is_said_what_to_install(code: str, code_of_exit: int) -> None:
+    """Also where what comes along with it is missing first."""
+    absent = "import sys; sys.modules.update(openai=None, httpx2=None)"
+    done = subprocess.run([sys.executable, "-c", f"{absent}\n{code}"], capture_output=True, text=True, check=False)
+    assert done.returncode == code_of_exit
+    assert done.stderr.endswith("needs the package openai: pip install 'openai>=3'\n")
+    assert ("Traceback" in done.stderr) is ("main" not in code)

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from .. import __version__
+from .. import _SDKS, __version__
 from .._errors import DotevalError
 from .._printed import say
 from ._problem import Problem
@@ -54,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except (DotevalError, Problem) as exc:
         return _failed(str(exc), exc.code if isinstance(exc, Problem) else 1)
+    except ModuleNotFoundError as exc:
+        if exc.name not in _SDKS:
+            raise
+        return _failed(f"this needs the package {exc.name}: pip install '{_SDKS[exc.name]}'", 1)
     except OSError as exc:  # a disk that is full, mostly
         _discard_output()
         return _failed(f"{f'{exc.filename}: ' if exc.filename else ''}{exc.strerror or exc}", 1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated, Any, ClassVar
 
+import openai  # before what comes with it: what is told to be missing is what has to be installed
+
+# isort: split
 import httpx
 import httpx2
-import openai
 from typing_extensions import Unpack
 
 from .._keywords import Keyword, takes
