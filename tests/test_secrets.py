@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from doteval import ModelRequest
+from doteval import ModelRequest, ModelSetupError
 from doteval._secrets import is_secret_name, masked, secrets_in_urls, secrets_of
 from doteval._spec import resource_id
 from doteval.evals._identity.walk import Walk
 from doteval.servers._description.command_line import shown
+from doteval.testing import FakeProvider
 
 NUMBER = 8012345678
 SECRET = f"sk-{NUMBER}"
@@ -134,3 +135,20 @@ def test_what_holds_itself_is_shown_as_far_as_it_goes() -> None:
     found = ModelRequest("m", [], loop).open_params
     assert (found["text"], found["token"]) == ("a", "***")
     assert found["again"][0]["again"][0]["text"] == "a"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "secrets", ["sk-abcdefghijkl", {"sk-abcdefghijkl"}, ["sk-abcdefghijkl"], ("other-secret", "sk-abcdefghijkl")]
+)
+async def test_what_a_provider_calls_its_secrets_is_in_no_message(secrets: Any) -> None:
+    """One of them, or several."""
+
+    class Telling(FakeProvider):
+        def secrets(self) -> Any:
+            return secrets
+
+    async with Telling(open_failures={"m": OSError("sk-abcdefghijkl is no good")}) as provider:
+        with pytest.raises(ModelSetupError) as failure:
+            await provider.setup("m")
+    assert "*** is no good" in str(failure.value)

@@ -322,4 +322,5 @@ class Runtime(Generic[ModelT]):
     def _explain(self, want: Want, error: BaseException) -> str:
         asked: _Asked = want.payload
         own = () if self._author is None else self._author.secrets()
+        own = (own,) if isinstance(own, str) else own  # a text is one secret, and none of its letters is
         return masked(reason_of(error), {*own, *secrets_of(asked.config)})
