@@ -27,8 +27,8 @@ import jinja2
 import pyarrow as pa
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import BaseModel
+from tests.evals.anything import anything
 
 from doteval import Result, foreach
 from doteval.evals import DatasetError, run
@@ -255,17 +255,6 @@ def test_different_values_are_told_apart_whatever_they_look_like(values: list[An
     """By themselves, and in others."""
     assert len({digest_of(value) for value in values}) == len(values)
     assert len({digest_of({"x": [value]}) for value in values}) == len(values)
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary(),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(st.characters()) | st.integers() | st.none(), inner, max_size=4)
-        | st.tuples(inner, inner)
-    ),
-    max_leaves=12,
-)
 
 
 def told(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.evals.anything import anything
 
 from doteval import Result, foreach
 from doteval.evals import Store, run
@@ -87,17 +88,6 @@ def test_an_odd_value_becomes_one_that_can_be_kept(value: Any) -> None:
     text.encode("utf-8")
     assert json.loads(text) == kept
     assert plain(kept) == kept
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary(),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(st.characters()) | st.integers() | st.none(), inner, max_size=4)
-        | st.tuples(inner, inner)
-    ),
-    max_leaves=12,
-)
 
 
 @given(anything)

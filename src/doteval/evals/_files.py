@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from difflib import get_close_matches
@@ -22,7 +23,7 @@ _UNDECODED = re.compile("[\udc80-\udcff]")
 _CORRECT = "Correct the file, and run it again."
 
 
-class Lines:
+class Lines(ABC):
     """The rows of a file.
 
     Args:
@@ -55,8 +56,9 @@ class Lines:
         except UnicodeError as exc:  # of an encoding that has no letters of its own for what it cannot decode
             raise DatasetError("", f"{self.path} {self._wrongly_encoded()}", _CORRECT) from exc
 
+    @abstractmethod
     def _rows(self, file: IO[str]) -> Generator[Any]:
-        raise NotImplementedError
+        """The rows of the file that is open."""
 
     def _unreadable(self, error: OSError) -> DatasetError:
         match error:

@@ -6,6 +6,7 @@ import functools
 import logging
 import re
 import types
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -54,7 +55,7 @@ _LISTS = (list, tuple)
 _FACTORIES = (bool, dict, float, int, list, set, str, tuple)
 
 
-class Values:
+class Values(ABC):
     """Says what values are.
 
     Args:
@@ -334,21 +335,21 @@ class Values:
         named = [scope[name] for name in names if name in scope]
         return annotation, *(self._of(each, above) for each in named if isinstance(each, type) or is_alias(each))
 
+    @abstractmethod
     def _class_told(self, kind: type[Any]) -> object:
         """What a class says of itself to whoever is given it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _module(self, module: ModuleType) -> object:
         """What is read of a module that is handed over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _function_of_users(self, function: FunctionType) -> object:
         """What a function of the user's is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _class(self, kind: type[Any]) -> object:
         """What a class is."""
-        raise NotImplementedError
 
 
 def _shortened(described: Iterable[object]) -> tuple[object, ...]:
