@@ -37,8 +37,6 @@ _PASSIVE = frozenset(
 """Methods that operators call which are looked for in code; what calls others cannot be told from it."""
 _NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "enum", "typing", "typing_extensions"})
 """Modules whose classes call no methods of those that are made of them, but when they are told to."""
-
-
 _BY_TEXT = (attrgetter, methodcaller)
 _OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
 """Methods that are called where a class is made."""
@@ -225,7 +223,7 @@ class Reach(Values):
         found = variable_of(function, name)
         if found is None:
             return
-        self._read_in(*found[:1], name, found[1], path, use)
+        self._read_in(found[0], name, found[1], path, use)
 
     def _read_in(self, owner: Any, name: str, value: Any, path: tuple[str, ...], use: Use) -> None:
         """What is read of a scope, or of a module."""
