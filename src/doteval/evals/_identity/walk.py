@@ -14,7 +14,7 @@ import sys
 import types
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from types import FunctionType, ModuleType
 from typing import Any, cast
@@ -74,6 +74,10 @@ class Walk(Values):
                 self._finish()
             self._roots.clear()
         return self._parts
+
+    def reads(self, attributes: Collection[str]) -> bool:
+        """Whether code that can be run for what was added so far reads any of these attributes, of whatever."""
+        return self._reach.reads(attributes)
 
     def digest(self, value: object) -> str:
         """A fingerprint of a value, with all that it refers to."""

@@ -23,10 +23,19 @@ from ...evals._running.engine import Progress
 from ...evals._running.missing import answered, run_rows
 from ...evals._running.selection import Selection
 from ...evals._running.settings import Place, Settings
-from .._fixturedefs import ask_for_all, needed_definitions, set_up_only, set_up_others
+from .._fixturedefs import ask_for_all, set_up_only, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
-from .data import data_fixtures, is_of_the_user
+from .data import (
+    LOOKS_AT_MARKS,
+    asked_by,
+    asked_in,
+    data_fixtures,
+    definitions_for,
+    is_of_the_user,
+    marks_with_values,
+    params_of,
+)
 from .items import evaluation_of
 from .options import CACHE_COUNTS, NAME, EvalOptions
 from .preload import Preload
@@ -220,15 +229,19 @@ class EvalRunning:
         """The specs of the models that an item is parametrised with, by fixture."""
         return {
             name: value
-            for name, value in _params(item).items()
+            for name, value in params_of(item).items()
             if isinstance(value, str) and name in self._fixtures.functions and name.endswith("_client")
         }
 
     def _identity(self, item: pytest.Function, evaluation: Evaluation) -> Identity:
         """What the results of an item depend on, as far as it is known before its fixtures are set up."""
-        models, needed = self._models(item), needed_definitions(item)
+        models, needed = self._models(item), definitions_for(item, evaluation)
         own = [(name, each) for name, found in sorted(needed.items()) for each in found if is_of_the_user(each)]
-        requested = {*item._fixtureinfo.argnames, *(name for _, each in own for name in each.argnames)}
+        requested = {
+            *item._fixtureinfo.argnames,
+            *asked_in(evaluation.function, item),
+            *(name for _, each in own for name in asked_by(each, item)),
+        }
         providers = self._fixtures.provider_identities(requested)
         return identity_of(
             evaluation,
@@ -241,10 +254,12 @@ class EvalRunning:
             },
             values=[
                 (f"the parameter '{name}'", value)
-                for name, value in _params(item).items()
+                for name, value in params_of(item).items()
                 if name not in models and name != "anyio_backend"
             ],
             functions=[(f"the fixture '{name}'", each.func) for name, each in own if name != "anyio_backend"],
+            looked_at=LOOKS_AT_MARKS,
+            where_looked_at=marks_with_values(item),
         )
 
     def _settings(self, evaluation: Evaluation) -> Settings:
@@ -286,8 +301,3 @@ class EvalRunning:
         if self._store is not None:
             with suppress(StoreError):  # each evaluation has told it
                 self._store.close()
-
-
-def _params(item: pytest.Function) -> Mapping[str, Any]:
-    callspec = getattr(item, "callspec", None)
-    return {} if callspec is None else callspec.params
