@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 import types
 from abc import ABC, abstractmethod
@@ -16,6 +17,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from inspect import Parameter
 from itertools import islice
+from pathlib import PurePath
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar, cast
 
@@ -60,10 +62,13 @@ class Values(ABC):
 
     Args:
         state: What the code writes, which does not count.
+        project: The directory of the user's project; of paths within it counts only where in it they are, as it may be
+            in another place tomorrow.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, project: str | None = None) -> None:
         self.state = state
+        self._project = project
         self.left_to_see = _MOST
         self._is_guarded = False
         """Whether what is looked at now holds a credential."""
@@ -87,6 +92,8 @@ class Values(ABC):
         """
         kind = class_of(value)
         if kind in ATOMS:
+            if kind is str and self._project is not None and _is_within(value, self._project):
+                return "in the project", value[len(self._project) :]
             return kind.__name__, hex(value) if kind is int else repr(value)
         self.left_to_see -= 1
         if id(value) in above or len(above) == _DEEPEST or self.left_to_see < 0:
@@ -161,6 +168,8 @@ class Values(ABC):
             factory: Any = attribute_of(given, "default_factory")
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
             return "mapping", held, self._of(factory, above), *self._own(given, kind, above)
+        if isinstance(value, PurePath):
+            return type_name(kind), self._of(str(value), above), *self._own(value, kind, above)
         text = own_text_of(value, kind)
         if text is not None:
             return "text", text, *self._own(value, kind, above)
@@ -350,6 +359,11 @@ class Values(ABC):
     @abstractmethod
     def _class(self, kind: type[Any]) -> object:
         """What a class is."""
+
+
+def _is_within(text: str, directory: str) -> bool:
+    """Whether a text is the path of a directory, or of what lies in it."""
+    return text.startswith(directory) and text[len(directory) :][:1] in ("", os.sep)
 
 
 def _shortened(described: Iterable[object]) -> tuple[object, ...]:

@@ -48,10 +48,11 @@ class Walk(Values):
 
     Args:
         follows_classes: Whether the code of a value's class counts.
+        project: The directory of the user's project, where there is one.
     """
 
-    def __init__(self, *, follows_classes: bool = True) -> None:
-        super().__init__(State())
+    def __init__(self, *, follows_classes: bool = True, project: str | None = None) -> None:
+        super().__init__(State(), project)
         self._follows_classes = follows_classes
         self._reach = Reach(self.state)
         self._names: dict[tuple[object, ...], str] = {}

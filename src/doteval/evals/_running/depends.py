@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from ... import ModelProviders
 from .._identity.code import read, texts_in
-from .._identity.library import is_library_file
+from .._identity.library import is_library_file, project_of
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
 from .evaluation import Evaluation
@@ -37,7 +37,7 @@ def identity_of(
         looked_at: Attributes by which code looks at more.
         where_looked_at: What that is, by what it is called; it counts where there is such code.
     """
-    walk = Walk()
+    walk = Walk(project=project_of(evaluation.function))
     walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
     walk.add_function("its code", evaluation.function)
     if evaluation.instance is not None:
@@ -56,9 +56,9 @@ def identity_of(
     return walk.parts
 
 
-def fingerprints(values: Mapping[str, object]) -> Identity:
-    """Fingerprints of values, by what they are called."""
-    walk = Walk()
+def fingerprints(evaluation: Evaluation, values: Mapping[str, object]) -> Identity:
+    """Fingerprints of values that an evaluation is given, by what they are called."""
+    walk = Walk(project=project_of(evaluation.function))
     for name, value in values.items():
         walk.add(name, value)
     return walk.parts

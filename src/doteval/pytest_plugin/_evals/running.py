@@ -107,11 +107,14 @@ class EvalRunning:
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """When those that give data are set up: the others, where there is anything to run."""
-        if not isinstance(item, pytest.Function) or item in self._answers or not ask_for_all(item):
+        evaluation = evaluation_of(item)
+        if evaluation is None or not isinstance(item, pytest.Function) or item in self._answers:
+            return
+        if not ask_for_all(item):
             return
         data = data_fixtures(item, self._fixtures.functions)
         given = {f"what the fixture '{name}' gives": item.funcargs[name] for name in data}
-        self._data[item] = fingerprints(given)
+        self._data[item] = fingerprints(evaluation, given)
         self._places.pop(item, None)
         if not self._is_answered(item):
             set_up_others(item)
