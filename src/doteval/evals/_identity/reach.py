@@ -391,6 +391,9 @@ class Reach(Values):
             self._unclear.hold(name, held)
         return super()._kept(value, attributes)
 
+    def _set_aside(self, place: str, name: object, value: object) -> None:
+        """What is written is not known yet, so nothing is told from it."""
+
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
         for item in items:
             self._of(item, above)

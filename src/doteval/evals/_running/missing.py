@@ -198,8 +198,11 @@ async def _run_rows(
         raise
     finally:
         if place is not None and stored is not None:
-            place.store.leave(stored, is_unfit=is_unfit)
-            await place.store.flush()
+            try:
+                await _note_written(place, stored)
+            finally:
+                place.store.leave(stored, is_unfit=is_unfit)
+                await place.store.flush()
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
         warnings.append(_told_of_requests_left_open(progress.left_open, name))
@@ -217,6 +220,13 @@ async def _run_rows(
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
+
+
+async def _note_written(place: Place, stored: Stored) -> None:
+    """Have it noted what of the identity the run has written."""
+    with CancelScope(shield=True):  # as long as it took when the run began
+        after = await to_thread.run_sync(place.look_again)
+    place.store.note_written(stored, after)
 
 
 def _told_of_requests_left_open(count: int, name: str) -> str:

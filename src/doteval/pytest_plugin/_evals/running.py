@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -112,12 +113,18 @@ class EvalRunning:
             return
         if not ask_for_all(item):
             return
-        data = data_fixtures(item, self._fixtures.functions)
-        given = {f"what the fixture '{name}' gives": item.funcargs[name] for name in data}
-        self._data[item] = fingerprints(evaluation, given)
+        self._data[item] = self._given(item, evaluation)
         self._places.pop(item, None)
         if not self._is_answered(item):
             set_up_others(item)
+
+    def _given(self, item: pytest.Function, evaluation: Evaluation) -> Identity:
+        data = data_fixtures(item, self._fixtures.functions)
+        given = {f"what the fixture '{name}' gives": item.funcargs[name] for name in data if name in item.funcargs}
+        return fingerprints(evaluation, given)
+
+    def _look_again(self, item: pytest.Function, evaluation: Evaluation) -> Identity:
+        return {**self._identity(item, evaluation), **self._given(item, evaluation)}
 
     def _is_answered(self, item: pytest.Function) -> bool:
         """Whether there is nothing to run; then its answer is kept. Blocks."""
@@ -225,6 +232,7 @@ class EvalRunning:
                 f"{parent}::{item.name}{self._selection.suffix}",
                 models.get("model_client") or next(iter(models.values()), ""),
                 {**(self._identities.get(item) or self._identity(item, evaluation)), **self._data.get(item, {})},
+                partial(self._look_again, item, evaluation),
             )
         return self._places[item]
 
