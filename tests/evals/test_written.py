@@ -349,6 +349,22 @@ async def test_what_is_made_when_it_is_asked_for_may_be_there_already(tmp_path: 
     assert (await answered(fresh(source), tmp_path / "results.db")).answered
 
 
+@pytest.mark.parametrize("kind", WRITTEN)
+async def test_what_was_written_is_known_before_the_first_result_is(tmp_path: Path, kind: str) -> None:
+    """So that it is, wherever the process is killed from then on."""
+    module = fresh(WRITTEN[kind][0])
+    async with Store(tmp_path / "results.db") as store:
+        known: list[bool] = []
+
+        def on_record(_record: object) -> None:
+            if not known:
+                found = [each for each in store.evaluations() if each.stored]
+                known.extend(any(part.startswith("~") for part in each.identity.values()) for each in found)
+
+        await run(module.eval_it, store=store, on_record=on_record, concurrency=1)
+    assert known == [True]
+
+
 class WithoutIdentity:
     """A part of the test that is no part of the evaluation."""
 

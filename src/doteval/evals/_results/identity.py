@@ -53,6 +53,11 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
     return {**now, **written}
 
 
+def has_doubts(identity: Identity) -> bool:
+    """Whether the code seems to write something, and no run was seen to."""
+    return any(part.startswith(SEEMS_WRITTEN) for part in identity.values())
+
+
 def _either(part: str) -> list[str]:
     """All that a part may be; of what may not be there, nothing is among it."""
     return [part] if _is_shown(part) else part.split(_OR)
