@@ -41,6 +41,7 @@ WITH_PROCESSES = (
     "providers/",
     "real/",
     "seed/",
+    "servers/test_command_provider.py",
     "servers/test_crashes.py",
     "servers/test_endurance.py",
     "servers/test_server_cancellation.py",

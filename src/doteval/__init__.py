@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from ._spec import ModelSpec
     from .evals import Result, foreach
     from .providers.anthropic import AnthropicProvider
+    from .providers.command import CommandProvider
     from .providers.context import ContextProvider
     from .providers.http import HTTPProvider
     from .providers.llamacpp import LlamaCppProvider
@@ -89,6 +90,7 @@ __all__ = [
     "CapacityExceededError",
     "ChatModel",
     "CloseTimeoutError",
+    "CommandProvider",
     "Completion",
     "CompletionStream",
     "ContextProvider",
@@ -149,6 +151,7 @@ _HOME = {
     "CapacityExceededError": "._errors",
     "ChatModel": "._model",
     "CloseTimeoutError": "._errors",
+    "CommandProvider": ".providers.command",
     "Completion": "._model",
     "CompletionStream": "._model",
     "ContextProvider": ".providers.context",

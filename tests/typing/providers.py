@@ -15,6 +15,7 @@ from openai.types.chat import ChatCompletionMessage
 from doteval import (
     AnthropicProvider,
     ChatModel,
+    CommandProvider,
     Completion,
     CompletionStream,
     ContextProvider,
@@ -111,11 +112,23 @@ async def is_loaded(view: ReadinessView) -> bool:
     return view.pid is not None
 
 
+def client_of(server: Server) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=server.url)
+
+
 async def the_model_of_a_server_needs_no_cast() -> None:
     ready = HTTPReady("/health") & (LogLine("ready") | ReadyWhen(is_loaded))
     async with ServerProvider(["serve", "{port}"], ready=ready, restarts=1, launcher=LocalLauncher()) as provider:
         handle = await provider.setup("a", context=1)
         assert_type(handle.model.server, Server)
+
+    async with CommandProvider(["serve", "{port}"], stop_command=["stop"], gpus=[0]) as servers:
+        assert_type(servers, CommandProvider[Server])
+        assert_type(await servers.setup("a", context=1), ModelHandle[Server])
+
+    async with CommandProvider(["serve", "{port}"], model=client_of) as clients:
+        assert_type(clients, CommandProvider[httpx.AsyncClient])
+        assert_type(await clients.setup("a"), ModelHandle[httpx.AsyncClient])
         assert_type(handle.model.server.pid, int | None)
         assert_type(handle.model.base_url, str)
         assert_type(handle.model.client, openai.AsyncOpenAI)
@@ -129,6 +142,7 @@ def what_is_wrong_is_found() -> None:
     OpenAIProvider(keepalive=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     OpenAICompatibleProvider()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     AnthropicProvider(http_client=httpx.AsyncClient())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    CommandProvider(["x"], restarts=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     ContextProvider(is_open)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -27,7 +27,8 @@ from ..providers._sdk.openai import NO_KEY
 from ..providers._served.installed import InstalledServer
 from ..providers._served.model import ServerModel
 from ..providers._served.provider import ServerProviderBase
-from ..providers.server import ServerProvider, placeholders
+from ..providers._served.template import placeholders
+from ..providers.server import ServerProvider
 from ..servers._contract import Server
 from ..servers._description.readiness import HTTPReady, PortOpen, Readiness
 from ..servers._local.connection import status_of

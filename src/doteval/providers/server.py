@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from typing_extensions import Unpack
 
 from .._keywords import takes
 from .._pool_options import LifecycleOptions
-from .._spec import check_spec
 from ..servers._description.command import ServerCommand
 from ..servers._description.readiness import HTTPReady, Readiness
 from . import llamacpp, sglang, transformers, vllm
 from ._served.provider import ServerProviderBase
 from ._served.settings import ServerSettings
+from ._served.template import CommandTemplate
 
-_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-_LATER = {"port", "host", "directory", "api_key"}
 _CAUSES = (*vllm.CAUSES, *sglang.CAUSES, *transformers.CAUSES, *llamacpp.CAUSES)
 """The command may start any of them."""
-
-
-def placeholders(command: Sequence[str]) -> set[str]:
-    """What the braces in a command name that `setup` has to be given."""
-    return {name for word in command for name in _PLACEHOLDER.findall(word)} - _LATER - {"spec"}
 
 
 @takes(ServerSettings, LifecycleOptions, gpus=None)
@@ -49,6 +40,8 @@ class ServerProvider(ServerProviderBase):
         command: What to run. In it ``{spec}`` stands for the model, ``{port}``, ``{host}`` and ``{directory}`` for what
             is chosen, and any other name in braces for what `setup` is given under that name.
         ready: When a server is ready; `None`: when ``GET /health`` is answered with 200.
+        stop_command: What to run when a server is to end, besides the signal that it gets, with the same braces. It
+            may take ``stop_grace`` seconds, and is run whatever has ended the server or its users.
         secret_environment: Environment variables that nobody may see; ``{api_key}`` stands for the server's own key,
             which clients then have to show.
         files: What is written into the server's directory before it starts, by name; ``{api_key}`` as above.
@@ -66,37 +59,42 @@ class ServerProvider(ServerProviderBase):
         ValueError: A value cannot be meant, or nothing tells the server its port.
     """
 
-    operational: ClassVar[frozenset[str]] = frozenset({"ready", "secret_environment", "install_hint", "slots_needed"})
+    operational: ClassVar[frozenset[str]] = frozenset(
+        {"ready", "stop_command", "secret_environment", "install_hint", "slots_needed"}
+    )
 
     def __init__(
         self,
         command: Sequence[str],
         *,
         ready: Readiness | None = None,
+        stop_command: Sequence[str] | None = None,
         secret_environment: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
         install_hint: str = "",
         slots_needed: int = 1,
         **settings: Unpack[ServerSettings],
     ) -> None:
-        if isinstance(command, str):
-            raise ValueError(f"command is a list of words such as {command.split()!r}, not one text")
         if slots_needed < 1:
             raise ValueError(f"slots_needed must be at least 1, not {slots_needed!r}")
         settings.setdefault("gpus", None)
         super().__init__(ready or HTTPReady("/health"), **settings)
-        names = (command, (settings.get("environment") or {}).values(), (secret_environment or {}).values())
-        texts = [*(text for each in names for text in each), *(files or {}).values()]
-        if settings.get("port") is None and not any("{port}" in text for text in texts):
+        self._template = CommandTemplate(
+            "server",
+            command,
+            stop_command=stop_command,
+            environment=self._environment,
+            secret_environment=secret_environment,
+            files=files,
+            install_hint=install_hint,
+            cwd=self._cwd,
+            causes=_CAUSES,
+        )
+        if settings.get("port") is None and not self._template.names_port:
             raise ValueError(
                 "command has to say where the server listens: write {port} where the port belongs, also in "
                 "environment= or files=, or say with port=... which one it has"
             )
-        self._cwd = self._cwd or str(Path.cwd())
-        self._template = tuple(command)
-        self._secret_environment = dict(secret_environment or {})
-        self._files = dict(files or {})
-        self._install_hint = install_hint
         self._slots_needed = slots_needed
 
     def command(self, spec: str, /, **config: Any) -> ServerCommand:
@@ -105,29 +103,7 @@ class ServerProvider(ServerProviderBase):
         Raises:
             TypeError: The command has no place for something in `config`, or needs something that is not in it.
         """
-        check_spec(spec)
-        names = placeholders(self._template)
-        if names != config.keys():
-            raise TypeError(
-                f"setup() of this ServerProvider takes {', '.join(sorted(names)) or 'no configuration'}, as its "
-                f"command has {{name}} for each; it was given {', '.join(sorted(config)) or 'none'}"
-            )
-        values = {"spec": spec, **{name: str(value) for name, value in config.items()}}
-
-        def fill(word: str) -> str:
-            return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), word)
-
-        return ServerCommand(
-            kind="server",
-            spec=spec,
-            argv=tuple(map(fill, self._template)),
-            environment=self._environment,
-            secret_environment=self._secret_environment,
-            files=self._files,
-            cwd=self._cwd,
-            install_hint=self._install_hint,
-            causes=_CAUSES,
-        )
+        return self._template.filled(type(self).__name__, spec, config)
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """How many slots a server takes."""

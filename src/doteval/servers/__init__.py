@@ -4,6 +4,7 @@ The parts; `_slots` stands on `_unshared`, else the first four know nothing of e
 those above them::
 
     _unshared      what a forked child must not keep
+    _stopper       the program around a server that has a stop command
     _supervisor    the other process, one for each server: a program of its own; others know its protocol
     _description   what is run, when it is ready, what is said when it does not start
     _slots         slots of the whole machine: which GPUs there are, the queue for them

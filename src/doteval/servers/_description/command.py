@@ -24,6 +24,7 @@ _KIND = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _TAKEN_FILES = ("server.log", "server.log.1", "tmp")
 _NOT_INHERITED = ("PYTEST_", "COV_")
+_STOPPER = str(Path(__file__).parent.parent / "_stopper.py")
 
 
 class CommandMissingError(FileNotFoundError):
@@ -58,6 +59,7 @@ class FilledCommand:
         cwd: Where to run it.
         secrets: What no message may show.
         own: The names in `environment` that the command itself sets.
+        stop: What to run when it is to end; empty: nothing but a signal ends it.
     """
 
     argv: tuple[str, ...]
@@ -66,6 +68,13 @@ class FilledCommand:
     cwd: str
     secrets: frozenset[str]
     own: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+
+    def ended_within(self, seconds: float) -> tuple[str, ...]:
+        """What to run so that the stop command is run when it is to end, and may take so many seconds."""
+        if not self.stop:
+            return self.argv
+        return (sys.executable, "-I", "-S", _STOPPER, f"{seconds:g}", str(len(self.stop)), *self.stop, *self.argv)
 
     def shown(self) -> str:
         """The command as one would type it, without secrets."""
@@ -79,7 +88,7 @@ class FilledCommand:
 class ServerCommand:
     """What to run, before a port is chosen.
 
-    ``{port}``, ``{host}`` and ``{directory}`` (the server's own) are filled in later, in `argv`, `environment`,
+    ``{port}``, ``{host}`` and ``{directory}`` (the server's own) are filled in later, in `argv`, `stop`, `environment`,
     `secret_environment`, `files` and `cwd`. ``{api_key}`` is, too, but only in `secret_environment` and `files`,
     because every user of the machine can read a command line. All other braces stay as they are.
 
@@ -97,6 +106,7 @@ class ServerCommand:
         needs: Files and directories of this machine without which it cannot start, such as the model.
         causes: What is known to keep such a server from starting, and is said where it prints that; the first that
             fits is taken, and before what is known of all servers.
+        stop: What to run when it is to end, besides the signal that it gets; empty: nothing.
 
     Raises:
         SpecError: `spec` cannot name a model.
@@ -114,12 +124,14 @@ class ServerCommand:
     relevant_environment: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     causes: tuple[Cause, ...] = ()
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_spec(self.spec)
         if isinstance(self.argv, str):
             raise ValueError(f"argv must be a sequence of arguments, not one text: {shlex.split(self.argv)!r}")
-        object.__setattr__(self, "argv", tuple(self.argv))
+        for name in ("argv", "stop"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.cwd is not None and not self.cwd.startswith("{directory}"):
             object.__setattr__(self, "cwd", str(Path(self.cwd).expanduser().absolute()))
         for name in ("environment", "secret_environment", "files"):
@@ -141,7 +153,7 @@ class ServerCommand:
 
     def _refuse_visible_keys(self) -> None:
         """Where others can look, the API key must not be."""
-        for argument in self.argv:
+        for argument in (*self.argv, *self.stop):
             if "{api_key}" in argument:
                 raise ValueError(
                     f"{{api_key}} cannot be on the command line ({argument!r}), which every user of the machine can "
@@ -166,7 +178,9 @@ class ServerCommand:
         Raises:
             CommandMissingError: There is none.
         """
-        command = self.argv[0]
+        return self._found(self.argv[0])
+
+    def _found(self, command: str) -> str:
         if os.sep in command:
             path = Path(
                 self.cwd or "", Path(command).expanduser()
@@ -216,6 +230,7 @@ class ServerCommand:
             self.cwd,
             inherited,
             self.weights(),
+            self._stop(),
             extra,
         ]
         return hashlib.sha256(json.dumps(identity, sort_keys=True, default=os.fspath).encode()).hexdigest()
@@ -246,6 +261,7 @@ class ServerCommand:
         own = {name: fill(value) for name, value in {**self.environment, **self.secret_environment}.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
         argv = (self.resolved(), *map(fill, self.argv[1:]))
+        stop = tuple(map(fill, self._stop()))
         files = {name: fill(content) for name, content in self.files.items()}
         return FilledCommand(
             argv=argv,
@@ -254,13 +270,17 @@ class ServerCommand:
             cwd=fill(self.cwd) if self.cwd else directory,
             secrets=frozenset(
                 {api_key, *(own[name] for name in self.secret_environment)}.union(
-                    likely_secrets(inherited | own, argv),
+                    likely_secrets(inherited | own, (*argv, *stop)),
                     distinctive(content.strip() for content in files.values() if "\n" not in content.strip()),
                 )
                 - {""}
             ),
             own=tuple(own),
+            stop=stop,
         )
+
+    def _stop(self) -> tuple[str, ...]:
+        return (self._found(self.stop[0]), *self.stop[1:]) if self.stop else ()
 
     def shown(self) -> str:
         """The command as one would type it, without secrets; where placeholders are, they still are."""

@@ -84,13 +84,17 @@ class Starter:
         terms: Terms,
         come_early: Callable[[], Awaitable[Connection | None]],
     ) -> tuple[Connection, int | None]:
-        got = await SlotQueue(self._runtime.root).acquire(
-            terms.slots.names,
-            terms.count,
-            resource_id=command.spec,
-            make_room=partial(make_room, self._runtime, f"its slots are needed for '{command.spec}'"),
-            come_early=come_early,
-        )
+        got: SlotLocks | Connection
+        if terms.count:
+            got = await SlotQueue(self._runtime.root).acquire(
+                terms.slots.names,
+                terms.count,
+                resource_id=command.spec,
+                make_room=partial(make_room, self._runtime, f"its slots are needed for '{command.spec}'"),
+                come_early=come_early,
+            )
+        else:
+            got = await come_early() or SlotLocks({})
         if isinstance(got, Connection):
             return got, None
         try:
@@ -127,7 +131,7 @@ class Starter:
         }
         job = {
             **description,
-            "argv": list(filled.argv),
+            "argv": list(filled.ended_within(terms.stop_grace)),
             "environment": {
                 **filled.environment,
                 **terms.slots.environment(locks.names),

@@ -17,6 +17,7 @@ from anyio.lowlevel import current_token
 from ..._errors import CapacityDeadlockError
 from .._contract import LeaseListener
 from .._slots.queue import in_line
+from .._supervisor.protocol import PROTOCOL
 from .connection import Connection
 from .room import statuses
 from .runtime import Runtime
@@ -147,7 +148,7 @@ class Waiting:
         lines += [
             f"{each} is of another version of doteval, which does not tell its slots; 'doteval stop {each}' ends it"
             for each in sorted(known)
-            if not known[each]["slots"]
+            if known[each]["protocol"] != PROTOCOL and not known[each]["slots"]
         ]
         silent = [each for each in self._runtime.server_ids() if each not in known]
         lines += [

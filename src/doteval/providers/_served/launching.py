@@ -1,0 +1,203 @@
+"""``LaunchingProvider``: what the providers that start servers have in common, whatever the servers are.
+
+A subclass says what to run for a spec and a configuration, and what is made of the server. The launcher finds or starts
+that server; the pool opens it once in this event loop. A resource that nobody leases here is a hold on the server, so
+that others may have its slots.
+"""
+
+# In what completed() returns, every keyword is there.
+# pyright: reportTypedDictNotRequiredAccess=false
+
+from __future__ import annotations
+
+import os
+import secrets
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from anyio.to_thread import run_sync
+from typing_extensions import Unpack
+
+from ..._errors import CapacityDeadlockError, ModelSetupError
+from ..._handle import ModelHandle
+from ..._keywords import completed, takes, unexpected
+from ..._pool.owners import resource_here
+from ..._pool_options import LifecycleOptions
+from ..._pooled import PooledProvider, runtime_of
+from ..._server_errors import ServerLostError, ServerStartError
+from ..._setup import enterable
+from ..._spec import resource_id
+from ...servers._contract import ServerLease, Terms
+from ...servers._description.command import ServerCommand
+from ...servers._description.command_line import sensitive
+from ...servers._description.readiness import Readiness
+from ...servers._local.launcher import LocalLauncher
+from ...servers._slots.gpus import SlotSet, check, choose, takes_time
+from .launch_settings import LaunchSettings
+
+ModelT = TypeVar("ModelT")
+
+
+@takes(LaunchSettings)
+class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
+    """Leases what it makes of servers that it starts.
+
+    Args:
+        ready: When a server is ready.
+        needs_slots: Whether a server takes slots; if not, there may be any number at once.
+    """
+
+    def __init__(self, ready: Readiness, needs_slots: bool = True, **settings: Unpack[LaunchSettings]) -> None:
+        if decided := settings.keys() & {"health_after", "fast_acquire"}:  # by this class
+            raise unexpected(type(self), decided)
+        own, others = completed(LaunchSettings, settings, LifecycleOptions)
+        share = own["share"]
+        if own["launcher"] is not None and share is not None:
+            raise ValueError("share= is of no use beside launcher=, which decides who shares; pass one of the two")
+        self._launcher = own["launcher"] or LocalLauncher(
+            share=secrets.token_hex(8) if share == "off" else share or "user"
+        )
+        self._wishes = own["gpus"], own["capacity"]
+        check(*self._wishes)
+        self._has_slots = not (needs_slots and takes_time(own["gpus"], os.environ))
+        slots = SlotSet(()) if not needs_slots else choose(*self._wishes, os.environ) if self._has_slots else None
+        capacity = 1 if slots is None else len(slots.names) or None
+        super().__init__(capacity=capacity, health_after=0.0, **others)
+        self._terms = Terms(
+            ready=ready,
+            slots=slots or SlotSet(("slot-0",)),
+            start_timeout=own["start_timeout"],
+            stall_timeout=own["stall_timeout"],
+            stop_grace=own["stop_grace"],
+            keep_alive=own["server_keep_alive"],
+            port=own["port"],
+            log_bytes=own["log_bytes"],
+        )
+        self._environment = dict(own["environment"] or {})
+        self._cwd = None if own["cwd"] is None else os.fspath(own["cwd"])
+        self._served: dict[int, _Served] = {}  # by what is leased, which need not be hashable
+
+    # ---------------------------------------------------------------- what a subclass writes
+
+    @abstractmethod
+    def command(self, spec: str, /, **config: Any) -> ServerCommand:
+        """What to run for `spec` and the configuration given to `setup`."""
+
+    @abstractmethod
+    def model(self, lease: ServerLease, spec: str, /, **config: Any) -> AbstractAsyncContextManager[ModelT]:
+        """What is made of a server that is ready, for as long as it is leased here."""
+
+    def server_slots(self, spec: str, /, **config: Any) -> int:
+        """How many slots the server takes."""
+        return 1
+
+    # ---------------------------------------------------------------- what the pool asks
+
+    def slots(self, spec: str, /, **config: Any) -> int:
+        """How many slots the server takes; one that takes none counts as one of any number."""
+        return max(1, self.server_slots(spec, **config))
+
+    def secrets(self) -> Collection[str]:
+        """The values of secret environment variables, which no message shows."""
+        return sensitive(self._environment)
+
+    async def healthy(self, model: ModelT, /) -> bool:
+        """Whether the server may be used again: its supervisor decides, and its model must still be what it was."""
+        served = self._served[id(model)]
+        return await served.lease.lease() and served.command.weights() == served.weights
+
+    def idle(self, model: ModelT, /) -> None:
+        """Keep the server warm, until somebody else needs its slots."""
+        self._served[id(model)].lease.rest()
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[ModelT]:
+        """Lease the server, and make of it what is leased.
+
+        Raises:
+            ModelSetupError: The server did not get ready; the cause is a `ServerStartError` that says why.
+        """
+        await self._find_slots(spec)
+        label = resource_id(spec, config)
+        command = self.command(spec, **config)
+        weights = command.weights()
+        terms = replace(self._terms, count=self.server_slots(spec, **config))
+        try:
+            async with self._launcher.launch(command, terms, _Listener(self, label)) as lease:
+                async with self.model(lease, spec, **config) as model:
+                    if id(model) in self._served:
+                        raise ValueError(f"each server has to have a model of its own, and {model!r} is another one's")
+                    self._served[id(model)] = _Served(lease, command, weights)
+                    try:
+                        yield model
+                    finally:
+                        del self._served[id(model)]
+        except ServerStartError as exc:
+            raise ModelSetupError(label, exc.report, exc.advice) from exc
+
+    # ---------------------------------------------------------------- what users call
+
+    @enterable
+    async def setup(self, spec: str, /, **config: Any) -> ModelHandle[ModelT]:
+        """Lease what is made of the server, starting that where there is none; as `PooledProvider.setup`."""
+        await self._find_slots(spec)
+        return await super().setup(spec, **config)
+
+    async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ModelT], ...]:
+        """Lease several models at once, all or nothing; as `PooledProvider.setup_many`."""
+        await self._find_slots(*specs[:1])
+        return await super().setup_many(*specs, **config)
+
+    async def _find_slots(self, spec: str = "") -> None:
+        """Find out which GPUs there are, where that takes time; after a failure, whoever comes next tries it again.
+
+        Raises:
+            ModelSetupError: ``nvidia-smi`` does not tell, or they are not those of ``gpus=``, or too few.
+        """
+        if self._has_slots:
+            return
+        try:
+            slots = await run_sync(choose, *self._wishes, dict(os.environ), abandon_on_cancel=True)
+        except (RuntimeError, ValueError) as exc:
+            advice = "Correct gpus= or capacity=, or what nvidia-smi has to say."
+            raise ModelSetupError(spec, str(exc), advice) from exc
+        if not self._has_slots:  # else somebody else was faster
+            self._has_slots = True
+            self._terms = replace(self._terms, slots=slots)
+            self.resize(len(slots.names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What is behind something that is leased."""
+
+    lease: ServerLease
+    command: ServerCommand
+    weights: list[tuple[str, int, int]]
+
+
+class _Listener:
+    """Passes on to the pool what others want of a server."""
+
+    def __init__(self, provider: LaunchingProvider[Any], label: str) -> None:
+        self._provider = provider
+        self._label = label
+        self._resource = resource_here.get()
+
+    def users(self) -> Collection[object]:
+        return runtime_of(self._provider).users(self._label)
+
+    def on_stuck(self, users: Collection[object], error: CapacityDeadlockError, /) -> None:
+        runtime_of(self._provider).refuse(self._label, users, error)
+
+    def on_retiring(self, reason: str, /) -> None:
+        runtime_of(self._provider).retire(self._label, reason)
+
+    def on_resumed(self) -> None:
+        runtime_of(self._provider).resume(self._label)
+
+    def on_lost(self, error: ServerLostError, /) -> None:
+        runtime_of(self._provider).lose(self._resource, error)

@@ -1,0 +1,109 @@
+"""``CommandTemplate``: a command of the user's, with names in braces for what is filled in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..._spec import check_spec
+from ...servers._description.causes import Cause
+from ...servers._description.command import ServerCommand
+
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_LATER = {"port", "host", "directory", "api_key"}
+
+
+def placeholders(command: Iterable[str]) -> set[str]:
+    """What the braces in a command name that `setup` has to be given."""
+    return {name for word in command for name in _PLACEHOLDER.findall(word)} - _LATER - {"spec"}
+
+
+class CommandTemplate:
+    """What to run for a server, and where, as the user has said it.
+
+    Args:
+        kind: What the server is called in lists.
+        command: What to run.
+        stop_command: What to run when it is to end; `None`: nothing.
+        environment: Environment variables.
+        secret_environment: Those that nobody may see.
+        files: What is written into the server's directory.
+        install_hint: How to install the command.
+        cwd: Where it runs; `None`: where this process is now.
+        causes: What is known to keep it from starting.
+
+    Raises:
+        ValueError: A command is one text, or empty.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        command: Sequence[str],
+        *,
+        stop_command: Sequence[str] | None,
+        environment: Mapping[str, str],
+        secret_environment: Mapping[str, str] | None,
+        files: Mapping[str, str] | None,
+        install_hint: str,
+        cwd: str | None,
+        causes: tuple[Cause, ...] = (),
+    ) -> None:
+        for name, words in (("command", command), ("stop_command", stop_command)):
+            if isinstance(words, str):
+                raise ValueError(f"{name} is a list of words such as {words.split()!r}, not one text")
+            if words is not None and not words:
+                raise ValueError(f"{name} has to name a command")
+        self._kind = kind
+        self._command = tuple(command)
+        self._stop = tuple(stop_command or ())
+        self._environment = environment
+        self._secret_environment = dict(secret_environment or {})
+        self._files = dict(files or {})
+        self._install_hint = install_hint
+        self._cwd = cwd or str(Path.cwd())
+        self._causes = causes
+
+    @property
+    def names_port(self) -> bool:
+        """Whether the server is told its port."""
+        values = (*self._environment.values(), *self._secret_environment.values(), *self._files.values())
+        return any("{port}" in text for text in (*self._command, *values))
+
+    def filled(self, provider: str, spec: str, config: Mapping[str, Any]) -> ServerCommand:
+        """The command with spec and configuration filled in.
+
+        Args:
+            provider: The class that `setup` belongs to, for the message.
+            spec: What was asked for.
+            config: The configuration given to `setup`.
+
+        Raises:
+            TypeError: The command has no place for something in `config`, or needs something that is not in it.
+        """
+        check_spec(spec)
+        names = placeholders((*self._command, *self._stop))
+        if names != set(config):
+            raise TypeError(
+                f"setup() of this {provider} takes {', '.join(sorted(names)) or 'no configuration'}, as its "
+                f"command has {{name}} for each; it was given {', '.join(sorted(config)) or 'none'}"
+            )
+        values = {"spec": spec, **{name: str(value) for name, value in config.items()}}
+
+        def fill(word: str) -> str:
+            return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), word)
+
+        return ServerCommand(
+            kind=self._kind,
+            spec=spec,
+            argv=tuple(map(fill, self._command)),
+            environment=self._environment,
+            secret_environment=self._secret_environment,
+            files=self._files,
+            cwd=self._cwd,
+            install_hint=self._install_hint,
+            causes=self._causes,
+            stop=tuple(map(fill, self._stop)),
+        )
