@@ -50,6 +50,7 @@ WITH_PROCESSES = (
     "servers/test_server_slots.py",
     "servers/test_supervisor",
     "test_cli.py",
+    "test_cli_endpoint.py",
     "test_cli_servers.py",
     "test_crowd.py",
     "test_demo.py",

@@ -9,6 +9,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import openai
 import pytest
 from tests.distributions import install
@@ -39,6 +41,8 @@ SERVER = Path(__file__).parent / "servers" / "light_server.py"
 LIGHT = [sys.executable, "-I", "-S", str(SERVER), "{port}", "model={spec}"]
 COMMAND = " ".join(LIGHT)
 PATIENCE = 60.0
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+WAIT: Any = [{"role": "user", "content": "wait"}]
 
 
 @pytest.fixture
@@ -600,3 +604,73 @@ def test_nobody_else_is_killed_for_a_supervisor_that_does_not_answer(
         os.kill(status["supervisor"], signal.SIGCONT)
         it.end()
         bystander.kill()
+
+
+# -------------------------------------------------------------------- several models at one address
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_says_how_to_use_it_and_leaves_nothing(serving: Serve, root: Path, number: int) -> None:
+    """Also where a request is under way that would never end."""
+    arguments = ("one=light:a", "light:b", "--port", "0", "--setting", 'one.extra_args=["special=1"]')
+    with serving(*arguments) as it:
+        it.until("Ctrl-C stops all")
+        assert re.search(r"2 models at http://127\.0\.0\.1:\d+/v1", it.printed)
+        assert re.search(r"one +a\n +b +b\n", it.printed)
+        url = it.found(r"OPENAI_BASE_URL=(\S+)")
+        with openai.OpenAI(base_url=url, api_key=it.found(r"OPENAI_API_KEY=(\S+)"), max_retries=0) as sdk:
+            for model in ("one", "b", "one"):
+                assert sdk.chat.completions.create(model=model, messages=HELLO).choices[0].message.content
+            assert "starting server-" in it.until("starting")
+        content = json.dumps({"model": "b", "messages": WAIT})
+        place = httpx.URL(url)
+        with socket.create_connection((place.host, place.port or 0), PATIENCE) as client:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
+            client.sendall((head + content).encode())
+            (server,) = [each["url"] for each in listed() if each["spec"] == "b"]
+            httpx.get(f"{server}/waiting?1", timeout=PATIENCE, trust_env=False)
+            assert it.end(number) == 0, it.printed
+        assert it.printed.splitlines()[-1] == "stopped"
+        assert not leftovers(root, 0)
+
+
+@pytest.mark.usefixtures("light")
+def test_another_address_wants_a_key(serving: Serve, root: Path) -> None:
+    """A new one, which is shown where that is asked for; programs are told all of it."""
+    with serving("one=light:a", "--host", "0.0.0.0", "--port", "0", "--show-key", "--json") as it:
+        it.until("\n]\n")
+        (told,) = json.loads(it.printed[it.printed.index("[\n") :])
+        assert told["models"] == ["one"]
+        with openai.OpenAI(base_url=told["url"], api_key="wrong", max_retries=0) as sdk:
+            with pytest.raises(openai.AuthenticationError, match="the one that doteval serve has printed"):
+                sdk.models.list()
+            assert [each.id for each in sdk.with_options(api_key=told["api_key"]).models.list()] == ["one"]
+        assert it.end() == 0
+
+
+@pytest.mark.usefixtures("light", "root")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["light:a", "light:a"], "two models are called 'a': give one of them another name, as in other=light:a"),
+        (["a=light:a", "a=light:b"], "two models are called 'a'"),
+        (["a=light:a", "b=gpt-4o"], "does not say what is to serve it"),
+        (["a=http2:b"], "starts no servers"),
+        (["light:a", "light:b", "--command", "x {port}"], "--command and --ready are for one model"),
+        (["a=light:a", "--", "--help"], "NAME.extra_args"),
+        (["a=light:a", "--setting", "b.x=1"], "NAME.KEY=VALUE, of a; not 'b.x=1'"),
+        (["a=light:a", "--setting", "a.port=1"], "--setting cannot be port"),
+        (["a=light:a", "--setting", "nothing=1"], "takes no nothing"),
+        (["a=light:a", "--wait", "0"], "--wait is a number of seconds, more than 0"),
+        (["a=light:a", "--wait", "nan"], "--wait is a number of seconds, more than 0"),
+        (["a=light:a", "--host", "192.0.2.1"], "192.0.2.1 port 8000 cannot be listened on"),
+        (["a=light:a", "--port", "99999"], "--port must be between 1 and 65535"),
+        (["light:a", "--wait", "3"], "--wait is for one address of several models"),
+        (["light:a", "--host", "0.0.0.0"], "--host is for one address of several models"),
+    ],
+)
+def test_what_cannot_be_meant_of_several_models_is_refused(arguments: list[str], says: str) -> None:
+    result = run("serve", *arguments)
+    assert result.returncode == 2
+    assert says in result.stderr

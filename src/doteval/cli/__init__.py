@@ -125,14 +125,22 @@ Commands = argparse._SubParsersAction  # argparse has no public name for it
 def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
     serve = commands.add_parser(
         "serve",
-        help="start a model server and keep it until Ctrl-C",
-        usage="doteval serve [options] SPEC [-- ARGUMENT ...]",
+        help="start a model server, or several behind one address, and keep them until Ctrl-C",
+        usage="doteval serve [options] SPEC [-- ARGUMENT ...]\n"
+        "       doteval serve [options] NAME=SPEC [NAME=SPEC ...]",
         description="Start the server of a model, or join it where it is running, print how to use it, and keep it "
-        "until Ctrl-C. All tests and programs of this user that ask for the same share it.",
+        "until Ctrl-C. All tests and programs of this user that ask for the same share it. Several models, or one with "
+        "a name, get one address: a request is answered by the model that it names, whose server is started when it "
+        "is first asked for.",
         epilog="What stands after '--' is for the server, in its own words, and the same as a keyword argument where "
         "there is one, as in: doteval serve vllm:Qwen/Qwen3-0.6B -- --max-model-len 4096",
     )
-    serve.add_argument("spec", metavar="SPEC", help="the model, with a provider's name in front: vllm:Qwen/Qwen3-0.6B")
+    serve.add_argument(
+        "specs",
+        nargs="+",
+        metavar="[NAME=]SPEC",
+        help="the model, with a provider's name in front: vllm:Qwen/Qwen3-0.6B; NAME is what requests call it",
+    )
     serve.add_argument(
         "--command",
         dest="server_command",
@@ -152,10 +160,23 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
         dest="settings",
         metavar="KEY=VALUE",
         help="a keyword argument of the provider, as in: doteval serve vllm:Qwen/Qwen3-0.6B --setting "
-        "gpu_memory_utilization=0.5 --setting gpus=[0]; with --command also what {KEY} in it stands for. "
-        "The value is JSON, or else text",
+        "gpu_memory_utilization=0.5 --setting gpus=[0]; with --command also what {KEY} in it stands for; of several "
+        "models NAME.KEY=VALUE is for one. The value is JSON, or else text",
     )
-    serve.add_argument("--port", type=int, help="where it listens (default: a free port)")
+    serve.add_argument("--port", type=int, help="where it listens (default: a free port; of several models: 8000)")
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="of several models: the address it listens at; another one than this machine's own wants a key, that of "
+        "DOTEVAL_API_KEY or else a new one (default: 127.0.0.1)",
+    )
+    serve.add_argument(
+        "--wait",
+        type=float,
+        default=1800.0,
+        metavar="SECONDS",
+        help="of several models: how long a request may wait until its model is ready (default: 1800)",
+    )
     serve.add_argument(
         "--keep-alive",
         type=float,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -18,44 +17,36 @@ import anyio
 from anyio import CancelScope, create_task_group, open_signal_receiver
 
 from .._errors import DotevalError
-from .._keywords import names_taken
 from .._printed import say
-from .._registry.registration import is_fixture, registrations
-from .._registry.source import Factory
-from .._spec import ModelSpec
 from ..providers._sdk.openai import NO_KEY
-from ..providers._served.installed import InstalledServer
 from ..providers._served.model import ServerModel
 from ..providers._served.provider import ServerProviderBase
-from ..providers._served.template import placeholders
-from ..providers.server import ServerProvider
 from ..servers._contract import Server
-from ..servers._description.readiness import HTTPReady, PortOpen, Readiness
 from ..servers._local.connection import status_of
 from ..servers._local.launcher import LocalLauncher
+from ._endpoint.run import ENDPOINT_ONLY, is_meant
+from ._endpoint.run import run as run_endpoint
 from ._json import print_json
 from ._look import Status
 from ._problem import Problem
+from ._served import make_provider, settings_of
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _NOTICE_SECONDS = 2.0
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_DECIDED = {
-    "port": "write --port",
-    "server_keep_alive": "write --keep-alive",
-    "launcher": "the servers are of this machine",
-    "command": "write --command",
-    "ready": "write --ready",
-    "extra_args": "write them after '--'",
-}
-"""What has an option of its own."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     if not options.keep_alive >= 0:
         raise Problem(f"--keep-alive is a number of seconds, 0 or more, not {options.keep_alive:g}", code=2)
-    given = _settings(options.settings)
+    if is_meant(options):
+        return run_endpoint(options)
+    for name, default in ENDPOINT_ONLY.items():
+        if getattr(options, name) != default:
+            raise Problem(f"--{name} is for one address of several models, or of one with a name: NAME=SPEC", code=2)
+    (options.spec,) = options.specs
+    given = settings_of(options.settings)
     launcher = LocalLauncher(share=given.pop("share", "user"))
     settings: dict[str, Any] = {
         "launcher": launcher,
@@ -65,138 +56,6 @@ def run(options: argparse.Namespace) -> int:
     provider, spec, config = make_provider(options, settings, given)
     show_key = options.show_key or (sys.stdout.isatty() and not options.json)
     return anyio.run(serve, provider, launcher, spec, show_key, options.json, config)
-
-
-# -------------------------------------------------------------------- which provider
-
-
-def make_provider(
-    options: argparse.Namespace, settings: dict[str, Any], given: Mapping[str, str]
-) -> tuple[ServerProviderBase, str, dict[str, Any]]:
-    """The provider that the arguments ask for, and what to ask of it.
-
-    Args:
-        options: The arguments.
-        settings: The provider's keyword arguments that are known already.
-        given: Those of ``--setting``.
-
-    Returns:
-        The provider, the spec, and the configuration that `setup` is to get.
-
-    Raises:
-        Problem: They cannot be meant.
-        DotevalError: The spec or the provider is at fault.
-    """
-    if options.server_command is not None:
-        return _with_command(options, settings, given)
-    if options.ready is not None:
-        raise Problem("--ready says when the server of --command is ready; the registered ones know", code=2)
-    known = registrations()
-    parsed = ModelSpec.parse(options.spec, known)
-    if parsed.provider is None:
-        names = ", ".join(known)
-        raise Problem(
-            f"{options.spec!r} does not say what is to serve it: put a provider's name in front, such as "
-            f"'vllm:{options.spec}', or give the command with --command. The providers are: {names}",
-            code=2,
-        )
-    factory = known[parsed.provider].load()
-    if is_fixture(factory) or not callable(factory):
-        raise Problem(f"the provider {parsed.provider!r} exists inside pytest only", code=2)
-    if isinstance(factory, type) and not issubclass(factory, ServerProviderBase):
-        raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
-    taken = names_taken(cast(Factory, factory))
-    if unknown := given.keys() - taken:
-        raise Problem(
-            f"the provider {parsed.provider!r} takes no {', '.join(sorted(unknown))}; --setting takes "
-            f"{', '.join(sorted(taken - _DECIDED.keys()))}",
-            code=2,
-        )
-    settings |= {**_read(factory, given), **_after_dashes(factory, options.arguments)}
-    for setting, argument in (("port", "--port"), ("extra_args", "arguments after '--'")):
-        if setting in settings and setting not in taken:
-            raise Problem(f"the provider {parsed.provider!r} takes no {argument}", code=2)
-    provider = _made(factory, {name: value for name, value in settings.items() if name in taken})
-    if not isinstance(provider, ServerProviderBase):
-        raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
-    return provider, parsed.model, {}
-
-
-def _settings(words: Sequence[str]) -> dict[str, str]:
-    """What ``--setting`` says, by its names."""
-    found: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        name = name.strip().replace("-", "_")
-        if not equals or not name.isidentifier():
-            raise Problem(f"--setting is KEY=VALUE, not {word!r}", code=2)
-        if name in _DECIDED:
-            raise Problem(f"--setting cannot be {name}: {_DECIDED[name]}", code=2)
-        found[name] = value
-    return found
-
-
-def _read(factory: object, given: Mapping[str, str]) -> dict[str, Any]:
-    """The values of keyword arguments: what an option of the server can be, else JSON, else the text."""
-    server = getattr(factory, "server", None)
-    options = server.options if isinstance(server, InstalledServer) else None
-    found: dict[str, Any] = {}
-    for name, text in given.items():
-        try:
-            found[name] = options.value(name, text) if options and name in options.names else _json_or_text(text)
-        except ValueError as exc:
-            raise Problem(f"--setting {exc}", code=2) from exc
-    return found
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _with_command(
-    options: argparse.Namespace, settings: dict[str, Any], given: Mapping[str, str]
-) -> tuple[ServerProviderBase, str, dict[str, Any]]:
-    if options.arguments:
-        raise Problem("with --command, what stands after '--' belongs into the command", code=2)
-    try:
-        words = shlex.split(options.server_command)
-    except ValueError as exc:
-        raise Problem(f"--command cannot be read: {exc}", code=2) from exc
-    ready: Readiness
-    if options.ready == "port":
-        ready = PortOpen()
-    else:
-        ready = HTTPReady(options.ready or "/health")
-        if not ready.path.startswith("/"):
-            raise Problem(f"--ready is a path such as /health, or 'port', not {ready.path!r}", code=2)
-    if not any("{port}" in word for word in words):
-        raise Problem("--command has to say where the server listens: write {port} where the port belongs", code=2)
-    config = {name: given[name] for name in placeholders(words) & given.keys()}
-    settings |= _read(ServerProvider, {name: value for name, value in given.items() if name not in config})
-    provider: ServerProviderBase = _made(ServerProvider, {**settings, "command": words, "ready": ready})
-    return provider, options.spec, config
-
-
-def _after_dashes(factory: object, words: Sequence[str]) -> dict[str, Any]:
-    """Keyword arguments for what stands after ``--``, for each option its own where the provider has one."""
-    server = getattr(factory, "server", None)
-    try:
-        known, others = server.options.read(words) if isinstance(server, InstalledServer) else ({}, words)
-    except ValueError as exc:
-        raise Problem(str(exc), code=2) from exc
-    return {**known, **({"extra_args": others} if others else {})}
-
-
-def _made(factory: Callable[..., Any], settings: dict[str, Any]) -> Any:
-    try:
-        return factory(**settings)
-    except (TypeError, ValueError) as exc:
-        if isinstance(exc, DotevalError):
-            raise
-        raise Problem(str(exc), code=2) from exc
 
 
 # -------------------------------------------------------------------- from start to end
