@@ -148,7 +148,7 @@ PICKS_A_BACKEND = {"doteval._loop", "doteval._pool.interrupts"}
 # Libraries that are only known in some parts of the package, because they are slow to import or may be missing.
 CONFINED = {
     "anthropic": ("doteval.providers",),
-    "httpx": ("doteval.providers", "doteval.servers"),
+    "httpx": ("doteval.cli._endpoint.app", "doteval.providers", "doteval.servers"),
     "httpx2": ("doteval.providers",),
     "openai": ("doteval.providers",),
     "jinja2": ("doteval.evals._results.report",),
