@@ -13,7 +13,7 @@ from .._errors import StoreError
 
 _VERSION = 7
 _APPLICATION = 0x64_74_65_76  # "dtev"
-_PATIENCE = 60.0
+PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
 
 _SCHEMA = """
@@ -183,7 +183,7 @@ class Database:
                 problem = f"cannot be written: a file may have {most:,} bytes here, as 'ulimit -f' says"
                 return StoreError(path, problem, f"Raise that limit and run it again: {kept}")
             case sqlite3.SQLITE_BUSY:
-                problem = f"cannot be written: another process has kept it for {_PATIENCE:g} s"
+                problem = f"cannot be written: another process has kept it for {PATIENCE:g} s"
                 return StoreError(path, problem, "Look for a program that has it open.")
             case _:
                 if not may_read(self.path):
@@ -235,7 +235,7 @@ class Database:
 
     def _write_ahead(self, connection: sqlite3.Connection) -> None:
         """Have writers write beside readers. SQLite does not wait for one who is about to write."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -247,7 +247,7 @@ class Database:
                 return
 
     def _open(self) -> Connection:
-        return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, factory=Connection)
+        return sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, factory=Connection)
 
     def _open_where_nobody_can_write(self) -> Connection:
         """Without the files that readers and writers otherwise share: somebody else's directory, or an artifact.

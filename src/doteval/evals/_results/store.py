@@ -18,8 +18,8 @@ from anyio import CancelScope, to_thread
 from ..._forked import tell_when_forked
 from ..._writer import Writer
 from .._errors import ConcurrentRunError, EvaluationChangedError, StoreError
-from .claims import drop, new_claim
-from .database import Connection, Database
+from . import claims
+from .database import PATIENCE, Connection, Database
 from .identity import Identity, changes, with_what_was_known, with_what_was_written
 from .plain import storable
 from .reading import Results, Snapshot, Stored, counted, find
@@ -57,11 +57,17 @@ class Store(Results):
         self._writer: Writer[PendingRow | Work, Connection] | None = None
         self._lock = Lock()
         self._is_closed = False
+        self._ending: Writer[PendingRow | Work, Connection] | None = None
+        """What still writes after the store was closed."""
         self._claims: dict[int, str] = {}
+        self._left: set[str] = set()
+        """The claims of runs that are over, of which something is still to be written."""
+        self._written: list[str] = []
+        """Those of them of which the last is in the transaction that goes on."""
         self._pending: set[int] = set()
         """The evaluations that take the place of others with their first result."""
         self._lost: set[int] = set()
-        """The evaluations that somebody else has thrown away."""
+        """The evaluations that somebody else has thrown away, or taken over."""
         tell_when_forked(self)
 
     def _connected(self) -> AbstractContextManager[sqlite3.Connection | None]:
@@ -118,6 +124,7 @@ class Store(Results):
         """
         self._check_open()
         self._renew()
+        claims.wait_until_left(self._database.path, PATIENCE)
         experiment, name, model = storable(experiment), storable(name), storable(model)
         names = experiment, name
         claim = ""
@@ -148,21 +155,24 @@ class Store(Results):
                         (*names, *values, time.time(), before is not None),
                     ).lastrowid
                 assert number is not None
-                claim = new_claim(self._database.path, number)
+                claim = claims.new_claim(self._database.path, number)
                 connection.execute("UPDATE evaluations SET run = ? WHERE id = ?", (claim, number))
                 stored = find(connection, *names, number=number)
         except BaseException:
-            drop(claim)
+            claims.drop(claim)
             raise
         assert stored is not None
         self._claims[stored.id] = claim
+        self._lost.discard(stored.id)
         if is_new and before is not None:
             self._pending.add(stored.id)
         return stored, differences
 
     def note(self, evaluation: Stored, about: Mapping[str, Any]) -> None:
-        """Have it noted what an evaluation is run with."""
-        self._write().put(partial(note, evaluation=evaluation.id, about=about))
+        """Have it noted what an evaluation is run with, if it still is."""
+        claim = self._claims.get(evaluation.id)
+        if claim is not None:
+            self._write().put(partial(note, evaluation=evaluation.id, about=about, claim=claim))
 
     def note_written(self, evaluation: Stored, after: Identity) -> None:
         """Have it noted what a run has written of what its results seem to depend on: that is state.
@@ -195,7 +205,7 @@ class Store(Results):
             connection.execute("UPDATE evaluations SET identity = ?, epochs = ? WHERE id = ? AND finished IS ?", values)
 
     def leave(self, evaluation: Stored, *, is_unfit: bool = False) -> None:
-        """Let others run it.
+        """Let others run it, as soon as all that was put is written; does not wait for that.
 
         Args:
             evaluation: Which one.
@@ -208,28 +218,37 @@ class Store(Results):
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE evaluations SET run = NULL WHERE id = ? AND run = ?", (evaluation.id, claim))
-            connection.execute("DELETE FROM evaluations WHERE id = ? AND pending", (evaluation.id,))
+            connection.execute("DELETE FROM evaluations WHERE id = ? AND pending AND run IS NULL", (evaluation.id,))
             if is_unfit:
                 connection.execute(
                     "DELETE FROM evaluations WHERE id = ? AND run IS NULL AND finished IS NULL "
                     "AND NOT EXISTS (SELECT 1 FROM rows WHERE evaluation = evaluations.id)",
                     (evaluation.id,),
                 )
+            self._written.append(claim)
 
-        drop(claim)
-        if self._is_closed:  # its run was given up before it had begun
+        claims.leave(claim, self._database.path)
+        self._left.add(claim)
+        if self._is_closed:  # its run was given up before it had begun, or has gone on after that
+            if self._ending is not None:
+                self._ending.join()
             with suppress(StoreError), self._database.writing() as connection:
                 work(connection)
+            self._drop([claim])
             return
-        with suppress(StoreError):  # it has been told
-            self._write().put(work)
+        try:
+            writer = self._write()
+            writer.put(work)
+            writer.hurry()
+        except StoreError:  # it has been told
+            self._drop([claim])
 
     def replaces(self, evaluation: Stored) -> bool:
         """Whether it is to take the place of results that are there, and has none of its own yet."""
         return evaluation.id in self._pending
 
     def check(self, evaluation: Stored, found: Stored | None = None) -> None:
-        """Nobody else has thrown away what is written of it, as far as that is known by now.
+        """Nobody else has begun it again meanwhile, as far as that is known by now.
 
         Args:
             evaluation: Whose results.
@@ -241,7 +260,7 @@ class Store(Results):
         if evaluation.id in self._lost or (found is not None and found.id != evaluation.id):
             raise ConcurrentRunError(
                 evaluation.name,
-                "was started over by another run, and the results of this one thrown away",
+                "was begun again by another run, and results of this one are not kept any more",
                 "Let one run end before the next begins, or give each an experiment of its own.",
             )
 
@@ -253,16 +272,19 @@ class Store(Results):
             ConcurrentRunError: Another run has thrown the evaluation away.
         """
         self.check(evaluation)
-        return self._write().put(*self._taking_place(evaluation), PendingRow(evaluation.id, record, time.time()))
+        row = PendingRow(evaluation.id, self._claims.get(evaluation.id, ""), record, time.time())
+        return self._write().put(*self._taking_place(evaluation), row)
 
     def move(self, evaluation: Stored, places: Mapping[str, int]) -> None:
         """Have it written that rows, by their keys, stand at other places of the dataset now."""
+        claim = self._claims.get(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "UPDATE rows SET number = ? WHERE evaluation = ? AND key = ?",
-                [(number, evaluation.id, key) for key, number in places.items()],
-            )
+            if self._is_claimed(connection, evaluation, claim):
+                connection.executemany(
+                    "UPDATE rows SET number = ? WHERE evaluation = ? AND key = ?",
+                    [(number, evaluation.id, key) for key, number in places.items()],
+                )
 
         self._write().put(work)
 
@@ -292,14 +314,15 @@ class Store(Results):
             rows: How many there are.
             gone: The keys of those that the dataset has no more; their results are removed.
         """
+        claim = self._claims.get(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "DELETE FROM rows WHERE evaluation = ? AND key = ?", [(evaluation.id, key) for key in gone]
-            )
-            update = "UPDATE evaluations SET finished = ?, rows = ? WHERE id = ?"
-            if not connection.execute(update, (time.time(), rows, evaluation.id)).rowcount:
-                self._lost.add(evaluation.id)
+            if self._is_claimed(connection, evaluation, claim):
+                connection.executemany(
+                    "DELETE FROM rows WHERE evaluation = ? AND key = ?", [(evaluation.id, key) for key in gone]
+                )
+                update = "UPDATE evaluations SET finished = ?, rows = ? WHERE id = ?"
+                connection.execute(update, (time.time(), rows, evaluation.id))
 
         self._write().put(*self._taking_place(evaluation), work)
 
@@ -308,15 +331,22 @@ class Store(Results):
         if evaluation.id not in self._pending:
             return ()
         self._pending.discard(evaluation.id)
-        names = evaluation.experiment, evaluation.name
+        names, claim = (evaluation.experiment, evaluation.name), self._claims.get(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
-            is_there = connection.execute("SELECT 1 FROM evaluations WHERE id = ?", (evaluation.id,)).fetchone()
-            if is_there:  # else yet another run has begun anew
+            if self._is_claimed(connection, evaluation, claim):  # else yet another run has begun anew
                 connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", names)
                 connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (evaluation.id,))
 
         return (work,)
+
+    def _is_claimed(self, connection: sqlite3.Connection, evaluation: Stored, claim: str | None) -> bool:
+        """Whether a run still has its evaluation; it is remembered where it has not."""
+        found = connection.execute("SELECT 1 FROM evaluations WHERE id = ? AND run = ?", (evaluation.id, claim))
+        if found.fetchone():
+            return True
+        self._lost.add(evaluation.id)
+        return False
 
     async def flush(self) -> None:
         """Wait until all that was put is committed, also where the caller is cancelled.
@@ -336,6 +366,7 @@ class Store(Results):
         """
         with self._lock:
             writer, self._writer = self._writer, None
+            self._ending = writer or self._ending
             self._is_closed = True
         if writer is not None:
             writer.close()
@@ -376,7 +407,10 @@ class Store(Results):
         with self._lock:
             self._check_open()
             if self._writer is None:
-                self._writer = Writer("results", self._database.connect, self._write_items, self._database.explained)
+                database = self._database
+                self._writer = Writer(
+                    "results", database.connect, self._write_items, database.explained, lambda: self._drop([*self._left])
+                )
             return self._writer
 
     def _renew(self) -> None:
@@ -388,8 +422,9 @@ class Store(Results):
     def forked(self) -> None:
         """A child has no thread that writes, nobody who could release the lock, and no runs."""
         self._lock = Lock()
-        self._writer = None
+        self._writer = self._ending = None
         self._claims.clear()
+        self._left.clear()
         self._pending.clear()
 
     def _check_open(self) -> None:
@@ -397,8 +432,16 @@ class Store(Results):
             raise StoreError(str(self.path), "is closed", "Write to it before its block ends, or open another Store.")
 
     def _write_items(self, connection: Connection, items: Sequence[PendingRow | Work]) -> None:
+        self._written.clear()
         write_pending(connection, items, lost=self._lost)
+        self._drop(self._written)
         self._database.check(connection)
+
+    def _drop(self, left: Sequence[str]) -> None:
+        """Nothing more is written of runs that are over."""
+        for claim in left:
+            claims.drop(claim)
+            self._left.discard(claim)
 
 
 def changes_since(before: Stored, identity: Identity, changed: Changed) -> tuple[str, ...]:
