@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from ..._unwritable import largest_file, may_read, why_unwritable
+from ..._unwritable import largest_file, may_read, most_open_files, why_unwritable
 from .._errors import StoreError
 
 _VERSION = 7
@@ -79,6 +79,8 @@ class Connection(sqlite3.Connection):
 
     file: tuple[int, int] | None = None
     """Device and number of the file; `None` where there is none."""
+    log: tuple[int, int] | None = None
+    """The same of the log of what is written, once it is there; SQLite removes it where nobody has the file open."""
 
 
 class Database:
@@ -91,6 +93,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._shown = str(path)
+        self._log = self.path.with_name(f"{self.path.name}-wal")
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection | None]:
@@ -113,7 +116,8 @@ class Database:
                 try:
                     is_ready = self._begin_to_read(connection)
                 except sqlite3.OperationalError as exc:
-                    if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+                    is_about_place = exc.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+                    if not is_about_place or most_open_files() is not None:
                         raise
                     connection.close()
                     connection = self._open_where_nobody_can_write()
@@ -160,6 +164,15 @@ class Database:
                 "was deleted, moved or replaced while results were written to it",
                 "Run it again; where the file was moved, put it back, and what it has is not asked again.",
             )
+        log = _identity(self._log)
+        if connection.log is not None and log != connection.log:
+            raise StoreError(
+                self._shown,
+                f"lost {self._log.name} while results were written to it: another process has removed that, as after "
+                "this one has copied the store itself, which gives up the locks that SQLite has on it",
+                "Run it again, and copy the store with 'sqlite3 FILE .backup', or from another process.",
+            )
+        connection.log = log
 
     def explained(self, error: Exception) -> StoreError:
         """What is to be raised for an error of SQLite, or of the file system."""
@@ -172,6 +185,9 @@ class Database:
             return StoreError(path, "is a directory", f"Name a file, such as {Path(self._shown) / 'results.db'}.")
         kept = "what is in the file already stays there."
         match code:
+            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR if (most := most_open_files()) is not None:
+                problem = f"cannot be opened: this process has {most} files open, and may have no more"
+                return StoreError(path, problem, f"Close some, or raise the limit ('ulimit -n'): {kept}")
             case sqlite3.SQLITE_NOTADB:
                 return StoreError(path, f"is no store of results: {error}", elsewhere)
             case sqlite3.SQLITE_CORRUPT:
@@ -255,13 +271,12 @@ class Database:
         Raises:
             StoreError: Some of the results are in these files.
         """
-        log = self.path.with_name(f"{self.path.name}-wal")
         with self._explained(OSError):
-            has_more = log.exists() and log.stat().st_size > 0
+            has_more = self._log.exists() and self._log.stat().st_size > 0
         if has_more:
             raise StoreError(
                 self._shown,
-                f"cannot be read here: a run that was killed, or still goes on, has left results in {log.name}, which "
+                f"cannot be read here: a run that was killed, or still goes on, has left results in {self._log.name}, which "
                 "nobody can take over who may not write",
                 "Copy both files to where you may write, and read them there.",
             )

@@ -40,7 +40,9 @@ def note(
 ) -> None:
     """Note what an evaluation is run with, if it is still there, and its run has this claim."""
     text = json.dumps(plain({**about}), ensure_ascii=True)
-    statement = "INSERT INTO runs (evaluation, started, about) SELECT id, ?, ? FROM evaluations WHERE id = ? AND run IS ?"
+    statement = (
+        "INSERT INTO runs (evaluation, started, about) SELECT id, ?, ? FROM evaluations WHERE id = ? AND run IS ?"
+    )
     connection.execute(statement, (time.time(), text, evaluation, claim))
 
 

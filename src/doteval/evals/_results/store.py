@@ -409,7 +409,11 @@ class Store(Results):
             if self._writer is None:
                 database = self._database
                 self._writer = Writer(
-                    "results", database.connect, self._write_items, database.explained, lambda: self._drop([*self._left])
+                    "results",
+                    database.connect,
+                    self._write_items,
+                    database.explained,
+                    lambda: self._drop([*self._left]),
                 )
             return self._writer
 

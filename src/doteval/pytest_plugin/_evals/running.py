@@ -289,6 +289,7 @@ class EvalRunning:
             epochs=options.epochs or evaluation.epochs,
             gates=options.gates,
             baseline=options.baseline,
+            allows_new=options.allows_new,
             fresh=options.fresh,
             changed=options.changed,
             cache=self._cache,
