@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +230,7 @@ def test_whoever_copies_the_directory_meanwhile_keeps_its_claim(
         monkeypatch.setattr(claims, "_SET_LOCK", 2**30)  # as where the kernel knows no others
     with Store(path) as store:
         one = begin(store, "one")
-        assert (claims._OF_PROCESS in store._claims[one.id]) == is_of_process
+        assert (claims._OF_PROCESS in store._holding._claims[one.id]) == is_of_process
         shutil.copytree(path.parent, path.parent / "copy")
         assert other("one", host=claims.socket.gethostname())[1] == ["refused"]
         for what in ("-runs", "-wal"):
@@ -244,15 +244,12 @@ def test_no_file_stays_open_for_a_store_that_is_not_written_to(path: Path) -> No
     """However many stores a process has written to; and one stays open for all runs that go on in one."""
 
     def opened() -> int:
-        return sum(is_runs(descriptor) for descriptor in os.listdir("/dev/fd"))
-
-    def is_runs(descriptor: str) -> bool:
-        try:
-            stat = os.fstat(int(descriptor))
-        except OSError:  # it has listed them
-            return False
-        file = path.with_name(f"{path.name}-runs").stat()
-        return (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino)
+        file, found = path.with_name(f"{path.name}-runs").stat(), 0
+        for descriptor in Path("/dev/fd").iterdir():
+            with suppress(OSError):  # that with which they are listed
+                stat = os.fstat(int(descriptor.name))
+                found += (stat.st_dev, stat.st_ino) == (file.st_dev, file.st_ino)
+        return found
 
     with Store(path) as store:
         runs = [begin(store, name) for name in ("one", "two")]
@@ -299,7 +296,7 @@ def test_where_a_file_system_has_no_locks_a_process_is_known_by_its_number(
         one = begin(store, "one")
         with pytest.raises(ConcurrentRunError):
             begin(store, "one")
-        assert store._claims[one.id].endswith(" -")
+        assert store._holding._claims[one.id].endswith(" -")
         store.leave(one)
         store.leave(begin(store, "one"))
 

@@ -10,7 +10,6 @@ from typing import Any
 from .._printed import say
 from .._tables import Table
 from ..evals import Stored
-from ..evals._results.baselines import lacking
 from ..evals._results.compare import Comparison, Difference, compare, pairs
 from ..evals._results.tables import number, shown_score
 from ._json import print_json
@@ -62,8 +61,7 @@ def _losses(comparison: Comparison, options: argparse.Namespace) -> Iterator[str
         how = "higher" if difference.mean > 0 else "lower"
         is_judged = not difference.is_same and (options.fail_if == "different" or how == "lower")
         if is_judged and (difference.is_clear or not difference.has_interval):
-            doubt = "" if difference.is_clear else ", and nobody can tell by how much in others: there is no interval"
-            yield f"{name}: {shown_score(difference.score)} is {how} in {after} than in {before}{_by(difference)}{doubt}"
+            yield f"{name}: {shown_score(difference.score)} is {how} in {after} than in {before}{_by(difference)}"
     yield from (f"{name}: no row of {after} has the score {shown_score(score)}" for score in comparison.only_before)
     unpaired, lost = comparison.unpaired, comparison.unpaired.lost
     allowed = options.max_lost(comparison.results)
@@ -84,10 +82,10 @@ def _losses(comparison: Comparison, options: argparse.Namespace) -> Iterator[str
 
 
 def _by(difference: Difference) -> str:
-    """By how much, where all rows differ by the same."""
-    if not difference.is_constant:
-        return ""
-    return f", by {number(abs(difference.mean))} in each of {difference.count:,} rows"
+    """By how much, where all rows differ by the same; that nobody can tell, where there is no interval."""
+    if difference.is_constant:
+        return f", by {number(abs(difference.mean))} in each of {difference.count:,} rows"
+    return "" if difference.is_clear else ", and nobody can tell how far that is chance: there is no interval"
 
 
 def _print(found: Sequence[Comparison], before: str, after: str) -> None:
@@ -111,7 +109,7 @@ def _print(found: Sequence[Comparison], before: str, after: str) -> None:
             say(f"\n{_name(comparison)}: {rows_left}: {comparison.unpaired.told(before, after)}")
         for each in comparison.differences:
             if each.only_before or each.only_after:
-                told = lacking(each, before, after)
+                told = each.lacking(before, after)
                 say(f"\n{_name(comparison)}: rows without the score {shown_score(each.score)} are left out: {told}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from .compare import Comparison, Difference, compare
+from .compare import Comparison, compare
 from .plain import storable
 from .reading import Results, Stored
 
@@ -83,14 +83,8 @@ def coverage(comparison: Comparison, scores: Collection[str]) -> Iterator[str]:
         )
     for each in comparison.differences:
         if each.score in scores and (each.only_before or each.only_after):
-            told = lacking(each, f"'{before}'", "this run")
+            told = each.lacking(f"'{before}'", "this run")
             yield f"The gates of '{name}' with a baseline leave rows out that have no score '{each.score}': {told}."
-
-
-def lacking(difference: Difference, before: str, after: str) -> str:
-    """How many rows lack a score on one side only, in words, with what the sides are called."""
-    counts = (difference.only_before, after, before), (difference.only_after, before, after)
-    return ", ".join(f"{count:,} in {here}, where {there} has it" for count, here, there in counts if count)
 
 
 def _listed(wanted: str, names: Sequence[str]) -> str:

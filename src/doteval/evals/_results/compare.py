@@ -58,6 +58,11 @@ class Difference:
         """
         return 2 * (self.count + lost) < self.of
 
+    def lacking(self, before: str, after: str) -> str:
+        """How many rows have it on one side only, in words, with what the sides are called."""
+        counts = (self.only_before, after, before), (self.only_after, before, after)
+        return ", ".join(f"{count:,} in {here}, where {there} has it" for count, here, there in counts if count)
+
     @property
     def is_same(self) -> bool:
         """Whether the means are the same, but for rounding."""

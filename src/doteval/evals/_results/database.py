@@ -276,8 +276,8 @@ class Database:
         if has_more:
             raise StoreError(
                 self._shown,
-                f"cannot be read here: a run that was killed, or still goes on, has left results in {self._log.name}, which "
-                "nobody can take over who may not write",
+                "cannot be read here: a run that was killed, or still goes on, has left results in "
+                f"{self._log.name}, which nobody can take over who may not write",
                 "Copy both files to where you may write, and read them there.",
             )
         address = f"{self.path.absolute().as_uri()}?immutable=1"

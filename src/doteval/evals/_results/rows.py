@@ -28,7 +28,8 @@ _ARE_JSON = [name in _JSON for name in _NAMES]
 _COLUMNS = f"evaluation, {FIELDS}, written"
 _PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?, ?)"
 _CELLS = ", ".join(f"column{number}" for number in range(1, len(_NAMES) + 3))
-_IS_CLAIMED = f"EXISTS (SELECT 1 FROM evaluations WHERE id = column1 AND run = column{len(_NAMES) + 3})"
+_CLAIM = f"column{len(_NAMES) + 3}"
+_IS_CLAIMED = f"EXISTS (SELECT 1 FROM evaluations WHERE id = column1 AND run = {_CLAIM})"  # noqa: S608 - likewise
 """Whoever has written the row is who runs the evaluation."""
 _ROWS_AT_ONCE = 64
 """How many rows one statement writes at most: SQLite's cache of statements has one for each number of rows."""

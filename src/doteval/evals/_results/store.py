@@ -20,6 +20,7 @@ from ..._writer import Writer
 from .._errors import ConcurrentRunError, EvaluationChangedError, StoreError
 from . import claims
 from .database import PATIENCE, Connection, Database
+from .holding import Holding
 from .identity import Identity, changes, with_what_was_known, with_what_was_written
 from .plain import storable
 from .reading import Results, Snapshot, Stored, counted, find
@@ -59,15 +60,9 @@ class Store(Results):
         self._is_closed = False
         self._ending: Writer[PendingRow | Work, Connection] | None = None
         """What still writes after the store was closed."""
-        self._claims: dict[int, str] = {}
-        self._left: set[str] = set()
-        """The claims of runs that are over, of which something is still to be written."""
-        self._written: list[str] = []
-        """Those of them of which the last is in the transaction that goes on."""
+        self._holding = Holding(self._database.path)
         self._pending: set[int] = set()
         """The evaluations that take the place of others with their first result."""
-        self._lost: set[int] = set()
-        """The evaluations that somebody else has thrown away, or taken over."""
         tell_when_forked(self)
 
     def _connected(self) -> AbstractContextManager[sqlite3.Connection | None]:
@@ -162,15 +157,14 @@ class Store(Results):
             claims.drop(claim)
             raise
         assert stored is not None
-        self._claims[stored.id] = claim
-        self._lost.discard(stored.id)
+        self._holding.has(stored.id, claim)
         if is_new and before is not None:
             self._pending.add(stored.id)
         return stored, differences
 
     def note(self, evaluation: Stored, about: Mapping[str, Any]) -> None:
         """Have it noted what an evaluation is run with, if it still is."""
-        claim = self._claims.get(evaluation.id)
+        claim = self._holding.of(evaluation.id)
         if claim is not None:
             self._write().put(partial(note, evaluation=evaluation.id, about=about, claim=claim))
 
@@ -181,7 +175,7 @@ class Store(Results):
             evaluation: As it was when the run began.
             after: What they seem to depend on at its end.
         """
-        identity, claim = with_what_was_written(evaluation.identity, after), self._claims.get(evaluation.id)
+        identity, claim = with_what_was_written(evaluation.identity, after), self._holding.of(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
             values = (_encode(identity), evaluation.id, claim)
@@ -211,7 +205,7 @@ class Store(Results):
             evaluation: Which one.
             is_unfit: Whether its dataset is none; where there are no results of it, it is forgotten.
         """
-        claim = self._claims.pop(evaluation.id, None)
+        claim = self._holding.leave(evaluation.id)
         self._pending.discard(evaluation.id)
         if claim is None:
             return
@@ -225,23 +219,21 @@ class Store(Results):
                     "AND NOT EXISTS (SELECT 1 FROM rows WHERE evaluation = evaluations.id)",
                     (evaluation.id,),
                 )
-            self._written.append(claim)
+            self._holding.is_written(claim)
 
-        claims.leave(claim, self._database.path)
-        self._left.add(claim)
         if self._is_closed:  # its run was given up before it had begun, or has gone on after that
             if self._ending is not None:
                 self._ending.join()
             with suppress(StoreError), self._database.writing() as connection:
                 work(connection)
-            self._drop([claim])
+            self._holding.drop([claim])
             return
         try:
             writer = self._write()
             writer.put(work)
             writer.hurry()
         except StoreError:  # it has been told
-            self._drop([claim])
+            self._holding.drop([claim])
 
     def replaces(self, evaluation: Stored) -> bool:
         """Whether it is to take the place of results that are there, and has none of its own yet."""
@@ -257,7 +249,7 @@ class Store(Results):
         Raises:
             ConcurrentRunError: Somebody has.
         """
-        if evaluation.id in self._lost or (found is not None and found.id != evaluation.id):
+        if evaluation.id in self._holding.lost or (found is not None and found.id != evaluation.id):
             raise ConcurrentRunError(
                 evaluation.name,
                 "was begun again by another run, and results of this one are not kept any more",
@@ -272,15 +264,15 @@ class Store(Results):
             ConcurrentRunError: Another run has thrown the evaluation away.
         """
         self.check(evaluation)
-        row = PendingRow(evaluation.id, self._claims.get(evaluation.id, ""), record, time.time())
+        row = PendingRow(evaluation.id, self._holding.of(evaluation.id) or "", record, time.time())
         return self._write().put(*self._taking_place(evaluation), row)
 
     def move(self, evaluation: Stored, places: Mapping[str, int]) -> None:
         """Have it written that rows, by their keys, stand at other places of the dataset now."""
-        claim = self._claims.get(evaluation.id)
+        claim = self._holding.of(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
-            if self._is_claimed(connection, evaluation, claim):
+            if self._holding.is_held(connection, evaluation.id, claim):
                 connection.executemany(
                     "UPDATE rows SET number = ? WHERE evaluation = ? AND key = ?",
                     [(number, evaluation.id, key) for key, number in places.items()],
@@ -314,10 +306,10 @@ class Store(Results):
             rows: How many there are.
             gone: The keys of those that the dataset has no more; their results are removed.
         """
-        claim = self._claims.get(evaluation.id)
+        claim = self._holding.of(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
-            if self._is_claimed(connection, evaluation, claim):
+            if self._holding.is_held(connection, evaluation.id, claim):
                 connection.executemany(
                     "DELETE FROM rows WHERE evaluation = ? AND key = ?", [(evaluation.id, key) for key in gone]
                 )
@@ -331,22 +323,14 @@ class Store(Results):
         if evaluation.id not in self._pending:
             return ()
         self._pending.discard(evaluation.id)
-        names, claim = (evaluation.experiment, evaluation.name), self._claims.get(evaluation.id)
+        names, claim = (evaluation.experiment, evaluation.name), self._holding.of(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
-            if self._is_claimed(connection, evaluation, claim):  # else yet another run has begun anew
+            if self._holding.is_held(connection, evaluation.id, claim):  # else yet another run has begun anew
                 connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", names)
                 connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (evaluation.id,))
 
         return (work,)
-
-    def _is_claimed(self, connection: sqlite3.Connection, evaluation: Stored, claim: str | None) -> bool:
-        """Whether a run still has its evaluation; it is remembered where it has not."""
-        found = connection.execute("SELECT 1 FROM evaluations WHERE id = ? AND run = ?", (evaluation.id, claim))
-        if found.fetchone():
-            return True
-        self._lost.add(evaluation.id)
-        return False
 
     async def flush(self) -> None:
         """Wait until all that was put is committed, also where the caller is cancelled.
@@ -407,28 +391,21 @@ class Store(Results):
         with self._lock:
             self._check_open()
             if self._writer is None:
-                database = self._database
-                self._writer = Writer(
-                    "results",
-                    database.connect,
-                    self._write_items,
-                    database.explained,
-                    lambda: self._drop([*self._left]),
-                )
+                database, write = self._database, self._write_items
+                self._writer = Writer("results", database.connect, write, database.explained, self._holding.drop)
             return self._writer
 
     def _renew(self) -> None:
         """What could not be written to may be writable now; whoever has lost anything by it was told."""
         with self._lock:
-            if self._writer is not None and self._writer.has_failed and not self._claims:
+            if self._writer is not None and self._writer.has_failed and not self._holding:
                 self._writer = None
 
     def forked(self) -> None:
         """A child has no thread that writes, nobody who could release the lock, and no runs."""
         self._lock = Lock()
         self._writer = self._ending = None
-        self._claims.clear()
-        self._left.clear()
+        self._holding.forget()
         self._pending.clear()
 
     def _check_open(self) -> None:
@@ -436,16 +413,10 @@ class Store(Results):
             raise StoreError(str(self.path), "is closed", "Write to it before its block ends, or open another Store.")
 
     def _write_items(self, connection: Connection, items: Sequence[PendingRow | Work]) -> None:
-        self._written.clear()
-        write_pending(connection, items, lost=self._lost)
-        self._drop(self._written)
+        self._holding.begin_to_write()
+        write_pending(connection, items, lost=self._holding.lost)
+        self._holding.committed()
         self._database.check(connection)
-
-    def _drop(self, left: Sequence[str]) -> None:
-        """Nothing more is written of runs that are over."""
-        for claim in left:
-            claims.drop(claim)
-            self._left.discard(claim)
 
 
 def changes_since(before: Stored, identity: Identity, changed: Changed) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ from .items import evaluation_of
 from .options import CACHE_COUNTS, NAME, EvalOptions
 from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
+from .termination import Termination
 
 _ENDS = (KeyboardInterrupt, pytest.exit.Exception)
 """What ends the whole run of pytest; what ends a test otherwise ends its row only."""
@@ -160,9 +161,12 @@ class EvalRunning:
         outcomes: list[Outcome] = []
         ending: list[BaseException] = []
 
+        termination: Termination | None = self._config.pluginmanager.get_plugin("doteval-termination")
+
         async def evaluate(**values: Any) -> None:
             try:
-                outcomes.append(await self._run(function, evaluation, values))
+                with nullcontext() if termination is None else termination.ending():
+                    outcomes.append(await self._run(function, evaluation, values))
             except _ENDS as exc:
                 ending.append(exc)  # on its way through an event loop it would leave traces of a crash
 
