@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import GateError, Outcome, TooManyErrorsError, run
+from doteval.evals._results.baselines import NoBaseline
 from doteval.evals._results.gates import gates_of
 from doteval.evals._results.intervals import tango, wilson
 from doteval.evals._results.record import Record
@@ -92,7 +93,7 @@ def test_rounding_decides_nothing(count: int) -> None:
             reached = {
                 sign
                 for sign in ("<", "<=", ">=", ">")
-                if gates_of(f"s {sign} {limit}")[0].shortfall(summary, "") is None
+                if gates_of(f"s {sign} {limit}")[0].shortfall(summary, NoBaseline("")) is None
             }
             assert reached == {"<=", ">="}, (scores[:2], count)
 

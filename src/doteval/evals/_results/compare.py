@@ -13,6 +13,8 @@ from .pairing import Unpaired
 from .reading import Results, Stored
 
 _ROUNDING = 1e-12
+_ENOUGH = 4
+"""How many rows that all differ by the same are no chance: so many shares that flip are clear, and not fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,8 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether there is an interval, and it leaves no room for no difference; or all differences are the same."""
-        return self.low > 0 or self.high < 0 or self.is_constant
+        """Whether there is an interval, and it leaves no room for no difference; or all are the same, of enough rows."""
+        return self.low > 0 or self.high < 0 or (self.is_constant and self.count >= _ENOUGH)
 
 
 @dataclass(frozen=True, slots=True)
