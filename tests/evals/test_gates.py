@@ -48,6 +48,35 @@ def test_gates_are_read(text: str, expected: tuple[Any, ...]) -> None:
     assert (gate.score, gate.of, gate.sign, gate.value, gate.has_baseline) == expected
 
 
+@pytest.mark.parametrize(
+    ("names", "gate", "is_reached"),
+    [
+        ("price.low", "price.low >= 5", True),
+        ("price.low", "price.low >= 50", False),
+        ("price.low", "price.low.low >= 0", True),
+        ("price price.low", "price.low >= 50", True),
+        ("price", "price.low >= 5", True),
+        ("price price.low", "price.low >= baseline", True),
+        ("price", "price.low >= baseline", False),  # the differences are all the same, and have no interval
+        ("price price.mean", "price.mean >= 50", True),
+        ("price price.pass@1", "price.pass@1 >= 50", True),
+    ],
+)
+@pytest.mark.anyio
+async def test_a_score_with_the_whole_name_of_a_gate_goes_first(
+    names: str, gate: str, is_reached: bool, tmp_path: Path
+) -> None:
+    """It is about what is called so, and not about the end of the interval of another one."""
+
+    @foreach("number", range(20))
+    async def eval_it(number: int) -> Result:
+        return Result(number, scores=dict(zip(names.split(), (1.0 + number, 100.0 + number), strict=False)))
+
+    await run(eval_it, store=tmp_path / "results.db", experiment="main")
+    outcome = await run(eval_it, store=tmp_path / "results.db", passes=gate, baseline="main")
+    assert (outcome.shortfalls == ()) == is_reached, outcome.shortfalls
+
+
 def test_a_gate_in_percent_is_the_share_that_it_says() -> None:
     """To the last digit, as that is what a mean of rows is compared with."""
     assert [gates_of(f"exact >= {tenths / 10} %")[0].value for tenths in range(1001)] == [

@@ -332,9 +332,8 @@ async def compared(directory: Path, before: Sequence[Any], after: Sequence[Any],
         ([1000.1, 1000.2, 1000.4], [1000.4, 1000.5, 1000.7], None, False),
         ([0.5, 0.5, 0.7], [0.9, 0.8, 1.1], (0.223, 0.510), True),
     ],
-    ids=["two of two flip", "the same as numbers", "none flips", "all flip", "one row", "one number", "three the same", "four the same",
-         "only rounding",
-         "all the same but for rounding", "numbers"],
+    ids=["two of two flip", "the same as numbers", "none flips", "all flip", "one row", "one number", "three the same",
+         "four the same", "only rounding", "all the same but for rounding", "numbers"],
 )  # fmt: skip
 async def test_a_difference_is_clear_only_where_rows_say_so(
     before: list[Any], after: list[Any], interval: tuple[float, float] | None, is_clear: bool, tmp_path: Path

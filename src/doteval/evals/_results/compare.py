@@ -85,7 +85,7 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether there is an interval, and it leaves no room for no difference; or all are the same, of enough rows."""
+        """Whether there is an interval that leaves no room for no difference, or enough rows all differ by the same."""
         return self.low > 0 or self.high < 0 or (self.is_constant and self.count >= _ENOUGH)
 
 

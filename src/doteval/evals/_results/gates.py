@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
 from .baselines import NoBaseline
@@ -47,6 +47,7 @@ class Gate:
         of: What of it is compared: ``"mean"``, ``"low"`` or ``"high"``.
         sign: How.
         value: With what; of a gate with a baseline, how far the score may be from it.
+        whole: The score with what stands behind it: where there is a score of that name, its mean is compared.
         has_baseline: Whether it is the difference from a baseline that is compared.
         text: The gate as it was written.
     """
@@ -55,8 +56,15 @@ class Gate:
     of: str
     sign: str
     value: float
+    whole: str
     has_baseline: bool
     text: str
+
+    def meant(self, scores: Collection[str]) -> Gate:
+        """The same, where there are these scores: one that has the whole name of what is compared goes first."""
+        if self.whole == self.score or self.whole not in scores:
+            return self
+        return replace(self, score=self.whole, of="mean")
 
     def shortfall(self, summary: Summary, baseline: Comparison | NoBaseline, may_lack: int = 0) -> str | None:
         """Why it is not reached, as half a sentence; `None` where it is.
@@ -163,8 +171,15 @@ def _gate(text: str) -> Gate:
         raise ValueError(
             f"{text!r} is no gate: write it like 'exact >= 0.9', 'exact.low >= 0.8' or 'exact >= baseline - 0.02'"
         )
+    score, of = found["score"], found["of"]
     return Gate(
-        found["score"], found["of"] or "mean", found["sign"], value, found["baseline"] is not None, text.strip()
+        score=score,
+        of=of or "mean",
+        sign=found["sign"],
+        value=value,
+        whole=f"{score}.{of}" if of else score,
+        has_baseline=found["baseline"] is not None,
+        text=text.strip(),
     )
 
 

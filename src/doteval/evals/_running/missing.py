@@ -270,7 +270,7 @@ async def _missing(
     wanted = settings.selection.row
     async with (
         aclosing(evaluation.source.read()) as all_rows,
-        aclosing(settings.selection.read(all_rows)) as rows,
+        aclosing(settings.selection.read(all_rows, evaluation.name)) as rows,
     ):
         async for row in rows:
             wanted = None
@@ -315,7 +315,7 @@ def _judged(
     evaluation: Evaluation, settings: Settings, summary: Summary, results: Results | None, stored: Stored | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Which gates are not reached, and what is to be said of how they were judged."""
-    gates = [*evaluation.gates, *settings.gates]
+    gates = [gate.meant(summary.scores) for gate in (*evaluation.gates, *settings.gates)]
     with_baseline = {gate.score for gate in gates if gate.has_baseline}
     baseline: Comparison | NoBaseline = NoBaseline("there is no store, in which another experiment could be")
     told: list[str] = []
