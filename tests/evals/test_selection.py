@@ -150,7 +150,9 @@ def unknown() -> int:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("length", [unknown, lambda: -1, lambda: None, lambda: 1 << 70], ids=str)
+@pytest.mark.parametrize(
+    "length", [unknown, lambda: -1, lambda: None, lambda: 1 << 70], ids=["unknown", "negative", "none", "huge"]
+)
 async def test_a_dataset_need_not_know_how_many_rows_it_has(length: Callable[[], Any]) -> None:
     """Whatever it raises when it is asked; `for` reads it all the same."""
     assert (await run(making([], Stream(length)), limit=2)).summary.rows == 2

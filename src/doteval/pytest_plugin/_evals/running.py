@@ -15,7 +15,7 @@ import pytest
 
 from ... import DotevalError, ReplyCache
 from ...evals import Evaluation, Outcome, Store, StoreError
-from ...evals._results.identity import Identity
+from ...evals._results.identity import ASSERTIONS, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.checks import unused_baseline
@@ -31,6 +31,7 @@ from .data import (
     LOOKS_AT_MARKS,
     asked_by,
     asked_in,
+    assertions_of,
     data_fixtures,
     definitions_for,
     is_of_the_user,
@@ -258,7 +259,7 @@ class EvalRunning:
             *(name for _, each in own for name in asked_by(each, item)),
         }
         providers = self._fixtures.provider_identities(requested)
-        return identity_of(
+        found = identity_of(
             evaluation,
             models={
                 **{
@@ -276,6 +277,7 @@ class EvalRunning:
             looked_at=LOOKS_AT_MARKS,
             where_looked_at=marks_with_values(item),
         )
+        return {**found, ASSERTIONS: assertions_of(self._config)}
 
     def _settings(self, evaluation: Evaluation) -> Settings:
         options, retries = self._options, evaluation.retries
