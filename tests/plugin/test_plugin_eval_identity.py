@@ -325,12 +325,31 @@ def by_name(request):
     yield request.getfixturevalue(request.param)
 
 @pytest.fixture
+def by_module(request):
+    yield request.module.SYSTEM
+
+@pytest.fixture
+async def by_async(request):
+    return style_of(request)
+
+@pytest.fixture
 def by_mark(request):
     yield request.getfixturevalue("brief")
 """
 MARKED = """
 import pytest
 from doteval import Result, foreach
+
+SYSTEM = "be kind"
+
+@foreach("q", [("a",), ("b",)])
+async def eval_of_module(q, by_module, model_client):
+    return Result(await model_client.generate(by_module + q))
+
+@pytest.mark.style("rude")
+@foreach("q", [("a",), ("b",)])
+async def eval_async(q, by_async, model_client):
+    return Result(await model_client.generate(by_async + q))
 
 @pytest.mark.slow
 @pytest.mark.style("terse")
@@ -359,8 +378,10 @@ async def eval_asking(q, request, model_client):
     [
         ("conftest.py", '"be long"', '"be very long"', {"unmarked", "asking"}),
         ("conftest.py", '"be brief"', '"be terse"', {"yielding"}),
-        ("conftest.py", 'else "plain"', 'else "none"', {"marked"}),
+        ("conftest.py", 'else "plain"', 'else "none"', {"marked", "async"}),
         ("eval_it.py", '.style("terse")', '.style("wordy")', {"marked"}),
+        ("eval_it.py", '.style("rude")', '.style("polite")', {"async"}),
+        ("eval_it.py", '"be kind"', '"be honest"', {"of_module"}),
         ("eval_it.py", "@pytest.mark.slow\n", "", {"marked"}),
         ("eval_it.py", "@pytest.mark.slow\n", "@pytest.mark.slow\n@pytest.mark.skipif(False, reason='')\n", set()),
     ],
@@ -373,10 +394,10 @@ def test_what_fixtures_ask_pytest_for_while_they_run_counts(
     files = {"conftest.py": MARKED_CONFTEST, "eval_it.py": MARKED, "pytest.ini": ini}
     write(runs, files)
     arguments = ("eval_it.py", "--eval-experiment", "it", "--model", "echo:echo-4", "-rA")
-    assert_clean(runs.run(*arguments), passed=4)
+    assert_clean(runs.run(*arguments), passed=6)
     assert old in files[file]
     write(runs, {file: files[file].replace(old, new)})
     again = runs.run(*arguments, strict=False)
     said = {line.partition("eval_")[2].split()[0] for line in again.outlines if line.startswith("ERROR eval_it.py::")}
     assert {each.partition("eval_")[2].partition("[")[0] for each in said} == changed
-    assert again.parseoutcomes().get("passed", 0) == 4 - len(changed)
+    assert again.parseoutcomes().get("passed", 0) == 6 - len(changed)

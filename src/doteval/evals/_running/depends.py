@@ -24,8 +24,7 @@ def identity_of(
     models: Mapping[str, Mapping[str, Any]],
     values: Iterable[tuple[str, object]] = (),
     functions: Iterable[tuple[str, object]] = (),
-    looked_at: Collection[str] = (),
-    where_looked_at: Iterable[tuple[str, object]] = (),
+    where_read: Iterable[tuple[Collection[str], str, object]] = (),
 ) -> Identity:
     """Fingerprints of all that the results of an evaluation depend on.
 
@@ -34,8 +33,7 @@ def identity_of(
         models: What is known of its models without opening them, by what they are called.
         values: What else it is given, by what it is called.
         functions: What makes what else it is given.
-        looked_at: Attributes by which code looks at more.
-        where_looked_at: What that is, by what it is called; it counts where there is such code.
+        where_read: What counts where code reads one of some attributes: these, what it is called, and what it is.
     """
     walk = Walk(project=project_of(evaluation.function))
     walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
@@ -50,8 +48,8 @@ def identity_of(
         walk.add(name, value)
     for name, function in functions:
         walk.add_function(name, function, makes=True)
-    if looked_at and walk.reads(looked_at):
-        for name, value in where_looked_at:
+    for attributes, name, value in where_read:
+        if walk.reads(attributes):
             walk.add(name, value)
     return walk.parts
 

@@ -28,14 +28,13 @@ from .._fixturedefs import ask_for_all, set_up_only, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
 from .data import (
-    LOOKS_AT_MARKS,
     asked_by,
     asked_in,
     data_fixtures,
     definitions_for,
     is_of_the_user,
-    marks_with_values,
     params_of,
+    told_by_request,
 )
 from .items import evaluation_of
 from .options import CACHE_COUNTS, NAME, EvalOptions
@@ -269,8 +268,7 @@ class EvalRunning:
                 if name not in models and name != "anyio_backend"
             ],
             functions=[(f"the fixture '{name}'", each.func) for name, each in own if name != "anyio_backend"],
-            looked_at=LOOKS_AT_MARKS,
-            where_looked_at=marks_with_values(item),
+            where_read=told_by_request(item),
         )
 
     def _settings(self, evaluation: Evaluation) -> Settings:
