@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from inspect import ismethod
 from typing import Any, cast
@@ -14,6 +14,7 @@ from .._identity.library import is_library_file, project_of
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
 from .evaluation import Evaluation
+from .files_read import FilesRead
 
 _MODEL = "the model"
 
@@ -52,6 +53,16 @@ def identity_of(
         if walk.reads(attributes):
             walk.add(name, value)
     return walk.parts
+
+
+def files_of(function: object, others: Callable[[], Iterable[FilesRead]] = tuple) -> FilesRead:
+    """What notes the files that are read for an evaluation's function, or for a fixture's.
+
+    Args:
+        function: The function, of whose project they are.
+        others: Gives what notes other files that it depends on.
+    """
+    return FilesRead(project_of(function), others)
 
 
 def fingerprints(evaluation: Evaluation, values: Mapping[str, object]) -> Identity:
