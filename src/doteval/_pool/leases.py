@@ -14,8 +14,8 @@ class Leases:
         self._held: dict[Hashable, dict[Lease, None]] = {}
 
     def of(self, owner: Hashable) -> Collection[Lease]:
-        """What the owner holds."""
-        return self._held.get(owner, ())
+        """What the owner holds, and certainly nobody else by now."""
+        return [lease for lease in self._held.get(owner, ()) if not is_passed_on(lease)]
 
     def holds(self, owner: Hashable, entry: Entry) -> bool:
         """Whether the owner has a lease on the entry."""
@@ -32,3 +32,8 @@ class Leases:
             held.pop(lease, None)
             if not held:
                 del self._held[lease.owner]
+
+
+def is_passed_on(lease: Lease) -> bool:
+    """Whether somebody else than the lease's owner may be the one who holds it by now."""
+    return getattr(lease.owner, "is_passed_on", False)

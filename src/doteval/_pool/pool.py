@@ -30,7 +30,8 @@ from .engine import Engine, ModelT, is_logged
 from .inside import Inside, inside_of
 from .interrupts import mark_for_trio, uninterruptible
 from .leaks import recording
-from .owners import Preloading, TaskOwner, owner_here, resource_here
+from .leases import is_passed_on
+from .owners import Owner, Preloading, owner_here, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
 from .waits import Ending
 
@@ -67,7 +68,7 @@ class Pool(Engine[ModelT]):
         ledger = self._ledger
         if self._looks:
             self._drop_broken(key)
-        owner = None if ledger.capacity is None and resource_here.get() is None else TaskOwner()  # as `owner_here`
+        owner = None if ledger.capacity is None and resource_here.get() is None else Owner()  # as `owner_here`
         now = self._time() if self._timed or ledger.capacity is not None else 0.0
         lease = ledger.lease_now(key, owner, now)
         if lease is not None and (self._on_event is not None or is_logged(DEBUG)):
@@ -253,12 +254,13 @@ class Pool(Engine[ModelT]):
     def users(self, label: str) -> list[Hashable]:
         """Who leases the resource with this id, or waits for its opening."""
         entry = self._ledger.find(label)
-        return [] if entry is None else [lease.owner for lease in entry.leases]
+        leases = () if entry is None else entry.leases
+        return [lease.owner for lease in leases if lease.request is not None or not is_passed_on(lease)]
 
     async def drain(self) -> None:
         """Lease to nobody new, and wait until nobody leases anything."""
         self.check_loop()
-        mine = self._ledger.held_by(TaskOwner())
+        mine = self._ledger.held_by(Owner())
         if mine:
             raise RuntimeError(
                 f"drain() of {self._provider} would wait for ever: the task that calls it holds {', '.join(mine)}. "
