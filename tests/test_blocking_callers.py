@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import queue
 import threading
 import warnings
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import copy_context
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from anyio import create_task_group, to_thread
 from anyio.lowlevel import checkpoint
 
 from doteval import CapacityDeadlockError
+from doteval._pool import pool
 from doteval.blocking import BlockingHandle, BlockingProvider, entered
 from doteval.testing import FakeModel, FakeProvider
 
@@ -29,9 +32,20 @@ Provider = BlockingProvider[FakeModel]
 Handle = BlockingHandle[FakeModel]
 
 
+@pytest.fixture(autouse=True)
+def a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on how fast a thread is: what is not entered counts as held at once, or never."""
+    monkeypatch.setattr(pool, "A_WHILE", 3600)
+
+
+@pytest.fixture
+def no_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "A_WHILE", 0)
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def backend(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 def in_a_thread(function: Callable[[], Any]) -> Future[Any]:
@@ -75,6 +89,15 @@ def in_a_block(provider: Provider) -> None:
         provider.setup("b")
 
 
+def bare_several(provider: Provider) -> None:
+    handles = provider.setup_many("a", "a")
+    try:
+        provider.setup("b")
+    finally:
+        for handle in handles:
+            handle.teardown()
+
+
 def several_at_once(provider: Provider) -> None:
     in_the_blocks_of(provider.setup_many("a", "a"), lambda: provider.setup_many("b"))
 
@@ -114,20 +137,19 @@ def used_elsewhere(provider: Provider) -> None:
 
 
 def in_a_pool(provider: Provider) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(in_a_block, provider).result()
+    with ThreadPoolExecutor(1) as workers:
+        workers.submit(in_a_block, provider).result()
 
 
 def in_a_pool_of_an_event_loop(provider: Provider) -> None:
     anyio.run(to_thread.run_sync, in_a_block, provider)
 
 
-ALONE = [
-    bare,
+NOT_ENTERED = [bare, bare_several, what_an_async_function_leased]
+ENTERED = [
     in_a_block,
     several_at_once,
     in_an_async_function,
-    what_an_async_function_leased,
     entered_again,
     used_elsewhere,
     in_a_pool,
@@ -135,9 +157,20 @@ ALONE = [
 ]
 
 
-@pytest.mark.parametrize("ask", ALONE, ids=lambda ask: ask.__name__)
+@pytest.mark.parametrize("ask", NOT_ENTERED, ids=lambda ask: ask.__name__)
+@pytest.mark.usefixtures("no_while")
+def test_a_thread_does_not_wait_for_what_it_has_not_entered(backend: str, ask: Callable[[Provider], None]) -> None:
+    """It is told after a while, as others might use that by then."""
+    check_alone(backend, ask)
+
+
+@pytest.mark.parametrize("ask", ENTERED, ids=lambda ask: ask.__name__)
 def test_a_thread_does_not_wait_for_itself(backend: str, ask: Callable[[Provider], None]) -> None:
     """It is told at once who has what, by the name of the thread; afterwards all goes on."""
+    check_alone(backend, ask)
+
+
+def check_alone(backend: str, ask: Callable[[Provider], None]) -> None:
     with entered(FakeProvider(capacity=1), backend=backend) as provider:
         outcome = in_a_thread(lambda: ask(provider))
         with pytest.raises(CapacityDeadlockError) as told:
@@ -149,6 +182,26 @@ def test_a_thread_does_not_wait_for_itself(backend: str, ask: Callable[[Provider
             assert "thread another asks for 'b'" in str(told.value)
         with provider.setup("b"):
             assert provider.statistics().active_leases == 1
+
+
+@pytest.mark.usefixtures("no_while")
+def test_threads_do_not_wait_for_each_other_with_what_they_have_not_entered(backend: str) -> None:
+    both_have_one = threading.Barrier(2)
+
+    def ask(number: int) -> str:
+        mine = provider.setup(f"mine {number}")
+        try:
+            both_have_one.wait(PATIENCE)
+            provider.setup(f"more {number}").teardown()
+        except CapacityDeadlockError:
+            return "told"
+        finally:
+            mine.teardown()
+        return "served"
+
+    with entered(FakeProvider(capacity=2), backend=backend) as provider:
+        outcomes = [in_a_thread(partial(ask, number)) for number in range(2)]
+        assert {outcome.result(PATIENCE) for outcome in outcomes} == {"told", "served"}
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -166,11 +219,11 @@ def test_threads_do_not_wait_for_each_other(backend: str, threads: int, is_pool:
         except CapacityDeadlockError as exc:
             return str(exc)
 
-    with entered(FakeProvider(capacity=threads), backend=backend) as provider, ThreadPoolExecutor(threads) as pool:
+    with entered(FakeProvider(capacity=threads), backend=backend) as provider, ThreadPoolExecutor(threads) as workers:
         if is_pool:
-            outcomes = [pool.submit(ask, number) for number in range(threads)]
+            outcomes = [workers.submit(ask, number) for number in range(threads)]
         else:
-            outcomes = [in_a_thread(lambda number=number: ask(number)) for number in range(threads)]
+            outcomes = [in_a_thread(partial(ask, number)) for number in range(threads)]
         served = [outcome.result(PATIENCE) for outcome in outcomes]
     assert served.count("served") == threads - 1
     (told,) = set(served) - {"served"}
@@ -195,6 +248,31 @@ def test_a_drain_tells_the_thread_that_it_would_wait_for_itself(backend: str) ->
     with entered(FakeProvider(capacity=1), backend=backend) as provider, provider.setup("a"):
         with pytest.raises(RuntimeError, match="holds 'a'"):
             provider.drain()
+
+
+@pytest.mark.usefixtures("no_while")
+def test_a_drain_tells_the_thread_so_after_a_while_of_what_it_has_not_entered(backend: str) -> None:
+    """What another thread uses by then is waited for."""
+    with entered(FakeProvider(capacity=1), backend=backend) as provider:
+        handle = provider.setup("a")
+        with pytest.raises(RuntimeError, match="holds 'a'"):
+            provider.drain()
+        in_a_thread(lambda: handle.model.generate("Hello")).result()
+        drained = in_a_thread(provider.drain)
+        handle.teardown()
+        drained.result(PATIENCE)
+
+
+@pytest.mark.usefixtures("no_while")
+def test_who_has_waited_for_a_while_is_served_in_an_order_that_serves_everybody(backend: str) -> None:
+    """One waits for both slots, in front of who has one of them and needs the other."""
+    with entered(FakeProvider(capacity=2), backend=backend) as provider:
+        mine = provider.setup("a")
+        both = in_a_thread(lambda: provider.setup_many("b", "c"))
+        wait_for_a_waiter(provider, both)
+        provider.setup("d").teardown()
+        mine.teardown()
+        in_the_blocks_of(both.result(PATIENCE), lambda: None)
 
 
 # ---------------------------------------------------------------- what is passed on
@@ -222,6 +300,7 @@ def calls(handle: Handle, taken: threading.Event, stack: ExitStack) -> None:
 
 @pytest.mark.parametrize("take", [enters, uses, calls], ids=lambda take: take.__name__)
 @pytest.mark.parametrize("is_one_of_many", [False, True])
+@pytest.mark.usefixtures("no_while")
 def test_what_another_thread_has_taken_over_is_waited_for(
     backend: str, take: Callable[[Handle, threading.Event, ExitStack], None], is_one_of_many: bool
 ) -> None:
@@ -243,6 +322,24 @@ def test_what_another_thread_has_taken_over_is_waited_for(
         assert outcome.result(PATIENCE) == "b"
 
 
+def test_what_another_thread_takes_over_in_time_is_waited_for(backend: str) -> None:
+    """Who has set it up may ask for more before the other one has even begun to use it."""
+    with entered(FakeProvider(capacity=1), backend=backend) as provider:
+        passed: queue.SimpleQueue[Handle] = queue.SimpleQueue()
+
+        def feed() -> None:
+            for number in range(3):
+                passed.put(provider.setup(f"{number}"))
+
+        feeding = in_a_thread(feed)
+        for number in range(3):
+            if number < 2:
+                wait_for_a_waiter(provider, feeding)
+            with passed.get(timeout=PATIENCE) as handle:
+                assert handle.resource_id == f"{number}"
+        feeding.result(PATIENCE)
+
+
 def test_who_has_taken_over_does_not_wait_for_itself(backend: str) -> None:
     """Who enters a handle has it, and who has set it up does not, though it waits as well."""
     with entered(FakeProvider(capacity=2), backend=backend) as provider:
@@ -261,12 +358,12 @@ def in_the_blocks_of(handles: tuple[Handle, ...], function: Callable[[], Any]) -
 
 @contextmanager
 def executor() -> Generator[Callable[..., Future[Any]]]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit
+    with ThreadPoolExecutor(1) as workers:
+        yield workers.submit
 
 
 @contextmanager
-def pool() -> Generator[Callable[..., Future[Any]]]:
+def thread_pool() -> Generator[Callable[..., Future[Any]]]:
     with ThreadPool(1) as workers:
 
         def submit(function: Callable[..., Any], *args: Any) -> Future[Any]:
@@ -279,7 +376,8 @@ def pool() -> Generator[Callable[..., Future[Any]]]:
         workers.join()
 
 
-@pytest.mark.parametrize("workers", [executor, pool], ids=lambda workers: workers.__name__)
+@pytest.mark.parametrize("workers", [executor, thread_pool], ids=lambda workers: workers.__name__)
+@pytest.mark.usefixtures("no_while")
 def test_what_a_worker_of_a_pool_returns_is_waited_for(
     backend: str, workers: Callable[[], AbstractContextManager[Callable[..., Future[Any]]]]
 ) -> None:
@@ -326,15 +424,15 @@ def test_a_block_that_one_worker_enters_and_another_leaves_is_waited_for(backend
 
 def test_a_worker_that_runs_in_a_copy_of_a_context_is_somebody_else(backend: str) -> None:
     """What one worker hands to another goes on without it."""
-    with entered(FakeProvider(capacity=1), backend=backend) as provider, ThreadPoolExecutor(2) as pool:
+    with entered(FakeProvider(capacity=1), backend=backend) as provider, ThreadPoolExecutor(2) as workers:
 
         def hand_over() -> Future[Handle]:
             with provider.setup("a"):
-                outcome = pool.submit(copy_context().run, provider.setup, "b")
+                outcome = workers.submit(copy_context().run, provider.setup, "b")
                 wait_for_a_waiter(provider, outcome)
             return outcome
 
-        with pool.submit(hand_over).result(PATIENCE).result(PATIENCE) as handle:
+        with workers.submit(hand_over).result(PATIENCE).result(PATIENCE) as handle:
             assert handle.resource_id == "b"
 
 

@@ -85,14 +85,16 @@ def _is_of_a_pool() -> bool:
 class Caller:
     """Who calls now, in a thread that waits until it is done; equal to whoever calls from the same one."""
 
-    __slots__ = ("_who", "is_passed_on", "place")
+    __slots__ = ("_who", "is_entered", "is_passed_on", "place")
 
     def __init__(self) -> None:
         self._who = _who_is_here()
         self.place = place_of_the_caller()
         """The file and line of the call."""
+        self.is_entered = False
+        """Whether the caller is in the block of what came of it, and so the one who has it."""
         self.is_passed_on = isinstance(self._who, _Work)
-        """Whether what came of it may be somebody else's by now, as may what a pool's worker returns."""
+        """Whether what came of it seems to be somebody else's by now, as is what a worker of a pool returns."""
 
     @property
     def is_here(self) -> bool:

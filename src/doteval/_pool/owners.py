@@ -30,8 +30,13 @@ class Owner:
         self.inside = resource_here.get()
 
     @property
+    def is_sure(self) -> bool:
+        """Whether it certainly is the one who holds what it owns."""
+        return self.caller is None or self.caller.is_entered
+
+    @property
     def is_passed_on(self) -> bool:
-        """Whether what it owns may be somebody else's by now."""
+        """Whether somebody else seems to hold what it owns by now."""
         return self.caller is not None and self.caller.is_passed_on
 
     def __eq__(self, other: object) -> bool:

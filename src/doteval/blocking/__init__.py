@@ -246,7 +246,6 @@ class BlockingHandle(Generic[ModelT_co]):
         self._loop = loop
         self._handle = handle
         self._caller = caller
-        self._is_entered = False
 
     @property
     def resource_id(self) -> str:
@@ -301,18 +300,17 @@ class BlockingHandle(Generic[ModelT_co]):
             self._loop.wait_for(self._handle.teardown)
 
     def _look_who_uses_it(self) -> None:
-        if not (self._is_entered or self._caller.is_here):
+        if not self._caller.is_here:
             self._caller.is_passed_on = True
 
     def __enter__(self) -> Self:
         """Make the current thread the one that has the lease."""
         if self._handle.is_active and not self._loop.is_elsewhere:
             caller = self._caller if self._caller.is_here else Caller()
-            caller.is_passed_on = False
+            caller.is_entered = True
             if caller is not self._caller:
                 self._loop.wait_for(self._handle.__aenter__, caller=caller)
                 self._caller = caller
-            self._is_entered = True
         return self
 
     def __exit__(
