@@ -17,6 +17,7 @@ threads at once. Errors are those of the async face.
 from __future__ import annotations
 
 import atexit
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -341,7 +342,11 @@ async def _report_broken(handle: ModelHandle[Any], error: BaseException) -> None
 
 
 class BlockingModel:
-    """A chat model whose methods wait."""
+    """A chat model whose methods wait.
+
+    What else the model has, such as `base_url`, `server` or a property of your own, it has too. Other methods of the
+    model belong to its event loop, and are used with `BlockingHandle.call`.
+    """
 
     def __init__(self, loop: Loop, model: ChatModel) -> None:
         self._loop = loop
@@ -361,6 +366,22 @@ class BlockingModel:
         """Ask for a reply that is read while it is made; see `ChatModel.stream`. Leaving the block ends the request."""
         with self._loop.holding(self._model.stream(prompt, **params)) as stream:
             yield BlockingStream(self._loop, stream)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'", name=name, obj=self)
+        value = getattr(self._model, name)
+        if inspect.isroutine(value):
+            raise AttributeError(
+                f"{type(self._model).__name__}.{name}() belongs to the model's event loop: "
+                "use it with handle.call(async_function), which gives the function the model",
+                name=name,
+                obj=self._model,
+            )
+        return value
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*super().__dir__(), *(name for name in dir(self._model) if not name.startswith("_"))})
 
     def __repr__(self) -> str:
         return f"<BlockingModel {self.name!r}>"
