@@ -32,6 +32,7 @@ LAYERS = (
         "doteval._forked",
         "doteval._writer",
         "doteval._unwritable",
+        "doteval._caller",
     ),
     (
         "doteval._loop",
@@ -116,7 +117,7 @@ DOORS = {
 }
 
 # Knows nothing of what doteval is about, so that who stands on its face may use it like a library.
-TOOLS = {"doteval._forked", "doteval._unwritable", "doteval._writer"}
+TOOLS = {"doteval._caller", "doteval._forked", "doteval._unwritable", "doteval._writer"}
 
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (
