@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any, NoReturn, Protocol, cast
 
 import httpx
@@ -102,36 +101,44 @@ class Explaining:
         self._model = model
         self._client = client
 
-    def __enter__(self) -> None: ...
+    def raise_failed(self, exc: Exception, response: Any) -> None:
+        """Raise what is wrong with a request for which the SDK has no answer; not where that is the caller's mistake.
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(exc_value, UnicodeEncodeError) and exc_value.reason == "surrogates not allowed":
+        Args:
+            exc: What the SDK raised.
+            response: The HTTP response that it had by then, where it is known.
+
+        Raises:
+            ModelRequestError: The request failed.
+            ValueError: It cannot be sent.
+        """
+        if isinstance(exc, UnicodeEncodeError) and exc.reason == "surrogates not allowed":
             raise ValueError(
                 f"what is sent to '{self._model}' has half a character in it, "
-                f"{exc_value.object[exc_value.start : exc_value.end]!r}, which cannot be sent.\n"
+                f"{exc.object[exc.start : exc.end]!r}, which cannot be sent.\n"
                 "A text has it that was cut in the middle of a character, or read with errors='surrogateescape': "
                 "correct that, or send text.encode('utf-8', 'replace').decode()."
-            ) from exc_value
-        if isinstance(exc_value, Exception):
-            meaning = self._meaning(exc_value)
-            if meaning is not None:
-                self._raise(exc_value, meaning)
+            ) from exc
+        meaning = self._meaning(exc)
+        if meaning is not None:
+            self._raise(exc, meaning, response)
+        if isinstance(exc, ImportError):
+            return  # what the SDK needs for the streams of some clouds is not installed
+        if response is not None or isinstance(exc, json.JSONDecodeError):
+            self._raise(exc, _unreadable(exc, NOT_READ), response)
 
-    def raise_unreadable(self, exc: Exception, answer: object, response: Any, retries: int) -> NoReturn:
+    def raise_unreadable(self, exc: Exception, answer: object, response: Any) -> NoReturn:
         """Raise what is wrong with an answer, or with a stream, that could not be read.
 
         Args:
             exc: What reading it raised.
             answer: What the SDK made of it; a text where it is no JSON, `NOT_READ` where it failed.
-            response: The HTTP response.
-            retries: How often the request was sent again.
+            response: The HTTP response, where it is known.
         """
         meaning = self._meaning(exc) or _unreadable(exc, answer)
-        self._raise(exc, meaning, response, retries)
+        self._raise(exc, meaning, response)
 
-    def _raise(self, exc: Exception, meaning: _Meaning, response: Any = None, retries: int | None = None) -> NoReturn:
+    def _raise(self, exc: Exception, meaning: _Meaning, response: Any = None) -> NoReturn:
         response = getattr(exc, "response", None) if response is None else response
         secrets = secrets_of_request(self._client, _request_of(exc if response is None else response))
         error = ModelRequestError(
@@ -142,8 +149,8 @@ class Explaining:
             code=None if meaning.code is None else masked(meaning.code, secrets),
             retryable=meaning.retryable,
             retry_after=meaning.retry_after,
-            request_id=None if response is None else masked(request_id_of(response) or "", secrets) or None,
-            retries=_retries(exc) if retries is None else retries,
+            request_id=masked(request_id_of(response) or "", secrets) or None,
+            retries=retries_of(exc if response is None else response),
         )
         scrub(exc, secrets)  # a server may repeat the key that it refuses
         raise error from exc
@@ -277,7 +284,7 @@ def _may_pass(said: Said, status: int, headers: Mapping[str, str]) -> bool:
 
 def request_id_of(response: Any) -> str | None:
     """What a server calls the request, for its support."""
-    headers: Mapping[str, str] = response.headers
+    headers: Mapping[str, str] = {} if response is None else response.headers
     return headers.get("x-request-id") or headers.get("request-id")
 
 
@@ -289,9 +296,9 @@ def _request_of(holder: object) -> Any:
         return None
 
 
-def _retries(exc: Exception) -> int:
-    """How often the SDK sent the request again; it says so to the server."""
-    request = _request_of(exc)
+def retries_of(holder: object) -> int:
+    """How often the SDK sent the request again that an exception or a response belongs to; it says so to the server."""
+    request = _request_of(holder)
     count = "0" if request is None else request.headers.get("x-stainless-retry-count", "0")
     return int(count) if count.isdecimal() else 0
 
