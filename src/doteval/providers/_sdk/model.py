@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from anyio import CapacityLimiter
 
+from ..._errors import ModelRequestError
 from ..._loop import HomeLoop
 from ..._model import Completion, CompletionStream, Prompt, Usage, check_params, messages_of
 from ..._model_request import ModelRequest
@@ -202,8 +203,13 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                     response = getattr(events, "response", None) if response is None else response
                     async with ending(events, response) as (reader, body):
                         pieces = _Pieces(self, request, reader, body, response, asked)
-                        retries, request_id = retries_of(response), request_id_of(response)
-                        stream = CompletionStream(self._name, pieces, retries=retries, request_id=request_id)
+                        stream = CompletionStream(
+                            self._name,
+                            pieces,
+                            retries=retries_of(response),
+                            request_id=request_id_of(response),
+                            explain=self._explained,
+                        )
                         try:
                             yield stream
                         finally:
@@ -276,6 +282,10 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             self._explaining.raise_failed(exc, attempts.response)
             raise
         return answer, attempts.response
+
+    async def _explained(self, error: ModelRequestError) -> ModelRequestError:
+        """What is raised of a stream that broke off; a subclass may know more."""
+        return error
 
     def _place(self) -> AbstractAsyncContextManager[None]:
         """One of the places for concurrent requests."""
