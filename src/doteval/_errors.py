@@ -122,6 +122,27 @@ class ModelSetupError(DotevalError, RuntimeError):
         super().__init__(f"Failed to setup resource '{resource_id}': {reason}\n{advice}")
 
 
+class ContextManagerError(DotevalError, TypeError):
+    """What opens a resource is not written as an async context manager that yields once.
+
+    Args:
+        name: The function, such as ``"MyProvider.open"``.
+        problem: What is wrong with it, as the rest of a sentence.
+        form: How its first line should be written, such as ``"open(self, spec)"``.
+    """
+
+    def __init__(self, name: str, problem: str, form: str) -> None:
+        self.name = name
+        self.problem = problem
+        self.form = form
+        self.advice = (
+            "Write it like this, with one yield:\n\n"
+            f"    @asynccontextmanager\n    async def {form}:\n"
+            "        async with connect(spec) as model:\n            yield model"
+        )
+        super().__init__(f"{name} {problem}.\n{self.advice}")
+
+
 class SetupTimeoutError(DotevalError, TimeoutError):
     """``setup_timeout`` passed before the resource could be leased.
 

@@ -18,7 +18,6 @@ _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 _OF_NETWORKS = ("Connect", "Timeout", "Network", "Unavailable")
 _OF_ADDRESSES = ("InvalidURL", "UnsupportedProtocol")
 """What is in the names of exceptions that clients raise where nobody answers, or nobody can: of whichever library."""
-_NO_CONTEXT_MANAGER = ("asynchronous context manager protocol", "__aenter__")
 
 
 def reason_of(error: BaseException) -> str:
@@ -38,9 +37,6 @@ def advice_for(error: BaseException) -> str:
         return advice_for(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     if isinstance(error, DotevalError):
         return _parts(error)[1] or _OPEN
-    text = str(error)
-    if isinstance(error, (TypeError, AttributeError)) and any(words in text for words in _NO_CONTEXT_MANAGER):
-        return "Decorate the provider's open() with @asynccontextmanager, and let it yield the model."
     kinds = " ".join(kind.__name__ for kind in type(error).__mro__)
     if any(word in kinds for word in _OF_ADDRESSES):
         return "Correct the address, such as base_url=: it begins with http:// or https://."

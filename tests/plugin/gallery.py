@@ -122,6 +122,19 @@ CASES = (
         "What was raised in your own code is shown with where it was.",
     ),
     Case(
+        "ContextManagerError",
+        """
+        from doteval import PooledProvider
+
+
+        def test_context_manager():
+            class MyProvider(PooledProvider[str]):
+                async def open(self, spec):
+                    yield spec
+        """,
+        "It comes when the class is written.",
+    ),
+    Case(
         "SetupTimeoutError",
         """
         from doteval.testing import FakeProvider

@@ -119,7 +119,8 @@ async def ending(
         with CancelScope(shield=True, deadline=current_time() + _END_SECONDS):
             if response is not None:
                 await response.aclose()
-            for each in (events, reader, getattr(events, "_iterator", None), *chain):
+            opened: list[Any] = [events, reader, getattr(events, "_iterator", None), *chain]
+            for each in opened:
                 with suppress(Exception):  # AttributeError: it is no generator, and need not be closed
                     close = getattr(each, "close", None)
                     await (each.aclose() if close is None else close())

@@ -73,20 +73,22 @@ class ServerModel(OpenAIModel):
         try:
             return await super().generate(prompt, **params)
         except ModelRequestError as exc:
-            error = await self._explained(exc)
-        raise error
+            told = await self._explained(exc)
+            if told is exc:
+                raise
+            raise told from told.__cause__
 
     @asynccontextmanager
     async def stream(self, prompt: Prompt, /, **params: Any) -> AsyncGenerator[CompletionStream]:
         """Ask for a reply that is read while it is made; as `generate` where that cannot begin, or breaks off."""
         async with AsyncExitStack() as stack:
-            error = None
             try:
                 stream = await stack.enter_async_context(super().stream(prompt, **params))
             except ModelRequestError as exc:
-                error = await self._explained(exc)
-            if error is not None:
-                raise error
+                told = await self._explained(exc)
+                if told is exc:
+                    raise
+                raise told from told.__cause__
             yield stream
 
     async def _explained(self, error: ModelRequestError) -> ModelRequestError:
