@@ -12,6 +12,7 @@ _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((FileNotFoundError, NotADirectoryError, IsADirectoryError), "Correct the path, or put there what belongs there."),
     ((PermissionError,), "Give this user the right to use it."),
     ((ModuleNotFoundError,), "Install the package that has this module."),
+    ((ImportError,), "Install what it says is missing, or another version of it."),
     ((OSError, TimeoutError, EOFError), _SERVICE),
     ((TypeError, ValueError, AttributeError), "Correct the spec, its configuration, or the provider's open()."),
 )
