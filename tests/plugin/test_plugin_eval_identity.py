@@ -299,3 +299,84 @@ def test_a_fixture_that_fails_may_be_set_up_again(runs: Runs) -> None:
         """,
     )
     assert_clean(runs.run("--eval-experiment", "it"), passed=1)
+
+
+MARKED_CONFTEST = """
+import pytest
+
+def style_of(request):
+    mark = request.node.get_closest_marker("style")
+    return mark.args[0] if mark else "plain"
+
+@pytest.fixture
+def brief():
+    return "be brief"
+
+@pytest.fixture
+def long():
+    return "be long"
+
+@pytest.fixture
+def style(request):
+    return style_of(request)
+
+@pytest.fixture
+def by_name(request):
+    yield request.getfixturevalue(request.param)
+
+@pytest.fixture
+def by_mark(request):
+    yield request.getfixturevalue("brief")
+"""
+MARKED = """
+import pytest
+from doteval import Result, foreach
+
+@pytest.mark.slow
+@pytest.mark.style("terse")
+@foreach("q", [("a",), ("b",)])
+async def eval_marked(q, style, model_client):
+    return Result(await model_client.generate(style + q))
+
+@pytest.mark.style("terse")
+@pytest.mark.parametrize("by_name", ["long"], indirect=True)
+@foreach("q", [("a",), ("b",)])
+async def eval_unmarked(q, by_name, model_client):
+    return Result(await model_client.generate(by_name + q))
+
+@foreach("q", [("a",), ("b",)])
+async def eval_yielding(q, by_mark, model_client):
+    return Result(await model_client.generate(by_mark + q))
+
+@foreach("q", [("a",), ("b",)])
+async def eval_asking(q, request, model_client):
+    return Result(await model_client.generate(request.getfixturevalue("long") + q))
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("conftest.py", '"be long"', '"be very long"', {"unmarked", "asking"}),
+        ("conftest.py", '"be brief"', '"be terse"', {"yielding"}),
+        ("conftest.py", 'else "plain"', 'else "none"', {"marked"}),
+        ("eval_it.py", '.style("terse")', '.style("wordy")', {"marked"}),
+        ("eval_it.py", "@pytest.mark.slow\n", "", {"marked"}),
+        ("eval_it.py", "@pytest.mark.slow\n", "@pytest.mark.slow\n@pytest.mark.skipif(False, reason='')\n", set()),
+    ],
+)
+def test_what_fixtures_ask_pytest_for_while_they_run_counts(
+    runs: Runs, file: str, old: str, new: str, changed: set[str]
+) -> None:
+    """Marks, where any code looks at them, and fixtures that are asked for by name."""
+    ini = "[pytest]\nmarkers =\n    slow\n    style(text)\n"
+    files = {"conftest.py": MARKED_CONFTEST, "eval_it.py": MARKED, "pytest.ini": ini}
+    write(runs, files)
+    arguments = ("eval_it.py", "--eval-experiment", "it", "--model", "echo:echo-4", "-rA")
+    assert_clean(runs.run(*arguments), passed=4)
+    assert old in files[file]
+    write(runs, {file: files[file].replace(old, new)})
+    again = runs.run(*arguments, strict=False)
+    said = {line.partition("eval_")[2].split()[0] for line in again.outlines if line.startswith("ERROR eval_it.py::")}
+    assert {each.partition("eval_")[2].partition("[")[0] for each in said} == changed
+    assert again.parseoutcomes().get("passed", 0) == 4 - len(changed)

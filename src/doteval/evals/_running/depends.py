@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from inspect import ismethod
 from typing import Any, cast
 
 from ... import ModelProviders
+from .._identity.code import read, texts_in
+from .._identity.library import is_library_file, project_of
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
 from .evaluation import Evaluation
@@ -22,6 +24,8 @@ def identity_of(
     models: Mapping[str, Mapping[str, Any]],
     values: Iterable[tuple[str, object]] = (),
     functions: Iterable[tuple[str, object]] = (),
+    looked_at: Collection[str] = (),
+    where_looked_at: Iterable[tuple[str, object]] = (),
 ) -> Identity:
     """Fingerprints of all that the results of an evaluation depend on.
 
@@ -30,8 +34,10 @@ def identity_of(
         models: What is known of its models without opening them, by what they are called.
         values: What else it is given, by what it is called.
         functions: What makes what else it is given.
+        looked_at: Attributes by which code looks at more.
+        where_looked_at: What that is, by what it is called; it counts where there is such code.
     """
-    walk = Walk()
+    walk = Walk(project=project_of(evaluation.function))
     walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
     walk.add_function("its code", evaluation.function)
     if evaluation.instance is not None:
@@ -44,15 +50,27 @@ def identity_of(
         walk.add(name, value)
     for name, function in functions:
         walk.add_function(name, function, makes=True)
+    if looked_at and walk.reads(looked_at):
+        for name, value in where_looked_at:
+            walk.add(name, value)
     return walk.parts
 
 
-def fingerprints(values: Mapping[str, object]) -> Identity:
-    """Fingerprints of values, by what they are called."""
-    walk = Walk()
+def fingerprints(evaluation: Evaluation, values: Mapping[str, object]) -> Identity:
+    """Fingerprints of values that an evaluation is given, by what they are called."""
+    walk = Walk(project=project_of(evaluation.function))
     for name, value in values.items():
         walk.add(name, value)
     return walk.parts
+
+
+def texts_beside(attribute: str, function: object) -> list[str] | None:
+    """The texts in a function of the user's; `None` where it does not read that attribute of anything."""
+    code = getattr(function, "__code__", None)
+    if code is None or is_library_file(code.co_filename):
+        return None
+    known = read(code)
+    return [*texts_in(code.co_consts)] if attribute in known.attributes | known.own_attributes else None
 
 
 def identity_of_run(

@@ -210,8 +210,8 @@ async def run(
         name += settings.selection.suffix
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
-            identity = await to_thread.run_sync(identity_of_run, evaluation, chosen, model, arguments)
-            place = Place(opened, experiment, name, spec, identity)
+            look = partial(identity_of_run, evaluation, chosen, model, arguments)
+            place = Place(opened, experiment, name, spec, await to_thread.run_sync(look), look)
             answer = await in_own_thread(answered, evaluation, place, settings)
             if answer is not None:
                 if unused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,6 +26,7 @@ class Place:
         name: The evaluation's name in it.
         model: The spec of its model, or nothing.
         identity: What its results depend on.
+        look_again: Finds out anew what they depend on, once it has been run.
     """
 
     store: Store
@@ -33,6 +34,7 @@ class Place:
     name: str
     model: str
     identity: Identity
+    look_again: Callable[[], Identity]
 
 
 @dataclass(frozen=True, slots=True)
