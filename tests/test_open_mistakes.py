@@ -113,7 +113,8 @@ async def test_what_cannot_be_seen_before_is_told_when_it_is_opened(name: str, i
 @pytest.mark.parametrize("given", ["x", right(None, "x"), coroutine(None, "x"), nullcontext("x")])
 def test_what_was_made_already_is_no_factory(given: Any) -> None:
     """The function was called, where it is to be passed."""
-    with pytest.raises(TypeError, match=r"takes a function .*\nPass the function itself, ContextProvider\(") as refused:
+    told = r"ContextProvider was given .*, and not the function.\nPass the function itself, ContextProvider\("
+    with pytest.raises(ContextManagerError, match=told) as refused:
         ContextProvider(given)
     assert "0x" not in str(refused.value) or isinstance(given, nullcontext)
 

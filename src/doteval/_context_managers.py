@@ -37,7 +37,15 @@ def check_function(function: Any, name: str, form: str = "open(self, spec)") -> 
     if getattr(function, "__isabstractmethod__", False):
         return
     if (problem := _problem_of(function)) is not None:
-        raise ContextManagerError(name, problem, form)
+        raise ContextManagerError(name, problem, _form(form))
+
+
+def _form(first: str) -> str:
+    """How it is written, with this in its first line."""
+    return (
+        f"Write it like this, with one yield:\n\n    @asynccontextmanager\n    async def {first}:\n"
+        "        async with connect(spec) as model:\n            yield model"
+    )
 
 
 def _problem_of(function: Any) -> str | None:
@@ -78,7 +86,7 @@ def check_made(made: Any, name: str, form: str = "open(self, spec)") -> None:
         problem = _RETURNS
     else:
         return
-    raise ContextManagerError(name, problem, form)
+    raise ContextManagerError(name, problem, _form(form))
 
 
 def _problem_of_made(made: Any) -> str:
@@ -113,4 +121,5 @@ def explained(exc: RuntimeError, made: Any) -> RuntimeError | ContextManagerErro
         case _:
             return exc
     name: str = getattr(generator, "__qualname__", "open").rpartition("<locals>.")[2]
-    return ContextManagerError(name, problem, f"{name.rpartition('.')[2]}({'self, ' if '.' in name else ''}spec)")
+    form = f"{name.rpartition('.')[2]}({'self, ' if '.' in name else ''}spec)"
+    return ContextManagerError(name, problem, _form(form))

@@ -128,19 +128,14 @@ class ContextManagerError(DotevalError, TypeError):
     Args:
         name: The function, such as ``"MyProvider.open"``.
         problem: What is wrong with it, as the rest of a sentence.
-        form: How its first line should be written, such as ``"open(self, spec)"``.
+        advice: How it is written.
     """
 
-    def __init__(self, name: str, problem: str, form: str) -> None:
+    def __init__(self, name: str, problem: str, advice: str) -> None:
         self.name = name
         self.problem = problem
-        self.form = form
-        self.advice = (
-            "Write it like this, with one yield:\n\n"
-            f"    @asynccontextmanager\n    async def {form}:\n"
-            "        async with connect(spec) as model:\n            yield model"
-        )
-        super().__init__(f"{name} {problem}.\n{self.advice}")
+        self.advice = advice
+        super().__init__(f"{name} {problem}.\n{advice}")
 
 
 class SetupTimeoutError(DotevalError, TimeoutError):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic
 from typing_extensions import TypeVar, Unpack
 
 from .._context_managers import check_function, check_made
+from .._errors import ContextManagerError
 from .._pool_options import PoolOptions
 from .._pooled import PooledProvider, runtime_of
 
@@ -75,8 +76,9 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
         if iscoroutine(factory):
             name = factory.__name__
             factory.close()  # else Python warns that it was never awaited
-        given = f"{factory!r}" if name is None else f"what {name}(...) has returned"
-        raise TypeError(
-            f"ContextProvider takes a function that makes async context managers, and was given {given}.\n"
-            f"Pass the function itself, ContextProvider({name or 'connect'}): it is called for each spec."
+        given = f"{factory!r}" if name is None else f"what {name}(...) returns"
+        raise ContextManagerError(
+            "ContextProvider",
+            f"was given {given}, and not the function",
+            f"Pass the function itself, ContextProvider({name or 'connect'}): it is called for each spec.",
         )
