@@ -34,7 +34,7 @@ pytest cuts off.
 
 MISTAKES = """\
 
-# More of them
+## More of them
 
 What has no error of its own, or is one of the above.
 """
@@ -587,7 +587,7 @@ def page(printed: Mapping[str, str]) -> str:
     for case in (*CASES, *OTHERS):
         if case is OTHERS[0]:
             parts.append(MISTAKES)
-        parts.append(f"\n## {case.error}\n")
+        parts.append(f"\n{'##' if case in CASES else '###'} {case.error}\n")
         if case.prose:
             parts.append(f"\n{case.prose}\n")
         caption = ':caption: "Not run: it fails, as is shown below"'

@@ -98,6 +98,7 @@ CASES: list[tuple[str, Exception, str, str, bool]] = [
         "Check host and port in base_url=",
         False,
     ),
+    ("https://h/v1", ssl.SSLEOFError(8, "EOF"), "agree on no TLS", "Check host and port in base_url=", True),
     ("https://h/v1", httpx2.ConnectTimeout(""), "came about in time", "whether it has to be http://, and", True),
     ("http://h/v1", httpx2.ConnectTimeout(""), "came about in time", "Check host and port in base_url=, and", True),
     ("http://h/v1", httpx2.PoolTimeout(""), "did not answer in time", "Try again, lower max_concurrency=", True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import anthropic
@@ -47,6 +47,16 @@ class Transparent(Proxy):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._self_stream, name)
+
+
+class Iterable:
+    """Can be looped over, and nothing else; it sees who does."""
+
+    def __init__(self, stream: Any) -> None:
+        self._self_stream = stream
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return generator(self._self_stream)
 
 
 async def generator(stream: Any) -> AsyncGenerator[Any]:
@@ -94,7 +104,7 @@ async def test_a_tracer_sees_the_answer_itself(wire: WireServer, kind: str, seen
 
 
 @pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")  # the SDK's own, where a stand-in hides them
-@pytest.mark.parametrize("stand_in", [lambda stream: stream, Proxy, Transparent, generator])
+@pytest.mark.parametrize("stand_in", [lambda stream: stream, Proxy, Transparent, Iterable, generator])
 @pytest.mark.parametrize("is_whole", [True, False])
 async def test_a_tracer_may_put_anything_in_the_place_of_a_stream(
     wire: WireServer, kind: str, seen: Any, stand_in: Any, is_whole: bool

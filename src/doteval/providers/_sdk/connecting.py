@@ -71,7 +71,7 @@ def unconnected(exc: BaseException, client: Any, url: Any) -> Failure:
                     f"{problem}no address of '{host}' is found ({link})", f"C{advice}, or see to the network."
                 )
             case ConnectionRefusedError():
-                return Failure(f"{problem}nobody listens at {place} ({why})", f"Start the {who}, or c{advice}.")
+                return Failure(f"{problem}nobody listens at {place}", f"Start the {who}, or c{advice}.")
             case OSError(errno=number) if number in _NO_WAY:
                 return Failure(f"{problem}there is no way to {place} ({link})", f"See to the network, or c{advice}.")
             case _:
@@ -194,7 +194,7 @@ def _no_tls(exc: ssl.SSLError, base_url: Any) -> Failure:
     return Failure(
         f"{base_url} and this machine agree on no TLS ({why})",
         "Check host and port in base_url=, and which versions of TLS the server speaks.",
-        retryable=False,
+        retryable=isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError)),  # it may only be restarting
     )
 
 
