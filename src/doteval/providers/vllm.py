@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
 
 from typing_extensions import Unpack
 
 from .._keywords import takes
 from ..servers._description.causes import Cause
 from ..servers._description.command import ServerCommand
+from ..servers._description.sleeping import HTTPSleep, Sleep
 from ._served.causes import MODELS, TORCH
 from ._served.executable import Executable, is_distribution, start_of
 from ._served.installed import InstalledServer, InstalledServerProvider
@@ -37,6 +39,7 @@ class VLLMOptions(InstalledServerSettings, total=False):
     kv_cache_dtype: Annotated[Text, Option('The type of what is cached, such as ``"fp8"``.')]
     cpu_offload_gb: Annotated[Amount, Option("How much of the weights stays in main memory, in GiB for each GPU.")]
     enforce_eager: Annotated[Switch, Option("Whether to do without CUDA graphs: starts sooner, runs slower.")]
+    enable_sleep_mode: Annotated[Switch, Option("Whether it can sleep; implied by `max_sleeping`.")]
     enable_prefix_caching: Annotated[
         Switch, Option("Whether what prompts have in common is computed once.", has_no=True)
     ]
@@ -176,6 +179,7 @@ class VLLMProvider(InstalledServerProvider):
     """
 
     server = SERVER
+    can_sleep: ClassVar[bool] = True
 
     def __init__(self, **settings: Unpack[VLLMOptions]) -> None:
         super().__init__(**settings)
@@ -185,7 +189,16 @@ class VLLMProvider(InstalledServerProvider):
         sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
         return self.server.options.slots(self._merged(config), *sizes)
 
+    def sleep(self, spec: str, /, **config: Any) -> Sleep | None:
+        """By the requests of its sleep mode; its weights are in main memory meanwhile."""
+        return HTTPSleep(state_path="/is_sleeping") if self._merged(config).get("enable_sleep_mode") is not False else None
+
     def _make_command(self, spec: str, **options: Any) -> ServerCommand:
         if options.get("lora_modules") is not None and options.get("enable_lora") is None:
             options["enable_lora"] = True
-        return super()._make_command(spec, **options)
+        if not self._terms.max_sleeping or options.get("enable_sleep_mode") is False:
+            return super()._make_command(spec, **options)
+        options["enable_sleep_mode"] = True
+        command = super()._make_command(spec, **options)
+        # Without this it has no such requests; those that it has then are for this machine, as all the others.
+        return replace(command, environment={**command.environment, "VLLM_SERVER_DEV_MODE": "1"})
