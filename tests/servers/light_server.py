@@ -37,7 +37,8 @@ OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
 - ``loading``: for how many seconds it starts,
 - ``sleeps``: a directory. Awake, a server holds a lock on the file ``awake`` in it, and it writes down in ``notes`` when
   it starts, falls asleep and wakes up, and when another one is awake meanwhile. What is in the file ``SPEC-sleep`` or
-  ``SPEC-wake`` happens instead, once: "fails" (500), "dies" or "hangs".
+  ``SPEC-wake`` happens instead, once: "fails" (500), "dies" or "hangs",
+- ``crowd``: others may be awake meanwhile.
 """
 
 changed = threading.Condition()
@@ -102,7 +103,7 @@ def wake() -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        note("CROWDED")
+        note("beside" if "crowd" in OPTIONS else "CROWDED")
     awake.append(file)
 
 

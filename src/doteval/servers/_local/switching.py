@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from anyio import fail_after, get_cancelled_exc_class, move_on_after
+from anyio import Event, fail_after, get_cancelled_exc_class, move_on_after
 
 from ..._loop import HomeLoop
 from ..._pool.containment import ends_the_program
@@ -57,56 +60,50 @@ async def wake_up(connection: socket.socket, how: Sleep | None) -> Message:
 
 
 async def _begin(connection: socket.socket, action: str, how: Sleep | None, op: str, **fields: object) -> Message:
-    nurse = Connection(connection)
-    is_passed_on = False
-    try:
-        with move_on_after(ANSWER_SECONDS):
-            answer = await nurse.ask_alone(op, **fields)
-            if answer.get("granted"):
-                switch = _Switch(nurse, action, how, answer["server"])
-                HomeLoop("doteval").spawn(switch.run, f"doteval {action} of {answer['server']['id']}")
-                is_passed_on = True
-            return answer
-    except SupervisorGoneError:
-        pass
-    finally:
-        if not is_passed_on:
-            nurse.close()
-    return {}
+    switch = _Switch(Connection(connection), action, how)
+    HomeLoop("doteval").spawn(partial(switch.run, op, fields), f"doteval {action} of a server")
+    await switch.answered.wait()
+    return switch.answer
 
 
 class _Switch:
-    """One server that falls asleep or wakes up.
+    """One server that falls asleep or wakes up, if it may.
 
     Args:
-        nurse: The connection by which that was asked for.
+        nurse: A connection to its supervisor.
         action: ``"sleep"`` or ``"wake"``.
         how: How it is done; `None`: as the supervisor says.
-        server: What the supervisor says of the server.
     """
 
-    def __init__(self, nurse: Connection, action: str, how: Sleep | None, server: Message) -> None:
+    def __init__(self, nurse: Connection, action: str, how: Sleep | None) -> None:
         self._nurse = nurse
         self._action = action
-        self._how = how or sleep_told(server["sleep"])
-        self._server = server
+        self._how = how
+        self.answered = Event()
+        self.answer: Message = {}
+        """What the supervisor says; empty where there was no answer."""
 
-    async def run(self) -> None:
-        """Do it, and tell the supervisor; nothing is raised but what ends the program."""
+    async def run(self, op: str, fields: Mapping[str, object]) -> None:
+        """Ask, do it, and tell the supervisor; nothing is raised but what ends the program."""
         try:
-            self._nurse.send("switched", problem=await self._problem())
+            with suppress(SupervisorGoneError), move_on_after(ANSWER_SECONDS):
+                self.answer = await self._nurse.ask_alone(op, **fields)
+            self.answered.set()
+            if self.answer.get("granted"):
+                self._nurse.send("switched", problem=await self._problem(self.answer["server"]))
         finally:
+            self.answered.set()
             self._nurse.close()
 
-    async def _problem(self) -> str:
+    async def _problem(self, said: Message) -> str:
         """What went wrong; empty where nothing did."""
-        said = self._server
+        how = self._how or sleep_told(said["sleep"])
         view = ReadinessView(said["port"], Path(said["log"]), said["api_key"], said["pid"])
         try:
-            if self._how is None:
+            if how is None:
                 return "only the program that started it knows how"
-            with fail_after(self._how.timeout):
-                await (self._how.sleep(view) if self._action == "sleep" else self._how.wake(view))
+            with fail_after(how.timeout):
+                await (how.sleep(view) if self._action == "sleep" else how.wake(view))
         except BaseException as exc:
             if isinstance(exc, get_cancelled_exc_class()) or ends_the_program(exc):
                 raise
