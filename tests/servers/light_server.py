@@ -35,7 +35,7 @@ OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
 - ``marker``: a file; the trouble is over when it exists, and whoever finds none makes it,
 - ``model``: anything; tells servers apart,
 - ``loading``: for how many seconds it starts,
-- ``sleeps``: a directory. Awake, a server holds a lock on the file ``awake`` in it, and it writes down in ``notes`` when
+- ``sleeps``: a directory. Awake, a server holds a lock on the file ``awake`` in it. It writes down in ``notes`` when
   it starts, falls asleep and wakes up, and when another one is awake meanwhile. What is in the file ``SPEC-sleep`` or
   ``SPEC-wake`` happens instead, once: "fails" (500), "dies" or "hangs",
 - ``crowd``: others may be awake meanwhile.

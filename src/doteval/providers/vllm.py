@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -189,16 +190,25 @@ class VLLMProvider(InstalledServerProvider):
         sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
         return self.server.options.slots(self._merged(config), *sizes)
 
+    def command(self, spec: str, /, **config: Any) -> ServerCommand:
+        """What to run; where it is to sleep, with the requests for that, which are for who develops vLLM otherwise."""
+        command = super().command(spec, **config)
+        if self.sleep(spec, **config) is None:
+            return command
+        return replace(command, environment={"VLLM_SERVER_DEV_MODE": "1", **command.environment})
+
     def sleep(self, spec: str, /, **config: Any) -> Sleep | None:
-        """By the requests of its sleep mode; its weights are in main memory meanwhile."""
-        return HTTPSleep(state_path="/is_sleeping") if self._merged(config).get("enable_sleep_mode") is not False else None
+        """By its sleep mode, with the weights in main memory meanwhile; `None` where it is not to sleep."""
+        sleeps = self._terms.max_sleeping and self._merged(config)["enable_sleep_mode"]
+        return HTTPSleep(state_path="/is_sleeping") if sleeps else None
+
+    def _merged(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        merged = super()._merged(config)
+        if self._terms.max_sleeping and merged.get("enable_sleep_mode") is None:
+            merged["enable_sleep_mode"] = True
+        return merged
 
     def _make_command(self, spec: str, **options: Any) -> ServerCommand:
         if options.get("lora_modules") is not None and options.get("enable_lora") is None:
             options["enable_lora"] = True
-        if not self._terms.max_sleeping or options.get("enable_sleep_mode") is False:
-            return super()._make_command(spec, **options)
-        options["enable_sleep_mode"] = True
-        command = super()._make_command(spec, **options)
-        # Without this it has no such requests; those that it has then are for this machine, as all the others.
-        return replace(command, environment={**command.environment, "VLLM_SERVER_DEV_MODE": "1"})
+        return super()._make_command(spec, **options)
