@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 from collections import Counter
 from dataclasses import asdict, replace
@@ -18,6 +20,7 @@ from tests.servers.lights import PATIENCE, Events, StartPlayer, get, light
 from tests.servers.test_server_cancellation import Listener
 
 from doteval import ServerProvider
+from doteval.cli import main
 from doteval.servers import (
     HTTPSleep,
     LocalLauncher,
@@ -195,6 +198,19 @@ async def test_a_server_that_dies_asleep_is_started_again(notes: Notes, launcher
     assert notes.count() == {"start": 3, "sleep": 4, "wake": 2}
 
 
+async def test_a_server_sleeps_on_where_its_directory_is_deleted(notes: Notes, launcher: LocalLauncher) -> None:
+    """It makes it again, and is found and woken up in it."""
+    root = launcher.runtime.root
+    async with sleepy(notes, launcher) as provider:
+        assert [await ask(provider, spec) for spec in "ab"] == [*"ab"]
+        shutil.rmtree(root)
+        with anyio.fail_after(PATIENCE):
+            while not root.is_dir() or len(launcher.runtime.server_ids()) < 2:
+                await anyio.lowlevel.checkpoint()
+        assert [await ask(provider, spec) for spec in "ab"] == [*"ab"]
+    assert notes.count() == {"start": 2, "sleep": 3, "wake": 2}
+
+
 async def test_a_server_falls_asleep_and_wakes_by_functions(notes: Notes, launcher: LocalLauncher) -> None:
     """Those of its provider; where they take too long, or raise, it is stopped and started as any other."""
     calls: list[str] = []
@@ -279,18 +295,28 @@ async def slots(provider: ServerProvider, spec: str) -> str:
 
 @pytest.mark.parametrize("backends", [("asyncio", "trio"), ("trio", "asyncio")], ids="-".join)
 def test_servers_of_a_launcher_that_keeps_sleep_between_event_loops(
-    notes: Notes, runtime: Runtime, backends: tuple[str, str]
+    notes: Notes,
+    runtime: Runtime,
+    backends: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As in a run of pytest; `close` ends those that sleep, too."""
+    """As in a run of pytest; `close` ends those that sleep, too. The command shows them, and stops them."""
     launcher = LocalLauncher(runtime.root, keeps=True, stay_seconds=30.0)
 
-    async def main(specs: str) -> None:
+    async def take_turns() -> None:
         async with sleepy(notes, launcher) as provider:
-            assert [await ask(provider, spec) for spec in specs] == [*specs]
+            assert [await ask(provider, spec) for spec in "ab"] == ["a", "b"]
 
-    for backend, specs in zip(backends, ("ab", "ab"), strict=True):
-        anyio.run(main, specs, backend=backend)
+    for backend in backends:
+        anyio.run(take_turns, backend=backend)
     assert notes.count() == {"start": 2, "sleep": 3, "wake": 2}
+    monkeypatch.setenv("DOTEVAL_RUNTIME_DIR", str(runtime.root))
+    assert main(["servers", "--json"]) == 0
+    found = {each["spec"]: each for each in json.loads(capsys.readouterr().out)}
+    assert [(found[spec]["state"], found[spec]["slots"]) for spec in "ab"] == [("asleep", []), ("ready", ["slot-0"])]
+    assert main(["stop", found["a"]["id"]]) == 0
+    assert runtime.server_ids() == [found["b"]["id"]]
     launcher.close(PATIENCE)
     assert not leftovers(runtime.root)
 

@@ -160,7 +160,7 @@ class Launcher(Protocol):
         """
         ...
 
-    def hold(self, server: Server, /) -> AbstractAsyncContextManager[None]:
+    def hold(self, server: Server, terms: Terms, /) -> AbstractAsyncContextManager[None]:
         """Keep a server, awake or asleep, which others may use meanwhile; does nothing where it ends.
 
         The context manager is left when the server has been told so, and, where that ends it, when nothing of it is

@@ -174,7 +174,7 @@ class ServerProviderBase(PooledProvider[ServerModel]):
                     self._served[model] = command, weights
                     yield model
                     if how is not None and (lease.sleeps or listener.makes_way):
-                        await self._sleepers.keep(label, server)
+                        await self._sleepers.keep(label, server, terms)
                 finally:
                     with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
                         await client.close()

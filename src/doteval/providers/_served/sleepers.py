@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ..._pooled import PooledProvider
-from ...servers._contract import Launcher, Server
+from ...servers._contract import Launcher, Server, Terms
 
 
 class Sleepers(PooledProvider[Server]):
@@ -21,18 +21,18 @@ class Sleepers(PooledProvider[Server]):
     def __init__(self, launcher: Launcher, *, keep_alive: float | None) -> None:
         super().__init__(keep_alive=keep_alive)
         self._launcher = launcher
-        self._servers: dict[str, Server] = {}
+        self._servers: dict[str, tuple[Server, Terms]] = {}
 
     @asynccontextmanager
     async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Server]:
         """Hold the server."""
-        server = self._servers[spec]
-        async with self._launcher.hold(server):
+        server, terms = self._servers[spec]
+        async with self._launcher.hold(server, terms):
             yield server
 
-    async def keep(self, resource_id: str, server: Server) -> None:
+    async def keep(self, resource_id: str, server: Server, terms: Terms) -> None:
         """Keep a server from now on, asleep or still awake."""
-        self._servers[resource_id] = server
+        self._servers[resource_id] = server, terms
         try:
             await (await self.setup(resource_id)).teardown()
         finally:

@@ -186,7 +186,7 @@ class LocalLauncher:
                 raise
 
     @asynccontextmanager
-    async def hold(self, server: Server, /) -> AsyncGenerator[None]:
+    async def hold(self, server: Server, terms: Terms, /) -> AsyncGenerator[None]:
         """Keep a server, awake or asleep, which others may use meanwhile; does nothing where it ends.
 
         Left when the supervisor knows that, and, where it ends the server, when nothing of it is left; in a shield, as
@@ -202,11 +202,11 @@ class LocalLauncher:
             self._connections.add(connection)
             try:
                 with suppress(SupervisorGoneError):
-                    await connection.ask("hold")
+                    await connection.ask("hold", keep_alive=terms.keep_alive)
                 yield
             finally:
                 self._connections.discard(connection)
-                with CancelScope(shield=True, deadline=current_time() + _LEAVE_SECONDS):
+                with CancelScope(shield=True, deadline=current_time() + terms.stop_grace + _LEAVE_SECONDS):
                     await connection.leave()
                 reap()
 
