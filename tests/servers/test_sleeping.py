@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,8 @@ async def test_no_more_servers_sleep_than_may(notes: Notes, launcher: LocalLaunc
         for spec in "abcd":
             assert await ask(provider, spec) == spec
             known = (await statuses(launcher.runtime)).values()
+            assert {status["spec"]: status["state"] for status in known}[spec] == "ready"
+            assert {status["bed"] is None for status in known if status["state"] == "ready"} == {True}
             assert sum(status["bed"] is not None for status in known) <= 2
         assert notes.all() == ["start a", "sleep a", "start b", "sleep b", "start c", "sleep c", "start d"]
         assert await ask(provider, "b") == "b"
@@ -229,6 +232,40 @@ async def test_a_server_falls_asleep_and_wakes_by_functions(notes: Notes, launch
         assert [await ask(provider, spec) for spec in "ababa"] == [*"ababa"]
     assert calls == ["sleep", "sleep", "wake", "sleep", "wake", "sleep", "wake"]
     assert notes.count()["start"] == 3
+
+
+async def test_nobody_uses_a_server_before_it_is_awake(notes: Notes, launcher: LocalLauncher) -> None:
+    """All who have leased it meanwhile wait for that; one of them holds it since before it slept."""
+    may_wake = anyio.Event()
+    asked = list[str]()
+
+    async def to_wake(server: ReadinessView) -> None:
+        await may_wake.wait()
+        assert not asked
+        await SLEEP.wake(server)
+
+    async def use(provider: ServerProvider) -> None:
+        assert await ask(provider, "a") == "a"
+        asked.append("a")
+
+    how = SleepWith(SLEEP.sleep, to_wake)
+    others = [LocalLauncher(launcher.runtime.root) for _ in range(2)]
+    async with AsyncExitStack() as stack:
+        one, two, three = [
+            await stack.enter_async_context(sleepy(notes, each, sleep=how)) for each in (launcher, *others)
+        ]
+        for provider, spec in ((one, "a"), (two, "a"), (three, "b")):
+            await ask(provider, spec)
+        with anyio.fail_after(PATIENCE):
+            async with create_task_group() as group:
+                for provider in (one, two, three):
+                    group.start_soon(use, provider)
+                leases = 0
+                while leases < 3:
+                    known = await statuses(launcher.runtime)
+                    leases = max(each["leases"] for each in known.values() if each["spec"] == "a")
+                may_wake.set()
+    assert notes.count() == {"start": 2, "sleep": 2, "wake": 1}
 
 
 async def test_a_program_that_does_not_know_the_functions_stops_the_server(
