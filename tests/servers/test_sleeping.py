@@ -16,6 +16,7 @@ import anyio
 import pytest
 from anyio import create_task_group
 from tests.checkpoints import at_every_checkpoint, cancelled_at
+from tests.servers.callers import Supervisors
 from tests.servers.leftovers import await_end, leftovers, parent
 from tests.servers.lights import PATIENCE, Events, StartPlayer, get, light
 from tests.servers.test_server_cancellation import Listener
@@ -34,6 +35,7 @@ from doteval.servers import (
 )
 from doteval.servers._local.room import statuses
 from doteval.servers._local.runtime import Runtime
+from doteval.servers._slots.locks import take
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency, pytest.mark.process]
 
@@ -79,7 +81,8 @@ class Notes:
 
 
 def sleepy(notes: Notes, launcher: LocalLauncher, **settings: Any) -> ServerProvider:
-    return ServerProvider(notes.command, launcher=launcher, **{"sleep": SLEEP, "max_sleeping": 3} | settings)
+    settings = {"sleep": SLEEP, "max_sleeping": 3, "max_retries": 0} | settings
+    return ServerProvider(notes.command, launcher=launcher, **settings)
 
 
 async def ask(provider: ServerProvider, spec: str) -> str:
@@ -165,6 +168,8 @@ async def test_no_more_servers_sleep_than_may(notes: Notes, launcher: LocalLaunc
         assert notes.all() == ["start a", "sleep a", "start b", "sleep b", "start c", "sleep c", "start d"]
         assert await ask(provider, "b") == "b"
         assert notes.all()[-2:] == ["sleep d", "wake b"]
+        beds = {status["spec"]: status["bed"] for status in (await statuses(launcher.runtime)).values()}
+        assert beds["b"] is None
     async with sleepy(notes, launcher, max_sleeping=1) as provider:
         assert [await ask(provider, spec) for spec in "aba"] == [*"aba"]
     assert notes.all()[-4:] == ["start a", "sleep a", "start b", "wake a"], "two cannot be asleep to take turns"
@@ -258,14 +263,46 @@ async def test_nobody_uses_a_server_before_it_is_awake(notes: Notes, launcher: L
             await ask(provider, spec)
         with anyio.fail_after(PATIENCE):
             async with create_task_group() as group:
-                for provider in (one, two, three):
+                for number, provider in enumerate((one, two, three), 1):
                     group.start_soon(use, provider)
-                leases = 0
-                while leases < 3:
-                    known = await statuses(launcher.runtime)
-                    leases = max(each["leases"] for each in known.values() if each["spec"] == "a")
+                    leases = 0
+                    while leases < number:  # so that the second one finds it waking, with the hold that it has
+                        known = await statuses(launcher.runtime)
+                        leases = max(each["leases"] for each in known.values() if each["spec"] == "a")
                 may_wake.set()
     assert notes.count() == {"start": 2, "sleep": 2, "wake": 1}
+
+
+@pytest.mark.parametrize("action", ["sleep", "wake"])
+@pytest.mark.parametrize("problem", ["out of memory", None], ids=["told", "gone"])
+def test_a_server_ends_where_whoever_switches_it_fails_or_has_gone(
+    supervisors: Supervisors, runtime: Runtime, action: str, problem: str | None
+) -> None:
+    """Nobody knows then what state it is in. While that goes on, nobody else switches it."""
+    (runtime.root / "slots").mkdir()
+    held = take(runtime.root / "slots", ["slot-0"], 1)
+    caller = supervisors.start("good", slot_fds=[each.fileno() for each in held.values()], may_sleep=1)
+    held["slot-0"].close()
+    caller.ask("ready", condition="")
+    caller.ask("hold")
+    nurse, other = supervisors.call(), supervisors.call()
+    while not (answer := nurse.ask("end", sleep=True, reason="needed"))["granted"]:
+        assert answer == {"id": answer["id"], "ending": False, "granted": False, "is_full": False}
+    assert not other.ask("end", sleep=True, reason="needed")["granted"]
+    assert not other.ask("lease")["granted"]
+    assert other.ask("switched", problem="it is not mine") == {"id": 3}
+    if action == "wake":
+        nurse.ask("switched", problem="")
+        assert (caller.status()["state"], caller.status()["slots"]) == ("asleep", [])
+        assert nurse.ask("wake")["granted"]
+        assert not other.ask("wake")["granted"]
+    if problem is None:
+        nurse.close()
+    else:
+        nurse.ask("switched", problem=problem)
+    done = "put to sleep" if action == "sleep" else "woken up"
+    reason = problem or "whoever was to do that has gone"
+    assert caller.expect("exited")["reason"] == f"it could not be {done}: {reason}"
 
 
 async def test_a_program_that_does_not_know_the_functions_stops_the_server(
