@@ -150,6 +150,7 @@ GIVEN: dict[str, dict[str, tuple[Any, list[str]]]] = {
         "trust_remote_code": (True, ["--trust-remote-code"]),
         "enable_sleep_mode": (True, ["--enable-sleep-mode"]),
         "enable_lora": (True, ["--enable-lora"]),
+        "max_loras": (2, ["--max-loras", "2"]),
         "max_lora_rank": (32, ["--max-lora-rank", "32"]),
         "lora_modules": (
             {"sql": "/loras/sql", "law": "some/lora"},
@@ -640,6 +641,8 @@ def test_vllm_is_started_so_that_it_can_sleep() -> None:
         assert "--enable-sleep-mode" not in provider.command("m", **config).argv
         assert provider.command("m", **config).environment == {}
         assert provider.sleep("m", **config) is None
+    adapted = vllm.VLLMProvider(gpus=None, lora_modules={"sql": "/loras/sql"}).command("m")
+    assert adapted.environment == {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     assert sleepy.identity("m") == vllm.VLLMProvider(gpus=None).identity("m")
 
 

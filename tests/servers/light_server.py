@@ -6,6 +6,9 @@ what tests want to know of it:
 - ``GET /waiting?N``: answers when N requests with the prompt "wait" are under way,
 - ``GET /environment``: its environment and working directory.
 
+It loads and unloads LoRA adapters, as vLLM does (``POST /v1/load_lora_adapter``); a request whose model is another than
+its own and none of these is answered with 404.
+
 With ``sleeps`` it keeps vLLM's protocol: ``POST /sleep?level=1``, ``POST /wake_up`` and ``GET /is_sleeping``; asleep it
 refuses all completions with 503.
 
@@ -38,11 +41,13 @@ OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
 - ``sleeps``: a directory. Awake, a server holds a lock on the file ``awake`` in it. It writes down in ``notes`` when
   it starts, falls asleep and wakes up, and when another one is awake meanwhile. What is in the file ``SPEC-sleep`` or
   ``SPEC-wake`` happens instead, once: "fails" (500), "dies" or "hangs",
-- ``crowd``: others may be awake meanwhile.
+- ``crowd``: others may be awake meanwhile,
+- ``adapters``: a file to which it writes what it loads and unloads.
 """
 
 changed = threading.Condition()
 awake: list[int] = []
+adapters: dict[str, str] = {}
 waiting: list[int] = []
 ailments: list[str] = []
 
@@ -90,6 +95,23 @@ def take_gpus(directory: str) -> None:
         except BlockingIOError:
             os.write(log, f"{os.getpid()} TAKEN {gpu}\n".encode())
     os.write(log, f"{os.getpid()} {OPTIONS['model']} {gpus}\n".encode())
+
+
+def adapt(path: str, asked: dict[str, str]) -> tuple[int, object]:
+    """Load or unload an adapter."""
+    name, is_loaded = asked["lora_name"], asked["lora_name"] in adapters
+    loads = path == "/v1/load_lora_adapter"
+    if loads is is_loaded:
+        return (400 if loads else 404), {"error": {"message": f"{name} is {'' if is_loaded else 'not '}there"}}
+    if loads and asked["lora_path"].endswith("broken"):
+        return 500, {"error": {"message": "LoRA rank 64 is greater than max_lora_rank 16"}}
+    with open(OPTIONS["adapters"], "a") as file:
+        file.write(f"{'load' if loads else 'unload'} {name}\n")
+    if loads:
+        adapters[name] = asked["lora_path"]
+    else:
+        del adapters[name]
+    return 200, {}
 
 
 def note(text: str) -> None:
@@ -145,10 +167,15 @@ def answer(connection: socket.socket) -> None:
                 status, body = switch("wake" if path == "/wake_up" else "sleep"), {}
             elif headers.get("authorization") != f"Bearer {os.environ.get('LIGHT_KEY', 'no-key-needed')}":
                 status, body = 401, {"error": {"message": f"wrong key {headers.get('authorization')}"}}
+            elif path.endswith("_lora_adapter"):
+                status, body = adapt(path, json.loads(received))
             elif "sleeps" in OPTIONS and not awake:
                 status, body = 503, {"error": {"message": "it sleeps"}}
             else:
                 request = json.loads(received)
+                if "adapters" in OPTIONS and request["model"] not in (OPTIONS["model"], *adapters):
+                    send(connection, 404, {"error": {"message": f"no model {request['model']}"}})
+                    continue
                 prompt = request["messages"][-1]["content"]
                 if request.get("stream"):
                     stream(connection, prompt)
@@ -163,6 +190,8 @@ def answer(connection: socket.socket) -> None:
 def look(path: str) -> tuple[int, object]:
     if path == "/health":
         return (503 if ailments else 200), {}
+    if path == "/v1/models":
+        return 200, {"data": [{"id": name} for name in (OPTIONS["model"], *adapters)]}
     if path == "/is_sleeping":
         return 200, {"is_sleeping": not awake}
     if path.startswith("/waiting?"):
@@ -195,7 +224,9 @@ def complete(model: str, prompt: str) -> tuple[int, object]:
         timer.daemon = True
         timer.start()
         return 500, {"error": {"message": "EngineCore encountered an issue"}}
-    message = {"role": "assistant", "content": OPTIONS["model"] if prompt == "model" else str(os.getpid())}
+    message = {"role": "assistant", "content": str(os.getpid())}
+    if prompt == "model":
+        message["content"] = adapters.get(model, OPTIONS["model"])
     return 200, {
         "id": "1",
         "object": "chat.completion",

@@ -96,6 +96,11 @@ class ServerLease(Protocol):
         ...
 
     @property
+    def directory(self) -> Path | None:
+        """The server's own directory, in which its users find what they leave each other; `None` where it has none."""
+        ...
+
+    @property
     def lost(self) -> ServerLostError | None:
         """How the server ended, where it ended while it was used here."""
         ...

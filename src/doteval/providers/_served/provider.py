@@ -13,7 +13,7 @@ import os
 import secrets
 import ssl
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -190,11 +190,14 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         With ``restarts``, the handle survives the end of its server: `generate` starts it again and sends again.
         """
         await self._find_slots(spec)
-        handle = await super().setup(spec, **config)
+        handle = await self._lease(spec, config)
         if not self._restarts:
             return handle
-        again = super().setup
-        return RestartingHandle(handle, lambda: again(spec, **config), self._restarts)
+        return RestartingHandle(handle, lambda: self._lease(spec, config), self._restarts)
+
+    async def _lease(self, spec: str, config: Mapping[str, Any]) -> ModelHandle[ServerModel]:
+        """Lease what `spec` means on its server."""
+        return await super().setup(spec, **config)
 
     async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ServerModel], ...]:
         """Lease several models at once, all or nothing; as `PooledProvider.setup_many`."""

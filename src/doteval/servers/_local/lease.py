@@ -65,6 +65,11 @@ class LocalLease:
             started=said["started"],
         )
 
+    @property
+    def directory(self) -> Path:
+        """The server's own directory."""
+        return self.view.log_path.parent
+
     @contextmanager
     def watched(self) -> Generator[None]:
         """The server is used in this block, which is cancelled when it ends."""
