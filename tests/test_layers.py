@@ -108,6 +108,7 @@ DOORS = {
         "doteval.evals._running.checks",
         "doteval.evals._running.depends",
         "doteval.evals._running.engine",
+        "doteval.evals._running.files_read",
         "doteval.evals._running.missing",
         "doteval.evals._running.selection",
         "doteval.evals._running.settings",
