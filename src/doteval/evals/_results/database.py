@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..._unwritable import largest_file, may_read, most_open_files, why_unwritable
 from .._errors import StoreError
+from . import gone
 
-_VERSION = 7
+_VERSION = 8
 _APPLICATION = 0x64_74_65_76  # "dtev"
 PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
@@ -185,8 +186,8 @@ class Database:
             return StoreError(path, "is a directory", f"Name a file, such as {Path(self._shown) / 'results.db'}.")
         kept = "what is in the file already stays there."
         match code:
-            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR if (most := most_open_files()) is not None:
-                problem = f"cannot be opened: this process has {most} files open, and may have no more"
+            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR if (opened := most_open_files()) is not None:
+                problem = f"cannot be opened: this process has {opened} files open, and may have no more"
                 return StoreError(path, problem, f"Close some, or raise the limit ('ulimit -n'): {kept}")
             case sqlite3.SQLITE_NOTADB:
                 return StoreError(path, f"is no store of results: {error}", elsewhere)
@@ -244,7 +245,7 @@ class Database:
         with transaction(connection):
             if self._is_ready(connection):
                 return  # another process was faster
-            for statement in _SCHEMA.split(";"):
+            for statement in (*_SCHEMA.split(";"), *gone.SCHEMA):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {_VERSION}")

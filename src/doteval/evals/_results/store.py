@@ -20,6 +20,7 @@ from ..._writer import Writer
 from .._errors import ConcurrentRunError, EvaluationChangedError, StoreError
 from . import claims
 from .database import PATIENCE, Connection, Database
+from .gone import keep_usage
 from .holding import Holding
 from .identity import Identity, changes, with_what_was_known, with_what_was_written
 from .plain import storable
@@ -310,6 +311,7 @@ class Store(Results):
 
         def work(connection: sqlite3.Connection) -> None:
             if self._holding.is_held(connection, evaluation.id, claim):
+                keep_usage(connection, evaluation.id, evaluation.id, gone)
                 connection.executemany(
                     "DELETE FROM rows WHERE evaluation = ? AND key = ?", [(evaluation.id, key) for key in gone]
                 )
@@ -327,6 +329,9 @@ class Store(Results):
 
         def work(connection: sqlite3.Connection) -> None:
             if self._holding.is_held(connection, evaluation.id, claim):  # else yet another run has begun anew
+                before = find(connection, *names)
+                if before is not None:
+                    keep_usage(connection, evaluation.id, before.id)
                 connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", names)
                 connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (evaluation.id,))
 

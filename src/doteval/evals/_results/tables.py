@@ -84,6 +84,30 @@ def usage_rows(summaries: Iterable[tuple[str, Summary]], prices: Prices | None =
     return rows
 
 
+def gone_lines(summaries: Iterable[tuple[str, Summary]], prices: Prices | None = None) -> list[str]:
+    """What was paid for results that are not there any more, a line for each evaluation of which there were any.
+
+    Args:
+        summaries: Names and summaries.
+        prices: What tokens cost.
+    """
+    lines: list[str] = []
+    for name, summary in summaries:
+        usages = [usage for usage in summary.gone if usage.is_to_pay]
+        if usages:
+            requests, is_all = sum(usage.requests for usage in usages), not any(usage.unknown for usage in usages)
+            given, made = (
+                shown_count(sum(counts), is_all=is_all)
+                for counts in ([usage.input_tokens for usage in usages], [usage.output_tokens for usage in usages])
+            )
+            cost = f", cost {prices.cost(usages)}" if prices else ""
+            noun = "request" if requests == 1 else "requests"
+            lines.append(
+                f"{name}: and {requests:,} {noun} of results that are gone: {given} tokens in, {made} out{cost}"
+            )
+    return lines
+
+
 def _cost(usage: ModelUsage, prices: Prices | None) -> Iterator[str]:
     if prices:
         yield "no price" if prices.price_of(usage.model) is None else str(prices.cost([usage]))
