@@ -7,6 +7,7 @@ The layers, lowest first; an import goes downward only::
     _secrets  _canonical  _spec       what nobody may see; what a user asks for, and when two ask for the same
     _writer  _forked                  a thread that writes to a database; what a forked child begins anew
     _unwritable                       why nothing can be written to a file
+    _caller                           who calls, in which thread, and from which line
     _loop  _hold                      the event loop at home; an ``async with`` that a task of its own holds open
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle  _setup                   one lease, and what becomes one

@@ -254,7 +254,7 @@ class PooledProvider(_HasRuntime[ModelT]):
             await provider.aclose()
 
         Raises:
-            RuntimeError: The task that calls it holds a lease itself; known only where there is a `capacity`.
+            RuntimeError: The task or thread that calls it holds a lease itself; known only where there is a `capacity`.
             ProviderNotEnteredError: Used outside ``async with``.
             ProviderClosedError: The provider was closed.
             WrongEventLoopError: Used in another event loop than the one that entered it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
 from typing import Any
 
 import openai
@@ -13,6 +14,7 @@ from ..._errors import ModelRequestError
 from ..._model import Completion, CompletionStream, Prompt
 from ..._replies.form import without_credentials
 from ...servers._contract import Server, ServerLease
+from .._sdk.failures import Explaining
 from .._sdk.openai import OpenAIModel
 
 _NEWS_SECONDS = 1.0
@@ -44,6 +46,19 @@ class ServerModel(OpenAIModel):
         super().__init__(name, client, max_concurrency=max_concurrency, params=params)
         self._lease = lease
         self._identity = identity
+
+    def called(self, name: str, identity: Mapping[str, Any]) -> ServerModel:
+        """What the same server serves under another name; requests to both count for the same limit.
+
+        Args:
+            name: What requests call it.
+            identity: All that its answers depend on.
+        """
+        other = copy(self)
+        other._name = name
+        other._identity = identity
+        other._explaining = Explaining(self.sdk, name, self._client)
+        return other
 
     @property
     def lease(self) -> ServerLease:
