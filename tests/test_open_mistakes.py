@@ -193,7 +193,6 @@ def test_what_may_be_right_is_left_alone() -> None:
 
     for factory in (
         MagicMock(),
-        AsyncMock(),
         right,
         partial(right, None),
         Made().open,
