@@ -66,9 +66,9 @@ def causes_of(exc: BaseException) -> Iterator[BaseException]:
         if link is None:
             continue
         yield link
+        is_http = type(link).__module__.startswith("http")  # these libraries hide what was the cause
         if isinstance(link, BaseExceptionGroup):
             left += cast("BaseExceptionGroup[BaseException]", link).exceptions
-        is_http = type(link).__module__.startswith("http")  # these libraries hide what was the cause
         left.append(link.__context__ if link.__cause__ is None and is_http else link.__cause__)
 
 
