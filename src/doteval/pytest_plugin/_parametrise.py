@@ -113,7 +113,7 @@ def _knows_us(metafunc: pytest.Metafunc) -> bool:
     """Whether a test's module has imported something of ours; only functions and classes in it are asked."""
     held: Mapping[str, Any] = vars(cast(Any, metafunc).module or object)
     for value in held.values():
-        kind = type(value)
+        kind: Any = cast(Any, type)(value)
         named = kind is ModuleType or kind is FunctionType or issubclass(kind, type)
         name: object = getattr(value, "__name__" if kind is ModuleType else "__module__", None) if named else None
         if isinstance(name, str) and name.partition(".")[0] == "doteval":
