@@ -110,8 +110,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = _Parser(
-        prog="doteval", description="Look at providers and results, and run model servers."
+    parser = cast(
+        "argparse.ArgumentParser",
+        _Parser(prog="doteval", description="Look at providers and results, and run model servers."),
     )
     parser.add_argument("--version", action="version", version=f"doteval {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
