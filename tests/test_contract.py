@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from anyio import create_task_group, sleep_forever
-from tests.wrong_providers import WRONG, Client, Holding, Looks, OwnBooks, Pooled
+from tests.wrong_providers import WRONG, Client, Holding, Looks, OwnBooks, Pooled, Started
 
 from doteval import ContextProvider
 from doteval.testing import BasicProviderContract, FakeModel, FakeProvider, ProviderContract, _traces
@@ -121,6 +121,7 @@ def test_each_test_catches_who_breaks_its_promise(
     }
     result = pytester.inline_run(*WITHOUT_NEIGHBOURS, "--tb=native", *told_by)  # each source is not parsed again
     Holding.close_all()
+    Started.end_all()
     said = {report.nodeid: str(report.longrepr) for report in result.getfailures()}
     missed = {
         nodeid: said.get(nodeid, "passed")[-600:] for nodeid in told_by if told_by[nodeid] not in said.get(nodeid, "")
