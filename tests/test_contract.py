@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from inspect import iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction
 from typing import Any
 
 import pytest
 from anyio import create_task_group, sleep_forever
-from tests.wrong_providers import WRONG, Client, Holding, Looks, OwnBooks, Pooled, Started
+from tests import right_providers
+from tests.right_providers import RIGHT, Child
+from tests.wrong_providers import WRONG, Holding, Started
 
-from doteval import ContextProvider
-from doteval.testing import BasicProviderContract, FakeModel, FakeProvider, ProviderContract, _traces
+from doteval import ContextProvider, ModelProvider
+from doteval.testing import FakeModel, FakeProvider, ProviderContract, _traces
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
@@ -71,20 +73,6 @@ class TestContextProvider(ProviderContract[Session]):
         return model.is_open
 
 
-class TestAProviderWithItsOwnBooks(Looks, BasicProviderContract[Client]):
-    """It runs the part of the contract that is about every provider."""
-
-    def make_provider(self) -> OwnBooks:
-        return OwnBooks()
-
-
-class TestAPooledProvider(Looks, ProviderContract[Client]):
-    """What the wrong ones below are made of is right."""
-
-    def make_provider(self) -> Pooled:
-        return Pooled()
-
-
 WITHOUT_NEIGHBOURS = ("-p", "no:asyncio", "-p", "no:trio", "-p", "no:dotevals")
 
 
@@ -99,6 +87,19 @@ def contract_tests(contract: type[Any]) -> set[str]:
 def test_for_every_test_there_is_a_provider_that_it_catches() -> None:
     """Whoever adds a test to the contract adds a provider that it fails."""
     assert {test for test, _, _ in WRONG} == contract_tests(ProviderContract)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "kind", [*RIGHT, pytest.param(Child, marks=pytest.mark.process)], ids=lambda kind: kind.__name__
+)
+async def test_a_right_provider_passes_all_of_it(kind: type[ModelProvider[Any]]) -> None:
+    """In whatever way it is right; all in one test, as beginning one takes longer than most of them."""
+    contract = right_providers.contract_of(kind)
+    for name in sorted(contract_tests(type(contract))):
+        outcome = getattr(contract, name)()
+        if iscoroutine(outcome):
+            await outcome
 
 
 @pytest.mark.process

@@ -396,7 +396,7 @@ class OpensForEver(Pooled):
         yield Client(spec)
 
 
-@breaks("test_setup_gives_a_handle", "OpensForEverInAShield.open(): a close_timeout does not get in there")
+@breaks("test_setup_gives_a_handle", "OpensForEverInAShield.open(): no close_timeout gets in there")
 class OpensForEverInAShield(Pooled):
     """Waits for a server that is not there, and for nothing else."""
 
@@ -780,7 +780,7 @@ class LeavesADescriptorInItsBooks(OwnBooks):
 class Started:
     """What the wrong ones have begun and not ended."""
 
-    over = threading.Event()
+    over: ClassVar[threading.Event] = threading.Event()
     processes: ClassVar[list[subprocess.Popen[bytes]]] = []
 
     @classmethod
@@ -798,6 +798,7 @@ class Started:
     @classmethod
     def end_all(cls) -> None:
         cls.over.set()
+        cls.over = threading.Event()
         while cls.processes:
             process = cls.processes.pop()
             process.kill()
