@@ -14,10 +14,11 @@ import pytest
 from anyio import create_task_group, sleep_forever
 from tests import right_providers
 from tests.right_providers import RIGHT, Child
-from tests.wrong_providers import WRONG, Holding, Started
+from tests.wrong_providers import WRONG, ClosesForEver, Holding, Pooled, Started, contract_of
 
 from doteval import ContextProvider, ModelProvider
 from doteval.testing import FakeModel, FakeProvider, ProviderContract, _traces
+from doteval.testing._patience import StuckError
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
@@ -100,6 +101,24 @@ async def test_a_right_provider_passes_all_of_it(kind: type[ModelProvider[Any]])
         outcome = getattr(contract, name)()
         if iscoroutine(outcome):
             await outcome
+
+
+@pytest.mark.anyio
+async def test_where_one_test_waits_for_ever_the_others_are_skipped() -> None:
+    """Or they would take as long, one after the other; what an author adds is run as it is."""
+
+    class Mine(contract_of(ClosesForEver)):  # type: ignore[misc]
+        async def test_of_my_own(self) -> str:
+            return "run"
+
+    contract: Any = Mine()
+    assert await contract.test_of_my_own() == "run"
+    with pytest.raises(StuckError, match=r"say_goodbye|ClosesForEver.open"):
+        await contract.test_setup_gives_a_handle()
+    with pytest.raises(pytest.skip.Exception, match="test_setup_gives_a_handle has shown where it waits for ever"):
+        await contract.test_every_setup_is_a_lease_of_its_own()
+    assert await contract.test_of_my_own() == "run"
+    await contract_of(Pooled)().test_setup_gives_a_handle()
 
 
 @pytest.mark.process

@@ -161,7 +161,7 @@ def _shields_in(each: object) -> list[CancelScope]:
     left = [each]
     while left:
         for other in gc.get_referents(left.pop()):
-            owner = other.__self__ if isinstance(other, MethodType) else other
+            owner: Any = other.__self__ if isinstance(other, MethodType) else other
             inner = getattr(owner, "gen", None) if isinstance(other, MethodType) else None
             if isinstance(inner, GeneratorType):  # of a @contextmanager
                 left.append(inner)
