@@ -439,7 +439,7 @@ class IsAskedForEver(Pooled):
         return True
 
 
-@breaks("test_setup_gives_a_handle", "does not support the asynchronous context manager protocol")
+@breaks("test_setup_gives_a_handle", "has no @asynccontextmanager above it")
 class IsNoContextManager(Pooled):
     """Forgets the decorator."""
 
