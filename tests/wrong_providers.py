@@ -439,14 +439,6 @@ class IsAskedForEver(Pooled):
         return True
 
 
-@breaks("test_setup_gives_a_handle", "has no @asynccontextmanager above it")
-class IsNoContextManager(Pooled):
-    """Forgets the decorator."""
-
-    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:  # type: ignore[override]
-        yield Client(spec)
-
-
 @breaks("test_setup_gives_a_handle", "generator didn't stop")
 class YieldsTwice(Pooled):
     """Goes on where it should close."""
