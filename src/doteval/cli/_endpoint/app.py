@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import time
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from urllib.parse import unquote
 
 import httpx
@@ -226,7 +226,7 @@ class Endpoint:
                     answered = await self._client.send(asked, stream=True)
                     stack.push_async_callback(answered.aclose)
                     await answer.start(answered.status_code, answered.headers.raw)
-                    async with aclosing(answered.aiter_raw()) as pieces:
+                    async with aclosing(cast("AsyncGenerator[bytes]", answered.aiter_raw())) as pieces:
                         async for piece in pieces:
                             await answer.go_on(piece)
                     await answer.end()

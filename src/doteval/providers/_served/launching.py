@@ -26,7 +26,7 @@ from ..._handle import ModelHandle
 from ..._keywords import completed, takes, unexpected
 from ..._pool.owners import resource_here
 from ..._pool_options import LifecycleOptions
-from ..._pooled import PooledProvider, runtime_of
+from ..._pooled import PooledProvider, include, runtime_of
 from ..._server_errors import ServerLostError, ServerStartError
 from ..._setup import enterable
 from ..._spec import resource_id
@@ -34,9 +34,11 @@ from ...servers._contract import ServerLease, Terms
 from ...servers._description.command import ServerCommand
 from ...servers._description.command_line import sensitive
 from ...servers._description.readiness import Readiness
+from ...servers._description.sleeping import Sleep
 from ...servers._local.launcher import LocalLauncher
 from ...servers._slots.gpus import SlotSet, check, choose, takes_time
 from .launch_settings import LaunchSettings
+from .sleepers import Sleepers
 
 ModelT = TypeVar("ModelT")
 
@@ -48,9 +50,16 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
     Args:
         ready: When a server is ready.
         needs_slots: Whether a server takes slots; if not, there may be any number at once.
+        max_sleeping: How many servers of this machine may sleep when one of these does, itself included.
     """
 
-    def __init__(self, ready: Readiness, needs_slots: bool = True, **settings: Unpack[LaunchSettings]) -> None:
+    def __init__(
+        self,
+        ready: Readiness,
+        needs_slots: bool = True,
+        max_sleeping: int = 0,
+        **settings: Unpack[LaunchSettings],
+    ) -> None:
         if decided := settings.keys() & {"health_after", "fast_acquire"}:  # by this class
             raise unexpected(type(self), decided)
         own, others = completed(LaunchSettings, settings, LifecycleOptions)
@@ -75,7 +84,9 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
             keep_alive=own["server_keep_alive"],
             port=own["port"],
             log_bytes=own["log_bytes"],
+            max_sleeping=max_sleeping,
         )
+        self._sleepers = include(self, Sleepers(self._launcher, keep_alive=others.get("keep_alive")))
         self._environment = dict(own["environment"] or {})
         self._cwd = None if own["cwd"] is None else os.fspath(own["cwd"])
         self._served: dict[int, _Served] = {}  # by what is leased, which need not be hashable
@@ -93,6 +104,10 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """How many slots the server takes."""
         return 1
+
+    def sleep(self, spec: str, /, **config: Any) -> Sleep | None:
+        """How the server is put to sleep and woken up; `None`: it cannot sleep. Asked only with ``max_sleeping``."""
+        return None
 
     # ---------------------------------------------------------------- what the pool asks
 
@@ -124,9 +139,12 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         label = resource_id(spec, config)
         command = self.command(spec, **config)
         weights = command.weights()
-        terms = replace(self._terms, count=self.server_slots(spec, **config))
+        how = self.sleep(spec, **config) if self._terms.max_sleeping else None
+        terms = replace(self._terms, count=self.server_slots(spec, **config), sleep=how)
+        listener = _Listener(self, label)
         try:
-            async with self._launcher.launch(command, terms, _Listener(self, label)) as lease:
+            async with self._launcher.launch(command, terms, listener) as lease:
+                await self._sleepers.let_go(label)
                 async with self.model(lease, spec, **config) as model:
                     if id(model) in self._served:
                         raise ValueError(f"each server has to have a model of its own, and {model!r} is another one's")
@@ -135,6 +153,8 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
                         yield model
                     finally:
                         del self._served[id(model)]
+                    if how is not None and (lease.sleeps or listener.makes_way):
+                        await self._sleepers.keep(label, lease.server, terms)
         except ServerStartError as exc:
             raise ModelSetupError(label, exc.report, exc.advice) from exc
 
@@ -150,6 +170,18 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         """Lease several models at once, all or nothing; as `PooledProvider.setup_many`."""
         await self._find_slots(*specs[:1])
         return await super().setup_many(*specs, **config)
+
+    async def teardown(self, resource_id: str, /) -> None:
+        """Close one resource now, also one whose server sleeps; as `PooledProvider.teardown`."""
+        await super().teardown(resource_id)
+        await self._sleepers.let_go(resource_id)
+
+    async def teardown_all(self) -> None:
+        """Close every resource now, also those whose servers sleep; as `PooledProvider.teardown_all`."""
+        try:
+            await super().teardown_all()
+        finally:
+            await self._sleepers.teardown_all()
 
     async def _find_slots(self, spec: str = "") -> None:
         """Find out which GPUs there are, where that takes time; after a failure, whoever comes next tries it again.
@@ -186,6 +218,12 @@ class _Listener:
         self._provider = provider
         self._label = label
         self._resource = resource_here.get()
+        self._is_retiring = False
+
+    @property
+    def makes_way(self) -> bool:
+        """Whether the resource closes because somebody needs its slots, in this provider or elsewhere."""
+        return self._is_retiring or (self._resource is not None and self._resource.is_evicted)
 
     def users(self) -> Collection[object]:
         return runtime_of(self._provider).users(self._label)
@@ -194,9 +232,11 @@ class _Listener:
         runtime_of(self._provider).refuse(self._label, users, error)
 
     def on_retiring(self, reason: str, /) -> None:
+        self._is_retiring = True
         runtime_of(self._provider).retire(self._label, reason)
 
     def on_resumed(self) -> None:
+        self._is_retiring = False
         runtime_of(self._provider).resume(self._label)
 
     def on_lost(self, error: ServerLostError, /) -> None:

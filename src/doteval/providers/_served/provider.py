@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -38,10 +38,14 @@ class ServerProviderBase(LaunchingProvider[ServerModel]):
     is_scarce: ClassVar[bool] = True
     api_path: ClassVar[str] = "/v1"
     """Where the OpenAI-compatible API of the servers begins."""
+    can_sleep: ClassVar[bool] = False
+    """Whether `sleep` may return something."""
 
     def __init__(self, ready: Readiness, **settings: Unpack[ServerSettings]) -> None:
         own, others = completed(ServerSettings, settings, LaunchSettings)
-        super().__init__(ready, **others)
+        if own["max_sleeping"] and not self.can_sleep:
+            raise ValueError(f"max_sleeping= is of no use for {type(self).__name__}: its servers cannot sleep")
+        super().__init__(ready, max_sleeping=own["max_sleeping"], **others)
         self._restarts = own["restarts"]
         self._max_concurrency = own["max_concurrency"]
         self._params = dict(own["params"] or {})
@@ -83,11 +87,14 @@ class ServerProviderBase(LaunchingProvider[ServerModel]):
 
         With ``restarts``, the handle survives the end of its server: `generate` starts it again and sends again.
         """
-        handle = await super().setup(spec, **config)
+        handle = await self._lease(spec, config)
         if not self._restarts:
             return handle
-        again = super().setup
-        return RestartingHandle(handle, lambda: again(spec, **config), self._restarts)
+        return RestartingHandle(handle, lambda: self._lease(spec, config), self._restarts)
+
+    async def _lease(self, spec: str, config: Mapping[str, Any]) -> ModelHandle[ServerModel]:
+        """Lease what `spec` means on its server."""
+        return await super().setup(spec, **config)
 
 
 def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:

@@ -22,6 +22,17 @@ class ServerSettings(LaunchSettings, OpenAIModelOptions, total=False):
     ``params``, ``timeout`` and others.
     """  # noqa: D205
 
+    max_sleeping: Annotated[
+        int,
+        Keyword(
+            "How many servers of this machine may sleep when one of these does, itself included: where its slots are "
+            "needed, it falls asleep instead of ending, and is woken up when it is asked for again. 0: they never "
+            "sleep. Each takes main memory for its weights.",
+            0,
+            _not_negative,
+            operational=True,
+        ),
+    ]
     restarts: Annotated[
         int,
         Keyword(
