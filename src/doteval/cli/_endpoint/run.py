@@ -66,8 +66,10 @@ class Plan:
     @property
     def url(self) -> str:
         """What clients take for their base URL; where it listens everywhere, this machine is one of the places."""
-        host, port = self.listener.getsockname()[:2]
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        address: tuple[str, int] = self.listener.getsockname()[:2]
+        host, port = address
+        if ipaddress.ip_address(host).is_unspecified:
+            host = "::1" if ":" in host else "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
