@@ -18,6 +18,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import inspect
 import json
 import os
 import runpy
@@ -36,9 +37,13 @@ MODULES = (
     "pytest", *(f"_pytest.{name}" for name in default_plugins), "pdb", "xml.etree.ElementTree",
     "anyio.pytest_plugin", "pytest_asyncio.plugin", "pytest_trio.plugin", "_hypothesis_pytestplugin", "execnet.multi",
     "trio", "hypothesis", "uvloop", "anyio._backends._asyncio", "anyio._backends._trio", "anyio.to_thread",
-    "openai", "openai.resources.chat", "anthropic", "anthropic.resources.messages", "httpx", "httpx2", "rich.progress",
+    "openai", "openai.resources.chat.completions.completions", "anthropic", "anthropic.resources.messages",
+    "httpx", "httpcore", "httpx2", "httpcore2", "h11", "h2.connection", "encodings.idna", "rich.progress",
     "llmock.main", "uvicorn", "uvicorn.protocols.http.auto",
     "doteval.blocking", "doteval.cli", "doteval.evals", "doteval.pytest_plugin", "doteval.servers", "doteval.testing",
+    "doteval.cli._look", "doteval.cli._results", "doteval.cli._serve", "doteval._tables",
+    "doteval.pytest_plugin._leased",
+    *(f"doteval.pytest_plugin._evals.{name}" for name in ("data", "preload", "progress", "running", "termination")),
     "doteval.providers.anthropic", "doteval.providers.http", "doteval.providers.ollama", "doteval.providers.openai",
     "doteval.providers.server", "doteval.providers.vllm",
 )  # fmt: skip
@@ -235,6 +240,7 @@ def main() -> None:
     for module in MODULES:
         with contextlib.suppress(ImportError):  # then a run that needs it says so
             importlib.import_module(module)
+    inspect.getmodule(main.__code__)  # keeps where each module is: 0.1 s for who has to show a traceback
     assert threading.active_count() == 1, "a thread would not be there after the fork"
     gc.collect()
     gc.freeze()
