@@ -37,6 +37,7 @@ PATIENCE = 30.0
 
 WITH_PROCESSES = (
     "evals/test_kills.py",
+    "evals/test_transcripts.py",
     "plugin/",
     "providers/",
     "real/",
@@ -58,7 +59,7 @@ WITH_PROCESSES = (
 )
 """Every test whose path begins with one of these is marked ``process``: it starts a process or takes seconds.
 
-In ``providers/`` the seconds are those that the real SDKs take to be imported.
+In ``providers/`` and for transcripts the seconds are those that the real SDKs take to be imported.
 """
 
 LONG = (
