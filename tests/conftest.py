@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import itertools
@@ -18,6 +19,7 @@ from typing import Any
 import anyio
 import certifi
 import pytest
+from _pytest.assertion import rewrite
 from hypothesis import settings
 
 # For tests that need time to pass there is tests/virtual_time.py.
@@ -107,6 +109,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # Where this is set, each process that tests start would compile all of doteval, and each pytest all of its plugins.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     _notice_processes()
+    if hasattr(config, "workerinput"):
+        _rewrite_share(config, int(config.workerinput["workerid"][2:]), config.workerinput["workercount"])
 
 
 @functools.cache
@@ -114,6 +118,21 @@ def _notice_processes() -> None:
     platform.processor()  # which the SDKs ask for once, with ``uname -p``
     sys.addaudithook(lambda event, arguments: _started.append(event) if event in _STARTS else None)
     os.register_at_fork(before=lambda: _started.append("fork"))  # uvloop's are not audited
+
+
+def _rewrite_share(config: pytest.Config, worker: int, workers: int) -> None:
+    """Where no file of tests was ever imported, each of the workers rewrites the asserts of some, and finds the others
+    done: 4 seconds of processor for one, and else for each."""
+    named = [Path(argument.partition("::")[0]) for argument in config.args]
+    files = sorted({file for path in named for file in (path.rglob("test_*.py") if path.is_dir() else [path])})
+    for file in files[worker::workers]:
+        if not (_is_inner_loop(config) and _path(file).startswith(WITH_PROCESSES)):
+            with contextlib.suppress(Exception):  # how pytest does it, which may change; the import does it again
+                pyc = rewrite.get_cache_dir(file) / (file.stem + rewrite.PYC_TAIL)
+                if rewrite._read_pyc(file, pyc) is None:
+                    pyc.parent.mkdir(exist_ok=True)
+                    known, code = rewrite._rewrite_test(file, config)
+                    rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, known, pyc)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
