@@ -222,7 +222,7 @@ def test_rows_are_grouped_by_columns_with_few_short_values(tmp_path: Path) -> No
 
 def test_writing_the_page_keeps_no_more_than_a_block_in_memory(tmp_path: Path) -> None:
     """However much there is, and though some rows are huge."""
-    rows = [record(number, output=chr(97 + number % 20) * 1_000_000) for number in range(120)]
+    rows = [record(number, output=chr(97 + number % 20) * 1_000_000) for number in range(60)]
     store = stored(tmp_path / "results.db", {"it": rows})
     del rows
     tracemalloc.start()

@@ -18,6 +18,7 @@ OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
 """What makes it special:
 
 - ``record``: a directory; it locks a file for each of its GPUs and writes down who had it when,
+- ``delay``: after how many seconds `family_server.py` begins,
 - ``trouble``: how it behaves, one of the names in `misbehave`,
 - ``gate``: what a "slow" one reads before it goes on,
 - ``patience``: a file; when it exists, "wait" and "unwell" are answered like everything else; "unwell" makes it,
