@@ -45,7 +45,7 @@ SERVER = {str(Path(__file__).with_name("family_server.py"))!r}
 
 def family(*, launcher=None, restarts=0, server_keep_alive=0.0):
     return ServerProvider(
-        [sys.executable, "-I", "-S", SERVER, "{{port}}", "delay=" + os.environ["DELAY"]],
+        [sys.executable, "-I", "-S", SERVER, "{{port}}", "loading=" + os.environ["DELAY"]],
         launcher=launcher,
         restarts=restarts,
         server_keep_alive=server_keep_alive,

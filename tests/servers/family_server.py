@@ -1,4 +1,4 @@
-"""A model server with a family, as real ones have: ``family_server.py PORT delay=SECONDS``.
+"""A model server with a family, as real ones have: ``family_server.py PORT loading=SECONDS``.
 
 One child is in its process group, the other has called setsid and has a child of its own that does not end when it is
 told to. It takes some seconds until it answers what the light server answers.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 
 TYPE_CHECKING = False  # as in typing, whose import takes time
 if TYPE_CHECKING:
@@ -35,5 +34,4 @@ if __name__ == "__main__":
     import light_service
 
     print("loading ...", flush=True)
-    time.sleep(float(light_service.OPTIONS["delay"]))  # it starts slowly, as they do
     light_service.main()

@@ -18,18 +18,25 @@ OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
 """What makes it special:
 
 - ``record``: a directory; it locks a file for each of its GPUs and writes down who had it when,
-- ``delay``: after how many seconds `family_server.py` begins,
 - ``trouble``: how it behaves, one of the names in `misbehave`,
 - ``gate``: what a "slow" one reads before it goes on,
 - ``patience``: a file; when it exists, "wait" and "unwell" are answered like everything else; "unwell" makes it,
 - ``marker``: a file; the trouble is over when it exists, and whoever finds none makes it,
-- ``model``: anything; tells servers apart.
+- ``model``: anything; tells servers apart,
+- ``loading``: for how many seconds it starts,
+- ``sleeps``: a directory. Awake, a server holds a lock on the file ``awake`` in it. It writes down in ``notes`` when
+  it starts, falls asleep and wakes up, and when another one is awake meanwhile. What is in the file ``SPEC-sleep`` or
+  ``SPEC-wake`` happens instead, once: "fails" (500), "dies" or "hangs",
+- ``crowd``: others may be awake meanwhile,
+- ``adapters``: a file to which it writes what it loads and unloads.
 """
 
 turn = _thread.allocate_lock()
 wanted: list[tuple[int, _thread.LockType]] = []
 """Who asked how many requests wait, and what is released when so many do."""
 waiting: list[int] = []
+awake: list[int] = []
+adapters: dict[str, str] = {}
 ailments: list[str] = []
 
 
@@ -97,6 +104,59 @@ def sleep() -> None:
         time.sleep(3600)
 
 
+def adapt(path: str, asked: dict[str, str]) -> tuple[int, object]:
+    """Load or unload an adapter."""
+    name, is_loaded = asked["lora_name"], asked["lora_name"] in adapters
+    loads = path == "/v1/load_lora_adapter"
+    if loads is is_loaded:
+        return (400 if loads else 404), {"error": {"message": f"{name} is {'' if is_loaded else 'not '}there"}}
+    if loads and asked["lora_path"].endswith("broken"):
+        return 500, {"error": {"message": "LoRA rank 64 is greater than max_lora_rank 16"}}
+    with open(OPTIONS["adapters"], "a") as file:
+        file.write(f"{'load' if loads else 'unload'} {name}\n")
+    if loads:
+        adapters[name] = asked["lora_path"]
+    else:
+        del adapters[name]
+    return 200, {}
+
+
+def note(text: str) -> None:
+    with open(f"{OPTIONS['sleeps']}/notes", "a") as notes:
+        notes.write(f"{text} {OPTIONS['model']}\n")
+
+
+def wake() -> None:
+    """Be awake; another one that is must not be."""
+    file = os.open(f"{OPTIONS['sleeps']}/awake", os.O_WRONLY | os.O_CREAT)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        note("beside" if "crowd" in OPTIONS else "CROWDED")
+    awake.append(file)
+
+
+def switch(action: str) -> int:
+    """Fall asleep or wake up; returns the status of the answer."""
+    plan = f"{OPTIONS['sleeps']}/{OPTIONS['model']}-{action}"
+    if os.path.exists(plan):
+        with open(plan) as file:
+            trouble = file.read()
+        os.unlink(plan)
+        note(f"{action} {trouble}")
+        if trouble == "fails":
+            return 500
+        if trouble == "dies":
+            os._exit(4)
+        sleep()
+    if action == "wake":
+        wake()
+    else:
+        os.close(awake.pop())
+    note(action)
+    return 200
+
+
 def serve(descriptor: int) -> None:
     """Serve one connection until the client closes it."""
     received = b""
@@ -110,15 +170,24 @@ def serve(descriptor: int) -> None:
             received = file.read(int(headers.get("content-length", 0)))
             if method == "GET":
                 status, body = look(path)
+            elif path in ("/sleep?level=1", "/wake_up"):  # as in vLLM, the key is for what is below /v1
+                status, body = switch("wake" if path == "/wake_up" else "sleep"), {}
             elif headers.get("authorization") != f"Bearer {os.environ.get('LIGHT_KEY', 'no-key-needed')}":
                 status, body = 401, {"error": {"message": f"wrong key {headers.get('authorization')}"}}
+            elif path.endswith("_lora_adapter"):
+                status, body = adapt(path, read_json(received.decode(), 0)[0])
+            elif "sleeps" in OPTIONS and not awake:
+                status, body = 503, {"error": {"message": "it sleeps"}}
             else:
                 request, _ = read_json(received.decode(), 0)
                 prompt = request["messages"][-1]["content"]
-                if request.get("stream"):
+                if "adapters" in OPTIONS and request["model"] not in (OPTIONS["model"], *adapters):
+                    status, body = 404, {"error": {"message": f"no model {request['model']}"}}
+                elif request.get("stream"):
                     stream(descriptor, prompt)
                     return
-                status, body = complete(request["model"], prompt)
+                else:
+                    status, body = complete(request["model"], prompt)
             data = "".join(write_json(body, 0))
             head = f"HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
             send(descriptor, (head + data).encode())
@@ -130,6 +199,10 @@ def serve(descriptor: int) -> None:
 def look(path: str) -> tuple[int, object]:
     if path == "/health":
         return (503 if ailments else 200), {}
+    if path == "/v1/models":
+        return 200, {"data": [{"id": name} for name in (OPTIONS["model"], *adapters)]}
+    if path == "/is_sleeping":
+        return 200, {"is_sleeping": not awake}
     if path.startswith("/waiting?"):
         enough = _thread.allocate_lock()
         enough.acquire()
@@ -171,6 +244,8 @@ def complete(model: str, prompt: str) -> tuple[int, object]:
         _thread.start_new_thread(end_soon, ())
         return 500, {"error": {"message": "EngineCore encountered an issue"}}
     message = {"role": "assistant", "content": str(os.getpid())}
+    if prompt == "model":
+        message["content"] = adapters.get(model, OPTIONS["model"])
     return 200, {
         "id": "1",
         "object": "chat.completion",
@@ -186,21 +261,29 @@ def end_soon() -> None:
 
 
 def stream(descriptor: int, prompt: str) -> None:
-    """A stream of three words; it is broken off after the first for "break", and by the end of the server for "die"."""
-    send(
-        descriptor,
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
-    )
+    """A stream of three words; it is broken off after the first for "break", and by the end of the server for "die".
+
+    For "vanish", too, where nothing says how much is to come: the stream just ends.
+    """
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    if prompt == "vanish":
+        send(descriptor, f"{head}Connection: close\r\n\r\n{event('one')}".encode())
+        os._exit(3)
+    send(descriptor, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
     for word in ("one", "two", "three"):
-        choice = {"index": 0, "delta": {"content": word}, "finish_reason": "stop" if word == "three" else None}
-        event = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
-        data = "".join(("data: ", *write_json(event, 0), "\n\n"))
+        data = event(word, "stop" if word == "three" else None)
         send(descriptor, f"{len(data):x}\r\n{data}\r\n".encode())
         if prompt == "die":
             os._exit(3)
         if prompt == "break":
             return
     send(descriptor, b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+def event(word: str, reason: str | None = None) -> str:
+    choice = {"index": 0, "delta": {"content": word}, "finish_reason": reason}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
+    return "".join(("data: ", *write_json(chunk, 0), "\n\n"))
 
 
 def send(descriptor: int, data: bytes) -> None:
@@ -213,6 +296,10 @@ def main() -> None:
         misbehave(OPTIONS["trouble"])
     if "record" in OPTIONS:
         take_gpus(OPTIONS["record"])
+    time.sleep(float(OPTIONS.get("loading", 0)))
+    if "sleeps" in OPTIONS:
+        note("start")
+        wake()
     listener = _socket.socket()
     listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", int(sys.argv[1])))

@@ -56,23 +56,28 @@ Definitions = Mapping[str, Sequence[pytest.FixtureDef[Any]]]
 def needed_definitions(
     test: pytest.Function,
     replacement: Callable[[pytest.FixtureDef[Any]], pytest.FixtureDef[Any]] = lambda definition: definition,
+    asks: Callable[[pytest.FixtureDef[Any]], Sequence[str]] = lambda definition: definition.argnames,
+    also: Sequence[str] = (),
 ) -> Definitions:
     """All fixtures that are set up for a test, as far as that is known before it runs.
 
     Args:
         test: The test, or what stands for it while it is collected.
         replacement: Gives the definition to use in the place of one.
+        asks: Gives the names of the fixtures that one asks for.
+        also: What the test asks for that is no argument of it.
     """
     info = test._fixtureinfo
     found: Definitions = info.name2fixturedefs
     needed: dict[str, Sequence[pytest.FixtureDef[Any]]] = {}
     names = [name for name in info.initialnames if name in found]  # others get a value from parametrize
+    names += also
     while names:
         name = names.pop()
         if name not in needed:
             needed[name] = [replacement(one) for one in found.get(name) or visible_fixtures(name, test)]
             for definition in reversed(needed[name]):
-                names += definition.argnames
+                names += asks(definition)
                 if name not in definition.argnames:
                     break  # what it overrides is not asked for
     return needed

@@ -127,7 +127,7 @@ def read(code: CodeType) -> Code:
         uses.unknown |= inner.unknown
         writes |= inner.writes
     if ("globals", ()) in reads:
-        texts = {text for text in _texts_in(code.co_consts) if text.isidentifier()}
+        texts = {text for text in texts_in(code.co_consts) if text.isidentifier()}
         reads |= dict.fromkeys((text, ()) for text in sorted(texts))
         if texts:
             uses.unknown.discard("globals")
@@ -231,15 +231,15 @@ def _plain(token: Any) -> tuple[object, ...]:
     return kind.__name__, hex(token) if kind is int else repr(token)
 
 
-def _texts_in(constants: Iterable[object]) -> Iterator[str]:
+def texts_in(constants: Iterable[object]) -> Iterator[str]:
     """The texts among constants, those of functions within a function included."""
     for each in constants:
         if isinstance(each, str):
             yield each
         elif isinstance(each, tuple):
-            yield from _texts_in(cast("tuple[object, ...]", each))
+            yield from texts_in(cast("tuple[object, ...]", each))
         elif isinstance(each, CodeType):
-            yield from _texts_in(each.co_consts)
+            yield from texts_in(each.co_consts)
 
 
 def _attributes_after(instructions: list[dis.Instruction], place: int) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import sysconfig
 from importlib import import_module
@@ -10,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+_OF_A_PROJECT = (".git", "pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini")
+"""What lies where a project of the user's begins."""
 _HERE = str(Path(__file__).parent.parent.parent)  # all of doteval
 
 
@@ -59,3 +62,16 @@ def users_module(name: str, package: str) -> ModuleType | None:
         return import_module(name, package)
     except (Exception, SystemExit):  # whoever calls what imports it is told
         return None
+
+
+@functools.cache
+def _project_of(directory: Path) -> Path:
+    around = (each for each in (directory, *directory.parents) if any((each / name).exists() for name in _OF_A_PROJECT))
+    return next(around, directory)
+
+
+def project_of(function: object) -> str | None:
+    """The directory of the project that a function is of; `None` where it is in no file."""
+    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    file = None if code is None else Path(code.co_filename)
+    return None if file is None or not file.is_absolute() else str(_project_of(file.parent))

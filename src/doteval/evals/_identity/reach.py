@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter, methodcaller
 from types import FunctionType, ModuleType
@@ -123,6 +123,12 @@ class Reach(Values):
         for owner, name, write in self._of_makers:
             if (id(owner), name) not in self._read:
                 write()
+
+    def reads(self, attributes: Collection[str]) -> bool:
+        """Whether code that can be run reads any of these of anything; all of it is found first."""
+        self.finish()
+        names = (*self._names.values(), *(each for by_class in self._own_names.values() for each in by_class.values()))
+        return any(not each.isdisjoint(attributes) for each in names)
 
     # ---------------------------------------------------------------- functions
 
@@ -384,6 +390,9 @@ class Reach(Values):
         for name, held in attributes.items():
             self._unclear.hold(name, held)
         return super()._kept(value, attributes)
+
+    def _set_aside(self, place: str, name: object, value: object) -> None:
+        """What is written is not known yet, so nothing is told from it."""
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
         for item in items:

@@ -61,7 +61,7 @@ class State:
         found = {name for sort, name in self._hidden.get(id(owner), _NOTHING) if sort == ATTRIBUTE}
         for each in kind.__mro__:
             found |= self._own.get(each, _NOTHING)
-        return frozenset(found) | self._computed(kind)
+        return frozenset(found)
 
     def mark(self, owner: object, steps: Steps) -> object:
         """What a way leads to is written; gives back the value that it is written into, as far as there is one."""
@@ -89,7 +89,7 @@ class State:
         for item in [*items][:_MOST]:
             self.mark(item, steps)
 
-    def _computed(self, kind: type[Any]) -> frozenset[str]:
+    def computed_in(self, kind: type[Any]) -> frozenset[str]:
         """The attributes that objects of a class compute once, of others."""
         if kind not in self._computed_of:
             self._computed_of[kind] = frozenset(

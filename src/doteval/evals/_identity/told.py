@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from .code import Code
 from .found import functions_of, variable_of
+from .looks import class_of
 from .state import State, behind
 from .uses import ANY, ATTRIBUTE
 
@@ -66,7 +67,7 @@ def handed_over(function: FunctionType, name: str, path: tuple[str, ...], state:
         return
     value: Any = found[1]
     for each in path:
-        if each in state.attributes_in(value):
+        if each in state.attributes_in(value) or each in state.computed_in(class_of(value)):
             return
         value = behind(value, (ATTRIBUTE, each))
     if isinstance(value, type):

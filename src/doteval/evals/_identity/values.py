@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 import types
 from abc import ABC, abstractmethod
@@ -16,6 +17,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from inspect import Parameter
 from itertools import islice
+from pathlib import PurePath
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar, cast
 
@@ -49,8 +51,11 @@ ItemT = TypeVar("ItemT")
 _DEEPEST = 100
 _MOST = 2_000_000
 """How many values that hold others are looked at at most; there may be no end of them."""
+_FEW = 100
+"""How many items of what is written are looked at each by itself."""
 _LONG = 10_000
 """How many items are kept as they are, before they become a fingerprint."""
+_LONGEST_NAME = 40
 _LISTS = (list, tuple)
 _FACTORIES = (bool, dict, float, int, list, set, str, tuple)
 
@@ -60,10 +65,13 @@ class Values(ABC):
 
     Args:
         state: What the code writes, which does not count.
+        project: The directory of the user's project; of paths within it counts only where in it they are, as it may be
+            in another place tomorrow.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, project: str | None = None) -> None:
         self.state = state
+        self._project = project
         self.left_to_see = _MOST
         self._is_guarded = False
         """Whether what is looked at now holds a credential."""
@@ -87,6 +95,8 @@ class Values(ABC):
         """
         kind = class_of(value)
         if kind in ATOMS:
+            if kind is str and self._project is not None and _is_within(value, self._project):
+                return "in the project", value[len(self._project) :]
             return kind.__name__, hex(value) if kind is int else repr(value)
         self.left_to_see -= 1
         if id(value) in above or len(above) == _DEEPEST or self.left_to_see < 0:
@@ -161,6 +171,8 @@ class Values(ABC):
             factory: Any = attribute_of(given, "default_factory")
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
             return "mapping", held, self._of(factory, above), *self._own(given, kind, above)
+        if isinstance(value, PurePath):
+            return type_name(kind), self._of(str(value), above), *self._own(value, kind, above)
         text = own_text_of(value, kind)
         if text is not None:
             return "text", text, *self._own(value, kind, above)
@@ -215,12 +227,25 @@ class Values(ABC):
 
     def _kept(self, value: object, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Those of its attributes that nothing writes."""
-        written = self.state.attributes_in(value)
-        return {name: each for name, each in attributes.items() if name not in written}
+        computed, written = self.state.computed_in(class_of(value)), self.state.attributes_in(value)
+        for name in sorted((written - computed) & attributes.keys() if written else ()):
+            self._set_aside(f"attribute {name!r}", name, attributes[name])
+        return {name: each for name, each in attributes.items() if name not in written and name not in computed}
+
+    @abstractmethod
+    def _set_aside(self, place: str, name: object, value: object) -> None:
+        """Something that the code seems to write.
+
+        Args:
+            place: Where it is.
+            name: What it is called there.
+            value: What it is.
+        """
 
     def _items(self, values: Sequence[Any] | AbstractSet[Any]) -> Iterator[Any]:
         """What a container holds, as long as it is not too much; of one that is the user's, as many as it says."""
         if self.state.hides_content(values):
+            self._set_content_aside(values)
             return
         written = self.state.keys_in(values) if isinstance(values, Sequence) else frozenset[object]()
         places = {place % len(values) for place in written if isinstance(place, int) and len(values)}
@@ -231,6 +256,23 @@ class Values(ABC):
             self.left_to_see -= not is_plain
             if place not in places:
                 yield item
+            else:
+                self._set_aside(f"item {place}", None, item)
+
+    def _set_content_aside(self, values: Any) -> None:
+        """All that a container holds; each by itself where that is little, as some of it may be no state."""
+        if len(values) > _FEW or isinstance(values, AbstractSet):
+            held: Any = values.items() if isinstance(values, Mapping) else values
+            self._set_aside("what it holds", None, [*islice(held, _LONG)])
+        elif isinstance(values, Mapping):
+            entries: Any = cast("Mapping[object, object]", values)
+            self._set_aside("its keys", None, dict.fromkeys(islice(entries, _FEW)))
+            for key in islice(entries, _FEW):
+                self._set_aside(f"key {_shown(key)}", key, entries[key])
+        else:
+            self._set_aside("its length", None, len(values))
+            for place, item in enumerate(islice(values, _FEW)):
+                self._set_aside(f"item {place}", None, item)
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
         return _shortened(self._of(item, above) for item in items)
@@ -255,6 +297,7 @@ class Values(ABC):
     def _entries(self, values: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
         """The keys and values of a mapping, without those that are written."""
         if self.state.hides_content(values):
+            self._set_content_aside(values)
             return
         written = self.state.keys_in(values)
         is_plain = class_of(values) is dict
@@ -263,6 +306,7 @@ class Values(ABC):
                 return
             self.left_to_see -= not is_plain
             if written and key in written:
+                self._set_aside(f"key {_shown(key)}", key, value)
                 continue
             if not (self._is_provider and is_credential(key, value)):
                 yield key, value
@@ -350,6 +394,18 @@ class Values(ABC):
     @abstractmethod
     def _class(self, kind: type[Any]) -> object:
         """What a class is."""
+
+
+def _shown(key: object) -> str:
+    """A key that may be shown, as names may; of any other, a fingerprint."""
+    return (
+        repr(key) if isinstance(key, str) and key.isidentifier() and len(key) < _LONGEST_NAME else digest_of(repr(key))
+    )
+
+
+def _is_within(text: str, directory: str) -> bool:
+    """Whether a text is the path of a directory, or of what lies in it."""
+    return text.startswith(directory) and text[len(directory) :][:1] in ("", os.sep)
 
 
 def _shortened(described: Iterable[object]) -> tuple[object, ...]:

@@ -14,11 +14,12 @@ import sys
 import types
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from types import FunctionType, ModuleType
 from typing import Any, cast
 
+from .._written import NOTHING, SEEMS_WRITTEN
 from .code import Code, read
 from .credentials import guarded_digest_of, is_credential
 from .library import is_library_file, is_library_module, users_module
@@ -48,10 +49,11 @@ class Walk(Values):
 
     Args:
         follows_classes: Whether the code of a value's class counts.
+        project: The directory of the user's project, where there is one.
     """
 
-    def __init__(self, *, follows_classes: bool = True) -> None:
-        super().__init__(State())
+    def __init__(self, *, follows_classes: bool = True, project: str | None = None) -> None:
+        super().__init__(State(), project)
         self._follows_classes = follows_classes
         self._reach = Reach(self.state)
         self._names: dict[tuple[object, ...], str] = {}
@@ -62,6 +64,11 @@ class Walk(Values):
         self._left: list[tuple[str, Callable[[], object]]] = []
         self._parts: dict[str, str] = {}
         self._warned: set[str] = set()
+        self._label = ""
+        """The part that is looked at now."""
+        self._aside: dict[tuple[str, str], list[tuple[object, object]]] = {}
+        """What the code seems to write, by the part that holds it and its place there."""
+        self._is_aside = False
 
     @property
     def parts(self) -> dict[str, str]:
@@ -73,7 +80,12 @@ class Walk(Values):
                 self._left.append(root)
                 self._finish()
             self._roots.clear()
+            self._finish_aside()
         return self._parts
+
+    def reads(self, attributes: Collection[str]) -> bool:
+        """Whether code that can be run for what was added so far reads any of these attributes, of whatever."""
+        return self._reach.reads(attributes)
 
     def digest(self, value: object) -> str:
         """A fingerprint of a value, with all that it refers to."""
@@ -132,13 +144,40 @@ class Walk(Values):
     def _finish(self) -> None:
         while self._left:
             name, describe = self._left.pop()
-            self._is_guarded = False
-            described = describe()
-            guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
-            self._parts[name] = (guarded_digest_of if guards else digest_of)(described)
-            if self.left_to_see < 0 and "" not in self._warned:
+            self._label = name
+            self._describe(name, describe)
+            if self.left_to_see < 0 and "" not in self._warned and not self._is_aside:
                 self._warned.add("")
                 warnings.warn(f"{name} holds too much: what changes in the rest of it is not noticed", stacklevel=2)
+
+    def _describe(self, name: str, describe: Callable[[], object]) -> None:
+        self._is_guarded = False
+        described = describe()
+        guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
+        part = (guarded_digest_of if guards else digest_of)(described)
+        self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
+
+    def _set_aside(self, place: str, name: object, value: object) -> None:
+        if self._follows_classes:
+            self._aside.setdefault((self._label, place), []).append((name, value))
+
+    def _finish_aside(self) -> None:
+        """Look at what the code seems to write, and at what nothing else refers to."""
+        self._is_aside = True
+        while self._aside:
+            (label, place), held = next(iter(self._aside.items()))
+            del self._aside[label, place]
+            self._label = label
+            name = self._free(f"{label}, {place}" if label else place)
+            if all(value is None for _, value in held):
+                self._parts[name] = f"{SEEMS_WRITTEN}{NOTHING}"
+            else:
+                self._describe(name, functools.partial(self._all_of, held))
+            self._finish()
+        self._is_aside = False
+
+    def _all_of(self, held: list[tuple[object, object]]) -> object:
+        return [self._held(name, value, ()) for name, value in held]
 
     def _free(self, name: str) -> str:
         self._taken[name] += 1
@@ -214,10 +253,18 @@ class Walk(Values):
             owner, (name, *rest) = vars(value), path
             value, path = getattr(value, name, None), tuple(rest)
         if self.state.hides_variable(owner, name):
+            self._variable_aside(owner, name, value)
             return None
         if isinstance(value, (FunctionType, ModuleType, type)):
             return name, self._of(value, ())
         return self._named((name, id(owner)), owner, f"the value '{name}'", lambda: self._held(name, value, ()))
+
+    def _variable_aside(self, owner: object, name: str, value: object) -> None:
+        key = ("aside", name, id(owner))
+        if key not in self._names:
+            self._names[key] = self._free(f"the value '{name}'")
+            self._alive.append(owner)
+            self._aside[self._names[key], "as a whole"] = [(name, value)]
 
     def _imported(self, name: str, package: str, names: tuple[str, ...]) -> Iterator[object]:
         """What a function imports where it is called: of the user's modules, what it takes from them."""
@@ -271,7 +318,7 @@ class Walk(Values):
                 found += [self._of(attribute_of(field, "default_factory"), ()) for field in fields_by_name.values()]
             except Exception:  # it is not ready, and says so where it is used
                 found.append("no schema")
-        written = self.state.attributes_in(kind)
+        written, computed = self.state.attributes_in(kind), self.state.computed_in(class_of(kind))
         for name, value in sorted(vars(kind).items()):
             if name == "__dataclass_fields__":
                 found.append(
@@ -280,7 +327,10 @@ class Walk(Values):
                         for field in value.values()
                     ]
                 )
-            if name in PYTHONS_OWN or name in written or name.startswith(("__pydantic", "__dataclass")):
+            if name in PYTHONS_OWN or name in computed or name.startswith(("__pydantic", "__dataclass")):
+                continue
+            if name in written:
+                self._set_aside(f"attribute {name!r}", name, value)
                 continue
             if name in ENUMS_OWN and issubclass(kind, Enum):
                 continue

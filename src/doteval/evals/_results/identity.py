@@ -5,12 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
+from .._written import IS_WRITTEN, NOTHING, SEEMS_WRITTEN, WAS_READ
+
 Identity: TypeAlias = Mapping[str, str]
 """Fingerprints by what they are of; of what may be shown, the thing itself behind an equals sign."""
 
 PYTHON = "Python"
 """Another version of Python has other bytecode, so code says nothing then."""
+_OR = "|"
 _MOST = 5
+
+
+def with_what_was_written(before: Identity, after: Identity) -> Identity:
+    """What results depend on, once it is known what a run has written.
+
+    What its code can write, and it was seen to write, is state: it may be anything. What it was seen to write though
+    its code does not tell may be as it was when it began, as in another process, or as it was left, as in the same one.
+
+    Args:
+        before: As it was when the run began.
+        after: As it is at its end.
+    """
+    found = {name: _once_written(before.get(name, ""), after.get(name, "")) for name in {**before, **after}}
+    return {name: part for name, part in found.items() if part}
+
+
+def _once_written(before: str, after: str) -> str:
+    if (before or after).startswith(WAS_READ):
+        return before or after
+    if after in _either(before) or _is_shown(before) or _is_shown(after):
+        return before
+    if _seems_written(before or after) and _seems_written(after or before):
+        return f"{IS_WRITTEN}{(before or after)[1:]}"
+    return _OR.join((_either(before)[0], after))
+
+
+def with_what_was_known(now: Identity, before: Identity) -> Identity:
+    """What results depend on, with what it is known of earlier runs that these have written it.
+
+    Args:
+        now: What they depend on.
+        before: The same, as it is in the store.
+    """
+    written = {
+        name: part
+        for name, part in before.items()
+        if _is_same(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
+    }
+    return {**now, **written}
+
+
+def has_doubts(identity: Identity) -> bool:
+    """Whether the code seems to write something, and no run was seen to."""
+    return any(part.startswith(SEEMS_WRITTEN) for part in identity.values())
+
+
+def _either(part: str) -> list[str]:
+    """All that a part may be; of what may not be there, nothing is among it."""
+    return [part] if _is_shown(part) else part.split(_OR)
 
 
 def changes(before: Identity, now: Identity) -> tuple[str, ...]:
@@ -25,8 +77,25 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
     # What is shown says most, and what is known from before more than what is new.
     both = {**now, **before}
     for name in sorted(both, key=lambda name: (not _is_shown(both[name]), name not in before, name)):
-        if name != PYTHON and before.get(name) != now.get(name):
+        if name != PYTHON and not _is_same(before.get(name), now.get(name)):
             yield _told(name, before, now)
+
+
+def _is_same(before: str | None, now: str | None) -> bool:
+    """What seems to be written has not changed where a run was seen to write it, or where it was not there yet."""
+    if (before or now or "").startswith(WAS_READ):
+        return True
+    if not {*_either(before or "")}.isdisjoint(_either(now or "")):
+        return True
+    parts = [part for part in (before, now) if part is not None]
+    if not all(map(_seems_written, parts)):
+        return False
+    there = {part[1:] for part in parts}
+    return len(parts) == 1 or len(there) == 1 or NOTHING in there or any(part.startswith(IS_WRITTEN) for part in parts)
+
+
+def _seems_written(part: str) -> bool:
+    return part.startswith((SEEMS_WRITTEN, IS_WRITTEN))
 
 
 def _told(name: str, before: Identity, now: Identity) -> str:

@@ -20,7 +20,7 @@ from ..._writer import Writer
 from .._errors import ConcurrentRunError, EvaluationChangedError, StoreError
 from .claims import drop, new_claim
 from .database import Connection, Database
-from .identity import Identity, changes
+from .identity import Identity, changes, with_what_was_known, with_what_was_written
 from .plain import storable
 from .reading import Results, Snapshot, Stored, counted, find
 from .record import Record
@@ -132,6 +132,8 @@ class Store(Results):
                     differences = changes_since(counted(connection, before, None), identity, changed)
                 # Where they are no error, all that is there has failed.
                 is_new = before is None or fresh or (bool(differences) and changed != "keep")
+                if before is not None and not is_new:
+                    identity = with_what_was_known(identity, before.identity)
                 values = (model, _encode(identity), epochs)
                 if before is not None and not is_new:
                     number: int | None = before.id
@@ -162,6 +164,23 @@ class Store(Results):
         """Have it noted what an evaluation is run with."""
         self._write().put(partial(note, evaluation=evaluation.id, about=about))
 
+    def note_written(self, evaluation: Stored, after: Identity) -> None:
+        """Have it noted what a run has written of what its results seem to depend on: that is state.
+
+        Args:
+            evaluation: As it was when the run began.
+            after: What they seem to depend on at its end.
+        """
+        identity, claim = with_what_was_written(evaluation.identity, after), self._claims.get(evaluation.id)
+
+        def work(connection: sqlite3.Connection) -> None:
+            values = (_encode(identity), evaluation.id, claim)
+            connection.execute("UPDATE evaluations SET identity = ? WHERE id = ? AND run = ?", values)
+
+        if identity != evaluation.identity and claim is not None and not self._is_closed:
+            with suppress(StoreError):  # it has been told
+                self._write().put(work)
+
     def adopt(self, evaluation: Stored, identity: Identity) -> None:
         """Take results for those of something else from now on, and count as many samples as it has; blocks.
 
@@ -171,6 +190,7 @@ class Store(Results):
             StoreError: The file cannot be written.
         """
         with self._database.writing() as connection:
+            identity = with_what_was_known(identity, evaluation.identity)
             values = (_encode(identity), evaluation.epochs, evaluation.id, evaluation.finished)
             connection.execute("UPDATE evaluations SET identity = ?, epochs = ? WHERE id = ? AND finished IS ?", values)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from inspect import ismethod
 from typing import Any, cast
 
 from ... import ModelProviders
+from .._identity.code import read, texts_in
+from .._identity.library import is_library_file, project_of
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
 from .evaluation import Evaluation
+from .files_read import FilesRead
 
 _MODEL = "the model"
 
@@ -22,6 +25,7 @@ def identity_of(
     models: Mapping[str, Mapping[str, Any]],
     values: Iterable[tuple[str, object]] = (),
     functions: Iterable[tuple[str, object]] = (),
+    where_read: Iterable[tuple[Collection[str], str, object]] = (),
 ) -> Identity:
     """Fingerprints of all that the results of an evaluation depend on.
 
@@ -30,8 +34,9 @@ def identity_of(
         models: What is known of its models without opening them, by what they are called.
         values: What else it is given, by what it is called.
         functions: What makes what else it is given.
+        where_read: What counts where code reads one of some attributes: these, what it is called, and what it is.
     """
-    walk = Walk()
+    walk = Walk(project=project_of(evaluation.function))
     walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
     walk.add_function("its code", evaluation.function)
     if evaluation.instance is not None:
@@ -44,15 +49,37 @@ def identity_of(
         walk.add(name, value)
     for name, function in functions:
         walk.add_function(name, function, makes=True)
+    for attributes, name, value in where_read:
+        if walk.reads(attributes):
+            walk.add(name, value)
     return walk.parts
 
 
-def fingerprints(values: Mapping[str, object]) -> Identity:
-    """Fingerprints of values, by what they are called."""
-    walk = Walk()
+def files_of(function: object, others: Callable[[], Iterable[FilesRead]] = tuple) -> FilesRead:
+    """What notes the files that are read for an evaluation's function, or for a fixture's.
+
+    Args:
+        function: The function, of whose project they are.
+        others: Gives what notes other files that it depends on.
+    """
+    return FilesRead(project_of(function), others)
+
+
+def fingerprints(evaluation: Evaluation, values: Mapping[str, object]) -> Identity:
+    """Fingerprints of values that an evaluation is given, by what they are called."""
+    walk = Walk(project=project_of(evaluation.function))
     for name, value in values.items():
         walk.add(name, value)
     return walk.parts
+
+
+def texts_beside(attribute: str, function: object) -> list[str] | None:
+    """The texts in a function of the user's; `None` where it does not read that attribute of anything."""
+    code = getattr(function, "__code__", None)
+    if code is None or is_library_file(code.co_filename):
+        return None
+    known = read(code)
+    return [*texts_in(code.co_consts)] if attribute in known.attributes | known.own_attributes else None
 
 
 def identity_of_run(

@@ -14,6 +14,7 @@ from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
 from .._results.baselines import beside_baseline, coverage
 from .._results.compare import Comparison
+from .._results.identity import has_doubts
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.reducers import REDUCED
@@ -21,7 +22,7 @@ from .._results.statistics import Summary, summarise
 from .._results.store import changes_since
 from .abort import Abort
 from .arguments import Arguments
-from .beginning import begun, warnings_of
+from .beginning import begun, warnings_of, warnings_of_files
 from .changes import Changes
 from .commits import Commits
 from .dataset import Row
@@ -68,7 +69,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=True,
         known=stored.stored,
-        warnings=(*warnings_of(stored, differences, settings), *told),
+        warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored), *told),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
@@ -161,6 +162,19 @@ async def _run_rows(
         if on_record is not None:
             on_record(record)
 
+    has_looked = stored is None or not has_doubts(stored.identity)
+
+    def keep(record: Record, kept: Callable[[], object]) -> None:
+        nonlocal has_looked
+        if commits is None:
+            kept()  # the outcome has it
+            return
+        if not has_looked and place is not None and stored is not None:
+            has_looked = True
+            with suppress(Exception):  # before the first result: nobody may be there at the end
+                place.store.note_written(stored, place.look())
+        commits.keep(record, kept)
+
     engine = Engine(
         evaluation.caller(CapacityLimiter(limit.most)),
         arguments,
@@ -168,7 +182,7 @@ async def _run_rows(
         retries=settings.retries,
         row_timeout=settings.row_timeout,
         ends=settings.ends,
-        keep=_keep_in_outcome if commits is None else commits.keep,
+        keep=keep,
         drain=drain or _go_on,
         emit=emit,
         abort=Abort(name, settings.abort_after, settings.errors_allowed),
@@ -178,6 +192,7 @@ async def _run_rows(
         if replies is None
         else partial(replies.row, evaluation=name.removesuffix(settings.selection.suffix)),
         transcripts=settings.transcripts,
+        watching=nullcontext if place is None else place.files.watching,
     )
     try:
         async with nullcontext() if commits is None else commits.told():
@@ -198,8 +213,11 @@ async def _run_rows(
         raise
     finally:
         if place is not None and stored is not None:
-            place.store.leave(stored, is_unfit=is_unfit)
-            await place.store.flush()
+            try:
+                await _note_written(place, stored)
+            finally:
+                place.store.leave(stored, is_unfit=is_unfit)
+                await place.store.flush()
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
         warnings.append(_told_of_requests_left_open(progress.left_open, name))
@@ -219,17 +237,19 @@ async def _run_rows(
     )
 
 
+async def _note_written(place: Place, stored: Stored) -> None:
+    """Have it noted what of the identity the run has written."""
+    with CancelScope(shield=True):  # as long as it took when the run began
+        after = await to_thread.run_sync(place.look)
+    place.store.note_written(stored, after)
+
+
 def _told_of_requests_left_open(count: int, name: str) -> str:
     return (
         f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
         "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
         "early: 'async with aclosing(...)' does that for a generator."
     )
-
-
-def _keep_in_outcome(_record: Record, kept: Callable[[], object]) -> None:
-    """Where there is no store, the outcome has it."""
-    kept()
 
 
 async def _go_on() -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from anyio import CapacityLimiter, create_task_group, from_thread, get_cancelled_exc_class, to_thread
 
 from .._escapes import ends_the_run, raise_own_cancellation
+from .._identity.library import project_of
 from .._identity.walk import Walk
 from .._result import EVALUATION, Result
 from .._results.copying import Rescored, Rescoring, check_room, copy_rescored
@@ -178,7 +179,7 @@ class _Scoring:
 
     def identity_of(self, stored: Stored) -> Identity:
         """What rescored results depend on: what they did before, and the scorer."""
-        walk = Walk()
+        walk = Walk(project=project_of(self.scorer))
         walk.add_function(f"the code of {_SCORER}", self.scorer)
         return {**stored.identity, **walk.parts, _SCORER: f"={self.name}()"}
 

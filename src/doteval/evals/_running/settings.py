@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +11,7 @@ from .._escapes import INTERRUPTS
 from .._results.gates import Gate
 from .._results.identity import Identity
 from .._results.store import Changed, Store
+from .files_read import FilesRead
 from .limits import Concurrency
 from .retries import Retries
 from .selection import Selection
@@ -26,6 +27,8 @@ class Place:
         name: The evaluation's name in it.
         model: The spec of its model, or nothing.
         identity: What its results depend on.
+        look_again: Finds out anew what they depend on, once it has been run.
+        files: The files that it reads.
     """
 
     store: Store
@@ -33,6 +36,12 @@ class Place:
     name: str
     model: str
     identity: Identity
+    look_again: Callable[[], Identity]
+    files: FilesRead
+
+    def look(self) -> Identity:
+        """What they depend on as far as it is known by now, the files that were read included; blocks."""
+        return {**self.look_again(), **self.files.parts()}
 
 
 @dataclass(frozen=True, slots=True)

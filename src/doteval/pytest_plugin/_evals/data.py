@@ -7,16 +7,31 @@ so what it gives says nothing; nor does what is made of it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from ...evals import Evaluation
 from ...evals._identity.library import is_library_file
-from .._fixturedefs import Definitions, needed_definitions
+from ...evals._running.depends import texts_beside
+from .._fixturedefs import Definitions, needed_definitions, visible_fixtures
+from .items import evaluation_of
 
 _ANOTHER_EACH_TIME = {"tmp_path", "tmp_path_factory", "tmpdir", "tmpdir_factory"}
 """Fixtures of pytest that give another path in each run; so does what is made of them."""
+_ASKS = "getfixturevalue"
+_LOOKS_AT_MARKS = frozenset(
+    {"get_closest_marker", "iter_markers", "iter_markers_with_node", "keywords", "own_markers", "pytestmark"}
+)
+_LOOKS_AT_MODULE = frozenset({"module"})
+_HOW_IT_IS_RUN = frozenset(
+    {
+        *("anyio", "asyncio", "trio", "filterwarnings", "parametrize", "skip", "skipif", "usefixtures", "xfail"),
+        *("dependency", "flaky", "order", "timeout", "xdist_group"),
+    }
+)
+"""Marks of pytest and well-known plugins that say how a test is run, or that count elsewhere."""
 
 
 def data_fixtures(item: pytest.Function, ours: Collection[str]) -> list[str]:
@@ -26,14 +41,51 @@ def data_fixtures(item: pytest.Function, ours: Collection[str]) -> list[str]:
         item: Whose fixtures.
         ours: The names of the fixtures that may lease something; what builds on these is none.
     """
-    needed = needed_definitions(item)
+    needed, evaluation = needed_definitions(item), evaluation_of(item)
+    if evaluation is not None:
+        needed = definitions_for(item, evaluation)
     return [
         name
         for name in item.fixturenames
         if name in needed
         and any(map(is_of_the_user, needed[name]))
-        and not _builds_on(name, needed, {*ours, "anyio_backend", *_ANOTHER_EACH_TIME})
+        and not _builds_on(name, needed, {*ours, "anyio_backend", *_ANOTHER_EACH_TIME}, item)
     ]
+
+
+def definitions_for(item: pytest.Function, evaluation: Evaluation) -> Definitions:
+    """All fixtures that an item may need, those included that are asked for by name while it runs."""
+    return needed_definitions(item, asks=lambda each: asked_by(each, item), also=asked_in(evaluation.function, item))
+
+
+def asked_by(definition: pytest.FixtureDef[Any], item: pytest.Function) -> Sequence[str]:
+    """The names of the fixtures that one asks for, also while it runs."""
+    return *definition.argnames, *asked_in(inspect.unwrap(definition.func), item)
+
+
+def asked_in(function: object, item: pytest.Function) -> list[str]:
+    """The names of fixtures among the texts of code that asks for some by name, and among an item's parameters."""
+    texts = texts_beside(_ASKS, function)
+    if texts is None:
+        return []
+    texts += [each for each in params_of(item).values() if isinstance(each, str)]
+    return [text for text in dict.fromkeys(texts) if text.isidentifier() and visible_fixtures(text, item)]
+
+
+def params_of(item: pytest.Function) -> Mapping[str, Any]:
+    """What an item is parametrised with."""
+    callspec = getattr(item, "callspec", None)
+    return {} if callspec is None else callspec.params
+
+
+def told_by_request(item: pytest.Function) -> list[tuple[frozenset[str], str, object]]:
+    """What code may look at of an item: by which attributes it does, what to call it, what it is."""
+    marks: dict[str, list[object]] = {}
+    for mark in item.iter_markers():
+        if mark.name not in _HOW_IT_IS_RUN:
+            marks.setdefault(mark.name, []).append((mark.args, mark.kwargs))
+    told: list[tuple[frozenset[str], str, object]] = [(_LOOKS_AT_MODULE, "the module", item.module)]
+    return told + [(_LOOKS_AT_MARKS, f"the mark '{name}'", values) for name, values in marks.items()]
 
 
 def is_of_the_user(definition: pytest.FixtureDef[Any]) -> bool:
@@ -48,7 +100,7 @@ def _is_plain(function: object) -> bool:
     return not any(is_such(function) for is_such in others)
 
 
-def _builds_on(name: str, needed: Definitions, others: set[str]) -> bool:
+def _builds_on(name: str, needed: Definitions, others: set[str], item: pytest.Function) -> bool:
     """Whether a fixture needs one of others, or one that manages something, or that only an event loop can set up."""
     seen: set[str] = set()
     names = [name]
@@ -63,5 +115,5 @@ def _builds_on(name: str, needed: Definitions, others: set[str]) -> bool:
             function = inspect.unwrap(definition.func)
             if not _is_plain(function):
                 return True
-            names += definition.argnames
+            names += asked_by(definition, item)
     return False

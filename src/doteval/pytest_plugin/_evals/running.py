@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -18,15 +19,24 @@ from ...evals._results.identity import Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.checks import unused_baseline
-from ...evals._running.depends import fingerprints, identity_of
+from ...evals._running.depends import files_of, fingerprints, identity_of
 from ...evals._running.engine import Progress
+from ...evals._running.files_read import FilesRead
 from ...evals._running.missing import answered, run_rows
 from ...evals._running.selection import Selection
 from ...evals._running.settings import Place, Settings
-from .._fixturedefs import ask_for_all, needed_definitions, set_up_only, set_up_others
+from .._fixturedefs import ask_for_all, set_up_only, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
-from .data import data_fixtures, is_of_the_user
+from .data import (
+    asked_by,
+    asked_in,
+    data_fixtures,
+    definitions_for,
+    is_of_the_user,
+    params_of,
+    told_by_request,
+)
 from .items import evaluation_of
 from .options import CACHE_COUNTS, NAME, EvalOptions
 from .preload import Preload
@@ -61,6 +71,7 @@ class EvalRunning:
         self._data: dict[pytest.Item, Identity] = {}
         """What these gave, as fingerprints."""
         self._identities: dict[pytest.Item, Identity] = {}
+        self._files: dict[pytest.FixtureDef[Any], FilesRead] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Before anything is run, which may leave its traces in modules and classes."""
@@ -98,14 +109,39 @@ class EvalRunning:
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """When those that give data are set up: the others, where there is anything to run."""
-        if not isinstance(item, pytest.Function) or item in self._answers or not ask_for_all(item):
+        evaluation = evaluation_of(item)
+        if evaluation is None or not isinstance(item, pytest.Function) or item in self._answers:
             return
-        data = data_fixtures(item, self._fixtures.functions)
-        given = {f"what the fixture '{name}' gives": item.funcargs[name] for name in data}
-        self._data[item] = fingerprints(given)
+        if not ask_for_all(item):
+            return
+        self._data[item] = self._given(item, evaluation)
         self._places.pop(item, None)
         if not self._is_answered(item):
             set_up_others(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+        """Note which files are read for a fixture of the user's; what is made of them may not be looked at."""
+        __tracebackhide__ = True
+        if not is_of_the_user(fixturedef):
+            return (yield)
+        files = self._files.setdefault(fixturedef, files_of(fixturedef.func))
+        with files.watching_all():
+            return (yield)
+
+    def _files_of_fixtures(self, item: pytest.Function, evaluation: Evaluation) -> list[FilesRead]:
+        data = {*data_fixtures(item, self._fixtures.functions)}  # what these give is known
+        needed = definitions_for(item, evaluation)
+        found = [each for name, definitions in needed.items() if name not in data for each in definitions]
+        return [self._files[each] for each in found if each in self._files]
+
+    def _given(self, item: pytest.Function, evaluation: Evaluation) -> Identity:
+        data = data_fixtures(item, self._fixtures.functions)
+        given = {f"what the fixture '{name}' gives": item.funcargs[name] for name in data if name in item.funcargs}
+        return fingerprints(evaluation, given)
+
+    def _look_again(self, item: pytest.Function, evaluation: Evaluation) -> Identity:
+        return {**self._identity(item, evaluation), **self._given(item, evaluation)}
 
     def _is_answered(self, item: pytest.Function) -> bool:
         """Whether there is nothing to run; then its answer is kept. Blocks."""
@@ -213,6 +249,8 @@ class EvalRunning:
                 f"{parent}::{item.name}{self._selection.suffix}",
                 models.get("model_client") or next(iter(models.values()), ""),
                 {**(self._identities.get(item) or self._identity(item, evaluation)), **self._data.get(item, {})},
+                partial(self._look_again, item, evaluation),
+                files_of(evaluation.function, partial(self._files_of_fixtures, item, evaluation)),
             )
         return self._places[item]
 
@@ -220,15 +258,19 @@ class EvalRunning:
         """The specs of the models that an item is parametrised with, by fixture."""
         return {
             name: value
-            for name, value in _params(item).items()
+            for name, value in params_of(item).items()
             if isinstance(value, str) and name in self._fixtures.functions and name.endswith("_client")
         }
 
     def _identity(self, item: pytest.Function, evaluation: Evaluation) -> Identity:
         """What the results of an item depend on, as far as it is known before its fixtures are set up."""
-        models, needed = self._models(item), needed_definitions(item)
+        models, needed = self._models(item), definitions_for(item, evaluation)
         own = [(name, each) for name, found in sorted(needed.items()) for each in found if is_of_the_user(each)]
-        requested = {*item._fixtureinfo.argnames, *(name for _, each in own for name in each.argnames)}
+        requested = {
+            *item._fixtureinfo.argnames,
+            *asked_in(evaluation.function, item),
+            *(name for _, each in own for name in asked_by(each, item)),
+        }
         providers = self._fixtures.provider_identities(requested)
         return identity_of(
             evaluation,
@@ -241,10 +283,11 @@ class EvalRunning:
             },
             values=[
                 (f"the parameter '{name}'", value)
-                for name, value in _params(item).items()
+                for name, value in params_of(item).items()
                 if name not in models and name != "anyio_backend"
             ],
             functions=[(f"the fixture '{name}'", each.func) for name, each in own if name != "anyio_backend"],
+            where_read=told_by_request(item),
         )
 
     def _settings(self, evaluation: Evaluation) -> Settings:
@@ -286,8 +329,3 @@ class EvalRunning:
         if self._store is not None:
             with suppress(StoreError):  # each evaluation has told it
                 self._store.close()
-
-
-def _params(item: pytest.Function) -> Mapping[str, Any]:
-    callspec = getattr(item, "callspec", None)
-    return {} if callspec is None else callspec.params
