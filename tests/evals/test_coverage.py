@@ -55,6 +55,7 @@ def test_the_interval_of_paired_shares_holds_a_difference_that_there_is(count: i
     assert coverage.of_paired(count, after + 0.1, after) > coverage.LOWEST
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("count", [5, 20, 100])
 def test_the_interval_of_numbers_holds_their_mean(count: int, share: float) -> None:
@@ -110,6 +111,7 @@ def test_the_intervals_of_clustered_numbers_and_pairs_hold_what_is_true(count: i
     assert coverage.of_clustered_pairs(count, 0.9, alike, fewer(count, 500)) > coverage.LOWEST
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("count", [5, 20, 100])
 def test_the_interval_of_clustered_pairs_is_as_the_page_says(count: int, share: float) -> None:
