@@ -34,7 +34,7 @@ from typing import Any
 from _pytest.config import default_plugins
 
 MODULES = (
-    "pytest", *(f"_pytest.{name}" for name in default_plugins), "pdb", "xml.etree.ElementTree",
+    "pytest", *(f"_pytest.{name}" for name in default_plugins), "_pytest.pytester", "pdb", "xml.etree.ElementTree",
     "anyio.pytest_plugin", "pytest_asyncio.plugin", "pytest_trio.plugin", "_hypothesis_pytestplugin", "execnet.multi",
     "trio", "hypothesis", "uvloop", "anyio._backends._asyncio", "anyio._backends._trio", "anyio.to_thread",
     "openai", "openai.resources.chat.completions.completions", "anthropic", "anthropic.resources.messages",
