@@ -155,7 +155,7 @@ async def test_a_stream_is_passed_on_as_it_is_and_keeps_its_model_until_it_ends(
 ) -> None:
     """Event by event, byte by byte; who wants the slot meanwhile waits."""
     events = Events()
-    steps = ServerProvider([*GATED, str(fifo)], launcher=launcher)
+    steps = ServerProvider([*GATED, str(fifo)], launcher=launcher, max_concurrency=1)
     models = {"steps": Served("steps", steps, "x"), **lights(launcher, "small", on_event=events)}
     async with listening(anyio_backend, launcher, models) as (url, _), client(url) as sdk:
         async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as http:
@@ -168,6 +168,9 @@ async def test_a_stream_is_passed_on_as_it_is_and_keeps_its_model_until_it_ends(
                     await events.until("opening")
                     async with steps.setup("x") as handle:
                         assert not events.of("opened")
+                        limiter = handle.model.limiter
+                        assert limiter is not None
+                        assert limiter.borrowed_tokens == 1, "the request counts among those at once"
                         await get_nothing(handle.model.server.url)
                     rest = b"".join([piece async for piece in pieces])
                     assert rest == b": a comment\r\n\r\ndata: last\n\n"
@@ -245,6 +248,7 @@ async def test_a_model_that_does_not_start_says_why_once(launcher: LocalLauncher
             with pytest.raises(openai.InternalServerError, match="not a valid model identifier") as failed:
                 await ask(sdk, "broken")
             assert (failed.value.status_code, failed.value.code) == (503, "model_not_started")
+            assert failed.value.response.headers["x-should-retry"] == "false"
             assert len(launcher.starts) == 1
 
 
