@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.servers.leftovers import leftovers, parent
-from tests.servers.lights import KEYED, PATIENCE, light
+from tests.servers.lights import KEYED, PATIENCE, Events, light
 
 from doteval import CommandProvider, ModelSetupError, ServerProvider
 from doteval.servers import LocalLauncher, LogLine, Server
@@ -176,13 +176,17 @@ async def test_the_stop_command_is_run_once_whoever_is_killed(
 ) -> None:
     """And nothing of the server is left in any of these cases."""
     stopped = tmp_path / "stopped"
+    events = Events()
+    stop = write_down(stopped)
     async with kind(
-        light(), secret_environment=KEYED, stop_command=write_down(stopped), launcher=launcher, keep_alive=0
+        light(), secret_environment=KEYED, stop_command=stop, launcher=launcher, keep_alive=0, on_event=events
     ) as provider:
         async with provider.setup("it") as handle:
             server = handle.model if kind is CommandProvider else handle.model.server
             assert not stopped.exists()
             kill(server.pid)
+            if kill is not kill_nobody:
+                await events.until("lost")
         if kill is kill_nobody:
             assert stopped.read_text() == "stopped it\n", "before the last lease has ended"
     if kill is kill_supervisor_and_keeper:  # their files are removed with the next start

@@ -27,7 +27,7 @@ def serve(seconds: str, stop: list[str], command: list[str]) -> int:
         command: What runs the server.
     """
     guard = subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, seconds, "0", *stop],
+        [sys.executable, "-I", "-S", __file__, seconds, f"-{os.getpid()}", *stop],
         bufsize=0,
         stdin=subprocess.PIPE,
         env={**os.environ, MARKER: f"{os.environ.get(MARKER, '')}/stop"},
@@ -46,19 +46,19 @@ def serve(seconds: str, stop: list[str], command: list[str]) -> int:
     return code
 
 
-def stop_after(seconds: float, stop: list[str]) -> None:
+def stop_after(around: int, seconds: float, stop: list[str]) -> None:
     """Run the stop command when the pipe is closed.
 
     Args:
+        around: The process that is around the server, and leads its process group; it may have been killed by now.
         seconds: How long it may take.
         stop: The command.
     """
-    around = os.getppid()
     sys.stdin.buffer.read()
     try:
         run(seconds, stop)
     finally:
-        if os.getppid() != around:  # it was killed, and perhaps all who look after it
+        if os.getppid() != around:  # nor are those who look after it sure to be there
             with contextlib.suppress(OSError):
                 os.killpg(around, signal.SIGKILL)
 
@@ -99,8 +99,8 @@ def say(text: str) -> None:
 def main() -> None:
     """Be one of the two processes."""
     seconds, count, *words = sys.argv[1:]
-    if count == "0":
-        stop_after(float(seconds), words)
+    if count.startswith("-"):
+        stop_after(int(count[1:]), float(seconds), words)
         os._exit(0)  # without a last attempt to write what nobody reads
     code = serve(seconds, words[: int(count)], words[int(count) :])
     if code < 0:
