@@ -11,7 +11,7 @@ from anyio import CancelScope
 
 from doteval import Result, foreach
 from doteval.evals import DatasetError, Store, run
-from doteval.evals._results.digests import digest_of
+from doteval.evals._digests import digest_of
 
 ROWS = 40
 
