@@ -27,6 +27,7 @@ from typing import Any
 
 import pydantic
 import pytest
+from fastapi.testclient import TestClient
 from tests.evals.identity_kinds import (
     KINDS,
     VARIABLES,
@@ -38,6 +39,7 @@ from tests.evals.identity_kinds import (
     function_of,
     with_functions_attribute,
 )
+from tests.evals.identity_kinds_of_packages import OF_THE_MOMENT
 
 from doteval import ModelProviders, Result, foreach
 from doteval.evals import run
@@ -73,22 +75,44 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
         assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))
 
 
-def shown_of(kinds: Iterable[str]) -> dict[str, Any]:
+@pytest.mark.parametrize("kind", OF_THE_MOMENT)
+def test_what_is_of_the_moment_says_nothing(kind: str) -> None:
+    """Neither its keys, its connections nor its counters; and who holds such a thing is known by the rest."""
+    make = OF_THE_MOMENT[kind]
+    assert fingerprint(make()) == fingerprint(make())
+    assert fingerprint(Plain([make(), "one"])) == fingerprint(Plain([make(), "one"]))
+    assert fingerprint(Plain([make(), "one"])) != fingerprint(Plain([make(), "another"]))
+
+
+def test_an_application_that_was_asked_is_the_same() -> None:
+    """What it makes when it is first asked is no part of it."""
+    made = KINDS["web application"]("one")
+    before = fingerprint(made)
+    assert TestClient(made).get("/it").text == '"one"'
+    assert made.openapi()
+    assert fingerprint(made) == before
+
+
+def shown_of(kinds: Iterable[str], momentary: Iterable[str]) -> dict[str, Any]:
     """What is known of values in each process in the same way, but of those that are not there."""
     found: dict[str, Any] = {}
     for kind in kinds:
         with contextlib.suppress(pytest.skip.Exception):
             found[kind] = fingerprint(KINDS[kind]("one"))
+    for kind in momentary:
+        with contextlib.suppress(pytest.skip.Exception):
+            found[f"of the moment: {kind}"] = fingerprint(OF_THE_MOMENT[kind]())
     return found
 
 
 @pytest.mark.process
 def test_another_process_finds_the_same() -> None:
     """Wherever objects lie there, and in whatever order it puts sets."""
-    script = "import json, tests.evals.test_identity_values as it; print(json.dumps(it.shown_of(it.KINDS)))"
+    found = "it.shown_of(it.KINDS, it.OF_THE_MOMENT)"
+    script = f"import json, tests.evals.test_identity_values as it; print(json.dumps({found}))"
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     other = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, timeout=60)
-    assert json.loads(other.stdout) == shown_of(KINDS)
+    assert json.loads(other.stdout) == shown_of(KINDS, OF_THE_MOMENT)
 
 
 def looked_at(value: Any) -> None:

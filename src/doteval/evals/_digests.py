@@ -77,8 +77,8 @@ class Looks:
         """A fingerprint of a value, or what it is made of, where that is known better than by what pickle keeps."""
         return None
 
-    def is_passing(self, name: object, kind: type[Any]) -> bool:
-        """Whether an object has an attribute only for the moment."""
+    def is_passing(self, name: object, value: object, kind: type[Any]) -> bool:
+        """Whether an object of a class has an attribute only for the moment."""
         return name in _passing(cast("Hashable", kind))
 
 
@@ -311,7 +311,7 @@ class _Walk:
         """The state of an object without what it computes when it is asked, and without what it has for the moment."""
         if type(state) is dict:
             held = cast("dict[object, object]", state)
-            return {name: each for name, each in held.items() if not self._looks.is_passing(name, kind)}
+            return {name: each for name, each in held.items() if not self._looks.is_passing(name, each, kind)}
         if type(state) is not tuple:
             return state
         return tuple(self._lasting(each, kind) for each in cast("tuple[object, ...]", state))

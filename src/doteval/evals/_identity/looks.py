@@ -35,7 +35,7 @@ ATOMS = (bool, int, float, complex, str, bytes, type(None), type(...))
 PYTHONS_OWN = frozenset(
     {
         *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__classcell__"),
-        *("__dict__", "__doc__", "__firstlineno__", "__hash__", "__match_args__", "__module__"),
+        *("__dict__", "__doc__", "__firstlineno__", "__module__"),
         *("__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__slots__", "__static_attributes__"),
         *("__weakref__", "_abc_impl"),
     }
@@ -57,7 +57,7 @@ _TOLD: dict[type[Any], Callable[[Any], str]] = {
     bytes: bytes.__repr__,
     range: repr,
 }
-_OF_VALUES = frozenset(
+OF_VALUES = frozenset(
     {"_pydatetime", "datetime", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "uuid"}
 )
 """Modules whose classes are values that say what they are."""
@@ -75,9 +75,16 @@ def attributes_of(value: object) -> dict[str, Any]:
     for kind in type(value).__mro__:
         slots: Any = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name) and name not in ("__dict__", "__weakref__"):
-                found[name] = getattr(value, name)
+            stored = _as_stored(name, kind)
+            if hasattr(value, stored) and name not in ("__dict__", "__weakref__"):
+                found[stored] = getattr(value, stored)
     return found
+
+
+def _as_stored(name: str, kind: type[Any]) -> str:
+    """What an attribute of a class is called, of one that is private what Python makes of it."""
+    owner = kind.__name__.lstrip("_")
+    return f"_{owner}{name}" if owner and name.startswith("__") and not name.endswith("__") else name
 
 
 def own_text_of(value: Any, kind: type[Any]) -> str | None:
@@ -87,7 +94,7 @@ def own_text_of(value: Any, kind: type[Any]) -> str | None:
             return f"{type_name(kind if is_library_module(kind.__module__) else base)} {told(value)}"
     if is_library_module(kind.__module__):
         return None
-    bases: list[Any] = [each for each in kind.__mro__ if each.__module__ in _OF_VALUES]
+    bases: list[Any] = [each for each in kind.__mro__ if each.__module__ in OF_VALUES]
     return f"{type_name(bases[0])} {bases[0].__repr__(value)}" if bases else None
 
 

@@ -391,6 +391,9 @@ class Reach(Values):
             self._unclear.hold(name, held)
         return super()._kept(value, attributes)
 
+    def _deeper(self, value: object) -> object:
+        """Nothing is, as each value is looked at by itself."""
+
     def _set_aside(self, place: str, name: object, value: object) -> None:
         """What is written is not known yet, so nothing is told from it."""
 

@@ -35,6 +35,7 @@ from .looks import (
     shown_as,
     type_name,
 )
+from .members import fields_of, registered_with, schema_of
 from .reach import Reach
 from .state import State
 from .told import handed_over, unknown_to
@@ -156,6 +157,10 @@ class Walk(Values):
         guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
         part = (guarded_digest_of if guards else digest_of)(described)
         self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
+
+    def _deeper(self, value: object) -> object:
+        name = f"what lies deeper in {self._label}"
+        return self._named(("deeper", id(value)), value, name, lambda: self._of(value, ()))
 
     def _set_aside(self, place: str, name: object, value: object) -> None:
         if self._follows_classes:
@@ -310,23 +315,11 @@ class Walk(Values):
         found: list[object] = [tuple(self._class(base) for base in kind.__bases__), self._class(class_of(kind))]
         if self._reach.told.reads_docs:
             found.append(_docstring_of(kind))
-        schema = getattr(kind, "model_json_schema", None)
-        if schema is not None:
-            try:
-                found.append(self._of(schema(), ()))
-                fields_by_name: Mapping[str, Any] = attribute_of(kind, "model_fields") or {}
-                found += [self._of(attribute_of(field, "default_factory"), ()) for field in fields_by_name.values()]
-            except Exception:  # it is not ready, and says so where it is used
-                found.append("no schema")
+        found.append(self._of(schema_of(kind), ()))  # it finds what its annotations name, so it comes first
+        found += [self._of(each, ()) for each in fields_of(kind)]
+        found.append(self._sorted(self._of(each, ()) for each in registered_with(kind)))
         written, computed = self.state.attributes_in(kind), self.state.computed_in(class_of(kind))
         for name, value in sorted(vars(kind).items()):
-            if name == "__dataclass_fields__":
-                found.append(
-                    [
-                        (self._of(field.default_factory, ()), self._mapping(field.metadata, ()))
-                        for field in value.values()
-                    ]
-                )
             if name in PYTHONS_OWN or name in computed or name.startswith(("__pydantic", "__dataclass")):
                 continue
             if name in written:

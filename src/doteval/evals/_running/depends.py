@@ -16,6 +16,8 @@ from .._results.identity import PYTHON, Identity
 from .evaluation import Evaluation
 
 _MODEL = "the model"
+_NOTHING = object()
+"""The default of an argument that the evaluation takes without naming it."""
 
 
 def identity_of(
@@ -89,7 +91,7 @@ def identity_of_run(
     values: list[tuple[str, object]] = [
         (f"the argument '{name}'", value)
         for name, value in arguments.items()
-        if value is not defaults.get(name) and not _is_same_text_or_number(value, defaults.get(name))
+        if value is not defaults.get(name, _NOTHING) and not _is_same_text_or_number(value, defaults.get(name))
     ]
     if argument is not None:
         known = _known_of(model)

@@ -1,0 +1,187 @@
+"""What an object of an installed package is known by that is data: what ``pickle`` would keep of it.
+
+A fitted model, a distribution, an index or an encoder is all that; a client is not, as it has connections, locks and
+keys, which are of the moment. Whatever holds something of the moment is itself known by what it says of itself alone.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+import re
+import types
+import weakref
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import chain
+from typing import Any, cast
+
+from .._digests import Looks, Parts, fingerprint
+from .credentials import hides_itself, is_credential
+from .library import is_library_file, is_library_module
+from .looks import ATOMS, attribute_of, class_of, held_by, qualified, type_name
+from .special import is_mock
+
+_MOST = 200_000
+"""How many values that hold others are looked at at most of one object."""
+_CLIENTS = frozenset(
+    {
+        *("_pytest", "aiohttp", "anthropic", "anyio", "asyncio", "boto3", "botocore", "google", "httpcore", "httpx"),
+        *("httpx2", "litellm", "mcp", "openai", "pluggy", "pytest", "requests", "socket", "ssl", "starlette"),
+        *("subprocess", "threading", "trio", "urllib3"),
+    }
+)
+"""Packages whose objects are of the moment."""
+_WEIGHTS = frozenset(
+    {
+        *("flax", "jax", "keras", "llama_cpp", "mlx", "sentence_transformers", "spacy", "tensorflow", "thinc", "torch"),
+        *("transformers", "vllm"),
+    }
+)
+"""Packages whose objects may hold more than anybody wants to look at for each run."""
+_TELLING = frozenset({"doteval", "jinja2", "pydantic", "pydantic_core"})
+"""Packages whose objects say themselves what they are, also where others hold them."""
+_APPLICATIONS = ("starlette.applications", "starlette.routing", "starlette.middleware", "starlette.datastructures")
+"""What a client's package has besides clients."""
+_GENERATORS = ("numpy.random",)
+_PASSING: Mapping[str, frozenset[str]] = {
+    "argparse": frozenset({"prog"}),  # the name of the program
+    "fastapi": frozenset({"middleware_stack", "openapi_schema"}),  # what is made when it is asked for
+    "starlette": frozenset({"middleware_stack"}),
+    "attr": frozenset({"options"}),  # of a set, in its order; the set is there as well
+    "sklearn": frozenset({"_sklearn_version", "_stop_words_id"}),
+}
+_CACHE = re.compile(r"cache|memo(?!r)")
+_OF_THE_MOMENT = (
+    *("_thread.lock", "_thread.RLock", "_thread._local", "_thread._localdummy", "_io.TextIOWrapper", "_io.FileIO"),
+    *("_io.BufferedReader", "_io.BufferedWriter", "_io.BufferedRandom"),
+)
+
+
+class MomentaryError(Exception):
+    """Something is of the moment."""
+
+
+def is_state(value: object, kind: type[Any]) -> bool:
+    """Whether a value is what a process has for the moment, of which nothing counts: the environment, say."""
+    if isinstance(value, logging.Logger):
+        return True
+    if not is_library_module(kind.__module__):
+        return False
+    if (
+        kind.__module__ in ("tempfile", "threading")
+        or type_name(kind) == "os._Environ"
+        or kind.__module__.startswith(_GENERATORS)
+    ):
+        return True
+    return issubclass(kind, random.Random)
+
+
+def kept_of(
+    value: object,
+    kind: type[Any],
+    describe: Callable[[object], object],
+    table: Callable[[object, type[Any]], tuple[Any, ...] | None],
+) -> str | None:
+    """A fingerprint of what an object of an installed package is made of; `None` where that is of the moment.
+
+    Args:
+        value: The object.
+        kind: Its class.
+        describe: Says what something is that is no object of a package, or says so itself.
+        table: Says what a table or an array holds; `None` of anything else.
+    """
+    package = kind.__module__.partition(".")[0]
+    if package in _TELLING or _is_of_the_moment(kind) or isinstance(attribute_of(value, "_fingerprint"), str):
+        return None
+    try:
+        found = fingerprint(value, _Kept(value, describe, table), _MOST)
+    except MomentaryError:
+        return None
+    return None if found.unknown else found.digest
+
+
+def _is_of_the_moment(kind: type[Any]) -> bool:
+    package = kind.__module__.partition(".")[0]
+    if package in _WEIGHTS or type_name(kind) in _OF_THE_MOMENT:
+        return True
+    return package in _CLIENTS and not kind.__module__.startswith(_APPLICATIONS)
+
+
+class _Kept(Looks):
+    """What is known of the parts of an object.
+
+    Args:
+        whole: The object.
+        describe: Says what else there is.
+        table: Says what a table holds.
+    """
+
+    def __init__(
+        self,
+        whole: object,
+        describe: Callable[[object], object],
+        table: Callable[[object, type[Any]], tuple[Any, ...] | None],
+    ) -> None:
+        self._whole = whole
+        self._describe = describe
+        self._table = table
+
+    def is_library(self, kind: type[Any]) -> bool:
+        return is_library_module(kind.__module__)
+
+    def of(self, value: object) -> str:
+        raise MomentaryError  # it cannot be taken apart
+
+    def is_passing(self, name: object, value: object, kind: type[Any]) -> bool:
+        """Also what a library remembers so as to be faster, and its version."""
+        if super().is_passing(name, value, kind) or name in _PASSING.get(kind.__module__.partition(".")[0], ()):
+            return True
+        return class_of(value) not in ATOMS and isinstance(name, str) and _CACHE.search(name) is not None
+
+    def known(self, value: Any, kind: type[Any]) -> str | Parts | None:
+        if kind is dict:
+            held = cast("dict[object, object]", value)
+            if any(each is not None and is_credential(name, each) for name, each in held.items()):
+                raise MomentaryError
+            return None
+        if kind in (list, tuple, set, frozenset) or value is self._whole:
+            return None
+        if isinstance(value, type):
+            return (
+                type_name(cast("type[Any]", value)) if self.is_library(cast("type[Any]", value)) else self._own(value)
+            )
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if is_mock(kind):
+            return self._own(value)
+        if not self.is_library(kind) or kind.__module__.partition(".")[0] in _TELLING:
+            return self._own(value)
+        if _is_of_the_moment(kind) or isinstance(value, weakref.ReferenceType) or hides_itself(value):
+            raise MomentaryError
+        if type_name(kind) == "_json.Scanner":  # of what holds it
+            return type_name(kind)
+        if is_state(value, kind) or (hasattr(kind, "__next__") and not isinstance(value, io.IOBase)):
+            return f"state {type_name(kind)}"
+        if hasattr(kind, "__doteval_identity__"):
+            return self._own(value)
+        if not hasattr(value, "__dict__") and not isinstance(value, (dict, set, frozenset)):
+            if isinstance(value, Mapping):
+                return Parts(type_name(kind), chain.from_iterable(cast("Mapping[object, object]", value).items()), 2)
+            if isinstance(value, AbstractSet):
+                return Parts(type_name(kind), cast("AbstractSet[object]", value), 1)
+        table = self._table(value, kind)
+        if table is not None:
+            return Parts(f"table {type_name(kind)}", table)
+        wrapped = attribute_of(value, "__wrapped__") if callable(value) else None
+        return Parts(f"wrapped {type_name(kind)}", (wrapped,)) if callable(wrapped) else None
+
+    def _own(self, value: object) -> str:
+        return repr(self._describe(value))
+
+    def _function(self, function: types.FunctionType) -> str | Parts:
+        if not is_library_file(function.__code__.co_filename):
+            return self._own(function)
+        cells = [held_by(cell) for cell in function.__closure__ or ()]
+        return Parts(f"made {qualified(function)}", (attribute_of(function, "__wrapped__"), *cells))
