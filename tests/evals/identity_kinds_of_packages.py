@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
 import email.message
@@ -13,14 +12,10 @@ import io
 import json
 import logging
 import operator
-import os
 import queue
-import random
-import socket
 import sqlite3
 import sys
 import sysconfig
-import tempfile
 import threading
 import types
 import urllib.request
@@ -29,11 +24,9 @@ import xml.etree.ElementTree as ET
 from abc import ABCMeta
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 from unittest import mock
 
-import anthropic
 import attrs
 import fastapi
 import httpx
@@ -151,7 +144,7 @@ def package(name: str, source: str) -> Any:
 STAND_INS = package(
     "stand_ins_of_packages",
     """
-import random, threading, weakref
+import os, random, threading, weakref
 
 class Fitted:
     def __init__(self, seen):
@@ -181,6 +174,10 @@ class Around:
 class Client:
     def __init__(self, lock, model="m", api_key=None):
         self.lock, self.model, self.api_key, self.calls = lock, model, api_key, [random.random()]
+
+def closed_file():
+    with open(os.devnull) as file:
+        return file
 
 def deciding(inner):
     return lambda: inner
@@ -391,59 +388,4 @@ KINDS_OF_PACKAGES: dict[str, Callable[[str], Any]] = {
     "interpolation": of("scipy.interpolate", lambda it, value: it.interp1d([0.0, 1.0], [0.0, len(value)])),
     "spline": of("scipy.interpolate", lambda it, value: it.CubicSpline([0.0, 1.0, 2.0], [0.0, len(value), 1.0])),
     "regression": of("statsmodels.api", regression),
-}
-
-
-def environment() -> Any:
-    """Another in each process."""
-    os.environ["IT_IS_ANOTHER"] = str(random.random())
-    return os.environ
-
-
-def future(*results: str) -> Any:
-    made: concurrent.futures.Future[str] = concurrent.futures.Future()
-    for each in results:
-        made.set_result(each)
-    return made
-
-
-def connected() -> Any:
-    return socket.socketpair()
-
-
-def answering() -> Any:
-    made = httpx.Client(
-        transport=httpx.MockTransport(lambda _: httpx.Response(200, headers={"set-cookie": str(id(made))}))
-    )
-    made.get("http://a")
-    return made
-
-
-OF_THE_MOMENT: dict[str, Callable[[], Any]] = {
-    "environment": environment,
-    "method of the environment": lambda: environment().get,
-    "directory for a while": tempfile.TemporaryDirectory,
-    "file for a while": tempfile.NamedTemporaryFile,
-    "lock": threading.Lock,
-    "thread": lambda: threading.Thread(target=print),
-    "pool": lambda: concurrent.futures.ThreadPoolExecutor(1),
-    "event": threading.Event,
-    "sockets": connected,
-    "random numbers": random.Random,
-    "random numbers of numpy": lambda: pytest.importorskip("numpy").random.default_rng(None),
-    "classifier with random numbers": lambda: pytest.importorskip("sklearn.linear_model").SGDClassifier(
-        random_state=pytest.importorskip("numpy").random.RandomState()
-    ),
-    "client": lambda: STAND_INS.Client(threading.Lock()),
-    "client with a key": lambda: STAND_INS.Client(None, api_key=str(random.random())),
-    "client with a connection": lambda: STAND_INS.Client(socket.socket()),
-    "client with a weak reference": lambda: STAND_INS.Client(weakref.ref(STAND_INS.Client)),
-    "client in another": lambda: STAND_INS.Around([1, STAND_INS.Client(threading.Lock()), str(random.random())]),
-    "client of OpenAI": lambda: openai.AsyncOpenAI(api_key=str(random.random())),
-    "method of a client of OpenAI": lambda: openai.OpenAI(api_key=str(random.random())).chat.completions.create,
-    "client of Anthropic": lambda: anthropic.AsyncAnthropic(api_key=str(random.random())),
-    "HTTP client": httpx.AsyncClient,
-    "HTTP client that was used": answering,
-    "file": lambda: Path(os.devnull).open(),  # noqa: SIM115
-    "future": future,
 }

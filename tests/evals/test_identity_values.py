@@ -39,7 +39,7 @@ from tests.evals.identity_kinds import (
     function_of,
     with_functions_attribute,
 )
-from tests.evals.identity_kinds_of_packages import OF_THE_MOMENT
+from tests.evals.identity_of_the_moment import OF_THE_MOMENT, future
 
 from doteval import ModelProviders, Result, foreach
 from doteval.evals import run
@@ -82,6 +82,14 @@ def test_what_is_of_the_moment_says_nothing(kind: str) -> None:
     assert fingerprint(make()) == fingerprint(make())
     assert fingerprint(Plain([make(), "one"])) == fingerprint(Plain([make(), "one"]))
     assert fingerprint(Plain([make(), "one"])) != fingerprint(Plain([make(), "another"]))
+
+
+def test_a_future_is_what_it_has_come_to() -> None:
+    """Where it is not done yet, nobody knows what it will be."""
+    pending, one, another = (fingerprint(future(*results)) for results in ((), ("one",), ("another",)))
+    assert changes(one, another)
+    assert not changes(pending, one)
+    assert not changes(one, pending)
 
 
 def test_an_application_that_was_asked_is_the_same() -> None:

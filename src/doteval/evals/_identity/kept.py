@@ -11,6 +11,7 @@ import logging
 import random
 import re
 import types
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -47,8 +48,10 @@ _APPLICATIONS = ("starlette.applications", "starlette.routing", "starlette.middl
 _GENERATORS = ("numpy.random",)
 _PASSING: Mapping[str, frozenset[str]] = {
     "argparse": frozenset({"prog"}),  # the name of the program
-    "fastapi": frozenset({"middleware_stack", "openapi_schema"}),  # what is made when it is asked for
-    "starlette": frozenset({"middleware_stack"}),
+    "fastapi": frozenset({"_openapi_routes_version", "middleware_stack", "openapi_schema"}),
+    "scipy": frozenset({"_has_canonical_format", "_has_sorted_indices"}),
+    "starlette": frozenset({"_routes_version", "middleware_stack"}),
+    "statsmodels": frozenset({"_nobs_int", "het_scale"}),
     "attr": frozenset({"options"}),  # of a set, in its order; the set is there as well
     "sklearn": frozenset({"_sklearn_version", "_stop_words_id"}),
 }
@@ -96,7 +99,9 @@ def kept_of(
     if package in _TELLING or _is_of_the_moment(kind) or isinstance(attribute_of(value, "_fingerprint"), str):
         return None
     try:
-        found = fingerprint(value, _Kept(value, describe, table), _MOST)
+        with warnings.catch_warnings():  # whoever makes them into errors finds the same
+            warnings.simplefilter("ignore")
+            found = fingerprint(value, _Kept(value, describe, table), _MOST)
     except MomentaryError:
         return None
     return None if found.unknown else found.digest
@@ -154,7 +159,7 @@ class _Kept(Looks):
             )
         if isinstance(value, types.FunctionType):
             return self._function(value)
-        if is_mock(kind):
+        if is_mock(kind) or kind in (io.BytesIO, io.StringIO):
             return self._own(value)
         if not self.is_library(kind) or kind.__module__.partition(".")[0] in _TELLING:
             return self._own(value)

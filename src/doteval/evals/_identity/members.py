@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -54,7 +55,9 @@ def schema_of(kind: Any) -> object:
     if make is None:
         return None
     try:
-        return _without_defaults(make())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _without_defaults(make())
     except Exception:  # one of its fields has none, or it is not ready, and says so where it is used
         return "no schema"
 

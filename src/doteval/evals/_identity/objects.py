@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -50,12 +49,7 @@ class Objects(ABC):
             return "error", self._of(value.args, above), *self._own(value, kind, above)
         if not is_library_module(kind.__module__):
             return self._object(value, attributes_of(value), above)
-        is_in_memory = kind in (io.BytesIO, io.StringIO)
-        if (
-            (hasattr(value, "__next__") and not is_in_memory)
-            or hasattr(value, "__anext__")
-            or hasattr(value, "cr_code")
-        ):
+        if hasattr(value, "__next__") or hasattr(value, "__anext__") or hasattr(value, "cr_code"):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
             own = [code for code in codes if code is not None and not is_library_file(code.co_filename)]
             return "state", type_name(kind), *(read(code).does for code in own)

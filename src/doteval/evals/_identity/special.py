@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import sys
 import types
 import weakref
@@ -25,6 +26,8 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
         return "field", field
     if kind is types.MethodWrapperType:
         return "method", value.__name__, value.__self__
+    if kind in (io.BytesIO, io.StringIO):  # wherever it is read now
+        return "file in memory", value.getvalue()
     if kind is weakref.ReferenceType:
         return "reference", value()
     match type_name(kind):
@@ -73,9 +76,10 @@ def _told_to_mock(mock: Any, above: tuple[int, ...]) -> Any:
         return "again"
     held: dict[str, Any] = vars(mock)
     inner = (*above, id(mock))
-    named = {**held, **held.get("_mock_children", {})}
-    found: dict[str, Any] = {name: each for name, each in named.items() if not name.startswith(_MOCKS_OWN)}
-    found |= {name: each for name, each in held.get("_mock_children", {}).items() if name.startswith("__")}
+    children: dict[str, Any] = held.get("_mock_children", {})
+    found = {name: each for name, each in {**held, **children}.items() if not name.startswith(_MOCKS_OWN)}
+    methods = {name: each for name, each in children.items() if name.startswith("__")}
+    found |= {name: each for name, each in methods.items() if not _is_as_made(mock, name, each)}
     found["()"] = held.get("_mock_return_value")
     found["side effect"] = _of_iterator(held.get("_mock_side_effect"))
     found["wraps"] = held.get("_mock_wraps")
@@ -87,6 +91,20 @@ def _told_to_mock(mock: Any, above: tuple[int, ...]) -> Any:
         if given is not None and not _is_default(given) and not (is_inner and not given):
             told[name] = given
     return told
+
+
+def _is_as_made(mock: Any, name: str, method: Any) -> bool:
+    """Whether a method that Python calls does what it does in every mock."""
+    if not is_mock(class_of(method)):
+        return False
+    module: Any = sys.modules["unittest.mock"]
+    told: dict[str, Any] = vars(method)
+    effect, result = told.get("_mock_side_effect"), told.get("_mock_return_value")
+    if effect is not None:
+        return attribute_of(effect, "__module__") == module.__name__
+    makes: Any = attribute_of(module, "_calculate_return_value") or {}
+    found: Any = attribute_of(module, "_return_values") or {}
+    return result == makes[name](mock) if name in makes else name in found and result == found[name]
 
 
 def _is_default(value: object) -> bool:
