@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IS_WRITTEN, NOTHING, SEEMS_WRITTEN
+from .._written import IS_WRITTEN, NOTHING, SEEMS_WRITTEN, WAS_READ
 
 Identity: TypeAlias = Mapping[str, str]
 """Fingerprints by what they are of; of what may be shown, the thing itself behind an equals sign."""
@@ -31,6 +31,8 @@ def with_what_was_written(before: Identity, after: Identity) -> Identity:
 
 
 def _once_written(before: str, after: str) -> str:
+    if (before or after).startswith(WAS_READ):
+        return before or after
     if after in _either(before) or _is_shown(before) or _is_shown(after):
         return before
     if _seems_written(before or after) and _seems_written(after or before):
@@ -48,7 +50,7 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
     written = {
         name: part
         for name, part in before.items()
-        if _is_same(part, now.get(name)) and (part.startswith(IS_WRITTEN) or len(_either(part)) > 1)
+        if _is_same(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
     }
     return {**now, **written}
 
@@ -81,6 +83,8 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
 
 def _is_same(before: str | None, now: str | None) -> bool:
     """What seems to be written has not changed where a run was seen to write it, or where it was not there yet."""
+    if (before or now or "").startswith(WAS_READ):
+        return True
     if not {*_either(before or "")}.isdisjoint(_either(now or "")):
         return True
     parts = [part for part in (before, now) if part is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from inspect import ismethod
 from typing import Any, cast
@@ -14,6 +14,7 @@ from .._identity.library import is_library_file, project_of
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
 from .evaluation import Evaluation
+from .files_read import FilesRead
 
 _MODEL = "the model"
 _NOTHING = object()
@@ -26,8 +27,7 @@ def identity_of(
     models: Mapping[str, Mapping[str, Any]],
     values: Iterable[tuple[str, object]] = (),
     functions: Iterable[tuple[str, object]] = (),
-    looked_at: Collection[str] = (),
-    where_looked_at: Iterable[tuple[str, object]] = (),
+    where_read: Iterable[tuple[Collection[str], str, object]] = (),
 ) -> Identity:
     """Fingerprints of all that the results of an evaluation depend on.
 
@@ -36,8 +36,7 @@ def identity_of(
         models: What is known of its models without opening them, by what they are called.
         values: What else it is given, by what it is called.
         functions: What makes what else it is given.
-        looked_at: Attributes by which code looks at more.
-        where_looked_at: What that is, by what it is called; it counts where there is such code.
+        where_read: What counts where code reads one of some attributes: these, what it is called, and what it is.
     """
     walk = Walk(project=project_of(evaluation.function))
     walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
@@ -52,10 +51,20 @@ def identity_of(
         walk.add(name, value)
     for name, function in functions:
         walk.add_function(name, function, makes=True)
-    if looked_at and walk.reads(looked_at):
-        for name, value in where_looked_at:
+    for attributes, name, value in where_read:
+        if walk.reads(attributes):
             walk.add(name, value)
     return walk.parts
+
+
+def files_of(function: object, others: Callable[[], Iterable[FilesRead]] = tuple) -> FilesRead:
+    """What notes the files that are read for an evaluation's function, or for a fixture's.
+
+    Args:
+        function: The function, of whose project they are.
+        others: Gives what notes other files that it depends on.
+    """
+    return FilesRead(project_of(function), others)
 
 
 def fingerprints(evaluation: Evaluation, values: Mapping[str, object]) -> Identity:

@@ -22,7 +22,7 @@ from .._results.statistics import Summary, summarise
 from .._results.store import changes_since
 from .abort import Abort
 from .arguments import Arguments
-from .beginning import begun, warnings_of
+from .beginning import begun, warnings_of, warnings_of_files
 from .changes import Changes
 from .commits import Commits
 from .dataset import Row
@@ -69,7 +69,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=True,
         known=stored.stored,
-        warnings=(*warnings_of(stored, differences, settings), *told),
+        warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored), *told),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
@@ -172,7 +172,7 @@ async def _run_rows(
         if not has_looked and place is not None and stored is not None:
             has_looked = True
             with suppress(Exception):  # before the first result: nobody may be there at the end
-                place.store.note_written(stored, place.look_again())
+                place.store.note_written(stored, place.look())
         commits.keep(record, kept)
 
     engine = Engine(
@@ -192,6 +192,7 @@ async def _run_rows(
         if replies is None
         else partial(replies.row, evaluation=name.removesuffix(settings.selection.suffix)),
         transcripts=settings.transcripts,
+        watching=nullcontext if place is None else place.files.watching,
     )
     try:
         async with nullcontext() if commits is None else commits.told():
@@ -239,7 +240,7 @@ async def _run_rows(
 async def _note_written(place: Place, stored: Stored) -> None:
     """Have it noted what of the identity the run has written."""
     with CancelScope(shield=True):  # as long as it took when the run began
-        after = await to_thread.run_sync(place.look_again)
+        after = await to_thread.run_sync(place.look)
     place.store.note_written(stored, after)
 
 

@@ -29,7 +29,7 @@ from .checks import (
     whole_number_or_none,
 )
 from .circumstances import tags_of
-from .depends import identity_of_run, spec_of
+from .depends import files_of, identity_of_run, spec_of
 from .evaluation import Evaluation
 from .limits import Concurrency
 from .missing import answered, run_rows
@@ -211,7 +211,8 @@ async def run(
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
             look = partial(identity_of_run, evaluation, chosen, model, arguments)
-            place = Place(opened, experiment, name, spec, await to_thread.run_sync(look), look)
+            identity = await to_thread.run_sync(look)
+            place = Place(opened, experiment, name, spec, identity, look, files_of(evaluation.function))
             answer = await in_own_thread(answered, evaluation, place, settings)
             if answer is not None:
                 if unused:

@@ -11,6 +11,7 @@ from .._escapes import INTERRUPTS
 from .._results.gates import Gate
 from .._results.identity import Identity
 from .._results.store import Changed, Store
+from .files_read import FilesRead
 from .limits import Concurrency
 from .retries import Retries
 from .selection import Selection
@@ -27,6 +28,7 @@ class Place:
         model: The spec of its model, or nothing.
         identity: What its results depend on.
         look_again: Finds out anew what they depend on, once it has been run.
+        files: The files that it reads.
     """
 
     store: Store
@@ -35,6 +37,11 @@ class Place:
     model: str
     identity: Identity
     look_again: Callable[[], Identity]
+    files: FilesRead
+
+    def look(self) -> Identity:
+        """What they depend on as far as it is known by now, the files that were read included; blocks."""
+        return {**self.look_again(), **self.files.parts()}
 
 
 @dataclass(frozen=True, slots=True)

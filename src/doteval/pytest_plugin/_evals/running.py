@@ -19,8 +19,9 @@ from ...evals._results.identity import Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.checks import unused_baseline
-from ...evals._running.depends import fingerprints, identity_of
+from ...evals._running.depends import files_of, fingerprints, identity_of
 from ...evals._running.engine import Progress
+from ...evals._running.files_read import FilesRead
 from ...evals._running.missing import answered, run_rows
 from ...evals._running.selection import Selection
 from ...evals._running.settings import Place, Settings
@@ -28,14 +29,13 @@ from .._fixturedefs import ask_for_all, set_up_only, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
 from .data import (
-    LOOKS_AT_MARKS,
     asked_by,
     asked_in,
     data_fixtures,
     definitions_for,
     is_of_the_user,
-    marks_with_values,
     params_of,
+    told_by_request,
 )
 from .items import evaluation_of
 from .options import CACHE_COUNTS, NAME, EvalOptions
@@ -71,6 +71,7 @@ class EvalRunning:
         self._data: dict[pytest.Item, Identity] = {}
         """What these gave, as fingerprints."""
         self._identities: dict[pytest.Item, Identity] = {}
+        self._files: dict[pytest.FixtureDef[Any], FilesRead] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Before anything is run, which may leave its traces in modules and classes."""
@@ -117,6 +118,22 @@ class EvalRunning:
         self._places.pop(item, None)
         if not self._is_answered(item):
             set_up_others(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+        """Note which files are read for a fixture of the user's; what is made of them may not be looked at."""
+        __tracebackhide__ = True
+        if not is_of_the_user(fixturedef):
+            return (yield)
+        files = self._files.setdefault(fixturedef, files_of(fixturedef.func))
+        with files.watching_all():
+            return (yield)
+
+    def _files_of_fixtures(self, item: pytest.Function, evaluation: Evaluation) -> list[FilesRead]:
+        data = {*data_fixtures(item, self._fixtures.functions)}  # what these give is known
+        needed = definitions_for(item, evaluation)
+        found = [each for name, definitions in needed.items() if name not in data for each in definitions]
+        return [self._files[each] for each in found if each in self._files]
 
     def _given(self, item: pytest.Function, evaluation: Evaluation) -> Identity:
         data = data_fixtures(item, self._fixtures.functions)
@@ -233,6 +250,7 @@ class EvalRunning:
                 models.get("model_client") or next(iter(models.values()), ""),
                 {**(self._identities.get(item) or self._identity(item, evaluation)), **self._data.get(item, {})},
                 partial(self._look_again, item, evaluation),
+                files_of(evaluation.function, partial(self._files_of_fixtures, item, evaluation)),
             )
         return self._places[item]
 
@@ -269,8 +287,7 @@ class EvalRunning:
                 if name not in models and name != "anyio_backend"
             ],
             functions=[(f"the fixture '{name}'", each.func) for name, each in own if name != "anyio_backend"],
-            looked_at=LOOKS_AT_MARKS,
-            where_looked_at=marks_with_values(item),
+            where_read=told_by_request(item),
         )
 
     def _settings(self, evaluation: Evaluation) -> Settings:
