@@ -27,7 +27,6 @@ from typing import Any
 
 import pydantic
 import pytest
-from fastapi.testclient import TestClient
 from tests.evals.identity_kinds import (
     KINDS,
     VARIABLES,
@@ -39,7 +38,7 @@ from tests.evals.identity_kinds import (
     function_of,
     with_functions_attribute,
 )
-from tests.evals.identity_of_the_moment import OF_THE_MOMENT, future
+from tests.evals.identity_of_the_moment import OF_THE_MOMENT
 
 from doteval import ModelProviders, Result, foreach
 from doteval.evals import run
@@ -73,32 +72,6 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
     for hold in holders:
         assert fingerprint(hold(make("one"))) == fingerprint(hold(make("one")))
         assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))
-
-
-@pytest.mark.parametrize("kind", OF_THE_MOMENT)
-def test_what_is_of_the_moment_says_nothing(kind: str) -> None:
-    """Neither its keys, its connections nor its counters; and who holds such a thing is known by the rest."""
-    make = OF_THE_MOMENT[kind]
-    assert fingerprint(make()) == fingerprint(make())
-    assert fingerprint(Plain([make(), "one"])) == fingerprint(Plain([make(), "one"]))
-    assert fingerprint(Plain([make(), "one"])) != fingerprint(Plain([make(), "another"]))
-
-
-def test_a_future_is_what_it_has_come_to() -> None:
-    """Where it is not done yet, nobody knows what it will be."""
-    pending, one, another = (fingerprint(future(*results)) for results in ((), ("one",), ("another",)))
-    assert changes(one, another)
-    assert not changes(pending, one)
-    assert not changes(one, pending)
-
-
-def test_an_application_that_was_asked_is_the_same() -> None:
-    """What it makes when it is first asked is no part of it."""
-    made = KINDS["web application"]("one")
-    before = fingerprint(made)
-    assert TestClient(made).get("/it").text == '"one"'
-    assert made.openapi()
-    assert fingerprint(made) == before
 
 
 def shown_of(kinds: Iterable[str], momentary: Iterable[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ keys, which are of the moment. Whatever holds something of the moment is itself 
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import random
@@ -13,17 +14,20 @@ import re
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from collections.abc import Set as AbstractSet
+from enum import Enum, auto
 from itertools import chain
 from typing import Any, cast
 
 from .._digests import Looks, Parts, fingerprint
-from .credentials import hides_itself, is_credential
+from .._tabular import held_by_table
+from .credentials import is_credential
 from .library import is_library_file, is_library_module
 from .looks import ATOMS, attribute_of, class_of, held_by, qualified, type_name
 from .special import is_mock
 
+_PLAIN = (list, tuple, set, frozenset)
 _MOST = 200_000
 """How many values that hold others are looked at at most of one object."""
 _CLIENTS = frozenset(
@@ -43,6 +47,8 @@ _WEIGHTS = frozenset(
 """Packages whose objects may hold more than anybody wants to look at for each run."""
 _TELLING = frozenset({"doteval", "jinja2", "pydantic", "pydantic_core"})
 """Packages whose objects say themselves what they are, also where others hold them."""
+_SPECIAL = frozenset({"_io.BytesIO", "_io.StringIO", "xml.etree.ElementTree.Element"})
+"""Classes whose objects are known by all of what they hold at once."""
 _APPLICATIONS = ("starlette.applications", "starlette.routing", "starlette.middleware", "starlette.datastructures")
 """What a client's package has besides clients."""
 _GENERATORS = ("numpy.random",)
@@ -66,26 +72,64 @@ class MomentaryError(Exception):
     """Something is of the moment."""
 
 
-def is_state(value: object, kind: type[Any]) -> bool:
-    """Whether a value is what a process has for the moment, of which nothing counts: the environment, say."""
-    if isinstance(value, logging.Logger):
+class TooMuchError(Exception):
+    """There is more than anybody wants to look at."""
+
+
+class _Sort(Enum):
+    """How objects of a class are known within others."""
+
+    CLASS = auto()
+    FUNCTION = auto()
+    TELLING = auto()
+    """By what is known of them anywhere."""
+    MOMENTARY = auto()
+    STATE = auto()
+    MAPPING = auto()
+    SET = auto()
+    DATA = auto()
+
+
+@functools.lru_cache(maxsize=512)
+def _sort_of(kind: Any) -> _Sort:
+    package = kind.__module__.partition(".")[0]
+    if issubclass(kind, type):
+        return _Sort.CLASS
+    if kind is types.FunctionType:
+        return _Sort.FUNCTION
+    if is_mock(kind) or type_name(kind) in _SPECIAL or package in _TELLING:
+        return _Sort.TELLING
+    if not is_library_module(kind.__module__) or hasattr(kind, "__doteval_identity__"):
+        return _Sort.TELLING
+    if _is_of_the_moment(kind) or issubclass(kind, weakref.ReferenceType) or hasattr(kind, "get_secret_value"):
+        return _Sort.MOMENTARY
+    is_iterator = hasattr(kind, "__next__") and not issubclass(kind, io.IOBase)
+    if is_state(kind) or is_iterator or type_name(kind) == "_json.Scanner":
+        return _Sort.STATE
+    if not kind.__dictoffset__ and not issubclass(kind, (dict, set, frozenset)):  # in no order that lasts
+        if issubclass(kind, Mapping):
+            return _Sort.MAPPING
+        if issubclass(kind, AbstractSet):
+            return _Sort.SET
+    return _Sort.DATA
+
+
+def is_state(kind: type[Any]) -> bool:
+    """Whether a class is of what a process has for the moment, of which nothing counts: the environment, say."""
+    if issubclass(kind, logging.Logger):
         return True
     if not is_library_module(kind.__module__):
         return False
-    if (
-        kind.__module__ in ("tempfile", "threading")
-        or type_name(kind) == "os._Environ"
-        or kind.__module__.startswith(_GENERATORS)
-    ):
+    if kind.__module__ in ("tempfile", "threading") or type_name(kind) == "os._Environ":
         return True
-    return issubclass(kind, random.Random)
+    return kind.__module__.startswith(_GENERATORS) or issubclass(kind, random.Random)
 
 
 def kept_of(
     value: object,
     kind: type[Any],
     describe: Callable[[object], object],
-    table: Callable[[object, type[Any]], tuple[Any, ...] | None],
+    is_written: Callable[[object], bool],
 ) -> str | None:
     """A fingerprint of what an object of an installed package is made of; `None` where that is of the moment.
 
@@ -93,7 +137,10 @@ def kept_of(
         value: The object.
         kind: Its class.
         describe: Says what something is that is no object of a package, or says so itself.
-        table: Says what a table or an array holds; `None` of anything else.
+        is_written: Whether code writes something of what a container holds.
+
+    Raises:
+        TooMuchError: It holds too much.
     """
     package = kind.__module__.partition(".")[0]
     if package in _TELLING or _is_of_the_moment(kind) or isinstance(attribute_of(value, "_fingerprint"), str):
@@ -101,7 +148,7 @@ def kept_of(
     try:
         with warnings.catch_warnings():  # whoever makes them into errors finds the same
             warnings.simplefilter("ignore")
-            found = fingerprint(value, _Kept(value, describe, table), _MOST)
+            found = fingerprint(value, _Kept(value, describe, is_written))
     except MomentaryError:
         return None
     return None if found.unknown else found.digest
@@ -120,18 +167,16 @@ class _Kept(Looks):
     Args:
         whole: The object.
         describe: Says what else there is.
-        table: Says what a table holds.
+        is_written: Whether code writes something of what a container holds.
     """
 
     def __init__(
-        self,
-        whole: object,
-        describe: Callable[[object], object],
-        table: Callable[[object, type[Any]], tuple[Any, ...] | None],
+        self, whole: object, describe: Callable[[object], object], is_written: Callable[[object], bool]
     ) -> None:
         self._whole = whole
         self._describe = describe
-        self._table = table
+        self._is_written = is_written
+        self._left = _MOST
 
     def is_library(self, kind: type[Any]) -> bool:
         return is_library_module(kind.__module__)
@@ -146,41 +191,39 @@ class _Kept(Looks):
         return class_of(value) not in ATOMS and isinstance(name, str) and _CACHE.search(name) is not None
 
     def known(self, value: Any, kind: type[Any]) -> str | Parts | None:
+        self._left -= 1
+        if self._left < 0:
+            raise TooMuchError
+        if kind in _PLAIN:
+            return self._own(value) if self._is_written(value) else None
         if kind is dict:
             held = cast("dict[object, object]", value)
             if any(each is not None and is_credential(name, each) for name, each in held.items()):
                 raise MomentaryError
+            return self._own(value) if self._is_written(value) else None
+        if value is self._whole:
             return None
-        if kind in (list, tuple, set, frozenset) or value is self._whole:
-            return None
-        if isinstance(value, type):
-            return (
-                type_name(cast("type[Any]", value)) if self.is_library(cast("type[Any]", value)) else self._own(value)
-            )
-        if isinstance(value, types.FunctionType):
-            return self._function(value)
-        if is_mock(kind) or kind in (io.BytesIO, io.StringIO):
-            return self._own(value)
-        if not self.is_library(kind) or kind.__module__.partition(".")[0] in _TELLING:
-            return self._own(value)
-        if _is_of_the_moment(kind) or isinstance(value, weakref.ReferenceType) or hides_itself(value):
-            raise MomentaryError
-        if type_name(kind) == "_json.Scanner":  # of what holds it
-            return type_name(kind)
-        if is_state(value, kind) or (hasattr(kind, "__next__") and not isinstance(value, io.IOBase)):
-            return f"state {type_name(kind)}"
-        if hasattr(kind, "__doteval_identity__"):
-            return self._own(value)
-        if not hasattr(value, "__dict__") and not isinstance(value, (dict, set, frozenset)):
-            if isinstance(value, Mapping):
-                return Parts(type_name(kind), chain.from_iterable(cast("Mapping[object, object]", value).items()), 2)
-            if isinstance(value, AbstractSet):
-                return Parts(type_name(kind), cast("AbstractSet[object]", value), 1)
-        table = self._table(value, kind)
-        if table is not None:
-            return Parts(f"table {type_name(kind)}", table)
-        wrapped = attribute_of(value, "__wrapped__") if callable(value) else None
-        return Parts(f"wrapped {type_name(kind)}", (wrapped,)) if callable(wrapped) else None
+        match _sort_of(cast("Hashable", kind)):
+            case _Sort.CLASS:
+                return type_name(value) if self.is_library(value) else self._own(value)
+            case _Sort.FUNCTION:
+                return self._function(value)
+            case _Sort.TELLING:
+                return self._own(value)
+            case _Sort.MOMENTARY:
+                raise MomentaryError
+            case _Sort.STATE:
+                return f"state {type_name(kind)}"
+            case _Sort.MAPPING:
+                return Parts(type_name(kind), chain.from_iterable(value.items()), 2)
+            case _Sort.SET:
+                return Parts(type_name(kind), value, 1)
+            case _Sort.DATA:
+                table = held_by_table(value, kind)
+                if table is not None:
+                    return Parts(f"table {type_name(kind)}", table)
+                wrapped = attribute_of(value, "__wrapped__") if callable(value) else None
+                return Parts(f"wrapped {type_name(kind)}", (wrapped,)) if callable(wrapped) else None
 
     def _own(self, value: object) -> str:
         return repr(self._describe(value))

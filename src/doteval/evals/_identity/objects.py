@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .clients import asked_with
 from .code import read
 from .credentials import without_credentials
-from .kept import kept_of
+from .kept import TooMuchError, kept_of
 from .library import is_library_file, is_library_module
 from .looks import OF_VALUES, attribute_of, attributes_of, class_of, is_made_of_attributes, telling_of, type_name
 from .special import parts_of, result_of
 from .state import State
+
+
+class Known(NamedTuple):
+    """What is known of an object of a package.
+
+    Args:
+        value: The object, which stays alive.
+        digest: What it is made of; `None` where that is of the moment.
+        others: What it holds that is known otherwise.
+        is_too_much: Whether it holds more than anybody wants to look at.
+    """
+
+    value: object
+    digest: str | None
+    others: tuple[object, ...] = ()
+    is_too_much: bool = False
 
 
 class Objects(ABC):
@@ -27,8 +43,8 @@ class Objects(ABC):
     def __init__(self, state: State, most: int) -> None:
         self.state = state
         self.left_to_see = most
-        self._kept_known: dict[int, tuple[object, str | None]] = {}
-        """What objects of packages are made of that hold nothing else, by ``id``; with these, which stay alive."""
+        self.kept_known: dict[int, Known] = {}
+        """What is known of objects of packages, by their ``id``."""
         self._futures = 0
 
     def _special(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
@@ -57,6 +73,8 @@ class Objects(ABC):
         if dump is not None:
             return type_name(kind), self._of(without_credentials(dump(value)), above)
         kept = None if kind.__module__ in OF_VALUES else self._kept_by_pickle(value, kind, above)
+        if kept is not None and self.state.attributes_in(value):
+            return type_name(kind), self._mapping(self._kept(value, attributes_of(value)), above)
         if kept is not None:
             return type_name(kind), "kept", kept
         text = self._text(value)
@@ -66,15 +84,25 @@ class Objects(ABC):
         return type_name(kind), "opaque" if text is None else text, self._mapping(told, above)
 
     def _kept_by_pickle(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> str | None:
-        if id(value) in self._kept_known:
-            return self._kept_known[id(value)][1]
-        self.left_to_see -= 1
+        if id(value) not in self.kept_known:
+            self.left_to_see -= 1
+            self.kept_known[id(value)] = self._known_of(value, kind)
+        known = self.kept_known[id(value)]
+        if known.is_too_much:
+            self._too_much(type_name(kind))
+        return self._kept_with(value, kind, known.others, above) if known.others else known.digest
+
+    def _known_of(self, value: Any, kind: type[Any]) -> Known:
         others: list[object] = []
-        found = kept_of(value, kind, others.append, self._table)
-        if found is None or not others:
-            self._kept_known[id(value)] = value, found
-            return found
-        return kept_of(value, kind, lambda each: self._of(each, above), self._table)
+        try:
+            found = kept_of(value, kind, others.append, self.state.writes_within)
+        except TooMuchError:
+            return Known(value, None, is_too_much=True)
+        return Known(value, found, () if found is None else (*others,))
+
+    def _kept_with(self, value: Any, kind: type[Any], others: tuple[object, ...], above: tuple[int, ...]) -> str | None:
+        """What an object of a package is that holds others, which are known otherwise."""
+        return kept_of(value, kind, lambda each: self._of(each, above), self.state.writes_within)
 
     def _own(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
         """What an object of a class of the user's is besides what it holds: its class, and other attributes."""
@@ -116,8 +144,8 @@ class Objects(ABC):
         """
 
     @abstractmethod
-    def _table(self, value: object, kind: type[Any]) -> tuple[Any, ...] | None:
-        """What a table or an array holds; `None` of anything else."""
+    def _too_much(self, name: str) -> None:
+        """An object of a class of this name holds more than anybody wants to look at."""
 
     @abstractmethod
     def _text(self, value: object) -> str | None:

@@ -35,6 +35,8 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
             return "order", *(each for each in gc.get_referents(value) if each is not kind)
         case "queue.Queue" | "queue.LifoQueue" | "queue.PriorityQueue":
             return type_name(kind), value.maxsize, [*value.queue]
+        case "xml.etree.ElementTree.Element":
+            return "XML", digest_of_bytes(sys.modules["xml.etree.ElementTree"].tostring(value))
         case "sqlite3.Connection":
             return "database", _content_of(value)
         case _:
@@ -101,10 +103,11 @@ def _is_as_made(mock: Any, name: str, method: Any) -> bool:
     told: dict[str, Any] = vars(method)
     effect, result = told.get("_mock_side_effect"), told.get("_mock_return_value")
     if effect is not None:
-        return attribute_of(effect, "__module__") == module.__name__
+        return bool(attribute_of(effect, "__module__") == module.__name__)
     makes: Any = attribute_of(module, "_calculate_return_value") or {}
     found: Any = attribute_of(module, "_return_values") or {}
-    return result == makes[name](mock) if name in makes else name in found and result == found[name]
+    made = makes[name](mock) if name in makes else found.get(name, module)
+    return bool(made == result)
 
 
 def _is_default(value: object) -> bool:

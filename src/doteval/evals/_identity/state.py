@@ -50,6 +50,15 @@ class State:
         """Whether all that a container holds may be written."""
         return EVERYTHING in self._hidden.get(id(owner), _NOTHING)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is written."""
+        return not self._hidden and not self._own
+
+    def writes_within(self, owner: object) -> bool:
+        """Whether something of what a container holds is written."""
+        return id(owner) in self._hidden
+
     def keys_in(self, owner: object) -> frozenset[object]:
         """The keys of a mapping, or the places of a sequence, that are written."""
         found = self._hidden.get(id(owner))

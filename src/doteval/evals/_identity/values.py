@@ -124,7 +124,7 @@ class Values(Objects):
 
     def _told_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value says itself that answers depend on; `None` where it does not."""
-        if is_state(value, kind):
+        if is_state(kind):
             return "state", type_name(kind)
         identity = getattr(kind, "__doteval_identity__", None)
         if identity is None or isinstance(value, type):

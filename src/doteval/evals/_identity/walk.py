@@ -45,6 +45,9 @@ _NO_ATTRIBUTES = ("__", "_pytest", "pytestmark")
 """How attributes of functions begin that say how they are run, or what they were made of."""
 
 
+_TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
+
+
 class Walk(Values):
     """Looks at values, and finds what they refer to.
 
@@ -77,6 +80,8 @@ class Walk(Values):
         if self._roots:
             if self._follows_classes:
                 self._reach.finish()
+                if self.state.is_empty:  # else more is state than was known to it
+                    self.kept_known = self._reach.kept_known
             for root in self._roots:
                 self._left.append(root)
                 self._finish()
@@ -149,7 +154,7 @@ class Walk(Values):
             self._describe(name, describe)
             if self.left_to_see < 0 and "" not in self._warned and not self._is_aside:
                 self._warned.add("")
-                warnings.warn(f"{name} holds too much: what changes in the rest of it is not noticed", stacklevel=2)
+                warnings.warn(f"{name} {_TOO_MUCH}", stacklevel=2)
 
     def _describe(self, name: str, describe: Callable[[], object]) -> None:
         self._is_guarded = False
@@ -157,6 +162,11 @@ class Walk(Values):
         guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
         part = (guarded_digest_of if guards else digest_of)(described)
         self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
+
+    def _too_much(self, name: str) -> None:
+        if self._label not in self._warned and not self._is_aside:
+            self._warned.add(self._label)
+            warnings.warn(f"{self._label} {_TOO_MUCH}", stacklevel=2)
 
     def _deeper(self, value: object) -> object:
         name = f"what lies deeper in {self._label}"
