@@ -90,7 +90,9 @@ class Objects(ABC):
         known = self.kept_known[id(value)]
         if known.is_too_much:
             self._too_much(type_name(kind))
-        return self._kept_with(value, kind, known.others, above) if known.others else known.digest
+        if not known.others:
+            return known.digest
+        return kept_of(value, kind, lambda each: self._of(each, above), self.state.writes_within)
 
     def _known_of(self, value: Any, kind: type[Any]) -> Known:
         others: list[object] = []
@@ -99,10 +101,6 @@ class Objects(ABC):
         except TooMuchError:
             return Known(value, None, is_too_much=True)
         return Known(value, found, () if found is None else (*others,))
-
-    def _kept_with(self, value: Any, kind: type[Any], others: tuple[object, ...], above: tuple[int, ...]) -> str | None:
-        """What an object of a package is that holds others, which are known otherwise."""
-        return kept_of(value, kind, lambda each: self._of(each, above), self.state.writes_within)
 
     def _own(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
         """What an object of a class of the user's is besides what it holds: its class, and other attributes."""
@@ -143,8 +141,7 @@ class Objects(ABC):
             fresh: What makes the values of keys that are only asked for.
         """
 
-    @abstractmethod
-    def _too_much(self, name: str) -> None:
+    def _too_much(self, name: str) -> None:  # noqa: B027
         """An object of a class of this name holds more than anybody wants to look at."""
 
     @abstractmethod

@@ -391,16 +391,6 @@ class Reach(Values):
             self._unclear.hold(name, held)
         return super()._kept(value, attributes)
 
-    def _deeper(self, value: object) -> object:
-        """Nothing is, as each value is looked at by itself."""
-
-    def _kept_with(self, value: Any, kind: type[Any], others: tuple[object, ...], above: tuple[int, ...]) -> str | None:
-        self._listed(others, above)
-        return ""
-
-    def _too_much(self, name: str) -> None:
-        """Who describes it says so."""
-
     def _set_aside(self, place: str, name: object, value: object) -> None:
         """What is written is not known yet, so nothing is told from it."""
 
