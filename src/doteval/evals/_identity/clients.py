@@ -27,8 +27,9 @@ def asked_with(value: object, kind: type[Any]) -> dict[str, Any]:
 
 
 def _pairs(values: Any) -> Iterable[tuple[str, str]]:
-    items = attribute_of(values, "multi_items") or attribute_of(values, "items")
-    return [(str(name), str(each)) for name, each in items()] if callable(items) else []
+    items: Any = attribute_of(values, "multi_items") or attribute_of(values, "items")
+    pairs: Iterable[tuple[Any, Any]] = () if items is None else items()
+    return [(str(name), str(each)) for name, each in pairs]
 
 
 def _is_telling(name: str, value: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from .looks import attribute_of, class_of, type_name
@@ -65,7 +65,8 @@ def schema_of(kind: Any) -> object:
 def _without_defaults(schema: Any, *, of_names: bool = False) -> Any:
     """A schema without defaults, and in an order of its own, as some of it may have been sets."""
     if isinstance(schema, list):
-        return sorted((_without_defaults(each) for each in schema), key=repr)
+        items: list[Any] = schema  # pyright: ignore[reportUnknownVariableType]
+        return sorted((_without_defaults(each) for each in items), key=repr)
     if not isinstance(schema, dict):
         return schema
     held = cast("dict[str, Any]", schema)
@@ -80,7 +81,7 @@ def registered_with(kind: type[Any]) -> list[type[Any]]:
     """The classes that were registered with an abstract one, in no order."""
     if not issubclass(class_of(kind), abc.ABCMeta):
         return []
-    dump = attribute_of(abc, "_get_dump")
-    registry: set[weakref.ref[type[Any]]] = dump(kind)[0] if callable(dump) else set()
+    dump: Any = attribute_of(abc, "_get_dump")
+    registry: Iterable[weakref.ref[type[Any]]] = () if dump is None else dump(kind)[0]
     found = [reference() for reference in registry]
     return [each for each in found if each is not None]

@@ -42,7 +42,7 @@ class Objects(ABC):
 
     def __init__(self, state: State, most: int) -> None:
         self.state = state
-        self.left_to_see = most
+        self.left_to_see: int = most
         self.kept_known: dict[int, Known] = {}
         """What is known of objects of packages, by their ``id``."""
         self._futures = 0

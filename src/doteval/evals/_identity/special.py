@@ -76,7 +76,7 @@ def _told_to_mock(mock: Any, above: tuple[int, ...]) -> Any:
     """What a mock was told to do, and not what was done with it. It is not called, nor asked for anything."""
     if id(mock) in above:
         return "again"
-    held: dict[str, Any] = vars(mock)
+    held = cast("dict[str, Any]", mock.__dict__)
     inner = (*above, id(mock))
     children: dict[str, Any] = held.get("_mock_children", {})
     found = {name: each for name, each in {**held, **children}.items() if not name.startswith(_MOCKS_OWN)}
@@ -100,7 +100,7 @@ def _is_as_made(mock: Any, name: str, method: Any) -> bool:
     if not is_mock(class_of(method)):
         return False
     module: Any = sys.modules["unittest.mock"]
-    told: dict[str, Any] = vars(method)
+    told = cast("dict[str, Any]", method.__dict__)
     effect, result = told.get("_mock_side_effect"), told.get("_mock_return_value")
     if effect is not None:
         return bool(attribute_of(effect, "__module__") == module.__name__)
@@ -119,4 +119,4 @@ def _of_iterator(effect: Any) -> Any:
     """All that a mock returns one after the other, as far as that is left."""
     if type_name(class_of(effect)) not in ("builtins.list_iterator", "builtins.tuple_iterator"):
         return effect
-    return [*cast("Any", effect.__reduce__()[1][0])]
+    return [*effect.__reduce__()[1][0]]
