@@ -118,6 +118,7 @@ def problem(seed: int) -> str | None:
     return None if changes(kept, changed) else "another constant is not noticed"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_a_run_changes_nothing_and_another_constant_is_noticed(chunk: int) -> None:
     """Whatever programs are made of: builders, aliases, decorators, members, closures, caches and counters."""
