@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import collections
 import contextlib
 import dataclasses
@@ -118,6 +119,12 @@ def mail(value: str) -> Any:
 def queued(value: str) -> Any:
     made: queue.Queue[str] = queue.Queue()
     made.put(value)
+    return made
+
+
+def queued_for_tasks(value: str) -> Any:
+    made: asyncio.Queue[str] = asyncio.Queue()
+    made.put_nowait(value)
     return made
 
 
@@ -310,6 +317,7 @@ KINDS_OF_PACKAGES: dict[str, Callable[[str], Any]] = {
     "logger with more": lambda value: logging.LoggerAdapter(logging.getLogger("it"), {"a": value}),
     "request": lambda value: urllib.request.Request("http://a/", data=value.encode(), headers={"X-A": "b"}),
     "queue": queued,
+    "queue of tasks": queued_for_tasks,
     "database in memory": database,
     "mock": lambda value: mock.Mock(return_value=value),
     "mock with methods": lambda value: mocked(return_value=value),

@@ -35,6 +35,8 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
             return "order", *(each for each in gc.get_referents(value) if each is not kind)
         case "queue.Queue" | "queue.LifoQueue" | "queue.PriorityQueue":
             return type_name(kind), value.maxsize, [*value.queue]
+        case "asyncio.queues.Queue" | "asyncio.queues.LifoQueue" | "asyncio.queues.PriorityQueue":
+            return type_name(kind), value.maxsize, [*(attribute_of(value, "_queue") or ())]
         case "xml.etree.ElementTree.Element":
             return "XML", digest_of_bytes(sys.modules["xml.etree.ElementTree"].tostring(value))
         case "sqlite3.Connection":
