@@ -40,7 +40,7 @@ OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
 - ``loading``: for how many seconds it starts,
 - ``sleeps``: a directory. Awake, a server holds a lock on the file ``awake`` in it. It writes down in ``notes`` when
   it starts, falls asleep and wakes up, and when another one is awake meanwhile. What is in the file ``SPEC-sleep`` or
-  ``SPEC-wake`` happens instead, once: "fails" (500), "dies" or "hangs",
+  ``SPEC-wake`` happens instead, once: "fails" (500) or "dies",
 - ``crowd``: others may be awake meanwhile,
 - ``adapters``: a file to which it writes what it loads and unloads.
 """
@@ -139,9 +139,7 @@ def switch(action: str) -> int:
         note(f"{action} {trouble}")
         if trouble == "fails":
             return 500
-        if trouble == "dies":
-            os._exit(4)
-        threading.Event().wait()
+        os._exit(4)
     if action == "wake":
         wake()
     else:

@@ -8,7 +8,7 @@ import shutil
 import signal
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from doteval.servers._slots.locks import take
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency, pytest.mark.process]
 
 OTHER = {"asyncio": "trio", "trio": "asyncio"}
+TROUBLES = ("fails", "dies")
 SLEEP = HTTPSleep(state_path="/is_sleeping")
 
 
@@ -175,20 +176,31 @@ async def test_no_more_servers_sleep_than_may(notes: Notes, launcher: LocalLaunc
     assert notes.all()[-4:] == ["start a", "sleep a", "start b", "wake a"], "two cannot be asleep to take turns"
 
 
-@pytest.mark.parametrize("trouble", ["fails", "dies", "hangs"])
 @pytest.mark.parametrize("action", ["sleep", "wake"])
 async def test_what_cannot_sleep_is_stopped_and_what_cannot_wake_is_started(
-    notes: Notes, launcher: LocalLauncher, action: str, trouble: str
+    notes: Notes, launcher: LocalLauncher, action: str
 ) -> None:
     """Whoever asks notices nothing; the next time it sleeps and wakes as it should."""
-    notes.plan("a", action, trouble)
-    how = replace(SLEEP, timeout=0.3) if trouble == "hangs" else SLEEP
-    async with sleepy(notes, launcher, sleep=how) as provider:
-        for spec in "abaaba":
-            assert await ask(provider, spec) == spec
+    async with sleepy(notes, launcher) as provider:
+        for trouble in TROUBLES:
+            notes.plan("a", action, trouble)
+            for spec in "aba":
+                assert await ask(provider, spec) == spec
         assert provider.statistics().losses == provider.statistics().open_failures == 0
-    assert notes.count() == {"start": 3, "sleep": 4 - (action == "sleep"), "wake": 2, f"{action} {trouble}": 1}
-    assert len(launcher.starts) == 3
+    failed = {f"{action} {trouble}": 1 for trouble in TROUBLES}
+    assert notes.count() == {"start": 4, "sleep": 2 if action == "sleep" else 4, "wake": 1, **failed}
+    assert len(launcher.starts) == 4
+
+
+async def test_a_server_that_takes_too_long_to_fall_asleep_is_stopped(notes: Notes, launcher: LocalLauncher) -> None:
+    """Whoever needs its slot waits for as long as was said, and no longer."""
+
+    async def for_ever(server: ReadinessView) -> None:
+        await anyio.sleep_forever()
+
+    async with sleepy(notes, launcher, sleep=SleepWith(for_ever, for_ever, timeout=0.05)) as provider:
+        assert [await ask(provider, spec) for spec in "aba"] == [*"aba"]
+    assert notes.all() == ["start a", "start b", "start a"]
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["server", "supervisor and keeper"])
