@@ -141,7 +141,7 @@ async def test_a_server_that_two_providers_hold_sleeps_and_is_lost_to_neither(
 async def test_two_processes_at_one_slot_put_each_others_servers_to_sleep(
     notes: Notes, launcher: LocalLauncher, other_backend: str, player: StartPlayer
 ) -> None:
-    """Of one that is killed with its servers asleep nothing is left, but for what others hold."""
+    """Of the one that ends nothing is left, but for what others hold."""
     root = launcher.runtime.root
     settings = {"sleep": asdict(SLEEP), "max_sleeping": 3}
     async with sleepy(notes, launcher) as provider:
@@ -155,6 +155,21 @@ async def test_two_processes_at_one_slot_put_each_others_servers_to_sleep(
         left = [status["spec"] for status in (await statuses(launcher.runtime)).values()]
         assert sorted(left) == ["a", "b"], "nobody is there any more who has used c"
     assert not leftovers(root)
+
+
+async def test_a_program_that_is_killed_leaves_no_server_that_sleeps(
+    notes: Notes, runtime: Runtime, other_backend: str, player: StartPlayer
+) -> None:
+    """The kernel closes its connections, those that hold a server asleep among them."""
+    settings = {"sleep": asdict(SLEEP), "max_sleeping": 3}
+    with pytest.raises(AssertionError):  # of the player, which does not end as it should
+        async with player(runtime.root, other_backend, notes.command, **settings) as other:
+            await other.ask("setup", "h", "a")
+            await other.ask("teardown", "h")
+            server = await other.ask("setup", "h", "b")
+            assert notes.all() == ["start a", "sleep a", "start b"]
+            os.kill(parent(parent(parent(server["pid"]))), signal.SIGKILL)
+    assert not leftovers(runtime.root)
 
 
 async def test_no_more_servers_sleep_than_may(notes: Notes, launcher: LocalLauncher) -> None:
