@@ -10,7 +10,8 @@ import anthropic
 import pytest
 from tests.real.real_server import WORDS, RealServer, command_lines, model, needed
 
-from doteval import AnthropicProvider
+from doteval import AnthropicProvider, ModelSetupError
+from doteval.providers._served.model import ServerModel
 from doteval.providers.vllm import VLLMProvider
 
 CLAUDES_WORDS: dict[str, Any] = {"max_tokens": 16, "extra_body": {"temperature": 0}}
@@ -48,6 +49,21 @@ class TestVLLM(RealServer):
                 async with await other.setup(handle.model.name) as claude:
                     assert await claude.model.generate("Hello", **CLAUDES_WORDS) == message.content[0].text
 
+    async def test_adapters_of_a_base_are_one_server(self) -> None:
+        """Each writes something of its own; they are loaded while it runs, and unloaded when nobody uses them."""
+        one, other = (f"{self.spec}@{model(name)}" for name in ("one-lora", "other-lora"))
+        async with self.provider(enable_lora=True, max_loras=2) as keeper, keeper.setup(self.spec) as base:
+            async with self.provider(enable_lora=True, max_loras=2) as provider:
+                handles = [await provider.setup(spec) for spec in (one, other, one)]
+                replies = [await handle.model.generate("Hello", **WORDS) for handle in (base, *handles)]
+                assert len(set(replies)) == 3
+                assert replies[1] == replies[3]
+                assert {handle.model.server.pid for handle in handles} == {base.model.server.pid}
+                assert len(await _names(base.model)) == 3
+            assert await _names(base.model) == [self.spec]
+            with pytest.raises(ModelSetupError, match="does not load the adapter"):
+                await keeper.setup(f"{self.spec}@{self.spec}")
+
     async def test_a_worker_that_is_killed_ends_the_server(self) -> None:
         """What it leaves is cleared away, and the next request starts another one."""
         async with self.provider(restarts=1) as provider, await provider.setup(self.spec) as handle:
@@ -57,3 +73,7 @@ class TestVLLM(RealServer):
             os.kill(worker, signal.SIGKILL)
             assert await handle.model.generate("Hello", **WORDS)
             assert handle.model.server.pid != old
+
+
+async def _names(model: ServerModel) -> list[str]:
+    return [each.id async for each in model.client.models.list()]
