@@ -105,6 +105,7 @@ def adapt(path: str, asked: dict[str, str]) -> tuple[int, object]:
         return (400 if loads else 404), {"error": {"message": f"{name} is {'' if is_loaded else 'not '}there"}}
     if loads and asked["lora_path"].endswith("broken"):
         return 500, {"error": {"message": "LoRA rank 64 is greater than max_lora_rank 16"}}
+    time.sleep(0.05)  # another one may be loading it meanwhile, as with older versions
     with open(OPTIONS["adapters"], "a") as file:
         file.write(f"{'load' if loads else 'unload'} {name}\n")
     if loads:
