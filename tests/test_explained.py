@@ -28,13 +28,6 @@ class Failing(PooledProvider[str]):
         yield spec
 
 
-class Undecorated(PooledProvider[str]):
-    """Whose author has forgotten something."""
-
-    async def open(self, spec: str) -> AsyncIterator[str]:  # type: ignore[override]
-        yield spec
-
-
 async def failure(provider: PooledProvider[str], **config: object) -> ModelSetupError:
     async with provider:
         with pytest.raises(ModelSetupError) as caught:
@@ -74,11 +67,6 @@ async def test_the_advice_fits_the_cause(error: BaseException, reason: str, advi
     assert found.advice.startswith(advice)
     assert str(found).startswith(f"Failed to setup resource 'a-model': {reason}")
     assert str(found).endswith(found.advice)
-
-
-async def test_a_missing_decorator_is_named() -> None:
-    """It is what everybody forgets once."""
-    assert "@asynccontextmanager" in (await failure(Undecorated())).advice
 
 
 async def test_an_argument_that_open_does_not_have() -> None:

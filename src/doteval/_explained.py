@@ -12,13 +12,13 @@ _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((FileNotFoundError, NotADirectoryError, IsADirectoryError), "Correct the path, or put there what belongs there."),
     ((PermissionError,), "Give this user the right to use it."),
     ((ModuleNotFoundError,), "Install the package that has this module."),
+    ((ImportError,), "Install what it says is missing, or another version of it."),
     ((OSError, TimeoutError, EOFError), _SERVICE),
     ((TypeError, ValueError, AttributeError), "Correct the spec, its configuration, or the provider's open()."),
 )
 _OF_NETWORKS = ("Connect", "Timeout", "Network", "Unavailable")
 _OF_ADDRESSES = ("InvalidURL", "UnsupportedProtocol")
 """What is in the names of exceptions that clients raise where nobody answers, or nobody can: of whichever library."""
-_NO_CONTEXT_MANAGER = ("asynchronous context manager protocol", "__aenter__")
 
 
 def reason_of(error: BaseException) -> str:
@@ -38,9 +38,6 @@ def advice_for(error: BaseException) -> str:
         return advice_for(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     if isinstance(error, DotevalError):
         return _parts(error)[1] or _OPEN
-    text = str(error)
-    if isinstance(error, (TypeError, AttributeError)) and any(words in text for words in _NO_CONTEXT_MANAGER):
-        return "Decorate the provider's open() with @asynccontextmanager, and let it yield the model."
     kinds = " ".join(kind.__name__ for kind in type(error).__mro__)
     if any(word in kinds for word in _OF_ADDRESSES):
         return "Correct the address, such as base_url=: it begins with http:// or https://."

@@ -236,18 +236,29 @@ def complete(model: str, prompt: str) -> tuple[int, object]:
 
 
 def stream(connection: socket.socket, prompt: str) -> None:
-    """A stream of three words; it is broken off after the first for "break", and by the end of the server for "die"."""
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    """A stream of three words; it is broken off after the first for "break", and by the end of the server for "die".
+
+    For "vanish", too, where nothing says how much is to come: the stream just ends.
+    """
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    if prompt == "vanish":
+        connection.sendall(head + b"Connection: close\r\n\r\ndata: " + chunk("one", None) + b"\n\n")
+        os._exit(3)
+    connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
     for number, word in enumerate(("one", "two", "three")):
-        choice = {"index": 0, "delta": {"content": word}, "finish_reason": "stop" if number == 2 else None}
-        event = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
-        data = f"data: {json.dumps(event)}\n\n".encode()
+        data = b"data: " + chunk(word, "stop" if number == 2 else None) + b"\n\n"
         connection.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         if prompt == "die":
             os._exit(3)
         if prompt == "break":
             return
     connection.sendall(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+def chunk(word: str, reason: str | None) -> bytes:
+    choice = {"index": 0, "delta": {"content": word}, "finish_reason": reason}
+    event = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
+    return json.dumps(event).encode()
 
 
 def send(connection: socket.socket, status: int, body: object) -> None:

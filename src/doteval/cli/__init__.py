@@ -98,8 +98,19 @@ def _complete(parser: argparse.ArgumentParser) -> None:
         import_module("argcomplete").autocomplete(parser)
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose help is output like any other: what cannot be printed is an error, which argparse keeps to itself."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is not sys.stdout:
+            super()._print_message(message, file)
+        elif message:
+            file.write(message)
+            file.flush()
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="doteval", description="Look at providers and results, and run model servers."
     )
     parser.add_argument("--version", action="version", version=f"doteval {__version__}")

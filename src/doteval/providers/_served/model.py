@@ -88,26 +88,33 @@ class ServerModel(OpenAIModel):
         try:
             return await super().generate(prompt, **params)
         except ModelRequestError as exc:
-            await self._raise_if_lost(exc)
-            raise
+            told = await self._explained(exc)
+            if told is exc:
+                raise
+            raise told from told.__cause__
 
     @asynccontextmanager
     async def stream(self, prompt: Prompt, /, **params: Any) -> AsyncGenerator[CompletionStream]:
-        """Ask for a reply that is read while it is made; as `generate` where that cannot begin."""
+        """Ask for a reply that is read while it is made; as `generate` where that cannot begin, or breaks off."""
         async with AsyncExitStack() as stack:
             try:
                 stream = await stack.enter_async_context(super().stream(prompt, **params))
             except ModelRequestError as exc:
-                await self._raise_if_lost(exc)
-                raise
+                told = await self._explained(exc)
+                if told is exc:
+                    raise
+                raise told from told.__cause__
             yield stream
 
-    async def _raise_if_lost(self, error: ModelRequestError) -> None:
-        """Raise what tells of the server's end, if that is why a request failed."""
+    async def _explained(self, error: ModelRequestError) -> ModelRequestError:
+        """What tells of the server's end, if that is why a request failed."""
         if error.status is None:
             with move_on_after(_NEWS_SECONDS):
                 await self.lease.ended()
         lost = self.lease.lost
-        if lost is not None:
-            what = lost.report.partition("\n")[0].rstrip(".")
-            raise ModelRequestError(self.name, what[:1].lower() + what[1:], lost.advice) from lost
+        if lost is None:
+            return error
+        what = lost.report.partition("\n")[0].rstrip(".")
+        told = ModelRequestError(self.name, what[:1].lower() + what[1:], lost.advice, retries=error.retries)
+        told.__cause__ = lost
+        return told
