@@ -10,9 +10,10 @@ import anthropic
 import pytest
 from tests.real.real_server import WORDS, RealServer, command_lines, model, needed
 
-from doteval import AnthropicProvider, ModelSetupError
+from doteval import AnthropicProvider, ModelSetupError, ServerProvider
 from doteval.providers._served.model import ServerModel
 from doteval.providers.vllm import VLLMProvider
+from doteval.servers import HTTPSleep
 
 CLAUDES_WORDS: dict[str, Any] = {"max_tokens": 16, "extra_body": {"temperature": 0}}
 """The same as `WORDS`: this SDK does not know a temperature any more, the server does."""
@@ -63,6 +64,24 @@ class TestVLLM(RealServer):
             assert await _names(base.model) == [self.spec]
             with pytest.raises(ModelSetupError, match="does not load the adapter"):
                 await keeper.setup(f"{self.spec}@{self.spec}")
+
+    async def test_it_keeps_the_protocol_of_sleep(self) -> None:
+        """On a CPU it gives nothing back; the requests, and what it answers, are those of a GPU."""
+        command = [needed("DOTEVAL_TEST_VLLM"), "-m", "vllm.entrypoints.openai.api_server", "--model", "{spec}"]
+        command += ["--host", "{host}", "--port", "{port}", "--served-model-name", "{spec}"]
+        variables = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_SERVER_DEV_MODE": "1"}
+        async with ServerProvider(
+            [*command, "--enforce-eager", "--max-model-len", "512"],
+            environment=variables,
+            sleep=HTTPSleep(state_path="/is_sleeping"),
+            max_sleeping=2,
+        ) as provider:
+            pids: list[int | None] = []
+            for spec in (self.spec, self.other_spec, self.spec, self.other_spec):
+                async with provider.setup(spec) as handle:
+                    assert await handle.model.generate("Hello", **WORDS)
+                    pids.append(handle.model.server.pid)
+            assert pids[:2] == pids[2:]
 
     async def test_a_worker_that_is_killed_ends_the_server(self) -> None:
         """What it leaves is cleared away, and the next request starts another one."""
