@@ -332,6 +332,21 @@ def test_a_server_ends_where_whoever_switches_it_fails_or_has_gone(
     assert caller.expect("exited")["reason"] == f"it could not be {done}: {reason}"
 
 
+def test_a_server_says_only_now_that_it_found_no_place_to_sleep(supervisors: Supervisors, runtime: Runtime) -> None:
+    """And not once it is leased again: nobody else has to end for it then."""
+    (runtime.root / "beds").mkdir()
+    taken = take(runtime.root / "beds", ["0"], 1)
+    caller = supervisors.start("good", may_sleep=1)
+    caller.ask("ready", condition="")
+    caller.ask("hold")
+    other = supervisors.call()
+    while not (answer := other.ask("end", sleep=True, reason="needed"))["is_full"]:
+        assert not answer["granted"]
+    caller.ask("lease")
+    assert not other.ask("end", sleep=True, reason="needed")["is_full"]
+    taken["0"].close()
+
+
 async def test_a_program_that_does_not_know_the_functions_stops_the_server(
     notes: Notes, launcher: LocalLauncher, other_backend: str, player: StartPlayer
 ) -> None:
