@@ -238,7 +238,8 @@ async def test_a_server_sleeps_on_where_its_directory_is_deleted(notes: Notes, l
     root = launcher.runtime.root
     async with sleepy(notes, launcher) as provider:
         assert [await ask(provider, spec) for spec in "ab"] == [*"ab"]
-        shutil.rmtree(root)
+        gone = root.rename(f"{root}-gone")  # in one step: it is made again at once
+        shutil.rmtree(gone)
         with anyio.fail_after(PATIENCE):
             while not root.is_dir() or len(launcher.runtime.server_ids()) < 2:
                 await anyio.lowlevel.checkpoint()
