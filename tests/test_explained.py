@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from socket import gaierror
+from ssl import SSLCertVerificationError, SSLError
 
 import httpx
 import pytest
@@ -28,6 +30,11 @@ class Failing(PooledProvider[str]):
         yield spec
 
 
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 async def failure(provider: PooledProvider[str], **config: object) -> ModelSetupError:
     async with provider:
         with pytest.raises(ModelSetupError) as caught:
@@ -38,7 +45,20 @@ async def failure(provider: PooledProvider[str], **config: object) -> ModelSetup
 @pytest.mark.parametrize(
     ("error", "reason", "advice"),
     [
-        (ConnectionRefusedError("no"), "ConnectionRefusedError: no", SERVICE),
+        (ConnectionRefusedError("no"), "ConnectionRefusedError: no", "Start the service, or correct its address"),
+        (caused(OSError("all"), ConnectionRefusedError("no")), "OSError: all", "Start the service"),
+        (caused(httpx.ConnectError("a"), gaierror(-2, "no")), "ConnectError: a", "Correct the name of the host"),
+        (
+            caused(KeyError("a"), SSLCertVerificationError(1, "no")),
+            "KeyError: 'a'",
+            "Check the host and its",
+        ),
+        (
+            caused(OSError("a"), ExceptionGroup("", [SSLError(1, "no")])),
+            "OSError: a",
+            "Check whether the service",
+        ),
+        (ImportError("no socksio"), "ImportError: no socksio", "Install what it says is missing"),
         (TimeoutError(), "TimeoutError", SERVICE),
         (httpx.ConnectError("no route"), "ConnectError: no route", SERVICE),
         (httpx.ReadTimeout("slow"), "ReadTimeout: slow", SERVICE),

@@ -156,6 +156,30 @@ def test_what_lies_elsewhere_each_time_changes_nothing(runs: Runs) -> None:
     again.stdout.fnmatch_lines(["none was used"])
 
 
+def test_how_pytest_runs_assertions_explains_that_code_is_another(runs: Runs) -> None:
+    """Where there is one; where there is none it changes nothing."""
+    runs.write(
+        eval_it="""
+        from doteval import foreach, Result
+
+        @foreach("value", [1])
+        def eval_with(value):
+            assert value
+            return Result(value)
+
+        @foreach("value", [1])
+        def eval_without(value):
+            return Result(value)
+        """
+    )
+    assert_clean(runs.run("--eval-experiment", "it"), passed=2)
+    again = runs.run("--eval-experiment", "it", "--assert=plain", strict=False)
+    again.assert_outcomes(errors=1, passed=1)
+    again.stdout.fnmatch_lines(
+        ["*- how pytest runs assertions was rewrite, and is plain, which changes code*", "*- its code has changed"]
+    )
+
+
 @pytest.mark.parametrize("option", ["--model-setting=echo.greeting=Hi", "--model-base-url=echo=http://127.0.0.1:1"])
 def test_settings_of_the_provider_count(runs: Runs, option: str) -> None:
     """Whether on the command line or in the ini file."""

@@ -54,10 +54,8 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
     def _request(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
         return request_of(messages, params)
 
-    def _send(self, request: dict[str, Any]) -> Awaitable[Any]:
-        # Never with `stream=False`, which the SDK would look at for longer than all that is ours takes.
-        create = cast("Callable[..., Awaitable[Any]]", self.client.messages.create)
-        return create(model=self.name, **request)
+    def _create(self) -> Callable[..., Awaitable[Any]]:
+        return cast("Callable[..., Awaitable[Any]]", self.client.messages.create)
 
     def _read_answer(self, answer: Message) -> Completion:
         _check(answer)

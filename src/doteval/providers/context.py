@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from inspect import iscoroutine
+from inspect import isasyncgen, iscoroutine
 from typing import Any, ClassVar, Generic
 
 from typing_extensions import TypeVar, Unpack
@@ -69,14 +69,15 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
     def _check(self, factory: object) -> None:
         """Refuse what makes no context managers."""
         generator = getattr(factory, "gen", None)  # of what @asynccontextmanager makes, which can be called as well
-        if callable(factory) and (generator is None or not hasattr(factory, "__aenter__")):
+        if callable(factory) and not isasyncgen(generator):
             check_function(factory, self._called, self._form)
             return
         name = getattr(generator, "__name__", None)
         if iscoroutine(factory):
             name = factory.__name__
             factory.close()  # else Python warns that it was never awaited
-        given = f"{factory!r}" if name is None else f"what {name}(...) returns"
+        kind = f"an object of the class {type(factory).__name__}"  # which may have a password in it
+        given = kind if name is None else f"what {name}(...) returns"
         raise ContextManagerError(
             "ContextProvider",
             f"was given {given}, and not the function",

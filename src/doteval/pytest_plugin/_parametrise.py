@@ -6,10 +6,10 @@ So do those that ask for the model of a role, which ``--doteval-model judge=open
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from types import FunctionType, ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -75,7 +75,7 @@ class Parametrise:
     def _may_be_a_role(self, metafunc: pytest.Metafunc, role: str) -> bool:
         """Whether what a test misses is meant to be a model's role, by its name or by what is beside it."""
         given = [client.removesuffix(_CLIENT) for client in self._fixtures.roles]
-        return role in _USUAL or bool(get_close_matches(role, given)) or _knows_us(metafunc.module)
+        return role in _USUAL or bool(get_close_matches(role, given)) or _knows_us(metafunc)
 
     def _refusal(self, client: str) -> Callable[[], NoReturn]:
         """A fixture that says how a role that is missing gets its model."""
@@ -109,10 +109,11 @@ class Parametrise:
         return False
 
 
-def _knows_us(module: ModuleType) -> bool:
-    """Whether a module has imported something of ours; what it holds is asked for nothing, as it may be anything."""
-    for value in vars(module).values():
-        kind = type(value)
+def _knows_us(metafunc: pytest.Metafunc) -> bool:
+    """Whether a test's module has imported something of ours; only functions and classes in it are asked."""
+    held: Mapping[str, Any] = vars(cast(Any, metafunc).module or object)
+    for value in held.values():
+        kind: Any = cast(Any, type)(value)
         named = kind is ModuleType or kind is FunctionType or issubclass(kind, type)
         name: object = getattr(value, "__name__" if kind is ModuleType else "__module__", None) if named else None
         if isinstance(name, str) and name.partition(".")[0] == "doteval":

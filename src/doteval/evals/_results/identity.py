@@ -12,6 +12,8 @@ Identity: TypeAlias = Mapping[str, str]
 
 PYTHON = "Python"
 """Another version of Python has other bytecode, so code says nothing then."""
+ASSERTIONS = "how pytest runs assertions"
+"""It writes code anew that has some, so that code is another then. By itself it changes nothing."""
 _OR = "|"
 _MOST = 5
 
@@ -76,9 +78,15 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
         before, now = ({name: part for name, part in side.items() if _is_shown(part)} for side in (before, now))
     # What is shown says most, and what is known from before more than what is new.
     both = {**now, **before}
-    for name in sorted(both, key=lambda name: (not _is_shown(both[name]), name not in before, name)):
-        if name != PYTHON and not _is_same(before.get(name), now.get(name)):
-            yield _told(name, before, now)
+    found = [
+        name
+        for name in sorted(both, key=lambda name: (not _is_shown(both[name]), name not in before, name))
+        if name not in (PYTHON, ASSERTIONS) and not _is_same(before.get(name), now.get(name))
+    ]
+    if before.get(ASSERTIONS) != now.get(ASSERTIONS) and not all(_is_shown(both[name]) for name in found):
+        yield f"{_told(ASSERTIONS, before, now)}, which changes code that has some"
+    for name in found:
+        yield _told(name, before, now)
 
 
 def _is_same(before: str | None, now: str | None) -> bool:

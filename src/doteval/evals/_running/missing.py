@@ -12,7 +12,7 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
-from .._results.baselines import beside_baseline, coverage
+from .._results.baselines import NoBaseline, beside_baseline, coverage, unjudged
 from .._results.compare import Comparison
 from .._results.identity import has_doubts
 from .._results.reading import Results, Stored
@@ -271,7 +271,7 @@ async def _missing(
     wanted = settings.selection.row
     async with (
         aclosing(evaluation.source.read()) as all_rows,
-        aclosing(settings.selection.read(all_rows)) as rows,
+        aclosing(settings.selection.read(all_rows, evaluation.name)) as rows,
     ):
         async for row in rows:
             wanted = None
@@ -316,14 +316,20 @@ def _judged(
     evaluation: Evaluation, settings: Settings, summary: Summary, results: Results | None, stored: Stored | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Which gates are not reached, and what is to be said of how they were judged."""
-    gates = (*evaluation.gates, *settings.gates)
-    baseline: Comparison | str = "there is no store, in which another experiment could be"
-    if results is not None and stored is not None and any(gate.has_baseline for gate in gates):
-        reduced = [gate.score for gate in gates if gate.has_baseline and REDUCED.fullmatch(gate.score)]
+    gates = [gate.meant(summary.scores) for gate in (*evaluation.gates, *settings.gates)]
+    with_baseline = {gate.score for gate in gates if gate.has_baseline}
+    baseline: Comparison | NoBaseline = NoBaseline("there is no store, in which another experiment could be")
+    told: list[str] = []
+    if results is not None and stored is not None and with_baseline:
+        reduced = [score for score in with_baseline if REDUCED.fullmatch(score)]
         baseline = beside_baseline(results, settings.baseline, stored, settings.selection.suffix, reduced)
-    found = (gate.shortfall(summary, baseline) for gate in gates)
-    told = "" if isinstance(baseline, str) else coverage(baseline)
-    return tuple(shortfall for shortfall in found if shortfall is not None), (told,) if told else ()
+        if not isinstance(baseline, NoBaseline):
+            told += coverage(baseline, with_baseline)
+        elif baseline.is_new and settings.allows_new:
+            told.append(unjudged(stored, baseline))
+            gates = [gate for gate in gates if not gate.has_baseline]
+    found = (gate.shortfall(summary, baseline, settings.errors_allowed) for gate in gates)
+    return tuple(shortfall for shortfall in found if shortfall is not None), tuple(told)
 
 
 def _check_what_is_gone(evaluation: Evaluation, name: str, changes: Changes, count: int, *, replaces: bool) -> None:

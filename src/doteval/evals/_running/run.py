@@ -57,6 +57,7 @@ async def run(
     max_errors: int | None = None,
     passes: Passes = (),
     baseline: str = "",
+    allow_new: bool = False,
     abort_after: int = 10,
     row_timeout: float | None = None,
     retries: Retries | None = None,
@@ -103,6 +104,8 @@ async def run(
             and in `Outcome.check`, that is an error.
         baseline: The experiment in the store that gates with a ``baseline`` compare with, row by row; another one than
             this run's.
+        allow_new: Whether gates with a ``baseline`` are not judged, with a warning, where that experiment has other
+            evaluations and nothing of this one.
         abort_after: Where more rows raised than `max_errors`: after how many rows that failed alike, one after the
             other, the run ends; 0: never.
         row_timeout: How many seconds an attempt of a row may take; 0: as long as it takes. The default is what
@@ -144,6 +147,7 @@ async def run(
         row=row,
         shuffle=shuffle,
         baseline=baseline,
+        allow_new=allow_new,
         cache=cache,
         transcripts=transcripts,
         on_record=on_record,
@@ -166,6 +170,7 @@ async def run(
         epochs=evaluation.epochs if epochs is None else whole_number("epochs", epochs, 1),
         gates=gates_of(passes),
         baseline=baseline,
+        allows_new=allow_new,
         fresh=fresh,
         changed=changed,
         cache=_cache_of(cache, store),

@@ -58,6 +58,7 @@ class Settings:
         epochs: How many samples of each.
         gates: What scores have to reach, besides what the evaluation itself says.
         baseline: The experiment with what they are compared with; nothing where there is none.
+        allows_new: Whether gates with a baseline are not judged where that has nothing of the evaluation.
         fresh: Whether what is in the store is thrown away.
         changed: What becomes of results that are of something else.
         cache: What answers requests; `None`: what does so where it is run. ``"off"``: nothing.
@@ -76,6 +77,7 @@ class Settings:
     epochs: int = 1
     gates: tuple[Gate, ...] = ()
     baseline: str = ""
+    allows_new: bool = False
     fresh: bool = False
     changed: Changed = "error"
     cache: ReplyCache | Literal["off"] | None = None

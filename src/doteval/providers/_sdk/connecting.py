@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from socket import gaierror
-from typing import Any, cast
+from typing import Any
 
+from ..._explained import causes_of
 from .http_clients import http_client_of, proxy_of
 
 _EXPIRED = frozenset({9, 10})
@@ -59,7 +59,7 @@ def unconnected(exc: BaseException, client: Any, url: Any) -> Failure:
         who, place, setting = "proxy", proxy.rpartition("/")[2], _setting_of(proxy)
         problem += f"its proxy {proxy}, of {setting}, is not reached: "
         advice = f"orrect or unset {setting}, or put the host of base_url= into NO_PROXY"
-    for link in _links_of(exc):
+    for link in causes_of(exc):
         match link:
             case ssl.SSLCertVerificationError():
                 return _untrusted(link, _place_of(url))
@@ -146,20 +146,6 @@ def unusable(exc: BaseException) -> tuple[str, str] | None:
         if names:
             return f"{type(exc).__name__}: {exc}", f"Correct {' or '.join(names)}, or unset it."
     return None
-
-
-def _links_of(exc: BaseException) -> Iterator[BaseException]:
-    """It, and what has caused it; not what the caller had in hand, which is the context of what is below."""
-    left: list[BaseException | None] = [exc]
-    while left:
-        link = left.pop(0)
-        if link is None:
-            continue
-        yield link
-        if isinstance(link, BaseExceptionGroup):
-            left += cast("BaseExceptionGroup[BaseException]", link).exceptions
-        is_http = type(link).__module__.startswith("http")  # these libraries hide what was the cause
-        left.append(link.__context__ if link.__cause__ is None and is_http else link.__cause__)
 
 
 def _place_of(url: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from anyio import CapacityLimiter
 
 from ..._errors import ModelRequestError
+from ..._keywords import unexpected_in_request
 from ..._loop import HomeLoop
 from ..._model import Completion, CompletionStream, Prompt, Usage, check_params, messages_of
 from ..._model_request import ModelRequest
@@ -31,6 +33,8 @@ ClientT = TypeVar("ClientT", bound=SDKClient)
 AnswerT = TypeVar("AnswerT")
 EventT = TypeVar("EventT")
 
+_OURS = {"model", "messages", "stream"}
+"""What no caller gives to a request."""
 _NO_LIMIT = nullcontext()
 _NO_CACHE = nullcontext()
 
@@ -226,11 +230,8 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """All that the SDK is given for a request, but for the model's name."""
 
     @abstractmethod
-    def _send(self, request: dict[str, Any]) -> Awaitable[Any]:
-        """Send a request; with ``stream`` in it, return when the answer begins, else when it is there.
-
-        As everybody calls the SDK, so that whoever traces its calls from outside sees what they expect.
-        """
+    def _create(self) -> Callable[..., Awaitable[Any]]:
+        """What of the SDK's client sends a request, looked up as everybody does: somebody may trace it from outside."""
 
     @abstractmethod
     def _read_answer(self, answer: AnswerT) -> Completion:
@@ -245,6 +246,13 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """Reads one stream: tells what each of its events brings, be it without text, and raises as `_read_answer`."""
 
     # ---------------------------------------------------------------- inside
+
+    def _send(self, request: dict[str, Any]) -> Awaitable[Any]:
+        """Send a request; with ``stream`` in it, return when the answer begins, else when it is there.
+
+        Never with ``stream=False``, which the SDK would look at for longer than all that is ours takes.
+        """
+        return self._create()(model=self.name, **request)
 
     def _whom(self) -> Mapping[str, Any]:
         """Whom it asks, without credentials, as far as answers depend on it."""
@@ -279,9 +287,23 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             with attempts:
                 answer = await self._send(sent)
         except Exception as exc:
+            if type(exc) is TypeError and (unknown := self._unknown_in(sent)):
+                names, known = unknown
+                raise unexpected_in_request(self._name, names, known) from exc
             self._explaining.raise_failed(exc, attempts.response)
             raise
         return answer, attempts.response
+
+    def _unknown_in(self, sent: Mapping[str, Any]) -> tuple[set[str], set[str]] | None:
+        """What of a request the SDK knows no parameter for, and those that may be given; `None` where there is none."""
+        try:
+            parameters = inspect.signature(self._create()).parameters
+        except (TypeError, ValueError):  # it does not say
+            return None
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return None
+        unknown = sent.keys() - parameters.keys()
+        return (unknown, parameters.keys() - _OURS) if unknown else None
 
     async def _explained(self, error: ModelRequestError) -> ModelRequestError:
         """What is raised of a stream that broke off; a subclass may know more."""

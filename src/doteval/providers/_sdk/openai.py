@@ -61,9 +61,8 @@ class OpenAIModel(SDKModel[openai.AsyncOpenAI, ChatCompletion, ChatCompletionChu
             params = {"stream_options": {"include_usage": True}, **params}
         return {**params, "messages": messages}
 
-    def _send(self, request: dict[str, Any]) -> Awaitable[Any]:
-        create = cast("Callable[..., Awaitable[Any]]", self.client.chat.completions.create)
-        return create(model=self.name, **request)
+    def _create(self) -> Callable[..., Awaitable[Any]]:
+        return cast("Callable[..., Awaitable[Any]]", self.client.chat.completions.create)
 
     def _read_answer(self, answer: ChatCompletion) -> Completion:
         _check(answer)

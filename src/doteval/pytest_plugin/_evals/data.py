@@ -88,6 +88,13 @@ def told_by_request(item: pytest.Function) -> list[tuple[frozenset[str], str, ob
     return told + [(_LOOKS_AT_MARKS, f"the mark '{name}'", values) for name, values in marks.items()]
 
 
+def assertions_of(config: pytest.Config) -> str:
+    """How pytest runs assertions, as a part of what results depend on."""
+    mode = str(config.getoption("assertmode", "rewrite"))
+    has_hook = mode == "rewrite" and bool(config.getini("enable_assertion_pass_hook"))
+    return f"={mode}{' with a hook for those that pass' if has_hook else ''}"
+
+
 def is_of_the_user(definition: pytest.FixtureDef[Any]) -> bool:
     """Whether a fixture is no installed package's; what is no function, such as a partial, is the user's."""
     code = getattr(inspect.unwrap(definition.func), "__code__", None)

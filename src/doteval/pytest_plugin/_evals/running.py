@@ -15,7 +15,7 @@ import pytest
 
 from ... import DotevalError, ReplyCache
 from ...evals import Evaluation, Outcome, Store, StoreError
-from ...evals._results.identity import Identity
+from ...evals._results.identity import ASSERTIONS, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.checks import unused_baseline
@@ -31,6 +31,7 @@ from .._leased import LEASED
 from .data import (
     asked_by,
     asked_in,
+    assertions_of,
     data_fixtures,
     definitions_for,
     is_of_the_user,
@@ -41,6 +42,7 @@ from .items import evaluation_of
 from .options import CACHE_COUNTS, NAME, EvalOptions
 from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
+from .termination import Termination
 
 _ENDS = (KeyboardInterrupt, pytest.exit.Exception)
 """What ends the whole run of pytest; what ends a test otherwise ends its row only."""
@@ -177,9 +179,12 @@ class EvalRunning:
         outcomes: list[Outcome] = []
         ending: list[BaseException] = []
 
+        termination: Termination | None = self._config.pluginmanager.get_plugin("doteval-termination")
+
         async def evaluate(**values: Any) -> None:
             try:
-                outcomes.append(await self._run(function, evaluation, values))
+                with nullcontext() if termination is None else termination.ending():
+                    outcomes.append(await self._run(function, evaluation, values))
             except _ENDS as exc:
                 ending.append(exc)  # on its way through an event loop it would leave traces of a crash
 
@@ -272,7 +277,7 @@ class EvalRunning:
             *(name for _, each in own for name in asked_by(each, item)),
         }
         providers = self._fixtures.provider_identities(requested)
-        return identity_of(
+        found = identity_of(
             evaluation,
             models={
                 **{
@@ -289,6 +294,7 @@ class EvalRunning:
             functions=[(f"the fixture '{name}'", each.func) for name, each in own if name != "anyio_backend"],
             where_read=told_by_request(item),
         )
+        return {**found, ASSERTIONS: assertions_of(self._config)}
 
     def _settings(self, evaluation: Evaluation) -> Settings:
         options, retries = self._options, evaluation.retries
@@ -306,6 +312,7 @@ class EvalRunning:
             epochs=options.epochs or evaluation.epochs,
             gates=options.gates,
             baseline=options.baseline,
+            allows_new=options.allows_new,
             fresh=options.fresh,
             changed=options.changed,
             cache=self._cache,
