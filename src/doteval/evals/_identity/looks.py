@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from hashlib import blake2b
-from types import CellType, CodeType, FunctionType
-from typing import Any, cast
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any, TypeGuard, cast
 
 from ... import ModelRequest
 from .library import is_library_module
@@ -127,10 +127,12 @@ def shown_as(name: str, value: object) -> str | None:
 
 
 def attribute_of(value: object, name: str) -> Any:
-    """An attribute, where there is one; asking may raise whatever it likes."""
+    """An attribute, where there is one; asking may raise whatever it likes, also what skips a test."""
     try:
         return getattr(value, name, None)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return None
 
 
@@ -150,6 +152,21 @@ def telling_of(value: object) -> dict[str, Any]:
 
 def class_of(value: object) -> type[Any]:
     return type(value)
+
+
+def is_function(value: object) -> TypeGuard[FunctionType]:
+    """Whether a value is one; what only says so, as a proxy does, is not."""
+    return type(value) is FunctionType
+
+
+def is_module(value: object) -> TypeGuard[ModuleType]:
+    """The same of modules."""
+    return issubclass(type(value), ModuleType)
+
+
+def is_class(value: object) -> TypeGuard[type[Any]]:
+    """The same of classes."""
+    return issubclass(type(value), type)
 
 
 def held_by(cell: CellType) -> object:

@@ -10,7 +10,6 @@ import builtins
 import functools
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from operator import attrgetter, methodcaller
 from types import FunctionType, ModuleType
 from typing import Any, cast
@@ -22,38 +21,18 @@ from .containers import Unclear
 from .found import PLAIN, defaults_of, functions_of, holds_no_code, is_librarys, variable_of, ways_of
 from .library import is_library_module, users_module
 from .looks import ATOMS, INITIALISERS, attribute_of, class_of
+from .methods import Method, Methods
 from .state import State
 from .told import Told, handed_over
 from .use import Use
-from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, Steps
+from .uses import ATTRIBUTE, EVERYTHING, KEY, Steps
 from .values import Values
 
-_PASSIVE = frozenset(
-    {
-        *(f"__{prefix}{name}__" for name in OPERATORS.values() for prefix in ("", "i", "r")),
-        *("__delitem__", "__setitem__"),
-    }
-)
-"""Methods that operators call which are looked for in code; what calls others cannot be told from it."""
 _NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "enum", "typing", "typing_extensions"})
 """Modules whose classes call no methods of those that are made of them, but when they are told to."""
 _BY_TEXT = (attrgetter, methodcaller)
-_OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
-"""Methods that are called where a class is made."""
 _ABOVE = (0, 0)
 """That a value is held by others."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Method:
-    """A method of a class, or what is behind a property of it."""
-
-    kind: type[Any]
-    name: str
-    function: FunctionType
-    is_setter: bool
-    is_of_class: bool
-    overrides: bool
 
 
 class Reach(Values):
@@ -61,22 +40,13 @@ class Reach(Values):
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
-        self._names: dict[Use, set[str]] = {use: set() for use in Use}
-        """The attributes that code reads which is run for something."""
-        self._own_names: dict[Use, dict[type[Any], set[str]]] = {use: {} for use in Use}
-        """Those that methods read of their own objects, by the class."""
-        self._stored: dict[Use, set[str]] = {use: set() for use in Use}
+        self._found = Methods()
         self._functions: dict[int, Use] = {}
         self._code: deque[Callable[[], None]] = deque()
         self._values: deque[Callable[[], object]] = deque()
         self._seen: dict[int, Use] = {}
         self._alive: list[object] = []
         self._objects: dict[type[Any], list[object]] = {}
-        self._made: dict[type[Any], Use] = {}
-        """The classes of which objects are made."""
-        self._methods: list[_Method] = []
-        self._run_for: dict[int, Use] = {}
-        """What methods are run for, by their places."""
         self._of_objects: dict[type[Any], set[Steps]] = {}
         self._of_classes: dict[type[Any], set[Steps]] = {}
         self._of_makers: list[tuple[object, str, Callable[[], object]]] = []
@@ -84,8 +54,6 @@ class Reach(Values):
         self._read: set[tuple[int, str]] = set()
         self._unclear = Unclear(state)
         self._use = Use.RUN
-        self._bases: dict[type[Any], Use] = {}
-        """The classes of which the run may make others."""
         self.told = Told()
         self._known: set[tuple[str, str]] = set()
         self._documented: set[int] = set()
@@ -99,7 +67,7 @@ class Reach(Values):
     def add_function(self, function: FunctionType, *, makes: bool = False) -> None:
         """A function that is called, or one that makes a value, which is looked at afterwards."""
         if not makes:
-            self._names[Use.RUN].add(function.__name__)  # it may be a method of something else that is given
+            self._found.read(Use.RUN, [function.__name__])  # it may be a method of something else that is given
         self._call(function, Use.MAKE if makes else Use.RUN)
 
     def finish(self) -> None:
@@ -127,8 +95,7 @@ class Reach(Values):
     def reads(self, attributes: Collection[str]) -> bool:
         """Whether code that can be run reads any of these of anything; all of it is found first."""
         self.finish()
-        names = (*self._names.values(), *(each for by_class in self._own_names.values() for each in by_class.values()))
-        return any(not each.isdisjoint(attributes) for each in names)
+        return self._found.reads(attributes)
 
     # ---------------------------------------------------------------- functions
 
@@ -149,12 +116,14 @@ class Reach(Values):
             kind: The class whose method it is.
         """
         code = read(function.__code__)
-        self._names[use] |= code.attributes
+        self._found.read(use, code.attributes)
         own_names = code.own_attributes if kind is None else ()
         self.told.note(code, (*code.attributes, *own_names, *(attribute for *_, attribute in code.made)))
-        names = self._names[own] if kind is None else self._own_names[own].setdefault(kind, set())
-        names |= code.own_attributes
-        self._stored[use] |= code.stored
+        if kind is None:
+            self._found.read(own, code.own_attributes)
+        else:
+            self._found.read_of_own(own, kind, code.own_attributes)
+        self._found.store(use, code.stored)
         for name in code.writes:
             found = variable_of(function, name)
             if found is not None:
@@ -182,7 +151,7 @@ class Reach(Values):
                 if isinstance(each, type):
                     self._class_told(each)
                     if MAKES_CLASSES in code.attributes:
-                        self._bases[each] = min(use, self._bases.get(each, use))
+                        self._found.derive(use, each)
                 else:
                     self._document(each)
 
@@ -223,7 +192,7 @@ class Reach(Values):
         """Something is written that a way leads to; if it is an object of the user's, by a method of its own."""
         owner = self.state.mark(value, way)
         if way[-1] == EVERYTHING or way[-1][0] == KEY:
-            self._names[use] |= {"__setitem__", "__delitem__"} if not is_librarys(owner) else set()
+            self._found.read(use, ("__setitem__", "__delitem__") if not is_librarys(owner) else ())
 
     def _read_variable(self, function: FunctionType, name: str, path: tuple[str, ...], use: Use) -> None:
         found = variable_of(function, name)
@@ -240,7 +209,7 @@ class Reach(Values):
             self._read.add((id(owner), name))
         is_hidden = self.state.hides_variable(owner, name)
         if path and (is_hidden or value is None or not is_librarys(value)):
-            self._names[use].add(path[0])
+            self._found.read(use, path[:1])
         if isinstance(value, FunctionType):
             self._with(use, value)
         elif isinstance(value, type):
@@ -262,15 +231,15 @@ class Reach(Values):
         for each in path:
             maker = attribute_of(maker, each) if isinstance(maker, (ModuleType, type)) else None
         if not isinstance(maker, type):
-            self._names[use].add(attribute)
+            self._found.read(use, [attribute])
         elif not is_library_module(maker.__module__):
-            self._names[max(use, Use.INIT)].add(attribute)
+            self._found.read(max(use, Use.INIT), [attribute])
 
     def _find_unclear(self) -> bool:
         """Whether there are methods with names of those that change containers, read of objects of the user's."""
         found = self._unclear.settle()
         for method, use in found:
-            self._names[use].add(method)
+            self._found.read(use, [method])
         return bool(found)
 
     def _import(self, name: str, package: str, names: tuple[str, ...], use: Use) -> None:
@@ -288,8 +257,7 @@ class Reach(Values):
         if is_library_module(kind.__module__):
             return
         if use is not None:
-            for each in kind.__mro__:
-                self._made[each] = min(use, self._made.get(each, use))
+            self._found.make(use, kind)
         if kind in self._objects:
             return
         self._objects[kind] = []
@@ -297,26 +265,23 @@ class Reach(Values):
         for base in (*kind.__bases__, class_of(kind)):
             self._class_for(base, None)
         self._objects.setdefault(class_of(kind), []).append(kind)
-        for name, value in vars(kind).items():
+        self._found.add_class(kind)
+        bases = [each for each in kind.__mro__[1:] if is_library_module(each.__module__)]
+        callers = [each for each in bases if each.__module__ not in _NO_CALLERS]
+        for name, value in [*vars(kind).items()]:  # a model of pydantic may complete itself when it is looked at
             members = [*functions_of(value)]
-            bases = [each for each in kind.__mro__[1:] if is_library_module(each.__module__)]
-            overrides = any(name in vars(each) and each.__module__ not in _NO_CALLERS for each in bases)
+            overrides = any(name in vars(each) for each in callers)
             is_of_class = isinstance(cast("object", value), classmethod) or name == "__new__"
             for function, is_setter in members:
-                self._methods.append(_Method(kind, name, function, is_setter, is_of_class, overrides))
+                self._found.add(Method(kind, name, function, is_setter, is_of_class, overrides))
             if not members and name != "__dict__":
                 self._unclear.hold(name, value)
                 self._with(Use.RUN, value)
 
     def _find_methods(self) -> bool:
         """Whether there are methods that can be run, and were not known to be."""
-        found = False
-        for place, method in enumerate(self._methods):
-            use = self._use_of(method)
-            if use is None or use >= self._run_for.get(place, len(Use) + 1):
-                continue
-            self._run_for[place] = use
-            found = True
+        found = self._found.take()
+        for method, use in found:
             is_first = method.name in INITIALISERS
             uses = {Use.RUN: (Use.RUN, Use.INIT if is_first else Use.RUN), Use.INIT: (Use.RUN, Use.INIT)}
             run_for = uses.get(use, (use, use))
@@ -326,27 +291,9 @@ class Reach(Values):
                     self._own_way(method, way)
                 elif use is not Use.MAKE and len(way) > 1:  # what the class holds, and a new object does not
                     self._of_classes.setdefault(method.kind, set()).add(way)
-        return found
+        return bool(found)
 
-    def _use_of(self, method: _Method) -> Use | None:
-        """What a method is run for; `None` where it is not, as far as is known."""
-        name = method.name
-        if name in INITIALISERS:
-            return self._made.get(method.kind)
-        if name in _OF_NEW_CLASSES:
-            return min((use for base, use in self._bases.items() if method.kind in base.__mro__), default=Use.MAKE)
-        if method.is_setter:
-            return next((use for use in Use if name in self._stored[use]), None)
-        if method.overrides or (name.startswith("__") and name.endswith("__") and name not in _PASSIVE):
-            return Use.RUN
-        return next((use for use in Use if name in self._names[use] or self._is_own(method, use)), None)
-
-    def _is_own(self, method: _Method, use: Use) -> bool:
-        """Whether a method is called by others of the same objects."""
-        kinds = [kind for kind, names in self._own_names[use].items() if method.name in names]
-        return any(method.kind in each.__mro__ and not {*kinds}.isdisjoint(each.__mro__) for each in self._objects)
-
-    def _own_way(self, method: _Method, way: Steps) -> None:
+    def _own_way(self, method: Method, way: Steps) -> None:
         """A method writes something of its object, or of its class."""
         first, *rest = way
         if method.is_of_class:
@@ -414,7 +361,7 @@ class Reach(Values):
         return super()._text(value) if getattr(value, "__dict__", None) else None
 
     def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
-        self._names[self._use].add(value.__name__)
+        self._found.read(self._use, [value.__name__])
         return super()._method(value, owner, above)
 
     def _function_of_users(self, function: FunctionType) -> object:
@@ -444,7 +391,7 @@ class Reach(Values):
         if kind in _BY_TEXT:
             texts = value.__reduce__()[1]
             names = texts[:1] if kind is methodcaller else [name for text in texts for name in text.split(".")]
-            self._names[self._use].update(names)
+            self._found.read(self._use, names)
             self.told.names.update(names)
             return ()
         return super()._code_of(value, kind, above)
