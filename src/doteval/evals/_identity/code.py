@@ -242,8 +242,13 @@ def texts_in(constants: Iterable[object]) -> Iterator[str]:
             yield from texts_in(each.co_consts)
 
 
+def _after(instructions: list[dis.Instruction], place: int) -> Iterator[dis.Instruction]:
+    """All from the next one on, without another list of them."""
+    return (instructions[number] for number in range(place + 1, len(instructions)))
+
+
 def _attributes_after(instructions: list[dis.Instruction], place: int) -> Iterator[str]:
-    for each in instructions[place + 1 :]:
+    for each in _after(instructions, place):
         if each.opname not in READ:
             return
         yield each.argval
@@ -251,7 +256,7 @@ def _attributes_after(instructions: list[dis.Instruction], place: int) -> Iterat
 
 def _bound(instructions: list[dis.Instruction], place: int) -> str | None:
     """The local name that a function within another one gets; `None` where it is used otherwise."""
-    for each in instructions[place + 1 :]:
+    for each in _after(instructions, place):
         if each.opname in ("STORE_DEREF", "STORE_FAST"):
             return str(each.argval)
         if each.opname not in ("LOAD_CONST", "MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"):

@@ -8,10 +8,10 @@ from __future__ import annotations
 import dis
 import functools
 import sys
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any, TypeAlias, cast
 
 Position: TypeAlias = "tuple[int, int]"
@@ -67,6 +67,8 @@ OPERATORS = {
     "^": "xor",
 }
 _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
+_MOST_BOUND = 32
+"""How many of the things are known that one local name holds, one after the other."""
 _UNKNOWN = ("", ("",))
 """What made something of which nothing is known."""
 _BY_TEXT = frozenset({"__getattribute__", "attrgetter", "getattr", "methodcaller", "vars"})
@@ -183,11 +185,12 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
         chain.follow()
         handed |= {(name, path, begun[0][0].start) for name, path in chain.handed}
         asked += chain.asked
-    found.handed = {
-        (name, path)
-        for name, path, place in handed
-        if place is None or not any(begin <= place < end for begin, end in asked)
-    }
+    asked.sort()
+    begins, ends = [begin for begin, _ in asked], [*accumulate((end for _, end in asked), max)]
+    for name, path, place in handed:
+        number = 0 if place is None else bisect_right(begins, place)
+        if place is None or number == 0 or ends[number - 1] <= place:
+            found.handed.add((name, path))
     found.told |= {path[-1] for _, path in found.handed if path}
     found.others |= {op.value for op in ops if op.start is None and op.name in READ}
     found.stored |= {op.value for op in ops if op.name in STORED}
@@ -199,21 +202,23 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
             prefixes = ("", "i", "r") if op.shown.endswith("=") else ("", "r")
             found.others |= {f"__{prefix}{operator}__" for prefix in prefixes if operator}
         if op.name in _BOUND and (before.start, before.end) in ways and not before.name.startswith("CALL"):
-            found.ways.setdefault(op.value, set()).add(ways[before.start, before.end])
+            known = found.ways.setdefault(op.value, set())
+            if len(known) < _MOST_BOUND:
+                known.add(ways[before.start, before.end])
     for is_bound, bound in groupby(enumerate(ops), key=lambda each: each[1].name in _BOUND):
         if is_bound:
             numbers = [number for number, _ in bound]
-            _bind(found, ops[numbers[0] : numbers[-1] + 1], ops[: numbers[0]], calls)
+            _bind(found, ops, numbers[0], numbers[-1] + 1, calls)
     for name in parameters:
         found.locals[name] = None
     return found
 
 
-def _bind(found: Uses, bound: list[_Op], before: list[_Op], calls: _Calls) -> None:
+def _bind(found: Uses, ops: list[_Op], first: int, end: int, calls: _Calls) -> None:
     """Local names get values, which the instructions before have made; of several, each may get each."""
-    values = before[-1:]
-    for place in range(len(before) - 1, -1, -1):
-        op, last = before[place], values[-1]
+    bound, values = ops[first:end], ops[max(first - 1, 0) : first]
+    for place in range(first - 1, -1, -1):
+        op, last = ops[place], values[-1]
         if len(values) == len(bound) or op.start is None or last.start is None or op.start < (bound[0].end or op.start):
             break
         if op.end is not None and op.end <= last.start:
@@ -225,7 +230,7 @@ def _bind(found: Uses, bound: list[_Op], before: list[_Op], calls: _Calls) -> No
     is_known = all(maker is not None or op.name in _DISPLAYS for op, maker in zip(values, makers, strict=True))
     for op in bound:
         known = found.locals.setdefault(op.value, set())
-        if known is None or not values or not is_known:
+        if known is None or not values or not is_known or len(known) == _MOST_BOUND:
             found.locals[op.value] = None
         else:
             known |= {maker for maker in makers if maker is not None}
@@ -272,7 +277,8 @@ def _place(instruction: dis.Instruction) -> tuple[Position | None, Position | No
 def _within(ops: list[_Op], places: list[_Place], begin: Position, end: Position) -> list[_Op]:
     """The instructions for what lies between two places, the first of the source first."""
     inner: list[_Op] = []
-    for place in places[bisect_left(places, (begin,)) :]:
+    for number in range(bisect_left(places, (begin,)), len(places)):
+        place = places[number]
         if place[0] >= end:
             break
         if place[1] <= end:
