@@ -48,7 +48,7 @@ def is_library(module: ModuleType) -> bool:
 
 
 def is_library_module(name: object) -> bool:
-    """Whether a module, by its name, is somebody else's. One that nobody can find, as it was loaded by its path, is not."""
+    """Whether a module, by its name, is somebody else's; one that nobody finds, as it has no name by itself, is not."""
     if not isinstance(name, str) or name in sys.builtin_module_names:
         return name is None or isinstance(name, str)
     module: object = sys.modules.get(name)

@@ -71,13 +71,21 @@ LARGEST_SHOWN = 10**18
 
 
 def attributes_of(value: object) -> dict[str, Any]:
-    found = dict(getattr(value, "__dict__", {}))
+    found = dict(attribute_of(value, "__dict__") or {})
     for kind in type(value).__mro__:
         slots: Any = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name) and name not in ("__dict__", "__weakref__"):
-                found[name] = getattr(value, name)
+            held = attribute_of(value, name) if name not in ("__dict__", "__weakref__") else None
+            if held is not None or (name not in found and _has(value, name)):
+                found[name] = held
     return found
+
+
+def _has(value: object, name: str) -> bool:
+    try:
+        return hasattr(value, name)
+    except Exception:  # asking may raise whatever it likes
+        return False
 
 
 def own_text_of(value: Any, kind: type[Any]) -> str | None:

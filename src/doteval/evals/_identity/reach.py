@@ -18,9 +18,19 @@ from .._tabular import objects_in_table
 from .aliases import is_alias
 from .code import MAKES_CLASSES, read
 from .containers import Unclear
-from .found import PLAIN, defaults_of, functions_of, holds_no_code, is_librarys, variable_of, ways_of
-from .library import is_library_module, users_module
-from .looks import ATOMS, INITIALISERS, attribute_of, class_of
+from .found import (
+    PLAIN,
+    behind_modules,
+    defaults_of,
+    functions_of,
+    holds_no_code,
+    imported_by,
+    is_librarys,
+    variable_of,
+    ways_of,
+)
+from .library import is_library, is_library_module
+from .looks import ATOMS, INITIALISERS, attribute_of, class_of, is_class, is_function, is_module
 from .methods import Method, Methods
 from .state import State
 from .told import Told, handed_over
@@ -53,10 +63,12 @@ class Reach(Values):
         """What makers write: it counts where the evaluation reads it."""
         self._read: set[tuple[int, str]] = set()
         self._unclear = Unclear(state)
+        self._finding = self._find_in_modules, self._find_subclasses, self._find_documented, self._find_unclear
         self._use = Use.RUN
         self.told = Told()
-        self._known: set[tuple[str, str]] = set()
+        self._known: set[tuple[int, str]] = set()
         self._documented: set[int] = set()
+        self._alive_documented = 0
 
     # ---------------------------------------------------------------- roots
 
@@ -78,7 +90,7 @@ class Reach(Values):
             elif not self._find_methods():
                 if self._values:
                     self._values.popleft()()
-                elif not (self._find_in_modules() or self._find_documented() or self._find_unclear()):
+                elif not any(find() for find in self._finding):
                     break
         for kind, objects in self._objects.items():
             for way in ways_of(self._of_objects, kind):
@@ -117,8 +129,7 @@ class Reach(Values):
         """
         code = read(function.__code__)
         self._found.read(use, code.attributes)
-        own_names = code.own_attributes if kind is None else ()
-        self.told.note(code, (*code.attributes, *own_names, *(attribute for *_, attribute in code.made)))
+        self.told.note(function, code, is_method=kind is not None)
         if kind is None:
             self._found.read(own, code.own_attributes)
         else:
@@ -143,9 +154,9 @@ class Reach(Values):
             self._read_variable(function, name, path, use)
         for value in (function.__defaults__, function.__kwdefaults__, vars(function)):
             self._with(use, value)
-        for level, module, imported in code.imports:
-            package = function.__globals__.get("__package__") or ""
-            self._import("." * level + module, package, imported, use)
+        for imported in code.imports:
+            for _, _, value in imported_by(function, *imported):
+                self._with(use, value)
         for name, path in code.handed:
             for each in handed_over(function, name, path, self.state):
                 if isinstance(each, type):
@@ -170,16 +181,26 @@ class Reach(Values):
 
     def _find_documented(self) -> bool:
         """Whether there are more such functions: all that can be run, where anything reads what they say."""
-        functions = [each for each in self._alive if isinstance(each, FunctionType)] if self.told.reads_docs else []
-        return sum(self._document(each) for each in functions) > 0
+        if not self.told.reads_docs:
+            return False
+        known, self._alive_documented = self._alive_documented, len(self._alive)
+        return sum(self._document(each) for each in self._alive[known:] if is_function(each)) > 0
 
     def _find_in_modules(self) -> bool:
         """Whether more is read of modules that are handed over."""
-        found = [(each, name) for each in self.told.modules for name in self.told.read_of(each)]
-        new = [(each, name) for each, name in found if (each.__name__, name) not in self._known]
-        for module, name in new:
-            self._known.add((module.__name__, name))
-            self._read_in(vars(module), name, vars(module)[name], (), Use.RUN)
+        found = [(each, name) for each in self.told.scopes for name in self.told.read_of(each)]
+        new = [(each, name) for each, name in found if (id(each), name) not in self._known]
+        for scope, name in new:
+            self._known.add((id(scope), name))
+            self._read_in(scope, name, scope.get(name), (), Use.RUN)
+        return bool(new)
+
+    def _find_subclasses(self) -> bool:
+        """Whether there are more classes among those that code asks other classes for."""
+        found = [each for kind in [*self._objects] for each in self.told.subclasses_of(kind)]
+        new = [each for each in found if each not in self._objects]
+        for each in new:
+            self._class_for(each, Use.RUN)
         return bool(new)
 
     def _written(self, owner: object, name: str, use: Use, write: Callable[[], object]) -> None:
@@ -202,17 +223,19 @@ class Reach(Values):
 
     def _read_in(self, owner: Any, name: str, value: Any, path: tuple[str, ...], use: Use) -> None:
         """What is read of a scope, or of a module."""
-        while isinstance(value, ModuleType) and path and not is_library_module(value.__name__):
-            owner, (name, *rest) = vars(value), path
-            value, path = getattr(value, name, None), tuple(rest)
+        owner, name, value, path = behind_modules(owner, name, value, path)
+        if is_module(value) and path:
+            self.told.read(path[:1])
         if use is not Use.MAKE:
             self._read.add((id(owner), name))
         is_hidden = self.state.hides_variable(owner, name)
         if path and (is_hidden or value is None or not is_librarys(value)):
             self._found.read(use, path[:1])
-        if isinstance(value, FunctionType):
+        if is_function(value):
             self._with(use, value)
-        elif isinstance(value, type):
+        elif is_class(value):
+            for each in self.told.subclasses_of(value):
+                self._class_for(each, use)
             makes = name != "__class__" and (not path or isinstance(vars(value).get(path[0]), classmethod))
             self._class_for(value, use if makes else None)
         elif class_of(value) not in ATOMS:
@@ -229,8 +252,8 @@ class Reach(Values):
         found = variable_of(function, name)
         maker: object = getattr(builtins, name, None) if found is None else found[1]
         for each in path:
-            maker = attribute_of(maker, each) if isinstance(maker, (ModuleType, type)) else None
-        if not isinstance(maker, type):
+            maker = attribute_of(maker, each) if is_module(maker) or is_class(maker) else None
+        if not is_class(maker):
             self._found.read(use, [attribute])
         elif not is_library_module(maker.__module__):
             self._found.read(max(use, Use.INIT), [attribute])
@@ -241,14 +264,6 @@ class Reach(Values):
         for method, use in found:
             self._found.read(use, [method])
         return bool(found)
-
-    def _import(self, name: str, package: str, names: tuple[str, ...], use: Use) -> None:
-        module = users_module(name, package)
-        if module is None:
-            return
-        found: list[object] = [module] if not names else [attribute_of(module, each) for each in names]
-        for value in found:
-            self._with(use, value)
 
     # ---------------------------------------------------------------- classes
 
@@ -322,7 +337,7 @@ class Reach(Values):
             return None
         self._seen[id(value)] = self._use
         self._alive.append(value)
-        if isinstance(value, FunctionType):
+        if is_function(value):
             return self._look(value, kind, _ABOVE)
         self._values.append(functools.partial(self._look_for, self._use, value, kind))
         return None
@@ -375,23 +390,23 @@ class Reach(Values):
     def _class_told(self, kind: type[Any]) -> object:
         for base in kind.__mro__ if not is_library_module(kind.__module__) else ():
             for each in () if is_library_module(base.__module__) else vars(base).values():
-                if isinstance(each, FunctionType):
+                if is_function(each):
                     self._document(each)
         return None
 
     def _module(self, module: ModuleType) -> object:
-        if not is_library_module(module.__name__):
-            self.told.hand_over(module)
+        if not is_library(module):
+            self.told.hand_over(vars(module))
         return None
 
     def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
-        if isinstance(value, type) and not is_alias(value):
-            self._class_for(cast("type[Any]", value), self._use)
-            return self._class_told(cast("type[Any]", value)), ()
+        if is_class(value) and not is_alias(value):
+            self._class_for(value, self._use)
+            return self._class_told(value), ()
         if kind in _BY_TEXT:
             texts = value.__reduce__()[1]
             names = texts[:1] if kind is methodcaller else [name for text in texts for name in text.split(".")]
             self._found.read(self._use, names)
-            self.told.names.update(names)
+            self.told.read(names)
             return ()
         return super()._code_of(value, kind, above)

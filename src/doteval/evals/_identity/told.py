@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
-from types import FunctionType, ModuleType
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType
 from typing import Any, cast
 
 from .code import Code
 from .found import functions_of, variable_of
-from .looks import class_of
+from .library import is_library_module
+from .looks import class_of, type_name
 from .state import State, behind
-from .uses import ANY, ATTRIBUTE
+from .uses import ANY, ATTRIBUTE, ITSELF, MODULES
 
 _OF_MODULES = frozenset({"getattr", "vars"})
-_ELSEWHERE = frozenset({"__import__", "globals", "import_module"})
+_OF_ITSELF = "globals"
+_ELSEWHERE = frozenset({"__import__", "import_module", MODULES})
+_MEMBERS = frozenset({"__dict__", "getmembers", "getmembers_static"})
+"""By what code looks at all that a module holds."""
+_SOURCES = frozenset({"getsource", "getsourcelines"})
+_SUBCLASSES = "__subclasses__"
+_ALL = ("", "")
 
 
 class Told:
@@ -23,41 +31,93 @@ class Told:
     def __init__(self) -> None:
         self.reads_docs = False
         """Whether it reads what functions and classes say of themselves, whichever they are."""
-        self.names: set[str] = set()
+        self._reads_source = False
+        self._reads_subclasses = False
+        self._names: set[str] = set()
         """The attributes that it reads of what may be a module."""
         self._attributes: set[str] = set()
-        self._reads_all = False
-        self._modules: dict[str, ModuleType] = {}
+        self._put_together: set[tuple[str, str]] = set()
+        """How the names begin, and end, that it reads of what may be a module, and that are known when it runs."""
+        self._of_scopes: dict[int, set[tuple[str, str]]] = {}
+        """The same of single ones."""
+        self._scopes: dict[int, Mapping[str, Any]] = {}
 
-    def note(self, code: Code, names: Iterable[str]) -> None:
-        """Code can be run.
+    def note(self, function: FunctionType, code: Code, *, is_method: bool) -> None:
+        """A function can be run.
 
         Args:
-            code: The code.
-            names: The attributes that it reads of what may be a module.
+            function: The function.
+            code: Its code.
+            is_method: Whether its first argument is an object of the user's.
         """
+        own = code.own_attributes if is_method else ()
+        of_made = [attribute for *_, attribute in code.made]
         self.reads_docs |= code.reads_docs
         self._attributes |= code.told
-        self.names.update(names)
-        self._reads_all |= not _OF_MODULES.isdisjoint(code.unknown)
+        self.read((*code.attributes, *of_made, *(() if is_method else code.own_attributes)))
+        self._names.update(own)
+        asked = {*code.attributes, *own, *of_made, *(each for name, path in code.reads for each in (name, *path))}
+        self._reads_source |= not _SOURCES.isdisjoint(asked)
+        self._reads_subclasses |= _SUBCLASSES in asked
+        self._put_together |= {(begin, end) for called, begin, end in code.unknown if called in _OF_MODULES}
+        self._put_together |= {_ALL} if not _MEMBERS.isdisjoint(asked - {*own} - {"__dict__"}) else set()
+        for scope, *ends in scopes_of(function, code):
+            self.hand_over(scope, *ends)
 
-    def hand_over(self, module: ModuleType) -> None:
-        """A module of the user's is a value, of which anybody may read."""
-        self._modules[module.__name__] = module
+    def read(self, names: Iterable[str]) -> None:
+        """Attributes are read of what may be a module."""
+        self._names.update(names)
+        self._put_together |= {_ALL} if "__dict__" in self._names else set()
+
+    def hand_over(self, scope: Mapping[str, Any], *ends: tuple[str, str]) -> None:
+        """A module of the user's is a value, of which anybody may read.
+
+        Args:
+            scope: What it holds.
+            ends: How names begin, and end, that are read of this one.
+        """
+        self._scopes[id(scope)] = scope
+        self._of_scopes.setdefault(id(scope), set()).update(ends)
 
     @property
-    def modules(self) -> list[ModuleType]:
-        """Those that are handed over."""
-        return [*self._modules.values()]
+    def scopes(self) -> list[Mapping[str, Any]]:
+        """What those hold that are handed over."""
+        return [*self._scopes.values()]
 
     def is_told(self, method: str) -> bool:
         """Whether what a method of that name says of itself is told to others."""
         return not self.reads_docs and not {method, ANY}.isdisjoint(self._attributes)  # there, all are
 
-    def read_of(self, module: ModuleType) -> list[str]:
-        """What is read of a module; all that it holds where a name is known only when the code runs."""
-        held = vars(module)
-        return sorted(name for name in held if name in self.names or (self._reads_all and not name.startswith("__")))
+    def read_of(self, scope: Mapping[str, Any]) -> list[str]:
+        """What is read of a module; where a name is known only when the code runs, all that it may be."""
+        ends = self._put_together | self._of_scopes.get(id(scope), set())
+        texts = [name for name in [*scope] if class_of(name) is str]
+        return sorted(name for name in texts if name in self._names or _is_among(name, ends))
+
+    def subclasses_of(self, kind: type[Any]) -> list[type[Any]]:
+        """The classes of the user's that are made of another one, where code asks for them."""
+        found = type.__subclasses__(kind) if self._reads_subclasses else []
+        return sorted((each for each in found if not is_library_module(each.__module__)), key=type_name)
+
+    def source_of(self, value: Any) -> str:
+        """The source text of what is handed over, where code asks for it; nothing where there is none."""
+        try:
+            return inspect.getsource(value) if self._reads_source else ""
+        except Exception:  # whoever asks for it is told
+            return ""
+
+
+def _is_among(name: str, ends: Iterable[tuple[str, str]]) -> bool:
+    """Whether a name may be one that is put together."""
+    is_pythons = name.startswith("__")
+    return any(name.startswith(begin) and name.endswith(end) and not (is_pythons and not begin) for begin, end in ends)
+
+
+def scopes_of(function: FunctionType, code: Code) -> Iterator[Any]:
+    """The module that a function is in, where it asks for that; with how the names begin, and end, that it asks for."""
+    ends = [(begin, end) for called, begin, end in code.unknown if called == _OF_ITSELF]
+    if ends or any(module == ITSELF for _, module, _ in code.imports):
+        yield function.__globals__, *sorted(ends)
 
 
 def handed_over(function: FunctionType, name: str, path: tuple[str, ...], state: State) -> Iterator[Any]:
@@ -77,5 +137,5 @@ def handed_over(function: FunctionType, name: str, path: tuple[str, ...], state:
 
 
 def unknown_to(code: Code) -> str | None:
-    """What code calls so that nobody knows what it reads before it runs; `None` where there is nothing such."""
-    return min(code.unknown & _ELSEWHERE, default=None)
+    """What code asks for a module whose name nobody knows before it runs; `None` where there is nothing such."""
+    return min((called for called, *_ in code.unknown if called in _ELSEWHERE), default=None)

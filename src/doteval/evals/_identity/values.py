@@ -36,7 +36,9 @@ from .looks import (
     digest_of,
     digest_of_bytes,
     held_by,
+    is_function,
     is_made_of_attributes,
+    is_module,
     own_text_of,
     parameters_of,
     present_in,
@@ -138,7 +140,7 @@ class Values(ABC):
         if isinstance(value, type):
             told = self._class_told(cast("type[Any]", value)) if len(above) > 1 else ()
             return self._class(cast("type[Any]", value)), told
-        if isinstance(value, (FunctionType, functools.partial, MethodType, types.BuiltinFunctionType)):
+        if issubclass(kind, (FunctionType, functools.partial, MethodType, types.BuiltinFunctionType)):
             return self._callable(value, above)
         if isinstance(value, (staticmethod, classmethod)):
             return kind.__name__, self._of(cast("Any", value).__func__, above)
@@ -146,8 +148,8 @@ class Values(ABC):
             return "property", *(self._of(each, above) for each in (value.fget, value.fset, value.fdel))
         if isinstance(value, functools.cached_property):
             return "property", self._of(cast("Any", value).func, above)
-        if isinstance(value, ModuleType):
-            return "module", value.__name__, self._module(value)
+        if is_module(value):
+            return "module", vars(value).get("__name__"), self._module(value)
         if isinstance(value, functools.partialmethod):
             method: Any = cast("object", value)
             given = self._of(method.args, above), self._mapping(method.keywords, above)
@@ -337,9 +339,9 @@ class Values(ABC):
             )
         if isinstance(value, (MethodType, types.BuiltinMethodType)) and value.__self__ is not None:
             owner: object = value.__self__
-            if not isinstance(owner, ModuleType):
+            if not is_module(owner):
                 return self._method(value, owner, above)
-        if isinstance(value, FunctionType):
+        if is_function(value):
             if not is_library_file(value.__code__.co_filename):
                 told = self._described_to_others(value, above) if len(above) > 1 else ()
                 return "function", self._function_of_users(value), told
