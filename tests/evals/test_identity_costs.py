@@ -1,4 +1,4 @@
-"""What it costs to find what results depend on: twice as much code, or as many objects, takes about twice as many steps."""
+"""What it costs to find what results depend on: about twice as many steps for twice as much code, or as many objects."""
 
 from __future__ import annotations
 

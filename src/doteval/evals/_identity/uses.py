@@ -243,6 +243,8 @@ class _Chain:
         """The attribute that was read last, where nothing is done with it."""
         self._got: str | None = None
         """What ``getattr`` has got by name, where nothing is done with it."""
+        self._is_whole = True
+        """Whether nothing is done with what a call has returned."""
         self.handed: list[_Maker] = []
         self.asked: list[tuple[Position, Position]] = []
         """Where classes are only asked for."""
@@ -290,7 +292,7 @@ class _Chain:
             self.handed.append((name, tuple(each for _, each in self._steps)))
         elif self._last or self._got:
             self._found.told.add(self._last or self._got or "")
-        elif self._maker == ("globals", ()) and not self._steps and self._ops[-1].name.startswith("CALL"):
+        elif self._maker == ("globals", ()) and self._is_whole:
             self._found.unknown.add(("globals", "", ""))
 
     def _read(self, name: str, op: Op) -> None:
@@ -299,6 +301,7 @@ class _Chain:
             self._read_of_super([attribute])
         elif self._maker is not None:
             self._found.made.add((*self._maker, attribute))
+            self._is_whole = False
             if self._maker[0] in _BY_KEY and attribute in _ALL:
                 self._found.unknown.add((self._maker[0], "", ""))
             elif self._maker[0] in _BY_KEY and attribute in _GOT:
@@ -322,6 +325,7 @@ class _Chain:
         if self._maker is None and self._steps == ((ATTRIBUTE, "modules"),):
             self._module(inner)
         self._steps += (key,)
+        self._is_whole = False
 
     def _got_by_key(self, maker: str, inner: list[Op]) -> None:
         """Something is got out of a scope, by what the instructions make."""
@@ -371,6 +375,7 @@ class _Chain:
             self._found.writes.add((name, (*self._steps, step)))
         elif self._maker == ("globals", ()) and step[0] == KEY:
             self._found.global_writes.add(step[1])
+            self._is_whole = False
         elif self._maker == ("type", ()) and self._first is not None:
             self._found.writes.add((self._first, ((ATTRIBUTE, "__class__"), step)))
         elif step[0] != ATTRIBUTE:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from functools import partial
 from inspect import ismethod
 from typing import Any, cast
@@ -37,6 +38,28 @@ def identity_of(
         looked_at: Attributes by which code looks at more.
         where_looked_at: What that is, by what it is called; it counts where there is such code.
     """
+    with _telling(evaluation):
+        return _identity_of(evaluation, models, values, functions, looked_at, where_looked_at)
+
+
+@contextmanager
+def _telling(evaluation: Evaluation) -> Generator[None]:
+    """Whatever is raised says what it was raised for."""
+    try:
+        yield
+    except BaseException as exc:
+        exc.add_note(f"This was raised while doteval found out what the results of '{evaluation.name}' depend on.")
+        raise
+
+
+def _identity_of(
+    evaluation: Evaluation,
+    models: Mapping[str, Mapping[str, Any]],
+    values: Iterable[tuple[str, object]],
+    functions: Iterable[tuple[str, object]],
+    looked_at: Collection[str],
+    where_looked_at: Iterable[tuple[str, object]],
+) -> Identity:
     walk = Walk(project=project_of(evaluation.function))
     walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
     walk.add_function("its code", evaluation.function)
@@ -58,10 +81,11 @@ def identity_of(
 
 def fingerprints(evaluation: Evaluation, values: Mapping[str, object]) -> Identity:
     """Fingerprints of values that an evaluation is given, by what they are called."""
-    walk = Walk(project=project_of(evaluation.function))
-    for name, value in values.items():
-        walk.add(name, value)
-    return walk.parts
+    with _telling(evaluation):
+        walk = Walk(project=project_of(evaluation.function))
+        for name, value in values.items():
+            walk.add(name, value)
+        return walk.parts
 
 
 def texts_beside(attribute: str, function: object) -> list[str] | None:
