@@ -356,6 +356,9 @@ class Reach(Values):
     def _set_aside(self, place: str, name: object, value: object) -> None:
         """What is written is not known yet, so nothing is told from it."""
 
+    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
+        return self._of(value, above)
+
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
         for item in items:
             self._of(item, above)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import FunctionType
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from .uses import ANY, ATTRIBUTE, ITSELF, MODULES
 _OF_MODULES = frozenset({"getattr", "vars"})
 _OF_ITSELF = "globals"
 _ELSEWHERE = frozenset({"__import__", "import_module", MODULES})
-_MEMBERS = frozenset({"__dict__", "getmembers", "getmembers_static"})
+_MEMBERS = frozenset({"getmembers", "getmembers_static"})
 """By what code looks at all that a module holds."""
 _SOURCES = frozenset({"getsource", "getsourcelines"})
 _SUBCLASSES = "__subclasses__"
@@ -50,24 +50,24 @@ class Told:
             code: Its code.
             is_method: Whether its first argument is an object of the user's.
         """
-        own = code.own_attributes if is_method else ()
         of_made = [attribute for *_, attribute in code.made]
         self.reads_docs |= code.reads_docs
         self._attributes |= code.told
         self.read((*code.attributes, *of_made, *(() if is_method else code.own_attributes)))
-        self._names.update(own)
-        asked = {*code.attributes, *own, *of_made, *(each for name, path in code.reads for each in (name, *path))}
+        self._names.update(code.own_attributes)
+        asked = {*code.attributes, *code.own_attributes, *of_made}
+        asked.update(each for name, path in code.reads for each in (name, *path))
         self._reads_source |= not _SOURCES.isdisjoint(asked)
         self._reads_subclasses |= _SUBCLASSES in asked
         self._put_together |= {(begin, end) for called, begin, end in code.unknown if called in _OF_MODULES}
-        self._put_together |= {_ALL} if not _MEMBERS.isdisjoint(asked - {*own} - {"__dict__"}) else set()
+        self._put_together |= {_ALL} if not _MEMBERS.isdisjoint(asked) else set()
         for scope, *ends in scopes_of(function, code):
             self.hand_over(scope, *ends)
 
-    def read(self, names: Iterable[str]) -> None:
+    def read(self, names: Collection[str]) -> None:
         """Attributes are read of what may be a module."""
         self._names.update(names)
-        self._put_together |= {_ALL} if "__dict__" in self._names else set()
+        self._put_together |= {_ALL} if "__dict__" in names else set()
 
     def hand_over(self, scope: Mapping[str, Any], *ends: tuple[str, str]) -> None:
         """A module of the user's is a value, of which anybody may read.

@@ -11,6 +11,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.util import resolve_name
 from itertools import accumulate, groupby, pairwise
 from typing import Any, TypeAlias
 
@@ -352,7 +353,7 @@ class _Chain:
             if called in _ASKS_FOR_CLASSES and before and op.end:
                 self.asked.append((before, op.end))
             elif called in _IMPORTS and inner:
-                self._import(called, first_of(inner))
+                self._import(called, inner)
             elif self._steps == _GET_MODULE and inner:
                 self._module(inner)
             elif called == "getattr" and inner:
@@ -362,11 +363,14 @@ class _Chain:
                 self._found.unknown |= set() if is_known else {(called, *ends_of(second))}
         self._calls[op.start, op.end] = self._maker
 
-    def _import(self, called: str, first: list[Op]) -> None:
+    def _import(self, called: str, inner: list[Op]) -> None:
+        first = first_of(inner)
         if len(first) == 1 and first[0].value == ITSELF and first[0].loads_name:
             self._found.imports.add(ITSELF)
         elif len(first) == 1 and first[0].name in CONSTANTS and isinstance(first[0].value, str):
-            self._found.imports.add(first[0].value)
+            package = first_of(inner[len(first) :])
+            is_named = len(package) == 1 and package[0].name in CONSTANTS and isinstance(package[0].value, str)
+            self._found.imports.add(_absolute(first[0].value, package[0].value if is_named else ""))
         else:
             self._found.unknown.add((called, "", ""))
 
@@ -413,3 +417,11 @@ class _Chain:
             return EVERYTHING
         is_alone = len(inner) == 1 or inner[1].start != inner[0].start
         return (KEY, inner[0].value) if is_alone else EVERYTHING
+
+
+def _absolute(name: str, package: str) -> str:
+    """The name of a module, which may be relative to a package."""
+    try:
+        return resolve_name(name, package) if package else name
+    except ImportError:  # whoever imports it is told
+        return name

@@ -22,6 +22,7 @@ from typing import Any, cast
 from .._written import NOTHING, SEEMS_WRITTEN
 from .code import Code, read
 from .credentials import guarded_digest_of, is_credential
+from .decorated import NOT_GIVEN
 from .found import behind_modules, imported_by
 from .library import is_library, is_library_file, is_library_module
 from .looks import (
@@ -43,9 +44,6 @@ from .reach import Reach
 from .state import State
 from .told import handed_over, scopes_of, unknown_to
 from .values import Values
-
-_NO_ATTRIBUTES = ("__", "_pytest", "pytestmark")
-"""How attributes of functions begin that say how they are run, or what they were made of."""
 
 
 class Walk(Values):
@@ -165,6 +163,10 @@ class Walk(Values):
         if self._follows_classes:
             self._aside.setdefault((self._label, place), []).append((name, value))
 
+    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
+        self._set_aside(place, name, value)
+        return ()
+
     def _finish_aside(self) -> None:
         """Look at what the code seems to write, and at what nothing else refers to."""
         self._is_aside = True
@@ -213,7 +215,7 @@ class Walk(Values):
         attributes = {
             name: value
             for name, value in self._kept(function, vars(function)).items()
-            if not name.startswith(_NO_ATTRIBUTES)
+            if not name.startswith(NOT_GIVEN)
         }
         return (
             code.does,
