@@ -228,14 +228,14 @@ class Reach(Values):
             self.told.read(path[:1])
         if use is not Use.MAKE:
             self._read.add((id(owner), name))
+        for each in self.told.subclasses_at(value, path):
+            self._class_for(each, use)
         is_hidden = self.state.hides_variable(owner, name)
         if path and (is_hidden or value is None or not is_librarys(value)):
             self._found.read(use, path[:1])
         if is_function(value):
             self._with(use, value)
         elif is_class(value):
-            for each in self.told.subclasses_of(value):
-                self._class_for(each, use)
             makes = name != "__class__" and (not path or isinstance(vars(value).get(path[0]), classmethod))
             self._class_for(value, use if makes else None)
         elif class_of(value) not in ATOMS:

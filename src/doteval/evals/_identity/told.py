@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import FunctionType
 from typing import Any, cast
@@ -11,7 +12,7 @@ from typing import Any, cast
 from .code import Code
 from .found import functions_of, variable_of
 from .library import is_library_module
-from .looks import class_of, type_name
+from .looks import attribute_of, class_of, is_class, is_module, type_name
 from .state import State, behind
 from .uses import ANY, ATTRIBUTE, ITSELF, MODULES
 
@@ -95,9 +96,16 @@ class Told:
         return sorted(name for name in texts if name in self._names or _is_among(name, ends))
 
     def subclasses_of(self, kind: type[Any]) -> list[type[Any]]:
-        """The classes of the user's that are made of another one, where code asks for them."""
-        found = type.__subclasses__(kind) if self._reads_subclasses else []
-        return sorted((each for each in found if not is_library_module(each.__module__)), key=type_name)
+        """The classes of the user's that are made of another one of theirs, where code asks for such."""
+        return _made_of(kind) if self._reads_subclasses and not is_library_module(kind.__module__) else []
+
+    def subclasses_at(self, value: Any, path: tuple[str, ...]) -> list[type[Any]]:
+        """The same of the class of a library that code asks, which is behind a value."""
+        if path[-1:] != (_SUBCLASSES,):
+            return []
+        for each in path[:-1]:
+            value = attribute_of(value, each) if is_module(value) or is_class(value) else None
+        return _made_of(value) if is_class(value) else []
 
     def source_of(self, value: Any) -> str:
         """The source text of what is handed over, where code asks for it; nothing where there is none."""
@@ -105,6 +113,23 @@ class Told:
             return inspect.getsource(value) if self._reads_source else ""
         except Exception:  # whoever asks for it is told
             return ""
+
+
+def _made_of(kind: type[Any]) -> list[type[Any]]:
+    """The classes of the user's that are made of one; of two that are called the same, the one that is still there."""
+    found: dict[str, list[type[Any]]] = {}
+    for each in type.__subclasses__(kind):
+        if not is_library_module(each.__module__):
+            found.setdefault(type_name(each), []).append(each)
+    there = {name: [each for each in alike if _is_there(each)] for name, alike in found.items()}
+    return [each for name in sorted(found) for each in there[name] or found[name]]
+
+
+def _is_there(kind: type[Any]) -> bool:
+    held: object = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        held = attribute_of(held, name)
+    return held is kind
 
 
 def _is_among(name: str, ends: Iterable[tuple[str, str]]) -> bool:

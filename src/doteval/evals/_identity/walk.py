@@ -261,10 +261,8 @@ class Walk(Values):
         if self.state.hides_variable(owner, name):
             self._variable_aside(owner, name, value)
             return None
-        if is_class(value):
-            return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_of(value))
-        if is_function(value) or is_module(value):
-            return name, self._of(value, ())
+        if is_function(value) or is_module(value) or is_class(value):
+            return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
         return self._named((name, id(owner)), owner, f"the value '{name}'", lambda: self._held(name, value, ()))
 
     def _variable_aside(self, owner: object, name: str, value: object) -> None:
