@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -16,6 +18,7 @@ from tests.resources import Thing, ThingProvider
 
 from doteval import (
     CapacityExceededError,
+    ContextProvider,
     HandleInactiveError,
     ModelProvider,
     ModelProviders,
@@ -23,8 +26,8 @@ from doteval import (
     ModelSetupError,
     ProviderClosedError,
 )
-from doteval.blocking import entered
-from doteval.testing import FakeProvider
+from doteval.blocking import BlockingModel, entered
+from doteval.testing import FakeModel, FakeProvider
 
 pytestmark = pytest.mark.counts_open_files
 
@@ -203,6 +206,40 @@ def test_what_is_no_chat_model_is_used_with_call(backend: dict[str, Any]) -> Non
         assert provider.call(anyio.sleep, 0) is None
         assert repr(handle) == "<BlockingModelHandle 'a' active>"
         assert "ThingProvider open=1" in repr(provider)
+
+
+class Served(FakeModel):
+    """Has more than a chat model needs."""
+
+    base_url = "http://127.0.0.1:1/v1"
+    tokenizer = Thing  # something that can be called, and is no method
+
+    @property
+    def server(self) -> str:
+        return f"the server of {self.name}"
+
+
+def test_a_model_has_the_attributes_of_the_async_one() -> None:
+    """Its methods, but for those that wait, belong to the loop; what is not there is missed as there."""
+
+    @asynccontextmanager
+    async def serve(spec: str) -> AsyncIterator[Served]:
+        yield Served(spec)
+
+    with entered(ContextProvider(serve)) as provider, provider.setup("m") as handle:
+        model = handle.model
+        assert (model.name, model.base_url, model.server) == ("m", Served.base_url, "the server of m")
+        assert model.tokenizer is Thing
+        assert model.generate("Hello")
+        assert [call.prompt for call in model.calls] == ["Hello"]
+        assert {"name", "generate", "server", "base_url", "calls"} <= set(dir(model))
+        with pytest.raises(AttributeError, match=r"Served.close\(\) belongs to the model's event loop: .* handle.call"):
+            _ = model.close
+        for missing in ("sever", "_model_", "__wrapped__"):
+            with pytest.raises(AttributeError, match=f"no attribute '{missing}'"):
+                getattr(model, missing)
+        assert copy.copy(model).server == model.server
+        assert isinstance(model, BlockingModel)
 
 
 def interrupt_next_wait(monkeypatch: pytest.MonkeyPatch, when: threading.Event) -> None:

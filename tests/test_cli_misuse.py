@@ -110,22 +110,32 @@ def test_all_commands_are_here() -> None:
     assert set(COMMANDS) == set(commands or ())
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "serve"])
+@pytest.mark.parametrize("command", [*COMMANDS, "--help", "--version"])
+@pytest.mark.parametrize("is_buffered", [True, False])
 @pytest.mark.parametrize(
     "stream",
     [no_pipe, pytest.param(full, marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it"))],
 )
 def test_what_is_printed_is_read_by_nobody(
     command: str,
+    is_buffered: bool,
     stream: Callable[[], io.TextIOWrapper],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Like other tools in ``| head``: quiet, with the exit code of that signal. A full disk is told in a line."""
-    for more in ([], ["--json"] if command in WITH_JSON else []):
+    """Like other tools in ``| head``: quiet, with the exit code of that signal. A full disk is told in a line.
+
+    So it is with the help of each command.
+    """
+    lines = [[command, "--help"]] if command in COMMANDS else [[command]]
+    if command in COMMANDS and command != "serve" and is_buffered:
+        arguments = [command, *COMMANDS[command]]
+        lines += [arguments, [*arguments, "--json"]] if command in WITH_JSON else [arguments]
+    for line in lines:
         with monkeypatch.context() as patch, stream() as output:
+            output.reconfigure(write_through=not is_buffered)
             patch.setattr(sys, "stdout", output)
-            code, error = told([command, *COMMANDS[command], *more], capsys)
+            code, error = told(line, capsys)
         if stream is no_pipe:
             assert (code, error) == (141, "")
         else:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from inspect import iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction
 from typing import Any
 
 import pytest
 from anyio import create_task_group, sleep_forever
-from tests.wrong_providers import WRONG, Client, Holding, Looks, OwnBooks, Pooled
+from tests import right_providers
+from tests.right_providers import RIGHT, Child
+from tests.wrong_providers import WRONG, ClosesForEver, Holding, Pooled, Started, contract_of
 
-from doteval import ContextProvider
-from doteval.testing import BasicProviderContract, FakeModel, FakeProvider, ProviderContract, _traces
+from doteval import ContextProvider, ModelProvider
+from doteval.testing import FakeModel, FakeProvider, ProviderContract, _traces
+from doteval.testing._patience import StuckError
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
@@ -71,20 +74,6 @@ class TestContextProvider(ProviderContract[Session]):
         return model.is_open
 
 
-class TestAProviderWithItsOwnBooks(Looks, BasicProviderContract[Client]):
-    """It runs the part of the contract that is about every provider."""
-
-    def make_provider(self) -> OwnBooks:
-        return OwnBooks()
-
-
-class TestAPooledProvider(Looks, ProviderContract[Client]):
-    """What the wrong ones below are made of is right."""
-
-    def make_provider(self) -> Pooled:
-        return Pooled()
-
-
 WITHOUT_NEIGHBOURS = ("-p", "no:asyncio", "-p", "no:trio", "-p", "no:dotevals")
 
 
@@ -99,6 +88,37 @@ def contract_tests(contract: type[Any]) -> set[str]:
 def test_for_every_test_there_is_a_provider_that_it_catches() -> None:
     """Whoever adds a test to the contract adds a provider that it fails."""
     assert {test for test, _, _ in WRONG} == contract_tests(ProviderContract)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "kind", [*RIGHT, pytest.param(Child, marks=pytest.mark.process)], ids=lambda kind: kind.__name__
+)
+async def test_a_right_provider_passes_all_of_it(kind: type[ModelProvider[Any]]) -> None:
+    """In whatever way it is right; all in one test, as beginning one takes longer than most of them."""
+    contract = right_providers.contract_of(kind)
+    for name in sorted(contract_tests(type(contract))):
+        outcome = getattr(contract, name)()
+        if iscoroutine(outcome):
+            await outcome
+
+
+@pytest.mark.anyio
+async def test_where_one_test_waits_for_ever_the_others_are_skipped() -> None:
+    """Or they would take as long, one after the other; what an author adds is run as it is."""
+
+    class Mine(contract_of(ClosesForEver)):  # type: ignore[misc]
+        async def test_of_my_own(self) -> str:
+            return "run"
+
+    contract: Any = Mine()
+    assert await contract.test_of_my_own() == "run"
+    with pytest.raises(StuckError, match=r"say_goodbye|ClosesForEver.open"):
+        await contract.test_setup_gives_a_handle()
+    with pytest.raises(pytest.skip.Exception, match="test_setup_gives_a_handle has shown where it waits for ever"):
+        await contract.test_every_setup_is_a_lease_of_its_own()
+    assert await contract.test_of_my_own() == "run"
+    await contract_of(Pooled)().test_setup_gives_a_handle()
 
 
 @pytest.mark.process
@@ -121,6 +141,7 @@ def test_each_test_catches_who_breaks_its_promise(
     }
     result = pytester.inline_run(*WITHOUT_NEIGHBOURS, "--tb=native", *told_by)  # each source is not parsed again
     Holding.close_all()
+    Started.end_all()
     said = {report.nodeid: str(report.longrepr) for report in result.getfailures()}
     missed = {
         nodeid: said.get(nodeid, "passed")[-600:] for nodeid in told_by if told_by[nodeid] not in said.get(nodeid, "")

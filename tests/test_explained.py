@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from socket import gaierror
+from ssl import SSLCertVerificationError, SSLError
 
 import httpx
 import pytest
@@ -28,11 +30,9 @@ class Failing(PooledProvider[str]):
         yield spec
 
 
-class Undecorated(PooledProvider[str]):
-    """Whose author has forgotten something."""
-
-    async def open(self, spec: str) -> AsyncIterator[str]:  # type: ignore[override]
-        yield spec
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
 
 async def failure(provider: PooledProvider[str], **config: object) -> ModelSetupError:
@@ -45,7 +45,20 @@ async def failure(provider: PooledProvider[str], **config: object) -> ModelSetup
 @pytest.mark.parametrize(
     ("error", "reason", "advice"),
     [
-        (ConnectionRefusedError("no"), "ConnectionRefusedError: no", SERVICE),
+        (ConnectionRefusedError("no"), "ConnectionRefusedError: no", "Start the service, or correct its address"),
+        (caused(OSError("all"), ConnectionRefusedError("no")), "OSError: all", "Start the service"),
+        (caused(httpx.ConnectError("a"), gaierror(-2, "no")), "ConnectError: a", "Correct the name of the host"),
+        (
+            caused(KeyError("a"), SSLCertVerificationError(1, "no")),
+            "KeyError: 'a'",
+            "Check the host and its",
+        ),
+        (
+            caused(OSError("a"), ExceptionGroup("", [SSLError(1, "no")])),
+            "OSError: a",
+            "Check whether the service",
+        ),
+        (ImportError("no socksio"), "ImportError: no socksio", "Install what it says is missing"),
         (TimeoutError(), "TimeoutError", SERVICE),
         (httpx.ConnectError("no route"), "ConnectError: no route", SERVICE),
         (httpx.ReadTimeout("slow"), "ReadTimeout: slow", SERVICE),
@@ -74,11 +87,6 @@ async def test_the_advice_fits_the_cause(error: BaseException, reason: str, advi
     assert found.advice.startswith(advice)
     assert str(found).startswith(f"Failed to setup resource 'a-model': {reason}")
     assert str(found).endswith(found.advice)
-
-
-async def test_a_missing_decorator_is_named() -> None:
-    """It is what everybody forgets once."""
-    assert "@asynccontextmanager" in (await failure(Undecorated())).advice
 
 
 async def test_an_argument_that_open_does_not_have() -> None:

@@ -24,6 +24,7 @@ LAYERS = (
         "doteval._errors",
         "doteval._server_errors",
         "doteval._explained",
+        "doteval._context_managers",
         "doteval._secrets",
         "doteval._canonical",
         "doteval._spec",
@@ -32,6 +33,7 @@ LAYERS = (
         "doteval._forked",
         "doteval._writer",
         "doteval._unwritable",
+        "doteval._caller",
     ),
     (
         "doteval._loop",
@@ -108,6 +110,7 @@ DOORS = {
         "doteval.evals._running.checks",
         "doteval.evals._running.depends",
         "doteval.evals._running.engine",
+        "doteval.evals._running.files_read",
         "doteval.evals._running.missing",
         "doteval.evals._running.selection",
         "doteval.evals._running.settings",
@@ -115,13 +118,14 @@ DOORS = {
 }
 
 # Knows nothing of what doteval is about, so that who stands on its face may use it like a library.
-TOOLS = {"doteval._forked", "doteval._unwritable", "doteval._writer"}
+TOOLS = {"doteval._caller", "doteval._forked", "doteval._unwritable", "doteval._writer"}
 
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (
     "doteval._errors",
     "doteval._server_errors",
     "doteval._explained",
+    "doteval._context_managers",
     "doteval._secrets",
     "doteval._canonical",
     "doteval._spec",

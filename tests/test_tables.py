@@ -15,6 +15,8 @@ from doteval import Result, foreach
 from doteval._tables import Table
 from doteval.cli import main
 from doteval.evals import Store, run
+from doteval.evals._results.statistics import Aggregate
+from doteval.evals._results.tables import number, shown_interval, shown_mean
 
 HEAD = ("name", "rows", "state")
 ROWS = [("short", "7", "done"), ("a-longer-name", "1,200", ""), ("モデル🎉", "30", "not finished")]
@@ -177,3 +179,23 @@ def test_what_draws_tables_is_imported_where_there_is_one_to_draw() -> None:
         "assert 'rich' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown", "in_percent"),
+    [
+        (2999 / 3000, "0.9997", "99.97%"),
+        (0.99996, "0.99996", "99.996%"),
+        (1 / 3000, "0.0003333", "0.03%"),
+        (1.0, "1", "100.0%"),
+        (1 - 1e-15, "1", "100.0%"),
+        (0.0, "0", "0.0%"),
+        (0.5, "0.5", "50.0%"),
+    ],
+)
+def test_nothing_is_rounded_to_certainty(value: float, shown: str, in_percent: str) -> None:
+    """Where one row of 3,000 is wrong, it is not 100 %."""
+    found = Aggregate(3000, value, 0.0, value, value, is_boolean=True, is_binary=True)
+    assert (number(value), shown_mean(found)) == (shown, in_percent)
+    assert shown_interval(found) == f"{in_percent[:-1]} to {in_percent}"
+    assert number(4 + value).strip("0123456789") == ("" if value in (0, 1 - 1e-15, 1) else ".")

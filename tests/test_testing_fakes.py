@@ -109,6 +109,26 @@ async def test_it_goes_through_its_script() -> None:
         await model.generate("?")
 
 
+@pytest.mark.parametrize("reply", ["hello", "", Completion("yes", finish_reason="length")], ids=str)
+async def test_one_text_answers_every_request(reply: str) -> None:
+    """It is no list of letters."""
+    async with FakeProvider(replies=reply) as provider, provider.setup("m") as handle:
+        for _ in range(3):
+            assert await handle.model.generate("?") == reply
+            assert await read(handle.model, "?") == reply
+    model = FakeModel(replies=TimeoutError("too slow"))
+    for _ in range(2):
+        with pytest.raises(ModelRequestError, match="too slow"):
+            await model.generate("?")
+
+
+@pytest.mark.parametrize("replies", [1, b"hello", {"a"}, {"a": "b"}, range(2), ["a", None], [b"a"], [["a"]]], ids=str)
+@pytest.mark.parametrize("kind", [FakeModel, FakeProvider])
+async def test_what_answers_nothing_is_refused_at_once(kind: type, replies: object) -> None:
+    with pytest.raises(TypeError, match="replies= "):
+        kind(replies=replies)
+
+
 async def test_a_function_answers() -> None:
     """Async or not, it gets the prompt."""
 

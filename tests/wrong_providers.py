@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import threading
 import time
 from collections.abc import AsyncGenerator, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, ClassVar
 
-from anyio import CancelScope, Event, create_task_group, sleep_forever
+from anyio import CancelScope, Event, create_task_group, move_on_after, sleep_forever
 from anyio.lowlevel import checkpoint
 from sniffio import current_async_library
 
@@ -63,7 +66,8 @@ class Looks:
 def contract_of(kind: type[ModelProvider[Any]]) -> type[BasicProviderContract[Any]]:
     """The contract as the author of that provider would run it."""
     base = ProviderContract if issubclass(kind, PooledProvider) else BasicProviderContract
-    return type(f"Test{kind.__name__}", (Looks, base), {"make_provider": lambda self: kind()})
+    looks = {"make_provider": lambda self: kind(), "patience": getattr(kind, "patience", base.patience)}
+    return type(f"Test{kind.__name__}", (Looks, base), looks)
 
 
 # -------------------------------------------------------------------- with books of their own
@@ -253,6 +257,28 @@ class FailsWithoutAWord(OwnBooks):
         return Client(spec)
 
 
+@breaks("test_teardown_closes_what_was_opened", "in a shield, at ")
+class TearsDownForEver(OwnBooks):
+    """Waits for an answer to its goodbye, whatever happens."""
+
+    patience = 0.2
+
+    async def teardown(self, resource_id: str) -> None:
+        await super().teardown(resource_id)
+        with CancelScope(shield=True):
+            await sleep_forever()
+
+
+@breaks("test_teardown_all_closes_everything", "what is waited for while something is opened or closed")
+class TearsAllDownForEver(OwnBooks):
+    """Waits for an answer to its goodbye."""
+
+    patience = 0.2
+
+    async def teardown_all(self) -> None:
+        await Event().wait()
+
+
 @breaks("test_a_failed_setup_hurts_nobody", "is closed: keep it open")
 class FailsForAll(OwnBooks):
     """One failure closes everything."""
@@ -345,6 +371,82 @@ class Pooled(PooledProvider[Client]):
             yield client
         finally:
             client.close()
+
+
+@breaks("test_a_failed_setup_hurts_nobody", "raised a TimeoutError without a message")
+class TimesOutWithoutAWord(Pooled):
+    """An exception that says nothing, in one that says no more than its name."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        if spec == "bad":
+            raise TimeoutError
+        yield Client(spec)
+
+
+@breaks("test_setup_gives_a_handle", "what is waited for while something is opened or closed")
+class OpensForEver(Pooled):
+    """Waits for a server that is not there."""
+
+    patience = 0.2
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        await sleep_forever()
+        yield Client(spec)
+
+
+@breaks("test_setup_gives_a_handle", "OpensForEverInAShield.open(): no close_timeout gets in there")
+class OpensForEverInAShield(Pooled):
+    """Waits for a server that is not there, and for nothing else."""
+
+    patience = 0.2
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        with CancelScope(shield=True):
+            await sleep_forever()
+        yield Client(spec)
+
+
+@breaks("test_leaving_the_block_closes_everything", "give the shield an end of its own")
+class ClosesForEver(Pooled):
+    """Waits for an answer to its goodbye, where no limit gets in."""
+
+    patience = 0.2
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        async with super().open(spec, **config) as client:
+            try:
+                yield client
+            finally:
+                with move_on_after(5), CancelScope(shield=True):
+                    await self.say_goodbye()
+
+    async def say_goodbye(self) -> None:
+        await Event().wait()
+
+
+@breaks("test_what_was_just_opened_is_healthy", "what is waited for while something is opened or closed")
+class IsAskedForEver(Pooled):
+    """Its server answers no question."""
+
+    patience = 0.2
+
+    async def healthy(self, model: Client, /) -> bool:
+        await sleep_forever()
+        return True
+
+
+@breaks("test_setup_gives_a_handle", "generator didn't stop")
+class YieldsTwice(Pooled):
+    """Goes on where it should close."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        yield Client(spec)
+        yield Client(spec)
 
 
 @breaks("test_every_setup_is_a_lease_of_its_own", "the same handle twice")
@@ -665,6 +767,104 @@ class LeavesADescriptorInItsBooks(OwnBooks):
         client = Holding(spec)
         client.close = partial(Client.close, client)  # type: ignore[method-assign]
         return client
+
+
+class Started:
+    """What the wrong ones have begun and not ended."""
+
+    over: ClassVar[threading.Event] = threading.Event()
+    processes: ClassVar[list[subprocess.Popen[bytes]]] = []
+
+    @classmethod
+    def thread(cls) -> threading.Thread:
+        thread = threading.Thread(target=cls.over.wait, name="a heartbeat", daemon=True)
+        thread.start()
+        return thread
+
+    @classmethod
+    def process(cls) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(["sleep", "3600"])
+        cls.processes.append(process)
+        return process
+
+    @classmethod
+    def end_all(cls) -> None:
+        cls.over.set()
+        cls.over = threading.Event()
+        while cls.processes:
+            process = cls.processes.pop()
+            process.kill()
+            process.wait()
+
+
+@breaks("test_no_thread_and_no_process_is_left", "thread a heartbeat")
+class LeavesAThread(Pooled):
+    """Its heartbeat is a thread."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        Started.thread()
+        async with super().open(spec, **config) as client:
+            yield client
+
+
+@breaks("test_no_thread_and_no_process_is_left", "thread mine_0")
+class LeavesAPoolOfThreads(OwnBooks):
+    """Has an executor and does not shut it down."""
+
+    async def connect(self, spec: str, **config: Any) -> Client:
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix="mine")
+        self.executor.submit(Started.over.wait)
+        return await super().connect(spec, **config)
+
+
+@breaks("test_no_thread_and_no_process_is_left", "(sleep 3600)")
+class LeavesAProcess(Pooled):
+    """Starts a helper, and thinks that it ends with its parent."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        Started.process()
+        async with super().open(spec, **config) as client:
+            yield client
+
+
+@breaks("test_no_thread_and_no_process_is_left", "ended, and nobody has waited for it")
+class LeavesAZombie(Pooled):
+    """Kills its helper, and does not wait for that."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        process = Started.process()
+        async with super().open(spec, **config) as client:
+            yield client
+        process.kill()
+
+
+@breaks("test_a_failed_setup_leaves_nothing", "that failed has left thread a heartbeat")
+class LeavesAFailedThread(Pooled):
+    """Begins its heartbeat before it knows that it may."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        if spec == "bad":
+            Started.thread()
+        async with super().open(spec, **config) as client:
+            yield client
+
+
+@breaks("test_an_opening_that_is_cancelled_leaves_nothing", "(sleep 3600)")
+class LeavesAHalfStartedProcess(Pooled):
+    """Ends its helper where all went well."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        process = Started.process()
+        await checkpoint()
+        async with super().open(spec, **config) as client:
+            yield client
+        process.kill()
+        process.wait()
 
 
 @breaks("test_the_event_loop_is_not_blocked", "in which nobody else could run")

@@ -3,10 +3,11 @@
 The layers, lowest first; an import goes downward only::
 
     _errors  _server_errors           what can go wrong, also with servers
-    _explained                        what is said of it
+    _explained  _context_managers     what is said of it; of an open() that is none
     _secrets  _canonical  _spec       what nobody may see; what a user asks for, and when two ask for the same
     _writer  _forked                  a thread that writes to a database; what a forked child begins anew
     _unwritable                       why nothing can be written to a file
+    _caller                           who calls, in which thread, and from which line
     _loop  _hold                      the event loop at home; an ``async with`` that a task of its own holds open
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle  _setup                   one lease, and what becomes one
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         CapacityDeadlockError,
         CapacityExceededError,
         CloseTimeoutError,
+        ContextManagerError,
         DotevalError,
         ForkedProcessError,
         HandleInactiveError,
@@ -91,6 +93,7 @@ __all__ = [
     "CloseTimeoutError",
     "Completion",
     "CompletionStream",
+    "ContextManagerError",
     "ContextProvider",
     "DotevalError",
     "ForkedProcessError",
@@ -151,6 +154,7 @@ _HOME = {
     "CloseTimeoutError": "._errors",
     "Completion": "._model",
     "CompletionStream": "._model",
+    "ContextManagerError": "._errors",
     "ContextProvider": ".providers.context",
     "DotevalError": "._errors",
     "ForkedProcessError": "._errors",

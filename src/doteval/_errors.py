@@ -122,6 +122,22 @@ class ModelSetupError(DotevalError, RuntimeError):
         super().__init__(f"Failed to setup resource '{resource_id}': {reason}\n{advice}")
 
 
+class ContextManagerError(DotevalError, TypeError):
+    """What opens a resource is not written as an async context manager that yields once.
+
+    Args:
+        name: The function, such as ``"MyProvider.open"``.
+        problem: What is wrong with it, as the rest of a sentence.
+        advice: How it is written.
+    """
+
+    def __init__(self, name: str, problem: str, advice: str) -> None:
+        self.name = name
+        self.problem = problem
+        self.advice = advice
+        super().__init__(f"{name} {problem}.\n{advice}")
+
+
 class SetupTimeoutError(DotevalError, TimeoutError):
     """``setup_timeout`` passed before the resource could be leased.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 from ._errors import DotevalError
@@ -12,13 +13,20 @@ _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((FileNotFoundError, NotADirectoryError, IsADirectoryError), "Correct the path, or put there what belongs there."),
     ((PermissionError,), "Give this user the right to use it."),
     ((ModuleNotFoundError,), "Install the package that has this module."),
+    ((ImportError,), "Install what it says is missing, or another version of it."),
     ((OSError, TimeoutError, EOFError), _SERVICE),
     ((TypeError, ValueError, AttributeError), "Correct the spec, its configuration, or the provider's open()."),
 )
+_BY_CAUSE = {
+    "SSLCertVerificationError": "Check the host and its certificate; SSL_CERT_FILE names a file with those of CAs.",
+    "SSLError": "Check whether the service speaks TLS at this address.",
+    "gaierror": "Correct the name of the host, or see to the network.",
+    "ConnectionRefusedError": "Start the service, or correct its address: nobody listens there.",
+}
+"""What to do where there is no connection, by what is below, in whichever words of whichever library."""
 _OF_NETWORKS = ("Connect", "Timeout", "Network", "Unavailable")
 _OF_ADDRESSES = ("InvalidURL", "UnsupportedProtocol")
 """What is in the names of exceptions that clients raise where nobody answers, or nobody can: of whichever library."""
-_NO_CONTEXT_MANAGER = ("asynchronous context manager protocol", "__aenter__")
 
 
 def reason_of(error: BaseException) -> str:
@@ -38,15 +46,30 @@ def advice_for(error: BaseException) -> str:
         return advice_for(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     if isinstance(error, DotevalError):
         return _parts(error)[1] or _OPEN
-    text = str(error)
-    if isinstance(error, (TypeError, AttributeError)) and any(words in text for words in _NO_CONTEXT_MANAGER):
-        return "Decorate the provider's open() with @asynccontextmanager, and let it yield the model."
+    for cause in causes_of(error):
+        names = {kind.__name__ for kind in type(cause).__mro__}
+        if (advice := next((advice for name, advice in _BY_CAUSE.items() if name in names), None)) is not None:
+            return advice
     kinds = " ".join(kind.__name__ for kind in type(error).__mro__)
     if any(word in kinds for word in _OF_ADDRESSES):
         return "Correct the address, such as base_url=: it begins with http:// or https://."
     if any(word in kinds for word in _OF_NETWORKS):
         return _SERVICE
     return next((advice for kinds, advice in _ADVICE if isinstance(error, kinds)), _OPEN)
+
+
+def causes_of(exc: BaseException) -> Iterator[BaseException]:
+    """An exception, and what has caused it; not what the caller had in hand, which is the context of what is below."""
+    left: list[BaseException | None] = [exc]
+    while left:
+        link = left.pop(0)
+        if link is None:
+            continue
+        yield link
+        is_http = type(link).__module__.startswith("http")  # these libraries hide what was the cause
+        if isinstance(link, BaseExceptionGroup):
+            left += cast("BaseExceptionGroup[BaseException]", link).exceptions
+        left.append(link.__context__ if link.__cause__ is None and is_http else link.__cause__)
 
 
 def _parts(error: DotevalError) -> tuple[str, str]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import atexit
 import math
-import sys
 import warnings
 import weakref
 from collections.abc import Callable
@@ -26,11 +25,9 @@ from typing import Any
 
 from anyio import CancelScope, Event, current_time, get_cancelled_exc_class
 
+from ._caller import place_of_the_caller
 from ._errors import CloseTimeoutError, ProviderClosedError
 from ._loop import HomeLoop
-
-_BETWEEN = frozenset({"doteval", "anyio", "asyncio", "trio", "uvloop", "outcome", "contextlib", "threading"})
-"""What is between the one who enters a provider and the task that holds it."""
 
 
 class Hold:
@@ -195,16 +192,6 @@ class _Holding:
             )
 
     __del__ = tell
-
-
-def place_of_the_caller() -> str:
-    """The file and line from where a provider is entered now; of a task of its own, from where its loop is run."""
-    frame = sys._getframe()
-    while frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
-        if frame.f_back is None:
-            return "a thread of its own"
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 async def wait_out(*events: Event) -> BaseException | None:

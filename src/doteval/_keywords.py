@@ -226,6 +226,19 @@ def unexpected_in_setup(kind: type, names: Collection[str], known: Collection[st
     return _unexpected(f"{kind.__name__}.setup()", names, known)
 
 
+def unexpected_in_request(model: str, names: Collection[str], known: Collection[str]) -> TypeError:
+    """The error for keyword arguments of a request that the SDK does not take, with those that may have been meant.
+
+    Args:
+        model: Whom it asks.
+        names: Those that it does not take.
+        known: Those that it does.
+    """
+    body = ", ".join(f"{name!r}: ..." for name in sorted(names))
+    error = _unexpected(f"a request to '{model}'", names, known)
+    return TypeError(f"{error}\nWhat the server knows and the SDK does not is given as extra_body={{{body}}}.")
+
+
 def _unexpected(who: str, names: Collection[str], known: Collection[str]) -> TypeError:
     from difflib import get_close_matches  # noqa: PLC0415  # only for a message
 

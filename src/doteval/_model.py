@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import astuple, dataclass
 from typing import Any, Protocol, Self, TypeAlias, cast, runtime_checkable
@@ -183,15 +183,23 @@ class CompletionStream:
             refusal and reasoning in parts, tool calls whole, the usage so far.
         retries: How often the SDK tried again before the stream began.
         request_id: What the server calls the request.
+        explain: Given why the stream broke off, returns what is raised of it, as who started the server knows more.
     """
 
     def __init__(
-        self, model: str, pieces: AsyncIterator[Completion], *, retries: int = 0, request_id: str | None = None
+        self,
+        model: str,
+        pieces: AsyncIterator[Completion],
+        *,
+        retries: int = 0,
+        request_id: str | None = None,
+        explain: Callable[[ModelRequestError], Awaitable[ModelRequestError]] | None = None,
     ) -> None:
         self._model = model
         self._pieces = pieces
         self._retries = retries
         self._request_id = request_id
+        self._explain = explain
         self._texts: list[str] = []
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
@@ -270,23 +278,26 @@ class CompletionStream:
                 piece = await anext(self._pieces)
             except ModelRequestError as exc:
                 self._error = exc
-                raise
             except StopAsyncIteration:
-                if self._finish_reason is None:
-                    self._error = ModelRequestError(
-                        self._model,
-                        "the stream ended before the reply did: no finish reason came",
-                        "Try again; what arrived is incomplete.",
-                        retryable=True,
-                        request_id=self._request_id,
-                        retries=self._retries,
-                    )
-                    raise self._error from None
-                self._ended = True
-                break
-            self._keep(piece)
-            if piece:
-                return self._texts[-1]
+                if self._finish_reason is not None:
+                    self._ended = True
+                    break
+                self._error = ModelRequestError(
+                    self._model,
+                    "the stream ended before the reply did: no finish reason came",
+                    "Try again; what arrived is incomplete.",
+                    retryable=True,
+                    request_id=self._request_id,
+                    retries=self._retries,
+                )
+            else:
+                self._keep(piece)
+                if piece:
+                    return self._texts[-1]
+                continue
+            if self._explain is not None:
+                self._error = await self._explain(self._error)
+            raise self._error
         raise StopAsyncIteration
 
     def __repr__(self) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from inspect import getattr_static
 from types import TracebackType
 from typing import Any, ClassVar, Never, Self, TypeVar
 
 from anyio.lowlevel import checkpoint
 from typing_extensions import Unpack
 
+from ._context_managers import check_function
 from ._handle import ModelHandle
 from ._keywords import completed, takes, unexpected
 from ._pool.events import ProviderStatistics
@@ -67,6 +69,10 @@ class PooledProvider(_HasRuntime[ModelT]):
     """
 
     operational: ClassVar[frozenset[str]] = frozenset({"capacity"})
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_function(getattr_static(cls, "open"), f"{cls.__name__}.open")
 
     def __init__(
         self,
@@ -248,7 +254,7 @@ class PooledProvider(_HasRuntime[ModelT]):
             await provider.aclose()
 
         Raises:
-            RuntimeError: The task that calls it holds a lease itself; known only where there is a `capacity`.
+            RuntimeError: The task or thread that calls it holds a lease itself; known only where there is a `capacity`.
             ProviderNotEnteredError: Used outside ``async with``.
             ProviderClosedError: The provider was closed.
             WrongEventLoopError: Used in another event loop than the one that entered it.

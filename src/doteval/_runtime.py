@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
+from ._context_managers import check_made
 from ._errors import ProviderClosedError, ProviderNotEnteredError
 from ._explained import reason_of
 from ._handle import HandleManager, LeasedHandle, ModelHandle, ReclaimedHandle
@@ -315,9 +316,10 @@ class Runtime(Generic[ModelT]):
     def _make(self, want: Want, slot_names: tuple[str, ...]) -> AbstractAsyncContextManager[ModelT]:
         assert self._author is not None
         asked: _Asked = want.payload
-        if slot_names:
-            return self._author.open(asked.spec, slots=slot_names, **asked.config)
-        return self._author.open(asked.spec, **asked.config)
+        more: dict[str, Any] = {"slots": slot_names} if slot_names else {}
+        made = self._author.open(asked.spec, **more, **asked.config)
+        check_made(made, f"{type(self._author).__name__}.open")
+        return made
 
     def _explain(self, want: Want, error: BaseException) -> str:
         asked: _Asked = want.payload

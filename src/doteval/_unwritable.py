@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -38,6 +39,22 @@ def largest_file() -> int | None:
         return None
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     return None if limit == resource.RLIM_INFINITY else limit
+
+
+def most_open_files() -> str | None:
+    """How many files this process may have open, where it has so many; `None` where it may open more."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as exc:
+        if exc.errno not in (errno.EMFILE, errno.ENFILE):
+            return None
+    else:
+        return None
+    try:
+        import resource  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return "too many"
+    return f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,}"
 
 
 def _places(path: Path) -> Iterator[Path]:

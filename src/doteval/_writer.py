@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from queue import Empty, SimpleQueue
 from threading import Condition, Event, Thread
 from typing import Generic, TypeVar
@@ -30,6 +31,7 @@ class Writer(Generic[_ItemT, _ConnectionT]):
         connect: Opens the database; called in the thread.
         write: Writes items, in one transaction; called in the thread.
         explained: Makes of what the thread has met what its users are told.
+        ended: Called in the thread when it writes nothing any more.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class Writer(Generic[_ItemT, _ConnectionT]):
         connect: Callable[[], _ConnectionT],
         write: Callable[[_ConnectionT, list[_ItemT]], object],
         explained: Callable[[Exception], Exception],
+        ended: Callable[[], object] = lambda: None,
     ) -> None:
         self._connect = connect
         self._write = write
         self._explained = explained
+        self._ended = ended
         self._queue: SimpleQueue[tuple[_ItemT, ...] | Event | None] = SimpleQueue()
         self._changed = Condition()
         self._error: Exception | None = None
@@ -106,8 +110,12 @@ class Writer(Generic[_ItemT, _ConnectionT]):
         """
         self._queue.put(None)
         self._hurry.set()
-        self._thread.join()
+        self.join()
         self._check()
+
+    def join(self) -> None:
+        """Wait until the thread has ended, which `close` ends."""
+        self._thread.join()
 
     def _check(self) -> None:
         if self._error is not None:
@@ -116,17 +124,13 @@ class Writer(Generic[_ItemT, _ConnectionT]):
 
     def _run(self) -> None:
         try:
-            connection = self._connect()
-        except Exception as exc:
-            self._fail(exc)
-            return
-        try:
-            while self._write_some(connection):
-                pass
+            with closing(self._connect()) as connection:
+                while self._write_some(connection):
+                    pass
         except Exception as exc:
             self._fail(exc)
         finally:
-            connection.close()
+            self._ended()
 
     def _write_some(self, connection: _ConnectionT) -> bool:
         """Write what is there, in one transaction; whether there may be more."""

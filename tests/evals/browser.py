@@ -127,7 +127,7 @@ def chromium(directory: Path) -> Iterator[Browser]:
         f"--disable-background-networking --remote-debugging-pipe --user-data-dir={directory / 'profile'}"
     )
     # The protocol is spoken on the descriptors 3 and 4, whatever theirs are here.
-    script = f'exec 8<&{their_in} 9>&{their_out}; exec "$0" "$@" 3<&8 4>&9 8<&- 9>&-'
+    script = f'exec {{a}}<&{their_in} {{b}}>&{their_out}; exec "$0" "$@" 3<&$a 4>&$b {{a}}<&- {{b}}>&-'
     process = subprocess.Popen(
         ["bash", "-c", script, CHROMIUM, *options.split()],
         pass_fds=(their_in, their_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

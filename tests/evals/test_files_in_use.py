@@ -238,7 +238,7 @@ async def test_results_that_are_thrown_away_before_they_are_added_up_are_missed(
         await run(two_rows, store=path, fresh=True)
 
     async with Interrupted(path, "summary", start_over) as store:
-        with pytest.raises(ConcurrentRunError, match="was started over"):
+        with pytest.raises(ConcurrentRunError, match="was begun again"):
             await run(two_rows, store=store)
     assert kept(Store(path)) == (2, 1)
 

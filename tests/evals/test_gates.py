@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import GateError, Outcome, TooManyErrorsError, run
+from doteval.evals._results.baselines import NoBaseline
 from doteval.evals._results.gates import gates_of
 from doteval.evals._results.intervals import tango, wilson
 from doteval.evals._results.record import Record
@@ -44,6 +46,35 @@ def test_gates_are_read(text: str, expected: tuple[Any, ...]) -> None:
     """As a person writes them."""
     (gate,) = gates_of(text)
     assert (gate.score, gate.of, gate.sign, gate.value, gate.has_baseline) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "gate", "is_reached"),
+    [
+        ("price.low", "price.low >= 5", True),
+        ("price.low", "price.low >= 50", False),
+        ("price.low", "price.low.low >= 0", True),
+        ("price price.low", "price.low >= 50", True),
+        ("price", "price.low >= 5", True),
+        ("price price.low", "price.low >= baseline", True),
+        ("price", "price.low >= baseline", False),  # the differences are all the same, and have no interval
+        ("price price.mean", "price.mean >= 50", True),
+        ("price price.pass@1", "price.pass@1 >= 50", True),
+    ],
+)
+@pytest.mark.anyio
+async def test_a_score_with_the_whole_name_of_a_gate_goes_first(
+    names: str, gate: str, is_reached: bool, tmp_path: Path
+) -> None:
+    """It is about what is called so, and not about the end of the interval of another one."""
+
+    @foreach("number", range(20))
+    async def eval_it(number: int) -> Result:
+        return Result(number, scores=dict(zip(names.split(), (1.0 + number, 100.0 + number), strict=False)))
+
+    await run(eval_it, store=tmp_path / "results.db", experiment="main")
+    outcome = await run(eval_it, store=tmp_path / "results.db", passes=gate, baseline="main")
+    assert (outcome.shortfalls == ()) == is_reached, outcome.shortfalls
 
 
 def test_a_gate_in_percent_is_the_share_that_it_says() -> None:
@@ -91,7 +122,7 @@ def test_rounding_decides_nothing(count: int) -> None:
             reached = {
                 sign
                 for sign in ("<", "<=", ">=", ">")
-                if gates_of(f"s {sign} {limit}")[0].shortfall(summary, "") is None
+                if gates_of(f"s {sign} {limit}")[0].shortfall(summary, NoBaseline("")) is None
             }
             assert reached == {"<=", ">="}, (scores[:2], count)
 
@@ -338,6 +369,93 @@ def of_scores(scores: dict[int, Any]) -> Any:
 ALL = dict.fromkeys(range(20), True)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("here", "before", "may", "told", "short"),
+    [
+        (0, 0, 0, "", ""),
+        (9, 0, 0, "9 in this run, where 'main' has it.", "9 rows have no score 'fast' here, and had in the baseline"),
+        (1, 0, 0, "1 in this run, where", "1 row has no score 'fast' here, and had in the baseline 'main', and 0 may"),
+        (1, 0, 1, "1 in this run, where 'main' has it.", ""),
+        (11, 0, 11, "11 in this run", "is less than half, for 'fast >= baseline - 0.3' (11 have no such score now)"),
+        (0, 9, 0, "9 in 'main', where this run has it.", ""),
+        (20, 0, 20, "", "no row has a score 'fast' here and in the baseline 'main'"),
+    ],
+)
+async def test_rows_without_a_score_do_not_go_unnoticed(
+    here: int, before: int, may: int, told: str, short: str, tmp_path: Path
+) -> None:
+    """What a parser leaves out that cannot read a reply counts as a row that failed."""
+    give = partial(run, store=tmp_path / "results.db", name="eval_it", passes="fast >= baseline - 0.3", changed="keep")
+    await give(of_scores(ALL | dict.fromkeys(range(before), "exact")), experiment="main")
+    with suppress(GateError):
+        await give(of_scores(ALL | dict.fromkeys(range(here), "exact")), baseline="main", max_errors=may)
+    outcome = await give(of_scores(ALL | dict.fromkeys(range(here), "exact")), baseline="main", max_errors=None)
+    assert any(told in warning for warning in outcome.warnings) == bool(outcome.warnings) == bool(told)
+    if not may:  # it is answered, and judged as if nobody had said how many may
+        assert [short in shortfall for shortfall in outcome.shortfalls] == [True] * bool(short)
+    with pytest.raises(GateError, match=re.escape(short)) if short else nullcontext():
+        await give(of_scores(ALL | dict.fromkeys(range(here), "exact")), baseline="main", max_errors=may)
+
+
+@pytest.mark.anyio
+async def test_what_is_new_is_judged_unless_somebody_says_that_it_is(tmp_path: Path) -> None:
+    """Where the baseline is there, and has nothing of it: not where its name is misspelt, or it has other rows."""
+    give = partial(run, store=tmp_path / "results.db", passes="fast >= baseline", max_errors=None)
+    await give(of_scores(ALL), experiment="main", name="eval_it")
+    for name, others, is_new in (
+        ("eval_new", {}, True),
+        ("eval_it", {"limit": 3}, False),
+        ("eval_it", {"baseline": "mian"}, False),
+        ("eval_it", {"baseline": ""}, False),
+    ):
+        where: dict[str, Any] = {"experiment": "branch", "baseline": "main", "name": name, **others}
+        (told,) = (await give(of_scores(ALL), **where)).shortfalls
+        assert ("--doteval-eval-allow-new" in told) == is_new
+        outcome = await give(of_scores(ALL), allow_new=True, **where)
+        assert bool(outcome.shortfalls) == (not is_new)
+        assert (
+            any("are not judged, as it is new: 'main' has no 'eval_new'" in each for each in outcome.warnings) == is_new
+        )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "how", "told"),
+    [
+        ([5, 5, 5], [1, 1, 1], "worse", "fast is lower in b than in a, by 4 in each of 3 rows\n"),
+        ([5, 3, 4], [4.9, 2.9, 3.9], "worse", "by 0.1 in each of 3 rows\n"),
+        ([1, 1, 1], [5, 5, 5], "worse", ""),
+        ([1, 1, 1], [5, 5, 5], "different", "fast is higher in b than in a, by 4 in each of 3 rows\n"),
+        ([5, 5, 5], [5, 5, 5], "different", ""),
+        ([0.3, 0.3], [0.1 + 0.2, 0.1 + 0.2], "different", ""),
+        ([5], [4], "worse", "fast is lower in b than in a, and nobody can tell"),
+        ([True] * 3, [False] * 3, "worse", ""),  # shares have an interval, and three rows are too few
+        ([True] * 4, [False] * 4, "worse", "fast is lower in b than in a\n"),
+        ([5, 5, 5], [1, 9, 4], "worse", ""),
+    ],
+)
+def test_what_is_as_certain_as_can_be_needs_no_interval(
+    before: list[float],
+    after: list[float],
+    how: str,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where all rows differ by the same, and not by rounding; where nobody can tell, it fails as well."""
+    monkeypatch.chdir(tmp_path)
+    for name, scores in (("a", before), ("b", after)):
+
+        @foreach("number", range(len(scores)))
+        async def eval_it(number: int, scores: Any = tuple(scores)) -> Result:
+            return Result(number, scores={"fast": scores[number]})
+
+        anyio.run(partial(run, eval_it, store=".doteval/results.db", experiment=name))
+    assert main(["compare", "a", "b", "--fail-if", how]) == bool(told)
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("before", "after", "options", "code", "told"),
     [
@@ -375,8 +493,18 @@ ALL = dict.fromkeys(range(20), True)
             [ALL | dict.fromkeys(range(11), "exact")],
             "",
             1,
-            "only 9 of the 20 rows with fast in a can be compared",
+            "of 20 rows with fast in a, 11 have none in b, and 0 may: see --max-lost",
         ),
+        (
+            [ALL],
+            [ALL | dict.fromkeys(range(2), "exact") | {3: None}],
+            "--max-lost 2",
+            1,
+            "2 have none in b, besides 1 that failed or are missing, and 2 may",
+        ),
+        ([ALL], [ALL | dict.fromkeys(range(2), "exact") | {3: None}], "--max-lost 3", 0, ""),
+        ([ALL], [ALL | dict.fromkeys(range(11), "exact")], "--max-lost 11", 0, ""),
+        ([ALL | dict.fromkeys(range(11), "exact")], [ALL], "", 0, ""),
     ],
 )
 @pytest.mark.parametrize("how", ["worse", "different"])

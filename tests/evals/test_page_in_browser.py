@@ -103,6 +103,26 @@ def test_rows_are_filtered_sorted_and_searched(browser: Browser, page: str) -> N
     assert "descending=1" in browser.see("location.hash")
 
 
+def test_numbers_are_in_their_order_and_never_look_certain(browser: Browser, tmp_path: Path) -> None:
+    """A group of 9 comes before one of 10, and what is nearly all is not all."""
+    levels = [1] * 2001 + [10, 10, 9, 9]
+    rows = [
+        record(number, inputs={"level": level}, scores={"good": number > 0, "size": 0.99996})
+        for number, level in enumerate(levels)
+    ]
+    stored(tmp_path / "results.db", {"eval_it": rows}, "one")
+    words = ["report", "one", "--store", str(tmp_path / "results.db"), "-o", str(tmp_path / "page.html")]
+    assert main(words) == 0
+    browser.open((tmp_path / "page.html").as_uri() + "#tab=rows&group=level")
+    shown(browser, len(rows))
+    lines = browser.see("[...document.querySelectorAll('.groups tbody tr')].map((each) => each.innerText.split('\\t'))")
+    assert lines == [
+        ["1", "2,001", "0", "99.95%", "0.99996"],
+        ["9", "2", "0", "100.0%", "0.99996"],
+        ["10", "2", "0", "100.0%", "0.99996"],
+    ]
+
+
 def test_it_is_read_with_the_keyboard(browser: Browser, page: str) -> None:
     """A slash searches, arrows go through the rows, Enter opens one, Esc closes it."""
     browser.open(page)

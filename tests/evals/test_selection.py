@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from anyio import CancelScope
 from doteval import Result, foreach
 from doteval.evals import DatasetError, Store, run
 from doteval.evals._results.digests import digest_of
+from doteval.evals._results.record import key_of_id
 
 ROWS = 40
 
@@ -129,6 +131,34 @@ async def test_what_is_not_needed_is_not_read() -> None:
     assert (await run(making(calls, endless), limit=7)).summary.rows == 7
 
 
+class Stream:
+    """Rows that are read, and whose number nobody says."""
+
+    def __init__(self, length: Callable[[], Any]) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        result: int = self._length()
+        return result
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(3))
+
+
+def unknown() -> int:
+    raise NotImplementedError("a stream has no length")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "length", [unknown, lambda: -1, lambda: None, lambda: 1 << 70], ids=["unknown", "negative", "none", "huge"]
+)
+async def test_a_dataset_need_not_know_how_many_rows_it_has(length: Callable[[], Any]) -> None:
+    """Whatever it raises when it is asked; `for` reads it all the same."""
+    assert (await run(making([], Stream(length)), limit=2)).summary.rows == 2
+    assert (await run(making([], Stream(length)))).summary.rows == 3
+
+
 @pytest.mark.anyio
 async def test_every_row_is_as_probable_as_any_other() -> None:
     """Of 400 samples of 10 of 40 rows, each row is in about 100."""
@@ -187,7 +217,9 @@ def record_key(value: int) -> str:
         (["3", "0"], "0", 1),
         ([2.5, 1], "2.5", 0),
         (["a", "b"], "1", 1),
-        (["a", "b", "a"], "a", 0),
+        (["a", "b", "a"], key_of_id("a"), 0),
+        (["a", "b", "a"], f"{key_of_id('a')} 2", 2),
+        ([1, "1"], key_of_id("1"), 1),
         (["1", None, "x"], "1", 0),
         (["x y", "\ud83d"], "\ud83d", 1),
         (["a", "b"], "c", None),
@@ -207,3 +239,19 @@ async def test_one_row_by_its_id(ids: list[Any], wanted: Any, expected: int | No
     else:
         (record,) = (await run(evaluation, row=wanted)).records
         assert (record.number, record.output) == (expected, expected)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("ids", "meant"), [([1, "1"], [0, 1]), (["1", 3, 1.0, 1], [0, 2, 3]), (["1", "2", "1"], [0, 2])]
+)
+async def test_one_row_that_may_be_several_is_none(ids: list[Any], meant: list[int]) -> None:
+    """Ids that read the same, or are the same; each has a key by which it is told apart."""
+    evaluation = making([], [{"id": each, "value": place} for place, each in enumerate(ids)])
+    with pytest.raises(DatasetError, match=f"{len(meant)} rows may be meant by '1': ") as caught:
+        await run(evaluation, row="1")
+    named = re.findall(r"(\d+) \(key '(.*?)'\)", str(caught.value))
+    assert [int(number) for number, _ in named] == meant
+    for number, key in named:
+        (record,) = (await run(evaluation, row=key)).records
+        assert record.number == int(number)

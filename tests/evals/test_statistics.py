@@ -23,6 +23,7 @@ from doteval.evals import Aggregate, Record, Score, Store, run, summarise
 from doteval.evals._results.compare import Comparison, Difference, compare
 from doteval.evals._results.intervals import student, tango, wilson
 from doteval.evals._results.moments import Moments, cluster_of
+from doteval.evals._results.pairing import RowScores
 from doteval.evals._results.statistics import aggregate
 from doteval.evals._results.tables import summary_rows
 
@@ -325,17 +326,19 @@ async def compared(directory: Path, before: Sequence[Any], after: Sequence[Any],
         ([False] * 10, [True] * 10, (0.445, 1), True),
         ([False], [True], (-0.587, 1), False),
         ([0.3], [0.5], None, False),
-        ([0.3] * 9, [0.5] * 9, None, False),
+        ([0.3] * 3, [0.5] * 3, None, False),
+        ([0.3] * 4, [0.5] * 4, None, True),
+        ([0.3] * 9, [0.1 + 0.2] * 9, None, False),
         ([1000.1, 1000.2, 1000.4], [1000.4, 1000.5, 1000.7], None, False),
         ([0.5, 0.5, 0.7], [0.9, 0.8, 1.1], (0.223, 0.510), True),
     ],
-    ids=["two of two flip", "the same as numbers", "none flips", "all flip", "one row", "one number", "all the same",
-         "all the same but for rounding", "numbers"],
+    ids=["two of two flip", "the same as numbers", "none flips", "all flip", "one row", "one number", "three the same",
+         "four the same", "only rounding", "all the same but for rounding", "numbers"],
 )  # fmt: skip
 async def test_a_difference_is_clear_only_where_rows_say_so(
     before: list[Any], after: list[Any], interval: tuple[float, float] | None, is_clear: bool, tmp_path: Path
 ) -> None:
-    """And where there is no interval, nothing is claimed."""
+    """And where there is no interval, nothing is claimed, unless several rows differ, and all by the same."""
     (difference,) = (await compared(tmp_path, before, after)).differences
     assert ends(difference) == pytest.approx(interval or (math.nan, math.nan), abs=1e-3, nan_ok=True)
     assert difference.is_clear is is_clear
@@ -367,3 +370,22 @@ async def test_scores_that_only_one_side_has_are_told(
     monkeypatch.chdir(tmp_path)
     assert main(["compare", "before", "after", "--store", "other/results.db"]) == 0
     assert "only before has these scores of eval_it: good" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [0.9, 0.7, 1e16 + 2, -0.1])
+def test_a_sum_of_many_numbers_is_not_off_by_rounding(value: float) -> None:
+    """So that a gate at what all of them are is reached, however many there are."""
+    moments = Moments()
+    for _ in range(60_000):
+        moments.add(value)
+    assert moments.middle == value
+    rows = RowScores("", None)
+    for _ in range(7):
+        rows.add("", {"s": value})
+    assert rows.means() == {"s": value}
+    for huge in ([1e308] * 3, [float(10**308), -1e308, 1e308]):
+        rows, moments = RowScores("", None), Moments()
+        for number in huge:
+            rows.add("", {"s": number})
+            moments.add(number)
+        assert rows.means()["s"] == pytest.approx(moments.middle)

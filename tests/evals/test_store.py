@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.parse  # noqa: F401 - pathlib needs it, where nobody can read the standard library
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -478,6 +478,45 @@ def test_a_file_that_may_grow_no_more_is_told_as_a_full_disk_is(tmp_path: Path) 
             anyio.run(lambda: run(making([], ["x" * 10_000] * 100), store=tmp_path / "results.db"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_process_that_may_open_no_more_files_is_told_so(path: Path) -> None:
+    """And not that something is wrong with the store."""
+    anyio.run(lambda: run(making([], [1]), store=path))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+    opened: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        for use in (Store(path).evaluations, partial(Store(path).begin, "e", "n", model="", identity={})):
+            with pytest.raises(StoreError, match=r"this process has 64 files open, and may have no more\.\nClose some"):
+                use()
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert Store(path).evaluations()
+
+
+@pytest.mark.process
+def test_a_log_that_another_process_has_removed_is_missed(path: Path) -> None:
+    """As SQLite's locks are lost where the process itself copies the file; what is written then may be lost, too."""
+    look = f"import sqlite3; sqlite3.connect({str(path)!r}).execute('SELECT 1 FROM rows').fetchone()"
+    row = Record(0, "key", "", {})
+    with (
+        pytest.raises(StoreError, match=r"lost results\.db-wal while .* copied the store itself"),
+        Store(path) as store,
+    ):
+        stored, _ = store.begin("e", "n", model="", identity={})
+        store.put(stored, row)
+        store._write().flush()
+        shutil.copytree(path.parent, path.parent.with_name("copy"))
+        subprocess.run([sys.executable, "-c", look], check=True)
+        store.put(stored, row)
+        store._write().flush()
+    assert Store(path).evaluations()[0].stored == 1
 
 
 async def test_a_directory_is_no_store(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ async def test_a_run_that_is_started_over_by_another_writes_nothing_into_it(path
             outcome = await run(saying("new"), store=path, fresh=True)
             go.set()
     assert outcome.summary.rows == 6
-    assert "was started over by another run" in str(caught[0])
+    assert "was begun again by another run" in str(caught[0])
     assert outputs(path) == [f"new {number}" for number in range(6)]
     assert outputs(path, "eval_that") == [f"beside {number}" for number in range(6)]
     assert (await run(saying("old"), store=path, changed="keep")).answered
@@ -176,12 +176,13 @@ async def test_a_task_that_is_cancelled_while_it_begins_leaves_no_claim(path: Pa
     [
         ("", False),
         ("nonsense", False),
-        ("{host} {parent} {born} 00 -", True),
-        ("{host} {parent} {born} 00 1", True),  # its lock was on a file that is not there
-        ("{host} {parent} 1 00 -", not Path("/proc/self/stat").exists()),  # another process has its number now
-        ("{host} 999999999 - 00 -", False),
-        ("another-host {parent} {born} 00 -", False),
-        ("{host} {me} {born} 00 -", False),  # of this process, but no run of it
+        ("{host} {parent} {born} 00 - -", True),
+        ("{host} {parent} {born} 00 - 1", True),  # its lock was on a file that is not there
+        ("{host} {parent} {born} 00 1 1", False),  # and this store is a copy
+        ("{host} {parent} 1 00 - -", not Path("/proc/self/stat").exists()),  # another process has its number now
+        ("{host} 999999999 - 00 - -", False),
+        ("another-host {parent} {born} 00 - -", False),
+        ("{host} {me} {born} 00 - -", False),  # of this process, but no run of it
     ],
 )
 def test_a_claim_without_a_lock_holds_as_long_as_its_process_lives(claim: str, goes_on: bool, path: Path) -> None:

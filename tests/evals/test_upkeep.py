@@ -77,8 +77,10 @@ async def test_each_run_is_noted_with_what_it_was_run_with(tmp_path: Path) -> No
     assert (await run(numbers(2), store=path, limit=2, max_errors=1)).answered
     assert len(Store(path).runs(stored)) == 1
     async with Store(path) as store:
-        store.note(stored, {"tags": {"n": "2"}})
-        store.note(stored.__class__(*(99, *[getattr(stored, name) for name in stored.__slots__[1:]])), {})  # is gone
+        again, _ = store.begin(stored.experiment, stored.name, model=stored.model, identity=stored.identity)
+        store.note(again, {"tags": {"n": "2"}})
+        store.leave(again)
+        store.note(again, {"tags": {"n": "3"}})  # it is over
     assert [noted.tags.get("n") for noted in Store(path).runs(stored)] == ["1", "2"]
 
 

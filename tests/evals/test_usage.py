@@ -300,6 +300,46 @@ def test_what_rows_cost_is_kept_and_shown(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("how", "gone"),
+    [("failed", 8), ("all failed", 12), ("gone from the dataset", 2), ("fresh", 12), ("rerun", 12), ("samples", 0)],
+)
+async def test_what_was_paid_for_results_that_are_gone_is_kept(
+    how: str, gone: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever throws results away: all that the model was asked is in one count or in the other, and shown."""
+    model, path = FakeModel(), tmp_path / "results.db"
+    for attempt in range(3):
+        failing = {"failed": 4, "all failed": 6}.get(how, 0) if attempt < 2 else 0
+        rows = 6 - attempt if how == "gone from the dataset" else 6
+
+        @foreach("number", range(rows), concurrency=1)
+        async def eval_it(number: int, model: FakeModel, attempt: int, failing: int = failing) -> Result:
+            reply = await model.generate(f"one two {number}")
+            if number < failing:
+                raise ValueError(attempt)
+            return Result(reply, scores={"good": True})
+
+        arguments = {"model": model, "attempt": attempt if how == "rerun" else 0}
+        options: dict[str, Any] = {"fresh": how == "fresh", "changed": "rerun" if how == "rerun" else "keep"}
+        epochs = 1 + attempt if how == "samples" else 1
+        outcome = await run(eval_it, store=path, epochs=epochs, **options, **arguments)
+    summary = outcome.summary
+    assert sum(usage.requests for usage in summary.gone) == gone
+    assert len(model.calls) == summary.requests + gone
+    assert sum(usage.input_tokens for usage in summary.gone) == 3 * gone
+    told = f"eval_it[fake]: and {gone} requests of results that are gone: {3 * gone} tokens in, "
+    assert main(["show", "default", "--store", str(path), "--price", "fake=1,1"]) == 0
+    assert (told in capsys.readouterr().out) == bool(gone)
+    assert main(["show", "default", "--store", str(path), "--json"]) == 0
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert [ModelUsage(**usage) for usage in shown["gone"]] == [*summary.gone]
+    page = tmp_path / "page.html"
+    assert main(["report", "default", "--store", str(path), "-o", str(page)]) == 0
+    assert (told in page.read_text("utf-8")) == bool(gone)
+
+
+@pytest.mark.anyio
 async def test_what_is_no_count_counts_as_nothing_and_ends_no_run(tmp_path: Path) -> None:
     """A model of one's own may say anything, and so may a row; a database holds less."""
     odd: list[Any] = [None, "x", object(), Fraction(7, 2), 10**30, -(10**30), 10**5000, math.nan, True]

@@ -32,12 +32,20 @@ pytest cuts off.
 """
 
 
+MISTAKES = """\
+
+## More of them
+
+What has no error of its own, or is one of the above.
+"""
+
+
 @dataclass(frozen=True)
 class Case:
     """A test that fails.
 
     Args:
-        error: The error that it shows.
+        error: The error that it shows, or what it is about.
         source: The file it is in.
         prose: What a reader has to know besides.
         options: For the command line.
@@ -52,7 +60,7 @@ class Case:
     def file(self) -> str:
         """What the file is called."""
         kind = "eval" if "def eval_" in self.source else "test"
-        return f"{kind}_{re.sub(r'(?<=[a-z])(?=[A-Z])', '_', self.error.removesuffix('Error')).lower()}.py"
+        return f"{kind}_{re.sub(r'(?<=[a-z])(?=[A-Z])|[^a-zA-Z]+', '_', self.error.removesuffix('Error')).lower()}.py"
 
     @property
     def text(self) -> str:
@@ -120,6 +128,19 @@ CASES = (
                 await provider.setup("localhost:8000")
         """,
         "What was raised in your own code is shown with where it was.",
+    ),
+    Case(
+        "ContextManagerError",
+        """
+        from doteval import PooledProvider
+
+
+        def test_context_manager():
+            class MyProvider(PooledProvider[str]):
+                async def open(self, spec):
+                    yield spec
+        """,
+        "It comes when the class is written.",
     ),
     Case(
         "SetupTimeoutError",
@@ -457,14 +478,64 @@ CASES = (
 )
 
 
+OTHERS = (
+    Case(
+        "A role without a model",
+        """
+        async def test_role(judge_client):
+            assert await judge_client.generate("Is it polite?")
+        """,
+    ),
+    Case(
+        "A client without a model",
+        """
+        async def test_client(openai_client):
+            assert await openai_client.generate("2+2?")
+        """,
+    ),
+    Case(
+        "A context manager in the place of its function",
+        """
+        from contextlib import asynccontextmanager
+
+        from doteval import ContextProvider
+
+
+        @asynccontextmanager
+        async def connect(spec):
+            yield spec
+
+
+        def test_called():
+            ContextProvider(connect("localhost"))
+        """,
+    ),
+    Case(
+        "A proxy that is not there",
+        """
+        from doteval import OpenAICompatibleProvider
+
+
+        async def test_proxy(monkeypatch):
+            monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+            url = "http://models.internal/v1"
+            async with OpenAICompatibleProvider(url, max_retries=0) as provider:
+                async with await provider.setup("a-model") as handle:
+                    await handle.model.generate("2+2?")
+        """,
+        "So it is with a certificate that is not trusted, `https://` where no TLS is spoken, a host that is not found.",
+    ),
+)
+
+
 def outputs(forks: Forks, directory: Path, *more: str) -> dict[str, str]:
     """What runs of the tests print, by error, without what differs from run to run."""
-    for case in CASES:
+    for case in (*CASES, *OTHERS):
         (directory / case.file).write_text(case.text)
     (directory / "conftest.py").write_text(
         "import pytest\n\n\n@pytest.fixture(scope='module')\ndef anyio_backend():\n    return 'asyncio'\n"
     )
-    hidden = {"CI", "BUILD_NUMBER", "OPENAI_API_KEY", "OPENAI_BASE_URL", "GITHUB_ACTIONS"}
+    hidden = {"NO_PROXY", "no_proxy", "CI", "BUILD_NUMBER", "OPENAI_API_KEY", "OPENAI_BASE_URL", "GITHUB_ACTIONS"}
     environment = {
         **{name: value for name, value in os.environ.items() if name not in hidden},
         "COLUMNS": str(WIDTH),
@@ -473,9 +544,9 @@ def outputs(forks: Forks, directory: Path, *more: str) -> dict[str, str]:
     }
     command = ["-m", "pytest", "-p", "anyio", "-p", "doteval", "-p", "no:cacheprovider", "-o", "anyio_mode=auto"]
     options = [option for case in CASES for option in case.options]
-    files = [case.file for case in CASES]
+    files = [case.file for case in (*CASES, *OTHERS)]
     run = forks.run(*command, "--eval-experiment", "mine", *options, *more, *files, cwd=directory, env=environment)
-    return {case.error: _part(case, run.stdout + run.stderr, directory) for case in CASES}
+    return {case.error: _part(case, run.stdout + run.stderr, directory) for case in (*CASES, *OTHERS)}
 
 
 def _part(case: Case, printed: str, directory: Path) -> str:
@@ -513,8 +584,10 @@ def _steady(text: str, directory: Path) -> str:
 def page(printed: Mapping[str, str]) -> str:
     """The page."""
     parts = [HEAD]
-    for case in CASES:
-        parts.append(f"\n## {case.error}\n")
+    for case in (*CASES, *OTHERS):
+        if case is OTHERS[0]:
+            parts.append(MISTAKES)
+        parts.append(f"\n{'##' if case in CASES else '###'} {case.error}\n")
         if case.prose:
             parts.append(f"\n{case.prose}\n")
         caption = ':caption: "Not run: it fails, as is shown below"'

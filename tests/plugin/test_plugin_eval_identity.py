@@ -156,6 +156,30 @@ def test_what_lies_elsewhere_each_time_changes_nothing(runs: Runs) -> None:
     again.stdout.fnmatch_lines(["none was used"])
 
 
+def test_how_pytest_runs_assertions_explains_that_code_is_another(runs: Runs) -> None:
+    """Where there is one; where there is none it changes nothing."""
+    runs.write(
+        eval_it="""
+        from doteval import foreach, Result
+
+        @foreach("value", [1])
+        def eval_with(value):
+            assert value
+            return Result(value)
+
+        @foreach("value", [1])
+        def eval_without(value):
+            return Result(value)
+        """
+    )
+    assert_clean(runs.run("--eval-experiment", "it"), passed=2)
+    again = runs.run("--eval-experiment", "it", "--assert=plain", strict=False)
+    again.assert_outcomes(errors=1, passed=1)
+    again.stdout.fnmatch_lines(
+        ["*- how pytest runs assertions was rewrite, and is plain, which changes code*", "*- its code has changed"]
+    )
+
+
 @pytest.mark.parametrize("option", ["--model-setting=echo.greeting=Hi", "--model-base-url=echo=http://127.0.0.1:1"])
 def test_settings_of_the_provider_count(runs: Runs, option: str) -> None:
     """Whether on the command line or in the ini file."""
@@ -325,12 +349,31 @@ def by_name(request):
     yield request.getfixturevalue(request.param)
 
 @pytest.fixture
+def by_module(request):
+    yield request.module.SYSTEM
+
+@pytest.fixture
+async def by_async(request):
+    return style_of(request)
+
+@pytest.fixture
 def by_mark(request):
     yield request.getfixturevalue("brief")
 """
 MARKED = """
 import pytest
 from doteval import Result, foreach
+
+SYSTEM = "be kind"
+
+@foreach("q", [("a",), ("b",)])
+async def eval_of_module(q, by_module, model_client):
+    return Result(await model_client.generate(by_module + q))
+
+@pytest.mark.style("rude")
+@foreach("q", [("a",), ("b",)])
+async def eval_async(q, by_async, model_client):
+    return Result(await model_client.generate(by_async + q))
 
 @pytest.mark.slow
 @pytest.mark.style("terse")
@@ -359,8 +402,10 @@ async def eval_asking(q, request, model_client):
     [
         ("conftest.py", '"be long"', '"be very long"', {"unmarked", "asking"}),
         ("conftest.py", '"be brief"', '"be terse"', {"yielding"}),
-        ("conftest.py", 'else "plain"', 'else "none"', {"marked"}),
+        ("conftest.py", 'else "plain"', 'else "none"', {"marked", "async"}),
         ("eval_it.py", '.style("terse")', '.style("wordy")', {"marked"}),
+        ("eval_it.py", '.style("rude")', '.style("polite")', {"async"}),
+        ("eval_it.py", '"be kind"', '"be honest"', {"of_module"}),
         ("eval_it.py", "@pytest.mark.slow\n", "", {"marked"}),
         ("eval_it.py", "@pytest.mark.slow\n", "@pytest.mark.slow\n@pytest.mark.skipif(False, reason='')\n", set()),
     ],
@@ -373,13 +418,77 @@ def test_what_fixtures_ask_pytest_for_while_they_run_counts(
     files = {"conftest.py": MARKED_CONFTEST, "eval_it.py": MARKED, "pytest.ini": ini}
     write(runs, files)
     arguments = ("eval_it.py", "--eval-experiment", "it", "--model", "echo:echo-4", "-rA")
-    assert_clean(runs.run(*arguments), passed=4)
+    assert_clean(runs.run(*arguments), passed=6)
     assert old in files[file]
     write(runs, {file: files[file].replace(old, new)})
     again = runs.run(*arguments, strict=False)
     said = {line.partition("eval_")[2].split()[0] for line in again.outlines if line.startswith("ERROR eval_it.py::")}
     assert {each.partition("eval_")[2].partition("[")[0] for each in said} == changed
-    assert again.parseoutcomes().get("passed", 0) == 4 - len(changed)
+    assert again.parseoutcomes().get("passed", 0) == 6 - len(changed)
+
+
+READING_CONFTEST = """
+import pytest
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+@pytest.fixture(scope="session")
+def known():
+    return (HERE / "known.txt").read_text()
+
+@pytest.fixture(scope="module")
+def library():
+    yield (HERE / "library.txt").read_text()
+
+@pytest.fixture
+def agent(model_client, known, library):
+    system = (HERE / "system.txt").read_text()
+    return lambda q: model_client.generate(system + known + library + q)
+
+@pytest.fixture
+async def judge(model_client):
+    text = (HERE / "judge.txt").read_text()
+    return lambda q: model_client.generate(text + q)
+"""
+READING = """
+from doteval import Result, foreach
+
+@foreach("q", [("a",), ("b",)])
+async def eval_agent(q, agent):
+    return Result(await agent(q))
+
+@foreach("q", [("a",), ("b",)])
+async def eval_judge(q, judge):
+    return Result(await judge(q))
+
+@foreach("q", [("a",), ("b",)])
+async def eval_library(q, library, model_client):
+    return Result(await model_client.generate(library + q))
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("system.txt", {"agent"}),
+        ("library.txt", {"agent", "library"}),
+        ("judge.txt", {"judge"}),
+        ("other.txt", set()),
+    ],
+)
+def test_files_that_fixtures_read_are_told_when_they_have_changed(runs: Runs, file: str, told: set[str]) -> None:
+    """Of those whose fixtures manage something, and are not set up to know; whichever item they were set up for."""
+    texts = dict.fromkeys(("system.txt", "library.txt", "judge.txt", "known.txt", "other.txt"), "brief")
+    write(runs, {"conftest.py": READING_CONFTEST, "eval_it.py": READING, "pytest.ini": "[pytest]", **texts})
+    arguments = ("eval_it.py", "--eval-experiment", "it", "--model", "echo:echo-4", "-rA")
+    assert_clean(runs.run(*arguments), passed=3)
+    assert_clean(runs.run(*arguments), passed=3)
+    write(runs, {file: "long"})
+    again = runs.run(*arguments, strict=False)
+    assert again.parseoutcomes()["passed"] == 3
+    lines = [line for line in again.outlines if f"the file {file} was read, and has changed since" in line]
+    assert {line.partition("::eval_")[2].partition("[")[0] for line in lines} == told
 
 
 def test_where_it_is_not_known_what_one_depends_on_that_one_fails(runs: Runs) -> None:

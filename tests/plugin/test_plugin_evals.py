@@ -394,6 +394,7 @@ def test_a_run_without_a_name_gets_one_and_says_so(runs: Runs) -> None:
         "os.kill(os.getpid(), signal.SIGINT)",
         "pytest.exit('enough')",
         "os.kill(os.getpid(), signal.SIGTERM)",
+        "signal.signal(signal.SIGINT, signal.SIG_IGN); os.kill(os.getpid(), signal.SIGTERM)",
     ],
 )
 def test_an_interrupt_ends_the_run_and_says_how_to_go_on(runs: Runs, backend: str, how: str) -> None:
@@ -479,7 +480,7 @@ def test_what_a_worker_leaves_is_in_the_table(runs: Runs, how: str, code: int, k
 
 
 def test_an_evaluation_leaves_the_signals_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of whoever has a handler; where SIGINT is ignored, SIGTERM has to end the process; and a second one does."""
+    """Of whoever has a handler; a second SIGTERM ends the process, and SIGINT stays ignored where it was."""
     termination = Termination()
     came: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -493,7 +494,9 @@ def test_an_evaluation_leaves_the_signals_of_others_alone(monkeypatch: pytest.Mo
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         termination.begin()
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == (signal.SIG_DFL, signal.SIG_IGN)
         signal.signal(signal.SIGINT, lambda number, _: came.append(number))
         termination.begin()
         signal.raise_signal(signal.SIGTERM)

@@ -112,7 +112,7 @@ def test_a_client_without_a_model_says_what_to_do(runs: Runs) -> None:
             "model_client does not know which model is wanted. Run pytest with --doteval-model, such as*",
             '*@pytest.mark.parametrize("model_client", ?"gpt-4o"?, indirect=True)',
             "echo_client does not know which model is wanted. Choose one in the test:",
-            '*@pytest.mark.parametrize("echo_client", ?"gpt-4o"?, indirect=True)',
+            '*@pytest.mark.parametrize("echo_client", ?"a-model"?, indirect=True)',
         ]
     )
 

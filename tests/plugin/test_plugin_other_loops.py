@@ -230,3 +230,50 @@ def test_what_was_made_in_another_loop_is_refused(
     result = runs.run(*(f"test_it.py::{name}" for name in tests), plugins=order.format("asyncio"))
     result.assert_outcomes(passed=len(tests) - 1, errors=1)
     result.stdout.fnmatch_lines([f"The test runs in {here} event loop, and the fixture 'app' was made in {there}, *"])
+
+
+PLAIN = """
+import asyncio
+import pytest
+import pytest_asyncio
+
+@pytest_asyncio.fixture(scope="session")
+async def old_service():
+    yield asyncio.get_running_loop()
+
+@pytest_asyncio.fixture
+async def client(echo_client, old_service):
+    assert asyncio.get_running_loop() is old_service
+    yield echo_client
+
+async def test_old(old_service): ...
+
+def test_old_plain(old_service): ...
+
+@pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+def test_plain(client):
+    assert client.name == "a"
+
+@pytest.mark.parametrize("echo_client", ["a"], indirect=True)
+async def test_async(client):
+    assert await client.generate("hi")
+"""
+
+
+@pytest.mark.parametrize("order", [BEFORE_US, AFTER_US])
+def test_a_plain_test_is_run_as_its_neighbours_are_in_auto_mode(runs: Runs, order: str) -> None:
+    """Once, with the fixtures of session scope that it has shared with them all along; wherever it stands."""
+    runs.write(test_it=PLAIN)
+    scopes = "".join(f"asyncio_default_{what}_loop_scope = session\n" for what in ("fixture", "test"))
+    runs.pytester.makeini(f"[pytest]\nasyncio_mode = auto\n{scopes}")
+    assert_clean(runs.run(plugins=order.format("asyncio")), passed=4)
+    assert_clean(runs.run("-k", "plain", plugins=order.format("asyncio")), passed=2)
+
+
+def test_a_plain_test_is_told_to_be_async_in_strict_mode(runs: Runs) -> None:
+    """A mark alone would not do: pytest-asyncio runs no plain ``def``."""
+    runs.write(test_it=PLAIN)
+    runs.pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = session\n")
+    result = runs.run("-k", "test_plain", plugins=BEFORE_US.format("asyncio"))
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*Make the test an 'async def', and mark it with @pytest.mark.asyncio, and not*"])

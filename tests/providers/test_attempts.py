@@ -89,11 +89,18 @@ async def test_only_what_was_refused_is_known_to_cost_nothing(kind: str, asks: s
         assert await counted(kind, case, asks) == expected, case
 
 
-async def test_what_an_http_client_of_the_users_loses_is_not_seen(kind: str) -> None:
-    """So it may be all but the last."""
-    async with httpx2.AsyncClient() as http_client:
-        for case, expected in {"200": (1, 0, 0), "429 200": (2, 1, 1), "timeout 500 timeout 400": (4, 4, 3)}.items():
-            assert await counted(kind, case, "generate", http_client=http_client) == expected, case
+async def test_an_http_client_of_the_users_is_watched_as_well(kind: str) -> None:
+    """Once, beside its own hooks."""
+    seen: list[str] = []
+
+    async def hook(what: httpx2.Request | httpx2.Response) -> None:
+        seen.append(type(what).__name__)
+
+    async with httpx2.AsyncClient(event_hooks={"request": [hook], "response": [hook]}) as http_client:
+        for case in ("200", "429 200", "timeout 500 timeout 400"):
+            assert await counted(kind, case, "generate", http_client=http_client) == CASES.get(case, (4, 4, 2)), case
+        assert [len(hooks) for hooks in http_client.event_hooks.values()] == [2, 2]
+    assert seen == ["Request", "Response"] * 3 + ["Request"] * 2 + ["Response", "Request", "Request", "Response"]
 
 
 async def test_a_request_that_is_cancelled_has_been_sent_as_often_as_it_was(kind: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,8 @@ from tests.conftest import anyio_backend  # noqa: F401 - every loop
 from tests.providers.conftest import Chat
 
 from doteval import ChatModel, Completion, ModelSetupError
+from doteval.testing import FakeModel
+from doteval.testing._parameters import check_spelling
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -137,10 +140,31 @@ async def test_half_a_character_is_the_callers_mistake(sdk: Chat) -> None:
 
 
 async def test_an_unknown_parameter_is_the_callers_mistake(sdk: Chat) -> None:
-    """The SDK's own TypeError names it; it is not dressed up as a failed request."""
+    """It is told which one is meant, and not as of a failed request."""
     async with sdk.provider() as provider, await provider.setup(sdk.spec) as handle:
-        with pytest.raises(TypeError, match="temprature"):
-            await handle.model.generate("Hello", temprature=1)
+        told = (
+            r"request to '.*' has no keyword argument max_token; did you mean .*max_tokens.*\n.*extra_body={'max_token'"
+        )
+        with pytest.raises(TypeError, match=told):
+            await handle.model.generate("Hello", max_token=1)
+        with pytest.raises(TypeError, match=told):
+            async with handle.model.stream("Hello", max_token=1):
+                pass
+
+
+async def test_a_misspelt_parameter_is_refused_by_a_fake_as_by_the_sdks(sdk: Chat) -> None:
+    """All that an SDK takes is taken, and so is whatever some other model might."""
+    fake = FakeModel()
+    async with sdk.provider() as provider, await provider.setup(sdk.spec) as handle:
+        taken = inspect.signature(handle.model._create()).parameters.keys() - {"model", "messages", "stream"}
+    check_spelling([*taken, "top_k", "min_p", "min_tokens", "foo", "repetition_penalty", "best_of"])
+    for name, meant in {"temprature": "temperature", "max_token": "max_tokens", "tool": "tools"}.items():
+        with pytest.raises(TypeError, match=f"has no keyword argument {name}; did you mean {meant}"):
+            await fake.generate("Hello", **{name: 1})
+        with pytest.raises(TypeError, match=f"has no keyword argument {name}; did you mean {meant}"):
+            async with fake.stream("Hello", **{name: 1}):
+                pass
+    assert fake.calls == []
 
 
 async def test_a_stream_gives_the_same_reply_in_pieces(chat: Chat) -> None:

@@ -116,7 +116,7 @@ async def test_a_server_that_is_not_there_is_named(chat: Chat) -> None:
         port = listener.getsockname()[1]
     error = await failure(chat, base_url=f"http://127.0.0.1:{port}/v1")
     assert f"no connection to http://127.0.0.1:{port}/v1/" in str(error)
-    assert "Ensure the server is running and that base_url= is its address." in str(error)
+    assert "Start the server, or correct host and port in base_url=." in str(error)
     assert error.status is None
 
 

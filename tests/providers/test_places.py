@@ -13,6 +13,7 @@ from tests.providers.test_attempts import transport
 from tests.virtual_time import virtual_time
 
 from doteval import ModelRequestError, Result, counting_requests, foreach
+from doteval.blocking import entered
 from doteval.evals import run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
@@ -77,6 +78,19 @@ async def test_a_task_does_not_wait_for_itself(http_client: httpx2.AsyncClient) 
             handle.model.limiter.total_tokens = 2
             assert await handle.model.generate("two") == "yes"
         assert handle.model.limiter.borrowed_tokens == 0
+
+
+def test_a_thread_does_not_wait_for_itself() -> None:
+    """In the blocking face it is the thread that has the place, whichever task of the loop asks for it."""
+    client = httpx2.AsyncClient(transport=transport("openai", "200 " * 100))
+    with entered(provider_of(client, max_concurrency=1)) as provider, provider.setup("m") as handle:
+        with handle.model.stream("one"):
+            with pytest.raises(ModelRequestError, match="the only place"):
+                handle.model.generate("two")
+            with pytest.raises(ModelRequestError, match="the only place"), handle.model.stream("two"):
+                pass
+        assert handle.model.generate("two") == "yes"
+        provider.call(client.aclose)
 
 
 async def test_who_waits_for_somebody_that_goes_on_is_told_nothing(

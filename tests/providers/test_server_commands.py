@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from doteval import SpecError
+from doteval import ServerProvider, SpecError
 from doteval.providers import llamacpp, sglang, transformers, vllm
 from doteval.providers._served import executable as installed
 from doteval.providers._served.installed import InstalledServerProvider
 from doteval.providers._served.options import ServerOptions
+from doteval.servers import HTTPSleep
 from doteval.servers._description.command import ServerCommand
 
 KEY = "the-key-of-the-server"
@@ -147,7 +148,9 @@ GIVEN: dict[str, dict[str, tuple[Any, list[str]]]] = {
         "hf_overrides": ({"b": 1, "a": [2]}, ["--hf-overrides", '{"a": [2], "b": 1}']),
         "download_dir": ("/models", ["--download-dir", "/models"]),
         "trust_remote_code": (True, ["--trust-remote-code"]),
+        "enable_sleep_mode": (True, ["--enable-sleep-mode"]),
         "enable_lora": (True, ["--enable-lora"]),
+        "max_loras": (2, ["--max-loras", "2"]),
         "max_lora_rank": (32, ["--max-lora-rank", "32"]),
         "lora_modules": (
             {"sql": "/loras/sql", "law": "some/lora"},
@@ -621,3 +624,35 @@ def test_environment_and_directory_are_those_of_the_provider() -> None:
     command = provider.command("model.gguf")
     assert command.environment == {"MY_VARIABLE": "1", "HOST": "{host}", "PORT": "{port}"}
     assert command.cwd == "/work"
+
+
+def test_vllm_is_started_so_that_it_can_sleep() -> None:
+    """Where it may; one that is told not to have its sleep mode does not, whatever it is called by."""
+    sleepy = vllm.VLLMProvider(max_sleeping=2, gpus=None)
+    command = sleepy.command("m")
+    assert command.argv[-1] == "--enable-sleep-mode"
+    assert command.environment == {"VLLM_SERVER_DEV_MODE": "1"}
+    assert sleepy.sleep("m") == HTTPSleep("/sleep?level=1", "/wake_up", "/is_sleeping")
+    for provider, config in (
+        (vllm.VLLMProvider(gpus=None), {}),
+        (vllm.VLLMProvider(max_sleeping=2, enable_sleep_mode=False, gpus=None), {}),
+        (sleepy, {"enable_sleep_mode": False}),
+    ):
+        assert "--enable-sleep-mode" not in provider.command("m", **config).argv
+        assert provider.command("m", **config).environment == {}
+        assert provider.sleep("m", **config) is None
+    adapted = vllm.VLLMProvider(gpus=None, lora_modules={"sql": "/loras/sql"}).command("m")
+    assert adapted.environment == {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    assert sleepy.identity("m") == vllm.VLLMProvider(gpus=None).identity("m")
+
+
+def test_how_many_may_sleep_is_refused_where_none_can() -> None:
+    """And a way to sleep without a number that may, and a number that cannot be one."""
+    with pytest.raises(ValueError, match=r"max_sleeping= is of no use for TransformersProvider"):
+        transformers.TransformersProvider(max_sleeping=1)
+    command = ["serve", "{port}"]
+    for settings in ({"sleep": HTTPSleep()}, {"max_sleeping": 1}, {"sleep": HTTPSleep(), "max_sleeping": 0}):
+        with pytest.raises(ValueError, match="pass both or neither"):
+            ServerProvider(command, **settings)
+    with pytest.raises(ValueError, match="max_sleeping must be 0 or more"):
+        vllm.VLLMProvider(max_sleeping=-1)

@@ -178,6 +178,9 @@ class Supervisors:
             "grace": 30.0,
             "drain_seconds": 30.0,
             "stay_seconds": 0.0,
+            "beds": str(self.runtime.root / "beds"),
+            "may_sleep": 0,
+            "sleep": None,
             **job,
         }
         started = start_supervisor(self.runtime, server_id, whole, slot_fds)

@@ -6,9 +6,15 @@ what tests want to know of it:
 - ``GET /waiting?N``: answers when N requests with the prompt "wait" are under way,
 - ``GET /environment``: its environment and working directory.
 
+It loads and unloads LoRA adapters, as vLLM does (``POST /v1/load_lora_adapter``); a request whose model is another than
+its own and none of these is answered with 404.
+
+With ``sleeps`` it keeps vLLM's protocol: ``POST /sleep?level=1``, ``POST /wake_up`` and ``GET /is_sleeping``; asleep it
+refuses all completions with 503.
+
 What it is asked for as a prompt, it does: "wait" never answers, "die" exits, "fail" answers 500, "break" ends a stream
 in the middle, "unwell" answers 500, from then on ``/health`` is 503, and it exits two seconds later, as vLLM does when
-its worker has died. Anything else is answered with the process id.
+its worker has died. "model" is answered with the name of its model, anything else with the process id.
 """
 
 from __future__ import annotations
@@ -30,10 +36,18 @@ OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
 - ``gate``: what a "slow" one reads before it goes on,
 - ``patience``: a file; when it exists, "wait" and "unwell" are answered like everything else; "unwell" makes it,
 - ``marker``: a file; the trouble is over when it exists, and whoever finds none makes it,
-- ``model``: anything; tells servers apart.
+- ``model``: anything; tells servers apart,
+- ``loading``: for how many seconds it starts,
+- ``sleeps``: a directory. Awake, a server holds a lock on the file ``awake`` in it. It writes down in ``notes`` when
+  it starts, falls asleep and wakes up, and when another one is awake meanwhile. What is in the file ``SPEC-sleep`` or
+  ``SPEC-wake`` happens instead, once: "fails" (500), "dies" or "hangs",
+- ``crowd``: others may be awake meanwhile,
+- ``adapters``: a file to which it writes what it loads and unloads.
 """
 
 changed = threading.Condition()
+awake: list[int] = []
+adapters: dict[str, str] = {}
 waiting: list[int] = []
 ailments: list[str] = []
 
@@ -83,6 +97,59 @@ def take_gpus(directory: str) -> None:
     os.write(log, f"{os.getpid()} {OPTIONS['model']} {gpus}\n".encode())
 
 
+def adapt(path: str, asked: dict[str, str]) -> tuple[int, object]:
+    """Load or unload an adapter."""
+    name, is_loaded = asked["lora_name"], asked["lora_name"] in adapters
+    loads = path == "/v1/load_lora_adapter"
+    if loads is is_loaded:
+        return (400 if loads else 404), {"error": {"message": f"{name} is {'' if is_loaded else 'not '}there"}}
+    if loads and asked["lora_path"].endswith("broken"):
+        return 500, {"error": {"message": "LoRA rank 64 is greater than max_lora_rank 16"}}
+    with open(OPTIONS["adapters"], "a") as file:
+        file.write(f"{'load' if loads else 'unload'} {name}\n")
+    if loads:
+        adapters[name] = asked["lora_path"]
+    else:
+        del adapters[name]
+    return 200, {}
+
+
+def note(text: str) -> None:
+    with open(f"{OPTIONS['sleeps']}/notes", "a") as notes:
+        notes.write(f"{text} {OPTIONS['model']}\n")
+
+
+def wake() -> None:
+    """Be awake; another one that is must not be."""
+    file = os.open(f"{OPTIONS['sleeps']}/awake", os.O_WRONLY | os.O_CREAT)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        note("beside" if "crowd" in OPTIONS else "CROWDED")
+    awake.append(file)
+
+
+def switch(action: str) -> int:
+    """Fall asleep or wake up; returns the status of the answer."""
+    plan = f"{OPTIONS['sleeps']}/{OPTIONS['model']}-{action}"
+    if os.path.exists(plan):
+        with open(plan) as file:
+            trouble = file.read()
+        os.unlink(plan)
+        note(f"{action} {trouble}")
+        if trouble == "fails":
+            return 500
+        if trouble == "dies":
+            os._exit(4)
+        threading.Event().wait()
+    if action == "wake":
+        wake()
+    else:
+        os.close(awake.pop())
+    note(action)
+    return 200
+
+
 def answer(connection: socket.socket) -> None:
     """Serve one connection until the client closes it."""
     received = b""
@@ -96,10 +163,19 @@ def answer(connection: socket.socket) -> None:
             received = file.read(int(headers.get("content-length", 0)))
             if method == "GET":
                 status, body = look(path)
+            elif path in ("/sleep?level=1", "/wake_up"):  # as in vLLM, the key is for what is below /v1
+                status, body = switch("wake" if path == "/wake_up" else "sleep"), {}
             elif headers.get("authorization") != f"Bearer {os.environ.get('LIGHT_KEY', 'no-key-needed')}":
                 status, body = 401, {"error": {"message": f"wrong key {headers.get('authorization')}"}}
+            elif path.endswith("_lora_adapter"):
+                status, body = adapt(path, json.loads(received))
+            elif "sleeps" in OPTIONS and not awake:
+                status, body = 503, {"error": {"message": "it sleeps"}}
             else:
                 request = json.loads(received)
+                if "adapters" in OPTIONS and request["model"] not in (OPTIONS["model"], *adapters):
+                    send(connection, 404, {"error": {"message": f"no model {request['model']}"}})
+                    continue
                 prompt = request["messages"][-1]["content"]
                 if request.get("stream"):
                     stream(connection, prompt)
@@ -114,6 +190,10 @@ def answer(connection: socket.socket) -> None:
 def look(path: str) -> tuple[int, object]:
     if path == "/health":
         return (503 if ailments else 200), {}
+    if path == "/v1/models":
+        return 200, {"data": [{"id": name} for name in (OPTIONS["model"], *adapters)]}
+    if path == "/is_sleeping":
+        return 200, {"is_sleeping": not awake}
     if path.startswith("/waiting?"):
         with changed:
             changed.wait_for(lambda: len(waiting) >= int(path.partition("?")[2]))
@@ -145,6 +225,8 @@ def complete(model: str, prompt: str) -> tuple[int, object]:
         timer.start()
         return 500, {"error": {"message": "EngineCore encountered an issue"}}
     message = {"role": "assistant", "content": str(os.getpid())}
+    if prompt == "model":
+        message["content"] = adapters.get(model, OPTIONS["model"])
     return 200, {
         "id": "1",
         "object": "chat.completion",
@@ -155,18 +237,29 @@ def complete(model: str, prompt: str) -> tuple[int, object]:
 
 
 def stream(connection: socket.socket, prompt: str) -> None:
-    """A stream of three words; it is broken off after the first for "break", and by the end of the server for "die"."""
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    """A stream of three words; it is broken off after the first for "break", and by the end of the server for "die".
+
+    For "vanish", too, where nothing says how much is to come: the stream just ends.
+    """
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    if prompt == "vanish":
+        connection.sendall(head + b"Connection: close\r\n\r\ndata: " + chunk("one", None) + b"\n\n")
+        os._exit(3)
+    connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
     for number, word in enumerate(("one", "two", "three")):
-        choice = {"index": 0, "delta": {"content": word}, "finish_reason": "stop" if number == 2 else None}
-        event = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
-        data = f"data: {json.dumps(event)}\n\n".encode()
+        data = b"data: " + chunk(word, "stop" if number == 2 else None) + b"\n\n"
         connection.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         if prompt == "die":
             os._exit(3)
         if prompt == "break":
             return
     connection.sendall(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+def chunk(word: str, reason: str | None) -> bytes:
+    choice = {"index": 0, "delta": {"content": word}, "finish_reason": reason}
+    event = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
+    return json.dumps(event).encode()
 
 
 def send(connection: socket.socket, status: int, body: object) -> None:
@@ -180,6 +273,10 @@ def main() -> None:
         misbehave(OPTIONS["trouble"])
     if "record" in OPTIONS:
         take_gpus(OPTIONS["record"])
+    time.sleep(float(OPTIONS.get("loading", 0)))
+    if "sleeps" in OPTIONS:
+        note("start")
+        wake()
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=100)
     print("Application startup complete.", flush=True)
     while True:

@@ -21,7 +21,7 @@ from anyio import create_task_group, to_thread
 
 from doteval import CapacityDeadlockError, ModelHandle, PoolEvent
 from doteval.providers.server import ServerProvider
-from doteval.servers import LocalLauncher
+from doteval.servers import HTTPSleep, LocalLauncher
 
 
 class Provider(ServerProvider):
@@ -109,6 +109,8 @@ class Play:
 
 async def main(root: str, command: list[str], settings: dict[str, Any]) -> None:
     drain_seconds = settings.pop("drain_seconds", 10.0)
+    if "sleep" in settings:
+        settings["sleep"] = HTTPSleep(**settings["sleep"])
     events: list[PoolEvent] = []
 
     def on_event(event: PoolEvent) -> None:

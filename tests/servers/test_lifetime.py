@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from doteval.servers._supervisor.lifetime import KILL_SECONDS, PAUSE_SECONDS, UNUSED, Lifetime
+from doteval.servers._supervisor.lifetime import (
+    ASLEEP,
+    FALLING_ASLEEP,
+    KILL_SECONDS,
+    PAUSE_SECONDS,
+    SWITCH_SECONDS,
+    UNUSED,
+    WAKING,
+    Lifetime,
+)
 
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 
@@ -144,3 +153,76 @@ def test_a_wish_for_its_slots_does_not_stop_a_server_for_ever(lifetime: Lifetime
     lifetime.make_way("needed", 1, 219.9, drain=True)
     lifetime.make_way("needed", 1, 220, drain=True)
     assert told == ["ready", "retiring needed", "resumed", "retiring needed"]
+
+
+@pytest.fixture
+def sleeper(told: list[str]) -> Lifetime:
+    """Of a server that can sleep, was ready after ten seconds, and is leased until now, which is 111."""
+
+    def tell(event: dict[str, Any]) -> None:
+        told.append(" ".join(map(str, event.values())).strip())
+
+    lifetime = Lifetime(100, grace=6, drain_seconds=10, stay_seconds=30, can_sleep=True, tell=tell)
+    lifetime.ready(110, "health")
+    lifetime.uses_changed(0, 1, 111, used=True)
+    told.clear()
+    return lifetime
+
+
+def test_a_server_that_can_sleep_makes_way_at_once(sleeper: Lifetime, told: list[str]) -> None:
+    """Later after a pause as long as it takes to switch; it is ready by nobody's word of before."""
+    assert not sleeper.make_way("needed", 0, 111, drain=True, find_bed=lambda: True)
+    assert (sleeper.state, sleeper.is_leasable, sleeper.met) == (FALLING_ASLEEP, False, [])
+    sleeper.switched("", 111.125)
+    assert (sleeper.state, sleeper.is_leasable) == (ASLEEP, False)
+    sleeper.wake(120)
+    assert (sleeper.state, sleeper.is_leasable) == (WAKING, True)
+    sleeper.switched("", 120.25)
+    assert (sleeper.state, told) == ("ready", ["awake"])
+    sleeper.uses_changed(0, 1, 120.25, used=True)
+    sleeper.make_way("needed", 0, 120.49, drain=True, find_bed=lambda: True)
+    assert sleeper.state == "ready"
+    sleeper.make_way("needed", 0, 120.5, drain=True, find_bed=lambda: True)
+    assert sleeper.state == FALLING_ASLEEP
+    assert sleeper.due() == [120.5 + SWITCH_SECONDS]
+
+
+def test_a_server_that_finds_no_bed_goes_on(sleeper: Lifetime, told: list[str]) -> None:
+    """Whoever needs its slots finds it one, or has it end."""
+    assert not sleeper.make_way("needed", 0, 200, drain=True, find_bed=lambda: False)
+    assert (sleeper.state, sleeper.met) == ("ready", ["health"])
+    assert sleeper.make_way("needed", 0, 200, drain=True)
+    assert told == ["ending needed"]
+
+
+@pytest.mark.parametrize("sleep", [FALLING_ASLEEP, WAKING])
+def test_a_server_that_does_not_switch_ends(sleeper: Lifetime, told: list[str], sleep: str) -> None:
+    """Whoever does it says nothing for too long."""
+    sleeper.make_way("needed", 0, 200, drain=True, find_bed=lambda: True)
+    if sleep == WAKING:
+        sleeper.switched("", 200)
+        sleeper.wake(200)
+    assert sleeper.pass_time(200 + SWITCH_SECONDS - 1) == []
+    assert sleeper.pass_time(200 + SWITCH_SECONDS) == [TERM]
+    done = "put to sleep" if sleep == FALLING_ASLEEP else "woken up"
+    assert told == [f"ending it could not be {done}: it took too long"]
+
+
+def test_a_server_that_is_drained_waits_to_be_put_to_sleep(sleeper: Lifetime, told: list[str]) -> None:
+    """After its last lease it is leased to nobody new, until whoever needs its slots asks again, or does not."""
+    sleeper.make_way("needed", 1, 200, drain=True)
+    sleeper.uses_changed(0, 1, 201, used=True)
+    assert (sleeper.state, sleeper.due()) == ("retiring", [210])
+    sleeper.make_way("needed", 0, 202, drain=True, find_bed=lambda: True)
+    assert (sleeper.state, told) == (FALLING_ASLEEP, ["retiring needed"])
+
+
+def test_a_server_that_sleeps_ends_with_its_last_user(sleeper: Lifetime) -> None:
+    """As one that is awake, and it is kept for as long as somebody has asked, too."""
+    sleeper.make_way("needed", 0, 200, drain=True, find_bed=lambda: True)
+    sleeper.switched("", 201)
+    sleeper.keep_alive = 5
+    sleeper.uses_changed(0, 0, 210, used=False)
+    assert sleeper.pass_time(214.9) == []
+    assert sleeper.pass_time(215) == [TERM]
+    assert (sleeper.reason, sleeper.state) == (UNUSED, "ending")

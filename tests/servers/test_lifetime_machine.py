@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from doteval.servers._supervisor.lifetime import KILL_SECONDS, PAUSE_SECONDS, UNUSED, Lifetime
+from doteval.servers._supervisor.lifetime import (
+    ASLEEP,
+    FALLING_ASLEEP,
+    KILL_SECONDS,
+    PAUSE_SECONDS,
+    SWITCH_SECONDS,
+    UNUSED,
+    WAKING,
+    Lifetime,
+)
 
 GRACE, DRAIN = 6.0, 10.0
 SECONDS = [0.0, 1 / 64, 1 / 8, PAUSE_SECONDS, 1.0, 2.0, GRACE, DRAIN, 60.0]  # which floats can hold exactly
@@ -24,7 +33,19 @@ class Machine:
         self.random = random
         self.now = 100.0
         self.told: list[dict[str, Any]] = []
-        self.lifetime = Lifetime(self.now, grace=GRACE, drain_seconds=DRAIN, stay_seconds=0.0, tell=self.told.append)
+        self.can_sleep = random.random() < 0.5
+        self.lifetime = Lifetime(
+            self.now,
+            grace=GRACE,
+            drain_seconds=DRAIN,
+            stay_seconds=0.0,
+            can_sleep=self.can_sleep,
+            tell=self.told.append,
+        )
+        self.sleep = ""
+        self.switch_began = 0.0
+        self.seconds = 0.0
+        self.may_go_at = float("inf")
         self.leases, self.holds = 1, 0
         self.lifetime.keep_alive = self.keep_alive = random.choice([0.0, 1.0, 2.0, 60.0])
         self.ready_at: float | None = None
@@ -33,7 +54,6 @@ class Machine:
         self.ended_at: float | None = None
         self.forced = False
         self.drains_since: float | None = None
-        self.resumed_at: float | None = None
         self.sent: list[tuple[float, int]] = []
 
     # ---------------------------------------------------------------- what happens
@@ -57,12 +77,14 @@ class Machine:
                     self.drains_since = self.now
                 case "resumed":
                     assert self.drains_since == self.now - DRAIN
-                    assert self.leases
-                    self.drains_since, self.resumed_at = None, self.now
+                    assert self.leases or self.can_sleep
+                    self.drains_since, self.may_go_at = None, self.now + DRAIN
                 case "ending":
                     assert self.ended_at is None
                     assert event["reason"] == self.lifetime.reason
                     self._ended()
+                case "awake":
+                    assert self.sleep == WAKING
                 case _:
                     assert event["event"] == "ready"
         self.told.clear()
@@ -73,7 +95,7 @@ class Machine:
         self.ended_at, self.drains_since = self.now, None
 
     def comes(self) -> None:
-        if not self.lifetime.reason and not self.lifetime.is_draining:
+        if self.lifetime.is_leasable:
             keep_alive = self.random.choice([0.0, 1.0, 60.0])
             self.lifetime.keep_alive = self.keep_alive = max(self.keep_alive, keep_alive)
             self.leases += 1
@@ -90,7 +112,7 @@ class Machine:
             self._changed(used=True)
 
     def uses_it_again(self) -> None:
-        if self.holds and not self.lifetime.reason and not self.lifetime.is_draining:
+        if self.holds and self.lifetime.is_leasable:
             self.leases, self.holds = self.leases + 1, self.holds - 1
             self._changed(used=True)
 
@@ -100,30 +122,61 @@ class Machine:
             self._changed(used=False)
 
     def is_ready(self) -> None:
+        if self.sleep:
+            return
         condition = self.random.choice(["", "health", "port"])
         known = condition in self.lifetime.met
         self.lifetime.ready(self.now, condition)
         news = [event for event in self.told if event["event"] == "ready"]
         assert bool(news) == (not known and self.ended_at is None)
         if news and self.ready_at is None:
-            self.ready_at = self.now
+            self.ready_at, self.may_go_at = self.now, 2 * self.now - 100
         self._look()
 
     def is_needed_elsewhere(self) -> None:
         drain = self.random.random() < 0.7
+        beds = self.random.choice([None, True, False]) if self.can_sleep else None
+        find_bed = None if beds is None else lambda: beds
         before, drained = self.ended_at, self.drains_since
-        ends = self.lifetime.make_way("its slots are needed", self.leases, self.now, drain=drain)
-        may_go = self.ready_at is not None and self.now >= 2 * self.ready_at - 100
-        rested = self.resumed_at is None or self.now >= self.resumed_at + DRAIN
+        ends = self.lifetime.make_way("its slots are needed", self.leases, self.now, drain=drain, find_bed=find_bed)
+        may_go = self.now >= self.may_go_at
+        may_sleep = beds is not None and self.ready_at is not None
+        pause = min(PAUSE_SECONDS, self.seconds) if may_sleep else PAUSE_SECONDS
+        makes_way = not self.leases and not self.sleep and (may_go or self.now >= self.last_leased + pause)
         if before is not None:
             assert ends
-        elif self.leases:
-            assert not ends
         else:
-            assert ends == ((may_go and rested) or self.now >= self.last_leased + PAUSE_SECONDS)
+            assert ends == (makes_way and not may_sleep)
+            if makes_way and may_sleep and beds:
+                self.sleep, self.switch_began, self.drains_since = FALLING_ASLEEP, self.now, None
         self._look()
         begins = self.drains_since is not None and drained is None
-        assert begins == bool(before is None and self.leases and drain and drained is None and may_go and rested)
+        assert begins == bool(
+            before is None and self.leases and drain and drained is None and may_go and not self.sleep
+        )
+
+    def is_woken(self) -> None:
+        if self.sleep == ASLEEP and self.ended_at is None:
+            self.lifetime.wake(self.now)
+            self.sleep, self.switch_began = WAKING, self.now
+            self._look()
+
+    def is_done_with_that(self) -> None:
+        is_over = self.sleep not in (FALLING_ASLEEP, WAKING) or self.ended_at is not None
+        problem = self.random.choice(["", "", "out of memory"])
+        self.lifetime.switched(problem, self.now)
+        if problem and not is_over:
+            self.forced = True
+            assert problem in self.lifetime.reason
+        self._look()
+        if is_over or problem:
+            return
+        seconds = self.now - self.switch_began
+        if self.sleep == FALLING_ASLEEP:
+            self.sleep, self.seconds = ASLEEP, seconds
+        else:
+            self.sleep, self.seconds = "", self.seconds + seconds
+            self.last_leased, self.may_go_at = self.now, self.now + seconds
 
     def is_stopped(self) -> None:
         told = self.random.random() < 0.5
@@ -172,7 +225,7 @@ class Machine:
     def it_is_kept_from_nobody_for_longer_than_was_said(self) -> None:
         assert self.lifetime.is_draining == (self.drains_since is not None)
         if self.drains_since is not None:
-            assert self.leases
+            assert self.leases or self.can_sleep
             assert self.now < self.drains_since + DRAIN
 
     def it_gets_its_grace_and_is_killed_after_that(self) -> None:
@@ -189,11 +242,19 @@ class Machine:
         assert self.lifetime.is_given_up(self.now) == (self.now > self.ended_at + grace + KILL_SECONDS)
         assert self.lifetime.due(), "nobody would send the next signal"
 
+    def it_never_sleeps_while_it_is_leased(self) -> None:
+        assert self.lifetime.sleep == self.sleep
+        assert not (self.leases and self.sleep in (FALLING_ASLEEP, ASLEEP))
+        is_switching = self.sleep in (FALLING_ASLEEP, WAKING) and self.ended_at is None
+        assert not is_switching or self.switch_began + SWITCH_SECONDS in self.lifetime.due()
+
     def its_state_says_so(self) -> None:
         ending, draining = self.ended_at is not None, self.drains_since is not None
         starting = self.ready_at is None
-        expected = "ending" if ending else "retiring" if draining else "starting" if starting else "ready"
-        assert self.lifetime.state == expected
+        awake = self.sleep or ("starting" if starting else "ready")
+        assert self.lifetime.state == ("ending" if ending else "retiring" if draining else awake)
+        is_asleep = self.sleep in (FALLING_ASLEEP, ASLEEP)
+        assert self.lifetime.is_leasable == (not ending and not draining and not is_asleep)
 
 
 @pytest.mark.parametrize("half", [0, 1])
@@ -209,6 +270,8 @@ def test_a_server_lives_as_long_as_it_was_promised(half: int) -> None:
             machine.lets_go: 2,
             machine.is_ready: 3,
             machine.is_needed_elsewhere: 2,
+            machine.is_woken: 2,
+            machine.is_done_with_that: 2,
             machine.is_stopped: 0.2,
             machine.time_passes: 8,
         }
@@ -222,6 +285,7 @@ def test_a_server_lives_as_long_as_it_was_promised(half: int) -> None:
                     machine.it_ends_in_time_when_nobody_is_there,
                     machine.it_is_kept_from_nobody_for_longer_than_was_said,
                     machine.it_gets_its_grace_and_is_killed_after_that,
+                    machine.it_never_sleeps_while_it_is_leased,
                     machine.its_state_says_so,
                 ):
                     holds()

@@ -230,16 +230,24 @@ async def test_a_server_that_cannot_be_started_again_is_told_as_such(launcher: L
     assert len(launcher.starts) == 2
 
 
-@pytest.mark.parametrize("prompt", ["break", "die"])
-async def test_a_stream_that_breaks_raises(launcher: LocalLauncher, prompt: str) -> None:
-    """What has arrived cannot be taken back, so it is not sent again; whether the server lives or not."""
+@pytest.mark.parametrize(
+    ("prompt", "problem"),
+    [
+        ("break", "the connection to .* was lost"),
+        ("die", "the server of 'm' exited with code 3"),
+        ("vanish", "the server of 'm' exited with code 3"),
+    ],
+)
+async def test_a_stream_that_breaks_raises(launcher: LocalLauncher, prompt: str, problem: str) -> None:
+    """What has arrived cannot be taken back, so it is not sent again; the end of the server is told as such."""
     words: list[str] = []
     async with ServerProvider(light(), launcher=launcher, restarts=3) as provider:
         async with await provider.setup("m") as handle:
-            with pytest.raises(ModelRequestError):
+            with pytest.raises(ModelRequestError, match=problem) as failed:
                 async with handle.model.stream(prompt) as stream:
                     async for word in stream:
                         words.append(word)  # noqa: PERF401 - what came before it broke
+            assert isinstance(failed.value.__cause__, ServerLostError) is (prompt != "break")
             assert words in ([], ["one"])
             async with handle.model.stream("Hello") as stream:
                 assert [word async for word in stream] == ["one", "two", "three"]

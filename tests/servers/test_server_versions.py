@@ -21,7 +21,7 @@ from doteval.servers import LocalLauncher, ServerCommand
 from doteval.servers._description.weights import files_of
 from doteval.servers._local import launcher as launching
 from doteval.servers._local.connection import status_of
-from doteval.servers._local.room import make_room, statuses
+from doteval.servers._local.room import Room, statuses
 from doteval.servers._local.runtime import Runtime
 from doteval.servers._supervisor.protocol import PROTOCOL
 
@@ -179,7 +179,7 @@ async def test_a_server_of_another_version_is_in_nobodys_way(runtime: Runtime, s
     with fail_after(PATIENCE):
         known = (await statuses(runtime))[stranger]
         assert (known["id"], known["slots"], known["leases"]) == (stranger, [], 0)
-        await make_room(runtime, "", 1, ["slot-0"])
+        await Room(runtime, "m", "").make(1, ["slot-0"])
         connection = runtime.connect(stranger)
         assert connection is not None
         status = await status_of(connection, stranger)

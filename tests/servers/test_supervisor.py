@@ -724,7 +724,13 @@ def test_nobody_leases_what_is_about_to_end(supervisors: Supervisors) -> None:
     other = supervisors.call()
     assert caller.ask("stop", reason="enough")["ending"]
     for op in ("lease", "hold"):
-        assert other.ask(op) == {"id": other._numbers, "granted": False, "reason": "enough", "ending": True}
+        assert other.ask(op) == {
+            "id": other._numbers,
+            "granted": False,
+            "reason": "enough",
+            "ending": True,
+            "sleeps": False,
+        }
     assert other.status()["state"] == "ending"
     other.expect_end()
     assert leftovers(supervisors.runtime.root) == []
@@ -784,7 +790,7 @@ def test_a_server_that_is_leased_is_drained(supervisors: Supervisors) -> None:
         assert visitor.ask("end", reason="its slots are needed", drain=True)["ending"] is False
     assert caller.expect("retiring")["reason"] == "its slots are needed"
     other = supervisors.call()
-    refused = {"granted": False, "reason": "its slots are needed", "ending": False}
+    refused = {"granted": False, "reason": "its slots are needed", "ending": False, "sleeps": False}
     assert other.ask("lease") == {"id": 1, **refused}
     assert other.ask("hold")["granted"]
     assert caller.ask("lease")["granted"]

@@ -74,6 +74,7 @@ class Admission(Books):
         self._queue.starving = look.starving
         for entry in look.evictions:
             self.counts.evictions += 1
+            entry.evicted = True
             self._close(entry, "evicted: its slots are needed")
         return look.admissible
 

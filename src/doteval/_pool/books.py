@@ -123,8 +123,8 @@ class Books:
         return self._entries.find(label)
 
     def held_by(self, owner: Hashable) -> list[str]:
-        """What the owner leases, for error messages; known only where capacity is limited."""
-        return [repr(lease.entry.want.label) for lease in self._leases.of(owner) if lease.request is None]
+        """What the owner holds, for error messages; known only where capacity is limited."""
+        return [repr(lease.entry.want.label) for lease in self._leases.held_by(owner) if lease.request is None]
 
     def has_room(self, want: Want) -> bool:
         """Whether it can be leased with nothing taken from those who lease or wait; idle entries may have to go."""

@@ -32,7 +32,7 @@ def waiters(queue: Queue, leases: Leases, entries: Entries) -> list[Waiter]:
 def held_by(owner: Hashable, leases: Leases) -> Iterator[Entry]:
     """What nobody else gets before the owner goes on, once for each reason.
 
-    That is what it leases; and where it is a resource that is being opened, what those hold who wait for it, which is
+    That is what it holds; and where it is a resource that is being opened, what those hold who wait for it, which is
     that one and all else that they lease.
     """
     seen: set[Hashable] = set()
@@ -42,7 +42,7 @@ def held_by(owner: Hashable, leases: Leases) -> Iterator[Entry]:
         if owner in seen:
             continue
         seen.add(owner)
-        yield from (lease.entry for lease in leases.of(owner))
+        yield from (lease.entry for lease in leases.held_by(owner))
         inside = inside_of(owner)
         if inside is not None and inside.entry.phase is Phase.OPENING:
             left += [lease.owner for lease in inside.entry.leases if lease.request is not None]

@@ -27,6 +27,11 @@ class Inside:
         self.is_gone = False
         """Its task is over, and whatever it has left behind is no part of it."""
 
+    @property
+    def is_evicted(self) -> bool:
+        """Whether it closes because its slots are needed."""
+        return self.entry.evicted
+
     def close(self, then: Callable[[], object], reason: str) -> None:
         """Close it, and call `then` when it is gone."""
         if self.is_gone:

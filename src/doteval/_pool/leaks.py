@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from .._hold import place_of_the_caller
-from .owners import TaskOwner
+from .._caller import place_of_the_caller
+from .owners import Owner
 from .records import Lease
 from .reporter import logger
 
@@ -22,7 +22,7 @@ DROPPED = "its handle was dropped"
 class Trace:
     """Who has set up a lease, where, and when."""
 
-    owner: TaskOwner
+    owner: Owner
     place: str
     since: float
     is_told: bool = False
@@ -52,7 +52,9 @@ class Leaks:
 
     def trace(self, lease: Lease) -> None:
         """Remember where it is set up, which is here."""
-        lease.trace = Trace(TaskOwner(), place_of_the_caller(), self._time())
+        owner = Owner()
+        place = place_of_the_caller() if owner.caller is None else place_of_the_caller(otherwise=owner.caller.place)
+        lease.trace = Trace(owner, place, self._time())
 
     def dropped(self, lease: Lease) -> None:
         """Nobody can end the lease any more; runs wherever garbage is collected, so it does no more than to tell."""

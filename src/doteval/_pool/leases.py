@@ -1,8 +1,13 @@
-"""Leases: who holds what."""
+"""Leases: who holds what.
+
+A task that set something up holds it. A thread may have handed it to another one in the same moment: where it has not
+entered it, it counts as who holds it only after a while in which nobody else has used it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Generator, Hashable
+from contextlib import contextmanager
 
 from .records import Entry, Lease
 
@@ -12,10 +17,28 @@ class Leases:
 
     def __init__(self) -> None:
         self._held: dict[Hashable, dict[Lease, None]] = {}
+        self._is_after_a_while = False
 
     def of(self, owner: Hashable) -> Collection[Lease]:
-        """What the owner holds."""
+        """What the owner has set up or entered, and nobody else has entered since."""
         return self._held.get(owner, ())
+
+    def held_by(self, owner: Hashable) -> list[Lease]:
+        """What of that the owner holds."""
+        return [
+            lease
+            for lease in self.of(owner)
+            if is_surely_held(lease) or (self._is_after_a_while and not is_passed_on(lease))
+        ]
+
+    @contextmanager
+    def after_a_while(self) -> Generator[None]:
+        """What is not entered counts as held, too, unless somebody else has used it."""
+        self._is_after_a_while = True
+        try:
+            yield
+        finally:
+            self._is_after_a_while = False
 
     def holds(self, owner: Hashable, entry: Entry) -> bool:
         """Whether the owner has a lease on the entry."""
@@ -32,3 +55,13 @@ class Leases:
             held.pop(lease, None)
             if not held:
                 del self._held[lease.owner]
+
+
+def is_surely_held(lease: Lease) -> bool:
+    """Whether its owner certainly is the one who holds it."""
+    return getattr(lease.owner, "is_sure", True)
+
+
+def is_passed_on(lease: Lease) -> bool:
+    """Whether somebody else than its owner seems to be the one who holds it by now."""
+    return getattr(lease.owner, "is_passed_on", False)

@@ -308,6 +308,17 @@ class Ledger(Admission):
         self._serve(now)
         return _earliest(entry.lives_until for entry in self._current())
 
+    def look_again(self, now: float) -> None:
+        """Somebody has waited for a while, so what is not entered counts as held: is anybody to wait for itself?"""
+        with self._leases.after_a_while():
+            self._untangle(now)
+        self._serve(now)
+
+    def held_after_a_while(self, owner: Hashable) -> list[str]:
+        """What the owner holds, as in `look_again`; for error messages."""
+        with self._leases.after_a_while():
+            return self.held_by(owner)
+
     def _outlive(self, entry: Entry, reason: str) -> None:
         """Lease the entry to nobody new, and let the next generation be opened while this one is still leased."""
         if entry.leases:

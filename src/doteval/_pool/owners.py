@@ -6,40 +6,56 @@ from contextvars import ContextVar
 
 from anyio import get_current_task
 
+from .._caller import served_by
 from .inside import Inside
 
 resource_here: ContextVar[Inside | None] = ContextVar("doteval_inside", default=None)
 """The resource in whose task, or a child of it, this is; so that what it leases is known to be leased by it."""
 
 
-class TaskOwner:
-    """The current task; holds its coroutine, so that the identity is never used again."""
+class Owner:
+    """The current task, or the thread that it does something for.
 
-    __slots__ = ("_coroutine", "_name", "inside")
+    Holds its coroutine, so that the identity is never used again.
+    """
+
+    __slots__ = ("_name", "_who", "caller", "inside")
 
     def __init__(self) -> None:
         task = get_current_task()
-        self._coroutine: object = task.coro
+        self.caller = served_by(task.coro)
+        """The thread."""
+        self._who: object = task.coro if self.caller is None else self.caller
         self._name = task.name
         self.inside = resource_here.get()
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether it certainly is the one who holds what it owns."""
+        return self.caller is None or self.caller.is_entered
+
+    @property
+    def is_passed_on(self) -> bool:
+        """Whether somebody else seems to hold what it owns by now."""
+        return self.caller is not None and self.caller.is_passed_on
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TaskOwner) and self._coroutine is other._coroutine
+        return isinstance(other, Owner) and self._who == other._who
 
     def __hash__(self) -> int:
-        return id(self._coroutine)
+        return hash(self._who)
 
     def __str__(self) -> str:
-        return f"task {self._name}"
+        return f"task {self._name}" if self.caller is None else str(self.caller)
 
 
-def owner_here(*, is_limited: bool) -> TaskOwner | None:
+def owner_here(*, is_limited: bool) -> Owner | None:
     """Who is responsible for a lease that is taken now; `None` where nobody will ask.
 
     Args:
         is_limited: Whether somebody may wait for the owner.
     """
-    return TaskOwner() if is_limited or resource_here.get() is not None else None
+    return Owner() if is_limited or resource_here.get() is not None else None
 
 
 class Preloading:

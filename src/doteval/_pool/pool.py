@@ -30,11 +30,14 @@ from .engine import Engine, ModelT, is_logged
 from .inside import Inside, inside_of
 from .interrupts import mark_for_trio, uninterruptible
 from .leaks import recording
-from .owners import Preloading, TaskOwner, owner_here, resource_here
+from .leases import is_passed_on, is_surely_held
+from .owners import Owner, Preloading, owner_here, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
 from .waits import Ending
 
 _UNDECIDED = (State.QUEUED, State.ADMITTED)
+A_WHILE = 2.0
+"""How long a thread waits, in seconds, before what it has set up and not entered counts as held by it."""
 
 
 @uninterruptible
@@ -67,7 +70,7 @@ class Pool(Engine[ModelT]):
         ledger = self._ledger
         if self._looks:
             self._drop_broken(key)
-        owner = None if ledger.capacity is None and resource_here.get() is None else TaskOwner()  # as `owner_here`
+        owner = None if ledger.capacity is None and resource_here.get() is None else Owner()  # as `owner_here`
         now = self._time() if self._timed or ledger.capacity is not None else 0.0
         lease = ledger.lease_now(key, owner, now)
         if lease is not None and (self._on_event is not None or is_logged(DEBUG)):
@@ -118,7 +121,7 @@ class Pool(Engine[ModelT]):
         account: list[str] = []
         inside = inside_of(request.owner)
         try:
-            if self._setup_timeout is None and inside is None:
+            if self._setup_timeout is None and inside is None and not _is_unsure(request):
                 await _listener(request).wait()  # without a scope, which costs as much as all the rest of waiting
             else:
                 account = await self._wait(request, began, inside)
@@ -141,6 +144,12 @@ class Pool(Engine[ModelT]):
         """
         async with nullcontext() if inside is None else inside.entry.resource.turn.lent():
             with move_on_after(self._setup_timeout):
+                if _is_unsure(request):
+                    with move_on_after(A_WHILE):
+                        await _listener(request).wait()
+                    if request.state in _UNDECIDED:
+                        self._ledger.look_again(self._now())
+                        self._apply()
                 await _listener(request).wait()
             if request.state not in _UNDECIDED:
                 return []
@@ -253,24 +262,39 @@ class Pool(Engine[ModelT]):
     def users(self, label: str) -> list[Hashable]:
         """Who leases the resource with this id, or waits for its opening."""
         entry = self._ledger.find(label)
-        return [] if entry is None else [lease.owner for lease in entry.leases]
+        leases = () if entry is None else entry.leases
+        return [
+            lease.owner
+            for lease in leases
+            if lease.request is not None or is_surely_held(lease) or not is_passed_on(lease)
+        ]
 
     async def drain(self) -> None:
         """Lease to nobody new, and wait until nobody leases anything."""
         self.check_loop()
-        mine = self._ledger.held_by(TaskOwner())
-        if mine:
-            raise RuntimeError(
-                f"drain() of {self._provider} would wait for ever: the task that calls it holds {', '.join(mine)}. "
-                "Tear it down before, or enter the handle with 'async with' in the task that uses it"
-            )
+        owner = Owner()
+        self._check_drains(self._ledger.held_by(owner))
         self._ledger.drain()
         self._timed = True  # so that each release is looked at
+        if owner.caller is not None:
+            with move_on_after(A_WHILE):
+                await self._wait_until_drained()
+            self._check_drains(self._ledger.held_after_a_while(owner))
+        await self._wait_until_drained()
+        await checkpoint()
+
+    def _check_drains(self, held: list[str]) -> None:
+        if held:
+            raise RuntimeError(
+                f"drain() of {self._provider} would wait for ever: who calls it holds {', '.join(held)}. "
+                "Tear it down before, or enter the handle in the task or thread that uses it"
+            )
+
+    async def _wait_until_drained(self) -> None:
         while not self._ledger.is_drained:
             if self._drained is None or self._drained.is_set():
                 self._drained = Event()
             await self._drained.wait()
-        await checkpoint()
 
     def resize(self, capacity: int | Sequence[str]) -> None:
         """Have so many slots from now on, or these; takes effect at once."""
@@ -392,6 +416,11 @@ def _ending(request: Request) -> Ending:
         is_own = request.failed_want is None  # and not that of an opening which waits for another one
         return "deadlock" if is_own and isinstance(request.error, CapacityDeadlockError) else "failed"
     return "timeout"
+
+
+def _is_unsure(request: Request) -> bool:
+    """Whether it is the request of a thread, which may have handed on what it has set up."""
+    return isinstance(request.owner, Owner) and request.owner.caller is not None
 
 
 def _listener(request: Request) -> Event:

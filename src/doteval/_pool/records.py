@@ -55,6 +55,7 @@ class Entry:
         "close_error",
         "crowd",
         "dependents",
+        "evicted",
         "examined",
         "generation",
         "idle_since",
@@ -86,6 +87,8 @@ class Entry:
         """Why it is leased to nobody new and closes after its last lease; empty where it does not."""
         self.opened_before = False
         self.lost = False
+        self.evicted = False
+        """Whether it closes because its slots are needed."""
         self.resource: Any = None
         """Whoever acts on the effects keeps the opened thing here."""
         self.crowd: Any = None

@@ -20,6 +20,7 @@ from anyio import (
     move_on_after,
 )
 
+from .._context_managers import explained
 from .._errors import CloseTimeoutError
 from .._loop import with_own_generators
 from .containment import ends_the_program
@@ -214,7 +215,13 @@ class _Entered(Generic[ModelT]):
 
     @interruptible
     async def _enter(self) -> ModelT:
-        return await self._manager.__aenter__()
+        try:
+            return await self._manager.__aenter__()
+        except RuntimeError as exc:
+            error = explained(exc, self._manager)
+            if error is exc:
+                raise
+        raise error
 
     @interruptible
     async def __aexit__(
@@ -223,4 +230,10 @@ class _Entered(Generic[ModelT]):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        return await self._manager.__aexit__(exc_type, exc_value, traceback)
+        try:
+            return await self._manager.__aexit__(exc_type, exc_value, traceback)
+        except RuntimeError as exc:
+            error = explained(exc, self._manager)
+            if error is exc:
+                raise
+        raise error

@@ -17,6 +17,7 @@ threads at once. Errors are those of the async face.
 from __future__ import annotations
 
 import atexit
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -33,6 +34,7 @@ from .. import (
     Prompt,
     ProviderClosedError,
 )
+from .._caller import Caller, serve
 from ._loop import Loop
 
 ModelT = TypeVar("ModelT")
@@ -137,8 +139,10 @@ class BlockingProvider(Generic[ModelT_co]):
             ProviderClosedError: The block of `entered` has ended.
             ForkedProcessError: This process was forked while the block was open.
         """
+        caller = Caller()
         setup = partial(self._provider.setup, spec, **config)
-        return BlockingHandle(self._loop, self._loop.wait_for(setup, undo=lambda handle: handle.teardown()))
+        handle = self._loop.wait_for(setup, undo=lambda handle: handle.teardown(), caller=caller)
+        return BlockingHandle(self._loop, handle, caller)
 
     def setup_many(self, *specs: str, **config: Any) -> tuple[BlockingHandle[ModelT_co], ...]:
         """Lease several resources at once, all or nothing; see `PooledProvider.setup_many`.
@@ -147,8 +151,18 @@ class BlockingProvider(Generic[ModelT_co]):
             Exception: As `setup`.
             TypeError: The provider has no such method, as `ModelProviders` and providers with books of their own.
         """
-        setup = partial(self._method("setup_many"), *specs, **config)
-        return tuple(BlockingHandle(self._loop, handle) for handle in self._loop.wait_for(setup, undo=_teardown))
+        setup_many = self._method("setup_many")
+        callers = [Caller() for _ in specs]  # one each, as each may be passed on by itself
+
+        async def setup() -> Sequence[ModelHandle[ModelT_co]]:
+            handles: Sequence[ModelHandle[ModelT_co]] = await setup_many(*specs, **config)
+            for handle, caller in zip(handles, callers, strict=True):
+                serve(caller)
+                await handle.__aenter__()
+            return handles
+
+        handles = self._loop.wait_for(setup, undo=_teardown)
+        return tuple(BlockingHandle(self._loop, *each) for each in zip(handles, callers, strict=True))
 
     def preload(self, spec: str, /, **config: Any) -> bool:
         """Begin to open a resource that will be needed soon; does not wait for it. See `PooledProvider.preload`.
@@ -223,11 +237,16 @@ class BlockingProvider(Generic[ModelT_co]):
 
 
 class BlockingHandle(Generic[ModelT_co]):
-    """One lease; ends with `teardown` or at the end of a ``with`` block."""
+    """One lease; ends with `teardown` or at the end of a ``with`` block.
 
-    def __init__(self, loop: Loop, handle: ModelHandle[ModelT_co]) -> None:
+    The thread that called ``setup()`` has it, until another one enters it. Nobody is said to have it where another one
+    uses it that has not entered it, nor where a worker of a pool of threads has set it up and not entered it.
+    """
+
+    def __init__(self, loop: Loop, handle: ModelHandle[ModelT_co], caller: Caller) -> None:
         self._loop = loop
         self._handle = handle
+        self._caller = caller
 
     @property
     def resource_id(self) -> str:
@@ -247,6 +266,7 @@ class BlockingHandle(Generic[ModelT_co]):
             HandleInactiveError: The lease has ended; the message says why.
             TypeError: What is leased is not a chat model.
         """
+        self._look_who_uses_it()
         model = self._handle.model
         if not isinstance(model, ChatModel):
             raise TypeError(
@@ -267,6 +287,7 @@ class BlockingHandle(Generic[ModelT_co]):
         Raises:
             HandleInactiveError: The lease has ended; the message says why.
         """
+        self._look_who_uses_it()
         return self._loop.wait_for(partial(function, self._handle.model, *args, **kwargs))
 
     def report_broken(self, error: BaseException) -> None:
@@ -279,7 +300,18 @@ class BlockingHandle(Generic[ModelT_co]):
         if self._handle.is_active and not self._loop.is_elsewhere:
             self._loop.wait_for(self._handle.teardown)
 
+    def _look_who_uses_it(self) -> None:
+        if not self._caller.is_here:
+            self._caller.is_passed_on = True
+
     def __enter__(self) -> Self:
+        """Make the current thread the one that has the lease."""
+        if self._handle.is_active and not self._loop.is_elsewhere:
+            caller = self._caller if self._caller.is_here else Caller()
+            caller.is_entered = True
+            if caller is not self._caller:
+                self._loop.wait_for(self._handle.__aenter__, caller=caller)
+                self._caller = caller
         return self
 
     def __exit__(
@@ -310,7 +342,11 @@ async def _report_broken(handle: ModelHandle[Any], error: BaseException) -> None
 
 
 class BlockingModel:
-    """A chat model whose methods wait."""
+    """A chat model whose methods wait.
+
+    What else the model has, such as `base_url`, `server` or a property of your own, it has too. Other methods of the
+    model belong to its event loop, and are used with `BlockingHandle.call`.
+    """
 
     def __init__(self, loop: Loop, model: ChatModel) -> None:
         self._loop = loop
@@ -330,6 +366,22 @@ class BlockingModel:
         """Ask for a reply that is read while it is made; see `ChatModel.stream`. Leaving the block ends the request."""
         with self._loop.holding(self._model.stream(prompt, **params)) as stream:
             yield BlockingStream(self._loop, stream)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'", name=name, obj=self)
+        value = getattr(self._model, name)
+        if inspect.isroutine(value):
+            raise AttributeError(
+                f"{type(self._model).__name__}.{name}() belongs to the model's event loop: "
+                "use it with handle.call(async_function), which gives the function the model",
+                name=name,
+                obj=self._model,
+            )
+        return value
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*super().__dir__(), *(name for name in dir(self._model) if not name.startswith("_"))})
 
     def __repr__(self) -> str:
         return f"<BlockingModel {self.name!r}>"

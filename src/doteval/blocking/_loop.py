@@ -20,6 +20,7 @@ from anyio import CancelScope, Event
 from anyio.from_thread import BlockingPortal
 
 from .. import ForkedProcessError, ProviderClosedError
+from .._caller import Caller, serve
 
 ResultT = TypeVar("ResultT")
 
@@ -67,15 +68,23 @@ class Loop:
         self,
         function: Callable[[], Awaitable[ResultT]],
         undo: Callable[[ResultT], Awaitable[object]] | None = None,
+        caller: Caller | None = None,
     ) -> ResultT:
         """Run an async function in the loop and wait for what it returns.
 
         Where the waiting thread is interrupted, cancels the function, waits for its end, and undoes what it did even
         so.
+
+        Args:
+            function: What to run.
+            undo: Undoes it, given what it has returned.
+            caller: Who waits for it, where that is known already.
         """
         outcome: list[ResultT] = []
+        caller = caller or Caller()
 
         async def run() -> None:
+            serve(caller)
             outcome.append(await function())
 
         with self._calling(run) as call:
@@ -101,8 +110,10 @@ class Loop:
         Where the waiting thread is interrupted, while it is entered too, the task is cancelled and waited for.
         """
         entered: Future[tuple[ResultT, Event]] = Future()
+        caller = Caller()
 
         async def hold() -> None:
+            serve(caller)
             async with context as value:
                 leave = Event()
                 entered.set_result((value, leave))

@@ -98,9 +98,21 @@ def _complete(parser: argparse.ArgumentParser) -> None:
         import_module("argcomplete").autocomplete(parser)
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose help is output like any other: what cannot be printed is an error, which argparse keeps to itself."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is not sys.stdout:
+            super()._print_message(message, file)
+        elif message:
+            file.write(message)
+            file.flush()
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="doteval", description="Look at providers and results, and run model servers."
+    parser = cast(
+        "argparse.ArgumentParser",
+        _Parser(prog="doteval", description="Look at providers and results, and run model servers."),
     )
     parser.add_argument("--version", action="version", version=f"doteval {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
@@ -218,16 +230,16 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     compare.add_argument(
         "--fail-if",
         choices=("worse", "different"),
-        help="exit with 1 where a score of B is clearly worse than that of A, or different, or cannot be compared; "
-        "where B lacks an evaluation or a score; and where rows that A has results of failed in B",
+        help="exit with 1 where a score of B is clearly worse than that of A, or different, or nobody can tell; "
+        "where B lacks an evaluation or a score; and where rows that A has results of failed in B, or lack a score",
     )
     compare.add_argument(
         "--max-lost",
         type=_part,
         default="0",
         metavar="N|P%",
-        help="with --fail-if: how many of the rows that A has results of may have failed in B, or be missing there as "
-        "B has not finished (default: 0)",
+        help="with --fail-if: how many of the rows that A has results of may have failed in B, be missing there as B "
+        "has not finished, or lack a score (default: 0)",
     )
     export = commands.add_parser(
         "export", help="write results as JSON lines, CSV or Parquet", description="Write all rows of an experiment."

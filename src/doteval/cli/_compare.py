@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -59,9 +58,10 @@ def _losses(comparison: Comparison, options: argparse.Namespace) -> Iterator[str
     if comparison.before.id == comparison.after.id:
         yield f"{name}: it is compared with itself, which says nothing: name another experiment"
     for difference in comparison.differences:
-        if difference.is_clear and (options.fail_if == "different" or difference.mean < 0):
-            how = "higher" if difference.mean > 0 else "lower"
-            yield f"{name}: {shown_score(difference.score)} is {how} in {after} than in {before}"
+        how = "higher" if difference.mean > 0 else "lower"
+        is_judged = not difference.is_same and (options.fail_if == "different" or how == "lower")
+        if is_judged and (difference.is_clear or not difference.has_interval):
+            yield f"{name}: {shown_score(difference.score)} is {how} in {after} than in {before}{_by(difference)}"
     yield from (f"{name}: no row of {after} has the score {shown_score(score)}" for score in comparison.only_before)
     unpaired, lost = comparison.unpaired, comparison.unpaired.lost
     allowed = options.max_lost(comparison.results)
@@ -69,12 +69,23 @@ def _losses(comparison: Comparison, options: argparse.Namespace) -> Iterator[str
         of = f"of {comparison.results:,} rows with a result in {before}"
         yield f"{name}: {of}, {lost:,} failed in {after} or are missing there, and {allowed:,} may: see --max-lost"
     for difference in comparison.differences:
-        if difference.is_of_few(lost):
-            score = shown_score(difference.score)
+        score, without = shown_score(difference.score), difference.only_before
+        if without and lost + without > allowed:
+            failed = f" besides {lost:,} that failed or are missing," if lost else ""
+            of = f"of {difference.of:,} rows with {score} in {before}, {without:,} have none in {after}"
+            yield f"{name}: {of},{failed} and {allowed:,} may: see --max-lost"
+        if difference.is_of_few(lost + without):
             few = f"{difference.count:,} of the {difference.of:,} rows with {score} in {before} can be compared"
             yield f"{name}: only {few} ({unpaired.told(before, after)}): run {before} again"
     if not comparison.differences:
         yield f"{name}: no score can be compared"
+
+
+def _by(difference: Difference) -> str:
+    """By how much, where all rows differ by the same; that nobody can tell, where there is no interval."""
+    if difference.is_constant:
+        return f", by {number(abs(difference.mean))} in each of {difference.count:,} rows"
+    return "" if difference.is_clear else ", and nobody can tell how far that is chance: there is no interval"
 
 
 def _print(found: Sequence[Comparison], before: str, after: str) -> None:
@@ -96,6 +107,10 @@ def _print(found: Sequence[Comparison], before: str, after: str) -> None:
         if comparison.unpaired.total:
             rows_left = f"{comparison.unpaired.total:,} rows are left out"
             say(f"\n{_name(comparison)}: {rows_left}: {comparison.unpaired.told(before, after)}")
+        for each in comparison.differences:
+            if each.only_before or each.only_after:
+                told = each.lacking(before, after)
+                say(f"\n{_name(comparison)}: rows without the score {shown_score(each.score)} are left out: {told}")
 
 
 def _name(comparison: Comparison) -> str:
@@ -121,6 +136,8 @@ def _for_programs(comparison: Comparison) -> dict[str, Any]:
             difference.score: {
                 "count": difference.count,
                 "of": difference.of,
+                "only_before": difference.only_before,
+                "only_after": difference.only_after,
                 "before": difference.before,
                 "after": difference.after,
                 "difference": difference.mean,
@@ -136,7 +153,7 @@ def _for_programs(comparison: Comparison) -> dict[str, Any]:
 
 def _cells(difference: Difference) -> tuple[str, ...]:
     low, high = number(difference.low, signed=True), number(difference.high, signed=True)
-    interval = "-" if not math.isfinite(difference.high - difference.low) else f"{low} to {high}"
+    interval = f"{low} to {high}" if difference.has_interval else "-"
     verdict = ("higher" if difference.mean > 0 else "lower") if difference.is_clear else "no clear difference"
     return (
         shown_score(difference.score),

@@ -13,7 +13,7 @@ from .._printed import say
 from .._tables import Table
 from ..evals import Record, Snapshot, Stored
 from ..evals._results.pricing import Prices
-from ..evals._results.tables import COST, HEAD, NUMBERS, USAGE_HEAD, USAGE_NUMBERS, summary_rows, usage_rows
+from ..evals._results.tables import COST, HEAD, NUMBERS, USAGE_HEAD, USAGE_NUMBERS, gone_lines, summary_rows, usage_rows
 from ._about import lines as about
 from ._about import runs_for_programs
 from ._json import print_json
@@ -46,6 +46,8 @@ def _print(results: Snapshot, found: Sequence[Stored], errors: int, prices: Pric
         say("")
         numbers = {*USAGE_NUMBERS, len(USAGE_HEAD)}
         say(*Table(usage, (*USAGE_HEAD, *cost), right=numbers).texts_for(sys.stdout))
+    for line in gone_lines(summaries, prices):
+        say(f"\n{line}")
     if prices and len(summaries) > 1:
         say(f"\ncost of all: {prices.cost(usage for _, summary in summaries for usage in summary.usage_by_model)}")
     for line in about(results, found):
@@ -67,6 +69,7 @@ def _for_programs(results: Snapshot, stored: Stored, errors: int, prices: Prices
     summary = asdict(found) | {
         "reduced": reduced,
         "usage_by_model": [usage._asdict() for usage in found.usage_by_model],
+        "gone": [usage._asdict() for usage in found.gone],
     }
     return {
         "experiment": stored.experiment,

@@ -121,6 +121,8 @@ async def _end(runtime: Runtime, server_id: str, called: str, force: bool) -> bo
             try:
                 with anyio.fail_after(_ANSWER_SECONDS):
                     answer = await connection.ask("stop" if force else "end", reason=_REASON)
+                    if not answer.get("ending"):
+                        answer = await connection.ask("end sleeping", reason=_REASON)
                     is_ending = bool(answer.get("ending"))
                     leases = 0 if is_ending else (await connection.ask("status"))["status"].get("leases", 0)
             except TimeoutError:

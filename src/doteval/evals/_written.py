@@ -1,4 +1,4 @@
-"""How the fingerprints begin of what the code of an evaluation writes."""
+"""How the fingerprints begin of what the code of an evaluation writes, and of the files that it reads."""
 
 from __future__ import annotations
 
@@ -8,3 +8,5 @@ IS_WRITTEN = "~"
 """Of what it was seen to write while it ran: that is state, and no result depends on how it began."""
 NOTHING = "-"
 """All that is left of one of what is not there yet, such as what is made when it is asked for."""
+WAS_READ = "@"
+"""Of a file that a run has read: one that has changed is told, and no error, as it may be a log."""

@@ -19,7 +19,7 @@ from .._pool_options import PoolOptions
 from ._sdk.anthropics import request_of
 from ._sdk.attempts import hooks
 from ._sdk.failures import SDK
-from ._sdk.model import RawAnswer, SDKModel
+from ._sdk.model import SDKModel
 from ._sdk.options import TIMEOUT, ClientOptions, ModelOptions, timeout
 from ._sdk.outcomes import ToldError, count, finish_reason, text_of, usage_of
 from ._sdk.provider import SDKProvider
@@ -54,10 +54,8 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
     def _request(self, messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
         return request_of(messages, params)
 
-    def _send(self, request: dict[str, Any]) -> Awaitable[RawAnswer]:
-        # Never with `stream=False`, which the SDK would look at for longer than all that is ours takes.
-        create = cast("Callable[..., Awaitable[RawAnswer]]", self.client.messages.with_raw_response.create)
-        return create(model=self.name, **request)
+    def _create(self) -> Callable[..., Awaitable[Any]]:
+        return cast("Callable[..., Awaitable[Any]]", self.client.messages.create)
 
     def _read_answer(self, answer: Message) -> Completion:
         _check(answer)

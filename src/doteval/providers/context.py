@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from inspect import isasyncgen, iscoroutine
 from typing import Any, ClassVar, Generic
 
 from typing_extensions import TypeVar, Unpack
 
+from .._context_managers import check_function, check_made
+from .._errors import ContextManagerError
 from .._pool_options import PoolOptions
 from .._pooled import PooledProvider, runtime_of
 
@@ -49,11 +52,34 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
         **options: Unpack[PoolOptions],
     ) -> None:
         super().__init__(**options)
-        runtime_of(self).rename(name or f"{type(self).__name__}({getattr(factory, '__name__', factory)})")
+        called = str(getattr(factory, "__name__", factory))
+        self._called, self._form = called, f"{called if called.isidentifier() else 'connect'}(spec)"
+        self._check(factory)
+        runtime_of(self).rename(name or f"{type(self).__name__}({called})")
         self._factory = factory
         if is_healthy is not None:
             vars(self)["healthy"] = is_healthy
 
     def open(self, spec: str, /, **config: Any) -> AbstractAsyncContextManager[ModelT]:
         """Make the context manager for `spec`."""
-        return self._factory(spec, **config)
+        made = self._factory(spec, **config)
+        check_made(made, self._called, self._form)
+        return made
+
+    def _check(self, factory: object) -> None:
+        """Refuse what makes no context managers."""
+        generator = getattr(factory, "gen", None)  # of what @asynccontextmanager makes, which can be called as well
+        if callable(factory) and not isasyncgen(generator):
+            check_function(factory, self._called, self._form)
+            return
+        name = getattr(generator, "__name__", None)
+        if iscoroutine(factory):
+            name = factory.__name__
+            factory.close()  # else Python warns that it was never awaited
+        kind = f"an object of the class {type(factory).__name__}"  # which may have a password in it
+        given = kind if name is None else f"what {name}(...) returns"
+        raise ContextManagerError(
+            "ContextProvider",
+            f"was given {given}, and not the function",
+            f"Pass the function itself, ContextProvider({name or 'connect'}): it is called for each spec.",
+        )

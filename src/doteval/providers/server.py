@@ -14,6 +14,7 @@ from .._pool_options import LifecycleOptions
 from .._spec import check_spec
 from ..servers._description.command import ServerCommand
 from ..servers._description.readiness import HTTPReady, Readiness
+from ..servers._description.sleeping import Sleep
 from . import llamacpp, sglang, transformers, vllm
 from ._served.provider import ServerProviderBase
 from ._served.settings import ServerSettings
@@ -54,6 +55,8 @@ class ServerProvider(ServerProviderBase):
         files: What is written into the server's directory before it starts, by name; ``{api_key}`` as above.
         install_hint: How to install the command, as a sentence, for the message when it is missing.
         slots_needed: How many slots a server takes.
+        sleep: How a server is put to sleep and woken up, for `max_sleeping`: `HTTPSleep` or `SleepWith`. `None`: it
+            cannot sleep.
         gpus: ``"auto"`` for all that this process may use, a list of some of them, or `None` (here the default) for
             slots that are no GPUs. A server sees those it was given, in ``CUDA_VISIBLE_DEVICES``.
         cwd: Where it runs; `None`: where this process is now. (Other providers: in a directory of its own.)
@@ -66,7 +69,10 @@ class ServerProvider(ServerProviderBase):
         ValueError: A value cannot be meant, or nothing tells the server its port.
     """
 
-    operational: ClassVar[frozenset[str]] = frozenset({"ready", "secret_environment", "install_hint", "slots_needed"})
+    operational: ClassVar[frozenset[str]] = frozenset(
+        {"ready", "secret_environment", "install_hint", "slots_needed", "sleep"}
+    )
+    can_sleep: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -77,12 +83,15 @@ class ServerProvider(ServerProviderBase):
         files: Mapping[str, str] | None = None,
         install_hint: str = "",
         slots_needed: int = 1,
+        sleep: Sleep | None = None,
         **settings: Unpack[ServerSettings],
     ) -> None:
         if isinstance(command, str):
             raise ValueError(f"command is a list of words such as {command.split()!r}, not one text")
         if slots_needed < 1:
             raise ValueError(f"slots_needed must be at least 1, not {slots_needed!r}")
+        if (sleep is not None) is not bool(settings.get("max_sleeping")):
+            raise ValueError("sleep= says how a server sleeps, and max_sleeping= how many may: pass both or neither")
         settings.setdefault("gpus", None)
         super().__init__(ready or HTTPReady("/health"), **settings)
         names = (command, (settings.get("environment") or {}).values(), (secret_environment or {}).values())
@@ -98,6 +107,7 @@ class ServerProvider(ServerProviderBase):
         self._files = dict(files or {})
         self._install_hint = install_hint
         self._slots_needed = slots_needed
+        self._sleep = sleep
 
     def command(self, spec: str, /, **config: Any) -> ServerCommand:
         """The command with the model and the configuration filled in.
@@ -132,3 +142,7 @@ class ServerProvider(ServerProviderBase):
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """How many slots a server takes."""
         return self._slots_needed
+
+    def sleep(self, spec: str, /, **config: Any) -> Sleep | None:
+        """How a server is put to sleep and woken up."""
+        return self._sleep

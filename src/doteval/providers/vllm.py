@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+from weakref import WeakKeyDictionary
 
+from anyio import CancelScope, current_time
 from typing_extensions import Unpack
 
+from .._errors import SpecError
+from .._handle import ModelHandle
 from .._keywords import takes
+from .._spec import check_spec
 from ..servers._description.causes import Cause
 from ..servers._description.command import ServerCommand
+from ..servers._description.sleeping import HTTPSleep, Sleep
+from ._served.adapters import AdapterError, AdapterHandle, Adapters, failed
 from ._served.causes import MODELS, TORCH
 from ._served.executable import Executable, is_distribution, start_of
 from ._served.installed import InstalledServer, InstalledServerProvider
+from ._served.model import ServerModel
 from ._served.options import API_KEY, CONFIG_FILE, PLAIN_HTTP, SPEC, Option, ServerOptions
-from ._served.paths import local
+from ._served.paths import is_missing, local
 from ._served.settings import InstalledServerSettings, ServerSettings
 from ._served.values import JSON, Amount, Count, File, FileOrText, FromZero, Model, NamedFiles, Share, Switch, Text
+
+_LONGEST_PATH = 1024
 
 
 class VLLMOptions(InstalledServerSettings, total=False):
@@ -37,6 +51,7 @@ class VLLMOptions(InstalledServerSettings, total=False):
     kv_cache_dtype: Annotated[Text, Option('The type of what is cached, such as ``"fp8"``.')]
     cpu_offload_gb: Annotated[Amount, Option("How much of the weights stays in main memory, in GiB for each GPU.")]
     enforce_eager: Annotated[Switch, Option("Whether to do without CUDA graphs: starts sooner, runs slower.")]
+    enable_sleep_mode: Annotated[Switch, Option("Whether it can sleep; implied by `max_sleeping`.")]
     enable_prefix_caching: Annotated[
         Switch, Option("Whether what prompts have in common is computed once.", has_no=True)
     ]
@@ -50,7 +65,10 @@ class VLLMOptions(InstalledServerSettings, total=False):
     hf_overrides: Annotated[JSON, Option("What to replace in the model's configuration.")]
     download_dir: Annotated[File, Option("Where models are downloaded to.")]
     trust_remote_code: Annotated[Switch, Option("Whether code that comes with a model may run.")]
-    enable_lora: Annotated[Switch, Option("Whether LoRA adapters can be used; implied by `lora_modules`.")]
+    enable_lora: Annotated[
+        Switch, Option("Whether LoRA adapters can be used; implied by `lora_modules`, and for a spec with an adapter.")
+    ]
+    max_loras: Annotated[Count, Option("How many adapters may be used in one batch.")]
     max_lora_rank: Annotated[Count, Option("The highest rank of an adapter.")]
     lora_modules: Annotated[
         NamedFiles, Option("Names and directories of adapters; requests name an adapter as their model.")
@@ -164,9 +182,13 @@ class VLLMProvider(InstalledServerProvider):
             async with provider.setup("meta-llama/Llama-3.1-8B-Instruct") as handle:
                 reply = await handle.model.generate("Hello")
 
-    The spec is a name on the hub or a directory. The options are those of ``vllm serve`` under the same names; `None`
-    leaves one to vLLM. ``setup(spec, **config)`` takes all of them up to `extra_args` for one model. A server needs as
-    many slots as the product of its parallel sizes.
+    The spec is a name on the hub or a directory. ``"BASE@ADAPTER"`` is a LoRA adapter on its base model: a name on the
+    hub, a directory, or one of `lora_modules`. All adapters of a base are on one server, into which they are loaded
+    when they are asked for; with ``enable_lora=True`` the base is there, too.
+
+    The options are those of ``vllm serve`` under the same names; `None` leaves one to vLLM. ``setup(spec, **config)``
+    takes all of them up to `extra_args` for one model. A server needs as many slots as the product of its parallel
+    sizes.
 
     On a CPU, vLLM wants to know how much memory its cache may take: ``environment={"VLLM_CPU_KVCACHE_SPACE": "1"}``, in
     GiB. The server also answers Anthropic's SDK, at its address without ``/v1``.
@@ -176,14 +198,120 @@ class VLLMProvider(InstalledServerProvider):
     """
 
     server = SERVER
+    can_sleep: ClassVar[bool] = True
 
     def __init__(self, **settings: Unpack[VLLMOptions]) -> None:
         super().__init__(**settings)
+        self._adapters: WeakKeyDictionary[ServerModel, Adapters] = WeakKeyDictionary()
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """The product of the parallel sizes."""
         sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
         return self.server.options.slots(self._merged(config), *sizes)
+
+    def command(self, spec: str, /, **config: Any) -> ServerCommand:
+        """What to run; vLLM has some requests only where variables say so: those for sleep, and for adapters."""
+        command = super().command(spec, **config)
+        merged = self._merged(config)
+        needed = {
+            "VLLM_SERVER_DEV_MODE": self.sleep(spec, **config) is not None,
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": bool(merged.get("enable_lora") or merged.get("lora_modules")),
+        }
+        variables = {name: "1" for name, is_needed in needed.items() if is_needed}
+        return replace(command, environment={**variables, **command.environment})
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[ServerModel]:
+        """Lease the server, and unload from it in the end what was loaded for this provider.
+
+        Raises:
+            ModelSetupError: The server did not get ready; the cause is a `ServerStartError` that says why.
+        """
+        async with super().open(spec, **config) as model:
+            adapters = self._adapters[model] = Adapters(model.lease)
+            try:
+                yield model
+            finally:
+                await adapters.close()
+
+    async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ServerModel], ...]:
+        """Lease several models at once, all or nothing; as `PooledProvider.setup_many`. Adapters of a base are one."""
+        parted = [self._parted(spec) for spec in specs]
+        if any(adapter for _, adapter in parted):
+            config = self._with_lora(config)
+        handles = await super().setup_many(*(base for base, _ in parted), **config)
+        adapted: list[ModelHandle[ServerModel]] = []
+        try:
+            for spec, (_, adapter), handle in zip(specs, parted, handles, strict=True):
+                adapted.append(await self._adapted(handle, spec, adapter, config) if adapter else handle)
+        except BaseException:
+            with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
+                for handle in handles:
+                    await handle.teardown()
+            raise
+        return tuple(adapted)
+
+    def preload(self, spec: str, /, **config: Any) -> bool:
+        """Begin to start a server that will be needed soon; as `PooledProvider.preload`."""
+        base, adapter = self._parted(spec)
+        return super().preload(base, **(self._with_lora(config) if adapter else config))
+
+    async def _lease(self, spec: str, config: Mapping[str, Any]) -> ModelHandle[ServerModel]:
+        base, adapter = self._parted(spec)
+        if not adapter:
+            return await super()._lease(spec, config)
+        if is_missing(adapter):
+            raise failed(spec, adapter, AdapterError(f"there is no directory {local(adapter)!r}"))
+        config = self._with_lora(config)
+        handle = await super()._lease(base, config)
+        try:
+            return await self._adapted(handle, spec, adapter, config)
+        except BaseException:
+            with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
+                await handle.teardown()
+            raise
+
+    async def _adapted(
+        self, handle: ModelHandle[ServerModel], spec: str, adapter: str, config: Mapping[str, Any]
+    ) -> ModelHandle[ServerModel]:
+        """The same lease, for an adapter."""
+        base = handle.model
+        name = adapter
+        if adapter not in (self._merged(config).get("lora_modules") or ()):
+            try:
+                name = await self._adapters[base].load(adapter)
+            except AdapterError as exc:
+                raise failed(spec, adapter, exc) from exc
+        return AdapterHandle(handle, base.called(name, self.identity(spec, **config)), spec, config)
+
+    def _parted(self, spec: str) -> tuple[str, str]:
+        """The base and the adapter that a spec means; the latter is empty where it is a model."""
+        check_spec(spec)
+        base, at, adapter = spec.partition("@")
+        if not at or (len(spec) < _LONGEST_PATH and Path(spec).expanduser().exists()):
+            return spec, ""
+        if not base or not adapter:
+            raise SpecError(spec, "a LoRA adapter is BASE@ADAPTER, and one of the two is missing")
+        check_spec(base)
+        check_spec(adapter)
+        return base, adapter
+
+    def _with_lora(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        merged = self._merged(config)
+        return (
+            {**config} if merged.get("enable_lora") or merged.get("lora_modules") else {**config, "enable_lora": True}
+        )
+
+    def sleep(self, spec: str, /, **config: Any) -> Sleep | None:
+        """By its sleep mode, with the weights in main memory meanwhile; `None` where it is not to sleep."""
+        sleeps = self._terms.max_sleeping and self._merged(config)["enable_sleep_mode"]
+        return HTTPSleep(state_path="/is_sleeping") if sleeps else None
+
+    def _merged(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        merged = super()._merged(config)
+        if self._terms.max_sleeping and merged.get("enable_sleep_mode") is None:
+            merged["enable_sleep_mode"] = True
+        return merged
 
     def _make_command(self, spec: str, **options: Any) -> ServerCommand:
         if options.get("lora_modules") is not None and options.get("enable_lora") is None:

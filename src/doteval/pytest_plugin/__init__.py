@@ -19,6 +19,7 @@ provider; ``--doteval-model`` and the other options; nothing that a run without 
     _endings       ends them before the next event loop begins
     _neighbours    gets along with pytest-asyncio and pytest-trio
     _other_loops   our fixtures in their event loops, for the tests that they run
+    _unittest      tells a test of unittest how it gets a model
     _failures      shows our errors without our frames
     _summary       adds up and prints what was opened and leased
     _evals         evaluations: collected, run, answered from the store, shown while they run

@@ -227,7 +227,7 @@ def _is_users(frame: Any, plugins: AbstractSet[str]) -> bool:
     """
     path: str = frame.f_code.co_filename
     is_installed = any(part in _INSTALLED for part in Path(path).parts)
-    if path.startswith(_LIBRARY) and not is_installed:
+    if path.startswith("<frozen ") or (path.startswith(_LIBRARY) and not is_installed):
         return False
     module: str = frame.f_globals.get("__name__", "")
     return module.partition(".")[0] not in _MACHINERY and not (is_installed and module in plugins)

@@ -288,7 +288,7 @@ def _provider(name: str) -> Fixture:
 
 def _client(name: str, client: str, source: str, options: Options, *, is_lent: bool) -> Fixture:
     """A fixture that leases a model of what the fixture `source` gives: our provider, or that of the author."""
-    advice = _advice(client)
+    advice = _advice_for(name, client)
 
     @_takes("request", "anyio_backend", HELD, "model_providers", source)
     async def function(request: pytest.FixtureRequest, **fixtures: Any) -> AsyncGenerator[Any]:
@@ -331,4 +331,15 @@ def _advice(client: str, first: str = "Choose one in the test:") -> str:
     )
 
 
+def _advice_for(name: str, client: str) -> str:
+    """For the fixture of one provider, whose name somebody may have for another fixture of theirs."""
+    what, example = _EXAMPLES.get(name, ("model", "gpt-4o" if name == "openai" else "a-model"))
+    return (
+        f"{client} does not know which {what} is wanted. Choose one in the test:\n"
+        f'    @pytest.mark.parametrize("{client}", ["{example}"], indirect=True)\n'
+        "It is a fixture of doteval's: one of your own by that name, in the module or a conftest.py, takes its place."
+    )
+
+
+_EXAMPLES = {"http": ("base URL", "https://host"), "anthropic": ("model", "claude-sonnet-5-5")}
 _OF_MODEL = _advice("model_client", "Run pytest with --doteval-model, such as '--doteval-model openai:gpt-4o', or")

@@ -51,9 +51,11 @@ class Neighbours:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Before pytest looks at the markers: have our fixtures come to the loop of a neighbour's test."""
         test = metafunc.definition
-        if not _concerns_us(test) or not (is_async(metafunc.function) or evaluation_of(test) is not None):
+        if not _concerns_us(test):
             return
         runner = neighbour_for(test.config, metafunc.function, test.iter_markers())
+        if runner == "trio" and not (is_async(metafunc.function) or evaluation_of(test) is not None):
+            return  # pytest-trio has no fixtures for a test that is not async
         if runner is None or self._loops.move(test, runner, loop_scope(test, runner)):
             return
         # A fixture of the user's own wants anyio's event loop, so it is run there, on the backend that was meant.

@@ -6,8 +6,10 @@ So do those that ask for the model of a role, which ``--doteval-model judge=open
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from types import FunctionType, ModuleType
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -16,6 +18,8 @@ from ._fixturedefs import is_parametrised, register_fixture, visible_fixtures
 from ._fixtures import Fixtures
 
 _CLIENT = "_client"
+_USUAL = frozenset({"critic", "evaluator", "grader", "judge", "rater", "reviewer", "scorer"})
+"""What is a role in evaluations, and seldom anything else."""
 
 
 class Parametrise:
@@ -40,7 +44,11 @@ class Parametrise:
                 # Hidden, as it is the same for all, and tests are called what they are called without it.
                 metafunc.parametrize(client, [pytest.param(spec, id=pytest.HIDDEN_PARAM)], indirect=True)
         for name in metafunc.fixturenames:
-            if name.endswith(_CLIENT) and self._is_missing(metafunc, name) and self._is_ours(metafunc):
+            if (
+                name.endswith(_CLIENT)
+                and self._is_missing(metafunc, name)
+                and (self._is_ours(metafunc) or self._may_be_a_role(metafunc, name.removesuffix(_CLIENT)))
+            ):
                 module_or_class = metafunc.definition.parent
                 assert module_or_class is not None
                 register_fixture(module_or_class, name, self._refusal(name), "function")
@@ -64,6 +72,11 @@ class Parametrise:
             return True
         return not self._fixtures.functions.keys().isdisjoint({*metafunc.fixturenames} - {"anyio_backend"})
 
+    def _may_be_a_role(self, metafunc: pytest.Metafunc, role: str) -> bool:
+        """Whether what a test misses is meant to be a model's role, by its name or by what is beside it."""
+        given = [client.removesuffix(_CLIENT) for client in self._fixtures.roles]
+        return role in _USUAL or bool(get_close_matches(role, given)) or _knows_us(metafunc)
+
     def _refusal(self, client: str) -> Callable[[], NoReturn]:
         """A fixture that says how a role that is missing gets its model."""
 
@@ -76,7 +89,7 @@ class Parametrise:
         role = client.removesuffix(_CLIENT)
         known = ", ".join(each.removesuffix(_CLIENT) for each in self._fixtures.roles)
         return (
-            f"There is no fixture {client}. Where it is to be the model of the role '{role}', run pytest with "
+            f"There is no fixture {client}.\nWhere it is to be the model of the role '{role}', run pytest with "
             f"--doteval-model {role}=SPEC, such as '--doteval-model {role}=openai:gpt-4o'"
             f"{f'; roles with a model are: {known}' if known else ''}."
         )
@@ -94,3 +107,15 @@ class Parametrise:
             if client not in definition.argnames:
                 return False
         return False
+
+
+def _knows_us(metafunc: pytest.Metafunc) -> bool:
+    """Whether a test's module has imported something of ours; only functions and classes in it are asked."""
+    held: Mapping[str, Any] = vars(cast(Any, metafunc).module or object)
+    for value in held.values():
+        kind: Any = cast(Any, type)(value)
+        named = kind is ModuleType or kind is FunctionType or issubclass(kind, type)
+        name: object = getattr(value, "__name__" if kind is ModuleType else "__module__", None) if named else None
+        if isinstance(name, str) and name.partition(".")[0] == "doteval":
+            return True
+    return False

@@ -20,6 +20,7 @@ from ._scopes import Scopes
 from ._servers import Servers
 from ._short_names import pytest_load_initial_conftests
 from ._summary import Summary
+from ._unittest import Unittest
 
 __all__ = ["pytest_addoption", "pytest_configure", "pytest_load_initial_conftests"]
 
@@ -49,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "order": order,
         "eval-collecting": EvalCollecting(config, eval_options, fixtures, order),
         "neighbours": Neighbours(fixtures, loops),
+        "unittest": Unittest(config, fixtures),
         "failures-to-come": FailuresToCome(failures),
         "summary": summary,
         "eval-summary": EvalSummary(eval_options),

@@ -35,8 +35,8 @@ def made_elsewhere(test: pytest.Item, name: str) -> str:
     here, there = ("anyio's", "pytest-asyncio's") if runner_of(test) is None else ("pytest-asyncio's", "anyio's")
     return (
         f"The {_kind(test)} runs in {here} event loop, and the fixture {name!r} was made in {there}, for a test before "
-        "it. Have both tests run by one of the two: mark both with @pytest.mark.asyncio, or both with "
-        "@pytest.mark.anyio. Or give the fixture function scope."
+        f"it. Have both tests run by one of the two: {_marked(test, 'both')} with @pytest.mark.asyncio, or mark both "
+        "with @pytest.mark.anyio. Or give the fixture function scope."
     )
 
 
@@ -61,9 +61,9 @@ def advice_against(test: pytest.Item, name: str, definition: pytest.FixtureDef[A
             )
         case None if is_made_for_asyncio:
             return (
-                f"{runs} lives in one of pytest-asyncio's. Mark the {kind} with @pytest.mark.asyncio, and not for "
-                "anyio: then the fixtures of doteval come to that loop, too. Or make the fixture with @pytest.fixture, "
-                f"for {kind}s in anyio's event loop only."
+                f"{runs} lives in one of pytest-asyncio's. {_marked(test, f'the {kind}').capitalize()} with "
+                "@pytest.mark.asyncio, and not for anyio: then the fixtures of doteval come to that loop, too. Or make "
+                f"the fixture with @pytest.fixture, for {kind}s in anyio's event loop only."
             )
         case "trio" if is_made_for_asyncio:
             return (
@@ -131,6 +131,13 @@ def wrong_backend(test: pytest.Item, backend: str) -> str | None:
         f"The evaluation runs in {_LOOPS[runner]}, as it is marked {runner!r}, and --doteval-eval-backend chooses "
         f"{backend!r}. Leave the option away for it, or mark it with @pytest.mark.anyio."
     )
+
+
+def _marked(test: pytest.Item, what: str) -> str:
+    """What to do so that a neighbour runs it: those run no plain ``def``."""
+    if evaluation_of(test) is not None or is_async(getattr(test, "obj", None)):
+        return f"mark {what}"
+    return f"make the test an 'async def', and mark {'it' if what == 'the test' else what}"
 
 
 def _kind(test: pytest.Item) -> str:

@@ -19,6 +19,7 @@ from ._contract import Launcher, LeaseListener, Server, ServerLease, Terms
 from ._description.causes import Cause
 from ._description.command import CommandMissingError, ServerCommand
 from ._description.readiness import HTTPReady, LogLine, PortOpen, Readiness, ReadinessView, ReadyWhen
+from ._description.sleeping import HTTPSleep, Sleep, SleepWith
 from ._local.launcher import LocalLauncher, Start
 from ._slots.gpus import Gpu, SlotSet
 
@@ -27,6 +28,7 @@ __all__ = [
     "CommandMissingError",
     "Gpu",
     "HTTPReady",
+    "HTTPSleep",
     "Launcher",
     "LeaseListener",
     "LocalLauncher",
@@ -38,6 +40,8 @@ __all__ = [
     "Server",
     "ServerCommand",
     "ServerLease",
+    "Sleep",
+    "SleepWith",
     "SlotSet",
     "Start",
     "Terms",

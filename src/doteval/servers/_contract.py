@@ -15,6 +15,7 @@ from .._errors import CapacityDeadlockError
 from .._server_errors import ServerLostError
 from ._description.command import ServerCommand
 from ._description.readiness import Readiness
+from ._description.sleeping import Sleep
 from ._slots.gpus import SlotSet
 
 
@@ -33,6 +34,8 @@ class Terms:
         keep_alive: How long it stays when nobody is connected any more, in seconds.
         port: Where it listens; `None`: a port that is free.
         log_bytes: How much of its output is kept, in bytes.
+        sleep: How it is put to sleep and woken up; `None`: it cannot sleep.
+        max_sleeping: How many servers of this machine may sleep when this one does, itself included.
     """
 
     ready: Readiness
@@ -44,6 +47,8 @@ class Terms:
     keep_alive: float = 0.0
     port: int | None = None
     log_bytes: int = 16 << 20
+    sleep: Sleep | None = None
+    max_sleeping: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +96,22 @@ class ServerLease(Protocol):
         ...
 
     @property
+    def directory(self) -> Path | None:
+        """The server's own directory, in which its users find what they leave each other; `None` where it has none."""
+        ...
+
+    @property
     def lost(self) -> ServerLostError | None:
         """How the server ended, where it ended while it was used here."""
         ...
 
+    @property
+    def sleeps(self) -> bool:
+        """Whether the last `lease` was refused because the server sleeps; whoever launches it wakes it up."""
+        ...
+
     async def lease(self) -> bool:
-        """Use the server again after `rest`; `False` where it is about to end."""
+        """Use the server again after `rest`; `False` where it is about to end, or sleeps."""
         ...
 
     def rest(self) -> None:
@@ -147,5 +162,13 @@ class Launcher(Protocol):
         Raises:
             ServerStartError: It did not get ready.
             ServerLostError: It ended while it was leased.
+        """
+        ...
+
+    def hold(self, server: Server, terms: Terms, /) -> AbstractAsyncContextManager[None]:
+        """Keep a server, awake or asleep, which others may use meanwhile; does nothing where it ends.
+
+        The context manager is left when the server has been told so, and, where that ends it, when nothing of it is
+        left.
         """
         ...

@@ -50,10 +50,10 @@ class Descriptor:
         """The number by which the system knows it."""
         return self._number
 
-    def lock(self) -> bool:
-        """Lock it if nobody else has; says whether it is locked now."""
+    def lock(self, *, is_shared: bool = False) -> bool:
+        """Lock it if nobody else has, or nobody for themselves alone; says whether it is locked now."""
         try:
-            fcntl.flock(self._number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._number, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True

@@ -12,10 +12,11 @@ from anyio import CapacityLimiter, sleep
 from anyio.lowlevel import checkpoint
 
 from .. import Completion, CompletionStream, ModelRequest, ModelRequestError, Prompt, Usage, messages_of
+from ._parameters import check_spelling
 
 Reply: TypeAlias = str | Exception
 """What a script says: a text or a `Completion`, or an exception for a request that fails."""
-Replies: TypeAlias = Sequence[Reply] | Callable[[Prompt], Reply | Awaitable[Reply]]
+Replies: TypeAlias = Reply | Sequence[Reply] | Callable[[Prompt], Reply | Awaitable[Reply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,11 @@ class FakeModel:
 
     Args:
         name: The model's name.
-        replies: What it answers, one after the other; or a function, async or not, that gets the prompt and returns
-            the answer. `None`: it repeats the text of the prompt's last message. A text becomes a `Completion` that
-            ends with ``"stop"`` and counts words as tokens; a `Completion` is given as it is, and one without a
-            ``finish_reason`` is a stream that breaks off. An exception is raised: a `ModelRequestError` as it is, any
-            other as the cause of one, as the models of the SDKs do it.
+        replies: What it answers: one text, to every request; a list, one after the other; or a function, async or not,
+            that gets the prompt and returns the answer. `None`: it repeats the text of the prompt's last message. A
+            text becomes a `Completion` that ends with ``"stop"`` and counts words as tokens; a `Completion` is given
+            as it is, and one without a ``finish_reason`` is a stream that breaks off. An exception is raised: a
+            `ModelRequestError` as it is, any other as the cause of one, as the models of the SDKs do it.
         failures: Exceptions by the number of the request that raises them, the first being 1.
         latency: How long a reply, or the first piece of one, takes, in seconds of the event loop's clock.
         max_concurrency: How many requests it takes at once; the others wait. `None`: no limit.
@@ -61,6 +62,7 @@ class FakeModel:
         latency: float = 0.0,
         max_concurrency: int | None = None,
     ) -> None:
+        check_replies(replies)
         self._name = name
         self._replies = replies
         self._failures = dict(failures or {})
@@ -110,7 +112,7 @@ class FakeModel:
 
         Raises:
             ModelRequestError: The script says so.
-            TypeError, ValueError: No model would take the prompt, or a parameter; see `messages_of`.
+            TypeError, ValueError: No model would take the prompt, or a parameter; or that is a misspelt one.
             AssertionError: The script has come to its end, or the model is closed.
         """
         async with self._request(FakeCall(prompt, params)) as (request, reply):
@@ -123,7 +125,7 @@ class FakeModel:
 
         Raises:
             ModelRequestError: The script says so.
-            TypeError, ValueError: No model would take the prompt, or a parameter; see `messages_of`.
+            TypeError, ValueError: No model would take the prompt, or a parameter; or that is a misspelt one.
             AssertionError: The script has come to its end, or the model is closed.
         """
         async with (
@@ -146,6 +148,7 @@ class FakeModel:
     @asynccontextmanager
     async def _request(self, call: FakeCall) -> AsyncGenerator[tuple[ModelRequest, Completion]]:
         messages = messages_of(call.prompt, call.params)
+        check_spelling(call.params)
         self._check_open()
         await checkpoint()
         async with self._limiter or nullcontext(), self._counted():
@@ -182,6 +185,8 @@ class FakeModel:
     async def _scripted(self, prompt: Prompt, number: int) -> Reply:
         if self._replies is None:
             return _text_of(prompt)
+        if isinstance(self._replies, (str, Exception)):
+            return self._replies
         if callable(self._replies):
             reply = self._replies(prompt)
             return await reply if isinstance(reply, Awaitable) else reply
@@ -216,6 +221,25 @@ class FakeModel:
             f"'{self._name}' was used after its provider had closed it; keep the handle active for as long as you use "
             "its model"
         )
+
+
+def check_replies(replies: object) -> None:
+    """Refuse what answers nothing.
+
+    Raises:
+        TypeError: It is no text, no sequence of them, and no function.
+    """
+    if isinstance(replies, (bytes, bytearray)) or not (
+        replies is None or callable(replies) or isinstance(replies, (str, Exception, Sequence))
+    ):
+        raise TypeError(
+            f"replies= is a {type(replies).__name__}: give one text for every request, a list of texts and exceptions "
+            "for one after the other, or a function that gets the prompt"
+        )
+    if isinstance(replies, Sequence) and not isinstance(replies, str):
+        wrong = {type(reply).__name__ for reply in replies if not isinstance(reply, (str, Exception))}
+        if wrong:
+            raise TypeError(f"replies= has {', '.join(sorted(wrong))} in it: a reply is a text or an exception")
 
 
 def _text_of(prompt: Prompt) -> str:

@@ -10,7 +10,7 @@ from anyio import Event, create_task_group, sleep
 from anyio.lowlevel import checkpoint
 
 from .. import ModelHandle, PooledProvider, PoolEvent, Setup
-from ._fake_model import FakeModel, Replies
+from ._fake_model import FakeModel, Replies, check_replies
 
 Failures = Mapping[str | int, Exception | Sequence[Exception]]
 
@@ -59,6 +59,7 @@ class FakeProvider(PooledProvider[FakeModel]):
         on_event: Callable[[PoolEvent], object] | None = None,
         **options: Any,  # passed on unread; the base class checks them
     ) -> None:
+        check_replies(replies)
         super().__init__(on_event=self._saw, **options)
         self._settings: dict[str, Any] = {"replies": replies, "latency": latency, "max_concurrency": max_concurrency}
         self._open_latency = open_latency

@@ -32,7 +32,7 @@ from .. import (
 from ._basic_contract import BasicProviderContract
 from ._openings import Openings
 from ._steps import Steps
-from ._subject import failure_of, model_of
+from ._subject import failure_of, is_a_value, model_of
 from ._traces import Traces
 
 ModelT = TypeVar("ModelT", default=Any)
@@ -183,7 +183,7 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
             self.check_closed(old, "its resource was lost")
             await self.check_use(fine)
             again = await self.lease(provider)
-            assert again.model is not old, (
+            assert is_a_value(old) or again.model is not old, (
                 "after a resource broke, setup() gave out its model again: open() must make a new one every time"
             )
             await self.check_use(again)
@@ -248,7 +248,7 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
                     break
                 for model in models:
                     self.check_closed(model, f"open() was cancelled at its checkpoint {k}")
-                left = await traces.left_tasks() + await traces.left_descriptors()
+                left = await traces.left()
                 assert not left, (
                     f"open() was cancelled at its checkpoint {k} and has left {', '.join(sorted(set(left)))}: close in "
                     "'finally', or in 'except BaseException', what was opened before the 'yield'"

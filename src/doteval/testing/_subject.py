@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from enum import Enum
+from functools import wraps
+from inspect import iscoroutinefunction
+from pathlib import PurePath
+from types import FunctionType, ModuleType
 from typing import Any, ClassVar, Generic
 
 import pytest
@@ -11,13 +16,18 @@ from anyio import fail_after
 from typing_extensions import TypeVar
 
 from .. import ModelHandle, ModelProvider
+from ._patience import StuckError, in_time
 
 ModelT = TypeVar("ModelT", default=Any)
+
+
+_VALUES = (str, bytes, int, float, complex, tuple, frozenset, Enum, PurePath, type, FunctionType, ModuleType)
 
 
 class Subject(Generic[ModelT]):
     """What the author of a test says, and what the tests do with it."""
 
+    _stuck: ClassVar[str]
     pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.anyio]
 
     spec: str = "model-a"
@@ -30,8 +40,15 @@ class Subject(Generic[ModelT]):
     """Something that it cannot open."""
     bad_config: Mapping[str, Any] | None = None
     """What it cannot open `bad_spec`, or else `spec`, with."""
-    patience: float = 60.0
-    """For how long, in seconds, a test waits for something that should happen."""
+    patience: float = 20.0
+    """For how long, in seconds, a test waits for one thing that should happen, such as an opening or a closing."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:  # an author's own tests are left alone
+            for name, test in list(vars(cls).items()):
+                if name.startswith("test_") and iscoroutinefunction(test):
+                    setattr(cls, name, _in_time(test))
 
     def make_provider(self) -> ModelProvider[ModelT]:
         """Make a provider of the kind to be tested, not entered; every call makes a new one."""
@@ -85,8 +102,34 @@ class Subject(Generic[ModelT]):
             "setup() of what cannot be opened succeeded: raise there, make the configuration a part of the key, or set "
             "another bad_spec"
         )
-        assert str(error), f"setup() raised a {type(error).__name__} without a message: say what failed and what to do"
+        for each in (error, error.__cause__):
+            assert each is None or str(each), (
+                f"setup() raised a {type(each).__name__} without a message: say what failed and what to do"
+            )
         return error
+
+
+def _in_time(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """Fail where the test waits for ever; then the others of its class would, too, and are skipped."""
+
+    @wraps(test)
+    async def run(self: Subject[Any]) -> None:
+        kind = type(self)
+        stuck = vars(kind).get("_stuck")
+        if stuck is not None:
+            pytest.skip(f"{stuck} has shown where it waits for ever")
+        try:
+            await in_time(test(self), self.patience)
+        except StuckError:
+            kind._stuck = test.__name__
+            raise
+
+    return run
+
+
+def is_a_value(model: object) -> bool:
+    """Whether it is one that may well be the same each time, as nothing in it can be open or closed."""
+    return model is None or isinstance(model, _VALUES)
 
 
 async def failure_of(awaitable: Awaitable[object]) -> Exception | None:

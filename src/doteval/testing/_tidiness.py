@@ -35,7 +35,7 @@ class Tidiness(Subject[ModelT], Generic[ModelT]):
         traces = Traces(ROUNDS)
         for _ in range(ROUNDS):
             await self.come_and_go()
-        left = await traces.left_tasks()
+        left = await traces.left("tasks")
         assert not left, (
             f"after 'async with' tasks are left: {_listed(left)}. Begin them in a task group inside of open(), and "
             "cancel that at its end"
@@ -46,12 +46,24 @@ class Tidiness(Subject[ModelT], Generic[ModelT]):
         await self.come_and_go()
         traces = Traces(ROUNDS)
         models = [await self.come_and_go() for _ in range(ROUNDS)]
-        left = await traces.left_descriptors()
+        left = await traces.left("descriptors")
         assert not left, (
             f"after 'async with' file descriptors are left: {_listed(left)}. Close what open() has opened, in "
             "'finally' or with 'async with'"
         )
         del models
+
+    async def test_no_thread_and_no_process_is_left(self) -> None:
+        """Whoever begins one also ends it, and waits for its end."""
+        await self.come_and_go()
+        traces = Traces(ROUNDS)
+        for _ in range(ROUNDS):
+            await self.come_and_go()
+        left = await traces.left("threads", "processes")
+        assert not left, (
+            f"after 'async with' there are left: {_listed(left)}. End in open(), after the 'yield', what it has begun, "
+            "in 'finally', and wait until it has ended: join a thread, wait for a process"
+        )
 
     async def test_a_failed_setup_leaves_nothing(self) -> None:
         """What was opened before the failure is closed."""
@@ -61,7 +73,7 @@ class Tidiness(Subject[ModelT], Generic[ModelT]):
             await self.fail(provider)
             traces = Traces(ROUNDS)
             errors = [await self.fail(provider) for _ in range(ROUNDS)]
-            left = await traces.left_tasks() + await traces.left_descriptors()
+            left = await traces.left()
             assert not left, (
                 f"a setup() that failed has left {_listed(left)}: close what was opened before the failure, in 'except "
                 "BaseException' or with an AsyncExitStack"
@@ -135,6 +147,7 @@ class Tidiness(Subject[ModelT], Generic[ModelT]):
 def own_secrets(provider: ModelProvider[Any]) -> dict[str, str]:
     """What the provider itself knows and must not tell: what `secrets` returns, and attributes that are named so."""
     told: Collection[str] = getattr(provider, "secrets", tuple)()
+    told = (told,) if isinstance(told, str) else told
     found = {
         name.lstrip("_"): value
         for name, value in getattr(provider, "__dict__", {}).items()

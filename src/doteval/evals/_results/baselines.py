@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from .compare import Comparison, compare
 from .plain import storable
@@ -12,10 +13,22 @@ from .reading import Results, Stored
 _SHOWN = 5
 
 
+class NoBaseline(NamedTuple):
+    """There is none.
+
+    Args:
+        why: Half a sentence.
+        is_new: Whether the experiment is there, with other evaluations, and has nothing of this one.
+    """
+
+    why: str
+    is_new: bool = False
+
+
 def beside_baseline(
     results: Results, experiment: str, stored: Stored, selection: str, reduced: Collection[str] = ()
-) -> Comparison | str:
-    """How an evaluation differs from the same one in another experiment; or why there is no such, as half a sentence.
+) -> Comparison | NoBaseline:
+    """How an evaluation differs from the same one in another experiment; or why there is no such.
 
     Args:
         results: Where both are.
@@ -25,9 +38,9 @@ def beside_baseline(
         reduced: What the samples of rows say together that is compared as well.
     """
     if not experiment:
-        return "name an experiment, with --doteval-eval-baseline in pytest or baseline= of run"
+        return NoBaseline("name an experiment, with --doteval-eval-baseline in pytest or baseline= of run")
     if storable(experiment) == stored.experiment:
-        return (
+        return NoBaseline(
             f"'{experiment}' is the experiment of this run itself; name another one, or run it without this gate where "
             "it is to become the baseline"
         )
@@ -38,27 +51,40 @@ def beside_baseline(
     if not there:
         known = [each.experiment for each in results.evaluations()]
         others = [*dict.fromkeys(name for name in known if name != stored.experiment)]
-        return f"there is no experiment '{experiment}'; {_listed(experiment, others)}"
+        return NoBaseline(f"there is no experiment '{experiment}'; {_listed(experiment, others)}")
     whole = stored.name.removesuffix(selection)
     other_rows = [name for name in there if name == whole or name.startswith(f"{whole} (")]
     if other_rows:
-        return (
+        return NoBaseline(
             f"'{experiment}' has '{other_rows[0]}', and this is '{stored.name}'; run both with the same limit, sample "
             "and row"
         )
-    return f"'{experiment}' has no '{stored.name}'; {_listed(stored.name, there)}"
+    return NoBaseline(f"'{experiment}' has no '{stored.name}'; {_listed(stored.name, there)}", is_new=True)
 
 
-def coverage(comparison: Comparison) -> str:
-    """What is to be said where not all rows are compared; nothing where all are."""
+def unjudged(stored: Stored, baseline: NoBaseline) -> str:
+    """What is to be said where gates with a baseline are not judged, as the evaluation is new."""
+    return f"The gates of '{stored.name}' with a baseline are not judged, as it is new: {baseline.why}."
+
+
+def coverage(comparison: Comparison, scores: Collection[str]) -> Iterator[str]:
+    """What is to be said where not all rows are compared; nothing where all are.
+
+    Args:
+        comparison: How the evaluation differs from the baseline.
+        scores: The scores that gates with a baseline are about.
+    """
+    name, before = comparison.after.name, comparison.before.experiment
     left_out = comparison.unpaired.told("the baseline", "this run")
-    if not left_out:
-        return ""
-    return (
-        f"The gates of '{comparison.after.name}' with a baseline are decided by {comparison.paired:,} of the "
-        f"{comparison.results:,} rows that '{comparison.before.experiment}' has results of; others are left out: "
-        f"{left_out}."
-    )
+    if left_out:
+        yield (
+            f"The gates of '{name}' with a baseline are decided by {comparison.paired:,} of the "
+            f"{comparison.results:,} rows that '{before}' has results of; others are left out: {left_out}."
+        )
+    for each in comparison.differences:
+        if each.score in scores and (each.only_before or each.only_after):
+            told = each.lacking(f"'{before}'", "this run")
+            yield f"The gates of '{name}' with a baseline leave rows out that have no score '{each.score}': {told}."
 
 
 def _listed(wanted: str, names: Sequence[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +11,10 @@ from .intervals import tango
 from .moments import Moments
 from .pairing import Unpaired
 from .reading import Results, Stored
+
+_ROUNDING = 1e-12
+_ENOUGH = 4
+"""How many rows that all differ by the same are no chance: so many shares that flip are clear, and not fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,8 @@ class Difference:
     Args:
         score: Its name.
         count: How many rows these are; a row where one side lacks the score is none.
+        only_before: How many rows both sides have, in which only the first one has the score.
+        only_after: How many, in which only the second one has it.
         of: In how many rows the first side has it.
         before: The mean of the first side.
         after: The mean of the second side.
@@ -27,10 +35,13 @@ class Difference:
         is_binary: Whether all scores are 0 or 1, `True` and `False` included; the interval is then Tango's, else
             Student's.
         clusters: How many clusters these rows are in, where the dataset has a column ``cluster``; else `None`.
+        varies_by: How far the differences are from each other at most, but for rounding.
     """
 
     score: str
     count: int
+    only_before: int
+    only_after: int
     of: int
     before: float
     after: float
@@ -39,6 +50,7 @@ class Difference:
     high: float
     is_binary: bool
     clusters: int | None = None
+    varies_by: float = math.nan
 
     def is_of_few(self, lost: int = 0) -> bool:
         """Whether fewer than half of the rows in which the first side has it can be compared.
@@ -48,10 +60,33 @@ class Difference:
         """
         return 2 * (self.count + lost) < self.of
 
+    def lacking(self, before: str, after: str) -> str:
+        """How many rows have it on one side only, in words, with what the sides are called."""
+        counts = (self.only_before, after, before), (self.only_after, before, after)
+        return ", ".join(f"{count:,} in {here}, where {there} has it" for count, here, there in counts if count)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the means are the same, but for rounding."""
+        return math.isclose(self.before, self.after, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is one; not where the differences are all the same, as nothing varies."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether several rows differ, and all by the same, which is as certain as it can be, though not an interval.
+
+        Shares always have an interval, which says how certain it is.
+        """
+        return self.varies_by == 0 and self.count > 1 and not self.is_same and not self.is_binary
+
     @property
     def is_clear(self) -> bool:
-        """Whether there is an interval, and it leaves no room for no difference."""
-        return self.low > 0 or self.high < 0
+        """Whether there is an interval that leaves no room for no difference, or enough rows all differ by the same."""
+        return self.low > 0 or self.high < 0 or (self.is_constant and self.count >= _ENOUGH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +123,19 @@ class _Pairs:
     change: Moments = field(default_factory=Moments)
     gained: int = 0
     lost: int = 0
+    least: float = math.inf
+    most: float = -math.inf
 
     def add(self, before: float, after: float, cluster: Hashable) -> None:
         """One more."""
         self.before.add(before)
         self.after.add(after)
         self.change.add(after - before, cluster, largest=max(abs(before), abs(after)))
+        self.least, self.most = min(self.least, after - before), max(self.most, after - before)
         self.gained += after > before
         self.lost += after < before
 
-    def difference(self, name: str, of: int) -> Difference:
+    def difference(self, name: str, of: int, only_before: int, only_after: int) -> Difference:
         """How much they differ."""
         change = self.change
         is_binary = self.before.is_binary and self.after.is_binary
@@ -107,7 +145,10 @@ class _Pairs:
         else:
             _, low, high = change.interval()
         means = self.before.middle, self.after.middle, change.middle
-        return Difference(name, change.count, of, *means, low, high, is_binary, change.cluster_count)
+        alike = math.isclose(self.least, self.most, rel_tol=_ROUNDING, abs_tol=_ROUNDING * change.largest)
+        varies_by = 0.0 if alike else self.most - self.least
+        counts = change.count, only_before, only_after, of
+        return Difference(name, *counts, *means, low, high, is_binary, change.cluster_count, varies_by)
 
 
 def pairs(before: Sequence[Stored], after: Sequence[Stored]) -> Iterator[tuple[Stored, Stored]]:
@@ -142,14 +183,16 @@ def compare(results: Results, before: Stored, after: Stored, reduced: Collection
         reduced: What the samples of rows say together that is compared as well, such as ``exact.pass@3``.
     """
     found: dict[str, _Pairs] = {}
-    ones: set[str] = set()
-    others: set[str] = set()
+    ones, others = Counter[str](), Counter[str]()
     pairs = results.pairs(before, after, reduced)
     for cluster, one, other in pairs.rows:
-        ones |= one.keys()
-        others |= other.keys()
+        ones.update(one.keys())
+        others.update(other.keys())
         for name in one.keys() & other.keys():
             found.setdefault(name, _Pairs()).add(float(one[name]), float(other[name]), cluster)
-    differences = tuple(found[name].difference(name, pairs.having[name]) for name in sorted(found))
-    alone = (tuple(sorted(names - found.keys())) for names in (ones, others))
+    differences = tuple(
+        both.difference(name, pairs.having[name], ones[name] - both.change.count, others[name] - both.change.count)
+        for name, both in sorted(found.items())
+    )
+    alone = (tuple(sorted(names.keys() - found.keys())) for names in (ones, others))
     return Comparison(before, after, differences, len(pairs.rows), pairs.unpaired, pairs.results, *alone)

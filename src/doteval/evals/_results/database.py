@@ -8,12 +8,13 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from ..._unwritable import largest_file, may_read, why_unwritable
+from ..._unwritable import largest_file, may_read, most_open_files, why_unwritable
 from .._errors import StoreError
+from . import gone
 
-_VERSION = 7
+_VERSION = 8
 _APPLICATION = 0x64_74_65_76  # "dtev"
-_PATIENCE = 60.0
+PATIENCE = 60.0
 """How long to wait for another process that writes, in seconds."""
 
 _SCHEMA = """
@@ -79,6 +80,8 @@ class Connection(sqlite3.Connection):
 
     file: tuple[int, int] | None = None
     """Device and number of the file; `None` where there is none."""
+    log: tuple[int, int] | None = None
+    """The same of the log of what is written, once it is there; SQLite removes it where nobody has the file open."""
 
 
 class Database:
@@ -91,6 +94,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._shown = str(path)
+        self._log = self.path.with_name(f"{self.path.name}-wal")
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection | None]:
@@ -113,7 +117,8 @@ class Database:
                 try:
                     is_ready = self._begin_to_read(connection)
                 except sqlite3.OperationalError as exc:
-                    if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+                    is_about_place = exc.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+                    if not is_about_place or most_open_files() is not None:
                         raise
                     connection.close()
                     connection = self._open_where_nobody_can_write()
@@ -160,6 +165,15 @@ class Database:
                 "was deleted, moved or replaced while results were written to it",
                 "Run it again; where the file was moved, put it back, and what it has is not asked again.",
             )
+        log = _identity(self._log)
+        if connection.log is not None and log != connection.log:
+            raise StoreError(
+                self._shown,
+                f"lost {self._log.name} while results were written to it: another process has removed that, as after "
+                "this one has copied the store itself, which gives up the locks that SQLite has on it",
+                "Run it again, and copy the store with 'sqlite3 FILE .backup', or from another process.",
+            )
+        connection.log = log
 
     def explained(self, error: Exception) -> StoreError:
         """What is to be raised for an error of SQLite, or of the file system."""
@@ -172,6 +186,9 @@ class Database:
             return StoreError(path, "is a directory", f"Name a file, such as {Path(self._shown) / 'results.db'}.")
         kept = "what is in the file already stays there."
         match code:
+            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR if (opened := most_open_files()) is not None:
+                problem = f"cannot be opened: this process has {opened} files open, and may have no more"
+                return StoreError(path, problem, f"Close some, or raise the limit ('ulimit -n'): {kept}")
             case sqlite3.SQLITE_NOTADB:
                 return StoreError(path, f"is no store of results: {error}", elsewhere)
             case sqlite3.SQLITE_CORRUPT:
@@ -183,7 +200,7 @@ class Database:
                 problem = f"cannot be written: a file may have {most:,} bytes here, as 'ulimit -f' says"
                 return StoreError(path, problem, f"Raise that limit and run it again: {kept}")
             case sqlite3.SQLITE_BUSY:
-                problem = f"cannot be written: another process has kept it for {_PATIENCE:g} s"
+                problem = f"cannot be written: another process has kept it for {PATIENCE:g} s"
                 return StoreError(path, problem, "Look for a program that has it open.")
             case _:
                 if not may_read(self.path):
@@ -228,14 +245,14 @@ class Database:
         with transaction(connection):
             if self._is_ready(connection):
                 return  # another process was faster
-            for statement in _SCHEMA.split(";"):
+            for statement in (*_SCHEMA.split(";"), *gone.SCHEMA):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _write_ahead(self, connection: sqlite3.Connection) -> None:
         """Have writers write beside readers. SQLite does not wait for one who is about to write."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -247,7 +264,7 @@ class Database:
                 return
 
     def _open(self) -> Connection:
-        return sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, factory=Connection)
+        return sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, factory=Connection)
 
     def _open_where_nobody_can_write(self) -> Connection:
         """Without the files that readers and writers otherwise share: somebody else's directory, or an artifact.
@@ -255,14 +272,13 @@ class Database:
         Raises:
             StoreError: Some of the results are in these files.
         """
-        log = self.path.with_name(f"{self.path.name}-wal")
         with self._explained(OSError):
-            has_more = log.exists() and log.stat().st_size > 0
+            has_more = self._log.exists() and self._log.stat().st_size > 0
         if has_more:
             raise StoreError(
                 self._shown,
-                f"cannot be read here: a run that was killed, or still goes on, has left results in {log.name}, which "
-                "nobody can take over who may not write",
+                "cannot be read here: a run that was killed, or still goes on, has left results in "
+                f"{self._log.name}, which nobody can take over who may not write",
                 "Copy both files to where you may write, and read them there.",
             )
         address = f"{self.path.absolute().as_uri()}?immutable=1"

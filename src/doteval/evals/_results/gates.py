@@ -12,10 +12,11 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
+from .baselines import NoBaseline
 from .compare import Comparison, Difference
 from .reducers import REDUCED
 from .statistics import Aggregate, Summary
@@ -46,6 +47,7 @@ class Gate:
         of: What of it is compared: ``"mean"``, ``"low"`` or ``"high"``.
         sign: How.
         value: With what; of a gate with a baseline, how far the score may be from it.
+        whole: The score with what stands behind it: where there is a score of that name, its mean is compared.
         has_baseline: Whether it is the difference from a baseline that is compared.
         text: The gate as it was written.
     """
@@ -54,23 +56,32 @@ class Gate:
     of: str
     sign: str
     value: float
+    whole: str
     has_baseline: bool
     text: str
 
-    def shortfall(self, summary: Summary, baseline: Comparison | str) -> str | None:
+    def meant(self, scores: Collection[str]) -> Gate:
+        """The same, where there are these scores: one that has the whole name of what is compared goes first."""
+        if self.whole == self.score or self.whole not in scores:
+            return self
+        return replace(self, score=self.whole, of="mean")
+
+    def shortfall(self, summary: Summary, baseline: Comparison | NoBaseline, may_lack: int = 0) -> str | None:
         """Why it is not reached, as half a sentence; `None` where it is.
 
         Args:
             summary: What the rows say together.
             baseline: How they differ from the baseline, or why there is none.
+            may_lack: How many rows with the score in the baseline may have failed here, or lack it.
         """
         found: Aggregate | Difference | None
         if not self.has_baseline:
             found = summary.scores.get(self.score) or summary.reduced.get(self.score)
             if found is None:
                 return f"{_missing(self.score, summary)}, which has to be {self.rest}"
-        elif isinstance(baseline, str):
-            return f"there is no baseline for '{self.text}': {baseline}"
+        elif isinstance(baseline, NoBaseline):
+            new = "; where it is new, --doteval-eval-allow-new (allow_new= of run) does not judge it" * baseline.is_new
+            return f"there is no baseline for '{self.text}': {baseline.why}{new}"
         else:
             found = next((each for each in baseline.differences if each.score == self.score), None)
             if found is None:
@@ -81,10 +92,16 @@ class Gate:
                 return (
                     f"no row has {reduced['of'] or 'any'} samples with a score '{reduced['score']}' of 0 or 1 {where}"
                 )
+            before, lost = f"the baseline '{baseline.before.experiment}'", baseline.unpaired.lost
+            if found.only_before and found.only_before + lost > may_lack:
+                have = f"{found.only_before:,} row{' has' if found.only_before == 1 else 's have'}"
+                failed = f" besides {lost:,} that failed," if lost else ""
+                limit = f"{may_lack:,} may, as --doteval-eval-max-errors says (max_errors= of run)"
+                return f"{have} no score '{self.score}' here, and had in {before},{failed} and {limit}: '{self.text}'"
             if found.is_of_few():
-                before = f"the baseline '{baseline.before.experiment}'"
                 few = f"only {found.count:,} of the {found.of:,} rows with '{self.score}' in {before} can be compared"
-                why = baseline.unpaired.told("the baseline", "this run") or "others have no such score now"
+                lack = f"{found.only_before:,} have no such score now" if found.only_before else ""
+                why = ", ".join(filter(None, [baseline.unpaired.told("the baseline", "this run"), lack]))
                 return f"{few}, which is less than half, for '{self.text}' ({why})"
         value: float = getattr(found, self.of)
         if math.isfinite(value) and self._is_reached_by(value):
@@ -154,8 +171,15 @@ def _gate(text: str) -> Gate:
         raise ValueError(
             f"{text!r} is no gate: write it like 'exact >= 0.9', 'exact.low >= 0.8' or 'exact >= baseline - 0.02'"
         )
+    score, of = found["score"], found["of"]
     return Gate(
-        found["score"], found["of"] or "mean", found["sign"], value, found["baseline"] is not None, text.strip()
+        score=score,
+        of=of or "mean",
+        sign=found["sign"],
+        value=value,
+        whole=f"{score}.{of}" if of else score,
+        has_baseline=found["baseline"] is not None,
+        text=text.strip(),
     )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IS_WRITTEN, NOTHING, SEEMS_WRITTEN
+from .._written import IS_WRITTEN, NOTHING, SEEMS_WRITTEN, WAS_READ
 
 Identity: TypeAlias = Mapping[str, str]
 """Fingerprints by what they are of; of what may be shown, the thing itself behind an equals sign."""
 
 PYTHON = "Python"
 """Another version of Python has other bytecode, so code says nothing then."""
+ASSERTIONS = "how pytest runs assertions"
+"""It writes code anew that has some, so that code is another then. By itself it changes nothing."""
 _OR = "|"
 _MOST = 5
 
@@ -31,6 +33,8 @@ def with_what_was_written(before: Identity, after: Identity) -> Identity:
 
 
 def _once_written(before: str, after: str) -> str:
+    if (before or after).startswith(WAS_READ):
+        return before or after
     if after in _either(before) or _is_shown(before) or _is_shown(after):
         return before
     if _seems_written(before or after) and _seems_written(after or before):
@@ -48,7 +52,7 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
     written = {
         name: part
         for name, part in before.items()
-        if _is_same(part, now.get(name)) and (part.startswith(IS_WRITTEN) or len(_either(part)) > 1)
+        if _is_same(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
     }
     return {**now, **written}
 
@@ -74,13 +78,21 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
         before, now = ({name: part for name, part in side.items() if _is_shown(part)} for side in (before, now))
     # What is shown says most, and what is known from before more than what is new.
     both = {**now, **before}
-    for name in sorted(both, key=lambda name: (not _is_shown(both[name]), name not in before, name)):
-        if name != PYTHON and not _is_same(before.get(name), now.get(name)):
-            yield _told(name, before, now)
+    found = [
+        name
+        for name in sorted(both, key=lambda name: (not _is_shown(both[name]), name not in before, name))
+        if name not in (PYTHON, ASSERTIONS) and not _is_same(before.get(name), now.get(name))
+    ]
+    if before.get(ASSERTIONS) != now.get(ASSERTIONS) and not all(_is_shown(both[name]) for name in found):
+        yield f"{_told(ASSERTIONS, before, now)}, which changes code that has some"
+    for name in found:
+        yield _told(name, before, now)
 
 
 def _is_same(before: str | None, now: str | None) -> bool:
     """What seems to be written has not changed where a run was seen to write it, or where it was not there yet."""
+    if (before or now or "").startswith(WAS_READ):
+        return True
     if not {*_either(before or "")}.isdisjoint(_either(now or "")):
         return True
     parts = [part for part in (before, now) if part is not None]

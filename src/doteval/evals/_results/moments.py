@@ -79,6 +79,7 @@ class Moments(Running):
 
     Args:
         total: Their sum.
+        rest: What rounding has left out of it (Neumaier).
         largest: The largest that went into one of them, whatever its sign.
         is_boolean: Whether all are `True` or `False`.
         is_binary: Whether all are 0 or 1.
@@ -88,6 +89,7 @@ class Moments(Running):
     """
 
     total: float = 0.0
+    rest: float = 0.0
     largest: float = 0.0
     is_boolean: bool = True
     is_binary: bool = True
@@ -108,16 +110,23 @@ class Moments(Running):
         number = float(score)
         self.is_exact = self.is_exact and not largest and number.is_integer() and abs(number) <= _EXACT
         self.is_bounded = self.is_bounded and 0 <= number <= 1
-        self.total += number
+        self.sum(number)
         self.largest = max(self.largest, abs(number), largest)
         self.take(number)
         if cluster is not None:
             self.clusters.setdefault(cluster, Running()).take(number)
 
+    def sum(self, number: float) -> None:
+        """Add to the total."""
+        total = self.total + number
+        large, small = (self.total, number) if abs(self.total) >= abs(number) else (number, self.total)
+        self.rest += (large - total) + small
+        self.total = total
+
     @property
     def middle(self) -> float:
-        """The mean; of whole numbers, exact."""
-        mean = self.total / self.count
+        """The mean; of whole numbers, exact, and of others, but for the last digit that a float has."""
+        mean = (self.total + self.rest) / self.count
         return mean if math.isfinite(mean) else self.mean
 
     @property

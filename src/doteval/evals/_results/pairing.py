@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -154,6 +155,7 @@ def unpaired(before: Mapping[str, RowScores], after: Mapping[str, RowScores], *,
 
 
 def _mean(scores: list[Score]) -> float:
-    total = sum(map(float, scores))
-    count = len(scores)
-    return total / count if abs(total) != float("inf") else sum(score / count for score in scores)
+    try:
+        return math.fsum(scores) / len(scores)
+    except (OverflowError, ValueError):  # huge ones
+        return sum(float(score) / len(scores) for score in scores)

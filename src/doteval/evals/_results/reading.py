@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .._result import Score
+from .gone import usage_gone, usage_in
 from .identity import Identity
 from .moments import cluster_of
 from .pairing import RowScores, Unpaired, unpaired
@@ -22,7 +23,6 @@ from .rows import FIELDS, record_of
 from .runs import StoredRun, noted
 from .statistics import Summary, Summing
 from .transcript import RecordedRequest, decoded
-from .usage import ModelUsage
 
 _CHUNK = 512
 _ALL = 2**31
@@ -133,11 +133,6 @@ SELECT {columns} FROM wanted CROSS JOIN rows ON key = its_key AND sample = its_s
 WHERE evaluation = ? {where} ORDER BY place
 """
 """Some rows of an evaluation, by a list of their keys and samples as JSON."""
-_USAGE = f"""
-SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
-    {", ".join(f"sum(json_extract(value, '$[{place}]'))" for place in range(2, len(ModelUsage._fields)))}
-FROM rows, json_each(usage_by_model) WHERE evaluation = ? AND sample <= ? GROUP BY 1, 2
-"""  # noqa: S608 - numbers of our own
 
 
 class Results(ABC):
@@ -284,7 +279,8 @@ class Results(ABC):
                     cluster = None if inputs is None else cluster_of(json.loads(inputs))
                     values = None if scores is None else json.loads(scores)
                     summing.add(key, values, error is not None, cluster, *counts)
-                summing.usage.add(ModelUsage(*row) for row in connection.execute(_USAGE, place))
+                summing.usage.add(usage_in(connection, "rows", "evaluation = ? AND sample <= ?", *place))
+                summing.gone.add(usage_gone(connection, evaluation.id))
         return summing.summary()
 
     def scores(self, evaluation: Stored) -> Iterator[tuple[Mapping[str, Score], float]]:

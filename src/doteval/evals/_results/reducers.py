@@ -81,7 +81,7 @@ def reduced(counts: Counts, name: str, *, is_boolean: bool) -> Moments:
             if value is None:
                 continue
             moments.is_binary = moments.is_binary and value in (0, 1)
-            moments.total += times * value
+            moments.sum(times * value)
             moments.take(value, times)
             together.take(value, times)
         if cluster is not None and together.count:

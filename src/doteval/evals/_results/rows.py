@@ -26,7 +26,11 @@ _encoder = json.JSONEncoder(ensure_ascii=False)
 _JSON = ("inputs", "output", "prompt", "scores", "metadata", "reply", "usage_by_model", "altered")
 _ARE_JSON = [name in _JSON for name in _NAMES]
 _COLUMNS = f"evaluation, {FIELDS}, written"
-_PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?)"
+_PLACES = f"(?, {', '.join('?' * len(_NAMES))}, ?, ?)"
+_CELLS = ", ".join(f"column{number}" for number in range(1, len(_NAMES) + 3))
+_CLAIM = f"column{len(_NAMES) + 3}"
+_IS_CLAIMED = f"EXISTS (SELECT 1 FROM evaluations WHERE id = column1 AND run = {_CLAIM})"  # noqa: S608 - likewise
+"""Whoever has written the row is who runs the evaluation."""
 _ROWS_AT_ONCE = 64
 """How many rows one statement writes at most: SQLite's cache of statements has one for each number of rows."""
 
@@ -39,39 +43,26 @@ class PendingRow(NamedTuple):
 
     Args:
         evaluation: The number of its evaluation.
+        claim: Of the run that it is of; another run has another one.
         record: What is kept of it.
         written: When it was given, in seconds since 1970.
     """
 
     evaluation: int
+    claim: str
     record: Record
     written: float
 
 
 def write_pending(connection: sqlite3.Connection, items: Sequence[PendingRow | Work], *, lost: set[int]) -> None:
-    """Write rows and whatever else, in this order.
+    """Write rows and whatever else, in this order, in one transaction and with few statements: each may have to wait.
 
     Args:
         connection: Where to.
         items: What.
-        lost: Gets the evaluations that are not there any more; their rows are left out.
+        lost: Gets the evaluations that are not there any more, or which another run has claimed; their rows are left
+            out.
     """
-    while True:
-        try:
-            _write_all(connection, items)
-        except sqlite3.IntegrityError:  # then nothing was written
-            there = {number for (number,) in connection.execute("SELECT id FROM evaluations")}
-            gone = {item.evaluation for item in items if isinstance(item, PendingRow)} - there
-            if not gone:
-                raise
-            lost |= gone
-            items = [item for item in items if not (isinstance(item, PendingRow) and item.evaluation in gone)]
-        else:
-            return
-
-
-def _write_all(connection: sqlite3.Connection, items: Sequence[PendingRow | Work]) -> None:
-    """With few statements: each may have to wait for the event loop."""
     statements: list[Work] = []
     rows: list[PendingRow] = []
     for item in items:
@@ -81,7 +72,7 @@ def _write_all(connection: sqlite3.Connection, items: Sequence[PendingRow | Work
             continue
         if not rows or len(rows) == _ROWS_AT_ONCE:
             rows = []
-            statements.append(partial(_insert, rows=rows))
+            statements.append(partial(_insert, rows=rows, lost=lost))
         rows.append(item)
     is_one = len(statements) == 1 and not any(row.record.transcript for row in rows)
     # One statement is a transaction of its own.
@@ -90,14 +81,17 @@ def _write_all(connection: sqlite3.Connection, items: Sequence[PendingRow | Work
             statement(connection)
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow]) -> None:
-    cells = [cell for row in rows for cell in (row.evaluation, *_cells_of(row.record), row.written)]
+def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow], lost: set[int]) -> None:
+    cells = [cell for row in rows for cell in (row.evaluation, *_cells_of(row.record), row.written, row.claim)]
     places = ", ".join([_PLACES] * len(rows))
-    connection.execute(f"INSERT OR REPLACE INTO rows ({_COLUMNS}) VALUES {places}", cells)  # noqa: S608 - names of our own
+    statement = f"INSERT OR REPLACE INTO rows ({_COLUMNS}) SELECT {_CELLS} FROM (VALUES {places}) WHERE {_IS_CLAIMED}"  # noqa: S608 - names of our own
+    if connection.execute(statement, cells).rowcount < len(rows):
+        claimed = {*connection.execute("SELECT id, run FROM evaluations WHERE run IS NOT NULL")}
+        lost.update(row.evaluation for row in rows if (row.evaluation, row.claim) not in claimed)
     transcripts = [
         (row.evaluation, row.record.key, row.record.sample, row.record.transcript.text)
         for row in rows
-        if isinstance(row.record.transcript, RecordedRequests) and row.record.transcript
+        if isinstance(row.record.transcript, RecordedRequests) and row.record.transcript and row.evaluation not in lost
     ]
     if transcripts:
         connection.executemany("INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?)", transcripts)

@@ -35,11 +35,15 @@ class StoredRun:
         return cast("Mapping[str, str]", self.about.get("tags") or {})
 
 
-def note(connection: sqlite3.Connection, evaluation: int | None, about: Mapping[str, Any]) -> None:
-    """Note what an evaluation is run with, if it is still there."""
+def note(
+    connection: sqlite3.Connection, evaluation: int | None, about: Mapping[str, Any], claim: str | None = None
+) -> None:
+    """Note what an evaluation is run with, if it is still there, and its run has this claim."""
     text = json.dumps(plain({**about}), ensure_ascii=True)
-    statement = "INSERT INTO runs (evaluation, started, about) SELECT id, ?, ? FROM evaluations WHERE id = ?"
-    connection.execute(statement, (time.time(), text, evaluation))
+    statement = (
+        "INSERT INTO runs (evaluation, started, about) SELECT id, ?, ? FROM evaluations WHERE id = ? AND run IS ?"
+    )
+    connection.execute(statement, (time.time(), text, evaluation, claim))
 
 
 def noted(connection: sqlite3.Connection, evaluation: int) -> list[StoredRun]:

@@ -76,6 +76,8 @@ class Summary:
         reduced: What the samples of each row say together, where there are several, for scores that are 0 or 1:
             ``"exact.pass@2"``, ``"exact.pass^2"``, for every number of samples that there are of a row, and
             ``"exact.majority"``.
+        gone: What results have cost that others have taken the place of, as of rows that failed and were run again, or
+            that the dataset has no more; it is in no other number here. Only a store knows that.
     """
 
     rows: int
@@ -94,6 +96,7 @@ class Summary:
     epochs: int
     samples: int
     reduced: Mapping[str, Aggregate]
+    gone: Sequence[ModelUsage] = ()
 
 
 def aggregate(moments: Moments) -> Aggregate:
@@ -178,6 +181,7 @@ class Summing:
     output_tokens: int = 0
     attempts: int = 0
     usage: UsageSums = field(default_factory=UsageSums)
+    gone: UsageSums = field(default_factory=UsageSums)
     keys: set[str] = field(default_factory=_no_keys)
     tallies: dict[str, Tallies] = field(default_factory=_no_tallies)
 
@@ -237,6 +241,7 @@ class Summing:
             epochs=self.epochs,
             samples=self.samples,
             reduced=Reduced(self.epochs, scores, counts),
+            gone=self.gone.by_model(),
         )
 
 

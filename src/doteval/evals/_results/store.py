@@ -18,8 +18,10 @@ from anyio import CancelScope, to_thread
 from ..._forked import tell_when_forked
 from ..._writer import Writer
 from .._errors import ConcurrentRunError, EvaluationChangedError, StoreError
-from .claims import drop, new_claim
-from .database import Connection, Database
+from . import claims
+from .database import PATIENCE, Connection, Database
+from .gone import keep_usage
+from .holding import Holding
 from .identity import Identity, changes, with_what_was_known, with_what_was_written
 from .plain import storable
 from .reading import Results, Snapshot, Stored, counted, find
@@ -57,11 +59,11 @@ class Store(Results):
         self._writer: Writer[PendingRow | Work, Connection] | None = None
         self._lock = Lock()
         self._is_closed = False
-        self._claims: dict[int, str] = {}
+        self._ending: Writer[PendingRow | Work, Connection] | None = None
+        """What still writes after the store was closed."""
+        self._holding = Holding(self._database.path)
         self._pending: set[int] = set()
         """The evaluations that take the place of others with their first result."""
-        self._lost: set[int] = set()
-        """The evaluations that somebody else has thrown away."""
         tell_when_forked(self)
 
     def _connected(self) -> AbstractContextManager[sqlite3.Connection | None]:
@@ -118,6 +120,7 @@ class Store(Results):
         """
         self._check_open()
         self._renew()
+        claims.wait_until_left(self._database.path, PATIENCE)
         experiment, name, model = storable(experiment), storable(name), storable(model)
         names = experiment, name
         claim = ""
@@ -148,21 +151,23 @@ class Store(Results):
                         (*names, *values, time.time(), before is not None),
                     ).lastrowid
                 assert number is not None
-                claim = new_claim(self._database.path, number)
+                claim = claims.new_claim(self._database.path, number)
                 connection.execute("UPDATE evaluations SET run = ? WHERE id = ?", (claim, number))
                 stored = find(connection, *names, number=number)
         except BaseException:
-            drop(claim)
+            claims.drop(claim)
             raise
         assert stored is not None
-        self._claims[stored.id] = claim
+        self._holding.has(stored.id, claim)
         if is_new and before is not None:
             self._pending.add(stored.id)
         return stored, differences
 
     def note(self, evaluation: Stored, about: Mapping[str, Any]) -> None:
-        """Have it noted what an evaluation is run with."""
-        self._write().put(partial(note, evaluation=evaluation.id, about=about))
+        """Have it noted what an evaluation is run with, if it still is."""
+        claim = self._holding.of(evaluation.id)
+        if claim is not None:
+            self._write().put(partial(note, evaluation=evaluation.id, about=about, claim=claim))
 
     def note_written(self, evaluation: Stored, after: Identity) -> None:
         """Have it noted what a run has written of what its results seem to depend on: that is state.
@@ -171,7 +176,7 @@ class Store(Results):
             evaluation: As it was when the run began.
             after: What they seem to depend on at its end.
         """
-        identity, claim = with_what_was_written(evaluation.identity, after), self._claims.get(evaluation.id)
+        identity, claim = with_what_was_written(evaluation.identity, after), self._holding.of(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
             values = (_encode(identity), evaluation.id, claim)
@@ -195,41 +200,48 @@ class Store(Results):
             connection.execute("UPDATE evaluations SET identity = ?, epochs = ? WHERE id = ? AND finished IS ?", values)
 
     def leave(self, evaluation: Stored, *, is_unfit: bool = False) -> None:
-        """Let others run it.
+        """Let others run it, as soon as all that was put is written; does not wait for that.
 
         Args:
             evaluation: Which one.
             is_unfit: Whether its dataset is none; where there are no results of it, it is forgotten.
         """
-        claim = self._claims.pop(evaluation.id, None)
+        claim = self._holding.leave(evaluation.id)
         self._pending.discard(evaluation.id)
         if claim is None:
             return
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE evaluations SET run = NULL WHERE id = ? AND run = ?", (evaluation.id, claim))
-            connection.execute("DELETE FROM evaluations WHERE id = ? AND pending", (evaluation.id,))
+            connection.execute("DELETE FROM evaluations WHERE id = ? AND pending AND run IS NULL", (evaluation.id,))
             if is_unfit:
                 connection.execute(
                     "DELETE FROM evaluations WHERE id = ? AND run IS NULL AND finished IS NULL "
                     "AND NOT EXISTS (SELECT 1 FROM rows WHERE evaluation = evaluations.id)",
                     (evaluation.id,),
                 )
+            self._holding.is_written(claim)
 
-        drop(claim)
-        if self._is_closed:  # its run was given up before it had begun
+        if self._is_closed:  # its run was given up before it had begun, or has gone on after that
+            if self._ending is not None:
+                self._ending.join()
             with suppress(StoreError), self._database.writing() as connection:
                 work(connection)
+            self._holding.drop([claim])
             return
-        with suppress(StoreError):  # it has been told
-            self._write().put(work)
+        try:
+            writer = self._write()
+            writer.put(work)
+            writer.hurry()
+        except StoreError:  # it has been told
+            self._holding.drop([claim])
 
     def replaces(self, evaluation: Stored) -> bool:
         """Whether it is to take the place of results that are there, and has none of its own yet."""
         return evaluation.id in self._pending
 
     def check(self, evaluation: Stored, found: Stored | None = None) -> None:
-        """Nobody else has thrown away what is written of it, as far as that is known by now.
+        """Nobody else has begun it again meanwhile, as far as that is known by now.
 
         Args:
             evaluation: Whose results.
@@ -238,10 +250,10 @@ class Store(Results):
         Raises:
             ConcurrentRunError: Somebody has.
         """
-        if evaluation.id in self._lost or (found is not None and found.id != evaluation.id):
+        if evaluation.id in self._holding.lost or (found is not None and found.id != evaluation.id):
             raise ConcurrentRunError(
                 evaluation.name,
-                "was started over by another run, and the results of this one thrown away",
+                "was begun again by another run, and results of this one are not kept any more",
                 "Let one run end before the next begins, or give each an experiment of its own.",
             )
 
@@ -253,16 +265,19 @@ class Store(Results):
             ConcurrentRunError: Another run has thrown the evaluation away.
         """
         self.check(evaluation)
-        return self._write().put(*self._taking_place(evaluation), PendingRow(evaluation.id, record, time.time()))
+        row = PendingRow(evaluation.id, self._holding.of(evaluation.id) or "", record, time.time())
+        return self._write().put(*self._taking_place(evaluation), row)
 
     def move(self, evaluation: Stored, places: Mapping[str, int]) -> None:
         """Have it written that rows, by their keys, stand at other places of the dataset now."""
+        claim = self._holding.of(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "UPDATE rows SET number = ? WHERE evaluation = ? AND key = ?",
-                [(number, evaluation.id, key) for key, number in places.items()],
-            )
+            if self._holding.is_held(connection, evaluation.id, claim):
+                connection.executemany(
+                    "UPDATE rows SET number = ? WHERE evaluation = ? AND key = ?",
+                    [(number, evaluation.id, key) for key, number in places.items()],
+                )
 
         self._write().put(work)
 
@@ -292,14 +307,16 @@ class Store(Results):
             rows: How many there are.
             gone: The keys of those that the dataset has no more; their results are removed.
         """
+        claim = self._holding.of(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "DELETE FROM rows WHERE evaluation = ? AND key = ?", [(evaluation.id, key) for key in gone]
-            )
-            update = "UPDATE evaluations SET finished = ?, rows = ? WHERE id = ?"
-            if not connection.execute(update, (time.time(), rows, evaluation.id)).rowcount:
-                self._lost.add(evaluation.id)
+            if self._holding.is_held(connection, evaluation.id, claim):
+                keep_usage(connection, evaluation.id, evaluation.id, gone)
+                connection.executemany(
+                    "DELETE FROM rows WHERE evaluation = ? AND key = ?", [(evaluation.id, key) for key in gone]
+                )
+                update = "UPDATE evaluations SET finished = ?, rows = ? WHERE id = ?"
+                connection.execute(update, (time.time(), rows, evaluation.id))
 
         self._write().put(*self._taking_place(evaluation), work)
 
@@ -308,11 +325,13 @@ class Store(Results):
         if evaluation.id not in self._pending:
             return ()
         self._pending.discard(evaluation.id)
-        names = evaluation.experiment, evaluation.name
+        names, claim = (evaluation.experiment, evaluation.name), self._holding.of(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
-            is_there = connection.execute("SELECT 1 FROM evaluations WHERE id = ?", (evaluation.id,)).fetchone()
-            if is_there:  # else yet another run has begun anew
+            if self._holding.is_held(connection, evaluation.id, claim):  # else yet another run has begun anew
+                before = find(connection, *names)
+                if before is not None:
+                    keep_usage(connection, evaluation.id, before.id)
                 connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", names)
                 connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (evaluation.id,))
 
@@ -336,6 +355,7 @@ class Store(Results):
         """
         with self._lock:
             writer, self._writer = self._writer, None
+            self._ending = writer or self._ending
             self._is_closed = True
         if writer is not None:
             writer.close()
@@ -376,20 +396,21 @@ class Store(Results):
         with self._lock:
             self._check_open()
             if self._writer is None:
-                self._writer = Writer("results", self._database.connect, self._write_items, self._database.explained)
+                database, write = self._database, self._write_items
+                self._writer = Writer("results", database.connect, write, database.explained, self._holding.drop)
             return self._writer
 
     def _renew(self) -> None:
         """What could not be written to may be writable now; whoever has lost anything by it was told."""
         with self._lock:
-            if self._writer is not None and self._writer.has_failed and not self._claims:
+            if self._writer is not None and self._writer.has_failed and not self._holding:
                 self._writer = None
 
     def forked(self) -> None:
         """A child has no thread that writes, nobody who could release the lock, and no runs."""
         self._lock = Lock()
-        self._writer = None
-        self._claims.clear()
+        self._writer = self._ending = None
+        self._holding.forget()
         self._pending.clear()
 
     def _check_open(self) -> None:
@@ -397,7 +418,9 @@ class Store(Results):
             raise StoreError(str(self.path), "is closed", "Write to it before its block ends, or open another Store.")
 
     def _write_items(self, connection: Connection, items: Sequence[PendingRow | Work]) -> None:
-        write_pending(connection, items, lost=self._lost)
+        self._holding.begin_to_write()
+        write_pending(connection, items, lost=self._holding.lost)
+        self._holding.committed()
         self._database.check(connection)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from .pricing import Prices
@@ -19,6 +20,8 @@ USAGE_NUMBERS = {3, 4, 5, 6, 7, 8, 9}
 COST = "cost"
 """One column more, on the right, where there are prices."""
 _LONGEST_SCORE = 40
+_MOST_DIGITS = 13
+_ROUNDING = 1e-12
 
 
 def summary_cells(name: str, summary: Summary) -> Iterator[tuple[str, ...]]:
@@ -81,6 +84,30 @@ def usage_rows(summaries: Iterable[tuple[str, Summary]], prices: Prices | None =
     return rows
 
 
+def gone_lines(summaries: Iterable[tuple[str, Summary]], prices: Prices | None = None) -> list[str]:
+    """What was paid for results that are not there any more, a line for each evaluation of which there were any.
+
+    Args:
+        summaries: Names and summaries.
+        prices: What tokens cost.
+    """
+    lines: list[str] = []
+    for name, summary in summaries:
+        usages = [usage for usage in summary.gone if usage.is_to_pay]
+        if usages:
+            requests, is_all = sum(usage.requests for usage in usages), not any(usage.unknown for usage in usages)
+            given, made = (
+                shown_count(sum(counts), is_all=is_all)
+                for counts in ([usage.input_tokens for usage in usages], [usage.output_tokens for usage in usages])
+            )
+            cost = f", cost {prices.cost(usages)}" if prices else ""
+            noun = "request" if requests == 1 else "requests"
+            lines.append(
+                f"{name}: and {requests:,} {noun} of results that are gone: {given} tokens in, {made} out{cost}"
+            )
+    return lines
+
+
 def _cost(usage: ModelUsage, prices: Prices | None) -> Iterator[str]:
     if prices:
         yield "no price" if prices.price_of(usage.model) is None else str(prices.cost([usage]))
@@ -124,7 +151,7 @@ def _rows_of(name: str, aggregate: Aggregate, summary: Summary) -> str:
 
 def shown_mean(aggregate: Aggregate) -> str:
     """The mean; of booleans, in percent."""
-    return f"{aggregate.mean:.1%}" if aggregate.is_boolean else number(aggregate.mean)
+    return f"{_percent(aggregate.mean)}%" if aggregate.is_boolean else number(aggregate.mean)
 
 
 def shown_interval(aggregate: Aggregate) -> str:
@@ -132,7 +159,7 @@ def shown_interval(aggregate: Aggregate) -> str:
     if not aggregate.has_interval:
         return "-"
     if aggregate.is_boolean:
-        return f"{100 * aggregate.low:.1f} to {aggregate.high:.1%}"
+        return f"{_percent(aggregate.low)} to {_percent(aggregate.high)}%"
     return f"{number(aggregate.low)} to {number(aggregate.high)}"
 
 
@@ -149,9 +176,28 @@ def shown_seconds(seconds: float | None) -> str:
 
 
 def number(value: float, *, signed: bool = False) -> str:
-    """A number as a person writes it: four digits, all of those before the point, and no exponent unless it is huge."""
+    """A number as a person writes it: four digits, all of those before the point, and no exponent unless it is huge.
+
+    It has more digits where it would look like a whole number and is none.
+    """
     sign = "+" if signed else ""
-    return f"{value:{sign},.1f}" if 1000 <= abs(value) < 1e12 else f"{value:{sign}.4g}"
+    if 1000 <= abs(value) < 1e12:
+        return f"{value:{sign},.1f}"
+    texts = [f"{value:{sign}.{digits}g}" for digits in range(4, _MOST_DIGITS)]
+    return next((text for text in texts if not _looks_certain(text, value)), texts[0])
+
+
+def _percent(share: float) -> str:
+    """A share in percent, with as many digits as tell it from none and from all."""
+    texts = [f"{100 * share:.{digits}f}" for digits in range(1, _MOST_DIGITS)]
+    is_told = (not (float(text) in (0, 100) and _looks_certain(text, 100 * share)) for text in texts)
+    return next((text for text, told in zip(texts, is_told, strict=True) if told), texts[0])
+
+
+def _looks_certain(text: str, value: float) -> bool:
+    """Whether a number looks like a whole one and is none, not even but for rounding."""
+    shown = float(text)
+    return shown.is_integer() and not math.isclose(shown, value, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
 
 
 def run_line(run: StoredRun) -> str:

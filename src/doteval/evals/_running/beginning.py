@@ -6,12 +6,14 @@ from threading import Lock
 
 from anyio import to_thread
 
+from .._identity.library import project_of
 from .._results.identity import listed
 from .._results.reading import Stored
 from .._results.store import Store
 from .changes import Changes
 from .circumstances import about_run
 from .evaluation import Evaluation
+from .files_read import changed_files
 from .settings import Place, Settings
 
 
@@ -65,7 +67,8 @@ def _begin(
     state.has_begun(place.store, stored)
     place.store.note(stored, about_run(evaluation, settings))
     everything = place.store.with_epochs(stored, None)
-    return stored, Changes(place.store.known(everything)), warnings_of(stored, differences, settings)
+    warnings = *warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored)
+    return stored, Changes(place.store.known(everything)), warnings
 
 
 def warnings_of(stored: Stored, differences: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
@@ -75,3 +78,13 @@ def warnings_of(stored: Stored, differences: tuple[str, ...], settings: Settings
     done = "kept, though" if settings.changed == "keep" else "thrown away, as"
     where = f"of '{stored.name}' in the experiment '{stored.experiment}'"
     return (f"The results {where} were {done} they are of something else: {listed(differences)}.",)
+
+
+def warnings_of_files(evaluation: Evaluation, stored: Stored) -> tuple[str, ...]:
+    """What a user is told of results for which files were read that have changed since; blocks."""
+    found = changed_files(stored.identity, project_of(evaluation.function)) if stored.stored else ()
+    if not found:
+        return ()
+    where = f"the results of '{stored.name}' in the experiment '{stored.experiment}'"
+    changed = f"For {where} {listed(found)} was read, and has changed since."
+    return (f"{changed} They are kept all the same: --fresh (fresh=True of run) runs it again.",)

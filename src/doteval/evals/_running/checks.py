@@ -85,6 +85,7 @@ def check_kinds(
     row: object,
     shuffle: object,
     baseline: object,
+    allow_new: object,
     cache: object,
     transcripts: object,
     on_record: object,
@@ -108,7 +109,7 @@ def check_kinds(
     for label, text in (("experiment", experiment), ("name", name), ("baseline", baseline)):
         if not isinstance(text, str) and not (text is None and label == "name"):
             raise TypeError(f"{label} is a text, not {text!r}")
-    for label, flag in (("fresh", fresh), ("shuffle", shuffle), ("transcripts", transcripts)):
+    for label, flag in (("fresh", fresh), ("shuffle", shuffle), ("allow_new", allow_new), ("transcripts", transcripts)):
         if not isinstance(flag, bool):
             raise TypeError(f"{label} is True or False, not {flag!r}")
     if not isinstance(changed, str) or changed not in get_args(Changed):

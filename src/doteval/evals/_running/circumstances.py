@@ -38,6 +38,7 @@ def about_run(evaluation: Evaluation, settings: Settings) -> dict[str, Any]:
         "retries": {name: getattr(policy, name) for name in ("lost", "stumbled", "patience", "times")},
         "gates": [gate.text for gate in (*evaluation.gates, *settings.gates)] or None,
         "baseline": settings.baseline or None,
+        "allow_new": settings.allows_new or None,
         "fresh": settings.fresh or None,
     }
     return {

@@ -149,7 +149,7 @@ class Source:
         """How many rows there are, where that can be known without reading them."""
         try:
             return len(self._dataset)
-        except TypeError:
+        except Exception:  # of a stream it may raise anything, where `for` reads it
             return None
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
 from inspect import ismethod
@@ -15,6 +15,7 @@ from .._identity.library import is_library_file, project_of
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
 from .evaluation import Evaluation
+from .files_read import FilesRead
 
 _MODEL = "the model"
 
@@ -25,8 +26,7 @@ def identity_of(
     models: Mapping[str, Mapping[str, Any]],
     values: Iterable[tuple[str, object]] = (),
     functions: Iterable[tuple[str, object]] = (),
-    looked_at: Collection[str] = (),
-    where_looked_at: Iterable[tuple[str, object]] = (),
+    where_read: Iterable[tuple[Collection[str], str, object]] = (),
 ) -> Identity:
     """Fingerprints of all that the results of an evaluation depend on.
 
@@ -35,11 +35,26 @@ def identity_of(
         models: What is known of its models without opening them, by what they are called.
         values: What else it is given, by what it is called.
         functions: What makes what else it is given.
-        looked_at: Attributes by which code looks at more.
-        where_looked_at: What that is, by what it is called; it counts where there is such code.
+        where_read: What counts where code reads one of some attributes: these, what it is called, and what it is.
     """
     with _telling(evaluation):
-        return _identity_of(evaluation, models, values, functions, looked_at, where_looked_at)
+        walk = Walk(project=project_of(evaluation.function))
+        walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
+        walk.add_function("its code", evaluation.function)
+        if evaluation.instance is not None:
+            walk.add("what it is a method of", evaluation.instance)
+        if evaluation.source.function is not None:
+            walk.add_function("the function that makes the dataset", evaluation.source.function)
+        for name, settings in models.items():
+            walk.add_settings(name, settings)
+        for name, value in values:
+            walk.add(name, value)
+        for name, function in functions:
+            walk.add_function(name, function, makes=True)
+        for attributes, name, value in where_read:
+            if walk.reads(attributes):
+                walk.add(name, value)
+        return walk.parts
 
 
 @contextmanager
@@ -52,31 +67,14 @@ def _telling(evaluation: Evaluation) -> Generator[None]:
         raise
 
 
-def _identity_of(
-    evaluation: Evaluation,
-    models: Mapping[str, Mapping[str, Any]],
-    values: Iterable[tuple[str, object]],
-    functions: Iterable[tuple[str, object]],
-    looked_at: Collection[str],
-    where_looked_at: Iterable[tuple[str, object]],
-) -> Identity:
-    walk = Walk(project=project_of(evaluation.function))
-    walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
-    walk.add_function("its code", evaluation.function)
-    if evaluation.instance is not None:
-        walk.add("what it is a method of", evaluation.instance)
-    if evaluation.source.function is not None:
-        walk.add_function("the function that makes the dataset", evaluation.source.function)
-    for name, settings in models.items():
-        walk.add_settings(name, settings)
-    for name, value in values:
-        walk.add(name, value)
-    for name, function in functions:
-        walk.add_function(name, function, makes=True)
-    if looked_at and walk.reads(looked_at):
-        for name, value in where_looked_at:
-            walk.add(name, value)
-    return walk.parts
+def files_of(function: object, others: Callable[[], Iterable[FilesRead]] = tuple) -> FilesRead:
+    """What notes the files that are read for an evaluation's function, or for a fixture's.
+
+    Args:
+        function: The function, of whose project they are.
+        others: Gives what notes other files that it depends on.
+    """
+    return FilesRead(project_of(function), others)
 
 
 def fingerprints(evaluation: Evaluation, values: Mapping[str, object]) -> Identity:

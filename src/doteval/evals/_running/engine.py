@@ -108,6 +108,7 @@ class Engine:
         tell: Is called when it has changed.
         opened: Opens the part of a cache of replies that belongs to a row, by its name; is told whether it has an id.
         transcripts: Whether it is taken down what is asked in rows.
+        watching: Opens what watches a row while it is run.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Engine:
         tell: Callable[[], object],
         opened: Callable[..., AbstractContextManager[None]] | None = None,
         transcripts: bool = False,
+        watching: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._call = call
         self._arguments = arguments
@@ -140,6 +142,7 @@ class Engine:
         self._abort = abort
         self._opened = opened
         self._transcripts = transcripts
+        self._watching = watching
         self._progress = progress
         self._tell = tell
         self._window = max(_WINDOW, 4 * limit.most)
@@ -220,7 +223,7 @@ class Engine:
     async def _record(self, row: Row) -> Record:
         requests = Transcript() if self._transcripts else RequestsOfRow()
         spending = Spending(requests)
-        with counting_requests(requests):
+        with self._watching(), counting_requests(requests):
             record = await self._attempted(row, spending)
         self._progress.left_open += spending.left_open
         return record

@@ -12,7 +12,7 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
-from .._results.baselines import beside_baseline, coverage
+from .._results.baselines import NoBaseline, beside_baseline, coverage, unjudged
 from .._results.compare import Comparison
 from .._results.identity import has_doubts
 from .._results.reading import Results, Stored
@@ -22,7 +22,7 @@ from .._results.statistics import Summary, summarise
 from .._results.store import changes_since
 from .abort import Abort
 from .arguments import Arguments
-from .beginning import begun, warnings_of
+from .beginning import begun, warnings_of, warnings_of_files
 from .changes import Changes
 from .commits import Commits
 from .dataset import Row
@@ -69,7 +69,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=True,
         known=stored.stored,
-        warnings=(*warnings_of(stored, differences, settings), *told),
+        warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored), *told),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
@@ -172,7 +172,7 @@ async def _run_rows(
         if not has_looked and place is not None and stored is not None:
             has_looked = True
             with suppress(Exception):  # before the first result: nobody may be there at the end
-                place.store.note_written(stored, place.look_again())
+                place.store.note_written(stored, place.look())
         commits.keep(record, kept)
 
     engine = Engine(
@@ -192,6 +192,7 @@ async def _run_rows(
         if replies is None
         else partial(replies.row, evaluation=name.removesuffix(settings.selection.suffix)),
         transcripts=settings.transcripts,
+        watching=nullcontext if place is None else place.files.watching,
     )
     try:
         async with nullcontext() if commits is None else commits.told():
@@ -239,7 +240,7 @@ async def _run_rows(
 async def _note_written(place: Place, stored: Stored) -> None:
     """Have it noted what of the identity the run has written."""
     with CancelScope(shield=True):  # as long as it took when the run began
-        after = await to_thread.run_sync(place.look_again)
+        after = await to_thread.run_sync(place.look)
     place.store.note_written(stored, after)
 
 
@@ -270,7 +271,7 @@ async def _missing(
     wanted = settings.selection.row
     async with (
         aclosing(evaluation.source.read()) as all_rows,
-        aclosing(settings.selection.read(all_rows)) as rows,
+        aclosing(settings.selection.read(all_rows, evaluation.name)) as rows,
     ):
         async for row in rows:
             wanted = None
@@ -315,14 +316,20 @@ def _judged(
     evaluation: Evaluation, settings: Settings, summary: Summary, results: Results | None, stored: Stored | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Which gates are not reached, and what is to be said of how they were judged."""
-    gates = (*evaluation.gates, *settings.gates)
-    baseline: Comparison | str = "there is no store, in which another experiment could be"
-    if results is not None and stored is not None and any(gate.has_baseline for gate in gates):
-        reduced = [gate.score for gate in gates if gate.has_baseline and REDUCED.fullmatch(gate.score)]
+    gates = [gate.meant(summary.scores) for gate in (*evaluation.gates, *settings.gates)]
+    with_baseline = {gate.score for gate in gates if gate.has_baseline}
+    baseline: Comparison | NoBaseline = NoBaseline("there is no store, in which another experiment could be")
+    told: list[str] = []
+    if results is not None and stored is not None and with_baseline:
+        reduced = [score for score in with_baseline if REDUCED.fullmatch(score)]
         baseline = beside_baseline(results, settings.baseline, stored, settings.selection.suffix, reduced)
-    found = (gate.shortfall(summary, baseline) for gate in gates)
-    told = "" if isinstance(baseline, str) else coverage(baseline)
-    return tuple(shortfall for shortfall in found if shortfall is not None), (told,) if told else ()
+        if not isinstance(baseline, NoBaseline):
+            told += coverage(baseline, with_baseline)
+        elif baseline.is_new and settings.allows_new:
+            told.append(unjudged(stored, baseline))
+            gates = [gate for gate in gates if not gate.has_baseline]
+    found = (gate.shortfall(summary, baseline, settings.errors_allowed) for gate in gates)
+    return tuple(shortfall for shortfall in found if shortfall is not None), tuple(told)
 
 
 def _check_what_is_gone(evaluation: Evaluation, name: str, changes: Changes, count: int, *, replaces: bool) -> None:

@@ -29,7 +29,7 @@ from .checks import (
     whole_number_or_none,
 )
 from .circumstances import tags_of
-from .depends import identity_of_run, spec_of
+from .depends import files_of, identity_of_run, spec_of
 from .evaluation import Evaluation
 from .limits import Concurrency
 from .missing import answered, run_rows
@@ -57,6 +57,7 @@ async def run(
     max_errors: int | None = None,
     passes: Passes = (),
     baseline: str = "",
+    allow_new: bool = False,
     abort_after: int = 10,
     row_timeout: float | None = None,
     retries: Retries | None = None,
@@ -103,6 +104,8 @@ async def run(
             and in `Outcome.check`, that is an error.
         baseline: The experiment in the store that gates with a ``baseline`` compare with, row by row; another one than
             this run's.
+        allow_new: Whether gates with a ``baseline`` are not judged, with a warning, where that experiment has other
+            evaluations and nothing of this one.
         abort_after: Where more rows raised than `max_errors`: after how many rows that failed alike, one after the
             other, the run ends; 0: never.
         row_timeout: How many seconds an attempt of a row may take; 0: as long as it takes. The default is what
@@ -144,6 +147,7 @@ async def run(
         row=row,
         shuffle=shuffle,
         baseline=baseline,
+        allow_new=allow_new,
         cache=cache,
         transcripts=transcripts,
         on_record=on_record,
@@ -166,6 +170,7 @@ async def run(
         epochs=evaluation.epochs if epochs is None else whole_number("epochs", epochs, 1),
         gates=gates_of(passes),
         baseline=baseline,
+        allows_new=allow_new,
         fresh=fresh,
         changed=changed,
         cache=_cache_of(cache, store),
@@ -211,7 +216,8 @@ async def run(
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
             look = partial(identity_of_run, evaluation, chosen, model, arguments)
-            place = Place(opened, experiment, name, spec, await to_thread.run_sync(look), look)
+            identity = await to_thread.run_sync(look)
+            place = Place(opened, experiment, name, spec, identity, look, files_of(evaluation.function))
             answer = await in_own_thread(answered, evaluation, place, settings)
             if answer is not None:
                 if unused:

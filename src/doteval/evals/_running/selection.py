@@ -10,12 +10,14 @@ from random import Random
 
 from anyio.lowlevel import checkpoint
 
+from .._errors import DatasetError
 from .._results.record import keys_meant
 from .checks import whole_number, whole_number_or_none
 from .dataset import Row, has_name
 
 _AT_ONCE = 64
 """How many rows are told between two checkpoints."""
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,22 @@ class Selection:
             drawn.see(row)
         return drawn.rows()
 
-    async def read(self, rows: AsyncIterator[Row]) -> AsyncGenerator[Row]:
-        """The same in an event loop, in the order in which they are run; what is not needed is not read."""
+    async def read(self, rows: AsyncIterator[Row], evaluation: str) -> AsyncGenerator[Row]:
+        """The same in an event loop, in the order in which they are run; what is not needed is not read.
+
+        Args:
+            rows: All rows.
+            evaluation: The evaluation's name, for messages.
+
+        Raises:
+            DatasetError: There are several rows that the only one may be.
+        """
         if not self.shuffle:
-            async with aclosing(self._read(rows)) as chosen:
+            async with aclosing(self._read(rows, evaluation)) as chosen:
                 async for row in chosen:
                     yield row
             return
-        async with aclosing(self._read(rows)) as chosen:
+        async with aclosing(self._read(rows, evaluation)) as chosen:
             shuffled = [row async for row in chosen]
         Random(self.seed).shuffle(shuffled)  # noqa: S311 - it has to be the same again
         for place, row in enumerate(shuffled):
@@ -92,7 +102,7 @@ class Selection:
                 await checkpoint()
             yield row
 
-    async def _read(self, rows: AsyncIterator[Row]) -> AsyncGenerator[Row]:
+    async def _read(self, rows: AsyncIterator[Row], evaluation: str) -> AsyncGenerator[Row]:
         drawn = None if self.sample is None else _Sample(self.sample, self.seed)
         wanted = None if self.row is None else _Wanted(self.row)
         count = 0
@@ -108,6 +118,8 @@ class Selection:
                 drawn.see(row)
             if count == self.limit:
                 break
+        if wanted is not None:
+            wanted.check(evaluation)
         for chosen in (drawn, wanted):
             for row in () if chosen is None else chosen.rows():
                 yield row
@@ -117,23 +129,43 @@ class _Wanted:
     """Finds one row. One whose column ``id`` holds what is wanted goes before the one of that number."""
 
     def __init__(self, text: str) -> None:
+        self._text = text
         self._keys = keys_meant(text)
         self._number = -1
         with suppress(ValueError):
             self._number = int(text)
-        self._found: Row | None = None
+        self._named: list[Row] = []
+        self._numbered: Row | None = None
 
     def is_it(self, row: Row) -> bool:
         """Look at one more; whether it is the one, and there is no need to look at others."""
-        is_known = row.inputs.key in self._keys
-        if is_known or row.number == self._number:
-            self._found = row
-        return is_known or (row.number == self._number and not has_name(row.inputs))
+        key = row.inputs.key
+        if key == self._text:
+            self._named = [row]
+            return True
+        if (key.rpartition(" ")[0] if row.inputs.is_again else key) in self._keys:
+            self._named.append(row)
+            return False
+        if row.number != self._number:
+            return False
+        self._numbered = row
+        return not has_name(row.inputs)
+
+    def check(self, evaluation: str) -> None:
+        """It is one.
+
+        Raises:
+            DatasetError: Several rows have an id that reads so, or the same one.
+        """
+        if len(self._named) > 1:
+            which = ", ".join(f"{row.number} (key '{row.inputs.key}')" for row in self._named[:_SHOWN])
+            more = f", and {len(self._named) - _SHOWN:,} more" if len(self._named) > _SHOWN else ""
+            problem = f"{len(self._named):,} rows may be meant by {self._text!r}: {which}{more}"
+            raise DatasetError(evaluation, problem, "Name one by its key.")
 
     def rows(self) -> Iterator[Row]:
-        """It, if it is there."""
-        if self._found is not None:
-            yield self._found
+        """It, if it is there; all that it may be."""
+        yield from self._named or ([] if self._numbered is None else [self._numbered])
 
 
 class _Sample:

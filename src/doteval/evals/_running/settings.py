@@ -11,6 +11,7 @@ from .._escapes import INTERRUPTS
 from .._results.gates import Gate
 from .._results.identity import Identity
 from .._results.store import Changed, Store
+from .files_read import FilesRead
 from .limits import Concurrency
 from .retries import Retries
 from .selection import Selection
@@ -27,6 +28,7 @@ class Place:
         model: The spec of its model, or nothing.
         identity: What its results depend on.
         look_again: Finds out anew what they depend on, once it has been run.
+        files: The files that it reads.
     """
 
     store: Store
@@ -35,6 +37,11 @@ class Place:
     model: str
     identity: Identity
     look_again: Callable[[], Identity]
+    files: FilesRead
+
+    def look(self) -> Identity:
+        """What they depend on as far as it is known by now, the files that were read included; blocks."""
+        return {**self.look_again(), **self.files.parts()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ class Settings:
         epochs: How many samples of each.
         gates: What scores have to reach, besides what the evaluation itself says.
         baseline: The experiment with what they are compared with; nothing where there is none.
+        allows_new: Whether gates with a baseline are not judged where that has nothing of the evaluation.
         fresh: Whether what is in the store is thrown away.
         changed: What becomes of results that are of something else.
         cache: What answers requests; `None`: what does so where it is run. ``"off"``: nothing.
@@ -69,6 +77,7 @@ class Settings:
     epochs: int = 1
     gates: tuple[Gate, ...] = ()
     baseline: str = ""
+    allows_new: bool = False
     fresh: bool = False
     changed: Changed = "error"
     cache: ReplyCache | Literal["off"] | None = None

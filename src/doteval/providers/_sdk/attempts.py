@@ -1,4 +1,6 @@
-"""What became of each time that an SDK sent a request: the SDKs say only how often that was.
+"""What became of each time that an SDK sent a request, and the HTTP response: the HTTP client tells, not the SDK.
+
+The SDKs have that for who asks for raw answers; but of those, who traces the SDKs' calls from outside makes nothing.
 
 A time that was refused cost nothing. One that got no answer may have cost all that the answer would have.
 """
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from ..._model_request import ModelRequest
 from .redirects import at_home
@@ -22,9 +24,11 @@ class Attempts:
         request: Is told how often it was sent again, and how many of the times before got no answer.
     """
 
-    __slots__ = ("_is_redirected", "_refused", "_request", "_sent", "_token")
+    __slots__ = ("_is_redirected", "_refused", "_request", "_sent", "_token", "response")
 
     def __init__(self, request: ModelRequest) -> None:
+        self.response: Any = None
+        """The HTTP answer to the last one; `None` where there is none, or the HTTP client does not tell."""
         self._request = request
         self._sent = 0
         self._refused: set[int] = set()
@@ -34,11 +38,13 @@ class Attempts:
         """It is sent: once more, or to where the answer before has led."""
         self._sent += not self._is_redirected
         self._is_redirected = False
+        self.response = None
 
-    def answered(self, status: int) -> None:
+    def answered(self, response: Any) -> None:
         """There is an answer."""
-        self._is_redirected = 300 <= status < 400
-        if status >= 400:
+        self.response = response
+        self._is_redirected = 300 <= response.status_code < 400
+        if response.status_code >= 400:
             self._refused.add(self._sent)
 
     def __enter__(self) -> None:
@@ -64,6 +70,16 @@ def hooks_of_attempts() -> dict[str, list[Any]]:
     return {"request": [_sent], "response": [_answered]}
 
 
+def watch(http_client: Any) -> None:
+    """Have an HTTP client tell what it sends, beside what else its hooks do; one of ours does already."""
+    hooks: Any = getattr(http_client, "event_hooks", None)
+    if isinstance(hooks, dict):
+        for name, hook in (("request", _sent), ("response", _answered)):
+            known = cast("dict[str, list[Any]]", hooks).setdefault(name, [])
+            if hook not in known:
+                known.append(hook)
+
+
 async def _sent(_request: object) -> None:
     if (attempts := _PRESENT.get()) is not None:
         attempts.sent()
@@ -71,4 +87,4 @@ async def _sent(_request: object) -> None:
 
 async def _answered(response: Any) -> None:
     if (attempts := _PRESENT.get()) is not None:
-        attempts.answered(response.status_code)
+        attempts.answered(response)

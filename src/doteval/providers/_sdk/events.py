@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
@@ -10,7 +10,7 @@ import httpx
 import httpx2
 from anyio import CancelScope, current_time
 
-EventT_co = TypeVar("EventT_co", covariant=True)
+EventT = TypeVar("EventT")
 
 _END_SECONDS = 5.0
 """How long ending a request may take; it only closes a connection."""
@@ -27,17 +27,6 @@ class Response(Protocol):
     headers: Any
 
     async def aclose(self) -> None: ...
-
-
-class EventStream(Protocol[EventT_co]):
-    """What the SDKs return for a stream."""
-
-    @property
-    def response(self) -> Response: ...
-
-    async def __anext__(self) -> EventT_co: ...
-
-    def __aiter__(self) -> AsyncIterator[EventT_co]: ...
 
 
 class Body(httpx2.AsyncByteStream, httpx.AsyncByteStream):
@@ -91,19 +80,29 @@ class Body(httpx2.AsyncByteStream, httpx.AsyncByteStream):
 
 
 @asynccontextmanager
-async def ending(events: EventStream[object]) -> AsyncGenerator[Body]:
-    """End the request on the way out, wherever its stream is.
+async def ending(
+    events: AsyncIterable[EventT], response: Response | None
+) -> AsyncGenerator[tuple[AsyncIterator[EventT], Body | None]]:
+    """Read a stream; end the request on the way out, wherever that has come to.
 
     Closing the response frees the connection. But the SDKs read it through a chain of async generators, which stay
     suspended when the reading stops, even at a well-received end; trio warns of each one that is collected like that,
     asyncio closes them in tasks of its own. So each is remembered and closed: resumed, they would first hand out what
     they hold, which can be a hundred thousand events of one compressed burst. Only the reading of the connection is
     resumed, in a cancelled scope: what is below it cannot be remembered, and ends with it.
+
+    Args:
+        events: The stream, or what stands in its place where somebody traces the SDK's calls; that is told of the end.
+        response: The HTTP response, where it is known.
+
+    Returns:
+        Its events, and the response's body.
     """
+    reader = aiter(events)  # as everybody reads it: some who stand in its place see nothing else
     chain: list[Any] = []
-    response = events.response
-    body = Body(response)
-    response.stream = body
+    body = None
+    if response is not None:
+        response.stream = body = Body(response)
     decoder = getattr(events, "_decoder", None)
     # Without one of these there would only be trio's warnings.
     for owner, name in (
@@ -115,15 +114,17 @@ async def ending(events: EventStream[object]) -> AsyncGenerator[Body]:
     ):
         _remember(owner, name, chain)
     try:
-        yield body
+        yield reader, body
     finally:
         with CancelScope(shield=True, deadline=current_time() + _END_SECONDS):
-            await response.aclose()
-            chain.insert(0, getattr(events, "_iterator", None))
-            for iterator in chain:
+            if response is not None:
+                await response.aclose()
+            opened: list[Any] = [events, reader, getattr(events, "_iterator", None), *chain]
+            for each in opened:
                 with suppress(Exception):  # AttributeError: it is no generator, and need not be closed
-                    await iterator.aclose()
-            if body.reading is not None:
+                    close = getattr(each, "close", None)
+                    await (each.aclose() if close is None else close())
+            if body is not None and body.reading is not None:
                 with CancelScope() as scope, suppress(Exception):
                     scope.cancel()
                     while True:

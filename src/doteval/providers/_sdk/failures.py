@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any, NoReturn, Protocol, cast
 
 import httpx
@@ -21,6 +21,7 @@ import httpx2
 
 from ..._errors import ModelRequestError
 from ..._secrets import masked
+from .connecting import Failure, lost, refused_by_proxy, timed_out, unconnected
 from .outcomes import ToldError
 from .said import Said, said_in, shortened
 from .scrubbing import scrub, secrets_of_request
@@ -28,7 +29,11 @@ from .scrubbing import scrub, secrets_of_request
 _HTTP_ERRORS = (httpx2.HTTPError, httpx2.StreamError, httpx.HTTPError, httpx.StreamError)
 """The SDKs stand on httpx2; OpenAI's also takes a client of httpx."""
 
-_TRY_AGAIN = "Try again; what arrived is incomplete."
+_WANTS_TLS = re.compile("HTTP request .*HTTPS (port|server)")
+_NOTHING = frozenset(
+    {"404", "404: not found", "404: 404 page not found", "404: 404 not found", "405", "405: method not allowed"}
+)
+"""What frameworks say where they know no such path; of a model that they do not know, APIs say more."""
 NOT_READ = object()
 """Stands for an answer of which the SDK made nothing."""
 
@@ -102,36 +107,44 @@ class Explaining:
         self._model = model
         self._client = client
 
-    def __enter__(self) -> None: ...
+    def raise_failed(self, exc: Exception, response: Any) -> None:
+        """Raise what is wrong with a request for which the SDK has no answer; not where that is the caller's mistake.
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(exc_value, UnicodeEncodeError) and exc_value.reason == "surrogates not allowed":
+        Args:
+            exc: What the SDK raised.
+            response: The HTTP response that it had by then, where it is known.
+
+        Raises:
+            ModelRequestError: The request failed.
+            ValueError: It cannot be sent.
+        """
+        if isinstance(exc, UnicodeEncodeError) and exc.reason == "surrogates not allowed":
             raise ValueError(
                 f"what is sent to '{self._model}' has half a character in it, "
-                f"{exc_value.object[exc_value.start : exc_value.end]!r}, which cannot be sent.\n"
+                f"{exc.object[exc.start : exc.end]!r}, which cannot be sent.\n"
                 "A text has it that was cut in the middle of a character, or read with errors='surrogateescape': "
                 "correct that, or send text.encode('utf-8', 'replace').decode()."
-            ) from exc_value
-        if isinstance(exc_value, Exception):
-            meaning = self._meaning(exc_value)
-            if meaning is not None:
-                self._raise(exc_value, meaning)
+            ) from exc
+        meaning = self._meaning(exc, has_begun=response is not None)
+        if meaning is not None:
+            self._raise(exc, meaning, response)
+        if isinstance(exc, ImportError):
+            return  # what the SDK needs for the streams of some clouds is not installed
+        if response is not None or isinstance(exc, json.JSONDecodeError):
+            self._raise(exc, _unreadable(exc, NOT_READ), response)
 
-    def raise_unreadable(self, exc: Exception, answer: object, response: Any, retries: int) -> NoReturn:
+    def raise_unreadable(self, exc: Exception, answer: object, response: Any) -> NoReturn:
         """Raise what is wrong with an answer, or with a stream, that could not be read.
 
         Args:
             exc: What reading it raised.
             answer: What the SDK made of it; a text where it is no JSON, `NOT_READ` where it failed.
-            response: The HTTP response.
-            retries: How often the request was sent again.
+            response: The HTTP response, where it is known.
         """
-        meaning = self._meaning(exc) or _unreadable(exc, answer)
-        self._raise(exc, meaning, response, retries)
+        meaning = self._meaning(exc, has_begun=True) or _unreadable(exc, answer)
+        self._raise(exc, meaning, response)
 
-    def _raise(self, exc: Exception, meaning: _Meaning, response: Any = None, retries: int | None = None) -> NoReturn:
+    def _raise(self, exc: Exception, meaning: _Meaning, response: Any = None) -> NoReturn:
         response = getattr(exc, "response", None) if response is None else response
         secrets = secrets_of_request(self._client, _request_of(exc if response is None else response))
         error = ModelRequestError(
@@ -142,13 +155,13 @@ class Explaining:
             code=None if meaning.code is None else masked(meaning.code, secrets),
             retryable=meaning.retryable,
             retry_after=meaning.retry_after,
-            request_id=None if response is None else masked(request_id_of(response) or "", secrets) or None,
-            retries=_retries(exc) if retries is None else retries,
+            request_id=masked(request_id_of(response) or "", secrets) or None,
+            retries=retries_of(exc if response is None else response),
         )
         scrub(exc, secrets)  # a server may repeat the key that it refuses
         raise error from exc
 
-    def _meaning(self, exc: Exception) -> _Meaning | None:
+    def _meaning(self, exc: Exception, *, has_begun: bool) -> _Meaning | None:
         """What an exception of the SDK or of the libraries below means; `None` for any other."""
         sdk, client = self._sdk, self._client
         if client.is_closed() and isinstance(exc, (sdk.error, *_HTTP_ERRORS, RuntimeError)):
@@ -163,19 +176,23 @@ class Explaining:
             return None
         cause = exc.__cause__ if isinstance(exc, sdk.connection_error) and exc.__cause__ is not None else exc
         why = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+        url = getattr(_request_of(exc), "url", None)
+        if isinstance(cause, (httpx2.ConnectTimeout, httpx.ConnectTimeout)):
+            return _unconnected(timed_out(client, url, why))
         if isinstance(exc, (sdk.timeout_error, httpx2.TimeoutException, httpx.TimeoutException)):
             advice = "Try again, lower max_concurrency=, or raise timeout=."
             return _Meaning(f"{client.base_url} did not answer in time ({why})", advice, retryable=True)
         if isinstance(cause, (httpx2.ConnectError, httpx.ConnectError)):
-            advice = "Ensure the server is running and that base_url= is its address."
-            return _Meaning(f"no connection to {client.base_url} ({why})", advice, retryable=True)
+            return _unconnected(unconnected(cause, client, url))
+        if isinstance(cause, (httpx2.ProxyError, httpx.ProxyError)):
+            return _unconnected(refused_by_proxy(cause, client, url))
         if isinstance(cause, (httpx2.DecodingError, httpx.DecodingError, UnicodeDecodeError)):
             return _nonsense(why)
         if isinstance(cause, (httpx2.TooManyRedirects, httpx.TooManyRedirects)):
             advice = "Check that base_url= is the address of the API itself."
             return _Meaning(f"{client.base_url} only points elsewhere ({why})", advice)
         if isinstance(exc, (sdk.connection_error, *_HTTP_ERRORS)):
-            return _Meaning(f"the connection to {client.base_url} was lost ({why})", _TRY_AGAIN, retryable=True)
+            return _unconnected(lost(client, why, has_begun=has_begun))
         return _told(_said(exc))
 
     def _refused(self, exc: Exception) -> _Meaning:
@@ -199,6 +216,10 @@ class Explaining:
             case 403:
                 problem = f"the API key does not allow this ({words})"
                 advice = "Check which models and regions the key is for."
+            case 404 | 405 if words.casefold() in _NOTHING or "json" not in response.headers.get("content-type", ""):
+                place = str(response.url).partition("?")[0]
+                problem = f"there is nothing at {place} ({words})"
+                advice = f"Correct the path of base_url=: the SDK appends {place.removeprefix(str(url))!r} to it."
             case 404:
                 problem = f"{url} does not know the model or the address ({words})"
                 advice = f"Check the spelling of '{self._model}', what the key has access to, and base_url=."
@@ -209,6 +230,9 @@ class Explaining:
                 problem = f"the rate limit or the quota is used up ({words})"
                 wait = "Wait" if retry_after is None else f"Wait {retry_after:g} s"
                 advice = f"{wait} and try again, lower max_concurrency=, or raise max_retries=."
+            case 400 if _WANTS_TLS.search(words):
+                problem = f"{url} speaks TLS, not plain HTTP ({words})"
+                advice = "Write https:// in base_url=."
             case _ if status >= 500:
                 problem = f"the server failed ({words})"
                 advice = "Try again later, or raise max_retries=."
@@ -221,6 +245,10 @@ class Explaining:
         """Where the key comes from that was refused."""
         known = self._sdk.credentials.get(type(self._client).__name__)
         return known or f"{self._sdk.key_variable} or api_key="
+
+
+def _unconnected(failure: Failure) -> _Meaning:
+    return _Meaning(failure.problem, failure.advice, retryable=failure.retryable)
 
 
 def _unreadable(exc: Exception, answer: object) -> _Meaning:
@@ -277,7 +305,7 @@ def _may_pass(said: Said, status: int, headers: Mapping[str, str]) -> bool:
 
 def request_id_of(response: Any) -> str | None:
     """What a server calls the request, for its support."""
-    headers: Mapping[str, str] = response.headers
+    headers: Mapping[str, str] = {} if response is None else response.headers
     return headers.get("x-request-id") or headers.get("request-id")
 
 
@@ -289,9 +317,9 @@ def _request_of(holder: object) -> Any:
         return None
 
 
-def _retries(exc: Exception) -> int:
-    """How often the SDK sent the request again; it says so to the server."""
-    request = _request_of(exc)
+def retries_of(holder: object) -> int:
+    """How often the SDK sent the request again that an exception or a response belongs to; it says so to the server."""
+    request = _request_of(holder)
     count = "0" if request is None else request.headers.get("x-stainless-retry-count", "0")
     return int(count) if count.isdecimal() else 0
 

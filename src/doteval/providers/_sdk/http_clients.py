@@ -38,6 +38,16 @@ def http_client_of(client: object) -> Any:
     return getattr(client, "_client", None)
 
 
+def proxy_of(http_client: Any, url: Any) -> str | None:
+    """The proxy through which an HTTP client sends to an address, without name and password; `None`: none is known."""
+    try:
+        proxy = http_client._transport_for_url(url)._pool._proxy_url
+        scheme, host = proxy.scheme.decode(), proxy.host.decode()
+    except AttributeError:  # the libraries have no other names for it
+        return None
+    return f"{scheme}://{host}" + ("" if proxy.port is None else f":{proxy.port}")
+
+
 def seen(http_client: Any, credentials: AbstractSet[str] = CREDENTIALS) -> dict[str, Any]:
     """What it is seen to add to requests; nothing of most clients.
 

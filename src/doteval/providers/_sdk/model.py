@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
-from inspect import isawaitable
 from types import ModuleType
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from anyio import CapacityLimiter
 
+from ..._errors import ModelRequestError
+from ..._keywords import unexpected_in_request
 from ..._loop import HomeLoop
 from ..._model import Completion, CompletionStream, Prompt, Usage, check_params, messages_of
 from ..._model_request import ModelRequest
@@ -20,9 +22,9 @@ from ..._replies.asked import Asked
 from ..._replies.asked import asked as asked_of_cache
 from ..._replies.cache import present_row
 from ..._secrets import masked
-from .attempts import Attempts
-from .events import Body, EventStream, ending
-from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of
+from .attempts import Attempts, watch
+from .events import Body, ending
+from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of, retries_of
 from .http_clients import form_of, http_client_of, known_of
 from .places import Places, held
 from .replies import ReplayedPieces, again, credentials_of, headers_of, kept, query_of, telling, whom
@@ -31,19 +33,10 @@ ClientT = TypeVar("ClientT", bound=SDKClient)
 AnswerT = TypeVar("AnswerT")
 EventT = TypeVar("EventT")
 
+_OURS = {"model", "messages", "stream"}
+"""What no caller gives to a request."""
 _NO_LIMIT = nullcontext()
 _NO_CACHE = nullcontext()
-
-
-class RawAnswer(Protocol):
-    """What the SDKs return where they are asked for the answer as it came."""
-
-    http_response: Any
-    retries_taken: int
-
-    def parse(self) -> Any:
-        """The answer as the SDK has it, or what waits for it."""
-        ...
 
 
 class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
@@ -73,13 +66,14 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
     ) -> None:
         self._name = name
         self._client = client
+        watch(http_client_of(client))
         self._limiter = None if max_concurrency is None else CapacityLimiter(max_concurrency)
         # The model's own first: who waits for the key's keeps back only who would have to wait for it as well.
         own = None if self._limiter is None else Places(self._limiter)
         self._places = [places for places in (own, key_places) if places is not None]
         self._params = dict(params or {})
         check_params(self._params)
-        # Around awaiting the SDK, and nothing else: an exception of the caller's own code is not a failed request.
+        # Of what awaiting the SDK raises, and nothing else: an exception of the caller's own code is no failed request.
         self._explaining = Explaining(self.sdk, name, client)
         self._is_asking: Mapping[str, Any] | None = None
         self._credential_names: frozenset[str] | None = None
@@ -159,15 +153,13 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 return found[0]
             async with self._place():
                 with ModelRequest(self._name, messages, params) as request:
-                    with self._explaining, Attempts(request):
-                        raw = await self._send(sent)
-                    answer = await self._parsed(raw)
+                    answer, response = await self._asked(request, sent)
                     try:
                         reply = self._read_answer(answer)
                     except Exception as exc:
                         request.usage = self._usage_in(answer)
-                        self._explaining.raise_unreadable(exc, answer, raw.http_response, raw.retries_taken)
-                    reply.retries = raw.retries_taken
+                        self._explaining.raise_unreadable(exc, answer, response)
+                    reply.retries = retries_of(response)
                     request.replied(reply)
             if asked is not None:
                 await asked.keep(partial(kept, [answer]))
@@ -211,13 +203,17 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 return
             async with self._place():
                 with ModelRequest(self._name, messages, params) as request:
-                    with self._explaining, Attempts(request):
-                        raw = await self._send(sent)
-                    events = await self._parsed(raw)
-                    async with ending(events) as body:
-                        pieces = _Pieces(self, request, events, body, raw.retries_taken, asked)
-                        request_id = request_id_of(events.response)
-                        stream = CompletionStream(self._name, pieces, retries=raw.retries_taken, request_id=request_id)
+                    events, response = await self._asked(request, sent)
+                    response = getattr(events, "response", None) if response is None else response
+                    async with ending(events, response) as (reader, body):
+                        pieces = _Pieces(self, request, reader, body, response, asked)
+                        stream = CompletionStream(
+                            self._name,
+                            pieces,
+                            retries=retries_of(response),
+                            request_id=request_id_of(response),
+                            explain=self._explained,
+                        )
                         try:
                             yield stream
                         finally:
@@ -234,8 +230,8 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """All that the SDK is given for a request, but for the model's name."""
 
     @abstractmethod
-    def _send(self, request: dict[str, Any]) -> Awaitable[RawAnswer]:
-        """Send a request; with ``stream`` in it, return when the answer begins, else when it is there."""
+    def _create(self) -> Callable[..., Awaitable[Any]]:
+        """What of the SDK's client sends a request, looked up as everybody does: somebody may trace it from outside."""
 
     @abstractmethod
     def _read_answer(self, answer: AnswerT) -> Completion:
@@ -250,6 +246,13 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """Reads one stream: tells what each of its events brings, be it without text, and raises as `_read_answer`."""
 
     # ---------------------------------------------------------------- inside
+
+    def _send(self, request: dict[str, Any]) -> Awaitable[Any]:
+        """Send a request; with ``stream`` in it, return when the answer begins, else when it is there.
+
+        Never with ``stream=False``, which the SDK would look at for longer than all that is ours takes.
+        """
+        return self._create()(model=self.name, **request)
 
     def _whom(self) -> Mapping[str, Any]:
         """Whom it asks, without credentials, as far as answers depend on it."""
@@ -277,15 +280,34 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             asked.sent()
         return pieces or None
 
-    async def _parsed(self, raw: RawAnswer) -> Any:
-        """What the SDK makes of an answer."""
+    async def _asked(self, request: ModelRequest, sent: dict[str, Any]) -> tuple[Any, Any]:
+        """What the SDK makes of an answer, and the answer as HTTP has it, where that is known."""
+        attempts = Attempts(request)
         try:
-            parsed = raw.parse()
-            return await parsed if isawaitable(parsed) else parsed
-        except ImportError:
-            raise  # what the SDK needs for the streams of some clouds is not installed
+            with attempts:
+                answer = await self._send(sent)
         except Exception as exc:
-            self._explaining.raise_unreadable(exc, NOT_READ, raw.http_response, raw.retries_taken)
+            if type(exc) is TypeError and (unknown := self._unknown_in(sent)):
+                names, known = unknown
+                raise unexpected_in_request(self._name, names, known) from exc
+            self._explaining.raise_failed(exc, attempts.response)
+            raise
+        return answer, attempts.response
+
+    def _unknown_in(self, sent: Mapping[str, Any]) -> tuple[set[str], set[str]] | None:
+        """What of a request the SDK knows no parameter for, and those that may be given; `None` where there is none."""
+        try:
+            parameters = inspect.signature(self._create()).parameters
+        except (TypeError, ValueError):  # it does not say
+            return None
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return None
+        unknown = sent.keys() - parameters.keys()
+        return (unknown, parameters.keys() - _OURS) if unknown else None
+
+    async def _explained(self, error: ModelRequestError) -> ModelRequestError:
+        """What is raised of a stream that broke off; a subclass may know more."""
+        return error
 
     def _place(self) -> AbstractAsyncContextManager[None]:
         """One of the places for concurrent requests."""
@@ -299,9 +321,9 @@ class _Pieces(Generic[EventT]):
         self,
         model: SDKModel[Any, Any, EventT],
         request: ModelRequest,
-        events: EventStream[EventT],
-        body: Body,
-        retries: int,
+        events: AsyncIterator[EventT],
+        body: Body | None,
+        response: Any,
         asked: Asked | None,
     ) -> None:
         self._request = request
@@ -309,9 +331,8 @@ class _Pieces(Generic[EventT]):
         self._explaining = model._explaining
         self._read = model._reader()
         self._next = events.__anext__
-        self._response = events.response
-        self._body: Body | None = body
-        self._retries = retries
+        self._response = response
+        self._body = body
         self._asked = asked
         self._seen: list[EventT] = []
         self._is_complete = False
@@ -332,10 +353,10 @@ class _Pieces(Generic[EventT]):
                 if self._asked is not None and self._is_complete:
                     await self._asked.keep(partial(kept, self._seen))
                 raise
-            self._explaining.raise_unreadable(ValueError("no event came"), text, self._response, self._retries)
+            self._explaining.raise_unreadable(ValueError("no event came"), text, self._response)
         except Exception as exc:
             self._request.usage = self._usage_in(event)
-            self._explaining.raise_unreadable(exc, event, self._response, self._retries)
+            self._explaining.raise_unreadable(exc, event, self._response)
 
     def _noted(self, event: EventT, piece: Completion) -> Completion:
         """Remember what has come, where it may be kept."""

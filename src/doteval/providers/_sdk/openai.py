@@ -15,7 +15,7 @@ from openai.types.chat.chat_completion_chunk import ChoiceDelta
 from ..._keywords import Keyword
 from ..._model import Completion, ToolCall, Usage
 from .failures import SDK
-from .model import RawAnswer, SDKModel
+from .model import SDKModel
 from .options import TIMEOUT, ModelOptions, timeout
 from .outcomes import ToldError, finish_reason, text_of, texts_of, usage_of
 
@@ -61,9 +61,8 @@ class OpenAIModel(SDKModel[openai.AsyncOpenAI, ChatCompletion, ChatCompletionChu
             params = {"stream_options": {"include_usage": True}, **params}
         return {**params, "messages": messages}
 
-    def _send(self, request: dict[str, Any]) -> Awaitable[RawAnswer]:
-        create = cast("Callable[..., Awaitable[RawAnswer]]", self.client.chat.completions.with_raw_response.create)
-        return create(model=self.name, **request)
+    def _create(self) -> Callable[..., Awaitable[Any]]:
+        return cast("Callable[..., Awaitable[Any]]", self.client.chat.completions.create)
 
     def _read_answer(self, answer: ChatCompletion) -> Completion:
         _check(answer)

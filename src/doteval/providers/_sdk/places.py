@@ -7,11 +7,12 @@ but its task leaves a stream. What is left in another task, or waits for a child
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from anyio import CapacityLimiter, current_time, get_current_task
+from anyio import CapacityLimiter, current_time
 
+from ..._caller import who_is_here
 from ..._errors import ModelRequestError
 from ..._model_request import waited_for_place
 
@@ -25,17 +26,17 @@ class Places:
 
     def __init__(self, limiter: CapacityLimiter) -> None:
         self.limiter = limiter
-        self._taken: Counter[int] = Counter()
-        """How many places each task has, by its id."""
-        self._waiting: set[int] = set()
+        self._taken: Counter[Hashable] = Counter()
+        """How many places each task has, or thread that it does something for."""
+        self._waiting: set[Hashable] = set()
         """The tasks that wait for one."""
 
-    async def take(self, borrower: object, task: int, model: str) -> None:
+    async def take(self, borrower: object, task: Hashable, model: str) -> None:
         """Wait for one.
 
         Args:
             borrower: Who gets it: not the task, which may have several requests open.
-            task: The task's id.
+            task: The task, or the thread that it does something for.
             model: The model's name, for a message.
 
         Raises:
@@ -60,7 +61,7 @@ class Places:
                 waited_for_place(current_time() - began)
         self._taken[task] += 1
 
-    def give_back(self, borrower: object, task: int) -> None:
+    def give_back(self, borrower: object, task: Hashable) -> None:
         """Another one may have it."""
         self._taken[task] -= 1
         if not self._taken[task]:
@@ -71,7 +72,7 @@ class Places:
 @asynccontextmanager
 async def held(places: Sequence[Places], model: str) -> AsyncGenerator[None]:
     """One of each of them."""
-    borrower, task = object(), get_current_task().id
+    borrower, task = object(), who_is_here()
     async with AsyncExitStack() as stack:
         for each in places:
             await each.take(borrower, task, model)

@@ -22,6 +22,8 @@ from ..._keywords import completed, fields_of, unexpected_in_setup
 from ..._pool_options import PoolOptions
 from ..._pooled import PooledProvider, include
 from ..._secrets import secrets_of
+from ..._spec import resource_id
+from .connecting import unusable
 from .failures import SDK, SDKClient
 from .http_clients import known_of
 from .model import SDKModel
@@ -92,13 +94,14 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         Raises:
             MissingCredentialsError: There is no API key.
         """
+        label = resource_id(spec, config)
         max_concurrency = config.pop("max_concurrency", None)
         for name, value in (("max_concurrency", max_concurrency), ("timeout", config.get("timeout"))):
             fields_of(self.declaration)[name].keyword.check(name, value)
         own_params: Mapping[str, Any] = config.pop("params", None) or {}
         settings = self._resolved({**self._settings, **_given(config)})
         key_places = self._places_of_key(settings["base_url"], settings["api_key"])
-        async with await self._lease_client(settings) as handle:
+        async with await self._lease_client(label, settings) as handle:
             model = self._make_model(
                 spec,
                 handle.model,
@@ -184,12 +187,15 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
     def _url_from_environment(self) -> str:
         return os.environ.get(self.sdk.url_variable) or self.sdk.url
 
-    async def _lease_client(self, settings: dict[str, Any]) -> ModelHandle[ClientT]:
+    async def _lease_client(self, label: str, settings: dict[str, Any]) -> ModelHandle[ClientT]:
         base_url = settings.pop("base_url")
         try:
             return await self._clients.setup(base_url, **settings)
         except ModelSetupError as exc:  # the model's own setup says it all; one layer is enough
-            raise cast(BaseException, exc.__cause__) from None
+            cause = cast(BaseException, exc.__cause__)
+            if (found := unusable(cause)) is not None:
+                raise ModelSetupError(label, *found) from cause
+            raise cause from None
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
 from typing import Any
 
 import openai
@@ -13,6 +14,7 @@ from ..._errors import ModelRequestError
 from ..._model import Completion, CompletionStream, Prompt
 from ..._replies.form import without_credentials
 from ...servers._contract import Server, ServerLease
+from .._sdk.failures import Explaining
 from .._sdk.openai import OpenAIModel
 
 _NEWS_SECONDS = 1.0
@@ -45,6 +47,19 @@ class ServerModel(OpenAIModel):
         self._lease = lease
         self._identity = identity
 
+    def called(self, name: str, identity: Mapping[str, Any]) -> ServerModel:
+        """What the same server serves under another name; requests to both count for the same limit.
+
+        Args:
+            name: What requests call it.
+            identity: All that its answers depend on.
+        """
+        other = copy(self)
+        other._name = name
+        other._identity = identity
+        other._explaining = Explaining(self.sdk, name, self._client)
+        return other
+
     @property
     def lease(self) -> ServerLease:
         """The lease on the server."""
@@ -73,26 +88,33 @@ class ServerModel(OpenAIModel):
         try:
             return await super().generate(prompt, **params)
         except ModelRequestError as exc:
-            await self._raise_if_lost(exc)
-            raise
+            told = await self._explained(exc)
+            if told is exc:
+                raise
+            raise told from told.__cause__
 
     @asynccontextmanager
     async def stream(self, prompt: Prompt, /, **params: Any) -> AsyncGenerator[CompletionStream]:
-        """Ask for a reply that is read while it is made; as `generate` where that cannot begin."""
+        """Ask for a reply that is read while it is made; as `generate` where that cannot begin, or breaks off."""
         async with AsyncExitStack() as stack:
             try:
                 stream = await stack.enter_async_context(super().stream(prompt, **params))
             except ModelRequestError as exc:
-                await self._raise_if_lost(exc)
-                raise
+                told = await self._explained(exc)
+                if told is exc:
+                    raise
+                raise told from told.__cause__
             yield stream
 
-    async def _raise_if_lost(self, error: ModelRequestError) -> None:
-        """Raise what tells of the server's end, if that is why a request failed."""
+    async def _explained(self, error: ModelRequestError) -> ModelRequestError:
+        """What tells of the server's end, if that is why a request failed."""
         if error.status is None:
             with move_on_after(_NEWS_SECONDS):
                 await self.lease.ended()
         lost = self.lease.lost
-        if lost is not None:
-            what = lost.report.partition("\n")[0].rstrip(".")
-            raise ModelRequestError(self.name, what[:1].lower() + what[1:], lost.advice) from lost
+        if lost is None:
+            return error
+        what = lost.report.partition("\n")[0].rstrip(".")
+        told = ModelRequestError(self.name, what[:1].lower() + what[1:], lost.advice, retries=error.retries)
+        told.__cause__ = lost
+        return told

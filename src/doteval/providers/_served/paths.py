@@ -21,3 +21,8 @@ def is_path(spec: str) -> bool:
 def local(spec: str) -> str:
     """A model's name as it is, its path made absolute: the server runs in a directory of its own."""
     return str(Path(spec).expanduser().absolute()) if is_path(spec) else spec
+
+
+def is_missing(spec: str) -> bool:
+    """Whether a text can be nothing but a path, and there is nothing."""
+    return looks_like_path(spec) and not Path(local(spec)).exists()

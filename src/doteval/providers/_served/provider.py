@@ -13,7 +13,7 @@ import os
 import secrets
 import ssl
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -30,7 +30,7 @@ from ..._handle import ModelHandle
 from ..._keywords import completed, takes, unexpected
 from ..._pool.owners import resource_here
 from ..._pool_options import LifecycleOptions
-from ..._pooled import PooledProvider, runtime_of
+from ..._pooled import PooledProvider, include, runtime_of
 from ..._server_errors import ServerLostError, ServerStartError
 from ..._setup import enterable
 from ..._spec import resource_id
@@ -38,6 +38,7 @@ from ...servers._contract import Terms
 from ...servers._description.command import ServerCommand
 from ...servers._description.command_line import sensitive
 from ...servers._description.readiness import Readiness
+from ...servers._description.sleeping import Sleep
 from ...servers._local.launcher import LocalLauncher
 from ...servers._slots.gpus import SlotSet, check, choose, takes_time
 from .._sdk.attempts import hooks_of_attempts
@@ -45,6 +46,7 @@ from .._sdk.openai import NO_KEY, CompatibleClient
 from .model import ServerModel
 from .restarting import RestartingHandle
 from .settings import ServerSettings
+from .sleepers import Sleepers
 
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
@@ -56,6 +58,8 @@ class ServerProviderBase(PooledProvider[ServerModel]):
     is_scarce: ClassVar[bool] = True
     api_path: ClassVar[str] = "/v1"
     """Where the OpenAI-compatible API of the servers begins."""
+    can_sleep: ClassVar[bool] = False
+    """Whether `sleep` may return something."""
 
     def __init__(self, ready: Readiness, **settings: Unpack[ServerSettings]) -> None:
         if decided := settings.keys() & {"health_after", "fast_acquire"}:  # by this class
@@ -81,7 +85,11 @@ class ServerProviderBase(PooledProvider[ServerModel]):
             keep_alive=own["server_keep_alive"],
             port=own["port"],
             log_bytes=own["log_bytes"],
+            max_sleeping=own["max_sleeping"],
         )
+        if own["max_sleeping"] and not self.can_sleep:
+            raise ValueError(f"max_sleeping= is of no use for {type(self).__name__}: its servers cannot sleep")
+        self._sleepers = include(self, Sleepers(self._launcher, keep_alive=others.get("keep_alive")))
         self._environment = dict(own["environment"] or {})
         self._cwd = None if own["cwd"] is None else os.fspath(own["cwd"])
         self._restarts = own["restarts"]
@@ -105,6 +113,10 @@ class ServerProviderBase(PooledProvider[ServerModel]):
     def model_name(self, spec: str, /, **config: Any) -> str:
         """What requests call the model."""
         return spec
+
+    def sleep(self, spec: str, /, **config: Any) -> Sleep | None:
+        """How the server is put to sleep and woken up; `None`: it cannot sleep. Asked only with ``max_sleeping``."""
+        return None
 
     # ---------------------------------------------------------------- what the pool asks
 
@@ -136,10 +148,13 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         label = resource_id(spec, config)
         command = self.command(spec, **config)
         weights = command.weights()
-        terms = replace(self._terms, count=self.server_slots(spec, **config))
+        how = self.sleep(spec, **config) if self._terms.max_sleeping else None
+        terms = replace(self._terms, count=self.server_slots(spec, **config), sleep=how)
+        listener = _Listener(self, label)
         try:
-            async with self._launcher.launch(command, terms, _Listener(self, label)) as lease:
+            async with self._launcher.launch(command, terms, listener) as lease:
                 server = lease.server
+                await self._sleepers.let_go(label)
                 client = CompatibleClient(
                     base_url=server.url + self.api_path,
                     api_key=server.api_key or NO_KEY,
@@ -158,6 +173,8 @@ class ServerProviderBase(PooledProvider[ServerModel]):
                     model.stay_here(type(self).__name__)
                     self._served[model] = command, weights
                     yield model
+                    if how is not None and (lease.sleeps or listener.makes_way):
+                        await self._sleepers.keep(label, server, terms)
                 finally:
                     with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
                         await client.close()
@@ -173,16 +190,31 @@ class ServerProviderBase(PooledProvider[ServerModel]):
         With ``restarts``, the handle survives the end of its server: `generate` starts it again and sends again.
         """
         await self._find_slots(spec)
-        handle = await super().setup(spec, **config)
+        handle = await self._lease(spec, config)
         if not self._restarts:
             return handle
-        again = super().setup
-        return RestartingHandle(handle, lambda: again(spec, **config), self._restarts)
+        return RestartingHandle(handle, lambda: self._lease(spec, config), self._restarts)
+
+    async def _lease(self, spec: str, config: Mapping[str, Any]) -> ModelHandle[ServerModel]:
+        """Lease what `spec` means on its server."""
+        return await super().setup(spec, **config)
 
     async def setup_many(self, *specs: str, **config: Any) -> tuple[ModelHandle[ServerModel], ...]:
         """Lease several models at once, all or nothing; as `PooledProvider.setup_many`."""
         await self._find_slots(*specs[:1])
         return await super().setup_many(*specs, **config)
+
+    async def teardown(self, resource_id: str, /) -> None:
+        """Close one resource now, also one whose server sleeps; as `PooledProvider.teardown`."""
+        await super().teardown(resource_id)
+        await self._sleepers.let_go(resource_id)
+
+    async def teardown_all(self) -> None:
+        """Close every resource now, also those whose servers sleep; as `PooledProvider.teardown_all`."""
+        try:
+            await super().teardown_all()
+        finally:
+            await self._sleepers.teardown_all()
 
     async def _find_slots(self, spec: str = "") -> None:
         """Find out which GPUs there are, where that takes time; after a failure, whoever comes next tries it again.
@@ -210,6 +242,12 @@ class _Listener:
         self._provider = provider
         self._label = label
         self._resource = resource_here.get()
+        self._is_retiring = False
+
+    @property
+    def makes_way(self) -> bool:
+        """Whether the resource closes because somebody needs its slots, in this provider or elsewhere."""
+        return self._is_retiring or (self._resource is not None and self._resource.is_evicted)
 
     def users(self) -> Collection[object]:
         return runtime_of(self._provider).users(self._label)
@@ -218,9 +256,11 @@ class _Listener:
         runtime_of(self._provider).refuse(self._label, users, error)
 
     def on_retiring(self, reason: str, /) -> None:
+        self._is_retiring = True
         runtime_of(self._provider).retire(self._label, reason)
 
     def on_resumed(self) -> None:
+        self._is_retiring = False
         runtime_of(self._provider).resume(self._label)
 
     def on_lost(self, error: ServerLostError, /) -> None:

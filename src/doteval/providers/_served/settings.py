@@ -63,6 +63,17 @@ class ServerSettings(LifecycleOptions, OpenAIModelOptions, total=False):
             operational=True,
         ),
     ]
+    max_sleeping: Annotated[
+        int,
+        Keyword(
+            "How many servers of this machine may sleep when one of these does, itself included: where its slots are "
+            "needed, it falls asleep instead of ending, and is woken up when it is asked for again. 0: they never "
+            "sleep. Each takes main memory for its weights.",
+            0,
+            _not_negative,
+            operational=True,
+        ),
+    ]
     start_timeout: Annotated[
         float, Keyword("How long it may take to get ready, in seconds.", 1800.0, seconds, operational=True)
     ]

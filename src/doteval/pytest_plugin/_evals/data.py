@@ -21,10 +21,10 @@ from .items import evaluation_of
 _ANOTHER_EACH_TIME = {"tmp_path", "tmp_path_factory", "tmpdir", "tmpdir_factory"}
 """Fixtures of pytest that give another path in each run; so does what is made of them."""
 _ASKS = "getfixturevalue"
-LOOKS_AT_MARKS = frozenset(
+_LOOKS_AT_MARKS = frozenset(
     {"get_closest_marker", "iter_markers", "iter_markers_with_node", "keywords", "own_markers", "pytestmark"}
 )
-"""The attributes by which code looks at the marks of a test."""
+_LOOKS_AT_MODULE = frozenset({"module"})
 _HOW_IT_IS_RUN = frozenset(
     {
         *("anyio", "asyncio", "trio", "filterwarnings", "parametrize", "skip", "skipif", "usefixtures", "xfail"),
@@ -78,13 +78,21 @@ def params_of(item: pytest.Function) -> Mapping[str, Any]:
     return {} if callspec is None else callspec.params
 
 
-def marks_with_values(item: pytest.Function) -> list[tuple[str, object]]:
-    """The marks of an item that are the user's, the closest first; each with what it is called in a message."""
-    found: dict[str, list[object]] = {}
+def told_by_request(item: pytest.Function) -> list[tuple[frozenset[str], str, object]]:
+    """What code may look at of an item: by which attributes it does, what to call it, what it is."""
+    marks: dict[str, list[object]] = {}
     for mark in item.iter_markers():
         if mark.name not in _HOW_IT_IS_RUN:
-            found.setdefault(mark.name, []).append((mark.args, mark.kwargs))
-    return [(f"the mark '{name}'", values) for name, values in found.items()]
+            marks.setdefault(mark.name, []).append((mark.args, mark.kwargs))
+    told: list[tuple[frozenset[str], str, object]] = [(_LOOKS_AT_MODULE, "the module", item.module)]
+    return told + [(_LOOKS_AT_MARKS, f"the mark '{name}'", values) for name, values in marks.items()]
+
+
+def assertions_of(config: pytest.Config) -> str:
+    """How pytest runs assertions, as a part of what results depend on."""
+    mode = str(config.getoption("assertmode", "rewrite"))
+    has_hook = mode == "rewrite" and bool(config.getini("enable_assertion_pass_hook"))
+    return f"={mode}{' with a hook for those that pass' if has_hook else ''}"
 
 
 def is_of_the_user(definition: pytest.FixtureDef[Any]) -> bool:

@@ -120,6 +120,7 @@ class EvalOptions:
         is_named: Whether the user has given that name.
         gates: What scores have to reach, besides what evaluations themselves say.
         baseline: The experiment that gates compare with.
+        allows_new: Whether gates with a baseline are not judged where that has nothing of an evaluation.
         fresh: Whether results that are there are thrown away.
         changed: What becomes of results that are of something else.
         cache: Whether a cache of replies answers requests, or keeps replies; `None` where the user does not say.
@@ -146,6 +147,7 @@ class EvalOptions:
     is_named: bool
     gates: tuple[Gate, ...]
     baseline: str
+    allows_new: bool
     fresh: bool
     changed: Literal["error", "rerun", "keep"]
     cache: Literal["on", "read", "write", "off"] | None
@@ -186,6 +188,13 @@ def add_eval_options(parser: pytest.Parser) -> None:
         dest="doteval_fresh",
         help="throw away the results that are there of the evaluations that are run",
     )
+    group.addoption(
+        "--doteval-eval-allow-new",
+        action="store_true",
+        dest="doteval_eval_allow_new",
+        help="do not judge gates with a 'baseline', and warn, where that experiment has nothing of an evaluation",
+    )
+    parser.addini("doteval_eval_allow_new", "like --doteval-eval-allow-new", type="bool", default=False)
     group.addoption(
         "--doteval-eval-transcripts",
         action="store_true",
@@ -262,6 +271,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         is_named=name is not None,
         gates=_gates(config.getoption("doteval_eval_gate") or ()),
         baseline=baseline,
+        allows_new=bool(config.getoption("doteval_eval_allow_new") or config.getini("doteval_eval_allow_new")),
         fresh=fresh,
         changed=changed,
         cache=_CACHE_MODES.get(_CACHE.choice(config, _CACHE_MODES)),

@@ -15,12 +15,13 @@ import pytest
 
 from ... import DotevalError, ReplyCache
 from ...evals import Evaluation, Outcome, Store, StoreError
-from ...evals._results.identity import Identity
+from ...evals._results.identity import ASSERTIONS, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.checks import unused_baseline
-from ...evals._running.depends import fingerprints, identity_of
+from ...evals._running.depends import files_of, fingerprints, identity_of
 from ...evals._running.engine import Progress
+from ...evals._running.files_read import FilesRead
 from ...evals._running.missing import answered, run_rows
 from ...evals._running.selection import Selection
 from ...evals._running.settings import Place, Settings
@@ -28,19 +29,20 @@ from .._fixturedefs import ask_for_all, set_up_only, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
 from .data import (
-    LOOKS_AT_MARKS,
     asked_by,
     asked_in,
+    assertions_of,
     data_fixtures,
     definitions_for,
     is_of_the_user,
-    marks_with_values,
     params_of,
+    told_by_request,
 )
 from .items import evaluation_of
 from .options import CACHE_COUNTS, NAME, EvalOptions
 from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
+from .termination import Termination
 
 _ENDS = (KeyboardInterrupt, pytest.exit.Exception)
 """What ends the whole run of pytest; what ends a test otherwise ends its row only."""
@@ -73,6 +75,7 @@ class EvalRunning:
         self._identities: dict[pytest.Item, Identity] = {}
         self._unknown: dict[pytest.Item, BaseException] = {}
         """Why it is not known what these depend on."""
+        self._files: dict[pytest.FixtureDef[Any], FilesRead] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Before anything is run, which may leave its traces in modules and classes."""
@@ -126,6 +129,22 @@ class EvalRunning:
         if not self._is_answered(item):
             set_up_others(item)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+        """Note which files are read for a fixture of the user's; what is made of them may not be looked at."""
+        __tracebackhide__ = True
+        if not is_of_the_user(fixturedef):
+            return (yield)
+        files = self._files.setdefault(fixturedef, files_of(fixturedef.func))
+        with files.watching_all():
+            return (yield)
+
+    def _files_of_fixtures(self, item: pytest.Function, evaluation: Evaluation) -> list[FilesRead]:
+        data = {*data_fixtures(item, self._fixtures.functions)}  # what these give is known
+        needed = definitions_for(item, evaluation)
+        found = [each for name, definitions in needed.items() if name not in data for each in definitions]
+        return [self._files[each] for each in found if each in self._files]
+
     def _given(self, item: pytest.Function, evaluation: Evaluation) -> Identity:
         data = data_fixtures(item, self._fixtures.functions)
         given = {f"what the fixture '{name}' gives": item.funcargs[name] for name in data if name in item.funcargs}
@@ -170,9 +189,12 @@ class EvalRunning:
         outcomes: list[Outcome] = []
         ending: list[BaseException] = []
 
+        termination: Termination | None = self._config.pluginmanager.get_plugin("doteval-termination")
+
         async def evaluate(**values: Any) -> None:
             try:
-                outcomes.append(await self._run(function, evaluation, values))
+                with nullcontext() if termination is None else termination.ending():
+                    outcomes.append(await self._run(function, evaluation, values))
             except _ENDS as exc:
                 ending.append(exc)  # on its way through an event loop it would leave traces of a crash
 
@@ -245,6 +267,7 @@ class EvalRunning:
                 models.get("model_client") or next(iter(models.values()), ""),
                 {**(self._identities.get(item) or self._identity(item, evaluation)), **self._data.get(item, {})},
                 partial(self._look_again, item, evaluation),
+                files_of(evaluation.function, partial(self._files_of_fixtures, item, evaluation)),
             )
         return self._places[item]
 
@@ -266,7 +289,7 @@ class EvalRunning:
             *(name for _, each in own for name in asked_by(each, item)),
         }
         providers = self._fixtures.provider_identities(requested)
-        return identity_of(
+        found = identity_of(
             evaluation,
             models={
                 **{
@@ -281,9 +304,9 @@ class EvalRunning:
                 if name not in models and name != "anyio_backend"
             ],
             functions=[(f"the fixture '{name}'", each.func) for name, each in own if name != "anyio_backend"],
-            looked_at=LOOKS_AT_MARKS,
-            where_looked_at=marks_with_values(item),
+            where_read=told_by_request(item),
         )
+        return {**found, ASSERTIONS: assertions_of(self._config)}
 
     def _settings(self, evaluation: Evaluation) -> Settings:
         options, retries = self._options, evaluation.retries
@@ -301,6 +324,7 @@ class EvalRunning:
             epochs=options.epochs or evaluation.epochs,
             gates=options.gates,
             baseline=options.baseline,
+            allows_new=options.allows_new,
             fresh=options.fresh,
             changed=options.changed,
             cache=self._cache,

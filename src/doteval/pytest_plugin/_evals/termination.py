@@ -2,17 +2,24 @@
 
 That is how a job of CI is cancelled. A handler of signals is one for all, so there is ours only while evaluations are
 run, and only where nobody else has one. What is done is kept either way.
+
+Where SIGINT is ignored, as in what a script starts with ``&``, no event loop has a handler for it: the rows are
+cancelled then, and the run ends when they have ended. SIGINT stays ignored.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import pytest
+from anyio import CancelScope
 
+from ..._loop import HomeLoop
 from .items import evaluation_of
 
 
@@ -21,6 +28,24 @@ class Termination:
 
     def __init__(self) -> None:
         self._has_come = False
+        self._cancel: Callable[[], object] | None = None
+        """Ends what runs in an event loop."""
+
+    @contextmanager
+    def ending(self) -> Generator[None]:
+        """In the block, which is one of an event loop, SIGTERM cancels what runs where SIGINT is ignored.
+
+        Raises:
+            KeyboardInterrupt: It has.
+        """
+        with CancelScope() as scope:
+            self._cancel = partial(HomeLoop("").call_soon, scope.cancel)
+            try:
+                yield
+            finally:
+                self._cancel = None
+        if scope.cancelled_caught:
+            raise KeyboardInterrupt
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -44,8 +69,8 @@ class Termination:
         return result
 
     def begin(self) -> None:
-        """From now on; where SIGINT is ignored, as of a job in the background, nothing could be done like it."""
-        is_free = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL and callable(signal.getsignal(signal.SIGINT))
+        """From now on."""
+        is_free = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL and signal.getsignal(signal.SIGINT) is not None
         if is_free and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._interrupt)
 
@@ -59,6 +84,9 @@ class Termination:
         self._has_come = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         handler = signal.getsignal(signal.SIGINT)
-        if not callable(handler):
+        if callable(handler):
+            handler(signal.SIGINT, frame)
+        elif self._cancel is None:
             raise KeyboardInterrupt
-        handler(signal.SIGINT, frame)
+        else:
+            self._cancel()

@@ -90,6 +90,9 @@ class Connection:
         self.met: set[str] = set()
         """The conditions for being ready that somebody has seen it meet."""
         self._has_met_more = anyio.Event()
+        self.is_awake = True
+        """Whether it can be used; one that is leased may still be about to wake up."""
+        self._has_woken = anyio.Event()
         self.retiring = ""
         """Why it is to be let go soon; empty while it is not."""
         self.exit: Exit | None = None
@@ -182,6 +185,12 @@ class Connection:
         self.pid = server["pid"]
         self.met.update(server["met"])
 
+    async def until_awake(self) -> bool:
+        """Wait until the server is awake; whether it is, and has not ended instead."""
+        while not self.is_awake and self.exit is None:
+            await self._has_woken.wait()
+        return self.exit is None
+
     async def until_met(self, condition: str) -> None:
         """Wait until somebody has seen the server meet a condition for being ready."""
         while condition not in self.met:
@@ -246,6 +255,8 @@ class Connection:
     def _take(self, message: Message) -> None:
         if "id" in message:
             question = self._questions.get(message["id"])
+            if "server" in message:  # here, as the next message may say otherwise
+                self.is_awake = not message["server"]["sleeps"]
             if question is not None:
                 question.answer = message
                 question.answered.set()
@@ -260,6 +271,9 @@ class Connection:
                 self.met.add(message["condition"])
                 self._has_met_more.set()
                 self._has_met_more = anyio.Event()
+            case "awake":
+                self.is_awake = True
+                self._wake()
             case "retiring" | "ending":
                 self.retiring = message["reason"]
             case "resumed":
@@ -275,10 +289,15 @@ class Connection:
         if self.exit is None:
             self.exit = how
             self.has_exited.set()
+            self._wake()
             for question in self._questions.values():  # nothing that is asked for makes sense any more
                 question.answered.set()
             if self.on_exit is not None:
                 self.on_exit()
+
+    def _wake(self) -> None:
+        self._has_woken.set()
+        self._has_woken = anyio.Event()
 
     def _close_books(self) -> None:
         self._set_exit(SUPERVISOR_KILLED)
@@ -294,7 +313,7 @@ class Connection:
         self._socket.close()
 
 
-Op = Literal["status", "end", "stop"]
+Op = Literal["status", "end", "end sleeping", "stop"]
 
 
 async def visit(connection: socket.socket, op: Op, **fields: Any) -> Message | None:
@@ -335,6 +354,9 @@ _UNTOLD: Message = {
     "shown": "",
     "log": "",
     "ended_by": [],
+    "sleep": None,
+    "bed": None,
+    "beds": 0,
 }
 
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from anyio import CancelScope, current_time
+from anyio.lowlevel import checkpoint
 
 from ..._server_errors import ServerStartError
-from .._contract import LeaseListener, ServerLease, Terms
+from .._contract import LeaseListener, Server, ServerLease, Terms
 from .._description.causes import PORT_TAKEN
 from .._description.command import CommandMissingError, ServerCommand
 from .._description.failure import ServerFailure, advice, report
 from .._supervisor.protocol import PROTOCOL
-from .connection import SUPERVISOR_KILLED, Connection, Exit
+from .connection import SUPERVISOR_KILLED, Connection, Exit, SupervisorGoneError
 from .getting_ready import get_ready, name_of
 from .holds import Holds
 from .lease import LocalLease
 from .runtime import Runtime
 from .starting import Starter, confirm
 from .supervisors import reap, wait_for
+from .switching import KNOWN
 from .waiting import USES
 
 _FROM_OUTSIDE = frozenset(-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")) - {0}
@@ -138,7 +140,10 @@ class LocalLauncher:
             ServerLostError: It ended while it was used.
         """
         server_id = self._server_id(command, terms)
-        for attempt in range(1, _PORT_TRIES + 1):
+        if terms.sleep is not None:
+            KNOWN[server_id] = terms.sleep
+        ports = 0
+        while True:
             self._raise_remembered(server_id)
             began = current_time()
             connection, supervisor = await self._starter.obtain(server_id, command, terms, listener)
@@ -149,6 +154,9 @@ class LocalLauncher:
                         self.on_connected(server_id, Path(connection.server["log"]), supervisor is not None)
                     if supervisor is not None:
                         await confirm(connection, terms)
+                    if not connection.is_awake and not await connection.until_awake():
+                        self._ends[server_id] = "the one before did not wake up"
+                        continue
                     lease = LocalLease(connection, command, terms, listener)
                     await get_ready(connection, command, terms, lease.view)
                     is_ready = True
@@ -169,12 +177,38 @@ class LocalLauncher:
                 if is_ready:
                     raise  # it comes from the block, and is about another server
                 self._note(server_id, command, supervisor, current_time() - began, ready=False)
-                if exc.cause == PORT_TAKEN and terms.port is None and attempt < _PORT_TRIES:
+                ports += 1
+                if exc.cause == PORT_TAKEN and terms.port is None and ports < _PORT_TRIES:
                     self._ends[server_id] = "the port of the one before was taken"
                     continue
                 if self._remember_failures and not self._is_first_kill(server_id, connection.exit):
                     self._failures[server_id] = time.monotonic() + self._remember_failures, _again(exc)
                 raise
+
+    @asynccontextmanager
+    async def hold(self, server: Server, terms: Terms, /) -> AsyncGenerator[None]:
+        """Keep a server, awake or asleep, which others may use meanwhile; does nothing where it ends.
+
+        Left when the supervisor knows that, and, where it ends the server, when nothing of it is left; in a shield, as
+        for `launch`.
+        """
+        found = self.runtime.connect(server.id)
+        if found is None:
+            await checkpoint()
+            yield
+            return
+        connection = Connection(found)
+        async with connection.running():
+            self._connections.add(connection)
+            try:
+                with suppress(SupervisorGoneError):
+                    await connection.ask("hold", keep_alive=terms.keep_alive)
+                yield
+            finally:
+                self._connections.discard(connection)
+                with CancelScope(shield=True, deadline=current_time() + terms.stop_grace + _LEAVE_SECONDS):
+                    await connection.leave()
+                reap()
 
     def _server_id(self, command: ServerCommand, terms: Terms) -> str:
         """What the server is called: the same for all who share it."""

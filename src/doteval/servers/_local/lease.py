@@ -36,6 +36,8 @@ class LocalLease:
         self._listener = listener
         self._rest: object | None = None  # a new object for each rest: an answer that is out of date ends no other one
         self._ready_since = 0.0
+        self.sleeps = False
+        """Whether the last `lease` was refused because the server sleeps."""
         self.lost: ServerLostError | None = None
         """How the server ended, where it ended while it was used here, or without being told to."""
         self.end = ""
@@ -63,6 +65,11 @@ class LocalLease:
             started=said["started"],
         )
 
+    @property
+    def directory(self) -> Path:
+        """The server's own directory."""
+        return self.view.log_path.parent
+
     @contextmanager
     def watched(self) -> Generator[None]:
         """The server is used in this block, which is cancelled when it ends."""
@@ -88,15 +95,18 @@ class LocalLease:
         await self._connection.has_exited.wait()
 
     async def lease(self) -> bool:
-        """Use the server again after `rest`; `False` where it is about to end."""
+        """Use the server again after `rest`; `False` where it is about to end, or sleeps."""
         rest = self._rest
         try:
             answer = await self._connection.lease(self._terms.keep_alive)
         except SupervisorGoneError:
             return False
-        if answer["granted"] and self._rest is rest:
+        self.sleeps = bool(answer.get("sleeps"))
+        if not answer["granted"] or not await self._connection.until_awake():
+            return False
+        if self._rest is rest:
             self._rest = None
-        return bool(answer["granted"])
+        return True
 
     def rest(self) -> None:
         """Keep the server warm, but let it go when somebody else needs its slots; takes effect at once."""

@@ -1,20 +1,24 @@
-"""Makes room: asks servers that nobody leases to end, because somebody waits for their slots."""
+"""Makes room: asks servers that nobody leases to sleep or end, because somebody waits for their slots."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
+from .._description.sleeping import sleep_told
 from .connection import status_of, visit
 from .runtime import Runtime
+from .switching import KNOWN, put_to_sleep
+
+Status = dict[str, Any]
 
 
-async def statuses(runtime: Runtime) -> dict[str, dict[str, Any]]:
+async def statuses(runtime: Runtime) -> dict[str, Status]:
     """What every server of this user says of itself, by its id, but not its memory, which takes time to find out.
 
     Those that do not answer are left out.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Status] = {}
     for server_id in runtime.server_ids():
         connection = runtime.connect(server_id)
         status = None if connection is None else await status_of(connection, server_id, memory=False)
@@ -23,24 +27,81 @@ async def statuses(runtime: Runtime) -> dict[str, dict[str, Any]]:
     return found
 
 
-async def make_room(runtime: Runtime, reason: str, missing: int, taken: Collection[str]) -> None:
-    """Ask servers to end, the least recently used first, until enough slots are going to be free.
-
-    One that is leased is asked last: it is then leased to nobody new, and ends after its last lease. Who is asked
-    decides; this does not wait for it.
+class Room:
+    """What is made for one launch that waits.
 
     Args:
         runtime: Where the servers are.
+        server_id: What is to be launched; where it sleeps, it is not ended for others.
         reason: What the servers are told.
-        missing: How many slots are needed besides those that are free.
-        taken: The slots that would do.
     """
-    known = [status for status in (await statuses(runtime)).values() if not set(status["slots"]).isdisjoint(taken)]
-    known.sort(key=lambda status: (status["state"] != "ending", status["leases"] > 0, status["last_used"]))
-    for status in known:
-        if missing <= 0:
+
+    def __init__(self, runtime: Runtime, server_id: str, reason: str) -> None:
+        self._runtime = runtime
+        self._server_id = server_id
+        self._reason = reason
+
+    async def make(self, missing: int, taken: Collection[str]) -> None:
+        """Ask servers to sleep or end, the least recently used first, until enough slots are going to be free.
+
+        One that is leased is asked last: it is then leased to nobody new, and makes way after its last lease. Who is
+        asked decides; this does not wait for it.
+
+        Args:
+            missing: How many slots are needed besides those that are free.
+            taken: The slots that would do.
+        """
+        known = await statuses(self._runtime)
+        holders = _holders(known.values(), taken)
+        holders.sort(key=lambda status: (not _is_going(status), status["leases"] > 0, status["last_used"]))
+        for status in holders:
+            if missing <= 0:
+                return
+            missing -= len(set(status["slots"]).intersection(taken))
+            if not _is_going(status):
+                await self._ask(status, known.values())
+
+    async def make_all(self, taken: Collection[str]) -> bool:
+        """The same for just these slots; `False`, and nobody asked, where that would take somebody's lease."""
+        known = await statuses(self._runtime)
+        holders = _holders(known.values(), taken)
+        held = {name for status in holders for name in status["slots"]}
+        if not held.issuperset(taken) or any(status["leases"] for status in holders):
+            return False
+        for status in holders:
+            if not _is_going(status):
+                await self._ask(status, known.values())
+        return True
+
+    async def _ask(self, status: Status, known: Iterable[Status]) -> None:
+        connection = self._runtime.connect(status["id"])
+        if connection is None:
             return
-        missing -= len(set(status["slots"]).intersection(taken))
-        connection = None if status["state"] == "ending" else runtime.connect(status["id"])
+        how = KNOWN.get(status["id"]) or sleep_told(status["sleep"])
+        if how is None:
+            await visit(connection, "end", reason=self._reason, drain=True)
+            return
+        answer = await put_to_sleep(connection, how, self._reason)
+        if answer.get("is_full"):
+            await self._find_bed(status, known)
+
+    async def _find_bed(self, status: Status, known: Iterable[Status]) -> None:
+        """End who sleeps longest where another one is to sleep; where nobody can be ended, the other one is."""
+        beds = range(status["beds"])
+        sleepers = [each for each in known if each["bed"] in beds and each["id"] != self._server_id]
+        if any(each["state"] == "ending" for each in sleepers):
+            return
+        sleepers = [each for each in sleepers if each["state"] == "asleep"]
+        sleeper = min(sleepers, key=lambda each: each["last_used"], default=None)
+        connection = self._runtime.connect(status["id"] if sleeper is None else sleeper["id"])
         if connection is not None:
-            await visit(connection, "end", reason=reason, drain=True)
+            await visit(connection, "end" if sleeper is None else "end sleeping", reason=self._reason)
+
+
+def _holders(known: Iterable[Status], taken: Collection[str]) -> list[Status]:
+    return [status for status in known if not set(status["slots"]).isdisjoint(taken)]
+
+
+def _is_going(status: Status) -> bool:
+    """Whether its slots are going to be free."""
+    return status["state"] in ("ending", "falling asleep")

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from functools import partial
 
-from anyio import sleep
+from anyio import current_time, sleep
 
 from ..._server_errors import ServerStartError
 from .._contract import LeaseListener, Terms
 from .._description.causes import PORT_TAKEN
 from .._description.command import ServerCommand
 from .._description.failure import ServerFailure, report
+from .._description.sleeping import HTTPSleep, Sleep
 from .._slots.locks import SlotLocks
-from .._slots.queue import SlotQueue
+from .._slots.queue import MAKE_ROOM, SlotQueue
 from .._supervisor.protocol import MARKER
-from .connection import Connection, SupervisorGoneError, join
+from .connection import Connection, SupervisorGoneError, join, visit
 from .getting_ready import name_of
 from .ports import free_port, is_free
-from .room import make_room
+from .room import Room
 from .runtime import Runtime
 from .supervisors import start_supervisor
+from .switching import wake_up
 from .waiting import Waiting, Wish
 
 CONFIRM_SECONDS = 10.0
@@ -84,17 +85,21 @@ class Starter:
         terms: Terms,
         come_early: Callable[[], Awaitable[Connection | None]],
     ) -> tuple[Connection, int | None]:
+        room = Room(self._runtime, server_id, f"its slots are needed for '{command.spec}'")
+        waking = _Waking(self._runtime, server_id, terms.sleep, room)
         got = await SlotQueue(self._runtime.root).acquire(
             terms.slots.names,
             terms.count,
             resource_id=command.spec,
-            make_room=partial(make_room, self._runtime, f"its slots are needed for '{command.spec}'"),
+            make_room=room.make,
             come_early=come_early,
+            in_turn=waking.look,
         )
         if isinstance(got, Connection):
             return got, None
         try:
             while (started := self._start(server_id, command, terms, got)) is None:
+                await waking.give_up()
                 await sleep(0.005)  # somebody is starting something else; only starting is locked, a few milliseconds
                 joined = await come_early()
                 if joined is not None:
@@ -144,6 +149,9 @@ class Starter:
             "grace": terms.stop_grace,
             "drain_seconds": self._drain_seconds,
             "stay_seconds": self._stay_seconds,
+            "beds": str(self._runtime.root / "beds"),
+            "may_sleep": terms.max_sleeping if terms.sleep is not None else 0,
+            "sleep": terms.sleep.told() if isinstance(terms.sleep, HTTPSleep) else None,
         }
         started = start_supervisor(self._runtime, server_id, job, locks.fds)
         if started is None:
@@ -153,6 +161,48 @@ class Starter:
             {**description, "pid": None, "log": str(directory / "server.log"), "started": time.time(), "met": []}
         )
         return connection, started[1]
+
+
+class _Waking:
+    """Wakes a server up that sleeps, once it is its turn; that has to have the slots that it had before.
+
+    Args:
+        runtime: Where it is.
+        server_id: The server.
+        how: How it is woken up; `None`: as its supervisor says.
+        room: Who makes room for it.
+    """
+
+    def __init__(self, runtime: Runtime, server_id: str, how: Sleep | None, room: Room) -> None:
+        self._runtime = runtime
+        self._server_id = server_id
+        self._how = how
+        self._room = room
+        self._ask_at = current_time()
+
+    async def look(self) -> Collection[str] | None:
+        """Begin to wake it up where it sleeps; call it again and again.
+
+        Returns:
+            The slots that are not to be taken: those of a server that sleeps, as somebody else leases them now. `None`
+            where none is to be taken: it wakes up, or is about to.
+        """
+        connection = self._runtime.connect(self._server_id)
+        answer = {} if connection is None else await wake_up(connection, self._how)
+        if answer.get("granted"):
+            return None
+        if not answer.get("sleeps"):
+            return ()
+        if current_time() < self._ask_at:
+            return None
+        self._ask_at = current_time() + MAKE_ROOM
+        return None if await self._room.make_all(answer["taken"]) else tuple(answer["slots"])
+
+    async def give_up(self) -> None:
+        """It is started with other slots: end the one that sleeps."""
+        connection = self._runtime.connect(self._server_id)
+        if connection is not None:
+            await visit(connection, "end sleeping", reason="it is started with other slots")
 
 
 async def confirm(connection: Connection, terms: Terms) -> None:

@@ -147,7 +147,7 @@ class Waiting:
         lines += [
             f"{each} is of another version of doteval, which does not tell its slots; 'doteval stop {each}' ends it"
             for each in sorted(known)
-            if not known[each]["slots"]
+            if not known[each]["slots"] and known[each]["bed"] is None
         ]
         silent = [each for each in self._runtime.server_ids() if each not in known]
         lines += [

@@ -62,6 +62,7 @@ class SlotQueue:
         resource_id: str,
         make_room: Callable[[int, tuple[str, ...]], Awaitable[object]],
         come_early: Callable[[], Awaitable[T | None]],
+        in_turn: Callable[[], Awaitable[Collection[str] | None]] | None = None,
     ) -> SlotLocks | T:
         """Wait in the queue for some of the slots, and take them all at once.
 
@@ -78,6 +79,9 @@ class SlotQueue:
             come_early: Called at every look, also before it is our turn, and before a slot is taken. Returns something
                 other than `None` when the slots are not needed any more. It should not wait for long, since we do not
                 look meanwhile; what it returns is handed on without another checkpoint.
+
+            in_turn: Called at every look when it is our turn; nobody else takes meanwhile what we stand in the queue
+                for. Returns slots that are to be left alone, or `None` for all of them.
 
         Returns:
             The slots, or what `come_early` returned.
@@ -102,7 +106,9 @@ class SlotQueue:
                 try:
                     ticket = ticket or _draw(self._tickets, names, resource_id)
                     if ticket is not None and ticket.is_served():
-                        held = take(self._slots, names, count)
+                        others = () if in_turn is None else await in_turn()
+                        if others is not None:
+                            held = take(self._slots, [name for name in names if name not in others], count)
                 except FileNotFoundError:  # somebody has deleted the runtime directory
                     tries += self._slots.is_dir() and self._tickets.is_dir()
                     if tries > _TRIES:

@@ -13,9 +13,9 @@ Being connected is the whole protocol: the kernel closes the connections of whoe
 hold (keep it warm) or neither (a visitor). The supervisor alone decides who gets a lease: nobody acts on a stale look.
 
 Both directions speak a JSON object a line. The first line from the starter is the job; then every client may ask for
-``lease``, ``hold``, ``leave``, ``waits``, ``status``, ``ready``, ``give up``, ``end`` and ``stop``; each is answered
-with the same ``id``.
-Everybody is told the events ``started``, ``output``, ``ready``, ``retiring``, ``resumed``, ``ending`` and ``exited``.
+``lease``, ``hold``, ``leave``, ``waits``, ``status``, ``ready``, ``give up``, ``end``, ``wake``, ``switched``,
+``end sleeping`` and ``stop``; each is answered with the same ``id``. Everybody is told the events ``started``,
+``output``, ``ready``, ``retiring``, ``resumed``, ``awake``, ``ending`` and ``exited``.
 When a connection closes after that, nothing of the server is left and its slots are free: the supervisor holds their
 locks by inheritance.
 
@@ -25,6 +25,7 @@ starts, so that it does not matter to a supervisor when doteval is upgraded or r
     protocol    what both sides have to agree on
     processes   who descends from whom
     keeper      the process around the supervisor, for where that is killed
+    bed         where the server may sleep
     place       what the server has in the runtime directory, also after somebody has deleted that
     log         what the server prints
     family      the server's processes

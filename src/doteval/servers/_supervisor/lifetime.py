@@ -10,6 +10,8 @@ import signal
 from collections.abc import Callable
 
 PAUSE_SECONDS = 0.5  # for so long nobody leases a server between two tests that both use it
+FALLING_ASLEEP, ASLEEP, WAKING = "falling asleep", "asleep", "waking"
+SWITCH_SECONDS = 600.0  # whoever puts it to sleep has a limit of their own, and may be stopped
 KILL_SECONDS = 10.0  # how long to wait for what was killed; what sits in the kernel longer than that cannot be helped
 KILL_AGAIN_SECONDS = 0.1
 UNUSED = "nobody is connected any more"
@@ -23,6 +25,7 @@ class Lifetime:
         grace: How long the server may take to end, before it is killed, in seconds; half of it while it is not ready.
         drain_seconds: For how long it is leased to nobody new where its slots are needed, in seconds.
         stay_seconds: For how long after it was ready that does not happen, in seconds; at least as long as its start.
+        can_sleep: Whether there is a place where it may sleep instead of ending when its slots are needed.
         tell: Tells an event to everybody.
     """
 
@@ -34,6 +37,7 @@ class Lifetime:
         drain_seconds: float,
         stay_seconds: float,
         tell: Callable[[dict[str, object]], object],
+        can_sleep: bool = False,
     ) -> None:
         self.is_ready = False
         self.met: list[str] = []
@@ -44,6 +48,12 @@ class Lifetime:
         """Why it is leased to nobody new, or was last."""
         self.keep_alive = 0.0
         """How long it stays when nobody is connected any more, in seconds; the longest that anybody has asked for."""
+        self.sleep = ""
+        """Whether it falls asleep, is asleep or wakes up; empty while it is awake."""
+        self._can_sleep = can_sleep
+        self._switch_began = now
+        self._switch_until: float | None = None
+        self._switch_seconds = 0.0  # how long it took to fall asleep last time, and to wake up
         self._grace = grace
         self._drain_seconds = drain_seconds
         self._stay_seconds = stay_seconds
@@ -65,7 +75,14 @@ class Lifetime:
         """What `doteval servers` shows."""
         if self.is_draining:
             return "retiring"
-        return "ending" if self.reason else "ready" if self.is_ready else "starting"
+        if self.reason:
+            return "ending"
+        return self.sleep or ("ready" if self.is_ready else "starting")
+
+    @property
+    def is_leasable(self) -> bool:
+        """Whether somebody new may lease it; one that wakes up may be leased, and used when it is awake."""
+        return not (self.reason or self.is_draining or self.sleep in (FALLING_ASLEEP, ASLEEP))
 
     # ---------------------------------------------------------------- what happens
 
@@ -91,7 +108,7 @@ class Lifetime:
         """
         if used:
             self._used_at = now
-        if self.is_draining and not leases:
+        if self.is_draining and not leases and not self._can_sleep:  # else whoever needs its slots puts it to sleep
             self.end(self.drain_reason, now)
         if leases or holds:
             self._unused_until = None
@@ -100,20 +117,67 @@ class Lifetime:
         elif self._unused_until is None and not self.reason:
             self._unused_until = now + self.keep_alive
 
-    def make_way(self, reason: str, leases: int, now: float, *, drain: bool) -> bool:
+    def make_way(
+        self, reason: str, leases: int, now: float, *, drain: bool, find_bed: Callable[[], bool] | None = None
+    ) -> bool:
         """Somebody needs the slots: end where nobody leases it, else lease it to nobody new for a while.
+
+        Args:
+            reason: Why, as half a sentence.
+            leases: How many lease it.
+            now: The time.
+            drain: Whether it is to be leased to nobody new, where somebody leases it.
+            find_bed: Where it is to sleep instead of ending: takes a place for that, and says whether there was one.
 
         Returns:
             Whether it ends.
         """
+        if self.sleep or self.reason:
+            return bool(self.reason)
         may_go = now >= self._no_drain_before
         if not leases:
-            if may_go or now >= self._used_at + PAUSE_SECONDS:
-                self.end(reason, now)
-        elif drain and may_go and not self.reason and not self.is_draining:
+            # One that sleeps costs so little that somebody who comes back at once need not be waited for.
+            may_sleep = find_bed is not None and self.is_ready
+            pause = min(PAUSE_SECONDS, self._switch_seconds) if may_sleep else PAUSE_SECONDS
+            if may_go or now >= self._used_at + pause:
+                if find_bed is None or not may_sleep:
+                    self.end(reason, now)
+                elif find_bed():
+                    self._switch(FALLING_ASLEEP, now)
+        elif drain and may_go and not self.is_draining:
             self._drains_until, self.drain_reason = now + self._drain_seconds, reason
             self._tell({"event": "retiring", "reason": reason})
         return bool(self.reason)
+
+    def wake(self, now: float) -> None:
+        """Somebody wakes it up, who has its slots."""
+        self._switch(WAKING, now)
+
+    def _switch(self, sleep: str, now: float) -> None:
+        self.sleep = sleep
+        self._switch_began, self._switch_until = now, now + SWITCH_SECONDS
+        self._drains_until = None
+        self.met.clear()  # what it has met before says nothing of the time after
+
+    def switched(self, problem: str, now: float) -> None:
+        """Whoever puts it to sleep, or wakes it up, is done; where that did not go well, it ends.
+
+        Args:
+            problem: What went wrong; empty where nothing did.
+            now: The time.
+        """
+        if self._switch_until is None or self.reason:
+            return
+        seconds, self._switch_until = now - self._switch_began, None
+        if problem:
+            done = "put to sleep" if self.sleep == FALLING_ASLEEP else "woken up"
+            self.end(f"it could not be {done}: {problem}", now)
+        elif self.sleep == FALLING_ASLEEP:
+            self.sleep, self._switch_seconds = ASLEEP, seconds
+        else:
+            self.sleep, self._switch_seconds = "", self._switch_seconds + seconds
+            self._used_at, self._no_drain_before = now, now + seconds  # as after a start
+            self._tell({"event": "awake"})
 
     def end(self, reason: str, now: float, *, is_told: bool = False) -> None:
         """It ends, unless it does already.
@@ -126,7 +190,7 @@ class Lifetime:
         if self.reason:
             return
         self.reason = reason
-        self._unused_until = self._drains_until = None
+        self._unused_until = self._drains_until = self._switch_until = None
         # What is not ready has nothing to finish, and may not listen to TERM at all.
         grace = self._grace / (1 if self.is_ready else 2)
         self._signals = [(now, signal.SIGTERM), (now + grace / 3, signal.SIGTERM), (now + grace, signal.SIGKILL)]
@@ -138,7 +202,7 @@ class Lifetime:
 
     def due(self) -> list[float]:
         """When `pass_time` has something to do."""
-        times = (*(when for when, _ in self._signals[:1]), self._unused_until, self._drains_until)
+        times = (*(when for when, _ in self._signals[:1]), self._unused_until, self._drains_until, self._switch_until)
         return [when for when in times if when is not None]
 
     def pass_time(self, now: float) -> list[int]:
@@ -149,6 +213,8 @@ class Lifetime:
         """
         if self._unused_until is not None and now >= self._unused_until:
             self.end(UNUSED, now)
+        if self._switch_until is not None and now >= self._switch_until:
+            self.switched("it took too long", now)
         if self._drains_until is not None and now >= self._drains_until and not self.reason:
             # Whoever leases it may wait for a lease on it itself: a wish for its slots must not stop it for ever.
             self._drains_until, self._no_drain_before = None, now + self._drain_seconds

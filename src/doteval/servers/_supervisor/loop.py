@@ -11,10 +11,11 @@ import signal
 import socket
 import time
 
+from .bed import Bed
 from .clients import Client, Clients, Message
 from .family import Family
 from .keeper import keep
-from .lifetime import Lifetime
+from .lifetime import ASLEEP, FALLING_ASLEEP, Lifetime
 from .log import Log
 from .memory import GpuMemory
 from .place import LOOK_SECONDS, SETTLE_SECONDS, Place, PlaceTakenError
@@ -50,8 +51,12 @@ class Supervisor:
             grace=job["grace"],
             drain_seconds=job["drain_seconds"],
             stay_seconds=job["stay_seconds"],
+            can_sleep=job["may_sleep"] > 0,
             tell=self._clients.tell_all,
         )
+        self._bed = Bed(job["beds"], job["may_sleep"])
+        self._is_refused_a_bed = False
+        self._nurse: Client | None = None  # who puts it to sleep now, or wakes it up
         self._log = Log(os.path.join(job["directory"], "server.log"), job["log_bytes"], job["secrets"])
         self._gpu_memory = GpuMemory(job["gpus"])
         self._family: Family | None = None
@@ -228,6 +233,8 @@ class Supervisor:
     def _serve(self, client: Client, requests: list[Message] | None) -> None:
         if requests is None:
             self._clients.drop(client)
+            if client is self._nurse:
+                self._switched("whoever was to do that has gone")
             self._uses_changed(used=client.kind == "lease")
             return
         for request in requests:
@@ -242,9 +249,10 @@ class Supervisor:
         match request.get("op"):
             case "lease" | "hold" as kind:
                 is_new_lease = kind == "lease" and client.kind != "lease"
-                if lifetime.reason or (is_new_lease and lifetime.is_draining):
-                    refusal = lifetime.reason or lifetime.drain_reason
-                    return {"granted": False, "reason": refusal, "ending": bool(lifetime.reason)}
+                if lifetime.reason or (is_new_lease and not lifetime.is_leasable):
+                    refusal = lifetime.reason or lifetime.sleep or lifetime.drain_reason
+                    sleeps = not lifetime.reason and bool(lifetime.sleep)
+                    return {"granted": False, "reason": refusal, "ending": bool(lifetime.reason), "sleeps": sleeps}
                 lifetime.keep_alive = max(lifetime.keep_alive, float(request.get("keep_alive", 0)))
                 self._become(client, kind)
                 return {"granted": True, "server": self._description()}
@@ -262,8 +270,17 @@ class Supervisor:
                     self._family.members()  # they are remembered
                 return {}
             case "end":
-                leases, drain = self._clients.count("lease"), bool(request.get("drain"))
-                return {"ending": lifetime.make_way(reason, leases, time.monotonic(), drain=drain)}
+                return self._make_way(client, request)
+            case "wake":
+                return self._wake(client)
+            case "switched":
+                if client is self._nurse:
+                    self._switched(str(request.get("problem", "")))
+                return {}
+            case "end sleeping":
+                if lifetime.sleep == ASLEEP:
+                    lifetime.end(reason, time.monotonic())
+                return {"ending": bool(lifetime.reason)}
             case "give up":
                 is_last = client.kind == "lease" and self._clients.uses() == 1
                 if is_last and not lifetime.reason:
@@ -278,6 +295,50 @@ class Supervisor:
                 return {"ending": True}
             case _:
                 return {"error": "unknown request"}
+
+    def _make_way(self, client: Client, request: Message) -> Message:
+        """Somebody needs the slots; where they can, they put the server to sleep."""
+        lifetime, can_sleep = self._lifetime, bool(request.get("sleep")) and self._bed.choices > 0
+        ending = lifetime.make_way(
+            str(request.get("reason", "")),
+            self._clients.count("lease"),
+            time.monotonic(),
+            drain=bool(request.get("drain")),
+            find_bed=self._find_bed if can_sleep else None,
+        )
+        if lifetime.sleep == FALLING_ASLEEP and self._nurse is None:
+            self._nurse = client
+            return {"ending": ending, "granted": True, "server": self._description()}
+        return {"ending": ending, "granted": False, "is_full": can_sleep and self._is_refused_a_bed}
+
+    def _find_bed(self) -> bool:
+        self._is_refused_a_bed = not self._bed.take()
+        return not self._is_refused_a_bed
+
+    def _wake(self, client: Client) -> Message:
+        """Somebody wants to use the server, and wakes it up, where its slots are free."""
+        if self._lifetime.reason or self._lifetime.sleep != ASLEEP:
+            return {"granted": False, "sleeps": False}
+        taken = self._place.take_slots()
+        if taken:
+            names = dict(zip(self._job["slot_paths"], self._job["slots"], strict=True))
+            return {
+                "granted": False,
+                "sleeps": True,
+                "slots": self._job["slots"],
+                "taken": [names[each] for each in taken],
+            }
+        self._nurse = client
+        self._lifetime.wake(time.monotonic())
+        return {"granted": True, "server": self._description()}
+
+    def _switched(self, problem: str) -> None:
+        self._nurse = None
+        self._lifetime.switched(problem, time.monotonic())
+        if self._lifetime.sleep == ASLEEP and not self._lifetime.reason:
+            self._place.give_slots_back()
+        elif not self._lifetime.sleep:
+            self._bed.leave()
 
     def _become(self, client: Client, kind: str) -> None:
         was, client.kind = client.kind, kind
@@ -300,6 +361,8 @@ class Supervisor:
             "started": self._started,
             "ready": self._lifetime.is_ready,
             "met": self._lifetime.met,
+            "sleeps": bool(self._lifetime.sleep),
+            "sleep": self._job["sleep"],
         }
 
     def _status(self, *, memory: bool) -> Message:
@@ -307,6 +370,9 @@ class Supervisor:
         del description["api_key"]
         return {
             **description,
+            "slots": [] if self._lifetime.sleep == ASLEEP else description["slots"],
+            "bed": self._bed.number,
+            "beds": self._bed.choices,
             "leases": self._clients.count("lease"),
             "holds": self._clients.count("hold"),
             "waits": self._clients.waits(),

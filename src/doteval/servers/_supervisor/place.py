@@ -38,6 +38,7 @@ class Place:
         self._path = path
         self._directory = directory
         self._slots = slots
+        self._has_slots = True
         self._files = files
         self._socket_id: tuple[int, int] | None = None
         self._directory_id: tuple[int, int] | None = None
@@ -74,7 +75,7 @@ class Place:
         return (
             _id(self._path) == self._socket_id
             and (self._directory_id is None or _id(self._directory) == self._directory_id)
-            and all(_id(path) == _id(slot) for path, slot in self._slots.items())
+            and all(_id(path) == _id(slot) for path, slot in self._slots.items() if self._has_slots)
         )
 
     def mend(self) -> socket.socket | None:
@@ -97,7 +98,7 @@ class Place:
         lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for path, slot in self._slots.items():
+            for path, slot in self._slots.items() if self._has_slots else ():
                 _lock_again(path, slot)
             listener = None
             if _id(self._path) != self._socket_id:
@@ -109,6 +110,31 @@ class Place:
             return listener
         finally:
             os.close(lock)
+
+    def give_slots_back(self) -> None:
+        """From now on others may have the slots."""
+        self._has_slots = False
+        for slot in self._slots.values():
+            fcntl.flock(slot, fcntl.LOCK_UN)
+
+    def take_slots(self) -> list[str]:
+        """Have the slots again, all of them; returns the files of those that others have, and then has none.
+
+        They are locked by the descriptors that they were locked by before, which the keeper has open, too.
+        """
+        taken: list[str] = []
+        for path, slot in self._slots.items():
+            try:
+                if _id(path) == _id(slot):
+                    fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                else:
+                    _lock_again(path, slot)
+            except (OSError, PlaceTakenError):
+                taken.append(path)
+        if taken:
+            self.give_slots_back()
+        self._has_slots = not taken
+        return taken
 
     def remove(self) -> None:
         """Remove what is ours; whatever has come in its place stays."""

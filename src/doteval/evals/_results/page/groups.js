@@ -37,5 +37,5 @@ const shownGroup = (value) => (typeof value === "number" ? shownNumber(value) : 
 function meanOf(sums) {
   if (sums === undefined) return "";
   const mean = sums.sum / sums.count;
-  return sums.isBoolean ? `${(100 * mean).toFixed(1)}%` : shownNumber(mean);
+  return sums.isBoolean ? shownShare(mean) : shownNumber(mean);
 }

@@ -33,8 +33,27 @@ const counted = (count) => count.toLocaleString("en");
 function shownNumber(value) {
   const size = Math.abs(value);
   if (size >= 1e12 || (size > 0 && size < 1e-4)) return value.toExponential(2);
-  const options = size >= 1000 ? { maximumFractionDigits: 1 } : { maximumSignificantDigits: 4 };
-  return value.toLocaleString("en", options);
+  if (size >= 1000) return value.toLocaleString("en", { maximumFractionDigits: 1 });
+  // More digits where it would look like a whole number and is none.
+  for (let digits = 4; digits < MOST_DIGITS; digits++) {
+    const rounded = Number(value.toPrecision(digits));
+    if (!looksCertain(rounded, value)) return value.toLocaleString("en", { maximumSignificantDigits: digits });
+  }
+  return value.toLocaleString("en", { maximumSignificantDigits: 4 });
+}
+
+const MOST_DIGITS = 13;
+
+/** Whether a number is shown as a whole one and is none, not even but for rounding. @param {number} shown @param {number} value */
+const looksCertain = (shown, value) => Number.isInteger(shown) && Math.abs(shown - value) > 1e-12 * Math.max(1, Math.abs(value));
+
+/** A share in percent, with as many digits as tell it from none and from all. @param {number} share */
+function shownShare(share) {
+  for (let digits = 1; digits < MOST_DIGITS; digits++) {
+    const text = (100 * share).toFixed(digits);
+    if (!([0, 100].includes(Number(text)) && looksCertain(Number(text), 100 * share))) return `${text}%`;
+  }
+  return `${(100 * share).toFixed(1)}%`;
 }
 
 /** A difference. @param {number} value */

@@ -89,6 +89,10 @@ function sortBy(places, key, descending) {
  * @property {{sum: number, count: number}} difference
  */
 
+/** Which of two values of a column comes first: of numbers the smaller one. @param {any} one @param {any} other */
+const order = (one, other) =>
+  typeof one === "number" && typeof other === "number" ? one - other : String(one) < String(other) ? -1 : 1;
+
 /** What rows say together, for each value of a column. @param {Rows} rows @param {Rows | null} beside @param {string} column @param {string} score @param {number[]} places */
 function groupsOf(rows, beside, column, score, places) {
   const values = rows.groups.get(column) ?? [];
@@ -121,5 +125,5 @@ function groupsOf(rows, beside, column, score, places) {
       group.scores.set(name, sums);
     }
   }
-  return [...groups.values()].sort((one, other) => other.rows - one.rows || (String(one.value) < String(other.value) ? -1 : 1));
+  return [...groups.values()].sort((one, other) => other.rows - one.rows || order(one.value, other.value));
 }
