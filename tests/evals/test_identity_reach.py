@@ -12,7 +12,13 @@ from types import ModuleType
 import pytest
 
 from doteval.evals import EvaluationChangedError, run
-from doteval.evals._identity.library import is_library, is_library_file, is_library_module, users_module
+from doteval.evals._identity.library import (
+    is_library,
+    is_library_class,
+    is_library_file,
+    is_library_module,
+    users_module,
+)
 from doteval.evals._identity.walk import Walk
 
 HEAD = "import importlib.util, inspect, json, pathlib, string, sys\nfrom doteval import Result, foreach\n"
@@ -69,6 +75,21 @@ class Proxy:
     def __getattr__(self, name): raise RuntimeError('working outside of it')
 TOLD = Proxy()
 def ask(q): return TOLD.text
+""",
+    "a proxy of nothing yet that is held": """
+class Proxy:
+    __class__ = property(lambda self: 1 / 0)
+    def __getitem__(self, key): return '@@'
+    def __setitem__(self, key, value): pass
+    def go(self): return '@@'
+class Holder:
+    held, also = Proxy(), [Proxy()]
+    go = Proxy()
+HELD = Proxy()
+def told(*each): return len(each)
+def ask(q):
+    HELD[q] = Holder.also[0][q] = 1
+    return HELD[q], Holder.held[q], told(HELD.go), told(Holder.go, Holder.held.go), Holder().go.go()
 """,
     "a module that skips": """
 def ask(q):
@@ -198,7 +219,10 @@ def test_whose_a_module_is_is_said_by_its_file() -> None:
     assert not is_library(mine)
     assert is_library(json_of_python())
     assert all(map(is_library_module, ["json", "sys", "builtins", "xml.etree", "doteval.evals", "pytest", None]))
-    assert not any(map(is_library_module, ["nowhere_to_be_found", "<run_path>", 3]))
+    assert is_library_module("nowhere_to_be_found")
+    for name in ("nowhere_to_be_found", "<run_path>", 3):
+        assert not is_library_class(type("K", (), {"__module__": name}))
+    assert is_library_class(type(sys.implementation))
     assert users_module("json", "") is None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
-from .library import is_library, is_library_file, is_library_module, users_module
+from .library import is_library, is_library_class, is_library_file, users_module
 from .looks import ATOMS, attribute_of, class_of, held_by, is_class, is_function, is_module
 from .uses import ITSELF, Steps
 
@@ -88,7 +88,7 @@ def defaults_of(function: FunctionType) -> dict[str, object]:
 def is_librarys(value: object) -> bool:
     """Whether a value is of a class, or is a class, whose methods are somebody else's."""
     kind = value if is_class(value) else class_of(value)
-    return is_library_module(kind.__module__) and not issubclass(class_of(value), (FunctionType, functools.partial))
+    return is_library_class(kind) and not issubclass(class_of(value), (FunctionType, functools.partial))
 
 
 def ways_of(found: Mapping[type[Any], set[Steps]], kind: type[Any]) -> set[Steps]:
@@ -113,5 +113,5 @@ def functions_of(value: Any, depth: int = 3) -> Iterator[tuple[FunctionType, boo
         yield from functions_of(value.__func__, depth)
     elif issubclass(kind, (functools.cached_property, functools.partialmethod)):
         yield from functions_of(attribute_of(value, "func"), depth)
-    elif depth and not issubclass(kind, type) and is_library_module(kind.__module__):
+    elif depth and not issubclass(kind, type) and is_library_class(kind):
         yield from functions_of(attribute_of(value, "__wrapped__"), depth - 1)

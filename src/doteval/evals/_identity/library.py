@@ -12,10 +12,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 _OF_A_PROJECT = (".git", "pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini")
 """What lies where a project of the user's begins."""
+_IS_MADE = 1 << 9
+_MADE_BY_PYTHON = _IS_MADE | 1 << 8
+"""The flags of a class that lies on the heap, as those do that are made by Python, and may be changed, as they may."""
 _BUILT_IN = frozenset({"built-in", "frozen"})
 _HERE = str(Path(__file__).parent.parent.parent)  # all of doteval
 
@@ -47,24 +50,38 @@ def is_library(module: ModuleType) -> bool:
     return isinstance(name, str) and (name in sys.builtin_module_names or _is_of_python(name))
 
 
+def is_library_class(kind: type[Any]) -> bool:
+    """Whether a class is somebody else's. One of a module that nobody finds, as it was loaded by its path, is not."""
+    found = _whose(kind.__module__)
+    return kind.__flags__ & _MADE_BY_PYTHON != _IS_MADE if found is None else found
+
+
 def is_library_module(name: object) -> bool:
-    """Whether a module, by its name, is somebody else's; one that nobody finds, as it has no name by itself, is not."""
-    if not isinstance(name, str) or name in sys.builtin_module_names:
-        return name is None or isinstance(name, str)
-    module: object = sys.modules.get(name)
-    if isinstance(module, ModuleType):
-        return is_library(module)
-    if module is not None:  # whatever took its place
-        return _is_of_python(name)
-    top = sys.modules.get(name.partition(".")[0])
-    if isinstance(top, ModuleType):
-        return is_library(top)
+    """Whether a module, by its name, is somebody else's. One that nobody finds is."""
+    return _whose(name) is not False
+
+
+def _whose(name: object) -> bool | None:
+    """Whether a module is somebody else's; `None` where nobody finds it."""
+    if name is None:
+        return True
+    if not isinstance(name, str):
+        return None
+    if name in sys.builtin_module_names:
+        return True
+    module, top = sys.modules.get(name), sys.modules.get(name.partition(".")[0])
+    for each in (module, top):
+        if isinstance(each, ModuleType):
+            return is_library(each)
+        if each is not None:  # whatever took its place
+            return _is_of_python(name)
     try:
         spec = find_spec(name.partition(".")[0])
     except Exception:  # finders are anybody's
-        return True
+        return None
     places = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or ())]
-    return any(place in _BUILT_IN or is_library_file(place) for place in places if place)
+    found = [place in _BUILT_IN or is_library_file(place) for place in places if place]
+    return any(found) if found else None
 
 
 def _is_of_python(name: str) -> bool:

@@ -12,7 +12,7 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeGuard, cast
 
 from ... import ModelRequest
-from .library import is_library_module
+from .library import is_library_class
 
 _AS_TEXTS: dict[str, Any] = {}
 if sys.version_info >= (3, 14):
@@ -92,8 +92,8 @@ def own_text_of(value: Any, kind: type[Any]) -> str | None:
     """What a number, a text, or the like is, whatever its class makes it say; `None` where it is none such."""
     for base, told in _TOLD.items():
         if isinstance(value, base):
-            return f"{type_name(kind if is_library_module(kind.__module__) else base)} {told(value)}"
-    if is_library_module(kind.__module__):
+            return f"{type_name(kind if is_library_class(kind) else base)} {told(value)}"
+    if is_library_class(kind):
         return None
     bases: list[Any] = [each for each in kind.__mro__ if each.__module__ in _OF_VALUES]
     return f"{type_name(bases[0])} {bases[0].__repr__(value)}" if bases else None

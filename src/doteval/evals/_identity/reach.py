@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import attrgetter, methodcaller
 from types import FunctionType, ModuleType
-from typing import Any, cast
+from typing import Any
 
 from .._tabular import objects_in_table
 from .aliases import is_alias
@@ -29,7 +29,7 @@ from .found import (
     variable_of,
     ways_of,
 )
-from .library import is_library, is_library_module
+from .library import is_library, is_library_class
 from .looks import ATOMS, INITIALISERS, attribute_of, class_of, is_class, is_function, is_module
 from .methods import Method, Methods
 from .state import State
@@ -236,7 +236,7 @@ class Reach(Values):
         if is_function(value):
             self._with(use, value)
         elif is_class(value):
-            makes = name != "__class__" and (not path or isinstance(vars(value).get(path[0]), classmethod))
+            makes = name != "__class__" and (not path or issubclass(class_of(vars(value).get(path[0])), classmethod))
             self._class_for(value, use if makes else None)
         elif class_of(value) not in ATOMS:
             self._values.append(functools.partial(self._read_value, owner, name, value, use))
@@ -255,7 +255,7 @@ class Reach(Values):
             maker = attribute_of(maker, each) if is_module(maker) or is_class(maker) else None
         if not is_class(maker):
             self._found.read(use, [attribute])
-        elif not is_library_module(maker.__module__):
+        elif not is_library_class(maker):
             self._found.read(max(use, Use.INIT), [attribute])
 
     def _find_unclear(self) -> bool:
@@ -269,7 +269,7 @@ class Reach(Values):
 
     def _class_for(self, kind: type[Any], use: Use | None) -> None:
         """A class is found, of which objects are made, or not."""
-        if is_library_module(kind.__module__):
+        if is_library_class(kind):
             return
         if use is not None:
             self._found.make(use, kind)
@@ -281,12 +281,12 @@ class Reach(Values):
             self._class_for(base, None)
         self._objects.setdefault(class_of(kind), []).append(kind)
         self._found.add_class(kind)
-        bases = [each for each in kind.__mro__[1:] if is_library_module(each.__module__)]
+        bases = [each for each in kind.__mro__[1:] if is_library_class(each)]
         callers = [each for each in bases if each.__module__ not in _NO_CALLERS]
         for name, value in [*vars(kind).items()]:  # a model of pydantic may complete itself when it is looked at
             members = [*functions_of(value)]
             overrides = any(name in vars(each) for each in callers)
-            is_of_class = isinstance(cast("object", value), classmethod) or name == "__new__"
+            is_of_class = issubclass(class_of(value), classmethod) or name == "__new__"
             for function, is_setter in members:
                 self._found.add(Method(kind, name, function, is_setter, is_of_class, overrides))
             if not members and name != "__dict__":
@@ -391,8 +391,8 @@ class Reach(Values):
         return None
 
     def _class_told(self, kind: type[Any]) -> object:
-        for base in kind.__mro__ if not is_library_module(kind.__module__) else ():
-            for each in () if is_library_module(base.__module__) else vars(base).values():
+        for base in kind.__mro__ if not is_library_class(kind) else ():
+            for each in () if is_library_class(base) else vars(base).values():
                 if is_function(each):
                     self._document(each)
         return None

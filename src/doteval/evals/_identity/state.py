@@ -8,7 +8,7 @@ from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
 from types import CellType
 from typing import Any, cast
 
-from .library import is_library_module
+from .library import is_library_class
 from .looks import ATOMS, attribute_of, attributes_of, class_of, is_class, is_module
 from .uses import ATTRIBUTE, EVERYTHING, KEY, Steps
 
@@ -95,19 +95,19 @@ class State:
             self._computed_of[kind] = frozenset(
                 name
                 for each in kind.__mro__
-                if not is_library_module(each.__module__)
-                for name, value in vars(each).items()
-                if isinstance(value, functools.cached_property)
+                if not is_library_class(each)
+                for name, value in [*vars(each).items()]
+                if issubclass(class_of(value), functools.cached_property)
             )
         return self._computed_of[kind]
 
 
 def _is_mapping(value: object) -> bool:
-    return isinstance(value, Mapping)
+    return issubclass(class_of(value), Mapping)
 
 
 def _is_container(value: object) -> bool:
-    return isinstance(value, _CONTAINERS)
+    return issubclass(class_of(value), _CONTAINERS)
 
 
 def behind(owner: Any, step: tuple[str, Any]) -> object:
@@ -127,6 +127,8 @@ def behind(owner: Any, step: tuple[str, Any]) -> object:
         return next((vars(each)[name] for each in kinds if name in vars(each)), MISSING)
     if class_of(owner) in (list, tuple) and isinstance(name, int):
         return owner[name] if -len(owner) <= name < len(owner) else MISSING
-    if kind == KEY and isinstance(owner, dict) and not isinstance(owner, defaultdict):  # there, reading writes as well
+    if (
+        kind == KEY and issubclass(class_of(owner), dict) and not issubclass(class_of(owner), defaultdict)
+    ):  # there, reading writes as well
         return dict[Any, Any].get(cast("Any", owner), name, MISSING)
     return MISSING

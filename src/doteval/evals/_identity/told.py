@@ -7,11 +7,11 @@ import inspect
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import FunctionType
-from typing import Any, cast
+from typing import Any
 
 from .code import Code
 from .found import functions_of, variable_of
-from .library import is_library_module
+from .library import is_library_class
 from .looks import attribute_of, class_of, is_class, is_module, type_name
 from .state import State, behind
 from .uses import ANY, ATTRIBUTE, ITSELF, MODULES
@@ -97,7 +97,7 @@ class Told:
 
     def subclasses_of(self, kind: type[Any]) -> list[type[Any]]:
         """The classes of the user's that are made of another one of theirs, where code asks for such."""
-        return _made_of(kind) if self._reads_subclasses and not is_library_module(kind.__module__) else []
+        return _made_of(kind) if self._reads_subclasses and not is_library_class(kind) else []
 
     def subclasses_at(self, value: Any, path: tuple[str, ...]) -> list[type[Any]]:
         """The same of the class of a library that code asks, which is behind a value."""
@@ -119,7 +119,7 @@ def _made_of(kind: type[Any]) -> list[type[Any]]:
     """The classes of the user's that are made of one; of two that are called the same, the one that is still there."""
     found: dict[str, list[type[Any]]] = {}
     for each in type.__subclasses__(kind):
-        if not is_library_module(each.__module__):
+        if not is_library_class(each):
             found.setdefault(type_name(each), []).append(each)
     there = {name: [each for each in alike if _is_there(each)] for name, alike in found.items()}
     return [each for name in sorted(found) for each in there[name] or found[name]]
@@ -155,9 +155,9 @@ def handed_over(function: FunctionType, name: str, path: tuple[str, ...], state:
         if each in state.attributes_in(value) or each in state.computed_in(class_of(value)):
             return
         value = behind(value, (ATTRIBUTE, each))
-    if isinstance(value, type):
-        yield cast("type[Any]", value)
-    elif not isinstance(value, (property, functools.cached_property)):
+    if is_class(value):
+        yield value
+    elif not issubclass(class_of(value), (property, functools.cached_property)):
         yield from (each for each, _ in functions_of(value))
 
 

@@ -26,7 +26,7 @@ from .aliases import is_alias, parts_of_alias
 from .code import read
 from .credentials import hides_itself, is_credential, without_credentials, without_environment
 from .decorated import given_to
-from .library import is_library_file, is_library_module
+from .library import is_library_class, is_library_file, is_library_module
 from .looks import (
     ADDRESS,
     ATOMS,
@@ -129,7 +129,7 @@ class Values(ABC):
     def _unreadable(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
         """What an object is that raises something where it is asked: what it holds, as far as that is told."""
         with suppress(Exception):
-            if not is_library_module(kind.__module__):
+            if not is_library_class(kind):
                 return self._object(value, attributes_of(value), above)
         return "unreadable", type_name(kind)
 
@@ -164,7 +164,7 @@ class Values(ABC):
             method: Any = cast("object", value)
             given = self._of(method.args, above), self._mapping(method.keywords, above)
             return "partialmethod", self._of(method.func, above), *given
-        if is_library_module(kind.__module__) and callable(value):
+        if is_library_class(kind) and callable(value):
             wrapped = attribute_of(value, "__wrapped__")
             if callable(wrapped):
                 return self._made(value, type_name(kind), wrapped, above)
@@ -203,7 +203,7 @@ class Values(ABC):
             return "set", *held, *self._own(given, kind, above)
         if is_dataclass(value):
             names = {field.name: getattr(value, field.name, None) for field in fields(value)}
-            more = {} if is_library_module(kind.__module__) else attributes_of(value)
+            more = {} if is_library_class(kind) else attributes_of(value)
             return self._object(value, {**more, **names}, above)
         return None
 
@@ -213,7 +213,7 @@ class Values(ABC):
             return "state", type_name(kind)
         if isinstance(value, BaseException):
             return "error", self._of(value.args, above), *self._own(value, kind, above)
-        if not is_library_module(kind.__module__):
+        if not is_library_class(kind):
             return self._object(value, attributes_of(value), above)
         if hasattr(value, "__next__") or hasattr(value, "__anext__") or hasattr(value, "cr_code"):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
@@ -230,7 +230,7 @@ class Values(ABC):
 
     def _own(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
         """What an object of a class of the user's is besides what it holds: its class, and other attributes."""
-        if is_library_module(kind.__module__):
+        if is_library_class(kind):
             return ()
         return self._class(kind), self._mapping(self._kept(value, attributes_of(value)), above)
 

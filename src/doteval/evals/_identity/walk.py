@@ -24,7 +24,7 @@ from .code import Code, read
 from .credentials import guarded_digest_of, is_credential
 from .decorated import NOT_GIVEN
 from .found import behind_modules, imported_by
-from .library import is_library, is_library_file, is_library_module
+from .library import is_library, is_library_class, is_library_file
 from .looks import (
     ADDRESS,
     ENUMS_OWN,
@@ -288,13 +288,13 @@ class Walk(Values):
         return super()._described_to_others(function, above), self._reach.told.source_of(function)
 
     def _class(self, kind: type[Any]) -> object:
-        if is_library_module(kind.__module__) or not self._follows_classes:
+        if is_library_class(kind) or not self._follows_classes:
             return "library", type_name(kind)
         name = f"the class '{kind.__qualname__}'"
         return "class", self._named((id(kind),), kind, name, lambda: self._members(kind))
 
     def _class_told(self, kind: type[Any]) -> object:
-        if is_library_module(kind.__module__) or not self._follows_classes or issubclass(kind, BaseException):
+        if is_library_class(kind) or not self._follows_classes or issubclass(kind, BaseException):
             return ()
         name = f"what the class '{kind.__qualname__}' says of itself"
         return self._named(("told", id(kind)), kind, name, lambda: self._told_of_members(kind))
