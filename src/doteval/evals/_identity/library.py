@@ -79,9 +79,10 @@ def _whose(name: object) -> bool | None:
         spec = find_spec(name.partition(".")[0])
     except Exception:  # finders are anybody's
         return None
-    places = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or ())]
-    found = [place in _BUILT_IN or is_library_file(place) for place in places if place]
-    return any(found) if found else None
+    if spec is None:
+        return None
+    places = [spec.origin or "", *(spec.submodule_search_locations or ())]
+    return any(place in _BUILT_IN or is_library_file(place) for place in places if place)
 
 
 def _is_of_python(name: str) -> bool:
