@@ -162,7 +162,8 @@ async def test_what_is_reached_counts(program: str, tmp_path: Path, monkeypatch:
         directory = tmp_path / text
         written(directory, PROGRAMS[program], text)
         with monkeypatch.context() as path:
-            path.syspath_prepend(directory)
+            path.setattr(sys, "path", [str(directory), *sys.path])
+            importlib.invalidate_caches()
             evaluation = importlib.import_module("eval_reach").eval_it
             for time in range(times):
                 if text == "another":

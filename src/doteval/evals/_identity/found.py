@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from .library import is_library, is_library_class, is_library_file, users_module
@@ -58,8 +58,8 @@ def imported_by(
     package = package if isinstance(package, str) else ""
     if taken:
         module = users_module("." * level + name, package)
-        for each in taken if module is not None else ():
-            yield vars(module), each, taken_from(module, each)
+        if module is not None:
+            yield from ((vars(module), each, taken_from(module, each)) for each in taken)
         return
     parts = name.split(".")
     absolute = [".".join(parts[: place + 1]) for place in range(len(parts))]
@@ -69,10 +69,10 @@ def imported_by(
             yield sys.modules, each, module
 
 
-def taken_from(module: Any, name: str) -> Any:
+def taken_from(module: ModuleType, name: str) -> Any:
     """What is imported from a module, or a package: what it holds, or a module in it that nobody may have imported."""
-    held = vars(module)
-    found = held[name] if name in held else attribute_of(module, name)
+    held: dict[str, Any] = vars(module)
+    found: Any = held[name] if name in held else attribute_of(module, name)
     if found is None and name not in held and "__path__" in held:
         found = users_module(f"{held.get('__name__')}.{name}", "")
     return found

@@ -6,7 +6,7 @@ import functools
 from collections import defaultdict, deque
 from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
 from types import CellType
-from typing import Any, cast
+from typing import Any
 
 from .library import is_library_class
 from .looks import ATOMS, attribute_of, attributes_of, class_of, is_class, is_module
@@ -127,8 +127,7 @@ def behind(owner: Any, step: tuple[str, Any]) -> object:
         return next((vars(each)[name] for each in kinds if name in vars(each)), MISSING)
     if class_of(owner) in (list, tuple) and isinstance(name, int):
         return owner[name] if -len(owner) <= name < len(owner) else MISSING
-    if (
-        kind == KEY and issubclass(class_of(owner), dict) and not issubclass(class_of(owner), defaultdict)
-    ):  # there, reading writes as well
-        return dict[Any, Any].get(cast("Any", owner), name, MISSING)
+    is_mapping = issubclass(class_of(owner), dict) and not issubclass(class_of(owner), defaultdict)
+    if kind == KEY and is_mapping:  # of the other one, reading writes as well
+        return dict[Any, Any].get(owner, name, MISSING)
     return MISSING
