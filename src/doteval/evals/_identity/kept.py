@@ -23,7 +23,7 @@ from typing import Any, cast
 from .._digests import Looks, Parts, fingerprint
 from .._tabular import held_by_table
 from .credentials import is_credential
-from .library import is_library_file, is_library_module
+from .library import is_library_class, is_library_file
 from .looks import ATOMS, attribute_of, class_of, held_by, qualified, type_name
 from .special import is_mock
 
@@ -99,7 +99,7 @@ def _sort_of(kind: Any) -> _Sort:
         return _Sort.FUNCTION
     if is_mock(kind) or type_name(kind) in _SPECIAL or package in _TELLING:
         return _Sort.TELLING
-    if not is_library_module(kind.__module__) or hasattr(kind, "__doteval_identity__"):
+    if not is_library_class(kind) or hasattr(kind, "__doteval_identity__"):
         return _Sort.TELLING
     if _is_of_the_moment(kind) or issubclass(kind, weakref.ReferenceType) or hasattr(kind, "get_secret_value"):
         return _Sort.MOMENTARY
@@ -118,7 +118,7 @@ def is_state(kind: type[Any]) -> bool:
     """Whether a class is of what a process has for the moment, of which nothing counts: the environment, say."""
     if issubclass(kind, logging.Logger):
         return True
-    if not is_library_module(kind.__module__):
+    if not is_library_class(kind):
         return False
     if kind.__module__ in ("tempfile", "threading") or type_name(kind) == "os._Environ":
         return True
@@ -179,7 +179,7 @@ class _Kept(Looks):
         self._left = _MOST
 
     def is_library(self, kind: type[Any]) -> bool:
-        return is_library_module(kind.__module__)
+        return is_library_class(kind)
 
     def of(self, value: object) -> str:
         raise MomentaryError  # it cannot be taken apart

@@ -10,7 +10,7 @@ from .clients import asked_with
 from .code import read
 from .credentials import without_credentials
 from .kept import TooMuchError, kept_of
-from .library import is_library_file, is_library_module
+from .library import is_library_class, is_library_file
 from .looks import OF_VALUES, attribute_of, attributes_of, class_of, is_made_of_attributes, telling_of, type_name
 from .special import parts_of, result_of
 from .state import State
@@ -63,7 +63,7 @@ class Objects(ABC):
         """What any other object is."""
         if isinstance(value, BaseException):
             return "error", self._of(value.args, above), *self._own(value, kind, above)
-        if not is_library_module(kind.__module__):
+        if not is_library_class(kind):
             return self._object(value, attributes_of(value), above)
         if hasattr(value, "__next__") or hasattr(value, "__anext__") or hasattr(value, "cr_code"):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
@@ -104,7 +104,7 @@ class Objects(ABC):
 
     def _own(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
         """What an object of a class of the user's is besides what it holds: its class, and other attributes."""
-        if is_library_module(kind.__module__):
+        if is_library_class(kind):
             return ()
         return self._class(kind), self._mapping(self._kept(value, attributes_of(value)), above)
 
