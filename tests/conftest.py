@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import itertools
@@ -18,6 +19,7 @@ from typing import Any
 import anyio
 import certifi
 import pytest
+from _pytest.assertion import rewrite
 from hypothesis import settings
 
 # For tests that need time to pass there is tests/virtual_time.py.
@@ -37,6 +39,7 @@ PATIENCE = 30.0
 
 WITH_PROCESSES = (
     "evals/test_kills.py",
+    "evals/test_transcripts.py",
     "plugin/",
     "providers/",
     "real/",
@@ -58,7 +61,7 @@ WITH_PROCESSES = (
 )
 """Every test whose path begins with one of these is marked ``process``: it starts a process or takes seconds.
 
-In ``providers/`` the seconds are those that the real SDKs take to be imported.
+In ``providers/`` and for transcripts the seconds are those that the real SDKs take to be imported.
 """
 
 LONG = (
@@ -106,6 +109,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # Where this is set, each process that tests start would compile all of doteval, and each pytest all of its plugins.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     _notice_processes()
+    if hasattr(config, "workerinput"):
+        _rewrite_share(config, int(config.workerinput["workerid"][2:]), config.workerinput["workercount"])
 
 
 @functools.cache
@@ -113,6 +118,21 @@ def _notice_processes() -> None:
     platform.processor()  # which the SDKs ask for once, with ``uname -p``
     sys.addaudithook(lambda event, arguments: _started.append(event) if event in _STARTS else None)
     os.register_at_fork(before=lambda: _started.append("fork"))  # uvloop's are not audited
+
+
+def _rewrite_share(config: pytest.Config, worker: int, workers: int) -> None:
+    """Where no file of tests was ever imported, each of the workers rewrites the asserts of some, and finds the others
+    done: 4 seconds of processor for one, and else for each."""
+    named = [Path(argument.partition("::")[0]) for argument in config.args]
+    files = sorted({file for path in named for file in (path.rglob("test_*.py") if path.is_dir() else [path])})
+    for file in files[worker::workers]:
+        if not (_is_inner_loop(config) and _path(file).startswith(WITH_PROCESSES)):
+            with contextlib.suppress(Exception):  # how pytest does it, which may change; the import does it again
+                pyc = rewrite.get_cache_dir(file) / (file.stem + rewrite.PYC_TAIL)
+                if rewrite._read_pyc(file, pyc) is None:
+                    pyc.parent.mkdir(exist_ok=True)
+                    known, code = rewrite._rewrite_test(file, config)
+                    rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, known, pyc)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -186,9 +206,12 @@ def pytest_runtest_setup() -> Generator[None]:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
     """``-m "not process"`` is what it says: a test without the mark starts no process, and no fixture for it does."""
     result = yield
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()  # what one file leaves is not looked through for each test of the next: 0.2 s, some hundred times
     if item.get_closest_marker("process") is None:
         assert not _started, f"the test starts a process ({_started[0]}) and is not marked process"
     return result

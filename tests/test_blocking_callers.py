@@ -475,7 +475,9 @@ def lose_in_a_call(provider: Provider) -> None:
     provider.call(lease)
 
 
-@pytest.mark.parametrize(("drop", "mark"), [(lose, "HERE"), (lose_many, "THERE"), (lose_in_a_call, "INSIDE")], ids=str)
+@pytest.mark.parametrize(
+    ("drop", "mark"), [(lose, "HERE"), (lose_many, "THERE"), (lose_in_a_call, "INSIDE")], ids=["setup", "many", "call"]
+)
 @pytest.mark.parametrize("options", [{}, {"capacity": 1}], ids=str)
 def test_a_trace_names_the_thread_and_the_line_of_the_blocking_call(
     backend: str, drop: Callable[[Provider], None], mark: str, options: dict[str, Any]

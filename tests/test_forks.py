@@ -149,12 +149,17 @@ def test_all_output_arrives_in_its_order(forks: Forks, tmp_path: Path, arguments
     assert fork.returncode == 3
 
 
-def test_what_is_not_closed_at_the_end_is_told(forks: Forks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter is taken down as usual: finalizers are run, and warn."""
+@pytest.mark.parametrize("file", ["program.py", "imported.py"])
+def test_what_is_not_closed_at_the_end_is_told(
+    forks: Forks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """What a program has, and what it has imported, is taken down as usual: finalizers are run, and warn."""
     monkeypatch.setenv("PYTHONWARNINGS", "always::ResourceWarning")
-    program = tmp_path / "program.py"
-    program.write_text("import socket\nleft = socket.socket()\n")
-    assert "ResourceWarning: unclosed <socket" in forks.run(str(program)).stderr
+    (tmp_path / "program.py").write_text("import imported\n")
+    (tmp_path / "imported.py").write_text("")
+    with (tmp_path / file).open("a") as text:
+        text.write("import socket\nleft = socket.socket()\ndef function(): ...\n")
+    assert "ResourceWarning: unclosed <socket" in forks.run(str(tmp_path / "program.py")).stderr
 
 
 def test_a_run_that_cannot_begin_is_an_error(forks: Forks, tmp_path: Path) -> None:

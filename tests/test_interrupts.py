@@ -107,6 +107,7 @@ def in_time() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore:.* was entered and never closed")
 @pytest.mark.filterwarnings("ignore:.* was leased and never torn down")  # the interrupt came before the 'with'
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # where the interrupt came before the await

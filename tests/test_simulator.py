@@ -25,6 +25,7 @@ SEEN = {
 """What must happen in the runs at some time, or they would show less than they seem to."""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("loop", [loop for loop in LOOPS if loop != "uvloop" or "SIMULATIONS" in os.environ])
 def test_whatever_tasks_do_what_is_promised_holds(loop: str) -> None:
     """Each run ends, and leaves nothing open; at no time is there more than may be, or anything that is not told."""

@@ -17,7 +17,7 @@ from functools import cache
 
 from doteval.evals._results.compare import _Pairs
 from doteval.evals._results.intervals import tango, wilson
-from doteval.evals._results.moments import Moments
+from doteval.evals._results.moments import Moments, Running
 from doteval.evals._results.reducers import interval
 from doteval.evals._results.statistics import aggregate
 
@@ -155,13 +155,18 @@ def of_grades(count: int, share: float, samples: int) -> float:
 
 def of_clustered_share(questions: int, share: float, alike: float, samples: int, each: int = 4) -> float:
     def draw(chance: random.Random) -> tuple[float, float]:
-        def scores() -> Iterator[tuple[float, str | None]]:
-            for question in range(questions):
-                easy = easiness(chance, share, alike)
-                for _ in range(each):
-                    yield chance.random() < easy, str(question)
-
-        return aggregated(scores())
+        moments = Moments(largest=1.0)
+        for question in range(questions):
+            easy = easiness(chance, share, alike)
+            good = sum([chance.random() < easy for _ in range(each)])
+            cluster = moments.clusters[question] = Running()
+            for value, times in ((1.0, good), (0.0, each - good)):
+                if times:
+                    moments.total += value * times
+                    moments.take(value, times)
+                    cluster.take(value, times)
+        found = aggregate(moments)
+        return found.low, found.high
 
     return simulated(samples, share, draw)
 

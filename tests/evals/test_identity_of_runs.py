@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+import doteval
 from doteval import (
-    AnthropicProvider,
     ModelProviders,
     OpenAICompatibleProvider,
     OpenAIProvider,
@@ -54,7 +54,7 @@ OTHER_MODELS: list[Callable[[], Any]] = [
     lambda: OpenAIProvider(base_url="http://127.0.0.1:1/v1").identity("gpt-4o"),
     lambda: OpenAIProvider().identity("gpt-4o", base_url="http://127.0.0.1:2/v1"),
     lambda: OpenAICompatibleProvider("https://api.openai.com/v1").identity("gpt-4o"),
-    lambda: AnthropicProvider().identity("gpt-4o"),
+    lambda: doteval.AnthropicProvider().identity("gpt-4o"),
     lambda: ModelProviders(settings={"openai": {"params": {"seed": 1}}}).identity("gpt-4o"),
     lambda: FakeProvider().identity("gpt-4o"),
     lambda: FakeProvider(replies=["x"]).identity("gpt-4o"),
@@ -68,6 +68,7 @@ def parts_of(settings: Mapping[str, Any]) -> Mapping[str, str]:
     return walk.parts
 
 
+@pytest.mark.process  # as the import of an SDK takes a second
 def test_a_model_is_known_by_what_its_answers_depend_on() -> None:
     """However it is asked for; and not by its key, or by how requests are sent."""
     same = [parts_of(make()) for make in SAME_MODEL]
@@ -80,9 +81,11 @@ def test_a_model_is_known_by_what_its_answers_depend_on() -> None:
     assert "another" not in json.dumps(same)
 
 
+@pytest.mark.process
 def test_an_address_of_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same spec, and another server."""
-    for provider, variable in ((OpenAIProvider(), "OPENAI_BASE_URL"), (AnthropicProvider(), "ANTHROPIC_BASE_URL")):
+    providers: list[Any] = [OpenAIProvider(), doteval.AnthropicProvider()]
+    for provider, variable in zip(providers, ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"), strict=True):
         before = provider.identity("it")
         monkeypatch.setenv(variable, "http://127.0.0.1:9/v1")
         assert provider.identity("it") == {**before, "base_url": "http://127.0.0.1:9/v1"}

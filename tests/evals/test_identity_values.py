@@ -327,7 +327,12 @@ def test_what_is_handed_over_says_something_of_itself(source: str) -> None:
     ("source", "called"),
     [
         ("import importlib; return importlib.import_module(q).TEXT", "import_module"),
-        ("return globals()[q]", "globals"),
+        ("import importlib; return importlib.import_module(f'tools.{q}').TEXT", "import_module"),
+        ("import importlib; return importlib.import_module('tools.' + q).TEXT", "import_module"),
+        ("import sys; return sys.modules[q].TEXT", "sys.modules"),
+        ("import sys; return sys.modules.get(q.lower()).TEXT", "sys.modules"),
+        ("import sys; return sys.modules[__name__]", None),
+        ("return globals()[q]", None),
         ("import importlib; return [importlib.import_module(each) for each in q]", "import_module"),
         ("import importlib; return importlib.import_module('json').dumps", None),
         ("return globals()['tool']()", None),
@@ -342,7 +347,7 @@ def test_who_reads_what_nobody_can_know_is_told(source: str, called: str | None)
         warnings.simplefilter("always")
         fingerprint([body(source, "one"), body(source, "one")])
     found = [str(each.message) for each in caught]
-    told = f"ask calls '{called}' with a name that is known only when it runs"
+    told = f"ask gives '{called}' a name that is known only when it runs"
     assert found == ([] if called is None else [f"{told}: what it reads there is not noticed where it changes"])
 
 

@@ -165,6 +165,7 @@ def exact(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not -(2**53) <= value <= 2**53 else value
 
 
+@pytest.mark.process
 @settings(max_examples=60, deadline=None)
 @given(records(), records())
 def test_the_blocks_of_the_page_are_the_rows_of_the_store(one: list[Record], other: list[Record]) -> None:
@@ -220,9 +221,10 @@ def test_rows_are_grouped_by_columns_with_few_short_values(tmp_path: Path) -> No
     assert index["dropped"] == ["id"]
 
 
+@pytest.mark.process
 def test_writing_the_page_keeps_no_more_than_a_block_in_memory(tmp_path: Path) -> None:
     """However much there is, and though some rows are huge."""
-    rows = [record(number, output=chr(97 + number % 20) * 1_000_000) for number in range(120)]
+    rows = [record(number, output=chr(97 + number % 20) * 1_000_000) for number in range(60)]
     store = stored(tmp_path / "results.db", {"it": rows})
     del rows
     tracemalloc.start()

@@ -247,6 +247,7 @@ def test_nearly_all_that_a_person_reads_is_read(scale: Any, table: list[Any]) ->
     assert len(unread) <= len(said) / 20, unread
 
 
+@pytest.mark.process
 def test_what_was_cut_off_is_not_read_but_where_it_is_all_there_is() -> None:
     """And a long one is read at its beginning and its end."""
     for scale, reply, person in ALL:

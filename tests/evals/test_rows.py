@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import anthropic
 import openai
 import pytest
 from anyio import CancelScope, Event, create_task_group, current_time, sleep
@@ -449,7 +448,7 @@ async def test_what_is_kept_of_an_error_of_ours_are_the_lines_of_the_user(tmp_pa
     assert "KeyError: 'cause'" in (theirs.traceback or "")
 
 
-def error_of_an_sdk(kind: type[openai.APIStatusError | anthropic.APIStatusError], status: int) -> Exception:
+def error_of_an_sdk(kind: Any, status: int) -> Exception:
     response: Any = SimpleNamespace(request=None, status_code=status, headers={})
     return kind("refused", response=response, body=None)
 
@@ -473,15 +472,19 @@ async def as_it_is(error: Exception) -> None:
     [
         ModelRequestError("m", "the API key was refused", "Check it.", status=401),
         error_of_an_sdk(openai.AuthenticationError, 401),
-        error_of_an_sdk(anthropic.APIStatusError, 402),
+        pytest.param("anthropic", marks=pytest.mark.process),  # whose import takes a second
         StatusError(429, error={"code": "insufficient_quota", "type": "insufficient_quota"}),
         StatusError(429, code="insufficient_quota"),
         StatusError(400, type="error", error={"type": "billing_error"}),
     ],
     ids=str,
 )
-async def test_what_is_refused_to_every_row_ends_the_run_at_once(error: Exception, how: Any) -> None:
+async def test_what_is_refused_to_every_row_ends_the_run_at_once(error: Any, how: Any) -> None:
     """With the rows in flight; whoever is told has heard of what was done before."""
+    if error == "anthropic":
+        import anthropic
+
+        error = error_of_an_sdk(anthropic.APIStatusError, 402)
     calls = 0
     told: list[int] = []
 

@@ -195,7 +195,7 @@ def test_a_claim_without_a_lock_holds_as_long_as_its_process_lives(claim: str, g
 @pytest.mark.anyio
 async def test_known_rows_wait_for_one_that_is_slow(path: Path) -> None:
     """However many rows are answered from the store, only a few of the dataset are in memory."""
-    rows, read = 3000, 0
+    rows, read = 1000, 0
     go = Event()
 
     @foreach("value", range(rows), concurrency=50)

@@ -48,7 +48,7 @@ async def main():
                     while True:
                         signal.pause()
                 for _ in range(4):
-                    assert (await handle.model.generate("who are you?")).startswith("one of ")
+                    assert (await handle.model.generate("who are you?")).isdigit()
                     await anyio.sleep(0.02)
 
 

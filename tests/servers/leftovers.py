@@ -52,7 +52,7 @@ def processes(root: Path) -> Iterator[int]:
         with suppress(OSError):
             variables = Path(entry.path, "environ").read_bytes().split(b"\0")
             arguments = Path(entry.path, "cmdline").read_bytes().split(b"\0")
-            is_supervisor = any(argument.endswith(b"/_supervisor") for argument in arguments)
+            is_supervisor = any(argument.endswith(b"/_supervisor/__main__.py") for argument in arguments)
             if any(variable.startswith(mark) for variable in variables) or (
                 is_supervisor and any(argument.startswith(place) for argument in arguments)
             ):

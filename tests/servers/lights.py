@@ -28,7 +28,7 @@ _HERE = Path(__file__).parent
 
 
 def light(*options: str) -> list[str]:
-    """The command of a light server; `options` as in ``light_server.OPTIONS``."""
+    """The command of a light server; `options` as in ``light_service.OPTIONS``."""
     return [sys.executable, "-I", "-S", str(_HERE / "light_server.py"), "{port}", "model={spec}", *options]
 
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 from tests.forks import Forks
-from tests.servers.crash_matrix import KILLS, OTHERS, PROGRAMS, SHORT_GRACE, Kind, Stage, stage
+from tests.servers.crash_matrix import KILLS, OTHERS, PROGRAMS, Kind, Stage, stage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for what is left in /proc")
 
 SEED = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(10**6)))
+GRACE = 0.2
+"""How long a server may take to end, in seconds: one part of it takes all of it, and is looked for all the time."""
 CHOSEN = {"SIGINT twice, pytest", "SIGTERM, asyncio", "os._exit in a test"}
 
 
@@ -22,7 +24,7 @@ def here(forks: Forks) -> Iterator[Stage]:
     """A stage on which no time is spent to find out how long runs take."""
     with stage(SEED) as here:
         here.forks = forks
-        here.grace = SHORT_GRACE
+        here.grace = GRACE
         here.lasts = dict.fromkeys(PROGRAMS, 2.0)
         yield here
 

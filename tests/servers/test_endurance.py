@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc"),
 ]
 
-STARTS = int(os.environ.get("STARTS", "25"))
+STARTS = int(os.environ.get("STARTS", "12"))
 _WORKERS = ("AnyIO worker thread", "Trio thread")
 """Threads that event loops keep for the next call that blocks; they end when they have been idle for ten seconds."""
 SERVER = Path(__file__).with_name("light_server.py")

@@ -11,6 +11,7 @@ import pytest
 from tests.forks import Forks
 from tests.servers.crash_matrix import stage
 from tests.servers.kill_matrix import kill, plan, prepare
+from tests.servers.test_crashes import GRACE
 
 pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
@@ -30,6 +31,7 @@ def test_whoever_is_killed_together_nothing_is_left(forks: Forks, part: int) -> 
     def killed(side: int) -> None:
         with stage(SEED + part * SIDES + side) as here:
             prepare(here, forks)
+            here.grace = GRACE
             mine = kills[side::SIDES]
             for number, (program, group) in enumerate(mine, 1):
                 print(kill(here, program, group, checked=number == len(mine)))

@@ -16,6 +16,7 @@ from tests.servers.leftovers import PATIENCE, await_end, is_locked, leftovers
 
 from doteval.servers._local.runtime import Runtime
 from doteval.servers._supervisor import processes
+from doteval.servers._supervisor.files import delete, is_on_path
 
 pytestmark = [
     pytest.mark.concurrency,
@@ -134,3 +135,34 @@ def test_a_supervisor_looks_by_itself_where_the_system_tells_nothing(monkeypatch
     assert processes.watch(["/not/there"]) == -1
     monkeypatch.setattr(processes, "_inotify", None)
     assert processes.watch(["/"]) == -1
+
+
+def test_a_directory_is_deleted_and_not_what_links_in_it_lead_to(tmp_path: Path) -> None:
+    """With all that is in it, whatever that is; one that is not there is no error."""
+    kept, gone = tmp_path / "kept", tmp_path / "gone"
+    (gone / "a" / "b").mkdir(parents=True)
+    kept.mkdir()
+    (kept / "file").touch()
+    (gone / "a" / "b" / "file").touch()
+    os.mkfifo(gone / "a" / "pipe")
+    for name, target in (("directory", kept), ("file", kept / "file"), ("nowhere", tmp_path / "nowhere"), ("up", gone)):
+        (gone / "a" / name).symlink_to(target)
+    for _ in range(2):
+        delete(str(gone))
+        assert not gone.exists()
+    assert (kept / "file").exists()
+    link = tmp_path / "link"
+    link.symlink_to(kept)
+    delete(str(link))
+    assert (kept / "file").exists()
+
+
+def test_a_program_is_found_where_the_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any directory of `PATH`, and where it can be run."""
+    monkeypatch.setenv("PATH", os.pathsep.join(["/nowhere", str(tmp_path)]))
+    assert not is_on_path("a-program")
+    program = tmp_path / "a-program"
+    program.touch(0o600)
+    assert is_on_path("a-program") is (shutil.which("a-program") is not None)
+    program.chmod(0o700)
+    assert is_on_path("a-program")

@@ -402,7 +402,7 @@ def _shim_alone(runtime: Runtime, *, slot_fds: tuple[int, ...] = ()) -> tuple[so
         with theirs:
             arguments = [str(theirs.fileno()), str(lock.descriptor), str(runtime.socket_path("bad-1"))]
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(_supervisor.__file__).parent), *arguments],
+                [sys.executable, "-I", "-S", str(Path(_supervisor.__file__).with_name("__main__.py")), *arguments],
                 pass_fds=[theirs.fileno(), lock.descriptor, *slot_fds],
             )
         lock.is_passed_on = True

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 from anyio import CapacityLimiter, sleep
 from anyio.lowlevel import checkpoint
@@ -237,7 +237,8 @@ def check_replies(replies: object) -> None:
             "for one after the other, or a function that gets the prompt"
         )
     if isinstance(replies, Sequence) and not isinstance(replies, str):
-        wrong = {type(reply).__name__ for reply in replies if not isinstance(reply, (str, Exception))}
+        scripted = cast("Sequence[object]", replies)
+        wrong = {type(reply).__name__ for reply in scripted if not isinstance(reply, (str, Exception))}
         if wrong:
             raise TypeError(f"replies= has {', '.join(sorted(wrong))} in it: a reply is a text or an exception")
 

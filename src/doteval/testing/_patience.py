@@ -25,7 +25,7 @@ from anyio import (
 
 _NOT_THE_AUTHORS = frozenset({"doteval", "anyio", "asyncio", "trio", "contextlib", "outcome", "_pytest", "pluggy"})
 _LOOKS = 5
-_SUSPENDED = (CoroutineType, GeneratorType, AsyncGeneratorType)
+_SUSPENDED: tuple[type[object], ...] = (CoroutineType, GeneratorType, AsyncGeneratorType)
 _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
 
 
@@ -44,8 +44,9 @@ async def in_time(test: Coroutine[Any, Any, None], patience: float) -> None:
         StuckError: It has waited for longer.
     """
     failures: list[BaseException] = []
-    with CancelScope() as scope:
-        watch = _Watch(patience, scope)
+    scope = CancelScope()
+    watch = _Watch(patience, scope)
+    with scope:
         async with create_task_group() as task_group:
             task_group.start_soon(watch.look)
             try:
@@ -163,7 +164,7 @@ def _shields_in(each: object) -> list[CancelScope]:
         for other in gc.get_referents(left.pop()):
             owner: Any = other.__self__ if isinstance(other, MethodType) else other
             inner = getattr(owner, "gen", None) if isinstance(other, MethodType) else None
-            if isinstance(inner, GeneratorType):  # of a @contextmanager
+            if isinstance(inner, _SUSPENDED):  # of a @contextmanager
                 left.append(inner)
             with suppress(Exception):
                 if owner.shield and not owner.cancel_called and owner.deadline == math.inf and owner not in found:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -25,7 +25,8 @@ from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
 from .code import read
 from .credentials import hides_itself, is_credential, without_credentials, without_environment
-from .library import is_library_file, is_library_module
+from .decorated import given_to
+from .library import is_library_class, is_library_file, is_library_module
 from .looks import (
     ADDRESS,
     ATOMS,
@@ -35,8 +36,9 @@ from .looks import (
     described_as,
     digest_of,
     digest_of_bytes,
-    held_by,
+    is_function,
     is_made_of_attributes,
+    is_module,
     own_text_of,
     parameters_of,
     present_in,
@@ -56,6 +58,7 @@ _FEW = 100
 _LONG = 10_000
 """How many items are kept as they are, before they become a fingerprint."""
 _LONGEST_NAME = 40
+_MOST_MADE = 4
 _LISTS = (list, tuple)
 _FACTORIES = (bool, dict, float, int, list, set, str, tuple)
 
@@ -75,6 +78,8 @@ class Values(ABC):
         self.left_to_see = _MOST
         self._is_guarded = False
         """Whether what is looked at now holds a credential."""
+        self._made_within = 0
+        """How many of what libraries have made are looked at, each within another one."""
         self._is_provider = False
         """Whether it is what a provider says of itself, whose credentials say only who asks."""
 
@@ -119,7 +124,14 @@ class Values(ABC):
         except RecursionError:
             return "deep", type_name(kind)
         except Exception:  # whoever uses it is told
-            return "unreadable", type_name(kind)
+            return self._unreadable(value, kind, above)
+
+    def _unreadable(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
+        """What an object is that raises something where it is asked: what it holds, as far as that is told."""
+        with suppress(Exception):
+            if not is_library_class(kind):
+                return self._object(value, attributes_of(value), above)
+        return "unreadable", type_name(kind)
 
     def _told_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value says itself that answers depend on; `None` where it does not."""
@@ -138,7 +150,7 @@ class Values(ABC):
         if isinstance(value, type):
             told = self._class_told(cast("type[Any]", value)) if len(above) > 1 else ()
             return self._class(cast("type[Any]", value)), told
-        if isinstance(value, (FunctionType, functools.partial, MethodType, types.BuiltinFunctionType)):
+        if issubclass(kind, (FunctionType, functools.partial, MethodType, types.BuiltinFunctionType)):
             return self._callable(value, above)
         if isinstance(value, (staticmethod, classmethod)):
             return kind.__name__, self._of(cast("Any", value).__func__, above)
@@ -146,16 +158,16 @@ class Values(ABC):
             return "property", *(self._of(each, above) for each in (value.fget, value.fset, value.fdel))
         if isinstance(value, functools.cached_property):
             return "property", self._of(cast("Any", value).func, above)
-        if isinstance(value, ModuleType):
-            return "module", value.__name__, self._module(value)
+        if is_module(value):
+            return "module", vars(value).get("__name__"), self._module(value)
         if isinstance(value, functools.partialmethod):
             method: Any = cast("object", value)
             given = self._of(method.args, above), self._mapping(method.keywords, above)
             return "partialmethod", self._of(method.func, above), *given
-        if is_library_module(kind.__module__) and callable(value):
+        if is_library_class(kind) and callable(value):
             wrapped = attribute_of(value, "__wrapped__")
             if callable(wrapped):
-                return "wrapped", type_name(kind), self._of(wrapped, above)
+                return self._made(value, type_name(kind), wrapped, above)
         return None
 
     def _data_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
@@ -191,7 +203,7 @@ class Values(ABC):
             return "set", *held, *self._own(given, kind, above)
         if is_dataclass(value):
             names = {field.name: getattr(value, field.name, None) for field in fields(value)}
-            more = {} if is_library_module(kind.__module__) else attributes_of(value)
+            more = {} if is_library_class(kind) else attributes_of(value)
             return self._object(value, {**more, **names}, above)
         return None
 
@@ -201,7 +213,7 @@ class Values(ABC):
             return "state", type_name(kind)
         if isinstance(value, BaseException):
             return "error", self._of(value.args, above), *self._own(value, kind, above)
-        if not is_library_module(kind.__module__):
+        if not is_library_class(kind):
             return self._object(value, attributes_of(value), above)
         if hasattr(value, "__next__") or hasattr(value, "__anext__") or hasattr(value, "cr_code"):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
@@ -218,7 +230,7 @@ class Values(ABC):
 
     def _own(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
         """What an object of a class of the user's is besides what it holds: its class, and other attributes."""
-        if is_library_module(kind.__module__):
+        if is_library_class(kind):
             return ()
         return self._class(kind), self._mapping(self._kept(value, attributes_of(value)), above)
 
@@ -337,19 +349,39 @@ class Values(ABC):
             )
         if isinstance(value, (MethodType, types.BuiltinMethodType)) and value.__self__ is not None:
             owner: object = value.__self__
-            if not isinstance(owner, ModuleType):
+            if not is_module(owner):
                 return self._method(value, owner, above)
-        if isinstance(value, FunctionType):
+        if is_function(value):
             if not is_library_file(value.__code__.co_filename):
                 told = self._described_to_others(value, above) if len(above) > 1 else ()
                 return "function", self._function_of_users(value), told
             wrapped = attribute_of(value, "__wrapped__")
-            if wrapped is not None:
-                registry = self._of(attribute_of(value, "registry"), above)  # of functools.singledispatch
-                return "wrapped", qualified(value), self._of(wrapped, above), registry
-            if value.__closure__:  # made by a library of what the user has given
-                return "made", qualified(value), *(self._of(held_by(cell), above) for cell in value.__closure__)
+            if wrapped is not None or value.__closure__:  # made by a library of what the user has given
+                return self._made(value, qualified(value), wrapped, above)
         return "library", qualified(value)
+
+    def _made(self, value: Any, name: str, wrapped: object, above: tuple[int, ...]) -> object:
+        """What a library has made of what the user has given it."""
+        if self._made_within == _MOST_MADE:
+            return "library", name
+        self._made_within += 1
+        try:
+            given = [
+                (
+                    each,
+                    self._may_be_written(f"{each!r} of {name}", each, held, above)
+                    if may_change
+                    else self._held(each, held, above),
+                )
+                for each, held, may_change in given_to(value)
+            ]
+        finally:
+            self._made_within -= 1
+        return "made", name, self._of(wrapped, above), *given
+
+    @abstractmethod
+    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
+        """Something that a library may write, or not."""
 
     def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
         return "method", value.__name__, self._of(owner, above), self._of(getattr(value, "__func__", None), above)

@@ -94,7 +94,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._shown = str(path)
-        self._log = self.path.with_name(f"{self.path.name}-wal")
+        self._log = Path(f"{self.path}-wal")
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection | None]:

@@ -83,7 +83,8 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
         for name in sorted(both, key=lambda name: (not _is_shown(both[name]), name not in before, name))
         if name not in (PYTHON, ASSERTIONS) and not _is_same(before.get(name), now.get(name))
     ]
-    if before.get(ASSERTIONS) != now.get(ASSERTIONS) and not all(_is_shown(both[name]) for name in found):
+    modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
+    if len(modes) > 1 and not all(_is_shown(both[name]) for name in found):
         yield f"{_told(ASSERTIONS, before, now)}, which changes code that has some"
     for name in found:
         yield _told(name, before, now)

@@ -23,7 +23,7 @@ from .._supervisor.protocol import MARKER
 from .._unshared import making, unshared
 from .runtime import Runtime
 
-_SUPERVISOR = Path(__file__).parent.parent / "_supervisor"  # a directory that Python runs
+_SUPERVISOR = Path(__file__).parent.parent / "_supervisor" / "__main__.py"
 
 _LOOK_SECONDS = 0.005
 

@@ -1,9 +1,9 @@
 """The supervisor: the process between a model server and all who use it; and its keeper.
 
-Started as ``python -I -S _supervisor STARTER LOCK SOCKET_PATH``, in a session of its own, with two inherited
-descriptors: the starter's socket, and its lock on the directory of the sockets. The lock is kept until its own socket
-is there: whoever starts it may die at any moment and leaves no socket at which nobody listens. It uses nothing but the
-standard library, one thread, and one loop. It
+Started as ``python -I -S _supervisor/__main__.py STARTER LOCK SOCKET_PATH``, in a session of its own, with two
+inherited descriptors: the starter's socket, and its lock on the directory of the sockets. The lock is kept until its
+own socket is there: whoever starts it may die at any moment and leaves no socket at which nobody listens. It uses
+nothing but the standard library, one thread, and one loop. It
 
 - makes the server the leader of a process group and, on Linux, itself the reaper of whatever the server leaves behind;
 - drains the server's output into a bounded log that only its user can read, with secrets masked;
@@ -19,10 +19,11 @@ Both directions speak a JSON object a line. The first line from the starter is t
 When a connection closes after that, nothing of the server is left and its slots are free: the supervisor holds their
 locks by inheritance.
 
-The parts; but for the loop, they know of nothing but the first two, and all of them are imported before the server
+The parts; but for the loop, they know of nothing but the first three, and all of them are imported before the server
 starts, so that it does not matter to a supervisor when doteval is upgraded or removed::
 
     protocol    what both sides have to agree on
+    files       deletes a directory
     processes   who descends from whom
     keeper      the process around the supervisor, for where that is killed
     bed         where the server may sleep

@@ -14,11 +14,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import socket
 import time
 
+from .files import delete
 from .processes import adopt_orphans, descendants
 
 PATIENCE_SECONDS = 10.0  # how long what was killed may take to end
@@ -93,7 +93,7 @@ def _remove_files(path: str) -> None:
                 time.sleep(PAUSE_SECONDS)  # somebody starts a server, in some milliseconds
                 continue
             if not _is_served(path):
-                shutil.rmtree(directory_of(path), ignore_errors=True)
+                delete(directory_of(path))
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
             break

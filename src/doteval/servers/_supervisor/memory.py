@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import time
+
+from .files import is_on_path
 
 TYPE_CHECKING = False  # as in typing, whose import takes time
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class GpuMemory:
 
     def __init__(self, gpus: list[str]) -> None:
         self._gpus = gpus
-        self.is_known = bool(gpus) and shutil.which("nvidia-smi") is not None
+        self.is_known = bool(gpus) and is_on_path("nvidia-smi")
         """Whether somebody can say who has memory."""
 
     def wait(self, pids: AbstractSet[int]) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import socket
 import stat
 
+from .files import delete
 from .processes import watch
 
 LOOK_SECONDS = 1.0  # how often to look where the system does not tell
@@ -56,7 +56,7 @@ class Place:
 
     def make_directory(self) -> None:
         """Make the server's own directory, with its files in it; one that could not be removed is removed first."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        delete(self._directory)
         os.mkdir(self._directory, 0o700)
         self._directory_id = _id(self._directory)
         os.mkdir(os.path.join(self._directory, "tmp"), 0o700)
@@ -141,7 +141,7 @@ class Place:
         if self.watch >= 0:
             os.close(self.watch)
         if self._directory_id is not None and _id(self._directory) == self._directory_id:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            delete(self._directory)
         if self._socket_id is not None and _id(self._path) == self._socket_id:
             with contextlib.suppress(OSError):  # the last: from then on somebody else may start the same server
                 os.unlink(self._path)
