@@ -35,8 +35,8 @@ from doteval.evals import (
     rescore,
     run,
 )
+from doteval.evals._digests import digest_of
 from doteval.evals._results.database import Database
-from doteval.evals._results.digests import digest_of
 
 VALUES: list[Any] = [0, 1, "a", "b", "\ud83d", None, 10**5000, (1, 2), float("nan"), {"x": [1]}, "x" * 5000]
 OUTPUTS: list[Any] = ["text", "\udc00", 10**4400, {"a": {1: 2}}, [float("inf")], b"\xff", object]

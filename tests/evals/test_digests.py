@@ -32,7 +32,7 @@ from tests.evals.anything import anything
 
 from doteval import Result, foreach
 from doteval.evals import DatasetError, run
-from doteval.evals._results.digests import digest_of, fingerprint
+from doteval.evals._digests import digest_of, fingerprint
 from doteval.evals._results.plain import plain
 
 pytestmark = pytest.mark.anyio

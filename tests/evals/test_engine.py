@@ -14,7 +14,7 @@ from tests.blocked import wait_all_tasks_blocked
 
 from doteval import ModelRequestError, Result
 from doteval.evals import Record
-from doteval.evals._results.digests import fingerprint
+from doteval.evals._digests import fingerprint
 from doteval.evals._results.record import Inputs
 from doteval.evals._running.abort import Abort
 from doteval.evals._running.dataset import Row

@@ -237,6 +237,20 @@ async def test_another_argument_is_refused_and_the_user_chooses(tmp_path: Path) 
 
 
 @pytest.mark.anyio
+async def test_nothing_is_another_argument_than_none_at_all(tmp_path: Path) -> None:
+    """Where an evaluation takes whatever it is given."""
+
+    @foreach("question", ["a"])
+    def thinking(question: str, **options: object) -> Result:
+        return Result(str(options.get("think", True)))
+
+    path = tmp_path / "results.db"
+    await run(thinking, store=path)
+    with pytest.raises(EvaluationChangedError, match="the argument 'think' is new"):
+        await run(thinking, store=path, think=None)
+
+
+@pytest.mark.anyio
 async def test_rows_that_all_failed_are_nobodys_loss(tmp_path: Path) -> None:
     """Whoever mends what made all fail is not asked."""
     path = tmp_path / "results.db"

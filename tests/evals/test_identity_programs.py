@@ -14,18 +14,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pydantic
 import pytest
 
 from doteval.evals._identity.walk import Walk
 from doteval.evals._results.identity import changes, with_what_was_written
 
-MANY = int(os.environ.get("DOTEVAL_PROGRAMS", "200"))
+pydantic.create_model("First", value=(int, 1))  # what this imports stays, whatever a program has imported
 ONLY = os.environ.get("DOTEVAL_PROGRAM")
 CHUNKS = 10
 
 HEAD = """
-import argparse, collections, dataclasses, enum, functools, importlib, inspect, itertools, operator, pathlib, string
-import sys, threading, types, typing
+import argparse, collections, dataclasses, enum, functools, importlib.util, inspect, itertools, operator, pathlib
+import pydantic, string, sys, threading, types, typing
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -38,6 +39,68 @@ def module(name, **held):
     made = sys.modules[name] = types.ModuleType(name)
     vars(made).update(held)
     return made
+def by_path(name, source):
+    made = types.ModuleType(name)
+    made.__file__ = f'/theirs/{name}.py'
+    exec(compile(source, made.__file__, 'exec'), vars(made))
+    return made
+SOURCES = {}
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name in SOURCES: return importlib.util.spec_from_loader(name, Finder, is_package=not SOURCES[name])
+    @staticmethod
+    def create_module(spec): return None
+    @staticmethod
+    def exec_module(module): exec(SOURCES[module.__name__], vars(module))
+sys.meta_path.append(Finder)
+def package(name, **modules):
+    SOURCES.update({name: '', **{f'{name}.{each}': source for each, source in modules.items()}})
+LIBRARY = '''
+import functools
+def wrapping(given):
+    def decorate(function):
+        @functools.wraps(function)
+        def inner(*args): return given, function(*args)
+        return inner
+    return decorate
+def defaulting(given):
+    def decorate(function):
+        @functools.wraps(function)
+        def inner(*args, given=given): return given, function(*args)
+        return inner
+    return decorate
+def telling(**given):
+    def decorate(function):
+        @functools.wraps(function)
+        def inner(*args): return [getattr(inner, each) for each in sorted(given)], function(*args)
+        vars(inner).update(given)
+        return inner
+    return decorate
+class Wrapper:
+    def __init__(self, function, **given):
+        functools.update_wrapper(self, function)
+        vars(self).update(given)
+        self.given, self.calls, self._cache = [*given], 0, {}
+    def __call__(self, *args):
+        self.calls += 1
+        self._cache[args] = self.calls
+        return [getattr(self, each) for each in self.given], self.__wrapped__(*args)
+def caching(function):
+    known, calls = {}, 0
+    @functools.wraps(function)
+    def inner(*args):
+        nonlocal calls
+        calls += 1
+        if args not in known: known[args] = function(*args)
+        inner.calls = calls
+        inner.log.append(args)
+        return known[args]
+    inner.calls, inner.log = 0, []
+    return inner
+'''
+lib = module('lib', __file__='/site-packages/lib.py')
+exec(compile(LIBRARY, lib.__file__, 'exec'), vars(lib))
 """
 
 
@@ -47,7 +110,9 @@ def pieces(name: str) -> list[tuple[str, str]]:
     return [(setup, last) for setup, _, last in (block.partition("\n>>> ") for block in blocks[1:])]
 
 
+BEGIN = compile(HEAD, "<head>", "exec")
 CARRIERS, NOISE = pieces("said.txt"), pieces("left.txt")
+MANY = int(os.environ.get("DOTEVAL_PROGRAMS", "0")) or max(len(CARRIERS), len(NOISE))
 BUILDING = ["add", "append", "with_text", "put", "update", "configure", "set", "extend", "insert"]
 """What builders call their methods, also as containers do."""
 
@@ -72,19 +137,21 @@ def program(seed: int) -> tuple[str, str]:
     chance.shuffle(done)
     setups = "\n".join(setup.replace("@N", str(number)) for number, setup in pieces)
     body = "\n".join(f"    {each}" for each in [*done, f"return repr([{', '.join(said)}])"])
-    made = f"{HEAD}\n{setups}\ndef ask(q):\n{body}\n"
+    made = f"{setups}\ndef ask(q):\n{body}\n"
     return made.replace("@@", "'one'"), made.replace("@@", "'another'")
 
 
 @contextmanager
 def loaded(source: str, name: str = "generated") -> Iterator[Any]:
     """The function that a program makes; its file is that of a cell of a notebook, or a real one."""
-    before = {*sys.modules}
+    before, finders = {*sys.modules}, [*sys.meta_path]
     module = sys.modules[name] = ModuleType(name)
     try:
+        exec(BEGIN, vars(module))
         exec(compile(source, f"<{name}>" if len(source) % 2 else f"/theirs/{name}.py", "exec"), vars(module))
         yield vars(module)["ask"]
     finally:
+        sys.meta_path[:] = finders
         for each in sys.modules.keys() - before:
             del sys.modules[each]
 

@@ -38,6 +38,7 @@ from tests.evals.identity_kinds import (
     function_of,
     with_functions_attribute,
 )
+from tests.evals.identity_of_the_moment import OF_THE_MOMENT
 
 from doteval import ModelProviders, Result, foreach
 from doteval.evals import run
@@ -73,22 +74,26 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
         assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))
 
 
-def shown_of(kinds: Iterable[str]) -> dict[str, Any]:
+def shown_of(kinds: Iterable[str], momentary: Iterable[str]) -> dict[str, Any]:
     """What is known of values in each process in the same way, but of those that are not there."""
     found: dict[str, Any] = {}
     for kind in kinds:
         with contextlib.suppress(pytest.skip.Exception):
             found[kind] = fingerprint(KINDS[kind]("one"))
+    for kind in momentary:
+        with contextlib.suppress(pytest.skip.Exception):
+            found[f"of the moment: {kind}"] = fingerprint(OF_THE_MOMENT[kind]())
     return found
 
 
 @pytest.mark.process
 def test_another_process_finds_the_same() -> None:
     """Wherever objects lie there, and in whatever order it puts sets."""
-    script = "import json, tests.evals.test_identity_values as it; print(json.dumps(it.shown_of(it.KINDS)))"
+    found = "it.shown_of(it.KINDS, it.OF_THE_MOMENT)"
+    script = f"import json, tests.evals.test_identity_values as it; print(json.dumps({found}))"
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     other = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, timeout=60)
-    assert json.loads(other.stdout) == shown_of(KINDS)
+    assert json.loads(other.stdout) == shown_of(KINDS, OF_THE_MOMENT)
 
 
 def looked_at(value: Any) -> None:
@@ -327,7 +332,12 @@ def test_what_is_handed_over_says_something_of_itself(source: str) -> None:
     ("source", "called"),
     [
         ("import importlib; return importlib.import_module(q).TEXT", "import_module"),
-        ("return globals()[q]", "globals"),
+        ("import importlib; return importlib.import_module(f'tools.{q}').TEXT", "import_module"),
+        ("import importlib; return importlib.import_module('tools.' + q).TEXT", "import_module"),
+        ("import sys; return sys.modules[q].TEXT", "sys.modules"),
+        ("import sys; return sys.modules.get(q.lower()).TEXT", "sys.modules"),
+        ("import sys; return sys.modules[__name__]", None),
+        ("return globals()[q]", None),
         ("import importlib; return [importlib.import_module(each) for each in q]", "import_module"),
         ("import importlib; return importlib.import_module('json').dumps", None),
         ("return globals()['tool']()", None),
@@ -342,7 +352,7 @@ def test_who_reads_what_nobody_can_know_is_told(source: str, called: str | None)
         warnings.simplefilter("always")
         fingerprint([body(source, "one"), body(source, "one")])
     found = [str(each.message) for each in caught]
-    told = f"ask calls '{called}' with a name that is known only when it runs"
+    told = f"ask gives '{called}' a name that is known only when it runs"
     assert found == ([] if called is None else [f"{told}: what it reads there is not noticed where it changes"])
 
 

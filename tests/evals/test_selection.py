@@ -12,7 +12,7 @@ from anyio import CancelScope
 
 from doteval import Result, foreach
 from doteval.evals import DatasetError, Store, run
-from doteval.evals._results.digests import digest_of
+from doteval.evals._digests import digest_of
 from doteval.evals._results.record import key_of_id
 
 ROWS = 40

@@ -489,3 +489,62 @@ def test_files_that_fixtures_read_are_told_when_they_have_changed(runs: Runs, fi
     assert again.parseoutcomes()["passed"] == 3
     lines = [line for line in again.outlines if f"the file {file} was read, and has changed since" in line]
     assert {line.partition("::eval_")[2].partition("[")[0] for line in lines} == told
+
+
+def test_where_it_is_not_known_what_one_depends_on_that_one_fails(runs: Runs) -> None:
+    """And says so; whatever is raised, and whether it is ours or comes of code that is looked at."""
+    runs.write(
+        conftest="""
+        import pytest
+        from doteval.evals._identity.walk import Walk
+
+        raises = {"eval_of_ours": RuntimeError("ours"), "eval_ends": SystemExit("ends"), "eval_skips": None}
+        add = Walk.add_function
+
+        def add_function(self, name, function, **options):
+            if function.__name__ in raises:
+                raise raises[function.__name__] or pytest.skip.Exception("needs more")
+            add(self, name, function, **options)
+
+        Walk.add_function = add_function
+        """,
+        lazy="""
+        import pytest
+
+        def __getattr__(name):
+            pytest.skip(f"lazy.{name} needs more") if name == "more" else None
+            raise ImportError(f"lazy.{name} needs more")
+        """,
+        eval_it="""
+        import pydantic, lazy
+        from doteval import foreach, Result
+
+        class Order(pydantic.BaseModel):
+            item: "Item | None" = None
+
+        class Item(pydantic.BaseModel):
+            name: str = ""
+
+        def evaluation(name):
+            async def evaluate(value):
+                assert value or (lazy.some, lazy.more)
+                return Result(Order(item=Item(name=str(value))).item.name)
+            evaluate.__name__ = name
+            return foreach("value", [1])(evaluate)
+
+        eval_of_ours, eval_ends, eval_skips, eval_other = map(
+            evaluation, ["eval_of_ours", "eval_ends", "eval_skips", "eval_other"]
+        )
+
+        def test_another():
+            pass
+        """,
+    )
+    result = runs.run()
+    result.assert_outcomes(passed=2, errors=2, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E*RuntimeError: ours",
+            "E*This was raised while doteval found out what the results of 'eval_of_ours' depend on.",
+        ]
+    )

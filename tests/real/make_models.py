@@ -7,13 +7,17 @@ a fixed seed. So the models write nonsense, always the same. What is made::
     DIRECTORY/tiny-llama.gguf      the same weights for llama.cpp
     DIRECTORY/tiny-qwen2/          another architecture, for tests with two models
     DIRECTORY/tiny-qwen2.gguf
+    DIRECTORY/one-lora/            two adapters of the first one, for vLLM
+    DIRECTORY/other-lora/
 
-It runs where torch, transformers, tokenizers and gguf are installed, which is not the environment of the tests.
+It runs where torch, transformers, tokenizers, safetensors and gguf are installed, which is not the environment of the
+tests.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 from pathlib import Path
@@ -23,6 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import gguf
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GenerationConfig,
@@ -37,6 +42,9 @@ VOCABULARY = 384
 """Every byte, the special tokens, and room for some hundred merges."""
 
 CONTEXT = 2048
+
+RANK = 8
+"""Of the adapters; vLLM takes none below that."""
 
 SENTENCES = [
     "A model is opened once and leased to everyone who asks.",
@@ -120,6 +128,22 @@ def save_hf(model: Any, tokenizer: PreTrainedTokenizerFast, directory: Path) -> 
     tokenizer.save_pretrained(directory)
 
 
+def save_adapter(seed: int, directory: Path) -> None:
+    """Write a LoRA adapter of the Llama model, with weights so large that it writes something else."""
+    torch.manual_seed(seed)
+    size, head = SIZES["hidden_size"], SIZES["hidden_size"] // SIZES["num_attention_heads"]
+    outputs = {"q_proj": size, "v_proj": head * SIZES["num_key_value_heads"]}
+    weights = {}
+    for layer, (name, output) in itertools.product(range(SIZES["num_hidden_layers"]), outputs.items()):
+        prefix = f"base_model.model.model.layers.{layer}.self_attn.{name}"
+        weights[f"{prefix}.lora_A.weight"] = torch.randn(RANK, size)
+        weights[f"{prefix}.lora_B.weight"] = torch.randn(output, RANK)
+    directory.mkdir(exist_ok=True)
+    save_file(weights, directory / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": 8 * RANK, "bias": "none"}
+    (directory / "adapter_config.json").write_text(json.dumps({**config, "target_modules": [*outputs]}), "utf-8")
+
+
 def save_gguf(architecture: str, model: Any, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
     """Write what llama.cpp reads: names of its own, and for Llama the rows of Q and K in another order."""
     writer = gguf.GGUFWriter(path, architecture)
@@ -181,6 +205,8 @@ def main() -> None:
         model = make_model(architecture, tokenizer)
         save_hf(model, tokenizer, directory / f"tiny-{architecture}")
         save_gguf(architecture, model, tokenizer, directory / f"tiny-{architecture}.gguf")
+    for seed, name in enumerate(("one-lora", "other-lora"), 1):
+        save_adapter(seed, directory / name)
 
 
 if __name__ == "__main__":

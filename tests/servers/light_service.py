@@ -26,7 +26,7 @@ OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
 - ``loading``: for how many seconds it starts,
 - ``sleeps``: a directory. Awake, a server holds a lock on the file ``awake`` in it. It writes down in ``notes`` when
   it starts, falls asleep and wakes up, and when another one is awake meanwhile. What is in the file ``SPEC-sleep`` or
-  ``SPEC-wake`` happens instead, once: "fails" (500), "dies" or "hangs",
+  ``SPEC-wake`` happens instead, once: "fails" (500) or "dies",
 - ``crowd``: others may be awake meanwhile,
 - ``adapters``: a file to which it writes what it loads and unloads.
 """
@@ -112,6 +112,7 @@ def adapt(path: str, asked: dict[str, str]) -> tuple[int, object]:
         return (400 if loads else 404), {"error": {"message": f"{name} is {'' if is_loaded else 'not '}there"}}
     if loads and asked["lora_path"].endswith("broken"):
         return 500, {"error": {"message": "LoRA rank 64 is greater than max_lora_rank 16"}}
+    time.sleep(0.05)  # another one may be loading it meanwhile, as with older versions
     with open(OPTIONS["adapters"], "a") as file:
         file.write(f"{'load' if loads else 'unload'} {name}\n")
     if loads:
@@ -146,9 +147,7 @@ def switch(action: str) -> int:
         note(f"{action} {trouble}")
         if trouble == "fails":
             return 500
-        if trouble == "dies":
-            os._exit(4)
-        sleep()
+        os._exit(4)
     if action == "wake":
         wake()
     else:

@@ -178,6 +178,9 @@ SAMPLES: dict[tuple[str, tuple[str, ...]], list[str]] = {
             "for kv (400.0 GiB). Decrease --kv-cache-memory-bytes, VLLM_CPU_KVCACHE_SPACE."
         ),
     ],
+    ("no sleep mode on this machine", ("vllm",)): [
+        "  Value error, Sleep mode is not supported on current platform. [type=value_error, input_type=x]",
+    ],
     ("context too long", ("vllm",)): [
         (
             "  Value error, User-specified max_model_len (131072) is greater than the derived max_model_len "

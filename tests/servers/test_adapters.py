@@ -72,7 +72,7 @@ async def ask(provider: ServerProvider | VLLMProvider, spec: str, **config: Any)
 async def test_adapters_of_one_base_are_one_server(vllm: Vllm, launcher: LocalLauncher) -> None:
     """They and the base are leased at once, where there is one slot; each is loaded once, and none is left loaded."""
     sql, law = f"base@{vllm.adapters['sql']}", f"base@{vllm.adapters['law']}"
-    async with vllm.provider(launcher, enable_lora=True) as provider:
+    async with vllm.provider(launcher, enable_lora=True, max_retries=0) as provider:
         async with provider.setup(sql) as one, provider.setup(law) as two, provider.setup("base") as three:
             for handle, place in ((one, vllm.adapters["sql"]), (two, vllm.adapters["law"]), (three, "base")):
                 assert await handle.model.generate("model") == place
@@ -81,6 +81,8 @@ async def test_adapters_of_one_base_are_one_server(vllm: Vllm, launcher: LocalLa
             names = one.model.name.rpartition("-")[0], two.model.name.rpartition("-")[0], three.model.name
             assert names == ("sql", "law", "base")
             assert one.resource_id == three.resource_id
+            with pytest.raises(ModelRequestError, match=one.model.name):
+                await one.model.generate("fail")
         handles = await provider.setup_many(law, "base", sql)
         assert [await handle.model.generate("model") for handle in handles] == [
             vllm.adapters["law"],

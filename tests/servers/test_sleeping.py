@@ -8,7 +8,7 @@ import shutil
 import signal
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from doteval.servers._slots.locks import take
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency, pytest.mark.process]
 
 OTHER = {"asyncio": "trio", "trio": "asyncio"}
+TROUBLES = ("fails", "dies")
 SLEEP = HTTPSleep(state_path="/is_sleeping")
 
 
@@ -140,7 +141,7 @@ async def test_a_server_that_two_providers_hold_sleeps_and_is_lost_to_neither(
 async def test_two_processes_at_one_slot_put_each_others_servers_to_sleep(
     notes: Notes, launcher: LocalLauncher, other_backend: str, player: StartPlayer
 ) -> None:
-    """Of one that is killed with its servers asleep nothing is left, but for what others hold."""
+    """Of the one that ends nothing is left, but for what others hold."""
     root = launcher.runtime.root
     settings = {"sleep": asdict(SLEEP), "max_sleeping": 3}
     async with sleepy(notes, launcher) as provider:
@@ -154,6 +155,21 @@ async def test_two_processes_at_one_slot_put_each_others_servers_to_sleep(
         left = [status["spec"] for status in (await statuses(launcher.runtime)).values()]
         assert sorted(left) == ["a", "b"], "nobody is there any more who has used c"
     assert not leftovers(root)
+
+
+async def test_a_program_that_is_killed_leaves_no_server_that_sleeps(
+    notes: Notes, runtime: Runtime, other_backend: str, player: StartPlayer
+) -> None:
+    """The kernel closes its connections, those that hold a server asleep among them."""
+    settings = {"sleep": asdict(SLEEP), "max_sleeping": 3}
+    with pytest.raises(AssertionError):  # of the player, which does not end as it should
+        async with player(runtime.root, other_backend, notes.command, **settings) as other:
+            await other.ask("setup", "h", "a")
+            await other.ask("teardown", "h")
+            server = await other.ask("setup", "h", "b")
+            assert notes.all() == ["start a", "sleep a", "start b"]
+            os.kill(parent(parent(parent(server["pid"]))), signal.SIGKILL)
+    assert not leftovers(runtime.root)
 
 
 async def test_no_more_servers_sleep_than_may(notes: Notes, launcher: LocalLauncher) -> None:
@@ -175,20 +191,31 @@ async def test_no_more_servers_sleep_than_may(notes: Notes, launcher: LocalLaunc
     assert notes.all()[-4:] == ["start a", "sleep a", "start b", "wake a"], "two cannot be asleep to take turns"
 
 
-@pytest.mark.parametrize("trouble", ["fails", "dies", "hangs"])
 @pytest.mark.parametrize("action", ["sleep", "wake"])
 async def test_what_cannot_sleep_is_stopped_and_what_cannot_wake_is_started(
-    notes: Notes, launcher: LocalLauncher, action: str, trouble: str
+    notes: Notes, launcher: LocalLauncher, action: str
 ) -> None:
     """Whoever asks notices nothing; the next time it sleeps and wakes as it should."""
-    notes.plan("a", action, trouble)
-    how = replace(SLEEP, timeout=0.3) if trouble == "hangs" else SLEEP
-    async with sleepy(notes, launcher, sleep=how) as provider:
-        for spec in "abaaba":
-            assert await ask(provider, spec) == spec
+    async with sleepy(notes, launcher) as provider:
+        for trouble in TROUBLES:
+            notes.plan("a", action, trouble)
+            for spec in "aba":
+                assert await ask(provider, spec) == spec
         assert provider.statistics().losses == provider.statistics().open_failures == 0
-    assert notes.count() == {"start": 3, "sleep": 4 - (action == "sleep"), "wake": 2, f"{action} {trouble}": 1}
-    assert len(launcher.starts) == 3
+    failed = {f"{action} {trouble}": 1 for trouble in TROUBLES}
+    assert notes.count() == {"start": 4, "sleep": 2 if action == "sleep" else 4, "wake": 1, **failed}
+    assert len(launcher.starts) == 4
+
+
+async def test_a_server_that_takes_too_long_to_fall_asleep_is_stopped(notes: Notes, launcher: LocalLauncher) -> None:
+    """Whoever needs its slot waits for as long as was said, and no longer."""
+
+    async def for_ever(server: ReadinessView) -> None:
+        await anyio.sleep_forever()
+
+    async with sleepy(notes, launcher, sleep=SleepWith(for_ever, for_ever, timeout=0.05)) as provider:
+        assert [await ask(provider, spec) for spec in "aba"] == [*"aba"]
+    assert notes.all() == ["start a", "start b", "start a"]
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["server", "supervisor and keeper"])
@@ -211,7 +238,8 @@ async def test_a_server_sleeps_on_where_its_directory_is_deleted(notes: Notes, l
     root = launcher.runtime.root
     async with sleepy(notes, launcher) as provider:
         assert [await ask(provider, spec) for spec in "ab"] == [*"ab"]
-        shutil.rmtree(root)
+        gone = root.rename(f"{root}-gone")  # in one step: it is made again at once
+        shutil.rmtree(gone)
         with anyio.fail_after(PATIENCE):
             while not root.is_dir() or len(launcher.runtime.server_ids()) < 2:
                 await anyio.lowlevel.checkpoint()
@@ -303,6 +331,21 @@ def test_a_server_ends_where_whoever_switches_it_fails_or_has_gone(
     done = "put to sleep" if action == "sleep" else "woken up"
     reason = problem or "whoever was to do that has gone"
     assert caller.expect("exited")["reason"] == f"it could not be {done}: {reason}"
+
+
+def test_a_server_says_only_now_that_it_found_no_place_to_sleep(supervisors: Supervisors, runtime: Runtime) -> None:
+    """And not once it is leased again: nobody else has to end for it then."""
+    (runtime.root / "beds").mkdir()
+    taken = take(runtime.root / "beds", ["0"], 1)
+    caller = supervisors.start("good", may_sleep=1)
+    caller.ask("ready", condition="")
+    caller.ask("hold")
+    other = supervisors.call()
+    while not (answer := other.ask("end", sleep=True, reason="needed"))["is_full"]:
+        assert not answer["granted"]
+    caller.ask("lease")
+    assert not other.ask("end", sleep=True, reason="needed")["is_full"]
+    taken["0"].close()
 
 
 async def test_a_program_that_does_not_know_the_functions_stops_the_server(

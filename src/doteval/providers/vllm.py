@@ -139,6 +139,11 @@ CAUSES = (
         re.compile(r"number of attention heads \((?P<heads>\d{1,6})\) must be divisible by"),
     ),
     Cause(
+        "no sleep mode on this machine",
+        "vLLM sleeps on GPUs of NVIDIA and AMD only: leave max_sleeping= and enable_sleep_mode= out.",
+        re.compile(r"[Ss]leep mode is not supported on current platform"),
+    ),
+    Cause(
         "LoRA adapter of too high a rank",
         r"Pass max_lora_rank=\g<rank> or more.",
         re.compile(r"LoRA rank (?P<rank>\d{1,6}) is greater than max_lora_rank"),

@@ -2,6 +2,7 @@
 
 The parts::
 
+    ops      instructions, each with where in the source it stands
     uses     what code writes, and what it reads of what
     code     what a function does, which names it reads, and which it writes
     library  whose code it is: the user's, or that of an installed package
@@ -11,6 +12,7 @@ The parts::
     values   what a value is, and what it is looked into for
     told     what is read of what is handed over
     use, containers  what code is run for, and whether names of methods are those of containers
+    methods  which methods can be run
     reach    which code can be run: all of it is known before anything is described
     walk     a value, and all that it refers to, each with a fingerprint
 """

@@ -14,7 +14,8 @@ from types import CodeType
 from typing import Any, cast
 
 from .looks import class_of, digest_of
-from .uses import ATTRIBUTE, READ, WRITING, Steps, Uses, uses_of
+from .ops import READ
+from .uses import ATTRIBUTE, WRITING, Steps, Unknown, Uses, uses_of
 
 _NO_MATTER = {"CACHE", "EXTENDED_ARG", "MAKE_CELL", "NOP", "NOT_TAKEN", "PRECALL", "RESUME"}
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
@@ -47,7 +48,8 @@ class Code:
             with the attributes that are read of it.
         told: The attributes that it reads of anything and hands over.
         reads_docs: Whether it reads what functions and classes, whichever they are, say of themselves.
-        unknown: What it calls with a name that is known only when it runs, such as ``getattr``.
+        unknown: What it asks for a name that is known only when it runs, such as ``getattr``; and how that begins, and
+            ends.
         writes: Those that it writes: they are state of the run, and no result depends on how it began.
         changes: What it changes of those, each with the way from it.
         own: What it writes, or changes, of its first argument.
@@ -67,7 +69,7 @@ class Code:
     handed: frozenset[tuple[str, tuple[str, ...]]]
     told: frozenset[str]
     reads_docs: bool
-    unknown: frozenset[str]
+    unknown: frozenset[Unknown]
     writes: frozenset[str]
     changes: frozenset[tuple[str, Steps]]
     own: frozenset[Steps]
@@ -129,8 +131,6 @@ def read(code: CodeType) -> Code:
     if ("globals", ()) in reads:
         texts = {text for text in texts_in(code.co_consts) if text.isidentifier()}
         reads |= dict.fromkeys((text, ()) for text in sorted(texts))
-        if texts:
-            uses.unknown.discard("globals")
     uses.handed |= {(name, path[:-1]) for name, path in reads if path[-1:] == ("__doc__",)}
     uses.told |= {path[-2] for _, path in reads if len(path) > 1 and path[-1] == "__doc__"}
     handed = {name for name, path in uses.handed if not path}
@@ -242,8 +242,13 @@ def texts_in(constants: Iterable[object]) -> Iterator[str]:
             yield from texts_in(each.co_consts)
 
 
+def _after(instructions: list[dis.Instruction], place: int) -> Iterator[dis.Instruction]:
+    """All from the next one on, without another list of them."""
+    return (instructions[number] for number in range(place + 1, len(instructions)))
+
+
 def _attributes_after(instructions: list[dis.Instruction], place: int) -> Iterator[str]:
-    for each in instructions[place + 1 :]:
+    for each in _after(instructions, place):
         if each.opname not in READ:
             return
         yield each.argval
@@ -251,7 +256,7 @@ def _attributes_after(instructions: list[dis.Instruction], place: int) -> Iterat
 
 def _bound(instructions: list[dis.Instruction], place: int) -> str | None:
     """The local name that a function within another one gets; `None` where it is used otherwise."""
-    for each in instructions[place + 1 :]:
+    for each in _after(instructions, place):
         if each.opname in ("STORE_DEREF", "STORE_FAST"):
             return str(each.argval)
         if each.opname not in ("LOAD_CONST", "MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"):

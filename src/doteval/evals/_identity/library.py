@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 import sysconfig
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any, cast
 
 _OF_A_PROJECT = (".git", "pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini")
 """What lies where a project of the user's begins."""
+_IS_MADE = 1 << 9
+_MADE_BY_PYTHON = _IS_MADE | 1 << 8
+"""The flags of a class that lies on the heap, as those do that are made by Python, and may be changed, as they may."""
+_BUILT_IN = frozenset({"built-in", "frozen"})
 _HERE = str(Path(__file__).parent.parent.parent)  # all of doteval
 
 
@@ -20,7 +27,8 @@ _HERE = str(Path(__file__).parent.parent.parent)  # all of doteval
 def _directories() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     places = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return (*(str(Path(place).resolve()) for place in places), *places, _HERE)
+    found = (*(str(Path(place).resolve()) for place in places), *places, _HERE)
+    return tuple(place.rstrip(os.sep) + os.sep for place in found)
 
 
 @functools.cache
@@ -30,23 +38,55 @@ def is_library_file(file: str) -> bool:
         return True
     if file.startswith("<"):
         return False
-    return file.startswith(_directories()) or "site-packages" in Path(file).parts
+    return any(file.startswith(place) for place in _directories()) or "site-packages" in Path(file).parts
 
 
-def is_library_module(name: str | None) -> bool:
-    """Whether a module, by its name, is somebody else's. One that cannot be found is."""
-    if name is None or name in sys.builtin_module_names or name.partition(".")[0] in sys.stdlib_module_names:
-        return name != "__main__"
-    module: ModuleType | None = sys.modules.get(name)
-    if module is not None:
-        file = getattr(module, "__file__", None)
-        return False if file is None else is_library_file(file)
+def is_library(module: ModuleType) -> bool:
+    """Whether a module is somebody else's: by its file, whatever its name is, and wherever it was loaded from."""
+    held: Mapping[str, object] = object.__getattribute__(module, "__dict__")
+    file, name = held.get("__file__"), held.get("__name__")
+    if isinstance(file, (str, os.PathLike)):
+        return is_library_file(os.fspath(cast("str", file)))
+    return isinstance(name, str) and (name in sys.builtin_module_names or _is_of_python(name))
+
+
+def is_library_class(kind: type[Any]) -> bool:
+    """Whether a class is somebody else's. One of a module that nobody finds, as it was loaded by its path, is not."""
+    found = _whose(kind.__module__)
+    return kind.__flags__ & _MADE_BY_PYTHON != _IS_MADE if found is None else found
+
+
+def is_library_module(name: object) -> bool:
+    """Whether a module, by its name, is somebody else's. One that nobody finds is."""
+    return _whose(name) is not False
+
+
+def _whose(name: object) -> bool | None:
+    """Whether a module is somebody else's; `None` where nobody finds it."""
+    if name is None:
+        return True
+    if not isinstance(name, str):
+        return None
+    if name in sys.builtin_module_names:
+        return True
+    module, top = sys.modules.get(name), sys.modules.get(name.partition(".")[0])
+    for each in (module, top):
+        if isinstance(each, ModuleType):
+            return is_library(each)
+        if each is not None:  # whatever took its place
+            return _is_of_python(name)
     try:
         spec = find_spec(name.partition(".")[0])
-    except (ImportError, ValueError):
-        return True
-    places = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or ())]
-    return not places or any(is_library_file(place) for place in places if place)
+    except Exception:  # finders are anybody's
+        return None
+    if spec is None:
+        return None
+    places = [spec.origin or "", *(spec.submodule_search_locations or ())]
+    return any(place in _BUILT_IN or is_library_file(place) for place in places if place)
+
+
+def _is_of_python(name: str) -> bool:
+    return name.partition(".")[0] in sys.stdlib_module_names
 
 
 def users_module(name: str, package: str) -> ModuleType | None:
@@ -60,7 +100,9 @@ def users_module(name: str, package: str) -> ModuleType | None:
         return None
     try:
         return import_module(name, package)
-    except (Exception, SystemExit):  # whoever calls what imports it is told
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # whoever calls what imports it is told; it may skip a test, or end the process
         return None
 
 
@@ -72,6 +114,9 @@ def _project_of(directory: Path) -> Path:
 
 def project_of(function: object) -> str | None:
     """The directory of the project that a function is of; `None` where it is in no file."""
-    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    try:
+        code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    except Exception:  # it wraps itself, or says something else than that it has none
+        return None
     file = None if code is None else Path(code.co_filename)
     return None if file is None or not file.is_absolute() else str(_project_of(file.parent))

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from hashlib import blake2b
-from types import CellType, CodeType, FunctionType
-from typing import Any, cast
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any, TypeGuard, cast
 
 from ... import ModelRequest
-from .library import is_library_module
+from .library import is_library_class
 
 _AS_TEXTS: dict[str, Any] = {}
 if sys.version_info >= (3, 14):
@@ -35,7 +35,7 @@ ATOMS = (bool, int, float, complex, str, bytes, type(None), type(...))
 PYTHONS_OWN = frozenset(
     {
         *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__classcell__"),
-        *("__dict__", "__doc__", "__firstlineno__", "__hash__", "__match_args__", "__module__"),
+        *("__dict__", "__doc__", "__firstlineno__", "__module__"),
         *("__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__slots__", "__static_attributes__"),
         *("__weakref__", "_abc_impl"),
     }
@@ -57,7 +57,7 @@ _TOLD: dict[type[Any], Callable[[Any], str]] = {
     bytes: bytes.__repr__,
     range: repr,
 }
-_OF_VALUES = frozenset(
+OF_VALUES = frozenset(
     {"_pydatetime", "datetime", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "uuid"}
 )
 """Modules whose classes are values that say what they are."""
@@ -71,23 +71,40 @@ LARGEST_SHOWN = 10**18
 
 
 def attributes_of(value: object) -> dict[str, Any]:
-    found = dict(getattr(value, "__dict__", {}))
+    found = dict(attribute_of(value, "__dict__") or {})
     for kind in type(value).__mro__:
         slots: Any = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name) and name not in ("__dict__", "__weakref__"):
-                found[name] = getattr(value, name)
+            if name in ("__dict__", "__weakref__"):
+                continue
+            stored = _as_stored(name, kind)
+            held = attribute_of(value, stored)
+            if held is not None or (stored not in found and _has(value, stored)):
+                found[stored] = held
     return found
+
+
+def _as_stored(name: str, kind: type[Any]) -> str:
+    """What an attribute of a class is called, of one that is private what Python makes of it."""
+    owner = kind.__name__.lstrip("_")
+    return f"_{owner}{name}" if owner and name.startswith("__") and not name.endswith("__") else name
+
+
+def _has(value: object, name: str) -> bool:
+    try:
+        return hasattr(value, name)
+    except Exception:  # asking may raise whatever it likes
+        return False
 
 
 def own_text_of(value: Any, kind: type[Any]) -> str | None:
     """What a number, a text, or the like is, whatever its class makes it say; `None` where it is none such."""
     for base, told in _TOLD.items():
         if isinstance(value, base):
-            return f"{type_name(kind if is_library_module(kind.__module__) else base)} {told(value)}"
-    if is_library_module(kind.__module__):
+            return f"{type_name(kind if is_library_class(kind) else base)} {told(value)}"
+    if is_library_class(kind):
         return None
-    bases: list[Any] = [each for each in kind.__mro__ if each.__module__ in _OF_VALUES]
+    bases: list[Any] = [each for each in kind.__mro__ if each.__module__ in OF_VALUES]
     return f"{type_name(bases[0])} {bases[0].__repr__(value)}" if bases else None
 
 
@@ -127,10 +144,12 @@ def shown_as(name: str, value: object) -> str | None:
 
 
 def attribute_of(value: object, name: str) -> Any:
-    """An attribute, where there is one; asking may raise whatever it likes."""
+    """An attribute, where there is one; asking may raise whatever it likes, also what skips a test."""
     try:
         return getattr(value, name, None)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return None
 
 
@@ -150,6 +169,21 @@ def telling_of(value: object) -> dict[str, Any]:
 
 def class_of(value: object) -> type[Any]:
     return type(value)
+
+
+def is_function(value: object) -> TypeGuard[FunctionType]:
+    """Whether a value is one; what only says so, as a proxy does, is not."""
+    return type(value) is FunctionType
+
+
+def is_module(value: object) -> TypeGuard[ModuleType]:
+    """The same of modules."""
+    return issubclass(type(value), ModuleType)
+
+
+def is_class(value: object) -> TypeGuard[type[Any]]:
+    """The same of classes."""
+    return issubclass(type(value), type)
 
 
 def held_by(cell: CellType) -> object:

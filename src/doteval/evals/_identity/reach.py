@@ -10,50 +10,39 @@ import builtins
 import functools
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from operator import attrgetter, methodcaller
 from types import FunctionType, ModuleType
-from typing import Any, cast
+from typing import Any
 
 from .._tabular import objects_in_table
 from .aliases import is_alias
 from .code import MAKES_CLASSES, read
 from .containers import Unclear
-from .found import PLAIN, defaults_of, functions_of, holds_no_code, is_librarys, variable_of, ways_of
-from .library import is_library_module, users_module
-from .looks import ATOMS, INITIALISERS, attribute_of, class_of
+from .found import (
+    PLAIN,
+    behind_modules,
+    defaults_of,
+    functions_of,
+    holds_no_code,
+    imported_by,
+    is_librarys,
+    variable_of,
+    ways_of,
+)
+from .library import is_library, is_library_class
+from .looks import ATOMS, INITIALISERS, attribute_of, class_of, is_class, is_function, is_module
+from .methods import Method, Methods
 from .state import State
 from .told import Told, handed_over
 from .use import Use
-from .uses import ATTRIBUTE, EVERYTHING, KEY, OPERATORS, Steps
+from .uses import ATTRIBUTE, EVERYTHING, KEY, Steps
 from .values import Values
 
-_PASSIVE = frozenset(
-    {
-        *(f"__{prefix}{name}__" for name in OPERATORS.values() for prefix in ("", "i", "r")),
-        *("__delitem__", "__setitem__"),
-    }
-)
-"""Methods that operators call which are looked for in code; what calls others cannot be told from it."""
 _NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "enum", "typing", "typing_extensions"})
 """Modules whose classes call no methods of those that are made of them, but when they are told to."""
 _BY_TEXT = (attrgetter, methodcaller)
-_OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
-"""Methods that are called where a class is made."""
 _ABOVE = (0, 0)
 """That a value is held by others."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Method:
-    """A method of a class, or what is behind a property of it."""
-
-    kind: type[Any]
-    name: str
-    function: FunctionType
-    is_setter: bool
-    is_of_class: bool
-    overrides: bool
 
 
 class Reach(Values):
@@ -61,34 +50,25 @@ class Reach(Values):
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
-        self._names: dict[Use, set[str]] = {use: set() for use in Use}
-        """The attributes that code reads which is run for something."""
-        self._own_names: dict[Use, dict[type[Any], set[str]]] = {use: {} for use in Use}
-        """Those that methods read of their own objects, by the class."""
-        self._stored: dict[Use, set[str]] = {use: set() for use in Use}
+        self._found = Methods()
         self._functions: dict[int, Use] = {}
         self._code: deque[Callable[[], None]] = deque()
         self._values: deque[Callable[[], object]] = deque()
         self._seen: dict[int, Use] = {}
         self._alive: list[object] = []
         self._objects: dict[type[Any], list[object]] = {}
-        self._made: dict[type[Any], Use] = {}
-        """The classes of which objects are made."""
-        self._methods: list[_Method] = []
-        self._run_for: dict[int, Use] = {}
-        """What methods are run for, by their places."""
         self._of_objects: dict[type[Any], set[Steps]] = {}
         self._of_classes: dict[type[Any], set[Steps]] = {}
         self._of_makers: list[tuple[object, str, Callable[[], object]]] = []
         """What makers write: it counts where the evaluation reads it."""
         self._read: set[tuple[int, str]] = set()
         self._unclear = Unclear(state)
+        self._finding = self._find_in_modules, self._find_subclasses, self._find_documented, self._find_unclear
         self._use = Use.RUN
-        self._bases: dict[type[Any], Use] = {}
-        """The classes of which the run may make others."""
         self.told = Told()
-        self._known: set[tuple[str, str]] = set()
+        self._known: set[tuple[int, str]] = set()
         self._documented: set[int] = set()
+        self._alive_documented = 0
 
     # ---------------------------------------------------------------- roots
 
@@ -99,7 +79,7 @@ class Reach(Values):
     def add_function(self, function: FunctionType, *, makes: bool = False) -> None:
         """A function that is called, or one that makes a value, which is looked at afterwards."""
         if not makes:
-            self._names[Use.RUN].add(function.__name__)  # it may be a method of something else that is given
+            self._found.read(Use.RUN, [function.__name__])  # it may be a method of something else that is given
         self._call(function, Use.MAKE if makes else Use.RUN)
 
     def finish(self) -> None:
@@ -110,7 +90,7 @@ class Reach(Values):
             elif not self._find_methods():
                 if self._values:
                     self._values.popleft()()
-                elif not (self._find_in_modules() or self._find_documented() or self._find_unclear()):
+                elif not any(find() for find in self._finding):
                     break
         for kind, objects in self._objects.items():
             for way in ways_of(self._of_objects, kind):
@@ -127,8 +107,7 @@ class Reach(Values):
     def reads(self, attributes: Collection[str]) -> bool:
         """Whether code that can be run reads any of these of anything; all of it is found first."""
         self.finish()
-        names = (*self._names.values(), *(each for by_class in self._own_names.values() for each in by_class.values()))
-        return any(not each.isdisjoint(attributes) for each in names)
+        return self._found.reads(attributes)
 
     # ---------------------------------------------------------------- functions
 
@@ -149,12 +128,13 @@ class Reach(Values):
             kind: The class whose method it is.
         """
         code = read(function.__code__)
-        self._names[use] |= code.attributes
-        own_names = code.own_attributes if kind is None else ()
-        self.told.note(code, (*code.attributes, *own_names, *(attribute for *_, attribute in code.made)))
-        names = self._names[own] if kind is None else self._own_names[own].setdefault(kind, set())
-        names |= code.own_attributes
-        self._stored[use] |= code.stored
+        self._found.read(use, code.attributes)
+        self.told.note(function, code, is_method=kind is not None)
+        if kind is None:
+            self._found.read(own, code.own_attributes)
+        else:
+            self._found.read_of_own(own, kind, code.own_attributes)
+        self._found.store(use, code.stored)
         for name in code.writes:
             found = variable_of(function, name)
             if found is not None:
@@ -174,15 +154,15 @@ class Reach(Values):
             self._read_variable(function, name, path, use)
         for value in (function.__defaults__, function.__kwdefaults__, vars(function)):
             self._with(use, value)
-        for level, module, imported in code.imports:
-            package = function.__globals__.get("__package__") or ""
-            self._import("." * level + module, package, imported, use)
+        for imported in code.imports:
+            for _, _, value in imported_by(function, *imported):
+                self._with(use, value)
         for name, path in code.handed:
             for each in handed_over(function, name, path, self.state):
                 if isinstance(each, type):
                     self._class_told(each)
                     if MAKES_CLASSES in code.attributes:
-                        self._bases[each] = min(use, self._bases.get(each, use))
+                        self._found.derive(use, each)
                 else:
                     self._document(each)
 
@@ -201,16 +181,26 @@ class Reach(Values):
 
     def _find_documented(self) -> bool:
         """Whether there are more such functions: all that can be run, where anything reads what they say."""
-        functions = [each for each in self._alive if isinstance(each, FunctionType)] if self.told.reads_docs else []
-        return sum(self._document(each) for each in functions) > 0
+        if not self.told.reads_docs:
+            return False
+        known, self._alive_documented = self._alive_documented, len(self._alive)
+        return sum(self._document(each) for each in self._alive[known:] if is_function(each)) > 0
 
     def _find_in_modules(self) -> bool:
         """Whether more is read of modules that are handed over."""
-        found = [(each, name) for each in self.told.modules for name in self.told.read_of(each)]
-        new = [(each, name) for each, name in found if (each.__name__, name) not in self._known]
-        for module, name in new:
-            self._known.add((module.__name__, name))
-            self._read_in(vars(module), name, vars(module)[name], (), Use.RUN)
+        found = [(each, name) for each in self.told.scopes for name in self.told.read_of(each)]
+        new = [(each, name) for each, name in found if (id(each), name) not in self._known]
+        for scope, name in new:
+            self._known.add((id(scope), name))
+            self._read_in(scope, name, scope.get(name), (), Use.RUN)
+        return bool(new)
+
+    def _find_subclasses(self) -> bool:
+        """Whether there are more classes among those that code asks other classes for."""
+        found = [each for kind in [*self._objects] for each in self.told.subclasses_of(kind)]
+        new = [each for each in found if each not in self._objects]
+        for each in new:
+            self._class_for(each, Use.RUN)
         return bool(new)
 
     def _written(self, owner: object, name: str, use: Use, write: Callable[[], object]) -> None:
@@ -223,7 +213,7 @@ class Reach(Values):
         """Something is written that a way leads to; if it is an object of the user's, by a method of its own."""
         owner = self.state.mark(value, way)
         if way[-1] == EVERYTHING or way[-1][0] == KEY:
-            self._names[use] |= {"__setitem__", "__delitem__"} if not is_librarys(owner) else set()
+            self._found.read(use, ("__setitem__", "__delitem__") if not is_librarys(owner) else ())
 
     def _read_variable(self, function: FunctionType, name: str, path: tuple[str, ...], use: Use) -> None:
         found = variable_of(function, name)
@@ -233,18 +223,20 @@ class Reach(Values):
 
     def _read_in(self, owner: Any, name: str, value: Any, path: tuple[str, ...], use: Use) -> None:
         """What is read of a scope, or of a module."""
-        while isinstance(value, ModuleType) and path and not is_library_module(value.__name__):
-            owner, (name, *rest) = vars(value), path
-            value, path = getattr(value, name, None), tuple(rest)
+        owner, name, value, path = behind_modules(owner, name, value, path)
+        if is_module(value) and path:
+            self.told.read(path[:1])
         if use is not Use.MAKE:
             self._read.add((id(owner), name))
+        for each in self.told.subclasses_at(value, path):
+            self._class_for(each, use)
         is_hidden = self.state.hides_variable(owner, name)
         if path and (is_hidden or value is None or not is_librarys(value)):
-            self._names[use].add(path[0])
-        if isinstance(value, FunctionType):
+            self._found.read(use, path[:1])
+        if is_function(value):
             self._with(use, value)
-        elif isinstance(value, type):
-            makes = name != "__class__" and (not path or isinstance(vars(value).get(path[0]), classmethod))
+        elif is_class(value):
+            makes = name != "__class__" and (not path or issubclass(class_of(vars(value).get(path[0])), classmethod))
             self._class_for(value, use if makes else None)
         elif class_of(value) not in ATOMS:
             self._values.append(functools.partial(self._read_value, owner, name, value, use))
@@ -260,36 +252,27 @@ class Reach(Values):
         found = variable_of(function, name)
         maker: object = getattr(builtins, name, None) if found is None else found[1]
         for each in path:
-            maker = attribute_of(maker, each) if isinstance(maker, (ModuleType, type)) else None
-        if not isinstance(maker, type):
-            self._names[use].add(attribute)
-        elif not is_library_module(maker.__module__):
-            self._names[max(use, Use.INIT)].add(attribute)
+            maker = attribute_of(maker, each) if is_module(maker) or is_class(maker) else None
+        if not is_class(maker):
+            self._found.read(use, [attribute])
+        elif not is_library_class(maker):
+            self._found.read(max(use, Use.INIT), [attribute])
 
     def _find_unclear(self) -> bool:
         """Whether there are methods with names of those that change containers, read of objects of the user's."""
         found = self._unclear.settle()
         for method, use in found:
-            self._names[use].add(method)
+            self._found.read(use, [method])
         return bool(found)
-
-    def _import(self, name: str, package: str, names: tuple[str, ...], use: Use) -> None:
-        module = users_module(name, package)
-        if module is None:
-            return
-        found: list[object] = [module] if not names else [attribute_of(module, each) for each in names]
-        for value in found:
-            self._with(use, value)
 
     # ---------------------------------------------------------------- classes
 
     def _class_for(self, kind: type[Any], use: Use | None) -> None:
         """A class is found, of which objects are made, or not."""
-        if is_library_module(kind.__module__):
+        if is_library_class(kind):
             return
         if use is not None:
-            for each in kind.__mro__:
-                self._made[each] = min(use, self._made.get(each, use))
+            self._found.make(use, kind)
         if kind in self._objects:
             return
         self._objects[kind] = []
@@ -297,26 +280,23 @@ class Reach(Values):
         for base in (*kind.__bases__, class_of(kind)):
             self._class_for(base, None)
         self._objects.setdefault(class_of(kind), []).append(kind)
-        for name, value in vars(kind).items():
+        self._found.add_class(kind)
+        bases = [each for each in kind.__mro__[1:] if is_library_class(each)]
+        callers = [each for each in bases if each.__module__ not in _NO_CALLERS]
+        for name, value in [*vars(kind).items()]:  # a model of pydantic may complete itself when it is looked at
             members = [*functions_of(value)]
-            bases = [each for each in kind.__mro__[1:] if is_library_module(each.__module__)]
-            overrides = any(name in vars(each) and each.__module__ not in _NO_CALLERS for each in bases)
-            is_of_class = isinstance(cast("object", value), classmethod) or name == "__new__"
+            overrides = any(name in vars(each) for each in callers)
+            is_of_class = issubclass(class_of(value), classmethod) or name == "__new__"
             for function, is_setter in members:
-                self._methods.append(_Method(kind, name, function, is_setter, is_of_class, overrides))
+                self._found.add(Method(kind, name, function, is_setter, is_of_class, overrides))
             if not members and name != "__dict__":
                 self._unclear.hold(name, value)
                 self._with(Use.RUN, value)
 
     def _find_methods(self) -> bool:
         """Whether there are methods that can be run, and were not known to be."""
-        found = False
-        for place, method in enumerate(self._methods):
-            use = self._use_of(method)
-            if use is None or use >= self._run_for.get(place, len(Use) + 1):
-                continue
-            self._run_for[place] = use
-            found = True
+        found = self._found.take()
+        for method, use in found:
             is_first = method.name in INITIALISERS
             uses = {Use.RUN: (Use.RUN, Use.INIT if is_first else Use.RUN), Use.INIT: (Use.RUN, Use.INIT)}
             run_for = uses.get(use, (use, use))
@@ -326,27 +306,9 @@ class Reach(Values):
                     self._own_way(method, way)
                 elif use is not Use.MAKE and len(way) > 1:  # what the class holds, and a new object does not
                     self._of_classes.setdefault(method.kind, set()).add(way)
-        return found
+        return bool(found)
 
-    def _use_of(self, method: _Method) -> Use | None:
-        """What a method is run for; `None` where it is not, as far as is known."""
-        name = method.name
-        if name in INITIALISERS:
-            return self._made.get(method.kind)
-        if name in _OF_NEW_CLASSES:
-            return min((use for base, use in self._bases.items() if method.kind in base.__mro__), default=Use.MAKE)
-        if method.is_setter:
-            return next((use for use in Use if name in self._stored[use]), None)
-        if method.overrides or (name.startswith("__") and name.endswith("__") and name not in _PASSIVE):
-            return Use.RUN
-        return next((use for use in Use if name in self._names[use] or self._is_own(method, use)), None)
-
-    def _is_own(self, method: _Method, use: Use) -> bool:
-        """Whether a method is called by others of the same objects."""
-        kinds = [kind for kind, names in self._own_names[use].items() if method.name in names]
-        return any(method.kind in each.__mro__ and not {*kinds}.isdisjoint(each.__mro__) for each in self._objects)
-
-    def _own_way(self, method: _Method, way: Steps) -> None:
+    def _own_way(self, method: Method, way: Steps) -> None:
         """A method writes something of its object, or of its class."""
         first, *rest = way
         if method.is_of_class:
@@ -375,7 +337,7 @@ class Reach(Values):
             return None
         self._seen[id(value)] = self._use
         self._alive.append(value)
-        if isinstance(value, FunctionType):
+        if is_function(value):
             return self._look(value, kind, _ABOVE)
         self._values.append(functools.partial(self._look_for, self._use, value, kind))
         return None
@@ -393,6 +355,9 @@ class Reach(Values):
 
     def _set_aside(self, place: str, name: object, value: object) -> None:
         """What is written is not known yet, so nothing is told from it."""
+
+    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
+        return self._of(value, above)
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
         for item in items:
@@ -414,7 +379,7 @@ class Reach(Values):
         return super()._text(value) if getattr(value, "__dict__", None) else None
 
     def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
-        self._names[self._use].add(value.__name__)
+        self._found.read(self._use, [value.__name__])
         return super()._method(value, owner, above)
 
     def _function_of_users(self, function: FunctionType) -> object:
@@ -426,25 +391,25 @@ class Reach(Values):
         return None
 
     def _class_told(self, kind: type[Any]) -> object:
-        for base in kind.__mro__ if not is_library_module(kind.__module__) else ():
-            for each in () if is_library_module(base.__module__) else vars(base).values():
-                if isinstance(each, FunctionType):
+        for base in kind.__mro__ if not is_library_class(kind) else ():
+            for each in () if is_library_class(base) else vars(base).values():
+                if is_function(each):
                     self._document(each)
         return None
 
     def _module(self, module: ModuleType) -> object:
-        if not is_library_module(module.__name__):
-            self.told.hand_over(module)
+        if not is_library(module):
+            self.told.hand_over(vars(module))
         return None
 
     def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
-        if isinstance(value, type) and not is_alias(value):
-            self._class_for(cast("type[Any]", value), self._use)
-            return self._class_told(cast("type[Any]", value)), ()
+        if is_class(value) and not is_alias(value):
+            self._class_for(value, self._use)
+            return self._class_told(value), ()
         if kind in _BY_TEXT:
             texts = value.__reduce__()[1]
             names = texts[:1] if kind is methodcaller else [name for text in texts for name in text.split(".")]
-            self._names[self._use].update(names)
-            self.told.names.update(names)
+            self._found.read(self._use, names)
+            self.told.read(names)
             return ()
         return super()._code_of(value, kind, above)

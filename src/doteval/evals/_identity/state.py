@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections import defaultdict, deque
 from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
-from types import CellType, ModuleType
-from typing import Any, cast
+from types import CellType
+from typing import Any
 
-from .library import is_library_module
-from .looks import ATOMS, attributes_of, class_of
+from .library import is_library_class
+from .looks import ATOMS, attribute_of, attributes_of, class_of, is_class, is_module
 from .uses import ATTRIBUTE, EVERYTHING, KEY, Steps
 
 _CONTAINERS = (MutableMapping, MutableSequence, MutableSet, deque)
@@ -50,6 +50,15 @@ class State:
         """Whether all that a container holds may be written."""
         return EVERYTHING in self._hidden.get(id(owner), _NOTHING)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is written."""
+        return not self._hidden and not self._own
+
+    def writes_within(self, owner: object) -> bool:
+        """Whether something of what a container holds is written."""
+        return id(owner) in self._hidden
+
     def keys_in(self, owner: object) -> frozenset[object]:
         """The keys of a mapping, or the places of a sequence, that are written."""
         found = self._hidden.get(id(owner))
@@ -78,7 +87,7 @@ class State:
     def _mark_part(self, owner: object, step: tuple[str, Any]) -> object:
         kind, name = step
         if kind == ATTRIBUTE:
-            self.hide(vars(owner) if isinstance(owner, ModuleType) else owner, step)
+            self.hide(vars(owner) if is_module(owner) else owner, step)
         elif _is_container(owner):
             has_key = _is_mapping(owner) or isinstance(name, int)
             self.hide(owner, step if kind == KEY and has_key else EVERYTHING)
@@ -95,38 +104,39 @@ class State:
             self._computed_of[kind] = frozenset(
                 name
                 for each in kind.__mro__
-                if not is_library_module(each.__module__)
-                for name, value in vars(each).items()
-                if isinstance(value, functools.cached_property)
+                if not is_library_class(each)
+                for name, value in [*vars(each).items()]
+                if issubclass(class_of(value), functools.cached_property)
             )
         return self._computed_of[kind]
 
 
 def _is_mapping(value: object) -> bool:
-    return isinstance(value, Mapping)
+    return issubclass(class_of(value), Mapping)
 
 
 def _is_container(value: object) -> bool:
-    return isinstance(value, _CONTAINERS)
+    return issubclass(class_of(value), _CONTAINERS)
 
 
 def behind(owner: Any, step: tuple[str, Any]) -> object:
     """What a step leads to, without running anything of anybody's."""
     kind, name = step
     if kind == ATTRIBUTE:
-        if isinstance(owner, ModuleType):
+        if is_module(owner):
             return vars(owner).get(name, MISSING)
         if name == "__class__":
             return class_of(owner)
-        if not isinstance(owner, type):
-            held: Mapping[str, Any] = getattr(owner, "__dict__", {})
+        if not is_class(owner):
+            held: Mapping[str, Any] = attribute_of(owner, "__dict__") or {}
             found = held[name] if name in held else attributes_of(owner).get(name, MISSING)
             if found is not MISSING:
                 return found
-        kinds = cast("type[Any]", owner).__mro__ if isinstance(owner, type) else class_of(owner).__mro__
+        kinds = owner.__mro__ if is_class(owner) else class_of(owner).__mro__
         return next((vars(each)[name] for each in kinds if name in vars(each)), MISSING)
     if class_of(owner) in (list, tuple) and isinstance(name, int):
         return owner[name] if -len(owner) <= name < len(owner) else MISSING
-    if kind == KEY and isinstance(owner, dict) and not isinstance(owner, defaultdict):  # there, reading writes as well
-        return dict[Any, Any].get(cast("Any", owner), name, MISSING)
+    is_mapping = issubclass(class_of(owner), dict) and not issubclass(class_of(owner), defaultdict)
+    if kind == KEY and is_mapping:  # of the other one, reading writes as well
+        return dict[Any, Any].get(owner, name, MISSING)
     return MISSING

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
-from types import FunctionType, ModuleType
-from typing import Any, cast
+import inspect
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import FunctionType
+from typing import Any
 
 from .code import Code
 from .found import functions_of, variable_of
-from .looks import class_of
+from .library import is_library_class
+from .looks import attribute_of, class_of, is_class, is_module, type_name
 from .state import State, behind
-from .uses import ANY, ATTRIBUTE
+from .uses import ANY, ATTRIBUTE, ITSELF, MODULES
 
 _OF_MODULES = frozenset({"getattr", "vars"})
-_ELSEWHERE = frozenset({"__import__", "globals", "import_module"})
+_OF_ITSELF = "globals"
+_ELSEWHERE = frozenset({"__import__", "import_module", MODULES})
+_MEMBERS = frozenset({"getmembers", "getmembers_static"})
+"""By what code looks at all that a module holds."""
+_SOURCES = frozenset({"getsource", "getsourcelines"})
+_SUBCLASSES = "__subclasses__"
+_ALL = ("", "")
 
 
 class Told:
@@ -23,41 +32,117 @@ class Told:
     def __init__(self) -> None:
         self.reads_docs = False
         """Whether it reads what functions and classes say of themselves, whichever they are."""
-        self.names: set[str] = set()
+        self._reads_source = False
+        self._reads_subclasses = False
+        self._names: set[str] = set()
         """The attributes that it reads of what may be a module."""
         self._attributes: set[str] = set()
-        self._reads_all = False
-        self._modules: dict[str, ModuleType] = {}
+        self._put_together: set[tuple[str, str]] = set()
+        """How the names begin, and end, that it reads of what may be a module, and that are known when it runs."""
+        self._of_scopes: dict[int, set[tuple[str, str]]] = {}
+        """The same of single ones."""
+        self._scopes: dict[int, Mapping[str, Any]] = {}
 
-    def note(self, code: Code, names: Iterable[str]) -> None:
-        """Code can be run.
+    def note(self, function: FunctionType, code: Code, *, is_method: bool) -> None:
+        """A function can be run.
 
         Args:
-            code: The code.
-            names: The attributes that it reads of what may be a module.
+            function: The function.
+            code: Its code.
+            is_method: Whether its first argument is an object of the user's.
         """
+        of_made = [attribute for *_, attribute in code.made]
         self.reads_docs |= code.reads_docs
         self._attributes |= code.told
-        self.names.update(names)
-        self._reads_all |= not _OF_MODULES.isdisjoint(code.unknown)
+        self.read((*code.attributes, *of_made, *(() if is_method else code.own_attributes)))
+        self._names.update(code.own_attributes)
+        asked = {*code.attributes, *code.own_attributes, *of_made}
+        asked.update(each for name, path in code.reads for each in (name, *path))
+        self._reads_source |= not _SOURCES.isdisjoint(asked)
+        self._reads_subclasses |= _SUBCLASSES in asked
+        self._put_together |= {(begin, end) for called, begin, end in code.unknown if called in _OF_MODULES}
+        self._put_together |= {_ALL} if not _MEMBERS.isdisjoint(asked) else set()
+        for scope, *ends in scopes_of(function, code):
+            self.hand_over(scope, *ends)
 
-    def hand_over(self, module: ModuleType) -> None:
-        """A module of the user's is a value, of which anybody may read."""
-        self._modules[module.__name__] = module
+    def read(self, names: Collection[str]) -> None:
+        """Attributes are read of what may be a module."""
+        self._names.update(names)
+        self._put_together |= {_ALL} if "__dict__" in names else set()
+
+    def hand_over(self, scope: Mapping[str, Any], *ends: tuple[str, str]) -> None:
+        """A module of the user's is a value, of which anybody may read.
+
+        Args:
+            scope: What it holds.
+            ends: How names begin, and end, that are read of this one.
+        """
+        self._scopes[id(scope)] = scope
+        self._of_scopes.setdefault(id(scope), set()).update(ends)
 
     @property
-    def modules(self) -> list[ModuleType]:
-        """Those that are handed over."""
-        return [*self._modules.values()]
+    def scopes(self) -> list[Mapping[str, Any]]:
+        """What those hold that are handed over."""
+        return [*self._scopes.values()]
 
     def is_told(self, method: str) -> bool:
         """Whether what a method of that name says of itself is told to others."""
         return not self.reads_docs and not {method, ANY}.isdisjoint(self._attributes)  # there, all are
 
-    def read_of(self, module: ModuleType) -> list[str]:
-        """What is read of a module; all that it holds where a name is known only when the code runs."""
-        held = vars(module)
-        return sorted(name for name in held if name in self.names or (self._reads_all and not name.startswith("__")))
+    def read_of(self, scope: Mapping[str, Any]) -> list[str]:
+        """What is read of a module; where a name is known only when the code runs, all that it may be."""
+        ends = self._put_together | self._of_scopes.get(id(scope), set())
+        texts = [name for name in [*scope] if class_of(name) is str]
+        return sorted(name for name in texts if name in self._names or _is_among(name, ends))
+
+    def subclasses_of(self, kind: type[Any]) -> list[type[Any]]:
+        """The classes of the user's that are made of another one of theirs, where code asks for such."""
+        return _made_of(kind) if self._reads_subclasses and not is_library_class(kind) else []
+
+    def subclasses_at(self, value: Any, path: tuple[str, ...]) -> list[type[Any]]:
+        """The same of the class of a library that code asks, which is behind a value."""
+        if path[-1:] != (_SUBCLASSES,):
+            return []
+        for each in path[:-1]:
+            value = attribute_of(value, each) if is_module(value) or is_class(value) else None
+        return _made_of(value) if is_class(value) else []
+
+    def source_of(self, value: Any) -> str:
+        """The source text of what is handed over, where code asks for it; nothing where there is none."""
+        try:
+            return inspect.getsource(value) if self._reads_source else ""
+        except Exception:  # whoever asks for it is told
+            return ""
+
+
+def _made_of(kind: type[Any]) -> list[type[Any]]:
+    """The classes of the user's that are made of one; of two that are called the same, the one that is still there."""
+    found: dict[str, list[type[Any]]] = {}
+    for each in type.__subclasses__(kind):
+        if not is_library_class(each):
+            found.setdefault(type_name(each), []).append(each)
+    there = {name: [each for each in alike if _is_there(each)] for name, alike in found.items()}
+    return [each for name in sorted(found) for each in there[name] or found[name]]
+
+
+def _is_there(kind: type[Any]) -> bool:
+    held: object = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        held = attribute_of(held, name)
+    return held is kind
+
+
+def _is_among(name: str, ends: Iterable[tuple[str, str]]) -> bool:
+    """Whether a name may be one that is put together."""
+    is_pythons = name.startswith("__")
+    return any(name.startswith(begin) and name.endswith(end) and not (is_pythons and not begin) for begin, end in ends)
+
+
+def scopes_of(function: FunctionType, code: Code) -> Iterator[Any]:
+    """The module that a function is in, where it asks for that; with how the names begin, and end, that it asks for."""
+    ends = [(begin, end) for called, begin, end in code.unknown if called == _OF_ITSELF]
+    if ends or any(module == ITSELF for _, module, _ in code.imports):
+        yield function.__globals__, *sorted(ends)
 
 
 def handed_over(function: FunctionType, name: str, path: tuple[str, ...], state: State) -> Iterator[Any]:
@@ -70,12 +155,12 @@ def handed_over(function: FunctionType, name: str, path: tuple[str, ...], state:
         if each in state.attributes_in(value) or each in state.computed_in(class_of(value)):
             return
         value = behind(value, (ATTRIBUTE, each))
-    if isinstance(value, type):
-        yield cast("type[Any]", value)
-    elif not isinstance(value, (property, functools.cached_property)):
+    if is_class(value):
+        yield value
+    elif not issubclass(class_of(value), (property, functools.cached_property)):
         yield from (each for each, _ in functions_of(value))
 
 
 def unknown_to(code: Code) -> str | None:
-    """What code calls so that nobody knows what it reads before it runs; `None` where there is nothing such."""
-    return min(code.unknown & _ELSEWHERE, default=None)
+    """What code asks for a module whose name nobody knows before it runs; `None` where there is nothing such."""
+    return min((called for called, *_ in code.unknown if called in _ELSEWHERE), default=None)

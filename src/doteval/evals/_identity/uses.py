@@ -8,18 +8,32 @@ from __future__ import annotations
 import dis
 import functools
 import sys
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
-from typing import Any, TypeAlias, cast
+from importlib.util import resolve_name
+from itertools import accumulate, groupby, pairwise
+from typing import Any, TypeAlias
 
-Position: TypeAlias = "tuple[int, int]"
+from .ops import (
+    CONSTANTS,
+    ITEM_STORED,
+    READ,
+    STORED,
+    Op,
+    Place,
+    Position,
+    ends_of,
+    expanded,
+    first_of,
+    within_places,
+)
+
 Steps: TypeAlias = "tuple[tuple[str, Any], ...]"
 """A way from one value into another: attributes, keys, and whatever else it holds."""
 _Maker: TypeAlias = "tuple[str, tuple[str, ...]]"
 """What is called: a name, and the attributes that lead from it."""
-_Place: TypeAlias = "tuple[Position, Position, int]"
+Unknown: TypeAlias = "tuple[str, str, str]"
 _Calls: TypeAlias = "dict[tuple[Position | None, Position | None], _Maker]"
 
 ATTRIBUTE, KEY, CONTENT = ".", "[", "*"
@@ -27,12 +41,8 @@ ANY = "*"
 """The name of an attribute that is known only when the code runs."""
 EVERYTHING = (CONTENT, None)
 
-READ = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-STORED = frozenset({"DELETE_ATTR", "STORE_ATTR"})
 SUPER = frozenset({"LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"})
-_ITEM = frozenset({"BINARY_SLICE", "BINARY_SUBSCR"})
 _SLICES = frozenset({"BINARY_SLICE", "STORE_SLICE"})
-_ITEM_STORED = frozenset({"DELETE_SUBSCR", "STORE_SLICE", "STORE_SUBSCR"})
 _LOOKED_INTO = READ | SUPER
 _BOUND = frozenset({"STORE_DEREF", "STORE_FAST"})
 _LEFT_OUT = frozenset({"COPY", "KW_NAMES", "POP_TOP", "PUSH_NULL", "RESUME", "SWAP"})
@@ -66,42 +76,24 @@ OPERATORS = {
     "|": "or",
     "^": "xor",
 }
-_CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
+_MOST_BOUND = 32
+"""How many of the things are known that one local name holds, one after the other."""
 _UNKNOWN = ("", ("",))
 """What made something of which nothing is known."""
 _BY_TEXT = frozenset({"__getattribute__", "attrgetter", "getattr", "methodcaller", "vars"})
 _BY_KEY = frozenset({"globals", "vars"})
 _ALL = frozenset({"items", "keys", "values"})
+_GOT = frozenset({"__getitem__", "get", "pop"})
 _IMPORTS = frozenset({"__import__", "import_module"})
+ITSELF = "__name__"
+"""What the module is called that the code is in, there."""
+MODULES = "sys.modules"
+_GET_MODULE = ((ATTRIBUTE, "modules"), (ATTRIBUTE, "get"))
 _ASKS_FOR_CLASSES = frozenset({"isinstance", "issubclass"})
 
 
-@dataclass(slots=True)
-class _Op:
-    """One instruction, with where the expression is that it is for."""
-
-    name: str
-    value: Any
-    start: Position | None
-    end: Position | None
-    shown: str
-
-    @property
-    def loads_name(self) -> bool:
-        return self.name.startswith(("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"))
-
-    @property
-    def makes_another(self) -> bool:
-        """Whether it is an operator whose result is neither of its sides, as that of ``+=`` is."""
-        return self.name == "BINARY_OP" and self.shown != "[]" and not self.shown.endswith("=")
-
-    @property
-    def is_item(self) -> bool:
-        return self.name in _ITEM or (self.name == "BINARY_OP" and self.shown == "[]")
-
-
 _Ways: TypeAlias = "dict[tuple[Position | None, Position | None], tuple[str, Steps]]"
-_Within: TypeAlias = "Callable[[Position, Position], list[_Op]]"
+_Within: TypeAlias = "Callable[[Position, Position], list[Op]]"
 
 
 def _ways() -> dict[str, set[tuple[str, Steps]]]:
@@ -125,9 +117,10 @@ class Uses:
         stored: All attributes that are written.
         handed: Names, and ways from them, of what is neither called nor looked into.
         told: The attributes that are read of anything, and neither called nor looked into.
-        imports: The modules that are imported by a constant name.
+        imports: The modules that are imported by a constant name; `ITSELF` is the one that the code is in.
         global_writes: The keys of ``globals()`` that are written.
-        unknown: What is called with a name that is known only when the code runs.
+        unknown: What is asked for a name that is known only when the code runs; and how that begins and ends, as far
+            as it is constant.
         locals: What local names hold, where that is known: nothing if it is a new container, else what made it.
         ways: What local names hold that is a part of something else: a name, and the way from it.
     """
@@ -142,7 +135,7 @@ class Uses:
     told: set[str] = field(default_factory=set[str])
     imports: set[str] = field(default_factory=set[str])
     global_writes: set[str] = field(default_factory=set[str])
-    unknown: set[str] = field(default_factory=set[str])
+    unknown: set[Unknown] = field(default_factory=set["Unknown"])
     locals: dict[str, set[_Maker] | None] = field(default_factory=_makers)
     ways: dict[str, set[tuple[str, Steps]]] = field(default_factory=_ways)
 
@@ -163,12 +156,14 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
         first: The name of its first parameter, which is the object whose method it may be.
         parameters: The names of all of them: nothing is known of what these hold.
     """
-    ops = [*_expanded([each for each in instructions if each.opname not in _LEFT_OUT])]
+    ops = [*expanded([each for each in instructions if each.opname not in _LEFT_OUT])]
+    for place, op in enumerate(ops):
+        op.place = place
     found = Uses()
-    places: list[_Place] = sorted((op.start, op.end, place) for place, op in enumerate(ops) if op.start and op.end)
+    places: list[Place] = sorted((op.start, op.end, place) for place, op in enumerate(ops) if op.start and op.end)
     calls: _Calls = {}
     ways: _Ways = {}
-    within = functools.partial(_within, ops, places)
+    within = functools.partial(within_places, ops, places)
     handed: set[tuple[str, tuple[str, ...], Position | None]] = set()
     asked: list[tuple[Position, Position]] = []
     for _, group in groupby(places, key=lambda place: place[0]):
@@ -183,11 +178,12 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
         chain.follow()
         handed |= {(name, path, begun[0][0].start) for name, path in chain.handed}
         asked += chain.asked
-    found.handed = {
-        (name, path)
-        for name, path, place in handed
-        if place is None or not any(begin <= place < end for begin, end in asked)
-    }
+    asked.sort()
+    begins, ends = [begin for begin, _ in asked], [*accumulate((end for _, end in asked), max)]
+    for name, path, begin in handed:
+        number = 0 if begin is None else bisect_right(begins, begin)
+        if begin is None or number == 0 or ends[number - 1] <= begin:
+            found.handed.add((name, path))
     found.told |= {path[-1] for _, path in found.handed if path}
     found.others |= {op.value for op in ops if op.start is None and op.name in READ}
     found.stored |= {op.value for op in ops if op.name in STORED}
@@ -199,21 +195,23 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
             prefixes = ("", "i", "r") if op.shown.endswith("=") else ("", "r")
             found.others |= {f"__{prefix}{operator}__" for prefix in prefixes if operator}
         if op.name in _BOUND and (before.start, before.end) in ways and not before.name.startswith("CALL"):
-            found.ways.setdefault(op.value, set()).add(ways[before.start, before.end])
+            known = found.ways.setdefault(op.value, set())
+            if len(known) < _MOST_BOUND:
+                known.add(ways[before.start, before.end])
     for is_bound, bound in groupby(enumerate(ops), key=lambda each: each[1].name in _BOUND):
         if is_bound:
             numbers = [number for number, _ in bound]
-            _bind(found, ops[numbers[0] : numbers[-1] + 1], ops[: numbers[0]], calls)
+            _bind(found, ops, numbers[0], numbers[-1] + 1, calls)
     for name in parameters:
         found.locals[name] = None
     return found
 
 
-def _bind(found: Uses, bound: list[_Op], before: list[_Op], calls: _Calls) -> None:
+def _bind(found: Uses, ops: list[Op], first: int, end: int, calls: _Calls) -> None:
     """Local names get values, which the instructions before have made; of several, each may get each."""
-    values = before[-1:]
-    for place in range(len(before) - 1, -1, -1):
-        op, last = before[place], values[-1]
+    bound, values = ops[first:end], ops[max(first - 1, 0) : first]
+    for place in range(first - 1, -1, -1):
+        op, last = ops[place], values[-1]
         if len(values) == len(bound) or op.start is None or last.start is None or op.start < (bound[0].end or op.start):
             break
         if op.end is not None and op.end <= last.start:
@@ -225,66 +223,17 @@ def _bind(found: Uses, bound: list[_Op], before: list[_Op], calls: _Calls) -> No
     is_known = all(maker is not None or op.name in _DISPLAYS for op, maker in zip(values, makers, strict=True))
     for op in bound:
         known = found.locals.setdefault(op.value, set())
-        if known is None or not values or not is_known:
+        if known is None or not values or not is_known or len(known) == _MOST_BOUND:
             found.locals[op.value] = None
         else:
             known |= {maker for maker in makers if maker is not None}
-
-
-def _expanded(instructions: list[dis.Instruction]) -> Iterator[_Op]:
-    """Instructions, of which some do what two others do: the second of these is where the next instruction is."""
-    for number, each in enumerate(instructions):
-        start, end = _place(each)
-        value: Any = each.argval
-        if not isinstance(value, tuple) or "_FAST_" not in each.opname:
-            yield _Op(each.opname, each.argval, start, end, each.argrepr)
-            continue
-        one, other = each.opname.replace("_BORROW", "").split("_FAST_")
-        first, second = cast("tuple[str, str]", value)
-        yield _Op(f"{one}_FAST", first, start, end, first)
-        begins = _begins(instructions[number + 1 : number + 4]) if other.startswith("LOAD") else None
-        if begins == start:  # that is where the first of them is what the next instruction is for
-            begins = None
-        ends = None if begins is None else (begins[0], begins[1] + len(second))
-        yield _Op(f"{other.removesuffix('_FAST')}_FAST", second, begins, ends, second)
-
-
-def _begins(following: list[dis.Instruction]) -> Position | None:
-    """Where a name stands whose instruction does not say so: where that begins what it is taken for."""
-    for each in following:
-        if each.opname in READ | STORED | _ITEM | _ITEM_STORED:
-            return _place(each)[0]
-        if not each.opname.startswith("LOAD_"):
-            return None
-    return None
-
-
-def _place(instruction: dis.Instruction) -> tuple[Position | None, Position | None]:
-    """Where in the source the expression begins and ends that an instruction is for."""
-    found = instruction.positions
-    if found is None or found.lineno is None or found.col_offset is None:
-        return None, None
-    if found.end_lineno is None or found.end_col_offset is None:
-        return None, None
-    return (found.lineno, found.col_offset), (found.end_lineno, found.end_col_offset)
-
-
-def _within(ops: list[_Op], places: list[_Place], begin: Position, end: Position) -> list[_Op]:
-    """The instructions for what lies between two places, the first of the source first."""
-    inner: list[_Op] = []
-    for place in places[bisect_left(places, (begin,)) :]:
-        if place[0] >= end:
-            break
-        if place[1] <= end:
-            inner.append(ops[place[2]])
-    return inner
 
 
 class _Chain:
     """All that begins at one place: a name, and what is read of it, one after the other."""
 
     def __init__(
-        self, ops: list[_Op], found: Uses, calls: _Calls, ways: _Ways, first: str | None, within: _Within
+        self, ops: list[Op], found: Uses, calls: _Calls, ways: _Ways, first: str | None, within: _Within
     ) -> None:
         self._ops, self._found, self._first, self._within = ops, found, first, within
         self._calls, self._ways = calls, ways
@@ -295,6 +244,8 @@ class _Chain:
         """The attribute that was read last, where nothing is done with it."""
         self._got: str | None = None
         """What ``getattr`` has got by name, where nothing is done with it."""
+        self._is_whole = True
+        """Whether nothing is done with what a call has returned."""
         self.handed: list[_Maker] = []
         self.asked: list[tuple[Position, Position]] = []
         """Where classes are only asked for."""
@@ -315,9 +266,9 @@ class _Chain:
             for op in ops:
                 if op.name in STORED:
                     self._write(name, (ATTRIBUTE, op.value))
-                elif op.name in _ITEM_STORED:
+                elif op.name in ITEM_STORED:
                     self._write(name, self._key(op, before, end))
-                is_handed &= op.name not in STORED | _ITEM_STORED
+                is_handed &= op.name not in STORED | ITEM_STORED
                 self._got = None
             for op in ops:
                 if op.name in READ:
@@ -332,7 +283,7 @@ class _Chain:
                     self._item(op, before, end)
                 elif op.name.startswith("CALL") and "INTRINSIC" not in op.name:
                     self._call(name, op, before)
-                elif op.name not in STORED | _ITEM_STORED:
+                elif op.name not in STORED | ITEM_STORED:
                     continue
                 self._last, is_handed = "", False
             before = end
@@ -342,15 +293,20 @@ class _Chain:
             self.handed.append((name, tuple(each for _, each in self._steps)))
         elif self._last or self._got:
             self._found.told.add(self._last or self._got or "")
+        elif self._maker == ("globals", ()) and self._is_whole:
+            self._found.unknown.add(("globals", "", ""))
 
-    def _read(self, name: str, op: _Op) -> None:
+    def _read(self, name: str, op: Op) -> None:
         attribute: str = op.value
         if self._maker == ("super", ()):
             self._read_of_super([attribute])
         elif self._maker is not None:
             self._found.made.add((*self._maker, attribute))
+            self._is_whole = False
             if self._maker[0] in _BY_KEY and attribute in _ALL:
-                self._found.unknown.add(self._maker[0])
+                self._found.unknown.add((self._maker[0], "", ""))
+            elif self._maker[0] in _BY_KEY and attribute in _GOT:
+                self._got_by_key(self._maker[0], self._arguments(op))
         else:
             if self._steps and attribute in WRITING:
                 self._found.changing.add((name, self._steps, attribute))
@@ -362,15 +318,33 @@ class _Chain:
                 self._found.writes.add((name, (*self._steps, self._first_argument(op))))
             self._steps += ((ATTRIBUTE, attribute),)
 
-    def _item(self, op: _Op, before: Position | None, end: Position | None) -> None:
+    def _item(self, op: Op, before: Position | None, end: Position | None) -> None:
         key = self._key(op, before, end)
-        if self._maker is not None and self._maker[0] in _BY_KEY and key == EVERYTHING:
-            self._found.unknown.add(self._maker[0])
-        if self._steps == ((ATTRIBUTE, "modules"),) and key[1] in sys.modules:
-            self._found.imports.add(key[1])
+        inner = self._within(before, end) if before and end else []
+        if self._maker is not None and self._maker[0] in _BY_KEY:
+            self._got_by_key(self._maker[0], inner)
+        if self._maker is None and self._steps == ((ATTRIBUTE, "modules"),):
+            self._module(inner)
         self._steps += (key,)
+        self._is_whole = False
 
-    def _call(self, name: str, op: _Op, before: Position | None) -> None:
+    def _got_by_key(self, maker: str, inner: list[Op]) -> None:
+        """Something is got out of a scope, by what the instructions make."""
+        first = first_of(inner)
+        if len(first) != 1 or first[0].name not in CONSTANTS:
+            self._found.unknown.add((maker, *ends_of(first)))
+
+    def _module(self, inner: list[Op]) -> None:
+        """A module is asked for by its name."""
+        first = first_of(inner)
+        if len(first) == 1 and first[0].value == ITSELF and first[0].loads_name:
+            self._found.imports.add(ITSELF)
+        elif len(first) != 1 or first[0].name not in CONSTANTS:
+            self._found.unknown.add((MODULES, "", ""))
+        elif first[0].value in sys.modules:
+            self._found.imports.add(first[0].value)
+
+    def _call(self, name: str, op: Op, before: Position | None) -> None:
         if self._maker is None:
             path = tuple(each for kind, each in self._steps if kind == ATTRIBUTE)
             self._maker = name, path if len(path) == len(self._steps) else ("",)
@@ -379,18 +353,33 @@ class _Chain:
             if called in _ASKS_FOR_CLASSES and before and op.end:
                 self.asked.append((before, op.end))
             elif called in _IMPORTS and inner:
-                is_known = inner[0].name in _CONSTANTS and isinstance(inner[0].value, str)
-                (self._found.imports if is_known else self._found.unknown).add(inner[0].value if is_known else called)
+                self._import(called, inner)
+            elif self._steps == _GET_MODULE and inner:
+                self._module(inner)
             elif called == "getattr" and inner:
-                self._got = _constant_name(inner)
-                self._found.unknown |= {called} if self._got == ANY else set()
+                second = first_of(inner[len(first_of(inner)) :])
+                is_known = len(second) == 1 and second[0].name in CONSTANTS
+                self._got = str(second[0].value) if is_known else ANY
+                self._found.unknown |= set() if is_known else {(called, *ends_of(second))}
         self._calls[op.start, op.end] = self._maker
+
+    def _import(self, called: str, inner: list[Op]) -> None:
+        first = first_of(inner)
+        if len(first) == 1 and first[0].value == ITSELF and first[0].loads_name:
+            self._found.imports.add(ITSELF)
+        elif len(first) == 1 and first[0].name in CONSTANTS and isinstance(first[0].value, str):
+            package = first_of(inner[len(first) :])
+            is_named = len(package) == 1 and package[0].name in CONSTANTS and isinstance(package[0].value, str)
+            self._found.imports.add(_absolute(first[0].value, package[0].value if is_named else ""))
+        else:
+            self._found.unknown.add((called, "", ""))
 
     def _write(self, name: str, step: tuple[str, Any]) -> None:
         if self._maker is None:
             self._found.writes.add((name, (*self._steps, step)))
         elif self._maker == ("globals", ()) and step[0] == KEY:
             self._found.global_writes.add(step[1])
+            self._is_whole = False
         elif self._maker == ("type", ()) and self._first is not None:
             self._found.writes.add((self._first, ((ATTRIBUTE, "__class__"), step)))
         elif step[0] != ATTRIBUTE:
@@ -405,32 +394,34 @@ class _Chain:
             if attribute in WRITING:
                 self._found.writes.add((self._first, (EVERYTHING,)))
 
-    def _key(self, op: _Op, before: Position | None, end: Position | None) -> tuple[str, Any]:
+    def _key(self, op: Op, before: Position | None, end: Position | None) -> tuple[str, Any]:
         """The key of a subscript, where it is a constant."""
         inner = self._within(before, end) if op.name not in _SLICES and before and end else []
-        return (KEY, inner[0].value) if len(inner) == 1 and inner[0].name in _CONSTANTS else EVERYTHING
+        return (KEY, inner[0].value) if len(inner) == 1 and inner[0].name in CONSTANTS else EVERYTHING
 
-    def _is_slice(self, op: _Op, before: Position | None, end: Position | None) -> bool:
+    def _is_slice(self, op: Op, before: Position | None, end: Position | None) -> bool:
         inner = self._within(before, end) if before and end else []
         return op.name in _SLICES or any(each.name == "BUILD_SLICE" or isinstance(each.value, slice) for each in inner)
 
-    def _first_argument(self, op: _Op) -> tuple[str, Any]:
-        """The key that a method changes, where that is a constant text."""
-        if op.value not in _WITH_KEY or op.end is None:
-            return EVERYTHING
+    def _arguments(self, op: Op) -> list[Op]:
+        """The instructions for what a method is called with."""
+        if op.end is None:
+            return []
         ends = [each.end for each in self._ops if each.name.startswith("CALL") and each.end and each.end > op.end]
-        inner = self._within(op.end, ends[0]) if ends else []
-        if not inner or inner[0].name not in _CONSTANTS or not isinstance(inner[0].value, str):
+        return self._within(op.end, ends[0]) if ends else []
+
+    def _first_argument(self, op: Op) -> tuple[str, Any]:
+        """The key that a method changes, where that is a constant text."""
+        inner = self._arguments(op) if op.value in _WITH_KEY else []
+        if not inner or inner[0].name not in CONSTANTS or not isinstance(inner[0].value, str):
             return EVERYTHING
         is_alone = len(inner) == 1 or inner[1].start != inner[0].start
         return (KEY, inner[0].value) if is_alone else EVERYTHING
 
 
-def _constant_name(inner: list[_Op]) -> str:
-    """The second one of the arguments, where it is a constant."""
-    ends = [each.end for each in inner if each.start == inner[0].start and each.end]
-    following = [each for each in inner if each.start and ends and each.start > max(ends)]
-    if not following or following[0].name not in _CONSTANTS:
-        return ANY
-    is_whole = len(following) == 1 or following[1].start != following[0].start
-    return str(following[0].value) if is_whole else ANY
+def _absolute(name: str, package: str) -> str:
+    """The name of a module, which may be relative to a package."""
+    try:
+        return resolve_name(name, package) if package else name
+    except ImportError:  # whoever imports it is told
+        return name

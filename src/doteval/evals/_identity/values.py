@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import re
 import types
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from array import array
+from collections import ChainMap
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext
@@ -23,9 +23,10 @@ from typing import Any, TypeVar, cast
 
 from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
-from .code import read
-from .credentials import hides_itself, is_credential, without_credentials, without_environment
-from .library import is_library_file, is_library_module
+from .credentials import hides_itself, is_credential, without_environment
+from .decorated import given_to
+from .kept import is_state
+from .library import is_library_class, is_library_file, is_library_module
 from .looks import (
     ADDRESS,
     ATOMS,
@@ -35,15 +36,15 @@ from .looks import (
     described_as,
     digest_of,
     digest_of_bytes,
-    held_by,
-    is_made_of_attributes,
+    is_function,
+    is_module,
     own_text_of,
     parameters_of,
     present_in,
     qualified,
-    telling_of,
     type_name,
 )
+from .objects import Objects
 from .state import State
 
 ItemT = TypeVar("ItemT")
@@ -56,11 +57,12 @@ _FEW = 100
 _LONG = 10_000
 """How many items are kept as they are, before they become a fingerprint."""
 _LONGEST_NAME = 40
+_MOST_MADE = 4
 _LISTS = (list, tuple)
 _FACTORIES = (bool, dict, float, int, list, set, str, tuple)
 
 
-class Values(ABC):
+class Values(Objects):
     """Says what values are.
 
     Args:
@@ -70,11 +72,12 @@ class Values(ABC):
     """
 
     def __init__(self, state: State, project: str | None = None) -> None:
-        self.state = state
+        super().__init__(state, _MOST)
         self._project = project
-        self.left_to_see = _MOST
         self._is_guarded = False
         """Whether what is looked at now holds a credential."""
+        self._made_within = 0
+        """How many of what libraries have made are looked at, each within another one."""
         self._is_provider = False
         """Whether it is what a provider says of itself, whose credentials say only who asks."""
 
@@ -87,20 +90,16 @@ class Values(ABC):
             self._is_provider = before
 
     def _of(self, value: Any, above: tuple[int, ...]) -> object:
-        """What a value is, as nested tuples of plain values.
-
-        Args:
-            value: The value.
-            above: The values that hold it, by their ``id``.
-        """
         kind = class_of(value)
         if kind in ATOMS:
             if kind is str and self._project is not None and _is_within(value, self._project):
                 return "in the project", value[len(self._project) :]
             return kind.__name__, hex(value) if kind is int else repr(value)
         self.left_to_see -= 1
-        if id(value) in above or len(above) == _DEEPEST or self.left_to_see < 0:
+        if id(value) in above or self.left_to_see < 0:
             return "again", type_name(kind)
+        if len(above) >= _DEEPEST:
+            return self._deeper(value)
         return self._look(value, kind, (*above, id(value)))
 
     def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
@@ -111,7 +110,7 @@ class Values(ABC):
                 return "sequence", kind.__name__, *self._listed(self._items(value), above)
             if hides_itself(value):
                 return type_name(kind), self._held("secret", value, above)
-            for describe in (self._told_of, self._code_of, self._data_of):
+            for describe in (self._special, self._told_of, self._code_of, self._data_of):
                 described = describe(value, kind, above)
                 if described is not None:
                     return described
@@ -119,10 +118,19 @@ class Values(ABC):
         except RecursionError:
             return "deep", type_name(kind)
         except Exception:  # whoever uses it is told
+            return self._unreadable(value, kind, above)
+
+    def _unreadable(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
+        """What a value is that cannot be read as what it claims to be: what else it is."""
+        try:
+            return "unreadable", type_name(kind), *self._own(value, kind, above)
+        except Exception:
             return "unreadable", type_name(kind)
 
     def _told_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value says itself that answers depend on; `None` where it does not."""
+        if is_state(kind):
+            return "state", type_name(kind)
         identity = getattr(kind, "__doteval_identity__", None)
         if identity is None or isinstance(value, type):
             return None
@@ -138,7 +146,7 @@ class Values(ABC):
         if isinstance(value, type):
             told = self._class_told(cast("type[Any]", value)) if len(above) > 1 else ()
             return self._class(cast("type[Any]", value)), told
-        if isinstance(value, (FunctionType, functools.partial, MethodType, types.BuiltinFunctionType)):
+        if issubclass(kind, (FunctionType, functools.partial, MethodType, types.BuiltinFunctionType)):
             return self._callable(value, above)
         if isinstance(value, (staticmethod, classmethod)):
             return kind.__name__, self._of(cast("Any", value).__func__, above)
@@ -146,16 +154,16 @@ class Values(ABC):
             return "property", *(self._of(each, above) for each in (value.fget, value.fset, value.fdel))
         if isinstance(value, functools.cached_property):
             return "property", self._of(cast("Any", value).func, above)
-        if isinstance(value, ModuleType):
-            return "module", value.__name__, self._module(value)
+        if is_module(value):
+            return "module", vars(value).get("__name__"), self._module(value)
         if isinstance(value, functools.partialmethod):
             method: Any = cast("object", value)
             given = self._of(method.args, above), self._mapping(method.keywords, above)
             return "partialmethod", self._of(method.func, above), *given
-        if is_library_module(kind.__module__) and callable(value):
+        if is_library_class(kind) and callable(value):
             wrapped = attribute_of(value, "__wrapped__")
             if callable(wrapped):
-                return "wrapped", type_name(kind), self._of(wrapped, above)
+                return self._made(value, type_name(kind), wrapped, above)
         return None
 
     def _data_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
@@ -170,14 +178,16 @@ class Values(ABC):
         if isinstance(value, Mapping):
             factory: Any = attribute_of(given, "default_factory")
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
-            return "mapping", held, self._of(factory, above), *self._own(given, kind, above)
+            maps = self._of(attribute_of(given, "maps"), above) if isinstance(value, ChainMap) else ()
+            return "mapping", held, maps, self._of(factory, above), *self._own(given, kind, above)
         if isinstance(value, PurePath):
             return type_name(kind), self._of(str(value), above), *self._own(value, kind, above)
         text = own_text_of(value, kind)
         if text is not None:
             return "text", text, *self._own(value, kind, above)
         if isinstance(value, (bytearray, memoryview, array)):
-            return kind.__name__, digest_of_bytes(bytes(cast("bytearray", value)))
+            form = attribute_of(given, "typecode") or attribute_of(given, "format")
+            return kind.__name__, form, digest_of_bytes(bytes(cast("bytearray", value)))
         if kind is ContextVar:
             return "variable", given.name, self._of(present_in(given), above)
         table = self._table(value, kind)
@@ -185,62 +195,19 @@ class Values(ABC):
             return "table", type_name(kind), self._of(table, above)
         if isinstance(value, Sequence):
             items = self._listed(self._items(cast("Sequence[object]", value)), above)
-            return "sequence", kind.__name__, *items, *self._own(given, kind, above)
+            return "sequence", kind.__name__, attribute_of(given, "maxlen"), *items, *self._own(given, kind, above)
         if isinstance(value, AbstractSet):
             held = self._sorted(self._of(item, above) for item in self._items(cast("AbstractSet[object]", value)))
             return "set", *held, *self._own(given, kind, above)
         if is_dataclass(value):
             names = {field.name: getattr(value, field.name, None) for field in fields(value)}
-            more = {} if is_library_module(kind.__module__) else attributes_of(value)
+            more = {} if is_library_class(kind) else attributes_of(value)
             return self._object(value, {**more, **names}, above)
         return None
 
-    def _object_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
-        """What any other object is."""
-        if isinstance(value, logging.Logger):
-            return "state", type_name(kind)
-        if isinstance(value, BaseException):
-            return "error", self._of(value.args, above), *self._own(value, kind, above)
-        if not is_library_module(kind.__module__):
-            return self._object(value, attributes_of(value), above)
-        if hasattr(value, "__next__") or hasattr(value, "__anext__") or hasattr(value, "cr_code"):
-            codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
-            own = [code for code in codes if code is not None and not is_library_file(code.co_filename)]
-            return "state", type_name(kind), *(read(code).does for code in own)
-        dump = getattr(kind, "model_dump", None)
-        if dump is not None:
-            return type_name(kind), self._of(without_credentials(dump(value)), above)
-        text = self._text(value)
-        if text is not None and is_made_of_attributes(value, text):
-            return type_name(kind), self._mapping(without_credentials(vars(value)), above)
-        told = without_credentials(telling_of(value))
-        return type_name(kind), "opaque" if text is None else text, self._mapping(told, above)
-
-    def _own(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
-        """What an object of a class of the user's is besides what it holds: its class, and other attributes."""
-        if is_library_module(kind.__module__):
-            return ()
-        return self._class(kind), self._mapping(self._kept(value, attributes_of(value)), above)
-
-    def _object(self, value: object, attributes: Mapping[str, Any], above: tuple[int, ...]) -> tuple[object, ...]:
-        return "object", self._class(class_of(value)), self._mapping(self._kept(value, attributes), above)
-
-    def _kept(self, value: object, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of its attributes that nothing writes."""
-        computed, written = self.state.computed_in(class_of(value)), self.state.attributes_in(value)
-        for name in sorted((written - computed) & attributes.keys() if written else ()):
-            self._set_aside(f"attribute {name!r}", name, attributes[name])
-        return {name: each for name, each in attributes.items() if name not in written and name not in computed}
-
-    @abstractmethod
-    def _set_aside(self, place: str, name: object, value: object) -> None:
-        """Something that the code seems to write.
-
-        Args:
-            place: Where it is.
-            name: What it is called there.
-            value: What it is.
-        """
+    def _deeper(self, value: object) -> object:
+        """What a value is that lies too deep to be looked at here."""
+        return "again", type_name(class_of(value))
 
     def _items(self, values: Sequence[Any] | AbstractSet[Any]) -> Iterator[Any]:
         """What a container holds, as long as it is not too much; of one that is the user's, as many as it says."""
@@ -281,18 +248,15 @@ class Values(ABC):
         return _shortened(sorted(described, key=repr))
 
     def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...], *, fresh: Any = None) -> tuple[object, ...]:
-        """What a mapping holds.
-
-        Args:
-            values: The mapping.
-            above: The values that hold it.
-            fresh: What makes the values of keys that are only asked for.
-        """
-        return self._sorted(
+        asked: list[Any] = []
+        described = self._sorted(
             (self._of(key, above), self._held(key, value, above))
             for key, value in self._entries(values)
-            if not (fresh in _FACTORIES and class_of(value) is fresh and not value)
+            if not (fresh in _FACTORIES and _is_fresh(key, value, fresh, asked))
         )
+        if asked:
+            self._set_aside("keys with fresh values", None, set(asked))
+        return described
 
     def _entries(self, values: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
         """The keys and values of a mapping, without those that are written."""
@@ -334,22 +298,43 @@ class Values(ABC):
                 self._of(given.func, above),
                 self._of(given.args, above),
                 self._mapping(given.keywords, above),
+                *self._own(given, class_of(given), above),
             )
         if isinstance(value, (MethodType, types.BuiltinMethodType)) and value.__self__ is not None:
             owner: object = value.__self__
-            if not isinstance(owner, ModuleType):
+            if not is_module(owner):
                 return self._method(value, owner, above)
-        if isinstance(value, FunctionType):
+        if is_function(value):
             if not is_library_file(value.__code__.co_filename):
                 told = self._described_to_others(value, above) if len(above) > 1 else ()
                 return "function", self._function_of_users(value), told
             wrapped = attribute_of(value, "__wrapped__")
-            if wrapped is not None:
-                registry = self._of(attribute_of(value, "registry"), above)  # of functools.singledispatch
-                return "wrapped", qualified(value), self._of(wrapped, above), registry
-            if value.__closure__:  # made by a library of what the user has given
-                return "made", qualified(value), *(self._of(held_by(cell), above) for cell in value.__closure__)
+            if wrapped is not None or value.__closure__:  # made by a library of what the user has given
+                return self._made(value, qualified(value), wrapped, above)
         return "library", qualified(value)
+
+    def _made(self, value: Any, name: str, wrapped: object, above: tuple[int, ...]) -> object:
+        """What a library has made of what the user has given it."""
+        if self._made_within == _MOST_MADE:
+            return "library", name
+        self._made_within += 1
+        try:
+            given = [
+                (
+                    each,
+                    self._may_be_written(f"{each!r} of {name}", each, held, above)
+                    if may_change
+                    else self._held(each, held, above),
+                )
+                for each, held, may_change in given_to(value)
+            ]
+        finally:
+            self._made_within -= 1
+        return "made", name, self._of(wrapped, above), *given
+
+    @abstractmethod
+    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
+        """Something that a library may write, or not."""
 
     def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
         return "method", value.__name__, self._of(owner, above), self._of(getattr(value, "__func__", None), above)
@@ -391,9 +376,13 @@ class Values(ABC):
     def _function_of_users(self, function: FunctionType) -> object:
         """What a function of the user's is."""
 
-    @abstractmethod
-    def _class(self, kind: type[Any]) -> object:
-        """What a class is."""
+
+def _is_fresh(key: object, value: object, fresh: Any, asked: list[Any]) -> bool:
+    """Whether a value is what is made of nothing; its key is noted then."""
+    is_fresh = class_of(value) is fresh and not value
+    if is_fresh:
+        asked.append(key)
+    return is_fresh
 
 
 def _shown(key: object) -> str:

@@ -22,26 +22,30 @@ from typing import Any, cast
 from .._written import NOTHING, SEEMS_WRITTEN
 from .code import Code, read
 from .credentials import guarded_digest_of, is_credential
-from .library import is_library_file, is_library_module, users_module
+from .decorated import NOT_GIVEN
+from .found import behind_modules, imported_by
+from .library import is_library, is_library_class, is_library_file
 from .looks import (
     ADDRESS,
     ENUMS_OWN,
     PYTHONS_OWN,
-    attribute_of,
     class_of,
     digest_of,
     held_by,
+    is_class,
+    is_function,
     is_generated,
+    is_module,
     shown_as,
     type_name,
 )
+from .members import fields_of, registered_with, schema_of
 from .reach import Reach
 from .state import State
-from .told import handed_over, unknown_to
+from .told import handed_over, scopes_of, unknown_to
 from .values import Values
 
-_NO_ATTRIBUTES = ("__", "_pytest", "pytestmark")
-"""How attributes of functions begin that say how they are run, or what they were made of."""
+_TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 
 
 class Walk(Values):
@@ -76,6 +80,8 @@ class Walk(Values):
         if self._roots:
             if self._follows_classes:
                 self._reach.finish()
+                if self.state.is_empty:  # else more is state than was known to it
+                    self.kept_known = self._reach.kept_known
             for root in self._roots:
                 self._left.append(root)
                 self._finish()
@@ -110,7 +116,7 @@ class Walk(Values):
             function: The function.
             makes: Whether it makes a value that is looked at as well.
         """
-        if not isinstance(function, FunctionType) or is_library_file(function.__code__.co_filename):
+        if not is_function(function) or is_library_file(function.__code__.co_filename):
             self.add(name, function)
             return
         self._reach.add_function(function, makes=makes)
@@ -148,7 +154,7 @@ class Walk(Values):
             self._describe(name, describe)
             if self.left_to_see < 0 and "" not in self._warned and not self._is_aside:
                 self._warned.add("")
-                warnings.warn(f"{name} holds too much: what changes in the rest of it is not noticed", stacklevel=2)
+                warnings.warn(f"{name} {_TOO_MUCH}", stacklevel=2)
 
     def _describe(self, name: str, describe: Callable[[], object]) -> None:
         self._is_guarded = False
@@ -157,9 +163,22 @@ class Walk(Values):
         part = (guarded_digest_of if guards else digest_of)(described)
         self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
 
+    def _too_much(self, name: str) -> None:
+        if self._label not in self._warned and not self._is_aside:
+            self._warned.add(self._label)
+            warnings.warn(f"{self._label} {_TOO_MUCH}", stacklevel=2)
+
+    def _deeper(self, value: object) -> object:
+        name = f"what lies deeper in {self._label}"
+        return self._named(("deeper", id(value)), value, name, lambda: self._of(value, ()))
+
     def _set_aside(self, place: str, name: object, value: object) -> None:
         if self._follows_classes:
             self._aside.setdefault((self._label, place), []).append((name, value))
+
+    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
+        self._set_aside(place, name, value)
+        return ()
 
     def _finish_aside(self) -> None:
         """Look at what the code seems to write, and at what nothing else refers to."""
@@ -209,7 +228,7 @@ class Walk(Values):
         attributes = {
             name: value
             for name, value in self._kept(function, vars(function)).items()
-            if not name.startswith(_NO_ATTRIBUTES)
+            if not name.startswith(NOT_GIVEN)
         }
         return (
             code.does,
@@ -238,25 +257,25 @@ class Walk(Values):
         for name, path in sorted(code.handed):
             for each in handed_over(function, name, path, self.state):
                 yield self._class_told(each) if isinstance(each, type) else self._described_to_others(each)
-        for level, module, names in code.imports:
-            package = function.__globals__.get("__package__") or ""
-            yield from self._imported("." * level + module, package, names)
+        for imported in code.imports:
+            for holder, name, value in imported_by(function, *imported):
+                yield self._of(value, ()) if holder is sys.modules else self._reference(name, value, (), holder)
+        for scope, *_ in scopes_of(function, code):
+            yield self._scope(function.__module__, scope)
         called = unknown_to(code)
         if called is not None and called not in self._warned:
             self._warned.add(called)
-            text = f"{function.__qualname__} calls '{called}' with a name that is known only when it runs"
+            text = f"{function.__qualname__} gives '{called}' a name that is known only when it runs"
             warnings.warn(f"{text}: what it reads there is not noticed where it changes", stacklevel=2)
 
     def _reference(self, name: str, value: object, path: tuple[str, ...], owner: object) -> object | None:
         """What is read under a name; `None` where that is state of the run."""
-        while isinstance(value, ModuleType) and path and not is_library_module(value.__name__):
-            owner, (name, *rest) = vars(value), path
-            value, path = getattr(value, name, None), tuple(rest)
+        owner, name, value, path = behind_modules(owner, name, value, path)
         if self.state.hides_variable(owner, name):
             self._variable_aside(owner, name, value)
             return None
-        if isinstance(value, (FunctionType, ModuleType, type)):
-            return name, self._of(value, ())
+        if is_function(value) or is_module(value) or is_class(value):
+            return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
         return self._named((name, id(owner)), owner, f"the value '{name}'", lambda: self._held(name, value, ()))
 
     def _variable_aside(self, owner: object, name: str, value: object) -> None:
@@ -266,67 +285,53 @@ class Walk(Values):
             self._alive.append(owner)
             self._aside[self._names[key], "as a whole"] = [(name, value)]
 
-    def _imported(self, name: str, package: str, names: tuple[str, ...]) -> Iterator[object]:
-        """What a function imports where it is called: of the user's modules, what it takes from them."""
-        module = users_module(name, package)
-        if module is None:
-            return
-        if not names:
-            yield self._module(module)
-        for each in names:
-            value = attribute_of(module, each)
-            if value is None:
-                value = sys.modules.get(f"{module.__name__}.{each}")
-            yield self._reference(each, value, (), vars(module))
-
     def _module(self, module: ModuleType) -> object:
-        if is_library_module(module.__name__) or not self._follows_classes:
+        if is_library(module) or not self._follows_classes:
             return ()
-        name = f"what is read of the module '{module.__name__}'"
-        return self._named((id(module),), module, name, lambda: [*self._read_of(module)])
+        return self._scope(vars(module).get("__name__"), vars(module)), self._reach.told.source_of(module)
 
-    def _read_of(self, module: ModuleType) -> Iterator[object]:
-        for name in self._reach.told.read_of(module):
-            yield self._reference(name, vars(module)[name], (), vars(module))
+    def _scope(self, name: object, scope: Mapping[str, Any]) -> object:
+        return self._named((id(scope),), scope, f"what is read of the module '{name}'", lambda: [*self._read_of(scope)])
+
+    def _read_of(self, scope: Mapping[str, Any]) -> Iterator[object]:
+        for name in self._reach.told.read_of(scope):
+            yield self._reference(name, scope.get(name), (), scope)
+
+    def _described_to_others(self, function: FunctionType, above: tuple[int, ...] = ()) -> object:
+        return super()._described_to_others(function, above), self._reach.told.source_of(function)
 
     def _class(self, kind: type[Any]) -> object:
-        if is_library_module(kind.__module__) or not self._follows_classes:
+        if is_library_class(kind) or not self._follows_classes:
             return "library", type_name(kind)
         name = f"the class '{kind.__qualname__}'"
         return "class", self._named((id(kind),), kind, name, lambda: self._members(kind))
 
     def _class_told(self, kind: type[Any]) -> object:
-        if is_library_module(kind.__module__) or not self._follows_classes or issubclass(kind, BaseException):
+        if is_library_class(kind) or not self._follows_classes or issubclass(kind, BaseException):
             return ()
         name = f"what the class '{kind.__qualname__}' says of itself"
         return self._named(("told", id(kind)), kind, name, lambda: self._told_of_members(kind))
 
     def _told_of_members(self, kind: type[Any]) -> object:
         members = sorted(vars(kind).items())
-        methods = [(name, self._described_to_others(each)) for name, each in members if isinstance(each, FunctionType)]
-        return _docstring_of(kind), methods, *(self._class_told(base) for base in kind.__bases__)
+        methods = [(name, self._described_to_others(each)) for name, each in members if is_function(each)]
+        return (
+            _docstring_of(kind),
+            self._reach.told.source_of(kind),
+            methods,
+            *(self._class_told(base) for base in kind.__bases__),
+        )
 
     def _members(self, kind: type[Any]) -> object:
         found: list[object] = [tuple(self._class(base) for base in kind.__bases__), self._class(class_of(kind))]
+        found += [self._class(each) for each in self._reach.told.subclasses_of(kind)]
         if self._reach.told.reads_docs:
             found.append(_docstring_of(kind))
-        schema = getattr(kind, "model_json_schema", None)
-        if schema is not None:
-            try:
-                found.append(self._of(schema(), ()))
-                fields_by_name: Mapping[str, Any] = attribute_of(kind, "model_fields") or {}
-                found += [self._of(attribute_of(field, "default_factory"), ()) for field in fields_by_name.values()]
-            except Exception:  # it is not ready, and says so where it is used
-                found.append("no schema")
+        found.append(self._of(schema_of(kind), ()))  # it finds what its annotations name, so it comes first
+        found += [self._of(each, ()) for each in fields_of(kind)]
+        found.append(self._sorted(self._of(each, ()) for each in registered_with(kind)))
         written, computed = self.state.attributes_in(kind), self.state.computed_in(class_of(kind))
         for name, value in sorted(vars(kind).items()):
-            if name == "__dataclass_fields__":
-                found.append(
-                    [
-                        (self._of(field.default_factory, ()), self._mapping(field.metadata, ()))
-                        for field in value.values()
-                    ]
-                )
             if name in PYTHONS_OWN or name in computed or name.startswith(("__pydantic", "__dataclass")):
                 continue
             if name in written:
@@ -336,12 +341,12 @@ class Walk(Values):
                 continue
             if name == "__annotations__":
                 found += [(each, self._annotation(value[each], _scope_of(kind), ())) for each in value]
-            elif isinstance(value, FunctionType):
+            elif is_function(value):
                 if not is_generated(name, value, kind):
                     found.append((name, self._function(value)))
                 if self._reach.told.is_told(name):
                     found.append((name, self._described_to_others(value)))
-            elif not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+            elif not issubclass(class_of(value), (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 found.append((name, self._of(value, ())))
         return tuple(found)
 

@@ -135,7 +135,7 @@ class _Pairs:
         self.gained += after > before
         self.lost += after < before
 
-    def difference(self, name: str, of: int, only_before: int, only_after: int) -> Difference:
+    def difference(self, name: str, of: int, only_before: int = 0, only_after: int = 0) -> Difference:
         """How much they differ."""
         change = self.change
         is_binary = self.before.is_binary and self.after.is_binary

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Any, cast
 
 from ... import Completion, DotevalError, Usage
+from .._digests import Fingerprint, digest_of
 from .._result import Result, Score
 from .begun import RequestsOfRow
-from .digests import Fingerprint, digest_of
 from .kept import altered_columns, altered_parts, is_same_output
 from .plain import names_of, plain, storable
 from .transcript import RecordedRequest, Transcript, details_of, without_secrets

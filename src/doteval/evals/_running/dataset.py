@@ -11,11 +11,11 @@ from typing import Any, TypeAlias, cast
 
 from anyio.lowlevel import checkpoint
 
+from .._digests import Looks, fingerprint
 from .._errors import DatasetError
 from .._files import Lines
 from .._identity.library import is_library_module
 from .._identity.walk import Walk
-from .._results.digests import fingerprint
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
 from .frames import rows_in
@@ -84,7 +84,7 @@ def has_name(inputs: Inputs) -> bool:
     return inputs.key.startswith(f"{_NAME} ")
 
 
-class _Code:
+class _Code(Looks):
     """What is known of functions and classes that are in rows."""
 
     def is_library(self, kind: type[Any]) -> bool:

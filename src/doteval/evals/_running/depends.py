@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from functools import partial
 from inspect import ismethod
 from typing import Any, cast
@@ -17,6 +18,8 @@ from .evaluation import Evaluation
 from .files_read import FilesRead
 
 _MODEL = "the model"
+_NOTHING = object()
+"""The default of an argument that the evaluation takes without naming it."""
 
 
 def identity_of(
@@ -36,23 +39,34 @@ def identity_of(
         functions: What makes what else it is given.
         where_read: What counts where code reads one of some attributes: these, what it is called, and what it is.
     """
-    walk = Walk(project=project_of(evaluation.function))
-    walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
-    walk.add_function("its code", evaluation.function)
-    if evaluation.instance is not None:
-        walk.add("what it is a method of", evaluation.instance)
-    if evaluation.source.function is not None:
-        walk.add_function("the function that makes the dataset", evaluation.source.function)
-    for name, settings in models.items():
-        walk.add_settings(name, settings)
-    for name, value in values:
-        walk.add(name, value)
-    for name, function in functions:
-        walk.add_function(name, function, makes=True)
-    for attributes, name, value in where_read:
-        if walk.reads(attributes):
+    with _telling(evaluation):
+        walk = Walk(project=project_of(evaluation.function))
+        walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
+        walk.add_function("its code", evaluation.function)
+        if evaluation.instance is not None:
+            walk.add("what it is a method of", evaluation.instance)
+        if evaluation.source.function is not None:
+            walk.add_function("the function that makes the dataset", evaluation.source.function)
+        for name, settings in models.items():
+            walk.add_settings(name, settings)
+        for name, value in values:
             walk.add(name, value)
-    return walk.parts
+        for name, function in functions:
+            walk.add_function(name, function, makes=True)
+        for attributes, name, value in where_read:
+            if walk.reads(attributes):
+                walk.add(name, value)
+        return walk.parts
+
+
+@contextmanager
+def _telling(evaluation: Evaluation) -> Generator[None]:
+    """Whatever is raised says what it was raised for."""
+    try:
+        yield
+    except BaseException as exc:
+        exc.add_note(f"This was raised while doteval found out what the results of '{evaluation.name}' depend on.")
+        raise
 
 
 def files_of(function: object, others: Callable[[], Iterable[FilesRead]] = tuple) -> FilesRead:
@@ -67,10 +81,11 @@ def files_of(function: object, others: Callable[[], Iterable[FilesRead]] = tuple
 
 def fingerprints(evaluation: Evaluation, values: Mapping[str, object]) -> Identity:
     """Fingerprints of values that an evaluation is given, by what they are called."""
-    walk = Walk(project=project_of(evaluation.function))
-    for name, value in values.items():
-        walk.add(name, value)
-    return walk.parts
+    with _telling(evaluation):
+        walk = Walk(project=project_of(evaluation.function))
+        for name, value in values.items():
+            walk.add(name, value)
+        return walk.parts
 
 
 def texts_beside(attribute: str, function: object) -> list[str] | None:
@@ -98,7 +113,7 @@ def identity_of_run(
     values: list[tuple[str, object]] = [
         (f"the argument '{name}'", value)
         for name, value in arguments.items()
-        if value is not defaults.get(name) and not _is_same_text_or_number(value, defaults.get(name))
+        if value is not defaults.get(name, _NOTHING) and not _is_same_text_or_number(value, defaults.get(name))
     ]
     if argument is not None:
         known = _known_of(model)

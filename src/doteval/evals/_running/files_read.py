@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 from .._written import WAS_READ
 
@@ -42,7 +42,7 @@ class FilesRead:
         self._written: set[str] = set()
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self) -> Generator[None]:
         """Note what is opened in this context, and in tasks and threads that are started in it."""
         if self._prefix is None:
             yield
@@ -55,7 +55,7 @@ class FilesRead:
             _watching.reset(token)
 
     @contextmanager
-    def watching_all(self) -> Iterator[None]:
+    def watching_all(self) -> Generator[None]:
         """Note what is opened anywhere in this process, for what runs in a context of its own."""
         global _watching_all  # noqa: PLW0603
         if self._prefix is None:
@@ -70,17 +70,13 @@ class FilesRead:
 
     def opened(self, path: object, mode: object, flags: object) -> None:
         """Note that a file is opened."""
-        text = os.fsdecode(path) if isinstance(path, (bytes, os.PathLike)) else path
-        if self._prefix is None or not isinstance(text, str):
+        if self._prefix is None or not isinstance(path, (str, bytes, os.PathLike)):
             return
-        text = os.path.abspath(text)  # noqa: PTH100
+        text = os.path.abspath(os.fsdecode(cast("str", path)))  # noqa: PTH100
         if not text.startswith(self._prefix):
             return
         name = text[len(self._prefix) :]
-        writes = (
-            not {*mode}.isdisjoint("wax+") if isinstance(mode, str) else isinstance(flags, int) and flags & _WRITING
-        )
-        if writes:
+        if _writes(mode, flags):
             self._written.add(name)
         elif len(self._read) < _MOST and _is_data(name):
             self._read[name] = None

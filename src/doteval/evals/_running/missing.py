@@ -240,8 +240,7 @@ async def _run_rows(
 async def _note_written(place: Place, stored: Stored) -> None:
     """Have it noted what of the identity the run has written."""
     with CancelScope(shield=True):  # as long as it took when the run began
-        after = await to_thread.run_sync(place.look)
-    place.store.note_written(stored, after)
+        place.store.note_written(stored, await to_thread.run_sync(place.look))
 
 
 def _told_of_requests_left_open(count: int, name: str) -> str:

@@ -73,14 +73,22 @@ class EvalRunning:
         self._data: dict[pytest.Item, Identity] = {}
         """What these gave, as fingerprints."""
         self._identities: dict[pytest.Item, Identity] = {}
+        self._unknown: dict[pytest.Item, BaseException] = {}
+        """Why it is not known what these depend on."""
         self._files: dict[pytest.FixtureDef[Any], FilesRead] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Before anything is run, which may leave its traces in modules and classes."""
         for item in session.items:
             evaluation = evaluation_of(item)
-            if evaluation is not None and isinstance(item, pytest.Function):
+            if evaluation is None or not isinstance(item, pytest.Function):
+                continue
+            try:
                 self._identities[item] = self._identity(item, evaluation)
+            except _ENDS:
+                raise
+            except BaseException as exc:  # what code says that is looked at, or ours: it is that item's failure
+                self._unknown[item] = exc
 
     def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
         """Say that nobody compares with the baseline, as of a name or a gate that is misspelt."""
@@ -157,9 +165,11 @@ class EvalRunning:
 
     def _needs_no_model(self, item: pytest.Function) -> bool:
         """Whether an item that is yet to come is answered, or refused, as far as that is known by now. Blocks."""
+        if item in self._unknown:  # it says so when its turn comes
+            return True
         try:
             return not data_fixtures(item, self._fixtures.functions) and self._is_answered(item)
-        except DotevalError:  # it says so when its turn comes
+        except DotevalError:
             return True
 
     @pytest.hookimpl(tryfirst=True)
@@ -242,6 +252,8 @@ class EvalRunning:
         outcome.check(self._options.max_errors)
 
     def _place(self, item: pytest.Function, evaluation: Evaluation) -> Place:
+        if item in self._unknown:
+            raise self._unknown[item]
         if item not in self._places:
             if self._store is None:
                 self._store = Store(self._options.store)

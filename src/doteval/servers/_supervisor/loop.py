@@ -299,6 +299,7 @@ class Supervisor:
     def _make_way(self, client: Client, request: Message) -> Message:
         """Somebody needs the slots; where they can, they put the server to sleep."""
         lifetime, can_sleep = self._lifetime, bool(request.get("sleep")) and self._bed.choices > 0
+        self._is_refused_a_bed = False
         ending = lifetime.make_way(
             str(request.get("reason", "")),
             self._clients.count("lease"),
@@ -309,7 +310,7 @@ class Supervisor:
         if lifetime.sleep == FALLING_ASLEEP and self._nurse is None:
             self._nurse = client
             return {"ending": ending, "granted": True, "server": self._description()}
-        return {"ending": ending, "granted": False, "is_full": can_sleep and self._is_refused_a_bed}
+        return {"ending": ending, "granted": False, "is_full": self._is_refused_a_bed}
 
     def _find_bed(self) -> bool:
         self._is_refused_a_bed = not self._bed.take()

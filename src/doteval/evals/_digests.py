@@ -17,9 +17,9 @@ from hashlib import blake2b
 from itertools import chain
 from pathlib import Path, PurePath
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
-from .._tabular import held_by_table, number_or_text_of
+from ._tabular import held_by_table, number_or_text_of
 
 _MOST = 5_000_000
 """How many values that hold others are looked at at most; there may be no end of them."""
@@ -46,51 +46,7 @@ class Fingerprint(NamedTuple):
     unknown: tuple[str, ...]
 
 
-class Looks(Protocol):
-    """What is known of code."""
-
-    def is_library(self, kind: type[Any]) -> bool:
-        """Whether a class is not the user's own."""
-        ...
-
-    def of(self, value: object) -> str:
-        """A fingerprint of a function or a class; of anything else, of what it says that it is."""
-        ...
-
-
-class Names:
-    """Knows functions and classes by their names."""
-
-    def is_library(self, kind: type[Any]) -> bool:
-        """All are."""
-        return True
-
-    def of(self, value: object) -> str:
-        """The name of its class, too."""
-        return f"{_name(_class_of(value))} {getattr(value, '__qualname__', '')}"
-
-
-_NAMES = Names()
-
-
-def fingerprint(value: object, looks: Looks = _NAMES) -> Fingerprint:
-    """What a value is known by.
-
-    Args:
-        value: The value.
-        looks: Knows functions and classes.
-    """
-    walk = _Walk(looks)
-    token = walk.of(value)
-    return Fingerprint(blake2b(token, digest_size=12).hexdigest(), tuple(sorted(walk.unknown)))
-
-
-def digest_of(value: object) -> str:
-    """The digest alone."""
-    return fingerprint(value).digest
-
-
-class _Parts(NamedTuple):
+class Parts(NamedTuple):
     """What a value is made of.
 
     Args:
@@ -106,12 +62,53 @@ class _Parts(NamedTuple):
     is_object: bool = False
 
 
+class Looks:
+    """What is known of code, and of what is not to be taken apart; by itself, nothing but names."""
+
+    def is_library(self, kind: type[Any]) -> bool:
+        """Whether a class is not the user's own."""
+        return True
+
+    def of(self, value: object) -> str:
+        """A fingerprint of a function or a class; of anything else, of what it says that it is."""
+        return f"{_name(_class_of(value))} {getattr(value, '__qualname__', '')}"
+
+    def known(self, value: object, kind: type[Any]) -> str | Parts | None:
+        """A fingerprint of a value, or what it is made of, where that is known better than by what pickle keeps."""
+        return None
+
+    def is_passing(self, name: object, value: object, kind: type[Any]) -> bool:
+        """Whether an object of a class has an attribute only for the moment."""
+        return name in _passing(cast("Hashable", kind))
+
+
+_NAMES = Looks()
+
+
+def fingerprint(value: object, looks: Looks = _NAMES, most: int = _MOST) -> Fingerprint:
+    """What a value is known by.
+
+    Args:
+        value: The value.
+        looks: Knows functions and classes.
+        most: How many values that hold others are looked at at most.
+    """
+    walk = _Walk(looks, most)
+    token = walk.of(value)
+    return Fingerprint(blake2b(token, digest_size=12).hexdigest(), tuple(sorted(walk.unknown)))
+
+
+def digest_of(value: object) -> str:
+    """The digest alone."""
+    return fingerprint(value).digest
+
+
 class _Frame:
     """A value that is being looked at."""
 
     __slots__ = ("first", "found", "in_set", "items", "lowest", "others", "parts", "unknown", "value")
 
-    def __init__(self, value: object, parts: _Parts, depth: int, others: int, *, in_set: bool) -> None:
+    def __init__(self, value: object, parts: Parts, depth: int, others: int, *, in_set: bool) -> None:
         self.value = value
         self.parts = parts
         self.items: Iterator[Any] = iter(parts.items)
@@ -130,10 +127,10 @@ class _Walk:
     A value that comes again is looked at once. One of a circle is known by that and by its place there.
     """
 
-    def __init__(self, looks: Looks) -> None:
+    def __init__(self, looks: Looks, most: int) -> None:
         self._looks = looks
         self.unknown: set[str] = set()
-        self._left = _MOST
+        self._left = most
         self._frames: list[_Frame] = []
         self._open: dict[int, int] = {}
         """The depths of those that are being looked at, by ``id``."""
@@ -181,8 +178,16 @@ class _Walk:
             self._refers_to(lowest)
             return b"^" if self._frames[-1].in_set else b"^-%d" % (len(self._kept) - number)
         self._left -= 1
-        parts: _Parts | bytes | None = None
-        if self._left >= 0:
+        parts: Parts | bytes | None = None
+        known = self._looks.known(value, kind)
+        if isinstance(known, str):
+            token = _joined(b"code", [known.encode("utf-8", "backslashreplace")])
+            self._known[key] = token, set()
+            self._kept.append(value)
+            return token
+        if known is not None:
+            parts = known
+        elif self._left >= 0:
             try:
                 parts = self._parts(value, kind)
             except Exception:  # it does not let itself be looked at
@@ -235,32 +240,32 @@ class _Walk:
     def _add_unknown(self, names: set[str]) -> None:
         (self._frames[-1].unknown if self._frames else self.unknown).update(names)
 
-    def _parts(self, value: Any, kind: type[Any]) -> _Parts | bytes | None:
+    def _parts(self, value: Any, kind: type[Any]) -> Parts | bytes | None:
         """What a value is made of, or its token; `None` where that cannot be seen."""
         if kind is dict:
-            return _Parts("dict", chain.from_iterable(value.items()), size=2)
+            return Parts("dict", chain.from_iterable(value.items()), size=2)
         if kind is list or kind is tuple:
             items = cast("Sequence[object]", value)
             if set(map(type, items)) <= _LISTED:
                 return _joined(b"#", [kind.__name__.encode(), ascii([*items]).encode()])
-            return _Parts(kind.__name__, items)
+            return Parts(kind.__name__, items)
         if kind is set or kind is frozenset:  # which are equal
-            return _Parts("set", value, size=1)
+            return Parts("set", value, size=1)
         if isinstance(value, (type, FunctionType)):
             return _joined(b"code", [self._looks.of(value).encode()])
         if kind is CodeType:
             code = cast("CodeType", value)
-            return _Parts("code", (code.co_code, code.co_names, code.co_consts))
+            return Parts("code", (code.co_code, code.co_names, code.co_consts))
         if kind.__module__.startswith("jinja2.") and hasattr(value, "root_render_func"):
             functions = [value.root_render_func, *value.blocks.values()]
             codes = [each.__code__ for each in functions]
-            return _Parts(
+            return Parts(
                 f"template {_name(kind)}", (value.name, [*value.blocks], codes, value.globals, value.environment)
             )
         if isinstance(value, ModuleType):
             return _joined(b"module", [value.__name__.encode()])
         if isinstance(value, Enum):
-            return _Parts(f"member {_name(kind)}", (value.name, value.value))
+            return Parts(f"member {_name(kind)}", (value.name, value.value))
         if isinstance(value, PurePath):
             return _joined(b"path", [_name(kind).encode(), str(value).encode("utf-8", "surrogatepass")])
         if kind is bytearray or kind is memoryview:
@@ -271,9 +276,9 @@ class _Walk:
         if single is not None:
             return _atom(single, _class_of(single))
         table = held_by_table(value, kind)
-        return self._object(value, kind) if table is None else _Parts(f"table {_name(kind)}", table)
+        return self._object(value, kind) if table is None else Parts(f"table {_name(kind)}", table)
 
-    def _object(self, value: Any, kind: type[Any]) -> _Parts | bytes | None:
+    def _object(self, value: Any, kind: type[Any]) -> Parts | bytes | None:
         if f"{kind.__module__}.{kind.__qualname__}" in _WITHOUT_STATE:
             return b"lock"
         try:
@@ -281,13 +286,13 @@ class _Walk:
         except Exception:  # it cannot be pickled
             if isinstance(value, Mapping):
                 pairs = cast("Mapping[object, object]", value).items()
-                return _Parts(_name(kind), chain.from_iterable(pairs), size=2)
+                return Parts(_name(kind), chain.from_iterable(pairs), size=2)
             if isinstance(value, Sequence):
-                return _Parts(_name(kind), cast("Sequence[object]", value))
+                return Parts(_name(kind), cast("Sequence[object]", value))
             if isinstance(value, AbstractSet):
-                return _Parts(_name(kind), cast("AbstractSet[object]", value), size=1)
+                return Parts(_name(kind), cast("AbstractSet[object]", value), size=1)
             is_own = hasattr(value, "__dict__") and not self._looks.is_library(kind)
-            return _Parts(_name(kind), (_lasting(vars(value), kind),)) if is_own else None
+            return Parts(_name(kind), (self._lasting(vars(value), kind),)) if is_own else None
         if isinstance(reduced, str):  # the name of something there is one of
             return _joined(b"name", [_name(kind).encode(), reduced.encode()])
         function, args, state, items, pairs = (*reduced, None, None, None)[:5]
@@ -296,11 +301,20 @@ class _Walk:
         held = (
             None if isinstance(owner, ModuleType) else owner,
             *(each for each in cast("tuple[object, ...]", args) if each is not kind),
-            _lasting(state, kind),
+            self._lasting(state, kind),
             None if items is None else [*items],
             None if pairs is None else dict(pairs),
         )
-        return _Parts(f"{_name(kind)} {maker}", held, is_object=True)
+        return Parts(f"{_name(kind)} {maker}", held, is_object=True)
+
+    def _lasting(self, state: Any, kind: type[Any]) -> Any:
+        """The state of an object without what it computes when it is asked, and without what it has for the moment."""
+        if type(state) is dict:
+            held = cast("dict[object, object]", state)
+            return {name: each for name, each in held.items() if not self._looks.is_passing(name, each, kind)}
+        if type(state) is not tuple:
+            return state
+        return tuple(self._lasting(each, kind) for each in cast("tuple[object, ...]", state))
 
 
 _NEW: tuple[object, ...] = (getattr(copyreg, "__newobj__", None), getattr(copyreg, "__newobj_ex__", None))
@@ -312,18 +326,6 @@ def _reduced(value: Any, kind: type[Any]) -> Any:
         raise TypeError  # these are state of a run
     reduce: Callable[[object], Any] | None = copyreg.dispatch_table.get(kind)
     return value.__reduce_ex__(4) if reduce is None else reduce(value)
-
-
-def _lasting(state: Any, kind: type[Any]) -> Any:
-    """The state of an object without what it computes when it is asked, and without what it has for the moment."""
-    passing = _passing(cast("Hashable", kind))
-    if not passing:
-        return state
-    if type(state) is dict:
-        return {name: each for name, each in cast("dict[object, object]", state).items() if name not in passing}
-    if type(state) is not tuple:
-        return state
-    return tuple(_lasting(each, kind) for each in cast("tuple[object, ...]", state))
 
 
 @functools.lru_cache(maxsize=512)

@@ -1,0 +1,87 @@
+"""What classes are made of besides what stands in them: settings of fields, and who was registered with them."""
+
+from __future__ import annotations
+
+import abc
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from .looks import attribute_of, class_of, type_name
+
+_OF_A_FIELD = ("default", "default_factory", "metadata", "repr", "hash", "init", "compare", "kw_only")
+_OF_A_FIELD_OF_PYDANTIC = (
+    *("default", "default_factory", "alias", "alias_priority", "validation_alias", "serialization_alias", "title"),
+    *("field_title_generator", "description", "examples", "exclude", "exclude_if", "discriminator", "deprecated"),
+    *("json_schema_extra", "frozen", "validate_default", "repr", "init", "init_var", "kw_only", "metadata"),
+)
+"""All but its annotation, which may not be known before the class is used."""
+_DECORATORS = (
+    *("validators", "field_validators", "root_validators", "field_serializers", "model_serializers"),
+    *("model_validators", "computed_fields"),
+)
+
+
+def fields_of(kind: type[Any]) -> Iterator[object]:
+    """The settings of a class's fields, and of the class itself, whatever has made it of them."""
+    own = vars(kind)
+    for name, field in own.get("__dataclass_fields__", {}).items():
+        yield name, *(attribute_of(field, each) for each in _OF_A_FIELD)
+    if "__dataclass_params__" in own:
+        yield repr(own["__dataclass_params__"])
+    decorators = own.get("__pydantic_decorators__")
+    if decorators is not None:
+        for sort in _DECORATORS:
+            found: Mapping[str, Any] = attribute_of(decorators, sort) or {}
+            yield sort, {name: (each.cls_var_name, each.info) for name, each in found.items()}
+        yield attribute_of(kind, "model_fields")
+
+
+def field_of_pydantic(value: object, kind: type[Any]) -> dict[str, Any] | None:
+    """What a field of a model is; `None` where it is none."""
+    if kind.__module__ != "pydantic.fields":
+        return None
+    if type_name(kind) == "pydantic.fields.ModelPrivateAttr":
+        return {name: attribute_of(value, name) for name in ("default", "default_factory")}
+    if type_name(kind) != "pydantic.fields.FieldInfo":
+        return None
+    return {name: attribute_of(value, name) for name in _OF_A_FIELD_OF_PYDANTIC}
+
+
+def schema_of(kind: Any) -> object:
+    """What a model says of itself as a JSON schema, without its defaults; `None` where it has none."""
+    make = getattr(kind, "model_json_schema", None)
+    if make is None:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _without_defaults(make())
+    except Exception:  # one of its fields has none, or it is not ready, and says so where it is used
+        return "no schema"
+
+
+def _without_defaults(schema: Any, *, of_names: bool = False) -> Any:
+    """A schema without defaults, and in an order of its own, as some of it may have been sets."""
+    if isinstance(schema, list):
+        items: list[Any] = schema  # pyright: ignore[reportUnknownVariableType]
+        return sorted((_without_defaults(each) for each in items), key=repr)
+    if not isinstance(schema, dict):
+        return schema
+    held = cast("dict[str, Any]", schema)
+    return {
+        name: _without_defaults(each, of_names=not of_names and name in ("properties", "$defs"))
+        for name, each in sorted(held.items())
+        if of_names or name != "default"
+    }
+
+
+def registered_with(kind: type[Any]) -> list[type[Any]]:
+    """The classes that were registered with an abstract one, in no order."""
+    if not issubclass(class_of(kind), abc.ABCMeta):
+        return []
+    dump: Any = attribute_of(abc, "_get_dump")
+    registry: Iterable[weakref.ref[type[Any]]] = () if dump is None else dump(kind)[0]
+    found = [reference() for reference in registry]
+    return [each for each in found if each is not None]

@@ -1,0 +1,124 @@
+"""Objects of Python's own that hold others where neither attributes nor ``pickle`` tell of them."""
+
+from __future__ import annotations
+
+import gc
+import io
+import sys
+import types
+import weakref
+from typing import Any, cast
+
+from .looks import attribute_of, class_of, digest_of_bytes, type_name
+from .members import field_of_pydantic
+
+_VERSION = slice(92, 100)
+"""Where in a database of SQLite stands which version of it has written it."""
+_MOCKS_OWN = ("_mock", "_spec", "_is_coroutine", "method_calls", "__")
+
+
+def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
+    """What such an object is made of; `None` for anything else."""
+    if is_mock(kind):
+        return "mock", _told_to_mock(value, ())
+    field = field_of_pydantic(value, kind)
+    if field is not None:
+        return "field", field
+    if kind is types.MethodWrapperType:
+        return "method", value.__name__, value.__self__
+    if kind in (io.BytesIO, io.StringIO):  # wherever it is read now
+        return "file in memory", value.getvalue()
+    if kind is weakref.ReferenceType:
+        return "reference", value()
+    match type_name(kind):
+        case "functools.KeyWrapper":
+            return "order", *(each for each in gc.get_referents(value) if each is not kind)
+        case "queue.Queue" | "queue.LifoQueue" | "queue.PriorityQueue":
+            return type_name(kind), value.maxsize, [*value.queue]
+        case "asyncio.queues.Queue" | "asyncio.queues.LifoQueue" | "asyncio.queues.PriorityQueue":
+            return type_name(kind), value.maxsize, [*(attribute_of(value, "_queue") or ())]
+        case "xml.etree.ElementTree.Element":
+            return "XML", digest_of_bytes(sys.modules["xml.etree.ElementTree"].tostring(value))
+        case "sqlite3.Connection":
+            return "database", _content_of(value)
+        case _:
+            return None
+
+
+def result_of(value: Any, kind: type[Any]) -> tuple[object] | None:
+    """What a future holds, which is nothing as long as it is not done; `None` where a value is no future."""
+    if type_name(kind) not in ("concurrent.futures._base.Future", "_asyncio.Future", "_asyncio.Task"):
+        return None
+    is_done = attribute_of(value, "_state") == "FINISHED"
+    result, error = attribute_of(value, "_result"), attribute_of(value, "_exception")
+    return ((result, error) if is_done else None,)
+
+
+def _content_of(connection: Any) -> object:
+    """What is in a database in memory; nothing of one that is in a file."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    files = {name: file for _, name, file in cursor.execute("PRAGMA database_list")}
+    if files.pop("main", None) != "":
+        return None
+    if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+        return ()
+    found = bytearray(connection.serialize())
+    found[_VERSION] = bytes(8)
+    return digest_of_bytes(bytes(found))
+
+
+def is_mock(kind: type[Any]) -> bool:
+    """Whether a class is one of ``unittest.mock``; its objects may claim to be of any other."""
+    module = sys.modules.get("unittest.mock")
+    return module is not None and module.NonCallableMock in kind.__mro__
+
+
+def _told_to_mock(mock: Any, above: tuple[int, ...]) -> Any:
+    """What a mock was told to do, and not what was done with it. It is not called, nor asked for anything."""
+    if id(mock) in above:
+        return "again"
+    held = cast("dict[str, Any]", mock.__dict__)
+    inner = (*above, id(mock))
+    children: dict[str, Any] = held.get("_mock_children", {})
+    found = {name: each for name, each in {**held, **children}.items() if not name.startswith(_MOCKS_OWN)}
+    methods = {name: each for name, each in children.items() if name.startswith("__")}
+    found |= {name: each for name, each in methods.items() if not _is_as_made(mock, name, each)}
+    found["()"] = held.get("_mock_return_value")
+    found["side effect"] = _of_iterator(held.get("_mock_side_effect"))
+    found["wraps"] = held.get("_mock_wraps")
+    found["has"] = held.get("_mock_methods")
+    told: dict[str, Any] = {}
+    for name, each in found.items():
+        is_inner = is_mock(class_of(each))
+        given = _told_to_mock(each, inner) if is_inner else each
+        if given is not None and not _is_default(given) and not (is_inner and not given):
+            told[name] = given
+    return told
+
+
+def _is_as_made(mock: Any, name: str, method: Any) -> bool:
+    """Whether a method that Python calls does what it does in every mock."""
+    if not is_mock(class_of(method)):
+        return False
+    module: Any = sys.modules["unittest.mock"]
+    told = cast("dict[str, Any]", method.__dict__)
+    effect, result = told.get("_mock_side_effect"), told.get("_mock_return_value")
+    if effect is not None:
+        return bool(attribute_of(effect, "__module__") == module.__name__)
+    makes: Any = attribute_of(module, "_calculate_return_value") or {}
+    found: Any = attribute_of(module, "_return_values") or {}
+    made = makes[name](mock) if name in makes else found.get(name, module)
+    return bool(made == result)
+
+
+def _is_default(value: object) -> bool:
+    """Whether a mock says thereby that it was told nothing."""
+    return type_name(class_of(value)) in ("unittest.mock._SentinelObject", "unittest.mock._SpecState")
+
+
+def _of_iterator(effect: Any) -> Any:
+    """All that a mock returns one after the other, as far as that is left."""
+    if type_name(class_of(effect)) not in ("builtins.list_iterator", "builtins.tuple_iterator"):
+        return effect
+    return [*effect.__reduce__()[1][0]]

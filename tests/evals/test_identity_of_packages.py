@@ -1,0 +1,70 @@
+"""Objects of installed packages: what is data counts, what is of the moment does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from tests.evals.identity_kinds import KINDS, Plain
+from tests.evals.identity_kinds_of_packages import STAND_INS
+from tests.evals.identity_of_the_moment import OF_THE_MOMENT, future
+from tests.evals.test_identity_values import fingerprint
+
+from doteval.evals._results.identity import changes, with_what_was_written
+
+
+@pytest.mark.parametrize("kind", OF_THE_MOMENT)
+def test_what_is_of_the_moment_says_nothing(kind: str) -> None:
+    """Neither its keys, its connections nor its counters; and who holds such a thing is known by the rest."""
+    make = OF_THE_MOMENT[kind]
+    assert fingerprint(make()) == fingerprint(make())
+    assert fingerprint(Plain([make(), "one"])) == fingerprint(Plain([make(), "one"]))
+    assert fingerprint(Plain([make(), "one"])) != fingerprint(Plain([make(), "another"]))
+
+
+def test_what_code_writes_into_an_object_of_a_package_hides_only_that() -> None:
+    """Be it an attribute, or an item of what it holds."""
+
+    def counting(held: Any) -> Callable[[], Any]:
+        def count() -> Any:
+            held.inner["calls"] += 1
+            held.last = held.inner["prompt"]
+            return held.last
+
+        return count
+
+    def made(prompt: str, calls: int) -> Any:
+        held = STAND_INS.Around({"prompt": prompt, "calls": calls})
+        held.last = calls
+        return counting(held)
+
+    kept = with_what_was_written(fingerprint(made("one", 0)), fingerprint(made("one", 1)))
+    assert not changes(kept, fingerprint(made("one", 7)))
+    assert changes(kept, fingerprint(made("another", 0)))
+    assert changes(fingerprint(made("one", 0)), fingerprint(made("one", 7)))  # nothing has written it
+
+
+def test_what_holds_too_much_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object of a package is known by its class then, and by what it says."""
+    monkeypatch.setattr("doteval.evals._identity.kept._MOST", 100)
+    with pytest.warns(UserWarning, match="^it holds too much: what changes in the rest of it is not noticed$"):
+        assert fingerprint(STAND_INS.Around([[each] for each in range(200)]))
+
+
+def test_a_future_is_what_it_has_come_to() -> None:
+    """Where it is not done yet, nobody knows what it will be."""
+    pending, one, another = (fingerprint(future(*results)) for results in ((), ("one",), ("another",)))
+    assert changes(one, another)
+    assert not changes(pending, one)
+    assert not changes(one, pending)
+
+
+def test_an_application_that_was_asked_is_the_same() -> None:
+    """What it makes when it is first asked is no part of it."""
+    made = KINDS["web application"]("one")
+    before = fingerprint(made)
+    assert TestClient(made).get("/it").text == '"one"'
+    assert made.openapi()
+    assert fingerprint(made) == before
