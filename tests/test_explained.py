@@ -45,7 +45,7 @@ async def failure(provider: PooledProvider[str], **config: object) -> ModelSetup
 @pytest.mark.parametrize(
     ("error", "reason", "advice"),
     [
-        (ConnectionRefusedError("no"), "ConnectionRefusedError: no", "Start the service, or correct its address"),
+        (ConnectionRefusedError("no"), "ConnectionRefusedError: no", "Ensure the service is running and accessible"),
         (caused(OSError("all"), ConnectionRefusedError("no")), "OSError: all", "Start the service"),
         (caused(httpx.ConnectError("a"), gaierror(-2, "no")), "ConnectError: a", "Correct the name of the host"),
         (

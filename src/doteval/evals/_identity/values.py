@@ -228,17 +228,18 @@ class Values(Objects):
 
     def _set_content_aside(self, values: Any) -> None:
         """All that a container holds; each by itself where that is little, as some of it may be no state."""
-        if len(values) > _FEW or isinstance(values, AbstractSet):
-            held: Any = values.items() if isinstance(values, Mapping) else values
+        kind = class_of(values)
+        first: list[Any] = [*islice(values, _FEW)]
+        if len(values) > _FEW or issubclass(kind, AbstractSet):
+            held: Iterable[Any] = values.items() if issubclass(kind, Mapping) else values
             self._set_aside("what it holds", None, [*islice(held, _LONG)])
-        elif isinstance(values, Mapping):
-            entries: Any = cast("Mapping[object, object]", values)
-            self._set_aside("its keys", None, dict.fromkeys(islice(entries, _FEW)))
-            for key in islice(entries, _FEW):
-                self._set_aside(f"key {_shown(key)}", key, entries[key])
+        elif issubclass(kind, Mapping):
+            self._set_aside("its keys", None, dict.fromkeys(first))
+            for key in first:
+                self._set_aside(f"key {_shown(key)}", key, values[key])
         else:
-            self._set_aside("its length", None, len(values))
-            for place, item in enumerate(islice(values, _FEW)):
+            self._set_aside("its length", None, len(first))
+            for place, item in enumerate(first):
                 self._set_aside(f"item {place}", None, item)
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
