@@ -46,7 +46,7 @@ async def failure(provider: PooledProvider[str], **config: object) -> ModelSetup
     ("error", "reason", "advice"),
     [
         (ConnectionRefusedError("no"), "ConnectionRefusedError: no", "Ensure the service is running and accessible"),
-        (caused(OSError("all"), ConnectionRefusedError("no")), "OSError: all", "Start the service"),
+        (caused(OSError("all"), ConnectionRefusedError("no")), "OSError: all", "Ensure the service is running"),
         (caused(httpx.ConnectError("a"), gaierror(-2, "no")), "ConnectError: a", "Correct the name of the host"),
         (
             caused(KeyError("a"), SSLCertVerificationError(1, "no")),

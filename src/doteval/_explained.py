@@ -21,7 +21,7 @@ _BY_CAUSE = {
     "SSLCertVerificationError": "Check the host and its certificate; SSL_CERT_FILE names a file with those of CAs.",
     "SSLError": "Check whether the service speaks TLS at this address.",
     "gaierror": "Correct the name of the host, or see to the network.",
-    "ConnectionRefusedError": "Ensure the service is running and accessible: nobody listens at that address.",
+    "ConnectionRefusedError": _SERVICE,
 }
 """What to do where there is no connection, by what is below, in whichever words of whichever library."""
 _OF_NETWORKS = ("Connect", "Timeout", "Network", "Unavailable")
