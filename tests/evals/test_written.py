@@ -80,6 +80,42 @@ async def ask(q):
     SET.update(n=SET['n'] + 1)
     return SET['told']
 """,
+    "in what is added to": """
+async def ask(q):
+    global TOLD
+    TOLD += [q]
+    return TOLD[0]
+""",
+    "in a window": """
+class Chat:
+    def __init__(self, told):
+        self.turns = told
+    def ask(self, q):
+        self.turns = [self.turns[0]] + [*self.turns[1:], q][-2:]
+        return self.turns[0]
+CHAT = Chat(TOLD)
+async def ask(q):
+    return CHAT.ask(q)
+""",
+    "in a mapping made anew": """
+SET = {'told': TOLD[0], 'n': 0}
+async def ask(q):
+    global SET
+    SET = {**SET, 'n': SET['n'] + 1}
+    return SET['told']
+""",
+    "in a data class made anew": """
+from dataclasses import dataclass, replace
+@dataclass
+class Settings:
+    told: str
+    n: int = 0
+SET = Settings(TOLD[0])
+async def ask(q):
+    global SET
+    SET = replace(SET, n=SET.n + 1)
+    return SET.told
+""",
     "put back": """
 async def ask(q):
     global TOLD
@@ -363,6 +399,23 @@ async def test_what_was_written_is_known_before_the_first_result_is(tmp_path: Pa
 
         await run(module.eval_it, store=store, on_record=on_record, concurrency=1)
     assert known == [True]
+
+
+@pytest.mark.parametrize("kind", {**WRITTEN, **UNSEEN})
+async def test_what_another_run_of_the_process_has_left_is_no_change(tmp_path: Path, kind: str) -> None:
+    """Of a loop over models: the next run begins with what the last one has left, and another process does not."""
+    source = UNSEEN.get(kind) or WRITTEN[kind][0]
+    path = tmp_path / "results.db"
+    module = fresh(source)
+    for name in ("one", "two", "three"):
+        assert not (await answered(module, path, name=name)).answered
+    for name in ("one", "two", "three", "one"):
+        assert (await answered(module, path, name=name)).answered
+    another = fresh(source)
+    for name in ("three", "one", "two"):
+        assert (await answered(another, path, name=name)).answered
+    assert not (await answered(another, path, name="four")).answered
+    assert (await answered(fresh(source), path, name="four")).answered
 
 
 class WithoutIdentity:

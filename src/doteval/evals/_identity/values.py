@@ -52,12 +52,14 @@ ItemT = TypeVar("ItemT")
 _DEEPEST = 100
 _MOST = 2_000_000
 """How many values that hold others are looked at at most; there may be no end of them."""
-_FEW = 100
+FEW = 100
 """How many items of what is written are looked at each by itself."""
 _LONG = 10_000
 """How many items are kept as they are, before they become a fingerprint."""
 _LONGEST_NAME = 40
 _MOST_MADE = 4
+MADE_HERE = ("what it holds", "its keys")
+"""Where containers are set aside that are made here, and so are no one's to be taken apart."""
 _LISTS = (list, tuple)
 _FACTORIES = (bool, dict, float, int, list, set, str, tuple)
 
@@ -229,12 +231,12 @@ class Values(Objects):
     def _set_content_aside(self, values: Any) -> None:
         """All that a container holds; each by itself where that is little, as some of it may be no state."""
         kind = class_of(values)
-        first: list[Any] = [*islice(values, _FEW)]
-        if len(values) > _FEW or issubclass(kind, AbstractSet):
+        first: list[Any] = [*islice(values, FEW)]
+        if len(values) > FEW or issubclass(kind, AbstractSet):
             held: Iterable[Any] = values.items() if issubclass(kind, Mapping) else values
-            self._set_aside("what it holds", None, [*islice(held, _LONG)])
+            self._set_aside(MADE_HERE[0], None, [*islice(held, _LONG)])
         elif issubclass(kind, Mapping):
-            self._set_aside("its keys", None, dict.fromkeys(first))
+            self._set_aside(MADE_HERE[1], None, dict.fromkeys(first))
             for key in first:
                 self._set_aside(f"key {_shown(key)}", key, values[key])
         else:

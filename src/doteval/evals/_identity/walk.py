@@ -13,7 +13,7 @@ import functools
 import sys
 import types
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from types import FunctionType, ModuleType
@@ -29,6 +29,7 @@ from .looks import (
     ADDRESS,
     ENUMS_OWN,
     PYTHONS_OWN,
+    attributes_of,
     class_of,
     digest_of,
     held_by,
@@ -43,9 +44,11 @@ from .members import fields_of, registered_with, schema_of
 from .reach import Reach
 from .state import State
 from .told import handed_over, scopes_of, unknown_to
-from .values import Values
+from .values import FEW, MADE_HERE, Values
 
 _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
+
+_CONTAINERS = (dict, list, tuple, deque)
 
 
 class Walk(Values):
@@ -73,6 +76,7 @@ class Walk(Values):
         self._aside: dict[tuple[str, str], list[tuple[object, object]]] = {}
         """What the code seems to write, by the part that holds it and its place there."""
         self._is_aside = False
+        self._apart: dict[int, object] = {}
 
     @property
     def parts(self) -> dict[str, str]:
@@ -187,6 +191,8 @@ class Walk(Values):
             (label, place), held = next(iter(self._aside.items()))
             del self._aside[label, place]
             self._label = label
+            if len(held) == 1 and self._is_taken_apart(place, held[0][1]):
+                continue
             name = self._free(f"{label}, {place}" if label else place)
             if all(value is None for _, value in held):
                 self._parts[name] = f"{SEEMS_WRITTEN}{NOTHING}"
@@ -194,6 +200,24 @@ class Walk(Values):
                 self._describe(name, functools.partial(self._all_of, held))
             self._finish()
         self._is_aside = False
+
+    def _is_taken_apart(self, place: str, value: Any) -> bool:
+        """Whether a value that is written as a whole is looked at item by item, as most of it may be as it was."""
+        kind = class_of(value)
+        is_object = isinstance(vars(kind).get("__dataclass_fields__"), dict) and not is_library_class(kind)
+        may_be = is_object or (kind in _CONTAINERS and len(value) <= FEW)
+        if not may_be or place.endswith(MADE_HERE) or id(value) in self._apart or len(self._apart) == FEW:
+            return False
+        self._apart[id(value)] = value
+        before, self._label = self._label, f"{self._label}, {place}"
+        if is_object:
+            self._set_aside("its class", None, kind)
+            for name, each in attributes_of(value).items():
+                self._set_aside(f"attribute {name!r}", name, each)
+        else:
+            self._set_content_aside(value)
+        self._label = before
+        return True
 
     def _all_of(self, held: list[tuple[object, object]]) -> object:
         return [self._held(name, value, ()) for name, value in held]

@@ -57,6 +57,31 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
     return {**now, **written}
 
 
+_left: dict[tuple[str, str], str] = {}
+"""What runs of this process have left of what they depend on, each with what it was before they began."""
+_MOST_LEFT = 10_000
+
+
+def note_what_is_left(before: Identity, after: Identity) -> None:
+    """Note what a run of this process has left.
+
+    Args:
+        before: What its results depend on, as in a process in which nothing was run before.
+        after: The same, at its end.
+    """
+    for name, part in after.items():
+        began = _either(before.get(name, ""))[0]
+        if part != began and began and not _is_shown(part):
+            _left[name, part] = began.replace(IS_WRITTEN, SEEMS_WRITTEN)
+    while len(_left) > _MOST_LEFT:
+        del _left[next(iter(_left))]
+
+
+def as_it_began(identity: Identity) -> Identity:
+    """What results depend on, as it was before runs of this process have changed it."""
+    return {name: _left.get((name, part), part) for name, part in identity.items()} if _left else identity
+
+
 def has_doubts(identity: Identity) -> bool:
     """Whether the code seems to write something, and no run was seen to."""
     return any(part.startswith(SEEMS_WRITTEN) for part in identity.values())

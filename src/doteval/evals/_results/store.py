@@ -22,7 +22,7 @@ from . import claims
 from .database import PATIENCE, Connection, Database
 from .gone import keep_usage
 from .holding import Holding
-from .identity import Identity, changes, with_what_was_known, with_what_was_written
+from .identity import Identity, changes, note_what_is_left, with_what_was_known, with_what_was_written
 from .plain import storable
 from .reading import Results, Snapshot, Stored, counted, find
 from .record import Record
@@ -176,6 +176,7 @@ class Store(Results):
             evaluation: As it was when the run began.
             after: What they seem to depend on at its end.
         """
+        note_what_is_left(evaluation.identity, after)
         identity, claim = with_what_was_written(evaluation.identity, after), self._holding.of(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:

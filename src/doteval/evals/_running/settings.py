@@ -9,7 +9,7 @@ from typing import Literal
 from ... import ReplyCache
 from .._escapes import INTERRUPTS
 from .._results.gates import Gate
-from .._results.identity import Identity
+from .._results.identity import Identity, as_it_began
 from .._results.store import Changed, Store
 from .files_read import FilesRead
 from .limits import Concurrency
@@ -38,6 +38,9 @@ class Place:
     identity: Identity
     look_again: Callable[[], Identity]
     files: FilesRead
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identity", as_it_began(self.identity))
 
     def look(self) -> Identity:
         """What they depend on as far as it is known by now, the files that were read included; blocks."""
