@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
 import contextlib
 import copy
 import functools
@@ -415,3 +417,18 @@ async def test_rows_of_objects_are_known_by_what_they_hold(kind: str, tmp_path: 
         calls.clear()
         await run(making(*values), store=path)
         assert len(calls) == asked, values
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        collections.UserString,
+        lambda text: argparse.Namespace(cached_shots=[text]),
+        lambda text: argparse.Namespace(prog=text),
+    ],
+    ids=["UserString", "Namespace with a cache", "Namespace with prog"],
+)
+def test_texts_of_their_own_and_bags_of_settings_count_with_all_that_is_in_them(make: Callable[[str], Any]) -> None:
+    """A text of one character holds itself; what a parser only remembers may be a setting of the user's."""
+    assert fingerprint(make("one")) == fingerprint(make("one"))
+    assert fingerprint(make("one")) != fingerprint(make("another"))

@@ -14,6 +14,7 @@ import re
 import types
 import warnings
 import weakref
+from argparse import Namespace
 from collections.abc import Callable, Hashable, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum, auto
@@ -186,6 +187,8 @@ class _Kept(Looks):
 
     def is_passing(self, name: object, value: object, kind: type[Any]) -> bool:
         """Also what a library remembers so as to be faster, and its version."""
+        if kind is Namespace:
+            return False
         if super().is_passing(name, value, kind) or name in _PASSING.get(kind.__module__.partition(".")[0], ()):
             return True
         return class_of(value) not in ATOMS and isinstance(name, str) and _CACHE.search(name) is not None

@@ -8,7 +8,7 @@ import re
 import types
 from abc import abstractmethod
 from array import array
-from collections import ChainMap
+from collections import ChainMap, UserString
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext
@@ -182,7 +182,7 @@ class Values(Objects):
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
             maps = self._of(attribute_of(given, "maps"), above) if isinstance(value, ChainMap) else ()
             return "mapping", held, maps, self._of(factory, above), *self._own(given, kind, above)
-        if isinstance(value, PurePath):
+        if isinstance(value, (PurePath, UserString)):
             return type_name(kind), self._of(str(value), above), *self._own(value, kind, above)
         text = own_text_of(value, kind)
         if text is not None:

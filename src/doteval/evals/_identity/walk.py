@@ -49,6 +49,8 @@ from .values import FEW, MADE_HERE, Values
 _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 
 _CONTAINERS = (dict, list, tuple, deque)
+_DEEPER = 1000
+"""How often it is gone on at a depth at which others would stop."""
 
 
 class Walk(Values):
@@ -77,6 +79,7 @@ class Walk(Values):
         """What the code seems to write, by the part that holds it and its place there."""
         self._is_aside = False
         self._apart: dict[int, object] = {}
+        self._deeper_left = _DEEPER
 
     @property
     def parts(self) -> dict[str, str]:
@@ -173,6 +176,10 @@ class Walk(Values):
             warnings.warn(f"{self._label} {_TOO_MUCH}", stacklevel=2)
 
     def _deeper(self, value: object) -> object:
+        self._deeper_left -= 1
+        if self._deeper_left < 0:  # it may make what it holds when it is asked for it, and have no end
+            self._too_much("")
+            return "again", type_name(class_of(value))
         name = f"what lies deeper in {self._label}"
         return self._named(("deeper", id(value)), value, name, lambda: self._of(value, ()))
 
