@@ -548,3 +548,17 @@ def test_where_it_is_not_known_what_one_depends_on_that_one_fails(runs: Runs) ->
             "E*This was raised while doteval found out what the results of 'eval_of_ours' depend on.",
         ]
     )
+
+
+def test_a_store_elsewhere_is_given_with_an_equals_sign(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Else pytest takes it for a file of tests once it is there, and names evaluations from another directory."""
+    evaluation = (
+        "from doteval import Result, foreach\n\n@foreach('q', [('a',)])\ndef eval_it(q):\n    return Result(q)\n"
+    )
+    write(runs, {"eval_it.py": evaluation})
+    store = tmp_path_factory.mktemp("elsewhere") / "results.db"
+    assert_clean(runs.run("eval_it.py", "--eval-store", str(store)), passed=1)
+    refused = runs.run("--eval-store", str(store), strict=False)
+    assert_clean(runs.run("eval_it.py", f"--eval-store={store}"), passed=1)
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"Write it with an equals sign: --doteval-eval-store={store}" in refused.stderr.str()

@@ -277,7 +277,7 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
         cache=_CACHE_MODES.get(_CACHE.choice(config, _CACHE_MODES)),
         transcripts=bool(config.getoption("doteval_eval_transcripts") or config.getini("doteval_eval_transcripts")),
         tags=_tags(config.getoption("doteval_eval_tag") or ()),
-        store=config.rootpath / (os.path.expandvars(_STORE.given(config)) or Path(".doteval", "results.db")),
+        store=_store_of(config),
         files=tuple(config.getini("doteval_eval_files")),
     )
 
@@ -330,3 +330,22 @@ def _concurrency(config: pytest.Config) -> int | Literal["adaptive"] | None:
     if _CONCURRENCY.given(config) == "adaptive":
         return "adaptive"
     return _CONCURRENCY.number(config, int, 1, "a number, 1 or more, or 'adaptive'")
+
+
+def _store_of(config: pytest.Config) -> Path:
+    """The file of the results.
+
+    Raises:
+        pytest.UsageError: pytest has taken the file for one of tests, and the directory above it for the project's.
+    """
+    given = os.path.expandvars(_STORE.given(config))
+    store, here = config.rootpath / (given or Path(".doteval", "results.db")), config.invocation_params.dir
+    is_apart = bool(given) and _STORE.given(config) in map(str, config.invocation_params.args)
+    is_ours = config.inipath is not None and here.is_relative_to(config.inipath.parent)
+    if is_apart and not is_ours and (here / given).exists() and not (here / given).resolve().is_relative_to(here):
+        raise pytest.UsageError(
+            f"{_STORE.option} {given}: pytest takes this file for one of tests, and its root directory is "
+            f"{config.rootpath} then, so evaluations have other names. Write it with an equals sign: "
+            f"{_STORE.option}={given}"
+        )
+    return store
