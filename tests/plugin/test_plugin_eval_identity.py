@@ -468,6 +468,43 @@ async def eval_library(q, library, model_client):
 """
 
 
+DECLARED = """
+import pytest
+from pathlib import Path
+from doteval import foreach, Result
+
+@pytest.mark.parametrize("name", ["one", "two"])
+@foreach("q", [("a",), ("b",)], depends_on={"corpus": Path("corpus"), "here": Path("."), "index": "v1"})
+async def eval_it(q, name):
+    return Result(q)
+
+@foreach("q", [("a",)], depends_on=[Path("none.txt")])
+async def eval_none(q):
+    return Result(q)
+"""
+
+
+def test_what_evaluations_say_that_they_depend_on_counts(runs: Runs) -> None:
+    """In each worker the same; what is not there fails one evaluation, before anything is leased; the store is not it."""
+    (runs.pytester.path / "corpus").mkdir()
+    write(runs, {"eval_it.py": DECLARED, "corpus/a.md": "one", "pytest.ini": "[pytest]"})
+    arguments = ("eval_it.py", "--eval-experiment", "it", "--eval-store", "results.db", "-p", "no:cacheprovider")
+    first = runs.run(*arguments, "-n", "2", plugins="anyio xdist doteval", strict=False)
+    first.assert_outcomes(passed=2, errors=1)
+    first.stdout.fnmatch_lines(["*What 'eval_none' depends on cannot be read: there is no 'none.txt' in '*'."])
+    runs.run(*arguments, "--eval-backend", "trio", "-k", "not none", strict=False).assert_outcomes(passed=2, deselected=1)
+    write(runs, {"corpus/b.md": "two", "eval_it.py": DECLARED.replace("v1", "v2")})
+    again = runs.run(*arguments, "-k", "not none", strict=False)
+    again.assert_outcomes(errors=2, deselected=1)
+    again.stdout.fnmatch_lines_random(
+        [
+            "*- the dependency 'index' has changed",
+            "*- the directory . has changed: corpus/b.md (new), eval_it.py",
+            "*- the directory corpus has changed: b.md (new)",
+        ]
+    )
+
+
 @pytest.mark.parametrize(
     ("file", "told"),
     [

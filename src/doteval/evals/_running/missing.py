@@ -69,7 +69,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=True,
         known=stored.stored,
-        warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored), *told),
+        warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored, place), *told),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
