@@ -485,14 +485,15 @@ async def eval_none(q):
 
 
 def test_what_evaluations_say_that_they_depend_on_counts(runs: Runs) -> None:
-    """In each worker the same; what is not there fails one evaluation, before anything is leased; the store is not it."""
+    """In each worker the same; what is not there fails one evaluation, before anything is leased; no store counts."""
     (runs.pytester.path / "corpus").mkdir()
     write(runs, {"eval_it.py": DECLARED, "corpus/a.md": "one", "pytest.ini": "[pytest]"})
     arguments = ("eval_it.py", "--eval-experiment", "it", "--eval-store", "results.db", "-p", "no:cacheprovider")
     first = runs.run(*arguments, "-n", "2", plugins="anyio xdist doteval", strict=False)
     first.assert_outcomes(passed=2, errors=1)
     first.stdout.fnmatch_lines(["*What 'eval_none' depends on cannot be read: there is no 'none.txt' in '*'."])
-    runs.run(*arguments, "--eval-backend", "trio", "-k", "not none", strict=False).assert_outcomes(passed=2, deselected=1)
+    answered = runs.run(*arguments, "--eval-backend", "trio", "-k", "not none", strict=False)
+    answered.assert_outcomes(passed=2, deselected=1)
     write(runs, {"corpus/b.md": "two", "eval_it.py": DECLARED.replace("v1", "v2")})
     again = runs.run(*arguments, "-k", "not none", strict=False)
     again.assert_outcomes(errors=2, deselected=1)
