@@ -12,6 +12,8 @@ from .._written import DECLARED, WAS_READ
 
 FILE = "the file "
 DIRECTORY = "the directory "
+LISTED = "the list of "
+"""Which files there are of a kind, such as ``docs/*.md``."""
 _LISTED = 2000
 """Of how many files of a directory it is kept which they are; of more, only how many."""
 _SHORT = 8
@@ -53,17 +55,17 @@ def without_declared(parts: Mapping[str, str], identity: Mapping[str, str]) -> d
         identity: All that results depend on.
     """
     declared = {name for name, part in identity.items() if is_declared(part)}
-    within = tuple(_within(name) for name in declared if name.startswith(DIRECTORY))
+    directories = [name.removeprefix(DIRECTORY) for name in declared if name.startswith(DIRECTORY)]
+    within = tuple("" if each == "." else f"{each}/" for each in directories)
     return {
         name: part
         for name, part in parts.items()
-        if not part.startswith(WAS_READ) or not (name in declared or name.startswith(within))
+        if not (part.startswith(WAS_READ) and (name in declared or _path_in(name).startswith(within)))
     }
 
 
-def _within(directory: str) -> str:
-    path = directory.removeprefix(DIRECTORY)
-    return FILE if path == "." else f"{FILE}{path}/"
+def _path_in(name: str) -> str:
+    return name.removeprefix(FILE).removeprefix(LISTED)
 
 
 def is_same_content(before: str | None, now: str | None) -> bool:
@@ -105,9 +107,10 @@ def _digest_in(part: str) -> str:
 
 
 def _known_in(part: str) -> dict[str, Any]:
-    text = part.partition(" ")[2]
-    return json.loads(text) if text else {}
+    known: dict[str, Any] = json.loads(part.partition(" ")[2] or "{}")
+    return known
 
 
 def _each(known: Mapping[str, Any]) -> dict[str, str]:
-    return json.loads(zlib.decompress(base64.b64decode(known["each"])))
+    each: dict[str, str] = json.loads(zlib.decompress(base64.b64decode(known["each"])))
+    return each

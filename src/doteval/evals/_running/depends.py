@@ -90,14 +90,17 @@ def contents_of(
     return declared.parts(evaluation.name, project_of(evaluation.function), store, known)
 
 
-def files_of(function: object, others: Callable[[], Iterable[FilesRead]] = tuple) -> FilesRead:
+def files_of(
+    function: object, others: Callable[[], Iterable[FilesRead]] = tuple, before: FilesRead | None = None
+) -> FilesRead:
     """What notes the files that are read for an evaluation's function, or for a fixture's.
 
     Args:
         function: The function, of whose project they are.
         others: Gives what notes other files that it depends on.
+        before: What has noted those of the same function when it was called before.
     """
-    return FilesRead(project_of(function), others)
+    return FilesRead(project_of(function), others, before)
 
 
 def fingerprints(evaluation: Evaluation, values: Mapping[str, object]) -> Identity:

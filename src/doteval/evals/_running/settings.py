@@ -45,7 +45,7 @@ class Place:
 
     def look(self) -> Identity:
         """What they depend on as far as it is known by now, the files that were read included; blocks."""
-        return {**self.look_again(), **without_declared(self.files.parts(), self.identity)}
+        return {**self.look_again(), **without_declared(self.files.noted(is_over=True), self.identity)}
 
 
 @dataclass(frozen=True, slots=True)

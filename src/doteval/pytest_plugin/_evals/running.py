@@ -137,7 +137,8 @@ class EvalRunning:
         __tracebackhide__ = True
         if not is_of_the_user(fixturedef):
             return (yield)
-        files = self._files.setdefault(fixturedef, files_of(fixturedef.func))
+        # Of each set-up its own: that of another parameter, of it or of what it builds on, may read other files.
+        files = self._files[fixturedef] = files_of(fixturedef.func, before=self._files.get(fixturedef))
         with files.watching_all():
             return (yield)
 
