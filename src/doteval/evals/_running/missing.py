@@ -154,7 +154,8 @@ async def _run_rows(
         warnings += told
 
     is_unfit = False
-    commits = None if place is None or stored is None else Commits(place.store, stored, limit)
+    notes = None if place is None or stored is None else Notes(place, stored)
+    commits = None if place is None or stored is None or notes is None else Commits(place.store, stored, limit, notes)
 
     def emit(record: Record) -> None:
         if place is None:
@@ -162,14 +163,11 @@ async def _run_rows(
         if on_record is not None:
             on_record(record)
 
-    notes = None if place is None or stored is None else Notes(place, stored)
-
     def keep(record: Record, kept: Callable[[], object]) -> None:
-        if commits is None or notes is None:
+        if commits is None:
             kept()  # the outcome has it
-            return
-        notes.before_a_result()
-        commits.keep(record, kept)
+        else:
+            commits.keep(record, kept)
 
     engine = Engine(
         evaluation.caller(CapacityLimiter(limit.most)),
