@@ -19,8 +19,10 @@ begins, goes_on = threading.Event(), threading.Event()
 
 
 @foreach("q", range(4), concurrency=2)
-async def counted(q: int) -> Result:
+async def counted(q: int, *, is_endless: bool = False) -> Result:
     COUNTS["n"] += 1
+    if COUNTS["n"] > 1 and is_endless:
+        await anyio.sleep_forever()
     if COUNTS["n"] > 1:
         await anyio.to_thread.run_sync(begins.wait, 60, abandon_on_cancel=True)
         goes_on.set()
@@ -79,7 +81,7 @@ async def test_who_cancels_waits_for_no_look_and_loses_nothing(tmp_path: Path) -
                 group.cancel_scope.cancel()
 
             group.start_soon(cancel)
-            await run(counted, store=tmp_path / "results.db", concurrency=1)
+            await run(counted, store=tmp_path / "results.db", is_endless=True)
     store = Store(tmp_path / "results.db")
     (found,) = store.evaluations("default")
     assert [record.output for record in store.records(found)] == [0]
