@@ -248,7 +248,7 @@ def test_what_cannot_be_read_says_so(place: Path) -> None:
         with pytest.raises(DependencyError, match="What 'eval_it' depends on cannot be read") as caught:
             it.more([Path(path)]).parts("eval_it", str(place), None)
         assert told in str(caught.value)
-    for given in (Path("corpus"), "corpus", b"corpus", {Path("corpus")}, 3, None):
+    for given in (Path("corpus"), "corpus", b"corpus", {Path("corpus")}, 3, None, {"a": 1}.keys()):
         with pytest.raises(TypeError, match="depends_on is a list, such as"):
             it.more(given)  # type: ignore[arg-type]
     for text in ("data.txt", "./corpus", str(place / "data.txt"), "corpus/"):

@@ -14,6 +14,8 @@ from doteval import Result, foreach
 from doteval.evals import Record, Store, run
 from doteval.evals._running import run as running
 
+pytestmark = pytest.mark.concurrency
+
 COUNTS = {"n": 0}
 begins, goes_on = threading.Event(), threading.Event()
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -14,7 +13,7 @@ from .._errors import DependencyError
 from .._results.declared import DIRECTORY, FILE, part_of_file
 from .contents import digest_of, directory_of, place_in
 
-DependsOn: TypeAlias = Iterable[object] | Mapping[str, object]
+DependsOn: TypeAlias = Sequence[object] | Iterator[object] | Mapping[str, object]
 """Paths, of which counts what is in them, and values of any kind; in a mapping, each has a name."""
 
 _SEEN_FROM = "A path is seen from the directory of the file that calls foreach()."
@@ -42,9 +41,8 @@ class Declared:
             TypeError: That is neither a list nor a mapping.
             ValueError: A text is the path of something that is there.
         """
-        if isinstance(given, (str, bytes, bytearray, os.PathLike, AbstractSet)) or not isinstance(
-            cast("object", given), Iterable
-        ):
+        is_text = isinstance(given, (str, bytes, bytearray))
+        if is_text or not isinstance(cast("object", given), (Sequence, Mapping, Iterator)):
             raise TypeError(f"depends_on is a list, such as [Path('corpus')], or a mapping, not {given!r}")
         if isinstance(given, Mapping):
             named = cast("Mapping[object, object]", given)

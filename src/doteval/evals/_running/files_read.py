@@ -157,12 +157,15 @@ class FilesRead:
         if not isinstance(path, (str, bytes, os.PathLike)):
             return None
         text = os.path.abspath(os.fsdecode(cast("str", path)))  # noqa: PTH100
-        for each in (text, _really(text)):
-            for root in self._roots:
-                if each.startswith(root):
-                    return each[len(root) :]
-                if f"{each}{os.sep}" == root:
-                    return "."
+        name = self._name_at(text)
+        return self._name_at(_really(text)) if name is None else name
+
+    def _name_at(self, path: str) -> str | None:
+        for root in self._roots:
+            if path.startswith(root):
+                return path[len(root) :]
+            if _below(path) == root:
+                return "."
         return None
 
     def _path_of(self, name: str) -> str:
