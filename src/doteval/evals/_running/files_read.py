@@ -37,7 +37,7 @@ _WRITTEN = {
     "os.truncate": (slice(1), slice(0)),
 }
 """What is told of files that are written: where their paths stand, and the directories that these are seen from."""
-_LISTING = frozenset({"os.listdir", "os.scandir"})
+_EVENTS = frozenset({"open", "os.listdir", "os.scandir", *_WRITTEN})
 
 
 class FilesRead:
@@ -289,8 +289,7 @@ def _watcher() -> FilesRead | None:
 
 
 def _told(event: str, given: tuple[Any, ...]) -> None:
-    is_listing = event in _LISTING
-    if (event != "open" and not is_listing and event not in _WRITTEN) or is_reading():
+    if event not in _EVENTS or is_reading():
         return
     watcher = _watcher()
     if watcher is None or watcher.project is None:
@@ -298,7 +297,7 @@ def _told(event: str, given: tuple[Any, ...]) -> None:
     with suppress(Exception):  # it would come out of the user's `open`
         if event == "open":
             watcher.opened(*given)
-        elif not is_listing:
+        elif event in _WRITTEN:
             paths, directories = _WRITTEN[event]
             for path, directory in zip(given[paths], given[directories] or (-1,), strict=True):
                 if directory == -1 or os.path.isabs(path):  # noqa: PTH117 - else it is seen from somewhere else
