@@ -158,12 +158,16 @@ async def test_what_nobody_means_does_not_count(place: Path) -> None:
     it = evaluation(place, declared)
     await run(it, store=store)
     (corpus / ".another").write_text("two")
-    shutil.rmtree(corpus / "__pycache__", ignore_errors=True)
+    (corpus / "__pycache__").unlink()
     os.utime(corpus / "a.md", (1, 1))
     assert (await run(it, store=store, cache="on")).answered
     moved = place.with_name("moved")
+    absolute = Declared(place, {}).more([(place / "data.txt").resolve()])
     os.rename(place, moved)  # noqa: PTH104 - nobody waits for it
     os.symlink(moved, place)  # noqa: PTH211
+    over_link = Declared(moved, {}).more([moved / "data.txt"])
+    assert [*over_link.parts("it", str(place), None)] == [*absolute.parts("it", str(moved), None)]
+    assert "the file data.txt" in over_link.parts("it", str(place), None)
     for root in (moved, place):
         assert (await run(evaluation(root, declared), store=root / "results.db")).answered
     (corpus / ".hidden").write_text("two")  # which is named
@@ -205,6 +209,37 @@ async def test_what_changes_while_it_is_run_has_changed(place: Path) -> None:
     await run(made(declared), store=store, fresh=True, on_record=edit)
     with pytest.raises(EvaluationChangedError):
         await run(made(declared), store=store)
+
+
+@pytest.mark.anyio
+async def test_what_rows_read_of_it_is_told_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an error, and not as a file that was read; whatever the files are called, and in whatever order they come."""
+    names = ("a|b.md", "c\udcff.md", "d\n.md", *map(str, range(9)))
+    for name in names:
+        (place / "corpus" / name).write_text("one")
+
+    reading = "Result([path.read_text() for path in HERE.iterdir() if path.is_file()][0])"
+    here = "HERE = Path(__file__).parents[1] / 'corpus'\n"
+    monkeypatch.setattr(sys.modules[__name__], "SOURCE", f"{SOURCE}{here}".replace("Result(q)", reading))
+    store = place.parent / "results.db"
+    await run(evaluation(place, "[]"), store=store, experiment="other")
+    await run(evaluation(place, "[Path('../corpus')]"), store=store)
+    before = {each.experiment: [*each.identity] for each in Store(store).evaluations()}
+    assert any("was read" in each or each.startswith("the file corpus") for each in before["other"])
+    assert not any(each.startswith(("the file ", "the list ")) for each in before["default"])
+    files = contents._files_in
+    monkeypatch.setattr(contents, "_files_in", lambda *given: reversed([*files(*given)]))
+    for _ in range(2):
+        assert (await run(evaluation(place, "[Path('../corpus')]"), store=store)).answered
+    (place / "corpus" / "a|b.md").write_text("two")
+    with pytest.raises(EvaluationChangedError, match=r"written last: a\|b.md"):
+        await run(evaluation(place, "[Path('../corpus')]"), store=store)
+    for experiment in ("default", "other"):
+        kept = await run(evaluation(place, "[Path('../corpus')]"), store=store, changed="keep", experiment=experiment)
+        assert kept.answered
+        assert not any("was read" in each for each in kept.warnings)
+        (now,) = Store(store).evaluations(experiment)
+        assert not any(each.startswith(("the file ", "the list ")) for each in now.identity)
 
 
 @pytest.mark.anyio

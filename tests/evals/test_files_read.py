@@ -229,7 +229,7 @@ def test_which_files_are_noted(tmp_path: Path, way: str, name: str) -> None:
         (lambda docs: [os.listdir(docs), importlib.invalidate_caches()], False),  # noqa: PTH208
         (lambda docs: (docs / "a.md").read_text(), False),
         (lambda docs: [(docs / "a.md").read_text(), FileFinder(str(docs)).find_spec("none")], False),
-        (lambda docs: [path.with_suffix(".md").write_text("") or path.read_text() for path in docs.glob("*")], False),
+        (lambda docs: [[path.read_text() for path in docs.glob("*.md")], (docs / "made.md").touch()], False),
     ],
 )
 def test_new_files_of_a_kind_that_was_looked_for_are_told(
@@ -268,6 +268,17 @@ def test_nobody_is_watched_outside_of_the_block(tmp_path: Path) -> None:
     assert nothing.noted(is_over=True) == {}
     assert [*FilesRead(str(place), lambda: [outer, inner]).noted(is_over=True)] == ["the file one", "the file two"]
     assert FilesRead(str(tmp_path), lambda: [outer]).noted(is_over=True) == {}
+    with outer.watching():
+        (place / "one").write_text("two")
+    again = FilesRead(str(place), before=outer)  # such as that of a fixture that is set up again
+    (tmp_path / "link").symlink_to(place)
+    linked = FilesRead(str(tmp_path / "link"))
+    for files in (again, linked):
+        with files.watching():
+            (place / "one").read_text()
+    assert again.noted() == {}
+    assert changed_files(linked.noted(), str(tmp_path / "link")) == ()
+    assert [*linked.noted()] == ["the file one"]
 
 
 @pytest.mark.parametrize("size", [1, 2**20 + 1, 65 * 2**20])
@@ -282,8 +293,9 @@ def test_a_file_counts_as_it_was_when_it_was_first_read(tmp_path: Path, size: in
         (place / "data").open().close()
     (place / "data").write_bytes(b"2" * size)
     os.utime(place / "data", (1, 1))
-    with files.watching():
-        (place / "data").open().close()
+    for watched in (files, fixtures):
+        with watched.watching():
+            (place / "data").open().close()
     for found in (files.noted(), files.noted(is_over=True)):
         assert changed_files(found, str(place)) == ("the file data",)
     again = FilesRead(str(place))
@@ -306,8 +318,7 @@ async def test_what_was_read_is_in_the_store_with_the_first_result_of_it(tmp_pat
         (found,) = Store(tmp_path / "results.db").evaluations("default")
         seen.append({label for label, part in found.identity.items() if part.startswith("@")})
 
-    source = "COUNT = {'n': 0}\nasync def ask(q):\n    COUNT['n'] += 1\n    return (HERE / q).read_text()"
-    await answered(place, source, on_record=look, concurrency=1)
+    await answered(place, "async def ask(q):\n    return (HERE / q).read_text()", on_record=look, concurrency=1)
     assert len(seen) == 2
     assert "the file a" in seen[0]
     assert seen[1] == {"the file a", "the file b"}
