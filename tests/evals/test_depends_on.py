@@ -218,7 +218,7 @@ async def test_what_rows_read_of_it_is_told_once(place: Path, monkeypatch: pytes
     names = ("a|b.md", "c\udcff.md", "d\n.md", *map(str, range(9)))
     for name in names:
         (place / "corpus" / name).write_text("one")
-
+    os.utime(place / "corpus" / "a|b.md", (2e9, 2e9))
     reading = "Result([path.read_text() for path in HERE.iterdir() if path.is_file()][0])"
     here = "HERE = Path(__file__).parents[1] / 'corpus'\n"
     monkeypatch.setattr(sys.modules[__name__], "SOURCE", f"{SOURCE}{here}".replace("Result(q)", reading))
