@@ -15,8 +15,10 @@ import types
 import warnings
 import weakref
 from argparse import Namespace
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from enum import Enum, auto
 from itertools import chain
 from typing import Any, cast
@@ -67,6 +69,10 @@ _OF_THE_MOMENT = (
     *("_thread.lock", "_thread.RLock", "_thread._local", "_thread._localdummy", "_io.TextIOWrapper", "_io.FileIO"),
     *("_io.BufferedReader", "_io.BufferedWriter", "_io.BufferedRandom"),
 )
+
+
+others_run: ContextVar[bool] = ContextVar("doteval_others_run", default=False)
+"""Whether code of the user's is run in other threads, for which the filters of warnings are the same."""
 
 
 class MomentaryError(Exception):
@@ -147,12 +153,19 @@ def kept_of(
     if package in _TELLING or _is_of_the_moment(kind) or isinstance(attribute_of(value, "_fingerprint"), str):
         return None
     try:
-        with warnings.catch_warnings():  # whoever makes them into errors finds the same
-            warnings.simplefilter("ignore")
+        with nullcontext() if others_run.get() else _silence():
             found = fingerprint(value, _Kept(value, describe, is_written))
     except MomentaryError:
         return None
     return None if found.unknown else found.digest
+
+
+@contextmanager
+def _silence() -> Generator[None]:
+    """No warnings, so that whoever makes them into errors finds the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _is_of_the_moment(kind: type[Any]) -> bool:
