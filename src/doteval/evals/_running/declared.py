@@ -132,7 +132,7 @@ def _beside(directory: Path, store: Path | None) -> tuple[str, ...]:
 
 def _paths_in(value: object, depth: int = 20) -> Iterator[Path]:
     if isinstance(value, os.PathLike):
-        yield Path(os.fsdecode(value))
+        yield Path(os.fsdecode(cast("Any", value)))
     elif isinstance(value, (list, tuple, dict)) and depth:
         held = cast("dict[object, object]", value).values() if isinstance(value, dict) else cast("Sequence[Any]", value)
         for each in held:
