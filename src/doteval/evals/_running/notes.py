@@ -27,6 +27,7 @@ class Notes:
         self._place = place
         self._stored = stored
         self._known = stored.identity
+        self._noted = stored.identity
         self._news = -1
         self.is_waited_for = has_doubts(stored.identity)
         """Whether it has to be found out what rows write, before the first result is kept."""
@@ -44,8 +45,10 @@ class Notes:
         news = count_of_news()
         if news != self._news:
             self._news = news
-            files = without_declared(self._place.files.noted(), self._stored.identity)
-            self._place.store.note_written(self._stored, {**self._known, **files})
+            found = {**self._known, **without_declared(self._place.files.noted(), self._stored.identity)}
+            if found != self._noted:
+                self._noted = found
+                self._place.store.note_written(self._stored, found)
 
     async def at_the_end(self) -> None:
         """Have all of it noted."""
