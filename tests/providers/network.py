@@ -9,8 +9,9 @@ import anyio
 import anyio.lowlevel
 import httpcore2
 
-ENDS = ("ok", "bye", "chunked", "nothing", "half", "slow", "refused", "garbage")
-"""The first parts of paths: answered; then closed; in chunks; closed unanswered, or half-way; late; not let in."""
+ENDS = ("ok", "bye", "leaves", "chunked", "nothing", "half", "slow", "refused", "garbage")
+"""The first parts of paths: answered; then closed, with or without a word; in chunks; closed unanswered, or half-way;
+late; not let in; not HTTP."""
 BODY = b"0123456789" * 3
 
 
@@ -23,6 +24,8 @@ class Network(httpcore2.AsyncNetworkBackend):
         self.refusing = False
         self.began: list[str] = []
         """The paths of the requests that arrived, in that order."""
+        self.used: list[Line] = []
+        """The connections on which they did."""
 
     async def connect_tcp(
         self,
@@ -60,6 +63,7 @@ class Line(httpcore2.AsyncNetworkStream):
         """Whether the other side has closed it."""
         self._sent = b""
         self._pieces: list[bytes | float] = []
+        self._leaves = False
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as it is called
         """Take a request, which may come in pieces."""
@@ -72,7 +76,8 @@ class Line(httpcore2.AsyncNetworkStream):
             assert not self._pieces, "two requests at once on one connection"
             path = head.split()[1].decode()
             self.network.began.append(path)
-            self._pieces = answer(path)
+            self.network.used.append(self)
+            self._pieces, self._leaves = answer(path), path.startswith("/leaves")
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as it is called
         """The next piece of the answer; nothing where the other side has closed."""
@@ -83,18 +88,19 @@ class Line(httpcore2.AsyncNetworkStream):
             self.left = True
             return b""
         piece = self._pieces.pop(0)
-        if isinstance(piece, float):
-            with anyio.move_on_after(timeout):
-                await anyio.sleep(piece)
-                return await self.read(max_bytes, timeout)
-            raise httpcore2.ReadTimeout
-        return piece
+        if isinstance(piece, bytes):
+            self.left = self._leaves and not self._pieces
+            return piece
+        with anyio.move_on_after(timeout):
+            await anyio.sleep(piece)
+            return await self.read(max_bytes, timeout)
+        raise httpcore2.ReadTimeout
 
     async def aclose(self) -> None:
         """Close it; it may be closed again."""
+        await anyio.lowlevel.checkpoint()
         if self in self.network.open:
             self.network.open.remove(self)
-        await anyio.lowlevel.checkpoint()
 
     def get_extra_info(self, info: str) -> Any:
         """Whether there is something to read, which there is of one that the other side has closed."""
@@ -108,6 +114,7 @@ def answer(path: str) -> list[bytes | float]:
     answers: dict[str, list[bytes | float]] = {
         "ok": [0.05, head + b"\r\n", BODY[:10], BODY[10:]],
         "bye": [head + b"Connection: close\r\n\r\n", BODY],
+        "leaves": [head + b"\r\n", BODY],
         "chunked": [
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
             0.2,

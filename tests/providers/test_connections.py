@@ -52,7 +52,9 @@ def assert_nobody_waits_for_nothing(pool: Connections) -> None:
     assert len(pool._idle) <= pool._most_idle
     assert not (pool._waiting and (pool._idle or len(pool._open) < pool._most))
     assert pool._idle.keys() == {each for idle in pool._idle_of.values() for each in idle}
+    assert all(pool._idle_of.values())
     assert pool._idle.keys() <= pool._open.keys()
+    assert all(each.is_idle() and not each.is_closed() for each in pool._idle)
 
 
 async def outcome(client: httpx2.AsyncClient, url: str, pieces: int | None) -> object:
@@ -200,6 +202,7 @@ async def test_closing_ends_those_who_wait() -> None:
         await anyio.wait_all_tasks_blocked()
         await client.aclose()
     assert len(ends) == 3
+    assert sum(isinstance(error, httpx2.HTTPError) for error in ends) == 1
     assert not network.open
     assert [str(error) for error in ends if isinstance(error, RuntimeError)] == [
         "the client was closed while a request waited for a connection"
@@ -219,6 +222,23 @@ async def test_a_connection_that_the_server_has_closed_is_not_used() -> None:
         assert await outcome(client, "http://a/ok", None) == BODY
         assert network.opened == 4
         assert len(network.open) == 1
+
+
+async def test_the_connection_that_was_used_last_is_used_next() -> None:
+    """The others become older, and those that the server has closed are closed, one for each request."""
+    network = Network()
+    async with client_on(network, 5, 5) as client:
+        async with anyio.create_task_group() as task_group:
+            for _ in range(4):
+                task_group.start_soon(outcome, client, "http://a/ok", None)
+        network.used.clear()
+        for line in network.open[:2]:
+            line.left = True
+        for _ in range(3):
+            await outcome(client, "http://a/ok", None)
+        assert len(set(network.used)) == 1
+        assert len(network.open) in (2, 3)  # which of the four became idle last is a matter of the loop
+        assert_nobody_waits_for_nothing(connections_of(client))
 
 
 async def test_a_request_looks_at_two_connections_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
