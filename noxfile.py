@@ -366,17 +366,17 @@ def make_models(session: nox.Session, python: str) -> str:
 
 @nox.session(python=LOWEST)
 def real_models(session: nox.Session) -> None:
-    """Tests with transformers serve and llama.cpp; installs them (1.4 GB; llama.cpp compiles for some minutes)."""
-    transformers = server_environment(session, "transformers", *TRANSFORMERS)
-    llamacpp = server_environment(session, "llamacpp", "llama-cpp-python[server]")
-    install_wheel(session, "test")
-    files = ("tests/real/real_transformers.py", "tests/real/real_llamacpp.py")
+    """Tests with transformers serve and llama.cpp, or the file of one; installs 1.4 GB, and compiles llama.cpp."""
+    transformers = server_environment(session, "transformers", *TRANSFORMERS)  # which makes the models, too
+    files = session.posargs or ["tests/real/real_transformers.py", "tests/real/real_llamacpp.py"]
     environment = {
         "DOTEVAL_TEST_MODELS": make_models(session, transformers),
         "DOTEVAL_TEST_TRANSFORMERS": transformers,
-        "DOTEVAL_TEST_LLAMACPP": llamacpp,
     }
-    session.run("pytest", *(session.posargs or files), env=environment)
+    if any("llamacpp" in argument for argument in files):
+        environment["DOTEVAL_TEST_LLAMACPP"] = server_environment(session, "llamacpp", "llama-cpp-python[server]")
+    install_wheel(session, "test")
+    session.run("pytest", *files, env=environment)
 
 
 @nox.session(python=LOWEST)
