@@ -23,7 +23,7 @@ The parts; but for the loop, they know of nothing but the first three, and all o
 starts, so that it does not matter to a supervisor when doteval is upgraded or removed::
 
     protocol    what both sides have to agree on
-    files       deletes a directory
+    files       deletes a directory, and looks for others
     processes   who descends from whom
     keeper      the process around the supervisor, for where that is killed
     bed         where the server may sleep
