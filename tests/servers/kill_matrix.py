@@ -5,8 +5,8 @@ moment from before its start to after its end. ``python -m tests.servers.kill_ma
 thousand, `test_kill_matrix.py` some. What is random follows from the seed that is printed.
 
 Two things are promised for less: where keeper and supervisor are killed together, nobody is left who could look after
-the rest; and with a pid namespace all that was in it ends, in a second, but nobody is left who could remove files. Then
-the next run does.
+the rest; and with the first program of a pid namespace all that was in it ends, in a second, but nobody is left who
+could remove files. Then the next run does.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Kill:
     def promise(self) -> str:
         """What is left for the next run to remove: ``"files"``, ``"anything"``, or nothing."""
         is_contained = self.program in IN_CONTAINERS
-        if is_contained and not {"container", "program"}.isdisjoint(self.group):
+        if is_contained and (self.keep_alive or not {"container", "program"}.isdisjoint(self.group)):
             return "files"
         return "anything" if {"keeper", "supervisor"} <= {*self.group} else ""
 
