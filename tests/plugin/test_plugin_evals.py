@@ -479,6 +479,77 @@ def test_what_a_worker_leaves_is_in_the_table(runs: Runs, how: str, code: int, k
     )
 
 
+@pytest.mark.parametrize(
+    ("how", "whom", "ignores"),
+    [
+        ("SIGTERM", "controller", True),
+        ("SIGINT", "controller", True),
+        ("SIGTERM", "other, controller, mine", False),
+        ("SIGINT", "other, controller, mine", False),
+    ],
+    ids=["SIGTERM", "SIGINT", "SIGTERM to all", "SIGINT to all"],
+)
+def test_the_workers_of_an_interrupted_run_end_at_once_and_in_order(
+    runs: Runs, how: str, whom: str, ignores: bool
+) -> None:
+    """Their rows are cancelled, and may tidy up, whoever got the signal besides the controller.
+
+    pytest-xdist itself lets them go on for five seconds and sends SIGINT to them then, which they may ignore.
+    """
+    runs.write(
+        eval_it=f"""
+        import os
+        import signal
+        from pathlib import Path
+        import anyio
+        from doteval import Result, foreach
+
+        async def row(value, name, name_of_other):
+            if value < 3:
+                return Result(value)
+            mine = os.getpid()
+            Path(f"{{name}}.part").write_text(str(mine))
+            Path(f"{{name}}.part").rename(name)
+            try:
+                if name == "here":
+                    while not Path(name_of_other).exists():
+                        await anyio.lowlevel.checkpoint()
+                    other, controller = int(Path(name_of_other).read_text()), int(os.environ["CONTROLLER"])
+                    for pid in ({whom},):
+                        os.kill(pid, signal.{how})
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    for _ in range(100):
+                        await anyio.lowlevel.checkpoint()
+                    Path(f"{{name}}-ended").touch()
+
+        @foreach("value", range(9), concurrency=1)
+        async def eval_one(value):
+            return await row(value, "here", "there")
+
+        @foreach("value", range(9), concurrency=1)
+        async def eval_two(value):
+            return await row(value, "there", "here")
+        """,
+        conftest=f"""
+        import os
+        import signal
+
+        def pytest_configure(config):
+            if not hasattr(config, "workerinput"):
+                os.environ["CONTROLLER"] = str(os.getpid())
+            elif {ignores}:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """,
+    )
+    result = runs.run("-n", "2", "--eval-experiment", "it", plugins="anyio doteval xdist", strict=False)
+    assert result.ret == (143 if how == "SIGTERM" else pytest.ExitCode.INTERRUPTED)
+    assert sorted(path.name for path in runs.pytester.path.glob("*-ended")) == ["here-ended", "there-ended"]
+    result.stdout.fnmatch_lines_random(f"eval_it.py::eval_{name} is not finished: 3 rows *" for name in ("one", "two"))
+    result.stdout.fnmatch_lines(["Interrupted: *--doteval-eval-experiment it"])
+
+
 def test_an_evaluation_leaves_the_signals_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of whoever has a handler; a second SIGTERM ends the process, and SIGINT stays ignored where it was."""
     termination = Termination()

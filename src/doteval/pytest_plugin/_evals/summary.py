@@ -38,13 +38,17 @@ class EvalSummary:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
         """In the controller of pytest-xdist: workers are going to run evaluations, as far as names tell."""
-        manager, name = node.config.pluginmanager, "doteval-termination"
-        if not manager.has_plugin(name) and any(each.rpartition("::")[2].startswith("eval_") for each in ids):
-            from .termination import Termination  # noqa: PLC0415 - nobody else pays for it
+        if not any(each.rpartition("::")[2].startswith("eval_") for each in ids):
+            return
+        from .termination import WorkersTermination  # noqa: PLC0415 - nobody else pays for it
 
-            termination = Termination()
+        manager, name = node.config.pluginmanager, "doteval-termination"
+        termination = manager.get_plugin(name)
+        if termination is None:
+            termination = WorkersTermination()
             manager.register(termination, name)
             termination.begin()
+        termination.watch(node)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print what the evaluations of this run say."""
