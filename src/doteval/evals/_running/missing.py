@@ -13,13 +13,13 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
 from .._results.baselines import NoBaseline, beside_baseline, coverage, unjudged
+from .._results.changed import changes_since
 from .._results.compare import Comparison
 from .._results.identity import has_doubts
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.reducers import REDUCED
 from .._results.statistics import Summary, summarise
-from .._results.store import changes_since
 from .abort import Abort
 from .arguments import Arguments
 from .beginning import begun, warnings_of, warnings_of_files
@@ -213,6 +213,9 @@ async def _run_rows(
         raise
     finally:
         if place is not None and stored is not None:
+            lost = engine.lost.by_model()
+            if lost:
+                place.store.lose(stored, lost)
             try:
                 await _note_written(place, stored)
             finally:

@@ -6,9 +6,9 @@ run, and only where nobody else has one. What is done is kept either way.
 Where SIGINT is ignored, as in what a script starts with ``&``, no event loop has a handler for it: the rows are
 cancelled then, and the run ends when they have ended. SIGINT stays ignored.
 
-Under pytest-xdist it is the controller that gets a signal, and its workers would go on for as long as it waits for them.
-So it sends them SIGTERM when it is interrupted, whatever by. They may have got the same signal as it, with all of its
-process group; so however many come, in whatever order, a worker ends once, and in order.
+Under pytest-xdist it is the controller that gets a signal, and its workers would go on for as long as it waits for
+them. So it sends them SIGTERM when it is interrupted, whatever by. They may have got the same signal as it, with all of
+its process group; so however many come, in whatever order, a worker ends once, and in order.
 """
 
 from __future__ import annotations
