@@ -667,6 +667,15 @@ def test_gates_fail_an_evaluation(runs: Runs) -> None:
     failed = runs.run("--eval-experiment", "branch", *gate, "--doteval-eval-baseline", "main", strict=False)
     failed.assert_outcomes(failed=1)
     failed.stdout.fnmatch_lines(["even less the baseline is -0.3 (*, 10 rows), and has to be >= -0.1."])
+    for name, score, why in (
+        ("mian", "even", "there is no experiment 'mian'; there are main, branch, and 'main' may be meant."),
+        ("main", "evne", "the baseline 'main' has no score 'evne'; there are even, and 'even' may be meant."),
+    ):
+        gate = ("--doteval-eval-gate", f"{score} >= baseline", "--doteval-eval-baseline", name)
+        refused = runs.run("--eval-experiment", "other", *gate, strict=False)
+        refused.assert_outcomes(failed=1)
+        refused.stdout.fnmatch_lines([why])
+        assert not outputs(runs, "other")
     unused = runs.run("--eval-experiment", "branch", "--doteval-eval-baseline", "mian")
     assert_clean(unused, passed=1)
     unused.stdout.fnmatch_lines(["--doteval-eval-baseline: no gate compares with the baseline 'mian': write one such*"])

@@ -12,7 +12,7 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
-from .._results.baselines import NoBaseline, beside_baseline, coverage, unjudged
+from .._results.baselines import NoBaseline, beside_baseline, coverage, is_out_of_reach, unjudged
 from .._results.changed import changes_since
 from .._results.compare import Comparison
 from .._results.identity import has_doubts
@@ -73,6 +73,16 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
+
+
+def out_of_reach(evaluation: Evaluation, place: Place, settings: Settings) -> str:
+    """Why gates of an evaluation cannot be reached, whatever its rows come to, as far as that is known; blocks."""
+    gates = [gate for gate in (*evaluation.gates, *settings.gates) if gate.has_baseline]
+    scores = {gate.whole: gate.score for gate in gates}
+    if not scores:
+        return ""
+    with place.store.snapshot() as results:
+        return is_out_of_reach(results, settings.baseline, place.name, place.experiment, scores)
 
 
 async def run_rows(
