@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 import signal
 from contextlib import nullcontext
 from xml.etree import ElementTree as ET
@@ -11,6 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from tests.plugin.runs import Runs, assert_clean, counts
 
+from doteval.cli import main
 from doteval.evals import Store
 from doteval.evals._running.engine import Progress
 from doteval.pytest_plugin._evals.progress import MovingDisplay, PlainDisplay, described, moving_display
@@ -384,6 +386,38 @@ def test_a_run_without_a_name_gets_one_and_says_so(runs: Runs) -> None:
     name = re.search(r"doteval show (\S+); go on with it: --doteval-eval-experiment \1$", line)
     assert name is not None
     assert list(outputs(runs, name[1])) == ["eval_it.py::eval_good"]
+
+
+@pytest.mark.parametrize(
+    ("name", "store"),
+    [
+        ("it", ""),
+        ("two words", "here.db"),
+        ("-x", "a place/r.db"),
+        ("a@b'c", "{outside}/r.db"),
+        ("in", "../.doteval/results.db"),
+    ],
+)
+def test_the_command_to_look_at_results_works_as_it_is_printed(
+    runs: Runs,
+    name: str,
+    store: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In the directory in which pytest was run, which need not be that of the project, wherever results are."""
+    runs.write(eval_it=ROWS, pytest="")
+    runs.pytester.makeini("[pytest]")
+    if name == "in":
+        monkeypatch.chdir(runs.pytester.mkdir("below"))
+    given = [f"--eval-store={store.format(outside=tmp_path_factory.mktemp('out side'))}"] if store else []
+    result = runs.run(f"--eval-experiment={name}", *given, f"{runs.pytester.path}/eval_it.py")
+    (line,) = [line for line in result.outlines if line.startswith("Look at them: ")]
+    words = shlex.split(line.removeprefix("Look at them: ").partition("; go on")[0])
+    assert words[0] == "doteval"
+    assert main(words[1:]) == 0, line
+    assert "eval_it.py::eval_good" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])

@@ -303,7 +303,7 @@ async def _missing(
                 else:
                     yield Known(sample, known.failed)
     if wanted is not None:
-        advice = "Name one by what its column 'id' holds, or by its number: 'doteval show' tells those that failed."
+        advice = "Name one by what its column 'id' holds, or by its number, counted from 0."
         raise DatasetError(evaluation.name, f"it has no row {wanted!r}", advice)
     if moved and place is not None and stored is not None:
         place.store.move(stored, moved)
