@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -66,6 +66,7 @@ class Progress:
         tokens: What the calls cost, as far as that is known.
         epochs: How many samples there are of each row.
         left_open: How many requests had not ended when their row had.
+        past_cache: The models that were asked past the cache of replies, where there is one.
     """
 
     total: int | None = None
@@ -77,6 +78,7 @@ class Progress:
     tokens: int = 0
     epochs: int = 1
     left_open: int = 0
+    past_cache: set[str] = field(default_factory=set[str])
 
 
 class _Tries:
@@ -234,6 +236,8 @@ class Engine:
             self.lost.add(spending.by_model())
             raise
         self._progress.left_open += spending.left_open
+        if self._opened is not None:
+            self._progress.past_cache.update(request.model for request in requests if not request.knows_caches)
         return record
 
     async def _attempted(self, row: Row, spending: Spending) -> Record:

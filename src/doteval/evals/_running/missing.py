@@ -16,6 +16,7 @@ from .._results.baselines import NoBaseline, beside_baseline, coverage, is_out_o
 from .._results.changed import changes_since
 from .._results.compare import Comparison
 from .._results.identity import has_doubts
+from .._results.plain import storable
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.reducers import REDUCED
@@ -234,6 +235,8 @@ async def _run_rows(
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
         warnings.append(_told_of_requests_left_open(progress.left_open, name))
+    if progress.past_cache:
+        warnings.append(_told_of_requests_past_cache(progress.past_cache, name))
     return Outcome(
         name,
         summary,
@@ -261,6 +264,14 @@ def _told_of_requests_left_open(count: int, name: str) -> str:
         f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
         "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
         "early: 'async with aclosing(...)' does that for a generator."
+    )
+
+
+def _told_of_requests_past_cache(models: set[str], name: str) -> str:
+    listed = ", ".join(f"'{each}'" for each in sorted(map(storable, map(str, models))))
+    return (
+        f"The cache of replies has nothing of what rows of '{name}' asked {listed}: it is for the models of SDK and "
+        "server providers. A FakeModel, or a model of your own, is always asked."
     )
 
 
