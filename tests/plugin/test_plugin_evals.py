@@ -268,7 +268,8 @@ def test_a_row_that_fails_fails_the_item_when_all_are_done(runs: Runs) -> None:
     assert_clean(result, passed=1, failed=2)
     result.stdout.fnmatch_lines(
         [
-            "2 of 4 rows of 'eval_it.py::eval_bad' failed, and 0 may.",
+            "2 of 4 rows failed, and 0 may: AssertionError: two neither",
+            "'eval_it.py::eval_bad' has not passed. Correct them, *",
             "row 2:",
             "AssertionError: two neither*",
             "row 3:",
@@ -304,8 +305,8 @@ def test_an_evaluation_without_rows_fails(runs: Runs) -> None:
         assert_clean(result, failed=2)
         result.stdout.fnmatch_lines(
             [
-                "*The dataset of 'eval_it.py::eval_nothing' does not fit: it has no rows.",
-                "*look at what makes the dataset*",
+                "*The dataset does not fit: it has no rows.",
+                "It is that of 'eval_it.py::eval_nothing'. *look at what makes the dataset*",
             ]
         )
 
@@ -664,8 +665,8 @@ def test_what_is_finished_opens_no_model(runs: Runs) -> None:
     runs.write(eval_standard=STANDARD.replace("generate(prompt)", "generate(prompt + '!')"))
     third = runs.run("--eval-experiment", "it", strict=False)
     third.assert_outcomes(errors=2)
-    third.stdout.fnmatch_lines(["*The results of 'eval_standard.py::eval_models?echo-4?' are of something else:*"])
-    third.stdout.fnmatch_lines(["*- its code has changed*", "*--doteval-eval-changed*"])
+    third.stdout.fnmatch_lines(["*: the results of 'eval_standard.py::eval_models?echo-4?' are of something else.*"])
+    third.stdout.fnmatch_lines(["*its code has changed*", "*--doteval-eval-changed*"])
     kept = runs.run("--eval-experiment", "it", "--doteval-eval-changed", "keep", strict=False)
     kept.assert_outcomes(passed=2, warnings=2)
     fresh = runs.run("--eval-experiment", "it", "--fresh")
@@ -817,7 +818,7 @@ def test_one_row(runs: Runs) -> None:
     assert outputs(runs) == {"eval_it.py::eval_it (row 3)": [103]}
     failed = runs.run("--eval-row", "5", strict=False)
     failed.assert_outcomes(failed=1)
-    failed.stdout.fnmatch_lines(["*The dataset of 'eval_it' does not fit: it has no row '5'.*"])
+    failed.stdout.fnmatch_lines(["*The dataset does not fit: it has no row '5'.*"])
 
 
 def test_a_lost_model_is_leased_again(runs: Runs) -> None:

@@ -88,11 +88,13 @@ class Termination:
 
     def _interrupt(self, _number: int, frame: FrameType | None) -> None:
         """Do what SIGINT does now, which the event loop knows; a second one ends the process at once."""
+        __tracebackhide__ = True
         self._has_come = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._end_as_by_sigint(frame)
 
     def _end_as_by_sigint(self, frame: FrameType | None) -> None:
+        __tracebackhide__ = True
         handler = signal.getsignal(signal.SIGINT)
         if callable(handler):
             handler(signal.SIGINT, frame)
@@ -123,6 +125,7 @@ class WorkerTermination(Termination):
         """Never: the process belongs to pytest-xdist, which ends it."""
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True
         if os.getpid() != self._process:  # forked by a test, it has the handler and is none of pytest's
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), number)
