@@ -76,6 +76,10 @@ class Reach(Values):
         """A value that the evaluation is given."""
         self._of(value, ())
 
+    def add_methods(self, names: Collection[str]) -> None:
+        """Methods of such names may be called that are handed over."""
+        self._found.read(Use.RUN, names)
+
     def add_function(self, function: FunctionType, *, makes: bool = False) -> None:
         """A function that is called, or one that makes a value, which is looked at afterwards."""
         if not makes:

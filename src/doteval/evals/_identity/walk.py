@@ -15,11 +15,12 @@ import types
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from enum import Enum
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
-from .._written import NOTHING, SEEMS_WRITTEN
+from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN
 from .code import Code, read
 from .credentials import guarded_digest_of, is_credential
 from .decorated import NOT_GIVEN
@@ -42,6 +43,7 @@ from .looks import (
 )
 from .members import fields_of, registered_with, schema_of
 from .reach import Reach
+from .rows import found_in_rows
 from .state import State
 from .told import handed_over, scopes_of, unknown_to
 from .values import FEW, MADE_HERE, Values
@@ -51,6 +53,8 @@ _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 _CONTAINERS = (dict, list, tuple, deque)
 _DEEPER = 1000
 """How often it is gone on at a depth at which others would stop."""
+_SHORT = 6
+"""How much of a fingerprint tells functions of the same name from each other."""
 
 
 class Walk(Values):
@@ -70,6 +74,7 @@ class Walk(Values):
         self._alive: list[object] = []
         """What has a name, so that nothing else gets its ``id`` meanwhile."""
         self._roots: list[tuple[str, Callable[[], object]]] = []
+        self._of_rows: list[Callable[[], object]] = []
         self._left: list[tuple[str, Callable[[], object]]] = []
         self._parts: dict[str, str] = {}
         self._warned: set[str] = set()
@@ -93,6 +98,10 @@ class Walk(Values):
                 self._left.append(root)
                 self._finish()
             self._roots.clear()
+            self._label = OF_ROWS
+            for look in self._of_rows:
+                look()
+                self._finish()
             self._finish_aside()
         return self._parts
 
@@ -132,6 +141,30 @@ class Walk(Values):
             self._names[key] = self._free(name)
             self._alive.append(function)
             self._roots.append((self._names[key], lambda: self._function(function)))
+
+    def add_rows(self, dataset: object) -> None:
+        """Look at the classes of what rows are, and hold, and at what functions in them read.
+
+        What these do and hold themselves is what the rows are known by.
+        """
+        found = found_in_rows(dataset)
+        for kind in found.classes:
+            self._reach.add(kind)
+        self._reach.add_methods(found.methods)
+        alike: dict[tuple[CodeType, int], FunctionType] = {}
+        for function in found.functions:
+            self._reach.add_function(function)
+            alike.setdefault((function.__code__, id(function.__globals__)), function)
+        self._of_rows += [functools.partial(self._class, kind) for kind in found.classes]
+        self._of_rows += [functools.partial(self._read_in_rows, function) for function in alike.values()]
+
+    def _read_in_rows(self, function: FunctionType) -> None:
+        code = read(function.__code__)
+        free, its_own = function.__code__.co_freevars, code.writes.union(name for name, _ in code.changes)
+        reads = tuple(each for each in code.reads if each[0] not in free or each[0] in its_own)
+        label = f"what '{function.__qualname__}' reads ({code.does[:_SHORT]})"
+        references = functools.partial(self._references, function, replace(code, reads=reads))
+        self._named(("read", id(function)), function, label, lambda: [*references()])
 
     def add_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         """Look at the settings of a model, which may be shown, each by itself."""
@@ -230,6 +263,8 @@ class Walk(Values):
         return [self._held(name, value, ()) for name, value in held]
 
     def _free(self, name: str) -> str:
+        if self._label.startswith(OF_ROWS) and not name.startswith(OF_ROWS):
+            name = f"{OF_ROWS}{name}"
         self._taken[name] += 1
         return f"{name} ({self._taken[name]})" if self._taken[name] > 1 else name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IS_WRITTEN, NOTHING, SEEMS_WRITTEN, WAS_READ
+from .._written import IS_WRITTEN, NOTHING, OF_ROWS, SEEMS_WRITTEN, WAS_READ
 
 Identity: TypeAlias = Mapping[str, str]
 """Fingerprints by what they are of; of what may be shown, the thing itself behind an equals sign."""
@@ -106,7 +106,9 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
     found = [
         name
         for name in sorted(both, key=lambda name: (not _is_shown(both[name]), name not in before, name))
-        if name not in (PYTHON, ASSERTIONS) and not _is_same(before.get(name), now.get(name))
+        if name not in (PYTHON, ASSERTIONS)
+        and not _is_same(before.get(name), now.get(name))
+        and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
     ]
     modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
     if len(modes) > 1 and not all(_is_shown(both[name]) for name in found):
