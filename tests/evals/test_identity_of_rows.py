@@ -108,7 +108,7 @@ def test_code_that_only_rows_lead_to_counts_wherever_they_are(kind: str) -> None
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_that_come_or_go_change_nothing(kind: str) -> None:
     """Of whatever class they are: their results are kept, or run, by themselves."""
-    datasets = "[MADE]", "[Other(), Ask(lambda: 1), *OTHERS, MADE]", "[]"
+    datasets = "[MADE]", "[Other(), Ask(lambda: 1), *OTHERS, MADE, *OTHERS]", "[]"
     one, more, none = (identity(evaluation_of(kind, each)) for each in datasets)
     for before, now in ((one, more), (more, one), (one, none), (none, one)):
         assert not changes(before, now)
