@@ -343,13 +343,13 @@ class Reach(Values):
         self._alive.append(value)
         if is_function(value):
             return self._look(value, kind, _ABOVE)
-        self._values.append(functools.partial(self._look_for, self._use, value, kind))
+        self._values.append(functools.partial(self._look_for, self._use, self.level, value, kind))
         return None
 
-    def _look_for(self, use: Use, value: object, kind: type[Any]) -> None:
-        self._use = use
+    def _look_for(self, use: Use, level: int, value: object, kind: type[Any]) -> None:
+        self._use, self.level = use, level
         self._look(value, kind, _ABOVE)
-        self._use = Use.RUN
+        self._use, self.level = Use.RUN, 0
 
     def _kept(self, value: object, attributes: Mapping[str, Any]) -> dict[str, Any]:
         self._objects.setdefault(class_of(value), []).append(value)

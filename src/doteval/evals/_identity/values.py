@@ -9,7 +9,7 @@ import types
 from abc import abstractmethod
 from array import array
 from collections import ChainMap, UserString
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -58,6 +58,8 @@ _LONG = 10_000
 """How many items are kept as they are, before they become a fingerprint."""
 _LONGEST_NAME = 40
 _MOST_MADE = 4
+_MOST_WITHIN = 1000
+"""How many items of containers are looked at that code makes when it is asked for them, and that are in others such."""
 MADE_HERE = ("what it holds", "its keys")
 """Where containers are set aside that are made here, and so are no one's to be taken apart."""
 _LISTS = (list, tuple)
@@ -80,6 +82,9 @@ class Values(Objects):
         """Whether what is looked at now holds a credential."""
         self._made_within = 0
         """How many of what libraries have made are looked at, each within another one."""
+        self.level = 0
+        """How many containers that make their items hold what is looked at now."""
+        self._left_within = _MOST_WITHIN
         self._is_provider = False
         """Whether it is what a provider says of itself, whose credentials say only who asks."""
 
@@ -219,14 +224,26 @@ class Values(Objects):
         written = self.state.keys_in(values) if isinstance(values, Sequence) else frozenset[object]()
         places = {place % len(values) for place in written if isinstance(place, int) and len(values)}
         is_plain = class_of(values) in (list, tuple, set, frozenset)
-        for place, item in enumerate(values if is_plain else islice(values, len(values))):
+        for place, item in enumerate(values if is_plain else self._given_by(values, values)):
             if self.left_to_see < 0:
                 return
-            self.left_to_see -= not is_plain
             if place not in places:
                 yield item
             else:
                 self._set_aside(f"item {place}", None, item)
+
+    def _given_by(self, items: Iterable[ItemT], holder: Sized) -> Iterator[ItemT]:
+        """What a container gives that is not Python's own; it may make that when it is asked, and have no end."""
+        self.level += 1
+        try:
+            for item in islice(items, len(holder)):
+                self.left_to_see -= 1
+                self._left_within -= self.level > 1
+                if self._left_within < 0:
+                    return
+                yield item
+        finally:
+            self.level -= 1
 
     def _set_content_aside(self, values: Any) -> None:
         """All that a container holds; each by itself where that is little, as some of it may be no state."""
@@ -268,10 +285,9 @@ class Values(Objects):
             return
         written = self.state.keys_in(values)
         is_plain = class_of(values) is dict
-        for key, value in values.items() if is_plain else islice(values.items(), len(values)):
+        for key, value in values.items() if is_plain else self._given_by(values.items(), values):
             if self.left_to_see < 0:
                 return
-            self.left_to_see -= not is_plain
             if written and key in written:
                 self._set_aside(f"key {_shown(key)}", key, value)
                 continue
