@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import types
@@ -25,7 +26,7 @@ from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
 from .credentials import hides_itself, is_credential, without_environment
 from .decorated import given_to
-from .kept import is_state
+from .kept import is_measured, is_state
 from .library import is_library_class, is_library_file, is_library_module
 from .looks import (
     ADDRESS,
@@ -137,14 +138,23 @@ class Values(Objects):
     def _told_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value says itself that answers depend on; `None` where it does not."""
         if is_state(kind):
-            return "state", type_name(kind)
+            return "state", type_name(kind), *self._of_logger(value, kind, above)
         identity = getattr(kind, "__doteval_identity__", None)
         if identity is None or isinstance(value, type):
             return None
         found: Mapping[str, Any] = identity(value)
         given = {key: each for key, each in found.items() if each is not None}
-        with self._of_a_provider() if is_library_module(identity.__module__) else nullcontext():
+        module = identity.__module__
+        is_provider = is_library_module(module) and not module.startswith("doteval.evals.")
+        with self._of_a_provider() if is_provider else nullcontext():
             return "identity", self._mapping(given, above)
+
+    def _of_logger(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
+        """What one of a class of the user's is besides what all are."""
+        if is_library_class(kind):
+            return ()
+        held = {name: each for name, each in attributes_of(value).items() if name not in vars(logging.root)}
+        return self._object(value, held, above)
 
     def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value is that does something; `None` where it is none such."""
@@ -291,7 +301,7 @@ class Values(Objects):
             if written and key in written:
                 self._set_aside(f"key {_shown(key)}", key, value)
                 continue
-            if not (self._is_provider and is_credential(key, value)):
+            if not (self._is_provider and is_credential(key, value)) and not is_measured(key, value):
                 yield key, value
 
     def _held(self, name: object, value: object, above: tuple[int, ...]) -> object:
