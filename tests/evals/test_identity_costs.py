@@ -101,7 +101,8 @@ def test_twice_as_much_takes_twice_as_many_steps(program: str) -> None:
 
 
 SEQUENCE = "def __len__(self): return len(self.s)\n    def __getitem__(self, i): return {0}(self.s[i])"
-MAPPING = "def __len__(self): return 2\n    def __iter__(self): return iter('ab')\n    def __getitem__(self, key): return C(key)"
+MAPPING = "def __len__(self): return 2\n    def __iter__(self): return iter('ab')\n    "
+MAPPING += "def __getitem__(self, key): return C(key)"
 OF_THEMSELVES = {
     "a text of texts": f"class C(Sequence):\n    {SEQUENCE.format('C')}",
     "two in each other": f"class C(Sequence):\n    {SEQUENCE.format('D')}\nclass D(C):\n    {SEQUENCE.format('C')}",

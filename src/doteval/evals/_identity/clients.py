@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from types import MethodType
 from typing import Any
@@ -25,8 +25,10 @@ _OF_EVERY_CLIENT = {
 }
 """The headers that every client has, and what they hold there."""
 _ONLY_SENDING = frozenset({"AsyncHTTPTransport", "HTTPTransport"})
-_OF_A_RUN = frozenset({"_pytest", "anyio", "asyncio", "pluggy", "pytest", "trio", "uvloop"})
-"""Packages whose objects hold code of the user's that has nothing to do with what they do."""
+_OTHERWISE_KNOWN = frozenset(
+    {"_pytest", "anyio", "asyncio", "jinja2", "pluggy", "pydantic", "pytest", "trio", "uvloop"}
+)
+"""Packages whose objects hold code of the user's that says nothing of what they do, or is known otherwise."""
 _MOST = 500
 _FEW = 100
 
@@ -45,7 +47,7 @@ def asked_with(value: object, kind: type[Any]) -> dict[str, Any]:
 def put_on(value: object, kind: type[Any]) -> dict[str, Any]:
     """What of the user's is on a client, or on what this holds of its package: a function over a method, or a hook."""
     package = kind.__module__.partition(".")[0]
-    if package in _OF_A_RUN or package in WEIGHTS:
+    if package in _OTHERWISE_KNOWN or package in WEIGHTS:
         return {}
     found: dict[str, Any] = {}
     seen, left = {id(value)}, [("", value)]
@@ -55,26 +57,31 @@ def put_on(value: object, kind: type[Any]) -> dict[str, Any]:
             if class_of(held) in ATOMS or id(held) in seen:
                 continue
             seen.add(id(held))
-            if _is_of_users(held):
-                found[f"{place}{name}"] = held
+            users = [*_users_in(held)]
+            if users:
+                found[f"{place}{name}"] = users
             elif class_of(held).__module__.partition(".")[0] == package:
                 left.append((f"{place}{name}.", held))
     return found
 
 
-def _is_of_users(value: Any, depth: int = 3) -> bool:
-    """Whether a value is code of the user's, an object of a class of theirs, or holds such."""
+def _users_in(value: Any, depth: int = 3) -> Iterator[object]:
+    """Code of the user's, and objects of classes of theirs, that a value is, or holds."""
     kind = class_of(value)
     if kind in PLAIN:
-        items: Iterable[Any] = islice(value.values() if kind is dict else value, _FEW)
-        return depth > 0 and any(_is_of_users(each, depth - 1) for each in items)
-    if is_function(value):
-        return not is_library_file(value.__code__.co_filename)
-    if isinstance(value, functools.partial):
-        return depth > 0 and _is_of_users(value.func, depth - 1)  # pyright: ignore[reportUnknownMemberType]
-    if kind is MethodType:
-        return depth > 0 and (_is_of_users(value.__self__, depth - 1) or _is_of_users(value.__func__, depth - 1))
-    return not is_library_class(value if is_class(value) else kind)
+        for each in islice(value.values() if kind is dict else value, _FEW if depth else 0):
+            yield from _users_in(each, depth - 1)
+    elif is_function(value):
+        if not is_library_file(value.__code__.co_filename):
+            yield value
+    elif kind is functools.partial or kind is MethodType:
+        parts = (
+            (value.func, value.args, value.keywords) if kind is functools.partial else (value.__self__, value.__func__)
+        )
+        if depth and any(True for _ in _users_in([*parts], depth - 1)):
+            yield value
+    elif not is_library_class(value if is_class(value) else kind):
+        yield value
 
 
 def _pairs(values: Any) -> Iterable[tuple[str, str]]:

@@ -55,7 +55,7 @@ _APPLICATIONS = ("starlette.applications", "starlette.routing", "starlette.middl
 _GENERATORS = ("numpy.random",)
 _PASSING: Mapping[str, frozenset[str]] = {
     "argparse": frozenset({"prog"}),  # the name of the program
-    "ipywidgets": frozenset({"_model_id", "comm"}),
+    "ipywidgets": frozenset({"_model_id"}),
     "fastapi": frozenset({"_openapi_routes_version", "middleware_stack", "openapi_schema"}),
     "scipy": frozenset({"_has_canonical_format", "_has_sorted_indices"}),
     "starlette": frozenset({"_routes_version", "middleware_stack"}),
@@ -108,7 +108,7 @@ def _sort_of(kind: Any) -> _Sort:
     if _is_of_the_moment(kind) or issubclass(kind, weakref.ReferenceType) or hasattr(kind, "get_secret_value"):
         return _Sort.MOMENTARY
     is_iterator = hasattr(kind, "__next__") and not issubclass(kind, io.IOBase)
-    if is_state(kind) or is_iterator or type_name(kind) == "_json.Scanner":
+    if is_state(kind) or package == "comm" or is_iterator or type_name(kind) == "_json.Scanner":
         return _Sort.STATE
     if not kind.__dictoffset__ and not issubclass(kind, (dict, set, frozenset)):  # in no order that lasts
         if issubclass(kind, Mapping):
@@ -244,8 +244,7 @@ class _Kept(Looks):
 
     def _mapping(self, held: dict[object, object]) -> Parts | None:
         """A mapping without what is of the moment; `None` where there is nothing such in it."""
-        passing = _PASSING.get(class_of(self._whole).__module__.partition(".")[0], ())
-        left = [pair for pair in held.items() if pair[0] not in passing and not is_measured(*pair)]
+        left = [pair for pair in held.items() if not is_measured(*pair)]
         return Parts("dict", chain.from_iterable(left), 2) if len(left) < len(held) else None
 
     def _own(self, value: object) -> str:
