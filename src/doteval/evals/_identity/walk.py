@@ -9,6 +9,7 @@ What the code itself writes, such as a counter or a cache, is state of the run a
 
 from __future__ import annotations
 
+import builtins
 import functools
 import sys
 import types
@@ -18,9 +19,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN
+from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN, UNDEFINED
 from .code import Code, read
 from .credentials import guarded_digest_of, is_credential
 from .decorated import NOT_GIVEN
@@ -53,8 +54,17 @@ _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 _CONTAINERS = (dict, list, tuple, deque)
 _DEEPER = 1000
 """How often it is gone on at a depth at which others would stop."""
+_CODE = 12
+"""How much of what tells what a function does is kept, so that it is known whether it was that which changed."""
 _SHORT = 6
 """How much of a fingerprint tells functions of the same name from each other."""
+
+
+class _Function(NamedTuple):
+    """What a function is: what it does, and all else."""
+
+    does: str
+    others: tuple[object, ...]
 
 
 class Walk(Values):
@@ -201,6 +211,8 @@ class Walk(Values):
         described = describe()
         guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
         part = (guarded_digest_of if guards else digest_of)(described)
+        if isinstance(described, _Function):
+            part = f"{described.does[:_CODE]}.{part}"
         self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
 
     def _too_much(self, name: str) -> None:
@@ -296,14 +308,14 @@ class Walk(Values):
             for name, value in self._kept(function, vars(function)).items()
             if not name.startswith(NOT_GIVEN)
         }
-        return (
-            code.does,
+        others = (
             self._of(function.__defaults__, ()),
             self._of(function.__kwdefaults__, ()),
             self._mapping(attributes, ()),
             self._described_to_others(function) if self._reach.told.reads_docs else (),
             *self._references(function, code),
         )
+        return _Function(code.does, others)
 
     def _references(self, function: FunctionType, code: Code) -> Iterator[object]:
         """What code reads under names; what is the user's gets parts of its own."""
@@ -316,6 +328,7 @@ class Walk(Values):
             elif name in function.__globals__:  # else it is a builtin, or not there yet
                 value, owner = function.__globals__[name], function.__globals__
             else:
+                self._undefined(function, name)
                 continue
             found = self._reference(name, value, path, owner)
             if found is not None:
@@ -333,6 +346,12 @@ class Walk(Values):
             self._warned.add(called)
             text = f"{function.__qualname__} gives '{called}' a name that is known only when it runs"
             warnings.warn(f"{text}: what it reads there is not noticed where it changes", stacklevel=2)
+
+    def _undefined(self, function: FunctionType, name: str) -> None:
+        """A builtin, or what is not there yet, which is noted, as it may be there for the next run."""
+        scope = function.__globals__
+        if not hasattr(builtins, name) and not self.state.hides_variable(scope, name):
+            self._named(("undefined", name, id(scope)), scope, f"{UNDEFINED}'{name}'", lambda: UNDEFINED)
 
     def _reference(self, name: str, value: object, path: tuple[str, ...], owner: object) -> object | None:
         """What is read under a name; `None` where that is state of the run."""
