@@ -412,6 +412,8 @@ class Walk(Values):
         found += [self._class(each) for each in self._reach.told.subclasses_of(kind)]
         if self._reach.told.reads_docs:
             found.append(_docstring_of(kind))
+        if self._reach.told.reads_order:
+            found.append([name for name in vars(kind) if not name.startswith("__")])
         found.append(self._of(schema_of(kind), ()))  # it finds what its annotations name, so it comes first
         found += [self._of(each, ()) for each in fields_of(kind)]
         found.append(self._sorted(self._of(each, ()) for each in registered_with(kind)))
