@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import types
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -86,6 +87,8 @@ def _opening(kind: type[Any]) -> Callable[[Any], Iterable[object]] | None:
         return gc.get_referents
     if hasattr(kind, "dtype") or hasattr(kind, "itertuples"):  # a table, which may look like a collection
         return _in_table
+    if kind is weakref.ReferenceType:
+        return _referred_to
     if kind.__module__ in _HOLDING or issubclass(kind, Collection):
         return _in_method if kind is types.MethodType else gc.get_referents
     return _in_table
@@ -93,6 +96,10 @@ def _opening(kind: type[Any]) -> Callable[[Any], Iterable[object]] | None:
 
 def _nothing(_: object) -> Iterable[object]:
     return ()
+
+
+def _referred_to(reference: Any) -> Iterable[object]:
+    return (reference(),)
 
 
 def _in_method(method: Any) -> Iterable[object]:

@@ -42,7 +42,7 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
         case "xml.etree.ElementTree.Element":
             return "XML", digest_of_bytes(sys.modules["xml.etree.ElementTree"].tostring(value))
         case "sqlite3.Connection":
-            return "database", _content_of(value)
+            return "database", _content_of(value), value.row_factory, value.text_factory
         case _:
             return None
 
