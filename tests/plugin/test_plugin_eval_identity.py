@@ -511,7 +511,7 @@ def test_what_evaluations_say_that_they_depend_on_counts(runs: Runs) -> None:
     again.assert_outcomes(errors=2, deselected=1)
     again.stdout.fnmatch_lines_random(
         [
-            "*- the dependency 'index' has changed",
+            "the dependency 'index' has changed: *",
             "*- the directory . has changed: corpus/b.md (new), eval_it.py",
             "*- the directory corpus has changed: b.md (new)",
         ]

@@ -51,6 +51,8 @@ def identity_of(
             walk.add("what it is a method of", evaluation.instance)
         if evaluation.source.function is not None:
             walk.add_function("the function that makes the dataset", evaluation.source.function)
+        else:
+            walk.add_rows(evaluation.source.dataset)
         for name, settings in models.items():
             walk.add_settings(name, settings)
         for name, value in (*values, *(declared or evaluation.declared).others):
