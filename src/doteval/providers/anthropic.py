@@ -164,7 +164,8 @@ class AnthropicOptions(ClientOptions, ModelOptions, total=False):
     http_client: Annotated[
         httpx2.AsyncClient | None,
         Keyword(
-            "The HTTP client to send with, an `httpx2.AsyncClient`. It stays yours: close it after the provider.",
+            "The HTTP client to send with, an `httpx2.AsyncClient`. It stays yours: close it after the provider. "
+            "`None`: one with the SDK's own settings, and a faster pool of connections.",
             operational=True,
         ),
     ]

@@ -30,7 +30,7 @@ class CompatibleOptions(ClientOptions, OpenAIModelOptions, total=False):
         httpx2.AsyncClient | httpx.AsyncClient | None,
         Keyword(
             "The HTTP client to send with, an `httpx2.AsyncClient` or an older `httpx.AsyncClient`. It stays yours: "
-            "close it after the provider.",
+            "close it after the provider. `None`: one with the SDK's own settings, and a faster pool of connections.",
             operational=True,
         ),
     ]
