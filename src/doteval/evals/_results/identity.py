@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IS_WRITTEN, NOTHING, SEEMS_WRITTEN, WAS_READ
+from .._written import IS_WRITTEN, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNDEFINED, WAS_READ
 from .declared import is_declared, is_same_content, told_of_content, without_declared
 
 Identity: TypeAlias = Mapping[str, str]
@@ -102,12 +102,18 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
     if before.get(PYTHON) != now.get(PYTHON):
         yield f"{_told(PYTHON, before, now)}, so code cannot be compared"
         before, now = _comparable(before), _comparable(now)
-    # What is shown says most, and what is known from before more than what is new.
     both = {**now, **before}
+
+    def says_little(name: str) -> tuple[bool, bool, bool, str]:
+        """What is shown says most, then what was not defined; and what is known from before more than what is new."""
+        return not _is_shown(both[name]), UNDEFINED not in name, name not in before, name
+
     found = [
         name
-        for name in sorted(both, key=lambda name: (not _is_shown(both[name]), name not in before, name))
-        if name not in (PYTHON, ASSERTIONS) and not _is_same(before.get(name), now.get(name))
+        for name in sorted(both, key=says_little)
+        if name not in (PYTHON, ASSERTIONS)
+        and not _is_same(before.get(name), now.get(name))
+        and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
     ]
     modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
     if len(modes) > 1 and not all(_is_shown(both[name]) for name in found):
@@ -144,13 +150,16 @@ def _told(name: str, before: Identity, now: Identity) -> str:
     old, new = before.get(name), now.get(name)
     if is_declared(old) or is_declared(new):
         return told_of_content(name, old, new)
+    if name.startswith((UNDEFINED, OF_ROWS + UNDEFINED)):
+        return f"{name} is not defined" if old is None else f"{name} was not defined when these results were made"
     if old is None:
         return f"{name} is new" if new is None or not _is_shown(new) else f"{name} is {new[1:]}, and was not set"
     if new is None:
         return f"{name} was {old[1:]}, and is not set" if _is_shown(old) else f"{name} is gone"
     if _is_shown(old) and _is_shown(new):
         return f"{name} was {old[1:]}, and is {new[1:]}"
-    return f"{name} has changed"
+    what, was = (_either(part)[0].rpartition(".")[0] for part in (old, new))
+    return f"what {name} refers to has changed" if what and what == was else f"{name} has changed"
 
 
 def _is_shown(part: str) -> bool:

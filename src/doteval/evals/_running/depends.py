@@ -51,6 +51,8 @@ def identity_of(
             walk.add("what it is a method of", evaluation.instance)
         if evaluation.source.function is not None:
             walk.add_function("the function that makes the dataset", evaluation.source.function)
+        else:
+            walk.add_rows(evaluation.source.dataset)
         for name, settings in models.items():
             walk.add_settings(name, settings)
         for name, value in (*values, *(declared or evaluation.declared).others):
@@ -122,7 +124,11 @@ def texts_beside(attribute: str, function: object) -> list[str] | None:
 
 
 def identity_of_run(
-    evaluation: Evaluation, argument: str | None, model: Any, arguments: Mapping[str, object], declared: Declared
+    evaluation: Evaluation,
+    argument: str | None,
+    model: Any,
+    arguments: Mapping[str, object],
+    declared: Declared | None = None,
 ) -> Identity:
     """The same, of what `run` is given.
 
@@ -131,7 +137,7 @@ def identity_of_run(
         argument: The argument that gets the model, where there is one.
         model: The model, what leases it, or its spec.
         arguments: The other arguments.
-        declared: What the user says that the results depend on.
+        declared: What the user says that the results depend on, where that is more than the evaluation itself says.
     """
     models: dict[str, Mapping[str, Any]] = {}
     defaults = {name: parameter.default for name, parameter in evaluation.arguments.items()}

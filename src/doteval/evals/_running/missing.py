@@ -12,13 +12,14 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
-from .._results.baselines import NoBaseline, beside_baseline, coverage, unjudged
+from .._results.baselines import NoBaseline, beside_baseline, coverage, is_out_of_reach, unjudged
+from .._results.changed import changes_since
 from .._results.compare import Comparison
+from .._results.plain import storable
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.reducers import REDUCED
 from .._results.statistics import Summary, summarise
-from .._results.store import changes_since
 from .abort import Abort
 from .arguments import Arguments
 from .beginning import begun, warnings_of, warnings_of_files
@@ -73,6 +74,16 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
+
+
+def out_of_reach(evaluation: Evaluation, place: Place, settings: Settings) -> str:
+    """Why gates of an evaluation cannot be reached, whatever its rows come to, as far as that is known; blocks."""
+    gates = [gate for gate in (*evaluation.gates, *settings.gates) if gate.has_baseline]
+    scores = {gate.whole: gate.score for gate in gates}
+    if not scores:
+        return ""
+    with place.store.snapshot() as results:
+        return is_out_of_reach(results, settings.baseline, place.name, place.experiment, scores)
 
 
 async def run_rows(
@@ -208,6 +219,9 @@ async def _run_rows(
         raise
     finally:
         if place is not None and stored is not None and notes is not None:
+            lost = engine.lost.by_model()
+            if lost:
+                place.store.lose(stored, lost)
             try:
                 await notes.at_the_end()
             finally:
@@ -216,6 +230,8 @@ async def _run_rows(
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
         warnings.append(_told_of_requests_left_open(progress.left_open, name))
+    if progress.past_cache:
+        warnings.append(_told_of_requests_past_cache(progress.past_cache, name))
     return Outcome(
         name,
         summary,
@@ -237,6 +253,14 @@ def _told_of_requests_left_open(count: int, name: str) -> str:
         f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
         "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
         "early: 'async with aclosing(...)' does that for a generator."
+    )
+
+
+def _told_of_requests_past_cache(models: set[str], name: str) -> str:
+    listed = ", ".join(f"'{each}'" for each in sorted(map(storable, map(str, models))))
+    return (
+        f"The cache of replies has nothing of what rows of '{name}' asked {listed}: it is for the models of SDK and "
+        "server providers. A FakeModel, or a model of your own, is always asked."
     )
 
 
@@ -279,7 +303,7 @@ async def _missing(
                 else:
                     yield Known(sample, known.failed)
     if wanted is not None:
-        advice = "Name one by what its column 'id' holds, or by its number: 'doteval show' tells those that failed."
+        advice = "Name one by what its column 'id' holds, or by its number, counted from 0."
         raise DatasetError(evaluation.name, f"it has no row {wanted!r}", advice)
     if moved and place is not None and stored is not None:
         place.store.move(stored, moved)

@@ -13,10 +13,11 @@ from typing import Any, Literal, cast
 from anyio import to_thread
 
 from ... import ModelHandle, ModelProviders, ReplyCache
+from .._results.changed import Changed
 from .._results.gates import Passes, gates_of
 from .._results.names import checked_name
 from .._results.record import Record
-from .._results.store import DEFAULT_PATH, Changed, Store
+from .._results.store import DEFAULT_PATH, Store
 from .arguments import Arguments, Lease, LeasedArguments
 from .blocking import in_own_thread
 from .checks import (

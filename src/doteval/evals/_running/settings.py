@@ -8,10 +8,11 @@ from typing import Literal
 
 from ... import ReplyCache
 from .._escapes import INTERRUPTS
+from .._results.changed import Changed
 from .._results.declared import without_declared
 from .._results.gates import Gate
 from .._results.identity import Identity, as_it_began
-from .._results.store import Changed, Store
+from .._results.store import Store
 from .files_read import FilesRead
 from .limits import Concurrency
 from .retries import Retries

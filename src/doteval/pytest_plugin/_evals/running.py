@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from anyio import to_thread
 
 from ... import DotevalError, ReplyCache
-from ...evals import Evaluation, Outcome, Store, StoreError
+from ...evals import Evaluation, GateError, Outcome, Store, StoreError
 from ...evals._results.identity import ASSERTIONS, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
@@ -23,7 +24,7 @@ from ...evals._running.checks import unused_baseline
 from ...evals._running.depends import contents_of, files_of, fingerprints, identity_of
 from ...evals._running.engine import Progress
 from ...evals._running.files_read import FilesRead
-from ...evals._running.missing import answered, run_rows
+from ...evals._running.missing import answered, out_of_reach, run_rows
 from ...evals._running.selection import Selection
 from ...evals._running.settings import Place, Settings
 from .._fixturedefs import ask_for_all, set_up_only, set_up_others
@@ -227,12 +228,16 @@ class EvalRunning:
             for leased in held.values():
                 await self._preload.next_model(item, leased.providers, self._needs_no_model)
 
+        settings = self._settings(evaluation)
+        unmet = await to_thread.run_sync(out_of_reach, evaluation, place, settings) if settings.baseline else ""
+        if unmet:
+            raise GateError(place.name, (unmet,))
         try:
             with self._display(place.name, progress) as display:
                 return await run_rows(
                     evaluation,
                     LeasedArguments(values, leases),
-                    self._settings(evaluation),
+                    settings,
                     place,
                     name=place.name,
                     progress=progress,
