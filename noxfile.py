@@ -286,9 +286,10 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(python=LOWEST)
 def ledger_machine(session: nox.Session) -> None:
-    """The state machine over the ledger for 10,000 steps and more."""
+    """The state machines over the ledger, and over the policy of supervisors, for 10,000 steps and more."""
     install_wheel(session, "test")
-    session.run("pytest", "tests/test_ledger_machine.py", "--hypothesis-profile=long", *session.posargs)
+    files = ("tests/test_ledger_machine.py", "tests/servers/test_policy_machine.py")
+    session.run("pytest", *files, "--hypothesis-profile=long", *session.posargs)
 
 
 @nox.session(python=LOWEST)
