@@ -132,7 +132,8 @@ def redefine(
     needed, info = needed_definitions(test, replacement), test._fixtureinfo
     if without in needed:
         return False
-    for definitions in (info.name2fixturedefs, test._request._arg2fixturedefs):  # pytest 8.4 and 9.0 have a copy there
+    request: Any = test._request
+    for definitions in (info.name2fixturedefs, request._arg2fixturedefs):  # in pytest 8.4 and 9.0 that is a copy
         definitions.update((name, found) for name, found in needed.items() if found)
     info.names_closure[:] = [name for name in info.names_closure if name != without]
     return True
