@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -150,8 +151,12 @@ class Directory(PooledProvider[Path]):
     @asynccontextmanager
     async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Path]:
         refuse(spec)
-        async with anyio.TemporaryDirectory(prefix=spec) as name:
-            yield Path(name)
+        directory = TemporaryDirectory(prefix=spec)  # anyio's, which is cancelled half-way, is closed since anyio 4.16
+        try:
+            yield Path(directory.name)
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(directory.cleanup)
 
 
 @right

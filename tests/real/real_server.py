@@ -43,7 +43,6 @@ class RealServer(ProviderContract[ServerModel]):
     patience = 300.0
     takes_key: ClassVar[bool] = True
     lists_models: ClassVar[bool] = True
-    no_such_model: ClassVar[str] = r"exited with code 1 after .*, before it was ready"
 
     def provider(self, **settings: Any) -> ServerProviderBase:
         raise NotImplementedError
@@ -125,13 +124,28 @@ class RealServer(ProviderContract[ServerModel]):
             assert handle.model.server.pid != old
 
     async def test_a_model_that_is_not_there(self) -> None:
-        """The message has what the server said, and what to do."""
+        """Nothing is started; the message says what is missing, and what to do."""
         async with self.provider() as provider:
-            with pytest.raises(ModelSetupError, match=self.no_such_model) as info:
+            with pytest.raises(ModelSetupError, match="there is no file or directory '/nowhere/") as info:
                 await provider.setup(self.bad_spec or "")
         message = str(info.value)
         print(message)
-        assert "There is no such model: check the spelling" in message
+        assert "Correct the path" in message
+        assert "command: " in message
+        assert "log: " not in message
+
+    async def test_a_model_that_is_none(self, tmp_path: Path) -> None:
+        """The message has what the server said, and what to do."""
+        wrong = tmp_path / Path(self.bad_spec or "").name
+        if wrong.suffix:
+            wrong.write_text("no weights", "utf-8")
+        else:
+            wrong.mkdir()
+        async with self.provider() as provider:
+            with pytest.raises(ModelSetupError, match=r"exited with code 1 after .*, before it was ready") as info:
+                await provider.setup(str(wrong))
+        message = str(info.value)
+        print(message)
         assert "command: " in message
         assert "log: " in message
 

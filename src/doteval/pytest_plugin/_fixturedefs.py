@@ -132,7 +132,9 @@ def redefine(
     needed, info = needed_definitions(test, replacement), test._fixtureinfo
     if without in needed:
         return False
-    info.name2fixturedefs.update((name, found) for name, found in needed.items() if found)
+    request: Any = test._request
+    for definitions in (info.name2fixturedefs, request._arg2fixturedefs):  # in pytest 8.4 and 9.0 that is a copy
+        definitions.update((name, found) for name, found in needed.items() if found)
     info.names_closure[:] = [name for name in info.names_closure if name != without]
     return True
 
