@@ -16,7 +16,7 @@ from tests.servers.test_crashes import GRACE
 pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 SEED = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
-KILLS, OF_XDIST, CONTAINED, AT_ONCE, SIDES = int(os.environ.get("KILLS", "30")), 3, 1, 10, 3
+KILLS, OF_XDIST, CONTAINED, AT_ONCE, SIDES = int(os.environ.get("KILLS", "100")), 4, 1, 25, 3
 
 
 @pytest.mark.parametrize("part", range(KILLS // AT_ONCE))
