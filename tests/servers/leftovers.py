@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +27,19 @@ def leftovers(root: Path, patience: float = PATIENCE, *, tickets: bool = True) -
         patience: How long processes may take to end, in seconds.
         tickets: Whether a ticket in the queue counts that nobody stands behind any more.
     """
-    return [*processes_left(root, patience), *files_left(root), *locks_left(root, tickets=tickets)]
+    return left_after(patience, root, lambda: files_left(root) + locks_left(root, tickets=tickets))
+
+
+def left_after(patience: float, root: Path, others: Callable[[], list[str]]) -> list[str]:
+    """The processes that are left after a while, and what else is, as `others` sees it.
+
+    A process that ends has no environment, and is none of these any more, some time before its files are closed.
+    """
+    deadline = time.monotonic() + patience
+    processes = processes_left(root, patience)
+    while (left := others()) and not processes and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return processes + left
 
 
 def processes_left(root: Path, patience: float) -> list[str]:

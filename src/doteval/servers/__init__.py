@@ -21,7 +21,8 @@ from ._description.causes import Cause
 from ._description.command import CommandMissingError, ServerCommand
 from ._description.readiness import HTTPReady, LogLine, PortOpen, Readiness, ReadinessView, ReadyWhen
 from ._description.sleeping import HTTPSleep, Sleep, SleepWith
-from ._local.launcher import LocalLauncher, Start
+from ._local.account import Start
+from ._local.launcher import LocalLauncher
 from ._slots.gpus import Gpu, SlotSet
 
 __all__ = [
