@@ -28,6 +28,22 @@ class DatasetError(DotevalError, ValueError):
         super().__init__(f"The dataset does not fit: {problem}.\n{whose}{advice}")
 
 
+class DependencyError(DotevalError, OSError):
+    """What an evaluation says that it depends on is not there, or cannot be read.
+
+    Args:
+        evaluation: The evaluation's name.
+        problem: What is wrong, as half a sentence.
+        advice: What to do about it.
+    """
+
+    def __init__(self, evaluation: str, problem: str, advice: str) -> None:
+        self.evaluation = evaluation
+        self.problem = problem
+        self.advice = advice
+        super().__init__(f"What '{evaluation}' depends on cannot be read: {problem}.\n{advice}")
+
+
 class JudgeError(DotevalError, ValueError):
     """A judge gave no verdict on an output, which is neither good nor bad for that.
 

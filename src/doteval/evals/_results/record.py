@@ -21,6 +21,7 @@ from .transcript import RecordedRequest, Transcript, details_of, without_secrets
 from .usage import ModelUsage, added, usage_of_requests, usage_told
 
 _DOTEVAL = f"{Path(__file__).parents[2]}{os.sep}"
+_TELLING = "number", "key", "sample", "inputs", "output", "prompt", "scores", "metadata", "error", "reply"
 _TRACEBACK = "Traceback (most recent call last):\n"
 _RUNNING = str(Path(__file__).parent.with_name("_running"))  # what calls an evaluation, and not what it calls of ours
 
@@ -73,6 +74,10 @@ class Record:
     sample: int = 1
     transcript: Sequence[RecordedRequest] | None = None
     altered: Sequence[str] = ()
+
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        """What counts where another evaluation reads it: not how long it took, nor what it cost."""
+        return {name: getattr(self, name) for name in _TELLING}
 
     @property
     def failed(self) -> bool:

@@ -15,7 +15,6 @@ from .._errors import DatasetError, StoreError
 from .._results.baselines import NoBaseline, beside_baseline, coverage, is_out_of_reach, unjudged
 from .._results.changed import changes_since
 from .._results.compare import Comparison
-from .._results.identity import has_doubts
 from .._results.plain import storable
 from .._results.reading import Results, Stored
 from .._results.record import Record
@@ -30,6 +29,7 @@ from .dataset import Row
 from .engine import Engine, Known, Progress
 from .evaluation import Evaluation
 from .limits import limit_of
+from .notes import Notes
 from .outcome import Outcome, StoredRecords
 from .settings import Place, Settings
 
@@ -70,7 +70,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=True,
         known=stored.stored,
-        warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored), *told),
+        warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored, place), *told),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
@@ -165,7 +165,8 @@ async def _run_rows(
         warnings += told
 
     is_unfit = False
-    commits = None if place is None or stored is None else Commits(place.store, stored, limit)
+    notes = None if place is None or stored is None else Notes(place, stored)
+    commits = None if place is None or stored is None or notes is None else Commits(place.store, stored, limit, notes)
 
     def emit(record: Record) -> None:
         if place is None:
@@ -173,18 +174,11 @@ async def _run_rows(
         if on_record is not None:
             on_record(record)
 
-    has_looked = stored is None or not has_doubts(stored.identity)
-
     def keep(record: Record, kept: Callable[[], object]) -> None:
-        nonlocal has_looked
         if commits is None:
             kept()  # the outcome has it
-            return
-        if not has_looked and place is not None and stored is not None:
-            has_looked = True
-            with suppress(Exception):  # before the first result: nobody may be there at the end
-                place.store.note_written(stored, place.look())
-        commits.keep(record, kept)
+        else:
+            commits.keep(record, kept)
 
     engine = Engine(
         evaluation.caller(CapacityLimiter(limit.most)),
@@ -208,7 +202,8 @@ async def _run_rows(
     try:
         async with nullcontext() if commits is None else commits.told():
             async with aclosing(_missing(evaluation, place, stored, settings, changes, arguments)) as rows:
-                count = await engine.run(rows) // settings.epochs
+                with nullcontext() if place is None else place.files.running():
+                    count = await engine.run(rows) // settings.epochs
         if place is not None and stored is not None:
             _check_what_is_gone(evaluation, name, changes, count, replaces=place.store.replaces(stored))
             place.store.finish(stored, count, changes.known)
@@ -223,12 +218,12 @@ async def _run_rows(
         is_unfit = settings.selection.row is not None  # a name of a sample that there is none of
         raise
     finally:
-        if place is not None and stored is not None:
+        if place is not None and stored is not None and notes is not None:
             lost = engine.lost.by_model()
             if lost:
                 place.store.lose(stored, lost)
             try:
-                await _note_written(place, stored)
+                await notes.at_the_end()
             finally:
                 place.store.leave(stored, is_unfit=is_unfit)
                 await place.store.flush()
@@ -251,12 +246,6 @@ async def _run_rows(
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
-
-
-async def _note_written(place: Place, stored: Stored) -> None:
-    """Have it noted what of the identity the run has written."""
-    with CancelScope(shield=True):  # as long as it took when the run began
-        place.store.note_written(stored, await to_thread.run_sync(place.look))
 
 
 def _told_of_requests_left_open(count: int, name: str) -> str:

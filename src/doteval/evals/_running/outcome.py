@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from ... import CachedReplies
 from .._errors import DatasetError, GateError, StoreError, TooManyErrorsError
@@ -47,6 +48,10 @@ class Outcome:
     shortfalls: tuple[str, ...] = ()
     cache: CachedReplies | None = None
     origin: str = field(default="what makes the dataset", repr=False)
+
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        """What counts where another evaluation reads it: not how much of it was there already."""
+        return {"name": self.name, "records": [*self.records], "shortfalls": self.shortfalls}
 
     @property
     def failed(self) -> Iterator[Record]:
@@ -91,6 +96,10 @@ class StoredRecords:
     evaluation: Stored
     count: int
     place: str
+
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        """The rows, wherever they are kept."""
+        return {"records": [*self]}
 
     def __iter__(self) -> Iterator[Record]:
         found = 0
