@@ -73,6 +73,7 @@ def _ended(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
                 raise given
             swallowed += 1
             continue
+        error: object
         try:
             given = yield awaited
         except GeneratorExit:
