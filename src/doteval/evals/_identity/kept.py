@@ -118,6 +118,11 @@ def _sort_of(kind: Any) -> _Sort:
     return _Sort.DATA
 
 
+def is_of_the_moment(kind: type[Any]) -> bool:
+    """Whether objects of a class hold something of the moment, or are of what a process has for the moment."""
+    return _sort_of(cast("Hashable", kind)) in (_Sort.MOMENTARY, _Sort.STATE)
+
+
 def is_state(kind: type[Any]) -> bool:
     """Whether a class is of what a process has for the moment, of which nothing counts: the environment, say."""
     if issubclass(kind, logging.Logger):
