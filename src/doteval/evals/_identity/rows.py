@@ -16,7 +16,7 @@ from .code import read
 from .found import behind_modules, defaults_of, functions_of, imported_by, variable_of
 from .kept import is_of_the_moment
 from .library import is_library_class, is_library_file
-from .looks import ATOMS, attributes_of, class_of, held_by, is_class, is_function, type_name
+from .looks import ATOMS, attributes_of, class_of, held_by, is_class, is_function, qualified, type_name
 
 _MOST = 5_000_000
 """How many values are looked at at most."""
@@ -73,7 +73,9 @@ def found_in_rows(dataset: object) -> OfRows:
                 methods.add(cast("types.MethodType", each).__name__)
             inner += opens(each)
         level = [*inner, *gc.get_referents(*whole)]
-    return OfRows(tuple(sorted(classes, key=type_name)), (*functions,), tuple(sorted(methods)))
+    return OfRows(
+        tuple(sorted(classes, key=type_name)), tuple(sorted(functions, key=qualified)), tuple(sorted(methods))
+    )
 
 
 def _opening(kind: type[Any]) -> Callable[[Any], Iterable[object]] | None:
