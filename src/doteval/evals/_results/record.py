@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from ... import Completion, DotevalError, Usage
+from ... import Completion, DotevalError, ModelRequest, Usage
 from .._digests import Fingerprint, digest_of
 from .._result import Result, Score
 from .begun import RequestsOfRow
@@ -196,16 +196,25 @@ class Spending:
         """What a model has said last, where it was not streamed."""
         return next((request.reply for request in reversed(self._requests) if request.reply is not None), None)
 
+    def by_model(self) -> tuple[ModelUsage, ...]:
+        """What was asked of each model so far."""
+        requests, left = self._all()
+        return usage_of_requests([*requests, *left], self.roles)
+
+    def _all(self) -> tuple[list[ModelRequest], list[ModelRequest]]:
+        """The requests that have ended, and those that go on."""
+        begun = self._requests.open  # read first: what a thread of the row ends meanwhile is in both
+        requests = [*self._requests]  # a task that the row has left behind may make more
+        ended = {id(request) for request in requests}
+        return requests, [request for request in begun if id(request) not in ended]
+
     def fields(self, told: object = None) -> dict[str, Any]:
         """What a record has of it.
 
         Args:
             told: What the row itself says that it cost, if it is a `Usage`; it counts where no model says anything.
         """
-        begun = self._requests.open  # read first: what a thread of the row ends meanwhile is in both
-        requests = [*self._requests]  # a task that the row has left behind may make more
-        ended = {id(request) for request in requests}
-        left = [request for request in begun if id(request) not in ended]
+        requests, left = self._all()
         self.left_open = len(left)
         requests += left
         known = any(isinstance(request.usage, Usage) for request in requests)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from .._description.sleeping import sleep_told
+from .._supervisor.messages import Ask
 from .connection import status_of, visit
 from .runtime import Runtime
 from .switching import KNOWN, put_to_sleep
@@ -79,7 +80,7 @@ class Room:
             return
         how = KNOWN.get(status["id"]) or sleep_told(status["sleep"])
         if how is None:
-            await visit(connection, "end", reason=self._reason, drain=True)
+            await visit(connection, Ask.end(self._reason, drain=True))
             return
         answer = await put_to_sleep(connection, how, self._reason)
         if answer.get("is_full"):
@@ -95,7 +96,7 @@ class Room:
         sleeper = min(sleepers, key=lambda each: each["last_used"], default=None)
         connection = self._runtime.connect(status["id"] if sleeper is None else sleeper["id"])
         if connection is not None:
-            await visit(connection, "end" if sleeper is None else "end sleeping", reason=self._reason)
+            await visit(connection, Ask.end(self._reason) if sleeper is None else Ask.end_sleeping(self._reason))
 
 
 def _holders(known: Iterable[Status], taken: Collection[str]) -> list[Status]:

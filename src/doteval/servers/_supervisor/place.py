@@ -16,9 +16,6 @@ import stat
 from .files import delete
 from .processes import watch
 
-LOOK_SECONDS = 1.0  # how often to look where the system does not tell
-SETTLE_SECONDS = 0.05  # how long whoever deletes something may take to be done with it
-
 
 class PlaceTakenError(Exception):
     """Somebody else is where the server was."""
