@@ -124,6 +124,19 @@ def _sort_of(kind: Any) -> _Sort:
     return _Sort.DATA
 
 
+def without_measured(value: Any, kind: type[Any]) -> Any:
+    """A table of pandas without columns of how long something took; anything else as it is."""
+    if not hasattr(kind, "itertuples"):
+        return value
+    measured = [name for name in value.columns if is_measured(name, value[name])]
+    return value.drop(columns=measured) if measured else value
+
+
+def is_of_the_moment(kind: type[Any]) -> bool:
+    """Whether objects of a class hold something of the moment, or are of what a process has for the moment."""
+    return _sort_of(cast("Hashable", kind)) in (_Sort.MOMENTARY, _Sort.STATE)
+
+
 def is_state(kind: type[Any]) -> bool:
     """Whether a class is of what a process has for the moment, of which nothing counts: the environment, say."""
     if issubclass(kind, logging.Logger):
