@@ -16,7 +16,7 @@ from doteval.servers._supervisor.protocol import MARKER
 PATIENCE = 30.0
 """How long what is ending may take, in seconds; only ever waited for where something is left."""
 
-_KEPT = {"beds", "logs", "queue", "slots"}
+_KEPT = {"beds", "logs", "parts", "queue", "slots", "starts"}
 
 
 def leftovers(root: Path, patience: float = PATIENCE, *, tickets: bool = True) -> list[str]:
@@ -34,6 +34,8 @@ def leftovers(root: Path, patience: float = PATIENCE, *, tickets: bool = True) -
     found += [f"socket {path.name}" for path in root.glob("*.sock")]
     found += [f"directory {path.name}" for path in root.iterdir() if path.is_dir() and path.name not in _KEPT]
     found += [f"locked slot {path.name}" for path in root.glob("slots/*") if is_locked(path)]
+    found += [f"locked part {path.name}" for path in root.glob("parts/*/*") if is_locked(path)]
+    found += [f"locked start {path.name}" for path in root.glob("starts/*") if is_locked(path)]
     found += [f"locked bed {path.name}" for path in root.glob("beds/*") if is_locked(path)]
     found += [f"ticket {path.name}" for path in root.glob("queue/*") if tickets or is_locked(path)]
     if is_locked(root):

@@ -9,6 +9,7 @@ from typing_extensions import Unpack
 
 from .._keywords import takes
 from ..servers._description.causes import Cause
+from ..servers._description.command import ServerCommand
 from ._served.causes import MODELS, TORCH
 from ._served.executable import Executable, start_of
 from ._served.installed import InstalledServer, InstalledServerProvider
@@ -129,7 +130,8 @@ class SGLangProvider(InstalledServerProvider):
 
     The spec is a name on the hub or a directory. The options are those of ``sglang.launch_server`` under the same
     names; `None` leaves one to SGLang. ``setup(spec, **config)`` takes all of them up to `extra_args` for one model. A
-    server needs as many slots as the product of its parallel sizes.
+    server needs as many slots as the product of its parallel sizes. With `gpu_fraction` it needs
+    `mem_fraction_static`.
 
     SGLang prints the server's API key into its log, which only you can read; messages of doteval do not show it.
 
@@ -147,3 +149,11 @@ class SGLangProvider(InstalledServerProvider):
         settings = self._merged(config)
         copies = [] if settings.get("enable_dp_attention") else ["data_parallel_size"]
         return self.server.options.slots(settings, "tensor_parallel_size", "pipeline_parallel_size", *copies)
+
+    def _make_command(self, spec: str, **options: Any) -> ServerCommand:
+        if self._terms.fraction < 1 and options.get("mem_fraction_static") is None:
+            raise ValueError(
+                f"gpu_fraction={self._terms.fraction:g} needs mem_fraction_static=: SGLang would take nearly all "
+                "memory of the GPU that is free when it starts, and what it takes is a part of that"
+            )
+        return super()._make_command(spec, **options)

@@ -31,6 +31,7 @@ from ._served.settings import InstalledServerSettings, ServerSettings
 from ._served.values import JSON, Amount, Count, File, FileOrText, FromZero, Model, NamedFiles, Share, Switch, Text
 
 _LONGEST_PATH = 1024
+_USUAL_UTILIZATION = 0.9
 
 
 class VLLMOptions(InstalledServerSettings, total=False):
@@ -177,6 +178,18 @@ SERVER = InstalledServer(
 )
 
 
+def _utilization(given: float | None, fraction: float) -> float:
+    """How much of a GPU's memory a server with a part of it may use, with a rest for what it does not count."""
+    if given is None:
+        return round(_USUAL_UTILIZATION * fraction, 4)
+    if isinstance(given, (int, float)) and given > fraction:
+        raise ValueError(
+            f"gpu_memory_utilization={given!r} is more of a GPU than gpu_fraction={fraction:g}, which leaves the "
+            "rest to others: leave gpu_memory_utilization= out, or raise gpu_fraction="
+        )
+    return given
+
+
 @takes(VLLMOptions, ServerSettings)
 class VLLMProvider(InstalledServerProvider):
     """Leases models of vLLM servers that it starts.
@@ -193,7 +206,7 @@ class VLLMProvider(InstalledServerProvider):
 
     The options are those of ``vllm serve`` under the same names; `None` leaves one to vLLM. ``setup(spec, **config)``
     takes all of them up to `extra_args` for one model. A server needs as many slots as the product of its parallel
-    sizes.
+    sizes. With `gpu_fraction`, `gpu_memory_utilization` is 0.9 of that unless it is given, and may not be more.
 
     On a CPU, vLLM wants to know how much memory its cache may take: ``environment={"VLLM_CPU_KVCACHE_SPACE": "1"}``, in
     GiB. The server also answers Anthropic's SDK, at its address without ``/v1``.
@@ -321,4 +334,8 @@ class VLLMProvider(InstalledServerProvider):
     def _make_command(self, spec: str, **options: Any) -> ServerCommand:
         if options.get("lora_modules") is not None and options.get("enable_lora") is None:
             options["enable_lora"] = True
+        if self._terms.fraction < 1:
+            options["gpu_memory_utilization"] = _utilization(
+                options.get("gpu_memory_utilization"), self._terms.fraction
+            )
         return super()._make_command(spec, **options)

@@ -27,6 +27,7 @@ class Terms:
         ready: When it is ready.
         slots: The slots it may have.
         count: How many of them it needs.
+        fraction: How much of each, above 0 and at most 1; others may have the rest.
         start_timeout: How long it may take to get ready, in seconds.
         stall_timeout: How long it may print nothing while it gets ready, in seconds; `None`: no limit.
         stop_grace: How long it may take to end when it is told to, before it is killed, in seconds; half of it
@@ -41,6 +42,7 @@ class Terms:
     ready: Readiness
     slots: SlotSet
     count: int = 1
+    fraction: float = 1.0
     start_timeout: float = 1800.0
     stall_timeout: float | None = 300.0
     stop_grace: float = 10.0
@@ -67,6 +69,7 @@ class Server:
         slots: The names of its slots.
         command: The command that runs it, without secrets.
         started: When it was started, in seconds since the epoch.
+        fraction: How much it has of each of its slots; 1: all of it.
     """
 
     id: str
@@ -80,6 +83,7 @@ class Server:
     slots: tuple[str, ...]
     command: str
     started: float
+    fraction: float = 1.0
 
     @property
     def url(self) -> str:

@@ -37,6 +37,7 @@ from ...servers._description.readiness import Readiness
 from ...servers._description.sleeping import Sleep
 from ...servers._local.launcher import LocalLauncher
 from ...servers._slots.gpus import SlotSet, check, choose, takes_time
+from ...servers._supervisor.parts import WHOLE, amount_of
 from .launch_settings import LaunchSettings
 from .sleepers import Sleepers
 
@@ -73,11 +74,14 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         check(*self._wishes)
         self._has_slots = not (needs_slots and takes_time(own["gpus"], os.environ))
         slots = SlotSet(()) if not needs_slots else choose(*self._wishes, os.environ) if self._has_slots else None
-        capacity = 1 if slots is None else len(slots.names) or None
+        fraction = float(own["gpu_fraction"])
+        self._servers_per_slot = WHOLE // amount_of(fraction)
+        capacity = 1 if slots is None else len(slots.names) * self._servers_per_slot or None
         super().__init__(capacity=capacity, health_after=0.0, **others)
         self._terms = Terms(
             ready=ready,
             slots=slots or SlotSet(("slot-0",)),
+            fraction=fraction,
             start_timeout=own["start_timeout"],
             stall_timeout=own["stall_timeout"],
             stop_grace=own["stop_grace"],
@@ -199,7 +203,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         if not self._has_slots:  # else somebody else was faster
             self._has_slots = True
             self._terms = replace(self._terms, slots=slots)
-            self.resize(len(slots.names))
+            self.resize(len(slots.names) * self._servers_per_slot)
 
 
 @dataclass(frozen=True, slots=True)

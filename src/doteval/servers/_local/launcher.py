@@ -218,7 +218,8 @@ class LocalLauncher:
             help_text = "Correct the path, or put there what belongs there; a name on a hub does not begin like a path."
             raise ServerStartError(command.spec, report(failure), help_text, cause="model not found")
         try:
-            key = command.key(PROTOCOL, self._share, terms.slots.names, terms.count, terms.port)
+            slots = terms.slots.names, terms.count, terms.fraction
+            key = command.key(PROTOCOL, self._share, *slots, terms.port)
         except CommandMissingError as exc:
             failure = ServerFailure(
                 server=name_of(command),

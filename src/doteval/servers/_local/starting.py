@@ -17,6 +17,7 @@ from .._description.failure import ServerFailure, report
 from .._description.sleeping import HTTPSleep, Sleep
 from .._slots.locks import SlotLocks
 from .._slots.queue import MAKE_ROOM, SlotQueue
+from .._supervisor.parts import amount_of
 from .._supervisor.protocol import MARKER
 from .connection import Connection, SupervisorGoneError, join, visit
 from .getting_ready import name_of
@@ -64,7 +65,9 @@ class Starter:
             CapacityExceededError: It needs more slots than there are.
             ServerStartError: The port that it is to have is taken.
         """
-        waiting = Waiting(self._runtime, command.spec, Wish(terms.slots.names, terms.count), listener)
+        waiting = Waiting(
+            self._runtime, command.spec, Wish(terms.slots.names, terms.count, amount_of(terms.fraction)), listener
+        )
 
         async def come_early() -> Connection | None:
             connection = self._runtime.connect(server_id)
@@ -85,7 +88,8 @@ class Starter:
         terms: Terms,
         come_early: Callable[[], Awaitable[Connection | None]],
     ) -> tuple[Connection, int | None]:
-        room = Room(self._runtime, server_id, f"its slots are needed for '{command.spec}'")
+        amount = amount_of(terms.fraction)
+        room = Room(self._runtime, server_id, f"its slots are needed for '{command.spec}'", amount)
         waking = _Waking(self._runtime, server_id, terms.sleep, room)
         got: SlotLocks | Connection
         if terms.count:
@@ -96,6 +100,7 @@ class Starter:
                 make_room=room.make,
                 come_early=come_early,
                 in_turn=waking.look,
+                amount=amount,
             )
         else:
             got = await come_early() or SlotLocks({})
@@ -132,6 +137,7 @@ class Starter:
             "port": port,
             "api_key": key,
             "slots": list(locks.names),
+            "fraction": terms.fraction,
             "shown": filled.shown(),
         }
         job = {

@@ -19,13 +19,14 @@ Both directions speak a JSON object a line. The first line from the starter is t
 When a connection closes after that, nothing of the server is left and its slots are free: the supervisor holds their
 locks by inheritance.
 
-The parts; but for the loop, they know of nothing but the first three, and all of them are imported before the server
+The parts; but for the loop, they know of nothing but the first four, and all of them are imported before the server
 starts, so that it does not matter to a supervisor when doteval is upgraded or removed::
 
     protocol    what both sides have to agree on
     files       deletes a directory
     processes   who descends from whom
     keeper      the process around the supervisor, for where that is killed
+    parts       a part of a slot, beside those of others
     bed         where the server may sleep
     place       what the server has in the runtime directory, also after somebody has deleted that
     log         what the server prints

@@ -32,7 +32,7 @@ class Client:
         self.socket = connection
         self.kind = kind
         self.waits: list[list[Any]] = []
-        """What those who lease the server by this wait for meanwhile: names of slots, and how many of them."""
+        """What those who lease the server by this wait for meanwhile: names of slots, how many, how much of each."""
         self._received = received
         self._unsent = b""
 

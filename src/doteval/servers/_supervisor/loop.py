@@ -24,6 +24,7 @@ from .signals import Signals
 
 OUTPUT_SECONDS = 0.25  # at most this often the starting clients are told that there was output
 ORPHAN_SECONDS = 0.02  # how often to look for the end of who is not our child: it is not announced
+_TOLD = ("id", "kind", "spec", "port", "api_key", "slots", "fraction", "shown")
 LONGEST_SLEEP = 3600.0  # the system takes no more than a few weeks, and a server may be kept for ever
 
 
@@ -40,8 +41,11 @@ class Supervisor:
     def __init__(self, job: Message, starter: Client, signals: Signals, keeper: int) -> None:
         self._job = job
         self._keeper = keeper
-        slots = dict(zip(job["slot_paths"], job["slot_fds"], strict=False))
-        self._place = Place(job["socket"], job["directory"], slots, job["files"])
+        locks = list(zip(job["slot_paths"], job["slot_fds"], strict=True))
+        number = len(job["slots"])
+        slots, parts = dict(locks[:number]), dict(locks[2 * number :])
+        self._place = Place(job["socket"], job["directory"], slots, job["files"], parts)
+        self._starts = [fd for _, fd in locks[number : 2 * number]]  # while it starts, others do not beside it
         self._look_at: float | None = None  # when to look whether the place is whole
         self._signals = signals
         self._selector = selectors.DefaultSelector()
@@ -131,9 +135,8 @@ class Supervisor:
             self._clients.say_goodbye()
             self._clients.hang_up()  # nobody who leaves waits for the driver: whoever comes does, for the slots
             self._gpu_memory.wait(self._family.seen if self._family else set())
-        for slot in self._job["slot_fds"]:
-            fcntl.flock(slot, fcntl.LOCK_UN)  # also where a child of the starter has a copy
-            os.close(slot)
+        self._let_others_start()
+        self._place.leave_slots()
         if not self._gpu_memory.is_known:
             self._clients.say_goodbye()
 
@@ -260,12 +263,14 @@ class Supervisor:
                 self._become(client, "visitor")
                 return {"ending": bool(lifetime.reason)}
             case "waits":
-                client.waits = [[list(map(str, names)), int(count)] for names, count in request["wishes"]]
+                wishes = request["wishes"]
+                client.waits = [[list(map(str, names)), int(count), int(amount)] for names, count, amount in wishes]
                 return {}
             case "status":
                 return {"status": self._status(memory=request.get("memory", True))}
             case "ready":
                 lifetime.ready(time.monotonic(), str(request.get("condition", "")))
+                self._let_others_start()
                 if self._family and self._gpu_memory.is_known:
                     self._family.members()  # they are remembered
                 return {}
@@ -322,12 +327,12 @@ class Supervisor:
             return {"granted": False, "sleeps": False}
         taken = self._place.take_slots()
         if taken:
-            names = dict(zip(self._job["slot_paths"], self._job["slots"], strict=True))
+            names = dict(zip(self._job["slot_paths"], self._job["slots"] * 3, strict=False))
             return {
                 "granted": False,
                 "sleeps": True,
                 "slots": self._job["slots"],
-                "taken": [names[each] for each in taken],
+                "taken": sorted({names[each] for each in taken}),
             }
         self._nurse = client
         self._lifetime.wake(time.monotonic())
@@ -340,6 +345,10 @@ class Supervisor:
             self._place.give_slots_back()
         elif not self._lifetime.sleep:
             self._bed.leave()
+
+    def _let_others_start(self) -> None:
+        for each in self._starts:
+            fcntl.flock(each, fcntl.LOCK_UN)
 
     def _become(self, client: Client, kind: str) -> None:
         was, client.kind = client.kind, kind
@@ -354,7 +363,7 @@ class Supervisor:
     def _description(self) -> Message:
         """What whoever uses the server has to know."""
         return {
-            **{name: self._job[name] for name in ("id", "kind", "spec", "port", "api_key", "slots", "shown")},
+            **{name: self._job[name] for name in _TOLD},
             "pid": self._family.pid if self._family else None,
             "supervisor": os.getpid(),
             "protocol": PROTOCOL,
