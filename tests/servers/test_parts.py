@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import create_task_group
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.servers.callers import Caller, Supervisors
 from tests.servers.leftovers import PATIENCE, await_end
@@ -213,6 +213,8 @@ servers = st.lists(
 )
 
 
+@example(servers=[({"a"}, 0.3, 0, "ready"), ({"a"}, 0.6, 0, "ready")], missing=1, fraction=0.5)
+@example(servers=[({"a"}, 0.5, 0, "ready"), ({"a", "b"}, 0.5, 0, "ready")], missing=1, fraction=1.0)
 @given(servers=servers, missing=st.integers(1, 3), fraction=st.sampled_from([1.0, 0.7, 0.5, 0.2]))
 def test_as_few_leases_as_possible_make_room_and_nobody_in_vain(servers: Any, missing: int, fraction: float) -> None:
     """Beside all sets of servers that could go."""
@@ -342,14 +344,17 @@ def test_a_server_that_sleeps_has_no_part_and_wakes_up_where_enough_is_left(
     assert room(runtime, 0.5)  # who was refused has kept nothing
     other.ask("leave")
     other.expect_end()
+    assert room(runtime, 1.0)
     assert nurse.ask("wake")["granted"]
     assert room(runtime, 0.4)
     assert not room(runtime, 0.41)
     nurse.ask("switched", problem="")
-    supervisor = one.status()["supervisor"]
     one.ask("lease")
-    os.kill(supervisor, signal.SIGSTOP)  # its keeper alone has the part now
-    os.kill(supervisor, signal.SIGKILL)
+    os.kill(one.keeper, signal.SIGSTOP)
+    os.kill(one.supervisor, signal.SIGKILL)
+    one.expect_end()
+    assert not room(runtime, 0.41)  # its keeper still has the part
+    os.kill(one.keeper, signal.SIGCONT)
     assert await_end(one.keeper)
     assert room(runtime, 1.0)
 

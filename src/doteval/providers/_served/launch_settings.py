@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from os import PathLike
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ..._keywords import Keyword, seconds, seconds_or_none
 from ..._pool_options import LifecycleOptions
@@ -18,7 +18,7 @@ def _port(value: int | None) -> None:
         raise ValueError("must be between 1 and 65535, or None for a free one")
 
 
-def _fraction(value: object) -> None:
+def _fraction(value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, Real) or not LEAST <= value <= 1:
         raise ValueError(
             f"must be a number from {LEAST:g} to 1, how much a server takes of each of its GPUs (how many those are is "

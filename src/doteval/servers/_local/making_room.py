@@ -7,7 +7,7 @@ from typing import Any
 
 from .._supervisor.parts import WHOLE, amount_of
 
-Status = Mapping[str, Any]
+Status = dict[str, Any]
 
 
 def taken_by(known: Iterable[Status]) -> dict[str, int]:

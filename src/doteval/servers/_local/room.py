@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
 
 from .._description.sleeping import sleep_told
 from .._supervisor.parts import WHOLE
 from .connection import status_of, visit
-from .making_room import is_going, whom_to_ask
+from .making_room import Status, is_going, whom_to_ask
 from .runtime import Runtime
 from .switching import KNOWN, put_to_sleep
-
-Status = dict[str, Any]
 
 
 async def statuses(runtime: Runtime) -> dict[str, Status]:
