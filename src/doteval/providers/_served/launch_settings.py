@@ -18,8 +18,9 @@ def _port(value: int | None) -> None:
         raise ValueError("must be between 1 and 65535, or None for a free one")
 
 
-def _fraction(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not LEAST <= value <= 1:
+def _fraction(value: object) -> None:
+    number: Any = value
+    if isinstance(value, bool) or not isinstance(value, Real) or not LEAST <= number <= 1:
         raise ValueError(
             f"must be a number from {LEAST:g} to 1, how much a server takes of each of its GPUs (how many those are is "
             "said by the parallel sizes, or slots_needed=)"

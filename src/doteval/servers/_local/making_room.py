@@ -10,7 +10,7 @@ from .._supervisor.parts import WHOLE, amount_of
 Status = dict[str, Any]
 
 
-def taken_by(known: Iterable[Status]) -> dict[str, int]:
+def taken_by(known: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """How much of each slot is taken by these servers."""
     found: dict[str, int] = {}
     for status in known:
