@@ -296,6 +296,9 @@ class VLLMProvider(InstalledServerProvider):
         base = handle.model
         name = adapter
         if adapter not in (self._merged(config).get("lora_modules") or ()):
+            if self._terms.replicas > 1:
+                reason = "an adapter is loaded into one server: leave replicas= out, or name it in lora_modules="
+                raise SpecError(spec, reason)
             try:
                 name = await self._adapters[base].load(adapter)
             except AdapterError as exc:

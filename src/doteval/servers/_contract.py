@@ -37,6 +37,8 @@ class Terms:
         log_bytes: How much of its output is kept, in bytes.
         sleep: How it is put to sleep and woken up; `None`: it cannot sleep.
         max_sleeping: How many servers of this machine may sleep when this one does, itself included.
+        replica: Which one of several servers of the same it is.
+        replicas: How many of them there are; one that is leased makes no room for another.
     """
 
     ready: Readiness
@@ -51,6 +53,8 @@ class Terms:
     log_bytes: int = 16 << 20
     sleep: Sleep | None = None
     max_sleeping: int = 0
+    replica: int = 0
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anyio import CancelScope, current_time
@@ -140,13 +140,15 @@ class LocalLauncher:
             ServerLostError: It ended while it was used.
         """
         server_id = self._server_id(command, terms)
+        numbers = set(range(terms.replicas)) - {terms.replica}
+        others = [self._server_id(command, replace(terms, replica=number)) for number in numbers]
         if terms.sleep is not None:
             KNOWN[server_id] = terms.sleep
         ports = 0
         while True:
             self._raise_remembered(server_id)
             began = current_time()
-            connection, supervisor = await self._starter.obtain(server_id, command, terms, listener)
+            connection, supervisor = await self._starter.obtain(server_id, command, terms, listener, others)
             is_ready = False
             try:
                 async with connection.running(), self._leaving(connection, supervisor, terms, listener):
@@ -219,7 +221,8 @@ class LocalLauncher:
             raise ServerStartError(command.spec, report(failure), help_text, cause="model not found")
         try:
             slots = terms.slots.names, terms.count, terms.fraction
-            key = command.key(PROTOCOL, self._share, *slots, terms.port)
+            which = (terms.replica,) * (terms.replica > 0)
+            key = command.key(PROTOCOL, self._share, *slots, terms.port, *which)
         except CommandMissingError as exc:
             failure = ServerFailure(
                 server=name_of(command),

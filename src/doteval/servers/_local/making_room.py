@@ -24,7 +24,9 @@ def is_going(status: Status) -> bool:
     return status["state"] in ("ending", "falling asleep")
 
 
-def whom_to_ask(known: Collection[Status], taken: Collection[str], missing: int, amount: int) -> Sequence[Status]:
+def whom_to_ask(
+    known: Collection[Status], taken: Collection[str], missing: int, amount: int, spared: Collection[str] = ()
+) -> Sequence[Status]:
     """Those that have to go so that so many more of the slots have room, the least recently used first.
 
     Those that are going anyway go first, and those that are leased last. Of the slots, those are made room on where
@@ -35,6 +37,7 @@ def whom_to_ask(known: Collection[Status], taken: Collection[str], missing: int,
         taken: The slots that would do, and have no room.
         missing: How many of them are needed.
         amount: How much of each.
+        spared: Those that are not asked while somebody leases them, by their ids.
     """
     plans: list[list[Status]] = []
     for name in taken:
@@ -44,6 +47,8 @@ def whom_to_ask(known: Collection[Status], taken: Collection[str], missing: int,
         for status in holders:
             if room >= amount:
                 break
+            if status["id"] in spared and status["leases"]:
+                continue
             room += amount_of(status["fraction"])
             going.append(status)
         if going and room >= amount:

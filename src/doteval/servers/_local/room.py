@@ -34,13 +34,17 @@ class Room:
         server_id: What is to be launched; where it sleeps, it is not ended for others.
         reason: What the servers are told.
         amount: How much of each slot it needs.
+        spared: Servers that are not asked while somebody leases them.
     """
 
-    def __init__(self, runtime: Runtime, server_id: str, reason: str, amount: int = WHOLE) -> None:
+    def __init__(
+        self, runtime: Runtime, server_id: str, reason: str, amount: int = WHOLE, spared: Collection[str] = ()
+    ) -> None:
         self._runtime = runtime
         self._server_id = server_id
         self._reason = reason
         self._amount = amount
+        self._spared = spared
 
     async def make(self, missing: int, taken: Collection[str]) -> None:
         """Ask servers to sleep or end, the least recently used first, until enough slots are going to be free.
@@ -53,14 +57,14 @@ class Room:
             taken: The slots that would do.
         """
         known = (await statuses(self._runtime)).values()
-        for status in whom_to_ask(known, taken, missing, self._amount):
+        for status in whom_to_ask(known, taken, missing, self._amount, self._spared):
             if not is_going(status):
                 await self._ask(status, known)
 
     async def make_all(self, taken: Collection[str]) -> bool:
         """The same for just these slots; `False`, and nobody asked, where that would take somebody's lease."""
         known = (await statuses(self._runtime)).values()
-        holders = whom_to_ask(known, taken, len(taken), self._amount)
+        holders = whom_to_ask(known, taken, len(taken), self._amount, self._spared)
         held = {name for status in holders for name in status["slots"]}
         if not held.issuperset(taken) or any(status["leases"] for status in holders):
             return False

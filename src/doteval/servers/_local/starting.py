@@ -47,7 +47,12 @@ class Starter:
         self._stay_seconds = stay_seconds
 
     async def obtain(
-        self, server_id: str, command: ServerCommand, terms: Terms, listener: LeaseListener
+        self,
+        server_id: str,
+        command: ServerCommand,
+        terms: Terms,
+        listener: LeaseListener,
+        spared: Collection[str] = (),
     ) -> tuple[Connection, int | None]:
         """Lease a server, which may not be ready yet; where there is none, wait for slots and start one.
 
@@ -56,6 +61,7 @@ class Starter:
             command: What runs it.
             terms: Its slots, its port, and how long it is kept.
             listener: Who tells which tasks wait for it.
+            spared: Servers that are not asked to make room while somebody leases them.
 
         Returns:
             The lease, and the process id of the supervisor where that was started here.
@@ -77,7 +83,7 @@ class Starter:
             return joined
 
         try:
-            return await self._obtain(server_id, command, terms, come_early)
+            return await self._obtain(server_id, command, terms, come_early, spared)
         finally:
             waiting.end()
 
@@ -87,9 +93,10 @@ class Starter:
         command: ServerCommand,
         terms: Terms,
         come_early: Callable[[], Awaitable[Connection | None]],
+        spared: Collection[str],
     ) -> tuple[Connection, int | None]:
         amount = amount_of(terms.fraction)
-        room = Room(self._runtime, server_id, f"its slots are needed for '{command.spec}'", amount)
+        room = Room(self._runtime, server_id, f"its slots are needed for '{command.spec}'", amount, spared)
         waking = _Waking(self._runtime, server_id, terms.sleep, room)
         got: SlotLocks | Connection
         if terms.count:
