@@ -133,22 +133,31 @@ class TestInAClass:
 """A suite that has nothing to do with us."""
 
 
+OLD_PYTESTS = ("7.0.1", "7.4.4", "8.0.2", "8.1.2", "8.3.5", "8.4.0", "9")
+
+
 @nox.session(python=LOWEST)
-@nox.parametrize("pytest", ["7.0.1", "7.4.4", "8.0.2", "8.1.2", "8.3.5", "8.4.0"])
-def old_pytest(session: nox.Session, pytest: str) -> None:
-    """A stranger's suite, where doteval is installed beside a pytest that may be too old for it."""
-    install_wheel(session, "evals")
-    session.install(f"pytest=={pytest}")
+def old_pytest(session: nox.Session) -> None:
+    """A stranger's suite before doteval is installed and after it, beside a pytest that may be too old for it."""
     directory = directory_of(session) / "suite"
     directory.mkdir(exist_ok=True)
     (directory / "pytest.ini").write_text("[pytest]\n", "utf-8")  # or pytest takes that of this project
     (directory / "test_stranger.py").write_text(STRANGER, "utf-8")
     (directory / "eval_stranger.py").write_text("raise SystemExit('it was imported')", "utf-8")
-    is_old = tuple(map(int, pytest.split("."))) < (8, 4)
-    with session.chdir(directory):
-        printed = str(session.run("pytest", "-p", "no:cacheprovider", "-W", "error", silent=True))
-    if "4 passed" not in printed or ("need pytest 8.4 or later" in printed) is not is_old:
-        session.error(printed)
+    for is_installed in (False, True):
+        if is_installed:
+            install_wheel(session, "all")
+        else:
+            session.install("anyio")
+            # An environment that is used again (-r, -R) has it already.
+            session.run("python", "-m", "pip", "uninstall", "-q", "-y", "doteval-providers")
+        for version in session.posargs or OLD_PYTESTS:
+            session.install(f"pytest=={version}.*" if version.isdigit() else f"pytest=={version}")
+            is_told = is_installed and tuple(map(int, version.split("."))) < (8, 4)
+            with session.chdir(directory):
+                printed = str(session.run("pytest", "-p", "no:cacheprovider", "-W", "error", silent=True))
+            if "4 passed" not in printed or ("need pytest 8.4 or later" in printed) is not is_told:
+                session.error(printed)
 
 
 @nox.session(python=LOWEST)
@@ -156,7 +165,7 @@ def strangers(session: nox.Session) -> None:
     """Apps, suites, notebooks and queues of other frameworks, before and after they use doteval."""
     install_wheel(session, "test", *group("strangers"))
     files = sorted(str(path) for path in Path("tests/strangers").glob("stranger_*.py"))
-    session.run("pytest", *(session.posargs or files))
+    session.run("pytest", *(session.posargs or ["-n", "auto", *files]))
 
 
 @nox.session
@@ -277,9 +286,10 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(python=LOWEST)
 def ledger_machine(session: nox.Session) -> None:
-    """The state machine over the ledger for 10,000 steps and more."""
+    """The state machines over the ledger, and over the policy of supervisors, for 10,000 steps and more."""
     install_wheel(session, "test")
-    session.run("pytest", "tests/test_ledger_machine.py", "--hypothesis-profile=long", *session.posargs)
+    files = ("tests/test_ledger_machine.py", "tests/servers/test_policy_machine.py")
+    session.run("pytest", *files, "--hypothesis-profile=long", *session.posargs)
 
 
 @nox.session(python=LOWEST)
@@ -357,17 +367,17 @@ def make_models(session: nox.Session, python: str) -> str:
 
 @nox.session(python=LOWEST)
 def real_models(session: nox.Session) -> None:
-    """Tests with transformers serve and llama.cpp; installs them (1.4 GB; llama.cpp compiles for some minutes)."""
-    transformers = server_environment(session, "transformers", *TRANSFORMERS)
-    llamacpp = server_environment(session, "llamacpp", "llama-cpp-python[server]")
-    install_wheel(session, "test")
-    files = ("tests/real/real_transformers.py", "tests/real/real_llamacpp.py")
+    """Tests with transformers serve and llama.cpp, or the file of one; installs 1.4 GB, and compiles llama.cpp."""
+    transformers = server_environment(session, "transformers", *TRANSFORMERS)  # which makes the models, too
+    files = session.posargs or ["tests/real/real_transformers.py", "tests/real/real_llamacpp.py"]
     environment = {
         "DOTEVAL_TEST_MODELS": make_models(session, transformers),
         "DOTEVAL_TEST_TRANSFORMERS": transformers,
-        "DOTEVAL_TEST_LLAMACPP": llamacpp,
     }
-    session.run("pytest", *(session.posargs or files), env=environment)
+    if any("llamacpp" in argument for argument in files):
+        environment["DOTEVAL_TEST_LLAMACPP"] = server_environment(session, "llamacpp", "llama-cpp-python[server]")
+    install_wheel(session, "test")
+    session.run("pytest", *files, env=environment)
 
 
 @nox.session(python=LOWEST)

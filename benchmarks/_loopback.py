@@ -1,4 +1,4 @@
-"""A model server on loopback: it speaks as much of OpenAI's protocol as the SDK needs, and costs little itself."""
+"""A model server on loopback: as much of the protocols as the SDKs need, at little cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ import asyncio, sys
 BODY = (b'{"id":"1","object":"chat.completion","created":0,"model":"m","choices":[{"index":0,"finish_reason":"stop",'
         b'"message":{"role":"assistant","content":"Hello!"}}],"usage":{"prompt_tokens":5,"completion_tokens":2,'
         b'"total_tokens":7}}')
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+MESSAGE = (b'{"id":"1","type":"message","role":"assistant","model":"m","stop_reason":"end_turn","stop_sequence":null,'
+           b'"content":[{"type":"text","text":"Hello!"}],"usage":{"input_tokens":5,"output_tokens":2}}')
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+ANSWER, MESSAGE = HEAD % len(BODY) + BODY, HEAD % len(MESSAGE) + MESSAGE
 PIECE = (b'data: {"id":"1","object":"chat.completion.chunk","created":0,"model":"m","choices":[{"index":0,'
          b'"finish_reason":%s,"delta":{"content":"Hello"}}]}\n\n')
 EVENTS = PIECE % b"null" * (int(sys.argv[1]) - 1) + PIECE % b'"stop"' + b"data: [DONE]\n\n"
@@ -34,6 +37,8 @@ class Server(asyncio.Protocol):
                 return
             body, self.data = rest[:length], rest[length:]
             answer = STREAM if b'"stream":true' in body.replace(b" ", b"") else ANSWER
+            if b"/messages " in head:
+                answer = MESSAGE
             asyncio.get_running_loop().call_later(PAUSE, self.answer, answer)
     def answer(self, answer):
         if not self.transport.is_closing():

@@ -125,7 +125,7 @@ def _notice_processes() -> None:
 def _rewrite_share(config: pytest.Config, worker: int, workers: int) -> None:
     """Where no file of tests was ever imported, each of the workers rewrites the asserts of some, and finds the others
     done: 4 seconds of processor for one, and else for each."""
-    named = [Path(argument.partition("::")[0]) for argument in config.args]
+    named = [Path(argument.partition("::")[0]).absolute() for argument in config.args]
     files = sorted({file for path in named for file in (path.rglob("test_*.py") if path.is_dir() else [path])})
     for file in files[worker::workers]:
         if not (_is_inner_loop(config) and _path(file).startswith(WITH_PROCESSES)):

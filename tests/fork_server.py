@@ -172,9 +172,12 @@ class Worker:
         with self._connection, self._answers:
             return int(self._answers.readline() or -1)
 
-    def kill(self) -> None:
+    def send_signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 def fork_workers(control: socket.socket, *, workers: bool = False) -> None:

@@ -30,6 +30,7 @@ LAYERS = (
         "doteval._spec",
         "doteval._keywords",
         "doteval._printed",
+        "doteval._hints",
         "doteval._forked",
         "doteval._writer",
         "doteval._unwritable",

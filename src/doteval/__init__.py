@@ -21,6 +21,7 @@ The layers, lowest first; an import goes downward only::
         _local                        our side: launcher, connections, holds
         _supervisor                   the other process: standard library only, imports nothing of ours
     providers                         one file a provider
+        _connections                  a pool of HTTP connections, for all that send by HTTP
         _sdk  _served                 what providers with an SDK share; what providers that start servers share
     _registry                         entry points, ModelProviders
     evals                             on the public API only, as the next two

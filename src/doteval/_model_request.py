@@ -34,12 +34,13 @@ class ModelRequest:
         model: The model's name.
         messages: The conversation that is sent.
         params: What else it is sent with.
-        from_cache: Whether it is sent nowhere, as a cache of replies answers it.
+        from_cache: Whether it is sent nowhere, as a cache of replies answers it; `None`: no cache was asked whether it
+            would, where there is one.
     """
 
     __slots__ = (
-        "_counting", "_is_told", "began", "error", "failed", "from_cache", "is_known", "lost", "messages",
-        "model", "params", "reply", "retries", "seconds", "stream", "usage",
+        "_counting", "_is_told", "began", "error", "failed", "from_cache", "is_known", "knows_caches", "lost",
+        "messages", "model", "params", "reply", "retries", "seconds", "stream", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -48,7 +49,7 @@ class ModelRequest:
         messages: Sequence[Mapping[str, Any]] = (),
         params: Mapping[str, Any] | None = None,
         *,
-        from_cache: bool = False,
+        from_cache: bool | None = None,
     ) -> None:
         self.model = model
         """The model's name."""
@@ -56,8 +57,10 @@ class ModelRequest:
         """The conversation that was sent, as far as whoever made the request has said."""
         self.params: Mapping[str, Any] = {} if params is None else params
         """What else it was sent with, likewise."""
-        self.from_cache = from_cache
+        self.from_cache = bool(from_cache)
         """Whether a cache of replies has answered it: then it was sent nowhere, and cost nothing now."""
+        self.knows_caches = from_cache is not None
+        """Whether a cache of replies was asked, where there is one."""
         self.began = 0.0
         """When it was sent, on the clock of `time.perf_counter`."""
         self.seconds = 0.0

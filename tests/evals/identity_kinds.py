@@ -24,6 +24,7 @@ import jinja2
 import pyarrow as pa
 import pydantic
 import pytest
+from tests.evals.identity_kinds_of_clients import KINDS_OF_CLIENTS
 from tests.evals.identity_kinds_of_packages import KINDS_OF_PACKAGES
 
 
@@ -364,5 +365,6 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "index": lambda value: frame(1).set_axis([*"ab", value]).index,
     "categories": lambda value: frame(value)["cell"].astype("category"),
     "deep": lambda value: functools.reduce(lambda inner, _: [inner], range(40), value),
+    **KINDS_OF_CLIENTS,
     **KINDS_OF_PACKAGES,
 }

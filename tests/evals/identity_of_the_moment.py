@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import io
+import logging
 import os
 import random
 import socket
@@ -16,6 +18,7 @@ import anthropic
 import httpx
 import openai
 import pytest
+from tests.evals.identity_kinds_of_clients import outcome, record
 from tests.evals.identity_kinds_of_packages import STAND_INS
 
 
@@ -38,6 +41,12 @@ def answering() -> Any:
     )
     made.get("http://a")
     return made
+
+
+def searched() -> Any:
+    kind = pytest.importorskip("sklearn.model_selection").GridSearchCV
+    model = pytest.importorskip("sklearn.linear_model").LogisticRegression()
+    return kind(model, {"C": [0.1, 1.0]}, cv=2).fit([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1])
 
 
 def closed(made: Any) -> Any:
@@ -71,5 +80,12 @@ OF_THE_MOMENT: dict[str, Callable[[], Any]] = {
     "HTTP client": httpx.AsyncClient,
     "HTTP client that was used": answering,
     "file": STAND_INS.closed_file,
+    "record": lambda: record("one", seconds=random.random(), input_tokens=random.randrange(9999), attempts=2),
+    "outcome": lambda: outcome("one", known=random.randrange(99), answered=random.random() < 0.5),
+    "what took a while": lambda: STAND_INS.Took(random.random()),
+    "logger": lambda: logging.getLogger(str(random.random())),
+    "handler": lambda: closed(logging.StreamHandler(io.StringIO(str(random.random())))),
+    "search of scikit-learn": searched,
+    "widget": lambda: pytest.importorskip("ipywidgets").FloatSlider(value=0.5),
     "future": future,
 }

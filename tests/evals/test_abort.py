@@ -66,7 +66,9 @@ async def test_a_run_that_cannot_pass_ends_early(stored: bool, tmp_path: Path) -
     """With the cause, and with what is done kept; the next run goes on."""
     calls: list[int] = []
     path = tmp_path / "results.db" if stored else None
-    with pytest.raises(EvaluationAbortedError, match=r"(?s)The last 10 rows of 'eval_it' failed alike.*no number"):
+    with pytest.raises(
+        EvaluationAbortedError, match=r"(?s)The last 10 rows failed alike: .*\n'eval_it' was ended.*no number"
+    ):
         await run(failing(calls, good=3), store=path, max_errors=0)
     assert len(calls) < 40
     if path is None:

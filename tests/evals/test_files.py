@@ -154,7 +154,9 @@ async def test_an_evaluation_reads_it_each_time_and_stops_at_a_bad_line(tmp_path
     assert (await run(eval_file, store=store)).known == 2
     assert calls == [1, 2, 3]
     path.unlink()
-    with pytest.raises(DatasetError, match=r"of 'eval_file' does not fit: there is no file .*rows\.jsonl\."):
+    with pytest.raises(
+        DatasetError, match=r"does not fit: there is no file .*rows\.jsonl\.\nIt is that of 'eval_file'"
+    ):
         await run(eval_file, store=store)
 
 
@@ -200,7 +202,8 @@ async def test_a_file_that_cannot_be_read_is_named(
 
     with pytest.raises(DatasetError) as caught:
         await run(eval_file)
-    told = f"The dataset of 'eval_file' does not fit: {problem.format(directory=tmp_path)}.\n{advice}"
+    whose = "It is that of 'eval_file'."
+    told = f"The dataset does not fit: {problem.format(directory=tmp_path)}.\n{whose} {advice}"
     assert str(caught.value).startswith(told)
 
 

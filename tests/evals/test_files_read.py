@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import glob
+import importlib
 import json
 import os
 import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
 from contextvars import copy_context
+from importlib.machinery import FileFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from doteval.evals import Outcome, run
+from doteval.evals import Outcome, Record, Store, run
 from doteval.evals._running.files_read import FilesRead, changed_files
 
 SOURCE = """
@@ -32,6 +37,8 @@ ASKS = {
     "a path": "async def ask(q):\n    return (HERE / 'told.txt').read_text()",
     "async": "async def ask(q):\n    return await anyio.Path(HERE / 'told.txt').read_text()",
     "a thread": "async def ask(q):\n    return await anyio.to_thread.run_sync((HERE / 'told.txt').read_text)",
+    "an executor": "async def ask(q):\n    return await in_a_thread((HERE / 'told.txt').read_text)",
+    "over a link": "async def ask(q): return (HERE.with_name('link') / 'told.txt').read_text()",
     "below": "async def ask(q):\n    return (HERE / 'more' / 'told.txt').read_text()",
 }
 
@@ -40,6 +47,14 @@ ASKS = {
 def modules() -> Iterator[None]:
     yield
     sys.modules.pop("eval_reading", None)
+
+
+async def in_a_thread(function: Callable[[], Any]) -> Any:
+    """In one that knows nothing of whoever has asked."""
+    made: list[Any] = []
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: made.append(function())).result(60)
+    return made[0]
 
 
 def project(tmp_path: Path) -> Path:
@@ -51,7 +66,7 @@ def project(tmp_path: Path) -> Path:
 
 async def answered(place: Path, source: str, **options: Any) -> Outcome:
     module = sys.modules["eval_reading"] = ModuleType("eval_reading")
-    vars(module)["HERE"] = place
+    vars(module).update(HERE=place, in_a_thread=in_a_thread)
     exec(compile(SOURCE + source, place / "eval_reading.py", "exec"), vars(module))
     return await run(module.eval_it, store=place.parent / "results.db", **options)
 
@@ -63,6 +78,7 @@ async def test_whoever_gets_an_old_answer_is_told_that_a_file_has_changed(tmp_pa
     place = project(tmp_path)
     file = place / ("more/told.txt" if way == "below" else "told.txt")
     file.write_text("brief")
+    (tmp_path / "link").symlink_to(place)
     assert not (await answered(place, ASKS[way])).warnings
     same = await answered(place, ASKS[way])
     assert (same.answered, same.warnings) == (True, ())
@@ -136,12 +152,37 @@ WAYS: dict[str, tuple[Callable[[Path], object], bool]] = {
     "not there": (lambda path: fails(path.with_name("none").read_text), False),
     "a directory": (lambda path: fails(path.parent.read_text), False),
     "gone": (lambda path: (path.read_text(), path.unlink()), False),
+    "made anew": (lambda path: (path.read_text(), path.unlink(), path.write_text("2")), False),
+    "put in its place": (lambda path: (path.read_text(), path.with_name("new.py").replace(path)), False),
+    "moved": (lambda path: (path.read_text(), path.rename(path.with_name("new.py"))), False),
+    "cut": (lambda path: (path.read_text(), os.truncate(path, 0)), False),
+    "another of that name is gone": (lambda path: (path.read_text(), removed(path)), True),
+    "others write it": (lambda path: (path.read_text(), outside(path.write_text, "2")), True),
+    "others remove it": (lambda path: (path.read_text(), outside(path.unlink)), False),
+    "others make it": (
+        lambda path: (outside(path.unlink), fails(path.read_text), outside(path.write_text, "2")),
+        False,
+    ),
 }
 
 
 def fails(function: Callable[[], object]) -> None:
     with pytest.raises((FileNotFoundError, IsADirectoryError)):
         function()
+
+
+def removed(path: Path) -> None:
+    """A directory with a file of the same name, seen from where it is."""
+    there = path.parents[3] / "temporary"
+    there.mkdir()
+    (there / path.name).touch()
+    with chdir(path.parent):
+        shutil.rmtree(there)
+
+
+def outside(function: Callable[..., object], *args: object) -> None:
+    """In a thread that nobody watches, as another process does."""
+    in_thread(function, *args)
 
 
 def in_thread(function: Callable[..., object], *args: object) -> None:
@@ -158,20 +199,57 @@ def test_which_files_are_noted(tmp_path: Path, way: str, name: str) -> None:
     file = place / name
     file.parent.mkdir(exist_ok=True)
     file.write_text("1")
+    file.with_name("new.py").touch()
     read, is_read = WAYS[way]
     files = FilesRead(str(place))
     with files.watching():
         read(file)
+    begun = files.noted()
+    assert not is_read or [*begun] == [*files.noted(is_over=True)]
     (tmp_path / "outside").write_text("1")
     with files.watching():
         (tmp_path / "outside").read_text()
-    found = files.parts()
+    found = files.noted(is_over=True)
     assert [*found] == ([f"the file {name}"] if is_read and name in {"data.json", "more/data"} else [])
-    assert changed_files(found, str(place)) == ()
+    assert changed_files(found, str(place)) == ((f"the file {name}",) if found and way == "others write it" else ())
     if found:
-        file.write_text("2")
+        file.write_text("3")
         assert changed_files(found, str(place)) == (f"the file {name}",)
         assert changed_files(found, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("lists", "is_listed"),
+    [
+        (lambda docs: [path.read_text() for path in docs.glob("*.md")], True),
+        (lambda docs: [path.read_text() for path in docs.iterdir() if path.suffix == ".md"], True),
+        (lambda docs: [(docs / name).read_text() for name in os.listdir(docs) if name.endswith(".md")], True),  # noqa: PTH208
+        (lambda docs: [Path(path).read_text() for path in glob.glob(f"{docs}/*.md")], True),  # noqa: PTH207
+        (lambda docs: [(Path(at) / name).read_text() for at, _, names in os.walk(docs) for name in names], True),
+        (lambda docs: [os.listdir(docs), importlib.invalidate_caches()], False),  # noqa: PTH208
+        (lambda docs: (docs / "a.md").read_text(), False),
+        (lambda docs: [(docs / "a.md").read_text(), FileFinder(str(docs)).find_spec("none")], False),
+        (lambda docs: [[path.read_text() for path in docs.glob("*.md")], (docs / "made.md").touch()], False),
+    ],
+)
+def test_new_files_of_a_kind_that_was_looked_for_are_told(
+    tmp_path: Path, lists: Callable[[Path], object], *, is_listed: bool
+) -> None:
+    """Where rows list a directory, and read such files of it; not for what they have written there."""
+    place = project(tmp_path)
+    for name in ("a.md", "b.md", "c.txt", ".d.md"):
+        (place / "more" / name).write_text(name)
+    files = FilesRead(str(place))
+    with files.watching():
+        lists(place / "more")
+    found = files.noted(is_over=True)
+    (place / "more" / "e.json").touch()
+    (place / "more" / ".f.md").touch()
+    assert changed_files(found, str(place)) == ()
+    (place / "more" / "new.md").touch()
+    assert changed_files(found, str(place)) == (("the list of more/*.md",) if is_listed else ())
+    shutil.rmtree(place / "more")
+    assert ("the list of more/*.md" in changed_files(found, str(place))) is is_listed
 
 
 def test_nobody_is_watched_outside_of_the_block(tmp_path: Path) -> None:
@@ -185,11 +263,90 @@ def test_nobody_is_watched_outside_of_the_block(tmp_path: Path) -> None:
         with inner.watching_all(), nothing.watching(), nothing.watching_all():
             (place / "two").read_text()
     (place / "three").read_text()
-    assert [*outer.parts()] == ["the file one"]
-    assert [*inner.parts()] == ["the file two"]
-    assert nothing.parts() == {}
-    assert [*FilesRead(str(place), lambda: [outer, inner]).parts()] == ["the file one", "the file two"]
-    assert FilesRead(str(tmp_path), lambda: [outer]).parts() == {}
+    assert [*outer.noted(is_over=True)] == ["the file one"]
+    assert [*inner.noted(is_over=True)] == ["the file two"]
+    assert nothing.noted(is_over=True) == {}
+    assert [*FilesRead(str(place), lambda: [outer, inner]).noted(is_over=True)] == ["the file one", "the file two"]
+    assert FilesRead(str(tmp_path), lambda: [outer]).noted(is_over=True) == {}
+    with outer.watching():
+        (place / "one").write_text("two")
+    again = FilesRead(str(place), before=outer)  # such as that of a fixture that is set up again
+    (tmp_path / "link").symlink_to(place)
+    linked = FilesRead(str(tmp_path / "link"))
+    for files in (again, linked):
+        with files.watching():
+            (place / "one").read_text()
+    assert again.noted() == {}
+    assert changed_files(linked.noted(), str(tmp_path / "link")) == ()
+    assert [*linked.noted()] == ["the file one"]
+
+
+@pytest.mark.parametrize("size", [1, 2**20 + 1, 65 * 2**20])
+def test_a_file_counts_as_it_was_when_it_was_first_read(tmp_path: Path, size: int) -> None:
+    """Also where another process writes it before the run is over, however large it is."""
+    place = project(tmp_path)
+    with (place / "data").open("wb") as file:
+        file.truncate(size)
+    files, fixtures = FilesRead(str(place)), FilesRead(str(place))
+    files._others = lambda: [fixtures]
+    with fixtures.watching():
+        (place / "data").open().close()
+    (place / "data").write_bytes(b"2" * size)
+    os.utime(place / "data", (1, 1))
+    for watched in (files, fixtures):
+        with watched.watching():
+            (place / "data").open().close()
+    for found in (files.noted(), files.noted(is_over=True)):
+        assert changed_files(found, str(place)) == ("the file data",)
+    again = FilesRead(str(place))
+    with again.watching():
+        (place / "data").open().close()
+    begun, over = again.noted(), again.noted(is_over=True)
+    assert changed_files(begun, str(place)) == changed_files(over, str(place)) == ()
+    os.utime(place / "data", (2, 2))
+    assert bool(changed_files(over, str(place))) is (size > 64 * 2**20)
+
+
+@pytest.mark.anyio
+async def test_what_was_read_is_in_the_store_with_the_first_result_of_it(tmp_path: Path) -> None:
+    """Whoever is killed loses no more of it than of its rows; what a row before has not read is noted with that."""
+    place, seen = project(tmp_path), list[set[str]]()
+    for name in ("a", "b"):
+        (place / name).write_text(name)
+
+    def look(record: Record) -> None:
+        (found,) = Store(tmp_path / "results.db").evaluations("default")
+        seen.append({label for label, part in found.identity.items() if part.startswith("@")})
+
+    await answered(place, "async def ask(q):\n    return (HERE / q).read_text()", on_record=look, concurrency=1)
+    assert len(seen) == 2
+    assert "the file a" in seen[0]
+    assert seen[1] == {"the file a", "the file b"}
+
+
+def test_threads_of_nobody_are_those_of_the_only_run(tmp_path: Path) -> None:
+    """But not its own, which has the event loop and the rest of the program; of two, nobody knows whose they are."""
+    place = project(tmp_path)
+    for name in ("own", "sole", "both", "after", "dataset"):
+        (place / name).write_text(name)
+    one, other = FilesRead(str(place)), FilesRead(str(place))
+
+    def reads(name: str) -> None:
+        in_thread((place / name).read_text)
+
+    with one.watching():  # so that somebody listens
+        pass
+    context = copy_context()
+    with one.running():
+        (place / "own").read_text()
+        context.run((place / "own").read_text)
+        in_thread(copy_context().run, (place / "dataset").read_text)
+        reads("sole")
+        with other.running():
+            reads("both")
+    reads("after")
+    assert [*one.noted()] == ["the file sole"]
+    assert other.noted() == {}
 
 
 def test_a_large_file_is_known_by_its_size_and_time(tmp_path: Path) -> None:
@@ -199,7 +356,7 @@ def test_a_large_file_is_known_by_its_size_and_time(tmp_path: Path) -> None:
     files = FilesRead(str(place))
     with files.watching():
         (place / "large").open("rb").close()
-    found = files.parts()
+    found = files.noted(is_over=True)
     assert changed_files(found, str(place)) == ()
     os.utime(place / "large", (1, 1))
     assert changed_files(found, str(place)) == ("the file large",)
@@ -211,4 +368,4 @@ def test_what_is_odd_goes_to_whoever_opens_it() -> None:
         for path in ("\0", "\udcff", -1, 10**9, b"\xff\xff"):
             with pytest.raises((OSError, ValueError)):
                 open(path)  # noqa: PTH123, SIM115
-    assert files.parts() == {}
+    assert files.noted(is_over=True) == {}

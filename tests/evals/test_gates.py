@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doteval import Result, foreach
-from doteval.cli import main
+from doteval.cli import _parser, main
 from doteval.evals import GateError, Outcome, TooManyErrorsError, run
 from doteval.evals._results.baselines import NoBaseline
 from doteval.evals._results.gates import gates_of
@@ -85,7 +85,13 @@ def test_a_gate_in_percent_is_the_share_that_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "exact", "exact >=", ">= 1", "exact == 1", "exact >= x", "exact >= nan", "a >= 1 2"]
+    "text",
+    [
+        *("", "exact", "exact >=", ">= 1", "exact == 1", "exact >= x", "exact >= nan", "a >= 1 2", "exact => 0.9"),
+        *("exact =< 0.9", "exact >> 0.9", "exact > = 0.9", "exact != 1", "exact !> 1", "exact ~< 1", "exact \u2265 1"),
+        *("exact >= 0.9 and fast <= 1", "0.5 <= exact <= 1", ">= 0.9 and exact <= 1", ">= 0.9 >= 0.9", "exact >= 0,9"),
+        *("exact >= baseline * 2", "exact >= 1e999", "exact >= 1_0", "exact >= 0.9%%", "exact >= \u0663", "a\nb >= 1"),
+    ],
 )
 def test_what_is_no_gate_is_refused_where_it_is_written(text: str) -> None:
     """Before anything is run."""
@@ -137,7 +143,7 @@ async def test_what_is_not_reached_is_said_with_its_numbers(tmp_path: Path) -> N
         assert outcome.answered == known
         assert outcome.shortfalls == (
             "exact is 0.8 (0.4902 to 0.9433, 10 rows), and has to be >= 0.9",
-            "no row has a score 'polite', which has to be >= 0.5",
+            "no row has a score 'polite', which has to be >= 0.5; there are exact",
         )
     with pytest.raises(
         GateError, match=r"\Aexact is 0.8 .*\.\n'eval_it' has not passed, for other reasons, too:\n- no"
@@ -582,9 +588,44 @@ def test_what_is_not_compared_is_told_apart(
     assert (told["eval_old"]["after"], told["eval_new"]["before"], told["eval_new"]["scores"]) == (None, None, {})
 
 
-@pytest.mark.parametrize("text", ["-1", "x", "101%", "5.5%", "%", "٣"])
+@pytest.mark.parametrize(
+    ("text", "of", "rows"),
+    [
+        ("3", 1000, 3), (" 3 ", 1000, 3), ("0", 10, 0), ("5%", 1000, 50), ("4.9%", 1000, 49), ("4.9%", 10, 0),
+        (" 4.90 % ", 1000, 49), (".1%", 1000, 1), ("0.07%", 10_000, 7), ("29.%", 100, 29), ("100.0%", 7, 7),
+        ("0%", 7, 0), ("33.333333333%", 3, 0), ("4.9%", 0, 0),
+    ],
+)  # fmt: skip
+def test_some_rows_or_a_share_of_them_may_be_lost(text: str, of: int, rows: int) -> None:
+    """To the row: whole rows only, and no share is rounded before it is taken."""
+    options = _parser().parse_args(["compare", "a", "b", f"--max-lost={text}"])
+    assert options.max_lost(of) == rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-1",
+        "x",
+        "",
+        "%",
+        ".%",
+        "101%",
+        "100.01%",
+        "-1%",
+        "1e2%",
+        "0.05",
+        "3.0",
+        "1_0",
+        "5%%",
+        "nan%",
+        "٣",
+        "٣%",
+        "9" * 5000,
+    ],
+)
 def test_what_is_no_number_of_rows_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is read."""
     with pytest.raises(SystemExit):
         main(["compare", "a", "b", f"--max-lost={text}"])
-    assert "is a number such as 3, or a share such as 5%, not" in capsys.readouterr().err
+    assert "is a number such as 3, or a share such as 5% or 4.9%, not" in capsys.readouterr().err

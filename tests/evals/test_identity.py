@@ -266,3 +266,36 @@ def test_another_process_finds_the_same(tmp_path: Path) -> None:
         for seed in ("1", "2", "3")
     ]
     assert found[0] == found[1] == found[2]
+
+
+READS = "def ask(q): return helper(q) if q else q"
+DEFINED = "def helper(q): return q"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (
+            READS,
+            f"{READS}\n{DEFINED}",
+            ["the name 'helper' was not defined when these results were made", "what its code refers to has changed"],
+        ),
+        (f"{READS}\n{DEFINED}", READS, ["the name 'helper' is not defined", "what its code refers to has changed"]),
+        (f"{READS}\nhelper = repr", f"{READS}\n{DEFINED}", ["what its code refers to has changed"]),
+        (READS, READS.replace("if q", "if not q"), ["its code has changed"]),
+        (f"{READS}\n{DEFINED}", f"{READS}\n{DEFINED} * 2", ["the function 'helper' has changed"]),
+    ],
+)
+def test_what_is_told_is_true(before: str, now: str, told: list[str]) -> None:
+    """Code is not said to have changed that only refers to something else, such as what nothing had defined."""
+    is_new = {f"the {kind} 'helper' is {what}" for kind in ("function", "value") for what in ("new", "gone")}
+    found = changes(identity_of_source(before), identity_of_source(now))
+    assert [each for each in found if each not in is_new] == told
+
+
+def identity_of_source(source: str) -> Mapping[str, str]:
+    held: dict[str, Any] = {"__name__": "a_cell"}
+    exec(compile(source, "<cell>", "exec"), held)
+    walk = Walk()
+    walk.add_function("its code", held["ask"])
+    return walk.parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -98,3 +98,45 @@ def steps_of(source: str) -> int:
 def test_twice_as_much_takes_twice_as_many_steps(program: str) -> None:
     few, many = (steps_of(PROGRAMS[program](number)) for number in (50, 100))
     assert many < 2.5 * few
+
+
+SEQUENCE = "def __len__(self): return len(self.s)\n    def __getitem__(self, i): return {0}(self.s[i])"
+MAPPING = "def __len__(self): return 2\n    def __iter__(self): return iter('ab')\n    "
+MAPPING += "def __getitem__(self, key): return C(key)"
+OF_THEMSELVES = {
+    "a text of texts": f"class C(Sequence):\n    {SEQUENCE.format('C')}",
+    "two in each other": f"class C(Sequence):\n    {SEQUENCE.format('D')}\nclass D(C):\n    {SEQUENCE.format('C')}",
+    "a mapping of mappings": f"class C(Mapping):\n    {MAPPING}",
+    "a set of sets": "class C(Set):\n    def __contains__(self, it): return True\n    def __len__(self): return 2\n"
+    "    def __iter__(self): return iter([C('a'), C('b')])\n    __hash__ = object.__hash__",
+    "a list of lists": f"class C(Sequence):\n    {SEQUENCE.format('[C]*2 and C')}",
+}
+
+
+@pytest.mark.parametrize("kind", OF_THEMSELVES)
+def test_containers_that_make_others_of_their_kind_have_an_end(kind: str) -> None:
+    """Whatever they make, what they hold counts."""
+
+    def looked_at(text: str) -> tuple[Mapping[str, str], int]:
+        made = f"from collections.abc import Mapping, Sequence, Set\n{OF_THEMSELVES[kind]}\n"
+        made += "def __init__(self, s): self.s = s\nC.__init__ = __init__\n"
+        made += f"V = [C({text!r}), C('x' * 100)]\ndef ask(q): return V"
+        module = sys.modules["costly"] = ModuleType("costly")
+        exec(compile(made, "<costly>", "exec"), vars(module))
+        walk, count = Walk(), 0
+        of = Walk._of
+
+        def counted(self: Walk, value: Any, above: tuple[int, ...]) -> object:
+            nonlocal count
+            count += 1
+            return of(self, value, above)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Walk, "_of", counted)
+            walk.add_function("its code", vars(module)["ask"])
+            return walk.parts, count
+
+    (one, count), (other, _) = looked_at("old"), looked_at("new")
+    assert count < 20_000
+    assert one != other
+    assert one == looked_at("old")[0]

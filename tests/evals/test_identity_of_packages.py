@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from fastapi.testclient import TestClient
 from tests.evals.identity_kinds import KINDS, Plain
 from tests.evals.identity_kinds_of_packages import STAND_INS
@@ -44,6 +45,15 @@ def test_what_code_writes_into_an_object_of_a_package_hides_only_that() -> None:
     assert not changes(kept, fingerprint(made("one", 7)))
     assert changes(kept, fingerprint(made("another", 0)))
     assert changes(fingerprint(made("one", 0)), fingerprint(made("one", 7)))  # nothing has written it
+
+
+@pytest.mark.anyio
+async def test_a_database_of_the_event_loops_thread_is_read_there() -> None:
+    """What it holds counts, whichever thread asks."""
+    for name in ("database in memory", "table for a while"):
+        one, another = KINDS[name]("one"), KINDS[name]("another")
+        assert await to_thread.run_sync(fingerprint, one) == fingerprint(one)
+        assert await to_thread.run_sync(fingerprint, another) != fingerprint(one)
 
 
 def test_what_holds_too_much_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

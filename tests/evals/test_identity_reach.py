@@ -212,9 +212,10 @@ def test_names_that_are_put_together_are_known_by_how_they_begin_and_end(read: s
 def test_whose_a_module_is_is_said_by_its_file() -> None:
     """A directory whose name only begins like one of Python's is another one."""
     assert is_library_file(str(Path(sysconfig.get_paths()["purelib"]) / "a.py"))
-    for place in (sysconfig.get_paths()["stdlib"], str(Path(sys.modules["doteval"].__file__ or "").parent)):
-        assert is_library_file(f"{place}/a.py")
-        assert not is_library_file(f"{place}_mine/a.py")
+    assert is_library_file(str(Path(sys.modules["doteval"].__file__ or "").with_name("a.py")))
+    stdlib = sysconfig.get_paths()["stdlib"]
+    assert is_library_file(f"{stdlib}/a.py")
+    assert not is_library_file(f"{stdlib}_mine/a.py")
     mine = ModuleType("json")
     mine.__file__ = "/mine/json.py"
     assert not is_library(mine)

@@ -117,7 +117,8 @@ def looked_at(value: Any) -> None:
             copy.deepcopy,
             pickle.dumps,
             functools.singledispatch,
-            pydantic.TypeAdapter,
+            # Some versions read a dictionary as a schema, and one with a default has a key more then.
+            lambda it: isinstance(it, dict) or pydantic.TypeAdapter(it),
         ):
             with contextlib.suppress(Exception):
                 look(each)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sqlite3
 import sys
 from dataclasses import replace
@@ -300,7 +301,9 @@ def test_the_command_scores_by_a_function_in_a_file(
     assert doteval(path, "rescore", "main", f"{scorers}:short") == 0
     printed = capsys.readouterr().out
     assert "short  100.0%" in printed
-    assert "doteval compare main main-rescored" in printed
+    assert f"doteval compare main main-rescored --store={path}" in printed
+    assert main(shlex.split(printed.rpartition("doteval ")[2])) == 0
+    capsys.readouterr()
     assert doteval(path, "rescore", "main@eval", f"{scorers}:short", "--as", "x", "--json") == 0
     assert json.loads(capsys.readouterr().out) == [
         {"experiment": "x", "evaluation": "eval", "rows": 4, "errors": 2, "scores": {"short": 1.0}}
@@ -335,7 +338,7 @@ def test_what_the_command_cannot_do_is_a_line(
 def test_the_command_fails_where_the_scorer_does(path: Path, scorers: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And where something is there already."""
     assert doteval(path, "rescore", "main", f"{scorers}:broken") == 1
-    assert "The scorer raised in 2 rows: doteval show main-rescored" in capsys.readouterr().out
+    assert f"The scorer raised in 2 rows: doteval show main-rescored --store={path}\n" in capsys.readouterr().out
     assert doteval(path, "rescore", "main", f"{scorers}:short") == 1
     assert "--overwrite" in capsys.readouterr().err
     assert doteval(path, "rescore", "main", f"{scorers}:short", "--overwrite") == 0

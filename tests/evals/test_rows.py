@@ -72,11 +72,27 @@ async def test_too_many_errors_are_an_error_where_that_is_asked_for() -> None:
         return Result(value)
 
     assert (await run(eval_it, max_errors=5)).summary.errors == 5
-    with pytest.raises(TooManyErrorsError, match="5 of 9 rows of 'eval_it' failed, and 4 may") as caught:
+    with pytest.raises(TooManyErrorsError, match="5 of 9 rows failed, and 4 may: AssertionError: 0 is even") as caught:
         await run(eval_it, max_errors=4)
     assert "row 0:" in str(caught.value)
     assert "AssertionError: 2 is even" in str(caught.value)
-    assert "... and 2 more." in str(caught.value)
+    assert "and 2 more." in str(caught.value)
+
+
+async def test_what_failed_for_one_reason_is_told_once(tmp_path: Path) -> None:
+    """And in the first line, as far as it has room; other reasons are told besides."""
+
+    @foreach("value", range(9))
+    async def eval_it(value: int) -> Result:
+        raise OSError("there is no key, " + ("x" * 99 if value < 8 else "") + "\nset one")
+
+    with pytest.raises(TooManyErrorsError) as caught:
+        await run(eval_it, max_errors=0)
+    first, *lines = str(caught.value).splitlines()
+    assert first.startswith("9 of 9 rows failed, and 0 may: OSError: there is no key, xxx")
+    assert len(first) == 80
+    assert [line for line in lines if line.startswith("row ")] == ["row 0:", "row 8:"]
+    assert lines[-1] == "and 7 more."
 
 
 @pytest.mark.parametrize("rows", [[], lambda: iter(()), ()])
@@ -92,7 +108,7 @@ async def test_an_evaluation_without_rows_has_not_passed(rows: Any, is_stored: b
     for _ in range(2):
         outcome = await run(eval_it, store=store)
         assert (outcome.summary.rows, list(outcome.records), outcome.answered) == (0, [], False)
-        with pytest.raises(DatasetError, match="The dataset of 'eval_it' does not fit: it has no rows"):
+        with pytest.raises(DatasetError, match="The dataset does not fit: it has no rows"):
             outcome.check(max_errors=5)
         with pytest.raises(DatasetError, match="look at what makes the dataset"):
             await run(eval_it, store=store, max_errors=5)

@@ -10,18 +10,20 @@ import io
 import json
 import math
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
+from sqlite3 import connect
 from typing import Any
 
 import anyio
 import pytest
-from anyio import Event, create_task_group
+from anyio import CancelScope, Event, create_task_group, sleep_forever
 
 from doteval import Completion, ModelRequest, ModelRequestError, Result, Usage, counting_requests, foreach
 from doteval.cli import main
-from doteval.evals import Evaluation, ModelUsage, Record, Store, run
+from doteval.evals import Evaluation, EvaluationAbortedError, ModelUsage, Record, Store, run
 from doteval.evals._results.report import write_page
 from doteval.testing import FakeModel, FakeProvider
 
@@ -337,6 +339,64 @@ async def test_what_was_paid_for_results_that_are_gone_is_kept(
     page = tmp_path / "page.html"
     assert main(["report", "default", "--store", str(path), "-o", str(page)]) == 0
     assert (told in page.read_text("utf-8")) == bool(gone)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("how", ["cancelled", "interrupted", "abort", "refused", "fresh", "killed"])
+async def test_what_rows_in_flight_have_cost_at_the_end_of_a_run_is_kept(
+    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However it ends in order, what they were asking counts as unknown. Of one that is killed nobody knows."""
+    model, path, scope, asking = FakeModel(), tmp_path / "results.db", CancelScope(), 0
+    ends = True
+
+    @foreach("number", range(6), concurrency=6)
+    async def eval_it(number: int) -> Result:
+        nonlocal asking
+        reply = await model.generate(f"one two {number}")
+        if not ends or (number < 2 and how != "fresh"):
+            if how == "abort" and ends:
+                raise ValueError("alike")
+            return Result(reply)
+        with ModelRequest("fake"):
+            asking += 1
+            if asking == 4:
+                if how in ("cancelled", "fresh"):
+                    scope.cancel()
+                elif how == "interrupted":
+                    raise KeyboardInterrupt
+                elif how == "refused":
+                    raise ModelRequestError("fake", "who are you?", "Give a key.", status=401)
+                elif how == "killed":
+                    with closing(connect(path)) as here, closing(connect(tmp_path / "copy.db")) as there:
+                        here.backup(there)
+                    scope.cancel()
+            await sleep_forever()
+        raise AssertionError
+
+    if how == "fresh":
+        ends = False
+        await run(eval_it, store=path)
+        ends = True
+    with suppress(KeyboardInterrupt, ModelRequestError, EvaluationAbortedError), scope:
+        await run(eval_it, store=path, fresh=how == "fresh", abort_after=2, max_errors=0)
+    store = tmp_path / "copy.db" if how == "killed" else path
+    with Store(store) as opened:
+        (stored,) = opened.evaluations()
+        gone = opened.summary(stored).gone
+        kept = opened.summary(stored).requests
+    if how == "killed":
+        assert not gone
+    else:
+        assert len(model.calls) + asking == kept + sum(usage.requests for usage in gone)
+        assert sum(usage.unknown for usage in gone) == asking - (how == "refused")
+    ends = False
+    outcome = await run(eval_it, store=store, changed="keep")
+    assert main(["show", "default", "--store", str(store), "--price", "fake=1,1"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "that are gone" in line]
+    asked = "≥ 0" if how == "killed" else str(sum(usage.requests for usage in outcome.summary.gone))
+    assert f"eval_it: and {asked} requests of results that are gone: ≥ " in line
+    assert ", cost ≥ " in line
 
 
 @pytest.mark.anyio

@@ -356,6 +356,19 @@ CASES = (
         """,
     ),
     Case(
+        "DependencyError",
+        """
+        from pathlib import Path
+
+        from doteval import Result, foreach
+
+
+        @foreach("question", ["2+2?"], depends_on=[Path("corpus")])
+        async def eval_dependency(question):
+            return Result(question)
+        """,
+    ),
+    Case(
         "TooManyErrorsError",
         """
         from doteval import Result, foreach

@@ -95,20 +95,20 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("file", "old", "new", "names"),
     [
-        ("eval_it.py", 'Template("a {}")', 'Template("c {}")', ["*- the parameter 'template' has changed"]),
+        ("eval_it.py", 'Template("a {}")', 'Template("c {}")', ["the parameter 'template' has changed*"]),
         (
             "eval_it.py",
             '[Template("a {}"), Template("b {}")]',
             '[Template("b {}"), Template("a {}")]',
-            ["*- the parameter 'template' has changed"],
+            ["the parameter 'template' has changed*"],
         ),
-        ("eval_it.py", "await echo_client", "'!' + await echo_client", ["*- its code has changed"]),
-        ("helpers.py", "output == answer", "output.strip() == answer", ["*- the function 'score' has changed"]),
-        ("conftest.py", '"two"', '"three"', ["*- what the fixture 'few_shot' gives has changed"]),
-        ("conftest.py", '"connection", few', '"another", few', ["*- the fixture 'connection' has changed"]),
-        ("conftest.py", "read_text()", "read_text().strip()", ["*- the fixture 'prompt_file' has changed"]),
-        ("prompt.txt", "brief", "verbose", ["*- what the fixture 'prompt_file' gives has changed"]),
-        ("eval_it.py", "line.split()", "line.split(' ')", ["*- the function that makes the dataset has changed"]),
+        ("eval_it.py", "await echo_client", "'!' + await echo_client", ["its code has changed*"]),
+        ("helpers.py", "output == answer", "output.strip() == answer", ["the function 'score' has changed*"]),
+        ("conftest.py", '"two"', '"three"', ["*what the fixture 'few_shot' gives has changed*"]),
+        ("conftest.py", '"connection", few', '"another", few', ["the fixture 'connection' has changed*"]),
+        ("conftest.py", "read_text()", "read_text().strip()", ["the fixture 'prompt_file' has changed*"]),
+        ("prompt.txt", "brief", "verbose", ["what the fixture 'prompt_file' gives has changed*"]),
+        ("eval_it.py", "line.split()", "line.split(' ')", ["the function that makes the dataset has changed*"]),
     ],
 )
 def test_what_has_changed_is_said_before_any_model_is_leased(
@@ -176,7 +176,7 @@ def test_how_pytest_runs_assertions_explains_that_code_is_another(runs: Runs) ->
     again = runs.run("--eval-experiment", "it", "--assert=plain", strict=False)
     again.assert_outcomes(errors=1, passed=1)
     again.stdout.fnmatch_lines(
-        ["*- how pytest runs assertions was rewrite, and is plain, which changes code*", "*- its code has changed"]
+        ["how pytest runs assertions was rewrite, and is plain, which changes code*", "*- its code has changed*"]
     )
 
 
@@ -218,7 +218,7 @@ def test_settings_of_the_provider_count(runs: Runs, option: str) -> None:
     assert_clean(runs.run(*common), passed=1)
     changed = runs.run(*common, option, strict=False)
     changed.assert_outcomes(errors=1)
-    changed.stdout.fnmatch_lines(["*- the model's * is *"])
+    changed.stdout.fnmatch_lines(["the model's * is *"])
 
 
 PROVIDERS = """
@@ -437,6 +437,14 @@ HERE = Path(__file__).parent
 def known():
     return (HERE / "known.txt").read_text()
 
+@pytest.fixture(scope="session", params=["one", "two"])
+def name(request):
+    return request.param
+
+@pytest.fixture(scope="session")
+def manual(name):
+    yield (HERE / f"{name}.txt").read_text()
+
 @pytest.fixture(scope="module")
 def library():
     yield (HERE / "library.txt").read_text()
@@ -465,30 +473,75 @@ async def eval_judge(q, judge):
 @foreach("q", [("a",), ("b",)])
 async def eval_library(q, library, model_client):
     return Result(await model_client.generate(library + q))
+
+@foreach("q", [("a",), ("b",)])
+async def eval_manual(q, manual):
+    return Result(manual + q)
 """
 
 
-@pytest.mark.parametrize(
-    ("file", "told"),
-    [
-        ("system.txt", {"agent"}),
-        ("library.txt", {"agent", "library"}),
-        ("judge.txt", {"judge"}),
-        ("other.txt", set()),
-    ],
-)
-def test_files_that_fixtures_read_are_told_when_they_have_changed(runs: Runs, file: str, told: set[str]) -> None:
+DECLARED = """
+import pytest
+from pathlib import Path
+from doteval import foreach, Result
+
+@pytest.mark.parametrize("name", ["one", "two"])
+@foreach("q", [("a",), ("b",)], depends_on={"corpus": Path("corpus"), "here": Path("."), "index": "v1"})
+async def eval_it(q, name):
+    return Result(q)
+
+@foreach("q", [("a",)], depends_on=[Path("none.txt")])
+async def eval_none(q):
+    return Result(q)
+"""
+
+
+def test_what_evaluations_say_that_they_depend_on_counts(runs: Runs) -> None:
+    """In each worker the same; what is not there fails one evaluation, before anything is leased; no store counts."""
+    (runs.pytester.path / "corpus").mkdir()
+    write(runs, {"eval_it.py": DECLARED, "corpus/a.md": "one", "pytest.ini": "[pytest]"})
+    arguments = ("eval_it.py", "--eval-experiment", "it", "--eval-store", "results.db", "-p", "no:cacheprovider")
+    first = runs.run(*arguments, "-n", "2", plugins="anyio xdist doteval", strict=False)
+    first.assert_outcomes(passed=2, errors=1)
+    first.stdout.fnmatch_lines(["*What 'eval_none' depends on cannot be read: there is no 'none.txt' in '*'."])
+    answered = runs.run(*arguments, "--eval-backend", "trio", "-k", "not none", strict=False)
+    answered.assert_outcomes(passed=2, deselected=1)
+    write(runs, {"corpus/b.md": "two", "eval_it.py": DECLARED.replace("v1", "v2")})
+    again = runs.run(*arguments, "-k", "not none", strict=False)
+    again.assert_outcomes(errors=2, deselected=1)
+    again.stdout.fnmatch_lines_random(
+        [
+            "the dependency 'index' has changed: *",
+            "*- the directory . has changed: corpus/b.md (new), eval_it.py",
+            "*- the directory corpus has changed: b.md (new)",
+        ]
+    )
+
+
+READ = {
+    "system.txt": {"agent"},
+    "library.txt": {"agent", "library"},
+    "judge.txt": {"judge"},
+    "two.txt": {"manual[two]"},
+    "other.txt": set[str](),
+}
+
+
+def test_files_that_fixtures_read_are_told_when_they_have_changed(runs: Runs) -> None:
     """Of those whose fixtures manage something, and are not set up to know; whichever item they were set up for."""
-    texts = dict.fromkeys(("system.txt", "library.txt", "judge.txt", "known.txt", "other.txt"), "brief")
+    texts = dict.fromkeys((*READ, "known.txt", "one.txt"), "brief")
     write(runs, {"conftest.py": READING_CONFTEST, "eval_it.py": READING, "pytest.ini": "[pytest]", **texts})
     arguments = ("eval_it.py", "--eval-experiment", "it", "--model", "echo:echo-4", "-rA")
-    assert_clean(runs.run(*arguments), passed=3)
-    assert_clean(runs.run(*arguments), passed=3)
-    write(runs, {file: "long"})
-    again = runs.run(*arguments, strict=False)
-    assert again.parseoutcomes()["passed"] == 3
-    lines = [line for line in again.outlines if f"the file {file} was read, and has changed since" in line]
-    assert {line.partition("::eval_")[2].partition("[")[0] for line in lines} == told
+    for _ in range(2):
+        assert_clean(runs.run(*arguments), passed=5)
+    for file, told in READ.items():
+        write(runs, {file: "long"})
+        again = runs.run(*arguments, strict=False)
+        assert again.parseoutcomes()["passed"] == 5
+        lines = [line for line in again.outlines if f"the file {file} was read, and has changed since" in line]
+        names = {line.partition("::eval_")[2].partition("'")[0] for line in lines}
+        assert {name.removesuffix("[echo:echo-4]") for name in names} == told
+        write(runs, {file: texts[file]})
 
 
 def test_where_it_is_not_known_what_one_depends_on_that_one_fails(runs: Runs) -> None:

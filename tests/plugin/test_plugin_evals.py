@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 import signal
 from contextlib import nullcontext
 from xml.etree import ElementTree as ET
@@ -11,6 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from tests.plugin.runs import Runs, assert_clean, counts
 
+from doteval.cli import main
 from doteval.evals import Store
 from doteval.evals._running.engine import Progress
 from doteval.pytest_plugin._evals.progress import MovingDisplay, PlainDisplay, described, moving_display
@@ -266,7 +268,8 @@ def test_a_row_that_fails_fails_the_item_when_all_are_done(runs: Runs) -> None:
     assert_clean(result, passed=1, failed=2)
     result.stdout.fnmatch_lines(
         [
-            "2 of 4 rows of 'eval_it.py::eval_bad' failed, and 0 may.",
+            "2 of 4 rows failed, and 0 may: AssertionError: two neither",
+            "'eval_it.py::eval_bad' has not passed. Correct them, *",
             "row 2:",
             "AssertionError: two neither*",
             "row 3:",
@@ -302,8 +305,8 @@ def test_an_evaluation_without_rows_fails(runs: Runs) -> None:
         assert_clean(result, failed=2)
         result.stdout.fnmatch_lines(
             [
-                "*The dataset of 'eval_it.py::eval_nothing' does not fit: it has no rows.",
-                "*look at what makes the dataset*",
+                "*The dataset does not fit: it has no rows.",
+                "It is that of 'eval_it.py::eval_nothing'. *look at what makes the dataset*",
             ]
         )
 
@@ -384,6 +387,38 @@ def test_a_run_without_a_name_gets_one_and_says_so(runs: Runs) -> None:
     name = re.search(r"doteval show (\S+); go on with it: --doteval-eval-experiment \1$", line)
     assert name is not None
     assert list(outputs(runs, name[1])) == ["eval_it.py::eval_good"]
+
+
+@pytest.mark.parametrize(
+    ("name", "store"),
+    [
+        ("it", ""),
+        ("two words", "here.db"),
+        ("-x", "a place/r.db"),
+        ("a@b'c", "{outside}/r.db"),
+        ("in", "../.doteval/results.db"),
+    ],
+)
+def test_the_command_to_look_at_results_works_as_it_is_printed(
+    runs: Runs,
+    name: str,
+    store: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In the directory in which pytest was run, which need not be that of the project, wherever results are."""
+    runs.write(eval_it=ROWS, pytest="")
+    runs.pytester.makeini("[pytest]")
+    if name == "in":
+        monkeypatch.chdir(runs.pytester.mkdir("below"))
+    given = [f"--eval-store={store.format(outside=tmp_path_factory.mktemp('out side'))}"] if store else []
+    result = runs.run(f"--eval-experiment={name}", *given, f"{runs.pytester.path}/eval_it.py")
+    (line,) = [line for line in result.outlines if line.startswith("Look at them: ")]
+    words = shlex.split(line.removeprefix("Look at them: ").partition("; go on")[0])
+    assert words[0] == "doteval"
+    assert main(words[1:]) == 0, line
+    assert "eval_it.py::eval_good" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
@@ -479,6 +514,77 @@ def test_what_a_worker_leaves_is_in_the_table(runs: Runs, how: str, code: int, k
     )
 
 
+@pytest.mark.parametrize(
+    ("how", "whom", "ignores"),
+    [
+        ("SIGTERM", "controller", True),
+        ("SIGINT", "controller", True),
+        ("SIGTERM", "other, controller, mine", False),
+        ("SIGINT", "other, controller, mine", False),
+    ],
+    ids=["SIGTERM", "SIGINT", "SIGTERM to all", "SIGINT to all"],
+)
+def test_the_workers_of_an_interrupted_run_end_at_once_and_in_order(
+    runs: Runs, how: str, whom: str, ignores: bool
+) -> None:
+    """Their rows are cancelled, and may tidy up, whoever got the signal besides the controller.
+
+    pytest-xdist itself lets them go on for five seconds and sends SIGINT to them then, which they may ignore.
+    """
+    runs.write(
+        eval_it=f"""
+        import os
+        import signal
+        from pathlib import Path
+        import anyio
+        from doteval import Result, foreach
+
+        async def row(value, name, name_of_other):
+            if value < 3:
+                return Result(value)
+            mine = os.getpid()
+            Path(f"{{name}}.part").write_text(str(mine))
+            Path(f"{{name}}.part").rename(name)
+            try:
+                if name == "here":
+                    while not Path(name_of_other).exists():
+                        await anyio.lowlevel.checkpoint()
+                    other, controller = int(Path(name_of_other).read_text()), int(os.environ["CONTROLLER"])
+                    for pid in ({whom},):
+                        os.kill(pid, signal.{how})
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    for _ in range(100):
+                        await anyio.lowlevel.checkpoint()
+                    Path(f"{{name}}-ended").touch()
+
+        @foreach("value", range(9), concurrency=1)
+        async def eval_one(value):
+            return await row(value, "here", "there")
+
+        @foreach("value", range(9), concurrency=1)
+        async def eval_two(value):
+            return await row(value, "there", "here")
+        """,
+        conftest=f"""
+        import os
+        import signal
+
+        def pytest_configure(config):
+            if not hasattr(config, "workerinput"):
+                os.environ["CONTROLLER"] = str(os.getpid())
+            elif {ignores}:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """,
+    )
+    result = runs.run("-n", "2", "--eval-experiment", "it", plugins="anyio doteval xdist", strict=False)
+    assert result.ret == (143 if how == "SIGTERM" else pytest.ExitCode.INTERRUPTED)
+    assert sorted(path.name for path in runs.pytester.path.glob("*-ended")) == ["here-ended", "there-ended"]
+    result.stdout.fnmatch_lines_random(f"eval_it.py::eval_{name} is not finished: 3 rows *" for name in ("one", "two"))
+    result.stdout.fnmatch_lines(["Interrupted: *--doteval-eval-experiment it"])
+
+
 def test_an_evaluation_leaves_the_signals_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of whoever has a handler; a second SIGTERM ends the process, and SIGINT stays ignored where it was."""
     termination = Termination()
@@ -559,8 +665,8 @@ def test_what_is_finished_opens_no_model(runs: Runs) -> None:
     runs.write(eval_standard=STANDARD.replace("generate(prompt)", "generate(prompt + '!')"))
     third = runs.run("--eval-experiment", "it", strict=False)
     third.assert_outcomes(errors=2)
-    third.stdout.fnmatch_lines(["*The results of 'eval_standard.py::eval_models?echo-4?' are of something else:*"])
-    third.stdout.fnmatch_lines(["*- its code has changed*", "*--doteval-eval-changed*"])
+    third.stdout.fnmatch_lines(["*: the results of 'eval_standard.py::eval_models?echo-4?' are of something else.*"])
+    third.stdout.fnmatch_lines(["*its code has changed*", "*--doteval-eval-changed*"])
     kept = runs.run("--eval-experiment", "it", "--doteval-eval-changed", "keep", strict=False)
     kept.assert_outcomes(passed=2, warnings=2)
     fresh = runs.run("--eval-experiment", "it", "--fresh")
@@ -596,6 +702,15 @@ def test_gates_fail_an_evaluation(runs: Runs) -> None:
     failed = runs.run("--eval-experiment", "branch", *gate, "--doteval-eval-baseline", "main", strict=False)
     failed.assert_outcomes(failed=1)
     failed.stdout.fnmatch_lines(["even less the baseline is -0.3 (*, 10 rows), and has to be >= -0.1."])
+    for name, score, why in (
+        ("mian", "even", "there is no experiment 'mian'; there are main, branch, and 'main' may be meant."),
+        ("main", "evne", "the baseline 'main' has no score 'evne'; there are even, and 'even' may be meant."),
+    ):
+        gate = ("--doteval-eval-gate", f"{score} >= baseline", "--doteval-eval-baseline", name)
+        refused = runs.run("--eval-experiment", "other", *gate, strict=False)
+        refused.assert_outcomes(failed=1)
+        refused.stdout.fnmatch_lines([why])
+        assert not outputs(runs, "other")
     unused = runs.run("--eval-experiment", "branch", "--doteval-eval-baseline", "mian")
     assert_clean(unused, passed=1)
     unused.stdout.fnmatch_lines(["--doteval-eval-baseline: no gate compares with the baseline 'mian': write one such*"])
@@ -703,7 +818,7 @@ def test_one_row(runs: Runs) -> None:
     assert outputs(runs) == {"eval_it.py::eval_it (row 3)": [103]}
     failed = runs.run("--eval-row", "5", strict=False)
     failed.assert_outcomes(failed=1)
-    failed.stdout.fnmatch_lines(["*The dataset of 'eval_it' does not fit: it has no row '5'.*"])
+    failed.stdout.fnmatch_lines(["*The dataset does not fit: it has no row '5'.*"])
 
 
 def test_a_lost_model_is_leased_again(runs: Runs) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from doteval.evals._running.limits import AdaptiveLimit
 from doteval.providers._sdk.openai import CompatibleClient, OpenAIModel
 from doteval.providers._sdk.replies import credentials_of, telling
 from doteval.providers._served.model import ServerModel
+from doteval.testing import FakeModel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -779,6 +780,29 @@ async def test_what_has_no_form_is_sent_and_told(server: NumberingServer, models
 
 
 # ---------------------------------------------------------------- modes
+
+
+@pytest.mark.parametrize("how", ["on", "read", "around", "off", "none"])
+async def test_a_model_that_knows_no_cache_is_named_once(
+    server: NumberingServer, models: Models, cache: ReplyCache, how: Any
+) -> None:
+    """Whatever it is asked, and not where nobody wants a cache; one that knows it is no matter."""
+    judge = FakeModel("judge", replies=["yes"] * 9)
+
+    @foreach("prompt", ["A", "B"])
+    async def evaluation(prompt: str, model: ChatModel, judge: FakeModel) -> Result:
+        reply = await model.generate(prompt)
+        await judge.generate(reply)
+        async with judge.stream(reply) as stream:
+            assert [piece async for piece in stream]
+        return Result(reply)
+
+    with cache.answering() if how == "around" else nullcontext():
+        given = ReplyCache(cache.path, how) if how in ("on", "read") else "off" if how == "off" else None
+        outcome = await run(evaluation, model=models.model, judge=judge, cache=given)
+    told = [each for each in outcome.warnings if "cache" in each]
+    assert len(told) == (how in ("on", "read", "around")), told
+    assert all("' asked 'judge': it is for" in each for each in told)
 
 
 async def test_modes(server: NumberingServer, models: Models, cache: ReplyCache) -> None:

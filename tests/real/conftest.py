@@ -25,6 +25,7 @@ from tests.servers.leftovers import kill_all, leftovers
 
 from doteval.servers._local.connection import visit
 from doteval.servers._local.runtime import Runtime
+from doteval.servers._supervisor.messages import Ask
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
@@ -58,4 +59,4 @@ async def stop_all(runtime: Runtime) -> None:
     for path in runtime.root.glob("*.sock"):
         connection = runtime.connect(path.stem)
         if connection is not None:
-            await visit(connection, "stop", reason="the tests are over")
+            await visit(connection, Ask.stop("the tests are over"))

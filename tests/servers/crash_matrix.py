@@ -39,17 +39,24 @@ import os
 import sys
 
 from doteval import ServerProvider
+from doteval.servers import HTTPSleep
 
 SERVER = {str(Path(__file__).with_name("family_server.py"))!r}
 
 
 def family(*, launcher=None, restarts=0, server_keep_alive=0.0):
+    command = [sys.executable, "-I", "-S", SERVER, "{{port}}", "model={{spec}}", "loading=" + os.environ["DELAY"]]
+    settings = {{}}
+    if "SLEEPS" in os.environ:
+        command.append("sleeps=" + os.environ["SLEEPS"])
+        settings = {{"sleep": HTTPSleep(state_path="/is_sleeping"), "max_sleeping": 2}}
     return ServerProvider(
-        [sys.executable, "-I", "-S", SERVER, "{{port}}", "loading=" + os.environ["DELAY"]],
+        command,
         launcher=launcher,
         restarts=restarts,
-        server_keep_alive=server_keep_alive,
+        server_keep_alive=float(os.environ.get("KEEP_ALIVE", server_keep_alive)),
         stop_grace=float(os.environ["GRACE"]),
+        **settings,
     )
 """
 
@@ -112,6 +119,10 @@ PROGRAMS = {
     "pytest -n 2": (*PYTEST, "-p", "xdist", "-n", "2"),
     "pytest -x": (*PYTEST, "-x"),
 }
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+"""What runs a program as the first one of a pid namespace: with it all end that are in there."""
+IN_CONTAINERS: set[str] = set()
+"""Those of `PROGRAMS` that are run in one."""
 
 
 Process = subprocess.Popen[bytes] | Fork
@@ -233,6 +244,12 @@ class Stage:
         install(self.directory, "familypkg", entry_points=providers, familypkg=PROVIDER)
         (self.directory / "program.py").write_text(PROGRAM)
         (self.directory / "test_family.py").write_text(TESTS)
+        self.temporary.mkdir()
+
+    @property
+    def temporary(self) -> Path:
+        """Where the programs have their temporary files."""
+        return self.directory / "temporary"
 
     def crash(self, kind: Kind) -> str:
         """Let it happen at a random moment; returns what was seen.
@@ -283,6 +300,7 @@ class Stage:
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONPATH": str(self.directory),
             "DOTEVAL_RUNTIME_DIR": str(self.runtime),
+            "TMPDIR": str(self.temporary),
             "DELAY": str(self.delay),
             "GRACE": str(self.grace),
             **environment,
@@ -291,8 +309,9 @@ class Stage:
         with (self.directory / "output").open("wb") as output:
             settings = {"cwd": self.directory, "env": variables, "stdout": output, "stderr": output}
             process: Process
-            if self.forks is None:
-                process = subprocess.Popen([sys.executable, *command], **settings, start_new_session=True)
+            if self.forks is None or program in IN_CONTAINERS:
+                around = CONTAINER if program in IN_CONTAINERS else ()
+                process = subprocess.Popen([*around, sys.executable, *command], **settings, start_new_session=True)
             else:
                 process = self.forks.start(*command, **settings, start_new_session=True, workers="xdist" in command)
         with process:

@@ -17,6 +17,7 @@ PATIENCE = 30.0
 """How long what is ending may take, in seconds; only ever waited for where something is left."""
 
 _KEPT = {"beds", "logs", "parts", "queue", "slots", "starts"}
+_LOCKS = ("slots/*", "starts/*", "parts/*/*", "beds/*")
 
 
 def leftovers(root: Path, patience: float = PATIENCE, *, tickets: bool = True) -> list[str]:
@@ -27,19 +28,34 @@ def leftovers(root: Path, patience: float = PATIENCE, *, tickets: bool = True) -
         patience: How long processes may take to end, in seconds.
         tickets: Whether a ticket in the queue counts that nobody stands behind any more.
     """
+    return [*processes_left(root, patience), *files_left(root), *locks_left(root, tickets=tickets)]
+
+
+def processes_left(root: Path, patience: float) -> list[str]:
+    """The processes that are left after a while."""
     deadline = time.monotonic() + patience
     while (pids := list(processes(root))) and time.monotonic() < deadline:
         await_end(pids[0], deadline - time.monotonic())
-    found = [f"process {pid}: {_command(pid)}" for pid in pids]
-    found += [f"socket {path.name}" for path in root.glob("*.sock")]
-    found += [f"directory {path.name}" for path in root.iterdir() if path.is_dir() and path.name not in _KEPT]
-    found += [f"locked slot {path.name}" for path in root.glob("slots/*") if is_locked(path)]
-    found += [f"locked part {path.name}" for path in root.glob("parts/*/*") if is_locked(path)]
-    found += [f"locked start {path.name}" for path in root.glob("starts/*") if is_locked(path)]
-    found += [f"locked bed {path.name}" for path in root.glob("beds/*") if is_locked(path)]
+    return [f"process {pid}: {_command(pid)}" for pid in pids]
+
+
+def files_left(root: Path) -> list[str]:
+    """What is in the directory now and belongs to one server, and sockets of it that somebody has open."""
+    kinds = ((Path.is_socket, "socket"), (Path.is_dir, "directory"), (Path.exists, "file"))
+    others = [path for path in root.iterdir() if path.name not in _KEPT]
+    found = [f"{next((name for is_it, name in kinds if is_it(path)), 'gone')} {path.name}" for path in others]
+    with suppress(FileNotFoundError):
+        lines = Path("/proc/net/unix").read_text().splitlines()
+        found += [f"open socket {line.split()[-1]}" for line in lines if f" {root}{os.sep}" in line]
+    return found
+
+
+def locks_left(root: Path, *, tickets: bool) -> list[str]:
+    """Who has a lock on something now, or a ticket in the queue."""
+    found = [f"locked {path.relative_to(root)}" for pattern in _LOCKS for path in root.glob(pattern)]
+    found = [each for each in found if is_locked(root / each.removeprefix("locked "))]
     found += [f"ticket {path.name}" for path in root.glob("queue/*") if tickets or is_locked(path)]
-    if is_locked(root):
-        found.append("lock on the directory")
+    found += [f"lock on the directory {path.name}" for path in (root, root / "queue") if is_locked(path)]
     return found
 
 

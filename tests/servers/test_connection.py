@@ -13,6 +13,7 @@ from tests.servers.leftovers import await_end
 
 from doteval.servers._local.connection import SUPERVISOR_KILLED, Connection, SupervisorGoneError, join, visit
 from doteval.servers._local.holds import Holds
+from doteval.servers._supervisor.messages import Ask
 
 pytestmark = [
     pytest.mark.anyio,
@@ -51,12 +52,12 @@ async def test_a_lease_is_made_kept_and_given_back(supervisors: Supervisors) -> 
     assert joined.server["pid"] == joined.pid
     with fail_after(PATIENCE):
         async with joined.running():
-            assert (await joined.ask("status"))["status"]["leases"] == 2
+            assert (await joined.ask(Ask.status()))["status"]["leases"] == 2
             joined.hold(0)
-            assert (await joined.ask("status"))["status"]["holds"] == 1
+            assert (await joined.ask(Ask.status()))["status"]["holds"] == 1
             assert (await joined.lease(0))["granted"]
             await joined.leave()
-            assert (await joined.ask("status"))["status"]["leases"] == 1
+            assert (await joined.ask(Ask.status()))["status"]["leases"] == 1
     assert caller.status()["leases"] == 1
 
 
@@ -67,7 +68,7 @@ async def test_who_leaves_last_waits_for_the_end(supervisors: Supervisors) -> No
     caller.close()
     with fail_after(PATIENCE):
         async with joined.running():
-            while (await joined.ask("status"))["status"]["leases"] == 2:
+            while (await joined.ask(Ask.status()))["status"]["leases"] == 2:
                 pass
             await joined.leave()
     assert joined.exit is not None
@@ -86,10 +87,10 @@ async def test_the_end_of_the_server_ends_every_question(supervisors: Supervisor
             with caller.standstill():
                 os.kill(caller.supervisor, signal.SIGKILL)
                 with pytest.raises(SupervisorGoneError):
-                    await joined.ask("status")
+                    await joined.ask(Ask.status())
             await joined.is_over.wait()
             with pytest.raises(SupervisorGoneError):
-                await joined.ask("status")
+                await joined.ask(Ask.status())
             await joined.leave()
     assert joined.exit is SUPERVISOR_KILLED
     assert ends == [1]
@@ -127,7 +128,7 @@ async def test_a_supervisor_that_does_not_answer_is_not_waited_for(
     assert connections[0] is not None
     assert connections[1] is not None
     with caller.standstill():
-        assert await visit(connections[0], "status") is None
+        assert await visit(connections[0], Ask.status()) is None
         assert await join(connections[1], keep_alive=3600) is None
     while caller.status()["leases"] != 1:
         pass
@@ -139,7 +140,7 @@ async def test_a_visit_is_answered(supervisors: Supervisors) -> None:
     ready(supervisors)
     connection = supervisors.runtime.connect("bad-1")
     assert connection is not None
-    answer = await visit(connection, "status")
+    answer = await visit(connection, Ask.status())
     assert answer is not None
     assert (answer["status"]["leases"], answer["status"]["holds"]) == (1, 0)
     assert connection.fileno() == -1

@@ -10,31 +10,32 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.forks import Forks
 from tests.servers.crash_matrix import stage
-from tests.servers.kill_matrix import kill, plan, prepare
+from tests.servers.kill_matrix import can_contain, kill, plan, prepare
 from tests.servers.test_crashes import GRACE
 
 pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 SEED = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
-KILLS, OF_XDIST, AT_ONCE, SIDES = int(os.environ.get("KILLS", "30")), 3, 10, 3
+KILLS, OF_XDIST, CONTAINED, AT_ONCE, SIDES = int(os.environ.get("KILLS", "30")), 3, 1, 10, 3
 
 
 @pytest.mark.parametrize("part", range(KILLS // AT_ONCE))
 def test_whoever_is_killed_together_nothing_is_left(forks: Forks, part: int) -> None:
-    """Within five seconds no process, socket or lock is left of the server; the next run starts clean.
+    """Within five seconds no process, socket, lock or file is left of the server; the next run starts clean.
 
     Most of the time is waited for something to happen or to end, so this is seen in some directories side by side.
     """
     print(f"KILL_SEED={SEED}")
-    kills = list(plan(random.Random(SEED), KILLS, OF_XDIST))[part :: KILLS // AT_ONCE]
+    contained = CONTAINED * can_contain()
+    kills = list(plan(random.Random(SEED), KILLS, with_xdist=OF_XDIST, contained=contained))
+    mine = random.Random(SEED).sample(kills, len(kills))[part :: KILLS // AT_ONCE]
 
     def killed(side: int) -> None:
         with stage(SEED + part * SIDES + side) as here:
             prepare(here, forks)
             here.grace = GRACE
-            mine = kills[side::SIDES]
-            for number, (program, group) in enumerate(mine, 1):
-                print(kill(here, program, group, checked=number == len(mine)))
+            for number, this in enumerate(mine[side::SIDES], 1):
+                print(kill(here, this, checked=number == len(mine[side::SIDES])))
 
     with ThreadPoolExecutor(SIDES) as threads:
         list(threads.map(killed, range(SIDES)))

@@ -59,12 +59,12 @@ def until_it_listens(runtime: Runtime) -> None:
 
 
 def the_whole(root: Path) -> None:
-    shutil.rmtree(root)
+    shutil.rmtree(root, ignore_errors=True)  # a part may be made again before the rest is deleted
 
 
 def what_is_in_it(root: Path) -> None:
     for path in list(root.iterdir()):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def its_name(root: Path) -> None:

@@ -215,6 +215,26 @@ def test_processes_of_another_container_are_left_alone(runtime: Runtime) -> None
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("options", [(), ("--mount-proc",)], ids=["not-its-own-proc", "its-own-proc"])
+def test_numbers_of_another_namespace_are_nobodys(runtime: Runtime, options: tuple[str, ...]) -> None:
+    """A process in a pid namespace that sees the ``/proc`` of another one finds no process by it, and kills none."""
+    ours = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", *options]
+    code = f"""if True:
+        from pathlib import Path
+        from doteval.servers._local.runtime import processes_of
+        from doteval.servers._supervisor.processes import adopt_orphans
+        print(adopt_orphans(), len(list(processes_of(Path({str(runtime.directory("bad-1"))!r})))))
+    """
+    environment = {**os.environ, MARKER: str(runtime.directory("bad-1"))}
+    done = subprocess.run(
+        [*ours, sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    if done.returncode and not done.stdout:
+        pytest.skip("no pid namespace can be made here")
+    assert done.stdout.split() == (["True", "1"] if options else ["False", "0"])
+
+
+@pytest.mark.process
 def test_processes_are_known_where_the_directory_is_a_link(runtime: Runtime, tmp_path: Path) -> None:
     """What the mark says is compared as it is; where it leads is looked at as the kernel does."""
     link = tmp_path / "link"

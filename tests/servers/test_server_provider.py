@@ -41,6 +41,7 @@ from doteval.servers import (
 )
 from doteval.servers._local.connection import visit
 from doteval.servers._local.runtime import Runtime
+from doteval.servers._supervisor.messages import Ask
 
 pytestmark = pytest.mark.anyio
 
@@ -172,7 +173,7 @@ async def test_a_server_that_is_kept_alive_is_there_for_the_next(runtime: Runtim
     (server_id,) = runtime.server_ids()
     connection = runtime.connect(server_id)
     assert connection is not None
-    await visit(connection, "stop", reason="the test is over")
+    await visit(connection, Ask.stop("the test is over"))
 
 
 # -------------------------------------------------------------------- who does not share
@@ -466,7 +467,7 @@ async def test_a_log_that_is_no_more_is_not_told_of(launcher: LocalLauncher) -> 
         lease, server = handle.model.lease, handle.model.server
         connection = launcher.runtime.connect(server.id)
         assert connection is not None
-        await visit(connection, "stop", reason="somebody wants to")
+        await visit(connection, Ask.stop("somebody wants to"))
         await lease.ended()
         assert lease.lost is not None
         assert "somebody wants to" in str(lease.lost) or "ended by doteval" in str(lease.lost)

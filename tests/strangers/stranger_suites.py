@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from tests.strangers.conftest import SYMPTOMS
 from tests.strangers.suites import SUITES
+from tests.strangers.suites_of_apps import APPS
+
+EVERY = {**SUITES, **APPS}
 
 pytestmark = pytest.mark.process
 
@@ -43,10 +46,10 @@ def outcomes(directory: Path, environment: dict[str, str], *options: str) -> dic
     return found
 
 
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_suite_stays_what_it_is_and_can_move(name: str, tmp_path: Path, environment: dict[str, str]) -> None:
     """Without the plugin, with it, and moved; every test passes each time."""
-    suite = SUITES[name]
+    suite = EVERY[name]
     for file, text in {"pytest.ini": f"[pytest]\n{suite.ini}\n", **suite.before}.items():
         (tmp_path / file).write_text(text, "utf-8")
     before = outcomes(tmp_path, environment, "-p", "no:doteval", *suite.options)

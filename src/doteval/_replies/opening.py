@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import RLock
 
 from .._errors import ReplyCacheError
+from .._hints import command_line
 
 PATIENCE = 1.0
 """How long a request waits for another process that writes, in seconds; then it is sent."""
@@ -110,7 +111,8 @@ class Opener:
             raise FileGoneError(
                 self._shown,
                 "was removed, or replaced, while it was in use",
-                "What was in it is asked again in the next run. Remove replies with `doteval cache --clear` instead.",
+                "What was in it is asked again in the next run. Remove replies with "
+                f"`{command_line('cache --clear', option='--file', file=self._path)}` instead.",
             )
 
     def forget(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from .._printed import say
 from ._problem import Problem
 
 Run = Callable[[argparse.Namespace], int]
+_PART = re.compile(r"\s*(?P<whole>[0-9]{1,9})?(?:(?:\.(?P<decimals>[0-9]{0,9}))?\s*(?P<percent>%)|(?<=[0-9]))\s*")
 _COMPLETING = "_ARGCOMPLETE"
 """The environment variable with which a shell asks how a line may go on."""
 
@@ -394,10 +396,14 @@ def _count(text: str) -> int:
 
 def _part(text: str) -> Callable[[int], int]:
     """So many, or so many in a hundred, of whatever number there is."""
-    number = text.removesuffix("%").strip()
-    if not (number.isascii() and number.isdecimal() and len(number) < 10 and (number == text or int(number) <= 100)):
-        raise argparse.ArgumentTypeError(f"is a number such as 3, or a share such as 5%, not {text!r}")
-    return (lambda _: int(number)) if number == text else (lambda total: total * int(number) // 100)
+    found = _PART.fullmatch(text)
+    if found is not None and not found["percent"]:
+        rows = int(found["whole"])
+        return lambda _: rows
+    digits = "" if found is None else f"{found['whole'] or ''}{found['decimals'] or ''}"
+    if found is None or not digits or int(digits) > 100 * (scale := 10 ** len(found["decimals"] or "")):
+        raise argparse.ArgumentTypeError(f"is a number such as 3, or a share such as 5% or 4.9%, not {text!r}")
+    return lambda total: total * int(digits) // (100 * scale)
 
 
 def _age(text: str) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 
+from .._hints import command_line
 from .._printed import say
 from .._tables import Table
 from ..evals import Evaluation, Store, Stored, rescore
@@ -61,10 +62,10 @@ def _print(store: Store, made: list[Stored], before: str, raised: int) -> None:
     say(*Table(summary_rows(summaries), HEAD, right=NUMBERS).texts_for(sys.stdout))
     into = made[0].experiment
     if raised:
-        say(f"\nThe scorer raised in {raised:,} rows: doteval show {into}")
-    say(
-        f"\nIt is the experiment {into}." + (f" Beside what it was: doteval compare {before} {into}" * (into != before))
-    )
+        look = command_line("show", into, option="--store", file=store.path)
+        say(f"\nThe scorer raised in {raised:,} rows: {look}")
+    beside = command_line("compare", before, into, option="--store", file=store.path)
+    say(f"\nIt is the experiment {into}." + f" Beside what it was: {beside}" * (into != before))
 
 
 def _for_programs(store: Store, stored: Stored) -> dict[str, Any]:

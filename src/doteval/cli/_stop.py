@@ -12,6 +12,7 @@ import anyio
 from .._printed import say
 from ..servers._local.connection import Connection, SupervisorGoneError
 from ..servers._local.runtime import Runtime, kill_supervisor
+from ..servers._supervisor.messages import Ask
 from ._json import print_json
 from ._look import Servers, look
 from ._problem import Problem
@@ -120,11 +121,11 @@ async def _end(runtime: Runtime, server_id: str, called: str, force: bool) -> bo
         async with connection.running():
             try:
                 with anyio.fail_after(_ANSWER_SECONDS):
-                    answer = await connection.ask("stop" if force else "end", reason=_REASON)
+                    answer = await connection.ask(Ask.stop(_REASON) if force else Ask.end(_REASON))
                     if not answer.get("ending"):
-                        answer = await connection.ask("end sleeping", reason=_REASON)
+                        answer = await connection.ask(Ask.end_sleeping(_REASON))
                     is_ending = bool(answer.get("ending"))
-                    leases = 0 if is_ending else (await connection.ask("status"))["status"].get("leases", 0)
+                    leases = 0 if is_ending else (await connection.ask(Ask.status()))["status"].get("leases", 0)
             except TimeoutError:
                 if not force:
                     problem = "does not answer: its supervisor is stopped, or very busy; --force ends it all the same"

@@ -14,6 +14,7 @@ from __future__ import annotations
 from ._errors import (
     ConcurrentRunError,
     DatasetError,
+    DependencyError,
     EvaluationAbortedError,
     EvaluationChangedError,
     GateError,
@@ -39,6 +40,7 @@ from ._results.transcript import RecordedRequest
 from ._results.upkeep import delete, rename
 from ._results.usage import ModelUsage
 from ._running.dataset import Dataset
+from ._running.declared import DependsOn
 from ._running.evaluation import Evaluation, foreach
 from ._running.limits import Concurrency
 from ._running.outcome import Outcome
@@ -54,6 +56,8 @@ __all__ = [
     "ConcurrentRunError",
     "Dataset",
     "DatasetError",
+    "DependencyError",
+    "DependsOn",
     "Evaluation",
     "EvaluationAbortedError",
     "EvaluationChangedError",

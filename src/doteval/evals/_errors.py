@@ -5,6 +5,8 @@ from __future__ import annotations
 from .. import DotevalError
 
 _CHANGES_SHOWN = 10
+_WIDTH = 80
+_LEAST_OF_CAUSE = 30
 
 
 class DatasetError(DotevalError, ValueError):
@@ -22,8 +24,24 @@ class DatasetError(DotevalError, ValueError):
         self.problem = problem
         self.advice = advice
         self.row = row
-        of = f" of '{evaluation}'" if evaluation else ""
-        super().__init__(f"The dataset{of} does not fit: {problem}.\n{advice}")
+        whose = f"It is that of '{evaluation}'. " if evaluation else ""
+        super().__init__(f"The dataset does not fit: {problem}.\n{whose}{advice}")
+
+
+class DependencyError(DotevalError, OSError):
+    """What an evaluation says that it depends on is not there, or cannot be read.
+
+    Args:
+        evaluation: The evaluation's name.
+        problem: What is wrong, as half a sentence.
+        advice: What to do about it.
+    """
+
+    def __init__(self, evaluation: str, problem: str, advice: str) -> None:
+        self.evaluation = evaluation
+        self.problem = problem
+        self.advice = advice
+        super().__init__(f"What '{evaluation}' depends on cannot be read: {problem}.\n{advice}")
 
 
 class JudgeError(DotevalError, ValueError):
@@ -56,21 +74,31 @@ class TooManyErrorsError(DotevalError, AssertionError):
         allowed: How many may fail.
         examples: Some of the failures, with the row's number and the traceback.
         noun: What is counted: rows, or samples of rows.
+        cause: What the first of the failures was, in a line.
     """
 
     def __init__(
-        self, evaluation: str, errors: int, rows: int, allowed: int, examples: tuple[str, ...], noun: str = "rows"
+        self,
+        evaluation: str,
+        errors: int,
+        rows: int,
+        allowed: int,
+        examples: tuple[str, ...],
+        noun: str = "rows",
+        cause: str = "",
     ) -> None:
         self.evaluation = evaluation
         self.errors = errors
         self.rows = rows
         self.allowed = allowed
         self.examples = examples
+        self.cause = cause
         shown = "\n".join(examples)
-        more = f"\n... and {errors - len(examples)} more." if errors > len(examples) else ""
+        more = f"\nand {errors - len(examples)} more." if errors > len(examples) else ""
         super().__init__(
-            f"{errors} of {rows} {noun} of '{evaluation}' failed, and {allowed} may.\n"
-            f"Correct them, or allow more: max_errors=, or --doteval-eval-max-errors in pytest.\n\n{shown}{more}"
+            f"{_with_cause(f'{errors} of {rows} {noun} failed, and {allowed} may', cause)}\n"
+            f"'{evaluation}' has not passed. Correct them, or allow more: max_errors=, or --doteval-eval-max-errors in "
+            f"pytest.\n\n{shown}{more}"
         )
 
 
@@ -84,17 +112,29 @@ class EvaluationAbortedError(TooManyErrorsError):
         allowed: How many may fail.
         example: The last of the failures, with the row's number and the traceback.
         alike: How many rows have failed in this way, one after the other.
+        cause: What that was, in a line.
     """
 
-    def __init__(self, evaluation: str, errors: int, rows: int, allowed: int, example: str, alike: int) -> None:
-        super().__init__(evaluation, errors, rows, allowed, (example,))
+    def __init__(
+        self, evaluation: str, errors: int, rows: int, allowed: int, example: str, alike: int, cause: str = ""
+    ) -> None:
+        super().__init__(evaluation, errors, rows, allowed, (example,), cause=cause)
         self.alike = alike
         text = (
-            f"The last {alike} rows of '{evaluation}' failed alike, so the others were not run; {allowed} may fail.\n"
-            "Correct it, and run it again: what is done is kept. abort_after=0, or --doteval-eval-abort 0 in pytest, "
-            f"runs all rows whatever comes of them.\n\n{example}"
+            f"{_with_cause(f'The last {alike} rows failed alike', cause)}\n"
+            f"'{evaluation}' was ended, as {allowed} may fail. Correct it, and run it again: what is done is kept. "
+            "abort_after=0, or --doteval-eval-abort 0 in pytest, runs all rows whatever comes of them."
+            f"\n\n{example}"
         )
         self.args = (text,)
+
+
+def _with_cause(told: str, cause: str) -> str:
+    """What is told, and why, in a line that a terminal has room for."""
+    if not cause:
+        return f"{told}."
+    room = max(_LEAST_OF_CAUSE, _WIDTH - len(told) - 2)
+    return f"{told}: {cause if len(cause) <= room else f'{cause[: room - 1]}…'}"
 
 
 class GateError(DotevalError, AssertionError):
@@ -162,10 +202,12 @@ class EvaluationChangedError(DotevalError, RuntimeError):
         self.evaluation = evaluation
         self.experiment = experiment
         self.changes = changes
-        shown = "".join(f"\n- {change}" for change in changes[:_CHANGES_SHOWN])
+        first, *others = changes or ("they have changed",)  # what comes first is in the line that pytest ends with
+        shown = "".join(f"\n- {change}" for change in others[: _CHANGES_SHOWN - 1])
         more = f"\n- and {len(changes) - _CHANGES_SHOWN} more" if len(changes) > _CHANGES_SHOWN else ""
+        besides = f", for other reasons, too:{shown}{more}" if others else "."
         super().__init__(
-            f"The results of '{evaluation}' are of something else:{shown}{more}\n"
+            f"{first}: the results of '{evaluation}' are of something else{besides}\n"
             f"Give this run another experiment than '{experiment}', or choose what becomes of them:\n"
             "--doteval-eval-changed rerun throws them away, keep takes them for its own (changed= of run)."
         )

@@ -162,7 +162,7 @@ def jsonl(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> Iterable[
             was started. In a notebook, from the current directory.
         encoding: How it is encoded.
     """
-    return JSONLines(Path(path), _directory_of(sys._getframe(1)), encoding)
+    return JSONLines(Path(path), directory_of(sys._getframe(1)), encoding)
 
 
 def csv(path: str | os.PathLike[str], *, delimiter: str = ",", encoding: str = "utf-8") -> Iterable[dict[str, str]]:
@@ -177,10 +177,10 @@ def csv(path: str | os.PathLike[str], *, delimiter: str = ",", encoding: str = "
         delimiter: What stands between two values: ``"\t"`` or ``";"``, perhaps.
         encoding: How it is encoded.
     """
-    return CSVLines(Path(path), _directory_of(sys._getframe(1)), encoding, delimiter)
+    return CSVLines(Path(path), directory_of(sys._getframe(1)), encoding, delimiter)
 
 
-def _directory_of(frame: FrameType) -> Path:
+def directory_of(frame: FrameType) -> Path:
     """The directory of the file that calls; of a notebook, and of what is in no file, the current one."""
     caller = Path(frame.f_code.co_filename)
     is_cell = caller.parent.name.startswith("ipykernel_")

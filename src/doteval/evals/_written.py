@@ -1,4 +1,4 @@
-"""How the fingerprints begin of what the code of an evaluation writes, and of the files that it reads."""
+"""How the fingerprints begin of what an evaluation writes, and of the files that it reads, or says that it needs."""
 
 from __future__ import annotations
 
@@ -10,3 +10,9 @@ NOTHING = "-"
 """All that is left of one of what is not there yet, such as what is made when it is asked for."""
 WAS_READ = "@"
 """Of a file that a run has read: one that has changed is told, and no error, as it may be a log."""
+DECLARED = "+"
+"""Of a file or a directory that the user says results depend on: one that has changed is an error, as other code is."""
+UNDEFINED = "the name "
+"""How the names begin of what code reads that nothing has defined."""
+OF_ROWS = "in its rows: "
+"""How the names begin of what only rows are made of: where it comes or goes with them, that is no change."""

@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 from .._pool_options import PoolOptions
 from .._pooled import PooledProvider
 from .._secrets import secrets_of
+from ._connections import pool_connections
 
 
 class HTTPProvider(PooledProvider[httpx.AsyncClient]):
@@ -76,6 +77,8 @@ class HTTPProvider(PooledProvider[httpx.AsyncClient]):
             settings["auth"] = settings["auth"] or (unquote(user), unquote(password))
             url = url.copy_with(userinfo=b"")
         client = httpx.AsyncClient(base_url=url, **settings)
+        if not settings.keys() & {"transport", "mounts"}:  # these may be somebody else's too
+            pool_connections(client)
         try:
             yield client
         finally:

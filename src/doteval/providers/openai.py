@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from .._keywords import Keyword, takes
 from .._pool_options import PoolOptions
+from ._connections import pool_connections
 from ._sdk.attempts import hooks
 from ._sdk.openai import NO_KEY, OPENAI, CompatibleClient, OpenAIModel, OpenAIModelOptions
 from ._sdk.options import ClientOptions
@@ -29,7 +30,7 @@ class CompatibleOptions(ClientOptions, OpenAIModelOptions, total=False):
         httpx2.AsyncClient | httpx.AsyncClient | None,
         Keyword(
             "The HTTP client to send with, an `httpx2.AsyncClient` or an older `httpx.AsyncClient`. It stays yours: "
-            "close it after the provider.",
+            "close it after the provider. `None`: one with the SDK's own settings, and a faster pool of connections.",
             operational=True,
         ),
     ]
@@ -72,6 +73,7 @@ class OpenAIProvider(SDKProvider[OpenAIModel, openai.AsyncOpenAI]):
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
         if "http_client" not in settings:
             settings["http_client"] = openai.DefaultAsyncHttpxClient(event_hooks=hooks(base_url))
+            pool_connections(settings["http_client"])
         return openai.AsyncOpenAI(api_key=api_key, base_url=base_url, **settings)
 
     def _make_model(self, name: str, client: openai.AsyncOpenAI, **settings: Any) -> OpenAIModel:
@@ -112,4 +114,5 @@ class OpenAICompatibleProvider(OpenAIProvider):
     def _make_client(self, *, api_key: str, base_url: str, **settings: Any) -> openai.AsyncOpenAI:
         if "http_client" not in settings:
             settings["http_client"] = openai.DefaultAsyncHttpxClient(event_hooks=hooks(base_url))
+            pool_connections(settings["http_client"])
         return CompatibleClient(api_key=api_key, base_url=base_url, **settings)

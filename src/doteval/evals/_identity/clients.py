@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from types import MethodType
 from typing import Any
 
 from .credentials import is_credential
-from .looks import attribute_of, class_of
+from .found import PLAIN
+from .kept import WEIGHTS
+from .library import is_library_class, is_library_file
+from .looks import ATOMS, attribute_of, attributes_of, class_of, is_class, is_function
 
 _PACKAGES = frozenset({"anthropic", "fastapi", "httpx", "httpx2", "openai", "requests", "starlette"})
 _BEHIND = ("app", "handler", "_client", "_transport", "_custom_headers", "_custom_query")
-_OF_EVERY_CLIENT = frozenset({"accept", "accept-encoding", "connection", "user-agent"})
-"""The headers that every client has."""
+_OF_EVERY_CLIENT = {
+    "accept": re.compile(r"\*/\*"),
+    "accept-encoding": re.compile(".*"),
+    "connection": re.compile(".*"),
+    "user-agent": re.compile(r"python-[\w-]+/.*|testclient"),
+}
+"""The headers that every client has, and what they hold there."""
 _ONLY_SENDING = frozenset({"AsyncHTTPTransport", "HTTPTransport"})
+_OTHERWISE_KNOWN = frozenset(
+    {"_pytest", "anyio", "asyncio", "jinja2", "pluggy", "pydantic", "pytest", "trio", "uvloop"}
+)
+"""Packages whose objects hold code of the user's that says nothing of what they do, or is known otherwise."""
+_MOST = 500
+_FEW = 100
 
 
 def asked_with(value: object, kind: type[Any]) -> dict[str, Any]:
@@ -26,6 +44,46 @@ def asked_with(value: object, kind: type[Any]) -> dict[str, Any]:
     return {name: each for name, each in found.items() if each and class_of(each).__name__ not in _ONLY_SENDING}
 
 
+def put_on(value: object, kind: type[Any]) -> dict[str, Any]:
+    """What of the user's is on a client, or on what this holds of its package: a function over a method, or a hook."""
+    package = kind.__module__.partition(".")[0]
+    if package in _OTHERWISE_KNOWN or package in WEIGHTS:
+        return {}
+    found: dict[str, Any] = {}
+    seen, left = {id(value)}, [("", value)]
+    while left and len(seen) < _MOST:
+        place, holder = left.pop()
+        for name, held in attributes_of(holder).items():
+            if class_of(held) in ATOMS or id(held) in seen:
+                continue
+            seen.add(id(held))
+            users = [*_users_in(held)]
+            if users:
+                found[f"{place}{name}"] = users
+            elif class_of(held).__module__.partition(".")[0] == package:
+                left.append((f"{place}{name}.", held))
+    return found
+
+
+def _users_in(value: Any, depth: int = 3) -> Iterator[object]:
+    """Code of the user's, and objects of classes of theirs, that a value is, or holds."""
+    kind = class_of(value)
+    if kind in PLAIN:
+        for each in islice(value.values() if kind is dict else value, _FEW if depth else 0):
+            yield from _users_in(each, depth - 1)
+    elif is_function(value):
+        if not is_library_file(value.__code__.co_filename):
+            yield value
+    elif kind is functools.partial or kind is MethodType:
+        parts = (
+            (value.func, value.args, value.keywords) if kind is functools.partial else (value.__self__, value.__func__)
+        )
+        if depth and any(True for _ in _users_in([*parts], depth - 1)):
+            yield value
+    elif not is_library_class(value if is_class(value) else kind):
+        yield value
+
+
 def _pairs(values: Any) -> Iterable[tuple[str, str]]:
     items: Any = attribute_of(values, "multi_items") or attribute_of(values, "items")
     pairs: Iterable[tuple[Any, Any]] = () if items is None else items()
@@ -33,4 +91,5 @@ def _pairs(values: Any) -> Iterable[tuple[str, str]]:
 
 
 def _is_telling(name: str, value: str) -> bool:
-    return name.lower() not in _OF_EVERY_CLIENT and not is_credential(name, value)
+    usual = _OF_EVERY_CLIENT.get(name.lower())
+    return (usual is None or usual.fullmatch(value) is None) and not is_credential(name, value)

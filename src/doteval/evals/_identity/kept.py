@@ -39,7 +39,7 @@ _CLIENTS = frozenset(
     }
 )
 """Packages whose objects are of the moment."""
-_WEIGHTS = frozenset(
+WEIGHTS = frozenset(
     {
         *("flax", "jax", "keras", "llama_cpp", "mlx", "sentence_transformers", "spacy", "tensorflow", "thinc", "torch"),
         *("transformers", "vllm"),
@@ -55,6 +55,7 @@ _APPLICATIONS = ("starlette.applications", "starlette.routing", "starlette.middl
 _GENERATORS = ("numpy.random",)
 _PASSING: Mapping[str, frozenset[str]] = {
     "argparse": frozenset({"prog"}),  # the name of the program
+    "ipywidgets": frozenset({"_model_id"}),
     "fastapi": frozenset({"_openapi_routes_version", "middleware_stack", "openapi_schema"}),
     "scipy": frozenset({"_has_canonical_format", "_has_sorted_indices"}),
     "starlette": frozenset({"_routes_version", "middleware_stack"}),
@@ -62,6 +63,8 @@ _PASSING: Mapping[str, frozenset[str]] = {
     "attr": frozenset({"options"}),  # of a set, in its order; the set is there as well
     "sklearn": frozenset({"_sklearn_version", "_stop_words_id"}),
 }
+_MEASURED = re.compile(r"(^|_)(fit|refit|score|predict)_time_?")
+"""What libraries call how long something took."""
 _CACHE = re.compile(r"cache|memo(?!r)")
 _OF_THE_MOMENT = (
     *("_thread.lock", "_thread.RLock", "_thread._local", "_thread._localdummy", "_io.TextIOWrapper", "_io.FileIO"),
@@ -105,7 +108,7 @@ def _sort_of(kind: Any) -> _Sort:
     if _is_of_the_moment(kind) or issubclass(kind, weakref.ReferenceType) or hasattr(kind, "get_secret_value"):
         return _Sort.MOMENTARY
     is_iterator = hasattr(kind, "__next__") and not issubclass(kind, io.IOBase)
-    if is_state(kind) or is_iterator or type_name(kind) == "_json.Scanner":
+    if is_state(kind) or package == "comm" or is_iterator or type_name(kind) == "_json.Scanner":
         return _Sort.STATE
     if not kind.__dictoffset__ and not issubclass(kind, (dict, set, frozenset)):  # in no order that lasts
         if issubclass(kind, Mapping):
@@ -124,6 +127,13 @@ def is_state(kind: type[Any]) -> bool:
     if kind.__module__ in ("tempfile", "threading") or type_name(kind) == "os._Environ":
         return True
     return kind.__module__.startswith(_GENERATORS) or issubclass(kind, random.Random)
+
+
+def is_measured(name: object, value: object) -> bool:
+    """Whether a value, by its name, is how long something took, which is never the same."""
+    if not isinstance(name, str) or _MEASURED.search(name) is None:
+        return False
+    return class_of(value) is float or hasattr(class_of(value), "dtype")
 
 
 def kept_of(
@@ -157,7 +167,7 @@ def kept_of(
 
 def _is_of_the_moment(kind: type[Any]) -> bool:
     package = kind.__module__.partition(".")[0]
-    if package in _WEIGHTS or type_name(kind) in _OF_THE_MOMENT:
+    if package in WEIGHTS or type_name(kind) in _OF_THE_MOMENT:
         return True
     return package in _CLIENTS and not kind.__module__.startswith(_APPLICATIONS)
 
@@ -189,7 +199,11 @@ class _Kept(Looks):
         """Also what a library remembers so as to be faster, and its version."""
         if kind is Namespace:
             return False
-        if super().is_passing(name, value, kind) or name in _PASSING.get(kind.__module__.partition(".")[0], ()):
+        if (
+            is_measured(name, value)
+            or super().is_passing(name, value, kind)
+            or name in _PASSING.get(kind.__module__.partition(".")[0], ())
+        ):
             return True
         return class_of(value) not in ATOMS and isinstance(name, str) and _CACHE.search(name) is not None
 
@@ -203,7 +217,7 @@ class _Kept(Looks):
             held = cast("dict[object, object]", value)
             if any(each is not None and is_credential(name, each) for name, each in held.items()):
                 raise MomentaryError
-            return self._own(value) if self._is_written(value) else None
+            return self._own(value) if self._is_written(value) else self._mapping(held)
         if value is self._whole:
             return None
         match _sort_of(cast("Hashable", kind)):
@@ -227,6 +241,11 @@ class _Kept(Looks):
                     return Parts(f"table {type_name(kind)}", table)
                 wrapped = attribute_of(value, "__wrapped__") if callable(value) else None
                 return Parts(f"wrapped {type_name(kind)}", (wrapped,)) if callable(wrapped) else None
+
+    def _mapping(self, held: dict[object, object]) -> Parts | None:
+        """A mapping without what is of the moment; `None` where there is nothing such in it."""
+        left = [pair for pair in held.items() if not is_measured(*pair)]
+        return Parts("dict", chain.from_iterable(left), 2) if len(left) < len(held) else None
 
     def _own(self, value: object) -> str:
         return repr(self._describe(value))

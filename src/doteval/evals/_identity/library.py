@@ -19,6 +19,8 @@ _OF_A_PROJECT = (".git", "pyproject.toml", "setup.py", "setup.cfg", "pytest.ini"
 _IS_MADE = 1 << 9
 _MADE_BY_PYTHON = _IS_MADE | 1 << 8
 """The flags of a class that lies on the heap, as those do that are made by Python, and may be changed, as they may."""
+_MAKERS = frozenset({"builtins", "types"})
+"""Modules that say of classes which they make for others that these are their own."""
 _BUILT_IN = frozenset({"built-in", "frozen"})
 _HERE = str(Path(__file__).parent.parent.parent)  # all of doteval
 
@@ -52,8 +54,11 @@ def is_library(module: ModuleType) -> bool:
 
 def is_library_class(kind: type[Any]) -> bool:
     """Whether a class is somebody else's. One of a module that nobody finds, as it was loaded by its path, is not."""
+    is_made = kind.__flags__ & _MADE_BY_PYTHON == _IS_MADE
+    if is_made and kind.__module__ in _MAKERS:
+        return vars(sys.modules[kind.__module__]).get(kind.__name__) is kind
     found = _whose(kind.__module__)
-    return kind.__flags__ & _MADE_BY_PYTHON != _IS_MADE if found is None else found
+    return not is_made if found is None else found
 
 
 def is_library_module(name: object) -> bool:

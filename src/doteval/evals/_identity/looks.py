@@ -23,6 +23,9 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 TELLING = ("base_url", "model", "model_name", "model_id", "name", "spec", "temperature", "_fingerprint", "__name__")
 """What clients, models and data sets of the field call what their answers depend on."""
 MADE_OF = {
+    "concurrent": ("_initargs",),
+    "logging": ("formatter", "filters", "level"),
+    "zipfile": ("fp",),
     "pydantic": ("_type", "_config"),
     "jinja2": (
         *("loader", "loaders", "mapping", "globals", "filters", "tests", "policies", "undefined"),
@@ -30,7 +33,7 @@ MADE_OF = {
     ),
 }
 """What objects of a library are made of besides: an environment of templates of all that it renders with, an adapter of
-its type."""
+its type, a handler of how it writes."""
 ATOMS = (bool, int, float, complex, str, bytes, type(None), type(...))
 PYTHONS_OWN = frozenset(
     {

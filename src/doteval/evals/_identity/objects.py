@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .clients import asked_with
+from .clients import asked_with, put_on
 from .code import read
 from .credentials import without_credentials
 from .kept import TooMuchError, kept_of
@@ -80,7 +80,7 @@ class Objects(ABC):
         text = self._text(value)
         if text is not None and is_made_of_attributes(value, text):
             return type_name(kind), self._mapping(without_credentials(vars(value)), above)
-        told = without_credentials({**telling_of(value), **asked_with(value, kind)})
+        told = without_credentials({**put_on(value, kind), **telling_of(value), **asked_with(value, kind)})
         return type_name(kind), "opaque" if text is None else text, self._mapping(told, above)
 
     def _kept_by_pickle(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> str | None:

@@ -76,6 +76,10 @@ class Reach(Values):
         """A value that the evaluation is given."""
         self._of(value, ())
 
+    def add_methods(self, names: Collection[str]) -> None:
+        """Methods of such names may be called that are handed over."""
+        self._found.read(Use.RUN, names)
+
     def add_function(self, function: FunctionType, *, makes: bool = False) -> None:
         """A function that is called, or one that makes a value, which is looked at afterwards."""
         if not makes:
@@ -339,13 +343,13 @@ class Reach(Values):
         self._alive.append(value)
         if is_function(value):
             return self._look(value, kind, _ABOVE)
-        self._values.append(functools.partial(self._look_for, self._use, value, kind))
+        self._values.append(functools.partial(self._look_for, self._use, self.level, value, kind))
         return None
 
-    def _look_for(self, use: Use, value: object, kind: type[Any]) -> None:
-        self._use = use
+    def _look_for(self, use: Use, level: int, value: object, kind: type[Any]) -> None:
+        self._use, self.level = use, level
         self._look(value, kind, _ABOVE)
-        self._use = Use.RUN
+        self._use, self.level = Use.RUN, 0
 
     def _kept(self, value: object, attributes: Mapping[str, Any]) -> dict[str, Any]:
         self._objects.setdefault(class_of(value), []).append(value)

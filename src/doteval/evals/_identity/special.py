@@ -9,6 +9,8 @@ import types
 import weakref
 from typing import Any, cast
 
+from anyio import from_thread
+
 from .looks import attribute_of, class_of, digest_of_bytes, type_name
 from .members import field_of_pydantic
 
@@ -40,7 +42,7 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
         case "xml.etree.ElementTree.Element":
             return "XML", digest_of_bytes(sys.modules["xml.etree.ElementTree"].tostring(value))
         case "sqlite3.Connection":
-            return "database", _content_of(value)
+            return "database", _content_of(value), value.row_factory, value.text_factory
         case _:
             return None
 
@@ -55,15 +57,25 @@ def result_of(value: Any, kind: type[Any]) -> tuple[object] | None:
 
 
 def _content_of(connection: Any) -> object:
-    """What is in a database in memory; nothing of one that is in a file."""
+    """What is in databases in memory, and in tables for a while; nothing of what is in a file."""
+    try:
+        return _content_here(connection)
+    except sys.modules["sqlite3"].ProgrammingError:  # of another thread: most often that of the event loop
+        return from_thread.run_sync(_content_here, connection)
+
+
+def _content_here(connection: Any) -> object:
     cursor = connection.cursor()
     cursor.row_factory = None
     files = {name: file for _, name, file in cursor.execute("PRAGMA database_list")}
-    if files.pop("main", None) != "":
-        return None
-    if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+    return [(name, _pages_of(connection, cursor, name)) for name, file in sorted(files.items()) if not file]
+
+
+def _pages_of(connection: Any, cursor: Any, name: str) -> object:
+    quoted = name.replace('"', '""')
+    if cursor.execute(f'PRAGMA "{quoted}".page_count').fetchone() == (0,):
         return ()
-    found = bytearray(connection.serialize())
+    found = bytearray(connection.serialize(name=name))
     found[_VERSION] = bytes(8)
     return digest_of_bytes(bytes(found))
 

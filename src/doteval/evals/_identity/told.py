@@ -22,6 +22,7 @@ _ELSEWHERE = frozenset({"__import__", "import_module", MODULES})
 _MEMBERS = frozenset({"getmembers", "getmembers_static"})
 """By what code looks at all that a module holds."""
 _SOURCES = frozenset({"getsource", "getsourcelines"})
+_ORDER = frozenset({"__dict__", "vars"})
 _SUBCLASSES = "__subclasses__"
 _ALL = ("", "")
 
@@ -32,6 +33,8 @@ class Told:
     def __init__(self) -> None:
         self.reads_docs = False
         """Whether it reads what functions and classes say of themselves, whichever they are."""
+        self.reads_order = False
+        """Whether it reads in which order members stand in a class."""
         self._reads_source = False
         self._reads_subclasses = False
         self._names: set[str] = set()
@@ -60,6 +63,7 @@ class Told:
         asked.update(each for name, path in code.reads for each in (name, *path))
         self._reads_source |= not _SOURCES.isdisjoint(asked)
         self._reads_subclasses |= _SUBCLASSES in asked
+        self.reads_order |= not _ORDER.isdisjoint(asked)
         self._put_together |= {(begin, end) for called, begin, end in code.unknown if called in _OF_MODULES}
         self._put_together |= {_ALL} if not _MEMBERS.isdisjoint(asked) else set()
         for scope, *ends in scopes_of(function, code):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import types
 from abc import abstractmethod
 from array import array
 from collections import ChainMap, UserString
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -25,7 +26,7 @@ from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
 from .credentials import hides_itself, is_credential, without_environment
 from .decorated import given_to
-from .kept import is_state
+from .kept import is_measured, is_state
 from .library import is_library_class, is_library_file, is_library_module
 from .looks import (
     ADDRESS,
@@ -58,6 +59,8 @@ _LONG = 10_000
 """How many items are kept as they are, before they become a fingerprint."""
 _LONGEST_NAME = 40
 _MOST_MADE = 4
+_MOST_WITHIN = 1000
+"""How many items of containers are looked at that code makes when it is asked for them, and that are in others such."""
 MADE_HERE = ("what it holds", "its keys")
 """Where containers are set aside that are made here, and so are no one's to be taken apart."""
 _LISTS = (list, tuple)
@@ -80,6 +83,9 @@ class Values(Objects):
         """Whether what is looked at now holds a credential."""
         self._made_within = 0
         """How many of what libraries have made are looked at, each within another one."""
+        self.level = 0
+        """How many containers that make their items hold what is looked at now."""
+        self._left_within = _MOST_WITHIN
         self._is_provider = False
         """Whether it is what a provider says of itself, whose credentials say only who asks."""
 
@@ -132,14 +138,23 @@ class Values(Objects):
     def _told_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value says itself that answers depend on; `None` where it does not."""
         if is_state(kind):
-            return "state", type_name(kind)
+            return "state", type_name(kind), *self._of_logger(value, kind, above)
         identity = getattr(kind, "__doteval_identity__", None)
         if identity is None or isinstance(value, type):
             return None
         found: Mapping[str, Any] = identity(value)
         given = {key: each for key, each in found.items() if each is not None}
-        with self._of_a_provider() if is_library_module(identity.__module__) else nullcontext():
+        module = identity.__module__
+        is_provider = is_library_module(module) and not module.startswith("doteval.evals.")
+        with self._of_a_provider() if is_provider else nullcontext():
             return "identity", self._mapping(given, above)
+
+    def _of_logger(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
+        """What one of a class of the user's is besides what all are."""
+        if is_library_class(kind):
+            return ()
+        held = {name: each for name, each in attributes_of(value).items() if name not in vars(logging.root)}
+        return self._object(value, held, above)
 
     def _code_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value is that does something; `None` where it is none such."""
@@ -219,14 +234,26 @@ class Values(Objects):
         written = self.state.keys_in(values) if isinstance(values, Sequence) else frozenset[object]()
         places = {place % len(values) for place in written if isinstance(place, int) and len(values)}
         is_plain = class_of(values) in (list, tuple, set, frozenset)
-        for place, item in enumerate(values if is_plain else islice(values, len(values))):
+        for place, item in enumerate(values if is_plain else self._given_by(values, values)):
             if self.left_to_see < 0:
                 return
-            self.left_to_see -= not is_plain
             if place not in places:
                 yield item
             else:
                 self._set_aside(f"item {place}", None, item)
+
+    def _given_by(self, items: Iterable[ItemT], holder: Sized) -> Iterator[ItemT]:
+        """What a container gives that is not Python's own; it may make that when it is asked, and have no end."""
+        self.level += 1
+        try:
+            for item in islice(items, len(holder)):
+                self.left_to_see -= 1
+                self._left_within -= self.level > 1
+                if self._left_within < 0:
+                    return
+                yield item
+        finally:
+            self.level -= 1
 
     def _set_content_aside(self, values: Any) -> None:
         """All that a container holds; each by itself where that is little, as some of it may be no state."""
@@ -268,14 +295,13 @@ class Values(Objects):
             return
         written = self.state.keys_in(values)
         is_plain = class_of(values) is dict
-        for key, value in values.items() if is_plain else islice(values.items(), len(values)):
+        for key, value in values.items() if is_plain else self._given_by(values.items(), values):
             if self.left_to_see < 0:
                 return
-            self.left_to_see -= not is_plain
             if written and key in written:
                 self._set_aside(f"key {_shown(key)}", key, value)
                 continue
-            if not (self._is_provider and is_credential(key, value)):
+            if not (self._is_provider and is_credential(key, value)) and not is_measured(key, value):
                 yield key, value
 
     def _held(self, name: object, value: object, above: tuple[int, ...]) -> object:

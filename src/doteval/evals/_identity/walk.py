@@ -9,17 +9,19 @@ What the code itself writes, such as a counter or a cache, is state of the run a
 
 from __future__ import annotations
 
+import builtins
 import functools
 import sys
 import types
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from enum import Enum
-from types import FunctionType, ModuleType
-from typing import Any, cast
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple, cast
 
-from .._written import NOTHING, SEEMS_WRITTEN
+from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN, UNDEFINED
 from .code import Code, read
 from .credentials import guarded_digest_of, is_credential
 from .decorated import NOT_GIVEN
@@ -42,6 +44,7 @@ from .looks import (
 )
 from .members import fields_of, registered_with, schema_of
 from .reach import Reach
+from .rows import found_in_rows
 from .state import State
 from .told import handed_over, scopes_of, unknown_to
 from .values import FEW, MADE_HERE, Values
@@ -51,6 +54,17 @@ _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 _CONTAINERS = (dict, list, tuple, deque)
 _DEEPER = 1000
 """How often it is gone on at a depth at which others would stop."""
+_CODE = 12
+"""How much of what tells what a function does is kept, so that it is known whether it was that which changed."""
+_SHORT = 6
+"""How much of a fingerprint tells functions of the same name from each other."""
+
+
+class _Function(NamedTuple):
+    """What a function is: what it does, and all else."""
+
+    does: str
+    others: tuple[object, ...]
 
 
 class Walk(Values):
@@ -70,6 +84,7 @@ class Walk(Values):
         self._alive: list[object] = []
         """What has a name, so that nothing else gets its ``id`` meanwhile."""
         self._roots: list[tuple[str, Callable[[], object]]] = []
+        self._of_rows: list[Callable[[], object]] = []
         self._left: list[tuple[str, Callable[[], object]]] = []
         self._parts: dict[str, str] = {}
         self._warned: set[str] = set()
@@ -93,6 +108,10 @@ class Walk(Values):
                 self._left.append(root)
                 self._finish()
             self._roots.clear()
+            self._label = OF_ROWS
+            for look in self._of_rows:
+                look()
+                self._finish()
             self._finish_aside()
         return self._parts
 
@@ -133,6 +152,30 @@ class Walk(Values):
             self._alive.append(function)
             self._roots.append((self._names[key], lambda: self._function(function)))
 
+    def add_rows(self, dataset: object) -> None:
+        """Look at the classes of what rows are, and hold, and at what functions in them read.
+
+        What these do and hold themselves is what the rows are known by.
+        """
+        found = found_in_rows(dataset)
+        for kind in found.classes:
+            self._reach.add(kind)
+        self._reach.add_methods(found.methods)
+        alike: dict[tuple[CodeType, int], FunctionType] = {}
+        for function in found.functions:
+            self._reach.add_function(function)
+            alike.setdefault((function.__code__, id(function.__globals__)), function)
+        self._of_rows += [functools.partial(self._class, kind) for kind in found.classes]
+        self._of_rows += [functools.partial(self._read_in_rows, function) for function in alike.values()]
+
+    def _read_in_rows(self, function: FunctionType) -> None:
+        code = read(function.__code__)
+        free, its_own = function.__code__.co_freevars, code.writes.union(name for name, _ in code.changes)
+        reads = tuple(each for each in code.reads if each[0] not in free or each[0] in its_own)
+        label = f"what '{function.__qualname__}' reads ({code.does[:_SHORT]})"
+        references = functools.partial(self._references, function, replace(code, reads=reads))
+        self._named(("read", id(function)), function, label, lambda: [*references()])
+
     def add_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         """Look at the settings of a model, which may be shown, each by itself."""
         for key, value in settings.items():
@@ -168,6 +211,8 @@ class Walk(Values):
         described = describe()
         guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
         part = (guarded_digest_of if guards else digest_of)(described)
+        if isinstance(described, _Function):
+            part = f"{described.does[:_CODE]}.{part}"
         self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
 
     def _too_much(self, name: str) -> None:
@@ -230,6 +275,8 @@ class Walk(Values):
         return [self._held(name, value, ()) for name, value in held]
 
     def _free(self, name: str) -> str:
+        if self._label.startswith(OF_ROWS) and not name.startswith(OF_ROWS):
+            name = f"{OF_ROWS}{name}"
         self._taken[name] += 1
         return f"{name} ({self._taken[name]})" if self._taken[name] > 1 else name
 
@@ -261,14 +308,14 @@ class Walk(Values):
             for name, value in self._kept(function, vars(function)).items()
             if not name.startswith(NOT_GIVEN)
         }
-        return (
-            code.does,
+        others = (
             self._of(function.__defaults__, ()),
             self._of(function.__kwdefaults__, ()),
             self._mapping(attributes, ()),
             self._described_to_others(function) if self._reach.told.reads_docs else (),
             *self._references(function, code),
         )
+        return _Function(code.does, others)
 
     def _references(self, function: FunctionType, code: Code) -> Iterator[object]:
         """What code reads under names; what is the user's gets parts of its own."""
@@ -281,6 +328,7 @@ class Walk(Values):
             elif name in function.__globals__:  # else it is a builtin, or not there yet
                 value, owner = function.__globals__[name], function.__globals__
             else:
+                self._undefined(function, name)
                 continue
             found = self._reference(name, value, path, owner)
             if found is not None:
@@ -298,6 +346,12 @@ class Walk(Values):
             self._warned.add(called)
             text = f"{function.__qualname__} gives '{called}' a name that is known only when it runs"
             warnings.warn(f"{text}: what it reads there is not noticed where it changes", stacklevel=2)
+
+    def _undefined(self, function: FunctionType, name: str) -> None:
+        """A builtin, or what is not there yet, which is noted, as it may be there for the next run."""
+        scope = function.__globals__
+        if not hasattr(builtins, name) and not self.state.hides_variable(scope, name):
+            self._named(("undefined", name, id(scope)), scope, f"{UNDEFINED}'{name}'", lambda: UNDEFINED)
 
     def _reference(self, name: str, value: object, path: tuple[str, ...], owner: object) -> object | None:
         """What is read under a name; `None` where that is state of the run."""
@@ -358,6 +412,8 @@ class Walk(Values):
         found += [self._class(each) for each in self._reach.told.subclasses_of(kind)]
         if self._reach.told.reads_docs:
             found.append(_docstring_of(kind))
+        if self._reach.told.reads_order:
+            found.append([name for name in vars(kind) if not name.startswith("__")])
         found.append(self._of(schema_of(kind), ()))  # it finds what its annotations name, so it comes first
         found += [self._of(each, ()) for each in fields_of(kind)]
         found.append(self._sorted(self._of(each, ()) for each in registered_with(kind)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
 from .compare import Comparison, compare
 from .plain import storable
 from .reading import Results, Stored
+from .reducers import REDUCED
 
 _SHOWN = 5
 
@@ -51,7 +52,7 @@ def beside_baseline(
     if not there:
         known = [each.experiment for each in results.evaluations()]
         others = [*dict.fromkeys(name for name in known if name != stored.experiment)]
-        return NoBaseline(f"there is no experiment '{experiment}'; {_listed(experiment, others)}")
+        return NoBaseline(f"there is no experiment '{experiment}'; {listed(experiment, others)}")
     whole = stored.name.removesuffix(selection)
     other_rows = [name for name in there if name == whole or name.startswith(f"{whole} (")]
     if other_rows:
@@ -59,7 +60,32 @@ def beside_baseline(
             f"'{experiment}' has '{other_rows[0]}', and this is '{stored.name}'; run both with the same limit, sample "
             "and row"
         )
-    return NoBaseline(f"'{experiment}' has no '{stored.name}'; {_listed(stored.name, there)}", is_new=True)
+    return NoBaseline(f"'{experiment}' has no '{stored.name}'; {listed(stored.name, there)}", is_new=True)
+
+
+def is_out_of_reach(results: Results, experiment: str, name: str, own: str, scores: Mapping[str, str]) -> str:
+    """Why gates cannot be reached whatever a run comes to, as half a sentence; nothing where they may be.
+
+    Args:
+        results: Where the baseline is.
+        experiment: The baseline; may be nothing.
+        name: The evaluation's name.
+        own: The experiment of the run.
+        scores: The scores that gates compare with it, by what they may be called themselves.
+    """
+    if not (scores and experiment) or storable(experiment) == own:
+        return ""
+    before = results.find(experiment, name)
+    if before is None:
+        known = [*dict.fromkeys(each.experiment for each in results.evaluations())]
+        if storable(experiment) in known:
+            return ""
+        return f"there is no experiment '{experiment}'; {listed(experiment, [each for each in known if each != own])}"
+    there = results.summary(before).scores
+    for whole, missing in scores.items():
+        if not (whole in there or missing in there or REDUCED.fullmatch(missing)):
+            return f"the baseline '{experiment}' has no score '{missing}'; {listed(missing, [*there])}"
+    return ""
 
 
 def unjudged(stored: Stored, baseline: NoBaseline) -> str:
@@ -87,7 +113,7 @@ def coverage(comparison: Comparison, scores: Collection[str]) -> Iterator[str]:
             yield f"The gates of '{name}' with a baseline leave rows out that have no score '{each.score}': {told}."
 
 
-def _listed(wanted: str, names: Sequence[str]) -> str:
+def listed(wanted: str, names: Sequence[str]) -> str:
     """Which names there are, the nearest first."""
     if not names:
         return "there is no other one"

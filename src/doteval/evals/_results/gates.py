@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
-from .baselines import NoBaseline
+from .baselines import NoBaseline, listed
 from .compare import Comparison, Difference
 from .reducers import REDUCED
 from .statistics import Aggregate, Summary
@@ -27,7 +27,7 @@ Passes: TypeAlias = str | Iterable[str] | Mapping[str, float]
 
 _ROUNDING = 1e-12
 _GATE = re.compile(
-    r"\s*(?P<score>.+?)(?:\.(?P<of>mean|low|high))?\s*(?P<sign><=|>=|<|>)\s*"
+    r"\s*(?P<score>[^<>\n]*?[^<>=!~\s])(?:\.(?P<of>mean|low|high))?\s*(?P<sign><=|>=|<|>)\s*"
     r"(?:(?P<baseline>baseline)\s*(?P<offset>[+-]\s*[0-9.eE+-]+)?|(?P<value>[-+]?[0-9.eE+-]+|[-+]?[0-9.]+\s*%))\s*"
 )
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
@@ -78,7 +78,9 @@ class Gate:
         if not self.has_baseline:
             found = summary.scores.get(self.score) or summary.reduced.get(self.score)
             if found is None:
-                return f"{_missing(self.score, summary)}, which has to be {self.rest}"
+                return (
+                    f"{_missing(self.score, summary)}, which has to be {self.rest}{_there(self.score, summary.scores)}"
+                )
         elif isinstance(baseline, NoBaseline):
             new = "; where it is new, --doteval-eval-allow-new (allow_new= of run) does not judge it" * baseline.is_new
             return f"there is no baseline for '{self.text}': {baseline.why}{new}"
@@ -88,7 +90,8 @@ class Gate:
                 where = f"here and in the baseline '{baseline.before.experiment}', for '{self.text}'"
                 reduced = REDUCED.fullmatch(self.score)
                 if reduced is None:
-                    return f"no row has a score '{self.score}' {where}"
+                    there = _there(self.score, [each.score for each in baseline.differences])
+                    return f"no row has a score '{self.score}' {where}{there}"
                 return (
                     f"no row has {reduced['of'] or 'any'} samples with a score '{reduced['score']}' of 0 or 1 {where}"
                 )
@@ -138,6 +141,13 @@ def _missing(score: str, summary: Summary) -> str:
     return f"no row has {reduced['of']} samples with a score '{reduced['score']}', so there is no '{score}'"
 
 
+def _there(score: str, scores: Collection[str]) -> str:
+    """Which other scores there are, to go on with."""
+    if score in scores or REDUCED.fullmatch(score):
+        return ""
+    return f"; {listed(score, [*scores])}" if scores else "; no row has any"
+
+
 def _has_interval(found: Aggregate | Difference) -> bool:
     return math.isfinite(found.low) and math.isfinite(found.high)
 
@@ -169,7 +179,8 @@ def _gate(text: str) -> Gate:
     value = math.nan if found is None else _value(found["value"] or found["offset"] or "0")
     if found is None or not math.isfinite(value):
         raise ValueError(
-            f"{text!r} is no gate: write it like 'exact >= 0.9', 'exact.low >= 0.8' or 'exact >= baseline - 0.02'"
+            f"{text!r} is no gate: write it like 'exact >= 0.9', 'exact.low >= 0.8' or 'exact >= baseline - 0.02', "
+            "with one comparison (<, <=, > or >=)"
         )
     score, of = found["score"], found["of"]
     return Gate(

@@ -1,14 +1,15 @@
 """What results have cost that are not there any more, as others have taken their places: it was paid all the same.
 
 Of each evaluation the usage of such rows is kept: of those that failed and were run again, that the dataset has not any
-more, and of all that was started over.
+more, and of all that was started over. So is that of rows that were in flight when a run ended; where it was killed, it
+is only known that there may have been some.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from .usage import ModelUsage
 
@@ -67,4 +68,20 @@ def keep_usage(
         among = "evaluation = ? AND rows.key IN (SELECT each.value FROM json_each(?) AS each)"
         found = usage_in(connection, "rows", among, before, json.dumps([*keys]))
     if found:
-        connection.execute("INSERT INTO gone VALUES (?, ?)", (evaluation, json.dumps(found)))
+        add_usage(connection, evaluation, found)
+
+
+def add_usage(connection: sqlite3.Connection, evaluation: int, usage: Sequence[ModelUsage]) -> None:
+    """What an evaluation has cost besides."""
+    connection.execute("INSERT INTO gone VALUES (?, ?)", (evaluation, json.dumps(usage)))
+
+
+def unknown_usage() -> Sequence[ModelUsage]:
+    """What a run has cost that was killed, besides what is kept of it."""
+    return [ModelUsage(None, None, 0, 0, 1, 0, 0, 0, 0, 0)]
+
+
+def is_claimed(connection: sqlite3.Connection, evaluation: int) -> bool:
+    """Whether a run is at an evaluation, or was and could not say that it is not any more."""
+    select = "SELECT 1 FROM evaluations WHERE id = ? AND run IS NOT NULL"
+    return connection.execute(select, (evaluation,)).fetchone() is not None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IS_WRITTEN, NOTHING, SEEMS_WRITTEN, WAS_READ
+from .._written import IS_WRITTEN, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNDEFINED, WAS_READ
+from .declared import is_declared, is_same_content, told_of_content, without_declared
 
 Identity: TypeAlias = Mapping[str, str]
 """Fingerprints by what they are of; of what may be shown, the thing itself behind an equals sign."""
@@ -33,7 +34,7 @@ def with_what_was_written(before: Identity, after: Identity) -> Identity:
 
 
 def _once_written(before: str, after: str) -> str:
-    if (before or after).startswith(WAS_READ):
+    if is_declared(before or after) or (before or after).startswith(WAS_READ):
         return before or after
     if after in _either(before) or _is_shown(before) or _is_shown(after):
         return before
@@ -51,7 +52,7 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
     """
     written = {
         name: part
-        for name, part in before.items()
+        for name, part in without_declared(before, now).items()
         if _is_same(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
     }
     return {**now, **written}
@@ -89,7 +90,7 @@ def has_doubts(identity: Identity) -> bool:
 
 def _either(part: str) -> list[str]:
     """All that a part may be; of what may not be there, nothing is among it."""
-    return [part] if _is_shown(part) else part.split(_OR)
+    return [part] if _is_shown(part) or is_declared(part) else part.split(_OR)
 
 
 def changes(before: Identity, now: Identity) -> tuple[str, ...]:
@@ -100,13 +101,22 @@ def changes(before: Identity, now: Identity) -> tuple[str, ...]:
 def _changes(before: Identity, now: Identity) -> Iterator[str]:
     if before.get(PYTHON) != now.get(PYTHON):
         yield f"{_told(PYTHON, before, now)}, so code cannot be compared"
-        before, now = ({name: part for name, part in side.items() if _is_shown(part)} for side in (before, now))
-    # What is shown says most, and what is known from before more than what is new.
+        before, now = (
+            {name: part for name, part in side.items() if _is_shown(part) or is_declared(part)}
+            for side in (before, now)
+        )
     both = {**now, **before}
+
+    def says_little(name: str) -> tuple[bool, bool, bool, str]:
+        """What is shown says most, then what was not defined; and what is known from before more than what is new."""
+        return not _is_shown(both[name]), UNDEFINED not in name, name not in before, name
+
     found = [
         name
-        for name in sorted(both, key=lambda name: (not _is_shown(both[name]), name not in before, name))
-        if name not in (PYTHON, ASSERTIONS) and not _is_same(before.get(name), now.get(name))
+        for name in sorted(both, key=says_little)
+        if name not in (PYTHON, ASSERTIONS)
+        and not _is_same(before.get(name), now.get(name))
+        and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
     ]
     modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
     if len(modes) > 1 and not all(_is_shown(both[name]) for name in found):
@@ -115,8 +125,15 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
         yield _told(name, before, now)
 
 
+def _comparable(identity: Identity) -> Identity:
+    """What of it is the same in another version of Python."""
+    return {name: part for name, part in identity.items() if _is_shown(part) or is_declared(part)}
+
+
 def _is_same(before: str | None, now: str | None) -> bool:
     """What seems to be written has not changed where a run was seen to write it, or where it was not there yet."""
+    if is_declared(before) or is_declared(now):
+        return is_same_content(before, now)
     if (before or now or "").startswith(WAS_READ):
         return True
     if not {*_either(before or "")}.isdisjoint(_either(now or "")):
@@ -134,13 +151,18 @@ def _seems_written(part: str) -> bool:
 
 def _told(name: str, before: Identity, now: Identity) -> str:
     old, new = before.get(name), now.get(name)
+    if is_declared(old) or is_declared(new):
+        return told_of_content(name, old, new)
+    if name.startswith((UNDEFINED, OF_ROWS + UNDEFINED)):
+        return f"{name} is not defined" if old is None else f"{name} was not defined when these results were made"
     if old is None:
         return f"{name} is new" if new is None or not _is_shown(new) else f"{name} is {new[1:]}, and was not set"
     if new is None:
         return f"{name} was {old[1:]}, and is not set" if _is_shown(old) else f"{name} is gone"
     if _is_shown(old) and _is_shown(new):
         return f"{name} was {old[1:]}, and is {new[1:]}"
-    return f"{name} has changed"
+    what, was = (_either(part)[0].rpartition(".")[0] for part in (old, new))
+    return f"what {name} refers to has changed" if what and what == was else f"{name} has changed"
 
 
 def _is_shown(part: str) -> bool:

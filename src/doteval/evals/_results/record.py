@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from ... import Completion, DotevalError, Usage
+from ... import Completion, DotevalError, ModelRequest, Usage
 from .._digests import Fingerprint, digest_of
 from .._result import Result, Score
 from .begun import RequestsOfRow
@@ -21,6 +21,7 @@ from .transcript import RecordedRequest, Transcript, details_of, without_secrets
 from .usage import ModelUsage, added, usage_of_requests, usage_told
 
 _DOTEVAL = f"{Path(__file__).parents[2]}{os.sep}"
+_TELLING = "number", "key", "sample", "inputs", "output", "prompt", "scores", "metadata", "error", "reply"
 _TRACEBACK = "Traceback (most recent call last):\n"
 _RUNNING = str(Path(__file__).parent.with_name("_running"))  # what calls an evaluation, and not what it calls of ours
 
@@ -73,6 +74,10 @@ class Record:
     sample: int = 1
     transcript: Sequence[RecordedRequest] | None = None
     altered: Sequence[str] = ()
+
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        """What counts where another evaluation reads it: not how long it took, nor what it cost."""
+        return {name: getattr(self, name) for name in _TELLING}
 
     @property
     def failed(self) -> bool:
@@ -191,16 +196,25 @@ class Spending:
         """What a model has said last, where it was not streamed."""
         return next((request.reply for request in reversed(self._requests) if request.reply is not None), None)
 
+    def by_model(self) -> tuple[ModelUsage, ...]:
+        """What was asked of each model so far."""
+        requests, left = self._all()
+        return usage_of_requests([*requests, *left], self.roles)
+
+    def _all(self) -> tuple[list[ModelRequest], list[ModelRequest]]:
+        """The requests that have ended, and those that go on."""
+        begun = self._requests.open  # read first: what a thread of the row ends meanwhile is in both
+        requests = [*self._requests]  # a task that the row has left behind may make more
+        ended = {id(request) for request in requests}
+        return requests, [request for request in begun if id(request) not in ended]
+
     def fields(self, told: object = None) -> dict[str, Any]:
         """What a record has of it.
 
         Args:
             told: What the row itself says that it cost, if it is a `Usage`; it counts where no model says anything.
         """
-        begun = self._requests.open  # read first: what a thread of the row ends meanwhile is in both
-        requests = [*self._requests]  # a task that the row has left behind may make more
-        ended = {id(request) for request in requests}
-        left = [request for request in begun if id(request) not in ended]
+        requests, left = self._all()
         self.left_open = len(left)
         requests += left
         known = any(isinstance(request.usage, Usage) for request in requests)

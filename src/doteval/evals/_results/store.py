@@ -11,26 +11,25 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
 from anyio import CancelScope, to_thread
 
 from ..._forked import tell_when_forked
 from ..._writer import Writer
-from .._errors import ConcurrentRunError, EvaluationChangedError, StoreError
+from .._errors import ConcurrentRunError, StoreError
 from . import claims
+from .changed import Changed, changes_since
 from .database import PATIENCE, Connection, Database
-from .gone import keep_usage
+from .gone import add_usage, is_claimed, keep_usage, unknown_usage
 from .holding import Holding
-from .identity import Identity, changes, note_what_is_left, with_what_was_known, with_what_was_written
+from .identity import Identity, note_what_is_left, with_what_was_known, with_what_was_written
 from .plain import storable
 from .reading import Results, Snapshot, Stored, counted, find
 from .record import Record
 from .rows import PendingRow, Work, write_pending
 from .runs import check_idle, note
-
-Changed: TypeAlias = Literal["error", "rerun", "keep"]
-"""What becomes of results that are of something else: a refusal, a new run, or that they are taken for its own."""
+from .usage import ModelUsage
 
 _IS_RUN = "is being run already,"
 _ADVICE = (
@@ -131,6 +130,8 @@ class Store(Results):
                     check_idle(connection, self._database.path, *names, _IS_RUN, _ADVICE)
                 connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
                 before = find(connection, *names)
+                if before is not None and is_claimed(connection, before.id):  # by a run that nobody has heard of since
+                    add_usage(connection, before.id, unknown_usage())
                 if before is not None and not fresh:
                     differences = changes_since(counted(connection, before, None), identity, changed)
                 # Where they are no error, all that is there has failed.
@@ -199,6 +200,19 @@ class Store(Results):
             identity = with_what_was_known(identity, evaluation.identity)
             values = (_encode(identity), evaluation.epochs, evaluation.id, evaluation.finished)
             connection.execute("UPDATE evaluations SET identity = ?, epochs = ? WHERE id = ? AND finished IS ?", values)
+
+    def lose(self, evaluation: Stored, usage: Sequence[ModelUsage]) -> None:
+        """Have it kept what rows have cost that a run was at when it ended."""
+        claim = self._holding.of(evaluation.id)
+
+        def work(connection: sqlite3.Connection) -> None:
+            if self._holding.is_held(connection, evaluation.id, claim):
+                before = find(connection, evaluation.experiment, evaluation.name)  # which it may not have replaced yet
+                add_usage(connection, evaluation.id if before is None else before.id, usage)
+
+        if claim is not None and not self._is_closed:
+            with suppress(StoreError):  # it has been told
+                self._write().put(work)
 
     def leave(self, evaluation: Stored, *, is_unfit: bool = False) -> None:
         """Let others run it, as soon as all that was put is written; does not wait for that.
@@ -423,23 +437,6 @@ class Store(Results):
         write_pending(connection, items, lost=self._holding.lost)
         self._holding.committed()
         self._database.check(connection)
-
-
-def changes_since(before: Stored, identity: Identity, changed: Changed) -> tuple[str, ...]:
-    """What has changed since results were stored, where there are any.
-
-    Args:
-        before: What is in the store, with all samples that are there.
-        identity: What results depend on now.
-        changed: What is to become of them; see `run`.
-
-    Raises:
-        EvaluationChangedError: They are of something else, and that is an error.
-    """
-    differences = changes(before.identity, identity) if before.stored else ()
-    if differences and changed == "error" and before.stored > before.errors:
-        raise EvaluationChangedError(before.name, before.experiment, differences)
-    return differences
 
 
 def _encode(identity: Identity) -> str:

@@ -101,10 +101,9 @@ def gone_lines(summaries: Iterable[tuple[str, Summary]], prices: Prices | None =
                 for counts in ([usage.input_tokens for usage in usages], [usage.output_tokens for usage in usages])
             )
             cost = f", cost {prices.cost(usages)}" if prices else ""
-            noun = "request" if requests == 1 else "requests"
-            lines.append(
-                f"{name}: and {requests:,} {noun} of results that are gone: {given} tokens in, {made} out{cost}"
-            )
+            asked = shown_count(requests, is_all=all(usage.unknown <= usage.requests for usage in usages))
+            noun = "request" if asked == "1" else "requests"
+            lines.append(f"{name}: and {asked} {noun} of results that are gone: {given} tokens in, {made} out{cost}")
     return lines
 
 

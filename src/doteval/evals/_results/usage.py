@@ -32,7 +32,8 @@ class ModelUsage(NamedTuple):
         failed: How many of these failed.
         unknown: How many may have cost more than is known: the server did not say it, or a stream was left, a request
             cancelled, a connection lost or the time up before it could, also where the SDK then sent it again; or the
-            row ended before the request did.
+            row ended before the request did. Of a run that was killed, 1 without a model and requests: there may have
+            been some.
         input_tokens: Tokens of the prompts.
         output_tokens: Tokens of the replies.
         cached_tokens: Tokens of the prompts that were read from a cache.

@@ -12,6 +12,11 @@ _COMPARED = 200
 """How many characters of an error tell it from another; what follows is mostly about the row."""
 
 
+def cause_of(record: Record) -> str:
+    """What went wrong, in a line."""
+    return (record.error or "").partition("\n")[0]
+
+
 class Abort:
     """Sees rows as they are done.
 
@@ -48,4 +53,5 @@ class Abort:
         self._alike.add(record.key)  # samples of one row, which fail for its own reasons, are no more than one
         alike = len(self._alike)
         if errors > self._max_errors and 0 < self._after <= alike:
-            raise EvaluationAbortedError(self._evaluation, errors, done, self._max_errors, record.example, alike)
+            allowed, cause = self._max_errors, cause_of(record)
+            raise EvaluationAbortedError(self._evaluation, errors, done, allowed, record.example, alike, cause)

@@ -7,6 +7,7 @@ from threading import Lock
 from anyio import to_thread
 
 from .._identity.library import project_of
+from .._results.declared import without_declared
 from .._results.identity import listed
 from .._results.reading import Stored
 from .._results.store import Store
@@ -67,7 +68,7 @@ def _begin(
     state.has_begun(place.store, stored)
     place.store.note(stored, about_run(evaluation, settings))
     everything = place.store.with_epochs(stored, None)
-    warnings = *warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored)
+    warnings = *warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored, place)
     return stored, Changes(place.store.known(everything)), warnings
 
 
@@ -80,11 +81,13 @@ def warnings_of(stored: Stored, differences: tuple[str, ...], settings: Settings
     return (f"The results {where} were {done} they are of something else: {listed(differences)}.",)
 
 
-def warnings_of_files(evaluation: Evaluation, stored: Stored) -> tuple[str, ...]:
+def warnings_of_files(evaluation: Evaluation, stored: Stored, place: Place) -> tuple[str, ...]:
     """What a user is told of results for which files were read that have changed since; blocks."""
-    found = changed_files(stored.identity, project_of(evaluation.function)) if stored.stored else ()
+    known = without_declared(stored.identity, place.identity) if stored.stored else {}
+    found = changed_files(known, project_of(evaluation.function))
     if not found:
         return ()
     where = f"the results of '{stored.name}' in the experiment '{stored.experiment}'"
     changed = f"For {where} {listed(found)} was read, and has changed since."
-    return (f"{changed} They are kept all the same: --fresh (fresh=True of run) runs it again.",)
+    kept = "They are kept all the same: --fresh (fresh=True of run) runs it again"
+    return (f"{changed} {kept}, and depends_on= of foreach makes such a change an error.",)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from ... import ModelProvider, ModelProviders, ReplyCache, Setup
+from .._results.changed import Changed
 from .._results.gates import Gate
-from .._results.store import Changed, Store
+from .._results.store import Store
 
 _CACHE_MODES = ("on", "read", "write", "off")
 

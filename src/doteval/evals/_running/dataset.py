@@ -7,14 +7,18 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import Any, TypeAlias, cast
 
 from anyio.lowlevel import checkpoint
 
-from .._digests import Looks, fingerprint
+from .._digests import Looks, Parts, fingerprint
 from .._errors import DatasetError
 from .._files import Lines
-from .._identity.library import is_library_module
+from .._identity.code import read
+from .._identity.library import is_library_file, is_library_module
+from .._identity.looks import attribute_of, qualified, type_name
+from .._identity.rows import held_by_function
 from .._identity.walk import Walk
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
@@ -92,8 +96,17 @@ class _Code(Looks):
         return is_library_module(kind.__module__)
 
     def of(self, value: object) -> str:
-        """A fingerprint, with what a function reads."""
+        """A fingerprint."""
         return Walk(follows_classes=False).digest(value)
+
+    def known(self, value: Any, kind: type[Any]) -> str | Parts | None:
+        """What a function does and holds; what it reads counts as what the evaluation reads does."""
+        if kind is not FunctionType:
+            wrapped = attribute_of(value, "__wrapped__") if callable(value) and self.is_library(kind) else None
+            return Parts(f"wrapped {type_name(kind)}", (wrapped,)) if callable(wrapped) else None
+        code = value.__code__
+        does = qualified(value) if is_library_file(code.co_filename) else f"{value.__qualname__} {read(code).does}"
+        return Parts(f"function {does}", held_by_function(value))
 
 
 _CODE = _Code()
@@ -166,6 +179,11 @@ class Source:
     def function(self) -> Callable[..., object] | None:
         """What makes the rows, where the dataset is a function."""
         return None if _is_rows(self._dataset) else cast("Callable[..., object]", self._dataset)
+
+    @property
+    def dataset(self) -> object:
+        """What is read, or makes what is."""
+        return self._dataset
 
     def look(self) -> Iterator[Row] | None:
         """Read it without an event loop; `None` where that cannot be, or could not be done again afterwards."""

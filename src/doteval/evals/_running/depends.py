@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
 from inspect import ismethod
+from pathlib import Path
 from typing import Any, cast
 
 from ... import ModelProviders
@@ -14,6 +15,7 @@ from .._identity.code import read, texts_in
 from .._identity.library import is_library_file, project_of
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
+from .declared import Declared
 from .evaluation import Evaluation
 from .files_read import FilesRead
 
@@ -29,6 +31,7 @@ def identity_of(
     values: Iterable[tuple[str, object]] = (),
     functions: Iterable[tuple[str, object]] = (),
     where_read: Iterable[tuple[Collection[str], str, object]] = (),
+    declared: Declared | None = None,
 ) -> Identity:
     """Fingerprints of all that the results of an evaluation depend on.
 
@@ -38,6 +41,7 @@ def identity_of(
         values: What else it is given, by what it is called.
         functions: What makes what else it is given.
         where_read: What counts where code reads one of some attributes: these, what it is called, and what it is.
+        declared: What the user says that they depend on, where that is more than the evaluation itself says.
     """
     with _telling(evaluation):
         walk = Walk(project=project_of(evaluation.function))
@@ -47,9 +51,11 @@ def identity_of(
             walk.add("what it is a method of", evaluation.instance)
         if evaluation.source.function is not None:
             walk.add_function("the function that makes the dataset", evaluation.source.function)
+        else:
+            walk.add_rows(evaluation.source.dataset)
         for name, settings in models.items():
             walk.add_settings(name, settings)
-        for name, value in values:
+        for name, value in (*values, *(declared or evaluation.declared).others):
             walk.add(name, value)
         for name, function in functions:
             walk.add_function(name, function, makes=True)
@@ -69,14 +75,34 @@ def _telling(evaluation: Evaluation) -> Generator[None]:
         raise
 
 
-def files_of(function: object, others: Callable[[], Iterable[FilesRead]] = tuple) -> FilesRead:
+def contents_of(
+    evaluation: Evaluation, declared: Declared, store: Path | None, known: dict[Path, str] | None = None
+) -> Identity:
+    """Fingerprints of the files and directories that the user says results depend on; blocks.
+
+    Args:
+        evaluation: The evaluation.
+        declared: What the user says.
+        store: Where results are kept, which is no part of a directory.
+        known: What was found a moment ago, and is added to.
+
+    Raises:
+        DependencyError: One is not there, or cannot be read.
+    """
+    return declared.parts(evaluation.name, project_of(evaluation.function), store, known)
+
+
+def files_of(
+    function: object, others: Callable[[], Iterable[FilesRead]] = tuple, before: FilesRead | None = None
+) -> FilesRead:
     """What notes the files that are read for an evaluation's function, or for a fixture's.
 
     Args:
         function: The function, of whose project they are.
         others: Gives what notes other files that it depends on.
+        before: What has noted those of the same function when it was called before.
     """
-    return FilesRead(project_of(function), others)
+    return FilesRead(project_of(function), others, before)
 
 
 def fingerprints(evaluation: Evaluation, values: Mapping[str, object]) -> Identity:
@@ -98,7 +124,7 @@ def texts_beside(attribute: str, function: object) -> list[str] | None:
 
 
 def identity_of_run(
-    evaluation: Evaluation, argument: str | None, model: Any, arguments: Mapping[str, object]
+    evaluation: Evaluation, argument: str | None, model: Any, arguments: Mapping[str, object], declared: Declared
 ) -> Identity:
     """The same, of what `run` is given.
 
@@ -107,6 +133,7 @@ def identity_of_run(
         argument: The argument that gets the model, where there is one.
         model: The model, what leases it, or its spec.
         arguments: The other arguments.
+        declared: What the user says that the results depend on.
     """
     models: dict[str, Mapping[str, Any]] = {}
     defaults = {name: parameter.default for name, parameter in evaluation.arguments.items()}
@@ -121,7 +148,7 @@ def identity_of_run(
             values.append((_MODEL, model))
         else:
             models[_MODEL] = known
-    return identity_of(evaluation, models=models, values=values)
+    return identity_of(evaluation, models=models, values=values, declared=declared)
 
 
 def _is_same_text_or_number(one: object, other: object) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -27,6 +27,7 @@ from .._results.begun import RequestsOfRow
 from .._results.record import Record, Spending, succeeded
 from .._results.record import failed as failed_record
 from .._results.transcript import Transcript
+from .._results.usage import UsageSums
 from .abort import Abort
 from .arguments import Arguments, roles_of
 from .dataset import Row, has_name
@@ -65,6 +66,7 @@ class Progress:
         tokens: What the calls cost, as far as that is known.
         epochs: How many samples there are of each row.
         left_open: How many requests had not ended when their row had.
+        past_cache: The models that were asked past the cache of replies, where there is one.
     """
 
     total: int | None = None
@@ -76,6 +78,7 @@ class Progress:
     tokens: int = 0
     epochs: int = 1
     left_open: int = 0
+    past_cache: set[str] = field(default_factory=set[str])
 
 
 class _Tries:
@@ -147,6 +150,8 @@ class Engine:
         self._tell = tell
         self._window = max(_WINDOW, 4 * limit.most)
         self._next = 0
+        self.lost = UsageSums()
+        """What rows have cost that have no result, as the run has ended before."""
         self._waiting: dict[int, Record | None] = {}
         self._being_kept = 0
         self._error: BaseException | None = None
@@ -206,8 +211,9 @@ class Engine:
         """Run one row, and have kept what comes of it; it has a place, which it gives back."""
         try:
             record = await self._record(row)
-            if self._is_over:
-                return  # nobody waits for it any more
+            if self._is_over:  # nobody waits for it any more
+                self.lost.add(record.usage_by_model)
+                return
             self._being_kept += 1
             self._keep(record, partial(self._is_kept, place, record))
         except BaseException as exc:  # not the evaluation's: those are recorded
@@ -223,9 +229,15 @@ class Engine:
     async def _record(self, row: Row) -> Record:
         requests = Transcript() if self._transcripts else RequestsOfRow()
         spending = Spending(requests)
-        with self._watching(), counting_requests(requests):
-            record = await self._attempted(row, spending)
+        try:
+            with self._watching(), counting_requests(requests):
+                record = await self._attempted(row, spending)
+        except BaseException:  # it ends the run, or the run has ended
+            self.lost.add(spending.by_model())
+            raise
         self._progress.left_open += spending.left_open
+        if self._opened is not None:
+            self._progress.past_cache.update(request.model for request in requests if not request.knows_caches)
         return record
 
     async def _attempted(self, row: Row, spending: Spending) -> Record:

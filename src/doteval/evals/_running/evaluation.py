@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, cast
 
 from anyio import CapacityLimiter, to_thread
 
 from .._escapes import raise_cancellation_of_row
+from .._files import directory_of
 from .._result import EVALUATION, Result
 from .._results.gates import Gate, Passes, gates_of
 from .checks import concurrency_of, seconds_of, whole_number
 from .dataset import Dataset, Source
+from .declared import Declared, DependsOn
 from .retries import Retries, retries_of
 
 
@@ -33,6 +37,7 @@ class Evaluation:
         epochs: How many samples of each row, where nobody says otherwise.
         row_timeout: How long an attempt of a row may take, likewise, in seconds; 0: as long as it takes.
         retries: When a row is run again, likewise.
+        declared: What its results depend on besides, as the user says.
 
     Raises:
         TypeError: A column is no argument of the function, or the dataset is none.
@@ -48,6 +53,7 @@ class Evaluation:
         epochs: int = 1,
         row_timeout: float = 0.0,
         retries: Retries | None = None,
+        declared: Declared | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -57,6 +63,7 @@ class Evaluation:
         self.epochs = epochs
         self.row_timeout = row_timeout
         self.retries = retries_of(retries)
+        self.declared = declared or Declared(Path.cwd(), {})
         self.source = Source(self.name, columns, dataset)
         self._instance: object = None
         signature = inspect.signature(function)
@@ -156,6 +163,7 @@ def foreach(
     epochs: int = 1,
     row_timeout: float = 0.0,
     retries: Retries | None = None,
+    depends_on: DependsOn = (),
 ) -> Callable[[Callable[..., Any]], Evaluation]:
     """Run a function on every row of a dataset, and keep what it returns.
 
@@ -184,14 +192,20 @@ def foreach(
             what it cost, is kept. It is not run again, unless `retries` says so. Pauses between attempts do not count.
             What runs in a thread, as functions do that are not ``async``, cannot be ended: it fails when it is over.
         retries: When a row is run again, where the run does not say so; `None` for `Retries()`.
+        depends_on: What results depend on that the code does not tell, such as the files of a corpus: a list, or a
+            mapping that names its values. A `pathlib.Path` counts with what is in the file, or in all files of the
+            directory but for hidden ones and ``__pycache__``; it is seen from the directory of the file that calls
+            this. Any other value, such as the text of a version, counts as arguments do. What has changed is an
+            `EvaluationChangedError`, as with code.
 
     Returns:
         A decorator, for ``async def`` and ``def``; the latter is run in worker threads.
 
     Raises:
-        TypeError: The dataset is none, `retries` is none, or the function has no argument for a column.
+        TypeError: The dataset is none, `retries` is none, `depends_on` is neither a list nor a mapping, or the function
+            has no argument for a column.
         ValueError: There is no column, one is there twice, `concurrency` or `epochs` is less than 1, `row_timeout` less
-            than 0, or a gate cannot be meant.
+            than 0, a gate cannot be meant, or `depends_on` has the path of a file as a text.
     """
     gates = gates_of(passes)
     given = cast("object", columns.split(",") if isinstance(columns, str) else columns)
@@ -205,8 +219,9 @@ def foreach(
     concurrency = concurrency_of(concurrency, may_adapt=False)
     epochs, row_timeout = whole_number("epochs", epochs, 1), seconds_of("row_timeout", row_timeout)
     retries = retries_of(retries)
+    declared = Declared(directory_of(sys._getframe(1)), {}).more(depends_on)
 
     def decorate(function: Callable[..., Any]) -> Evaluation:
-        return Evaluation(function, names, dataset, concurrency, gates, epochs, row_timeout, retries)
+        return Evaluation(function, names, dataset, concurrency, gates, epochs, row_timeout, retries, declared)
 
     return decorate

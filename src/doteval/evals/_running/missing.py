@@ -12,14 +12,14 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from ... import CachedReplies, ReplyCache
 from .._errors import DatasetError, StoreError
-from .._results.baselines import NoBaseline, beside_baseline, coverage, unjudged
+from .._results.baselines import NoBaseline, beside_baseline, coverage, is_out_of_reach, unjudged
+from .._results.changed import changes_since
 from .._results.compare import Comparison
-from .._results.identity import has_doubts
+from .._results.plain import storable
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.reducers import REDUCED
 from .._results.statistics import Summary, summarise
-from .._results.store import changes_since
 from .abort import Abort
 from .arguments import Arguments
 from .beginning import begun, warnings_of, warnings_of_files
@@ -29,6 +29,7 @@ from .dataset import Row
 from .engine import Engine, Known, Progress
 from .evaluation import Evaluation
 from .limits import limit_of
+from .notes import Notes
 from .outcome import Outcome, StoredRecords
 from .settings import Place, Settings
 
@@ -69,10 +70,20 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
         answered=True,
         known=stored.stored,
-        warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored), *told),
+        warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored, place), *told),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )
+
+
+def out_of_reach(evaluation: Evaluation, place: Place, settings: Settings) -> str:
+    """Why gates of an evaluation cannot be reached, whatever its rows come to, as far as that is known; blocks."""
+    gates = [gate for gate in (*evaluation.gates, *settings.gates) if gate.has_baseline]
+    scores = {gate.whole: gate.score for gate in gates}
+    if not scores:
+        return ""
+    with place.store.snapshot() as results:
+        return is_out_of_reach(results, settings.baseline, place.name, place.experiment, scores)
 
 
 async def run_rows(
@@ -154,7 +165,8 @@ async def _run_rows(
         warnings += told
 
     is_unfit = False
-    commits = None if place is None or stored is None else Commits(place.store, stored, limit)
+    notes = None if place is None or stored is None else Notes(place, stored)
+    commits = None if place is None or stored is None or notes is None else Commits(place.store, stored, limit, notes)
 
     def emit(record: Record) -> None:
         if place is None:
@@ -162,18 +174,11 @@ async def _run_rows(
         if on_record is not None:
             on_record(record)
 
-    has_looked = stored is None or not has_doubts(stored.identity)
-
     def keep(record: Record, kept: Callable[[], object]) -> None:
-        nonlocal has_looked
         if commits is None:
             kept()  # the outcome has it
-            return
-        if not has_looked and place is not None and stored is not None:
-            has_looked = True
-            with suppress(Exception):  # before the first result: nobody may be there at the end
-                place.store.note_written(stored, place.look())
-        commits.keep(record, kept)
+        else:
+            commits.keep(record, kept)
 
     engine = Engine(
         evaluation.caller(CapacityLimiter(limit.most)),
@@ -197,7 +202,8 @@ async def _run_rows(
     try:
         async with nullcontext() if commits is None else commits.told():
             async with aclosing(_missing(evaluation, place, stored, settings, changes, arguments)) as rows:
-                count = await engine.run(rows) // settings.epochs
+                with nullcontext() if place is None else place.files.running():
+                    count = await engine.run(rows) // settings.epochs
         if place is not None and stored is not None:
             _check_what_is_gone(evaluation, name, changes, count, replaces=place.store.replaces(stored))
             place.store.finish(stored, count, changes.known)
@@ -212,15 +218,20 @@ async def _run_rows(
         is_unfit = settings.selection.row is not None  # a name of a sample that there is none of
         raise
     finally:
-        if place is not None and stored is not None:
+        if place is not None and stored is not None and notes is not None:
+            lost = engine.lost.by_model()
+            if lost:
+                place.store.lose(stored, lost)
             try:
-                await _note_written(place, stored)
+                await notes.at_the_end()
             finally:
                 place.store.leave(stored, is_unfit=is_unfit)
                 await place.store.flush()
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
         warnings.append(_told_of_requests_left_open(progress.left_open, name))
+    if progress.past_cache:
+        warnings.append(_told_of_requests_past_cache(progress.past_cache, name))
     return Outcome(
         name,
         summary,
@@ -237,17 +248,19 @@ async def _run_rows(
     )
 
 
-async def _note_written(place: Place, stored: Stored) -> None:
-    """Have it noted what of the identity the run has written."""
-    with CancelScope(shield=True):  # as long as it took when the run began
-        place.store.note_written(stored, await to_thread.run_sync(place.look))
-
-
 def _told_of_requests_left_open(count: int, name: str) -> str:
     return (
         f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
         "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
         "early: 'async with aclosing(...)' does that for a generator."
+    )
+
+
+def _told_of_requests_past_cache(models: set[str], name: str) -> str:
+    listed = ", ".join(f"'{each}'" for each in sorted(map(storable, map(str, models))))
+    return (
+        f"The cache of replies has nothing of what rows of '{name}' asked {listed}: it is for the models of SDK and "
+        "server providers. A FakeModel, or a model of your own, is always asked."
     )
 
 
@@ -290,7 +303,7 @@ async def _missing(
                 else:
                     yield Known(sample, known.failed)
     if wanted is not None:
-        advice = "Name one by what its column 'id' holds, or by its number: 'doteval show' tells those that failed."
+        advice = "Name one by what its column 'id' holds, or by its number, counted from 0."
         raise DatasetError(evaluation.name, f"it has no row {wanted!r}", advice)
     if moved and place is not None and stored is not None:
         place.store.move(stored, moved)

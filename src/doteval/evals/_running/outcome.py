@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
 from ... import CachedReplies
 from .._errors import DatasetError, GateError, StoreError, TooManyErrorsError
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import Summary
+from .abort import cause_of
 
 _EXAMPLES = 3
+_LOOKED_AT = 200
+"""How many failures are looked at for these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,10 @@ class Outcome:
     cache: CachedReplies | None = None
     origin: str = field(default="what makes the dataset", repr=False)
 
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        """What counts where another evaluation reads it: not how much of it was there already."""
+        return {"name": self.name, "records": [*self.records], "shortfalls": self.shortfalls}
+
     @property
     def failed(self) -> Iterator[Record]:
         """The rows that raised."""
@@ -66,15 +75,17 @@ class Outcome:
             raise GateError(self.name, self.shortfalls)
 
     def error(self, max_errors: int) -> TooManyErrorsError:
-        """What is to be raised where too many rows did, with some examples."""
-        examples: list[str] = []
-        for record in self.failed:
+        """What is to be raised where too many rows did, with some examples, none of which says the same as another."""
+        examples: dict[str | None, str] = {}
+        cause = ""
+        for record in islice(self.failed, _LOOKED_AT):
+            cause = cause or cause_of(record)
+            examples.setdefault(record.error, record.example)
             if len(examples) == _EXAMPLES:
                 break
-            examples.append(record.example)
         noun = "rows" if self.summary.epochs == 1 else "samples"
-        summary = self.summary
-        return TooManyErrorsError(self.name, summary.errors, summary.samples, max_errors, tuple(examples), noun)
+        summary, shown = self.summary, tuple(examples.values())
+        return TooManyErrorsError(self.name, summary.errors, summary.samples, max_errors, shown, noun, cause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,10 @@ class StoredRecords:
     evaluation: Stored
     count: int
     place: str
+
+    def __doteval_identity__(self) -> Mapping[str, Any]:
+        """The rows, wherever they are kept."""
+        return {"records": [*self]}
 
     def __iter__(self) -> Iterator[Record]:
         found = 0

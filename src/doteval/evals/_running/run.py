@@ -13,10 +13,11 @@ from typing import Any, Literal, cast
 from anyio import to_thread
 
 from ... import ModelHandle, ModelProviders, ReplyCache
+from .._results.changed import Changed
 from .._results.gates import Passes, gates_of
 from .._results.names import checked_name
 from .._results.record import Record
-from .._results.store import DEFAULT_PATH, Changed, Store
+from .._results.store import DEFAULT_PATH, Store
 from .arguments import Arguments, Lease, LeasedArguments
 from .blocking import in_own_thread
 from .checks import (
@@ -29,7 +30,8 @@ from .checks import (
     whole_number_or_none,
 )
 from .circumstances import tags_of
-from .depends import files_of, identity_of_run, spec_of
+from .declared import DependsOn
+from .depends import contents_of, files_of, identity_of_run, spec_of
 from .evaluation import Evaluation
 from .limits import Concurrency
 from .missing import answered, run_rows
@@ -65,6 +67,7 @@ async def run(
     transcripts: bool = False,
     on_record: Callable[[Record], object] | None = None,
     tags: Mapping[str, str] | None = None,
+    depends_on: DependsOn = (),
     model: Any = None,  # a model of any kind, too
     **arguments: Any,
 ) -> Outcome:
@@ -119,6 +122,7 @@ async def run(
             `Record.transcript` where there is no store.
         on_record: Called with every new record, in the order of the dataset, or in that of `shuffle`; must not block.
         tags: What is noted of the run in the store, beside what it is run with; see `Store.runs`.
+        depends_on: What results depend on besides what `foreach` says, in the same way, and seen from there.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
             ``partial(provider.setup, "gpt-4o")``, is called, only where a row has to be run; both are leased again when
@@ -130,6 +134,7 @@ async def run(
         ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is; or what
             is thrown away is the baseline.
         EvaluationChangedError: The results in the store are of something else.
+        DependencyError: What `depends_on` names is not there, or cannot be read.
         DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
         TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
         GateError: A gate is not reached, with `max_errors`.
@@ -155,6 +160,7 @@ async def run(
         model=model,
     )
     checked_name(experiment)
+    declared = evaluation.declared.more(depends_on)
     check_baseline(experiment, baseline, fresh=fresh, changed=changed)
     chosen = _model_argument(evaluation, arguments, given=model is not None)
     _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
@@ -215,8 +221,10 @@ async def run(
         name += settings.selection.suffix
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
-            look = partial(identity_of_run, evaluation, chosen, model, arguments)
+            look = partial(identity_of_run, evaluation, chosen, model, arguments, declared)
             identity = await to_thread.run_sync(look)
+            if declared.paths:
+                identity = {**identity, **await in_own_thread(contents_of, evaluation, declared, opened.path)}
             place = Place(opened, experiment, name, spec, identity, look, files_of(evaluation.function))
             answer = await in_own_thread(answered, evaluation, place, settings)
             if answer is not None:

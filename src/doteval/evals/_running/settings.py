@@ -8,9 +8,11 @@ from typing import Literal
 
 from ... import ReplyCache
 from .._escapes import INTERRUPTS
+from .._results.changed import Changed
+from .._results.declared import without_declared
 from .._results.gates import Gate
 from .._results.identity import Identity, as_it_began
-from .._results.store import Changed, Store
+from .._results.store import Store
 from .files_read import FilesRead
 from .limits import Concurrency
 from .retries import Retries
@@ -44,7 +46,7 @@ class Place:
 
     def look(self) -> Identity:
         """What they depend on as far as it is known by now, the files that were read included; blocks."""
-        return {**self.look_again(), **self.files.parts()}
+        return {**self.look_again(), **without_declared(self.files.noted(is_over=True), self.identity)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 asked.answered(found[0].usage)
                 return found[0]
             async with self._place():
-                with ModelRequest(self._name, messages, params) as request:
+                with ModelRequest(self._name, messages, params, from_cache=False) as request:
                     answer, response = await self._asked(request, sent)
                     try:
                         reply = self._read_answer(answer)
@@ -202,7 +202,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                         asked.answered(stream.usage)
                 return
             async with self._place():
-                with ModelRequest(self._name, messages, params) as request:
+                with ModelRequest(self._name, messages, params, from_cache=False) as request:
                     events, response = await self._asked(request, sent)
                     response = getattr(events, "response", None) if response is None else response
                     async with ending(events, response) as (reader, body):

@@ -20,6 +20,7 @@ from ..._keywords import completed, takes
 from ..._setup import enterable
 from ...servers._contract import ServerLease
 from ...servers._description.readiness import Readiness
+from .._connections import pool_connections
 from .._sdk.attempts import hooks_of_attempts
 from .._sdk.openai import NO_KEY, CompatibleClient
 from .balancing import Balancer
@@ -105,9 +106,11 @@ class ServerProviderBase(LaunchingProvider[ServerModel]):
 def _http_client(url: str, transport: httpx2.AsyncBaseTransport | None) -> openai.DefaultAsyncHttpxClient:
     """For a server on this machine, without a proxy; for plain HTTP, without certificates, which take 20 ms to load."""
     address = httpx2.URL(url)
-    return openai.DefaultAsyncHttpxClient(
+    client = openai.DefaultAsyncHttpxClient(
         event_hooks=hooks_of_attempts(),
         transport=transport,
         trust_env=address.host not in _THIS_MACHINE,
         verify=True if address.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
     )
+    pool_connections(client)
+    return client

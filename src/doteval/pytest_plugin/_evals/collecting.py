@@ -122,10 +122,10 @@ class EvalCollecting:
         if not manager.has_plugin(name):
             from .preload import Preload  # noqa: PLC0415
             from .running import EvalRunning  # noqa: PLC0415 - all that it imports is there, as there is an evaluation
-            from .termination import Termination  # noqa: PLC0415
+            from .termination import Termination, WorkerTermination  # noqa: PLC0415
 
-            if not hasattr(self._config, "workerinput"):
-                manager.register(Termination(), "doteval-termination")
+            is_worker = hasattr(self._config, "workerinput")
+            manager.register(WorkerTermination() if is_worker else Termination(), "doteval-termination")
             preload = Preload(self._order)
             manager.register(preload, "doteval-preload")
             manager.register(EvalRunning(self._config, self._options, self._fixtures, preload), name)

@@ -9,20 +9,22 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from anyio import to_thread
 
 from ... import DotevalError, ReplyCache
-from ...evals import Evaluation, Outcome, Store, StoreError
+from ...evals import Evaluation, GateError, Outcome, Store, StoreError
 from ...evals._results.identity import ASSERTIONS, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.checks import unused_baseline
-from ...evals._running.depends import files_of, fingerprints, identity_of
+from ...evals._running.depends import contents_of, files_of, fingerprints, identity_of
 from ...evals._running.engine import Progress
 from ...evals._running.files_read import FilesRead
-from ...evals._running.missing import answered, run_rows
+from ...evals._running.missing import answered, out_of_reach, run_rows
 from ...evals._running.selection import Selection
 from ...evals._running.settings import Place, Settings
 from .._fixturedefs import ask_for_all, set_up_only, set_up_others
@@ -79,12 +81,13 @@ class EvalRunning:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Before anything is run, which may leave its traces in modules and classes."""
+        known: dict[Path, str] = {}
         for item in session.items:
             evaluation = evaluation_of(item)
             if evaluation is None or not isinstance(item, pytest.Function):
                 continue
             try:
-                self._identities[item] = self._identity(item, evaluation)
+                self._identities[item] = self._first_identity(item, evaluation, known)
             except _ENDS:
                 raise
             except BaseException as exc:  # what code says that is looked at, or ours: it is that item's failure
@@ -135,7 +138,8 @@ class EvalRunning:
         __tracebackhide__ = True
         if not is_of_the_user(fixturedef):
             return (yield)
-        files = self._files.setdefault(fixturedef, files_of(fixturedef.func))
+        # Of each set-up its own: that of another parameter, of it or of what it builds on, may read other files.
+        files = self._files[fixturedef] = files_of(fixturedef.func, before=self._files.get(fixturedef))
         with files.watching_all():
             return (yield)
 
@@ -224,12 +228,16 @@ class EvalRunning:
             for leased in held.values():
                 await self._preload.next_model(item, leased.providers, self._needs_no_model)
 
+        settings = self._settings(evaluation)
+        unmet = await to_thread.run_sync(out_of_reach, evaluation, place, settings) if settings.baseline else ""
+        if unmet:
+            raise GateError(place.name, (unmet,))
         try:
             with self._display(place.name, progress) as display:
                 return await run_rows(
                     evaluation,
                     LeasedArguments(values, leases),
-                    self._settings(evaluation),
+                    settings,
                     place,
                     name=place.name,
                     progress=progress,
@@ -265,11 +273,17 @@ class EvalRunning:
                 self._options.experiment,
                 f"{parent}::{item.name}{self._selection.suffix}",
                 models.get("model_client") or next(iter(models.values()), ""),
-                {**(self._identities.get(item) or self._identity(item, evaluation)), **self._data.get(item, {})},
+                {**(self._identities.get(item) or self._first_identity(item, evaluation)), **self._data.get(item, {})},
                 partial(self._look_again, item, evaluation),
                 files_of(evaluation.function, partial(self._files_of_fixtures, item, evaluation)),
             )
         return self._places[item]
+
+    def _first_identity(
+        self, item: pytest.Function, evaluation: Evaluation, known: dict[Path, str] | None = None
+    ) -> Identity:
+        contents = contents_of(evaluation, evaluation.declared, self._options.store, known)
+        return {**self._identity(item, evaluation), **contents}
 
     def _models(self, item: pytest.Function) -> dict[str, str]:
         """The specs of the models that an item is parametrised with, by fixture."""

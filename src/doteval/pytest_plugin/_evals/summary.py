@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,13 +37,17 @@ class EvalSummary:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
         """In the controller of pytest-xdist: workers are going to run evaluations, as far as names tell."""
-        manager, name = node.config.pluginmanager, "doteval-termination"
-        if not manager.has_plugin(name) and any(each.rpartition("::")[2].startswith("eval_") for each in ids):
-            from .termination import Termination  # noqa: PLC0415 - nobody else pays for it
+        if not any(each.rpartition("::")[2].startswith("eval_") for each in ids):
+            return
+        from .termination import WorkersTermination  # noqa: PLC0415 - nobody else pays for it
 
-            termination = Termination()
+        manager, name = node.config.pluginmanager, "doteval-termination"
+        termination = manager.get_plugin(name)
+        if termination is None:
+            termination = WorkersTermination()
             manager.register(termination, name)
             termination.begin()
+        termination.watch(node)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print what the evaluations of this run say."""
@@ -54,6 +57,7 @@ class EvalSummary:
         crashed = [report.nodeid for report in reports if getattr(report, "when", None) == "???"]
         if not (names or crashed) and not (self._is_interrupted and self._options.store.exists()):
             return
+        from ..._hints import command_line, quoted  # noqa: PLC0415
         from ..._printed import in_a_line, printable  # noqa: PLC0415
         from ..._tables import Table  # noqa: PLC0415 - nobody else pays for what draws it
         from ...evals import Store, StoreError  # noqa: PLC0415
@@ -63,7 +67,6 @@ class EvalSummary:
         options, experiment = self._options, self._options.experiment
         suffix = Selection(options.limit, options.sample, options.seed, options.row).suffix
         names |= {f"{each}{suffix}" for node in crashed for each in (node, node.rpartition("@")[0])}
-        quoted = shlex.quote(in_a_line(experiment))
         try:
             with Store(options.store).snapshot() as results:
                 found = [
@@ -86,11 +89,14 @@ class EvalSummary:
         missing = [line for line in map(self._missing, found) if line]
         for line in missing:
             terminalreporter.write_line(in_a_line(line))
-        again = f"; go on with it: --doteval-eval-experiment {quoted}"
+        name = quoted(experiment)
+        again = f"; go on with it: --doteval-eval-experiment{'=' if name.startswith('-') else ' '}{name}"
         if self._is_interrupted:
             terminalreporter.write_line(f"Interrupted: what is done is kept{again}")
         again = "" if self._is_interrupted or (self._options.is_named and not missing) else again
-        terminalreporter.write_line(f"Look at them: doteval show {quoted}{again}")
+        directory = terminalreporter.config.invocation_params.dir
+        look = command_line("show", experiment, option="--store", file=options.store, directory=directory)
+        terminalreporter.write_line(f"Look at them: {look}{again}")
 
     def _cached(self, terminalreporter: pytest.TerminalReporter) -> list[str]:
         """What the cache of replies answered in this run."""

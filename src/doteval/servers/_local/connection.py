@@ -1,25 +1,21 @@
 """``Connection``: one client's end of the line to a supervisor (see ``_supervisor``): a lease, a hold, or a visit.
 
-Sending is synchronous: the messages are small, and a supervisor always reads. So a resource that becomes idle can say
-so in the same step. One task, `Connection.run`, reads what comes back.
+It is a `Wire` and one task, `Connection.run`, that reads what comes back.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 import socket
 import struct
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 import anyio
 
-Message = dict[str, Any]
+from .._supervisor.messages import Ask, Message
+from .wire import Wire
 
-_READ_BYTES = 1 << 16
 _VISIT_SECONDS = 2.0
 
 
@@ -70,12 +66,8 @@ class Connection:
     """
 
     def __init__(self, connection: socket.socket, on_event: Callable[[Message], object] | None = None) -> None:
-        connection.setblocking(False)
-        self._socket = connection
-        self._numbers = itertools.count(1)
+        self._wire = Wire(connection)
         self._questions: dict[int, _Question] = {}
-        self._is_broken = False
-        self._received = b""
         self.on_event = on_event
         self.on_exit: Callable[[], object] | None = None
         """Called once it is known how the server ended."""
@@ -115,31 +107,23 @@ class Connection:
         return pid if pid > 0 else None
 
     def _credentials(self) -> bytes:
-        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return self._wire.credentials()
 
-    def send(self, op: str, **fields: Any) -> int:
-        """Send a request whose answer nobody waits for; to a supervisor that is gone it goes nowhere."""
-        number = next(self._numbers)
-        line = json.dumps({"id": number, "op": op, **fields}).encode() + b"\n"
-        try:
-            sent = self._socket.send(line)
-        except OSError:
-            sent = 0
-        if sent < len(line):
-            self._is_broken = True  # whoever reads finds out why
-        return number
+    def send(self, request: Message) -> None:
+        """Send a request, one of `Ask`, whose answer nobody waits for; to a supervisor that is gone it goes nowhere."""
+        self._wire.send(request)
 
-    async def ask(self, op: str, **fields: Any) -> Message:
-        """Send a request and wait for its answer; `run` must be running.
+    async def ask(self, request: Message) -> Message:
+        """Send a request, one of `Ask`, and wait for its answer; `run` must be running.
 
         Raises:
             SupervisorGoneError: The server or the connection ended instead.
         """
         question = _Question()
-        number = self.send(op, **fields)
+        number = self._wire.send(request)
         self._questions[number] = question
         try:
-            if self.exit is not None or self._is_broken:
+            if self.exit is not None or self._wire.is_broken:
                 raise SupervisorGoneError
             await question.answered.wait()
         finally:
@@ -148,17 +132,14 @@ class Connection:
             raise SupervisorGoneError
         return question.answer
 
-    async def ask_alone(self, op: str, **fields: Any) -> Message:
+    async def ask_alone(self, request: Message) -> Message:
         """As `ask`, where `run` is not running (yet)."""
-        number = self.send(op, **fields)
+        number = self._wire.send(request)
         question = self._questions[number] = _Question()
         try:
             while question.answer is None:
-                data = await self._read()
-                if not data:
-                    self._close_books()
+                if not await self._read():
                     raise SupervisorGoneError
-                self._feed(data)
         finally:
             del self._questions[number]
         return question.answer
@@ -173,11 +154,11 @@ class Connection:
 
     async def lease(self, keep_alive: float) -> Message:
         """Become a lease; the answer has ``granted``, and ``server`` or ``reason``."""
-        return await self.ask("lease", keep_alive=keep_alive)
+        return await self.ask(Ask.lease(keep_alive))
 
     def hold(self, keep_alive: float) -> None:
         """Become a hold, at once."""
-        self.send("hold", keep_alive=keep_alive)
+        self.send(Ask.hold(keep_alive))
 
     def described(self, server: Message) -> None:
         """Keep what the supervisor says of its server."""
@@ -199,16 +180,15 @@ class Connection:
     async def leave(self) -> None:
         """Be neither lease nor hold any more; where that ends the server, wait until nothing of it is left."""
         try:
-            if (await self.ask("leave")).get("ending"):
+            if (await self.ask(Ask.leave())).get("ending"):
                 await self.is_over.wait()
         except SupervisorGoneError:
             await self.is_over.wait()
 
     async def run(self) -> None:
         """Read until the supervisor closes the connection."""
-        while data := await self._read():
-            self._feed(data)
-        self._close_books()
+        while await self._read():
+            pass
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -237,20 +217,16 @@ class Connection:
         if problem is not None:
             raise problem
 
-    async def _read(self) -> bytes:
-        while True:
-            await anyio.wait_readable(self._socket)
-            try:
-                return self._socket.recv(_READ_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError:
-                return b""
-
-    def _feed(self, data: bytes) -> None:
-        *lines, self._received = (self._received + data).split(b"\n")
-        for line in lines:
-            self._take(json.loads(line))
+    async def _read(self) -> bool:
+        """Take in what comes next; whether something may come after it."""
+        await anyio.wait_readable(self._wire.socket)
+        messages = self._wire.take()
+        for message in messages or ():
+            self._take(message)
+        if messages is None:
+            self._set_exit(SUPERVISOR_KILLED)
+            self.is_over.set()
+        return messages is not None
 
     def _take(self, message: Message) -> None:
         if "id" in message:
@@ -299,35 +275,26 @@ class Connection:
         self._has_woken.set()
         self._has_woken = anyio.Event()
 
-    def _close_books(self) -> None:
-        self._set_exit(SUPERVISOR_KILLED)
-        self.is_over.set()
-
     def hang_up(self) -> None:
         """Let the supervisor see that nobody is here any more, whatever this program does from now on."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._wire.hang_up()
 
     def close(self) -> None:
         """Close the connection; call it when `run` has ended or was cancelled."""
-        self._socket.close()
+        self._wire.close()
 
 
-Op = Literal["status", "end", "end sleeping", "stop"]
-
-
-async def visit(connection: socket.socket, op: Op, **fields: Any) -> Message | None:
+async def visit(connection: socket.socket, request: Message) -> Message | None:
     """Ask a supervisor one thing and hang up; `None` where no answer came in two seconds.
 
     Args:
         connection: A connected socket; closed at the end, also when cancelled.
-        op: What to ask.
-        fields: What belongs to the request.
+        request: What to ask, one of `Ask`.
     """
     visitor = Connection(connection)
     try:
         with anyio.move_on_after(_VISIT_SECONDS):
-            return await visitor.ask_alone(op, **fields)
+            return await visitor.ask_alone(request)
     except SupervisorGoneError:
         pass
     finally:
@@ -369,7 +336,7 @@ async def status_of(connection: socket.socket, server_id: str, *, memory: bool =
         server_id: The server. What the supervisor of another version does not tell has a value that says nothing.
         memory: Whether it is to find out how much memory the server has, which takes time.
     """
-    answer = await visit(connection, "status", memory=memory)
+    answer = await visit(connection, Ask.status(memory=memory))
     return None if answer is None else {**_UNTOLD, **answer.get("status", {}), "id": server_id}
 
 
@@ -378,7 +345,7 @@ async def join(connection: socket.socket, keep_alive: float) -> Connection | Non
     joined = Connection(connection)
     try:
         with anyio.move_on_after(_VISIT_SECONDS):
-            answer = await joined.ask_alone("lease", keep_alive=keep_alive)
+            answer = await joined.ask_alone(Ask.lease(keep_alive))
             if answer["granted"]:
                 joined.described(answer["server"])
                 return joined

@@ -19,7 +19,8 @@ from .._contract import Terms
 from .._description.command import ServerCommand
 from .._description.failure import ServerFailure, advice, cause_of, report
 from .._description.readiness import ReadinessView
-from .connection import Connection, Message, SupervisorGoneError
+from .._supervisor.messages import Ask, Message
+from .connection import Connection, SupervisorGoneError
 from .log_search import searched
 
 GIVE_UP_SECONDS = 5.0
@@ -54,7 +55,7 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
     async def is_ready() -> None:
         await terms.ready.wait(view)
         connection.met.add(condition)
-        connection.send("ready", condition=condition)
+        connection.send(Ask.ready(condition))
 
     async def takes_too_long() -> None:
         await sleep_until(started + terms.start_timeout)
@@ -115,7 +116,7 @@ async def _given_up(connection: Connection) -> dict[str, Any]:
     """Leave; the server ends where nobody else uses it. Returns its last words, if they come in time."""
     answer: Message | None = None
     with suppress(SupervisorGoneError), connection.patient(GIVE_UP_SECONDS):
-        answer = await connection.ask("give up", reason="it did not get ready")
+        answer = await connection.ask(Ask.give_up("it did not get ready"))
     if answer is None:
         return {}
     return {"tail": answer["tail"], "log": answer["log"]}

@@ -1,19 +1,16 @@
 """``Holds``: connections that keep servers warm, whatever becomes of the event loops that used them.
 
-They are plain sockets that nobody reads most of the time. The kernel closes them when this process dies, however it
-dies.
+Nobody reads them most of the time. The kernel closes them when this process dies, however it dies.
 """
 
 from __future__ import annotations
 
-import json
-import socket
 import time
-from contextlib import suppress
 
+from .._supervisor.messages import Ask
+from .connection import Exit
 from .runtime import Runtime
-
-_HOLD, _LEAVE = 1, 2  # the numbers of the two requests
+from .wire import Wire
 
 
 class Holds:
@@ -40,8 +37,8 @@ class Holds:
         self._drop(server_id)
         connection = self._runtime.connect(server_id)
         if connection is not None:
-            self._held[server_id] = hold = _Hold(connection)
-            hold.send(_HOLD, "hold", keep_alive=keep_alive)
+            self._held[server_id] = hold = _Hold(Wire(connection))
+            hold.wire.send(Ask.hold(keep_alive))
 
     def why_ended(self, server_id: str) -> str:
         """Why a server that was kept warm has ended; empty where it has not, or is not known."""
@@ -59,7 +56,7 @@ class Holds:
         """
         deadline = time.monotonic() + patience
         for held in self._held.values():
-            held.send(_LEAVE, "leave")
+            held.leave()
         for held in self._held.values():
             while patience > 0 and held.read(deadline - time.monotonic()) and held.may_end:
                 if time.monotonic() >= deadline:
@@ -70,35 +67,35 @@ class Holds:
     def _drop(self, server_id: str) -> None:
         held = self._held.pop(server_id, None)
         if held is not None:
-            held.socket.close()
+            held.wire.close()
 
 
 class _Hold:
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket = connection
-        self.reason = ""
-        self.may_end = True  # until the supervisor says that others keep it
-        self._received = b""
+    """One of them.
 
-    def send(self, number: int, op: str, **fields: float) -> None:
-        with suppress(OSError):  # it is gone already
-            self.socket.send(json.dumps({"id": number, "op": op, **fields}).encode() + b"\n")
+    Args:
+        wire: The line to its supervisor.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.reason = ""
+        self.may_end = True
+        """Until the supervisor says that others keep it."""
+        self._left = 0
+
+    def leave(self) -> None:
+        """Hold it no longer."""
+        self._left = self.wire.send(Ask.leave())
 
     def read(self, patience: float = 0.0) -> bool:
-        """Take in what has arrived, or arrives within `patience` seconds; whether the server may still be there."""
-        try:
-            self.socket.settimeout(max(0.0, patience))
-            while data := self.socket.recv(1 << 16):
-                *lines, self._received = (self._received + data).split(b"\n")
-                for line in lines:
-                    message = json.loads(line)
-                    if message.get("event") == "exited":
-                        self.reason = message["reason"]
-                    elif message.get("id") == _LEAVE:
-                        self.may_end = message["ending"]
-                self.socket.settimeout(0.0)
-        except (BlockingIOError, TimeoutError):
-            return True
-        except OSError:
-            pass
-        return False
+        """Take in what has come, or comes within `patience` seconds; whether the server may still be there."""
+        messages = self.wire.wait(patience)
+        while messages:
+            for message in messages:
+                if message.get("event") == "exited":
+                    self.reason = Exit.told(message).reason
+                elif message.get("id") == self._left:
+                    self.may_end = message["ending"]
+            messages = self.wire.take()
+        return messages is not None

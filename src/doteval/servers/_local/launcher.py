@@ -17,6 +17,7 @@ from .._contract import LeaseListener, Server, ServerLease, Terms
 from .._description.causes import PORT_TAKEN
 from .._description.command import CommandMissingError, ServerCommand
 from .._description.failure import ServerFailure, advice, report
+from .._supervisor.messages import Ask
 from .._supervisor.protocol import PROTOCOL
 from .connection import SUPERVISOR_KILLED, Connection, Exit, SupervisorGoneError
 from .getting_ready import get_ready, name_of
@@ -204,7 +205,7 @@ class LocalLauncher:
             self._connections.add(connection)
             try:
                 with suppress(SupervisorGoneError):
-                    await connection.ask("hold", keep_alive=terms.keep_alive)
+                    await connection.ask(Ask.hold(terms.keep_alive))
                 yield
             finally:
                 self._connections.discard(connection)

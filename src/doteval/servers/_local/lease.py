@@ -14,7 +14,8 @@ from .._contract import LeaseListener, Server, Terms
 from .._description.command import LOOPBACK, ServerCommand
 from .._description.failure import ServerFailure, advice, happened, report
 from .._description.readiness import ReadinessView
-from .connection import Connection, Message, SupervisorGoneError
+from .._supervisor.messages import Message
+from .connection import Connection, SupervisorGoneError
 from .getting_ready import failure_facts
 from .log_search import searched_at_its_end
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from .._description.sleeping import sleep_told
+from .._supervisor.messages import Ask
 from .._supervisor.parts import WHOLE
 from .connection import status_of, visit
 from .making_room import Status, is_going, whom_to_ask
@@ -79,7 +80,7 @@ class Room:
             return
         how = KNOWN.get(status["id"]) or sleep_told(status["sleep"])
         if how is None:
-            await visit(connection, "end", reason=self._reason, drain=True)
+            await visit(connection, Ask.end(self._reason, drain=True))
             return
         answer = await put_to_sleep(connection, how, self._reason)
         if answer.get("is_full"):
@@ -95,4 +96,4 @@ class Room:
         sleeper = min(sleepers, key=lambda each: each["last_used"], default=None)
         connection = self._runtime.connect(status["id"] if sleeper is None else sleeper["id"])
         if connection is not None:
-            await visit(connection, "end" if sleeper is None else "end sleeping", reason=self._reason)
+            await visit(connection, Ask.end(self._reason) if sleeper is None else Ask.end_sleeping(self._reason))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..._server_errors import RuntimeDirectoryError, ServersUnsupportedError
+from .._supervisor.files import has_own_numbers
 from .._supervisor.protocol import MARKER
 from .._unshared import Descriptor, making, unshared
 
@@ -192,7 +193,7 @@ def processes_of(directory: Path) -> Iterator[int]:
 
     Those of a container that has another directory of the same name are none of it.
     """
-    if not sys.platform.startswith("linux"):
+    if not has_own_numbers():
         return
     root = os.path.realpath(directory.parent)
     marks = {f"{MARKER}={directory}{end}".encode() for end in ("", "/supervisor")}

@@ -17,6 +17,7 @@ from .._description.failure import ServerFailure, report
 from .._description.sleeping import HTTPSleep, Sleep
 from .._slots.locks import SlotLocks
 from .._slots.queue import MAKE_ROOM, SlotQueue
+from .._supervisor.messages import Ask
 from .._supervisor.parts import amount_of
 from .._supervisor.protocol import MARKER
 from .connection import Connection, SupervisorGoneError, join, visit
@@ -219,7 +220,7 @@ class _Waking:
         """It is started with other slots: end the one that sleeps."""
         connection = self._runtime.connect(self._server_id)
         if connection is not None:
-            await visit(connection, "end sleeping", reason="it is started with other slots")
+            await visit(connection, Ask.end_sleeping("it is started with other slots"))
 
 
 async def confirm(connection: Connection, terms: Terms) -> None:

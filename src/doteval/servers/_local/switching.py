@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,8 @@ from ..._pool.containment import ends_the_program
 from ..._secrets import masked
 from .._description.readiness import ReadinessView
 from .._description.sleeping import Sleep, sleep_told
-from .connection import Connection, Message, SupervisorGoneError
+from .._supervisor.messages import Ask, Message
+from .connection import Connection, SupervisorGoneError
 
 logger = logging.getLogger("doteval.servers")
 
@@ -43,7 +43,7 @@ async def put_to_sleep(connection: socket.socket, how: Sleep, reason: str) -> Me
     Returns:
         The supervisor's answer; empty where there was none.
     """
-    return await _begin(connection, "sleep", how, "end", reason=reason, drain=True, sleep=True)
+    return await _begin(connection, "sleep", how, Ask.end(reason, drain=True, sleep=True))
 
 
 async def wake_up(connection: socket.socket, how: Sleep | None) -> Message:
@@ -56,12 +56,12 @@ async def wake_up(connection: socket.socket, how: Sleep | None) -> Message:
     Returns:
         The supervisor's answer; empty where there was none.
     """
-    return await _begin(connection, "wake", how, "wake")
+    return await _begin(connection, "wake", how, Ask.wake())
 
 
-async def _begin(connection: socket.socket, action: str, how: Sleep | None, op: str, **fields: object) -> Message:
+async def _begin(connection: socket.socket, action: str, how: Sleep | None, request: Message) -> Message:
     switch = _Switch(Connection(connection), action, how)
-    HomeLoop("doteval").spawn(partial(switch.run, op, fields), f"doteval {action} of a server")
+    HomeLoop("doteval").spawn(partial(switch.run, request), f"doteval {action} of a server")
     await switch.answered.wait()
     return switch.answer
 
@@ -83,14 +83,14 @@ class _Switch:
         self.answer: Message = {}
         """What the supervisor says; empty where there was no answer."""
 
-    async def run(self, op: str, fields: Mapping[str, object]) -> None:
+    async def run(self, request: Message) -> None:
         """Ask, do it, and tell the supervisor; nothing is raised but what ends the program."""
         try:
             with suppress(SupervisorGoneError), move_on_after(ANSWER_SECONDS):
-                self.answer = await self._nurse.ask_alone(op, **fields)
+                self.answer = await self._nurse.ask_alone(request)
             self.answered.set()
             if self.answer.get("granted"):
-                self._nurse.send("switched", problem=await self._problem(self.answer["server"]))
+                self._nurse.send(Ask.switched(await self._problem(self.answer["server"])))
         finally:
             self.answered.set()
             self._nurse.close()

@@ -17,6 +17,7 @@ from anyio.lowlevel import current_token
 from ..._errors import CapacityDeadlockError
 from .._contract import LeaseListener
 from .._slots.queue import in_line
+from .._supervisor.messages import Ask
 from .._supervisor.parts import WHOLE
 from .._supervisor.protocol import PROTOCOL
 from .connection import Connection
@@ -75,7 +76,7 @@ class Uses:
                 wishes[waiting] = None
                 if not is_in_use:
                     del wishes[waiting]
-                connection.send("waits", wishes=[each.wish for each in wishes])
+                connection.send(Ask.waits(each.wish for each in wishes))
         return found
 
     def users_of(self, connections: Iterable[Connection]) -> set[object]:

@@ -12,29 +12,29 @@ nothing but the standard library, one thread, and one loop. It
 Being connected is the whole protocol: the kernel closes the connections of whoever dies. A connection is a lease, a
 hold (keep it warm) or neither (a visitor). The supervisor alone decides who gets a lease: nobody acts on a stale look.
 
-Both directions speak a JSON object a line. The first line from the starter is the job; then every client may ask for
-``lease``, ``hold``, ``leave``, ``waits``, ``status``, ``ready``, ``give up``, ``end``, ``wake``, ``switched``,
-``end sleeping`` and ``stop``; each is answered with the same ``id``. Everybody is told the events ``started``,
-``output``, ``ready``, ``retiring``, ``resumed``, ``awake``, ``ending`` and ``exited``.
+Both directions speak a JSON object a line, and all that they say is in `messages`. The first line from the starter is
+the job; then every client may ask, and each answer has the ``id`` of its question. What happens, everybody is told.
 When a connection closes after that, nothing of the server is left and its slots are free: the supervisor holds their
 locks by inheritance.
 
-The parts; but for the loop, they know of nothing but the first four, and all of them are imported before the server
-starts, so that it does not matter to a supervisor when doteval is upgraded or removed::
+The parts; but for the loop, they know of nothing but the first five, the policy also of the lifetime, and all of them
+are imported before the server starts, so that it does not matter to a supervisor when doteval is upgraded or removed::
 
     protocol    what both sides have to agree on
-    files       deletes a directory
+    messages    all that both sides say
+    files       deletes a directory, and looks for others
     processes   who descends from whom
-    keeper      the process around the supervisor, for where that is killed
     parts       a part of a slot, beside those of others
+    keeper      the process around the supervisor, for where that is killed
     bed         where the server may sleep
     place       what the server has in the runtime directory, also after somebody has deleted that
     log         what the server prints
     family      the server's processes
-    clients     connections and messages
+    clients     connections
     memory      whether the memory of the GPUs is free again
     signals     wakes the loop up
-    lifetime    how long the server lives, and who may lease it: decides, and does no I/O
-    loop        does what the others say is to be done
+    lifetime    how long the server lives, and when it may be leased
+    policy      who uses it, what is answered, what is to be done, and when: decides all of that, and does no I/O
+    loop        does what the policy says is to be done
     __main__    makes a program of the directory
 """

@@ -1,4 +1,4 @@
-"""``Clients``: who is connected to the supervisor, what they ask, and what they are told; a JSON object a line."""
+"""``Clients``: who is connected to the supervisor; sends and receives, a JSON object a line."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ import struct
 
 TYPE_CHECKING = False  # as in typing, whose import would take a twelfth of the start of the whole program
 if TYPE_CHECKING:
-    from typing import Any
-
-    Message = dict[str, Any]
-else:
-    Message = dict
+    from .messages import Message
 
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 RESERVED_FILES = 16
@@ -25,14 +21,16 @@ BUFFER_LIMIT = 1 << 18  # what is kept for a client that does not read, in bytes
 
 
 class Client:
-    """One connection: a lease, a hold (keep the server warm), or a visitor, who is neither."""
+    """One connection.
 
-    def __init__(self, connection: socket.socket, kind: str = "visitor", received: bytes = b"") -> None:
+    Args:
+        connection: A connected socket; it is non-blocking from now on.
+        received: What has come by it already.
+    """
+
+    def __init__(self, connection: socket.socket, received: bytes = b"") -> None:
         connection.setblocking(False)
         self.socket = connection
-        self.kind = kind
-        self.waits: list[list[Any]] = []
-        """What those who lease the server by this wait for meanwhile: names of slots, how many, how much of each."""
         self._received = received
         self._unsent = b""
 
@@ -100,18 +98,6 @@ class Clients:
         """From now on the loop wakes up when somebody comes, speaks, or leaves."""
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self.starter.socket, selectors.EVENT_READ, self.starter)
-
-    def count(self, kind: str) -> int:
-        """How many of a kind there are."""
-        return sum(client.kind == kind for client in self._connected)
-
-    def uses(self) -> int:
-        """How many lease the server or keep it warm."""
-        return self.count("lease") + self.count("hold")
-
-    def waits(self) -> list[list[Any]]:
-        """What those who lease the server wait for."""
-        return [wish for client in self._connected if client.kind == "lease" for wish in client.waits]
 
     def heard(self, events: list[tuple[selectors.SelectorKey, int]]) -> list[tuple[Client, list[Message] | None]]:
         """Who has asked what, or has gone; those last who leave: whoever comes instead may be there already."""

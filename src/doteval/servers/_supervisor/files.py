@@ -1,4 +1,4 @@
-"""What is in `shutil`, whose import takes as long as half of the others."""
+"""What is in `shutil`, whose import takes as long as half of the others; and whether ``/proc`` is of use."""
 
 from __future__ import annotations
 
@@ -28,3 +28,11 @@ def delete(directory: str) -> None:
 def is_on_path(command: str) -> bool:
     """Whether there is such a program."""
     return any(os.access(os.path.join(directory, command), os.X_OK) for directory in os.get_exec_path())
+
+
+def has_own_numbers() -> bool:
+    """Whether ``/proc`` is there, and is that of our pid namespace: in another one a number is somebody else's."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False

@@ -1,20 +1,33 @@
 """``Lifetime``: how long the server lives, and who may lease it meanwhile.
 
-It is told what happens, and when; what follows it tells everybody, and says which signals are due. It does no I/O and
-looks at no clock.
+It is told what happens, and when; it says what everybody is to be told, and which signals are due, as effects. It does
+no I/O and looks at no clock.
 """
 
 from __future__ import annotations
 
+import collections
 import signal
-from collections.abc import Callable
 
+from .messages import Tell
+
+TYPE_CHECKING = False  # as in typing, whose import takes time
+if TYPE_CHECKING:
+    from typing import Any
+
+    Effect = tuple[str, tuple[Any, ...]]
+
+TELL = "tell"
+"""Effect: tell everybody an event."""
+SIGNAL = "signal"
+"""Effect: send a signal to all processes of the server."""
 PAUSE_SECONDS = 0.5  # for so long nobody leases a server between two tests that both use it
 FALLING_ASLEEP, ASLEEP, WAKING = "falling asleep", "asleep", "waking"
 SWITCH_SECONDS = 600.0  # whoever puts it to sleep has a limit of their own, and may be stopped
 KILL_SECONDS = 10.0  # how long to wait for what was killed; what sits in the kernel longer than that cannot be helped
 KILL_AGAIN_SECONDS = 0.1
 UNUSED = "nobody is connected any more"
+UNSAID = "somebody has asked for that"
 
 
 class Lifetime:
@@ -26,7 +39,6 @@ class Lifetime:
         drain_seconds: For how long it is leased to nobody new where its slots are needed, in seconds.
         stay_seconds: For how long after it was ready that does not happen, in seconds; at least as long as its start.
         can_sleep: Whether there is a place where it may sleep instead of ending when its slots are needed.
-        tell: Tells an event to everybody.
     """
 
     def __init__(
@@ -36,9 +48,10 @@ class Lifetime:
         grace: float,
         drain_seconds: float,
         stay_seconds: float,
-        tell: Callable[[dict[str, object]], object],
         can_sleep: bool = False,
     ) -> None:
+        self.effects: collections.deque[Effect] = collections.deque()
+        """What is to be done, the first first, each with its arguments; whoever does it takes it from here."""
         self.is_ready = False
         self.met: list[str] = []
         """The conditions for being ready that somebody has seen it meet; each has its own."""
@@ -57,8 +70,7 @@ class Lifetime:
         self._grace = grace
         self._drain_seconds = drain_seconds
         self._stay_seconds = stay_seconds
-        self._tell = tell
-        self._started_at = self._used_at = now
+        self._started_at = self.used_at = now
         self._no_drain_before = float("inf")  # not while it starts
         self._unused_until: float | None = None
         self._drains_until: float | None = None
@@ -95,7 +107,7 @@ class Lifetime:
             self.is_ready = True
             # It stays as long as its start took, or two that take turns would start it for every lease.
             self._no_drain_before = now + max(now - self._started_at, self._stay_seconds)
-        self._tell({"event": "ready", "condition": condition})
+        self._do(TELL, Tell.ready(condition))
 
     def uses_changed(self, leases: int, holds: int, now: float, *, used: bool) -> None:
         """Somebody has come, has changed what they are, or has gone.
@@ -107,7 +119,7 @@ class Lifetime:
             used: Whether who it was leases it, or has until now.
         """
         if used:
-            self._used_at = now
+            self.used_at = now
         if self.is_draining and not leases and not self._can_sleep:  # else whoever needs its slots puts it to sleep
             self.end(self.drain_reason, now)
         if leases or holds:
@@ -117,9 +129,7 @@ class Lifetime:
         elif self._unused_until is None and not self.reason:
             self._unused_until = now + self.keep_alive
 
-    def make_way(
-        self, reason: str, leases: int, now: float, *, drain: bool, find_bed: Callable[[], bool] | None = None
-    ) -> bool:
+    def make_way(self, reason: str, leases: int, now: float, *, drain: bool, may_sleep: bool = False) -> bool:
         """Somebody needs the slots: end where nobody leases it, else lease it to nobody new for a while.
 
         Args:
@@ -127,27 +137,30 @@ class Lifetime:
             leases: How many lease it.
             now: The time.
             drain: Whether it is to be leased to nobody new, where somebody leases it.
-            find_bed: Where it is to sleep instead of ending: takes a place for that, and says whether there was one.
+            may_sleep: Whether it is to sleep instead of ending.
 
         Returns:
-            Whether it ends.
+            Whether it may fall asleep now; it does by `fall_asleep`, where there is a place for that.
         """
         if self.sleep or self.reason:
-            return bool(self.reason)
+            return False
         may_go = now >= self._no_drain_before
         if not leases:
             # One that sleeps costs so little that somebody who comes back at once need not be waited for.
-            may_sleep = find_bed is not None and self.is_ready
+            may_sleep = may_sleep and self._can_sleep and self.is_ready
             pause = min(PAUSE_SECONDS, self._switch_seconds) if may_sleep else PAUSE_SECONDS
-            if may_go or now >= self._used_at + pause:
-                if find_bed is None or not may_sleep:
-                    self.end(reason, now)
-                elif find_bed():
-                    self._switch(FALLING_ASLEEP, now)
+            if may_go or now >= self.used_at + pause:
+                if may_sleep:
+                    return True
+                self.end(reason, now)
         elif drain and may_go and not self.is_draining:
             self._drains_until, self.drain_reason = now + self._drain_seconds, reason
-            self._tell({"event": "retiring", "reason": reason})
-        return bool(self.reason)
+            self._do(TELL, Tell.retiring(reason))
+        return False
+
+    def fall_asleep(self, now: float) -> None:
+        """Somebody puts it to sleep, and there is a place for that."""
+        self._switch(FALLING_ASLEEP, now)
 
     def wake(self, now: float) -> None:
         """Somebody wakes it up, who has its slots."""
@@ -176,27 +189,27 @@ class Lifetime:
             self.sleep, self._switch_seconds = ASLEEP, seconds
         else:
             self.sleep, self._switch_seconds = "", self._switch_seconds + seconds
-            self._used_at, self._no_drain_before = now, now + seconds  # as after a start
-            self._tell({"event": "awake"})
+            self.used_at, self._no_drain_before = now, now + seconds  # as after a start
+            self._do(TELL, Tell.awake())
 
     def end(self, reason: str, now: float, *, is_told: bool = False) -> None:
         """It ends, unless it does already.
 
         Args:
-            reason: Why, as half a sentence.
+            reason: Why, as half a sentence; where that is empty, it was not said.
             now: The time.
             is_told: Whether everybody knows, as its process has ended by itself.
         """
         if self.reason:
             return
-        self.reason = reason
+        self.reason = reason or UNSAID
         self._unused_until = self._drains_until = self._switch_until = None
         # What is not ready has nothing to finish, and may not listen to TERM at all.
         grace = self._grace / (1 if self.is_ready else 2)
         self._signals = [(now, signal.SIGTERM), (now + grace / 3, signal.SIGTERM), (now + grace, signal.SIGKILL)]
         self._kills_until = now + grace + KILL_SECONDS
         if not is_told:
-            self._tell({"event": "ending", "reason": reason})
+            self._do(TELL, Tell.ending(self.reason))
 
     # ---------------------------------------------------------------- the time
 
@@ -205,12 +218,8 @@ class Lifetime:
         times = (*(when for when, _ in self._signals[:1]), self._unused_until, self._drains_until, self._switch_until)
         return [when for when in times if when is not None]
 
-    def pass_time(self, now: float) -> list[int]:
-        """What happens because of the time alone.
-
-        Returns:
-            The signals that all processes of the server are to get now, in this order.
-        """
+    def pass_time(self, now: float) -> None:
+        """What happens because of the time alone."""
         if self._unused_until is not None and now >= self._unused_until:
             self.end(UNUSED, now)
         if self._switch_until is not None and now >= self._switch_until:
@@ -218,13 +227,15 @@ class Lifetime:
         if self._drains_until is not None and now >= self._drains_until and not self.reason:
             # Whoever leases it may wait for a lease on it itself: a wish for its slots must not stop it for ever.
             self._drains_until, self._no_drain_before = None, now + self._drain_seconds
-            self._tell({"event": "resumed"})
-        numbers: list[int] = []
+            self._do(TELL, Tell.resumed())
         while self._signals and now >= self._signals[0][0]:
-            numbers.append(self._signals.pop(0)[1])
-            if numbers[-1] == signal.SIGKILL:  # what was forked meanwhile is killed as well
+            number = self._signals.pop(0)[1]
+            self._do(SIGNAL, number)
+            if number == signal.SIGKILL:  # what was forked meanwhile is killed as well
                 self._signals = [(now + KILL_AGAIN_SECONDS, signal.SIGKILL)]
-        return numbers
+
+    def _do(self, name: str, *arguments: Any) -> None:
+        self.effects.append((name, arguments))
 
     def is_given_up(self, now: float) -> bool:
         """Whether it should have ended long ago, and cannot be helped."""

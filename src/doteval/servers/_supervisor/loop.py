@@ -12,19 +12,22 @@ import socket
 import time
 
 from .bed import Bed
-from .clients import Client, Clients, Message
+from .clients import Client, Clients
 from .family import Family
 from .keeper import keep
-from .lifetime import ASLEEP, FALLING_ASLEEP, Lifetime
+from .lifetime import ASLEEP, SIGNAL, TELL, Lifetime
 from .log import Log
 from .memory import GpuMemory
-from .place import LOOK_SECONDS, SETTLE_SECONDS, Place, PlaceTakenError
-from .protocol import PROTOCOL
+from .messages import Answer, Message, Tell, described
+from .place import Place, PlaceTakenError
+from .policy import BED, GIVE_SLOTS_BACK, KEEP_LOG, LEAVE_BED, LOOK, SAY_EXITED, SLOTS, Policy
 from .signals import Signals
 
-OUTPUT_SECONDS = 0.25  # at most this often the starting clients are told that there was output
+TYPE_CHECKING = False  # as in typing, whose import takes time
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ORPHAN_SECONDS = 0.02  # how often to look for the end of who is not our child: it is not announced
-_TOLD = ("id", "kind", "spec", "port", "api_key", "slots", "fraction", "shown")
 LONGEST_SLEEP = 3600.0  # the system takes no more than a few weeks, and a server may be kept for ever
 
 
@@ -46,7 +49,6 @@ class Supervisor:
         slots, parts = dict(locks[:number]), dict(locks[2 * number :])
         self._place = Place(job["socket"], job["directory"], slots, job["files"], parts)
         self._starts = [fd for _, fd in locks[number : 2 * number]]  # while it starts, others do not beside it
-        self._look_at: float | None = None  # when to look whether the place is whole
         self._signals = signals
         self._selector = selectors.DefaultSelector()
         self._clients = Clients(self._selector, starter, self._place.listen())
@@ -56,19 +58,15 @@ class Supervisor:
             drain_seconds=job["drain_seconds"],
             stay_seconds=job["stay_seconds"],
             can_sleep=job["may_sleep"] > 0,
-            tell=self._clients.tell_all,
         )
+        self._policy = Policy(starter, self._lifetime)
         self._bed = Bed(job["beds"], job["may_sleep"])
-        self._is_refused_a_bed = False
-        self._nurse: Client | None = None  # who puts it to sleep now, or wakes it up
         self._log = Log(os.path.join(job["directory"], "server.log"), job["log_bytes"], job["secrets"])
         self._gpu_memory = GpuMemory(job["gpus"])
         self._family: Family | None = None
         self._output = -1
         self._started = self._last_used = time.time()
-        self._told_exit = False
-        self._told_bytes = 0
-        self._tell_output_at = 0.0
+        self._used_at = self._lifetime.used_at
 
     def start(self) -> None:
         """Start the server; the starter leases it."""
@@ -91,28 +89,25 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve everybody until nothing of the server is left, or cannot be ended."""
-        family, lifetime = self._family, self._lifetime
+        family, lifetime, policy = self._family, self._lifetime, self._policy
         if family is None:
-            self._tell_exit("it could not be started", expected=bool(lifetime.reason))
+            policy.failed("it could not be started", expected=bool(lifetime.reason))
+            self._act()
             return
-        self._clients.tell_all({"event": "started", "pid": family.pid})
+        self._clients.tell_all(Tell.started(family.pid))
         while not lifetime.reason or not (family.is_gone() or lifetime.is_given_up(time.monotonic())):
             self._hear(self._selector.select(self._patience(family)))
-            if family.reap() and not self._told_exit:
+            if family.reap():
                 self._drain_output()
-                by_itself = f"it ended {'by itself' if lifetime.is_ready else 'before it was ready'}"
-                self._tell_exit(lifetime.reason or by_itself, expected=bool(lifetime.reason))
-                lifetime.end("the server ended", time.monotonic(), is_told=True)
+                policy.exited(time.monotonic())
             if self._signals.told_to_end:
-                lifetime.end(f"its supervisor got {self._signals.told_to_end}", time.monotonic())
-            self._look_after_place()
-            self._tell_output()
-            for number in lifetime.pass_time(time.monotonic()):
-                family.send(number)
+                policy.signalled(self._signals.told_to_end, time.monotonic())
+            policy.pass_time(time.monotonic())
+            self._act()
             self._clients.flush()
         self._drain_output()
-        if not self._told_exit:
-            self._tell_exit(lifetime.reason, expected=True)
+        policy.is_over()
+        self._act()
 
     def fail(self, problem: BaseException) -> None:
         """Tell everybody that this is the end, and let nothing of the server survive it."""
@@ -123,9 +118,9 @@ class Supervisor:
                 self._family.send(signal.SIGKILL)
         with contextlib.suppress(Exception):
             self._log.write(f"the supervisor failed: {type(problem).__name__}: {problem}\n".encode())
-        if not self._told_exit:
-            with contextlib.suppress(Exception):
-                self._tell_exit("its supervisor failed", expected=False)
+        with contextlib.suppress(Exception):
+            self._policy.failed("its supervisor failed")
+            self._act()
 
     def close(self) -> None:
         """Leave nothing behind; when the connections close, all is over, but for memory that the driver has to free."""
@@ -145,12 +140,8 @@ class Supervisor:
     def _patience(self, family: Family) -> float | None:
         """How long nothing has to be done by itself, in seconds."""
         now = time.monotonic()
-        due = self._lifetime.due()
-        if self._has_output_to_tell():
-            due.append(self._tell_output_at)
-        if self._look_at is not None and not self._lifetime.reason:
-            due.append(self._look_at)
-        if self._told_exit and not family.adopts:
+        due = self._policy.due()
+        if self._policy.has_said_exit and not family.adopts:
             due.append(now + ORPHAN_SECONDS)
         return min(max(0.0, min(due) - now), LONGEST_SLEEP) if due else None
 
@@ -168,29 +159,12 @@ class Supervisor:
         self._place.look_after()
         if self._place.watch >= 0:
             self._selector.register(self._place.watch, selectors.EVENT_READ, self._place_may_be_gone)
-        self._look_at = None if self._place.watch >= 0 else time.monotonic() + LOOK_SECONDS
+        self._policy.watches(self._place.watch >= 0, time.monotonic())
 
     def _place_may_be_gone(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._place.watch, 1 << 16)
-        if self._look_at is None:
-            self._look_at = time.monotonic() + SETTLE_SECONDS
-
-    def _look_after_place(self) -> None:
-        if self._look_at is None or time.monotonic() < self._look_at or self._lifetime.reason:
-            return
-        self._look_at = None
-        try:
-            if not self._place.is_whole():
-                listener = self._place.mend()
-                if listener is not None:
-                    self._clients.listen(listener)
-                self._log.open()
-            self._watch_place()
-        except PlaceTakenError:
-            self._lifetime.end("its runtime directory was deleted, and its place is taken", time.monotonic())
-        except OSError:
-            self._look_at = time.monotonic() + LOOK_SECONDS
+        self._policy.may_be_deleted(time.monotonic())
 
     def _drain_output(self) -> None:
         for _ in range(64):  # a flood must not keep the loop from everything else
@@ -203,30 +177,49 @@ class Supervisor:
                     self._selector.unregister(self._output)
                 return
             self._log.write(data)
+            self._policy.printed(self._log.bytes)
 
-    def _has_output_to_tell(self) -> bool:
-        return not self._lifetime.is_ready and not self._lifetime.reason and self._log.bytes > self._told_bytes
+    # ---------------------------------------------------------------- what is to be done
 
-    def _tell_output(self) -> None:
-        now = time.monotonic()
-        if self._has_output_to_tell() and now >= self._tell_output_at:
-            self._told_bytes, self._tell_output_at = self._log.bytes, now + OUTPUT_SECONDS
-            self._clients.tell_all({"event": "output", "bytes": self._log.bytes})
+    def _act(self) -> None:
+        """Do what the policy says is to be done."""
+        does: dict[str, Callable[..., object]] = {
+            TELL: self._clients.tell_all,
+            SIGNAL: self._send,
+            KEEP_LOG: self._keep_log,
+            SAY_EXITED: self._say_exited,
+            LOOK: self._look_after_place,
+            GIVE_SLOTS_BACK: self._place.give_slots_back,
+            LEAVE_BED: self._bed.leave,
+        }
+        while self._policy.effects:
+            name, arguments = self._policy.effects.popleft()
+            does[name](*arguments)
+        if self._used_at != self._lifetime.used_at:  # the one is for the policy, the other one for people
+            self._used_at, self._last_used = self._lifetime.used_at, time.time()
 
-    def _tell_exit(self, reason: str, *, expected: bool) -> None:
-        self._told_exit = True
+    def _send(self, number: int) -> None:
+        if self._family is not None:
+            self._family.send(number)
+
+    def _look_after_place(self) -> None:
+        try:
+            if not self._place.is_whole():
+                listener = self._place.mend()
+                if listener is not None:
+                    self._clients.listen(listener)
+                self._log.open()
+            self._watch_place()
+        except PlaceTakenError:
+            self._policy.place_taken(time.monotonic())
+        except OSError:
+            self._policy.look_again(time.monotonic())
+
+    def _say_exited(self, reason: str, expected: bool) -> None:
         if not expected:
             self._keep_log()
-        self._clients.tell_all(
-            {
-                "event": "exited",
-                "code": self._family.code if self._family else None,
-                "reason": reason,
-                "expected": expected,
-                "tail": self._log.tail(),
-                "log": self._log.path if self._log.is_kept else None,
-            }
-        )
+        code, log = self._family.code if self._family else None, self._log.path if self._log.is_kept else None
+        self._clients.tell_all(Tell.exited(code, reason, expected=expected, tail=self._log.tail(), log=log))
 
     def _keep_log(self) -> None:
         self._log.keep(self._job["logs"], f"{self._job['id']}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log")
@@ -236,144 +229,56 @@ class Supervisor:
     def _serve(self, client: Client, requests: list[Message] | None) -> None:
         if requests is None:
             self._clients.drop(client)
-            if client is self._nurse:
-                self._switched("whoever was to do that has gone")
-            self._uses_changed(used=client.kind == "lease")
+            self._policy.gone(client, time.monotonic())
+            self._act()
             return
         for request in requests:
             try:
                 answer = self._answer(client, request)
             except (KeyError, TypeError, ValueError, OverflowError) as exc:
-                answer = {"error": str(exc)}
+                answer = Answer.error(str(exc))
             client.tell({"id": request.get("id"), **answer})
 
     def _answer(self, client: Client, request: Message) -> Message:
-        lifetime, reason = self._lifetime, str(request.get("reason", ""))
+        """The policy's answer, with all that only the loop knows."""
+        policy, now = self._policy, time.monotonic()
+        answer = policy.ask(client, request, now)
+        if answer is BED:
+            answer = policy.beds(client, now, found=self._bed.take())
+        elif answer is SLOTS:
+            names = dict(zip(self._job["slot_paths"], self._job["slots"] * 3, strict=False))
+            taken = sorted({names[each] for each in self._place.take_slots()})
+            answer = policy.slots(client, self._job["slots"], taken, now)
+        self._act()
         match request.get("op"):
-            case "lease" | "hold" as kind:
-                is_new_lease = kind == "lease" and client.kind != "lease"
-                if lifetime.reason or (is_new_lease and not lifetime.is_leasable):
-                    refusal = lifetime.reason or lifetime.sleep or lifetime.drain_reason
-                    sleeps = not lifetime.reason and bool(lifetime.sleep)
-                    return {"granted": False, "reason": refusal, "ending": bool(lifetime.reason), "sleeps": sleeps}
-                lifetime.keep_alive = max(lifetime.keep_alive, float(request.get("keep_alive", 0)))
-                self._become(client, kind)
-                return {"granted": True, "server": self._description()}
-            case "leave":
-                self._become(client, "visitor")
-                return {"ending": bool(lifetime.reason)}
-            case "waits":
-                wishes = request["wishes"]
-                client.waits = [[list(map(str, names)), int(count), int(amount)] for names, count, amount in wishes]
-                return {}
             case "status":
-                return {"status": self._status(memory=request.get("memory", True))}
+                return Answer.status(self._status(memory=request.get("memory", True)))
             case "ready":
-                lifetime.ready(time.monotonic(), str(request.get("condition", "")))
                 self._let_others_start()
                 if self._family and self._gpu_memory.is_known:
                     self._family.members()  # they are remembered
-                return {}
-            case "end":
-                return self._make_way(client, request)
-            case "wake":
-                return self._wake(client)
-            case "switched":
-                if client is self._nurse:
-                    self._switched(str(request.get("problem", "")))
-                return {}
-            case "end sleeping":
-                if lifetime.sleep == ASLEEP:
-                    lifetime.end(reason, time.monotonic())
-                return {"ending": bool(lifetime.reason)}
             case "give up":
-                is_last = client.kind == "lease" and self._clients.uses() == 1
-                if is_last and not lifetime.reason:
-                    self._keep_log()
-                    lifetime.end(reason, time.monotonic())
-                self._become(client, "visitor")
-                stays = self._log.is_kept or not lifetime.reason
-                log = self._log.path if stays else None
-                return {"ending": bool(lifetime.reason), "tail": self._log.tail(), "log": log}
-            case "stop":
-                lifetime.end(reason, time.monotonic())
-                return {"ending": True}
-            case _:
-                return {"error": "unknown request"}
-
-    def _make_way(self, client: Client, request: Message) -> Message:
-        """Somebody needs the slots; where they can, they put the server to sleep."""
-        lifetime, can_sleep = self._lifetime, bool(request.get("sleep")) and self._bed.choices > 0
-        self._is_refused_a_bed = False
-        ending = lifetime.make_way(
-            str(request.get("reason", "")),
-            self._clients.count("lease"),
-            time.monotonic(),
-            drain=bool(request.get("drain")),
-            find_bed=self._find_bed if can_sleep else None,
-        )
-        if lifetime.sleep == FALLING_ASLEEP and self._nurse is None:
-            self._nurse = client
-            return {"ending": ending, "granted": True, "server": self._description()}
-        return {"ending": ending, "granted": False, "is_full": self._is_refused_a_bed}
-
-    def _find_bed(self) -> bool:
-        self._is_refused_a_bed = not self._bed.take()
-        return not self._is_refused_a_bed
-
-    def _wake(self, client: Client) -> Message:
-        """Somebody wants to use the server, and wakes it up, where its slots are free."""
-        if self._lifetime.reason or self._lifetime.sleep != ASLEEP:
-            return {"granted": False, "sleeps": False}
-        taken = self._place.take_slots()
-        if taken:
-            names = dict(zip(self._job["slot_paths"], self._job["slots"] * 3, strict=False))
-            return {
-                "granted": False,
-                "sleeps": True,
-                "slots": self._job["slots"],
-                "taken": sorted({names[each] for each in taken}),
-            }
-        self._nurse = client
-        self._lifetime.wake(time.monotonic())
-        return {"granted": True, "server": self._description()}
-
-    def _switched(self, problem: str) -> None:
-        self._nurse = None
-        self._lifetime.switched(problem, time.monotonic())
-        if self._lifetime.sleep == ASLEEP and not self._lifetime.reason:
-            self._place.give_slots_back()
-        elif not self._lifetime.sleep:
-            self._bed.leave()
+                ending = answer["ending"]
+                log = self._log.path if self._log.is_kept or not ending else None
+                return Answer.last_words(ending=ending, tail=self._log.tail(), log=log)
+        return Answer.granted(self._description()) if answer.get("granted") else answer
 
     def _let_others_start(self) -> None:
         for each in self._starts:
             fcntl.flock(each, fcntl.LOCK_UN)
 
-    def _become(self, client: Client, kind: str) -> None:
-        was, client.kind = client.kind, kind
-        self._uses_changed(used="lease" in (was, kind))
-
-    def _uses_changed(self, *, used: bool) -> None:
-        if used:
-            self._last_used = time.time()
-        leases, holds = self._clients.count("lease"), self._clients.count("hold")
-        self._lifetime.uses_changed(leases, holds, time.monotonic(), used=used)
-
     def _description(self) -> Message:
         """What whoever uses the server has to know."""
-        return {
-            **{name: self._job[name] for name in _TOLD},
-            "pid": self._family.pid if self._family else None,
-            "supervisor": os.getpid(),
-            "protocol": PROTOCOL,
-            "log": self._log.path,
-            "started": self._started,
-            "ready": self._lifetime.is_ready,
-            "met": self._lifetime.met,
-            "sleeps": bool(self._lifetime.sleep),
-            "sleep": self._job["sleep"],
-        }
+        return described(
+            self._job,
+            pid=self._family.pid if self._family else None,
+            supervisor=os.getpid(),
+            log=self._log.path,
+            started=self._started,
+            ready=self._lifetime.is_ready,
+            met=self._lifetime.met,
+            sleeps=bool(self._lifetime.sleep),
+        )
 
     def _status(self, *, memory: bool) -> Message:
         description = self._description()
@@ -383,9 +288,9 @@ class Supervisor:
             "slots": [] if self._lifetime.sleep == ASLEEP else description["slots"],
             "bed": self._bed.number,
             "beds": self._bed.choices,
-            "leases": self._clients.count("lease"),
-            "holds": self._clients.count("hold"),
-            "waits": self._clients.waits(),
+            "leases": self._policy.count("lease"),
+            "holds": self._policy.count("hold"),
+            "waits": self._policy.waits(),
             "last_used": self._last_used,
             "keep_alive": self._lifetime.keep_alive,
             "state": self._lifetime.state,
@@ -413,7 +318,7 @@ def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
             return
         received += data
     line, _, rest = received.partition(b"\n")
-    supervisor = Supervisor({**json.loads(line), "socket": path}, Client(starter, "lease", rest), signals, keeper)
+    supervisor = Supervisor({**json.loads(line), "socket": path}, Client(starter, rest), signals, keeper)
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_UN)
         os.close(lock_fd)

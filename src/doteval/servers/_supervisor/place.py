@@ -18,9 +18,7 @@ from .files import delete
 from .parts import WHOLE, amount_in, taken, unused
 from .processes import watch
 
-LOOK_SECONDS = 1.0  # how often to look where the system does not tell
 DOOR_SECONDS = 0.2  # how long somebody may look at the parts of a slot
-SETTLE_SECONDS = 0.05  # how long whoever deletes something may take to be done with it
 
 
 class PlaceTakenError(Exception):

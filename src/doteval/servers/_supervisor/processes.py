@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 
+from .files import has_own_numbers
 from .protocol import MARKER
 
 TYPE_CHECKING = False  # as in typing, whose import takes time
@@ -27,10 +28,10 @@ CAN_DIE_WITH = _prctl is not None
 
 
 def adopt_orphans() -> bool:
-    """From now on orphans of this process's descendants are its children; says whether that is so."""
+    """From now on orphans of this process's descendants are its children; whether that is so, and they can be seen."""
     if _prctl is None:
         return False
-    return _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 and os.path.exists("/proc/self/stat")
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 and has_own_numbers()
 
 
 def die_with(parent: int) -> None:

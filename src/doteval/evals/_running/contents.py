@@ -1,0 +1,139 @@
+"""What is in files: each is read once in a process, as long as it is as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from heapq import nlargest
+from pathlib import Path
+
+from .._results.declared import part_of_directory
+
+_MOST = 200_000
+"""Of how many files it is remembered what is in them."""
+_SETTLED = 2.0
+"""For how many seconds after it was written a file may be written again without anybody seeing it."""
+_CACHED_CODE = "__pycache__"
+_NEWEST = 3
+_NO_FILE = "no file"
+
+_known: dict[str, tuple[tuple[int, ...], str]] = {}
+_here = threading.local()
+
+
+def is_reading() -> bool:
+    """Whether this thread reads a file here, which is nobody else's business."""
+    return getattr(_here, "reads", False)
+
+
+@contextmanager
+def reading() -> Generator[None]:
+    """Files are read here."""
+    _here.reads = True
+    try:
+        yield
+    finally:
+        _here.reads = False
+
+
+def digest_of(path: str, status: os.stat_result | None = None) -> str:
+    """A fingerprint of what is in a file; blocks.
+
+    Args:
+        path: The file.
+        status: What it is like now, where that is known.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    state = _state_of(status or os.stat(path))  # noqa: PTH116 - there may be very many
+    known = _known.get(path)
+    if known is not None and known[0] == state:
+        return known[1]
+    with reading(), open(path, "rb") as file:  # noqa: PTH123
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:24]
+        after = os.fstat(file.fileno())
+    if state == _state_of(after) and time.time() - after.st_mtime > _SETTLED:
+        if len(_known) >= _MOST:
+            _known.clear()
+        _known[path] = state, digest
+    return digest
+
+
+def _state_of(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def directory_of(path: str, without: tuple[str, ...] = ()) -> str:
+    """What is kept of a directory: names and contents of all its files, but for what is hidden; blocks.
+
+    A link counts as what it leads to, unless it leads back to where it is.
+
+    Args:
+        path: The directory.
+        without: How the paths begin that do not count.
+
+    Raises:
+        OSError: Something in it cannot be read.
+    """
+    files, written = dict[str, str](), dict[str, float]()
+    for name, entry in _files_in(path, without):
+        status = _status_of(entry)
+        is_file = status is not None and stat.S_ISREG(status.st_mode)  # a pipe would wait for somebody
+        files[name] = digest_of(entry.path, status) if is_file else _NO_FILE
+        written[name] = 0.0 if status is None else status.st_mtime
+    files = {name: files[name] for name in sorted(files)}
+    whole = hashlib.sha256()
+    for name, digest in files.items():
+        whole.update(f"{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
+    return part_of_directory(whole.hexdigest()[:24], files, nlargest(_NEWEST, written, key=written.__getitem__))
+
+
+def _status_of(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """What a file is like; nothing of a link that leads nowhere."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        if entry.is_symlink():
+            return None
+        raise
+
+
+def _files_in(path: str, without: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    left = [(path, "", frozenset[tuple[int, int]]())]
+    while left:
+        directory, prefix, above = left.pop()
+        status = os.stat(directory)  # noqa: PTH116
+        here = status.st_dev, status.st_ino
+        if here in above:
+            continue
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if is_left_out(entry.name) or entry.path.startswith(without):
+                    continue
+                name = f"{prefix}{entry.name}"
+                if entry.is_dir():
+                    left.append((entry.path, f"{name}/", above | {here}))
+                else:
+                    yield name, entry
+
+
+def is_left_out(name: str) -> bool:
+    """Whether a name is of what nobody means who names a directory."""
+    return name.startswith(".") or name == _CACHED_CODE
+
+
+def place_in(project: str, path: str) -> str | None:
+    """Where in a project a path is, also where the way to either leads over a link; `None` where it is elsewhere."""
+    for root, each in ((project, path), (os.path.realpath(project), os.path.realpath(path))):
+        if each == root:
+            return "."
+        prefix = f"{root.rstrip(os.sep)}{os.sep}"
+        if each.startswith(prefix):
+            return Path(each[len(prefix) :]).as_posix()
+    return None

@@ -1,0 +1,511 @@
+"""A state machine over the supervisor's policy: whatever happens in whatever order, its promises hold.
+
+The machine plays all that is around: clients that come, ask and hang up, a server that prints, gets ready and ends, a
+directory that is deleted, and the time. What must be true is said here once more, by who uses the server and by the
+time alone. The number of steps is set by the Hypothesis profile; ``nox -s ledger_machine`` runs the long one.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from doteval.servers._supervisor.lifetime import (
+    ASLEEP,
+    FALLING_ASLEEP,
+    KILL_SECONDS,
+    PAUSE_SECONDS,
+    SIGNAL,
+    SWITCH_SECONDS,
+    TELL,
+    UNUSED,
+    WAKING,
+    Lifetime,
+)
+from doteval.servers._supervisor.messages import Ask
+from doteval.servers._supervisor.policy import (
+    BED,
+    GIVE_SLOTS_BACK,
+    KEEP_LOG,
+    LEAVE_BED,
+    LOOK,
+    LOOK_SECONDS,
+    OUTPUT_SECONDS,
+    SAY_EXITED,
+    SETTLE_SECONDS,
+    SLOTS,
+    Policy,
+)
+
+GRACE, DRAIN, BEGAN = 6.0, 10.0, 100.0
+SECONDS = [1 / 64, 1 / 8, PAUSE_SECONDS, 1.0, 2.0, GRACE, DRAIN, 60.0, SWITCH_SECONDS]  # which floats can hold exactly
+WHO = st.integers(0, 3)
+"""One of those who are connected."""
+
+
+class PolicyMachine(RuleBasedStateMachine):
+    """Those around a policy; the first client has started the server, and leases it."""
+
+    @initialize(can_sleep=st.booleans(), keep_alive=st.sampled_from([0.0, 1.0, 60.0]), stay=st.sampled_from([0.0, 3.0]))
+    def start(self, can_sleep: bool, keep_alive: float, stay: float) -> None:
+        self.now = BEGAN
+        self.can_sleep, self.stay = can_sleep, stay
+        self.lifetime = Lifetime(BEGAN, grace=GRACE, drain_seconds=DRAIN, stay_seconds=stay, can_sleep=can_sleep)
+        self.kinds: dict[int, str] = {0: "lease"}
+        self.next = 1
+        self.policy = Policy(0, self.lifetime)
+        self.keep_alive = 0.0
+        self.met: set[str] = set()
+        self.ready_at: float | None = None
+        self.may_go_at = math.inf
+        self.last_leased = BEGAN
+        self.left_at: float | None = None
+        self.is_forced = False
+        """Something happens by which a server ends whoever leases it."""
+        self.ended_at: float | None = None
+        self.drains_since: float | None = None
+        self.sleep, self.switch_began, self.switch_seconds = "", 0.0, 0.0
+        self.nurse: int | None = None
+        self.has_slots, self.has_bed = True, False
+        self.has_exited = self.has_said_exit = self.has_kept_log = False
+        self.sent: list[tuple[float, int]] = []
+        self.printed, self.told_printed, self.told_printed_at = 0, 0, -math.inf
+        self.look_at: float | None = None
+        self.place = "whole"
+        assert self.ask(0, Ask.lease(keep_alive))["granted"]
+        self.asked_for(keep_alive)
+
+    @property
+    def is_ending(self) -> bool:
+        return self.ended_at is not None
+
+    def count(self, kind: str) -> int:
+        return list(self.kinds.values()).count(kind)
+
+    def who(self, number: int) -> int:
+        return list(self.kinds)[number % len(self.kinds)]
+
+    # ------------------------------------------------------------ what is to be done
+
+    def ask(self, who: int, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self.policy.ask(who, request, self.now)
+        self.act()
+        return answer
+
+    def act(self) -> None:
+        effects = self.policy.effects
+        while effects:
+            name, arguments = effects.popleft()
+            if name == TELL:
+                assert not self.has_said_exit, "somebody was told something after the end"
+                self.hear(*arguments)
+            elif name == SIGNAL:
+                self.sent.append((self.now, *arguments))
+            elif name == SAY_EXITED:
+                assert not self.has_said_exit
+                self.has_said_exit = True
+                assert arguments[1] == self.is_ending, "whoever wanted it to end expects that, and nobody else"
+            elif name == KEEP_LOG:
+                self.has_kept_log = True
+            elif name == LOOK:
+                self.look()
+            elif name == GIVE_SLOTS_BACK:
+                assert self.has_slots
+                self.has_slots = False
+            else:
+                assert name == LEAVE_BED
+                self.has_bed = False
+        if self.lifetime.reason and not self.is_ending:
+            self.ends(self.lifetime.reason)
+
+    def hear(self, event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "ready":
+                assert not self.is_ending
+                assert event["condition"] not in self.met
+            case "retiring":
+                assert self.drains_since is None
+                self.drains_since = self.now
+            case "resumed":
+                assert self.drains_since is not None
+                assert self.now == pytest.approx(self.drains_since + DRAIN)
+                self.drains_since, self.may_go_at = None, self.now + DRAIN
+            case "awake":
+                assert self.sleep == WAKING
+            case "output":
+                assert self.ready_at is None
+                assert not self.is_ending
+                assert event["bytes"] == self.printed > self.told_printed
+                assert self.now >= self.told_printed_at + OUTPUT_SECONDS
+                self.told_printed, self.told_printed_at = self.printed, self.now
+            case _:
+                assert event == {"event": "ending", "reason": self.lifetime.reason}
+                self.ends(event["reason"])
+
+    def ends(self, reason: str) -> None:
+        assert not self.is_ending, "it ends once"
+        assert reason
+        if not self.is_forced and not reason.startswith("it could not be"):
+            assert not self.count("lease"), "it was leased"
+            assert reason != UNUSED or not self.count("hold"), "it was held"
+        self.ended_at, self.drains_since = self.now, None
+
+    def look(self) -> None:
+        """Look after the place; it takes no time."""
+        assert self.look_at == self.now
+        assert not self.is_ending
+        if self.place == "taken":
+            self.is_forced, self.look_at = True, None
+            self.policy.place_taken(self.now)
+        elif self.place == "later":
+            self.look_at = self.now + LOOK_SECONDS
+            self.policy.look_again(self.now)
+        else:
+            is_told = self.place == "whole"
+            self.look_at = None if is_told else self.now + LOOK_SECONDS
+            self.policy.watches(is_told, self.now)
+
+    # ------------------------------------------------------------ who is there
+
+    def becomes(self, who: int, kind: str | None) -> None:
+        """Note what somebody is from now on; `None`: gone."""
+        was = self.kinds.pop(who)
+        if kind is not None:
+            self.kinds[who] = kind
+        if "lease" in (was, kind):
+            self.last_leased = self.now
+        if self.count("lease") or self.count("hold"):
+            self.left_at = None
+        elif self.left_at is None:
+            self.left_at = self.now
+
+    def asked_for(self, keep_alive: float) -> None:
+        self.keep_alive = max(self.keep_alive, keep_alive)
+
+    @rule()
+    def comes(self) -> None:
+        if len(self.kinds) < 4:
+            self.kinds[self.next] = "visitor"
+            self.next += 1
+
+    @rule(who=WHO, keep_alive=st.sampled_from([0.0, 1.0, 60.0]))
+    def leases(self, who: int, keep_alive: float) -> None:
+        if not self.kinds:
+            return
+        who = self.who(who)
+        may = self.kinds[who] == "lease" or not (
+            self.drains_since is not None or self.sleep in (FALLING_ASLEEP, ASLEEP)
+        )
+        is_granted = may and not self.is_ending
+        if is_granted:
+            self.asked_for(keep_alive)
+            self.becomes(who, "lease")
+        answer = self.ask(who, Ask.lease(keep_alive))
+        assert answer["granted"] is is_granted
+        if not is_granted:
+            assert (answer["ending"], answer["sleeps"]) == (self.is_ending, bool(self.sleep) and not self.is_ending)
+            assert answer["reason"]
+
+    @rule(who=WHO, keep_alive=st.sampled_from([0.0, 60.0]))
+    def holds(self, who: int, keep_alive: float) -> None:
+        if self.kinds:
+            who = self.who(who)
+            if not self.is_ending:
+                self.asked_for(keep_alive)
+                self.becomes(who, "hold")
+            is_ending = self.is_ending
+            assert self.ask(who, Ask.hold(keep_alive))["granted"] is not is_ending
+
+    @rule(who=WHO)
+    def leaves(self, who: int) -> None:
+        if self.kinds:
+            who = self.who(who)
+            self.becomes(who, "visitor")
+            assert self.ask(who, Ask.leave())["ending"] is self.is_ending
+
+    @rule(who=WHO)
+    def hangs_up(self, who: int) -> None:
+        if self.kinds:
+            who = self.who(who)
+            if who == self.nurse:
+                self.nurse, self.is_forced = None, True
+            self.becomes(who, None)
+            self.policy.gone(who, self.now)
+            self.act()
+
+    @rule(who=WHO)
+    def gives_up(self, who: int) -> None:
+        if self.kinds:
+            who = self.who(who)
+            is_last = self.kinds[who] == "lease" and self.count("lease") + self.count("hold") == 1
+            was_ending, self.has_kept_log = self.is_ending, False
+            self.is_forced |= is_last
+            answer = self.policy.ask(who, Ask.give_up("it did not get ready"), self.now)
+            self.becomes(who, "visitor")
+            self.act()
+            assert answer["ending"] is self.is_ending
+            assert self.has_kept_log is (is_last and not was_ending)
+
+    @rule(who=WHO, number=st.integers(0, 2))
+    def waits(self, who: int, number: int) -> None:
+        """Only what those who lease it wait for counts."""
+        if self.kinds:
+            who = self.who(who)
+            wishes = [[[f"slot-{who}"], each, 10_000] for each in range(number)]
+            assert self.ask(who, Ask.waits(wishes)) == {}
+            is_told = all(wish in self.policy.waits() for wish in wishes)
+            assert is_told is (not wishes or self.kinds[who] == "lease")
+
+    @rule(who=WHO, request=st.sampled_from([{}, {"op": "what"}, {"op": "waits"}, {"op": "lease", "keep_alive": "x"}]))
+    def talks_nonsense(self, who: int, request: dict[str, Any]) -> None:
+        """It changes nothing."""
+        if self.kinds:
+            with suppress(KeyError, TypeError, ValueError):
+                assert "error" in self.policy.ask(self.who(who), request, self.now)
+            assert not self.policy.effects
+
+    # ------------------------------------------------------------ the server
+
+    @rule(who=WHO, condition=st.sampled_from(["", "health"]))
+    def is_ready(self, who: int, condition: str) -> None:
+        if not self.kinds or self.sleep:
+            return
+        self.ask(self.who(who), Ask.ready(condition))
+        if not self.is_ending:
+            self.met.add(condition)
+            if self.ready_at is None:
+                self.ready_at, self.may_go_at = self.now, self.now + max(self.now - BEGAN, self.stay)
+            assert {*self.lifetime.met} == self.met
+
+    @rule()
+    def prints(self) -> None:
+        self.printed += 10
+        self.policy.printed(self.printed)
+
+    @rule(chance=st.integers(0, 5))
+    def exits(self, chance: int) -> None:
+        if (self.is_ending or not chance) and not self.has_exited:
+            self.has_exited = True
+            was_said, self.is_forced = self.has_said_exit, True
+            self.policy.exited(self.now)
+            assert not was_said
+            self.act()
+            assert self.is_ending
+            assert self.has_said_exit
+
+    @rule(number=st.integers(0, 9), who=WHO)
+    def is_stopped(self, number: int, who: int) -> None:
+        """Seldom, as little happens afterwards."""
+        if not number and self.kinds:
+            self.is_forced = True
+            assert self.ask(self.who(who), Ask.stop("somebody wants to"))["ending"]
+            assert self.is_ending
+        elif number == 1:
+            self.is_forced = True
+            self.policy.signalled("SIGTERM", self.now)
+            self.act()
+            assert self.is_ending
+
+    @rule(outcome=st.sampled_from(["whole", "whole", "unwatched", "later", "taken"]))
+    def something_is_deleted(self, outcome: str) -> None:
+        self.place = outcome
+        self.policy.may_be_deleted(self.now)
+        if self.look_at is None:
+            self.look_at = self.now + SETTLE_SECONDS
+
+    # ------------------------------------------------------------ its slots
+
+    @rule(who=WHO, drain=st.booleans(), sleep=st.booleans(), bed=st.booleans())
+    def is_needed_elsewhere(self, who: int, drain: bool, sleep: bool, bed: bool) -> None:
+        if not self.kinds:
+            return
+        who, leases, was_draining = self.who(who), self.count("lease"), self.drains_since
+        was_ending, may_go = self.is_ending, self.now >= self.may_go_at
+        may_sleep = sleep and self.can_sleep and self.ready_at is not None
+        pause = min(PAUSE_SECONDS, self.switch_seconds) if may_sleep else PAUSE_SECONDS
+        makes_way = not leases and not self.sleep and (may_go or self.now >= self.last_leased + pause)
+        answer = self.ask(who, Ask.end("its slots are needed", drain=drain, sleep=sleep))
+        assert (answer is BED) is (makes_way and may_sleep and not was_ending)
+        if answer is BED:
+            answer = self.policy.beds(who, self.now, found=bed)
+            assert answer["granted"] is bed
+            if bed:
+                self.nurse, self.has_bed = who, True
+                self.sleep, self.switch_began, self.drains_since = FALLING_ASLEEP, self.now, None
+                self.met.clear()
+            self.act()
+            assert not self.is_ending
+        else:
+            assert answer["ending"] is self.is_ending
+            assert self.is_ending is (was_ending or makes_way)
+            begins = drain and leases and may_go and was_draining is None and not self.sleep and not was_ending
+            assert (self.drains_since is not None) is bool(begins or (was_draining is not None and not self.is_ending))
+
+    @rule(who=WHO, are_free=st.booleans())
+    def is_woken(self, who: int, are_free: bool) -> None:
+        if not self.kinds:
+            return
+        who = self.who(who)
+        answer = self.ask(who, Ask.wake())
+        assert (answer is SLOTS) is (self.sleep == ASLEEP and not self.is_ending)
+        if answer is SLOTS:
+            taken = [] if are_free else ["slot-0"]
+            assert self.policy.slots(who, ["slot-0"], taken, self.now)["granted"] is are_free
+            if are_free:
+                self.nurse, self.has_slots = who, True
+                self.sleep, self.switch_began = WAKING, self.now
+            self.act()
+
+    @rule(who=st.one_of(st.none(), WHO), problem=st.sampled_from(["", "", "out of memory"]))
+    def is_done_with_that(self, who: int | None, problem: str) -> None:
+        """Mostly who has it to do says so; nobody else is believed."""
+        if not self.kinds:
+            return
+        it = self.nurse if who is None and self.nurse is not None else self.who(who or 0)
+        counts = it == self.nurse and not self.is_ending
+        if it == self.nurse:
+            self.nurse = None
+        self.is_forced |= counts and bool(problem)
+        seconds = self.now - self.switch_began
+        if counts and not problem:
+            if self.sleep == FALLING_ASLEEP:
+                self.sleep, self.switch_seconds = ASLEEP, seconds
+            elif self.sleep == WAKING:
+                answer = self.ask(it, Ask.switched(problem))
+                self.sleep, self.switch_seconds = "", self.switch_seconds + seconds
+                self.last_leased, self.may_go_at = self.now, self.now + seconds
+                assert answer == {}
+                return
+        assert self.ask(it, Ask.switched(problem)) == {}
+        assert self.is_ending or not (counts and problem)
+
+    @rule(who=WHO)
+    def is_ended_in_its_sleep(self, who: int) -> None:
+        if self.kinds:
+            self.is_forced |= self.sleep == ASLEEP
+            answer = self.ask(self.who(who), Ask.end_sleeping("others need the place"))
+            assert answer["ending"] is self.is_ending
+            assert self.is_ending or self.sleep != ASLEEP
+
+    # ------------------------------------------------------------ the time
+
+    @rule(seconds=st.sampled_from(SECONDS))
+    def time_passes(self, seconds: float) -> None:
+        """Whoever waits wakes up when something is due, and does not before that."""
+        until = self.now + (min(seconds, GRACE) if self.is_ending else seconds)
+        while (due := min(self.policy.due(), default=until)) < until:
+            self.wakes_up(max(due, self.now))
+        self.wakes_up(until)
+
+    def wakes_up(self, when: float) -> None:
+        early = (self.now + when) / 2
+        if all(due > early for due in self.policy.due()):
+            self.policy.pass_time(early)
+            assert not self.policy.effects
+        self.now = when
+        for _ in range(2):  # what is done may show that the server has to end
+            self.policy.pass_time(when)
+            self.act()
+        assert all(due > when for due in self.policy.due()), "it would never rest"
+
+    # ------------------------------------------------------------ what must be true
+
+    @invariant()
+    def it_ends_in_time_when_nobody_is_there(self) -> None:
+        if not hasattr(self, "policy") or self.left_at is None or self.is_forced:
+            return
+        stays = self.keep_alive if self.ready_at is not None and self.ready_at <= self.left_at else 0.0
+        assert self.is_ending or self.now <= self.left_at + stays
+        if self.lifetime.reason == UNUSED:
+            assert self.ended_at is not None
+            assert self.ended_at >= self.left_at + stays
+
+    @invariant()
+    def it_is_kept_from_nobody_for_longer_than_was_said(self) -> None:
+        if hasattr(self, "policy"):
+            assert self.lifetime.is_draining == (self.drains_since is not None)
+            if self.drains_since is not None:
+                assert self.count("lease") or self.can_sleep
+                assert self.now < self.drains_since + DRAIN
+
+    @invariant()
+    def it_gets_its_grace_and_is_killed_after_that(self) -> None:
+        if not hasattr(self, "policy"):
+            return
+        if self.ended_at is None:
+            assert self.sent == []
+            assert not self.lifetime.is_given_up(self.now)
+            return
+        grace = GRACE if self.ready_at is not None else GRACE / 2
+        for when, number in self.sent:
+            assert (number == signal.SIGKILL) == (when >= self.ended_at + grace)
+            assert number in (signal.SIGTERM, signal.SIGKILL)
+        terms = [when for when, number in self.sent if number == signal.SIGTERM]
+        assert terms == [when for when in (self.ended_at, self.ended_at + grace / 3) if when in terms]
+        assert self.lifetime.is_given_up(self.now) == (self.now > self.ended_at + grace + KILL_SECONDS)
+        assert self.policy.due(), "nobody would send the next signal"
+
+    @invariant()
+    def who_uses_it_has_it(self) -> None:
+        """Its slots while it is awake, or about to be; nobody leases it while it sleeps, and it sleeps in a bed."""
+        if not hasattr(self, "policy"):
+            return
+        assert self.lifetime.sleep == self.sleep
+        assert not (self.count("lease") and self.sleep in (FALLING_ASLEEP, ASLEEP))
+        assert self.has_slots is (self.sleep != ASLEEP) or self.is_ending
+        assert self.has_bed or not self.sleep
+        is_switching = self.sleep in (FALLING_ASLEEP, WAKING) and not self.is_ending
+        assert not is_switching or self.switch_began + SWITCH_SECONDS in self.policy.due()
+        assert {kind: self.policy.count(kind) for kind in ("lease", "hold")} == {
+            "lease": self.count("lease"),
+            "hold": self.count("hold"),
+        }
+
+    @invariant()
+    def its_state_says_so(self) -> None:
+        if not hasattr(self, "policy"):
+            return
+        awake = self.sleep or ("starting" if self.ready_at is None else "ready")
+        is_draining = self.drains_since is not None
+        assert self.lifetime.state == ("ending" if self.is_ending else "retiring" if is_draining else awake)
+        assert self.lifetime.keep_alive == self.keep_alive
+
+    @invariant()
+    def nothing_is_forgotten(self) -> None:
+        """What it has printed is told soon, and its place is looked after, while there is somebody who wants that."""
+        if not hasattr(self, "policy") or self.is_ending:
+            return
+        due = self.policy.due()
+        assert self.look_at is None or self.look_at in due
+        if self.ready_at is None and self.printed > self.told_printed:
+            assert min(due) <= max(self.now, self.told_printed_at + OUTPUT_SECONDS)
+
+    def teardown(self) -> None:
+        """When all have hung up it ends in time; what is left is killed, and everybody was told once."""
+        if not hasattr(self, "policy"):
+            return
+        while self.kinds:
+            self.hangs_up(0)
+        self.wakes_up(self.now)
+        while not self.is_ending:
+            self.time_passes(60.0)
+            self.it_ends_in_time_when_nobody_is_there()
+        for _ in range(4):
+            self.time_passes(GRACE)
+        assert self.sent[-1][1] == signal.SIGKILL
+        assert self.lifetime.is_given_up(self.now)
+        self.policy.is_over()
+        self.policy.failed("it could not be helped")
+        self.act()
+        assert self.has_said_exit
+
+
+TestPolicyMachine = pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")(
+    PolicyMachine.TestCase
+)
