@@ -178,7 +178,7 @@ SERVER = InstalledServer(
 )
 
 
-def _utilization(given: float | None, fraction: float) -> float:
+def _utilization(given: Any, fraction: float) -> Any:
     """How much of a GPU's memory a server with a part of it may use, with a rest for what it does not count."""
     if given is None:
         return round(_USUAL_UTILIZATION * fraction, 4)

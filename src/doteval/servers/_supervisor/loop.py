@@ -261,6 +261,8 @@ class Supervisor:
                 ending = answer["ending"]
                 log = self._log.path if self._log.is_kept or not ending else None
                 return Answer.last_words(ending=ending, tail=self._log.tail(), log=log)
+            case _:
+                pass
         return Answer.granted(self._description()) if answer.get("granted") else answer
 
     def _let_others_start(self) -> None:
