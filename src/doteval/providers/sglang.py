@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from typing_extensions import Unpack
 
 from .._keywords import takes
 from ..servers._description.causes import Cause
-from ..servers._description.command import ServerCommand
 from ._served.causes import MODELS, TORCH
 from ._served.executable import Executable, start_of
 from ._served.installed import InstalledServer, InstalledServerProvider
@@ -143,6 +143,7 @@ class SGLangProvider(InstalledServerProvider):
 
     def __init__(self, **settings: Unpack[SGLangOptions]) -> None:
         super().__init__(**settings)
+        self._merged({})  # what does not fit is refused now
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """The product of the parallel sizes; copies that share their GPUs, with attention in parallel, count once."""
@@ -150,10 +151,11 @@ class SGLangProvider(InstalledServerProvider):
         copies = [] if settings.get("enable_dp_attention") else ["data_parallel_size"]
         return self.server.options.slots(settings, "tensor_parallel_size", "pipeline_parallel_size", *copies)
 
-    def _make_command(self, spec: str, **options: Any) -> ServerCommand:
-        if self._terms.fraction < 1 and options.get("mem_fraction_static") is None:
+    def _merged(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        merged = super()._merged(config)
+        if self._terms.fraction < 1 and merged.get("mem_fraction_static") is None:
             raise ValueError(
                 f"gpu_fraction={self._terms.fraction:g} needs mem_fraction_static=: SGLang would take nearly all "
                 "memory of the GPU that is free when it starts, and what it takes is a part of that"
             )
-        return super()._make_command(spec, **options)
+        return merged

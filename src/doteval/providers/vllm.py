@@ -220,6 +220,7 @@ class VLLMProvider(InstalledServerProvider):
 
     def __init__(self, **settings: Unpack[VLLMOptions]) -> None:
         super().__init__(**settings)
+        self._merged({})  # what does not fit is refused now
         self._adapters: WeakKeyDictionary[ServerModel, Adapters] = WeakKeyDictionary()
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
@@ -332,13 +333,12 @@ class VLLMProvider(InstalledServerProvider):
         merged = super()._merged(config)
         if self._terms.max_sleeping and merged.get("enable_sleep_mode") is None:
             merged["enable_sleep_mode"] = True
+        if self._terms.fraction < 1:
+            given = merged.get("gpu_memory_utilization")
+            merged["gpu_memory_utilization"] = _utilization(given, self._terms.fraction)
         return merged
 
     def _make_command(self, spec: str, **options: Any) -> ServerCommand:
         if options.get("lora_modules") is not None and options.get("enable_lora") is None:
             options["enable_lora"] = True
-        if self._terms.fraction < 1:
-            options["gpu_memory_utilization"] = _utilization(
-                options.get("gpu_memory_utilization"), self._terms.fraction
-            )
         return super()._make_command(spec, **options)
