@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from anyio import Event, create_task_group, sleep_forever, wait_all_tasks_blocked
-from tests.servers.lights import Events, get, light
+from tests.servers.lights import KEYED, Events, get, light
 
 from doteval import (
     CapacityExceededError,
@@ -41,9 +41,10 @@ def replicated(launcher: LocalLauncher, *options: str, replicas: int = 2, **sett
 
 
 async def test_each_request_goes_to_the_least_busy_one(launcher: LocalLauncher) -> None:
-    """Also those of the SDK's client, and streams; the resource is one, with one lease."""
+    """Also those of the SDK's client, and streams, each with its server's key; the resource is one, with one lease."""
     events = Events()
-    async with replicated(launcher, on_event=events) as provider, await provider.setup("m") as handle:
+    settings: Any = {"secret_environment": KEYED, "on_event": events}
+    async with replicated(launcher, **settings) as provider, await provider.setup("m") as handle:
         await events.until("replica_opened", 2)
         model = handle.model
         assert len({str(await model.generate("Hello")) for _ in range(2)}) == 2
@@ -314,6 +315,19 @@ async def test_one_that_ends_in_order_is_not_replaced_before_they_are_used_again
         await fakes.until(3, 2)
     assert fakes.running == {}
     assert "replica_lost" not in fakes.news
+
+
+async def test_one_that_has_failed_to_answer_is_asked_last() -> None:
+    """It may be dying; where it is alone, it is asked."""
+    fakes = Fakes()
+    async with fakes.opened() as replicas:
+        await fakes.until(2, 2)
+        doubtful = await replicas.next_one()
+        doubtful.doubt()
+        other = await replicas.next_one()
+        with replicas.asking(other):
+            assert await replicas.next_one() is other is not doubtful
+        assert await replicas.next_one([other]) is doubtful
 
 
 async def test_a_request_waits_where_all_are_being_started_again() -> None:
