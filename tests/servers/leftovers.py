@@ -16,7 +16,8 @@ from doteval.servers._supervisor.protocol import MARKER
 PATIENCE = 30.0
 """How long what is ending may take, in seconds; only ever waited for where something is left."""
 
-_KEPT = {"beds", "logs", "queue", "slots"}
+_KEPT = {"beds", "logs", "parts", "queue", "slots", "starts"}
+_LOCKS = ("slots/*", "starts/*", "parts/*/*", "beds/*")
 
 
 def leftovers(root: Path, patience: float = PATIENCE, *, tickets: bool = True) -> list[str]:
@@ -63,7 +64,7 @@ def files_left(root: Path) -> list[str]:
 
 def locks_left(root: Path, *, tickets: bool) -> list[str]:
     """Who has a lock on something now, or a ticket in the queue."""
-    found = [f"locked {path.relative_to(root)}" for path in (*root.glob("slots/*"), *root.glob("beds/*"))]
+    found = [f"locked {path.relative_to(root)}" for pattern in _LOCKS for path in root.glob(pattern)]
     found = [each for each in found if is_locked(root / each.removeprefix("locked "))]
     found += [f"ticket {path.name}" for path in root.glob("queue/*") if tickets or is_locked(path)]
     found += [f"lock on the directory {path.name}" for path in (root, root / "queue") if is_locked(path)]

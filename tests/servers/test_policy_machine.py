@@ -265,7 +265,7 @@ class Machine:
     def waits(self) -> None:
         """Only what those who lease it wait for counts."""
         who = self.who()
-        wishes = [[[f"slot-{who}"], each] for each in range(self.random.randrange(3))]
+        wishes = [[[f"slot-{who}"], each, 10_000] for each in range(self.random.randrange(3))]
         assert self.ask(who, Ask.waits(wishes)) == {}
         is_told = all(wish in self.policy.waits() for wish in wishes)
         assert is_told is (not wishes or self.kinds[who] == "lease")

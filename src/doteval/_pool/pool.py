@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Collection, Hashable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from logging import DEBUG
+from typing import Literal
 
 from anyio import Event, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
@@ -351,6 +352,11 @@ class Pool(Engine[ModelT]):
         entry = resource.entry
         if entry.phase in (Phase.OPEN, Phase.CHECKING) and not resource.is_gone:
             self._lose(entry, error)
+
+    def tell_of_replica(self, resource: Inside, kind: Literal["replica_opened", "replica_lost"], reason: str) -> None:
+        """A part of the resource has opened, or has broken off, and the rest goes on."""
+        self._ledger.counts.replica_losses += kind == "replica_lost"
+        self._emit(kind, resource.entry, reason)
 
     async def close_all(self) -> list[BaseException]:
         """Close every resource, all at once, in a shield; return what went wrong, that of earlier closings included."""

@@ -1,7 +1,7 @@
 """Model servers: started once, shared by everything, never left behind.
 
-The parts; `_slots` stands on `_unshared`, else the first four know nothing of each other, and the others are built on
-those above them::
+The parts; `_slots` stands on `_unshared`, and knows how a supervisor locks a part of a slot; else the first four know
+nothing of each other, and the others are built on those above them::
 
     _unshared      what a forked child must not keep
     _stopper       the program around a server that has a stop command

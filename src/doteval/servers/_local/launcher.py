@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from anyio import CancelScope, current_time
@@ -124,9 +125,11 @@ class LocalLauncher:
             ServerLostError: It ended while it was used.
         """
         server_id = self._server_id(command, terms)
+        numbers = set(range(terms.replicas)) - {terms.replica}
+        others = [self._server_id(command, replace(terms, replica=number)) for number in numbers]
         if terms.sleep is not None:
             KNOWN[server_id] = terms.sleep
-        async with self._ready(server_id, command, terms, listener) as lease:
+        async with self._ready(server_id, command, terms, listener, others) as lease:
             if self._holds is not None:
                 self._holds.hold(server_id, terms.keep_alive)
             with lease.watched():
@@ -140,7 +143,7 @@ class LocalLauncher:
 
     @asynccontextmanager
     async def _ready(
-        self, server_id: str, command: ServerCommand, terms: Terms, listener: LeaseListener
+        self, server_id: str, command: ServerCommand, terms: Terms, listener: LeaseListener, others: list[str]
     ) -> AsyncGenerator[LocalLease]:
         """Lease one that is ready; tries again where that helps."""
         ports = 1
@@ -148,7 +151,7 @@ class LocalLauncher:
             while True:
                 self._failures.raise_known(server_id)
                 try:
-                    lease = await stack.enter_async_context(self._once(server_id, command, terms, listener))
+                    lease = await stack.enter_async_context(self._once(server_id, command, terms, listener, others))
                     break
                 except _AsleepError:
                     self._account.ended(server_id, "the one before did not wake up")
@@ -162,11 +165,11 @@ class LocalLauncher:
 
     @asynccontextmanager
     async def _once(
-        self, server_id: str, command: ServerCommand, terms: Terms, listener: LeaseListener
+        self, server_id: str, command: ServerCommand, terms: Terms, listener: LeaseListener, others: list[str]
     ) -> AsyncGenerator[LocalLease]:
         """Lease one, whether it is found or has to be started, and wait until it is ready."""
         began = current_time()
-        connection, supervisor = await self._starter.obtain(server_id, command, terms, listener)
+        connection, supervisor = await self._starter.obtain(server_id, command, terms, listener, others)
         async with connection.running(), self._leaving(connection, supervisor, terms, listener):
             if self.on_connected is not None:
                 self.on_connected(server_id, Path(connection.server["log"]), supervisor is not None)
@@ -220,7 +223,9 @@ class LocalLauncher:
             help_text = "Correct the path, or put there what belongs there; a name on a hub does not begin like a path."
             raise ServerStartError(command.spec, report(failure), help_text, cause="model not found")
         try:
-            key = command.key(PROTOCOL, self._share, terms.slots.names, terms.count, terms.port)
+            slots = terms.slots.names, terms.count, terms.fraction
+            which = (terms.replica,) * (terms.replica > 0)
+            key = command.key(PROTOCOL, self._share, *slots, terms.port, *which)
         except CommandMissingError as exc:
             failure = ServerFailure(
                 server=name_of(command),
