@@ -40,7 +40,9 @@ def a_while(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no thread is there that does not wait, as that of the tests would be."""
     monkeypatch.setattr(pool, "A_WHILE", 0)
+    monkeypatch.setattr(pool, "is_anybody_else_there", lambda _: False)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -350,10 +352,11 @@ def test_who_has_taken_over_does_not_wait_for_itself(backend: str) -> None:
 
 
 def in_the_blocks_of(handles: tuple[Handle, ...], function: Callable[[], Any]) -> None:
-    with ExitStack() as stack:
-        for handle in handles:
-            stack.enter_context(handle)
+    if not handles:
         function()
+        return
+    with handles[0]:
+        in_the_blocks_of(handles[1:], function)
 
 
 @contextmanager

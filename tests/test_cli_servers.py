@@ -195,10 +195,23 @@ def test_what_runs_is_listed_without_its_key(serving: Serve, root: Path) -> None
         (status,) = listed()
         assert key not in result.stdout + json.dumps(status)
         head, line = result.stdout.splitlines()
-        assert head.split() == ["ID", "PID", "PORT", "STATE", "LEASES", "HOLDS", "AGE", "IDLE", "MEMORY", "MODEL"]
-        server_id, pid, port, state, leases, holds, _age, idle, _number, unit, model = line.split()
+        assert head.split() == [
+            "ID",
+            "PID",
+            "PORT",
+            "STATE",
+            "SLOTS",
+            "LEASES",
+            "HOLDS",
+            "AGE",
+            "IDLE",
+            "MEMORY",
+            "MODEL",
+        ]
+        server_id, pid, port, state, slots, leases, holds, _age, idle, _number, unit, model = line.split()
         assert status["id"].startswith(server_id)
         assert (int(pid), int(port), state, leases, holds) == (status["pid"], status["port"], "ready", "1", "0")
+        assert (slots, status["slots"], status["fraction"]) == ("1", ["slot-0"], 1.0)
         assert (idle, unit, model) == ("-", "MiB", "small")
         assert status["url"] == f"http://127.0.0.1:{port}"
         assert status["kind"] == "server"

@@ -14,7 +14,7 @@ import pytest
 from anyio import create_task_group, sleep_forever
 from tests import right_providers
 from tests.right_providers import RIGHT, Child
-from tests.wrong_providers import WRONG, ClosesForEver, Holding, Pooled, Started, contract_of
+from tests.wrong_providers import WRONG, ClosesForEver, ClosesOnWhateverComes, Holding, Pooled, Started, contract_of
 
 from doteval import ContextProvider, ModelProvider
 from doteval.testing import FakeModel, FakeProvider, ProviderContract, _traces
@@ -119,6 +119,14 @@ async def test_where_one_test_waits_for_ever_the_others_are_skipped() -> None:
         await contract.test_every_setup_is_a_lease_of_its_own()
     assert await contract.test_of_my_own() == "run"
     await contract_of(Pooled)().test_setup_gives_a_handle()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_swallows_all_that_is_raised_is_left_where_it_is(anyio_backend: str) -> None:
+    """No exception ends it, so the test goes on without it, and says where it waits."""
+    with pytest.raises(StuckError, match=r"swallows every cancellation, at .* in ClosesOnWhateverComes\.open\(\)"):
+        await contract_of(ClosesOnWhateverComes)().test_leaving_the_block_closes_everything()
 
 
 @pytest.mark.process

@@ -167,7 +167,7 @@ CONFINED = {
 # Where a layer has rooms: which other rooms of it each may know. A change here is a change of the design.
 ROOMS: dict[str, tuple[str, ...]] = {
     "doteval.servers._description": (),
-    "doteval.servers._slots": (),
+    "doteval.servers._slots": ("doteval.servers._supervisor",),  # how parts of a slot are locked
     "doteval.servers._supervisor": (),  # a program of its own
     "doteval.servers._contract": ("doteval.servers._description", "doteval.servers._slots"),
     "doteval.servers._local": (

@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, ClassVar
 
-from anyio import CancelScope, Event, create_task_group, move_on_after, sleep_forever
+from anyio import CancelScope, Event, create_task_group, get_cancelled_exc_class, move_on_after, sleep_forever
 from anyio.lowlevel import checkpoint
 from sniffio import current_async_library
 
@@ -640,6 +640,41 @@ class SwallowsCancellation(Pooled):
     async def __aexit__(self, *args: Any) -> bool | None:
         await super().__aexit__(*args)
         return True
+
+
+@breaks("test_leaving_the_block_closes_everything", "swallows every cancellation, at ")
+class ClosesOnAndOn(Pooled):
+    """Waits for a server that never says goodbye, and lets nothing keep it from that."""
+
+    patience = 0.1
+
+    def __init__(self) -> None:
+        super().__init__(close_timeout=0.1)
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        client = Client(spec)
+        yield client
+        while client.is_open:
+            with suppress(get_cancelled_exc_class()):
+                await sleep_forever()
+
+
+class ClosesOnWhateverComes(Pooled):
+    """The same, whatever is raised, which leaves trio in disorder."""
+
+    patience = 0.1
+
+    def __init__(self) -> None:
+        super().__init__(close_timeout=0.1)
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        client = Client(spec)
+        yield client
+        while client.is_open:
+            with suppress(BaseException):
+                await sleep_forever()
 
 
 @breaks("test_nothing_is_left_where_the_block_is_cancelled", "the model is still open")

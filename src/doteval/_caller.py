@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from contextvars import ContextVar
+from types import FrameType
 
 from anyio import get_current_task
 
@@ -41,6 +42,7 @@ class _Thread:
 
     def __init__(self) -> None:
         self.name = threading.current_thread().name
+        self.number = threading.get_ident()
         self.is_of_a_pool = _is_of_a_pool()
 
 
@@ -85,16 +87,37 @@ def _is_of_a_pool() -> bool:
 class Caller:
     """Who calls now, in a thread that waits until it is done; equal to whoever calls from the same one."""
 
-    __slots__ = ("_who", "is_entered", "is_passed_on", "place")
+    __slots__ = ("_block", "_who", "is_passed_on", "place")
 
     def __init__(self) -> None:
         self._who = _who_is_here()
         self.place = place_of_the_caller()
         """The file and line of the call."""
-        self.is_entered = False
-        """Whether the caller is in the block of what came of it, and so the one who has it."""
+        self._block: FrameType | None = None
         self.is_passed_on = isinstance(self._who, _Work)
         """Whether what came of it seems to be somebody else's by now, as is what a worker of a pool returns."""
+
+    def enter(self) -> None:
+        """The caller enters the block of what came of it: called by what is called for that, as by ``with``."""
+        self._block = sys._getframe(2)
+
+    def leave(self) -> None:
+        """The block is left."""
+        self._block = None
+
+    @property
+    def is_in_block(self) -> bool:
+        """Whether the caller certainly is in that block, which nobody else leaves: what it calls has not returned."""
+        if self._block is None:
+            return False
+        frame = sys._current_frames().get(self._thread.number)
+        while frame is not None and frame is not self._block:
+            frame = frame.f_back
+        return frame is not None
+
+    @property
+    def _thread(self) -> _Thread:
+        return self._who.thread if isinstance(self._who, _Work) else self._who
 
     @property
     def is_here(self) -> bool:
@@ -108,8 +131,13 @@ class Caller:
         return id(self._who)
 
     def __str__(self) -> str:
-        thread = self._who.thread if isinstance(self._who, _Work) else self._who
-        return f"thread {thread.name}"
+        return f"thread {self._thread.name}"
+
+
+def is_anybody_else_there(callers: Iterable[Caller]) -> bool:
+    """Whether a thread runs that is neither one of these callers', which wait, nor this one, which serves them."""
+    waiting = {threading.get_ident(), *(caller._thread.number for caller in callers)}
+    return any(thread.ident not in waiting for thread in threading.enumerate())
 
 
 _served: ContextVar[tuple[Caller, object]] = ContextVar("doteval_served")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import TaskGroup
@@ -307,6 +307,13 @@ class Runtime(Generic[ModelT]):
         """
         if self.pool is not None and resource is not None:
             self.pool.lose(resource, error)
+
+    def tell_of_replica(
+        self, resource: Inside | None, kind: Literal["replica_opened", "replica_lost"], reason: str
+    ) -> None:
+        """Tell that a part of a resource has opened, or has broken off while the rest goes on; for `open`."""
+        if self.pool is not None and resource is not None:
+            self.pool.tell_of_replica(resource, kind, reason)
 
     # ---------------------------------------------------------------- what the pool asks
 

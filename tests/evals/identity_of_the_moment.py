@@ -86,6 +86,9 @@ OF_THE_MOMENT: dict[str, Callable[[], Any]] = {
     "logger": lambda: logging.getLogger(str(random.random())),
     "handler": lambda: closed(logging.StreamHandler(io.StringIO(str(random.random())))),
     "search of scikit-learn": searched,
+    "table of what took a while": lambda: pytest.importorskip("pandas").DataFrame(
+        {"mean_fit_time": [random.random()], "score": [1.0]}
+    ),
     "widget": lambda: pytest.importorskip("ipywidgets").FloatSlider(value=0.5),
     "future": future,
 }

@@ -16,6 +16,7 @@ import pytest
 
 from doteval import Result, foreach
 from doteval.evals import DependencyError, Evaluation, EvaluationChangedError, Outcome, Store, rescore, run
+from doteval.evals._results.identity import PYTHON, changes
 from doteval.evals._running import contents
 from doteval.evals._running.declared import Declared
 
@@ -217,7 +218,7 @@ async def test_what_rows_read_of_it_is_told_once(place: Path, monkeypatch: pytes
     names = ("a|b.md", "c\udcff.md", "d\n.md", *map(str, range(9)))
     for name in names:
         (place / "corpus" / name).write_text("one")
-
+    os.utime(place / "corpus" / "a|b.md", (2e9, 2e9))
     reading = "Result([path.read_text() for path in HERE.iterdir() if path.is_file()][0])"
     here = "HERE = Path(__file__).parents[1] / 'corpus'\n"
     monkeypatch.setattr(sys.modules[__name__], "SOURCE", f"{SOURCE}{here}".replace("Result(q)", reading))
@@ -231,6 +232,7 @@ async def test_what_rows_read_of_it_is_told_once(place: Path, monkeypatch: pytes
     monkeypatch.setattr(contents, "_files_in", lambda *given: reversed([*files(*given)]))
     for _ in range(2):
         assert (await run(evaluation(place, "[Path('../corpus')]"), store=store)).answered
+    await run(evaluation(place, "[Path('../corpus')]"), store=store, fresh=True)
     (place / "corpus" / "a|b.md").write_text("two")
     with pytest.raises(EvaluationChangedError, match=r"written last: a\|b.md"):
         await run(evaluation(place, "[Path('../corpus')]"), store=store)
@@ -267,6 +269,11 @@ async def test_rescored_results_depend_on_the_same(place: Path) -> None:
     assert scored.identity["the directory corpus"] == before.identity["the directory corpus"]
 
 
+def test_another_version_of_python_reads_the_same() -> None:
+    found = changes({PYTHON: "=3.11", "it": "1", "the file a": "+1"}, {PYTHON: "=3.12", "it": "2", "the file a": "+2"})
+    assert found == ("Python was 3.11, and is 3.12, so code cannot be compared", "the file a has changed")
+
+
 def test_what_cannot_be_read_says_so(place: Path) -> None:
     it = Declared(place, {})
     (place / "loop").symlink_to("loop")
@@ -277,7 +284,7 @@ def test_what_cannot_be_read_says_so(place: Path) -> None:
         "/none": "there is no '/none'.",
         "loop": "cannot be read: Too many levels",
         "pipe": "neither a file nor a directory",
-        "\0": "cannot be read: embedded null",
+        "\0": "embedded null",
         "x" * 5000: "cannot be read: File name too long",
     }.items():
         with pytest.raises(DependencyError, match="What 'eval_it' depends on cannot be read") as caught:
@@ -336,6 +343,10 @@ def test_a_file_is_read_once_as_long_as_it_is_as_it_was(place: Path, monkeypatch
     os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert parts() != before
     assert len(read) == 4
+    moment: dict[Path, str] = {}
+    known = it.parts("it", str(place), None, moment)
+    file.write_text("three")
+    assert it.parts("it", str(place), None, moment) == known != parts()
     many = Declared(place, {}).more([Path("corpus")])
     assert [*many.parts("it", None, None)] == ["the directory corpus"]
     assert len(contents._known) <= 3

@@ -58,8 +58,9 @@ Place: TypeAlias = tuple[str, str]
 Version: TypeAlias = tuple[int, bool]
 """Of the code, and whether the results were scored again."""
 
+ASKED = foreach("value", [0])(answer)
 FINGERPRINTS = {
-    identity_of_run(foreach("value", [0])(answer), None, None, {"version": version})["the argument 'version'"]: version
+    identity_of_run(ASKED, None, None, {"version": version}, ASKED.declared)["the argument 'version'"]: version
     for version in (1, 2)
 }
 

@@ -78,3 +78,28 @@ def test_an_application_that_was_asked_is_the_same() -> None:
     assert TestClient(made).get("/it").text == '"one"'
     assert made.openapi()
     assert fingerprint(made) == before
+
+
+@pytest.mark.parametrize("package", ["pandas", "polars"])
+def test_a_table_that_is_written_anew_is_looked_at_by_columns(package: str) -> None:
+    """What it had before counts, and what the run puts beside it does not."""
+    tables = pytest.importorskip(package)
+
+    def made(prompt: str) -> Callable[[str], Any]:
+        table = tables.DataFrame({"question": ["a"], "prompt": [prompt]})
+
+        def ask(text: str) -> Any:
+            nonlocal table
+            table = table.assign(said=text) if package == "pandas" else table.with_columns(said=tables.lit(text))
+            return table["prompt"][0]
+
+        return ask
+
+    ask = made("one")
+    before = fingerprint(ask)
+    ask("a")
+    kept = with_what_was_written(before, fingerprint(ask))
+    ask("b")
+    assert not changes(kept, fingerprint(ask))
+    assert not changes(kept, fingerprint(made("one")))
+    assert changes(kept, fingerprint(made("another")))

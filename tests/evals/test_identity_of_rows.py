@@ -19,7 +19,7 @@ from doteval.evals._running.dataset import Source
 from doteval.evals._running.depends import identity_of
 
 HEAD = """
-import collections, enum, functools, typing
+import argparse, collections, enum, functools, typing, weakref
 from dataclasses import dataclass
 import pydantic
 from doteval import Result, foreach

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 
 from doteval import Result, foreach
 from doteval.evals import Record, Store, run
+from doteval.evals._identity import kept
 from doteval.evals._running import run as running
 
 pytestmark = pytest.mark.concurrency
 
 COUNTS = {"n": 0}
+MAIL = EmailMessage()
 begins, goes_on = threading.Event(), threading.Event()
 
 
@@ -28,7 +31,7 @@ async def counted(q: int, *, is_endless: bool = False) -> Result:
     if COUNTS["n"] > 1:
         await anyio.to_thread.run_sync(begins.wait, 60, abandon_on_cancel=True)
         goes_on.set()
-    return Result(q)
+    return Result(q, metadata={"mail": bool(MAIL)})
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,7 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[threading.Thread]]:
     begins.clear()
     goes_on.clear()
     threads: list[threading.Thread] = []
-    look = running.identity_of_run
+    look, silences = running.identity_of_run, list[int]()
 
     def slow_look(*args: Any) -> Any:
         threads.append(threading.current_thread())
@@ -48,8 +51,16 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[threading.Thread]]:
             assert goes_on.wait(60)
         return found
 
+    silence = kept._silence
+
+    def silence_once() -> Any:
+        silences.append(len(threads))
+        return silence()
+
     monkeypatch.setattr(running, "identity_of_run", slow_look)
+    monkeypatch.setattr(kept, "_silence", silence_once)
     yield threads
+    assert {*silences} == {1, 3}, "while rows are run, they would hear no warnings"
     goes_on.set()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import traceback
 from email.utils import formatdate
+from typing import Any
 
 import httpx
 import httpx2
@@ -64,6 +65,33 @@ async def test_an_answer_with_an_error_status_is_explained(chat: Chat, status: i
     assert problem in str(error)
     assert "So says the server." in str(error)
     assert advice.format(spec=chat.spec) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("model 'x' not found", "Run 'ollama pull {spec}' where the daemon is, or check the spelling."),
+        ('model "x" not found, try pulling it first', "Run 'ollama pull {spec}' "),
+        (
+            {"message": "model 'x' not found", "type": "not_found_error", "param": None, "code": None},
+            "Run 'ollama pull",
+        ),
+        ({"message": "The model `x` does not exist.", "code": "model_not_found"}, "Check the spelling of '{spec}'"),
+    ],
+)
+async def test_a_server_says_in_the_first_words_that_it_does_not_have_a_model(
+    sdk: Chat, error: Any, advice: str
+) -> None:
+    """As Ollama, vLLM and others do, in whichever envelope."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(404, json={"error": error})
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http_client:
+        first, second = str(await failure(sdk, http_client=http_client)).splitlines()
+    words = error if isinstance(error, str) else error["message"].rstrip(".")
+    assert first.startswith(f"The request to '{sdk.spec}' failed: {words} (404 at http")
+    assert second.startswith(advice.format(spec=sdk.spec))
 
 
 async def test_an_error_status_on_a_stream_is_explained_on_entering(chat: Chat) -> None:

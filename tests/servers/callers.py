@@ -164,6 +164,7 @@ class Supervisors:
             "port": 1,
             "api_key": "the-key",
             "slots": ["slot-0"],
+            "fraction": 1.0,
             "shown": f"python bad_children.py {kind}",
             "argv": [sys.executable, "-I", "-S", str(CHILDREN), kind],
             "environment": environment,

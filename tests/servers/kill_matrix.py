@@ -40,7 +40,7 @@ from tests.servers.crash_matrix import (
     stage,
     workers,
 )
-from tests.servers.leftovers import files_left, kill_all, locks_left, parent, processes, processes_left
+from tests.servers.leftovers import files_left, kill_all, left_after, locks_left, parent, processes
 
 from doteval.servers._supervisor.protocol import MARKER
 
@@ -169,12 +169,8 @@ def kill(here: Stage, this: Kill, *, checked: bool = True) -> str:
         began = time.monotonic()
         left: list[str] = []
         if this.promise != "anything":
-            left += processes_left(here.runtime, CONTAINED_SECONDS if this.promise else LEFT_SECONDS)
-            left += locks_left(here.runtime, tickets=False)
-        if not this.promise:
-            left += files_left(here.runtime)
-        others = [path.name for path in here.temporary.iterdir() if not path.name.startswith("pytest-of-")]
-        left += [f"temporary file {name}" for name in others]
+            seconds = CONTAINED_SECONDS if this.promise else LEFT_SECONDS
+            left = left_after(seconds, here.runtime, lambda: others_left(here, files=not this.promise))
         seconds = time.monotonic() - began
     when = f"{wait:.2f} s after {this.moment}{'' if is_there else ' (which there was not)'}"
     what = f"{' + '.join(this.group)} ({len(found)} there) of {this.program}, {when}"
@@ -182,6 +178,13 @@ def kill(here: Stage, this: Kill, *, checked: bool = True) -> str:
     if checked or this.promise:
         here.check_run("asyncio")
     return f"{what}: nothing left{f' but {this.promise}' if this.promise else ''} after {seconds:.2f} s"
+
+
+def others_left(here: Stage, *, files: bool) -> list[str]:
+    """What is left that is no process: locks, temporary files, and the servers' files, where that counts."""
+    temporary = [path.name for path in here.temporary.iterdir() if not path.name.startswith("pytest-of-")]
+    left = [*locks_left(here.runtime, tickets=False), *(f"temporary file {name}" for name in temporary)]
+    return [*left, *files_left(here.runtime)] if files else left
 
 
 def await_moment(moment: str, here: Stage, process: Process) -> bool:

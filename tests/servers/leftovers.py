@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from doteval.servers._supervisor.protocol import MARKER
 PATIENCE = 30.0
 """How long what is ending may take, in seconds; only ever waited for where something is left."""
 
-_KEPT = {"beds", "logs", "queue", "slots"}
+_KEPT = {"beds", "logs", "parts", "queue", "slots", "starts"}
+_LOCKS = ("slots/*", "starts/*", "parts/*/*", "beds/*")
 
 
 def leftovers(root: Path, patience: float = PATIENCE, *, tickets: bool = True) -> list[str]:
@@ -27,7 +28,19 @@ def leftovers(root: Path, patience: float = PATIENCE, *, tickets: bool = True) -
         patience: How long processes may take to end, in seconds.
         tickets: Whether a ticket in the queue counts that nobody stands behind any more.
     """
-    return [*processes_left(root, patience), *files_left(root), *locks_left(root, tickets=tickets)]
+    return left_after(patience, root, lambda: files_left(root) + locks_left(root, tickets=tickets))
+
+
+def left_after(patience: float, root: Path, others: Callable[[], list[str]]) -> list[str]:
+    """The processes that are left after a while, and what else is, as `others` sees it.
+
+    A process that ends has no environment, and is none of these any more, some time before its files are closed.
+    """
+    deadline = time.monotonic() + patience
+    processes = processes_left(root, patience)
+    while (left := others()) and not processes and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return processes + left
 
 
 def processes_left(root: Path, patience: float) -> list[str]:
@@ -51,7 +64,7 @@ def files_left(root: Path) -> list[str]:
 
 def locks_left(root: Path, *, tickets: bool) -> list[str]:
     """Who has a lock on something now, or a ticket in the queue."""
-    found = [f"locked {path.relative_to(root)}" for path in (*root.glob("slots/*"), *root.glob("beds/*"))]
+    found = [f"locked {path.relative_to(root)}" for pattern in _LOCKS for path in root.glob(pattern)]
     found = [each for each in found if is_locked(root / each.removeprefix("locked "))]
     found += [f"ticket {path.name}" for path in root.glob("queue/*") if tickets or is_locked(path)]
     found += [f"lock on the directory {path.name}" for path in (root, root / "queue") if is_locked(path)]

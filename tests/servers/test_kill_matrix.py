@@ -16,10 +16,11 @@ from tests.servers.test_crashes import GRACE
 pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 SEED = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
-KILLS, OF_XDIST, CONTAINED, AT_ONCE, SIDES = int(os.environ.get("KILLS", "30")), 3, 1, 10, 3
+KILLS, OF_XDIST, CONTAINED, SIDES = int(os.environ.get("KILLS", "100")), 3, 1, 3
+PARTS = max(1, KILLS // 25)
 
 
-@pytest.mark.parametrize("part", range(KILLS // AT_ONCE))
+@pytest.mark.parametrize("part", range(PARTS))
 def test_whoever_is_killed_together_nothing_is_left(forks: Forks, part: int) -> None:
     """Within five seconds no process, socket, lock or file is left of the server; the next run starts clean.
 
@@ -28,7 +29,7 @@ def test_whoever_is_killed_together_nothing_is_left(forks: Forks, part: int) -> 
     print(f"KILL_SEED={SEED}")
     contained = CONTAINED * can_contain()
     kills = list(plan(random.Random(SEED), KILLS, with_xdist=OF_XDIST, contained=contained))
-    mine = random.Random(SEED).sample(kills, len(kills))[part :: KILLS // AT_ONCE]
+    mine = random.Random(SEED).sample(kills, len(kills))[part::PARTS]
 
     def killed(side: int) -> None:
         with stage(SEED + part * SIDES + side) as here:

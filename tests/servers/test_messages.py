@@ -13,7 +13,7 @@ from doteval.servers._supervisor import messages
 from doteval.servers._supervisor.messages import Answer, Ask, Tell
 from doteval.servers._supervisor.protocol import PROTOCOL
 
-DIGESTS = {2: "4b7b70bb22c9"}
+DIGESTS = {3: "5f679705cadf"}
 """What the messages of a version come to."""
 
 
@@ -48,7 +48,7 @@ def test_each_request_is_answered_as_is_written(supervisors: Supervisors) -> Non
         Ask.lease(0.0),
         Ask.hold(0.0),
         Ask.lease(0.0),
-        Ask.waits([[["slot-0"], 1]]),
+        Ask.waits([[["slot-0"], 1, 10_000]]),
         Ask.status(memory=False),
         Ask.ready("health"),
         Ask.end("needed", drain=True),

@@ -22,6 +22,7 @@ from doteval.servers import LocalLauncher
 from doteval.servers._local import waiting
 from doteval.servers._local.runtime import Runtime
 from doteval.servers._local.waiting import Wish, is_held_for_ever
+from doteval.servers._supervisor.parts import WHOLE, amount_of
 
 pytestmark = pytest.mark.concurrency
 
@@ -239,8 +240,12 @@ async def test_who_waits_for_a_supervisor_that_is_stopped_is_told_which(
 # -------------------------------------------------------------------- the decision alone
 
 
-def status(slots: Sequence[str], waits: Sequence[tuple[Sequence[str], int]]) -> dict[str, Any]:
-    return {"slots": list(slots), "waits": [[list(names), count] for names, count in waits]}
+def status(slots: Sequence[str], waits: Sequence[tuple[Sequence[str], int]], fraction: float = 1.0) -> dict[str, Any]:
+    return {
+        "slots": list(slots),
+        "fraction": fraction,
+        "waits": [[list(names), count, WHOLE] for names, count in waits],
+    }
 
 
 @pytest.mark.parametrize(
@@ -254,11 +259,23 @@ def status(slots: Sequence[str], waits: Sequence[tuple[Sequence[str], int]]) -> 
         ([status("a", [("b", 1)]), status("b", [("a", 1)])], True),
         ([status("a", [("b", 1)]), status("b", [("c", 1)]), status("c", [])], False),
         ([status("ab", [("abc", 2)]), status("c", [])], True),
+        ([status("a", [("a", 1)], 0.5)], True),
+        ([status("a", [("b", 1)], 0.5), status("b", [("a", 1)], 0.1)], True),
+        ([status("a", [("b", 1)], 0.5), status("a", [("b", 1)], 0.5)], False),
     ],
 )
 def test_a_wish_for_slots_is_held_for_ever_or_not(known: list[dict[str, Any]], is_stuck: bool) -> None:
     """The wish is for slot a."""
     assert is_held_for_ever(Wish(("a",), 1), known) is is_stuck
+
+
+def test_a_wish_for_a_part_is_held_for_ever_where_too_little_is_left() -> None:
+    """By a server whose user waits itself, on the only slot that would do."""
+    known = [status("a", [("a", 1)], 0.6)]
+    assert not is_held_for_ever(Wish(("a",), 1, amount_of(0.4)), known)
+    assert is_held_for_ever(Wish(("a",), 1, amount_of(0.41)), known)
+    assert not is_held_for_ever(Wish(("a", "b"), 1, amount_of(0.41)), known)
+    assert is_held_for_ever(Wish(("a", "b"), 2, amount_of(0.41)), known)
 
 
 slot_sets = st.sets(st.sampled_from("abcd"), min_size=1)

@@ -37,7 +37,7 @@ from doteval.servers import (
 )
 from doteval.servers._local.room import statuses
 from doteval.servers._local.runtime import Runtime
-from doteval.servers._slots.locks import take
+from doteval.servers._slots.locks import SlotLocks, take
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency, pytest.mark.process]
 
@@ -313,9 +313,9 @@ def test_a_server_ends_where_whoever_switches_it_fails_or_has_gone(
 ) -> None:
     """Nobody knows then what state it is in. While that goes on, nobody else switches it."""
     (runtime.root / "slots").mkdir()
-    held = take(runtime.root / "slots", ["slot-0"], 1)
-    caller = supervisors.start("good", slot_fds=[each.fileno() for each in held.values()], may_sleep=1)
-    held["slot-0"].close()
+    held = SlotLocks(take(runtime.root / "slots", ["slot-0"], 1))
+    caller = supervisors.start("good", slot_fds=held.fds, may_sleep=1)
+    held.close()
     caller.ask("ready", condition="")
     caller.ask("hold")
     nurse, other = supervisors.call(), supervisors.call()
@@ -341,7 +341,7 @@ def test_a_server_ends_where_whoever_switches_it_fails_or_has_gone(
 def test_a_server_says_only_now_that_it_found_no_place_to_sleep(supervisors: Supervisors, runtime: Runtime) -> None:
     """And not once it is leased again: nobody else has to end for it then."""
     (runtime.root / "beds").mkdir()
-    taken = take(runtime.root / "beds", ["0"], 1)
+    taken = SlotLocks(take(runtime.root / "beds", ["0"], 1))
     caller = supervisors.start("good", may_sleep=1)
     caller.ask("ready", condition="")
     caller.ask("hold")
@@ -350,7 +350,7 @@ def test_a_server_says_only_now_that_it_found_no_place_to_sleep(supervisors: Sup
         assert not answer["granted"]
     caller.ask("lease")
     assert not other.ask("end", sleep=True, reason="needed")["is_full"]
-    taken["0"].close()
+    taken.close()
 
 
 async def test_a_program_that_does_not_know_the_functions_stops_the_server(

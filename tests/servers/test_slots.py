@@ -26,6 +26,7 @@ from doteval._errors import CapacityExceededError
 from doteval.servers._slots import queue as queueing
 from doteval.servers._slots.locks import SlotLocks
 from doteval.servers._slots.queue import SlotQueue, in_line
+from doteval.servers._supervisor.parts import WHOLE
 from doteval.servers._unshared import Descriptor
 
 pytestmark = [pytest.mark.concurrency, pytest.mark.counts_open_files]
@@ -41,10 +42,13 @@ class Wish:
         queue: Where it waits.
         names: The slots that will do.
         count: How many it needs.
+        amount: How much of each.
     """
 
-    def __init__(self, queue: SlotQueue, names: tuple[str, ...] = NAMES, count: int = 1) -> None:
-        self.queue, self.names, self.count = queue, names, count
+    def __init__(
+        self, queue: SlotQueue, names: tuple[str, ...] = NAMES, count: int = 1, *, amount: int = WHOLE
+    ) -> None:
+        self.queue, self.names, self.count, self.amount = queue, names, count, amount
         self.looks = 0
         self.asked: list[tuple[int, tuple[str, ...]]] = []
         self.early: str | None = None
@@ -57,7 +61,12 @@ class Wish:
     async def wait(self) -> None:
         """Want the slots; `got` is what came of it."""
         self.got = await self.queue.acquire(
-            self.names, self.count, resource_id="test:model", make_room=self._make_room, come_early=self._come_early
+            self.names,
+            self.count,
+            resource_id="test:model",
+            make_room=self._make_room,
+            come_early=self._come_early,
+            amount=self.amount,
         )
         self._served.set()
 
@@ -244,11 +253,11 @@ async def test_a_slot_whose_file_was_deleted_meanwhile_is_not_taken(
     path = root / "slots" / "slot-0"
     lock = Descriptor.lock
 
-    def deleting(file: Descriptor) -> bool:
+    def deleting(file: Descriptor, *, is_shared: bool = False) -> bool:
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             path.unlink()
             monkeypatch.undo()
-        return lock(file)
+        return lock(file, is_shared=is_shared)
 
     monkeypatch.setattr(Descriptor, "lock", deleting)
     with closing(await taken(queue, "slot-0")):

@@ -226,16 +226,27 @@ class Admission(Books):
             waiters(self._queue, self._leases, self._entries), self.capacity
         )
 
-    def _untangle(self, now: float) -> None:
-        """Something was set aside, or slots are gone: nobody in the queue is to wait for itself."""
+    def _untangle(self, now: float, *, may_fail: bool = True) -> bool:
+        """Something was set aside, or slots are gone: nobody in the queue is to wait for itself.
+
+        Args:
+            now: The time.
+            may_fail: Whether who would wait for itself is told so.
+
+        Returns:
+            Whether somebody still would.
+        """
         while self._is_deadlocked() and not self._can_reorder():
             waiting = [request for request in self._requests() if self._holds_something(request.owner)]
             costless = next((request for request in waiting if not self._takes_slots(request)), None)
+            if costless is None and not may_fail:
+                return True
             self._queue.remove(costless or waiting[-1])
             if costless is None:
                 self._fail_as_deadlocked(waiting[-1])
             else:
                 self._admit(costless, now, in_turn=False)
+        return False
 
     def _takes_slots(self, request: Request) -> bool:
         """Whether it would wait for slots, were it served out of turn."""

@@ -18,6 +18,8 @@ EventKind = Literal[
     "closed",
     "close_failed",
     "lost",
+    "replica_opened",
+    "replica_lost",
 ]
 
 
@@ -59,6 +61,7 @@ class ProviderStatistics:
         open_failures: Openings that raised.
         open_cancellations: Openings called off because nobody waited any more.
         losses: Resources that broke while they were open.
+        replica_losses: Servers of resources with replicas that ended, while others served or were started instead.
         evictions: Idle resources closed because their slots were needed.
         expirations: Idle resources closed after ``keep_alive``.
         retirements: Resources that were leased to nobody new from some moment on, and closed after their last lease.
@@ -94,6 +97,7 @@ class ProviderStatistics:
     open_failures: int = 0
     open_cancellations: int = 0
     losses: int = 0
+    replica_losses: int = 0
     evictions: int = 0
     expirations: int = 0
     retirements: int = 0

@@ -308,11 +308,25 @@ class Ledger(Admission):
         self._serve(now)
         return _earliest(entry.lives_until for entry in self._current())
 
-    def look_again(self, now: float) -> None:
-        """Somebody has waited for a while, so what is not entered counts as held: is anybody to wait for itself?"""
+    def look_again(self, now: float, *, is_certain: bool) -> list[str]:
+        """Somebody has waited for a while, so what is not entered counts as held: is anybody to wait for itself?
+
+        Args:
+            now: The time.
+            is_certain: Whether nobody is there who could give it back. Else nobody is told that it waits for ever.
+
+        Returns:
+            Who waits for whom, where all who wait might do so for ever.
+        """
         with self._leases.after_a_while():
-            self._untangle(now)
+            is_left = self._untangle(now, may_fail=is_certain)
+            account = self.account() if is_left else []
         self._serve(now)
+        return account
+
+    def asking(self) -> list[Hashable]:
+        """Who waits in the queue."""
+        return [request.owner for request in self._requests()]
 
     def held_after_a_while(self, owner: Hashable) -> list[str]:
         """What the owner holds, as in `look_again`; for error messages."""

@@ -32,7 +32,7 @@ class Owner:
     @property
     def is_sure(self) -> bool:
         """Whether it certainly is the one who holds what it owns."""
-        return self.caller is None or self.caller.is_entered
+        return self.caller is None or self.caller.is_in_block
 
     @property
     def is_passed_on(self) -> bool:

@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Collection, Hashable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from logging import DEBUG
+from typing import Literal
 
 from anyio import Event, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
+from .._caller import Caller, is_anybody_else_there
 from .._errors import (
     CapacityDeadlockError,
     CapacityExceededError,
@@ -33,6 +35,7 @@ from .leaks import recording
 from .leases import is_passed_on, is_surely_held
 from .owners import Owner, Preloading, owner_here, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
+from .reporter import logger
 from .waits import Ending
 
 _UNDECIDED = (State.QUEUED, State.ADMITTED)
@@ -148,14 +151,31 @@ class Pool(Engine[ModelT]):
                     with move_on_after(A_WHILE):
                         await _listener(request).wait()
                     if request.state in _UNDECIDED:
-                        self._ledger.look_again(self._now())
-                        self._apply()
+                        self._look_again(request)
                 await _listener(request).wait()
             if request.state not in _UNDECIDED:
                 return []
             account = [self._ledger.spent(request, began, self._time()), *self._ledger.account()]
             self._abandon(request)
             return account
+
+    def _look_again(self, request: Request) -> None:
+        """A thread has waited for a while: tell it that it would do so for ever, or warn where that is not certain."""
+        account = self._ledger.look_again(self._now(), is_certain=self._is_nobody_else_there())
+        self._apply()
+        if account and request.state in _UNDECIDED:
+            labels = ", ".join(repr(want.label) for want in request.wants)
+            logger.warning(
+                "setup of %s will wait for ever unless another thread gives back what those hold who wait, too:%s",
+                labels,
+                "".join(f"\n  {line}" for line in account),
+            )
+
+    def _is_nobody_else_there(self, *more: Caller) -> bool:
+        """Whether no thread is left that could give anything back, besides those who wait."""
+        owners = self._ledger.asking()
+        waiting = [owner.caller for owner in owners if isinstance(owner, Owner) and owner.caller is not None]
+        return not is_anybody_else_there([*waiting, *more])
 
     def _abandon(self, request: Request) -> None:
         self._ledger.abandon(request, self._now())
@@ -279,7 +299,8 @@ class Pool(Engine[ModelT]):
         if owner.caller is not None:
             with move_on_after(A_WHILE):
                 await self._wait_until_drained()
-            self._check_drains(self._ledger.held_after_a_while(owner))
+            if self._is_nobody_else_there(owner.caller):
+                self._check_drains(self._ledger.held_after_a_while(owner))
         await self._wait_until_drained()
         await checkpoint()
 
@@ -331,6 +352,11 @@ class Pool(Engine[ModelT]):
         entry = resource.entry
         if entry.phase in (Phase.OPEN, Phase.CHECKING) and not resource.is_gone:
             self._lose(entry, error)
+
+    def tell_of_replica(self, resource: Inside, kind: Literal["replica_opened", "replica_lost"], reason: str) -> None:
+        """A part of the resource has opened, or has broken off, and the rest goes on."""
+        self._ledger.counts.replica_losses += kind == "replica_lost"
+        self._emit(kind, resource.entry, reason)
 
     async def close_all(self) -> list[BaseException]:
         """Close every resource, all at once, in a shield; return what went wrong, that of earlier closings included."""

@@ -243,6 +243,7 @@ class Counts:
     open_failures: int = 0
     open_cancellations: int = 0
     losses: int = 0
+    replica_losses: int = 0
     evictions: int = 0
     expirations: int = 0
     retirements: int = 0

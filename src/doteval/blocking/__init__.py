@@ -239,8 +239,8 @@ class BlockingProvider(Generic[ModelT_co]):
 class BlockingHandle(Generic[ModelT_co]):
     """One lease; ends with `teardown` or at the end of a ``with`` block.
 
-    The thread that called ``setup()`` has it, until another one enters it. Nobody is said to have it where another one
-    uses it that has not entered it, nor where a worker of a pool of threads has set it up and not entered it.
+    A thread certainly has it in a ``with`` block that it has entered and not left. Elsewhere, as in an `ExitStack`, any
+    other one may end it.
     """
 
     def __init__(self, loop: Loop, handle: ModelHandle[ModelT_co], caller: Caller) -> None:
@@ -308,7 +308,7 @@ class BlockingHandle(Generic[ModelT_co]):
         """Make the current thread the one that has the lease."""
         if self._handle.is_active and not self._loop.is_elsewhere:
             caller = self._caller if self._caller.is_here else Caller()
-            caller.is_entered = True
+            caller.enter()
             if caller is not self._caller:
                 self._loop.wait_for(self._handle.__aenter__, caller=caller)
                 self._caller = caller
@@ -320,6 +320,7 @@ class BlockingHandle(Generic[ModelT_co]):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._caller.leave()
         if self._handle.is_active and not self._loop.is_elsewhere:
             leave = partial(self._handle.__aexit__, exc_type, exc_value, traceback)  # the exception may be judged
             self._loop.wait_for(leave)

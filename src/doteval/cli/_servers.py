@@ -17,8 +17,8 @@ from ._json import print_json
 from ._look import Servers, Status, look, short_ids
 from ._units import short_size, short_time
 
-_HEAD = ("ID", "PID", "PORT", "STATE", "LEASES", "HOLDS", "AGE", "IDLE", "MEMORY", "MODEL")
-_NUMBERS = {1, 2, 4, 5, 6, 7, 8}
+_HEAD = ("ID", "PID", "PORT", "STATE", "SLOTS", "LEASES", "HOLDS", "AGE", "IDLE", "MEMORY", "MODEL")
+_NUMBERS = {1, 2, 4, 5, 6, 7, 8, 9}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,6 +49,7 @@ def _row(status: Status, short_id: str, now: float) -> tuple[str, ...]:
         str(status["pid"] or "-"),
         str(status["port"]),
         status["state"],
+        _slots(status),
         str(status["leases"]),
         str(status["holds"]),
         short_time(now - status["started"]),
@@ -58,9 +59,17 @@ def _row(status: Status, short_id: str, now: float) -> tuple[str, ...]:
     )
 
 
+def _slots(status: Status) -> str:
+    """How many slots it has, and how much of each where that is not all of it."""
+    number, fraction = len(status["slots"]), status["fraction"]
+    if not number or fraction == 1:
+        return str(number or "-")
+    return f"{fraction:g}" if number == 1 else f"{number} x {fraction:g}"
+
+
 def _for_programs(status: Status) -> dict[str, Any]:
     now = time.time()
-    same = ("id", "kind", "spec", "pid", "port", "state", "leases", "holds", "memory", "slots", "log")
+    same = ("id", "kind", "spec", "pid", "port", "state", "leases", "holds", "memory", "slots", "fraction", "log")
     return {
         **{name: status[name] for name in same},
         "url": f"http://{LOOPBACK}:{status['port']}",

@@ -55,6 +55,14 @@ def objects_in_table(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
     return (value.tolist(),) if getattr(value.dtype, "hasobject", False) else ()
 
 
+def columns_of(value: Any, kind: type[Any]) -> dict[str, Any] | None:
+    """The columns of a table, by their names; `None` for anything else, and where two are called the same."""
+    if _library_of(cast("Hashable", kind)) not in ("pandas", "polars") or not hasattr(kind, "columns"):
+        return None
+    found = {str(name): value[name] for name in value.columns}
+    return {"": getattr(value, "index", None), **found} if len(found) == len(value.columns) else None
+
+
 @functools.lru_cache(maxsize=512)
 def _library_of(kind: Any) -> str | None:
     for each in kind.__mro__:

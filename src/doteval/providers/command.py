@@ -118,6 +118,8 @@ class CommandProvider(LaunchingProvider[ModelT], Generic[ModelT]):
             raise ValueError(f"slots_needed must be 0 or more, or None, not {slots_needed!r}")
         elif not slots_needed and has_slots:
             raise ValueError("gpus= and capacity= are of no use with slots_needed=0: leave out one of the two")
+        if not slots_needed and settings.get("gpu_fraction", 1) != 1:
+            raise ValueError("gpu_fraction= is a part of slots, and the servers take none: pass gpus= or capacity= too")
         super().__init__(ready or PortOpen(), slots_needed > 0, **settings)
         self._template = CommandTemplate(
             "command",

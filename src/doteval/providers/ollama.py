@@ -20,6 +20,7 @@ import httpx
 from anyio import CancelScope, current_time
 from typing_extensions import Unpack
 
+from .._errors import DotevalError
 from .._keywords import Keyword, completed, fields_of, takes
 from .._pool_options import PoolOptions
 from .._secrets import masked
@@ -31,6 +32,8 @@ logger = logging.getLogger("doteval.ollama")
 _PORT = 11434
 _NOT_FOUND = 404
 _API = "/v1"
+_OF_THE_LOG = "The log of the daemon says why ('journalctl -u ollama', or ~/.ollama/logs/server.log)."
+_OF_DOWNLOADS = "Check the name at ollama.com/search, and whether the daemon reaches the network."
 _ADVICE = (
     (
         re.compile(r"requires more system memory|out of memory|unable to allocate|not enough memory"),
@@ -45,7 +48,7 @@ _ADVICE = (
     ),
     (
         re.compile(r"runner process (?:has terminated|no longer running)"),
-        "The log of the daemon says why ('journalctl -u ollama', or ~/.ollama/logs/server.log).",
+        _OF_THE_LOG,
     ),
 )
 """What to do where the daemon says so; the first that fits is told."""
@@ -157,13 +160,11 @@ class OllamaProvider(OpenAICompatibleProvider):
             **cast("Mapping[str, str]", config.get("default_headers") or self._settings.get("default_headers") or {}),
         }
         async with super().open(spec, base_url=url + _API, **config) as model, _Daemon(url, headers) as daemon:
-            capabilities = await daemon.show(spec)
-            if capabilities is None:
+            try:
+                capabilities = await daemon.show(spec)
+            except LookupError:
                 if not (self._own["pull"] if pull is None else pull):
-                    raise LookupError(
-                        f"the Ollama daemon at {url} does not have the model {spec!r}: "
-                        f"run 'ollama pull {spec}', or pass pull=True"
-                    )
+                    raise
                 await daemon.pull(spec)
                 capabilities = await daemon.show(spec)
             if capabilities and "completion" not in capabilities:
@@ -242,12 +243,18 @@ class _Daemon:
         with CancelScope(shield=True):  # it only closes connections that nobody uses
             await self._client.aclose()
 
-    async def show(self, model: str) -> list[str] | None:
-        """What the model can do; `None` where the daemon does not have it."""
+    async def show(self, model: str) -> list[str]:
+        """What the model can do.
+
+        Raises:
+            LookupError: The daemon does not have it.
+        """
         answer = await self._ask("POST", "/api/show", {"model": model})
         if answer.status_code == _NOT_FOUND:
-            self._problem(answer)  # or it is not Ollama
-            return None
+            raise _MissingError(
+                f"{self._problem(answer)}, says the Ollama daemon at {self._url}",
+                f"Run 'ollama pull {model}', or pass pull=True.",
+            )
         return cast("list[str]", self._read(answer, "look up", model).get("capabilities") or [])
 
     async def is_loaded(self, model: str) -> bool:
@@ -292,9 +299,7 @@ class _Daemon:
                         shown = share
                         logger.info("pulling %s: %d %% of %s", model, share, event.get("digest", "it"))
         if problem or not is_done:
-            raise RuntimeError(
-                f"Ollama could not download {model!r}: {problem or 'the download ended before it was complete'}"
-            )
+            raise _refused("download", model, str(problem or "the download ended before it was complete"))
         logger.info("pulled %s", model)
 
     # ---------------------------------------------------------------- inside
@@ -327,9 +332,7 @@ class _Daemon:
     def _read(self, answer: httpx.Response, what: str, model: str) -> dict[str, Any]:
         if answer.is_success:
             return _json_object(answer.text)
-        problem = self._problem(answer)
-        advice = next((advice for known, advice in _ADVICE if known.search(problem)), "")
-        raise RuntimeError(f"Ollama could not {what} {model!r}: {problem}{advice and f'. {advice}'}")
+        raise _refused(what, model, self._problem(answer))
 
     def _problem(self, answer: httpx.Response) -> str:
         problem = _json_object(answer.text).get("error")
@@ -339,6 +342,29 @@ class _Daemon:
                 "check base_url= and OLLAMA_HOST"
             )
         return problem
+
+
+class _MissingError(DotevalError, LookupError):
+    """The daemon does not have a model."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        self.advice = advice
+        super().__init__(f"{problem}.\n{advice}")
+
+
+class _RefusedError(DotevalError, RuntimeError):
+    """The daemon could not do something."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        self.advice = advice
+        super().__init__(f"{problem}.\n{advice}")
+
+
+def _refused(what: str, model: str, problem: str) -> _RefusedError:
+    """What is raised where the daemon could not do that, in its words."""
+    usual = _OF_DOWNLOADS if what == "download" else _OF_THE_LOG
+    advice = next((advice for known, advice in _ADVICE if known.search(problem)), usual)
+    return _RefusedError(f"Ollama could not {what} {model!r}: {problem.rstrip('.')}", advice)
 
 
 class _Body(httpx.AsyncByteStream):

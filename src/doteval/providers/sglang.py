@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from typing_extensions import Unpack
@@ -129,7 +130,8 @@ class SGLangProvider(InstalledServerProvider):
 
     The spec is a name on the hub or a directory. The options are those of ``sglang.launch_server`` under the same
     names; `None` leaves one to SGLang. ``setup(spec, **config)`` takes all of them up to `extra_args` for one model. A
-    server needs as many slots as the product of its parallel sizes.
+    server needs as many slots as the product of its parallel sizes. With `gpu_fraction` it needs
+    `mem_fraction_static`.
 
     SGLang prints the server's API key into its log, which only you can read; messages of doteval do not show it.
 
@@ -141,9 +143,19 @@ class SGLangProvider(InstalledServerProvider):
 
     def __init__(self, **settings: Unpack[SGLangOptions]) -> None:
         super().__init__(**settings)
+        self._merged({})  # what does not fit is refused now
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
         """The product of the parallel sizes; copies that share their GPUs, with attention in parallel, count once."""
         settings = self._merged(config)
         copies = [] if settings.get("enable_dp_attention") else ["data_parallel_size"]
         return self.server.options.slots(settings, "tensor_parallel_size", "pipeline_parallel_size", *copies)
+
+    def _merged(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        merged = super()._merged(config)
+        if self._terms.fraction < 1 and merged.get("mem_fraction_static") is None:
+            raise ValueError(
+                f"gpu_fraction={self._terms.fraction:g} needs mem_fraction_static=: SGLang would take nearly all "
+                "memory of the GPU that is free when it starts, and what it takes is a part of that"
+            )
+        return merged

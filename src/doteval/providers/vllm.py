@@ -31,6 +31,7 @@ from ._served.settings import InstalledServerSettings, ServerSettings
 from ._served.values import JSON, Amount, Count, File, FileOrText, FromZero, Model, NamedFiles, Share, Switch, Text
 
 _LONGEST_PATH = 1024
+_USUAL_UTILIZATION = 0.9
 
 
 class VLLMOptions(InstalledServerSettings, total=False):
@@ -177,6 +178,18 @@ SERVER = InstalledServer(
 )
 
 
+def _utilization(given: Any, fraction: float) -> Any:
+    """How much of a GPU's memory a server with a part of it may use, with a rest for what it does not count."""
+    if given is None:
+        return round(_USUAL_UTILIZATION * fraction, 4)
+    if isinstance(given, (int, float)) and given > fraction:
+        raise ValueError(
+            f"gpu_memory_utilization={given!r} is more of a GPU than gpu_fraction={fraction:g}, which leaves the "
+            "rest to others: leave gpu_memory_utilization= out, or raise gpu_fraction="
+        )
+    return given
+
+
 @takes(VLLMOptions, ServerSettings)
 class VLLMProvider(InstalledServerProvider):
     """Leases models of vLLM servers that it starts.
@@ -193,7 +206,7 @@ class VLLMProvider(InstalledServerProvider):
 
     The options are those of ``vllm serve`` under the same names; `None` leaves one to vLLM. ``setup(spec, **config)``
     takes all of them up to `extra_args` for one model. A server needs as many slots as the product of its parallel
-    sizes.
+    sizes. With `gpu_fraction`, `gpu_memory_utilization` is 0.9 of that unless it is given, and may not be more.
 
     On a CPU, vLLM wants to know how much memory its cache may take: ``environment={"VLLM_CPU_KVCACHE_SPACE": "1"}``, in
     GiB. The server also answers Anthropic's SDK, at its address without ``/v1``.
@@ -207,6 +220,7 @@ class VLLMProvider(InstalledServerProvider):
 
     def __init__(self, **settings: Unpack[VLLMOptions]) -> None:
         super().__init__(**settings)
+        self._merged({})  # what does not fit is refused now
         self._adapters: WeakKeyDictionary[ServerModel, Adapters] = WeakKeyDictionary()
 
     def server_slots(self, spec: str, /, **config: Any) -> int:
@@ -283,6 +297,9 @@ class VLLMProvider(InstalledServerProvider):
         base = handle.model
         name = adapter
         if adapter not in (self._merged(config).get("lora_modules") or ()):
+            if self._terms.replicas > 1:
+                reason = "an adapter is loaded into one server: leave replicas= out, or name it in lora_modules="
+                raise SpecError(spec, reason)
             try:
                 name = await self._adapters[base].load(adapter)
             except AdapterError as exc:
@@ -316,6 +333,9 @@ class VLLMProvider(InstalledServerProvider):
         merged = super()._merged(config)
         if self._terms.max_sleeping and merged.get("enable_sleep_mode") is None:
             merged["enable_sleep_mode"] = True
+        if self._terms.fraction < 1:
+            given = merged.get("gpu_memory_utilization")
+            merged["gpu_memory_utilization"] = _utilization(given, self._terms.fraction)
         return merged
 
     def _make_command(self, spec: str, **options: Any) -> ServerCommand:

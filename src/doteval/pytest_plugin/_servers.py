@@ -18,7 +18,8 @@ import pytest
 from ._options import Options
 
 if TYPE_CHECKING:
-    from ..servers._local.launcher import LocalLauncher, Start
+    from ..servers._local.account import Start
+    from ..servers._local.launcher import LocalLauncher
 
 _PATIENCE = 20.0
 """How long the end of the run waits for the servers that end with it, in seconds."""

@@ -9,7 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .._pool.events import ProviderStatistics
-    from ..servers._local.launcher import Start
+    from ..servers._local.account import Start
 
 _KEY = "doteval_model_summary"
 _STARTS_KEY = "doteval_server_starts"

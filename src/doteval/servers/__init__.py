@@ -1,7 +1,7 @@
 """Model servers: started once, shared by everything, never left behind.
 
-The parts; `_slots` stands on `_unshared`, else the first four know nothing of each other, and the others are built on
-those above them::
+The parts; `_slots` stands on `_unshared`, and knows how a supervisor locks a part of a slot; else the first four know
+nothing of each other, and the others are built on those above them::
 
     _unshared      what a forked child must not keep
     _stopper       the program around a server that has a stop command
@@ -21,7 +21,8 @@ from ._description.causes import Cause
 from ._description.command import CommandMissingError, ServerCommand
 from ._description.readiness import HTTPReady, LogLine, PortOpen, Readiness, ReadinessView, ReadyWhen
 from ._description.sleeping import HTTPSleep, Sleep, SleepWith
-from ._local.launcher import LocalLauncher, Start
+from ._local.account import Start
+from ._local.launcher import LocalLauncher
 from ._slots.gpus import Gpu, SlotSet
 
 __all__ = [

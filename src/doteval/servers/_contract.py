@@ -27,6 +27,7 @@ class Terms:
         ready: When it is ready.
         slots: The slots it may have.
         count: How many of them it needs.
+        fraction: How much of each, above 0 and at most 1; others may have the rest.
         start_timeout: How long it may take to get ready, in seconds.
         stall_timeout: How long it may print nothing while it gets ready, in seconds; `None`: no limit.
         stop_grace: How long it may take to end when it is told to, before it is killed, in seconds; half of it
@@ -36,11 +37,14 @@ class Terms:
         log_bytes: How much of its output is kept, in bytes.
         sleep: How it is put to sleep and woken up; `None`: it cannot sleep.
         max_sleeping: How many servers of this machine may sleep when this one does, itself included.
+        replica: Which one of several servers of the same it is.
+        replicas: How many of them there are; one that is leased makes no room for another.
     """
 
     ready: Readiness
     slots: SlotSet
     count: int = 1
+    fraction: float = 1.0
     start_timeout: float = 1800.0
     stall_timeout: float | None = 300.0
     stop_grace: float = 10.0
@@ -49,6 +53,8 @@ class Terms:
     log_bytes: int = 16 << 20
     sleep: Sleep | None = None
     max_sleeping: int = 0
+    replica: int = 0
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class Server:
         slots: The names of its slots.
         command: The command that runs it, without secrets.
         started: When it was started, in seconds since the epoch.
+        fraction: How much it has of each of its slots; 1: all of it.
     """
 
     id: str
@@ -80,6 +87,7 @@ class Server:
     slots: tuple[str, ...]
     command: str
     started: float
+    fraction: float = 1.0
 
     @property
     def url(self) -> str:

@@ -33,6 +33,10 @@ class StuckError(AssertionError):
     """A test waits for something that does not come."""
 
 
+ENDED: list[StuckError] = []
+"""What had to be ended in this test as nothing else could; whoever was told of it may have had no use for that."""
+
+
 async def in_time(test: Coroutine[Any, Any, None], patience: float) -> None:
     """Run a test to its end.
 
@@ -44,6 +48,7 @@ async def in_time(test: Coroutine[Any, Any, None], patience: float) -> None:
         StuckError: It has waited for longer.
     """
     failures: list[BaseException] = []
+    ENDED.clear()
     scope = CancelScope()
     watch = _Watch(patience, scope)
     with scope:
@@ -57,6 +62,8 @@ async def in_time(test: Coroutine[Any, Any, None], patience: float) -> None:
                 failures.append(exc)  # as it is, and not in a group
             finally:
                 watch.looking.cancel()
+    if ENDED:
+        raise ENDED[0] from (failures[0] if failures else None)
     if watch.found:
         raise StuckError(watch.found) from (failures[0] if failures else None)
     for failure in failures:
@@ -117,6 +124,12 @@ class _Watch:
             f"{waited}{f', at {_told(frame)}' if frame else ''}: what is waited for while something is opened or "
             "closed must come to an end; where it only takes longer, set 'patience' in the test"
         )
+
+
+def place_of_the_author(coroutine: object) -> str:
+    """Where a coroutine waits, in the innermost function that is neither ours nor a library's; may be nothing."""
+    frames = list(filter(None, map(_authors_frame, _chain_of(coroutine))))
+    return _told(frames[-1]) if frames else ""
 
 
 def _told(frame: FrameType) -> str:

@@ -17,6 +17,7 @@ from typing_extensions import TypeVar
 
 from .. import ModelHandle, ModelProvider
 from ._patience import StuckError, in_time
+from ._swallowing import watch_for_swallowing
 
 ModelT = TypeVar("ModelT", default=Any)
 
@@ -49,6 +50,8 @@ class Subject(Generic[ModelT]):
             for name, test in list(vars(cls).items()):
                 if name.startswith("test_") and iscoroutinefunction(test):
                     setattr(cls, name, _in_time(test))
+        elif (make := vars(cls).get("make_provider")) is not None:
+            setattr(cls, "make_provider", _watched(make))  # noqa: B010 - its type is another for each subclass
 
     def make_provider(self) -> ModelProvider[ModelT]:
         """Make a provider of the kind to be tested, not entered; every call makes a new one."""
@@ -125,6 +128,16 @@ def _in_time(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any]
             raise
 
     return run
+
+
+def _watched(make: Callable[[Any], ModelProvider[Any]]) -> Callable[[Any], ModelProvider[Any]]:
+    @wraps(make)
+    def make_provider(self: Subject[Any]) -> ModelProvider[Any]:
+        provider = make(self)
+        watch_for_swallowing(provider)
+        return provider
+
+    return make_provider
 
 
 def is_a_value(model: object) -> bool:

@@ -26,6 +26,7 @@ from anyio import CancelScope, create_task_group, move_on_after
 from ..._errors import DotevalError
 from ...providers._served.model import ServerModel
 from ...providers._served.provider import ServerProviderBase
+from ...servers._contract import Server
 from .body import Body
 from .refusal import Refusal, refusal_of, stopping, unknown_model
 
@@ -216,7 +217,8 @@ class Endpoint:
         async with AsyncExitStack() as stack:
             try:
                 model = await self._leased(served, stack)
-                url, key = _address(model, request), model.server.api_key
+                server = await stack.enter_async_context(model.asked())
+                url, key = _address(model, server, request), server.api_key
                 headers = [(name, value) for name, value in request.all_headers if name not in _NOT_SENT]
                 if key is not None:
                     headers.append((b"authorization", b"Bearer " + key.encode()))
@@ -249,14 +251,14 @@ class Endpoint:
         return model
 
 
-def _address(model: ServerModel, request: _Request) -> httpx.URL:
+def _address(model: ServerModel, server: Server, request: _Request) -> httpx.URL:
     """Where a request goes to: what is below ``/v1`` here is below that of the server there."""
-    server = httpx.URL(model.server.url)
+    address = httpx.URL(server.url)
     path = request.raw_path
     if path.startswith("/v1/"):
         path = httpx.URL(model.base_url).path.rstrip("/") + path.removeprefix("/v1")
     query = b"?" + request.query if request.query else b""
-    return server.copy_with(raw_path=path.encode("latin-1") + query)
+    return address.copy_with(raw_path=path.encode("latin-1") + query)
 
 
 async def _lost(model: ServerModel, error: httpx.TransportError) -> Refusal:

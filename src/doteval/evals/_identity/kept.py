@@ -15,8 +15,10 @@ import types
 import warnings
 import weakref
 from argparse import Namespace
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from enum import Enum, auto
 from itertools import chain
 from typing import Any, cast
@@ -72,6 +74,10 @@ _OF_THE_MOMENT = (
 )
 
 
+others_run: ContextVar[bool] = ContextVar("doteval_others_run", default=False)
+"""Whether code of the user's is run in other threads, for which the filters of warnings are the same."""
+
+
 class MomentaryError(Exception):
     """Something is of the moment."""
 
@@ -118,6 +124,19 @@ def _sort_of(kind: Any) -> _Sort:
     return _Sort.DATA
 
 
+def without_measured(value: Any, kind: type[Any]) -> Any:
+    """A table of pandas without columns of how long something took; anything else as it is."""
+    if not hasattr(kind, "itertuples"):
+        return value
+    measured = [name for name in value.columns if is_measured(name, value[name])]
+    return value.drop(columns=measured) if measured else value
+
+
+def is_of_the_moment(kind: type[Any]) -> bool:
+    """Whether objects of a class hold something of the moment, or are of what a process has for the moment."""
+    return _sort_of(cast("Hashable", kind)) in (_Sort.MOMENTARY, _Sort.STATE)
+
+
 def is_state(kind: type[Any]) -> bool:
     """Whether a class is of what a process has for the moment, of which nothing counts: the environment, say."""
     if issubclass(kind, logging.Logger):
@@ -157,12 +176,19 @@ def kept_of(
     if package in _TELLING or _is_of_the_moment(kind) or isinstance(attribute_of(value, "_fingerprint"), str):
         return None
     try:
-        with warnings.catch_warnings():  # whoever makes them into errors finds the same
-            warnings.simplefilter("ignore")
+        with nullcontext() if others_run.get() else _silence():
             found = fingerprint(value, _Kept(value, describe, is_written))
     except MomentaryError:
         return None
     return None if found.unknown else found.digest
+
+
+@contextmanager
+def _silence() -> Generator[None]:
+    """No warnings, so that whoever makes them into errors finds the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _is_of_the_moment(kind: type[Any]) -> bool:

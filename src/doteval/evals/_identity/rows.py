@@ -8,14 +8,15 @@ from __future__ import annotations
 import gc
 import types
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, cast
 
 from .._tabular import objects_in_table
 from .code import read
 from .found import behind_modules, defaults_of, functions_of, imported_by, variable_of
+from .kept import is_of_the_moment
 from .library import is_library_class, is_library_file
-from .looks import ATOMS, attributes_of, class_of, held_by, is_class, is_function, type_name
+from .looks import ATOMS, attributes_of, class_of, held_by, is_class, is_function, qualified, type_name
 
 _MOST = 5_000_000
 """How many values are looked at at most."""
@@ -68,11 +69,13 @@ def found_in_rows(dataset: object) -> OfRows:
                     classes[each] = None
             elif is_function(each):
                 functions.update((function, None) for function, _ in functions_of(each))
-            elif isinstance(each, types.MethodType):
-                methods.add(each.__name__)
+            elif opens is _in_method:
+                methods.add(cast("types.MethodType", each).__name__)
             inner += opens(each)
         level = [*inner, *gc.get_referents(*whole)]
-    return OfRows(tuple(sorted(classes, key=type_name)), (*functions,), tuple(sorted(methods)))
+    return OfRows(
+        tuple(sorted(classes, key=type_name)), tuple(sorted(functions, key=qualified)), tuple(sorted(methods))
+    )
 
 
 def _opening(kind: type[Any]) -> Callable[[Any], Iterable[object]] | None:
@@ -89,9 +92,9 @@ def _opening(kind: type[Any]) -> Callable[[Any], Iterable[object]] | None:
         return _in_table
     if kind is weakref.ReferenceType:
         return _referred_to
-    if kind.__module__ in _HOLDING or issubclass(kind, Collection):
-        return _in_method if kind is types.MethodType else gc.get_referents
-    return _in_table
+    if kind is types.MethodType:
+        return _in_method
+    return gc.get_referents if kind.__module__ in _HOLDING or not is_of_the_moment(kind) else None
 
 
 def _nothing(_: object) -> Iterable[object]:

@@ -26,7 +26,7 @@ from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
 from .credentials import hides_itself, is_credential, without_environment
 from .decorated import given_to
-from .kept import is_measured, is_state
+from .kept import is_measured, is_state, without_measured
 from .library import is_library_class, is_library_file, is_library_module
 from .looks import (
     ADDRESS,
@@ -312,7 +312,7 @@ class Values(Objects):
         return self._of(without_environment(value), above)
 
     def _table(self, value: object, kind: type[Any]) -> tuple[Any, ...] | None:
-        return held_by_table(value, kind)
+        return held_by_table(without_measured(value, kind), kind)
 
     def _text(self, value: object) -> str | None:
         return described_as(value)

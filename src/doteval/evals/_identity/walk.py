@@ -21,6 +21,7 @@ from enum import Enum
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
+from .._tabular import columns_of
 from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN, UNDEFINED
 from .code import Code, read
 from .credentials import guarded_digest_of, is_credential
@@ -255,7 +256,7 @@ class Walk(Values):
 
     def _is_taken_apart(self, place: str, value: Any) -> bool:
         """Whether a value that is written as a whole is looked at item by item, as most of it may be as it was."""
-        kind = class_of(value)
+        kind = class_of(value := columns_of(value, class_of(value)) or value)
         is_object = isinstance(vars(kind).get("__dataclass_fields__"), dict) and not is_library_class(kind)
         may_be = is_object or (kind in _CONTAINERS and len(value) <= FEW)
         if not may_be or place.endswith(MADE_HERE) or id(value) in self._apart or len(self._apart) == FEW:

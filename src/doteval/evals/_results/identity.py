@@ -101,10 +101,7 @@ def changes(before: Identity, now: Identity) -> tuple[str, ...]:
 def _changes(before: Identity, now: Identity) -> Iterator[str]:
     if before.get(PYTHON) != now.get(PYTHON):
         yield f"{_told(PYTHON, before, now)}, so code cannot be compared"
-        before, now = (
-            {name: part for name, part in side.items() if _is_shown(part) or is_declared(part)}
-            for side in (before, now)
-        )
+        before, now = _comparable(before), _comparable(now)
     both = {**now, **before}
 
     def says_little(name: str) -> tuple[bool, bool, bool, str]:

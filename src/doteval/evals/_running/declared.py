@@ -93,24 +93,24 @@ class Declared:
         """
         found: dict[str, str] = {}
         for path in self.paths:
-            full = Path(os.path.normpath(self.directory / path))
+            full = self.directory / path
             part = None if known is None else known.get(full)
             if part is None:
                 part = self._read(evaluation, path, full, without)
             if known is not None:
                 known[full] = part
-            named = (None if project is None else place_in(project, str(full))) or path.as_posix()
-            found[f"{DIRECTORY if ' ' in part else FILE}{named}"] = part
+            place = None if project is None else place_in(project, os.path.normpath(full))
+            found[f"{DIRECTORY if ' ' in part else FILE}{place or path.as_posix()}"] = part
         return found
 
     def _read(self, evaluation: str, path: Path, full: Path, without: Path | None) -> str:
         shown = f"'{path}'" if path.is_absolute() else f"'{path}' in '{self.directory}'"
         try:
-            mode = full.stat().st_mode
+            mode, real = full.stat().st_mode, full.resolve()
             if stat.S_ISDIR(mode):
-                return directory_of(str(full), _beside(full, without))
+                return directory_of(str(real), _beside(real, without))
             if stat.S_ISREG(mode):
-                return part_of_file(digest_of(str(full)))
+                return part_of_file(digest_of(str(real)))
         except (FileNotFoundError, NotADirectoryError) as exc:
             if exc.filename not in (None, str(full)):
                 raise DependencyError(evaluation, f"'{exc.filename}' is gone", "Run it again.") from exc
@@ -132,7 +132,7 @@ def _beside(directory: Path, store: Path | None) -> tuple[str, ...]:
 
 def _paths_in(value: object, depth: int = 20) -> Iterator[Path]:
     if isinstance(value, os.PathLike):
-        yield Path(os.fsdecode(value))
+        yield Path(os.fsdecode(cast("Any", value)))
     elif isinstance(value, (list, tuple, dict)) and depth:
         held = cast("dict[object, object]", value).values() if isinstance(value, dict) else cast("Sequence[Any]", value)
         for each in held:

@@ -124,7 +124,11 @@ def texts_beside(attribute: str, function: object) -> list[str] | None:
 
 
 def identity_of_run(
-    evaluation: Evaluation, argument: str | None, model: Any, arguments: Mapping[str, object], declared: Declared
+    evaluation: Evaluation,
+    argument: str | None,
+    model: Any,
+    arguments: Mapping[str, object],
+    declared: Declared | None = None,
 ) -> Identity:
     """The same, of what `run` is given.
 
@@ -133,7 +137,7 @@ def identity_of_run(
         argument: The argument that gets the model, where there is one.
         model: The model, what leases it, or its spec.
         arguments: The other arguments.
-        declared: What the user says that the results depend on.
+        declared: What the user says that the results depend on, where that is more than the evaluation itself says.
     """
     models: dict[str, Mapping[str, Any]] = {}
     defaults = {name: parameter.default for name, parameter in evaluation.arguments.items()}

@@ -30,6 +30,11 @@ _HTTP_ERRORS = (httpx2.HTTPError, httpx2.StreamError, httpx.HTTPError, httpx.Str
 """The SDKs stand on httpx2; OpenAI's also takes a client of httpx."""
 
 _WANTS_TLS = re.compile("HTTP request .*HTTPS (port|server)")
+_MISSING = re.compile(
+    r"(?P<ollama>^model ['\"].+['\"] not found)|model\b.{0,200}\b(?:not found|(?:does|do) not exist|not exist)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A server says itself that it does not have the model, in the words of Ollama or others."""
 _NOTHING = frozenset(
     {"404", "404: not found", "404: 404 page not found", "404: 404 not found", "405", "405: method not allowed"}
 )
@@ -220,6 +225,11 @@ class Explaining:
                 place = str(response.url).partition("?")[0]
                 problem = f"there is nothing at {place} ({words})"
                 advice = f"Correct the path of base_url=: the SDK appends {place.removeprefix(str(url))!r} to it."
+            case 404 if (missing := _MISSING.search(said.words)) is not None:
+                problem = f"{said.words.rstrip('.')} (404 at {url})"
+                advice = f"Check the spelling of '{self._model}', what the key has access to, and base_url=."
+                if missing["ollama"]:
+                    advice = f"Run 'ollama pull {self._model}' where the daemon is, or check the spelling."
             case 404:
                 problem = f"{url} does not know the model or the address ({words})"
                 advice = f"Check the spelling of '{self._model}', what the key has access to, and base_url=."

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from os import PathLike
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ..._keywords import Keyword, seconds, seconds_or_none
 from ..._pool_options import LifecycleOptions
 from ...servers._contract import Launcher
+from ...servers._supervisor.parts import LEAST
 
 
 def _port(value: int | None) -> None:
     if value is not None and not 0 < value < 65536:
         raise ValueError("must be between 1 and 65535, or None for a free one")
+
+
+def _fraction(value: object) -> None:
+    number: Any = value
+    if isinstance(value, bool) or not isinstance(value, Real) or not LEAST <= number <= 1:
+        raise ValueError(
+            f"must be a number from {LEAST:g} to 1, how much a server takes of each of its GPUs (how many those are is "
+            "said by the parallel sizes, or slots_needed=)"
+        )
 
 
 class LaunchSettings(LifecycleOptions, total=False):
@@ -33,6 +44,16 @@ class LaunchSettings(LifecycleOptions, total=False):
         Keyword(
             "How many slots there are where they are no GPUs; `None`: one. Slots are the whole machine's: servers of "
             "all processes of this user take them in turn, and one that nobody leases ends when its are needed.",
+            operational=True,
+        ),
+    ]
+    gpu_fraction: Annotated[
+        float,
+        Keyword(
+            "How much of each of its slots a server takes, from 0.01 to 1: with 0.5, two servers can be on one GPU, "
+            "whoever started them. They start one after the other.",
+            1.0,
+            _fraction,
             operational=True,
         ),
     ]

@@ -16,6 +16,7 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from anyio.to_thread import run_sync
@@ -30,14 +31,16 @@ from ..._pooled import PooledProvider, include, runtime_of
 from ..._server_errors import ServerLostError, ServerStartError
 from ..._setup import enterable
 from ..._spec import resource_id
-from ...servers._contract import ServerLease, Terms
+from ...servers._contract import LeaseListener, ServerLease, Terms
 from ...servers._description.command import ServerCommand
 from ...servers._description.command_line import sensitive
 from ...servers._description.readiness import Readiness
 from ...servers._description.sleeping import Sleep
 from ...servers._local.launcher import LocalLauncher
 from ...servers._slots.gpus import SlotSet, check, choose, takes_time
+from ...servers._supervisor.parts import WHOLE, amount_of
 from .launch_settings import LaunchSettings
+from .replicas import replicated
 from .sleepers import Sleepers
 
 ModelT = TypeVar("ModelT")
@@ -51,6 +54,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         ready: When a server is ready.
         needs_slots: Whether a server takes slots; if not, there may be any number at once.
         max_sleeping: How many servers of this machine may sleep when one of these does, itself included.
+        replicas: How many servers there are of each resource.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         ready: Readiness,
         needs_slots: bool = True,
         max_sleeping: int = 0,
+        replicas: int = 1,
         **settings: Unpack[LaunchSettings],
     ) -> None:
         if decided := settings.keys() & {"health_after", "fast_acquire"}:  # by this class
@@ -73,11 +78,14 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         check(*self._wishes)
         self._has_slots = not (needs_slots and takes_time(own["gpus"], os.environ))
         slots = SlotSet(()) if not needs_slots else choose(*self._wishes, os.environ) if self._has_slots else None
-        capacity = 1 if slots is None else len(slots.names) or None
+        fraction = float(own["gpu_fraction"])
+        self._servers_per_slot = WHOLE // amount_of(fraction)
+        capacity = 1 if slots is None else len(slots.names) * self._servers_per_slot or None
         super().__init__(capacity=capacity, health_after=0.0, **others)
         self._terms = Terms(
             ready=ready,
             slots=slots or SlotSet(("slot-0",)),
+            fraction=fraction,
             start_timeout=own["start_timeout"],
             stall_timeout=own["stall_timeout"],
             stop_grace=own["stop_grace"],
@@ -85,6 +93,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
             port=own["port"],
             log_bytes=own["log_bytes"],
             max_sleeping=max_sleeping,
+            replicas=replicas,
         )
         self._sleepers = include(self, Sleepers(self._launcher, keep_alive=others.get("keep_alive")))
         self._environment = dict(own["environment"] or {})
@@ -113,7 +122,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
 
     def slots(self, spec: str, /, **config: Any) -> int:
         """How many slots the server takes; one that takes none counts as one of any number."""
-        return max(1, self.server_slots(spec, **config))
+        return max(1, self.server_slots(spec, **config)) * self._terms.replicas
 
     def secrets(self) -> Collection[str]:
         """The values of secret environment variables, which no message shows."""
@@ -143,7 +152,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         terms = replace(self._terms, count=self.server_slots(spec, **config), sleep=how)
         listener = _Listener(self, label)
         try:
-            async with self._launcher.launch(command, terms, listener) as lease:
+            async with self._leased(command, terms, listener) as lease:
                 await self._sleepers.let_go(label)
                 async with self.model(lease, spec, **config) as model:
                     if id(model) in self._served:
@@ -157,6 +166,19 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
                         await self._sleepers.keep(label, lease.server, terms)
         except ServerStartError as exc:
             raise ModelSetupError(label, exc.report, exc.advice) from exc
+
+    def _leased(
+        self, command: ServerCommand, terms: Terms, listener: LeaseListener
+    ) -> AbstractAsyncContextManager[ServerLease]:
+        """The server, or its replicas."""
+        if terms.replicas == 1:
+            return self._launcher.launch(command, terms, listener)
+
+        def launch(number: int, listener: LeaseListener) -> AbstractAsyncContextManager[ServerLease]:
+            return self._launcher.launch(command, replace(terms, replica=number), listener)
+
+        resource = resource_here.get()
+        return replicated(launch, terms.replicas, listener, partial(runtime_of(self).tell_of_replica, resource))
 
     # ---------------------------------------------------------------- what users call
 
@@ -199,7 +221,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         if not self._has_slots:  # else somebody else was faster
             self._has_slots = True
             self._terms = replace(self._terms, slots=slots)
-            self.resize(len(slots.names))
+            self.resize(len(slots.names) * self._servers_per_slot)
 
 
 @dataclass(frozen=True, slots=True)

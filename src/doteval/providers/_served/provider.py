@@ -23,9 +23,11 @@ from ...servers._description.readiness import Readiness
 from .._connections import pool_connections
 from .._sdk.attempts import hooks_of_attempts
 from .._sdk.openai import NO_KEY, CompatibleClient
+from .balancing import Balancer
 from .launch_settings import LaunchSettings
 from .launching import LaunchingProvider
 from .model import ServerModel
+from .replicas import Replicas
 from .restarting import RestartingHandle
 from .settings import ServerSettings
 
@@ -46,7 +48,10 @@ class ServerProviderBase(LaunchingProvider[ServerModel]):
         own, others = completed(ServerSettings, settings, LaunchSettings)
         if own["max_sleeping"] and not self.can_sleep:
             raise ValueError(f"max_sleeping= is of no use for {type(self).__name__}: its servers cannot sleep")
-        super().__init__(ready, max_sleeping=own["max_sleeping"], **others)
+        if own["replicas"] > 1 and (own["max_sleeping"] or others.get("port") is not None):
+            one = "max_sleeping=" if own["max_sleeping"] else "port="
+            raise ValueError(f"{one} is for one server of a model: leave it or replicas= out")
+        super().__init__(ready, max_sleeping=own["max_sleeping"], replicas=own["replicas"], **others)
         self._restarts = own["restarts"]
         self._max_concurrency = own["max_concurrency"]
         self._params = dict(own["params"] or {})
@@ -64,7 +69,7 @@ class ServerProviderBase(LaunchingProvider[ServerModel]):
         client = CompatibleClient(
             base_url=server.url + self.api_path,
             api_key=server.api_key or NO_KEY,
-            http_client=_http_client(server.url),
+            http_client=_http_client(server.url, Balancer(lease) if isinstance(lease, Replicas) else None),
             **self._client_settings,
         )
         try:
@@ -98,11 +103,12 @@ class ServerProviderBase(LaunchingProvider[ServerModel]):
         return await super().setup(spec, **config)
 
 
-def _http_client(url: str) -> openai.DefaultAsyncHttpxClient:
+def _http_client(url: str, transport: httpx2.AsyncBaseTransport | None) -> openai.DefaultAsyncHttpxClient:
     """For a server on this machine, without a proxy; for plain HTTP, without certificates, which take 20 ms to load."""
     address = httpx2.URL(url)
     client = openai.DefaultAsyncHttpxClient(
         event_hooks=hooks_of_attempts(),
+        transport=transport,
         trust_env=address.host not in _THIS_MACHINE,
         verify=True if address.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
     )

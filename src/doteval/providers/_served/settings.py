@@ -16,6 +16,11 @@ def _not_negative(value: int) -> None:
         raise ValueError("must be 0 or more")
 
 
+def _number(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("must be a whole number of at least 1")
+
+
 class ServerSettings(LaunchSettings, OpenAIModelOptions, total=False):
     """What every provider of servers takes, see `ServerProvider`: ``gpus``, ``capacity``, ``share``,
     ``server_keep_alive``, ``start_timeout``, ``stall_timeout``, ``environment``, ``restarts``, ``max_concurrency``,
@@ -30,6 +35,16 @@ class ServerSettings(LaunchSettings, OpenAIModelOptions, total=False):
             "sleep. Each takes main memory for its weights.",
             0,
             _not_negative,
+            operational=True,
+        ),
+    ]
+    replicas: Annotated[
+        int,
+        Keyword(
+            "How many servers of a model there are, each with slots of its own: a request goes to the least busy one, "
+            "and one that dies is replaced while the others serve.",
+            1,
+            _number,
             operational=True,
         ),
     ]

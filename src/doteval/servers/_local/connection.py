@@ -311,6 +311,7 @@ _UNTOLD: Message = {
     "port": 0,
     "state": "unknown",
     "slots": [],
+    "fraction": 1.0,
     "leases": 0,
     "holds": 0,
     "waits": [],

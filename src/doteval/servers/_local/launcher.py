@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from anyio import CancelScope, current_time
@@ -19,7 +17,8 @@ from .._description.command import CommandMissingError, ServerCommand
 from .._description.failure import ServerFailure, advice, report
 from .._supervisor.messages import Ask
 from .._supervisor.protocol import PROTOCOL
-from .connection import SUPERVISOR_KILLED, Connection, Exit, SupervisorGoneError
+from .account import Account, Failures, Start
+from .connection import SUPERVISOR_KILLED, Connection, SupervisorGoneError
 from .getting_ready import get_ready, name_of
 from .holds import Holds
 from .lease import LocalLease
@@ -29,7 +28,6 @@ from .supervisors import reap, wait_for
 from .switching import KNOWN
 from .waiting import USES
 
-_FROM_OUTSIDE = frozenset(-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")) - {0}
 _PORT_TRIES = 3
 _KIND = 20
 """How much of a server's kind is in its id, which names a socket: the system takes no long paths for those."""
@@ -37,23 +35,8 @@ _LEAVE_SECONDS = 20.0
 """How long leaving may take beyond the grace that a server has to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """One start of a server, for the account at the end of a run.
-
-    Args:
-        kind: What it is, such as ``"vllm"``.
-        spec: The model it serves.
-        reason: Why it was started.
-        seconds: How long it took until it was ready, or had failed, in seconds.
-        ready: Whether it got ready.
-    """
-
-    kind: str
-    spec: str
-    reason: str
-    seconds: float
-    ready: bool
+class _AsleepError(Exception):
+    """The server that was found did not wake up; the next one is another one."""
 
 
 class LocalLauncher:
@@ -86,8 +69,6 @@ class LocalLauncher:
         stay_seconds: float = 0.0,
     ) -> None:
         self.runtime = Runtime(runtime)
-        self.starts: list[Start] = []
-        """What was started, oldest first."""
         self.logs: dict[Path, None] = {}
         """Where the servers that were used here print to; where one failed, that is kept."""
         self.on_connected: Callable[[str, Path, bool], object] | None = None
@@ -97,13 +78,16 @@ class LocalLauncher:
         on another port is one more call.
         """
         self._share = share
-        self._remember_failures = remember_failures
         self._starter = Starter(self.runtime, drain_seconds=drain_seconds, stay_seconds=stay_seconds)
-        self._failures: dict[str, tuple[float, ServerStartError]] = {}
-        self._ends: dict[str, str] = {}  # why a server that was leased here has ended
-        self._killed: set[str] = set()  # whose last start was killed from outside
+        self._failures = Failures(remember_failures)
         self._holds = Holds(self.runtime) if keeps else None
+        self._account = Account((lambda _: "") if self._holds is None else self._holds.why_ended)
         self._connections: set[Connection] = set()
+
+    @property
+    def starts(self) -> list[Start]:
+        """What was started, oldest first."""
+        return self._account.starts
 
     def close(self, patience: float = 0.0) -> None:
         """Let go of all servers that are held.
@@ -141,50 +125,70 @@ class LocalLauncher:
             ServerLostError: It ended while it was used.
         """
         server_id = self._server_id(command, terms)
+        numbers = set(range(terms.replicas)) - {terms.replica}
+        others = [self._server_id(command, replace(terms, replica=number)) for number in numbers]
         if terms.sleep is not None:
             KNOWN[server_id] = terms.sleep
-        ports = 0
-        while True:
-            self._raise_remembered(server_id)
-            began = current_time()
-            connection, supervisor = await self._starter.obtain(server_id, command, terms, listener)
-            is_ready = False
+        async with self._ready(server_id, command, terms, listener, others) as lease:
+            if self._holds is not None:
+                self._holds.hold(server_id, terms.keep_alive)
+            with lease.watched():
+                self.logs[lease.view.log_path] = None
+                yield lease
+            if lease.lost is not None:
+                if lease.lost.log:
+                    self.logs[Path(lease.lost.log)] = None
+                self._account.ended(server_id, lease.end)
+                raise lease.lost
+
+    @asynccontextmanager
+    async def _ready(
+        self, server_id: str, command: ServerCommand, terms: Terms, listener: LeaseListener, others: list[str]
+    ) -> AsyncGenerator[LocalLease]:
+        """Lease one that is ready; tries again where that helps."""
+        ports = 1
+        async with AsyncExitStack() as stack:
+            while True:
+                self._failures.raise_known(server_id)
+                try:
+                    lease = await stack.enter_async_context(self._once(server_id, command, terms, listener, others))
+                    break
+                except _AsleepError:
+                    self._account.ended(server_id, "the one before did not wake up")
+                except ServerStartError as exc:
+                    if exc.cause != PORT_TAKEN or terms.port is not None or ports == _PORT_TRIES:
+                        raise
+                    ports += 1
+                    self._failures.forget(server_id)
+                    self._account.ended(server_id, "the port of the one before was taken")
+            yield lease
+
+    @asynccontextmanager
+    async def _once(
+        self, server_id: str, command: ServerCommand, terms: Terms, listener: LeaseListener, others: list[str]
+    ) -> AsyncGenerator[LocalLease]:
+        """Lease one, whether it is found or has to be started, and wait until it is ready."""
+        began = current_time()
+        connection, supervisor = await self._starter.obtain(server_id, command, terms, listener, others)
+        async with connection.running(), self._leaving(connection, supervisor, terms, listener):
+            if self.on_connected is not None:
+                self.on_connected(server_id, Path(connection.server["log"]), supervisor is not None)
+            if supervisor is not None:
+                await confirm(connection, terms)
+            if not connection.is_awake and not await connection.until_awake():
+                raise _AsleepError
+            lease = LocalLease(connection, command, terms, listener)
             try:
-                async with connection.running(), self._leaving(connection, supervisor, terms, listener):
-                    if self.on_connected is not None:
-                        self.on_connected(server_id, Path(connection.server["log"]), supervisor is not None)
-                    if supervisor is not None:
-                        await confirm(connection, terms)
-                    if not connection.is_awake and not await connection.until_awake():
-                        self._ends[server_id] = "the one before did not wake up"
-                        continue
-                    lease = LocalLease(connection, command, terms, listener)
-                    await get_ready(connection, command, terms, lease.view)
-                    is_ready = True
-                    self._killed.discard(server_id)
-                    self._note(server_id, command, supervisor, current_time() - began, ready=True)
-                    if self._holds is not None:
-                        self._holds.hold(server_id, terms.keep_alive)
-                    with lease.watched():
-                        self.logs[lease.view.log_path] = None
-                        yield lease
-                    if lease.lost is not None:
-                        if lease.lost.log:
-                            self.logs[Path(lease.lost.log)] = None
-                        self._ends[server_id] = lease.end
-                        raise lease.lost
-                    return
+                await get_ready(connection, command, terms, lease.view)
             except ServerStartError as exc:
-                if is_ready:
-                    raise  # it comes from the block, and is about another server
-                self._note(server_id, command, supervisor, current_time() - began, ready=False)
-                ports += 1
-                if exc.cause == PORT_TAKEN and terms.port is None and ports < _PORT_TRIES:
-                    self._ends[server_id] = "the port of the one before was taken"
-                    continue
-                if self._remember_failures and not self._is_first_kill(server_id, connection.exit):
-                    self._failures[server_id] = time.monotonic() + self._remember_failures, _again(exc)
+                self._failures.failed(server_id, exc, connection.exit)
+                if supervisor is not None:
+                    self._account.started(server_id, command, current_time() - began, ready=False)
                 raise
+            self._failures.forget(server_id)
+            if supervisor is not None:
+                self._account.started(server_id, command, current_time() - began, ready=True)
+            yield lease
 
     @asynccontextmanager
     async def hold(self, server: Server, terms: Terms, /) -> AsyncGenerator[None]:
@@ -219,7 +223,9 @@ class LocalLauncher:
             help_text = "Correct the path, or put there what belongs there; a name on a hub does not begin like a path."
             raise ServerStartError(command.spec, report(failure), help_text, cause="model not found")
         try:
-            key = command.key(PROTOCOL, self._share, terms.slots.names, terms.count, terms.port)
+            slots = terms.slots.names, terms.count, terms.fraction
+            which = (terms.replica,) * (terms.replica > 0)
+            key = command.key(PROTOCOL, self._share, *slots, terms.port, *which)
         except CommandMissingError as exc:
             failure = ServerFailure(
                 server=name_of(command),
@@ -229,23 +235,6 @@ class LocalLauncher:
             )
             raise ServerStartError(command.spec, report(failure), advice(failure), cause="command missing") from exc
         return f"{command.kind[:_KIND]}-{key[:12]}"
-
-    def _is_first_kill(self, server_id: str, how: Exit | None) -> bool:
-        """Whether a start was killed from outside, and the one before was not: that is no failure of the model.
-
-        Twice in a row it may be, where memory runs out.
-        """
-        was_killed = how == SUPERVISOR_KILLED or (how is not None and not how.expected and how.code in _FROM_OUTSIDE)
-        is_first = was_killed and server_id not in self._killed
-        self._killed.discard(server_id)
-        if is_first:
-            self._killed.add(server_id)
-        return is_first
-
-    def _raise_remembered(self, server_id: str) -> None:
-        expires, failure = self._failures.get(server_id, (0.0, None))
-        if failure is not None and time.monotonic() < expires:
-            raise _again(failure)
 
     @asynccontextmanager
     async def _leaving(
@@ -270,28 +259,3 @@ class LocalLauncher:
                         if lock is not None:  # else whoever starts one now does it
                             self.runtime.bury_dead()
             reap()
-
-    def _note(
-        self, server_id: str, command: ServerCommand, supervisor: int | None, seconds: float, *, ready: bool
-    ) -> None:
-        """Remember a start of ours, and why there had to be one."""
-        if supervisor is None:
-            return
-        reason = self._ends.pop(server_id, "")
-        if self._holds is not None:
-            reason = reason or self._holds.why_ended(server_id)
-        self.starts.append(Start(command.kind, command.spec, reason or "it was not running", seconds, ready))
-
-
-def _again(failure: ServerStartError) -> ServerStartError:
-    """The same failure without a traceback, which would keep alive what it passed through."""
-    again = ServerStartError(
-        failure.spec,
-        failure.report,
-        failure.advice,
-        cause=failure.cause,
-        exit_code=failure.exit_code,
-        log=failure.log,
-    )
-    again.__cause__ = failure.__cause__
-    return again

@@ -64,6 +64,7 @@ class LocalLease:
             slots=tuple(said["slots"]),
             command=said["shown"],
             started=said["started"],
+            fraction=said["fraction"],
         )
 
     @property

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
 
 from .._description.sleeping import sleep_told
 from .._supervisor.messages import Ask
+from .._supervisor.parts import WHOLE
 from .connection import status_of, visit
+from .making_room import Status, is_going, whom_to_ask
 from .runtime import Runtime
 from .switching import KNOWN, put_to_sleep
-
-Status = dict[str, Any]
 
 
 async def statuses(runtime: Runtime) -> dict[str, Status]:
@@ -35,12 +34,18 @@ class Room:
         runtime: Where the servers are.
         server_id: What is to be launched; where it sleeps, it is not ended for others.
         reason: What the servers are told.
+        amount: How much of each slot it needs.
+        spared: Servers that are not asked while somebody leases them.
     """
 
-    def __init__(self, runtime: Runtime, server_id: str, reason: str) -> None:
+    def __init__(
+        self, runtime: Runtime, server_id: str, reason: str, amount: int = WHOLE, spared: Collection[str] = ()
+    ) -> None:
         self._runtime = runtime
         self._server_id = server_id
         self._reason = reason
+        self._amount = amount
+        self._spared = spared
 
     async def make(self, missing: int, taken: Collection[str]) -> None:
         """Ask servers to sleep or end, the least recently used first, until enough slots are going to be free.
@@ -52,26 +57,21 @@ class Room:
             missing: How many slots are needed besides those that are free.
             taken: The slots that would do.
         """
-        known = await statuses(self._runtime)
-        holders = _holders(known.values(), taken)
-        holders.sort(key=lambda status: (not _is_going(status), status["leases"] > 0, status["last_used"]))
-        for status in holders:
-            if missing <= 0:
-                return
-            missing -= len(set(status["slots"]).intersection(taken))
-            if not _is_going(status):
-                await self._ask(status, known.values())
+        known = (await statuses(self._runtime)).values()
+        for status in whom_to_ask(known, taken, missing, self._amount, self._spared):
+            if not is_going(status):
+                await self._ask(status, known)
 
     async def make_all(self, taken: Collection[str]) -> bool:
         """The same for just these slots; `False`, and nobody asked, where that would take somebody's lease."""
-        known = await statuses(self._runtime)
-        holders = _holders(known.values(), taken)
+        known = (await statuses(self._runtime)).values()
+        holders = whom_to_ask(known, taken, len(taken), self._amount, self._spared)
         held = {name for status in holders for name in status["slots"]}
         if not held.issuperset(taken) or any(status["leases"] for status in holders):
             return False
         for status in holders:
-            if not _is_going(status):
-                await self._ask(status, known.values())
+            if not is_going(status):
+                await self._ask(status, known)
         return True
 
     async def _ask(self, status: Status, known: Iterable[Status]) -> None:
@@ -97,12 +97,3 @@ class Room:
         connection = self._runtime.connect(status["id"] if sleeper is None else sleeper["id"])
         if connection is not None:
             await visit(connection, Ask.end(self._reason) if sleeper is None else Ask.end_sleeping(self._reason))
-
-
-def _holders(known: Iterable[Status], taken: Collection[str]) -> list[Status]:
-    return [status for status in known if not set(status["slots"]).isdisjoint(taken)]
-
-
-def _is_going(status: Status) -> bool:
-    """Whether its slots are going to be free."""
-    return status["state"] in ("ending", "falling asleep")

@@ -18,6 +18,7 @@ from .._description.sleeping import HTTPSleep, Sleep
 from .._slots.locks import SlotLocks
 from .._slots.queue import MAKE_ROOM, SlotQueue
 from .._supervisor.messages import Ask
+from .._supervisor.parts import amount_of
 from .._supervisor.protocol import MARKER
 from .connection import Connection, SupervisorGoneError, join, visit
 from .getting_ready import name_of
@@ -47,7 +48,12 @@ class Starter:
         self._stay_seconds = stay_seconds
 
     async def obtain(
-        self, server_id: str, command: ServerCommand, terms: Terms, listener: LeaseListener
+        self,
+        server_id: str,
+        command: ServerCommand,
+        terms: Terms,
+        listener: LeaseListener,
+        spared: Collection[str] = (),
     ) -> tuple[Connection, int | None]:
         """Lease a server, which may not be ready yet; where there is none, wait for slots and start one.
 
@@ -56,6 +62,7 @@ class Starter:
             command: What runs it.
             terms: Its slots, its port, and how long it is kept.
             listener: Who tells which tasks wait for it.
+            spared: Servers that are not asked to make room while somebody leases them.
 
         Returns:
             The lease, and the process id of the supervisor where that was started here.
@@ -65,7 +72,9 @@ class Starter:
             CapacityExceededError: It needs more slots than there are.
             ServerStartError: The port that it is to have is taken.
         """
-        waiting = Waiting(self._runtime, command.spec, Wish(terms.slots.names, terms.count), listener)
+        waiting = Waiting(
+            self._runtime, command.spec, Wish(terms.slots.names, terms.count, amount_of(terms.fraction)), listener
+        )
 
         async def come_early() -> Connection | None:
             connection = self._runtime.connect(server_id)
@@ -75,7 +84,7 @@ class Starter:
             return joined
 
         try:
-            return await self._obtain(server_id, command, terms, come_early)
+            return await self._obtain(server_id, command, terms, come_early, spared)
         finally:
             waiting.end()
 
@@ -85,8 +94,10 @@ class Starter:
         command: ServerCommand,
         terms: Terms,
         come_early: Callable[[], Awaitable[Connection | None]],
+        spared: Collection[str],
     ) -> tuple[Connection, int | None]:
-        room = Room(self._runtime, server_id, f"its slots are needed for '{command.spec}'")
+        amount = amount_of(terms.fraction)
+        room = Room(self._runtime, server_id, f"its slots are needed for '{command.spec}'", amount, spared)
         waking = _Waking(self._runtime, server_id, terms.sleep, room)
         got: SlotLocks | Connection
         if terms.count:
@@ -97,6 +108,7 @@ class Starter:
                 make_room=room.make,
                 come_early=come_early,
                 in_turn=waking.look,
+                amount=amount,
             )
         else:
             got = await come_early() or SlotLocks({})
@@ -133,6 +145,7 @@ class Starter:
             "port": port,
             "api_key": key,
             "slots": list(locks.names),
+            "fraction": terms.fraction,
             "shown": filled.shown(),
         }
         job = {

@@ -18,8 +18,10 @@ from ..._errors import CapacityDeadlockError
 from .._contract import LeaseListener
 from .._slots.queue import in_line
 from .._supervisor.messages import Ask
+from .._supervisor.parts import WHOLE
 from .._supervisor.protocol import PROTOCOL
 from .connection import Connection
+from .making_room import taken_by
 from .room import statuses
 from .runtime import Runtime
 
@@ -37,10 +39,12 @@ class Wish(NamedTuple):
     Args:
         names: The slots that will do.
         number: How many of them it needs.
+        amount: How much of each.
     """
 
     names: tuple[str, ...]
     number: int
+    amount: int = WHOLE
 
 
 class Uses:
@@ -158,6 +162,8 @@ class Waiting:
             for each in silent
         ]
         size = f"{self.wish.number} of {', '.join(self.wish.names)}"
+        if self.wish.amount < WHOLE:
+            size = f"a part ({self.wish.amount / WHOLE:g}) of {size}"
         queue = in_line(self._runtime.root, self.wish.names)
         if len(queue) > 1:
             lines.append(f"served in this order: {', '.join(queue)}")
@@ -169,23 +175,26 @@ def is_held_for_ever(wish: Wish, known: Iterable[Mapping[str, Any]]) -> bool:
 
     Args:
         wish: What is waited for.
-        known: What each supervisor says: its slots, and what those who lease its server wait for.
+        known: What each supervisor says: its slots, how much it has of each, and what those who lease its server wait
+            for.
     """
-    held = [(frozenset(each["slots"]), [Wish(tuple(names), count) for names, count in each["waits"]]) for each in known]
+    held = [(each, [Wish(tuple(names), count, amount) for names, count, amount in each["waits"]]) for each in known]
     while True:
-        taken = frozenset[str]().union(*(slots for slots, _ in held))
-        still = [(slots, wishes) for slots, wishes in held if any(_is_short(each, taken) for each in wishes)]
+        taken = taken_by(each for each, _ in held)
+        still = [(each, wishes) for each, wishes in held if any(_is_short(wish, taken) for wish in wishes)]
         if len(still) == len(held):
             return _is_short(wish, taken)
         held = still
 
 
-def _is_short(wish: Wish, taken: Collection[str]) -> bool:
-    return len(set(wish.names).difference(taken)) < wish.number
+def _is_short(wish: Wish, taken: Mapping[str, int]) -> bool:
+    return sum(taken.get(name, 0) + wish.amount <= WHOLE for name in set(wish.names)) < wish.number
 
 
 def _described(status: Mapping[str, Any]) -> str:
     slots = ", ".join(status["slots"])
+    if status["fraction"] < 1:
+        slots = f"{status['fraction']:g} of {slots}"
     leases = f"{status['leases']} lease{'' if status['leases'] == 1 else 's'}"
     waits: Sequence[object] = status["waits"]
     waiting = f", of which {len(waits)} wait{'s' if len(waits) == 1 else ''} for slots" if waits else ""

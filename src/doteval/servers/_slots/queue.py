@@ -26,6 +26,7 @@ from anyio.lowlevel import checkpoint
 
 from ..._errors import CapacityExceededError
 from ..._server_errors import RuntimeDirectoryError
+from .._supervisor.parts import WHOLE
 from .._unshared import Descriptor
 from .locks import SlotLocks, give_back, is_same, take
 
@@ -63,6 +64,7 @@ class SlotQueue:
         make_room: Callable[[int, tuple[str, ...]], Awaitable[object]],
         come_early: Callable[[], Awaitable[T | None]],
         in_turn: Callable[[], Awaitable[Collection[str] | None]] | None = None,
+        amount: int = WHOLE,
     ) -> SlotLocks | T:
         """Wait in the queue for some of the slots, and take them all at once.
 
@@ -82,6 +84,7 @@ class SlotQueue:
 
             in_turn: Called at every look when it is our turn; nobody else takes meanwhile what we stand in the queue
                 for. Returns slots that are to be left alone, or `None` for all of them.
+            amount: How much of each slot is needed.
 
         Returns:
             The slots, or what `come_early` returned.
@@ -108,7 +111,7 @@ class SlotQueue:
                     if ticket is not None and ticket.is_served():
                         others = () if in_turn is None else await in_turn()
                         if others is not None:
-                            held = take(self._slots, [name for name in names if name not in others], count)
+                            held = take(self._slots, [name for name in names if name not in others], count, amount)
                 except FileNotFoundError:  # somebody has deleted the runtime directory
                     tries += self._slots.is_dir() and self._tickets.is_dir()
                     if tries > _TRIES:

@@ -17,13 +17,14 @@ the job; then every client may ask, and each answer has the ``id`` of its questi
 When a connection closes after that, nothing of the server is left and its slots are free: the supervisor holds their
 locks by inheritance.
 
-The parts; but for the loop, they know of nothing but the first four, the policy also of the lifetime, and all of them
+The parts; but for the loop, they know of nothing but the first five, the policy also of the lifetime, and all of them
 are imported before the server starts, so that it does not matter to a supervisor when doteval is upgraded or removed::
 
     protocol    what both sides have to agree on
     messages    all that both sides say
     files       deletes a directory, and looks for others
     processes   who descends from whom
+    parts       a part of a slot, beside those of others
     keeper      the process around the supervisor, for where that is killed
     bed         where the server may sleep
     place       what the server has in the runtime directory, also after somebody has deleted that

@@ -44,8 +44,11 @@ class Supervisor:
     def __init__(self, job: Message, starter: Client, signals: Signals, keeper: int) -> None:
         self._job = job
         self._keeper = keeper
-        slots = dict(zip(job["slot_paths"], job["slot_fds"], strict=False))
-        self._place = Place(job["socket"], job["directory"], slots, job["files"])
+        locks = list(zip(job["slot_paths"], job["slot_fds"], strict=True))
+        number = len(job["slots"])
+        slots, parts = dict(locks[:number]), dict(locks[2 * number :])
+        self._place = Place(job["socket"], job["directory"], slots, job["files"], parts)
+        self._starts = [fd for _, fd in locks[number : 2 * number]]  # while it starts, others do not beside it
         self._signals = signals
         self._selector = selectors.DefaultSelector()
         self._clients = Clients(self._selector, starter, self._place.listen())
@@ -127,9 +130,8 @@ class Supervisor:
             self._clients.say_goodbye()
             self._clients.hang_up()  # nobody who leaves waits for the driver: whoever comes does, for the slots
             self._gpu_memory.wait(self._family.seen if self._family else set())
-        for slot in self._job["slot_fds"]:
-            fcntl.flock(slot, fcntl.LOCK_UN)  # also where a child of the starter has a copy
-            os.close(slot)
+        self._let_others_start()
+        self._place.leave_slots()
         if not self._gpu_memory.is_known:
             self._clients.say_goodbye()
 
@@ -244,20 +246,28 @@ class Supervisor:
         if answer is BED:
             answer = policy.beds(client, now, found=self._bed.take())
         elif answer is SLOTS:
-            names = dict(zip(self._job["slot_paths"], self._job["slots"], strict=True))
-            taken = [names[each] for each in self._place.take_slots()]
+            names = dict(zip(self._job["slot_paths"], self._job["slots"] * 3, strict=False))
+            taken = sorted({names[each] for each in self._place.take_slots()})
             answer = policy.slots(client, self._job["slots"], taken, now)
         self._act()
         match request.get("op"):
             case "status":
                 return Answer.status(self._status(memory=request.get("memory", True)))
-            case "ready" if self._family and self._gpu_memory.is_known:
-                self._family.members()  # they are remembered
+            case "ready":
+                self._let_others_start()
+                if self._family and self._gpu_memory.is_known:
+                    self._family.members()  # they are remembered
             case "give up":
                 ending = answer["ending"]
                 log = self._log.path if self._log.is_kept or not ending else None
                 return Answer.last_words(ending=ending, tail=self._log.tail(), log=log)
+            case _:
+                pass
         return Answer.granted(self._description()) if answer.get("granted") else answer
+
+    def _let_others_start(self) -> None:
+        for each in self._starts:
+            fcntl.flock(each, fcntl.LOCK_UN)
 
     def _description(self) -> Message:
         """What whoever uses the server has to know."""

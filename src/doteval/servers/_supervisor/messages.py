@@ -37,7 +37,7 @@ class Ask:
 
     @staticmethod
     def waits(wishes: Iterable[Sequence[Any]]) -> Message:
-        """Who leases it by this connection waits for other slots meanwhile: their names, and how many of them."""
+        """Who leases it by this connection waits for other slots meanwhile: names, how many, how much of each."""
         return {"op": "waits", "wishes": list(wishes)}
 
     @staticmethod
@@ -205,5 +205,5 @@ def described(
     }
 
 
-DESCRIBED = ("id", "kind", "spec", "port", "api_key", "slots", "shown")
+DESCRIBED = ("id", "kind", "spec", "port", "api_key", "slots", "fraction", "shown")
 """What of its job says what a server is."""

@@ -12,9 +12,13 @@ import fcntl
 import os
 import socket
 import stat
+import time
 
 from .files import delete
+from .parts import WHOLE, amount_in, taken, unused
 from .processes import watch
+
+DOOR_SECONDS = 0.2  # how long somebody may look at the parts of a slot
 
 
 class PlaceTakenError(Exception):
@@ -29,12 +33,17 @@ class Place:
         directory: Its own directory.
         slots: The file of each slot, with the descriptor that has it locked.
         files: What belongs into the directory, by name.
+        parts: The same for its parts of the slots, where others may have others.
     """
 
-    def __init__(self, path: str, directory: str, slots: dict[str, int], files: dict[str, str]) -> None:
+    def __init__(
+        self, path: str, directory: str, slots: dict[str, int], files: dict[str, str], parts: dict[str, int]
+    ) -> None:
         self._path = path
         self._directory = directory
         self._slots = slots
+        self._parts = parts
+        self._how = fcntl.LOCK_SH if parts else fcntl.LOCK_EX
         self._has_slots = True
         self._files = files
         self._socket_id: tuple[int, int] | None = None
@@ -65,14 +74,14 @@ class Place:
         """From now on it is told when something may have been deleted."""
         if self.watch >= 0:
             os.close(self.watch)
-        self.watch = watch({os.path.dirname(each) for each in (self._path, *self._slots)})
+        self.watch = watch({os.path.dirname(each) for each in (self._path, *self._slots, *self._parts)})
 
     def is_whole(self) -> bool:
         """Whether everything is where it was."""
         return (
             _id(self._path) == self._socket_id
             and (self._directory_id is None or _id(self._directory) == self._directory_id)
-            and all(_id(path) == _id(slot) for path, slot in self._slots.items() if self._has_slots)
+            and all(_id(path) == _id(slot) for path, slot in self._locks() if self._has_slots)
         )
 
     def mend(self) -> socket.socket | None:
@@ -90,13 +99,18 @@ class Place:
         found = os.lstat(root)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise PlaceTakenError
-        for directory in set(map(os.path.dirname, self._slots)):
+        for directory in {os.path.dirname(path) for path, _ in self._locks()}:
             os.makedirs(directory, 0o700, exist_ok=True)
         lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for path, slot in self._slots.items() if self._has_slots else ():
-                _lock_again(path, slot)
+            if self._has_slots:
+                for path, slot in self._slots.items():
+                    if _id(path) != _id(slot):
+                        _lock(path, slot, self._how)
+                for path, part in self._parts.items():
+                    if _id(path) != _id(part):
+                        _take_part(path, part)
             listener = None
             if _id(self._path) != self._socket_id:
                 if _id(self._path) is not None:
@@ -109,8 +123,12 @@ class Place:
             os.close(lock)
 
     def give_slots_back(self) -> None:
-        """From now on others may have the slots."""
+        """From now on others may have the slots, until they are taken again."""
         self._has_slots = False
+        for path, part in self._parts.items():
+            if _id(path) == _id(part):
+                with contextlib.suppress(OSError):
+                    os.rename(path, unused(path))
         for slot in self._slots.values():
             fcntl.flock(slot, fcntl.LOCK_UN)
 
@@ -119,19 +137,38 @@ class Place:
 
         They are locked by the descriptors that they were locked by before, which the keeper has open, too.
         """
-        taken: list[str] = []
+        refused: list[str] = []
         for path, slot in self._slots.items():
             try:
                 if _id(path) == _id(slot):
-                    fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(slot, self._how | fcntl.LOCK_NB)
                 else:
-                    _lock_again(path, slot)
+                    _lock(path, slot, self._how)
             except (OSError, PlaceTakenError):
-                taken.append(path)
-        if taken:
+                refused.append(path)
+        for path, part in self._parts.items():
+            try:
+                _take_part(path, part)
+            except (OSError, PlaceTakenError):
+                refused.append(path)
+        if refused:
             self.give_slots_back()
-        self._has_slots = not taken
-        return taken
+        self._has_slots = not refused
+        return refused
+
+    def leave_slots(self) -> None:
+        """Give the slots back for good, also where a child of the starter has a copy of the descriptors."""
+        for path, part in self._parts.items():
+            for each in (path, unused(path)):
+                if _id(each) == _id(part):
+                    with contextlib.suppress(OSError):
+                        os.unlink(each)
+        for _, slot in self._locks():
+            fcntl.flock(slot, fcntl.LOCK_UN)
+            os.close(slot)
+
+    def _locks(self) -> list[tuple[str, int]]:
+        return [*self._slots.items(), *self._parts.items()]
 
     def remove(self) -> None:
         """Remove what is ours; whatever has come in its place stays."""
@@ -144,13 +181,39 @@ class Place:
                 os.unlink(self._path)
 
 
-def _lock_again(path: str, slot: int) -> None:
-    """Have a slot locked by its name, by the descriptor that has been locked before."""
-    if _id(path) == _id(slot):
-        return
+def _take_part(path: str, part: int) -> None:
+    """Take a part again, where so much is left; its file is locked all the time, unless somebody has deleted it."""
+    directory = os.path.dirname(path)
+    door = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _wait_for(door)
+        if taken(directory) + amount_in(path) > WHOLE:
+            raise PlaceTakenError
+        if _id(unused(path)) == _id(part):
+            os.rename(unused(path), path)
+        else:
+            _lock(path, part, fcntl.LOCK_EX)
+    finally:
+        os.close(door)
+
+
+def _wait_for(door: int) -> None:
+    """Lock a directory that somebody else has locked for a moment."""
+    deadline = time.monotonic() + DOOR_SECONDS
+    while True:
+        try:
+            return fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(DOOR_SECONDS / 100)
+
+
+def _lock(path: str, slot: int, how: int) -> None:
+    """Have a file locked by its name, by the descriptor that has been locked before."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
         os.dup2(file, slot, inheritable=False)
     except BlockingIOError:
         raise PlaceTakenError from None

@@ -165,7 +165,9 @@ class Policy:
             case "leave":
                 self._become(who, "", now)
             case "waits":
-                self._waits[who] = [[list(map(str, names)), int(count)] for names, count in request["wishes"]]
+                self._waits[who] = [
+                    [list(map(str, names)), int(count), int(amount)] for names, count, amount in request["wishes"]
+                ]
                 return Answer.noted()
             case "status":
                 return Answer.status({})

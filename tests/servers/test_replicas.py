@@ -1,0 +1,363 @@
+"""Replicas: several servers of one model, of which each request gets the least busy one, and the dead are replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from anyio import Event, create_task_group, sleep_forever, wait_all_tasks_blocked
+from tests.servers.lights import KEYED, Events, get, light
+
+from doteval import (
+    CapacityExceededError,
+    ModelRequestError,
+    ModelSetupError,
+    ServerLostError,
+    ServerProvider,
+    ServerStartError,
+    VLLMProvider,
+)
+from doteval.providers._served import replicas as module
+from doteval.providers._served.replicas import Replicas
+from doteval.providers._served.replicas import replicated as opened
+from doteval.servers import LeaseListener, LocalLauncher
+from doteval.servers._local.runtime import Runtime
+
+pytestmark = [pytest.mark.anyio, pytest.mark.concurrency, pytest.mark.process]
+
+
+@pytest.fixture
+def launcher(runtime: Runtime) -> LocalLauncher:
+    return LocalLauncher(runtime.root)
+
+
+def replicated(launcher: LocalLauncher, *options: str, replicas: int = 2, **settings: Any) -> ServerProvider:
+    settings = {"capacity": replicas, "max_retries": 0} | settings
+    return ServerProvider(light(*options), replicas=replicas, launcher=launcher, **settings)
+
+
+async def test_each_request_goes_to_the_least_busy_one(launcher: LocalLauncher) -> None:
+    """Also those of the SDK's client, and streams, each with its server's key; the resource is one, with one lease."""
+    events = Events()
+    settings: Any = {"secret_environment": KEYED, "on_event": events}
+    async with replicated(launcher, **settings) as provider, await provider.setup("m") as handle:
+        await events.until("replica_opened", 2)
+        model = handle.model
+        assert len({str(await model.generate("Hello")) for _ in range(2)}) == 2
+        async with model.stream("Hello") as stream:  # as long as it is open, its server is busy
+            assert len({str(await model.generate("Hello")) for _ in range(3)}) == 1
+            assert "".join([str(piece) async for piece in stream]) == "onetwothree"
+        hello: Any = [{"role": "user", "content": "Hello"}]
+        replies = [await model.client.chat.completions.create(model="m", messages=hello) for _ in range(2)]
+        assert len({reply.choices[0].message.content for reply in replies}) == 2
+        counts = provider.statistics()
+    assert (counts.opens, counts.open, counts.active_leases, counts.free_slots) == (1, 1, 1, 0)
+    assert len(launcher.starts) == 2
+
+
+async def test_what_asks_a_server_itself_gets_the_least_busy_one(launcher: LocalLauncher) -> None:
+    """As the address of several models does; what goes through the model counts with it."""
+    events = Events()
+    async with replicated(launcher, on_event=events) as provider, await provider.setup("m") as handle:
+        await events.until("replica_opened", 2)
+        async with handle.model.asked() as one, handle.model.asked() as other:
+            assert one.pid != other.pid
+        async with handle.model.asked() as one:
+            assert {str(await handle.model.generate("Hello")) for _ in range(3)} == {str(handle.model.server.pid)}
+            assert handle.model.server.pid != one.pid
+    async with ServerProvider(light(), launcher=launcher) as provider, await provider.setup("m") as handle:
+        async with handle.model.asked() as one:
+            assert one == handle.model.server
+
+
+async def test_a_busy_one_is_left_alone(launcher: LocalLauncher) -> None:
+    """While one request takes its time at one of them, all others go to the other one."""
+    events = Events()
+    async with replicated(launcher, on_event=events) as provider, await provider.setup("m") as handle:
+        await events.until("replica_opened", 2)
+        first = handle.model.server
+        async with create_task_group() as group:
+            group.start_soon(handle.model.generate, "wait")
+            await get(first, "/waiting?1")
+            assert {str(await handle.model.generate("Hello")) for _ in range(5)} == {str(handle.model.server.pid)}
+            assert handle.model.server.pid != first.pid
+            group.cancel_scope.cancel()
+        assert len({str(await handle.model.generate("Hello")) for _ in range(2)}) == 2
+
+
+async def test_no_request_fails_while_one_after_the_other_is_killed(launcher: LocalLauncher) -> None:
+    """Those under way are sent again to the other one; the dead are replaced, and told."""
+    events = Events()
+    async with replicated(launcher, on_event=events) as provider, await provider.setup("m") as handle:
+        replies: list[str] = []
+
+        async def ask() -> None:
+            for _ in range(15):
+                replies.append(str(await handle.model.generate("Hello")))
+                if len(replies) % 10 == 5:
+                    os.kill(int(replies[-1]), signal.SIGKILL)
+
+        async with create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(ask)
+        await events.until("replica_lost", 6)
+        await events.until("replica_opened", 8)
+        counts = provider.statistics()
+    assert len(replies) == 60
+    assert (counts.losses, counts.opens, counts.replica_losses) == (0, 1, 6)
+    assert "replica" in events.of("replica_lost")[0].reason
+
+
+async def test_a_request_that_kills_its_servers_does_not_kill_many(launcher: LocalLauncher) -> None:
+    """It is sent three times; others are served in between and after it. One that only fails hurts nobody."""
+    events = Events()
+    async with replicated(launcher, on_event=events) as provider, await provider.setup("m") as handle:
+        await events.until("replica_opened", 2)
+        with pytest.raises(ModelRequestError):
+            await handle.model.generate("die")
+        assert await handle.model.generate("Hello")
+        with pytest.raises(ModelRequestError) as caught:
+            await handle.model.generate("fail")
+        assert caught.value.status == 500
+        assert await handle.model.generate("Hello")
+        assert handle.is_active
+    assert len(events.of("replica_lost")) == 3
+    assert not events.of("lost")
+
+
+async def test_they_open_with_one_and_others_join_when_there_is_room(launcher: LocalLauncher) -> None:
+    """Who waits for the second slot asks nobody of its own to make room; and all make room for others together."""
+    events = Events()
+    async with (
+        ServerProvider(light(), capacity=2, launcher=launcher) as others,
+        replicated(launcher, on_event=events) as provider,
+    ):
+        async with await others.setup("other"):
+            handle = await provider.setup("m")
+            await events.until("replica_opened")
+            assert {str(await handle.model.generate("Hello")) for _ in range(3)} == {str(handle.model.server.pid)}
+        await events.until("replica_opened", 2)
+        assert len({str(await handle.model.generate("Hello")) for _ in range(2)}) == 2
+        assert not events.of("retiring")
+        await handle.teardown()
+        async with await others.setup("other") as other:
+            assert await other.model.generate("Hello")
+            await events.until("closed")
+        assert provider.statistics().losses == 0
+
+
+async def test_who_asks_for_the_same_gets_the_same(launcher: LocalLauncher) -> None:
+    """Another provider shares all of them, and one without replicas the first."""
+    events = Events()
+    async with (
+        replicated(launcher, on_event=events) as one,
+        replicated(LocalLauncher(launcher.runtime.root), on_event=events) as two,
+        ServerProvider(light(), capacity=2, launcher=launcher) as single,
+    ):
+        async with await one.setup("m") as first, await two.setup("m") as second, await single.setup("m") as third:
+            await events.until("replica_opened", 4)
+            pids = [{str(await each.model.generate("Hello")) for _ in range(2)} for each in (first, second, third)]
+    assert pids[0] == pids[1] > pids[2]
+    assert len(launcher.starts) <= 2
+
+
+async def test_there_are_not_more_than_there_are_slots(launcher: LocalLauncher) -> None:
+    """Nobody waits for what cannot come."""
+    async with replicated(launcher, replicas=3, capacity=2) as provider:
+        with pytest.raises(CapacityExceededError, match="needs 3 slots"):
+            await provider.setup("m")
+
+
+async def test_a_model_that_does_not_start_fails_as_with_one_server(launcher: LocalLauncher) -> None:
+    """With what the first one has said."""
+    async with replicated(launcher, "trouble=model") as provider:
+        with pytest.raises(ModelSetupError) as caught:
+            await provider.setup("m")
+        assert isinstance(caught.value.__cause__, ServerStartError)
+        assert provider.statistics().open_failures == 1
+
+
+# -------------------------------------------------------------------- with servers that are made up
+
+
+class FakeLease:
+    """A lease on a server that ends when it is told to."""
+
+    def __init__(self, number: int) -> None:
+        self.server: Any = type("Server", (), {"spec": "m", "number": number})()
+        self.sleeps = False
+        self.lost: ServerLostError | None = None
+
+    async def lease(self) -> bool:
+        return True
+
+    def rest(self) -> None:
+        pass
+
+    async def ended(self) -> None:
+        await sleep_forever()
+
+
+class Listening:
+    """Who is told what others want, and how it ends."""
+
+    def __init__(self) -> None:
+        self.lost: list[ServerLostError] = []
+
+    def users(self) -> tuple[()]:
+        return ()
+
+    def on_stuck(self, users: object, error: BaseException, /) -> None:
+        raise AssertionError(error)
+
+    def on_retiring(self, reason: str, /) -> None:
+        raise AssertionError(reason)
+
+    def on_resumed(self) -> None:
+        raise AssertionError
+
+    def on_lost(self, error: ServerLostError, /) -> None:
+        self.lost.append(error)
+
+
+class Fakes:
+    """Launches of servers that fail as planned: `plan` says for each launch whether it starts."""
+
+    def __init__(self, *plan: bool) -> None:
+        self.plan = list(plan)
+        self.launches = 0
+        self.running: dict[int, Event] = {}
+        self.is_orderly = False
+        self.listener = Listening()
+        self.news: list[str] = []
+
+    def opened(self, number: int = 2) -> AbstractAsyncContextManager[Replicas]:
+        return opened(self.launch, number, self.listener, lambda kind, _: self.news.append(kind))
+
+    @asynccontextmanager
+    async def launch(self, number: int, _listener: LeaseListener) -> AsyncGenerator[Any]:
+        self.launches += 1
+        if self.plan and not self.plan.pop(0):
+            raise ServerStartError("m", f"no start {self.launches}", "Buy more.")
+        ends = self.running[number] = Event()
+        try:
+            async with create_task_group() as group:
+
+                async def end() -> None:
+                    await ends.wait()
+                    group.cancel_scope.cancel()
+
+                group.start_soon(end)
+                yield FakeLease(number)
+        finally:
+            del self.running[number]
+        if not self.is_orderly:
+            raise ServerLostError("m", "it died", "Pity.")
+
+    async def until(self, launches: int, running: int) -> None:
+        while (self.launches, len(self.running)) != (launches, running):
+            await wait_all_tasks_blocked()
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
+
+
+async def test_they_are_lost_when_none_is_left_and_the_next_one_does_not_start() -> None:
+    """Not before: one that fails to start beside another is tried again."""
+    fakes = Fakes()
+    with pytest.raises(ServerLostError, match=r"^no start 5\nBuy more\."):
+        async with fakes.opened() as replicas:
+            await fakes.until(2, 2)
+            fakes.plan = [False]
+            fakes.running[1].set()
+            await fakes.until(4, 2)
+            assert (replicas.lost, fakes.listener.lost) == (None, [])
+            fakes.plan = [False, False]  # the second has perhaps begun as well
+            for ends in fakes.running.values():
+                ends.set()
+            await replicas.ended()
+            await sleep_forever()
+    with pytest.raises(ServerLostError):
+        await replicas.next_one()
+    assert fakes.running == {}
+    assert [str(each) for each in fakes.listener.lost] == ["no start 5\nBuy more."]
+    assert fakes.news == ["replica_opened"] * 2 + ["replica_lost", "replica_opened"] + ["replica_lost"] * 2
+
+
+async def test_what_fails_before_one_is_ready_is_told_as_it_is() -> None:
+    """As with one server, and not in a group."""
+    fakes = Fakes(False, False, False)
+    with pytest.raises(ServerStartError, match=r"^no start 1"):
+        async with fakes.opened(3):
+            await sleep_forever()
+    assert fakes.running == {}
+
+
+async def test_one_that_ends_in_order_is_not_replaced_before_they_are_used_again() -> None:
+    """Somebody needs its slots, and nobody uses it."""
+    fakes = Fakes()
+    async with fakes.opened() as replicas:
+        await fakes.until(2, 2)
+        fakes.is_orderly = True
+        replicas.rest()
+        fakes.running[0].set()
+        await fakes.until(2, 1)
+        for _ in range(3):
+            await wait_all_tasks_blocked()
+        assert fakes.launches == 2
+        assert await replicas.lease()
+        await fakes.until(3, 2)
+    assert fakes.running == {}
+    assert "replica_lost" not in fakes.news
+
+
+async def test_one_that_has_failed_to_answer_is_asked_last() -> None:
+    """It may be dying; where it is alone, it is asked."""
+    fakes = Fakes()
+    async with fakes.opened() as replicas:
+        await fakes.until(2, 2)
+        doubtful = await replicas.next_one()
+        doubtful.doubt()
+        other = await replicas.next_one()
+        with replicas.asking(other):
+            assert await replicas.next_one() is other is not doubtful
+        assert await replicas.next_one([other]) is doubtful
+
+
+async def test_a_request_waits_where_all_are_being_started_again() -> None:
+    """It gets the first one that is ready."""
+    fakes = Fakes()
+    async with fakes.opened(1) as replicas, create_task_group() as group:
+        await fakes.until(1, 1)
+        first = await replicas.next_one()
+        fakes.running[0].set()
+
+        async def ask() -> None:
+            while await replicas.next_one() is first:
+                await wait_all_tasks_blocked()
+
+        group.start_soon(ask)
+
+
+# -------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "2", None])
+def test_a_number_of_replicas_is_a_whole_one(launcher: LocalLauncher, value: Any) -> None:
+    """At least one."""
+    with pytest.raises(ValueError, match=r"^replicas must be a whole number of at least 1, not"):
+        ServerProvider(light(), replicas=value, launcher=launcher)
+
+
+def test_what_is_for_one_server_is_refused(launcher: LocalLauncher) -> None:
+    """A port, sleep, and an adapter that is loaded into a server that runs."""
+    with pytest.raises(ValueError, match=r"^port= is for one server of a model"):
+        ServerProvider(light(), replicas=2, port=4711, launcher=launcher)
+    with pytest.raises(ValueError, match=r"^max_sleeping= is for one server of a model"):
+        VLLMProvider(replicas=2, max_sleeping=1, launcher=launcher)
