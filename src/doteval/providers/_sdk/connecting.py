@@ -75,13 +75,13 @@ def unconnected(exc: BaseException, client: Any, url: Any) -> Failure:
                 return Failure(f"{problem}nobody listens at {place}", f"Start the {who}, or c{advice}.")
             case OSError(errno=number) if number in _NO_WAY:
                 return Failure(f"{problem}there is no way to {place} ({link})", f"See to the network, or c{advice}.")
-            case _ if _breaks_off(link) and proxy is None and str(client.base_url).startswith("https:"):
-                return Failure(
-                    f"{problem}{place} ends it as soon as it is to be TLS ({why})",
-                    "Write http:// in base_url= if it speaks no TLS; else see whether the server still runs.",
-                )
             case _:
                 pass
+    if proxy is None and str(client.base_url).startswith("https:") and any(map(_breaks_off, causes_of(exc))):
+        return Failure(
+            f"{problem}{place} ends it as soon as it is to be TLS ({why})",
+            "Write http:// in base_url= if it speaks no TLS; else see whether the server still runs.",
+        )
     return Failure(f"{problem}{place} is not reached ({why})", f"Ensure the {who} is running, or c{advice}.")
 
 
