@@ -213,6 +213,10 @@ class EvaluationChangedError(DotevalError, RuntimeError):
         )
 
 
+class EvaluationWarning(UserWarning):
+    """What is odd about the results of an evaluation: each of `Outcome.warnings`."""
+
+
 class StoreError(DotevalError, OSError):
     """The file of a store cannot be read or written, or holds something else.
 
