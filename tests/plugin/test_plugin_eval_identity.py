@@ -518,6 +518,50 @@ def test_what_evaluations_say_that_they_depend_on_counts(runs: Runs) -> None:
     )
 
 
+MEANWHILE = """
+import pytest
+from pathlib import Path
+from doteval import foreach, Result
+
+PROMPT = Path(__file__).parent / "prompts/en.txt"
+MADE = Path(__file__).parent / "made/a.md"
+
+@pytest.fixture(scope="session", autouse=True)
+def corpus():
+    MADE.parent.mkdir(exist_ok=True)
+    MADE.write_text(Path("source.txt").read_text())
+
+@foreach("q", ["a"])
+async def eval_first(q):
+    PROMPT.write_text(Path("next.txt").read_text())
+    return Result(q)
+
+@foreach("q", ["a"], depends_on=[Path("prompts")])
+async def eval_prompt(q):
+    return Result(PROMPT.read_text())
+
+@foreach("q", ["a"], depends_on=[Path("made")])
+async def eval_made(q):
+    return Result(MADE.read_text())
+"""
+
+
+def test_files_count_as_they_are_when_each_evaluation_begins(runs: Runs) -> None:
+    """Not as they were when it was collected, or before fixtures had made them."""
+    arguments = ("eval_it.py", "--eval-experiment", "it", "--eval-store", "results.db", "-p", "no:cacheprovider")
+    (runs.pytester.path / "prompts").mkdir()
+    old = {"prompts/en.txt": "one", "source.txt": "one"}
+    write(runs, {"eval_it.py": MEANWHILE, "next.txt": "two", "pytest.ini": "[pytest]", **old})
+    first = runs.run(*arguments)
+    first.assert_outcomes(passed=3)
+    first.stdout.no_fnmatch_line("*EvaluationWarning*")
+    runs.run(*arguments).assert_outcomes(passed=3)
+    write(runs, {**old, "source.txt": "two"})
+    again = runs.run(*arguments, strict=False)
+    again.assert_outcomes(passed=1, errors=2)
+    again.stdout.fnmatch_lines(["the directory prompts has changed: en.txt: *", "the directory made has changed: a.md: *"])
+
+
 READ = {
     "system.txt": {"agent"},
     "library.txt": {"agent", "library"},

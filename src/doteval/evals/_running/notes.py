@@ -83,7 +83,7 @@ class Notes:
                 f"Since it was first read for {name}, {listed(others)} has changed: nobody knows of which content the "
                 "results are. They are kept as those of the first."
             )
-        stale = [] if contents is None else contents.changed_since_first(files.is_known_anew)
+        stale = [] if contents is None or changed else contents.changed_since_first(files.is_known_anew)
         if stale:
             told.append(
                 f"Since this process first looked at it, {listed(tuple(map(printable, stale)))} has changed, and no row "
