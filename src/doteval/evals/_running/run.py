@@ -126,7 +126,8 @@ async def run(
             `Record.transcript` where there is no store.
         on_record: Called with every new record, in the order of the dataset, or in that of `shuffle`; must not block.
         tags: What is noted of the run in the store, beside what it is run with; see `Store.runs`.
-        depends_on: What results depend on besides what `foreach` says, in the same way, and seen from there.
+        depends_on: What results depend on besides what `foreach` says, in the same way, and seen from there; under
+            other names.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
             ``partial(provider.setup, "gpt-4o")``, is called, only where a row has to be run; both are leased again when
@@ -136,8 +137,8 @@ async def run(
     Raises:
         TypeError: An argument is missing, there is one too many, or one is of a kind that cannot be meant.
         EvaluationWarning: Something is odd about the results, where warnings are errors.
-        ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is; or what
-            is thrown away is the baseline.
+        ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is; what is
+            thrown away is the baseline; or `depends_on` has a name that `foreach` has.
         EvaluationChangedError: The results in the store are of something else.
         DependencyError: What `depends_on` names is not there, or cannot be read.
         DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
