@@ -8,16 +8,17 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from errno import EACCES, EIO, ELOOP
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import anyio
+import jinja2
 import pydantic
 import pytest
 
 from doteval.evals import DependencyError, Evaluation, EvaluationChangedError, EvaluationWarning, Store, run
+from doteval.evals._results.identity import changes
 from doteval.evals._running import contents
 from doteval.evals._running.declared import Declared, _advice_for
 
@@ -103,7 +104,7 @@ async def test_what_has_changed_while_rows_were_run_is_nobodys_answer(place: Pat
         try:
             outcome = await run(it, store=store, on_record=after_the_first(meanwhile))
             assert end == "done"
-            if edit not in ("all gone",):
+            if edit != "all gone":
                 (warning,) = outcome.warnings
                 assert warning.startswith(f"While rows of 'eval_it' were run, {told}. Nobody knows")
         except RuntimeError:
@@ -271,14 +272,12 @@ def test_names_are_printable_and_links_that_lead_nowhere_are_named(place: Path) 
     (place / "prompts" / "loop").symlink_to("loop")
     (place / odd).write_text("one")
     now = parts("prompts", odd)
-    from doteval.evals._results.identity import changes
-
     shown = "x\\x1b[31m\\nevil\\udcff.md"
     assert changes(before, now) == (
         f"the directory prompts has changed: loop (new), {shown} (new)",
         f"depends_on names the file {shown}, and did not",
     )
-    with pytest.raises(DependencyError, match="there is no 'a.x1bb'"):
+    with pytest.raises(DependencyError, match=r"there is no 'a.x1bb'"):
         parts("a\x1bb")
     (place / "loop").symlink_to("loop")
     with pytest.raises(DependencyError, match="It is a link that leads back to itself"):
@@ -295,8 +294,6 @@ async def test_a_template_is_called_by_what_holds_it(place: Path) -> None:
 
     def made(second: str) -> Evaluation:
         it = evaluation(place, "", output)
-        import jinja2
-
         for name, text in {"FIRST": "one {{q}}", "SECOND": second}.items():
             it.function.__globals__[name] = jinja2.Template(text)
         return it
@@ -309,5 +306,3 @@ async def test_a_template_is_called_by_what_holds_it(place: Path) -> None:
     with pytest.raises(EvaluationChangedError) as caught:
         await outcome("two {{q}}")
     assert caught.value.changes == ("the function 'root' of the value 'SECOND' has changed",)
-
-

@@ -300,7 +300,7 @@ class Walk(Values):
 
     def _function_of_users(self, function: FunctionType) -> object:
         name = f"the function '{function.__qualname__}'"
-        if function.__module__ is None and self._label:  # as all templates have one of the same name
+        if not function.__module__ and self._label:  # as all templates have one of the same name
             name = f"{name} of {self._label}"
         return self._named((id(function),), function, name, lambda: self._function(function))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import ELOOP
@@ -218,7 +219,7 @@ def _held_by(value: object, *, objects: bool, depth: int = 20) -> Iterator[objec
     held: Iterable[object]
     if isinstance(value, Mapping):
         held = cast("Mapping[object, object]", value).values()
-    elif isinstance(value, (list, tuple, Set)):
+    elif isinstance(value, (list, tuple, AbstractSet)):
         held = cast("Iterable[object]", value)
     else:
         held = _fields_of(value) if objects else ()

@@ -56,6 +56,7 @@ class Notes:
         Args:
             has_called: Whether any row was run.
         """
+        told: list[str] = []
         with CancelScope(shield=True):  # as long as it took when the run began
             changed, told, read = await to_thread.run_sync(self._look_at_files, has_called)
             found: Identity = self._stored.identity
@@ -74,8 +75,8 @@ class Notes:
         changed = {} if contents is None else contents.changed_since(self._stored.identity)
         if changed:
             told.append(
-                f"While rows of {name} were run, {listed(tuple(changed.values()))}. Nobody knows of which content their "
-                "results are, so the next run takes them for those of something else."
+                f"While rows of {name} were run, {listed(tuple(changed.values()))}. Nobody knows of which content "
+                "their results are, so the next run takes them for those of something else."
             )
         others = changed_files(read, files.project) if has_called else ()
         if others:
@@ -86,8 +87,8 @@ class Notes:
         stale = [] if contents is None or changed else contents.changed_since_first(files.is_known_anew)
         if stale:
             told.append(
-                f"Since this process first looked at it, {listed(tuple(map(printable, stale)))} has changed, and no row "
-                f"of {name} has read it now: the results count as those of now, but what your code keeps in memory is "
+                f"Since this process first looked at it, {listed(tuple(map(printable, stale)))} has changed, and "
+                f"no row of {name} has read it now: the results count as those of now, but what your code keeps in memory is "
                 "of then. If it keeps any of it, start over in a new process."
             )
         return {label: part_of_mixed(change) for label, change in changed.items()}, told, read
