@@ -88,8 +88,8 @@ class Notes:
         if stale:
             told.append(
                 f"Since this process first looked at it, {listed(tuple(map(printable, stale)))} has changed, and "
-                f"no row of {name} has read it now: the results count as those of now, but what your code keeps in "
-                "memory is of then. If it keeps any of it, start over in a new process."
+                f"no row of {name} is known to have read it now: the results count as those of now, but what your "
+                "code keeps in memory is of then. If it keeps any of it, start over in a new process."
             )
         return {label: part_of_mixed(change) for label, change in changed.items()}, told, read
 
