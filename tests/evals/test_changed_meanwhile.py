@@ -21,6 +21,7 @@ from doteval.evals import DependencyError, Evaluation, EvaluationChangedError, E
 from doteval.evals._results.identity import changes
 from doteval.evals._running import contents
 from doteval.evals._running.declared import Declared, _advice_for
+from doteval.evals._running.files_read import changed_files
 
 SOURCE = """
 from pathlib import Path
@@ -277,6 +278,7 @@ def test_names_are_printable_and_links_that_lead_nowhere_are_named(place: Path) 
         f"the directory prompts has changed: loop (new), {shown} (new)",
         f"depends_on names the file {shown}, and did not",
     )
+    assert changed_files({f"the file {odd}": "@another"}, str(place)) == (f"the file {shown}",)
     with pytest.raises(DependencyError, match=r"there is no 'a.x1bb'"):
         parts("a\x1bb")
     (place / "loop").symlink_to("loop")

@@ -255,9 +255,9 @@ async def test_run_names_more(place: Path) -> None:
         await run(it, store=store, depends_on=["v3", Path("../data.txt")])
     assert caught.value.changes == ("the dependency 2 has changed",)
     named = evaluation(place, "{'index': 'v1'}")
-    with pytest.raises(ValueError, match="depends_on names 'index' twice, in foreach or run"):
+    with pytest.raises(ValueError, match="depends_on names 'index', which is named before"):
         await run(named, store=store, depends_on={"index": "v2"})
-    with pytest.raises(ValueError, match="depends_on names '1' twice"):
+    with pytest.raises(ValueError, match="depends_on names '1', which is named before"):
         Declared(place, {}).more({1: "v1", "1": "v2"})
 
 

@@ -53,7 +53,9 @@ class Declared:
             for name, value in cast("Mapping[object, object]", given).items():
                 label = f"the dependency '{name}'"
                 if label in values:
-                    raise ValueError(f"depends_on names {str(name)!r} twice, in foreach or run: give one another name")
+                    raise ValueError(
+                        f"depends_on names {str(name)!r}, which is named before, as by foreach: choose another name"
+                    )
                 values[label] = value
         else:
             for value in given:
