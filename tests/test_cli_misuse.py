@@ -265,7 +265,7 @@ def test_json_is_an_array_of_objects(command: str, capsys: pytest.CaptureFixture
         "providers": {"name", "distribution", "entry_point", "state", "problem"},
         "list": {"experiment", "started", "evaluations", "unfinished", "rows", "errors", "tags"},
         "compare": {"before", "after", "unpaired", "unmatched", "scores"},
-        "rescore": {"experiment", "evaluation", "rows", "errors", "scores"},
+        "rescore": {"experiment", "evaluation", "rows", "errors", "finished", "scores"},
         "delete": {"experiment", "last_written", "evaluations", "rows", "deleted"},
         "rename": {"before", "after", "evaluations", "renamed"},
     }

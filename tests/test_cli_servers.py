@@ -227,7 +227,7 @@ def test_a_line_that_does_not_fit_has_its_model_below(
     monkeypatch.setenv("COLUMNS", "80")
     with serving(f"light:{model}") as it:
         it.until_ready()
-        printed = on_terminal(forks, "servers")
+        printed = re.sub(r"\x1b\[\d*m", "", on_terminal(forks, "servers"))
         assert max(map(len, printed.splitlines())) <= 80
         assert f"  {model}" in printed.splitlines()
         assert len(run("servers").stdout.splitlines()) == 2

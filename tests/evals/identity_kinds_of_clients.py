@@ -57,8 +57,17 @@ def zipped(value: str) -> zipfile.ZipFile:
     return zipfile.ZipFile(made)
 
 
+OPEN: list[sqlite3.Connection] = []
+"""Held up to the end: from Python 3.13 there is a warning of those that nobody has closed."""
+
+
+def opened(**options: bool) -> sqlite3.Connection:
+    OPEN.append(sqlite3.connect(":memory:", **options))
+    return OPEN[-1]
+
+
 def attached(value: str) -> Any:
-    made = sqlite3.connect(":memory:", check_same_thread=False)
+    made = opened(check_same_thread=False)
     made.execute("attach ':memory:' as more")
     made.execute("create table more.it(text)")
     made.execute("insert into it values (?)", [value])
@@ -67,7 +76,7 @@ def attached(value: str) -> Any:
 
 
 def temporary(value: str) -> Any:
-    made = sqlite3.connect(":memory:")
+    made = opened()
     made.execute("create temporary table it(text)")
     made.execute("insert into it values (?)", [value])
     return made

@@ -14,7 +14,6 @@ import json
 import logging
 import operator
 import queue
-import sqlite3
 import sys
 import sysconfig
 import threading
@@ -37,6 +36,7 @@ import pydantic
 import pytest
 from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
+from tests.evals.identity_kinds_of_clients import opened
 
 
 class Unreadable:
@@ -255,7 +255,7 @@ def pipeline(sklearn: Any, value: str) -> Any:
 
 
 def database(value: str) -> Any:
-    made = sqlite3.connect(":memory:")
+    made = opened()
     made.row_factory = lambda *_: 1
     made.execute("create table it(text)")
     made.execute("insert into it values (?)", [value])

@@ -306,8 +306,18 @@ def test_the_command_scores_by_a_function_in_a_file(
     capsys.readouterr()
     assert doteval(path, "rescore", "main@eval", f"{scorers}:short", "--as", "x", "--json") == 0
     assert json.loads(capsys.readouterr().out) == [
-        {"experiment": "x", "evaluation": "eval", "rows": 4, "errors": 2, "scores": {"short": 1.0}}
+        {"experiment": "x", "evaluation": "eval", "rows": 4, "errors": 2, "finished": True, "scores": {"short": 1.0}}
     ]
+
+
+def test_the_command_says_what_is_not_finished(path: Path, scorers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE evaluations SET finished = NULL")
+    connection.close()
+    assert doteval(path, "rescore", "main", f"{scorers}:short", "--json") == 0
+    said = capsys.readouterr()
+    assert said.err == "doteval: eval is not finished: only what is there of it was scored\n"
+    assert [each["finished"] for each in json.loads(said.out)] == [False]
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ def test_compare_two_models_of_one_experiment(capsys: pytest.CaptureFixture[str]
     ("arguments", "message"),
     [
         (("show", "three"), "there is no experiment 'three'; there are: one, two"),
+        (("show", "three@it"), "there is no experiment 'three'; there are: one, two"),
         (("show", "one@nothing"), "no evaluation of 'one' has 'nothing' in its name; there are: eval_it.py"),
         (("list", "--store", "nowhere.db"), "there are no results in nowhere.db"),
         (("export", "one", "--format", "parquet"), "Parquet is no text: name a file with -o"),

@@ -61,7 +61,7 @@ def test_results_of_another_judge_are_not_taken_for_its_own(runs: Runs) -> None:
     assert "echo: " not in result.stdout.str()
     result = runs.run(*arguments, "--model", "judge=echo:four")
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*the model of judge_client's spec was three, and is four"])
+    result.stdout.fnmatch_lines(["*the model of judge_client's spec was three, and is four: the results of *"])
 
 
 def test_a_role_may_be_anything_and_tests_may_choose(runs: Runs) -> None:

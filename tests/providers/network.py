@@ -115,6 +115,8 @@ def answer(path: str) -> list[bytes | float]:
         "ok": [0.05, head + b"\r\n", BODY[:10], BODY[10:]],
         "bye": [head + b"Connection: close\r\n\r\n", BODY],
         "leaves": [head + b"\r\n", BODY],
+        "twice": [head + b"\r\n" + BODY + head + b"\r\n" + b"?" * len(BODY)],
+        "more": [head + b"\r\n" + BODY + b"\r\n"],
         "chunked": [
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
             0.2,

@@ -131,5 +131,5 @@ async def test_a_request_that_is_cancelled_has_been_sent_as_often_as_it_was(kind
 
 async def test_servers_of_ones_own_are_watched_as_well(anyio_backend: Any) -> None:
     """Their clients go without proxies, and have the same eyes."""
-    async with _http_client("http://127.0.0.1:1") as http_client:
+    async with _http_client("http://127.0.0.1:1", None) as http_client:
         assert [len(hooks) for hooks in http_client.event_hooks.values()] == [1, 1]

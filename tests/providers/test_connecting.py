@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpcore2
 import httpx
 import httpx2
@@ -74,6 +75,7 @@ def group(*errors: Exception) -> OSError:
 
 
 REFUSED = ConnectionRefusedError(111, "Connect call failed")
+RESET = ConnectionResetError(104, "Connection reset by peer")
 CASES: list[tuple[str, Exception, str, str, bool]] = [
     ("http://h/v1", REFUSED, "nobody listens at h:80", f"Start the server, or c{PORT[1:]}.", True),
     ("https://h/v1", group(REFUSED, REFUSED), "nobody listens at h:443", "Start the server", True),
@@ -99,6 +101,9 @@ CASES: list[tuple[str, Exception, str, str, bool]] = [
         False,
     ),
     ("https://h/v1", ssl.SSLEOFError(8, "EOF"), "agree on no TLS", "Check host and port in base_url=", True),
+    ("https://h/v1", RESET, "h:443 ends it as soon as it is to be TLS", "Write http:// in base_url= if it sp", True),
+    ("https://h/v1", anyio.EndOfStream(), "ends it as soon as it is to be TLS", "Write http:// in base_url=", True),
+    ("http://h/v1", RESET, "h:80 is not reached (ConnectError: ", "Ensure the server is running", True),
     ("https://h/v1", httpx2.ConnectTimeout(""), "came about in time", "whether it has to be http://, and", True),
     ("http://h/v1", httpx2.ConnectTimeout(""), "came about in time", "Check host and port in base_url=, and", True),
     ("http://h/v1", httpx2.PoolTimeout(""), "did not answer in time", "Try again, lower max_concurrency=", True),
@@ -194,7 +199,13 @@ async def test_what_speaks_something_else_is_found_out(scheme: str, sent: bytes,
             "does not know the model",
             "Check the spell",
         ),
-        (404, "application/json", b'{"error": "model m not found"}', "does not know the model", "Check the spelling"),
+        (
+            404,
+            "application/json",
+            b'{"error": "model m not found"}',
+            ": model m not found (404 at ",
+            "Check the spelling",
+        ),
         (
             400,
             "text/html",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
-from typing import Any
+from typing import Any, cast
 
 import anthropic
 import anyio
@@ -20,6 +20,7 @@ from tests.virtual_time import virtual_time
 
 from doteval import AnthropicProvider, HTTPProvider, OpenAICompatibleProvider, OpenAIProvider
 from doteval.providers._connections import Connections, pool_connections
+from doteval.providers._served.balancing import Balancer
 from doteval.providers._served.provider import _http_client
 
 pytestmark = [pytest.mark.anyio, virtual_time, pytest.mark.concurrency]
@@ -241,6 +242,17 @@ async def test_the_connection_that_was_used_last_is_used_next() -> None:
         assert_nobody_waits_for_nothing(connections_of(client))
 
 
+@pytest.mark.parametrize("kind", ["twice", "more"])
+async def test_what_came_after_an_answer_is_nobodys(kind: str) -> None:
+    """The next request takes it for its own with the pool of the library; here it gets another connection."""
+    network = Network()
+    async with client_on(network, 5, 5) as client:
+        for number in range(3):
+            assert await outcome(client, f"http://a/{kind}/{number}", None) == BODY
+        assert (network.opened, network.most) == (3, 1)
+    assert not network.open
+
+
 async def test_a_request_looks_at_two_connections_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes the pool of the library slow: it looks at all, and asks the system about each idle one."""
     looks = 0
@@ -309,8 +321,9 @@ async def test_the_providers_use_it() -> None:
     async with HTTPProvider() as http:
         async with http.setup(address) as handle:
             assert isinstance(connections_of(handle.model), Connections)
-    async with _http_client(address) as client:
+    async with _http_client(address, None) as client:
         assert isinstance(connections_of(client), Connections)
+    assert isinstance(Balancer(cast("Any", None))._inner._pool, Connections)
 
 
 async def test_a_client_of_the_users_own_stays_as_it_is() -> None:

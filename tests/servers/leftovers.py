@@ -76,7 +76,9 @@ def processes(root: Path) -> Iterator[int]:
     mark, place = f"{MARKER}={root}{os.sep}".encode(), f"{root}{os.sep}".encode()
     if not Path("/proc/self/stat").exists():
         return
-    for entry in os.scandir("/proc"):
+    with os.scandir("/proc") as entries:
+        found = list(entries)  # a generator that is left would leave it open
+    for entry in found:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with suppress(OSError):

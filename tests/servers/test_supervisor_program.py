@@ -48,7 +48,8 @@ def test_each_file_imports_all_that_it_needs_at_once(name: str) -> None:
 
 
 def test_only_the_loop_knows_the_others() -> None:
-    """Each of the others can be read, and tested, by itself, with what all know; the policy with the lifetime."""
+    """Each of the others can be read, and tested, by itself, with what all know; the policy with the lifetime, and the
+    place of a server with the parts of it."""
     relative = {
         (name, node.module)
         for name, tree in FILES.items()
@@ -57,7 +58,7 @@ def test_only_the_loop_knows_the_others() -> None:
     }
     common = ("files", "messages", "processes", "protocol")
     others = {(name, module) for name, module in relative if module not in common and name != "loop"}
-    assert others == {("policy", "lifetime")}
+    assert others == {("policy", "lifetime"), ("place", "parts")}
 
 
 def test_no_file_is_called_like_one_of_the_standard_library() -> None:

@@ -50,8 +50,11 @@ def run(options: argparse.Namespace) -> int:
     except (TypeError, ValueError) as exc:  # the scorer does not fit what there is
         raise Problem(str(exc), 2) from exc
     raised = sum(max(0, stored.errors - before.errors) for stored, before in zip(made, found, strict=True))
+    for before in found:
+        if before.finished is None:
+            say(f"doteval: {before.name} is not finished: only what is there of it was scored", file=sys.stderr)
     if options.json:
-        print_json(_for_programs(store, stored) for stored in made)
+        print_json(_for_programs(store, stored, before) for stored, before in zip(made, found, strict=True))
     else:
         _print(store, made, options.name, raised)
     return 1 if raised else 0
@@ -68,13 +71,14 @@ def _print(store: Store, made: list[Stored], before: str, raised: int) -> None:
     say(f"\nIt is the experiment {into}." + f" Beside what it was: {beside}" * (into != before))
 
 
-def _for_programs(store: Store, stored: Stored) -> dict[str, Any]:
+def _for_programs(store: Store, stored: Stored, before: Stored) -> dict[str, Any]:
     scores = store.summary(stored).scores
     return {
         "experiment": stored.experiment,
         "evaluation": stored.name,
         "rows": stored.stored,
         "errors": stored.errors,
+        "finished": before.finished is not None,
         "scores": {name: score.mean for name, score in scores.items()},
     }
 

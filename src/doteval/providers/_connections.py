@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 from anyio import CancelScope, Event, move_on_after
 
-__all__ = ["Connections", "pool_connections"]
+__all__ = ["Connections", "pool_connections", "pool_connections_of"]
 
 
 def pool_connections(http_client: Any) -> None:
@@ -22,14 +22,18 @@ def pool_connections(http_client: Any) -> None:
         http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient`; what it was made with, such as limits,
             certificates, proxies, and options of its sockets, holds.
     """
+    for transport in (getattr(http_client, "_transport", None), *getattr(http_client, "_mounts", {}).values()):
+        pool_connections_of(transport)
+
+
+def pool_connections_of(transport: Any) -> None:
+    """The same of one transport that nobody has used yet; `None` is none."""
     try:
-        transports = [each for each in (http_client._transport, *http_client._mounts.values()) if each is not None]
-        pools = [(transport, transport._pool) for transport in transports]
-        ours = [(transport, Connections(pool)) for transport, pool in pools if not pool._http2]
+        pool = transport._pool
+        if not pool._http2:
+            transport._pool = Connections(pool)
     except AttributeError:
         return
-    for transport, pool in ours:
-        transport._pool = pool
 
 
 class Connections:
@@ -151,7 +155,8 @@ class Connections:
         if connection not in self._open:  # all were closed meanwhile
             return [connection]
         unneeded: list[Any] = []
-        if connection.is_closed() or not connection.is_idle() or self._is_not_for_who_waits(connection):
+        is_of_use = connection.is_idle() and not connection.is_closed() and not _has_unread(connection)
+        if not is_of_use or self._is_not_for_who_waits(connection):
             unneeded.append(self._drop(connection))
         if self._waiting:
             waiter, _ = self._waiting.popitem(last=False)
@@ -197,6 +202,14 @@ class Connections:
 def _key(origin: Any) -> tuple[bytes, bytes, int]:
     """An origin as a key; it has no hash."""
     return origin.scheme, origin.host, origin.port
+
+
+def _has_unread(connection: Any) -> bool:
+    """Whether more came than the answer, which the next request would take for its own; the library does not look."""
+    while (inner := getattr(connection, "_connection", None)) is not None:  # of a proxy, of a connection that is made
+        connection = inner
+    state = getattr(connection, "_h11_state", None)
+    return state is not None and bool(state.trailing_data[0])
 
 
 class _Waiter:

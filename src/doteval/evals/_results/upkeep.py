@@ -99,12 +99,13 @@ def chosen(results: Results, name: str) -> list[Stored]:
     if found:
         return found
     experiment, at, part = name.rpartition("@")
-    if not at:
-        raise ValueError(f"there is no experiment {name!r}; there are: {_names_in(results)}")
-    found = [stored for stored in results.evaluations(experiment) if part in stored.name]
+    there = results.evaluations(experiment) if at else []
+    if not there:
+        raise ValueError(f"there is no experiment {experiment or name!r}; there are: {_names_in(results)}")
+    found = [stored for stored in there if part in stored.name]
     if not found:
-        there = ", ".join(stored.name for stored in results.evaluations(experiment)) or "none"
-        raise ValueError(f"no evaluation of {experiment!r} has {part!r} in its name; there are: {there}")
+        names = ", ".join(stored.name for stored in there)
+        raise ValueError(f"no evaluation of {experiment!r} has {part!r} in its name; there are: {names}")
     return found
 
 

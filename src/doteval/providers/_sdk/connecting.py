@@ -24,6 +24,7 @@ _NOT_TLS = (
     "UNKNOWN_PROTOCOL",
     "PACKET_LENGTH_TOO_LONG",
 )
+_BROKEN_OFF = frozenset({"BrokenResourceError", "EndOfStream"})
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -76,6 +77,11 @@ def unconnected(exc: BaseException, client: Any, url: Any) -> Failure:
                 return Failure(f"{problem}there is no way to {place} ({link})", f"See to the network, or c{advice}.")
             case _:
                 pass
+    if proxy is None and str(client.base_url).startswith("https:") and any(map(_breaks_off, causes_of(exc))):
+        return Failure(
+            f"{problem}{place} ends it as soon as it is to be TLS ({why})",
+            "Write http:// in base_url= if it speaks no TLS; else see whether the server still runs.",
+        )
     return Failure(f"{problem}{place} is not reached ({why})", f"Ensure the {who} is running, or c{advice}.")
 
 
@@ -182,6 +188,11 @@ def _no_tls(exc: ssl.SSLError, base_url: Any) -> Failure:
         "Check host and port in base_url=, and which versions of TLS the server speaks.",
         retryable=isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError)),  # it may only be restarting
     )
+
+
+def _breaks_off(exc: BaseException) -> bool:
+    """Whether the other side has ended the connection, as each of the loops tells it."""
+    return isinstance(exc, ConnectionError) or type(exc).__name__ in _BROKEN_OFF
 
 
 def _setting_of(proxy: str) -> str:

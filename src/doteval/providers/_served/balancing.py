@@ -9,6 +9,7 @@ import httpx2
 import openai
 
 from ..._server_errors import ServerLostError
+from .._connections import pool_connections_of
 from .._sdk.attempts import hooks_of_attempts
 from .replicas import Replica, Replicas
 
@@ -37,6 +38,7 @@ class Balancer(httpx2.AsyncBaseTransport):
             limits=openai.DEFAULT_CONNECTION_LIMITS,
             trust_env=False,
         )
+        pool_connections_of(self._inner)
         hooks = hooks_of_attempts()
         (self._sent,), (self._answered,) = hooks["request"], hooks["response"]
 
