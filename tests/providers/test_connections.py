@@ -217,7 +217,7 @@ async def test_a_response_that_fails_while_it_is_read_need_not_be_closed(kind: s
     network = Network()
     async with client_on(network, 1, 1, pool=1.0) as client:
         for _ in range(3):
-            request = httpcore2.Request("GET", f"http://a/{kind}", extensions={"timeout": {"read": 1.0}})
+            request = httpcore2.Request("GET", f"http://a/{kind}", extensions={"timeout": {"read": 1.0, "pool": 1.0}})
             request.headers.append((b"Host", b"a"))
             response = await connections_of(client).handle_async_request(request)
             with anyio.move_on_after(0.1 if kind == "chunked" else None) as scope:
