@@ -244,15 +244,15 @@ def test_as_few_leases_as_possible_make_room_and_nobody_in_vain(servers: Any, mi
         assert any(each["leases"] for each in chosen) is all(any(e["leases"] for e in group) for group in enough_sets)
 
 
-def test_replicas_that_are_leased_make_no_room_for_each_other() -> None:
-    """Somebody else's server does, or nobody; one that is idle is in nobody's way."""
+def test_replicas_make_no_room_for_each_other() -> None:
+    """Somebody else's server does, or nobody, also where they are idle."""
     replica = {"id": "1", "slots": ["a"], "fraction": 1.0, "leases": 1, "state": "ready", "last_used": 1.0}
     other = {**replica, "id": "2", "slots": ["b"], "last_used": 2.0}
     assert whom_to_ask([replica, other], ["a", "b"], 1, WHOLE) == [replica]
     assert whom_to_ask([replica, other], ["a", "b"], 1, WHOLE, ["1"]) == [other]
     assert whom_to_ask([replica], ["a"], 1, WHOLE, ["1"]) == []
     idle = {**replica, "leases": 0}
-    assert whom_to_ask([idle, other], ["a", "b"], 1, WHOLE, ["1"]) == [idle]
+    assert whom_to_ask([idle, other], ["a", "b"], 1, WHOLE, ["1"]) == [other]
 
 
 def test_room_is_made_nowhere_where_one_that_starts_leaves_enough() -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
-from anyio import Event, create_task_group, sleep_forever, wait_all_tasks_blocked
+from anyio import Event, create_task_group, sleep, sleep_forever, wait_all_tasks_blocked
 from tests.servers.lights import KEYED, Events, get, light
 
 from doteval import (
@@ -190,13 +190,14 @@ class FakeLease:
     def __init__(self, number: int) -> None:
         self.server: Any = type("Server", (), {"spec": "m", "number": number})()
         self.sleeps = False
+        self.rests = 0
         self.lost: ServerLostError | None = None
 
     async def lease(self) -> bool:
         return True
 
     def rest(self) -> None:
-        pass
+        self.rests += 1
 
     async def ended(self) -> None:
         await sleep_forever()
@@ -208,8 +209,11 @@ class Listening:
     def __init__(self) -> None:
         self.lost: list[ServerLostError] = []
 
-    def users(self) -> tuple[()]:
-        return ()
+    def users(self) -> tuple[str]:
+        return ("somebody",)
+
+    def on_found(self) -> None:
+        raise AssertionError
 
     def on_stuck(self, users: object, error: BaseException, /) -> None:
         raise AssertionError(error)
@@ -315,6 +319,51 @@ async def test_one_that_ends_in_order_is_not_replaced_before_they_are_used_again
         await fakes.until(3, 2)
     assert fakes.running == {}
     assert "replica_lost" not in fakes.news
+
+
+async def test_a_resource_that_rests_waits_for_no_slots_and_who_uses_one_waits_for_no_other() -> None:
+    """What has its slots gets ready, and rests as well; another one is waited for when the resource is used again."""
+    listening: dict[int, LeaseListener] = {}
+    leases = [FakeLease(number) for number in range(3)]
+    opens, gets_ready = Event(), Event()
+    launches: list[int] = []
+
+    @asynccontextmanager
+    async def launch(number: int, listener: LeaseListener) -> AsyncGenerator[Any]:
+        launches.append(number)
+        listening[number] = listener
+        if number == 0:
+            await sleep_forever()  # its slots are taken
+        listener.on_found()
+        await (opens if number == 1 else gets_ready).wait()
+        yield leases[number]
+
+    def users() -> list[int]:
+        return [number for number in sorted(listening) if listening[number].users()]
+
+    async with create_task_group() as group:
+
+        async def look() -> None:
+            await wait_all_tasks_blocked()
+            assert users() == [0]
+            opens.set()
+
+        group.start_soon(look)
+        async with opened(launch, 3, Listening(), lambda *_: None) as replicas:
+            await wait_all_tasks_blocked()
+            assert users() == [1]
+            replicas.rest()
+            gets_ready.set()
+            await wait_all_tasks_blocked()
+            assert users() == [1, 2]
+            assert [lease.rests for lease in leases] == [0, 1, 1]
+            assert sorted(launches) == [0, 1, 2]
+            assert await replicas.lease()
+            await wait_all_tasks_blocked()
+            while len(launches) < 4:
+                await sleep(0.001)
+            assert sorted(launches) == [0, 0, 1, 2]
+            assert users() == [1, 2]
 
 
 async def test_one_that_has_failed_to_answer_is_asked_last() -> None:

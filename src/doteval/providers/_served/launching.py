@@ -250,6 +250,9 @@ class _Listener:
     def users(self) -> Collection[object]:
         return runtime_of(self._provider).users(self._label)
 
+    def on_found(self) -> None:
+        pass
+
     def on_stuck(self, users: Collection[object], error: CapacityDeadlockError, /) -> None:
         runtime_of(self._provider).refuse(self._label, users, error)
 

@@ -37,7 +37,7 @@ def whom_to_ask(
         taken: The slots that would do, and have no room.
         missing: How many of them are needed.
         amount: How much of each.
-        spared: Those that are not asked while somebody leases them, by their ids.
+        spared: Those that are never asked, by their ids.
     """
     plans: list[list[Status]] = []
     for name in taken:
@@ -47,7 +47,7 @@ def whom_to_ask(
         for status in holders:
             if room >= amount:
                 break
-            if status["id"] in spared and status["leases"]:
+            if status["id"] in spared:
                 continue
             room += amount_of(status["fraction"])
             going.append(status)

@@ -35,7 +35,7 @@ class Room:
         server_id: What is to be launched; where it sleeps, it is not ended for others.
         reason: What the servers are told.
         amount: How much of each slot it needs.
-        spared: Servers that are not asked while somebody leases them.
+        spared: Servers that are never asked.
     """
 
     def __init__(
