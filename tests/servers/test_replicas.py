@@ -6,8 +6,10 @@ import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import pytest
 from anyio import Event, create_task_group, sleep, sleep_forever, wait_all_tasks_blocked
 from tests.servers.lights import KEYED, Events, get, light
@@ -22,8 +24,10 @@ from doteval import (
     VLLMProvider,
 )
 from doteval.providers._served import replicas as module
+from doteval.providers._served.balancing import Balancer
 from doteval.providers._served.replicas import Replicas
 from doteval.providers._served.replicas import replicated as opened
+from doteval.providers._served.restarting import RestartingHandle
 from doteval.servers import LeaseListener, LocalLauncher
 from doteval.servers._local.runtime import Runtime
 
@@ -113,11 +117,12 @@ async def test_no_request_fails_while_one_after_the_other_is_killed(launcher: Lo
 
 
 async def test_a_request_that_kills_its_servers_does_not_kill_many(launcher: LocalLauncher) -> None:
-    """It is sent three times; others are served in between and after it. One that only fails hurts nobody."""
+    """It is sent three times, the SDK's among them; others are served in between. One that only fails hurts nobody."""
     events = Events()
-    async with replicated(launcher, on_event=events) as provider, await provider.setup("m") as handle:
+    settings: Any = {"max_retries": 5, "on_event": events}
+    async with replicated(launcher, **settings) as provider, await provider.setup("m") as handle:
         await events.until("replica_opened", 2)
-        with pytest.raises(ModelRequestError):
+        with pytest.raises(ModelRequestError, match="502: it was sent 3 times, and the last server died"):
             await handle.model.generate("die")
         assert await handle.model.generate("Hello")
         with pytest.raises(ModelRequestError) as caught:
@@ -377,6 +382,46 @@ async def test_one_that_has_failed_to_answer_is_asked_last() -> None:
         with replicas.asking(other):
             assert await replicas.next_one() is other is not doubtful
         assert await replicas.next_one([other]) is doubtful
+
+
+@pytest.mark.parametrize(
+    ("before", "status", "is_last"), [(0, 500, False), (2, 500, True), (7, 503, True), (7, 429, False)]
+)
+async def test_what_the_sdk_has_sent_before_counts(
+    before: int, status: int, is_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it sends nothing more often either; but as often as it likes where the server only wants it to wait."""
+    sent: list[int] = []
+
+    async def answer(*_: object) -> httpx2.Response:
+        sent.append(status)
+        return httpx2.Response(status)
+
+    monkeypatch.setattr(Balancer, "_asked", answer)
+    request = httpx2.Request("POST", "http://m/", headers={"x-stainless-retry-count": str(before)})
+    async with Fakes().opened(1) as replicas:
+        balancer = Balancer(replicas)
+        response = await balancer.handle_async_request(request)
+        await balancer.aclose()
+    assert sent == [status]
+    assert (response.headers.get("x-should-retry") == "false") is is_last
+
+
+async def test_a_handle_whose_replicas_are_lost_meanwhile_may_start_them_again() -> None:
+    """That none gets ready any more is told by an error."""
+    lost = ServerLostError("m", "it died", "Pity.")
+
+    class Dying(FakeLease):
+        async def ready(self) -> None:
+            self.lost = lost
+            raise lost
+
+    model: Any = SimpleNamespace(lease=Dying(0))
+    first: Any = SimpleNamespace(_get_model=lambda: model, resource_id="m", manager=None)
+    for restarts in (1, 0):
+        model.lease.lost = None
+        handle = RestartingHandle(first, sleep_forever, restarts)
+        assert await handle.may_try_again(model) is (restarts > 0)
 
 
 async def test_a_request_waits_where_all_are_being_started_again() -> None:
