@@ -26,7 +26,7 @@ from tests.servers.test_slots import Wish, child, free, tickets
 from doteval import ServerProvider
 from doteval.cli import main
 from doteval.servers import LocalLauncher
-from doteval.servers._local.making_room import taken_by, whom_to_ask
+from doteval.servers._local.making_room import is_in_vain, taken_by, whom_to_ask
 from doteval.servers._local.runtime import Runtime
 from doteval.servers._slots import queue as queueing
 from doteval.servers._slots.locks import Held, SlotLocks, give_back, take
@@ -253,6 +253,16 @@ def test_replicas_make_no_room_for_each_other() -> None:
     assert whom_to_ask([replica], ["a"], 1, WHOLE, ["1"]) == []
     idle = {**replica, "leases": 0}
     assert whom_to_ask([idle, other], ["a", "b"], 1, WHOLE, ["1"]) == [other]
+
+
+@pytest.mark.parametrize(
+    ("spared", "missing", "expected"), [("1", 1, True), ("1", 0, False), ("2", 1, False), ("3", 1, False)]
+)
+def test_room_is_in_vain_where_only_its_own_replicas_could_make_it(spared: str, missing: int, expected: bool) -> None:
+    """One that is just ending is not in the way."""
+    replica = {"id": "1", "slots": ["a"], "fraction": 0.75, "leases": 0, "state": "ready"}
+    known = [replica, {**replica, "id": "2", "fraction": 0.25}, {**replica, "id": "3", "state": "ending"}]
+    assert is_in_vain(known, ["a"], missing, HALF, [spared]) is expected
 
 
 def test_room_is_made_nowhere_where_one_that_starts_leaves_enough() -> None:

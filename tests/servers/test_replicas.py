@@ -177,6 +177,19 @@ async def test_there_are_not_more_than_there_are_slots(launcher: LocalLauncher) 
             await provider.setup("m")
 
 
+async def test_parts_of_several_slots_are_counted_as_they_fit(launcher: LocalLauncher) -> None:
+    """Pairs of halves are put on top of each other: the third slot stays whole, for none of them."""
+    settings: Any = {"capacity": 3, "slots_needed": 2, "gpu_fraction": 0.5}
+    async with replicated(launcher, replicas=3, **settings) as provider:
+        with pytest.raises(
+            ModelSetupError, match="replicas=3 with 0.5 of each of 2 slots .* slots that there are, it is 2"
+        ):
+            await provider.setup("m")
+    events = Events()
+    async with replicated(launcher, **settings, on_event=events) as provider, await provider.setup("m"):
+        await events.until("replica_opened", 2)
+
+
 async def test_a_model_that_does_not_start_fails_as_with_one_server(launcher: LocalLauncher) -> None:
     """With what the first one has said."""
     async with replicated(launcher, "trouble=model") as provider:
