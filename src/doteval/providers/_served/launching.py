@@ -122,8 +122,20 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
     # ---------------------------------------------------------------- what the pool asks
 
     def slots(self, spec: str, /, **config: Any) -> int:
-        """How many slots the server takes; one that takes none counts as one of any number."""
-        return max(1, self.server_slots(spec, **config)) * self._terms.replicas
+        """How many slots the server takes; one that takes none counts as one of any number.
+
+        Raises:
+            ModelSetupError: So many replicas do not fit on the slots, though there are enough parts of them.
+        """
+        each, replicas = self.server_slots(spec, **config), self._terms.replicas
+        names = len(self._terms.slots.names)
+        if 1 < each <= names and replicas > 1:
+            fit = names // each * self._servers_per_slot
+            if fit < replicas <= names * self._servers_per_slot // each:
+                what = f"replicas={replicas} with {self._terms.fraction:g} of each of {each} slots do not all fit"
+                problem = f"{what}: on the {names} slots that there are, it is {fit}"
+                raise ModelSetupError(resource_id(spec, config), problem, "Lower replicas=, or give them more slots.")
+        return max(1, each) * replicas
 
     def secrets(self) -> Collection[str]:
         """The values of secret environment variables, which no message shows."""
@@ -263,6 +275,9 @@ class _Listener:
 
     def users(self) -> Collection[object]:
         return runtime_of(self._provider).users(self._label)
+
+    def on_found(self) -> None:
+        pass
 
     def on_stuck(self, users: Collection[object], error: CapacityDeadlockError, /) -> None:
         runtime_of(self._provider).refuse(self._label, users, error)
