@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -80,6 +81,18 @@ def test_a_file_counts_as_a_directory_does(tmp_path: Path, word: str) -> None:
         part.write_bytes(b"weights")
     assert [found[0] for found in files_of([word.format(path=parts[0])], None)] == [str(part) for part in parts]
     assert [found[0] for found in files_of(["./model.gguf"], str(tmp_path))] == [str(path)]
+
+
+def test_what_servers_of_models_inherit_tells_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of a command of the user's own; what nobody knows of does not, as most of it makes no difference."""
+    provider = ServerProvider([sys.executable, "--port={port}"])
+    keys = [provider.command("m").key()]
+    for name, value in (("HF_HOME", "/a"), ("HF_HOME", "/b"), ("LLAMA_ARG_CTX_SIZE", "8"), ("VLLM_USE_V1", "1")):
+        monkeypatch.setenv(name, value)
+        keys.append(provider.command("m").key())
+    assert len(set(keys)) == 5
+    monkeypatch.setenv("TERM", "another")
+    assert provider.command("m").key() == keys[-1]
 
 
 @pytest.mark.parametrize(
