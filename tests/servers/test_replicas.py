@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from anyio import Event, create_task_group, sleep, sleep_forever, wait_all_tasks_blocked
+from anyio import Event, create_task_group, sleep_forever, wait_all_tasks_blocked
 from tests.servers.lights import KEYED, Events, get, light
 
 from doteval import (
@@ -182,7 +182,7 @@ async def test_parts_of_several_slots_are_counted_as_they_fit(launcher: LocalLau
     settings: Any = {"capacity": 3, "slots_needed": 2, "gpu_fraction": 0.5}
     async with replicated(launcher, replicas=3, **settings) as provider:
         with pytest.raises(
-            ModelSetupError, match="replicas=3 with 0.5 of each of 2 slots .* slots that there are, it is 2"
+            ModelSetupError, match=r"replicas=3 with 0.5 of each of 2 slots .* slots that there are, it is 2"
         ):
             await provider.setup("m")
     events = Events()
@@ -343,7 +343,7 @@ async def test_a_resource_that_rests_waits_for_no_slots_and_who_uses_one_waits_f
     """What has its slots gets ready, and rests as well; another one is waited for when the resource is used again."""
     listening: dict[int, LeaseListener] = {}
     leases = [FakeLease(number) for number in range(3)]
-    opens, gets_ready = Event(), Event()
+    opens, gets_ready, again = Event(), Event(), Event()
     launches: list[int] = []
 
     @asynccontextmanager
@@ -351,6 +351,8 @@ async def test_a_resource_that_rests_waits_for_no_slots_and_who_uses_one_waits_f
         launches.append(number)
         listening[number] = listener
         if number == 0:
+            if len(launches) > 3:
+                again.set()
             await sleep_forever()  # its slots are taken
         listener.on_found()
         await (opens if number == 1 else gets_ready).wait()
@@ -377,9 +379,7 @@ async def test_a_resource_that_rests_waits_for_no_slots_and_who_uses_one_waits_f
             assert [lease.rests for lease in leases] == [0, 1, 1]
             assert sorted(launches) == [0, 1, 2]
             assert await replicas.lease()
-            await wait_all_tasks_blocked()
-            while len(launches) < 4:
-                await sleep(0.001)
+            await again.wait()
             assert sorted(launches) == [0, 0, 1, 2]
             assert users() == [1, 2]
 

@@ -131,10 +131,11 @@ class SlotQueue:
                         return SlotLocks(held)
                     taken = give_back(held, names)
                     if current_time() >= ask_at:
-                        if not await make_room(count - len(held), taken):
+                        is_in_vain = not await make_room(count - len(held), taken)
+                        ask_at = current_time() + MAKE_ROOM
+                        if is_in_vain and ticket is not None:
                             ticket.drop()
                             ticket = None  # the next one is at the end
-                        ask_at = current_time() + MAKE_ROOM
                 await sleep(POLL)
         finally:
             if ticket is not None:
