@@ -276,7 +276,7 @@ async def test_what_rows_read_of_it_is_told_once(place: Path, monkeypatch: pytes
 
 @pytest.mark.anyio
 async def test_run_names_more(place: Path) -> None:
-    """Seen from the same directory; a name that both have is the run's, and what has none is counted on."""
+    """Seen from the same directory; what has no name is counted on, and a name that both have is an error."""
     it, store = evaluation(place, "['v1']"), place.parent / "results.db"
     given = ["v2", Path("../data.txt")]
     await run(it, store=store, depends_on=given)
@@ -285,9 +285,10 @@ async def test_run_names_more(place: Path) -> None:
         await run(it, store=store, depends_on=["v3", Path("../data.txt")])
     assert caught.value.changes == ("the dependency 2 has changed",)
     named = evaluation(place, "{'index': 'v1'}")
-    await run(named, store=store, experiment="named", depends_on={"index": "v2"})
-    with pytest.raises(EvaluationChangedError):
-        await run(named, store=store, experiment="named")
+    with pytest.raises(ValueError, match="depends_on names 'index', which is named before"):
+        await run(named, store=store, depends_on={"index": "v2"})
+    with pytest.raises(ValueError, match="depends_on names '1', which is named before"):
+        Declared(place, {}).more({1: "v1", "1": "v2"})
 
 
 @pytest.mark.anyio
@@ -324,9 +325,10 @@ def test_what_cannot_be_read_says_so(place: Path) -> None:
         with pytest.raises(TypeError, match="depends_on is a list, such as"):
             it.more(given)  # type: ignore[arg-type]
     for text in ("data.txt", "./corpus", str(place / "data.txt"), "corpus/"):
-        with pytest.raises(ValueError, match="counts with what is in it"):
-            it.more([text])
-    it.more(["v1.2", "", ".", "corpus", "a/b\0", "x." * 5000, {"data": "data.txt"}]).more({"data": "data.txt"})
+        for given in ([text], {"a": text}, [[text]], [{"a": (1, {text})}], {"a": frozenset({text})}):
+            with pytest.raises(ValueError, match=r"counts with what is in it, and '.*'.encode\(\) as the text"):
+                it.more(given)
+    it.more(["v1.2", "", ".", "corpus", "a/b\0", "x." * 5000, b"data.txt", {"data.txt": "data"}])
     assert [*it.more(place.glob("*.txt")).parts("it", str(place), None)] == ["the file data.txt"]
 
 
@@ -373,10 +375,6 @@ def test_a_file_is_read_once_as_long_as_it_is_as_it_was(place: Path, monkeypatch
     os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert parts() != before
     assert len(read) == 4
-    moment: dict[Path, str] = {}
-    known = it.parts("it", str(place), None, moment)
-    file.write_text("three")
-    assert it.parts("it", str(place), None, moment) == known != parts()
     many = Declared(place, {}).more([Path("corpus")])
     assert [*many.parts("it", None, None)] == ["the directory corpus"]
     assert len(contents._known) <= 3

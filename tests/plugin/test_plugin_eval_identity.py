@@ -518,6 +518,64 @@ def test_what_evaluations_say_that_they_depend_on_counts(runs: Runs) -> None:
     )
 
 
+MEANWHILE = """
+import pytest
+from pathlib import Path
+from doteval import foreach, Result
+
+PROMPT = Path(__file__).parent / "prompts/en.txt"
+MADE = Path(__file__).parent / "made/a.md"
+
+@pytest.fixture(scope="session")
+def corpus():
+    MADE.parent.mkdir(exist_ok=True)
+    MADE.write_text(Path("source.txt").read_text())
+
+@foreach("q", ["a"])
+async def eval_first(q):
+    PROMPT.write_text(Path("next.txt").read_text())
+    return Result(q)
+
+@foreach("q", ["a"], depends_on=[Path("prompts")])
+async def eval_prompt(q):
+    return Result(PROMPT.read_text())
+
+@foreach("q", ["a"], depends_on=[Path("made")])
+async def eval_made(q, corpus):
+    return Result(MADE.read_text())
+"""
+
+PEEKS = """
+from pathlib import Path
+
+def pytest_runtest_protocol(item):
+    if item.name == "eval_prompt" and Path("edit.txt").exists():
+        (running,) = (each for each in item.config.pluginmanager.get_plugins() if type(each).__name__ == "EvalRunning")
+        assert running._needs_no_model(item)
+        Path("prompts/en.txt").write_text("three")
+"""
+"""Looks ahead, as whoever loads the next model does, and then changes the file."""
+
+
+def test_files_count_as_they_are_when_each_evaluation_begins(runs: Runs) -> None:
+    """Not as they were when it was collected, or before fixtures had made them."""
+    arguments = ("eval_it.py", "--eval-experiment", "it", "--eval-store", "results.db", "-p", "no:cacheprovider")
+    (runs.pytester.path / "prompts").mkdir()
+    old = {"prompts/en.txt": "one", "source.txt": "one"}
+    write(runs, {"conftest.py": PEEKS, "eval_it.py": MEANWHILE, "next.txt": "two", "pytest.ini": "[pytest]", **old})
+    first = runs.run(*arguments)
+    first.assert_outcomes(passed=3)
+    first.stdout.no_fnmatch_line("*EvaluationWarning*")
+    runs.run(*arguments).assert_outcomes(passed=3)
+    write(runs, {"edit.txt": ""})
+    runs.run(*arguments, strict=False).assert_outcomes(passed=2, errors=1)
+    (runs.pytester.path / "edit.txt").unlink()
+    write(runs, {**old, "source.txt": "two"})
+    again = runs.run(*arguments, strict=False)
+    again.assert_outcomes(passed=1, errors=2)
+    again.stdout.fnmatch_lines([f"the directory {name} has changed: *" for name in ("prompts", "made")])
+
+
 READ = {
     "system.txt": {"agent"},
     "library.txt": {"agent", "library"},

@@ -124,6 +124,7 @@ def answer(path: str) -> list[bytes | float]:
         ],
         "nothing": [],
         "half": [head + b"\r\n", BODY[:10]],
+        "slow-body": [head + b"\r\n", BODY[:10], 60.0, BODY[10:]],
         "slow": [60.0, head + b"\r\n", BODY],
         "garbage": [b"I am no server\r\n\r\n"],
         "refused": [head + b"\r\n", BODY],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
+from contextlib import suppress
 from typing import Any, cast
 
 import anthropic
@@ -208,6 +209,23 @@ async def test_closing_ends_those_who_wait() -> None:
     assert [str(error) for error in ends if isinstance(error, RuntimeError)] == [
         "the client was closed while a request waited for a connection"
     ] * 2
+
+
+@pytest.mark.parametrize("kind", ["half", "slow-body", "chunked"])
+async def test_a_response_that_fails_while_it_is_read_need_not_be_closed(kind: str) -> None:
+    """By the server, by a timeout, by a cancellation: its place is free for the next request."""
+    network = Network()
+    async with client_on(network, 1, 1, pool=1.0) as client:
+        for _ in range(3):
+            request = httpcore2.Request("GET", f"http://a/{kind}", extensions={"timeout": {"read": 1.0, "pool": 1.0}})
+            request.headers.append((b"Host", b"a"))
+            response = await connections_of(client).handle_async_request(request)
+            with anyio.move_on_after(0.1 if kind == "chunked" else None) as scope:
+                with suppress(httpcore2.ReadTimeout, httpcore2.RemoteProtocolError):
+                    await response.aread()
+            assert scope.cancelled_caught is (kind == "chunked")
+        assert await outcome(client, "http://a/ok", None) == BODY
+    assert not network.open
 
 
 async def test_a_connection_that_the_server_has_closed_is_not_used() -> None:

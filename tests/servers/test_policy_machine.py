@@ -186,8 +186,9 @@ class Machine:
             self.is_forced, self.look_at = True, None
             self.policy.place_taken(self.now)
         elif self.place == "later":
-            self.look_at = self.now + LOOK_SECONDS
-            self.policy.look_again(self.now)
+            soon = self.random.random() < 0.5
+            self.look_at = self.now + (SETTLE_SECONDS if soon else LOOK_SECONDS)
+            self.policy.look_again(self.now, soon=soon)
         else:
             is_told = self.place == "whole"
             self.look_at = None if is_told else self.now + LOOK_SECONDS

@@ -213,6 +213,14 @@ class EvaluationChangedError(DotevalError, RuntimeError):
         )
 
 
+class EvaluationWarning(UserWarning):
+    """What is odd about the results of an evaluation, each of `Outcome.warnings`: at the call of `run`, and in pytest.
+
+    ``warnings.simplefilter("error", EvaluationWarning)``, or ``-W error::doteval.evals.EvaluationWarning`` of pytest,
+    makes it an error; the results are kept by then.
+    """
+
+
 class StoreError(DotevalError, OSError):
     """The file of a store cannot be read or written, or holds something else.
 

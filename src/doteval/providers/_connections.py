@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from typing import Any, Self, cast
+from collections.abc import AsyncGenerator
+from typing import Any, Self
 
 from anyio import CancelScope, Event, move_on_after
 
@@ -233,8 +233,13 @@ class _Body:
         self._connection = connection
         self._connections = connections
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return cast("AsyncIterator[bytes]", self._stream.__aiter__())
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        try:
+            async for piece in self._stream:
+                yield piece
+        except BaseException:  # nobody need close a response that has failed
+            await self.aclose()
+            raise
 
     async def aclose(self) -> None:
         connection, self._connection = self._connection, None

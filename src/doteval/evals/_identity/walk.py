@@ -300,6 +300,8 @@ class Walk(Values):
 
     def _function_of_users(self, function: FunctionType) -> object:
         name = f"the function '{function.__qualname__}'"
+        if not function.__module__ and self._label:  # as all templates have one of the same name
+            name = f"{name} of {self._label}"
         return self._named((id(function),), function, name, lambda: self._function(function))
 
     def _function(self, function: FunctionType) -> object:

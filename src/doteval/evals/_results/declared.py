@@ -14,6 +14,7 @@ FILE = "the file "
 DIRECTORY = "the directory "
 LISTED = "the list of "
 """Which files there are of a kind, such as ``docs/*.md``."""
+_MIXED = f"{DECLARED}mixed "
 _LISTED = 2000
 """Of how many files of a directory it is kept which they are; of more, only how many."""
 _SHORT = 8
@@ -40,6 +41,20 @@ def part_of_directory(digest: str, files: Mapping[str, str], newest: list[str]) 
     else:
         known["newest"] = newest[:_FIRST]
     return f"{DECLARED}{digest} {json.dumps(known)}"
+
+
+def part_of_mixed(told: str) -> str:
+    """What is kept of what has changed while rows were run: it is the same as nothing, so that nobody is answered.
+
+    Args:
+        told: What has changed, as half a sentence.
+    """
+    return f"{_MIXED}{told}"
+
+
+def is_mixed(part: str | None) -> bool:
+    """Whether a part is that of what has changed while rows were run."""
+    return part is not None and part.startswith(_MIXED)
 
 
 def is_declared(part: str | None) -> bool:
@@ -77,29 +92,32 @@ def is_same_content(before: str | None, now: str | None) -> bool:
 
 def told_of_content(name: str, before: str | None, now: str | None) -> str:
     """What has changed, as half a sentence."""
+    shown = printable(name)
     if before is None or now is None:
-        return f"depends_on names {name}, and did not" if before is None else f"depends_on names {name} no more"
-    if not name.startswith(DIRECTORY):
-        return f"{name} has changed"
+        return f"depends_on names {shown}, and did not" if before is None else f"depends_on names {shown} no more"
+    if is_mixed(before):
+        return f"{before.removeprefix(_MIXED)}, while rows were run"
+    if not name.startswith(DIRECTORY) or is_mixed(now):
+        return f"{shown} has changed"
     old, new = _known_in(before), _known_in(now)
     if "each" not in old or "each" not in new:
-        newest = ", ".join(map(_shown, new.get("newest", ())))
+        newest = ", ".join(map(printable, new.get("newest", ())))
         count = f"{old.get('files', 0):,} files then and {new.get('files', 0):,} now"
-        return f"{name} has changed ({count}{f'; written last: {newest}' if newest else ''})"
+        return f"{shown} has changed ({count}{f'; written last: {newest}' if newest else ''})"
     one, other = _each(old), _each(new)
     found = [_told(each, one, other) for each in sorted({**one, **other}) if one.get(each) != other.get(each)]
     more = f" and {len(found) - _FIRST:,} more" if len(found) > _FIRST else ""
-    return f"{name} has changed: {', '.join(found[:_FIRST])}{more}"
+    return f"{shown} has changed: {', '.join(found[:_FIRST])}{more}"
 
 
 def _told(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    shown = _shown(name)
+    shown = printable(name)
     return f"{shown} (new)" if name not in before else f"{shown} (gone)" if name not in now else shown
 
 
-def _shown(name: str) -> str:
+def printable(name: object) -> str:
     """A name as it can be printed, which a file of any system need not have."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(name))
 
 
 def _digest_in(part: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from .._written import IS_WRITTEN, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNDEFINED, WAS_READ
-from .declared import is_declared, is_same_content, told_of_content, without_declared
+from .declared import is_declared, is_mixed, is_same_content, told_of_content, without_declared
 
 Identity: TypeAlias = Mapping[str, str]
 """Fingerprints by what they are of; of what may be shown, the thing itself behind an equals sign."""
@@ -34,6 +34,8 @@ def with_what_was_written(before: Identity, after: Identity) -> Identity:
 
 
 def _once_written(before: str, after: str) -> str:
+    if is_mixed(after):
+        return after
     if is_declared(before or after) or (before or after).startswith(WAS_READ):
         return before or after
     if after in _either(before) or _is_shown(before) or _is_shown(after):

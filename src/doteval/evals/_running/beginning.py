@@ -11,6 +11,7 @@ from .._results.declared import without_declared
 from .._results.identity import listed
 from .._results.reading import Stored
 from .._results.store import Store
+from .blocking import in_own_thread
 from .changes import Changes
 from .circumstances import about_run
 from .evaluation import Evaluation
@@ -22,6 +23,8 @@ async def begun(evaluation: Evaluation, place: Place, settings: Settings) -> tup
     """Begin in a worker thread; where nobody waits for it any more, have the thread leave what it has begun."""
     state = _Beginning()
     try:
+        if place.contents is not None:
+            place = await in_own_thread(place.with_contents)
         return await to_thread.run_sync(_begin, evaluation, place, settings, state)
     except BaseException:
         state.call_off(place.store)

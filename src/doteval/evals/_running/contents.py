@@ -7,8 +7,9 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from errno import ELOOP, ENOENT
 from heapq import heappop, heappush, nlargest
 from pathlib import Path
 
@@ -23,6 +24,10 @@ _NEWEST = 3
 _NO_FILE = "no file"
 
 _known: dict[str, tuple[tuple[int, ...], str]] = {}
+_first: dict[str, str] = {}
+"""What was in files when this process looked at them first."""
+_changed: dict[str, str] = {}
+"""What is in those now that are others."""
 _here = threading.local()
 
 
@@ -58,11 +63,32 @@ def digest_of(path: str, status: os.stat_result | None = None) -> str:
     with reading(), open(path, "rb") as file:  # noqa: PTH123
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:24]
         after = os.fstat(file.fileno())
+    _note(path, digest)
     if state == _state_of(after) and time.time() - after.st_mtime > _SETTLED:
         if len(_known) >= _MOST:
             _known.clear()
         _known[path] = state, digest
     return digest
+
+
+def _note(path: str, digest: str) -> None:
+    first = _first.get(path)
+    if first is None and len(_first) < _MOST:
+        _first[path] = digest
+    if first in (None, digest):
+        _changed.pop(path, None)
+    else:
+        _changed[path] = digest
+
+
+def changed_within(paths: Iterable[str]) -> list[tuple[str, str]]:
+    """The files that were others when this process looked at them first, with what is in them now.
+
+    Args:
+        paths: The files, or directories in which they are.
+    """
+    within = tuple(f"{path.rstrip(os.sep)}{os.sep}" for path in paths)
+    return [(path, digest) for path, digest in sorted(_changed.copy().items()) if f"{path}{os.sep}".startswith(within)]
 
 
 def _state_of(status: os.stat_result) -> tuple[int, ...]:
@@ -98,13 +124,20 @@ def directory_of(path: str, without: tuple[str, ...] = ()) -> str:
 
 
 def _status_of(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """What a file is like; nothing of a link that leads nowhere."""
+    """What a file is like; nothing of a link that leads nowhere, or back to itself."""
     try:
         return entry.stat()
-    except FileNotFoundError:
-        if entry.is_symlink():
+    except OSError as exc:
+        if entry.is_symlink() and exc.errno in (ENOENT, ELOOP):
             return None
         raise
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself, or what says so when it is read
+        return False
 
 
 def _files_in(path: str, without: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry[str] | str]]:
@@ -124,7 +157,7 @@ def _files_in(path: str, without: tuple[str, ...]) -> Iterator[tuple[str, os.Dir
                 if is_left_out(entry.name) or entry.path.startswith(without):
                     continue
                 name = f"{prefix}{entry.name}"
-                if not entry.is_dir():
+                if not _is_directory(entry):
                     yield name, entry
                 elif entry.is_symlink():
                     heappush(links, (f"{name}/", entry.path))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from errno import ELOOP
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from .._errors import DependencyError
-from .._results.declared import DIRECTORY, FILE, part_of_file
-from .contents import digest_of, directory_of, place_in
+from .._results.declared import DIRECTORY, FILE, part_of_file, part_of_mixed, printable, told_of_content
+from .contents import changed_within, digest_of, directory_of, place_in
 
 DependsOn: TypeAlias = Sequence[object] | Iterator[object] | Mapping[str, object]
 """Paths, of which counts what is in them, and values of any kind; in a mapping, each has a name."""
@@ -39,32 +43,40 @@ class Declared:
 
         Raises:
             TypeError: That is neither a list nor a mapping.
-            ValueError: A text is the path of something that is there.
+            ValueError: A text is the path of something that is there, or a name is there already.
         """
         is_text = isinstance(given, (str, bytes, bytearray))
         if is_text or not isinstance(cast("object", given), (Sequence, Mapping, Iterator)):
             raise TypeError(f"depends_on is a list, such as [Path('corpus')], or a mapping, not {given!r}")
-        if isinstance(given, Mapping):
-            named = cast("Mapping[object, object]", given)
-            return replace(self, values={**self.values, **{f"the dependency '{name}'": named[name] for name in named}})
         values, count = {**self.values}, self.count
-        for value in given:
-            self._check(value)
-            count += 1
-            values[f"the dependency {count}"] = value
+        if isinstance(given, Mapping):
+            for name, value in cast("Mapping[object, object]", given).items():
+                label = f"the dependency '{name}'"
+                if label in values:
+                    raise ValueError(
+                        f"depends_on names {str(name)!r}, which is named before, as by foreach: choose another name"
+                    )
+                values[label] = value
+        else:
+            for value in given:
+                count += 1
+                values[f"the dependency {count}"] = value
+        for value in values.values():
+            for text in _texts_in(value):
+                self._check(text)
         return replace(self, values=values, count=count)
 
-    def _check(self, value: object) -> None:
-        if not isinstance(value, str) or not {*value} & {".", "/", os.sep} or len(value) > _LONGEST_NAME:
+    def _check(self, text: str) -> None:
+        if not {*text} & {".", "/", os.sep} or len(text) > _LONGEST_NAME:
             return
         try:
-            is_there = value.strip("./") != "" and (self.directory / value).exists()
+            is_there = text.strip("./") != "" and (self.directory / text).exists()
         except (OSError, ValueError):
             return
         if is_there:
             raise ValueError(
-                f"depends_on has the text {value!r}, and there is such a file: Path({value!r}) counts with what is in "
-                f"it, and {{'name': {value!r}}} as the text"
+                f"depends_on has the text {text!r}, and there is such a file: Path({text!r}) counts with what is in "
+                f"it, and {text!r}.encode() as the text"
             )
 
     @property
@@ -74,37 +86,34 @@ class Declared:
 
     @property
     def paths(self) -> list[Path]:
-        """The paths, also those in lists and mappings."""
-        return [*_paths_in([*self.values.values()])]
+        """The paths, also those within values."""
+        return [*_paths_in(self.values)]
 
-    def parts(
-        self, evaluation: str, project: str | None, without: Path | None, known: dict[Path, str] | None = None
-    ) -> dict[str, str]:
+    def parts(self, evaluation: str, project: str | None, without: Path | None) -> dict[str, str]:
         """What files and directories hold, by what to call them in a message; blocks.
 
         Args:
             evaluation: The evaluation's name.
             project: The directory of the user's project.
             without: The store, which is no part of a directory.
-            known: What was found a moment ago, and is added to.
 
         Raises:
             DependencyError: One is not there, or cannot be read.
         """
         found: dict[str, str] = {}
         for path in self.paths:
-            full = self.directory / path
-            part = None if known is None else known.get(full)
-            if part is None:
-                part = self._read(evaluation, path, full, without)
-            if known is not None:
-                known[full] = part
-            place = None if project is None else place_in(project, os.path.normpath(full))
-            found[f"{DIRECTORY if ' ' in part else FILE}{place or path.as_posix()}"] = part
+            part = self._read(evaluation, path, self.directory / path, without)
+            found[f"{DIRECTORY if ' ' in part else FILE}{self._name_of(path, project)}"] = part
         return found
 
+    def _name_of(self, path: Path, project: str | None) -> str:
+        place = None if project is None else place_in(project, os.path.normpath(self.directory / path))
+        return place or path.as_posix()
+
     def _read(self, evaluation: str, path: Path, full: Path, without: Path | None) -> str:
-        shown = f"'{path}'" if path.is_absolute() else f"'{path}' in '{self.directory}'"
+        shown = f"'{printable(path)}'"
+        if not path.is_absolute():
+            shown = f"{shown} in '{printable(self.directory)}'"
         try:
             mode, real = full.stat().st_mode, full.resolve()
             if stat.S_ISDIR(mode):
@@ -113,13 +122,74 @@ class Declared:
                 return part_of_file(digest_of(str(real)))
         except (FileNotFoundError, NotADirectoryError) as exc:
             if exc.filename not in (None, str(full)):
-                raise DependencyError(evaluation, f"'{exc.filename}' is gone", "Run it again.") from exc
+                raise DependencyError(evaluation, f"'{printable(exc.filename)}' is gone", "Run it again.") from exc
             raise DependencyError(evaluation, f"there is no {shown}", _SEEN_FROM) from exc
         except (OSError, ValueError) as exc:
-            where = f"'{exc.filename}'" if isinstance(exc, OSError) and exc.filename else shown
+            where = f"'{printable(exc.filename)}'" if isinstance(exc, OSError) and exc.filename else shown
             why = (exc.strerror if isinstance(exc, OSError) else None) or exc
-            raise DependencyError(evaluation, f"{where} cannot be read: {why}", "Look at its permissions.") from exc
+            raise DependencyError(evaluation, f"{where} cannot be read: {why}", _advice_for(exc)) from exc
         raise DependencyError(evaluation, f"{shown} is neither a file nor a directory", "Name one of these.")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the files and directories hold that the user has named for an evaluation.
+
+    Args:
+        declared: What is named.
+        evaluation: The evaluation's name.
+        project: The directory of the user's project.
+        store: The store, which is no part of a directory.
+    """
+
+    declared: Declared
+    evaluation: str
+    project: str | None
+    store: Path | None
+
+    def now(self) -> dict[str, str]:
+        """What they hold, by what to call them in a message; blocks.
+
+        Raises:
+            DependencyError: One is not there, or cannot be read.
+        """
+        return self.declared.parts(self.evaluation, self.project, self.store)
+
+    def changed_since(self, began: Mapping[str, str]) -> dict[str, str]:
+        """What has changed since a run began, as half a sentence, by what to call it; blocks.
+
+        Args:
+            began: What it depended on when it began.
+        """
+        found: dict[str, str] = {}
+        for path in {*self.declared.paths}:
+            now: Mapping[str, str] = {}
+            with suppress(DependencyError):
+                only = replace(self.declared, values={"": path})
+                now = only.parts(self.evaluation, self.project, self.store)
+            name = self.declared._name_of(path, self.project)
+            for label in (f"{FILE}{name}", f"{DIRECTORY}{name}"):
+                if label in began and now.get(label) != began[label]:
+                    found[label] = told_of_content(label, began[label], now.get(label, part_of_mixed("")))
+        return found
+
+    def changed_since_first(self, is_known_anew: Callable[[str, str], bool]) -> list[str]:
+        """The files that are others than when this process looked at them first; blocks.
+
+        Args:
+            is_known_anew: Whether a run has read a file with such a fingerprint, or has written it.
+        """
+        paths = [os.path.realpath(self.declared.directory / path) for path in self.declared.paths]
+        found = [path for path, digest in changed_within(paths) if not is_known_anew(path, digest)]
+        return [(self.project and place_in(self.project, path)) or path for path in found]
+
+
+def _advice_for(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "Look at its permissions."
+    if isinstance(error, OSError) and error.errno == ELOOP:
+        return "It is a link that leads back to itself: look where it should lead."
+    return "Look at what it is, and at its name."
 
 
 def _beside(directory: Path, store: Path | None) -> tuple[str, ...]:
@@ -130,10 +200,41 @@ def _beside(directory: Path, store: Path | None) -> tuple[str, ...]:
     return () if place is None else (str(directory / place), str((directory / place).with_name("replies.db")))
 
 
-def _paths_in(value: object, depth: int = 20) -> Iterator[Path]:
-    if isinstance(value, os.PathLike):
-        yield Path(os.fsdecode(cast("Any", value)))
-    elif isinstance(value, (list, tuple, dict)) and depth:
-        held = cast("dict[object, object]", value).values() if isinstance(value, dict) else cast("Sequence[Any]", value)
+def _paths_in(value: object) -> Iterator[Path]:
+    for each in _held_by(value, objects=True):
+        if isinstance(each, os.PathLike):
+            yield Path(os.fsdecode(cast("Any", each)))
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    return (each for each in _held_by(value, objects=False) if isinstance(each, str))
+
+
+def _held_by(value: object, *, objects: bool, depth: int = 20) -> Iterator[object]:
+    """A value, or what is in it.
+
+    Args:
+        value: The value.
+        objects: Whether fields of data classes and the like are in it, too.
+        depth: How deep others may be.
+    """
+    held: Iterable[object]
+    if isinstance(value, Mapping):
+        held = cast("Mapping[object, object]", value).values()
+    elif isinstance(value, (list, tuple, AbstractSet)):
+        held = cast("Iterable[object]", value)
+    else:
+        held = _fields_of(value) if objects else ()
+        yield value
+    if depth:
         for each in held:
-            yield from _paths_in(each, depth - 1)
+            yield from _held_by(each, objects=objects, depth=depth - 1)
+
+
+def _fields_of(value: object) -> Iterator[object]:
+    """What is in the fields of a data class, or of one of attrs or pydantic."""
+    for which in ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__", "model_fields"):
+        fields = inspect.getattr_static(type(value), which, None)
+        if isinstance(fields, (dict, tuple)):
+            names = [each if isinstance(each, str) else each.name for each in cast("Iterable[Any]", fields)]
+            yield from (getattr(value, name, None) for name in names)

@@ -15,7 +15,7 @@ from .._identity.code import read, texts_in
 from .._identity.library import is_library_file, project_of
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
-from .declared import Declared
+from .declared import Contents, Declared
 from .evaluation import Evaluation
 from .files_read import FilesRead
 
@@ -75,21 +75,15 @@ def _telling(evaluation: Evaluation) -> Generator[None]:
         raise
 
 
-def contents_of(
-    evaluation: Evaluation, declared: Declared, store: Path | None, known: dict[Path, str] | None = None
-) -> Identity:
-    """Fingerprints of the files and directories that the user says results depend on; blocks.
+def contents_of(evaluation: Evaluation, declared: Declared, store: Path | None) -> Contents | None:
+    """What the files and directories hold that the user says results depend on; `None` where there are none.
 
     Args:
         evaluation: The evaluation.
         declared: What the user says.
         store: Where results are kept, which is no part of a directory.
-        known: What was found a moment ago, and is added to.
-
-    Raises:
-        DependencyError: One is not there, or cannot be read.
     """
-    return declared.parts(evaluation.name, project_of(evaluation.function), store, known)
+    return Contents(declared, evaluation.name, project_of(evaluation.function), store) if declared.paths else None
 
 
 def files_of(

@@ -194,9 +194,9 @@ def foreach(
         retries: When a row is run again, where the run does not say so; `None` for `Retries()`.
         depends_on: What results depend on that the code does not tell, such as the files of a corpus: a list, or a
             mapping that names its values. A `pathlib.Path` counts with what is in the file, or in all files of the
-            directory but for hidden ones and ``__pycache__``; it is seen from the directory of the file that calls
-            this. Any other value, such as the text of a version, counts as arguments do. What has changed is an
-            `EvaluationChangedError`, as with code.
+            directory but for hidden ones and ``__pycache__``, when each run begins; it is seen from the directory of
+            the file that calls this. Any other value, such as the text of a version, counts as arguments do. What has
+            changed is an `EvaluationChangedError`, as with code.
 
     Returns:
         A decorator, for ``async def`` and ``def``; the latter is run in worker threads.

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any, cast
 
-from .._results.declared import FILE, LISTED
+from .._results.declared import FILE, LISTED, printable
 from .._written import WAS_READ
 from .contents import digest_of, is_reading, reading
 
@@ -133,13 +133,21 @@ class FilesRead:
             with reading():
                 self._listed[name] = os.listdir(self._path_of(name))  # noqa: PTH208
 
+    def is_known_anew(self, path: str, digest: str) -> bool:
+        """Whether a file was read here when this was in it, or was written."""
+        name = self._name_of(path)
+        if name is None:
+            return False
+        every = self._every()
+        return name in self._read or any(name in each._written or each._read.get(name) == digest for each in every)
+
     def noted(self, *, is_over: bool = False) -> dict[str, str]:
         """Fingerprints of these files, by what to call them in a message.
 
         Args:
             is_over: Whether it is looked what has become of them; blocks.
         """
-        every = [self, *(each for each in self._others() if each.project == self.project)]
+        every = self._every()
         written = {name for each in every for name in [*each._written]}
         read = {name: noted for each in every for name, noted in [*each._read.items()] if name not in written}
         if is_over:
@@ -159,6 +167,9 @@ class FilesRead:
         if key not in self._digests:
             self._digests[key] = _digest_of_names(self._listed[directory], suffix)
         return self._digests[key]
+
+    def _every(self) -> list[FilesRead]:
+        return [self, *(each for each in self._others() if each.project == self.project)]
 
     def _name_of(self, path: object) -> str | None:
         """Where in the project a file is; nothing where it is elsewhere."""
@@ -190,7 +201,7 @@ def changed_files(identity: Mapping[str, str], project: str | None) -> tuple[str
     if project is None:
         return ()
     read = {label: part.removeprefix(WAS_READ) for label, part in identity.items() if part.startswith(WAS_READ)}
-    return tuple(label for label, noted in read.items() if _now(project, label, noted) != noted)
+    return tuple(printable(label) for label, noted in read.items() if _now(project, label, noted) != noted)
 
 
 def _now(project: str, label: str, noted: str) -> str:

@@ -45,6 +45,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
     Raises:
         EvaluationChangedError: What is in the store is of something else, and that is an error.
     """
+    place = place.with_contents()
     if settings.fresh:
         return None
     with place.store.snapshot() as results:
@@ -223,7 +224,7 @@ async def _run_rows(
             if lost:
                 place.store.lose(stored, lost)
             try:
-                await notes.at_the_end()
+                warnings += await notes.at_the_end(has_called=progress.calls > 0)
             finally:
                 place.store.leave(stored, is_unfit=is_unfit)
                 await place.store.flush()

@@ -8,10 +8,10 @@ from contextlib import suppress
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from .._identity.kept import others_run
-from .._results.declared import without_declared
-from .._results.identity import Identity, has_doubts
+from .._results.declared import part_of_mixed, printable, without_declared
+from .._results.identity import Identity, has_doubts, listed
 from .._results.reading import Stored
-from .files_read import count_of_news
+from .files_read import changed_files, count_of_news
 from .settings import Place
 
 
@@ -50,10 +50,48 @@ class Notes:
                 self._noted = found
                 self._place.store.note_written(self._stored, found)
 
-    async def at_the_end(self) -> None:
-        """Have all of it noted."""
+    async def at_the_end(self, *, has_called: bool) -> list[str]:
+        """Have all of it noted, and what has changed while rows were run; what is to be said of that.
+
+        Args:
+            has_called: Whether any row was run.
+        """
+        told: list[str] = []
         with CancelScope(shield=True):  # as long as it took when the run began
-            self._place.store.note_written(self._stored, await to_thread.run_sync(self._place.look))
+            changed, told, read = await to_thread.run_sync(self._look_at_files, has_called)
+            found: Identity = self._stored.identity
+            try:
+                found = {**await to_thread.run_sync(self._place.look_again), **read}
+            finally:
+                self._place.store.note_written(self._stored, {**found, **changed})
+        return told
+
+    def _look_at_files(self, has_called: bool) -> tuple[Identity, list[str], Identity]:
+        """What has changed of what the user has named, what is to be said, and which files were read; blocks."""
+        files, name = self._place.files, f"'{self._stored.name}'"
+        contents = self._place.contents if has_called else None
+        told: list[str] = []
+        read = without_declared(files.noted(is_over=True), self._stored.identity)
+        changed = {} if contents is None else contents.changed_since(self._stored.identity)
+        if changed:
+            told.append(
+                f"While rows of {name} were run, {listed(tuple(changed.values()))}. Nobody knows of which content "
+                "their results are, so the next run takes them for those of something else."
+            )
+        others = changed_files(read, files.project) if has_called else ()
+        if others:
+            told.append(
+                f"Since it was first read for {name}, {listed(others)} has changed: nobody knows of which content the "
+                "results are. They are kept as those of the first."
+            )
+        stale = [] if contents is None or changed else contents.changed_since_first(files.is_known_anew)
+        if stale:
+            told.append(
+                f"Since this process first looked at it, {listed(tuple(map(printable, stale)))} has changed, and "
+                f"no row of {name} is known to have read it now: the results count as those of now, but what your "
+                "code keeps in memory is of then. If it keeps any of it, start over in a new process."
+            )
+        return {label: part_of_mixed(change) for label, change in changed.items()}, told, read
 
 
 def _beside_others(look: Callable[[], Identity]) -> Identity:

@@ -31,7 +31,7 @@ class Outcome:
         known: How many rows, or samples of rows, were in the store already.
         calls: How often the evaluation was called now.
         wasted: How many of these calls failed and were made again.
-        warnings: What is odd about what was in the store already.
+        warnings: What is odd about the results.
         shortfalls: Which gates are not reached, and why.
         cache: What a cache of replies answered of what was asked now; `None` where none was used.
         origin: Where its dataset comes from: a file, if it is one.

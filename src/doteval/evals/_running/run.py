@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any, Literal, cast
 from anyio import to_thread
 
 from ... import ModelHandle, ModelProviders, ReplyCache
+from .._errors import EvaluationWarning
 from .._results.changed import Changed
 from .._results.gates import Passes, gates_of
 from .._results.names import checked_name
@@ -82,6 +84,8 @@ async def run(
     then stays there, and the next run does the rest. A row that the end of a run has cancelled is neither a failure nor
     a result, whatever it makes of that, but for a function that is not ``async``: what it returns is kept.
 
+    What is odd about the results is in `Outcome.warnings`, and each is an `EvaluationWarning`, also where it raises.
+
     Args:
         evaluation: What `foreach` has made.
         store: Where results are kept: a `Store`, or its file. Rows that are in it are not run again, and where all
@@ -122,7 +126,8 @@ async def run(
             `Record.transcript` where there is no store.
         on_record: Called with every new record, in the order of the dataset, or in that of `shuffle`; must not block.
         tags: What is noted of the run in the store, beside what it is run with; see `Store.runs`.
-        depends_on: What results depend on besides what `foreach` says, in the same way, and seen from there.
+        depends_on: What results depend on besides what `foreach` says, in the same way, and seen from there; under
+            other names.
         model: Given to the argument ``model`` of the evaluation, or to ``model_client``. A spec is leased from the
             providers that are installed, and an async function that returns a handle, such as
             ``partial(provider.setup, "gpt-4o")``, is called, only where a row has to be run; both are leased again when
@@ -131,8 +136,9 @@ async def run(
 
     Raises:
         TypeError: An argument is missing, there is one too many, or one is of a kind that cannot be meant.
-        ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is; or what
-            is thrown away is the baseline.
+        EvaluationWarning: Something is odd about the results, where warnings are errors.
+        ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is; what is
+            thrown away is the baseline; or `depends_on` has a name that `foreach` has.
         EvaluationChangedError: The results in the store are of something else.
         DependencyError: What `depends_on` names is not there, or cannot be read.
         DatasetError: The dataset does not fit; all rows before that are recorded. Or it is empty, with `max_errors`.
@@ -223,20 +229,26 @@ async def run(
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
             look = partial(identity_of_run, evaluation, chosen, model, arguments, declared)
             identity = await to_thread.run_sync(look)
-            if declared.paths:
-                identity = {**identity, **await in_own_thread(contents_of, evaluation, declared, opened.path)}
-            place = Place(opened, experiment, name, spec, identity, look, files_of(evaluation.function))
+            contents = contents_of(evaluation, declared, opened.path)
+            place = Place(opened, experiment, name, spec, identity, look, files_of(evaluation.function), contents)
             answer = await in_own_thread(answered, evaluation, place, settings)
             if answer is not None:
-                if unused:
-                    answer = replace(answer, warnings=(*answer.warnings, unused))
-                if max_errors is not None:
-                    answer.check(max_errors)
-                return answer
+                return _told(answer, unused, max_errors)
         arguments_of_rows = await stack.enter_async_context(lease())
         outcome = await run_rows(evaluation, arguments_of_rows, settings, place, name=name, on_record=on_record)
+    return _told(outcome, unused, max_errors)
+
+
+def _told(outcome: Outcome, unused: str, max_errors: int | None) -> Outcome:
+    """An outcome, when whoever has called `run` has been told of it.
+
+    Raises:
+        DotevalError: It has not passed.
+    """
     if unused:
         outcome = replace(outcome, warnings=(*outcome.warnings, unused))
+    for text in outcome.warnings:
+        warnings.warn(text, EvaluationWarning, stacklevel=3)
     if max_errors is not None:
         outcome.check(max_errors)
     return outcome

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ... import ReplyCache
 from .._escapes import INTERRUPTS
 from .._results.changed import Changed
-from .._results.declared import without_declared
 from .._results.gates import Gate
 from .._results.identity import Identity, as_it_began
 from .._results.store import Store
+from .declared import Contents
 from .files_read import FilesRead
 from .limits import Concurrency
 from .retries import Retries
@@ -31,6 +31,7 @@ class Place:
         identity: What its results depend on.
         look_again: Finds out anew what they depend on, once it has been run.
         files: The files that it reads.
+        contents: What the files hold that the user says they depend on.
     """
 
     store: Store
@@ -40,13 +41,18 @@ class Place:
     identity: Identity
     look_again: Callable[[], Identity]
     files: FilesRead
+    contents: Contents | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "identity", as_it_began(self.identity))
 
-    def look(self) -> Identity:
-        """What they depend on as far as it is known by now, the files that were read included; blocks."""
-        return {**self.look_again(), **without_declared(self.files.noted(is_over=True), self.identity)}
+    def with_contents(self) -> Place:
+        """The same, with what these files hold now; blocks.
+
+        Raises:
+            DependencyError: One is not there, or cannot be read.
+        """
+        return self if self.contents is None else replace(self, identity={**self.identity, **self.contents.now()})
 
 
 @dataclass(frozen=True, slots=True)

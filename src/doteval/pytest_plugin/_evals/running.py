@@ -9,14 +9,13 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from anyio import to_thread
 
 from ... import DotevalError, ReplyCache
-from ...evals import Evaluation, GateError, Outcome, Store, StoreError
+from ...evals import Evaluation, EvaluationWarning, GateError, Outcome, Store, StoreError
 from ...evals._results.identity import ASSERTIONS, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
@@ -81,13 +80,12 @@ class EvalRunning:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Before anything is run, which may leave its traces in modules and classes."""
-        known: dict[Path, str] = {}
         for item in session.items:
             evaluation = evaluation_of(item)
             if evaluation is None or not isinstance(item, pytest.Function):
                 continue
             try:
-                self._identities[item] = self._first_identity(item, evaluation, known)
+                self._identities[item] = self._identity(item, evaluation)
             except _ENDS:
                 raise
             except BaseException as exc:  # what code says that is looked at, or ours: it is that item's failure
@@ -113,9 +111,12 @@ class EvalRunning:
     @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
     def pytest_runtest_setup_first(self, item: pytest.Item) -> None:
         """Before the fixtures are set up: is there anything to run? Those that give data are set up to know."""
-        if not isinstance(item, pytest.Function) or evaluation_of(item) is None:
+        evaluation = evaluation_of(item)
+        if not isinstance(item, pytest.Function) or evaluation is None:
             return
         data = data_fixtures(item, self._fixtures.functions)
+        if evaluation.declared.paths:  # since the model before was loaded, they may have changed
+            self._answers.pop(item, None)
         if data or self._is_answered(item):
             set_up_only(item, data)
 
@@ -256,7 +257,7 @@ class EvalRunning:
         if outcome.cache is not None:
             item.user_properties += [(name, count_of(outcome.cache)) for name, count_of in CACHE_COUNTS.items()]
         for warning in outcome.warnings:
-            item.warn(pytest.PytestWarning(warning))
+            item.warn(EvaluationWarning(warning))
         outcome.check(self._options.max_errors)
 
     def _place(self, item: pytest.Function, evaluation: Evaluation) -> Place:
@@ -273,17 +274,12 @@ class EvalRunning:
                 self._options.experiment,
                 f"{parent}::{item.name}{self._selection.suffix}",
                 models.get("model_client") or next(iter(models.values()), ""),
-                {**(self._identities.get(item) or self._first_identity(item, evaluation)), **self._data.get(item, {})},
+                {**(self._identities.get(item) or self._identity(item, evaluation)), **self._data.get(item, {})},
                 partial(self._look_again, item, evaluation),
                 files_of(evaluation.function, partial(self._files_of_fixtures, item, evaluation)),
+                contents_of(evaluation, evaluation.declared, self._options.store),
             )
         return self._places[item]
-
-    def _first_identity(
-        self, item: pytest.Function, evaluation: Evaluation, known: dict[Path, str] | None = None
-    ) -> Identity:
-        contents = contents_of(evaluation, evaluation.declared, self._options.store, known)
-        return {**self._identity(item, evaluation), **contents}
 
     def _models(self, item: pytest.Function) -> dict[str, str]:
         """The specs of the models that an item is parametrised with, by fixture."""

@@ -212,8 +212,8 @@ class Supervisor:
             self._watch_place()
         except PlaceTakenError:
             self._policy.place_taken(time.monotonic())
-        except OSError:
-            self._policy.look_again(time.monotonic())
+        except OSError as exc:  # where it takes long, somebody else takes the place
+            self._policy.look_again(time.monotonic(), soon=isinstance(exc, BlockingIOError))
 
     def _say_exited(self, reason: str, expected: bool) -> None:
         if not expected:

@@ -123,9 +123,9 @@ class Policy:
         """All is in its place; the system tells when that may have changed, or does not."""
         self._look_at = None if is_told else now + LOOK_SECONDS
 
-    def look_again(self, now: float) -> None:
-        """What is gone cannot be made again yet."""
-        self._look_at = now + LOOK_SECONDS
+    def look_again(self, now: float, *, soon: bool = False) -> None:
+        """What is gone cannot be made again yet; soon it can where another supervisor is only doing the same."""
+        self._look_at = now + (SETTLE_SECONDS if soon else LOOK_SECONDS)
 
     def place_taken(self, now: float) -> None:
         """Somebody else is where the server was."""
