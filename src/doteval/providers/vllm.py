@@ -310,8 +310,9 @@ class VLLMProvider(InstalledServerProvider):
     def local_files(self, spec: str, /, **config: Any) -> list[tuple[str, int, int]]:
         """Those of an adapter as well."""
         base, adapter = self._parted(spec)
-        place = (self._merged(config).get("lora_modules") or {}).get(adapter, adapter)
-        return super().local_files(base, **config) + (files_of([local(place)], None) if adapter else [])
+        named: Mapping[str, str] = self._merged(config).get("lora_modules") or {}
+        places = [local(named.get(adapter, adapter))] if adapter else []
+        return super().local_files(base, **config) + files_of(places, None)
 
     def _parted(self, spec: str) -> tuple[str, str]:
         """The base and the adapter that a spec means; the latter is empty where it is a model."""

@@ -161,15 +161,15 @@ class FilesRead:
                 found[f"{LISTED}{directory}/*{suffix}"] = f"{WAS_READ}{lister._digest_of(directory, suffix)}"
         return found
 
-    def _every(self) -> list[FilesRead]:
-        return [self, *(each for each in self._others() if each.project == self.project)]
-
     def _digest_of(self, directory: str, suffix: str) -> str:
         """A fingerprint of which such files there were in a directory, made once, as there may be very many."""
         key = directory, suffix
         if key not in self._digests:
             self._digests[key] = _digest_of_names(self._listed[directory], suffix)
         return self._digests[key]
+
+    def _every(self) -> list[FilesRead]:
+        return [self, *(each for each in self._others() if each.project == self.project)]
 
     def _name_of(self, path: object) -> str | None:
         """Where in the project a file is; nothing where it is elsewhere."""
