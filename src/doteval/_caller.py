@@ -11,6 +11,8 @@ import threading
 from collections.abc import Hashable, Iterable
 from contextvars import ContextVar
 from types import FrameType
+from typing import Any
+from weakref import WeakSet
 
 from anyio import get_current_task
 
@@ -134,10 +136,38 @@ class Caller:
         return f"thread {self._thread.name}"
 
 
+_nobodys: WeakSet[threading.Thread] = WeakSet()
+
+
+def is_nobodys(thread: threading.Thread) -> threading.Thread:
+    """Have a thread count as nobody, as it does only what others ask for; the thread."""
+    _nobodys.add(thread)
+    return thread
+
+
 def is_anybody_else_there(callers: Iterable[Caller]) -> bool:
-    """Whether a thread runs that is neither one of these callers', which wait, nor this one, which serves them."""
+    """Whether a thread runs that is neither one of these callers', which wait, nor this one, which serves them.
+
+    Nor one of nobody's, nor the worker of a pool that has nothing to do, as those who could give it something are here.
+    """
     waiting = {threading.get_ident(), *(caller._thread.number for caller in callers)}
-    return any(thread.ident not in waiting for thread in threading.enumerate())
+    others = [each for each in threading.enumerate() if each.ident not in waiting and each not in _nobodys]
+    frames = sys._current_frames() if others else {}
+    return not all(_is_idle(each, frames.get(each.ident or 0)) for each in others)
+
+
+def _is_idle(thread: Any, frame: FrameType | None) -> bool:
+    """Whether a thread is the worker of a pool, waits for work, and none has been given to it."""
+    if thread in getattr(thread, "idle_workers", ()):  # anyio's
+        return True
+    if frame is None or frame.f_globals.get("__name__") not in _POOLS:
+        return False
+    held: dict[str, Any] = frame.f_locals
+    if frame.f_code.co_qualname == "_worker":
+        return "work_item" not in held and "work_queue" in held and held["work_queue"].empty()
+    if frame.f_code.co_qualname == "WorkerThread._work":
+        return held["self"] in held["self"]._thread_cache._idle_workers
+    return False
 
 
 _served: ContextVar[tuple[Caller, object]] = ContextVar("doteval_served")

@@ -18,6 +18,7 @@ from doteval import Result, foreach
 from doteval.evals import DependencyError, Evaluation, EvaluationChangedError, Outcome, Store, rescore, run
 from doteval.evals._results.identity import PYTHON, changes
 from doteval.evals._running import contents
+from doteval.evals._running.contents import directory_of
 from doteval.evals._running.declared import Declared
 
 SOURCE = """
@@ -145,6 +146,35 @@ async def test_values_count_as_arguments_do(place: Path, before: str, now: str, 
     with pytest.raises(EvaluationChangedError, match="are of something else") as caught:
         await outcome(place, now)
     assert told in caught.value.changes
+
+
+def test_directories_that_link_to_each_other_are_read_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ways lead to them; what is in them counts, and where each link leads."""
+    packages = [place / "packages" / f"p{number}" for number in range(12)]
+    for package in packages:
+        (package / "deps").mkdir(parents=True)
+        (package / "it.txt").write_text(package.name)
+        for other in packages:
+            (package / "deps" / other.name).symlink_to(f"../../{other.name}")
+    (place / "outside").mkdir()
+    (place / "outside" / "it.txt").write_text("out")
+    for name in ("out", "b-out"):
+        (packages[3] / "deps" / name).symlink_to("../../../outside")
+    link, entered, scandir = packages[5] / "deps" / "p6", list[str](), os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: entered.append(path) or scandir(path))
+    found = [directory_of(str(place / "packages"))]
+    assert len(entered) == len({*entered}) == 1 + 2 * len(packages) + 1
+    assert directory_of(str(place / "packages")) == found[0]
+    (packages[7] / "it.txt").write_text("another")
+    found.append(directory_of(str(place / "packages")))
+    (place / "outside" / "it.txt").write_text("another")
+    found.append(directory_of(str(place / "packages")))
+    link.unlink()
+    link.symlink_to("../../p7")
+    found.append(directory_of(str(place / "packages")))
+    link.unlink()
+    found.append(directory_of(str(place / "packages")))
+    assert len({*found}) == len(found)
 
 
 @pytest.mark.anyio

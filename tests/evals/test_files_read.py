@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from doteval.evals import Outcome, Record, Store, run
+from doteval.evals._running import files_read
 from doteval.evals._running.files_read import FilesRead, changed_files
 
 SOURCE = """
@@ -250,6 +251,31 @@ def test_new_files_of_a_kind_that_was_looked_for_are_told(
     assert changed_files(found, str(place)) == (("the list of more/*.md",) if is_listed else ())
     shutil.rmtree(place / "more")
     assert ("the list of more/*.md" in changed_files(found, str(place))) is is_listed
+
+
+def test_the_names_of_a_directory_are_gone_through_once_for_each_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is noted, with one more file each time, and by whomever."""
+    place = project(tmp_path)
+    for number in range(20):
+        (place / f"{number}.md").write_text("")
+        (place / f"{number}.txt").write_text("")
+    gone_through: list[str] = []
+    digest = files_read._digest_of_names
+    monkeypatch.setattr(
+        files_read, "_digest_of_names", lambda names, suffix: gone_through.append(suffix) or digest(names, suffix)
+    )
+    fixtures = FilesRead(str(place))
+    files = FilesRead(str(place), lambda: [fixtures])
+    with fixtures.watching():
+        os.listdir(place)  # noqa: PTH208
+    for number in range(20):
+        with files.watching():
+            (place / f"{number}.md").read_text()
+            (place / f"{number}.txt").read_text()
+        assert {"the list of ./*.md", "the list of ./*.txt"} <= {*files.noted()}
+    assert sorted(gone_through) == [".md", ".txt"]
 
 
 def test_nobody_is_watched_outside_of_the_block(tmp_path: Path) -> None:

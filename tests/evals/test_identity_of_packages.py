@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -23,6 +24,30 @@ def test_what_is_of_the_moment_says_nothing(kind: str) -> None:
     assert fingerprint(make()) == fingerprint(make())
     assert fingerprint(Plain([make(), "one"])) == fingerprint(Plain([make(), "one"]))
     assert fingerprint(Plain([make(), "one"])) != fingerprint(Plain([make(), "another"]))
+
+
+BEFORE = ("", "mean_", "std_", "split0_", "a_", "pre", "un")
+TOOK = ("fit_time", "refit_time", "score_time", "predict_time")
+OTHERS = ("fit", "time", "fit_timeout", "score_time_limit", "predict_times", "fit_time_out", "fit_time__", "fit_time\n")
+
+
+def test_only_how_long_something_took_in_an_object_of_a_package_does_not_count() -> None:
+    """By the whole of its name, and where it is a number with a fraction."""
+    for before, name in product(BEFORE, (*TOOK, *(f"{took}_" for took in TOOK), *OTHERS)):
+        key = f"{before}{name}"
+        is_left_out = name not in OTHERS and (before == "" or before.endswith("_"))
+
+        def made(value: object, key: str = key) -> tuple[Any, Any]:
+            held = STAND_INS.Around({"inner": 1})
+            setattr(held, key, value)
+            return held, STAND_INS.Around({key: value})
+
+        for one, another in zip(made(0.5), made(99.5), strict=True):
+            assert (fingerprint(one) == fingerprint(another)) is is_left_out, key
+        for one, another in zip(made(5), made(6), strict=True):
+            assert fingerprint(one) != fingerprint(another), key
+        assert fingerprint({key: 0.5}) != fingerprint({key: 99.5}), key
+        assert fingerprint(Plain({key: 0.5})) != fingerprint(Plain({key: 99.5})), key
 
 
 def test_what_code_writes_into_an_object_of_a_package_hides_only_that() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -10,9 +12,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.evals.identity_kinds_of_packages import STAND_INS
 
 from doteval import Result, foreach
 from doteval.evals import EvaluationChangedError, run
+from doteval.evals._identity import rows
 from doteval.evals._identity.rows import found_in_rows
 from doteval.evals._results.identity import changes, with_what_was_written
 from doteval.evals._running.dataset import Source
@@ -121,10 +125,28 @@ def test_many_rows_of_a_class_cost_little() -> None:
         def __init__(self, number: int) -> None:
             self.number, self.tags = str(number), ["a", {"b": number}]
 
-    rows = [{"case": Case(number), "question": f"question {number}"} for number in range(20_000)]
+    given = [{"case": Case(number), "question": f"question {number}"} for number in range(20_000)]
     began = time.process_time()
-    assert found_in_rows(rows).classes == (Case,)
+    assert found_in_rows(given).classes == (Case,)
     assert time.process_time() - began < 2
+
+
+def test_a_module_in_a_row_leads_nowhere(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Nor does what has come of a package with one; what else rows hold is found all the same."""
+
+    class Case:
+        def __init__(self, held: object) -> None:
+            self.held = held
+
+    looked_at: list[object] = []
+    monkeypatch.setattr(rows, "class_of", lambda value: looked_at.append(value) or type(value))
+    around = STAND_INS.Around(json)
+    every = [json, sys, sys.getsizeof, [].append, json.dumps, around, around.__init__, functools.partial(json.dumps)]
+    for held in [*every, json.JSONEncoder().encode, request.config, sys.modules[__name__]]:
+        looked_at.clear()
+        assert found_in_rows([{"case": Case(held)}, [Case([held])]]).classes == (Case,)
+        assert len(looked_at) < 200, held
+    assert found_in_rows([STAND_INS.Around(Case(json)), {}.get, [Case(1)].append]).classes == (Case,)
 
 
 @pytest.mark.anyio

@@ -25,7 +25,7 @@ from doteval import (
 )
 from doteval.providers._served import replicas as module
 from doteval.providers._served.balancing import Balancer
-from doteval.providers._served.replicas import Replicas
+from doteval.providers._served.replicas import Replica, Replicas
 from doteval.providers._served.replicas import replicated as opened
 from doteval.providers._served.restarting import RestartingHandle
 from doteval.servers import LeaseListener, LocalLauncher
@@ -398,8 +398,25 @@ async def test_one_that_has_failed_to_answer_is_asked_last() -> None:
         assert await replicas.next_one([other]) is doubtful
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_one_that_refuses_draws_no_requests_to_itself(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the least busy one, as it has done its work at once; the others answer."""
+
+    async def answer(_: Balancer, replica: Replica, *others: object) -> httpx2.Response:
+        return httpx2.Response(status if replica.number == 0 else 200)
+
+    monkeypatch.setattr(Balancer, "_asked", answer)
+    fakes = Fakes()
+    async with fakes.opened(3) as replicas:
+        await fakes.until(3, 3)
+        balancer = Balancer(replicas)
+        for _ in range(9):
+            assert (await balancer.handle_async_request(httpx2.Request("POST", "http://m/"))).status_code == 200
+        await balancer.aclose()
+
+
 @pytest.mark.parametrize(
-    ("before", "status", "is_last"), [(0, 500, False), (2, 500, True), (7, 503, True), (7, 429, False)]
+    ("before", "status", "is_last"), [(0, 500, False), (2, 500, True), (7, 503, True), (7, 429, False), (0, 429, False)]
 )
 async def test_what_the_sdk_has_sent_before_counts(
     before: int, status: int, is_last: bool, monkeypatch: pytest.MonkeyPatch

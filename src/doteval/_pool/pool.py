@@ -41,6 +41,8 @@ from .waits import Ending
 _UNDECIDED = (State.QUEUED, State.ADMITTED)
 A_WHILE = 2.0
 """How long a thread waits, in seconds, before what it has set up and not entered counts as held by it."""
+_AGAIN = 10.0
+"""After how many seconds it is looked again whether there is another thread that could give something back."""
 
 
 @uninterruptible
@@ -150,8 +152,11 @@ class Pool(Engine[ModelT]):
                 if _is_unsure(request):
                     with move_on_after(A_WHILE):
                         await _listener(request).wait()
-                    if request.state in _UNDECIDED:
-                        self._look_again(request)
+                    is_warned = False
+                    while request.state in _UNDECIDED:
+                        is_warned = self._look_again(request, is_warned)
+                        with move_on_after(_AGAIN):
+                            await _listener(request).wait()
                 await _listener(request).wait()
             if request.state not in _UNDECIDED:
                 return []
@@ -159,17 +164,27 @@ class Pool(Engine[ModelT]):
             self._abandon(request)
             return account
 
-    def _look_again(self, request: Request) -> None:
-        """A thread has waited for a while: tell it that it would do so for ever, or warn where that is not certain."""
+    def _look_again(self, request: Request, is_warned: bool) -> bool:
+        """A thread has waited for a while: tell it that it would do so for ever, or warn where that is not certain.
+
+        Args:
+            request: What it waits for.
+            is_warned: Whether it has been warned, as it is once.
+
+        Returns:
+            Whether it has been warned now.
+        """
         account = self._ledger.look_again(self._now(), is_certain=self._is_nobody_else_there())
         self._apply()
-        if account and request.state in _UNDECIDED:
-            labels = ", ".join(repr(want.label) for want in request.wants)
-            logger.warning(
-                "setup of %s will wait for ever unless another thread gives back what those hold who wait, too:%s",
-                labels,
-                "".join(f"\n  {line}" for line in account),
-            )
+        if is_warned or not account or request.state not in _UNDECIDED:
+            return is_warned
+        labels = ", ".join(repr(want.label) for want in request.wants)
+        logger.warning(
+            "setup of %s will wait for ever unless another thread gives back what those hold who wait, too:%s",
+            labels,
+            "".join(f"\n  {line}" for line in account),
+        )
+        return True
 
     def _is_nobody_else_there(self, *more: Caller) -> bool:
         """Whether no thread is left that could give anything back, besides those who wait."""

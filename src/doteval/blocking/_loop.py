@@ -20,7 +20,7 @@ from anyio import CancelScope, Event
 from anyio.from_thread import BlockingPortal
 
 from .. import ForkedProcessError, ProviderClosedError
-from .._caller import Caller, serve
+from .._caller import Caller, is_nobodys, serve
 
 ResultT = TypeVar("ResultT")
 
@@ -55,7 +55,8 @@ class Loop:
                     started.set_exception(exc)
 
         # A daemon, as Python waits for other threads before it lets anybody end them.
-        self._thread = threading.Thread(target=Context().run, args=(run,), name="doteval event loop", daemon=True)
+        thread = threading.Thread(target=Context().run, args=(run,), name="doteval event loop", daemon=True)
+        self._thread = is_nobodys(thread)
         self._thread.start()
         self._portal = started.result()
 

@@ -65,7 +65,7 @@ _PASSING: Mapping[str, frozenset[str]] = {
     "attr": frozenset({"options"}),  # of a set, in its order; the set is there as well
     "sklearn": frozenset({"_sklearn_version", "_stop_words_id"}),
 }
-_MEASURED = re.compile(r"(^|_)(fit|refit|score|predict)_time_?")
+_MEASURED = re.compile(r"(?:^|_)(?:fit|refit|score|predict)_time_?\Z")
 """What libraries call how long something took."""
 _CACHE = re.compile(r"cache|memo(?!r)")
 _OF_THE_MOMENT = (

@@ -16,14 +16,14 @@ from .code import read
 from .found import behind_modules, defaults_of, functions_of, imported_by, variable_of
 from .kept import is_of_the_moment
 from .library import is_library_class, is_library_file
-from .looks import ATOMS, attributes_of, class_of, held_by, is_class, is_function, qualified, type_name
+from .looks import ATOMS, attributes_of, class_of, held_by, is_class, is_function, is_module, qualified, type_name
 
 _MOST = 5_000_000
 """How many values are looked at at most."""
 _HOLDING = frozenset({"builtins", "collections", "functools", "itertools", "types", "typing"})
 """Modules of Python whose objects hold what they were given."""
 _FRAMES = {types.GeneratorType: "gi_frame", types.AsyncGeneratorType: "ag_frame", types.CoroutineType: "cr_frame"}
-_NO_DATA = (*ATOMS, types.CodeType, types.FrameType, types.TracebackType)
+_NO_DATA = (*ATOMS, types.CodeType, types.FrameType, types.TracebackType, types.ModuleType)
 
 
 class OfRows(NamedTuple):
@@ -86,15 +86,17 @@ def _opening(kind: type[Any]) -> Callable[[Any], Iterable[object]] | None:
         return held_by_function
     if issubclass(kind, type):
         return _nothing
-    if not is_library_class(kind):
+    if issubclass(kind, types.ModuleType):
+        return None
+    if kind is types.MethodType:
+        return _in_method
+    if not is_library_class(kind) or kind.__module__ in _HOLDING:
         return gc.get_referents
     if hasattr(kind, "dtype") or hasattr(kind, "itertuples"):  # a table, which may look like a collection
         return _in_table
     if kind is weakref.ReferenceType:
         return _referred_to
-    if kind is types.MethodType:
-        return _in_method
-    return gc.get_referents if kind.__module__ in _HOLDING or not is_of_the_moment(kind) else None
+    return None if is_of_the_moment(kind) else _in_object
 
 
 def _nothing(_: object) -> Iterable[object]:
@@ -107,6 +109,12 @@ def _referred_to(reference: Any) -> Iterable[object]:
 
 def _in_method(method: Any) -> Iterable[object]:
     return (method.__self__,)
+
+
+def _in_object(value: Any) -> Iterable[object]:
+    """What an object of a package holds; nothing where a module is in it, which leads to all there is."""
+    held = gc.get_referents(value)
+    return () if any(map(is_module, (*held, *attributes_of(value).values()))) else held
 
 
 def _in_table(value: Any) -> Iterable[object]:

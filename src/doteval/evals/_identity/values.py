@@ -26,7 +26,7 @@ from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
 from .credentials import hides_itself, is_credential, without_environment
 from .decorated import given_to
-from .kept import is_measured, is_state, without_measured
+from .kept import is_state, without_measured
 from .library import is_library_class, is_library_file, is_library_module
 from .looks import (
     ADDRESS,
@@ -301,7 +301,7 @@ class Values(Objects):
             if written and key in written:
                 self._set_aside(f"key {_shown(key)}", key, value)
                 continue
-            if not (self._is_provider and is_credential(key, value)) and not is_measured(key, value):
+            if not self._is_provider or not is_credential(key, value):
                 yield key, value
 
     def _held(self, name: object, value: object, above: tuple[int, ...]) -> object:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from errno import ELOOP, ENOENT
-from heapq import nlargest
+from heapq import heappop, heappush, nlargest
 from pathlib import Path
 
 from .._results.declared import part_of_directory
@@ -98,7 +98,7 @@ def _state_of(status: os.stat_result) -> tuple[int, ...]:
 def directory_of(path: str, without: tuple[str, ...] = ()) -> str:
     """What is kept of a directory: names and contents of all its files, but for what is hidden; blocks.
 
-    A link counts as what it leads to, unless it leads back to where it is.
+    A link counts as what it leads to; of a directory that is there already, it counts which one that is.
 
     Args:
         path: The directory.
@@ -109,6 +109,9 @@ def directory_of(path: str, without: tuple[str, ...] = ()) -> str:
     """
     files, written = dict[str, str](), dict[str, float]()
     for name, entry in _files_in(path, without):
+        if isinstance(entry, str):
+            files[name], written[name] = hashlib.sha256(os.fsencode(entry)).hexdigest()[:24], 0.0
+            continue
         status = _status_of(entry)
         is_file = status is not None and stat.S_ISREG(status.st_mode)  # a pipe would wait for somebody
         files[name] = digest_of(entry.path, status) if is_file else _NO_FILE
@@ -137,23 +140,29 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _files_in(path: str, without: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    left = [(path, "", frozenset[tuple[int, int]]())]
-    while left:
-        directory, prefix, above = left.pop()
+def _files_in(path: str, without: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry[str] | str]]:
+    """Names and files; for a link to a directory that has another name already, that name. Links come last."""
+    names: dict[tuple[int, int], str] = {}
+    left, links = [("", path)], list[tuple[str, str]]()
+    while left or links:
+        prefix, directory = left.pop() if left else heappop(links)
         status = os.stat(directory)  # noqa: PTH116
         here = status.st_dev, status.st_ino
-        if here in above:
+        if here in names:
+            yield prefix, names[here]
             continue
+        names[here] = prefix
         with os.scandir(directory) as entries:
             for entry in entries:
                 if is_left_out(entry.name) or entry.path.startswith(without):
                     continue
                 name = f"{prefix}{entry.name}"
-                if _is_directory(entry):
-                    left.append((entry.path, f"{name}/", above | {here}))
-                else:
+                if not _is_directory(entry):
                     yield name, entry
+                elif entry.is_symlink():
+                    heappush(links, (f"{name}/", entry.path))
+                else:
+                    left.append((f"{name}/", entry.path))
 
 
 def is_left_out(name: str) -> bool:

@@ -62,6 +62,7 @@ class FilesRead:
         """What was in them, or what they were like, when they were first read."""
         self._listed: dict[str, list[str]] = {}
         """What was in directories."""
+        self._digests: dict[tuple[str, str], str] = {}
         self._written: set[str] = set() if before is None else before._written
 
     @contextmanager
@@ -155,13 +156,20 @@ class FilesRead:
         own = {_family_of(name) for name in written}
         families = sorted({_family_of(name) for name in read} - own)
         for directory, suffix in families:
-            names = next((each._listed[directory] for each in every if directory in each._listed), None)
-            if names is not None:
-                found[f"{LISTED}{directory}/*{suffix}"] = f"{WAS_READ}{_digest_of_names(names, suffix)}"
+            lister = next((each for each in every if directory in each._listed), None)
+            if lister is not None:
+                found[f"{LISTED}{directory}/*{suffix}"] = f"{WAS_READ}{lister._digest_of(directory, suffix)}"
         return found
 
     def _every(self) -> list[FilesRead]:
         return [self, *(each for each in self._others() if each.project == self.project)]
+
+    def _digest_of(self, directory: str, suffix: str) -> str:
+        """A fingerprint of which such files there were in a directory, made once, as there may be very many."""
+        key = directory, suffix
+        if key not in self._digests:
+            self._digests[key] = _digest_of_names(self._listed[directory], suffix)
+        return self._digests[key]
 
     def _name_of(self, path: object) -> str | None:
         """Where in the project a file is; nothing where it is elsewhere."""
@@ -240,14 +248,19 @@ def _in_the_end(path: str, noted: str) -> str:
     return _like(path, _LARGE) if now == noted else now and noted
 
 
-def _family_of(name: str) -> tuple[str, str]:
+def _family_of(path: str) -> tuple[str, str]:
     """The directory of a file, and how its name ends: what is looked for together."""
-    path = PurePath(name)
-    return str(path.parent), path.suffix
+    directory, name = os.path.split(path)
+    return directory or ".", _suffix_of(name)
+
+
+def _suffix_of(name: str) -> str:
+    stem, point, end = name.rpartition(".")
+    return f"{point}{end}" if stem and end else ""
 
 
 def _digest_of_names(names: list[str], suffix: str) -> str:
-    found = sorted(name for name in names if PurePath(name).suffix == suffix and not name.startswith("."))
+    found = sorted(name for name in names if _suffix_of(name) == suffix and not name.startswith("."))
     return hashlib.sha256("\0".join(found).encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 

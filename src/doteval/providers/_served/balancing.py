@@ -17,6 +17,7 @@ _GONE = (httpx2.NetworkError, httpx2.RemoteProtocolError)
 """What a request fails with whose server dies; one that takes too long is nobody else's."""
 
 
+_TOO_BUSY = 429
 _MOST_TIMES = 3
 """How often a request is sent; one that kills its servers shall not kill many."""
 _SENT_BEFORE = "x-stainless-retry-count"
@@ -28,9 +29,10 @@ _NOT_AGAIN = {"x-should-retry": "false"}
 class Balancer(httpx2.AsyncBaseTransport):
     """A transport to replicas.
 
-    A request whose server dies before it has answered, or that is answered with 5xx, is sent to another one, and after
-    the last time not by the SDK either; where the last server has died, the answer is that of a gateway, 502. Of what
-    is read while it is made, that it begins is the answer; all others are had as a whole before they are given on.
+    A request whose server dies before it has answered, or that is answered with 5xx or 429, is sent to another one,
+    and after the last 5xx not by the SDK either; where the last server has died, the answer is that of a gateway, 502.
+    Of what is read while it is made, that it begins is the answer; all others are had as a whole before they are given
+    on.
 
     Args:
         replicas: The servers.
@@ -67,7 +69,8 @@ class Balancer(httpx2.AsyncBaseTransport):
             else:
                 failures += 1
                 is_over = failures >= _MOST_TIMES
-                if response.status_code < 500 or is_over or self._replicas.are_only(replica):
+                is_refused = response.status_code == _TOO_BUSY or response.status_code >= 500
+                if not is_refused or is_over or self._replicas.are_only(replica):
                     if response.status_code >= 500 and is_over:
                         response.headers.update(_NOT_AGAIN)
                     replica.has_answered = True

@@ -10,10 +10,11 @@ that others may have its slots.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -139,6 +140,19 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
     def secrets(self) -> Collection[str]:
         """The values of secret environment variables, which no message shows."""
         return sensitive(self._environment)
+
+    def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
+        """All that an answer depends on, the files of a local model among it: their paths, sizes and times."""
+        found = super().identity(spec, **config)
+        files = self.local_files(spec, **config) if spec else []
+        return {**found, "files": hashlib.sha256(repr(files).encode()).hexdigest()[:12]} if files else found
+
+    def local_files(self, spec: str, /, **config: Any) -> list[tuple[str, int, int]]:
+        """Path, size and time of each file of the model on this machine; none where there is no command for `spec`."""
+        try:
+            return self.command(spec, **config).weights()
+        except Exception:  # `setup` says what is wrong with it
+            return []
 
     async def healthy(self, model: ModelT, /) -> bool:
         """Whether the server may be used again: its supervisor decides, and its model must still be what it was."""

@@ -126,7 +126,7 @@ class SlotQueue:
                     if current_time() >= gone_since + SETTLE:
                         self._make()
                         gone_since = None
-                if held is not None:
+                if held is not None and ticket is not None:
                     if len(held) == count:
                         return SlotLocks(held)
                     taken = give_back(held, names)
