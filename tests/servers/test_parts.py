@@ -215,6 +215,11 @@ servers = st.lists(
 
 @example(servers=[({"a"}, 0.3, 0, "ready"), ({"a"}, 0.6, 0, "ready")], missing=1, fraction=0.5)
 @example(servers=[({"a"}, 0.5, 0, "ready"), ({"a", "b"}, 0.5, 0, "ready")], missing=1, fraction=1.0)
+@example(
+    servers=[({"a"}, 0.6, 0, "ready"), ({"a", "b"}, 0.3, 0, "ready"), ({"b"}, 0.6, 0, "ending")],
+    missing=1,
+    fraction=1.0,
+)
 @given(servers=servers, missing=st.integers(1, 3), fraction=st.sampled_from([1.0, 0.7, 0.5, 0.2]))
 def test_as_few_leases_as_possible_make_room_and_nobody_in_vain(servers: Any, missing: int, fraction: float) -> None:
     """Beside all sets of servers that could go."""

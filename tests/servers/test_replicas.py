@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from anyio import Event, create_task_group, sleep_forever, wait_all_tasks_blocked
-from tests.servers.lights import KEYED, Events, get, light
+from anyio import Event, create_task_group, fail_after, sleep_forever, wait_all_tasks_blocked
+from tests.servers.lights import KEYED, PATIENCE, Events, get, light
 
 from doteval import (
     CapacityExceededError,
@@ -379,7 +379,8 @@ async def test_a_resource_that_rests_waits_for_no_slots_and_who_uses_one_waits_f
             assert [lease.rests for lease in leases] == [0, 1, 1]
             assert sorted(launches) == [0, 1, 2]
             assert await replicas.lease()
-            await again.wait()
+            with fail_after(PATIENCE):
+                await again.wait()
             assert sorted(launches) == [0, 0, 1, 2]
             assert users() == [1, 2]
 

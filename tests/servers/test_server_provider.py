@@ -576,18 +576,23 @@ async def test_a_server_may_be_of_a_kind_with_a_long_name(runtime: Runtime) -> N
     long = "a-very-long-kind-of-model-server"
     a_command = ServerCommand(long, "m", (sys.executable, "-c", "raise SystemExit('no')"))
     terms = Terms(HTTPReady(), SlotSet(("slot-0",)), start_timeout=30)
+    nobody = Nobody()
     with pytest.raises(ServerStartError, match=f"^The {long} of 'm' exited with code 1"):
-        async with LocalLauncher(runtime.root).launch(a_command, terms, Nobody()):
+        async with LocalLauncher(runtime.root).launch(a_command, terms, nobody):
             pass
+    assert nobody.found == 1
 
 
 class Nobody:
-    """Who is told nothing."""
+    """Who is told nothing but that there is a server."""
+
+    found = 0
 
     def users(self) -> list[object]:
         return []
 
-    def on_found(self) -> None: ...
+    def on_found(self) -> None:
+        self.found += 1
 
     def on_stuck(self, users: object, error: object, /) -> None: ...
 

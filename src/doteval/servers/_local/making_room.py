@@ -71,7 +71,7 @@ def whom_to_ask(
             plans.append(_needed(going, amount, room))
         elif room >= amount and any(not status.get("ready", True) for status in holders):
             plans.append([])  # one starts there, and then there is room
-    plans.sort(key=lambda plan: (_cost(plan[-1]) if plan else (), len(plan)))
+    plans.sort(key=lambda plan: (_cost(plan[-1]) if plan else (), sum(not is_going(status) for status in plan)))
     asked: dict[str, Status] = {}
     for going in plans[:missing]:
         asked.update({status["id"]: status for status in going})

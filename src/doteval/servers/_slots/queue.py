@@ -108,7 +108,7 @@ class SlotQueue:
                 early = await come_early()
                 if early is not None:
                     return early
-                held = None
+                held, is_in_vain = None, False
                 try:
                     ticket = ticket or _draw(self._tickets, names, resource_id)
                     if ticket is not None and ticket.is_served():
@@ -133,9 +133,9 @@ class SlotQueue:
                     if current_time() >= ask_at:
                         is_in_vain = not await make_room(count - len(held), taken)
                         ask_at = current_time() + MAKE_ROOM
-                        if is_in_vain and ticket is not None:
-                            ticket.drop()
-                            ticket = None  # the next one is at the end
+                if is_in_vain and ticket is not None:
+                    ticket.drop()
+                    ticket = None  # the next one is at the end
                 await sleep(POLL)
         finally:
             if ticket is not None:
