@@ -99,12 +99,7 @@ from doteval._pool import pool
 from doteval.blocking import entered
 
 pool.A_WHILE, pool._AGAIN = 0, 0.01
-has_begun, may_end, warned = threading.Event(), threading.Event(), []
-
-
-def take_long():
-    has_begun.set()
-    may_end.wait()
+may_end, warned = threading.Event(), []
 
 
 class Provider(PooledProvider):
@@ -113,7 +108,7 @@ class Provider(PooledProvider):
         await to_thread.run_sync(int)
         await getaddrinfo("127.0.0.1", 80)
         if self.is_busy:
-            asyncio.get_running_loop().run_in_executor(None, take_long)
+            asyncio.get_running_loop().run_in_executor(None, may_end.wait)
         yield object()
 
 
@@ -131,6 +126,7 @@ with ExitStack() as stack:
     for is_busy in {busy}:
         Provider.is_busy = is_busy
         warned.clear()
+        may_end.clear()
         with entered(Provider(capacity=1), backend="{backend}") as provider:
             kept = provider.setup("a")
             try:
