@@ -264,12 +264,13 @@ async def test_a_server_that_dies_is_told_as_that_and_started_for_the_next_reque
         ) as failed:
             await ask(sdk, "small", "die")
         assert (failed.value.status_code, failed.value.code) == (502, "model_lost")
-        die: list[Any] = [{"role": "user", "content": "die"}]
-        stream = await sdk.chat.completions.create(model="small", messages=die, stream=True)
-        with pytest.raises(openai.APIError, match="gave no answer"):
-            assert [chunk.choices[0].delta.content async for chunk in stream]
+        for how in ("die", "vanish"):  # with the length of each piece, and with none, where the end is only an end
+            messages: list[Any] = [{"role": "user", "content": how}]
+            stream = await sdk.chat.completions.create(model="small", messages=messages, stream=True)
+            with pytest.raises(openai.APIError, match="gave no answer"):
+                assert [chunk.choices[0].delta.content async for chunk in stream]
         assert await ask(sdk, "small")
-    assert len(launcher.starts) == 3
+    assert len(launcher.starts) == 4
 
 
 @ON_BOTH

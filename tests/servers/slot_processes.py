@@ -221,8 +221,9 @@ class Wanter:
             self.names, count, resource_id="test", make_room=self._make_room, come_early=come_early
         )
 
-    async def _make_room(self, missing: int, taken: tuple[str, ...]) -> None:
+    async def _make_room(self, missing: int, taken: tuple[str, ...]) -> bool:
         await checkpoint()
+        return True
 
     async def _crowd(self, tasks: int, wishes: int, chance: random.Random) -> None:
         async def member() -> None:

@@ -26,7 +26,7 @@ from tests.servers.test_slots import Wish, child, free, tickets
 from doteval import ServerProvider
 from doteval.cli import main
 from doteval.servers import LocalLauncher
-from doteval.servers._local.making_room import taken_by, whom_to_ask
+from doteval.servers._local.making_room import is_in_vain, taken_by, whom_to_ask
 from doteval.servers._local.runtime import Runtime
 from doteval.servers._slots import queue as queueing
 from doteval.servers._slots.locks import Held, SlotLocks, give_back, take
@@ -244,15 +244,25 @@ def test_as_few_leases_as_possible_make_room_and_nobody_in_vain(servers: Any, mi
         assert any(each["leases"] for each in chosen) is all(any(e["leases"] for e in group) for group in enough_sets)
 
 
-def test_replicas_that_are_leased_make_no_room_for_each_other() -> None:
-    """Somebody else's server does, or nobody; one that is idle is in nobody's way."""
+def test_replicas_make_no_room_for_each_other() -> None:
+    """Somebody else's server does, or nobody, also where they are idle."""
     replica = {"id": "1", "slots": ["a"], "fraction": 1.0, "leases": 1, "state": "ready", "last_used": 1.0}
     other = {**replica, "id": "2", "slots": ["b"], "last_used": 2.0}
     assert whom_to_ask([replica, other], ["a", "b"], 1, WHOLE) == [replica]
     assert whom_to_ask([replica, other], ["a", "b"], 1, WHOLE, ["1"]) == [other]
     assert whom_to_ask([replica], ["a"], 1, WHOLE, ["1"]) == []
     idle = {**replica, "leases": 0}
-    assert whom_to_ask([idle, other], ["a", "b"], 1, WHOLE, ["1"]) == [idle]
+    assert whom_to_ask([idle, other], ["a", "b"], 1, WHOLE, ["1"]) == [other]
+
+
+@pytest.mark.parametrize(
+    ("spared", "missing", "expected"), [("1", 1, True), ("1", 0, False), ("2", 1, False), ("3", 1, False)]
+)
+def test_room_is_in_vain_where_only_its_own_replicas_could_make_it(spared: str, missing: int, expected: bool) -> None:
+    """One that is just ending is not in the way."""
+    replica = {"id": "1", "slots": ["a"], "fraction": 0.75, "leases": 0, "state": "ready"}
+    known = [replica, {**replica, "id": "2", "fraction": 0.25}, {**replica, "id": "3", "state": "ending"}]
+    assert is_in_vain(known, ["a"], missing, HALF, [spared]) is expected
 
 
 def test_room_is_made_nowhere_where_one_that_starts_leaves_enough() -> None:

@@ -6,8 +6,10 @@ import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import pytest
 from anyio import Event, create_task_group, sleep_forever, wait_all_tasks_blocked
 from tests.servers.lights import KEYED, Events, get, light
@@ -22,8 +24,10 @@ from doteval import (
     VLLMProvider,
 )
 from doteval.providers._served import replicas as module
-from doteval.providers._served.replicas import Replicas
+from doteval.providers._served.balancing import Balancer
+from doteval.providers._served.replicas import Replica, Replicas
 from doteval.providers._served.replicas import replicated as opened
+from doteval.providers._served.restarting import RestartingHandle
 from doteval.servers import LeaseListener, LocalLauncher
 from doteval.servers._local.runtime import Runtime
 
@@ -113,11 +117,12 @@ async def test_no_request_fails_while_one_after_the_other_is_killed(launcher: Lo
 
 
 async def test_a_request_that_kills_its_servers_does_not_kill_many(launcher: LocalLauncher) -> None:
-    """It is sent three times; others are served in between and after it. One that only fails hurts nobody."""
+    """It is sent three times, the SDK's among them; others are served in between. One that only fails hurts nobody."""
     events = Events()
-    async with replicated(launcher, on_event=events) as provider, await provider.setup("m") as handle:
+    settings: Any = {"max_retries": 5, "on_event": events}
+    async with replicated(launcher, **settings) as provider, await provider.setup("m") as handle:
         await events.until("replica_opened", 2)
-        with pytest.raises(ModelRequestError):
+        with pytest.raises(ModelRequestError, match="502: it was sent 3 times, and the last server died"):
             await handle.model.generate("die")
         assert await handle.model.generate("Hello")
         with pytest.raises(ModelRequestError) as caught:
@@ -172,6 +177,19 @@ async def test_there_are_not_more_than_there_are_slots(launcher: LocalLauncher) 
             await provider.setup("m")
 
 
+async def test_parts_of_several_slots_are_counted_as_they_fit(launcher: LocalLauncher) -> None:
+    """Pairs of halves are put on top of each other: the third slot stays whole, for none of them."""
+    settings: Any = {"capacity": 3, "slots_needed": 2, "gpu_fraction": 0.5}
+    async with replicated(launcher, replicas=3, **settings) as provider:
+        with pytest.raises(
+            ModelSetupError, match=r"replicas=3 with 0.5 of each of 2 slots .* slots that there are, it is 2"
+        ):
+            await provider.setup("m")
+    events = Events()
+    async with replicated(launcher, **settings, on_event=events) as provider, await provider.setup("m"):
+        await events.until("replica_opened", 2)
+
+
 async def test_a_model_that_does_not_start_fails_as_with_one_server(launcher: LocalLauncher) -> None:
     """With what the first one has said."""
     async with replicated(launcher, "trouble=model") as provider:
@@ -190,13 +208,14 @@ class FakeLease:
     def __init__(self, number: int) -> None:
         self.server: Any = type("Server", (), {"spec": "m", "number": number})()
         self.sleeps = False
+        self.rests = 0
         self.lost: ServerLostError | None = None
 
     async def lease(self) -> bool:
         return True
 
     def rest(self) -> None:
-        pass
+        self.rests += 1
 
     async def ended(self) -> None:
         await sleep_forever()
@@ -208,8 +227,11 @@ class Listening:
     def __init__(self) -> None:
         self.lost: list[ServerLostError] = []
 
-    def users(self) -> tuple[()]:
-        return ()
+    def users(self) -> tuple[str]:
+        return ("somebody",)
+
+    def on_found(self) -> None:
+        raise AssertionError
 
     def on_stuck(self, users: object, error: BaseException, /) -> None:
         raise AssertionError(error)
@@ -317,6 +339,51 @@ async def test_one_that_ends_in_order_is_not_replaced_before_they_are_used_again
     assert "replica_lost" not in fakes.news
 
 
+async def test_a_resource_that_rests_waits_for_no_slots_and_who_uses_one_waits_for_no_other() -> None:
+    """What has its slots gets ready, and rests as well; another one is waited for when the resource is used again."""
+    listening: dict[int, LeaseListener] = {}
+    leases = [FakeLease(number) for number in range(3)]
+    opens, gets_ready, again = Event(), Event(), Event()
+    launches: list[int] = []
+
+    @asynccontextmanager
+    async def launch(number: int, listener: LeaseListener) -> AsyncGenerator[Any]:
+        launches.append(number)
+        listening[number] = listener
+        if number == 0:
+            if len(launches) > 3:
+                again.set()
+            await sleep_forever()  # its slots are taken
+        listener.on_found()
+        await (opens if number == 1 else gets_ready).wait()
+        yield leases[number]
+
+    def users() -> list[int]:
+        return [number for number in sorted(listening) if listening[number].users()]
+
+    async with create_task_group() as group:
+
+        async def look() -> None:
+            await wait_all_tasks_blocked()
+            assert users() == [0]
+            opens.set()
+
+        group.start_soon(look)
+        async with opened(launch, 3, Listening(), lambda *_: None) as replicas:
+            await wait_all_tasks_blocked()
+            assert users() == [1]
+            replicas.rest()
+            gets_ready.set()
+            await wait_all_tasks_blocked()
+            assert users() == [1, 2]
+            assert [lease.rests for lease in leases] == [0, 1, 1]
+            assert sorted(launches) == [0, 1, 2]
+            assert await replicas.lease()
+            await again.wait()
+            assert sorted(launches) == [0, 0, 1, 2]
+            assert users() == [1, 2]
+
+
 async def test_one_that_has_failed_to_answer_is_asked_last() -> None:
     """It may be dying; where it is alone, it is asked."""
     fakes = Fakes()
@@ -328,6 +395,63 @@ async def test_one_that_has_failed_to_answer_is_asked_last() -> None:
         with replicas.asking(other):
             assert await replicas.next_one() is other is not doubtful
         assert await replicas.next_one([other]) is doubtful
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_one_that_refuses_draws_no_requests_to_itself(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the least busy one, as it has done its work at once; the others answer."""
+
+    async def answer(_: Balancer, replica: Replica, *others: object) -> httpx2.Response:
+        return httpx2.Response(status if replica.number == 0 else 200)
+
+    monkeypatch.setattr(Balancer, "_asked", answer)
+    fakes = Fakes()
+    async with fakes.opened(3) as replicas:
+        await fakes.until(3, 3)
+        balancer = Balancer(replicas)
+        for _ in range(9):
+            assert (await balancer.handle_async_request(httpx2.Request("POST", "http://m/"))).status_code == 200
+        await balancer.aclose()
+
+
+@pytest.mark.parametrize(
+    ("before", "status", "is_last"), [(0, 500, False), (2, 500, True), (7, 503, True), (7, 429, False), (0, 429, False)]
+)
+async def test_what_the_sdk_has_sent_before_counts(
+    before: int, status: int, is_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it sends nothing more often either; but as often as it likes where the server only wants it to wait."""
+    sent: list[int] = []
+
+    async def answer(*_: object) -> httpx2.Response:
+        sent.append(status)
+        return httpx2.Response(status)
+
+    monkeypatch.setattr(Balancer, "_asked", answer)
+    request = httpx2.Request("POST", "http://m/", headers={"x-stainless-retry-count": str(before)})
+    async with Fakes().opened(1) as replicas:
+        balancer = Balancer(replicas)
+        response = await balancer.handle_async_request(request)
+        await balancer.aclose()
+    assert sent == [status]
+    assert (response.headers.get("x-should-retry") == "false") is is_last
+
+
+async def test_a_handle_whose_replicas_are_lost_meanwhile_may_start_them_again() -> None:
+    """That none gets ready any more is told by an error."""
+    lost = ServerLostError("m", "it died", "Pity.")
+
+    class Dying(FakeLease):
+        async def ready(self) -> None:
+            self.lost = lost
+            raise lost
+
+    model: Any = SimpleNamespace(lease=Dying(0))
+    first: Any = SimpleNamespace(_get_model=lambda: model, resource_id="m", manager=None)
+    for restarts in (1, 0):
+        model.lease.lost = None
+        handle = RestartingHandle(first, sleep_forever, restarts)
+        assert await handle.may_try_again(model) is (restarts > 0)
 
 
 async def test_a_request_waits_where_all_are_being_started_again() -> None:

@@ -26,6 +26,9 @@ class Listener:
     def users(self) -> tuple[object, ...]:
         return ()
 
+    def on_found(self) -> None:
+        pass
+
     def on_stuck(self, users: object, error: Exception, /) -> None:
         raise AssertionError(error)
 

@@ -6,17 +6,27 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anyio import fail_after
 from tests.servers.leftovers import parent
 from tests.servers.lights import PATIENCE, light
 
-from doteval import CapacityDeadlockError, ModelSetupError, ServerProvider
+from doteval import (
+    CapacityDeadlockError,
+    CommandProvider,
+    LlamaCppProvider,
+    ModelSetupError,
+    ServerProvider,
+    VLLMProvider,
+)
 from doteval.servers import LocalLauncher, ServerCommand
 from doteval.servers._description.weights import files_of
 from doteval.servers._local import launcher as launching
@@ -47,8 +57,16 @@ def test_the_files_of_a_local_model_make_a_server_what_it_is(tmp_path: Path) -> 
     keys.append(command.key())
     assert len(set(keys)) == 4
     (model / "training.log").write_text("loss")
-    (model / "checkpoints").mkdir()
+    (model / "checkpoint-500" / "deep").mkdir(parents=True)
+    (model / "checkpoint-500" / "model.safetensors").write_bytes(b"of a training")
     assert command.key() == keys[-1]
+    (model / "unet" / "onnx").mkdir(parents=True)
+    for place in ("unet/model.safetensors", "unet/onnx/model.onnx_data", "weights.npz"):
+        (model / place).write_bytes(b"one")
+        keys.append(command.key())
+        (model / place).write_bytes(b"other")
+        keys.append(command.key())
+    assert len(set(keys)) == 10
 
 
 @pytest.mark.parametrize("word", ["{path}", "--model={path}"])
@@ -58,7 +76,53 @@ def test_a_file_counts_as_a_directory_does(tmp_path: Path, word: str) -> None:
     path.write_bytes(b"weights")
     words = [word.format(path=path), "org/model", "/not/there", "\0/", "x" * 5000 + "/", str(tmp_path / "log.txt")]
     assert [found[0] for found in files_of(words, None)] == [str(path)]
+    parts = [tmp_path / f"big-[q4]-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for part in parts:
+        part.write_bytes(b"weights")
+    assert [found[0] for found in files_of([word.format(path=parts[0])], None)] == [str(part) for part in parts]
     assert [found[0] for found in files_of(["./model.gguf"], str(tmp_path))] == [str(path)]
+
+
+def test_what_servers_of_models_inherit_tells_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of a command of the user's own; what nobody knows of does not, as most of it makes no difference."""
+    provider = ServerProvider([sys.executable, "--port={port}"])
+    keys = [provider.command("m").key()]
+    for name, value in (("HF_HOME", "/a"), ("HF_HOME", "/b"), ("LLAMA_ARG_CTX_SIZE", "8"), ("VLLM_USE_V1", "1")):
+        monkeypatch.setenv(name, value)
+        keys.append(provider.command("m").key())
+    assert len(set(keys)) == 5
+    monkeypatch.setenv("TERM", "another")
+    assert provider.command("m").key() == keys[-1]
+
+
+@pytest.mark.parametrize(
+    ("make", "spec"),
+    [
+        (LlamaCppProvider, "{}"),
+        (VLLMProvider, "{}"),
+        (VLLMProvider, "org/base@{}"),
+        (partial(VLLMProvider, lora_modules={"mine": "{}"}), "org/base@mine"),
+        (partial(ServerProvider, ["serve", "--model={spec}", "--port={port}"]), "{}"),
+        (partial(CommandProvider, ["serve", "{spec}", "--port={port}"]), "{}"),
+    ],
+)
+def test_results_and_replies_depend_on_the_files_of_a_local_model(
+    make: Callable[..., Any], spec: str, tmp_path: Path
+) -> None:
+    """They are told apart as its servers are; a name on a hub, and a provider by itself, depend on none."""
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"one")
+    if isinstance(make, partial) and "lora_modules" in make.keywords:
+        make = partial(VLLMProvider, lora_modules={"mine": str(path)})
+    provider = make()
+    identities = [provider.identity(spec.format(path))]
+    assert provider.identity(spec.format(path)) == identities[0]
+    path.write_bytes(b"another one")
+    identities.append(provider.identity(spec.format(path)))
+    os.utime(path, (1, 1))
+    identities.append(provider.identity(spec.format(path)))
+    assert len({each["files"] for each in identities}) == 3
+    assert "files" not in {**provider.identity("org/base"), **provider.identity()}
 
 
 @pytest.mark.anyio

@@ -55,6 +55,7 @@ class Wish:
         self.got: SlotLocks | str | None = None
         self.on_look: Callable[[], object] = lambda: None
         self.on_room: Callable[[], object] = lambda: None
+        self.is_in_vain = False
         self._looked = Event()
         self._served = Event()
 
@@ -95,10 +96,11 @@ class Wish:
         self.on_look()
         return self.early
 
-    async def _make_room(self, missing: int, taken: tuple[str, ...]) -> None:
+    async def _make_room(self, missing: int, taken: tuple[str, ...]) -> bool:
         await checkpoint()
         self.asked.append((missing, taken))
         self.on_room()
+        return not self.is_in_vain
 
 
 @pytest.fixture
@@ -560,6 +562,25 @@ async def test_only_who_is_served_next_asks_for_room(queue: SlotQueue) -> None:
         await second.served()
     second.release()
     assert set(second.asked) == {(1, NAMES)}
+
+
+@pytest.mark.anyio
+async def test_who_nobody_can_make_room_for_lets_others_go_first(queue: SlotQueue, root: Path) -> None:
+    """It waits on behind them, and is served once there is room."""
+    lock = await taken(queue, "slot-0")
+    first, second = Wish(queue, ("slot-0", "slot-1"), count=2), Wish(queue, ("slot-0", "slot-1"))
+    first.is_in_vain = True
+    async with create_task_group() as task_group:
+        task_group.start_soon(first.wait)
+        await first.looked(3)
+        task_group.start_soon(second.wait)
+        assert await second.served() == ("slot-1",)
+        assert first.got is None
+        lock.close()
+        second.release()
+        assert await first.served() == ("slot-0", "slot-1")
+    first.release()
+    assert tickets(root) == []
 
 
 @pytest.mark.anyio

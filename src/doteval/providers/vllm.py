@@ -20,6 +20,7 @@ from .._spec import check_spec
 from ..servers._description.causes import Cause
 from ..servers._description.command import ServerCommand
 from ..servers._description.sleeping import HTTPSleep, Sleep
+from ..servers._description.weights import files_of
 from ._served.adapters import AdapterError, AdapterHandle, Adapters, failed
 from ._served.causes import MODELS, TORCH
 from ._served.executable import Executable, is_distribution, start_of
@@ -305,6 +306,13 @@ class VLLMProvider(InstalledServerProvider):
             except AdapterError as exc:
                 raise failed(spec, adapter, exc) from exc
         return AdapterHandle(handle, base.called(name, self.identity(spec, **config)), spec, config)
+
+    def local_files(self, spec: str, /, **config: Any) -> list[tuple[str, int, int]]:
+        """Those of an adapter as well."""
+        base, adapter = self._parted(spec)
+        named: Mapping[str, str] = self._merged(config).get("lora_modules") or {}
+        places = [local(named.get(adapter, adapter))] if adapter else []
+        return super().local_files(base, **config) + files_of(places, None)
 
     def _parted(self, spec: str) -> tuple[str, str]:
         """The base and the adapter that a spec means; the latter is empty where it is a model."""

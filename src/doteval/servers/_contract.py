@@ -38,7 +38,7 @@ class Terms:
         sleep: How it is put to sleep and woken up; `None`: it cannot sleep.
         max_sleeping: How many servers of this machine may sleep when this one does, itself included.
         replica: Which one of several servers of the same it is.
-        replicas: How many of them there are; one that is leased makes no room for another.
+        replicas: How many of them there are; one makes no room for another.
     """
 
     ready: Readiness
@@ -141,6 +141,9 @@ class LeaseListener(Protocol):
     def users(self) -> Collection[object]:
         """Which tasks lease it or wait for it here."""
         ...
+
+    def on_found(self) -> None:
+        """There is a server, which has its slots, and may take minutes to get ready."""
 
     def on_stuck(self, users: Collection[object], error: CapacityDeadlockError, /) -> None:
         """These of the tasks that wait for it would do so for ever, and others would not: `error` is for them only."""

@@ -44,6 +44,9 @@ MOST_BYTES = 256 << 20
 
 _CONNECT_SECONDS = 10.0
 _NEWS_SECONDS = 1.0
+_FRAMED = frozenset({"content-length", "transfer-encoding"})
+_LAST_EVENTS = (b"[DONE]", b"message_stop")
+_LAST = 200  # bytes in which the last event of a stream has room
 """How long the news of a server's end may take to arrive after the failure of a request that it caused."""
 _OUR_NAMES = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 """How this machine may be asked where no key is wanted: by names in which no name server has a say."""
@@ -231,6 +234,10 @@ class Endpoint:
                     async with aclosing(cast("AsyncGenerator[bytes]", answered.aiter_raw())) as pieces:
                         async for piece in pieces:
                             await answer.go_on(piece)
+                    if answer.lacks_its_end and not _FRAMED & answered.headers.keys():
+                        refusal = await _lost(model, httpx.RemoteProtocolError("the stream has no end"))
+                        if model.lease.lost is not None:
+                            raise refusal
                     await answer.end()
                 except httpx.TransportError as exc:
                     raise await _lost(model, exc) from exc
@@ -340,8 +347,13 @@ class _Answer:
 
     async def go_on(self, piece: bytes) -> None:
         """Send a piece of the body."""
-        self._end = (self._end + piece)[-4:]
+        self._end = (self._end + piece)[-_LAST:]
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    @property
+    def lacks_its_end(self) -> bool:
+        """Whether it is a stream in which nothing says that it is whole, as the last event of either protocol does."""
+        return self._is_events and not any(mark in self._end for mark in _LAST_EVENTS)
 
     async def end(self) -> None:
         """That was all."""

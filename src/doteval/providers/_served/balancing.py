@@ -17,15 +17,22 @@ _GONE = (httpx2.NetworkError, httpx2.RemoteProtocolError)
 """What a request fails with whose server dies; one that takes too long is nobody else's."""
 
 
+_TOO_BUSY = 429
 _MOST_TIMES = 3
 """How often a request is sent; one that kills its servers shall not kill many."""
+_SENT_BEFORE = "x-stainless-retry-count"
+"""How often the SDK has sent the request before."""
+_NOT_AGAIN = {"x-should-retry": "false"}
+"""Keeps the SDK from sending it again."""
 
 
 class Balancer(httpx2.AsyncBaseTransport):
     """A transport to replicas.
 
-    A request whose server dies before it has answered, or that is answered with 5xx, is sent to another one. Of what is
-    read while it is made, that it begins is the answer; all others are had as a whole before they are given on.
+    A request whose server dies before it has answered, or that is answered with 5xx or 429, is sent to another one,
+    and after the last 5xx not by the SDK either; where the last server has died, the answer is that of a gateway, 502.
+    Of what is read while it is made, that it begins is the answer; all others are had as a whole before they are given
+    on.
 
     Args:
         replicas: The servers.
@@ -45,7 +52,7 @@ class Balancer(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send it to whoever is least busy."""
         body = await request.aread()
-        failures = 0
+        failures = int(request.headers.get(_SENT_BEFORE, 0))
         tried: list[Replica] = []
         while True:
             try:
@@ -58,10 +65,14 @@ class Balancer(httpx2.AsyncBaseTransport):
                 has_ended = await replica.has_ended()
                 failures += not (has_ended and isinstance(exc, httpx2.ConnectError))  # else nobody has got it
                 if failures >= _MOST_TIMES:
-                    raise
+                    return _gave_up(failures, exc, has_ended)
             else:
                 failures += 1
-                if response.status_code < 500 or failures >= _MOST_TIMES or self._replicas.are_only(replica):
+                is_over = failures >= _MOST_TIMES
+                is_refused = response.status_code == _TOO_BUSY or response.status_code >= 500
+                if not is_refused or is_over or self._replicas.are_only(replica):
+                    if response.status_code >= 500 and is_over:
+                        response.headers.update(_NOT_AGAIN)
                     replica.has_answered = True
                     return response
                 await response.aclose()
@@ -99,6 +110,12 @@ class Balancer(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
+
+
+def _gave_up(times: int, error: Exception, has_ended: bool) -> httpx2.Response:
+    what = "died" if has_ended else f"did not answer: {error}"
+    message = f"it was sent {times} times, and the last server {what}"
+    return httpx2.Response(502, headers=_NOT_AGAIN, json={"error": {"message": message}})
 
 
 class _Counted(httpx2.AsyncByteStream):

@@ -10,10 +10,11 @@ that others may have its slots.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -121,12 +122,37 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
     # ---------------------------------------------------------------- what the pool asks
 
     def slots(self, spec: str, /, **config: Any) -> int:
-        """How many slots the server takes; one that takes none counts as one of any number."""
-        return max(1, self.server_slots(spec, **config)) * self._terms.replicas
+        """How many slots the server takes; one that takes none counts as one of any number.
+
+        Raises:
+            ModelSetupError: So many replicas do not fit on the slots, though there are enough parts of them.
+        """
+        each, replicas = self.server_slots(spec, **config), self._terms.replicas
+        names = len(self._terms.slots.names)
+        if 1 < each <= names and replicas > 1:
+            fit = names // each * self._servers_per_slot
+            if fit < replicas <= names * self._servers_per_slot // each:
+                what = f"replicas={replicas} with {self._terms.fraction:g} of each of {each} slots do not all fit"
+                problem = f"{what}: on the {names} slots that there are, it is {fit}"
+                raise ModelSetupError(resource_id(spec, config), problem, "Lower replicas=, or give them more slots.")
+        return max(1, each) * replicas
 
     def secrets(self) -> Collection[str]:
         """The values of secret environment variables, which no message shows."""
         return sensitive(self._environment)
+
+    def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
+        """All that an answer depends on, the files of a local model among it: their paths, sizes and times."""
+        found = super().identity(spec, **config)
+        files = self.local_files(spec, **config) if spec else []
+        return {**found, "files": hashlib.sha256(repr(files).encode()).hexdigest()[:12]} if files else found
+
+    def local_files(self, spec: str, /, **config: Any) -> list[tuple[str, int, int]]:
+        """Path, size and time of each file of the model on this machine; none where there is no command for `spec`."""
+        try:
+            return self.command(spec, **config).weights()
+        except Exception:  # `setup` says what is wrong with it
+            return []
 
     async def healthy(self, model: ModelT, /) -> bool:
         """Whether the server may be used again: its supervisor decides, and its model must still be what it was."""
@@ -249,6 +275,9 @@ class _Listener:
 
     def users(self) -> Collection[object]:
         return runtime_of(self._provider).users(self._label)
+
+    def on_found(self) -> None:
+        pass
 
     def on_stuck(self, users: Collection[object], error: CapacityDeadlockError, /) -> None:
         runtime_of(self._provider).refuse(self._label, users, error)

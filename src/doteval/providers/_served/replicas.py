@@ -100,6 +100,7 @@ class Replicas:
         self._end = Event()
         self._used = Event()
         self._used.set()
+        self._starting: set[_Listener] = set()
 
     # ---------------------------------------------------------------- as a lease
 
@@ -122,10 +123,12 @@ class Replicas:
         return any([await each.lease.lease() for each in list(self._living)])
 
     def rest(self) -> None:
-        """Keep them warm, until somebody else needs their slots."""
+        """Keep them warm, until somebody else needs their slots; for those that have none yet, nothing waits."""
         self._used = Event()
         for each in self._living:
             each.lease.rest()
+        for listener in self._starting:
+            listener.rest()
 
     async def ready(self) -> None:
         """Wait until one of them is ready, once more."""
@@ -180,27 +183,42 @@ class Replicas:
             await self._change.wait()
 
     async def keep(self, number: int) -> None:
-        """Have one, and another one in its place when it ends, until this is cancelled or all are lost."""
+        """Have one, and another one in its place when it ends, until this is cancelled or all are lost.
+
+        None is started while nobody uses them.
+        """
         pause = 0.0
         while self.lost is None:
-            listener = _Listener(self._listener, for_all=number == 0 and self._last is None)
+            await self._used.wait()
             replica: Replica | None = None
-            try:
-                async with self._launch(number, listener) as lease:
-                    listener.for_all = True
-                    replica = Replica(number, lease)
-                    with self._living_as(replica):
-                        await sleep_forever()
-                await self._used.wait()  # it ended in order, as nobody used it
-            except ServerLostError as exc:
-                self._tell("replica_lost", f"replica {number}: {exc.report.partition(_LINE_END)[0]}")
-            except Exception as exc:
-                self._failed(number, exc)
-            pause = 0.0 if replica is not None and replica.has_answered else _longer(pause)
-            await sleep(pause)
+            with self._listening(number) as listener:
+                try:
+                    async with self._launch(number, listener) as lease:
+                        replica = listener.replica = Replica(number, lease)
+                        with self._living_as(replica):
+                            await sleep_forever()
+                except ServerLostError as exc:
+                    self._tell("replica_lost", f"replica {number}: {exc.report.partition(_LINE_END)[0]}")
+                except Exception as exc:
+                    self._failed(number, exc)
+            if self._used.is_set():
+                pause = 0.0 if replica is not None and replica.has_answered else _longer(pause)
+                await sleep(pause)
+
+    @contextmanager
+    def _listening(self, number: int) -> Generator[_Listener]:
+        listener = _Listener(self._listener, waits=lambda: number == 0 and self._last is None)
+        self._starting.add(listener)
+        try:
+            with listener.scope:
+                yield listener
+        finally:
+            self._starting.discard(listener)
 
     @contextmanager
     def _living_as(self, replica: Replica) -> Generator[None]:
+        if not self._used.is_set():
+            replica.lease.rest()
         self._last = replica.lease.server
         self._living.append(replica)
         self._has_changed()
@@ -266,15 +284,28 @@ class _Listener:
 
     Args:
         listener: The listener of all.
-        for_all: Whether who uses the resource uses this one, or waits for it; not while it is started beside others.
+        waits: Whether who uses the resource waits for this one; not where it is started beside others.
     """
 
-    def __init__(self, listener: LeaseListener, *, for_all: bool) -> None:
+    def __init__(self, listener: LeaseListener, *, waits: Callable[[], bool]) -> None:
+        self.scope = CancelScope()
+        """Around its launch."""
+        self.replica: Replica | None = None
+        """What has become of it."""
         self._listener = listener
-        self.for_all = for_all
+        self._waits = waits
+        self._has_slots = False
+
+    def rest(self) -> None:
+        """Nobody uses the resource: it is not waited for, but where it is being started, it gets ready."""
+        if not self._has_slots and self.replica is None:
+            self.scope.cancel()
 
     def users(self) -> Collection[object]:
-        return self._listener.users() if self.for_all else ()
+        return self._listener.users() if self.replica is not None or self._waits() else ()
+
+    def on_found(self) -> None:
+        self._has_slots = True
 
     def on_stuck(self, users: Collection[object], error: CapacityDeadlockError, /) -> None:
         self._listener.on_stuck(users, error)

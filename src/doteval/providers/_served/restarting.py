@@ -7,7 +7,7 @@ handle stays active, and its model opens the next generation when it is used.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Self
 
 import openai
@@ -100,7 +100,8 @@ class RestartingHandle(ModelHandle[ServerModel]):
                 async with create_task_group() as race:
 
                     async def first(wait: Callable[[], Awaitable[object]]) -> None:
-                        await wait()
+                        with suppress(Exception):  # what is told by an error is not ready
+                            await wait()
                         race.cancel_scope.cancel()
 
                     race.start_soon(first, model.lease.ended)

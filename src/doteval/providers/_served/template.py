@@ -12,6 +12,11 @@ from ...servers._description.causes import Cause
 from ...servers._description.command import ServerCommand
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_OF_MODEL_SERVERS = (
+    *("GGML_", "HF_", "HUGGING_FACE_", "LLAMA_", "OLLAMA_", "PYTORCH_", "SGLANG_", "SGL_", "TORCH", "TRANSFORMERS_"),
+    "VLLM_",
+)
+"""How the names of variables begin that most servers of models read, whatever the command is called."""
 _LATER = {"port", "host", "directory", "api_key"}
 
 
@@ -104,6 +109,7 @@ class CommandTemplate:
             files=self._files,
             cwd=self._cwd,
             install_hint=self._install_hint,
+            relevant_environment=_OF_MODEL_SERVERS,
             causes=self._causes,
             stop=tuple(map(fill, self._stop)),
         )

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from glob import escape
+from itertools import islice
 from pathlib import Path
 
 SUFFIXES = frozenset(
-    (".bin", ".ckpt", ".gguf", ".h5", ".jinja", ".json", ".model", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors")
+    (
+        *(".bin", ".ckpt", ".gguf", ".h5", ".jinja", ".json", ".model", ".msgpack", ".npy", ".npz", ".onnx"),
+        *(".onnx_data", ".pt", ".pth", ".safetensors", ".tflite"),
+    )
 )
 """How the names of files end that belong to a model."""
+_DEEPEST = 2
+_MOST = 10_000
+_SHARD = re.compile(r"(.+-)\d+(-of-\d+\.[a-z]+)")
 
 
 def files_of(words: Iterable[str], directory: str | None) -> list[tuple[str, int, int]]:
-    """Path, size and time of the files that words of a command name: themselves, or what is directly in a directory.
+    """Path, size and time of the files that words of a command name: themselves, their other parts, or a directory's.
+
+    In a directory that is down to two directories below it, but for hidden ones and the checkpoints of a training; of
+    more than 10,000 files the first ones.
 
     Args:
         words: The words; in ``--name=value`` the value counts.
@@ -24,15 +37,26 @@ def files_of(words: Iterable[str], directory: str | None) -> list[tuple[str, int
         path = Path(directory or "/", word.partition("=")[2] if word.startswith("-") else word)
         if "/" not in word or (directory is None and not path.is_absolute()):
             continue
-        try:
-            candidates = list(path.iterdir()) if path.is_dir() else [path]
-        except (OSError, ValueError):
-            continue
-        for each in candidates:
-            if each.suffix in SUFFIXES:
-                try:
+        with suppress(OSError, ValueError):
+            for each in islice(_in_directory(path) if path.is_dir() else _parts(path), _MOST):
+                with suppress(OSError):
                     status = each.stat()
-                except OSError:
-                    continue
-                found.add((os.fspath(each), status.st_size, status.st_mtime_ns))
+                    found.add((os.fspath(each), status.st_size, status.st_mtime_ns))
     return sorted(found)
+
+
+def _in_directory(path: Path, depth: int = 0) -> Iterator[Path]:
+    for each in sorted(path.iterdir()):
+        if each.suffix in SUFFIXES:
+            yield each
+        elif depth < _DEEPEST and not each.name.startswith((".", "checkpoint")) and each.is_dir():
+            with suppress(OSError):
+                yield from _in_directory(each, depth + 1)
+
+
+def _parts(path: Path) -> Iterator[Path]:
+    """A file of a model, and those that come with it where it is one of several parts."""
+    if path.suffix in SUFFIXES:
+        yield path
+        if shard := _SHARD.fullmatch(path.name):
+            yield from path.parent.glob(f"{escape(shard[1])}*{escape(shard[2])}")

@@ -170,6 +170,7 @@ class LocalLauncher:
         """Lease one, whether it is found or has to be started, and wait until it is ready."""
         began = current_time()
         connection, supervisor = await self._starter.obtain(server_id, command, terms, listener, others)
+        listener.on_found()
         async with connection.running(), self._leaving(connection, supervisor, terms, listener):
             if self.on_connected is not None:
                 self.on_connected(server_id, Path(connection.server["log"]), supervisor is not None)

@@ -24,6 +24,22 @@ def is_going(status: Status) -> bool:
     return status["state"] in ("ending", "falling asleep")
 
 
+def is_in_vain(
+    known: Iterable[Status], taken: Collection[str], missing: int, amount: int, spared: Collection[str]
+) -> bool:
+    """Whether those that are never asked have so much of these slots that all others could go, and it were too little.
+
+    Args:
+        known: What the servers say of themselves.
+        taken: The slots that would do, and have no room.
+        missing: How many of them are needed.
+        amount: How much of each.
+        spared: Those that are never asked, by their ids.
+    """
+    used = taken_by(status for status in known if status["id"] in spared and not is_going(status))
+    return sum(used.get(name, 0) + amount <= WHOLE for name in taken) < missing
+
+
 def whom_to_ask(
     known: Collection[Status], taken: Collection[str], missing: int, amount: int, spared: Collection[str] = ()
 ) -> Sequence[Status]:
@@ -37,7 +53,7 @@ def whom_to_ask(
         taken: The slots that would do, and have no room.
         missing: How many of them are needed.
         amount: How much of each.
-        spared: Those that are not asked while somebody leases them, by their ids.
+        spared: Those that are never asked, by their ids.
     """
     plans: list[list[Status]] = []
     for name in taken:
@@ -47,7 +63,7 @@ def whom_to_ask(
         for status in holders:
             if room >= amount:
                 break
-            if status["id"] in spared and status["leases"]:
+            if status["id"] in spared:
                 continue
             room += amount_of(status["fraction"])
             going.append(status)

@@ -8,7 +8,7 @@ from .._description.sleeping import sleep_told
 from .._supervisor.messages import Ask
 from .._supervisor.parts import WHOLE
 from .connection import status_of, visit
-from .making_room import Status, is_going, whom_to_ask
+from .making_room import Status, is_going, is_in_vain, whom_to_ask
 from .runtime import Runtime
 from .switching import KNOWN, put_to_sleep
 
@@ -35,7 +35,7 @@ class Room:
         server_id: What is to be launched; where it sleeps, it is not ended for others.
         reason: What the servers are told.
         amount: How much of each slot it needs.
-        spared: Servers that are not asked while somebody leases them.
+        spared: Servers that are never asked.
     """
 
     def __init__(
@@ -47,20 +47,23 @@ class Room:
         self._amount = amount
         self._spared = spared
 
-    async def make(self, missing: int, taken: Collection[str]) -> None:
+    async def make(self, missing: int, taken: Collection[str]) -> bool:
         """Ask servers to sleep or end, the least recently used first, until enough slots are going to be free.
 
         One that is leased is asked last: it is then leased to nobody new, and makes way after its last lease. Who is
-        asked decides; this does not wait for it.
+        asked decides; this does not wait for it. `False`, and nobody asked, where it would be in vain.
 
         Args:
             missing: How many slots are needed besides those that are free.
             taken: The slots that would do.
         """
         known = (await statuses(self._runtime)).values()
+        if is_in_vain(known, taken, missing, self._amount, self._spared):
+            return False
         for status in whom_to_ask(known, taken, missing, self._amount, self._spared):
             if not is_going(status):
                 await self._ask(status, known)
+        return True
 
     async def make_all(self, taken: Collection[str]) -> bool:
         """The same for just these slots; `False`, and nobody asked, where that would take somebody's lease."""

@@ -62,7 +62,7 @@ class Starter:
             command: What runs it.
             terms: Its slots, its port, and how long it is kept.
             listener: Who tells which tasks wait for it.
-            spared: Servers that are not asked to make room while somebody leases them.
+            spared: Servers that are never asked to make room.
 
         Returns:
             The lease, and the process id of the supervisor where that was started here.

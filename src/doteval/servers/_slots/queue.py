@@ -10,6 +10,8 @@ it. One is served when no ticket with a smaller number wants any of the same slo
 - Tickets ahead of one's own only become fewer. So everybody is served in turn, and a wish for many slots is not
   overtaken by wishes for few.
 - Wishes that share no slot do not wait for each other.
+
+A wish that only its own kind stands in the way of goes to the end, again and again: it would keep all others waiting.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class SlotQueue:
         count: int,
         *,
         resource_id: str,
-        make_room: Callable[[int, tuple[str, ...]], Awaitable[object]],
+        make_room: Callable[[int, tuple[str, ...]], Awaitable[bool]],
         come_early: Callable[[], Awaitable[T | None]],
         in_turn: Callable[[], Awaitable[Collection[str] | None]] | None = None,
         amount: int = WHOLE,
@@ -78,6 +80,7 @@ class SlotQueue:
             resource_id: Who wants them, for messages.
             make_room: Called when it is our turn and too few slots are free, every 100 ms: gets how many are missing
                 and the names of those that are taken, asks idle servers to end, and returns without waiting for that.
+                Where it returns `False`, nobody else can make enough room, and those behind us are served first.
             come_early: Called at every look, also before it is our turn, and before a slot is taken. Returns something
                 other than `None` when the slots are not needed any more. It should not wait for long, since we do not
                 look meanwhile; what it returns is handed on without another checkpoint.
@@ -128,8 +131,11 @@ class SlotQueue:
                         return SlotLocks(held)
                     taken = give_back(held, names)
                     if current_time() >= ask_at:
-                        await make_room(count - len(held), taken)
+                        is_in_vain = not await make_room(count - len(held), taken)
                         ask_at = current_time() + MAKE_ROOM
+                        if is_in_vain and ticket is not None:
+                            ticket.drop()
+                            ticket = None  # the next one is at the end
                 await sleep(POLL)
         finally:
             if ticket is not None:
