@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.forks import Forks
+from trio._core import _thread_cache
 
 from doteval._caller import is_anybody_else_there
 from doteval.blocking._loop import Loop
@@ -66,6 +67,7 @@ def test_whoever_runs_something_is_there_and_who_waits_for_work_is_not(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From when a job is given to a worker until it is done; thread by thread, at random."""
+    monkeypatch.setattr(_thread_cache, "THREAD_CACHE", _thread_cache.ThreadCache())  # else those of before are used
     before = {*threading.enumerate()}
     everybody = threading.enumerate
     monkeypatch.setattr(threading, "enumerate", lambda: [each for each in everybody() if each not in before])
