@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.forks import Forks
+from trio._core import _thread_cache
 
 from doteval._caller import is_anybody_else_there
 from doteval.blocking._loop import Loop
@@ -66,6 +67,7 @@ def test_whoever_runs_something_is_there_and_who_waits_for_work_is_not(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From when a job is given to a worker until it is done; thread by thread, at random."""
+    monkeypatch.setattr(_thread_cache, "THREAD_CACHE", _thread_cache.ThreadCache())  # else those of before are used
     before = {*threading.enumerate()}
     everybody = threading.enumerate
     monkeypatch.setattr(threading, "enumerate", lambda: [each for each in everybody() if each not in before])
@@ -99,12 +101,7 @@ from doteval._pool import pool
 from doteval.blocking import entered
 
 pool.A_WHILE, pool._AGAIN = 0, 0.01
-has_begun, may_end, warned = threading.Event(), threading.Event(), []
-
-
-def take_long():
-    has_begun.set()
-    may_end.wait()
+may_end, warned = threading.Event(), []
 
 
 class Provider(PooledProvider):
@@ -113,7 +110,7 @@ class Provider(PooledProvider):
         await to_thread.run_sync(int)
         await getaddrinfo("127.0.0.1", 80)
         if self.is_busy:
-            asyncio.get_running_loop().run_in_executor(None, take_long)
+            asyncio.get_running_loop().run_in_executor(None, may_end.wait)
         yield object()
 
 
@@ -131,6 +128,7 @@ with ExitStack() as stack:
     for is_busy in {busy}:
         Provider.is_busy = is_busy
         warned.clear()
+        may_end.clear()
         with entered(Provider(capacity=1), backend="{backend}") as provider:
             kept = provider.setup("a")
             try:

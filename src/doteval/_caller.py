@@ -6,6 +6,7 @@ comes of it. A worker of a pool of threads works for one now and for another lat
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Hashable, Iterable
@@ -152,22 +153,35 @@ def is_anybody_else_there(callers: Iterable[Caller]) -> bool:
     """
     waiting = {threading.get_ident(), *(caller._thread.number for caller in callers)}
     others = [each for each in threading.enumerate() if each.ident not in waiting and each not in _nobodys]
-    frames = sys._current_frames() if others else {}
-    return not all(_is_idle(each, frames.get(each.ident or 0)) for each in others)
+    if not others:
+        return False
+    return not _are_idle(others) or _is_work_left() or not _are_idle(others)  # what was run meanwhile may call others
+
+
+def _are_idle(threads: Iterable[threading.Thread]) -> bool:
+    frames = sys._current_frames()
+    return all(_is_idle(each, frames.get(each.ident or 0)) for each in threads)
 
 
 def _is_idle(thread: Any, frame: FrameType | None) -> bool:
-    """Whether a thread is the worker of a pool, waits for work, and none has been given to it."""
+    """Whether a thread is the worker of a pool and waits for work, or is about to begin with it."""
     if thread in getattr(thread, "idle_workers", ()):  # anyio's
         return True
     if frame is None or frame.f_globals.get("__name__") not in _POOLS:
         return False
-    held: dict[str, Any] = frame.f_locals
-    if frame.f_code.co_qualname == "_worker":
-        return "work_item" not in held and "work_queue" in held and held["work_queue"].empty()
-    if frame.f_code.co_qualname == "WorkerThread._work":
-        return held["self"] in held["self"]._thread_cache._idle_workers
-    return False
+    if frame.f_code.co_qualname == "WorkerThread._work":  # trio's
+        worker = frame.f_locals["self"]
+        return worker in worker._thread_cache._idle_workers
+    return frame.f_code.co_qualname == "_worker"
+
+
+def _is_work_left() -> bool:
+    """Whether an executor was given what is not done yet; what a worker has just taken can be seen nowhere else."""
+    futures = sys.modules.get("concurrent.futures.thread")
+    if futures is None:
+        return False
+    kind = futures._WorkItem
+    return any(type(each) is kind and not each.future.done() for each in gc.get_objects())
 
 
 _served: ContextVar[tuple[Caller, object]] = ContextVar("doteval_served")
