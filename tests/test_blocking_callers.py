@@ -21,7 +21,7 @@ from anyio import create_task_group, to_thread
 from anyio.lowlevel import checkpoint
 
 from doteval import CapacityDeadlockError
-from doteval._pool import pool
+from doteval._pool import pool, threads
 from doteval.blocking import BlockingHandle, BlockingProvider, entered
 from doteval.testing import FakeModel, FakeProvider
 
@@ -42,7 +42,7 @@ def a_while(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """And no thread is there that does not wait, as that of the tests would be."""
     monkeypatch.setattr(pool, "A_WHILE", 0)
-    monkeypatch.setattr(pool, "is_anybody_else_there", lambda _: False)
+    monkeypatch.setattr(threads, "is_anybody_else_there", lambda _: False)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

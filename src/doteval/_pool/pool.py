@@ -16,7 +16,6 @@ from anyio import Event, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from .._caller import Caller, is_anybody_else_there
 from .._errors import (
     CapacityDeadlockError,
     CapacityExceededError,
@@ -35,8 +34,8 @@ from .leaks import recording
 from .leases import is_passed_on, is_surely_held
 from .owners import Owner, Preloading, owner_here, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
-from .reporter import logger
-from .waits import Ending
+from .threads import is_nobody_else_there, is_of_thread, warn
+from .waits import Ending, ending_of
 
 _UNDECIDED = (State.QUEUED, State.ADMITTED)
 A_WHILE = 2.0
@@ -126,11 +125,11 @@ class Pool(Engine[ModelT]):
         account: list[str] = []
         inside = inside_of(request.owner)
         try:
-            if self._setup_timeout is None and inside is None and not _is_unsure(request):
+            if self._setup_timeout is None and inside is None and not is_of_thread(request):
                 await _listener(request).wait()  # without a scope, which costs as much as all the rest of waiting
             else:
                 account = await self._wait(request, began, inside)
-            ending = _ending(request)
+            ending = ending_of(request)
         finally:
             self._ledger.waits.add(request, ending, began, self._time())
             if ending == "cancelled":
@@ -149,7 +148,7 @@ class Pool(Engine[ModelT]):
         """
         async with nullcontext() if inside is None else inside.entry.resource.turn.lent():
             with move_on_after(self._setup_timeout):
-                if _is_unsure(request):
+                if is_of_thread(request):
                     with move_on_after(A_WHILE):
                         await _listener(request).wait()
                     is_warned = False
@@ -174,23 +173,13 @@ class Pool(Engine[ModelT]):
         Returns:
             Whether it has been warned now.
         """
-        account = self._ledger.look_again(self._now(), is_certain=self._is_nobody_else_there())
+        is_certain = is_nobody_else_there(self._ledger.asking())
+        account = self._ledger.look_again(self._now(), is_certain=is_certain)
         self._apply()
         if is_warned or not account or request.state not in _UNDECIDED:
             return is_warned
-        labels = ", ".join(repr(want.label) for want in request.wants)
-        logger.warning(
-            "setup of %s will wait for ever unless another thread gives back what those hold who wait, too:%s",
-            labels,
-            "".join(f"\n  {line}" for line in account),
-        )
+        warn(request, account)
         return True
-
-    def _is_nobody_else_there(self, *more: Caller) -> bool:
-        """Whether no thread is left that could give anything back, besides those who wait."""
-        owners = self._ledger.asking()
-        waiting = [owner.caller for owner in owners if isinstance(owner, Owner) and owner.caller is not None]
-        return not is_anybody_else_there([*waiting, *more])
 
     def _abandon(self, request: Request) -> None:
         self._ledger.abandon(request, self._now())
@@ -314,7 +303,7 @@ class Pool(Engine[ModelT]):
         if owner.caller is not None:
             with move_on_after(A_WHILE):
                 await self._wait_until_drained()
-            if self._is_nobody_else_there(owner.caller):
+            if is_nobody_else_there(self._ledger.asking(), owner.caller):
                 self._check_drains(self._ledger.held_after_a_while(owner))
         await self._wait_until_drained()
         await checkpoint()
@@ -448,20 +437,6 @@ class Pool(Engine[ModelT]):
         failure = self._close_failures.take(entry)
         if failure is not None:
             raise failure
-
-
-def _ending(request: Request) -> Ending:
-    if request.state is State.GRANTED:
-        return "granted"
-    if request.state is State.FAILED:
-        is_own = request.failed_want is None  # and not that of an opening which waits for another one
-        return "deadlock" if is_own and isinstance(request.error, CapacityDeadlockError) else "failed"
-    return "timeout"
-
-
-def _is_unsure(request: Request) -> bool:
-    """Whether it is the request of a thread, which may have handed on what it has set up."""
-    return isinstance(request.owner, Owner) and request.owner.caller is not None
 
 
 def _listener(request: Request) -> Event:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Literal
 
+from .._errors import CapacityDeadlockError
 from .events import TIME_BOUNDS
-from .records import Request
+from .records import Request, State
 
 Ending = Literal["granted", "failed", "timeout", "deadlock", "cancelled"]
 
@@ -49,6 +50,16 @@ class Waits:
         self.endings[ending] += 1
         self.times.add(now - began)
         self.queue_seconds += in_queue(request, began, now)
+
+
+def ending_of(request: Request) -> Ending:
+    """How a wait has ended that nobody has broken off."""
+    if request.state is State.GRANTED:
+        return "granted"
+    if request.state is State.FAILED:
+        is_own = request.failed_want is None  # and not that of an opening which waits for another one
+        return "deadlock" if is_own and isinstance(request.error, CapacityDeadlockError) else "failed"
+    return "timeout"
 
 
 def in_queue(request: Request, began: float, now: float) -> float:

@@ -426,10 +426,9 @@ class Walk(Values):
                 continue
             if name in written:
                 self._set_aside(f"attribute {name!r}", name, value)
-                continue
-            if name in ENUMS_OWN and issubclass(kind, Enum):
-                continue
-            if name == "__annotations__":
+            elif name in ENUMS_OWN and issubclass(kind, Enum):
+                pass
+            elif name == "__annotations__":
                 found += [(each, self._annotation(value[each], _scope_of(kind), ())) for each in value]
             elif is_function(value):
                 if not is_generated(name, value, kind):

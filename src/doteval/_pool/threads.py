@@ -1,0 +1,40 @@
+"""Threads that wait: whatever one has set up and not entered, another one may give back, so little of it is certain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .._caller import Caller, is_anybody_else_there
+from .owners import Owner
+from .records import Request
+from .reporter import logger
+
+
+def is_of_thread(request: Request) -> bool:
+    """Whether it is the request of a thread, which may have handed on what it has set up."""
+    return isinstance(request.owner, Owner) and request.owner.caller is not None
+
+
+def is_nobody_else_there(asking: Iterable[object], *more: Caller) -> bool:
+    """Whether no thread is left that could give anything back, besides those who wait.
+
+    Args:
+        asking: Who waits for a lease.
+        more: Who waits for something else.
+    """
+    waiting = [owner.caller for owner in asking if isinstance(owner, Owner) and owner.caller is not None]
+    return not is_anybody_else_there([*waiting, *more])
+
+
+def warn(request: Request, account: Sequence[str]) -> None:
+    """Say that a thread will wait for ever, unless another one does something about it.
+
+    Args:
+        request: What it waits for.
+        account: Who holds what, and who waits.
+    """
+    logger.warning(
+        "setup of %s will wait for ever unless another thread gives back what those hold who wait, too:%s",
+        ", ".join(repr(want.label) for want in request.wants),
+        "".join(f"\n  {line}" for line in account),
+    )
