@@ -9,8 +9,6 @@ from typing import Any, Self
 
 from anyio import CancelScope, Event, move_on_after
 
-__all__ = ["Connections", "pool_connections", "pool_connections_of"]
-
 
 def pool_connections(http_client: Any) -> None:
     """Give a client that nobody has used yet this pool in the place of its library's, also where it sends by a proxy.
@@ -130,7 +128,8 @@ class Connections:
 
     async def _wait(self, origin: Any, seconds: float | None) -> Any:
         """The connection that this request is given in its turn."""
-        waiter = self._waiting_for(origin)
+        waiter = _Waiter(origin)
+        self._waiting[waiter] = None
         try:
             with move_on_after(seconds):
                 await waiter.event.wait()
@@ -174,11 +173,6 @@ class Connections:
         if not self._waiting:
             return False
         return bool(next(iter(self._waiting)).origin != self._open[connection] or connection.has_expired())
-
-    def _waiting_for(self, origin: Any) -> _Waiter:
-        waiter = _Waiter(origin)
-        self._waiting[waiter] = None
-        return waiter
 
     def _new(self, origin: Any) -> Any:
         connection = self._pool.create_connection(origin)
