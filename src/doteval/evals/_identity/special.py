@@ -59,25 +59,27 @@ def result_of(value: Any, kind: type[Any]) -> tuple[object] | None:
 def _content_of(connection: Any) -> object:
     """What is in databases in memory, and in tables for a while; nothing of what is in a file."""
     try:
-        return _content_here(connection)
+        found = _content_here(connection)
     except sys.modules["sqlite3"].ProgrammingError:  # of another thread: most often that of the event loop
-        return from_thread.run_sync(_content_here, connection)
+        found = from_thread.run_sync(_content_here, connection)
+    return [(name, _digest_of_pages(pages)) for name, pages in found]
 
 
-def _content_here(connection: Any) -> object:
+def _content_here(connection: Any) -> list[tuple[str, bytes]]:
     cursor = connection.cursor()
     cursor.row_factory = None
     files = {name: file for _, name, file in cursor.execute("PRAGMA database_list")}
     return [(name, _pages_of(connection, cursor, name)) for name, file in sorted(files.items()) if not file]
 
 
-def _pages_of(connection: Any, cursor: Any, name: str) -> object:
+def _pages_of(connection: Any, cursor: Any, name: str) -> bytes:
     quoted = name.replace('"', '""')
-    if cursor.execute(f'PRAGMA "{quoted}".page_count').fetchone() == (0,):
-        return ()
-    found = bytearray(connection.serialize(name=name))
-    found[_VERSION] = bytes(8)
-    return digest_of_bytes(bytes(found))
+    is_empty = cursor.execute(f'PRAGMA "{quoted}".page_count').fetchone() == (0,)
+    return b"" if is_empty else cast("bytes", connection.serialize(name=name))
+
+
+def _digest_of_pages(pages: bytes) -> object:
+    return digest_of_bytes(b"".join((pages[: _VERSION.start], pages[_VERSION.stop :]))) if pages else ()
 
 
 def is_mock(kind: type[Any]) -> bool:
