@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -152,6 +153,9 @@ def loaded(source: str, name: str = "generated") -> Iterator[Any]:
         yield vars(module)["ask"]
     finally:
         sys.meta_path[:] = finders
+        for held in vars(module).values():
+            if type(held) is sqlite3.Connection:  # from Python 3.13 there is a warning of an open one that is collected
+                held.close()
         for each in sys.modules.keys() - before:
             del sys.modules[each]
 
