@@ -83,6 +83,13 @@ class Code:
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
 
 
+def _instructions_of(code: CodeType) -> Iterator[dis.Instruction]:
+    """The instructions; `dis` does not know the constant of each, such as the names of arguments up to Python 3.12."""
+    for each in dis.get_instructions(code):
+        is_constant = each.opcode in dis.hasconst and each.arg is not None
+        yield each._replace(argval=code.co_consts[cast("int", each.arg)]) if is_constant else each
+
+
 @functools.lru_cache(maxsize=4096)
 def read(code: CodeType) -> Code:
     """Look at a function's code."""
@@ -93,7 +100,7 @@ def read(code: CodeType) -> Code:
     reads: dict[tuple[str, tuple[str, ...]], None] = {}
     writes: set[str] = set()
     imports: list[tuple[int, str, tuple[str, ...]]] = []
-    instructions = [each for each in dis.get_instructions(code) if each.opname not in _NO_MATTER]
+    instructions = [each for each in _instructions_of(code) if each.opname not in _NO_MATTER]
     first = code.co_varnames[0] if code.co_argcount else None
     has_more = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)
     uses = uses_of(instructions, first, code.co_varnames[: len(parameters) + has_more])
