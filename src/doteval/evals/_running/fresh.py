@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, MutableSequence, MutableSet
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, MutableSet
 from copy import deepcopy
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType, SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from .._digests import reduced
 
 _ATOMS = frozenset({str, int, float, bool, bytes, complex, type(None)})
 _CONTAINERS = (list, dict, tuple, set, Mapping, MutableSequence, MutableSet, SimpleNamespace)
+_How: TypeAlias = tuple[Callable[..., Any], Iterable[Any], Any, Iterable[Any] | None, Iterable[tuple[Any, Any]] | None]
 _FIELDS = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__", "model_fields")
 
 
@@ -38,7 +39,7 @@ class Copies:
             return value
 
     def _of(self, value: Any) -> Any:
-        kind: type[Any] = type(value)
+        kind: Any = type(cast("object", value))
         if kind in _ATOMS:
             return value
         if id(value) in self._made:
@@ -65,7 +66,7 @@ class Copies:
         self._kept.append(value)
         return copy
 
-    def _of_other(self, value: Any, kind: type[Any]) -> Any:
+    def _of_other(self, value: Any, kind: Any) -> Any:
         try:
             if kind is set:
                 return self._noted(value, set(value))
@@ -83,8 +84,8 @@ class Copies:
         """A copy that is made as pickle would make it."""
         if isinstance(how, str):  # the name of something there is one of
             return self._noted(value, value)
-        function, args, state, items, pairs, *_ = (*how, None, None, None)
-        copy = self._noted(value, function(*map(self._of, args)))
+        function, args, state, items, pairs = cast("_How", (*how, None, None, None)[:5])
+        copy: Any = self._noted(value, function(*map(self._of, args)))
         if state is not None:
             _set_state(copy, self._of(state))
         for item in items or ():
@@ -98,20 +99,21 @@ def _set_state(copy: Any, state: Any) -> None:
     if hasattr(copy, "__setstate__"):
         copy.__setstate__(state)
         return
-    held, slots = state if isinstance(state, tuple) else (state, None)
-    if held:
+    is_both = isinstance(state, tuple)
+    held, slots = cast("tuple[dict[str, Any] | None, dict[str, Any]]", state if is_both else (state, {}))
+    if held is not None:
         vars(copy).update(held)
-    for name, each in (slots or {}).items():
+    for name, each in slots.items():
         setattr(copy, name, each)
 
 
 @lru_cache(maxsize=512)
-def _is_copied(kind: type[Any]) -> bool:
+def _is_copied(kind: Any) -> bool:
     return (issubclass(kind, _CONTAINERS) or _has_fields(kind)) and not issubclass(kind, Enum)
 
 
 @lru_cache(maxsize=512)
-def _has_fields(kind: type[Any]) -> bool:
+def _has_fields(kind: Any) -> bool:
     """Whether it is a data class, or one of attrs or pydantic, whose objects are equal by their fields."""
     is_one = any(inspect.getattr_static(kind, each, None) is not None for each in _FIELDS)
     return is_one and kind.__eq__ is not object.__eq__
