@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from ..._database_files import log_of, what_is_left_beside
 from ..._unwritable import largest_file, may_read, most_open_files, why_unwritable
 from .._errors import StoreError
 from . import gone
@@ -94,7 +95,6 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._shown = str(path)
-        self._log = Path(f"{self.path}-wal")
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection | None]:
@@ -165,11 +165,12 @@ class Database:
                 "was deleted, moved or replaced while results were written to it",
                 "Run it again; where the file was moved, put it back, and what it has is not asked again.",
             )
-        log = _identity(self._log)
+        log_file = log_of(self.path)
+        log = _identity(log_file)
         if connection.log is not None and log != connection.log:
             raise StoreError(
                 self._shown,
-                f"lost {self._log.name} while results were written to it: another process has removed that, as after "
+                f"lost {log_file.name} while results were written to it: another process has removed that, as after "
                 "this one has copied the store itself, which gives up the locks that SQLite has on it",
                 "Run it again, and copy the store with 'sqlite3 FILE .backup', or from another process.",
             )
@@ -273,15 +274,15 @@ class Database:
             StoreError: Some of the results are in these files.
         """
         with self._explained(OSError):
-            has_more = self._log.exists() and self._log.stat().st_size > 0
-        if has_more:
+            left = what_is_left_beside(self.path)
+        if left is not None:
             raise StoreError(
                 self._shown,
                 "cannot be read here: a run that was killed, or still goes on, has left results in "
-                f"{self._log.name}, which nobody can take over who may not write",
+                f"{left.name}, which nobody can take over who may not write",
                 "Copy both files to where you may write, and read them there.",
             )
-        address = f"{self.path.absolute().as_uri()}?immutable=1"
+        address = f"{self.path.as_uri()}?immutable=1"
         return sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
 
     def _is_ready(self, connection: sqlite3.Connection) -> bool:

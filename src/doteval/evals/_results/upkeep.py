@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from ..._database_files import log_of
 from .._errors import StoreError
 from .names import checked_name
 from .plain import storable
@@ -198,5 +199,6 @@ def _compact(store: Store) -> bool:
 
 
 def _size(store: Store) -> int:
-    files = (store.path, store.path.with_name(f"{store.path.name}-wal"))
+    path = store._database.path
+    files = (path, log_of(path))
     return sum(file.stat().st_size for file in files if file.exists())

@@ -102,7 +102,7 @@ def _set_state(copy: Any, state: Any) -> None:
     is_both = isinstance(state, tuple)
     held, slots = cast("tuple[dict[str, Any] | None, dict[str, Any]]", state if is_both else (state, {}))
     if held is not None:
-        vars(copy).update(held)
+        cast("dict[str, Any]", vars(copy)).update(held)
     for name, each in slots.items():
         setattr(copy, name, each)
 
