@@ -18,7 +18,8 @@ import pytest
 
 from doteval import ReplyCache, ReplyCacheError, Result, foreach
 from doteval._replies.file import Use
-from doteval.evals import ConcurrentRunError, Store, StoreError, run
+from doteval.evals import ConcurrentRunError, Outcome, Store, StoreError, run
+from doteval.evals._results import upkeep
 from doteval.evals._results.database import transaction
 from doteval.evals._running import circumstances
 
@@ -118,6 +119,50 @@ def test_a_cache_stays_where_it_was_named(tmp_path: Path, monkeypatch: pytest.Mo
             assert replies.look(REPLY) == "[]"
         assert replies.problems == []
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.db")] == [Path("replies.db")]
+
+
+@pytest.mark.parametrize("given", ["results.db", "deep/results.db", Path("results.db"), "a store", "a store, later"])
+@pytest.mark.parametrize("is_over_link", [False, True])
+def test_all_stays_where_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | Path, is_over_link: bool
+) -> None:
+    """A row goes to another directory: results, replies and what is looked at afterwards are where they were before."""
+    (place := tmp_path / "place").mkdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (place / "data.txt").write_text("one")
+    (tmp_path / "link").symlink_to(place)
+
+    def eval_it(prompt: str) -> Result:
+        os.chdir(elsewhere)
+        return Result(100_000 * prompt)
+
+    def outcome() -> Outcome:
+        monkeypatch.chdir(tmp_path / "link" if is_over_link else place)
+        store: Any = given
+        if isinstance(given, str) and given.startswith("a store"):
+            store = Store("results.db")
+        if given == "a store, later":
+            monkeypatch.chdir(elsewhere)
+        it = foreach("prompt", ["a", "b"], depends_on=[place])(eval_it)
+        found = anyio.run(lambda: run(it, store=store, cache="on", max_errors=0))
+        if isinstance(store, Store):
+            store.close()
+        return found
+
+    first = outcome()
+    assert first.warnings == ()
+    assert first.cache is not None
+    named = place / ("deep/replies.db" if given == "deep/results.db" else "replies.db")
+    assert os.path.realpath(first.cache.cache.path) == str(named)
+    assert [*elsewhere.iterdir()] == []
+    again = outcome()
+    assert (again.answered, again.warnings) == (True, ())
+    monkeypatch.chdir(place)
+    store = Store("deep/results.db" if given == "deep/results.db" else "results.db")
+    monkeypatch.chdir(elsewhere)
+    removed = upkeep.remove(store, store.evaluations(), lambda now: now.evaluations())
+    assert removed.freed > 0
+    assert [*elsewhere.iterdir()] == []
 
 
 def linked(directory: Path, way: str) -> Path:
