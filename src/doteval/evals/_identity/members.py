@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from .looks import attribute_of, class_of, type_name
+from .looks import ADDRESS, attribute_of, class_of, type_name
 
 _OF_A_FIELD = ("default", "default_factory", "metadata", "repr", "hash", "init", "compare", "kw_only")
 _OF_A_FIELD_OF_PYDANTIC = (
@@ -85,3 +85,10 @@ def registered_with(kind: type[Any]) -> list[type[Any]]:
     registry: Iterable[weakref.ref[type[Any]]] = () if dump is None else dump(kind)[0]
     found = [reference() for reference in registry]
     return [each for each in found if each is not None]
+
+
+def docstring_of(kind: type[Any]) -> str:
+    """What a class says of itself, without where its defaults lie, and but for what `dataclasses` says in its place."""
+    text = str(vars(kind).get("__doc__") or "")
+    is_made = "__dataclass_fields__" in vars(kind) and text.startswith(f"{kind.__name__}(")
+    return "" if is_made else ADDRESS.sub("", text)

@@ -29,7 +29,6 @@ from .decorated import NOT_GIVEN
 from .found import behind_modules, imported_by
 from .library import is_library, is_library_class, is_library_file
 from .looks import (
-    ADDRESS,
     ENUMS_OWN,
     PYTHONS_OWN,
     attributes_of,
@@ -43,12 +42,12 @@ from .looks import (
     shown_as,
     type_name,
 )
-from .members import fields_of, registered_with, schema_of
+from .members import docstring_of, fields_of, registered_with, schema_of
 from .reach import Reach
 from .rows import found_in_rows
 from .state import State
 from .told import handed_over, scopes_of, unknown_to
-from .values import FEW, MADE_HERE, Values
+from .values import BY_ITEM, FEW, MADE_HERE, Values
 
 _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 
@@ -244,9 +243,10 @@ class Walk(Values):
             (label, place), held = next(iter(self._aside.items()))
             del self._aside[label, place]
             self._label = label
-            if len(held) == 1 and self._is_taken_apart(place, held[0][1]):
-                continue
             name = self._free(f"{label}, {place}" if label else place)
+            if len(held) == 1 and self._is_taken_apart(place, held[0][1]):
+                self._parts[name] = f"{SEEMS_WRITTEN}{BY_ITEM}"
+                continue
             if all(value is None for _, value in held):
                 self._parts[name] = f"{SEEMS_WRITTEN}{NOTHING}"
             else:
@@ -404,7 +404,7 @@ class Walk(Values):
         members = sorted(vars(kind).items())
         methods = [(name, self._described_to_others(each)) for name, each in members if is_function(each)]
         return (
-            _docstring_of(kind),
+            docstring_of(kind),
             self._reach.told.source_of(kind),
             methods,
             *(self._class_told(base) for base in kind.__bases__),
@@ -414,7 +414,7 @@ class Walk(Values):
         found: list[object] = [tuple(self._class(base) for base in kind.__bases__), self._class(class_of(kind))]
         found += [self._class(each) for each in self._reach.told.subclasses_of(kind)]
         if self._reach.told.reads_docs:
-            found.append(_docstring_of(kind))
+            found.append(docstring_of(kind))
         if self._reach.told.reads_order:
             found.append([name for name in vars(kind) if not name.startswith("__")])
         found.append(self._of(schema_of(kind), ()))  # it finds what its annotations name, so it comes first
@@ -438,11 +438,6 @@ class Walk(Values):
             elif not issubclass(class_of(value), (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 found.append((name, self._of(value, ())))
         return tuple(found)
-
-
-def _docstring_of(kind: type[Any]) -> str:
-    """What a class says of itself, without where its defaults lie."""
-    return ADDRESS.sub("", str(vars(kind).get("__doc__") or ""))
 
 
 def _scope_of(kind: type[Any]) -> Mapping[str, Any]:
