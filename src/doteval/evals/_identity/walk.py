@@ -153,7 +153,7 @@ class Walk(Values):
             self._roots.append((self._names[key], lambda: self._function(function)))
 
     def add_rows(self, dataset: object) -> None:
-        """Look at the classes of what rows are, and hold, and at what functions in them read.
+        """Look at the classes of what rows are, and hold, and at what functions in them read, and say of themselves.
 
         What these do and hold themselves is what the rows are known by.
         """
@@ -161,10 +161,10 @@ class Walk(Values):
         for kind in found.classes:
             self._reach.add(kind)
         self._reach.add_methods(found.methods)
-        alike: dict[tuple[CodeType, int], FunctionType] = {}
+        alike: dict[tuple[CodeType, int, str | None], FunctionType] = {}
         for function in found.functions:
             self._reach.add_function(function)
-            alike.setdefault((function.__code__, id(function.__globals__)), function)
+            alike.setdefault((function.__code__, id(function.__globals__), function.__doc__), function)
         self._of_rows += [functools.partial(self._class, kind) for kind in found.classes]
         self._of_rows += [functools.partial(self._read_in_rows, function) for function in alike.values()]
 
@@ -172,9 +172,10 @@ class Walk(Values):
         code = read(function.__code__)
         free, its_own = function.__code__.co_freevars, code.writes.union(name for name, _ in code.changes)
         reads = tuple(each for each in code.reads if each[0] not in free or each[0] in its_own)
-        label = f"what '{function.__qualname__}' reads ({code.does[:_SHORT]})"
+        label = f"what '{function.__qualname__}' says of itself or reads ({code.does[:_SHORT]})"
         references = functools.partial(self._references, function, replace(code, reads=reads))
-        self._named(("read", id(function)), function, label, lambda: [*references()])
+        described = functools.partial(self._described_to_others, function)
+        self._named(("read", id(function)), function, label, lambda: (described(), *references()))
 
     def add_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         """Look at the settings of a model, which may be shown, each by itself."""
