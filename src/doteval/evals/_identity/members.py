@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import sys
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,3 +93,8 @@ def docstring_of(kind: type[Any]) -> str:
     text = str(vars(kind).get("__doc__") or "")
     is_made = "__dataclass_fields__" in vars(kind) and text.startswith(f"{kind.__name__}(")
     return "" if is_made else ADDRESS.sub("", text)
+
+
+def scope_of(kind: type[Any]) -> Mapping[str, Any]:
+    """What names in a class's annotations may stand for."""
+    return getattr(sys.modules.get(kind.__module__), "__dict__", {})
