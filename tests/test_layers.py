@@ -34,6 +34,7 @@ LAYERS = (
         "doteval._forked",
         "doteval._writer",
         "doteval._unwritable",
+        "doteval._database_files",
         "doteval._caller",
     ),
     (
@@ -119,7 +120,7 @@ DOORS = {
 }
 
 # Knows nothing of what doteval is about, so that who stands on its face may use it like a library.
-TOOLS = {"doteval._caller", "doteval._forked", "doteval._unwritable", "doteval._writer"}
+TOOLS = {"doteval._caller", "doteval._database_files", "doteval._forked", "doteval._unwritable", "doteval._writer"}
 
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (

@@ -24,6 +24,7 @@ from .._identity.walk import Walk
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
 from .frames import rows_in
+from .fresh import Copies
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 Dataset: TypeAlias = Rows | Callable[[], Rows | Awaitable[Rows]]
@@ -61,27 +62,9 @@ class Row:
         return (self,) if count == 1 else (replace(self, sample=number) for number in range(1, count + 1))
 
     def fresh_values(self) -> dict[str, Any]:
-        """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
-        return {name: _fresh_or_itself(value) for name, value in self.values.items()}
-
-
-def _fresh_or_itself(value: Any) -> Any:
-    """A copy of it; of what is nested deeper than functions may call each other, there is none."""
-    try:
-        return _fresh(value)
-    except RecursionError:
-        return value
-
-
-def _fresh(value: Any) -> Any:
-    kind: object = value.__class__
-    if kind is list:
-        return [_fresh(item) for item in value]
-    if kind is dict:
-        return {key: _fresh(item) for key, item in value.items()}
-    if kind is tuple:
-        return tuple([_fresh(item) for item in value])
-    return set(value) if kind is set else value
+        """The values for one attempt: what it puts into its containers is not there in the next."""
+        copies = Copies()
+        return {name: copies.of(value) for name, value in self.values.items()}
 
 
 def has_name(inputs: Inputs) -> bool:
