@@ -76,6 +76,20 @@ def concurrency_of(value: object, *, may_adapt: bool) -> Any:
         raise ValueError(f"concurrency must be a number of rows, at least 1{other}, not {value!r}") from None
 
 
+def arguments_of(given: object) -> Mapping[str, Any]:
+    """Arguments of an evaluation, by name.
+
+    Raises:
+        TypeError: They are none.
+    """
+    if given is None:
+        return {}
+    arguments = cast("Mapping[object, Any]", given)
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in arguments):
+        raise TypeError(f"arguments are those of the evaluation by name, such as {{'seed': 3}}, not {given!r}")
+    return cast("Mapping[str, Any]", given)
+
+
 def check_kinds(
     *,
     store: object,
