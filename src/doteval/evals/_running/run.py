@@ -270,7 +270,7 @@ def _cache_of(
     return ReplyCache(path.with_name("replies.db"), cache)
 
 
-_OWN = {"evaluation", *run.__kwdefaults__} - {"model"}
+_OWN = {"evaluation", *(run.__kwdefaults__ or ())} - {"model"}
 
 
 def _values_of(evaluation: Evaluation, arguments: Mapping[str, Any], others: Mapping[str, Any]) -> Mapping[str, Any]:
