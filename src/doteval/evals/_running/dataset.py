@@ -20,6 +20,7 @@ from .._identity.library import is_library_file, is_library_module
 from .._identity.looks import attribute_of, qualified, type_name
 from .._identity.rows import held_by_function
 from .._identity.walk import Walk
+from .._results.plain import plain, says_nothing
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
 from .frames import rows_in
@@ -112,6 +113,11 @@ class _Code(Looks):
 _CODE = _Code()
 
 
+def _is_empty(name: object) -> bool:
+    """Whether a column ``id`` holds nothing, as in an empty cell; then the row is known by its values."""
+    return not name.strip() if isinstance(name, str) else says_nothing(plain(name))
+
+
 class _Keys:
     """Tells what rows are known by, in the order in which they are read."""
 
@@ -128,7 +134,7 @@ class _Keys:
         """
         inputs = Inputs(number, values, fingerprint(values, _CODE))
         key = inputs.digest
-        if name is not _NAMELESS:
+        if name is not _NAMELESS and not _is_empty(name):
             key, inputs.unknown = key_of_id(name), fingerprint(name).unknown
         self._seen[key] += 1
         inputs.is_again = self._seen[key] > 1
