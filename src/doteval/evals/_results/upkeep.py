@@ -95,6 +95,7 @@ def chosen(results: Results, name: str) -> list[Stored]:
     Raises:
         ValueError: There are none.
     """
+    name = storable(name)
     found = results.evaluations(name)
     if found:
         return found

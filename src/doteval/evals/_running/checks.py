@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 from ... import ModelProvider, ModelProviders, ReplyCache, Setup
 from .._results.changed import Changed
 from .._results.gates import Gate
+from .._results.plain import storable
 from .._results.store import Store
 
 _CACHE_MODES = ("on", "read", "write", "off")
@@ -151,7 +152,7 @@ def check_baseline(experiment: str, baseline: str, *, fresh: bool, changed: Chan
     Raises:
         ValueError: It would.
     """
-    if baseline == experiment and (fresh or changed == "rerun"):
+    if storable(baseline) == storable(experiment) and (fresh or changed == "rerun"):
         what = "to start over" if fresh else "to throw away what has changed"
         raise ValueError(
             f"'{experiment}' is the baseline and the experiment of this run, and {what} may cost you the baseline: "
