@@ -1,4 +1,4 @@
-"""Half a character (a lone surrogate) may be in any name, as in that of a file that is no UTF-8: it names what it did."""
+"""Half a character (a lone surrogate) may be in any name, as in that of a file that is no UTF-8: it names one."""
 
 from __future__ import annotations
 
