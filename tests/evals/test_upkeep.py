@@ -21,6 +21,7 @@ import doteval
 from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, Store, StoreError, delete, rename, run
+from doteval.evals._results.upkeep import chosen, old_enough
 from doteval.evals._running.circumstances import _commits, _head_of, about_machine
 from doteval.evals._running.settings import Settings
 
@@ -209,6 +210,15 @@ def test_age_is_that_of_what_was_written_last(path: Path, capsys: pytest.Capture
                               ("runs", "started")):  # fmt: skip
             connection.execute(f"UPDATE {table} SET {column} = {column} - 40 * 86400")
         connection.execute("UPDATE rows SET written = written + 20 * 86400 WHERE evaluation = 2 AND number = 1")
+    days = {"one": 20, "two": 40, "three": 40}
+    for names in ((), ("one",), ("one@a",), ("one@b",), ("one@a", "two"), ("two@a", "three"), ("one", "one@a")):
+        for age in (10, 30, 50):
+            with Store(path).snapshot() as results:
+                found = {each.id for each in old_enough(results, names, age * 86400)}
+                named = [
+                    each.id for name in names or days for each in chosen(results, name) if days[each.experiment] > age
+                ]
+            assert found == {*named}, (names, age)
     assert doteval_(path, "delete", "--older-than", "50d", "--yes") == 0
     assert "nothing is that old" in capsys.readouterr().out
     assert doteval_(path, "delete", "two", "one", "--older-than", "30d", "--yes", "--json") == 0

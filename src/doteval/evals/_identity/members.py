@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import abc
 import sys
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from .looks import ADDRESS, attribute_of, class_of, type_name
+from .silence import no_warnings
 
 _OF_A_FIELD = ("default", "default_factory", "metadata", "repr", "hash", "init", "compare", "kw_only")
 _OF_A_FIELD_OF_PYDANTIC = (
@@ -56,8 +56,7 @@ def schema_of(kind: Any) -> object:
     if make is None:
         return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with no_warnings():
             return _without_defaults(make())
     except Exception:  # one of its fields has none, or it is not ready, and says so where it is used
         return "no schema"

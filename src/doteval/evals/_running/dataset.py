@@ -21,6 +21,7 @@ from .._identity.looks import attribute_of, class_of, qualified, type_name
 from .._identity.rows import held_by_function
 from .._identity.special import parts_of
 from .._identity.walk import Walk
+from .._results.plain import plain, says_nothing
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
 from .frames import rows_in
@@ -104,6 +105,11 @@ class _Code(Looks):
 _CODE = _Code()
 
 
+def _is_empty(name: object) -> bool:
+    """Whether a column ``id`` holds nothing, as in an empty cell; then the row is known by its values."""
+    return not name.strip() if isinstance(name, str) else says_nothing(plain(name))
+
+
 class _Keys:
     """Tells what rows are known by, in the order in which they are read."""
 
@@ -120,7 +126,7 @@ class _Keys:
         """
         inputs = Inputs(number, values, fingerprint(values, _CODE))
         key = inputs.digest
-        if name is not _NAMELESS:
+        if name is not _NAMELESS and not _is_empty(name):
             key, inputs.unknown = key_of_id(name), fingerprint(name).unknown
         self._seen[key] += 1
         inputs.is_again = self._seen[key] > 1

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 
-from .._identity.kept import others_run
 from .._results.declared import part_of_mixed, printable, without_declared
 from .._results.identity import Identity, data_changed_meanwhile, edited_meanwhile, has_doubts, listed
 from .._results.reading import Stored
@@ -40,7 +39,7 @@ class Notes:
         """Find out what rows write, while others are run; what is written meanwhile is seen to be."""
         with suppress(Exception):
             self._known = await to_thread.run_sync(
-                _beside_others, self._place.look_again, abandon_on_cancel=True, limiter=CapacityLimiter(1)
+                self._place.look_again, abandon_on_cancel=True, limiter=CapacityLimiter(1)
             )
         self.is_waited_for, self._news = False, None
 
@@ -121,8 +120,3 @@ class Notes:
                 "code keeps in memory is of then. If it keeps any of it, start over in a new process."
             )
         return {label: part_of_mixed(change) for label, change in changed.items()}, told, read
-
-
-def _beside_others(look: Callable[[], Identity]) -> Identity:
-    others_run.set(True)  # in this thread's copy of the context
-    return look()
