@@ -274,7 +274,8 @@ async def _lost(model: ServerModel, error: httpx.TransportError) -> Refusal:
         await model.lease.ended()
     lost = model.lease.lost
     what = f"{type(error).__name__}: {error}" if lost is None else f"{lost.report}\n{lost.advice}"
-    return Refusal(502, "model_lost", f"the server of {model.name!r} gave no answer: {what}", again=True)
+    again = lost is None or not lost.stopped
+    return Refusal(502, "model_lost", f"the server of {model.name!r} gave no answer: {what}", again=again)
 
 
 class _Request:

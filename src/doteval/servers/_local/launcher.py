@@ -176,7 +176,7 @@ class LocalLauncher:
                 self.on_connected(server_id, Path(connection.server["log"]), supervisor is not None)
             if supervisor is not None:
                 await confirm(connection, terms)
-            if not connection.is_awake and not await connection.until_awake():
+            if not connection.is_awake and not await connection.until_awake() and not _is_stopped(connection):
                 raise _AsleepError
             lease = LocalLease(connection, command, terms, listener)
             try:
@@ -260,3 +260,8 @@ class LocalLauncher:
                         if lock is not None:  # else whoever starts one now does it
                             self.runtime.bury_dead()
             reap()
+
+
+def _is_stopped(connection: Connection) -> bool:
+    """Whether the server has ended because somebody wanted that, whoever waits for it."""
+    return connection.exit is not None and connection.exit.stopped
