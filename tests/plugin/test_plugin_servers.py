@@ -192,6 +192,44 @@ def test_a_server_that_cannot_start_fails_its_tests_with_one_try(light: LightRun
     result.stdout.re_match_lines([r"1 server started:", r"  broken \[server\]: failed after .*"])
 
 
+def test_where_a_run_is_interrupted_its_servers_end_before_its_fixtures_do(light: LightRuns) -> None:
+    """These may hang; also where a second interrupt strikes before the first one was told to anybody."""
+    light.write(
+        conftest="""
+        import pytest
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_keyboard_interrupt():
+            raise KeyboardInterrupt
+        """,
+        test_it="""
+        import os
+        import pathlib
+        import select
+
+        import pytest
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.fixture
+        def hangs(light_client):
+            watch = os.pidfd_open(light_client.server.pid)
+            yield
+            ended, _, _ = select.select([watch], [], [], 30)
+            os.close(watch)
+            pathlib.Path("seen.txt").write_text(f"the server has ended: {bool(ended)}")
+
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        @pytest.mark.parametrize("light_client", ["one"], indirect=True)
+        async def test_it(light_client, hangs):
+            raise KeyboardInterrupt
+        """,
+    )
+    light.run()
+    assert (light.pytester.path / "seen.txt").read_text() == "the server has ended: True"
+    assert light.left() == []
+
+
 def test_a_fixture_of_ones_own_uses_the_servers_of_the_run(light: LightRuns) -> None:
     """`model_servers` is the launcher, which outlives the event loops."""
     light.write(

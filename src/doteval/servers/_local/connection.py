@@ -279,10 +279,6 @@ class Connection:
         self._has_woken.set()
         self._has_woken = anyio.Event()
 
-    def hang_up(self) -> None:
-        """Let the supervisor see that nobody is here any more, whatever this program does from now on."""
-        self._wire.hang_up()
-
     def close(self) -> None:
         """Close the connection; call it when `run` has ended or was cancelled."""
         self._wire.close()
