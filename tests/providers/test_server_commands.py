@@ -654,5 +654,5 @@ def test_how_many_may_sleep_is_refused_where_none_can() -> None:
     for settings in ({"sleep": HTTPSleep()}, {"max_sleeping": 1}, {"sleep": HTTPSleep(), "max_sleeping": 0}):
         with pytest.raises(ValueError, match="pass both or neither"):
             ServerProvider(command, **settings)
-    with pytest.raises(ValueError, match="max_sleeping must be 0 or more"):
+    with pytest.raises(ValueError, match="max_sleeping must be a whole number of at least 0"):
         vllm.VLLMProvider(max_sleeping=-1)

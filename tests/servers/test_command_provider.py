@@ -127,7 +127,7 @@ async def test_capacity_makes_servers_take_turns_and_slots_of_none_are_refused(l
             assert provider.statistics().open == 1
     with pytest.raises(ValueError, match="of no use with slots_needed=0"):
         CommandProvider(light(), capacity=1, slots_needed=0)
-    with pytest.raises(ValueError, match="0 or more"):
+    with pytest.raises(ValueError, match="a whole number of at least 0"):
         CommandProvider(light(), slots_needed=-1)
     with pytest.raises(ValueError, match="stop_command is a list of words"):
         CommandProvider(light(), stop_command="docker stop it")

@@ -165,7 +165,7 @@ def test_an_interrupt_at_any_line_of_a_start_leaves_nothing(supervisors: Supervi
 
 def line_of(error: BaseException) -> int:
     """Where in `start_supervisor` it was."""
-    return [number for frame, number in traceback.walk_tb(error.__traceback__) if is_start(frame)][0]
+    return next(number for frame, number in traceback.walk_tb(error.__traceback__) if is_start(frame))
 
 
 def close_all_that(error: BaseException) -> None:

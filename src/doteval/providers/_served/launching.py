@@ -87,13 +87,13 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
             ready=ready,
             slots=slots or SlotSet(("slot-0",)),
             fraction=fraction,
-            start_timeout=own["start_timeout"],
+            start_timeout=float(own["start_timeout"]),
             stall_timeout=own["stall_timeout"],
-            stop_grace=own["stop_grace"],
-            keep_alive=own["server_keep_alive"],
+            stop_grace=float(own["stop_grace"]),
+            keep_alive=float(own["server_keep_alive"]),
             port=own["port"],
-            log_bytes=own["log_bytes"],
-            max_sleeping=max_sleeping,
+            log_bytes=int(own["log_bytes"]),
+            max_sleeping=int(max_sleeping),
             replicas=replicas,
         )
         self._sleepers = include(self, Sleepers(self._launcher, keep_alive=others.get("keep_alive")))

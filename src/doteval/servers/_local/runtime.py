@@ -119,7 +119,7 @@ class Runtime:
                 _hang_up(connection)
 
     def abandon(self) -> None:
-        """Hang up all connections, and all that are made from now on, whoever has them and whatever becomes of those."""
+        """Hang up all connections, and all that are made from now on, whoever has them."""
         with making():
             self.is_abandoned = True
             for connection in list(self._connections):
