@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from tests.forks import PIPE, STDOUT, Forks
@@ -91,10 +92,14 @@ def test_tests_on_the_same_model_are_run_together(light: LightRuns) -> None:
 def test_with_loadgroup_a_model_stays_with_one_worker(light: LightRuns) -> None:
     """Three models, one slot, three workers: three starts."""
     modules(light, count=2, tests=3, models=("one", "two", "three"))
-    result = light.run("-n", "3", "--dist", "loadgroup", plugins="anyio doteval xdist")
+    result = light.run("-n", "3", "--dist", "loadgroup", "-rA", plugins="anyio doteval xdist")
     assert_clean(result, passed=36)
     assert sorted(light.starts()) == ["one", "three", "two"]
     assert light.left() == []
+    shown = [line for line in result.outlines if line.startswith("PASSED")]
+    assert len(shown) == 36
+    if pytest.version_tuple[:2] >= (9, 2):  # before, pytest-xdist puts the groups into what is shown
+        assert not [line for line in shown if not re.fullmatch(r"PASSED test_\d\.py::test_answers\[[\w-]+\]", line)]
 
 
 def test_interleaved_workers_take_turns(light: LightRuns) -> None:

@@ -57,6 +57,7 @@ MAKES_SENSE: dict[str, list[Any]] = {
     "max_retries": [None, 0, 3, 10**400, math.inf],
     "max_concurrency": [None, 3, 10**400],
     "max_sleeping": [0],
+    "sleep_timeout": [None, 1.5, 3, math.inf],
     "replicas": [3, 10**400],
     "restarts": [0, 3, 10**400],
     "slots_needed": [None, 0, 3, 10**400],

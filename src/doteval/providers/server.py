@@ -79,8 +79,10 @@ class ServerProvider(CommandedProvider[ServerModel], ServerProviderBase):
         if not slots:
             raise ValueError("slots_needed must be at least 1 for a server of models, not 0")
         check_argument("sleep", sleep, instance_or_none(Sleep, "HTTPSleep(), SleepWith(...), or None"))
-        if (sleep is not None) is not bool(settings.get("max_sleeping")):
-            raise ValueError("sleep= says how a server sleeps, and max_sleeping= how many may: pass both or neither")
+        if (sleep is None and others.get("max_sleeping")) or (sleep is not None and "max_sleeping" not in others):
+            raise ValueError(
+                "sleep= says how a server sleeps, and max_sleeping= how many may (0: none): pass both or neither"
+            )
         others.setdefault("gpus", None)
         super().__init__(own["ready"] or HTTPReady("/health"), **others)
         self._take_command("server", command, own, slots, causes=_CAUSES)

@@ -55,6 +55,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         ready: When a server is ready.
         needs_slots: Whether a server takes slots; if not, there may be any number at once.
         max_sleeping: How many servers of this machine may sleep when one of these does, itself included.
+        sleep_timeout: How long one may take to fall asleep, and to wake up, in seconds; `None`: as `sleep` says.
         replicas: How many servers there are of each resource.
     """
 
@@ -63,6 +64,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         ready: Readiness,
         needs_slots: bool = True,
         max_sleeping: int = 0,
+        sleep_timeout: float | None = None,
         replicas: int = 1,
         **settings: Unpack[LaunchSettings],
     ) -> None:
@@ -96,6 +98,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
             max_sleeping=int(max_sleeping),
             replicas=replicas,
         )
+        self._sleep_timeout = None if sleep_timeout is None else float(sleep_timeout)
         self._sleepers = include(self, Sleepers(self._launcher, keep_alive=others.get("keep_alive")))
         self._environment = dict(own["environment"] or {})
         self._cwd = None if own["cwd"] is None else os.fspath(own["cwd"])
@@ -175,6 +178,8 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         command = self.command(spec, **config)
         weights = command.weights()
         how = self.sleep(spec, **config) if self._terms.max_sleeping else None
+        if how is not None and self._sleep_timeout is not None:
+            how = how.within(self._sleep_timeout)
         terms = replace(self._terms, count=self.server_slots(spec, **config), sleep=how)
         listener = _Listener(self, label)
         try:

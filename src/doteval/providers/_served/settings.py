@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from ..._keywords import Keyword, at_least
+from ..._keywords import Keyword, at_least, more_than_zero_or_none
 from .._sdk.openai import OpenAIModelOptions
 from .executable import Executable
 from .launch_settings import LaunchSettings
@@ -25,6 +25,16 @@ class ServerSettings(LaunchSettings, OpenAIModelOptions, total=False):
             "sleep. Each takes main memory for its weights.",
             0,
             at_least(0),
+            operational=True,
+        ),
+    ]
+    sleep_timeout: Annotated[
+        float | None,
+        Keyword(
+            "How long a server may take to fall asleep, and to wake up, in seconds; then it is stopped, or started "
+            "again. `None`: as ``sleep=`` says, and a minute where nobody does.",
+            None,
+            more_than_zero_or_none,
             operational=True,
         ),
     ]
