@@ -63,21 +63,6 @@ async def test_each_request_goes_to_the_least_busy_one(launcher: LocalLauncher) 
     assert len(launcher.starts) == 2
 
 
-async def test_what_asks_a_server_itself_gets_the_least_busy_one(launcher: LocalLauncher) -> None:
-    """As the address of several models does; what goes through the model counts with it."""
-    events = Events()
-    async with replicated(launcher, on_event=events) as provider, await provider.setup("m") as handle:
-        await events.until("replica_opened", 2)
-        async with handle.model.asked() as one, handle.model.asked() as other:
-            assert one.pid != other.pid
-        async with handle.model.asked() as one:
-            assert {str(await handle.model.generate("Hello")) for _ in range(3)} == {str(handle.model.server.pid)}
-            assert handle.model.server.pid != one.pid
-    async with ServerProvider(light(), launcher=launcher) as provider, await provider.setup("m") as handle:
-        async with handle.model.asked() as one:
-            assert one == handle.model.server
-
-
 async def test_a_busy_one_is_left_alone(launcher: LocalLauncher) -> None:
     """While one request takes its time at one of them, all others go to the other one."""
     events = Events()
