@@ -64,7 +64,7 @@ class Order:
         identity: Any = getattr(item, "_id", None)
         if identity is not None and not item.nodeid.endswith(f"@{group}"):
             self._own_ids.append((item, identity))
-            item._id = identity.__class__.parse(f"{item.nodeid}@{group}")  # type: ignore[attr-defined]
+            item._id = identity.__class__.parse(f"{item.nodeid}@{group}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self) -> None:
