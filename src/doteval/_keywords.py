@@ -327,8 +327,8 @@ def texts_or_none(value: object) -> None:
 
 def path_or_none(value: object) -> None:
     """A path that is not empty."""
-    is_path = isinstance(value, (str, os.PathLike)) and isinstance(os.fspath(cast(str, value)), str)
-    if value is not None and not (is_path and os.fspath(cast(str, value))):
+    path: Any = os.fspath(cast(Any, value)) if isinstance(value, (str, os.PathLike)) else None
+    if value is not None and not (isinstance(path, str) and path):
         raise ValueError("must be a path")
 
 

@@ -129,7 +129,7 @@ def check(gpus: object, capacity: object) -> None:
 
 
 def _may_be_one(wish: object) -> bool:
-    return isinstance(wish, (str, Integral)) and not isinstance(wish, bool)
+    return not isinstance(wish, bool) and isinstance(wish, (str, Integral))
 
 
 def takes_time(gpus: object, environ: Mapping[str, str]) -> bool:
