@@ -327,8 +327,8 @@ def texts_or_none(value: object) -> None:
 
 def path_or_none(value: object) -> None:
     """A path that is not empty."""
-    path: Any = os.fspath(cast(Any, value)) if isinstance(value, (str, os.PathLike)) else None
-    if value is not None and not (isinstance(path, str) and path):
+    path = os.fsdecode(cast(str, value)) if isinstance(value, (str, os.PathLike)) else ""
+    if value is not None and not path:
         raise ValueError("must be a path")
 
 
