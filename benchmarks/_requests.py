@@ -1,10 +1,7 @@
-"""Requests for a counter of instructions, without a socket: each side in a child of its own, which has imported all.
+"""Requests to count instructions or calls in, without a socket; `_instructions.py` counts them.
 
-    valgrind --tool=cachegrind --cache-sim=no --cachegrind-out-file=DIRECTORY/%p python benchmarks/_requests.py DIRECTORY
-
-A child for each side sends some requests and another one more of them: what the second took more, by as many requests,
-is what one costs. Everything else, such as imports and the first request, is the same in both. The counts repeat to some
-instructions in a thousand, whatever else the machine does.
+Run as a program, it has a child for each side, which has imported all: one sends some requests, another one more of
+them. What the second took more, by as many requests, is what one costs; imports and the first request are in both.
 """
 
 from __future__ import annotations
