@@ -81,9 +81,8 @@ def processes(root: Path) -> Iterator[int]:
     for name in os.listdir("/proc"):  # noqa: PTH208 - some hundred processes, at the end of each test
         if name.isdigit() and int(name) != own:
             with suppress(OSError):
-                if mark in b"\0" + _read(f"/proc/{name}/environ"):
-                    yield int(name)
-                elif supervisor in (arguments := _read(f"/proc/{name}/cmdline")) and place in arguments:
+                variables, arguments = b"\0" + _read(f"/proc/{name}/environ"), _read(f"/proc/{name}/cmdline")
+                if mark in variables or (supervisor in arguments and place in arguments):
                     yield int(name)
 
 
