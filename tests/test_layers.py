@@ -25,6 +25,7 @@ LAYERS = (
         "doteval._server_errors",
         "doteval._explained",
         "doteval._context_managers",
+        "doteval._unbuilt",
         "doteval._secrets",
         "doteval._canonical",
         "doteval._spec",

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 import doteval
@@ -23,6 +24,11 @@ from doteval.evals import EvaluationChangedError, Store, run
 from doteval.evals._identity.walk import Walk
 from doteval.evals._results.identity import changes
 from doteval.testing import FakeModel, FakeProvider
+
+
+def similar() -> list[Any]:
+    """Values of which many are equal to others, or not to themselves."""
+    return [0.0, -0.0, 0, False, "", "0", 1.0, 1, True, float("nan"), "nan", 1 << 20_000, (1 << 20_000) + 1]
 
 
 @pytest.fixture(autouse=True)
@@ -248,6 +254,24 @@ async def test_nothing_is_another_argument_than_none_at_all(tmp_path: Path) -> N
     await run(thinking, store=path)
     with pytest.raises(EvaluationChangedError, match="the argument 'think' is new"):
         await run(thinking, store=path, think=None)
+
+
+@pytest.mark.parametrize("which", range(len(similar())))
+def test_a_default_that_is_given_is_no_change_and_what_is_only_equal_is(which: int, tmp_path: Path) -> None:
+    default = similar()[which]
+
+    @foreach("q", ["a"])
+    async def eval_it(q: str, given: Any = default) -> Result:
+        return Result(type(given).__name__)
+
+    it = partial(run, eval_it, store=tmp_path / "results.db")
+    anyio.run(it)
+    for number, value in enumerate(similar()):
+        if number == which:
+            assert anyio.run(partial(it, given=value)).answered
+        else:
+            with pytest.raises(EvaluationChangedError, match="the argument 'given'"):
+                anyio.run(partial(it, given=value))
 
 
 @pytest.mark.anyio

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from .._errors import StoreError
 from .._result import Score
 from .identity import Identity
+from .plain import storable
 from .reading import Snapshot, Stored, find
 from .runs import check_idle, note
 from .store import Store
@@ -88,6 +89,7 @@ def copy_rescored(
         StoreError: There is something in their place, or what was scored was written again since, or is gone.
         ConcurrentRunError: A run is at what is there in their place.
     """
+    experiment = storable(experiment)
     with store._database.writing() as connection:
         check_room(Snapshot(connection), experiment, [each.evaluation for each in made], overwrite)
         for each in made:

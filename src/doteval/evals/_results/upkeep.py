@@ -98,6 +98,7 @@ def chosen(results: Results, name: str) -> list[Stored]:
     Raises:
         ValueError: There are none.
     """
+    name = storable(name)
     found = results.evaluations(name)
     if found:
         return found
@@ -126,9 +127,10 @@ def old_enough(results: Results, names: Sequence[str], age: float | None) -> lis
     found = [*{each.id: each for each in stored}.values()]
     if age is None:
         return found
-    last: dict[str, float] = {}
-    for each in found:
-        last[each.experiment] = max(last.get(each.experiment, 0.0), last_written(results, each))
+    last = {
+        name: max(last_written(results, each) for each in results.evaluations(name))
+        for name in {each.experiment for each in found}
+    }
     return [each for each in found if last[each.experiment] <= time.time() - age]
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 from ... import ModelProviders
 from .._identity.code import read, texts_in
 from .._identity.library import is_library_file, project_of
+from .._identity.looks import class_of, own_text_of
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
 from .declared import Contents, Declared
@@ -150,7 +151,10 @@ def identity_of_run(
 
 
 def _is_same_text_or_number(one: object, other: object) -> bool:
-    return type(one) is type(other) and isinstance(one, (str, int, float)) and one == other
+    """Whether nothing tells one from the other; 0.0 and -0.0 are only equal, and NaN is not even that."""
+    kind = class_of(one)
+    is_told = kind is class_of(other) and isinstance(one, (str, int, float))
+    return is_told and own_text_of(one, kind) == own_text_of(other, kind)
 
 
 def spec_of(model: Any) -> str:
