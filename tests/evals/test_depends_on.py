@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import anyio
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from doteval import ReplyCache, Result, foreach
 from doteval._replies.file import Use
@@ -413,6 +413,23 @@ class Settings:
 
 class Model(BaseModel, extra="allow"):
     held: Any = None
+    _own: Any = PrivateAttr(None)
+
+
+class Items(list[Any]):
+    path: Any
+
+
+def private(held: Any) -> Model:
+    made = Model()
+    made._own = held
+    return made
+
+
+def items(held: Any) -> Items:
+    made = Items([1])
+    made.path = held
+    return made
 
 
 class Told:
@@ -459,6 +476,8 @@ NOT_READ: dict[str, Callable[[Any], Any]] = {
     "beside fields": Derived,
     "partial": lambda held: partial(print, held),
     "keyword": lambda held: partial(print, end=held),
+    "private": private,
+    "beside items": items,
     "enum": lambda held: Enum("Found", {"A": held}).A,  # type: ignore[attr-defined]
 }
 

@@ -16,6 +16,8 @@ from .._identity.library import is_library_class
 
 _FLAT = (str, bytes, bytearray, memoryview, range, array, int, float, complex, type(None), os.PathLike)
 """What holds nothing else."""
+_PLAIN = (list, dict, tuple, set, frozenset)
+"""Containers that have nothing else."""
 _FIELDS = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__", "model_fields")
 _END = object()
 
@@ -68,7 +70,7 @@ def _all_in(value: object, *, objects: bool) -> Iterator[tuple[object, str]]:
         held = _held_by(each, keys=objects)
         if held is not None:
             open_.append((iter(held), owner))
-        elif objects:
+        if objects and type(each) not in _PLAIN:
             fields, others = _fields_of(each)
             open_ += [(iter(others), owner or type(each).__qualname__), (iter(fields), owner)]
 
@@ -86,7 +88,7 @@ def _fields_of(value: Any) -> tuple[list[object], list[object]]:
 
     Of what somebody else has made these are its own affair.
     """
-    kind: type[Any] = type(value)
+    kind: type[Any] = type(cast("object", value))
     if isinstance(value, SimpleNamespace) or f"{kind.__module__}.{kind.__qualname__}" == "argparse.Namespace":
         return [*vars(value).values()], []
     if kind is partial:
