@@ -501,13 +501,18 @@ def test_a_process_that_may_open_no_more_files_is_told_so(path: Path) -> None:
 
 
 @pytest.mark.process
-def test_a_log_that_another_process_has_removed_is_missed(path: Path) -> None:
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_log_that_another_process_has_removed_is_missed(path: Path, is_link: bool) -> None:
     """As SQLite's locks are lost where the process itself copies the file; what is written then may be lost, too."""
     look = f"import sqlite3; sqlite3.connect({str(path)!r}).execute('SELECT 1 FROM rows').fetchone()"
     row = Record(0, "key", "", {})
+    named = path
+    if is_link:
+        path.parent.mkdir()
+        (named := path.with_name("link.db")).symlink_to(path.name)
     with (
         pytest.raises(StoreError, match=r"lost results\.db-wal while .* copied the store itself"),
-        Store(path) as store,
+        Store(named) as store,
     ):
         stored, _ = store.begin("e", "n", model="", identity={})
         store.put(stored, row)

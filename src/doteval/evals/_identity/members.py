@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
+import sys
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from .looks import attribute_of, class_of, type_name
+from .looks import ADDRESS, attribute_of, class_of, type_name
 from .silence import no_warnings
 
 _OF_A_FIELD = ("default", "default_factory", "metadata", "repr", "hash", "init", "compare", "kw_only")
@@ -84,3 +85,15 @@ def registered_with(kind: type[Any]) -> list[type[Any]]:
     registry: Iterable[weakref.ref[type[Any]]] = () if dump is None else dump(kind)[0]
     found = [reference() for reference in registry]
     return [each for each in found if each is not None]
+
+
+def docstring_of(kind: type[Any]) -> str:
+    """What a class says of itself, without where its defaults lie, and but for what `dataclasses` says in its place."""
+    text = str(vars(kind).get("__doc__") or "")
+    is_made = "__dataclass_fields__" in vars(kind) and text.startswith(f"{kind.__name__}(")
+    return "" if is_made else ADDRESS.sub("", text)
+
+
+def scope_of(kind: type[Any]) -> Mapping[str, Any]:
+    """What names in a class's annotations may stand for."""
+    return getattr(sys.modules.get(kind.__module__), "__dict__", {})

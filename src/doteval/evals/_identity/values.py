@@ -8,6 +8,7 @@ import os
 import re
 import types
 from abc import abstractmethod
+from argparse import Namespace
 from array import array
 from collections import ChainMap, UserString
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
@@ -63,6 +64,8 @@ _MOST_WITHIN = 1000
 """How many items of containers are looked at that code makes when it is asked for them, and that are in others such."""
 MADE_HERE = ("what it holds", "its keys")
 """Where containers are set aside that are made here, and so are no one's to be taken apart."""
+BY_ITEM = "by item"
+"""What is said instead of all that a container, or an object, holds, where each of it is looked at by itself."""
 _LISTS = (list, tuple)
 _FACTORIES = (bool, dict, float, int, list, set, str, tuple)
 
@@ -190,7 +193,7 @@ class Values(Objects):
             return "member", self._class(kind), given.name, self._of(given.value, above)
         if kind is re.Pattern:
             return "pattern", self._of(attribute_of(given, "pattern"), above), attribute_of(given, "flags")
-        if kind is types.SimpleNamespace:
+        if kind in (types.SimpleNamespace, Namespace):
             return "namespace", self._mapping(self._kept(value, attributes_of(value)), above)
         if isinstance(value, Mapping):
             factory: Any = attribute_of(given, "default_factory")
@@ -257,19 +260,26 @@ class Values(Objects):
 
     def _set_content_aside(self, values: Any) -> None:
         """All that a container holds; each by itself where that is little, as some of it may be no state."""
-        kind = class_of(values)
-        first: list[Any] = [*islice(values, FEW)]
-        if len(values) > FEW or issubclass(kind, AbstractSet):
-            held: Iterable[Any] = values.items() if issubclass(kind, Mapping) else values
-            self._set_aside(MADE_HERE[0], None, [*islice(held, _LONG)])
-        elif issubclass(kind, Mapping):
-            self._set_aside(MADE_HERE[1], None, dict.fromkeys(first))
-            for key in first:
-                self._set_aside(f"key {_shown(key)}", key, values[key])
+        kind, first = class_of(values), islice(values, len(values))
+        is_mapping, is_set = issubclass(kind, Mapping), issubclass(kind, AbstractSet)
+        held: Any = {key: values[key] for key in first} if is_mapping else frozenset(first) if is_set else [*first]
+        if is_set or len(held) > FEW:
+            self._set_aside(MADE_HERE[0], None, held)
+            return
+        self._set_aside(MADE_HERE[0], None, BY_ITEM)
+        if is_mapping:
+            self._set_aside(MADE_HERE[1], None, dict.fromkeys(held))
+            for key, item in held.items():
+                self._set_aside(f"key {self._called(key)}", key, item)
         else:
-            self._set_aside("its length", None, len(first))
-            for place, item in enumerate(first):
+            self._set_aside("its length", None, len(held))
+            for place, item in enumerate(held):
                 self._set_aside(f"item {place}", None, item)
+
+    def _called(self, key: object) -> str:
+        """A key that may be shown, as names may; of any other, a fingerprint."""
+        is_shown = isinstance(key, str) and key.isidentifier() and len(key) < _LONGEST_NAME
+        return repr(key) if is_shown else digest_of(self._of(key, ()))
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
         return _shortened(self._of(item, above) for item in items)
@@ -299,7 +309,7 @@ class Values(Objects):
             if self.left_to_see < 0:
                 return
             if written and key in written:
-                self._set_aside(f"key {_shown(key)}", key, value)
+                self._set_aside(f"key {self._called(key)}", key, value)
                 continue
             if not self._is_provider or not is_credential(key, value):
                 yield key, value
@@ -412,13 +422,6 @@ def _is_fresh(key: object, value: object, fresh: Any, asked: list[Any]) -> bool:
     if is_fresh:
         asked.append(key)
     return is_fresh
-
-
-def _shown(key: object) -> str:
-    """A key that may be shown, as names may; of any other, a fingerprint."""
-    return (
-        repr(key) if isinstance(key, str) and key.isidentifier() and len(key) < _LONGEST_NAME else digest_of(repr(key))
-    )
 
 
 def _is_within(text: str, directory: str) -> bool:

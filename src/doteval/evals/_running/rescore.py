@@ -149,7 +149,7 @@ def _rescore(store: Store, experiment: str, part: str, into: str, scoring: _Scor
         found = [stored for stored in results.evaluations(experiment) if part in stored.name]
         if not found:
             among = f" with {part!r} in their names" if part else ""
-            raise ValueError(f"there are no results of {experiment!r}{among} in {store.path}")
+            raise ValueError(f"there are no results of {experiment!r}{among} in {store._database.shown}")
         check_room(results, into, found, overwrite)
         for stored in found:
             EVALUATION.set(stored.name)
