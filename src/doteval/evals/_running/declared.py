@@ -17,6 +17,7 @@ from ..._database_files import files_of
 from .._errors import DependencyError
 from .._results.claims import file_of_locks
 from .._results.declared import DIRECTORY, FILE, part_of_file, part_of_mixed, printable, told_of_content
+from .._results.plain import storable
 from .contents import changed_within, digest_of, directory_of, place_in
 
 DependsOn: TypeAlias = Sequence[object] | Iterator[object] | Mapping[str, object]
@@ -53,7 +54,7 @@ class Declared:
         values, count = {**self.values}, self.count
         if isinstance(given, Mapping):
             for name, value in cast("Mapping[object, object]", given).items():
-                label = f"the dependency '{name}'"
+                label = f"the dependency '{storable(str(name))}'"
                 if label in values:
                     raise ValueError(
                         f"depends_on names {str(name)!r}, which is named before, as by foreach: choose another name"
