@@ -106,3 +106,16 @@ async def test_what_is_edited_between_runs_is_another_evaluation(held: dict[str,
     exec(EDITS["a function"][0], held)
     with pytest.raises(EvaluationChangedError, match="the function 'helper' has changed"):
         await run(held["eval_it"], store=store)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_nobody_looks_at_is_said_with_the_results(held: dict[str, Any], tmp_path: Path) -> None:
+    """Where rows were run; and it is no change where code says it no more."""
+    text = "return importlib.import_module(q + 'son').__name__ if q == 'j' else 'one'"
+    exec(f"import importlib\ndef helper(q):\n    {text}", held)
+    with pytest.warns(EvaluationWarning, match="helper gives 'import_module' a name .* Name it in depends_on"):
+        (warning,) = (await run(held["eval_it"], store=tmp_path / "results.db")).warnings
+    assert warning.startswith("Of what 'eval_it' depends on, helper gives")
+    answered = await run(held["eval_it"], store=tmp_path / "results.db")
+    assert (answered.answered, answered.warnings) == (True, ())

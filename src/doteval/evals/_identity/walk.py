@@ -13,7 +13,6 @@ import builtins
 import functools
 import sys
 import types
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
@@ -22,7 +21,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
 from .._tabular import columns_of
-from .._written import NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED
+from .._written import NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN
 from .code import Code, Doing, read
 from .credentials import guarded_digest_of, is_credential
 from .decorated import NOT_GIVEN
@@ -208,7 +207,7 @@ class Walk(Values):
             self._describe(name, describe)
             if self.left_to_see < 0 and "" not in self._warned and not self._is_aside:
                 self._warned.add("")
-                warnings.warn(f"{name} {_TOO_MUCH}", stacklevel=2)
+                self._parts[f"{name} {_TOO_MUCH}"] = UNSEEN
 
     def _describe(self, name: str, describe: Callable[[], object]) -> None:
         self._is_guarded = False
@@ -224,7 +223,7 @@ class Walk(Values):
     def _too_much(self, name: str) -> None:
         if self._label not in self._warned and not self._is_aside:
             self._warned.add(self._label)
-            warnings.warn(f"{self._label} {_TOO_MUCH}", stacklevel=2)
+            self._parts[f"{self._label} {_TOO_MUCH}"] = UNSEEN
 
     def _deeper(self, value: object) -> object:
         self._deeper_left -= 1
@@ -355,7 +354,7 @@ class Walk(Values):
         if called is not None and called not in self._warned:
             self._warned.add(called)
             text = f"{function.__qualname__} gives '{called}' a name that is known only when it runs"
-            warnings.warn(f"{text}: what it reads there is not noticed where it changes", stacklevel=2)
+            self._parts[f"{text}: what it reads there is not noticed where it changes"] = UNSEEN
 
     def _undefined(self, function: FunctionType, name: str) -> None:
         """A builtin, or what is not there yet, which is noted, as it may be there for the next run."""

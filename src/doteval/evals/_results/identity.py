@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, WAS_READ
+from .._written import IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN, WAS_READ
 from .declared import is_declared, is_mixed, is_same_content, part_of_mixed, told_of_content, without_declared
 
 Identity: TypeAlias = Mapping[str, str]
@@ -67,14 +67,16 @@ def data_changed_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]
 
 def _does(part: str) -> str:
     """What a function does, of what is known of it; nothing where it is none."""
-    is_function = not (_is_shown(part) or is_declared(part) or part.startswith(WAS_READ) or _seems_written(part))
+    is_function = not (
+        _is_shown(part) or is_declared(part) or part.startswith((WAS_READ, UNSEEN)) or _seems_written(part)
+    )
     return part.partition(".")[0] if is_function and "." in part else ""
 
 
 def _once_written(before: str, after: str) -> str:
     if is_mixed(after):
         return after
-    if is_declared(before or after) or (before or after).startswith(WAS_READ):
+    if is_declared(before or after) or (before or after).startswith((WAS_READ, UNSEEN)):
         return before or after
     if after in _either(before) or _is_shown(before) or _is_shown(after):
         return before
@@ -122,6 +124,11 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
 def as_it_began(identity: Identity) -> Identity:
     """What results depend on, as it was before runs of this process have changed it."""
     return {name: _left.get((name, part), part) for name, part in identity.items()} if _left else identity
+
+
+def unseen_in(identity: Identity) -> tuple[str, ...]:
+    """What was not looked at of what results depend on, each as a sentence."""
+    return tuple(name for name, part in identity.items() if part == UNSEEN)
 
 
 def has_doubts(identity: Identity) -> bool:
@@ -172,7 +179,7 @@ def _is_same(before: str | None, now: str | None) -> bool:
     """What seems to be written has not changed where a run was seen to write it, or where it was not there yet."""
     if is_declared(before) or is_declared(now):
         return is_same_content(before, now)
-    if (before or now or "").startswith(WAS_READ):
+    if (before or now or "").startswith((WAS_READ, UNSEEN)):
         return True
     if not {*_either(before or "")}.isdisjoint(_either(now or "")):
         return True

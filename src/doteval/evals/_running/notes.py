@@ -8,7 +8,7 @@ from contextlib import suppress
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from .._results.declared import part_of_mixed, printable, without_declared
-from .._results.identity import Identity, data_changed_meanwhile, edited_meanwhile, has_doubts, listed
+from .._results.identity import Identity, data_changed_meanwhile, edited_meanwhile, has_doubts, listed, unseen_in
 from .._results.reading import Stored
 from .files_read import MOST, changed_files, count_of_news
 from .settings import Place
@@ -68,7 +68,7 @@ class Notes:
             found: Identity = self._stored.identity
             try:
                 found = {**await to_thread.run_sync(self._place.look_again), **read}
-                told += self._told_of_others(found) if has_called else ()
+                told += (*self._told_of_others(found), *self._told_of_unseen(found)) if has_called else ()
             finally:
                 self._place.store.note_written(self._stored, {**found, **changed})
         return told
@@ -87,6 +87,10 @@ class Notes:
                 "that it writes it: nobody knows of which their results are. They count as those of both. What others "
                 "change meanwhile should be an argument."
             )
+
+    def _told_of_unseen(self, found: Identity) -> Iterator[str]:
+        for each in unseen_in(found):
+            yield f"Of what '{self._stored.name}' depends on, {each}. Name it in depends_on."
 
     def _look_at_files(self, has_called: bool) -> tuple[Identity, list[str], Identity]:
         """What has changed of what the user has named, what is to be said, and which files were read; blocks."""
