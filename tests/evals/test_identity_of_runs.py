@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -240,6 +241,27 @@ async def test_another_argument_is_refused_and_the_user_chooses(tmp_path: Path) 
     assert (await give(prompt="three")).answered
     with pytest.raises(ValueError, match="changed is one of 'error', 'rerun', 'keep', not 'x'"):
         await give(prompt="two", changed="x")  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", ["Python", "numpy"])
+async def test_what_makes_random_numbers_is_known_by_its_seed(kind: str, tmp_path: Path) -> None:
+    """As an argument; and by what a run has left of it."""
+    make: Any = random.Random if kind == "Python" else pytest.importorskip("numpy").random.default_rng
+
+    @foreach("value", range(3))
+    async def eval_it(value: int, rng: Any) -> Result:
+        return Result(str(rng.random()))
+
+    rng, store = make(1), tmp_path / "results.db"
+    first = await run(eval_it, store=store, rng=rng)
+    assert not first.answered
+    for same in (make(1), rng):
+        again = await run(eval_it, store=store, rng=same)
+        assert again.answered
+    with pytest.raises(EvaluationChangedError, match="the argument 'rng' has changed"):
+        await run(eval_it, store=store, rng=make(2))
 
 
 @pytest.mark.anyio

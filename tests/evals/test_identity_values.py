@@ -71,8 +71,9 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
         lambda value: {"calls": 0, "system": value},
     )
     for hold in holders:
-        assert fingerprint(hold(make("one"))) == fingerprint(hold(make("one")))
-        assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))
+        one, same, other = (fingerprint(hold(make(value))) for value in ("one", "one", "another"))
+        assert one == same
+        assert one != other
 
 
 def shown_of(kinds: Iterable[str], momentary: Iterable[str]) -> dict[str, Any]:

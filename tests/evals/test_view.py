@@ -215,7 +215,7 @@ def test_no_row_is_missed_that_is_written_meanwhile(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_rows_that_go_are_not_taken_for_others(tmp_path: Path, seed: int) -> None:
     """Rows are written, written again and removed, also the last ones, and the file is made smaller: a page that asks
     after any of it, and reads all again where it knows more or fewer than there are, shows in the end what is there."""
