@@ -15,6 +15,7 @@ from ..._database_files import files_of
 from .._errors import DependencyError
 from .._results.claims import file_of_locks
 from .._results.declared import DIRECTORY, FILE, part_of_file, part_of_mixed, printable, told_of_content
+from .._results.plain import storable
 from .contents import changed_within, digest_of, directory_of, place_in
 from .paths import paths_in, texts_in
 
@@ -54,7 +55,7 @@ class Declared:
             for name, value in cast("Mapping[object, object]", given).items():
                 if isinstance(name, os.PathLike):
                     raise ValueError(f"depends_on has {name!r} as a name, which is a text: {{'corpus': {name!r}}}")
-                label = f"the dependency '{name}'"
+                label = f"the dependency '{storable(str(name))}'"
                 if label in values:
                     raise ValueError(
                         f"depends_on names {str(name)!r}, which is named before, as by foreach: choose another name"
