@@ -61,7 +61,12 @@ class Row:
 
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
-        return {name: _fresh_or_itself(value) for name, value in self.values.items()}
+        return fresh(self.values)
+
+
+def fresh(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values whose lists and mappings are copies."""
+    return {name: _fresh_or_itself(value) for name, value in values.items()}
 
 
 def _fresh_or_itself(value: Any) -> Any:
