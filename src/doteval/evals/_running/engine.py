@@ -409,3 +409,12 @@ def _name_of(row: Row, asked: int) -> str:
     """
     sample = "" if row.sample == 1 else f" sample {row.sample}"
     return f"{row.inputs.key}{sample}{f' retry {asked}' if asked else ''}"
+
+
+def told_of_requests_left_open(count: int, name: str) -> str:
+    """A warning of requests that nobody knows the cost of."""
+    return (
+        f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
+        "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
+        "early: 'async with aclosing(...)' does that for a generator."
+    )
