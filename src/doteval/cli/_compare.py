@@ -10,7 +10,8 @@ from typing import Any
 from .._printed import say
 from .._tables import Table
 from ..evals import Stored
-from ..evals._results.compare import Comparison, Difference, compare, pairs
+from ..evals._results.alike import counterparts, other_parameters, rows_in
+from ..evals._results.compare import Comparison, Difference, compare, nearest
 from ..evals._results.tables import number, shown_score
 from ._json import print_json
 from ._problem import Problem
@@ -21,29 +22,53 @@ def run(options: argparse.Namespace) -> int:
     """Print the paired differences of every score."""
     with opened(options) as results:
         before, after = chosen(results, options.before), chosen(results, options.after)
-        found = [compare(results, one, other) for one, other in pairs(before, after)]
+        same = counterparts(before, after)
+        pairs = same or _others_to_compare(before, after, options)
+        found = [compare(results, one, other) for one, other in pairs]
     if not found:
-        raise Problem(
-            f"no evaluation of {options.before!r} belongs to one of {options.after!r}: choose one of each with "
-            "EXPERIMENT@PART-OF-ITS-NAME"
-        )
+        which = f"no evaluation of {options.before!r} is one of {options.after!r}"
+        raise Problem(f"{which}: choose one of each with EXPERIMENT@PART-OF-ITS-NAME")
     gone = _others(before, [comparison.before for comparison in found])
     new = _others(after, [comparison.after for comparison in found])
     if options.json:
+        told = [{**_for_programs(each), "same": bool(same)} for each in found]
         alone = [*({"before": _side(each)} for each in gone), *({"after": _side(each)} for each in new)]
-        print_json([*map(_for_programs, found), *({**_ALONE, **each} for each in alone)])
+        print_json([*told, *({**_ALONE, **each} for each in alone)])
     else:
         _print(found, options.before, options.after)
+        if not same:
+            say(*(f"\n{_name(each)}: two evaluations, as none is on both sides" for each in found))
         for name, others in ((options.before, gone), (options.after, new)):
             if others:
                 say(f"\nonly {name} has these evaluations: {', '.join(each.name for each in others)}")
     if options.fail_if is None:
         return 0
-    losses = [f"{each.name}: {options.after} has none of it" for each in gone]
+    losses = [f"{each.name}: {options.after} has none of it{_with_other_parameters(each, after)}" for each in gone]
     losses += [loss for comparison in found for loss in _losses(comparison, options)]
     if losses:
         say(*(f"doteval: {loss}" for loss in losses), file=sys.stderr)
     return 1 if losses else 0
+
+
+def _others_to_compare(
+    before: Sequence[Stored], after: Sequence[Stored], options: argparse.Namespace
+) -> list[tuple[Stored, Stored]]:
+    """What is compared where no evaluation is on both sides: to fail a build, only what is named, of the same rows."""
+    found = nearest(before, after)
+    if options.fail_if is None:
+        return found
+    sides = (before, options.before), (after, options.after)
+    are_named = all(each.experiment != name for side, name in sides for each in side)
+    return [pair for pair in found if are_named and len({rows_in(each.name) for each in pair}) == 1]
+
+
+def _with_other_parameters(gone: Stored, after: Sequence[Stored]) -> str:
+    """What is said of one of the same name; nothing where there is none."""
+    named = next((each for each in after if each.name == gone.name), None)
+    if named is None:
+        return ""
+    others = other_parameters(gone.identity, named.identity, gone.name)
+    return f" with these parameters, as {', '.join(others)} has another value there"
 
 
 def _others(evaluations: Sequence[Stored], compared: Sequence[Stored]) -> list[Stored]:
@@ -122,7 +147,14 @@ def _side(stored: Stored) -> dict[str, str]:
     return {"experiment": stored.experiment, "evaluation": stored.name}
 
 
-_ALONE: Mapping[str, Any] = {"before": None, "after": None, "unpaired": None, "unmatched": None, "scores": {}}
+_ALONE: Mapping[str, Any] = {
+    "same": False,
+    "before": None,
+    "after": None,
+    "unpaired": None,
+    "unmatched": None,
+    "scores": {},
+}
 """What is said of an evaluation that only one side has, besides what it is."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from .intervals import tango
@@ -151,22 +151,14 @@ class _Pairs:
         return Difference(name, *counts, *means, low, high, is_binary, change.cluster_count, varies_by)
 
 
-def pairs(before: Sequence[Stored], after: Sequence[Stored]) -> Iterator[tuple[Stored, Stored]]:
-    """Which evaluations belong together: those of the same name, else of the same function, else the only ones."""
-    if len(before) == len(after) == 1:
-        yield before[0], after[0]
-        return
-    for key in (_name, _function):
-        there = {key(stored): stored for stored in after}
-        if len(there) == len(after) and len({key(stored) for stored in before}) == len(before):
-            found = [(stored, there[key(stored)]) for stored in before if key(stored) in there]
-            if found:
-                yield from found
-                return
-
-
-def _name(stored: Stored) -> str:
-    return stored.name
+def nearest(before: Sequence[Stored], after: Sequence[Stored]) -> list[tuple[Stored, Stored]]:
+    """Which may be compared where none are the same: those of the same function, or else the only ones."""
+    there = {_function(stored): stored for stored in after}
+    if len(there) == len(after) and len({*map(_function, before)}) == len(before):
+        found = [(stored, there[_function(stored)]) for stored in before if _function(stored) in there]
+        if found:
+            return found
+    return [(before[0], after[0])] if len(before) == len(after) == 1 else []
 
 
 def _function(stored: Stored) -> str:

@@ -15,6 +15,8 @@ PYTHON = "Python"
 """Another version of Python has other bytecode, so code says nothing then."""
 ASSERTIONS = "how pytest runs assertions"
 """It writes code anew that has some, so that code is another then. By itself it changes nothing."""
+PARAMETER = "the parameter '"
+"""What the value of a parameter of pytest's is called begins so, before its name and an apostrophe."""
 _OR = "|"
 _MOST = 5
 
@@ -55,7 +57,7 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
     written = {
         name: part
         for name, part in without_declared(before, now).items()
-        if _is_same(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
+        if is_same_part(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
     }
     return {**now, **written}
 
@@ -114,7 +116,7 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
         name
         for name in sorted(both, key=says_little)
         if name not in (PYTHON, ASSERTIONS)
-        and not _is_same(before.get(name), now.get(name))
+        and not is_same_part(before.get(name), now.get(name))
         and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
     ]
     modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
@@ -129,8 +131,11 @@ def _comparable(identity: Identity) -> Identity:
     return {name: part for name, part in identity.items() if _is_shown(part) or is_declared(part)}
 
 
-def _is_same(before: str | None, now: str | None) -> bool:
-    """What seems to be written has not changed where a run was seen to write it, or where it was not there yet."""
+def is_same_part(before: str | None, now: str | None) -> bool:
+    """Whether a part is as it was.
+
+    What seems to be written has not changed where a run was seen to write it, or where it was not there yet.
+    """
     if is_declared(before) or is_declared(now):
         return is_same_content(before, now)
     if (before or now or "").startswith(WAS_READ):

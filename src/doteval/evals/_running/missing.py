@@ -84,7 +84,7 @@ def out_of_reach(evaluation: Evaluation, place: Place, settings: Settings) -> st
     if not scores:
         return ""
     with place.store.snapshot() as results:
-        return is_out_of_reach(results, settings.baseline, place.name, place.experiment, scores)
+        return is_out_of_reach(results, settings.baseline, place.name, place.identity, place.experiment, scores)
 
 
 async def run_rows(

@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from ... import DotevalError, ReplyCache
 from ...evals import Evaluation, EvaluationWarning, GateError, Outcome, Store, StoreError
-from ...evals._results.identity import ASSERTIONS, Identity
+from ...evals._results.identity import ASSERTIONS, PARAMETER, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.checks import unused_baseline
@@ -309,7 +309,7 @@ class EvalRunning:
                 **{f"the provider {name}": settings for name, settings in providers.items()},
             },
             values=[
-                (f"the parameter '{name}'", value)
+                (f"{PARAMETER}{name}'", value)
                 for name, value in params_of(item).items()
                 if name not in models and name != "anyio_backend"
             ],
