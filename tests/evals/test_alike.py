@@ -16,7 +16,7 @@ from doteval.cli import main
 from doteval.evals import Store, Stored, run
 from doteval.evals._results.alike import counterpart, counterparts
 from doteval.evals._results.baselines import NoBaseline, beside_baseline
-from doteval.evals._results.identity import PARAMETER
+from doteval.evals._results.identity import OWN_FILE, PARAMETER, changes, is_of_same_file, with_what_was_known
 
 VALUES = st.lists(st.sampled_from("abcd"), max_size=4)
 LABEL = f"{PARAMETER}cfg'"
@@ -69,6 +69,26 @@ def test_an_id_is_a_name_unless_pytest_has_counted(one: Any, other: Any, is_same
     assert counterparts([pair[0]], [pair[1]]) == ([pair] if is_same else [])
 
 
+PATHS = st.lists(st.sampled_from(["a", "aa", "pkg", "e.py", "\udcff"]), min_size=1, max_size=3).map("/".join)
+
+
+@given(PATHS, PATHS)
+def test_a_file_is_the_same_seen_from_further_above(one: str, other: str) -> None:
+    """By whole parts of the path; where nobody knows, as in a script, it may be. The fuller path is kept."""
+    before, now = {OWN_FILE: f"={one}"}, {OWN_FILE: f"={other}"}
+    shorter, longer = sorted((one.split("/"), other.split("/")), key=len)
+    assert is_of_same_file(before, now) == (longer[-len(shorter) :] == shorter)
+    assert is_of_same_file(before, {})
+    assert is_of_same_file({}, now)
+    assert bool(changes(before, now)) == (not is_of_same_file(before, now))
+    pair = stored(1, "e[strong]"), stored(2, "e[strong]")
+    pair[0].identity.update(before)  # type: ignore[attr-defined]
+    pair[1].identity.update(now)  # type: ignore[attr-defined]
+    assert counterparts([pair[0]], [pair[1]]) == ([pair] if is_of_same_file(before, now) else [])
+    if is_of_same_file(before, now):
+        assert with_what_was_known(now, before)[OWN_FILE] == f"={'/'.join(longer)}"
+
+
 class Results(Store):
     """A store of evaluations without rows."""
 
@@ -88,6 +108,8 @@ def test_a_gate_has_no_baseline_of_other_parameters() -> None:
     for name, value, found in (("e[cfg0]", "a", 0), ("e[cfg2]", "a", 0), ("e[cfg0]", "b", 1), ("e[cfg0]", "c", None)):
         other = counterpart(results, "main", name, {LABEL: value})
         assert (None if other is None else other.id) == found
+    results.there[0].identity[OWN_FILE] = "=a/e.py"  # type: ignore[index]
+    assert counterpart(results, "main", "e[cfg0]", {LABEL: "a", OWN_FILE: "=b/e.py"}) is None
     baseline = beside_baseline(results, "main", stored(9, "e[cfg0]", "branch", cfg="c"), "")
     assert isinstance(baseline, NoBaseline)
     assert baseline.is_new

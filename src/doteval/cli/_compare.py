@@ -10,7 +10,7 @@ from typing import Any
 from .._printed import say
 from .._tables import Table
 from ..evals import Stored
-from ..evals._results.alike import counterparts, other_parameters, rows_in
+from ..evals._results.alike import counterparts, rows_in, told_apart
 from ..evals._results.compare import Comparison, Difference, compare, nearest
 from ..evals._results.tables import number, shown_score
 from ._json import print_json
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
                 say(f"\nonly {name} has these evaluations: {', '.join(each.name for each in others)}")
     if options.fail_if is None:
         return 0
-    losses = [f"{each.name}: {options.after} has none of it{_with_other_parameters(each, after)}" for each in gone]
+    losses = [f"{each.name}: {options.after} has none of it{_told_of_another(each, after)}" for each in gone]
     losses += [loss for comparison in found for loss in _losses(comparison, options)]
     if losses:
         say(*(f"doteval: {loss}" for loss in losses), file=sys.stderr)
@@ -62,13 +62,13 @@ def _others_to_compare(
     return [pair for pair in found if are_named and len({rows_in(each.name) for each in pair}) == 1]
 
 
-def _with_other_parameters(gone: Stored, after: Sequence[Stored]) -> str:
+def _told_of_another(gone: Stored, after: Sequence[Stored]) -> str:
     """What is said of one of the same name; nothing where there is none."""
     named = next((each for each in after if each.name == gone.name), None)
     if named is None:
         return ""
-    others = other_parameters(gone.identity, named.identity, gone.name)
-    return f" with these parameters, as {', '.join(others)} has another value there"
+    apart = told_apart(gone.identity, named.identity, gone.name)
+    return f": what is called so there differs in {', '.join(apart)}" if apart else ""
 
 
 def _others(evaluations: Sequence[Stored], compared: Sequence[Stored]) -> list[Stored]:

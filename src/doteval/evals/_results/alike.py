@@ -1,7 +1,8 @@
 """Which evaluations of two experiments are the same one.
 
-What has one name is one evaluation. Where pytest has counted the values of a parameter, ``[cfg0]`` and ``[cfg1]``, the
-number says where a value stands and not which it is; so that parameter has to have the same value, wherever it stands.
+What has one name is one evaluation, if it may be of the same file: packages of a repository may be run each by itself.
+Where pytest has counted the values of a parameter, ``[cfg0]`` and ``[cfg1]``, the number says where a value stands and
+not which it is; so that parameter has to have the same value, wherever it stands.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from .identity import PARAMETER, Identity, is_same_part
+from .identity import OWN_FILE, PARAMETER, Identity, is_of_same_file, is_same_part
 from .reading import Results, Stored
 
 _SOME_ROWS = re.compile(r" \((?:row .*|first \d+|\d+ of (?:all|first \d+), seed -?\d+)\)$", re.DOTALL)
@@ -34,13 +35,16 @@ def counterparts(before: Sequence[Stored], after: Sequence[Stored]) -> list[tupl
 def counterpart(results: Results, experiment: str, name: str, identity: Identity) -> Stored | None:
     """The same evaluation in an experiment; `None` where there is none."""
     if _kin(name, identity) == name:
-        return results.find(experiment, name)
+        found = results.find(experiment, name)
+        return found if found is None or is_of_same_file(found.identity, identity) else None
     there = [each for each in results.evaluations(experiment) if _kin(each.name, each.identity) == _kin(name, identity)]
     return _among(there, name, identity, needs_name=True) or _among(there, name, identity, needs_name=False)
 
 
-def other_parameters(one: Identity, other: Identity, name: str) -> list[str]:
-    """The parameters whose values pytest has counted in a name, and that have others on the other side."""
+def told_apart(one: Identity, other: Identity, name: str) -> list[str]:
+    """What tells an evaluation from one of its name: its file, or parameters whose values pytest has counted."""
+    if not is_of_same_file(one, other):
+        return [OWN_FILE]
     return [each for each, _ in _counted(name, one) if not is_same_part(one.get(each), other.get(each))]
 
 
@@ -55,7 +59,7 @@ def _among(there: Sequence[Stored], name: str, identity: Identity, *, needs_name
         (
             each
             for each in there
-            if (each.name == name or not needs_name) and not other_parameters(identity, each.identity, name)
+            if (each.name == name or not needs_name) and not told_apart(identity, each.identity, name)
         ),
         None,
     )

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from .alike import counterpart, other_parameters
+from .alike import counterpart, told_apart
 from .compare import Comparison, compare
-from .identity import Identity
+from .identity import OWN_FILE, Identity
 from .plain import storable
 from .reading import Results, Stored
 from .reducers import REDUCED
@@ -58,12 +58,7 @@ def beside_baseline(
         return NoBaseline(f"there is no experiment '{experiment}'; {listed(experiment, others)}")
     same_name = next((each for each in evaluations if each.name == stored.name), None)
     if same_name is not None:
-        parameters = ", ".join(other_parameters(stored.identity, same_name.identity, stored.name))
-        return NoBaseline(
-            f"'{experiment}' has no '{stored.name}' with these parameters: {parameters} had another value there, and "
-            "pytest has only counted its values; ids= of parametrize name what is to be compared whatever its value",
-            is_new=True,
-        )
+        return NoBaseline(f"'{experiment}' has no {_told_of_another(stored, same_name)}", is_new=True)
     whole = stored.name.removesuffix(selection)
     other_rows = [name for name in there if name == whole or name.startswith(f"{whole} (")]
     if other_rows:
@@ -72,6 +67,17 @@ def beside_baseline(
             "and row"
         )
     return NoBaseline(f"'{experiment}' has no '{stored.name}'; {listed(stored.name, there)}", is_new=True)
+
+
+def _told_of_another(stored: Stored, same_name: Stored) -> str:
+    apart = told_apart(stored.identity, same_name.identity, stored.name)
+    if OWN_FILE in apart:
+        files = (each.identity[OWN_FILE][1:] for each in (stored, same_name))
+        return f"'{stored.name}' of the file {' but of '.join(files)}: give each a baseline of its own"
+    return (
+        f"'{stored.name}' with these parameters: {', '.join(apart)} had another value there, and pytest has only "
+        "counted its values; ids= of parametrize name what is to be compared whatever its value"
+    )
 
 
 def is_out_of_reach(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from .._written import IS_WRITTEN, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNDEFINED, WAS_READ
-from .declared import is_declared, is_mixed, is_same_content, told_of_content, without_declared
+from .declared import is_declared, is_mixed, is_same_content, printable, told_of_content, without_declared
 
 Identity: TypeAlias = Mapping[str, str]
 """Fingerprints by what they are of; of what may be shown, the thing itself behind an equals sign."""
@@ -15,6 +15,8 @@ PYTHON = "Python"
 """Another version of Python has other bytecode, so code says nothing then."""
 ASSERTIONS = "how pytest runs assertions"
 """It writes code anew that has some, so that code is another then. By itself it changes nothing."""
+OWN_FILE = "its file"
+"""Where the evaluation stands in its repository, or else in what pytest takes for the project."""
 PARAMETER = "the parameter '"
 """What the value of a parameter of pytest's is called begins so, before its name and an apostrophe."""
 _OR = "|"
@@ -59,7 +61,8 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
         for name, part in without_declared(before, now).items()
         if is_same_part(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
     }
-    return {**now, **written}
+    fuller = {OWN_FILE: before[OWN_FILE]} if len(before.get(OWN_FILE, "")) > len(now.get(OWN_FILE, "")) else {}
+    return {**now, **written, **(fuller if is_of_same_file(before, now) else {})}
 
 
 _left: dict[tuple[str, str], str] = {}
@@ -103,6 +106,10 @@ def changes(before: Identity, now: Identity) -> tuple[str, ...]:
 
 
 def _changes(before: Identity, now: Identity) -> Iterator[str]:
+    if not is_of_same_file(before, now):
+        one, other = (printable(side[OWN_FILE][1:]) for side in (before, now))
+        yield f"they are of the file {one}, and this is {other}, so that each needs an experiment or a store of its own"
+        return
     if before.get(PYTHON) != now.get(PYTHON):
         yield f"{_told(PYTHON, before, now)}, so code cannot be compared"
         before, now = _comparable(before), _comparable(now)
@@ -115,7 +122,7 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
     found = [
         name
         for name in sorted(both, key=says_little)
-        if name not in (PYTHON, ASSERTIONS)
+        if name not in (PYTHON, ASSERTIONS, OWN_FILE)
         and not is_same_part(before.get(name), now.get(name))
         and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
     ]
@@ -129,6 +136,12 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
 def _comparable(identity: Identity) -> Identity:
     """What of it is the same in another version of Python."""
     return {name: part for name, part in identity.items() if _is_shown(part) or is_declared(part)}
+
+
+def is_of_same_file(before: Identity, now: Identity) -> bool:
+    """Whether the file may be the same: of one that is seen from further above, the end is the other one."""
+    one, other = (f"/{side.get(OWN_FILE, '')[1:]}" for side in (before, now))
+    return "/" in (one, other) or one.endswith(other) or other.endswith(one)
 
 
 def is_same_part(before: str | None, now: str | None) -> bool:
