@@ -251,10 +251,18 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_experiment(compare, "before", "A", experiment)
     _add_experiment(compare, "after", "B", "the same")
     compare.add_argument(
+        "--score",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="compare only this score, and let nothing else fail; may be given several times (default: all)",
+    )
+    compare.add_argument(
         "--fail-if",
         choices=("worse", "different"),
-        help="exit with 1 where a score of B is clearly worse than that of A, or different, or nobody can tell; "
-        "where B lacks an evaluation or a score; and where rows that A has results of failed in B, or lack a score",
+        help="exit with 1 where a score of B is clearly worse than that of A, or different, among all that are "
+        "compared, or nobody can tell; where B lacks an evaluation or a score; and where rows that A has results of "
+        "failed in B, or lack a score",
     )
     compare.add_argument(
         "--max-lost",
