@@ -327,16 +327,25 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
         "--older-than", type=_age, metavar="AGE", help="only what was last written so long ago: 90m, 12h, 30d or 8w"
     )
     delete.add_argument("--yes", action="store_true", help="do not ask")
+    copy = commands.add_parser(
+        "copy",
+        help="keep an experiment under another name as well",
+        description="Keep the results of an experiment under another name as well, in place of what stands there, if "
+        "--replace says so: at once, or not at all.",
+    )
+    _add_experiment(copy, "name", "NAME", "the experiment")
+    copy.add_argument("new", metavar="NEW", help="its other name")
+    copy.add_argument("--replace", action="store_true", help="replace the experiment that has that name")
     rename = commands.add_parser(
         "rename", help="give an experiment another name", description="Give an experiment another name."
     )
     _add_experiment(rename, "name", "OLD", "the experiment")
     rename.add_argument("new", metavar="NEW", help="its new name, which no other one has")
-    for parser in (delete, rename):
+    for parser in (delete, copy, rename):
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    for parser in (listing, show, compare, again, delete, rename):
+    for parser in (listing, show, compare, again, delete, copy, rename):
         _add_json(parser)
-    for parser in (listing, show, compare, export, report, view, again, delete, rename):
+    for parser in (listing, show, compare, export, report, view, again, delete, copy, rename):
         parser.add_argument(
             "--store",
             default=".doteval/results.db",
