@@ -634,7 +634,6 @@ def test_a_run_without_evaluations_prints_nothing_of_them(runs: Runs, quiet: boo
         (("--eval-row-timeout", "-1"), "*--doteval-eval-row-timeout*a number of seconds, 0 or more, not '-1'*"),
         (("--eval-row=1", "--eval-limit=2"), "*--doteval-eval-row runs one row, so --doteval-eval-limit and*"),
         (("--eval-max-errors", "x"), "*--doteval-eval-max-errors*0 or more, not 'x'*"),
-        (("--eval-experiment", " "), "*--doteval-eval-experiment needs a name*"),
         (("--eval-tag", "=main"), "*--doteval-eval-tag is NAME=VALUE*not '=main'*"),
         (("--eval-tag", "main"), "*--doteval-eval-tag is NAME=VALUE*not 'main'*"),
         (

@@ -15,6 +15,7 @@ from .._errors import DatasetError, StoreError
 from .._results.baselines import NoBaseline, beside_baseline, coverage, is_out_of_reach, unjudged
 from .._results.changed import changes_since
 from .._results.compare import Comparison
+from .._results.gates import decided_by_some
 from .._results.plain import storable
 from .._results.reading import Results, Stored
 from .._results.record import Record
@@ -85,7 +86,7 @@ def out_of_reach(evaluation: Evaluation, place: Place, settings: Settings) -> st
     if not scores:
         return ""
     with place.store.snapshot() as results:
-        return is_out_of_reach(results, settings.baseline, place.name, place.experiment, scores)
+        return is_out_of_reach(results, settings.baseline, place.name, place.identity, place.experiment, scores)
 
 
 async def run_rows(
@@ -318,7 +319,7 @@ def _judged(
     gates = [gate.meant(summary.scores) for gate in (*evaluation.gates, *settings.gates)]
     with_baseline = {gate.score for gate in gates if gate.has_baseline}
     baseline: Comparison | NoBaseline = NoBaseline("there is no store, in which another experiment could be")
-    told: list[str] = []
+    told = [*decided_by_some(gates, summary, evaluation.name if stored is None else stored.name)]
     if results is not None and stored is not None and with_baseline:
         reduced = [score for score in with_baseline if REDUCED.fullmatch(score)]
         baseline = beside_baseline(results, settings.baseline, stored, settings.selection.suffix, reduced)
