@@ -10,6 +10,7 @@ are between the two as may be called at once; so at most twice as many are in fl
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from .abort import Abort
 from .arguments import Arguments, roles_of
 from .dataset import Row, has_name
 from .limits import Limit
-from .refusals import Refusal, pause_before, refusal_of, retry_after
+from .refusals import Refusal, apart_from, pause_before, refusal_of, retry_after
 from .retries import Retries
 
 _WINDOW = 256
@@ -157,6 +158,7 @@ class Engine:
         self._error: BaseException | None = None
         self._moved: Event | None = None
         self._is_over = False
+        self._in_hand: BaseException | None = None
         self._given: Mapping[str, Any] | None = None
         self._roles: Mapping[str, str] = {}
 
@@ -167,6 +169,7 @@ class Engine:
             BaseException: What reading the rows raised, after those that were read before are done; or what whoever is
                 told or keeps records has raised, at once.
         """
+        self._in_hand = sys.exc_info()[1]
         try:
             return await self._run(rows)
         finally:
@@ -264,6 +267,8 @@ class Engine:
                 await raise_cancellation_of_row(exc)
                 if self._is_over:
                     raise
+                if self._in_hand is not None:
+                    apart_from(exc, self._in_hand)
                 seconds = current_time() - started
                 failure = await self._again(exc, epoch, tries)
                 if failure is not None:
