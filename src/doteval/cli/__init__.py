@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -111,6 +112,7 @@ class _Parser(argparse.ArgumentParser):
             file.flush()
 
 
+@cache
 def _parser() -> argparse.ArgumentParser:
     parser = cast(
         "argparse.ArgumentParser",

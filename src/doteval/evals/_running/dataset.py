@@ -21,9 +21,11 @@ from .._identity.looks import attribute_of, class_of, qualified, type_name
 from .._identity.rows import held_by_function
 from .._identity.special import parts_of
 from .._identity.walk import Walk
+from .._results.plain import plain, says_nothing
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
 from .frames import rows_in
+from .fresh import Copies
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 Dataset: TypeAlias = Rows | Callable[[], Rows | Awaitable[Rows]]
@@ -61,27 +63,9 @@ class Row:
         return (self,) if count == 1 else (replace(self, sample=number) for number in range(1, count + 1))
 
     def fresh_values(self) -> dict[str, Any]:
-        """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
-        return {name: _fresh_or_itself(value) for name, value in self.values.items()}
-
-
-def _fresh_or_itself(value: Any) -> Any:
-    """A copy of it; of what is nested deeper than functions may call each other, there is none."""
-    try:
-        return _fresh(value)
-    except RecursionError:
-        return value
-
-
-def _fresh(value: Any) -> Any:
-    kind: object = value.__class__
-    if kind is list:
-        return [_fresh(item) for item in value]
-    if kind is dict:
-        return {key: _fresh(item) for key, item in value.items()}
-    if kind is tuple:
-        return tuple([_fresh(item) for item in value])
-    return set(value) if kind is set else value
+        """The values for one attempt: what it puts into its containers is not there in the next."""
+        copies = Copies()
+        return {name: copies.of(value) for name, value in self.values.items()}
 
 
 def has_name(inputs: Inputs) -> bool:
@@ -121,6 +105,11 @@ class _Code(Looks):
 _CODE = _Code()
 
 
+def _is_empty(name: object) -> bool:
+    """Whether a column ``id`` holds nothing, as in an empty cell; then the row is known by its values."""
+    return not name.strip() if isinstance(name, str) else says_nothing(plain(name))
+
+
 class _Keys:
     """Tells what rows are known by, in the order in which they are read."""
 
@@ -137,7 +126,7 @@ class _Keys:
         """
         inputs = Inputs(number, values, fingerprint(values, _CODE))
         key = inputs.digest
-        if name is not _NAMELESS:
+        if name is not _NAMELESS and not _is_empty(name):
             key, inputs.unknown = key_of_id(name), fingerprint(name).unknown
         self._seen[key] += 1
         inputs.is_again = self._seen[key] > 1
