@@ -275,7 +275,7 @@ def test_a_row_that_fails_fails_the_item_when_all_are_done(runs: Runs) -> None:
             "row 3:",
             "*Failed: three is not for me",
             "*row 0 has 2 values for 1 columns*",
-            "eval_it.py::eval_bad: the next run tries the 2 rows that failed again",
+            "eval_it.py::eval_bad: the next run tries the 2 rows that failed again, unless --eval-max-errors allows*",
             "Look at them: doteval show it; go on with it: --doteval-eval-experiment it",
         ]
     )
