@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import anyio
 import pytest
 
-from doteval import Result, foreach
+from doteval import ReplyCache, Result, foreach
+from doteval._replies.file import Use
 from doteval.evals import DependencyError, Evaluation, EvaluationChangedError, Outcome, Store, rescore, run
 from doteval.evals._results.identity import PYTHON, changes
 from doteval.evals._running import contents
@@ -205,6 +207,48 @@ async def test_what_nobody_means_does_not_count(place: Path) -> None:
     with pytest.raises(EvaluationChangedError) as caught:
         await run(it, store=store)
     assert caught.value.changes == ("the file corpus/.hidden has changed",)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    "named", ["t", "results.db", "deep/results.db", "link.db", "link/results.db", "out/results.db"]
+)
+async def test_of_a_store_in_a_directory_only_its_own_files_are_left_out(place: Path, named: str) -> None:
+    """Wherever it is, and whatever leads there; files of the user's that are called nearly the same count."""
+    corpus, outside = place / "corpus", place / "outside"
+    outside.mkdir()
+    for name, where in {"link": "deep", "out": outside, "link.db": "real.db", "dangling.db": outside / "it.db"}.items():
+        (corpus / name).symlink_to(where)
+    store = corpus / named
+    it = evaluation(place, "[Path('../corpus'), Path('../corpus/deep')]")
+    kept = Store(store)
+    first = await run(it, store=kept, cache="on")  # which is open from now on, with all its files
+    assert first.warnings == ()
+    with ReplyCache(store.with_name("replies.db")).answering() as replies:
+        replies.keep(Use(b"scope", b"request", b"tag"), "m", "[]", replaces=False)
+        replies.flush()
+        real = Path(os.path.realpath(store))  # noqa: ASYNC240 - nobody waits for it
+        there = {each.name for each in (*real.parent.iterdir(), *store.parent.iterdir())}
+        assert {f"{real.name}-wal", f"{real.name}-runs", "replies.db-wal"} <= there
+        assert (await run(it, store=kept)).answered
+    kept.close()
+    parts = partial(it.declared.parts, "it", None, kept.path)
+    before = parts()
+    real.with_name(f"{real.name}-journal").touch()
+    assert parts() == before
+    named_alike = [
+        file.with_name(name.replace("NAME", file.name))
+        for file in (store, real, store.with_name("replies.db"))
+        for name in ("NAME.json", "NAME-wal.txt", "NAME2", "NAME-other", "my-NAME")
+    ]
+    elsewhere = [corpus / "another" / f"{real.name}{end}" for end in ("", "-wal", "-runs")]
+    elsewhere[0].parent.mkdir()
+    for other in (*named_alike, *elsewhere):
+        other.write_text("one")
+        assert parts() != before, other
+        other.unlink()
+    assert (await run(it, store=store)).answered
 
 
 @pytest.mark.anyio

@@ -7,6 +7,7 @@ import re
 import shlex
 import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -249,7 +250,7 @@ async def test_a_run_that_goes_on_is_copied_as_far_as_it_is_and_never_replaced(p
 async def test_all_that_is_kept_of_a_row_comes_along(path: Path) -> None:
     """Whatever tables and columns there are."""
     await rescore("main", is_short, store=path)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in tables:
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
@@ -313,7 +314,7 @@ def test_the_command_scores_by_a_function_in_a_file(
 
 
 def test_the_command_says_what_is_not_finished(path: Path, scorers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE evaluations SET finished = NULL")
     connection.close()
     assert doteval(path, "rescore", "main", f"{scorers}:short", "--json") == 0

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ import doteval
 from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, Store, StoreError, delete, rename, run
+from doteval.evals._results.upkeep import chosen, old_enough
 from doteval.evals._running.circumstances import _commits, _head_of, about_machine
 from doteval.evals._running.settings import Settings
 
@@ -181,7 +183,7 @@ def test_delete_removes_what_is_named_and_the_file_is_smaller(path: Path, capsys
     assert re.search(r"deleted; the file is smaller by [1-9]", capsys.readouterr().out)
     assert of(path) == {"one": ["b"], "three": ["a"]}
     assert path.stat().st_size < size
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         for table in ("rows", "runs"):
             assert connection.execute(f"SELECT count(DISTINCT evaluation) FROM {table}").fetchone() == (2,)
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -204,11 +206,20 @@ def test_a_dry_run_deletes_nothing(path: Path, capsys: pytest.CaptureFixture[str
 
 def test_age_is_that_of_what_was_written_last(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An experiment that was gone on with is young as a whole."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         for table, column in (("evaluations", "started"), ("evaluations", "finished"), ("rows", "written"),
                               ("runs", "started")):  # fmt: skip
             connection.execute(f"UPDATE {table} SET {column} = {column} - 40 * 86400")
         connection.execute("UPDATE rows SET written = written + 20 * 86400 WHERE evaluation = 2 AND number = 1")
+    days = {"one": 20, "two": 40, "three": 40}
+    for names in ((), ("one",), ("one@a",), ("one@b",), ("one@a", "two"), ("two@a", "three"), ("one", "one@a")):
+        for age in (10, 30, 50):
+            with Store(path).snapshot() as results:
+                found = {each.id for each in old_enough(results, names, age * 86400)}
+                named = [
+                    each.id for name in names or days for each in chosen(results, name) if days[each.experiment] > age
+                ]
+            assert found == {*named}, (names, age)
     assert doteval_(path, "delete", "--older-than", "50d", "--yes") == 0
     assert "nothing is that old" in capsys.readouterr().out
     assert doteval_(path, "delete", "two", "one", "--older-than", "30d", "--yes", "--json") == 0
@@ -274,7 +285,7 @@ def test_what_was_written_while_it_asked_stays(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], happens: str
 ) -> None:
     """All of it, also what is beside it and as old as was asked for; what was named is deleted with what it got."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         for column in ("started", "finished"):
             connection.execute(f"UPDATE evaluations SET {column} = {column} - 40 * 86400")
         connection.execute("UPDATE runs SET started = started - 40 * 86400")
@@ -378,7 +389,7 @@ def test_a_file_that_others_use_keeps_its_size(path: Path, capsys: pytest.Captur
 def test_a_foreign_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     """And one that is not there is not made."""
     foreign = tmp_path / "foreign.db"
-    with sqlite3.connect(foreign) as connection:
+    with closing(sqlite3.connect(foreign)) as connection, connection:
         connection.execute("CREATE TABLE evaluations (id)")
     before = foreign.read_bytes()
     text = tmp_path / "text.db"

@@ -399,6 +399,23 @@ async def test_what_rows_in_flight_have_cost_at_the_end_of_a_run_is_kept(
     assert ", cost ≥ " in line
 
 
+@pytest.mark.parametrize(("count", "told"), [(7, 2), (2**53 - 1, 1), (2**53, 1), (2**53, 1100)])
+def test_sums_of_any_counts_can_be_read_and_kept(count: int, told: int, tmp_path: Path) -> None:
+    """They are exact up to what a count may be, and that beyond; so are those of rows that are gone, and gone again."""
+    path = tmp_path / "results.db"
+    usage = ModelUsage("m", None, *[count] * (len(ModelUsage._fields) - 2))
+    for fresh in (False, True, True):
+        with Store(path) as store:
+            stored, _ = store.begin("e", "a", model="", identity={}, fresh=fresh)
+            for number in range(told):
+                store.put(stored, Record(number, f"{number}", "d", {}, usage_by_model=(usage,)))
+            store.leave(stored)
+    summary = Store(path).summary(Store(path).evaluations()[0])
+    (there,), (gone,) = summary.usage_by_model, summary.gone
+    assert {*there[2:]} == {min(count * told, 2**53)}
+    assert {*gone[2:]} == {min(2 * count * told, 2**53)}
+
+
 @pytest.mark.anyio
 async def test_what_is_no_count_counts_as_nothing_and_ends_no_run(tmp_path: Path) -> None:
     """A model of one's own may say anything, and so may a row; a database holds less."""

@@ -591,10 +591,10 @@ def test_files_that_fixtures_read_are_told_when_they_have_changed(runs: Runs) ->
     write(runs, {"conftest.py": READING_CONFTEST, "eval_it.py": READING, "pytest.ini": "[pytest]", **texts})
     arguments = ("eval_it.py", "--eval-experiment", "it", "--model", "echo:echo-4", "-rA")
     for _ in range(2):
-        assert_clean(runs.run(*arguments), passed=5)
+        assert_clean(runs.run(*arguments, process=True), passed=5)
     for file, told in READ.items():
         write(runs, {file: "long"})
-        again = runs.run(*arguments, strict=False)
+        again = runs.run(*arguments, strict=False, process=True)
         assert again.parseoutcomes()["passed"] == 5
         lines = [line for line in again.outlines if f"the file {file} was read, and has changed since" in line]
         names = {line.partition("::eval_")[2].partition("'")[0] for line in lines}

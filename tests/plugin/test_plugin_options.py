@@ -130,7 +130,7 @@ def test_model_leaves_alone_who_has_chosen(runs: Runs) -> None:
 )
 def test_a_wrong_value_is_a_usage_error(runs: Runs, arguments: list[str], complaint: str) -> None:
     """Pytest ends at once, and one line says what is wrong and what would be right."""
-    result = runs.run(*arguments, in_process=True)
+    result = runs.run(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([complaint])
 
@@ -263,7 +263,7 @@ def test_the_summary_adds_up_modules_backends_and_failures(runs: Runs) -> None:
 def test_the_summary_of_a_run_without_models(runs: Runs) -> None:
     """It says that none was used."""
     runs.write(test_it="def test_nothing(): ...")
-    runs.run(in_process=True).stdout.fnmatch_lines(["*model providers*", "none was used"])
+    runs.run().stdout.fnmatch_lines(["*model providers*", "none was used"])
 
 
 def test_settings_of_a_provider_come_from_the_command_line_and_the_ini_file(runs: Runs) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, closing, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from hashlib import blake2b
 from pathlib import Path
@@ -314,7 +314,7 @@ async def test_what_is_new_to_many_processes_at_once_is_given_to_one(anyio_backe
             tasks.start_soon(to_thread.run_sync, work, name)
     assert len({*found}) == len(found) == 8
     assert len([text for text in found if int(text.split()[1]) <= 6]) == 6
-    with sqlite3.connect(script.path) as connection:
+    with closing(sqlite3.connect(script.path)) as connection, connection:
         assert connection.execute("SELECT count(*), count(DISTINCT reply) FROM uses").fetchone() == (14, 8)
     connection.close()
 
@@ -763,7 +763,7 @@ async def test_digests_are_made_with_a_key_that_lies_in_the_file(anyio_backend: 
     for name in "ab":
         script = Script(tmp_path / f"{name}.db")
         await script.run("on", "E", ["row"], 1)
-        with sqlite3.connect(script.path) as connection:
+        with closing(sqlite3.connect(script.path)) as connection, connection:
             found.append({each for (each,) in connection.execute("SELECT request FROM replies")})
             found[-1] |= {each for (each,) in connection.execute("SELECT request FROM uses")}
             ((key,),) = connection.execute("SELECT key FROM hashing").fetchall()
@@ -1029,7 +1029,7 @@ async def test_a_file_of_something_else_is_left_alone(server: NumberingServer, m
     """Before anything is asked."""
     text, other = tmp_path / "text.db", tmp_path / "other.db"
     text.write_text("It is a text. " * 100)
-    with sqlite3.connect(other) as connection:
+    with closing(sqlite3.connect(other)) as connection, connection:
         connection.execute("CREATE TABLE mine (a)")
     connection.close()
     for path in (text, other):
@@ -1045,7 +1045,7 @@ async def test_somebody_has_been_at_the_file(server: NumberingServer, models: Mo
     for _ in range(2):
         with cache.answering():
             await models.model.generate("Hello")
-    with sqlite3.connect(cache.path) as connection:
+    with closing(sqlite3.connect(cache.path)) as connection, connection:
         for odd in ("", "[]", "{}", '[["Nothing", {}]]', '[["__name__", {}]]', "[[1, 2]]", "null", "7"):
             connection.execute("UPDATE replies SET reply = ?", (odd,))
             connection.commit()

@@ -617,14 +617,3 @@ def test_who_shares_is_said_once(runtime: Runtime) -> None:
     """A launcher has its own idea of who shares, so another one beside it is refused instead of ignored."""
     with pytest.raises(ValueError, match="share= is of no use beside launcher="):
         ServerProvider(light(), share="us", launcher=LocalLauncher(runtime.root))
-
-
-async def test_a_program_that_is_interrupted_lets_go_of_what_it_leases(runtime: Runtime) -> None:
-    """`abandon` ends the server though nobody leaves a block; the handle is inactive, the provider can be closed."""
-    launcher = LocalLauncher(runtime.root, keeps=True)
-    async with ServerProvider(light(), launcher=launcher) as provider:
-        handle = await provider.setup("m")
-        lease = handle.model.lease
-        launcher.abandon()
-        await lease.ended()
-        assert not handle.is_active

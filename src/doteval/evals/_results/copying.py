@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from .._errors import StoreError
 from .identity import Identity
+from .plain import storable
 from .reading import Snapshot, Stored, find
 from .record import Record
 from .rows import cells_named
@@ -79,10 +80,11 @@ def copy_rescored(
         StoreError: There is something in their place, or what was scored was written again since, or is gone.
         ConcurrentRunError: A run is at what is there in their place.
     """
+    experiment = storable(experiment)
     with store._database.writing() as connection:
         check_room(Snapshot(connection), experiment, [each.evaluation for each in made], overwrite)
         for each in made:
-            check_idle(connection, store._database.path, experiment, each.evaluation.name)
+            check_idle(connection, store.path, experiment, each.evaluation.name)
             _check_unchanged(connection, store, each)
         return [_copied(connection, each, experiment, about) for each in made]
 
@@ -98,7 +100,7 @@ def _check_unchanged(connection: sqlite3.Connection, store: Store, made: Rescori
     changed = sum(row.id not in there for row in made.rows)
     if changed or not connection.execute("SELECT 1 FROM evaluations WHERE id = ?", (evaluation.id,)).fetchone():
         raise StoreError(
-            str(store.path),
+            store._database.shown,
             f"has other results of '{evaluation.name}' than those that were scored: {changed:,} of "
             f"{len(made.rows):,} rows were run again meanwhile, or removed",
             "Nothing was written. Rescore again when no run is at it.",

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from ..._database_files import log_of, what_is_left_beside
 from ..._unwritable import largest_file, may_read, most_open_files, why_unwritable
 from .._errors import StoreError
 from . import gone
@@ -92,9 +93,9 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        self._shown = str(path)
-        self._log = Path(f"{self.path}-wal")
+        self.path = path.absolute()  # what runs meanwhile may go to another directory
+        self.shown = str(path)
+        """How it was named, for messages."""
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection | None]:
@@ -161,15 +162,16 @@ class Database:
         """
         if self.identity() != connection.file:
             raise StoreError(
-                self._shown,
+                self.shown,
                 "was deleted, moved or replaced while results were written to it",
                 "Run it again; where the file was moved, put it back, and what it has is not asked again.",
             )
-        log = _identity(self._log)
+        log_file = log_of(self.path)
+        log = _identity(log_file)
         if connection.log is not None and log != connection.log:
             raise StoreError(
-                self._shown,
-                f"lost {self._log.name} while results were written to it: another process has removed that, as after "
+                self.shown,
+                f"lost {log_file.name} while results were written to it: another process has removed that, as after "
                 "this one has copied the store itself, which gives up the locks that SQLite has on it",
                 "Run it again, and copy the store with 'sqlite3 FILE .backup', or from another process.",
             )
@@ -177,13 +179,13 @@ class Database:
 
     def explained(self, error: Exception) -> StoreError:
         """What is to be raised for an error of SQLite, or of the file system."""
-        path = self._shown
+        path = self.shown
         if isinstance(error, StoreError):
             return StoreError(error.path, error.problem, error.advice)
         elsewhere = "Name another file, or move it away."
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if _is_directory(self.path):
-            return StoreError(path, "is a directory", f"Name a file, such as {Path(self._shown) / 'results.db'}.")
+            return StoreError(path, "is a directory", f"Name a file, such as {Path(self.shown) / 'results.db'}.")
         kept = "what is in the file already stays there."
         match code:
             case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR if (opened := most_open_files()) is not None:
@@ -273,15 +275,15 @@ class Database:
             StoreError: Some of the results are in these files.
         """
         with self._explained(OSError):
-            has_more = self._log.exists() and self._log.stat().st_size > 0
-        if has_more:
+            left = what_is_left_beside(self.path)
+        if left is not None:
             raise StoreError(
-                self._shown,
+                self.shown,
                 "cannot be read here: a run that was killed, or still goes on, has left results in "
-                f"{self._log.name}, which nobody can take over who may not write",
+                f"{left.name}, which nobody can take over who may not write",
                 "Copy both files to where you may write, and read them there.",
             )
-        address = f"{self.path.absolute().as_uri()}?immutable=1"
+        address = f"{self.path.as_uri()}?immutable=1"
         return sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
 
     def _is_ready(self, connection: sqlite3.Connection) -> bool:
@@ -299,13 +301,13 @@ class Database:
             return True
         if application == _APPLICATION:
             raise StoreError(
-                self._shown,
+                self.shown,
                 f"is a store of another version of doteval: its schema is {version}, known is {_VERSION}",
                 "Name another file, or move it away.",
             )
         if version or application or tables:
             raise StoreError(
-                self._shown,
+                self.shown,
                 "is no store of results, but another program's database",
                 "Name another file.",
             )

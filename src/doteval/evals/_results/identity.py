@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IS_WRITTEN, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNDEFINED, WAS_READ
-from .declared import is_declared, is_mixed, is_same_content, told_of_content, without_declared
+from .._written import IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN, WAS_READ
+from .declared import is_declared, is_mixed, is_same_content, part_of_mixed, told_of_content, without_declared
 
 Identity: TypeAlias = Mapping[str, str]
 """Fingerprints by what they are of; of what may be shown, the thing itself behind an equals sign."""
@@ -24,19 +24,59 @@ def with_what_was_written(before: Identity, after: Identity) -> Identity:
 
     What its code can write, and it was seen to write, is state: it may be anything. What it was seen to write though
     its code does not tell may be as it was when it began, as in another process, or as it was left, as in the same one.
+    But what a function does is nothing that a run writes: somebody has changed it meanwhile, and nobody is answered.
 
     Args:
         before: As it was when the run began.
         after: As it is at its end.
     """
     found = {name: _once_written(before.get(name, ""), after.get(name, "")) for name in {**before, **after}}
-    return {name: part for name, part in found.items() if part}
+    edited = {name: part_of_mixed(f"{name} has changed") for name in edited_meanwhile(before, after)}
+    return {name: part for name, part in {**found, **edited}.items() if part}
+
+
+def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
+    """The functions and classes that do something else at the end of a run than when it began, as after a reload.
+
+    Args:
+        before: As it was when the run began.
+        after: As it is at its end.
+    """
+    return tuple(
+        name
+        for name, part in sorted(after.items())
+        if _does(part) and name in before and (begun := {*map(_does, _either(before[name]))} - {""})
+        if _does(part) not in begun
+    )
+
+
+def data_changed_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
+    """Plain data that is another one at the end of a run than when it began, though no code tells that it writes it.
+
+    Args:
+        before: As it was when the run began.
+        after: As it is at its end.
+    """
+    return tuple(
+        name
+        for name, part in sorted(after.items())
+        if part.startswith(PLAIN_DATA) and before.get(name, "").startswith(PLAIN_DATA)
+        if part not in _either(before[name])
+    )
+
+
+def _does(part: str) -> str:
+    """What a function does, of what is known of it; nothing where it is none."""
+    is_function = not (
+        _is_shown(part) or is_declared(part) or part.startswith((WAS_READ, UNSEEN)) or _seems_written(part)
+    )
+    return part.partition(".")[0] if is_function and "." in part else ""
 
 
 def _once_written(before: str, after: str) -> str:
     if is_mixed(after):
         return after
-    if is_declared(before or after) or (before or after).startswith(WAS_READ):
+    if is_declared(before or after) or (before or after).startswith((WAS_READ, UNSEEN)):
         return before or after
     if after in _either(before) or _is_shown(before) or _is_shown(after):
         return before
@@ -72,9 +112,10 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
         before: What its results depend on, as in a process in which nothing was run before.
         after: The same, at its end.
     """
+    edited = {*edited_meanwhile(before, after)}
     for name, part in after.items():
         began = _either(before.get(name, ""))[0]
-        if part != began and began and not _is_shown(part):
+        if part != began and began and not _is_shown(part) and name not in edited:
             _left[name, part] = began.replace(IS_WRITTEN, SEEMS_WRITTEN)
     while len(_left) > _MOST_LEFT:
         del _left[next(iter(_left))]
@@ -83,6 +124,11 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
 def as_it_began(identity: Identity) -> Identity:
     """What results depend on, as it was before runs of this process have changed it."""
     return {name: _left.get((name, part), part) for name, part in identity.items()} if _left else identity
+
+
+def unseen_in(identity: Identity) -> tuple[str, ...]:
+    """What was not looked at of what results depend on, each as a sentence."""
+    return tuple(name for name, part in identity.items() if part == UNSEEN)
 
 
 def has_doubts(identity: Identity) -> bool:
@@ -133,7 +179,7 @@ def _is_same(before: str | None, now: str | None) -> bool:
     """What seems to be written has not changed where a run was seen to write it, or where it was not there yet."""
     if is_declared(before) or is_declared(now):
         return is_same_content(before, now)
-    if (before or now or "").startswith(WAS_READ):
+    if (before or now or "").startswith((WAS_READ, UNSEEN)):
         return True
     if not {*_either(before or "")}.isdisjoint(_either(now or "")):
         return True
@@ -161,7 +207,8 @@ def _told(name: str, before: Identity, now: Identity) -> str:
     if _is_shown(old) and _is_shown(new):
         return f"{name} was {old[1:]}, and is {new[1:]}"
     what, was = (_either(part)[0].rpartition(".")[0] for part in (old, new))
-    return f"what {name} refers to has changed" if what and what == was else f"{name} has changed"
+    is_beside = what and what == was and "the class '" not in name
+    return f"what {name} refers to has changed" if is_beside else f"{name} has changed"
 
 
 def _is_shown(part: str) -> bool:

@@ -186,7 +186,8 @@ class Results(ABC):
             if connection is None:
                 return []
             select = f"SELECT {FIELDS} {_COUNTED} AND key = ? ORDER BY sample"
-            return [record_of(row) for row in connection.execute(select, (evaluation.id, evaluation.epochs, key))]
+            place = evaluation.id, evaluation.epochs, storable(key)
+            return [record_of(row) for row in connection.execute(select, place)]
 
     def last_written(self, evaluation: Stored) -> int:
         """The number of the row that was written last, of those that are there; 0 where there is none."""
@@ -254,7 +255,7 @@ class Results(ABC):
             if connection is None:
                 return ""
             select = "SELECT requests FROM transcripts WHERE evaluation = ? AND key = ? AND sample = ?"
-            row = connection.execute(select, (evaluation.id, key, sample)).fetchone()
+            row = connection.execute(select, (evaluation.id, storable(key), sample)).fetchone()
         return "" if row is None else row[0]
 
     def transcript_texts(self, evaluation: Stored) -> Iterator[tuple[str, int, str]]:

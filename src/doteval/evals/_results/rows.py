@@ -74,8 +74,8 @@ def write_pending(connection: sqlite3.Connection, items: Sequence[PendingRow | W
             rows = []
             statements.append(partial(_insert, rows=rows, lost=lost))
         rows.append(item)
-    is_one = len(statements) == 1 and not any(row.record.transcript for row in rows)
-    # One statement is a transaction of its own.
+    is_one = len(statements) == len(rows[:1]) == 1 and not any(row.record.transcript for row in rows)
+    # One statement is a transaction of its own; work that is no row may be several.
     with nullcontext() if is_one else transaction(connection):
         for statement in statements:
             statement(connection)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from ..._database_files import log_of
 from .._errors import StoreError
 from .names import checked_name
 from .plain import storable
@@ -81,10 +82,12 @@ def rename(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH)
     with opened._database.writing() as connection:
         if connection.execute("SELECT 1 FROM evaluations WHERE experiment = ?", (after,)).fetchone():
             raise StoreError(
-                str(opened.path), f"has an experiment {after!r} already", "Name another one, or delete that one first."
+                opened._database.shown,
+                f"has an experiment {after!r} already",
+                "Name another one, or delete that one first.",
             )
         for (name,) in connection.execute("SELECT name FROM evaluations WHERE experiment = ?", (before,)).fetchall():
-            check_idle(connection, opened._database.path, before, name)
+            check_idle(connection, opened.path, before, name)
         connection.execute("UPDATE evaluations SET experiment = ? WHERE experiment = ?", (after, before))
     return opened.evaluations(after)
 
@@ -95,6 +98,7 @@ def chosen(results: Results, name: str) -> list[Stored]:
     Raises:
         ValueError: There are none.
     """
+    name = storable(name)
     found = results.evaluations(name)
     if found:
         return found
@@ -123,9 +127,10 @@ def old_enough(results: Results, names: Sequence[str], age: float | None) -> lis
     found = [*{each.id: each for each in stored}.values()]
     if age is None:
         return found
-    last: dict[str, float] = {}
-    for each in found:
-        last[each.experiment] = max(last.get(each.experiment, 0.0), last_written(results, each))
+    last = {
+        name: max(last_written(results, each) for each in results.evaluations(name))
+        for name in {each.experiment for each in found}
+    }
     return [each for each in found if last[each.experiment] <= time.time() - age]
 
 
@@ -177,7 +182,7 @@ def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapsho
                     "Nothing was deleted. Look again what there is.",
                 )
         for stored in evaluations:
-            check_idle(connection, store._database.path, stored.experiment, stored.name)
+            check_idle(connection, store.path, stored.experiment, stored.name)
             names = stored.experiment, stored.name
             connection.execute("DELETE FROM evaluations WHERE id = ?", (stored.id,))
             connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
@@ -198,5 +203,5 @@ def _compact(store: Store) -> bool:
 
 
 def _size(store: Store) -> int:
-    files = (store.path, store.path.with_name(f"{store.path.name}-wal"))
+    files = (store.path, log_of(store.path))
     return sum(file.stat().st_size for file in files if file.exists())

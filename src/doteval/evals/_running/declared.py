@@ -13,7 +13,9 @@ from errno import ELOOP
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from ..._database_files import files_of
 from .._errors import DependencyError
+from .._results.claims import file_of_locks
 from .._results.declared import DIRECTORY, FILE, part_of_file, part_of_mixed, printable, told_of_content
 from .contents import changed_within, digest_of, directory_of, place_in
 
@@ -117,7 +119,7 @@ class Declared:
         try:
             mode, real = full.stat().st_mode, full.resolve()
             if stat.S_ISDIR(mode):
-                return directory_of(str(real), _beside(real, without))
+                return directory_of(str(real), () if without is None else _files_of(without))
             if stat.S_ISREG(mode):
                 return part_of_file(digest_of(str(real)))
         except (FileNotFoundError, NotADirectoryError) as exc:
@@ -192,12 +194,9 @@ def _advice_for(error: Exception) -> str:
     return "Look at what it is, and at its name."
 
 
-def _beside(directory: Path, store: Path | None) -> tuple[str, ...]:
-    """How the files of a store begin, seen from a directory as it was named."""
-    if store is None:
-        return ()
-    place = place_in(str(directory), str(store.absolute()))
-    return () if place is None else (str(directory / place), str((directory / place).with_name("replies.db")))
+def _files_of(store: Path) -> set[str]:
+    """All that may be there of a store, and of the cache of replies beside it."""
+    return {*files_of(store), *files_of(store.with_name("replies.db")), str(file_of_locks(store))}
 
 
 def _paths_in(value: object) -> Iterator[Path]:

@@ -69,7 +69,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
     return Outcome(
         place.name,
         summary,
-        StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
+        StoredRecords(place.store, stored, summary.samples, place.store._database.shown),
         answered=True,
         known=stored.stored,
         warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored, place), *told),
@@ -232,7 +232,7 @@ async def _run_rows(
         summary,
         kept
         if place is None or stored is None
-        else StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
+        else StoredRecords(place.store, stored, summary.samples, place.store._database.shown),
         answered=place is not None and progress.known > 0 and not progress.calls,
         known=progress.known,
         calls=progress.calls,

@@ -26,6 +26,7 @@ from .._results.copying import Rescored, Rescoring, check_room, copy_rescored
 from .._results.identity import Identity
 from .._results.kept import VERDICTS
 from .._results.names import checked_name
+from .._results.plain import storable
 from .._results.reading import Stored
 from .._results.record import Inputs, Record
 from .._results.store import DEFAULT_PATH, Store
@@ -178,11 +179,12 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
 def _rescore(store: Store, experiment: str, part: str, into: str, scoring: _Scoring, overwrite: bool) -> list[Stored]:
     """Score all that was there when it began, and then write it; a killed run leaves everything as it was."""
     made: list[Rescoring] = []
+    experiment, part = storable(experiment), storable(part)
     with store.snapshot() as results:
         found = [stored for stored in results.evaluations(experiment) if part in stored.name]
         if not found:
             among = f" with {part!r} in their names" if part else ""
-            raise ValueError(f"there are no results of {experiment!r}{among} in {store.path}")
+            raise ValueError(f"there are no results of {experiment!r}{among} in {store._database.shown}")
         check_room(results, into, found, overwrite)
         for stored in found:
             EVALUATION.set(stored.name)

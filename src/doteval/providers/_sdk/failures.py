@@ -316,7 +316,7 @@ def _fields(answer: object) -> object:
             return json.loads(answer)
         except (ValueError, RecursionError):
             return answer
-    dump = getattr(answer, "model_dump", None)
+    dump = None if isinstance(answer, Mapping) else getattr(answer, "model_dump", None)
     return answer if dump is None else dump(warnings=False, exclude_unset=True)
 
 
