@@ -19,7 +19,7 @@ def cache_of(
     """The cache that is meant; by its mode, the one beside the store."""
     if cache is None or cache == "off" or isinstance(cache, ReplyCache):
         return cache
-    path = DEFAULT_PATH if store is None else store.path if isinstance(store, Store) else Path(store)
+    path = store.path if isinstance(store, Store) else Path(DEFAULT_PATH if store is None else store)
     return ReplyCache(path.with_name("replies.db"), cache)
 
 
