@@ -34,6 +34,7 @@ from .outcome import Outcome, StoredRecords
 from .settings import Place, Settings
 
 _MOVED_AT_ONCE = 256
+_LEAKS_SHOWN = 3
 
 
 def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcome | None:
@@ -231,6 +232,8 @@ async def _run_rows(
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
         warnings.append(_told_of_requests_left_open(progress.left_open, name))
+    if progress.leaks:
+        warnings.append(_told_of_leaks(progress.leaks, name))
     if progress.past_cache:
         warnings.append(_told_of_requests_past_cache(progress.past_cache, name))
     return Outcome(
@@ -254,6 +257,16 @@ def _told_of_requests_left_open(count: int, name: str) -> str:
         f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
         "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
         "early: 'async with aclosing(...)' does that for a generator."
+    )
+
+
+def _told_of_leaks(numbers: set[int], name: str) -> str:
+    shown = ", ".join(str(number) for number in sorted(numbers)[:_LEAKS_SHOWN])
+    more = f" and {len(numbers) - _LEAKS_SHOWN:,} more" if len(numbers) > _LEAKS_SHOWN else ""
+    rows = "Row" if len(numbers) == 1 else "Rows"
+    return (
+        f"{rows} {shown}{more} of '{name}' left a timeout or a task group open, such as one around the 'yield' of an "
+        "async generator that is left early: 'async with aclosing(...)' closes it. It has ended with the row."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -278,7 +279,7 @@ def _close(answers: Iterable[object]) -> None:
 def _called(call: Callable[[], Any]) -> Any:
     from_thread.check_cancelled()  # before each, as one may take long
     try:
-        return call()
+        return copy_context().run(call)
     except BaseException as exc:
         if ends_the_run(exc):
             raise
