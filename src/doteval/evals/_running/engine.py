@@ -3,8 +3,8 @@
 Nothing here grows with the dataset: at most `_WINDOW` rows are between the dataset and the end, the one that is waited
 for included. So one slow row lets the others run ahead of it, but not for ever.
 
-A row gives its place back when its call has ended, and is done when its result is kept. No row begins while as many
-are between the two as may be called at once; so at most twice as many are in flight.
+A row gives its place back when its call has ended, and is done when its result is kept. No row begins while as many are
+between the two as may be called at once; so at most twice as many are in flight.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class Progress:
         tokens: What the calls cost, as far as that is known.
         epochs: How many samples there are of each row.
         left_open: How many requests had not ended when their row had.
+        answered: How many requests were answered by a server.
+        asked_again: How many of these were for nothing, as a later one failed and the row started over.
         leaks: The numbers of rows that have left cancel scopes open.
         past_cache: The models that were asked past the cache of replies, where there is one.
     """
@@ -83,6 +85,8 @@ class Progress:
     epochs: int = 1
     left_open: int = 0
     past_cache: set[str] = field(default_factory=set[str])
+    answered: int = 0
+    asked_again: int = 0
     leaks: set[int] = field(default_factory=set[int])
 
 
@@ -259,6 +263,7 @@ class Engine:
                 apart_from(exc, self._in_hand)
             self._task_groups.start_apart(attempt)
             return
+        self._progress.answered += spending.answered
         if spending.was_asked:  # what a cache answers says nothing of what a server takes
             self._limit.succeeded()
         self._settle(attempt, record)
@@ -292,10 +297,13 @@ class Engine:
         """Wait until a row may be run again after what its last attempt has raised, or return why it has failed."""
         error, attempt.error = attempt.error, None
         assert error is not None
+        answered, asked = attempt.spending.answered, attempt.asked
+        self._progress.answered += answered
         failure = await self._again(error, attempt.epoch, attempt)
         if failure is None:
             attempt.count += 1
             self._progress.wasted += 1
+            self._progress.asked_again += answered if attempt.asked == asked else 0
         return failure
 
     def _replies_of(self, row: Row, asked: int) -> AbstractContextManager[None]:

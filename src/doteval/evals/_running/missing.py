@@ -35,6 +35,8 @@ from .settings import Place, Settings
 
 _MOVED_AT_ONCE = 256
 _LEAKS_SHOWN = 3
+_LEAST_ASKED_AGAIN, _MUCH_ASKED_AGAIN = 5, 0.2
+"""How many requests, and which share, are worth a word where they were for nothing."""
 
 
 def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcome | None:
@@ -232,6 +234,8 @@ async def _run_rows(
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
         warnings.append(_told_of_requests_left_open(progress.left_open, name))
+    if progress.asked_again >= _LEAST_ASKED_AGAIN and progress.asked_again > progress.answered * _MUCH_ASKED_AGAIN:
+        warnings.append(_told_of_requests_asked_again(progress.asked_again, progress.answered, name))
     if progress.leaks:
         warnings.append(_told_of_leaks(progress.leaks, name))
     if progress.past_cache:
@@ -257,6 +261,14 @@ def _told_of_requests_left_open(count: int, name: str) -> str:
         f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
         "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
         "early: 'async with aclosing(...)' does that for a generator."
+    )
+
+
+def _told_of_requests_asked_again(count: int, answered: int, name: str) -> str:
+    return (
+        f"{count:,} of the {answered:,} requests that were answered for '{name}' were for nothing, as the server "
+        "refused or failed a later one of their row, which then started over. Leave the provider its max_retries, lower the "
+        'concurrency, or turn the cache of replies on (cache="on").'
     )
 
 
