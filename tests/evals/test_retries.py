@@ -11,6 +11,7 @@ from tests.virtual_time import virtual_time
 
 from doteval import ModelRequestError, Result, ServerLostError, foreach
 from doteval.evals import Outcome, Retries, run
+from doteval.testing import FakeModel
 
 pytestmark = pytest.mark.anyio
 
@@ -189,6 +190,30 @@ def test_what_whoever_runs_it_has_in_hand_is_not_the_rows(raises: Any) -> None:
     except ModelRequestError:
         (record,) = asyncio.run(run(eval_it)).records
     assert (record.attempts, "refused" in (record.traceback or "")) == (1, False)
+
+
+@virtual_time
+@pytest.mark.parametrize(("turns", "told"), [(0, False), (1, False), (2, True), (4, True)])
+@pytest.mark.parametrize("error", [ModelRequestError("m", "too often", "Wait.", status=429), ToolError()])
+async def test_requests_that_were_paid_for_nothing_are_told(error: Exception, turns: int, told: bool) -> None:
+    """Where rows that are refused have asked much before that; what the user wants to be run again is no surprise."""
+    attempts = [0] * 20
+
+    @foreach("value", range(20), retries=Retries(on=ToolError))
+    async def eval_it(value: int, model: FakeModel) -> Result:
+        attempts[value] += 1
+        for _ in range(turns):
+            await model.generate("turn")
+        if attempts[value] == 1 and value % 2 == 0:
+            raise error
+        return Result(await model.generate("last"))
+
+    outcome = await run(eval_it, model=FakeModel(replies="yes"))
+    count, answered = 10 * turns, 30 * turns + 20
+    texts = [text for text in outcome.warnings if 'cache="on"' in text]
+    assert [f"{count:,} of the {answered:,} requests" in text for text in texts] == (
+        [True] if told and not isinstance(error, ToolError) else []
+    )
 
 
 @virtual_time

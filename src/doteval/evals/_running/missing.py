@@ -36,6 +36,9 @@ from .outcome import Outcome, StoredRecords
 from .settings import Place, Settings
 
 _MOVED_AT_ONCE = 256
+_LEAKS_SHOWN = 3
+_LEAST_ASKED_AGAIN, _MUCH_ASKED_AGAIN = 5, 0.2
+"""How many requests, and which share, are worth a word where they were for nothing."""
 
 
 def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcome | None:
@@ -226,6 +229,10 @@ async def _run_rows(
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
         warnings.append(told_of_requests_left_open(progress.left_open, name))
+    if progress.asked_again >= _LEAST_ASKED_AGAIN and progress.asked_again > progress.answered * _MUCH_ASKED_AGAIN:
+        warnings.append(_told_of_requests_asked_again(progress.asked_again, progress.answered, name))
+    if progress.leaks:
+        warnings.append(_told_of_leaks(progress.leaks, name))
     if progress.past_cache:
         warnings.append(_told_of_requests_past_cache(progress.past_cache, name))
     return Outcome(
@@ -241,6 +248,24 @@ async def _run_rows(
         warnings=tuple(warnings),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
+    )
+
+
+def _told_of_requests_asked_again(count: int, answered: int, name: str) -> str:
+    return (
+        f"{count:,} of the {answered:,} requests that were answered for '{name}' were for nothing, as the server "
+        "refused or failed a later one of their row, which then started over. Leave the provider its max_retries, lower "
+        'the concurrency, or turn the cache of replies on (cache="on").'
+    )
+
+
+def _told_of_leaks(numbers: set[int], name: str) -> str:
+    shown = ", ".join(str(number) for number in sorted(numbers)[:_LEAKS_SHOWN])
+    more = f" and {len(numbers) - _LEAKS_SHOWN:,} more" if len(numbers) > _LEAKS_SHOWN else ""
+    rows = "Row" if len(numbers) == 1 else "Rows"
+    return (
+        f"{rows} {shown}{more} of '{name}' left a timeout or a task group open, such as one around the 'yield' of an "
+        "async generator that is left early: 'async with aclosing(...)' closes it. It has ended with the row."
     )
 
 
