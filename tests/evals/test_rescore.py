@@ -147,6 +147,7 @@ async def test_a_scorer_that_raises_fails_its_row_only(path: Path) -> None:
 async def test_a_scorer_may_be_async_and_is_called_many_times_at_once(tmp_path: Path) -> None:
     """As many as `concurrency` says; in the order of the rows."""
     running = most = 0
+    are_there = anyio.Event()
 
     @foreach("n", [*range(200)])
     async def eval_numbers(n: int) -> Result:
@@ -156,8 +157,9 @@ async def test_a_scorer_may_be_async_and_is_called_many_times_at_once(tmp_path: 
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await anyio.lowlevel.checkpoint()
-        await anyio.lowlevel.checkpoint()
+        if most == 7:
+            are_there.set()
+        await are_there.wait()
         running -= 1
         if output == 7:
             raise ValueError("seven")

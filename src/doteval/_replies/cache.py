@@ -353,7 +353,7 @@ class Row:
         self._lock = Lock()
 
     def take(self, request: bytes) -> int:
-        """How many times the same request was made before it, not counting those that came to nothing."""
+        """How many times the same request was begun before it, not counting those that failed."""
         with self._lock:
             if free := self._free.get(request):
                 return heappop(free)
@@ -362,7 +362,7 @@ class Row:
             return number
 
     def give_back(self, request: bytes, number: int) -> None:
-        """It came to nothing."""
+        """It failed: who asks again, as many do, asks for the same reply."""
         with self._lock:
             heappush(self._free.setdefault(request, []), number)
 

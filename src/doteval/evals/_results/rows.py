@@ -101,6 +101,12 @@ def _cells_of(record: Record) -> list[Any]:
     return [_encoded(value) if is_json else value for is_json, value in zip(_ARE_JSON, _values_of(record), strict=True)]
 
 
+def cells_named(names: Sequence[str], record: Record) -> list[Any]:
+    """Some of the columns of a record, as the database holds them."""
+    cells = dict(zip(_NAMES, _cells_of(record), strict=True))
+    return [cells[name] for name in names]
+
+
 def _encoded(value: object) -> str:
     if value is None:
         return "null"

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from anyio import Lock
 
 from ... import HandleInactiveError, ModelHandle, ModelRequestError, ServerLostError
+from .refusals import chain
 
 _LOST = (HandleInactiveError, ServerLostError, ConnectionError)
 
@@ -99,8 +100,11 @@ class LeasedArguments:
         lost = [lease for lease in self._leases.values() if not lease.handle.is_active]
         for lease in lost:
             await lease.renew(lease.handle)
-        is_lost = isinstance(error, _LOST) or (isinstance(error, ModelRequestError) and error.status is None)
-        return bool(lost) or is_lost
+        return bool(lost) or any(map(_is_of_a_loss, chain(error)))
+
+
+def _is_of_a_loss(error: BaseException) -> bool:
+    return isinstance(error, _LOST) or (isinstance(error, ModelRequestError) and error.status is None)
 
 
 def _is_found_broken(handle: ModelHandle[Any]) -> bool:

@@ -64,8 +64,13 @@ class Row:
 
     def fresh_values(self) -> dict[str, Any]:
         """The values for one attempt: what it puts into its containers is not there in the next."""
-        copies = Copies()
-        return {name: copies.of(value) for name, value in self.values.items()}
+        return fresh(self.values)
+
+
+def fresh(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values whose containers are copies."""
+    copies = Copies()
+    return {name: copies.of(value) for name, value in values.items()}
 
 
 def has_name(inputs: Inputs) -> bool:

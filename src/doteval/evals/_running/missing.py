@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CapacityLimiter, to_thread
 
-from ... import CachedReplies, ReplyCache
+from ... import CachedReplies
 from .._errors import DatasetError, StoreError
 from .._results.baselines import NoBaseline, beside_baseline, coverage, is_out_of_reach, unjudged
 from .._results.changed import changes_since
@@ -24,10 +24,11 @@ from .._results.statistics import Summary, summarise
 from .abort import Abort
 from .arguments import Arguments
 from .beginning import begun, warnings_of, warnings_of_files
+from .caching import answering
 from .changes import Changes
 from .commits import Commits
 from .dataset import Row
-from .engine import Engine, Known, Progress
+from .engine import Engine, Known, Progress, told_of_requests_left_open
 from .evaluation import Evaluation
 from .limits import limit_of
 from .notes import Notes
@@ -35,6 +36,9 @@ from .outcome import Outcome, StoredRecords
 from .settings import Place, Settings
 
 _MOVED_AT_ONCE = 256
+_LEAKS_SHOWN = 3
+_LEAST_ASKED_AGAIN, _MUCH_ASKED_AGAIN = 5, 0.2
+"""How many requests, and which share, are worth a word where they were for nothing."""
 
 
 def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcome | None:
@@ -116,26 +120,19 @@ async def run_rows(
     Raises:
         ReplyCacheError: The cache is a file of something else.
     """
-    cache = settings.cache
-    answering = ReplyCache.paused() if cache == "off" else None if cache is None else cache.answering()
-    with answering or ReplyCache.inherited() as replies:
-        try:
-            outcome = await _run_rows(
-                evaluation,
-                arguments,
-                settings,
-                place,
-                name=name,
-                on_record=on_record,
-                progress=Progress() if progress is None else progress,
-                tell=tell,
-                drain=drain,
-                replies=replies,
-            )
-        finally:
-            if replies is not None and not replies.is_in_a_row():
-                with CancelScope(shield=True):  # bounded by the patience of SQLite
-                    await to_thread.run_sync(replies.flush)
+    async with answering(settings.cache) as replies:
+        outcome = await _run_rows(
+            evaluation,
+            arguments,
+            settings,
+            place,
+            name=name,
+            on_record=on_record,
+            progress=Progress() if progress is None else progress,
+            tell=tell,
+            drain=drain,
+            replies=replies,
+        )
     if replies is None:
         return outcome
     return replace(outcome, warnings=(*outcome.warnings, *replies.problems), cache=replies)
@@ -231,7 +228,11 @@ async def _run_rows(
                 await place.store.flush()
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
-        warnings.append(_told_of_requests_left_open(progress.left_open, name))
+        warnings.append(told_of_requests_left_open(progress.left_open, name))
+    if progress.asked_again >= _LEAST_ASKED_AGAIN and progress.asked_again > progress.answered * _MUCH_ASKED_AGAIN:
+        warnings.append(_told_of_requests_asked_again(progress.asked_again, progress.answered, name))
+    if progress.leaks:
+        warnings.append(_told_of_leaks(progress.leaks, name))
     if progress.past_cache:
         warnings.append(_told_of_requests_past_cache(progress.past_cache, name))
     return Outcome(
@@ -250,11 +251,21 @@ async def _run_rows(
     )
 
 
-def _told_of_requests_left_open(count: int, name: str) -> str:
+def _told_of_requests_asked_again(count: int, answered: int, name: str) -> str:
     return (
-        f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
-        "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
-        "early: 'async with aclosing(...)' does that for a generator."
+        f"{count:,} of the {answered:,} requests that were answered for '{name}' were for nothing, as the server "
+        "refused or failed a later one of their row, which then started over. Leave the provider its max_retries, "
+        'lower the concurrency, or turn the cache of replies on (cache="on").'
+    )
+
+
+def _told_of_leaks(numbers: set[int], name: str) -> str:
+    shown = ", ".join(str(number) for number in sorted(numbers)[:_LEAKS_SHOWN])
+    more = f" and {len(numbers) - _LEAKS_SHOWN:,} more" if len(numbers) > _LEAKS_SHOWN else ""
+    rows = "Row" if len(numbers) == 1 else "Rows"
+    return (
+        f"{rows} {shown}{more} of '{name}' left a timeout or a task group open, such as one around the 'yield' of an "
+        "async generator that is left early: 'async with aclosing(...)' closes it. It has ended with the row."
     )
 
 

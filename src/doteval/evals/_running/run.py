@@ -19,9 +19,10 @@ from .._results.changed import Changed
 from .._results.gates import Passes, gates_of
 from .._results.names import checked_name
 from .._results.record import Record
-from .._results.store import DEFAULT_PATH, Store
+from .._results.store import Store
 from .arguments import Arguments, Lease, LeasedArguments
 from .blocking import in_own_thread
+from .caching import cache_of
 from .checks import (
     arguments_of,
     check_baseline,
@@ -192,7 +193,7 @@ async def run(
         allows_new=allow_new,
         fresh=fresh,
         changed=changed,
-        cache=_cache_of(cache, store),
+        cache=cache_of(cache, store),
         transcripts=transcripts,
         tags=tags_of(tags or {}),
     )
@@ -259,15 +260,6 @@ def _told(outcome: Outcome, unused: str, max_errors: int | None) -> Outcome:
     if max_errors is not None:
         outcome.check(max_errors)
     return outcome
-
-
-def _cache_of(
-    cache: ReplyCache | Literal["on", "read", "write", "off"] | None, store: Store | Path | str | None
-) -> ReplyCache | Literal["off"] | None:
-    if cache is None or cache == "off" or isinstance(cache, ReplyCache):
-        return cache
-    path = store.path if isinstance(store, Store) else Path(DEFAULT_PATH if store is None else store)
-    return ReplyCache(path.with_name("replies.db"), cache)
 
 
 _OWN = {"evaluation", *(run.__kwdefaults__ or ())} - {"model"}

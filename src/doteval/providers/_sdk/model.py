@@ -220,6 +220,8 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                         finally:
                             stream.leave()
                             request.streamed(stream)
+                            if asked is not None:
+                                asked.left(failed=request.failed)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r} at {masked(str(self._client.base_url))}>"
