@@ -267,8 +267,8 @@ def _told_of_requests_left_open(count: int, name: str) -> str:
 def _told_of_requests_asked_again(count: int, answered: int, name: str) -> str:
     return (
         f"{count:,} of the {answered:,} requests that were answered for '{name}' were for nothing, as the server "
-        "refused or failed a later one of their row, which then started over. Leave the provider its max_retries, lower the "
-        'concurrency, or turn the cache of replies on (cache="on").'
+        "refused or failed a later one of their row, which then started over. Leave the provider its max_retries, "
+        'lower the concurrency, or turn the cache of replies on (cache="on").'
     )
 
 
