@@ -301,6 +301,21 @@ def server_crowd(session: nox.Session) -> None:
 
 
 @nox.session(python=LOWEST)
+def instructions(session: nox.Session) -> None:
+    """Count the instructions of a request, which needs valgrind: it may not cost more than is written down."""
+    install_wheel(session, "test")
+    session.run("python", "benchmarks/_instructions.py", *session.posargs)
+
+
+@nox.session(python=LOWEST)
+def streams(session: nox.Session) -> None:
+    """13,000 streams, or as many as are named, broken off in every way, with our pool and with the library's."""
+    install_wheel(session, "test")
+    each = int((session.posargs or ["13000"])[0]) // 4  # two SDKs, two loops
+    session.run("pytest", "-q", "tests/providers/test_streams_broken_off.py", env={"STREAMS": str(each)})
+
+
+@nox.session(python=LOWEST)
 def repeat(session: nox.Session) -> None:
     """The tests of the pool and of whatever else is concurrent, 50 times, up to the first failure."""
     install_wheel(session, "test")

@@ -1,19 +1,32 @@
 """What a request costs, by how many are under way at once.
 
 Question: how much of the processor does `model.generate` take where the raw SDK, with a limiter, takes 1, and how does
-that grow with the connections?
-Method: the same server on loopback, which answers after 20 ms; twice as many requests as are under way at once, at
-least 400; the sides by turns. Only this process counts, not the server's.
+that grow with the connections? The same of streams, when their first piece comes, and the memory of open requests.
+Method: the same server on loopback, which answers after 20 ms; as many requests as are under way at once, at least
+300; the sides by turns. Only this process counts, not the server's.
 Units: processor time over processor time, medians of 3. Noise: some per cent, more where others use the machine.
+
+    python benchmarks/at_once.py [PLOT]
+
+PLOT is where the picture of the cost goes.
 """
 
 from __future__ import annotations
 
+import gc
+import os
+import statistics
+import sys
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import anyio
-from _harness import BACKENDS, by_turns, ratio_row, report, running
+from _harness import BACKENDS, RESULTS, Row, by_turns, ratio_row, report, running
 from _loopback import model_server
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
@@ -22,56 +35,190 @@ from doteval import AnthropicProvider, OpenAIProvider
 
 TARGETS = {"OpenAI": {20: 0.95, 200: 0.65, 900: 0.5}, "Anthropic": {20: 0.95, 200: 0.7, 900: 0.6}}
 PROVIDERS = {"OpenAI": OpenAIProvider, "Anthropic": AnthropicProvider}
-LONG = 120.0
+MANY = 5_000
+STREAMS_AT_ONCE = 200
+OPEN = 1_000
+LONG = 300.0
+MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
-async def measured(ask: Callable[[], Awaitable[object]], at_once: int) -> float:
-    """The processor time of a request, in seconds."""
-    requests = max(400, 2 * at_once)
-    await ask()
-    before = time.process_time()
-    async with anyio.create_task_group() as task_group:
-        for _ in range(requests):
-            task_group.start_soon(ask)
-    return (time.process_time() - before) / requests
-
-
-async def doteval(url: str, sdk: str, at_once: int) -> float:
+@asynccontextmanager
+async def doteval(url: str, sdk: str, at_once: int, *, is_streamed: bool = False):
+    """A function that asks once, and returns when the first piece came."""
     make = PROVIDERS[sdk]
     async with make(base_url=url, api_key="no-key", max_retries=0, timeout=LONG, max_concurrency=at_once) as provider:
         async with provider.setup("m") as handle:
-            return await measured(lambda: handle.model.generate("Hello"), at_once)
+
+            async def stream() -> float:
+                async with handle.model.stream("Hello") as pieces:
+                    await anext(pieces)
+                    began = time.perf_counter()
+                    async for _ in pieces:
+                        pass
+                return began
+
+            yield stream if is_streamed else partial(handle.model.generate, "Hello")
 
 
-async def raw(url: str, sdk: str, at_once: int) -> float:
+@asynccontextmanager
+async def raw(url: str, sdk: str, at_once: int, *, is_streamed: bool = False):
     limiter = anyio.CapacityLimiter(at_once)
-    messages = [{"role": "user", "content": "Hello"}]
     make = AsyncOpenAI if sdk == "OpenAI" else AsyncAnthropic
-
     async with make(base_url=url, api_key="no-key", max_retries=0, timeout=LONG) as client:
 
         async def ask() -> None:
             async with limiter:
                 if sdk == "OpenAI":
-                    await client.chat.completions.create(model="m", messages=messages)
+                    await client.chat.completions.create(model="m", messages=MESSAGES)
                 else:
-                    await client.messages.create(model="m", messages=messages, max_tokens=100)
+                    await client.messages.create(model="m", messages=MESSAGES, max_tokens=100)
 
-        return await measured(ask, at_once)
+        async def stream() -> float:
+            create: Any = client.chat.completions.create
+            async with limiter:
+                async with await create(
+                    model="m", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+                ) as events:
+                    pieces = aiter(events)
+                    await anext(pieces)
+                    began = time.perf_counter()
+                    async for event in pieces:
+                        if event.choices:
+                            event.choices[0].delta.content  # noqa: B018 - who streams looks at it
+            return began
+
+        yield stream if is_streamed else ask
+
+
+SIDES = {"doteval": doteval, "raw": raw}
+
+
+async def processor(side: Any, url: str, sdk: str, at_once: int) -> float:
+    """The processor time of a request, in seconds."""
+    requests = max(300, at_once)
+    async with side(url, sdk, at_once) as ask:
+        await ask()
+        before = time.process_time()
+        async with anyio.create_task_group() as task_group:
+            for _ in range(requests):
+                task_group.start_soon(ask)
+        return (time.process_time() - before) / requests
+
+
+async def streaming(side: Any, url: str, waits: list[float]) -> float:
+    """The processor time of a stream, in seconds; when the first piece comes goes to `waits`, as a mean."""
+    first: list[float] = []
+    async with side(url, "OpenAI", STREAMS_AT_ONCE, is_streamed=True) as ask:
+        await ask()
+        began, before = time.perf_counter(), time.process_time()
+
+        async def timed() -> None:
+            first.append(await ask() - began)
+
+        async with anyio.create_task_group() as task_group:
+            for _ in range(STREAMS_AT_ONCE):
+                task_group.start_soon(timed)
+        waits.append(statistics.mean(first))
+        return (time.process_time() - before) / STREAMS_AT_ONCE
+
+
+async def memory(side: Any, url: str) -> float:
+    """Of an open request, in KiB."""
+    async with side(url, "OpenAI", OPEN) as ask:
+        gc.collect()
+        tracemalloc.start()
+        try:
+            async with anyio.create_task_group() as task_group:
+                for _ in range(OPEN):
+                    task_group.start_soon(ask)
+                await anyio.sleep(10)
+                gc.collect()
+                used = tracemalloc.get_traced_memory()[0] / OPEN / 1024
+                task_group.cancel_scope.cancel()
+        finally:
+            tracemalloc.stop()
+    return used
+
+
+def sides(backend: str, measured: Callable[..., Awaitable[float]], *arguments: Any) -> dict[str, Callable[[], float]]:
+    return {name: running(backend, measured, side, *arguments) for name, side in SIDES.items()}
 
 
 def main() -> None:
-    rows = []
+    rows: list[Row] = []
+    costs: dict[tuple[str, str, str], dict[int, float]] = {}
+
+    def found(row: Row) -> None:
+        rows.append(row)
+        print(" ".join(row.cells()), row.note, flush=True)
+
     with model_server() as url:
         for sdk, targets in TARGETS.items():
             address = url if sdk == "OpenAI" else url.removesuffix("/v1")
             for backend in BACKENDS:
                 for at_once, target in targets.items():
-                    sides = {side.__name__: running(backend, side, address, sdk, at_once) for side in (doteval, raw)}
-                    figures = by_turns(sides, runs=3)
+                    figures = by_turns(sides(backend, processor, address, sdk, at_once), runs=3)
                     what = f"a request, {at_once} at once, processor"
-                    rows.append(ratio_row(what, f"raw SDK, {sdk}", backend, figures["doteval"], figures["raw"], target))
+                    found(ratio_row(what, f"raw SDK, {sdk}", backend, figures["doteval"], figures["raw"], target))
+                    for name, values in figures.items():
+                        costs.setdefault((sdk, backend, name), {})[at_once] = statistics.median(values)
+                if sdk != "OpenAI":
+                    continue  # the connections are the same
+                counts = {str(n): running(backend, processor, doteval, address, sdk, n) for n in (MANY, 20)}
+                figures = by_turns(counts, runs=2)
+                what = f"a request, {MANY} at once, processor"
+                found(ratio_row(what, f"20 at once, {sdk}", backend, figures[str(MANY)], figures["20"], 1.2))
+                costs[sdk, backend, "doteval"][MANY] = statistics.median(figures[str(MANY)])
+        for backend in BACKENDS:
+            waits: dict[str, list[float]] = {name: [] for name in SIDES}
+            figures = by_turns(
+                {name: running(backend, streaming, side, url, waits[name]) for name, side in SIDES.items()}, runs=3
+            )
+            at_once = f"{STREAMS_AT_ONCE} at once"
+            ours, theirs = (waits[name][1:] for name in ("doteval", "raw"))
+            found(ratio_row(f"stream, {at_once}, first piece", "raw SDK, OpenAI", backend, ours, theirs, 0.8))
+            ours, theirs = figures["doteval"], figures["raw"]
+            found(ratio_row(f"stream, {at_once}, processor", "raw SDK, OpenAI", backend, ours, theirs, 1.0))
+    with model_server(60.0) as url:
+        for backend in BACKENDS:
+            figures = by_turns(sides(backend, memory, url), runs=2)
+            note = f"{min(figures['doteval']):.1f} KiB against {min(figures['raw']):.1f} KiB"
+            ours, theirs = figures["doteval"], figures["raw"]
+            found(ratio_row(f"memory of {OPEN} requests", "raw SDK, OpenAI", backend, ours, theirs, 1.0, note=note))
     report(rows)
+    if directory := os.environ.get(RESULTS):
+        plot(costs, Path(directory, "at_once.svg"))
+    if len(sys.argv) > 1:
+        plot(costs, Path(sys.argv[1]))
+
+
+def plot(costs: dict[tuple[str, str, str], dict[int, float]], path: Path) -> None:
+    """The cost of a request against how many are under way, for each SDK."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "doteval"
+    mpl.rcParams["svg.fonttype"] = "none"
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, len(TARGETS), figsize=(9, 3.4), sharey=True)
+    for (sdk, backend, side), found in costs.items():
+        axes = panels[list(TARGETS).index(sdk)]
+        style = "-" if backend == "asyncio" else "--"
+        colour = "#4c72b0" if side == "doteval" else "#c44e52"
+        label = f"{'doteval' if side == 'doteval' else 'the SDK'}, {backend}"
+        axes.plot(list(found), [1000 * cost for cost in found.values()], style, marker="o", color=colour, label=label)
+    for sdk, axes in zip(TARGETS, panels, strict=True):
+        axes.set_title(sdk, fontsize=10)
+        axes.set_xscale("log")
+        axes.set_xticks([20, 200, 900, MANY], ["20", "200", "900", f"{MANY:,}"])
+        axes.minorticks_off()
+        axes.set_xlabel("requests at once")
+        axes.set_ylim(bottom=0)
+        axes.grid(linewidth=0.3)
+    panels[0].set_ylabel("ms of the processor a request")
+    panels[0].legend(fontsize=8, frameon=False)
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ it forks before it is anything else, and gets its workers from there.
 
 from __future__ import annotations
 
+import ast
 import atexit
 import contextlib
 import gc
@@ -31,6 +32,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from _pytest._code import code, source
 from _pytest.config import default_plugins
 
 MODULES = (
@@ -38,7 +40,7 @@ MODULES = (
     "anyio.pytest_plugin", "pytest_asyncio.plugin", "pytest_trio.plugin", "_hypothesis_pytestplugin", "execnet.multi",
     "trio", "hypothesis", "uvloop", "anyio._backends._asyncio", "anyio._backends._trio", "anyio.to_thread",
     "openai", "openai.resources.chat.completions.completions", "anthropic", "anthropic.resources.messages",
-    "httpx", "httpcore", "httpx2", "httpcore2", "h11", "h2.connection", "encodings.idna", "rich.progress",
+    "httpx", "httpcore", "httpx2", "httpcore2", "h11", "h2.connection", "encodings.idna", "rich.progress", "jinja2",
     "llmock.main", "uvicorn", "uvicorn.protocols.http.auto",
     "doteval.blocking", "doteval.cli", "doteval.evals", "doteval.pytest_plugin", "doteval.servers", "doteval.testing",
     "doteval.cli._look", "doteval.cli._results", "doteval.cli._serve", "doteval._tables",
@@ -48,6 +50,18 @@ MODULES = (
     "doteval.providers.server", "doteval.providers.vllm",
 )  # fmt: skip
 """What runs import. xdist is not among it: it keeps the import path that it finds when it is imported."""
+
+TRACED = (
+    "_pytest.capture", "_pytest.config", "_pytest.logging", "_pytest.main", "_pytest.python", "_pytest.runner",
+    "_pytest.skipping", "_pytest.threadexception", "_pytest.unraisableexception", "_pytest.warnings",
+    "pluggy._callers", "pluggy._caller", "pluggy._execution", "pluggy._hooks", "pluggy._manager",
+    "anyio._backends._asyncio", "anyio._backends._trio", "anyio._core._eventloop", "anyio.pytest_plugin",
+    "asyncio.base_events", "asyncio.events", "asyncio.runners", "contextlib", "outcome._impl", "trio._core._run",
+    "doteval._pool.pool", "doteval._pool.resource", "doteval._runtime", "doteval.evals._running.blocking",
+    "doteval.evals._running.engine", "doteval.evals._running.missing", "doteval.evals._running.run",
+    "doteval.pytest_plugin._evals.running", "doteval.pytest_plugin._fixtures",
+)  # fmt: skip
+"""What is in the tracebacks of runs that fail, in whichever versions there are."""
 
 ABOVE = "fork_server_of_this_run"
 """The module in which a run finds where its own fork server is asked, if it was given one."""
@@ -121,7 +135,6 @@ def become(connection: socket.socket, files: list[int], import_path: list[str]) 
     os.environ.update(request["environment"])
     more = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:] = [*more, *import_path]
-    sys.path_importer_cache.clear()
     importlib.invalidate_caches()
     options = list(filter(None, os.environ.get("PYTHONWARNINGS", "").split(",")))
     sys.warnoptions[:] = options
@@ -133,6 +146,29 @@ def become(connection: socket.socket, files: list[int], import_path: list[str]) 
         sys.modules[ABOVE] = above = types.ModuleType(ABOVE)
         above.control = workers  # type: ignore[attr-defined]
     return request["arguments"]
+
+
+def know_statements() -> None:
+    """Let pytest know where the statements begin in what is in nearly every traceback.
+
+    It would parse each of these files once for each traceback that it shows: half of what a run takes that fails.
+    """
+    statements, getsource = getattr(source, "_statement_linenos", None), code.TracebackEntry.getsource
+    if statements is None:
+        return  # another version of pytest
+    known: dict[str | Path, ast.AST] = {}
+    for name in TRACED:
+        if (module := sys.modules.get(name)) is not None and module.__file__ is not None:
+            path = Path(module.__file__)
+            known[path] = ast.Module([], [])
+            known[path]._pytest_statement_linenos = statements(ast.parse(path.read_bytes()))  # type: ignore[attr-defined]
+
+    def knowing(entry: code.TracebackEntry, astcache: dict[str | Path, ast.AST] | None = None) -> source.Source | None:
+        if astcache is not None and (path := entry.frame.code.path) in known:
+            astcache.setdefault(path, known[path])
+        return getsource(entry, astcache)
+
+    code.TracebackEntry.getsource = knowing  # type: ignore[method-assign]
 
 
 class Worker:
@@ -244,7 +280,9 @@ def main() -> None:
         with contextlib.suppress(ImportError):  # then a run that needs it says so
             importlib.import_module(module)
     inspect.getmodule(main.__code__)  # keeps where each module is: 0.1 s for who has to show a traceback
+    know_statements()
     assert threading.active_count() == 1, "a thread would not be there after the fork"
+    sys.path_importer_cache.clear()  # here, as each child would copy 9 MB to free it: 10 ms
     gc.collect()
     gc.freeze()
     control = socket.socket(fileno=os.dup(0))  # a child is given a standard input of its own in its place

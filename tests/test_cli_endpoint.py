@@ -273,6 +273,37 @@ async def test_a_server_that_dies_is_told_as_that_and_started_for_the_next_reque
     assert len(launcher.starts) == 4
 
 
+@LEAVES_STREAMS
+@ON_BOTH
+async def test_what_one_replica_fails_at_another_one_answers(
+    launcher: LocalLauncher, tmp_path: Path, anyio_backend: str
+) -> None:
+    """Where it refuses, and where it dies; what has begun is told as cut off, also where nothing says its length."""
+    events = Events()
+    command = light(f"patience={tmp_path / 'patience'}")
+    settings: Any = {"secret_environment": KEYED, "replicas": 2, "capacity": 2, "on_event": events}
+    twins = ServerProvider(command, launcher=launcher, **settings)
+    async with listening(anyio_backend, launcher, {"twins": Served("twins", twins, "of twins")}) as (url, _):
+        async with client(url) as sdk, twins.setup("of twins"):
+            await events.until("replica_opened", 2)
+            assert await ask(sdk, "twins", "unwell")
+            for count, how in enumerate(("die", "vanish"), 1):
+                messages: list[Any] = [{"role": "user", "content": how}]
+                stream = await sdk.chat.completions.create(model="twins", messages=messages, stream=True)
+                with pytest.raises(openai.APIError, match=r"(?s)gave no answer.*exited with code 3"):
+                    assert [chunk.choices[0].delta.content async for chunk in stream]
+                assert await ask(sdk, "twins")
+                await events.until("replica_opened", 2 + count)
+            with pytest.raises(openai.InternalServerError, match=r"(?s)gave no answer.*assertion failed") as failed:
+                await ask(sdk, "twins", "die")
+            assert (failed.value.status_code, failed.value.code) == (502, "model_lost")
+            await events.until("replica_lost", 5)  # two by streams, and three by what kills its servers
+            with pytest.raises(openai.InternalServerError, match="out of luck") as failed:
+                await ask(sdk, "twins", "fail")
+            assert failed.value.response.headers.get("x-should-retry") is None
+            assert len(events.of("replica_lost")) == 5
+
+
 @ON_BOTH
 async def test_the_answers_of_a_server_are_passed_on_whatever_they_are(
     launcher: LocalLauncher, anyio_backend: str

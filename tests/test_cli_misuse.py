@@ -12,6 +12,7 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -162,14 +163,14 @@ def text_as_store(path: Path) -> None:
 
 
 def foreign_store(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE guests (name)")
     connection.close()
 
 
 def store_of_the_future(path: Path) -> None:
     foreign_store(path)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"PRAGMA application_id = {0x64746576}")
         connection.execute("PRAGMA user_version = 99")
     connection.close()

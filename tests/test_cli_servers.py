@@ -313,7 +313,7 @@ def test_any_command_can_be_served(serving: Serve, root: Path) -> None:
     """With a condition for being ready; the server has no key, so any will do."""
     with serving("--command", COMMAND, "--ready", "port", "--port", "0", "my-model") as it:
         assert it.wait() == 2
-        assert "port must be between 1 and 65535" in it.printed
+        assert "port must be a whole number from 1 to 65535" in it.printed
     with serving("my-model", "--command", COMMAND, "--ready", "port") as it:
         it.until_ready()
         assert it.found(r"model  (\S+)") == "my-model"
@@ -418,12 +418,12 @@ def test_who_waits_for_a_slot_says_so(serving: Serve, root: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serve", "small"], "put a provider's name in front, such as 'vllm:small'"),
+        (["serve", "tiny"], "put a provider's name in front, such as 'vllm:tiny'"),
         (["serve", "openai:gpt-4o"], "the provider 'openai' starts no servers"),
         (["serve", "http2:gpt-4o"], "the provider 'http2' starts no servers"),
         (["serve", "small:x", "--port", "8000"], "the provider 'small' takes no --port"),
         (["serve", "small:x", "--", "--fast"], "the provider 'small' takes no arguments after '--'"),
-        (["serve", "light:x", "--port", "70000"], "port must be between 1 and 65535"),
+        (["serve", "light:x", "--port", "70000"], "port must be a whole number from 1 to 65535"),
         (["serve", "light:x", "--keep-alive", "nan"], "--keep-alive is a number of seconds"),
         (["serve", "light:x", "--ready", "port"], "--ready says when the server of --command is ready"),
         (["serve", "x", "--command", "my-server"], "write {port} where the port belongs"),
@@ -668,7 +668,11 @@ def test_another_address_wants_a_key(serving: Serve, root: Path) -> None:
     [
         (["light:a", "light:a"], "two models are called 'a': give one of them another name, as in other=light:a"),
         (["a=light:a", "a=light:b"], "two models are called 'a'"),
-        (["a=light:a", "b=gpt-4o"], "does not say what is to serve it"),
+        (
+            ["a=light:a", "b=gpt-4o"],
+            "put a provider's name in front, such as 'b=vllm:gpt-4o'. The providers are",
+        ),
+        (["a=light"], "'light' names a provider and no model: write a=light:MODEL"),
         (["a=http2:b"], "starts no servers"),
         (["light:a", "light:b", "--command", "x {port}"], "--command and --ready are for one model"),
         (["a=light:a", "--", "--help"], "NAME.extra_args"),
@@ -679,8 +683,8 @@ def test_another_address_wants_a_key(serving: Serve, root: Path) -> None:
         (["a=light:a", "--wait", "nan"], "--wait is a number of seconds, more than 0"),
         (["a=light:a", "--host", "192.0.2.1"], "192.0.2.1 port 8000 cannot be listened on"),
         (["a=light:a", "--port", "99999"], "--port must be between 1 and 65535"),
-        (["light:a", "--wait", "3"], "--wait is for one address of several models"),
-        (["light:a", "--host", "0.0.0.0"], "--host is for one address of several models"),
+        (["light:a", "--wait", "3"], "'light:a' without a name starts at once: leave it out, or write NAME=light:a"),
+        (["x", "--command", "y {port}", "--host", "::"], "and the server of --command starts at once: leave it out"),
     ],
 )
 def test_what_cannot_be_meant_of_several_models_is_refused(arguments: list[str], says: str) -> None:

@@ -110,8 +110,11 @@ def misbehave(provider: ThingProvider, seed: int) -> None:
     provider.on_open = on_open
 
 
-@pytest.mark.parametrize("options", [{}, {"keep_alive": 0}, {"fast_acquire": True}], ids=["kept", "closed", "fast"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("options", "seed"),
+    [({}, 1), ({"keep_alive": 0}, 2), ({"fast_acquire": True}, 1)],
+    ids=["kept", "closed", "fast"],
+)
 async def test_a_mixed_crowd(options: dict[str, object], seed: int) -> None:
     """1,000 tasks, 20 keys, 5 slots: opens = closes, never two live of one key, never over capacity, never a use
     after close, and every task comes to an end."""

@@ -25,6 +25,7 @@ LAYERS = (
         "doteval._server_errors",
         "doteval._explained",
         "doteval._context_managers",
+        "doteval._unbuilt",
         "doteval._secrets",
         "doteval._canonical",
         "doteval._spec",
@@ -34,6 +35,7 @@ LAYERS = (
         "doteval._forked",
         "doteval._writer",
         "doteval._unwritable",
+        "doteval._database_files",
         "doteval._caller",
     ),
     (
@@ -90,6 +92,7 @@ STRANGERS = (
 # All that others import of the rooms of evaluations; the rest is their own business.
 DOORS = {
     "doteval.cli": {
+        "doteval.evals._results.alike",
         "doteval.evals._results.blocks",
         "doteval.evals._results.transcript",
         "doteval.evals._results.compare",
@@ -119,7 +122,7 @@ DOORS = {
 }
 
 # Knows nothing of what doteval is about, so that who stands on its face may use it like a library.
-TOOLS = {"doteval._caller", "doteval._forked", "doteval._unwritable", "doteval._writer"}
+TOOLS = {"doteval._caller", "doteval._database_files", "doteval._forked", "doteval._unwritable", "doteval._writer"}
 
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (

@@ -442,7 +442,7 @@ async def test_what_cannot_be_a_spec_is_refused(spec: Any) -> None:
         ({"capacity": ["gpu0", "gpu0"]}, "none twice"),
         ({"keep_alive": -1}, "keep_alive is a number of seconds"),
         ({"setup_timeout": float("nan")}, "setup_timeout is a number of seconds"),
-        ({"max_concurrent_opens": 0}, "max_concurrent_opens must be at least 1"),
+        ({"max_concurrent_opens": 0}, "max_concurrent_opens must be a whole number of at least 1"),
     ],
 )
 def test_bad_options_are_refused_when_the_provider_is_made(options: dict[str, Any], message: str) -> None:

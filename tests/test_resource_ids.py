@@ -56,6 +56,8 @@ class Raw(PurePosixPath):
     """Keeps its parts as they were given, and is pickled with them, as every path is from Python 3.13 on."""
 
     def __init__(self, *parts: str) -> None:
+        if sys.version_info >= (3, 12):
+            super().__init__(*parts)
         self.parts_given = parts
 
     def __new__(cls, *parts: str) -> Self:

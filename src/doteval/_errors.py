@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+_MORE_SLOTS = "have more slots (capacity=, or gpus= of servers on GPUs)"
+
 
 class DotevalError(Exception):
     """The root of doteval's own exceptions; nothing raises it directly. All can be copied and pickled."""
@@ -154,7 +156,7 @@ class SetupTimeoutError(DotevalError, TimeoutError):
         super().__init__(
             f"setup of {_listed(self.resource_ids)} was not granted within {seconds:g} s.\n"
             + _account(self.account)
-            + "Release a lease, raise capacity=, or raise setup_timeout=."
+            + f"Release a lease, {_MORE_SLOTS}, or raise setup_timeout=."
         )
 
 
@@ -174,7 +176,7 @@ class CapacityExceededError(DotevalError, ValueError):
         need = "needs" if len(self.resource_ids) == 1 else "need"
         super().__init__(
             f"{_listed(self.resource_ids)} {need} {needed} slots at once, but the provider has {capacity}.\n"
-            "Ask for less at once or raise capacity=."
+            f"Ask for less at once, or {_MORE_SLOTS}."
         )
 
 
@@ -193,7 +195,7 @@ class CapacityDeadlockError(DotevalError, RuntimeError):
             f"setup of {_listed(self.resource_ids)} would wait for ever: who holds its slots waits, too.\n"
             + _account(self.account)
             + "Tear down a handle before asking for the next one, "
-            "ask for all of them at once with setup_many(), or raise capacity=."
+            f"ask for all of them at once with setup_many(), or {_MORE_SLOTS}."
         )
 
 
@@ -213,7 +215,7 @@ class QueueFullError(DotevalError, RuntimeError):
         super().__init__(
             f"setup of {_listed(self.resource_ids)} would have to wait, and as many as max_waiting={max_waiting} do.\n"
             + _account(self.account)
-            + "Try again later, release a lease, or raise max_waiting= or capacity=."
+            + f"Try again later, release a lease, {_MORE_SLOTS}, or raise max_waiting=."
         )
 
 

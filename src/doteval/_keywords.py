@@ -7,11 +7,14 @@ the defaults, the checks, and what readers see: `takes` writes the signature and
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import re
 import textwrap
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral, Real
 from typing import Annotated, Any, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
 
 KindT = TypeVar("KindT", bound=type)
@@ -46,12 +49,17 @@ class Keyword:
     def check(self, name: str, value: object) -> None:
         """Raise ValueError if `value` cannot be meant."""
         if self._check is not None:
-            try:
-                self._check(value)
-            except ValueError as exc:
-                raise ValueError(f"{name} {exc}, not {value!r}") from None
-            except TypeError:
-                raise ValueError(f"{name} cannot be {value!r}") from None
+            check_argument(name, value, self._check)
+
+
+def check_argument(name: str, value: object, check: Check) -> None:
+    """Raise a ValueError that names the argument if its value cannot be meant."""
+    try:
+        check(value)
+    except ValueError as exc:
+        raise ValueError(f"{name} {exc}, not {value!r}") from None
+    except TypeError:
+        raise ValueError(f"{name} cannot be {value!r}") from None
 
 
 # ---------------------------------------------------------------- what is declared
@@ -250,29 +258,93 @@ def _unexpected(who: str, names: Collection[str], known: Collection[str]) -> Typ
 # ---------------------------------------------------------------- checks
 
 
-def seconds(value: float | None) -> None:
+def seconds(value: object) -> None:
     """A number of seconds, and not `None`."""
-    if value is None or not value >= 0:
+    if not as_number(value) >= 0:
         raise ValueError("is a number of seconds, 0 or more")
 
 
-def seconds_or_none(value: float | None) -> None:
+def seconds_or_none(value: object) -> None:
     """A number of seconds; or `None`, where that means something."""
     if value is not None:
         seconds(value)
 
 
-def more_than_zero_or_none(value: float | None) -> None:
+def more_than_zero_or_none(value: object) -> None:
     """A number of seconds that is not 0; or `None`, where that means something."""
-    if value is not None and not value > 0:
+    if value is not None and not as_number(value) > 0:
         raise ValueError("is a number of seconds, more than 0, or None for never")
 
 
-def at_least(least: int, or_none: str = "") -> Check:
-    """A number of at least `least`; or `None`, if `or_none` says what it means."""
+def as_number(value: object) -> float:
+    """A number; "not a number" where it is none, or too large for one."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
-    def check(value: int | None) -> None:
-        if (value is not None or not or_none) and cast(int, value) < least:
-            raise ValueError(f"must be at least {least}{f', or None {or_none}' if or_none else ''}")
+
+def at_least(least: int, or_none: str = "") -> Check:
+    """A whole number of at least `least`; or `None`, if `or_none` says what it means."""
+
+    def check(value: object) -> None:
+        if value is None and or_none:
+            return
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+            raise ValueError(f"must be a whole number of at least {least}{f', or None {or_none}' if or_none else ''}")
+
+    return check
+
+
+def function_or_none(value: object) -> None:
+    """Something that can be called."""
+    if value is not None and not callable(value):
+        raise ValueError("must be a function")
+
+
+def switch_or_none(value: object) -> None:
+    """On, off, or `None`."""
+    if value is not None and not isinstance(value, bool):
+        raise ValueError("must be True, False or None")
+
+
+def text(value: object) -> None:
+    """A text, which may be empty."""
+    if not isinstance(value, str):
+        raise ValueError("must be a text")
+
+
+def texts_or_none(value: object) -> None:
+    """A mapping of texts to texts."""
+    if value is not None and not (
+        isinstance(value, Mapping)
+        and all(isinstance(each, str) for pair in cast(Mapping[object, object], value).items() for each in pair)
+    ):
+        raise ValueError("must be a mapping of texts to texts, such as {'NAME': 'value'}")
+
+
+def path_or_none(value: object) -> None:
+    """A path that is not empty."""
+    path = os.fsdecode(cast(str, value)) if isinstance(value, (str, os.PathLike)) else ""
+    if value is not None and not path:
+        raise ValueError("must be a path")
+
+
+def mapping_or_none(value: object) -> None:
+    """A mapping by names."""
+    if value is not None and not (
+        isinstance(value, Mapping) and all(isinstance(each, str) for each in cast(Mapping[object, object], value))
+    ):
+        raise ValueError("must be a mapping by names, such as {'temperature': 0}")
+
+
+def instance_or_none(kind: type, what: str) -> Check:
+    """An instance of a class, which is called `what`."""
+
+    def check(value: object) -> None:
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"must be {what}")
 
     return check

@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 from typing import Any, Protocol, Self, TypeAlias, cast, runtime_checkable
 
 from ._errors import ModelRequestError
+from ._unbuilt import Unbuilt, UnbuiltList
 
 
 class MessageObject(Protocol):
@@ -109,7 +110,7 @@ class Completion(str):
         raw: What the SDK returned, for all that is not wrapped; of a stream, the list of its events.
     """
 
-    __slots__ = ("finish_reason", "raw", "reasoning", "refusal", "retries", "tool_calls", "usage")
+    __slots__ = ("_raw", "finish_reason", "reasoning", "refusal", "retries", "tool_calls", "usage")
 
     usage: Usage | None
     finish_reason: str | None
@@ -117,7 +118,7 @@ class Completion(str):
     reasoning: str | None
     tool_calls: tuple[ToolCall, ...]
     retries: int
-    raw: Any  # the SDKs have no type in common
+    _raw: Any  # the SDKs have no type in common
 
     def __new__(
         cls,
@@ -138,8 +139,15 @@ class Completion(str):
         self.reasoning = reasoning
         self.tool_calls = tuple(tool_calls)
         self.retries = retries
-        self.raw = raw
+        self._raw = raw
         return self
+
+    @property
+    def raw(self) -> Any:
+        """What the SDK returned, for all that is not wrapped; of a stream, the list of its events."""
+        if isinstance(self._raw, (Unbuilt, UnbuiltList)):
+            self._raw = self._raw.built()
+        return self._raw
 
     @property
     def message(self) -> dict[str, Any]:
@@ -204,7 +212,7 @@ class CompletionStream:
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
         self._tool_calls: list[ToolCall] = []
-        self._raw: list[Any] = []
+        self._raw = UnbuiltList()
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
         self._ended = False
@@ -305,7 +313,7 @@ class CompletionStream:
         return f"<CompletionStream of '{self._model}' {state}, {len(self.text)} characters>"
 
     def _keep(self, piece: Completion) -> None:
-        self._raw.append(piece.raw)
+        self._raw.append(piece._raw)
         if piece:
             self._texts.append(str(piece))
         if piece.reasoning:

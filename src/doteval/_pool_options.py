@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, TypedDict
 
 from ._handle import CLOSE_TIMEOUT
-from ._keywords import Keyword, at_least, more_than_zero_or_none, seconds, seconds_or_none
+from ._keywords import (
+    Keyword,
+    at_least,
+    function_or_none,
+    more_than_zero_or_none,
+    seconds,
+    seconds_or_none,
+    switch_or_none,
+)
 from ._pool.events import PoolEvent
 
 
@@ -64,6 +72,7 @@ class LifecycleOptions(TypedDict, total=False):
             "Remember who sets up each lease, and where, for the `ResourceWarning` where its handle is dropped without "
             "a teardown. That lease is then ended, as it is anyway where `capacity` or `keep_alive` is set. `None`: in "
             "Python's development mode.",
+            check=switch_or_none,
             operational=True,
         ),
     ]
@@ -80,6 +89,7 @@ class LifecycleOptions(TypedDict, total=False):
         Callable[[PoolEvent], object] | None,
         Keyword(
             "Called with every transition of every resource; must not block. What it raises is logged.",
+            check=function_or_none,
             operational=True,
         ),
     ]

@@ -49,6 +49,7 @@ class ServerStartError(DotevalError, RuntimeError):
         cause: The short name of a known cause, such as ``"out of memory"``.
         exit_code: Its exit code, negative for the number of a signal, where it ended by itself.
         log: Where all of its output is, where there is any.
+        stopped: Whether somebody has stopped it on purpose, whoever waited for it.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ServerStartError(DotevalError, RuntimeError):
         cause: str = "",
         exit_code: int | None = None,
         log: str | None = None,
+        stopped: bool = False,
     ) -> None:
         self.spec = spec
         self.report = report
@@ -67,6 +69,7 @@ class ServerStartError(DotevalError, RuntimeError):
         self.cause = cause
         self.exit_code = exit_code
         self.log = log
+        self.stopped = stopped
         super().__init__(f"{report}\n{advice}")
 
 
@@ -79,14 +82,23 @@ class ServerLostError(DotevalError, RuntimeError):
         advice: What to do about it.
         exit_code: Its exit code, negative for the number of a signal, where it is known.
         log: Where all of its output is, where it is known.
+        stopped: Whether somebody has stopped it on purpose, whoever used it; it is not started again for those.
     """
 
     def __init__(
-        self, spec: str, report: str, advice: str, *, exit_code: int | None = None, log: str | None = None
+        self,
+        spec: str,
+        report: str,
+        advice: str,
+        *,
+        exit_code: int | None = None,
+        log: str | None = None,
+        stopped: bool = False,
     ) -> None:
         self.spec = spec
         self.report = report
         self.advice = advice
         self.exit_code = exit_code
         self.log = log
+        self.stopped = stopped
         super().__init__(f"{report}\n{advice}")

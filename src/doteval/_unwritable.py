@@ -16,7 +16,7 @@ def why_unwritable(path: Path) -> str | None:
         path: The file; it, its directory or more of that may be missing.
     """
     with suppress(OSError):  # where nobody may even look, whoever asks has an error that says so
-        for place in _places(path.absolute()):
+        for place in _places(Path(os.path.realpath(path)) if path.is_symlink() else path.absolute()):
             if not _may(place, os.W_OK):
                 is_read_only = hasattr(os, "statvfs") and bool(os.statvfs(place).f_flag & os.ST_RDONLY)
                 return f"{place} is read-only" if is_read_only else f"{place} may not be written by this user"
@@ -58,7 +58,7 @@ def most_open_files() -> str | None:
 
 
 def _places(path: Path) -> Iterator[Path]:
-    """The file, and the directory in which it, or what leads to it, is made."""
+    """The file, and the directory in which it, or what leads to that, is made."""
     if path.exists():
         yield path
     yield next(parent for parent in path.parents if parent.exists())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+import hashlib
 import operator
 import re
 import string
+import struct
 import types
 import typing
 from array import array
@@ -20,6 +22,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NewType
 
+import httpx
 import jinja2
 import pyarrow as pa
 import pydantic
@@ -294,6 +297,10 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "mapping with attribute": lambda value: with_attribute(value, Table),
     "mapping with attributes that are keys": lambda value: AttributeTable(a=value),
     "namespace": lambda value: types.SimpleNamespace(a=value, b=len),
+    "arguments with a client": lambda value: argparse.Namespace(client=httpx.AsyncClient(), text=value),
+    "hash": lambda value: hashlib.sha256(value.encode()),
+    "struct": lambda value: struct.Struct(f"{len(value)}s"),
+    "ufunc": lambda value: pytest.importorskip("numpy").frompyfunc(lambda text: text == value, 1, 1),
     "template": string.Template,
     "jinja2": environment,
     "jinja2 loader": templates,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from doteval import OpenAIProvider, Result, foreach
-from doteval.evals import Store, run
+from doteval.evals import EvaluationChangedError, Store, run
 from doteval.testing import FakeModel
 
 pytestmark = pytest.mark.anyio
@@ -64,6 +67,7 @@ MEANT: dict[str, Any] = {
     "transcripts": lambda value: isinstance(value, bool),
     "on_record": lambda value: value is None or callable(value),
     "tags": lambda value: value is None or isinstance(value, dict),
+    "arguments": lambda value: value in (None, {}, {"x": "y"}),
 }
 CALLED: list[int] = []
 
@@ -150,3 +154,48 @@ async def test_it_is_noted_whether_errors_were_allowed(tmp_path: Path) -> None:
     with Store(tmp_path / "results.db") as store:
         runs = {each.experiment: store.runs(each)[0] for each in store.evaluations()}
     assert [runs[name].about["settings"].get("max_errors") for name in "012"] == [None, 0, 2]
+
+
+OWN = [name for name in inspect.signature(run).parameters if name not in ("model", "others")]
+
+
+@pytest.mark.parametrize("default", ["", "=0"])
+def test_no_argument_of_the_evaluation_is_taken_for_one_of_run(default: str) -> None:
+    """Where both have it, the evaluation's is given by name, and never the default in silence."""
+    for name in OWN:
+        names: dict[str, Any] = {}
+        exec(f"async def eval_it(q, {name}{default}): return Result({name})", {"Result": Result}, names)
+        it = foreach("q", ["a"])(names["eval_it"])
+        for given in ({}, {"arguments": {"q2": 1}}, *([] if name in ("evaluation", "arguments") else [{name: 1}])):
+            with pytest.raises(TypeError, match=rf"eval_it\(\) has an argument '{name}', and run\(\) has one"):
+                anyio.run(partial(run, it, **given))
+        outcome = anyio.run(partial(run, it, arguments={name: 7}))
+        assert [record.output for record in outcome.records] == [7]
+
+
+async def test_arguments_given_by_name_count_as_all_others_do(tmp_path: Path) -> None:
+    @foreach("q", ["a"])
+    async def eval_it(q: str, seed: int = 0) -> Result:
+        return Result(seed)
+
+    store = tmp_path / "results.db"
+    assert not (await run(eval_it, store=store, arguments={"seed": 1})).answered
+    assert (await run(eval_it, store=store, arguments={"seed": 1})).answered
+    with pytest.raises(EvaluationChangedError, match="the argument 'seed'"):
+        await run(eval_it, store=store, arguments={"seed": 2})
+
+
+async def test_what_takes_any_argument_takes_no_column_and_none_twice() -> None:
+    """What is called like one of `run` is the run's, unless it is said to be the evaluation's."""
+
+    @foreach("q", ["a"])
+    async def eval_it(q: str, **arguments: Any) -> Result:
+        return Result([q, arguments])
+
+    outcome = await run(eval_it, seed=1, arguments={"seed": 2}, more=3)
+    assert [record.output for record in outcome.records] == [["a", {"seed": 2, "more": 3}]]
+    with pytest.raises(TypeError, match=r"is given its argument 'more' twice"):
+        await run(eval_it, arguments={"more": 2}, more=3)
+    for given in ({"q": "b"}, {"arguments": {"q": "b"}}):
+        with pytest.raises(TypeError, match=r"eval_it\(\) gets 'q' from its dataset"):
+            await run(eval_it, **given)

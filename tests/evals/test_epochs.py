@@ -97,7 +97,7 @@ async def test_samples_of_a_row_come_one_after_the_other(make: Any, is_stored: b
     assert made.new() == dict.fromkeys(range(ROWS), 3)
     summary = outcome.summary
     assert (summary.rows, summary.samples, summary.epochs, outcome.calls) == (ROWS, 3 * ROWS, 3, 3 * ROWS)
-    assert summary == summarise(reversed([*outcome.records]))
+    assert repr(summary) == repr(summarise(reversed([*outcome.records])))  # no number is equal to no number
 
 
 async def test_a_limit_counts_rows(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ async def test_only_what_is_missing_is_run_and_what_is_beyond_is_kept_and_not_co
         assert (stored.epochs, stored.rows, stored.stored) == (epochs, ROWS, epochs * ROWS)
         assert places(outcome.records) == places(store.records(stored)) == wanted(epochs)
         assert places(store.records(store.with_epochs(stored, None))) == wanted(most)
-        assert store.summary(stored) == outcome.summary == summarise(outcome.records)
+        assert repr(store.summary(stored)) == repr(outcome.summary) == repr(summarise(outcome.records))
         assert main(["export", "default", "--store", str(path)]) == 0
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [(line["row"], line["sample"]) for line in lines] == wanted(epochs)

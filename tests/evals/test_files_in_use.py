@@ -18,7 +18,8 @@ import pytest
 
 from doteval import ReplyCache, ReplyCacheError, Result, foreach
 from doteval._replies.file import Use
-from doteval.evals import ConcurrentRunError, Store, StoreError, run
+from doteval.evals import ConcurrentRunError, Outcome, Store, StoreError, run
+from doteval.evals._results import upkeep
 from doteval.evals._results.database import transaction
 from doteval.evals._running import circumstances
 
@@ -120,6 +121,67 @@ def test_a_cache_stays_where_it_was_named(tmp_path: Path, monkeypatch: pytest.Mo
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.db")] == [Path("replies.db")]
 
 
+@pytest.mark.parametrize("given", ["results.db", "deep/results.db", Path("results.db"), "a store", "a store, later"])
+@pytest.mark.parametrize("is_over_link", [False, True])
+def test_all_stays_where_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | Path, is_over_link: bool
+) -> None:
+    """A row goes to another directory: results, replies and what is looked at afterwards are where they were before."""
+    (place := tmp_path / "place").mkdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (place / "data.txt").write_text("one")
+    (tmp_path / "link").symlink_to(place)
+
+    def eval_it(prompt: str) -> Result:
+        os.chdir(elsewhere)
+        return Result(100_000 * prompt)
+
+    def outcome() -> Outcome:
+        monkeypatch.chdir(tmp_path / "link" if is_over_link else place)
+        store: Any = given
+        if isinstance(given, str) and given.startswith("a store"):
+            store = Store("results.db")
+        if given == "a store, later":
+            monkeypatch.chdir(elsewhere)
+        it = foreach("prompt", ["a", "b"], depends_on=[place])(eval_it)
+        found = anyio.run(lambda: run(it, store=store, cache="on", max_errors=0))
+        if isinstance(store, Store):
+            store.close()
+        return found
+
+    first = outcome()
+    assert first.warnings == ()
+    assert first.cache is not None
+    named = place / ("deep/replies.db" if given == "deep/results.db" else "replies.db")
+    assert os.path.realpath(first.cache.cache.path) == str(named)
+    assert [*elsewhere.iterdir()] == []
+    again = outcome()
+    assert (again.answered, again.warnings) == (True, ())
+    monkeypatch.chdir(place)
+    store = Store("deep/results.db" if given == "deep/results.db" else "results.db")
+    monkeypatch.chdir(elsewhere)
+    removed = upkeep.remove(store, store.evaluations(), lambda now: now.evaluations())
+    assert removed.freed > 0
+    assert [*elsewhere.iterdir()] == []
+
+
+def linked(directory: Path, way: str) -> Path:
+    """A directory in which links lead to the databases of another one."""
+    if not way:
+        return directory
+    there = directory.with_name(f"{directory.name} over a {way}")
+    if way == "link to the directory":
+        there.symlink_to(directory.name)
+        return there
+    between = directory.with_name("between")
+    for place in (between, there) if way == "link to a link" else (there,):
+        place.mkdir()
+        for name in ("results.db", "replies.db"):
+            (place / name).symlink_to(directory / name)
+        directory = place
+    return there
+
+
 @contextmanager
 def as_nobody() -> Iterator[None]:
     """As somebody who may not write here."""
@@ -135,8 +197,12 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="root may write anywhere")
 @pytest.mark.parametrize("was_killed", [False, True])
-def test_what_cannot_be_read_is_not_taken_for_nothing(was_killed: bool) -> None:
-    """An artifact has the log beside the file of whoever was killed, and only who may write there can take it over."""
+@pytest.mark.parametrize("way", ["", "link to the file", "link to a link", "link to the directory"])
+def test_what_cannot_be_read_is_not_taken_for_nothing(was_killed: bool, way: str) -> None:
+    """An artifact has the log beside the file of whoever was killed, and only who may write there can take it over.
+
+    The log is beside the file itself, whatever leads to it.
+    """
     with TemporaryDirectory() as directory:
         (place := Path(directory, "place")).mkdir()
         artifact = Path(directory, "artifact")
@@ -152,8 +218,9 @@ def test_what_cannot_be_read_is_not_taken_for_nothing(was_killed: bool) -> None:
         for each in artifact.iterdir():
             each.chmod(0o444)
         artifact.chmod(0o555)
+        seen = linked(artifact, way)
         Path(directory).chmod(0o755)
-        store, cache = Store(artifact / "results.db"), ReplyCache(artifact / "replies.db")
+        store, cache = Store(seen / "results.db"), ReplyCache(seen / "replies.db")
         with as_nobody():
             if was_killed:
                 with pytest.raises(StoreError, match=r"has left results in results\.db-wal"):
@@ -298,11 +365,15 @@ async def test_a_block_may_be_left_in_another_task(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="root may write anywhere")
-def test_a_cache_where_nobody_may_write_says_so() -> None:
+@pytest.mark.parametrize("way", ["", "link to the file"])
+def test_a_cache_where_nobody_may_write_says_so(way: str) -> None:
     """And not only that SQLite could not open a file."""
-    with TemporaryDirectory() as directory:
-        Path(directory).chmod(0o555)
-        with as_nobody(), ReplyCache(Path(directory, "replies.db")).answering() as replies:
+    with TemporaryDirectory() as around:
+        Path(around).chmod(0o755)
+        (directory := Path(around, "place")).mkdir()
+        directory.chmod(0o555)
+        seen = linked(directory, way)
+        with as_nobody(), ReplyCache(seen / "replies.db").answering() as replies:
             replies.keep(REPLY, "m", "[]", replaces=False)
             replies.flush()
             (problem,) = replies.problems

@@ -350,6 +350,75 @@ async def test_what_was_read_is_in_the_store_with_the_first_result_of_it(tmp_pat
     assert seen[1] == {"the file a", "the file b"}
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_of_too_many_files_it_is_said_that_some_are_not_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not of those that are written, are none, or are named in depends_on."""
+    monkeypatch.setattr(files_read, "MOST", 3)
+    place = project(tmp_path)
+    for name in ("a", "b", "c", "d", "more/e"):
+        (place / name).write_text(name)
+    reads = "[(HERE / name).read_text() for name in [%s]]"
+    expected = {
+        "'a', 'b', 'c'": None,
+        "'a', 'b', 'c', 'a'": None,
+        "'a', 'b', 'c', 'more/e', 'd'": "the file d",
+        "'a', 'b', 'c', 'more/e'": "the file more/e",
+    }
+    for names, told in expected.items():
+        outcome = await answered(place, f"async def ask(q):\n    return {reads % names}", fresh=True)
+        found = [each for each in outcome.warnings if "more files were read than the" in each]
+        assert len(found) == (told is not None)
+        assert told is None or f"such as {told}. Name their directory in depends_on" in found[0]
+        assert (await answered(place, f"async def ask(q):\n    return {reads % names}", changed="keep")).answered
+    for ask, options in {
+        reads % "'a', 'b', 'c'" + " + [(HERE / name).exists() or (HERE / name).open('w').close() for name in 'xy']": {},
+        reads % "'a', 'b', 'c'" + " + [list((HERE / name).iterdir()) for name in ('more', 'more')]": {},
+        reads % "'a', 'b', 'c', 'more/e'": {"depends_on": [place / "more"]},
+    }.items():
+        outcome = await answered(place, f"async def ask(q):\n    return {ask}", fresh=True, **options)
+        assert outcome.warnings == ()
+        assert outcome.summary.errors == 0
+    ask = "[list((HERE / name).iterdir()) for name in ('more', '.', 'more/1', 'more/2')]"
+    for name in "12":
+        (place / "more" / name).mkdir()
+    (warning,) = (await answered(place, f"async def ask(q):\n    return {ask}", fresh=True)).warnings
+    assert "such as the list of more/2/*" in warning
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_many_files_are_not_written_anew_with_each_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nearly all of them are in the store at any time, and in the end all are."""
+    place, count, seen = project(tmp_path), 400, list[int]()
+    for number in range(count):
+        (place / f"{number}.txt").touch()
+    written: list[int] = []
+    note_written = Store.note_written
+
+    def noting(self: Store, evaluation: Any, after: Any) -> None:
+        written.append(len(after))
+        note_written(self, evaluation, after)
+
+    def look(record: Record) -> None:
+        if record.number % 50 == 49:
+            (found,) = Store(tmp_path / "results.db").evaluations("default")
+            seen.append(sum(label.startswith("the file ") for label in found.identity))
+
+    monkeypatch.setattr(Store, "note_written", noting)
+    monkeypatch.setattr(sys.modules[__name__], "SOURCE", SOURCE.replace('[("a",), ("b",)]', f"range({count})"))
+    ask = "async def ask(q):\n    return (HERE / f'{q}.txt').read_text()"
+    await answered(place, ask, on_record=look, concurrency=1)
+    assert all(noted >= 0.97 * 50 * number for number, noted in enumerate(seen, 1))
+    assert sum(written) < 60 * count
+    (found,) = Store(tmp_path / "results.db").evaluations("default")
+    assert sum(label.startswith("the file ") for label in found.identity) == count
+
+
 def test_threads_of_nobody_are_those_of_the_only_run(tmp_path: Path) -> None:
     """But not its own, which has the event loop and the rest of the program; of two, nobody knows whose they are."""
     place = project(tmp_path)

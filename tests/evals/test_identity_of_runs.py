@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 import doteval
@@ -23,6 +25,11 @@ from doteval.evals import EvaluationChangedError, Store, run
 from doteval.evals._identity.walk import Walk
 from doteval.evals._results.identity import changes
 from doteval.testing import FakeModel, FakeProvider
+
+
+def similar() -> list[Any]:
+    """Values of which many are equal to others, or not to themselves."""
+    return [0.0, -0.0, 0, False, "", "0", 1.0, 1, True, float("nan"), "nan", 1 << 20_000, (1 << 20_000) + 1]
 
 
 @pytest.fixture(autouse=True)
@@ -237,6 +244,27 @@ async def test_another_argument_is_refused_and_the_user_chooses(tmp_path: Path) 
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", ["Python", "numpy"])
+async def test_what_makes_random_numbers_is_known_by_its_seed(kind: str, tmp_path: Path) -> None:
+    """As an argument; and by what a run has left of it."""
+    make: Any = random.Random if kind == "Python" else pytest.importorskip("numpy").random.default_rng
+
+    @foreach("value", range(3))
+    async def eval_it(value: int, rng: Any) -> Result:
+        return Result(str(rng.random()))
+
+    rng, store = make(1), tmp_path / "results.db"
+    first = await run(eval_it, store=store, rng=rng)
+    assert not first.answered
+    for same in (make(1), rng):
+        again = await run(eval_it, store=store, rng=same)
+        assert again.answered
+    with pytest.raises(EvaluationChangedError, match="the argument 'rng' has changed"):
+        await run(eval_it, store=store, rng=make(2))
+
+
+@pytest.mark.anyio
 async def test_nothing_is_another_argument_than_none_at_all(tmp_path: Path) -> None:
     """Where an evaluation takes whatever it is given."""
 
@@ -248,6 +276,24 @@ async def test_nothing_is_another_argument_than_none_at_all(tmp_path: Path) -> N
     await run(thinking, store=path)
     with pytest.raises(EvaluationChangedError, match="the argument 'think' is new"):
         await run(thinking, store=path, think=None)
+
+
+@pytest.mark.parametrize("which", range(len(similar())))
+def test_a_default_that_is_given_is_no_change_and_what_is_only_equal_is(which: int, tmp_path: Path) -> None:
+    default = similar()[which]
+
+    @foreach("q", ["a"])
+    async def eval_it(q: str, given: Any = default) -> Result:
+        return Result(type(given).__name__)
+
+    it = partial(run, eval_it, store=tmp_path / "results.db")
+    anyio.run(it)
+    for number, value in enumerate(similar()):
+        if number == which:
+            assert anyio.run(partial(it, given=value)).answered
+        else:
+            with pytest.raises(EvaluationChangedError, match="the argument 'given'"):
+                anyio.run(partial(it, given=value))
 
 
 @pytest.mark.anyio

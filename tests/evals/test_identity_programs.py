@@ -19,7 +19,7 @@ import pydantic
 import pytest
 
 from doteval.evals._identity.walk import Walk
-from doteval.evals._results.identity import changes, with_what_was_written
+from doteval.evals._results.identity import changes, data_changed_meanwhile, edited_meanwhile, with_what_was_written
 
 pydantic.create_model("First", value=(int, 1))  # what this imports stays, whatever a program has imported
 ONLY = os.environ.get("DOTEVAL_PROGRAM")
@@ -181,6 +181,11 @@ def problem(seed: int) -> str | None:
         outputs.add(ask("a question"))
     if len(outputs) != 2:
         return f"the outputs are {outputs}"
+    if edited := edited_meanwhile(before, after):
+        return f"somebody else is said to have edited {edited}"
+    data = data_changed_meanwhile(before, after)
+    if data and "globals()[f" not in source:  # whose name nobody knows before it runs
+        return f"somebody else is said to have changed {data}"
     kept = with_what_was_written(before, after)
     if changes(kept, after):
         return f"a run has changed {changes(kept, after)}"

@@ -17,7 +17,6 @@ import random
 import subprocess
 import sys
 import typing
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
@@ -45,7 +44,7 @@ from tests.evals.identity_of_the_moment import OF_THE_MOMENT
 from doteval import ModelProviders, Result, foreach
 from doteval.evals import run
 from doteval.evals._identity.walk import Walk
-from doteval.evals._results.identity import changes, with_what_was_written
+from doteval.evals._results.identity import changes, unseen_in, with_what_was_written
 
 
 def fingerprint(value: object) -> Mapping[str, str]:
@@ -72,8 +71,9 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
         lambda value: {"calls": 0, "system": value},
     )
     for hold in holders:
-        assert fingerprint(hold(make("one"))) == fingerprint(hold(make("one")))
-        assert fingerprint(hold(make("one"))) != fingerprint(hold(make("another")))
+        one, same, other = (fingerprint(hold(make(value))) for value in ("one", "one", "another"))
+        assert one == same
+        assert one != other
 
 
 def shown_of(kinds: Iterable[str], momentary: Iterable[str]) -> dict[str, Any]:
@@ -219,7 +219,6 @@ ODD: dict[str, Callable[[], Any]] = {
 def test_no_value_is_too_odd(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be looked into is known by its class; whoever uses it is told what is wrong with it."""
     monkeypatch.setattr("doteval.evals._identity.values._MOST", 20_000)
-    warnings.filterwarnings("ignore", ".* holds too much", UserWarning)
     assert fingerprint(ODD[odd]()) == fingerprint(ODD[odd]())
     assert fingerprint(function_of(ODD[odd]())) == fingerprint(function_of(ODD[odd]()))
 
@@ -351,10 +350,7 @@ def test_what_is_handed_over_says_something_of_itself(source: str) -> None:
 )
 def test_who_reads_what_nobody_can_know_is_told(source: str, called: str | None) -> None:
     """Once, by the name of what it calls; whatever a module holds that is handed over is known."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        fingerprint([body(source, "one"), body(source, "one")])
-    found = [str(each.message) for each in caught]
+    found = [*unseen_in(fingerprint([body(source, "one"), body(source, "one")]))]
     told = f"ask gives '{called}' a name that is known only when it runs"
     assert found == ([] if called is None else [f"{told}: what it reads there is not noticed where it changes"])
 

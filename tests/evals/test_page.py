@@ -166,7 +166,7 @@ def exact(value: Any) -> Any:
 
 
 @pytest.mark.process
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(records(), records())
 def test_the_blocks_of_the_page_are_the_rows_of_the_store(one: list[Record], other: list[Record]) -> None:
     """All of them, whatever is in them; the index has the same rows in the same order."""

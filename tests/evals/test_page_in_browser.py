@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,9 +241,11 @@ def test_the_page_notices_that_another_file_has_taken_the_place(tmp_path: Path) 
             assert "first" not in browser.see(text)
         copy = tmp_path / "copy.db"
         copy.write_bytes(path.read_bytes())
-        with sqlite3.connect(copy) as connection:  # begun at the same time, and with rows of the same numbers
+        with (
+            closing(sqlite3.connect(copy)) as connection,
+            connection,
+        ):  # of the same time, and with the same numbers
             connection.execute("UPDATE rows SET output = '\"fourth\"'")
-        connection.close()
         copy.replace(path)
         browser.until(f"{text}.includes('fourth') && !{text}.includes('third')")
         assert browser.said == []

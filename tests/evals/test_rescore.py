@@ -7,6 +7,7 @@ import re
 import shlex
 import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -146,6 +147,7 @@ async def test_a_scorer_that_raises_fails_its_row_only(path: Path) -> None:
 async def test_a_scorer_may_be_async_and_is_called_many_times_at_once(tmp_path: Path) -> None:
     """As many as `concurrency` says; in the order of the rows."""
     running = most = 0
+    are_there = anyio.Event()
 
     @foreach("n", [*range(200)])
     async def eval_numbers(n: int) -> Result:
@@ -155,8 +157,9 @@ async def test_a_scorer_may_be_async_and_is_called_many_times_at_once(tmp_path: 
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await anyio.lowlevel.checkpoint()
-        await anyio.lowlevel.checkpoint()
+        if most == 7:
+            are_there.set()
+        await are_there.wait()
         running -= 1
         if output == 7:
             raise ValueError("seven")
@@ -247,7 +250,7 @@ async def test_a_run_that_goes_on_is_copied_as_far_as_it_is_and_never_replaced(p
 async def test_all_that_is_kept_of_a_row_comes_along(path: Path) -> None:
     """Whatever tables and columns there are."""
     await rescore("main", is_short, store=path)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in tables:
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
@@ -311,7 +314,7 @@ def test_the_command_scores_by_a_function_in_a_file(
 
 
 def test_the_command_says_what_is_not_finished(path: Path, scorers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE evaluations SET finished = NULL")
     connection.close()
     assert doteval(path, "rescore", "main", f"{scorers}:short", "--json") == 0

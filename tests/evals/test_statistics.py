@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from doteval import Result, foreach
 from doteval.cli import main
-from doteval.evals import Aggregate, Record, Score, Store, run, summarise
+from doteval.evals import Aggregate, Outcome, Record, Score, Store, run, summarise
 from doteval.evals._results.compare import Comparison, Difference, compare
 from doteval.evals._results.intervals import student, tango, wilson
 from doteval.evals._results.moments import Moments, cluster_of
 from doteval.evals._results.pairing import RowScores
+from doteval.evals._results.plain import plain
 from doteval.evals._results.statistics import aggregate
 from doteval.evals._results.tables import summary_rows
 
@@ -269,12 +270,38 @@ def test_no_number_is_too_large_for_clusters(rows: list[tuple[float, int | None]
     assert not found.low > found.high
 
 
+NA = type("NAType", (), {"__module__": "pandas._libs.missing"})()
+EMPTY: list[Any] = [None, "", " ", "\t\n", "\xa0", math.nan, NA]
+"""What cells hold that are empty, as readers of tables say it."""
+
+
 def test_what_a_cluster_is_called() -> None:
     """Any value but nothing; the same for the same value only."""
-    given: list[Any] = ["1", 1, 1.5, True, ["1"], {"a": 1}, ""]
+    given: list[Any] = ["1", 1, 1.5, True, ["1"], {"a": 1}, "-"]
     assert len({cluster_of({"cluster": value}) for value in given}) == len(given)
     assert cluster_of({"cluster": {"a": 1, "b": 2}}) == cluster_of({"cluster": {"b": 2, "a": 1}})
-    assert [cluster_of(inputs) for inputs in ({}, {"cluster": None}, {"cluster": "nan"})] == [None] * 3
+    assert cluster_of({}) is None
+    for value in EMPTY:
+        assert cluster_of({"cluster": plain(value)}) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("empty", EMPTY, ids=lambda value: ascii(value).partition(" object")[0])
+async def test_an_empty_cell_is_no_cluster_and_no_id(empty: Any, tmp_path: Path) -> None:
+    """Rows with none are on their own, as where nobody has such a column, and are known by their values."""
+
+    async def outcome(columns: str, rows: list[Any]) -> Outcome:
+        @foreach(columns, rows)
+        async def eval_it(q: int, cluster: Any = None) -> Result:
+            return Result(q, scores={"s": q % 2 == 0})
+
+        return await run(eval_it, store=tmp_path / f"{columns}.db", changed="rerun")
+
+    rows = [{"q": q, "cluster": empty, "id": empty} for q in range(10)]
+    known = (await outcome("q,cluster", rows)).summary.scores["s"]
+    assert known == (await outcome("q", rows)).summary.scores["s"]
+    assert known.clusters is None
+    assert (await outcome("q", rows[::-1])).answered
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1))

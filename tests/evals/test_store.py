@@ -259,7 +259,7 @@ async def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is no store of results"):
         await run(making([], [1]), store=text)
     other = tmp_path / "other.db"
-    with sqlite3.connect(other) as connection:
+    with closing(sqlite3.connect(other)) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
         connection.execute("CREATE TABLE rows (a)")
     connection.close()
@@ -276,7 +276,7 @@ async def test_a_store_that_cannot_be_written_ends_the_run(path: Path) -> None:
     async def eval_it(value: int) -> Result:
         calls.append(value)
         if value == 3:
-            with sqlite3.connect(path) as connection:
+            with closing(sqlite3.connect(path)) as connection, connection:
                 connection.execute("DROP TABLE rows")
             connection.close()
         return Result(value)
@@ -299,7 +299,7 @@ def test_a_file_without_tables_is_an_empty_store(path: Path) -> None:
 def test_tables_of_something_else_are_left_alone(path: Path) -> None:
     """Also where they have no number of a schema."""
     path.parent.mkdir()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE guests (name)")
     connection.close()
     before = path.read_bytes()
@@ -501,13 +501,18 @@ def test_a_process_that_may_open_no_more_files_is_told_so(path: Path) -> None:
 
 
 @pytest.mark.process
-def test_a_log_that_another_process_has_removed_is_missed(path: Path) -> None:
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_log_that_another_process_has_removed_is_missed(path: Path, is_link: bool) -> None:
     """As SQLite's locks are lost where the process itself copies the file; what is written then may be lost, too."""
     look = f"import sqlite3; sqlite3.connect({str(path)!r}).execute('SELECT 1 FROM rows').fetchone()"
     row = Record(0, "key", "", {})
+    named = path
+    if is_link:
+        path.parent.mkdir()
+        (named := path.with_name("link.db")).symlink_to(path.name)
     with (
         pytest.raises(StoreError, match=r"lost results\.db-wal while .* copied the store itself"),
-        Store(path) as store,
+        Store(named) as store,
     ):
         stored, _ = store.begin("e", "n", model="", identity={})
         store.put(stored, row)

@@ -82,7 +82,7 @@ async def test_a_run_whose_rows_were_all_known_is_told_as_well(path: Path) -> No
     """It has written nothing, but its evaluation is gone."""
     begun, go = Event(), Event()
     await run(saying("old"), store=path)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE evaluations SET finished = NULL")
     connection.close()
 
@@ -203,7 +203,7 @@ async def test_known_rows_wait_for_one_that_is_slow(path: Path) -> None:
         return Result(value)
 
     await run(eval_it, store=path)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM rows WHERE number = 0")
         connection.execute("UPDATE evaluations SET finished = NULL")
     connection.close()
@@ -238,7 +238,7 @@ async def test_a_dataset_that_has_become_shorter_is_said_to_be(path: Path) -> No
     (warning,) = outcome.warnings
     assert warning.startswith("The dataset of 'eval_it' has changed since it was run: the results of a row that was")
     assert (outcome.summary.rows, outcome.calls) == (5, 0)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE evaluations SET finished = NULL, rows = NULL")
     connection.close()
     (warning,) = (await run(saying("a word", rows=2), store=path)).warnings

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 from threading import Thread
@@ -215,7 +215,7 @@ def test_no_row_is_missed_that_is_written_meanwhile(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_rows_that_go_are_not_taken_for_others(tmp_path: Path, seed: int) -> None:
     """Rows are written, written again and removed, also the last ones, and the file is made smaller: a page that asks
     after any of it, and reads all again where it knows more or fewer than there are, shows in the end what is there."""
@@ -230,7 +230,7 @@ def test_rows_that_go_are_not_taken_for_others(tmp_path: Path, seed: int) -> Non
             match random.randrange(4):
                 case 0 if keys:
                     gone = keys[-1] if random.random() < 0.5 else random.choice(keys)
-                    with sqlite3.connect(path) as connection:
+                    with closing(sqlite3.connect(path)) as connection, connection:
                         connection.execute("DELETE FROM rows WHERE key = ?", (gone,))
                     connection.close()
                 case 1 if step % 5 == 0:

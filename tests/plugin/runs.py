@@ -1,8 +1,10 @@
-"""Runs of pytest in a process of their own, with a provider that notices every misuse."""
+"""Runs of pytest, with a provider that notices every misuse."""
 
 from __future__ import annotations
 
+import gc
 import re
+import warnings
 from typing import Any
 
 import pytest
@@ -83,6 +85,9 @@ class Runs:
         forks: Where processes come from.
     """
 
+    has_processes = False
+    """Whether each run is in a process of its own."""
+
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> None:
         self.pytester = pytester
         self._forks = forks
@@ -108,29 +113,35 @@ class Runs:
         plugins: str = "anyio doteval",
         strict: bool = True,
         summary: bool = True,
-        in_process: bool = False,
+        process: bool = False,
         imports: bool = False,
     ) -> pytest.RunResult:
-        """Run pytest, in a new process.
+        """Run pytest, in this process where nothing asks for another one: that takes half as long.
+
+        With pytest-xdist it gets a process of its own, too.
 
         Args:
             arguments: For the command line.
             plugins: Which ones to load besides pytest's own, in this order.
             strict: Whether a warning is an error.
             summary: Whether to say ``--model-summary``.
-            in_process: In this process instead, which is faster where no event loop will run.
+            process: In a process of its own, which may be interrupted, or end early.
             imports: In a process that has imported nothing, for tests that look at what is imported.
         """
         loads = [argument for plugin in plugins.split() for argument in ("-p", plugin)]
         # The last one is pytest's way to say that one plugin was imported by another before it was its turn.
-        warnings = [*["-W", "error"] * strict, "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        command = [*loads, *warnings, *["--model-summary"] * summary, *arguments]
-        if in_process:
-            self.pytester.syspathinsert()
-            return self.pytester.runpytest_inprocess(*command)
+        errors = [*["-W", "error"] * strict, "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        command = [*loads, *errors, *["--model-summary"] * summary, *arguments]
         if imports:
             return self.pytester.runpytest_subprocess(*command)
-        return self._forks.pytest(self.pytester, *command)
+        if process or self.has_processes or "xdist" in (*plugins.split(), *arguments):
+            return self._forks.pytest(self.pytester, *command)
+        self.pytester.syspathinsert()
+        gc.collect()
+        gc.freeze()  # what is there already is no garbage of this run, at whose end pytest collects five times
+        with warnings.catch_warnings():
+            warnings.resetwarnings()  # ours are errors
+            return self.pytester.runpytest_inprocess(*command)
 
 
 def counts(result: pytest.RunResult) -> dict[str, Counts]:

@@ -21,10 +21,16 @@ def printed(forks: Forks) -> dict[str, str]:
         return gallery.outputs(forks, Path(directory))
 
 
+def unmarked(text: str) -> str:
+    """Without what marks a part of the line above, where each version of Python marks another one."""
+    return re.sub(r"^[ ~^]*\^[ ~^]*\n", "", text, flags=re.MULTILINE)
+
+
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="older ones draw other lines around it")
 def test_the_page_shows_what_is_printed(printed: dict[str, str]) -> None:
     """Where they differ, and that is meant: ``python -m tests.plugin.gallery``, and read it."""
-    assert gallery.PAGE.read_text("utf-8") == gallery.page(printed)
+    page, now = gallery.PAGE.read_text("utf-8"), gallery.page(printed)
+    assert unmarked(page) == unmarked(now)
 
 
 def test_every_error_is_on_the_page() -> None:

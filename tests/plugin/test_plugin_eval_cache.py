@@ -87,7 +87,7 @@ def test_nothing_is_kept_unless_that_is_asked_for(
         assert lines(result) == []
     assert len(server.asked) == 28
     assert not (runs.pytester.path / ".doteval" / "replies.db").exists()
-    result = runs.run("--eval-cache=yes", in_process=True)
+    result = runs.run("--eval-cache=yes")
     result.stderr.fnmatch_lines(
         ["*--doteval-eval-cache (ini: doteval_eval_cache) is one of on, read, write, off, not*"]
     )

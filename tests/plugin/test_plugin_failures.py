@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from tests.plugin.runs import Runs, assert_clean, counts
 
@@ -229,13 +226,13 @@ def test_an_interrupt_closes_what_is_open(runs: Runs, backend: str) -> None:
             print("reached")
         """
     )
-    command = [sys.executable, "-m", "pytest", "-p", "anyio", "-p", "doteval", "-s", "--model-summary"]
-    result = subprocess.run(command, cwd=runs.pytester.path, capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == pytest.ExitCode.INTERRUPTED, result.stdout + result.stderr
-    assert "still open: 0" in result.stdout
-    assert "reached" not in result.stdout
-    assert "echo: 1 opens, 1 leases" in result.stdout
-    assert "Traceback" not in result.stderr
+    result = runs.run("-s", process=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    output, errors = result.stdout.str(), result.stderr.str()
+    assert "still open: 0" in output
+    assert "reached" not in output
+    assert "echo: 1 opens, 1 leases" in output
+    assert "Traceback" not in errors
 
 
 SHOWN = """

@@ -120,7 +120,7 @@ def test_a_client_without_a_model_says_what_to_do(runs: Runs) -> None:
 def test_every_registered_name_has_its_fixtures(runs: Runs) -> None:
     """They are listed with a docstring; what cannot stand in an argument's name becomes an underscore."""
     runs.install("dashpkg", {"my-own.models": "echopkg:EchoProvider"})
-    result = runs.run("--fixtures", in_process=True)
+    result = runs.run("--fixtures")
     for name in ("model", "echo", "openai", "anthropic", "http", "my_own_models"):
         result.stdout.fnmatch_lines_random([f"{name}_client*"])
     result.stdout.fnmatch_lines_random(

@@ -107,7 +107,7 @@ def test_a_conftest_file_that_is_read_late_declares_what_it_likes(runs: Runs) ->
 def test_what_is_behind_the_end_of_the_options_is_not_ours(runs: Runs) -> None:
     """It may be a path; pytest says what it makes of it."""
     runs.write(test_it=FREE)
-    result = runs.run("--", "--model=echo:one", in_process=True)
+    result = runs.run("--", "--model=echo:one")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "--model=echo:one" in result.stderr.str()
     assert "--doteval-model" not in result.stderr.str()
@@ -116,7 +116,7 @@ def test_what_is_behind_the_end_of_the_options_is_not_ours(runs: Runs) -> None:
 @pytest.mark.parametrize("arguments", [["--model"], ["--fresh=yes"], ["--models=x"], ["--concurrency=3"]])
 def test_a_mistake_is_told_by_pytest(runs: Runs, arguments: list[str]) -> None:
     """With the long name of the option that was meant, or as an option that does not exist."""
-    result = runs.run(*arguments, in_process=True)
+    result = runs.run(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     name = arguments[0].partition("=")[0]
     ours = f"*argument --doteval-{name[2:]}: *"
@@ -126,7 +126,7 @@ def test_a_mistake_is_told_by_pytest(runs: Runs, arguments: list[str]) -> None:
 def test_the_help_has_the_long_names_and_says_when_short_ones_will_do(runs: Runs) -> None:
     """Also where somebody else has some of the short names."""
     runs.write(conftest=DECLARES)
-    result = runs.run("--help", in_process=True)
+    result = runs.run("--help")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         [

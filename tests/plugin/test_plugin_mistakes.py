@@ -62,7 +62,7 @@ def anyio_backend():
 def test_a_test_of_unittest_is_told_how_it_gets_a_model(runs: Runs) -> None:
     """Pytest would only say that it supports no fixtures; others are left alone."""
     runs.write(test_it=UNITTEST)
-    result = runs.run(in_process=True)
+    result = runs.run()
     result.assert_outcomes(passed=1, errors=2)
     text = result.stdout.str()
     assert "cannot have the fixture echo_client: it runs in" in text
@@ -107,7 +107,7 @@ def test_a_role_alone_is_told_how_it_gets_its_model(
     """Where it is likely one: by its usual name, by a name nearly given, or in a module that knows doteval."""
     before = source if source.startswith("@") else f"{source}\n"
     runs.write(test_it=f"import pytest\n{before}\n{kind} test_it({client}): ...\n")
-    result = runs.run(*options, in_process=True)
+    result = runs.run(*options)
     text, role = result.stdout.str(), client.removesuffix("_client")
     assert (f"fixture '{client}' not found" in text) is not is_told
     assert (f"There is no fixture {client}.\n" in text) is is_told

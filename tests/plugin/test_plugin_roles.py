@@ -129,7 +129,7 @@ def test_a_role_without_a_model_says_how_it_gets_one(runs: Runs, option: list[st
 def test_what_cannot_be_meant_is_refused(runs: Runs, models: list[str], told: str) -> None:
     """As a mistake on the command line."""
     runs.write(test_it="def test_it(): ...")
-    result = runs.run(*(f"--model={model}" for model in models), in_process=True)
+    result = runs.run(*(f"--model={model}" for model in models))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([told])
 

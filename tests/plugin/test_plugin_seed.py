@@ -209,7 +209,7 @@ def test_without_the_authors_plugin_the_error_says_so(seed: Runs) -> None:
 
 def test_a_base_url_cannot_reach_an_authors_fixture(seed: Runs) -> None:
     """It is not dropped in silence."""
-    result = seed.run("--model-base-url=myresource=http://x", plugins="anyio doteval mypackage", in_process=True)
+    result = seed.run("--model-base-url=myresource=http://x", plugins="anyio doteval mypackage")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*'myresource' is made by the fixture 'my_model_provider' of mypackage 1.0*"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from tests.forks import PIPE, STDOUT, Forks
@@ -91,10 +92,14 @@ def test_tests_on_the_same_model_are_run_together(light: LightRuns) -> None:
 def test_with_loadgroup_a_model_stays_with_one_worker(light: LightRuns) -> None:
     """Three models, one slot, three workers: three starts."""
     modules(light, count=2, tests=3, models=("one", "two", "three"))
-    result = light.run("-n", "3", "--dist", "loadgroup", plugins="anyio doteval xdist")
+    result = light.run("-n", "3", "--dist", "loadgroup", "-rA", plugins="anyio doteval xdist")
     assert_clean(result, passed=36)
     assert sorted(light.starts()) == ["one", "three", "two"]
     assert light.left() == []
+    shown = [line for line in result.outlines if line.startswith("PASSED")]
+    assert len(shown) == 36
+    if pytest.version_tuple[:2] >= (9, 2):  # before, pytest-xdist puts the groups into what is shown
+        assert not [line for line in shown if not re.fullmatch(r"PASSED test_\d\.py::test_answers\[[\w-]+\]", line)]
 
 
 def test_interleaved_workers_take_turns(light: LightRuns) -> None:
@@ -190,6 +195,44 @@ def test_a_server_that_cannot_start_fails_its_tests_with_one_try(light: LightRun
     result.stdout.re_match_lines([r".*The server of 'broken' exited with code 3 after .*, before it was ready\."])
     assert result.stdout.str().count("the weights of broken are not there") >= 6
     result.stdout.re_match_lines([r"1 server started:", r"  broken \[server\]: failed after .*"])
+
+
+def test_where_a_run_is_interrupted_its_servers_end_before_its_fixtures_do(light: LightRuns) -> None:
+    """These may hang; also where a second interrupt strikes before the first one was told to anybody."""
+    light.write(
+        conftest="""
+        import pytest
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_keyboard_interrupt():
+            raise KeyboardInterrupt
+        """,
+        test_it="""
+        import os
+        import pathlib
+        import select
+
+        import pytest
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.fixture
+        def hangs(light_client):
+            watch = os.pidfd_open(light_client.server.pid)
+            yield
+            ended, _, _ = select.select([watch], [], [], 30)
+            os.close(watch)
+            pathlib.Path("seen.txt").write_text(f"the server has ended: {bool(ended)}")
+
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        @pytest.mark.parametrize("light_client", ["one"], indirect=True)
+        async def test_it(light_client, hangs):
+            raise KeyboardInterrupt
+        """,
+    )
+    light.run()
+    assert (light.pytester.path / "seen.txt").read_text() == "the server has ended: True"
+    assert light.left() == []
 
 
 def test_a_fixture_of_ones_own_uses_the_servers_of_the_run(light: LightRuns) -> None:

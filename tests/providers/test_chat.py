@@ -360,5 +360,5 @@ async def test_no_more_requests_at_once_than_allowed(sdk: Chat) -> None:
 @pytest.mark.parametrize("max_concurrency", [0, -1])
 async def test_a_limit_below_one_is_refused(sdk: Chat, max_concurrency: int) -> None:
     """It would let nothing through."""
-    with pytest.raises(ValueError, match="max_concurrency must be at least 1"):
+    with pytest.raises(ValueError, match="max_concurrency must be a whole number of at least 1"):
         sdk.provider(max_concurrency=max_concurrency)

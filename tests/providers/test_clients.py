@@ -309,7 +309,7 @@ async def test_configuration_that_does_not_exist_is_refused(sdk: Chat) -> None:
 async def test_a_placeholder_is_no_secret(sdk: Chat, api_key: str) -> None:
     """Masked, it would make a riddle of the message."""
     async with sdk.provider(api_key=api_key) as provider:
-        with pytest.raises(ModelSetupError, match="max_concurrency must be at least 1, or None for no limit, not 0"):
+        with pytest.raises(ModelSetupError, match="max_concurrency must be a whole number of at least 1, or None"):
             await provider.setup(sdk.spec, max_concurrency=0)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import traceback
+from collections.abc import AsyncIterator
 from email.utils import formatdate
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from tests.providers.conftest import KEY, Chat
 
 from doteval import ModelRequestError, OpenAIProvider
+from doteval.evals._running.refusals import refusal_of
 
 pytestmark = [pytest.mark.anyio]
 
@@ -194,6 +197,76 @@ async def test_an_error_in_the_middle_of_a_stream_is_passed_on(sdk: Chat) -> Non
                 async with handle.model.stream("Hello") as stream:
                     async for _ in stream:
                         pass
+
+
+CAUSES = {
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "account_deactivated": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "insufficient_quota": 429,
+    "billing_not_active": 429,
+    "billing_hard_limit_reached": 400,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "context_length_exceeded": 400,
+    "content_policy_violation": 400,
+    "invalid_prompt": 400,
+    "invalid_request_error": 400,
+    "something_new": 400,
+    "request_too_large": 413,
+    "overloaded_error": 529,
+    "server_error": 500,
+    "api_error": 500,
+    "timeout_error": 504,
+}
+"""What servers call errors, with the status that they have where they come with one."""
+BEGUN = {
+    "openai": b'data: {"choices": [{"index": 0, "delta": {"content": "So"}}]}\n\n',
+    "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n',
+}
+
+
+async def sent(body: object) -> AsyncIterator[bytes]:
+    yield json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+async def test_the_same_cause_means_the_same_in_whichever_way_it_is_told(sdk: Chat, cause: str) -> None:
+    """As a status, in a good answer, instead of a stream, and in the middle of one: what to do, whether it passes."""
+    status = CAUSES[cause]
+    kind = "invalid_request_error" if status == 400 else cause  # which says no more than that
+    error = {"message": "So it is.", "type": kind, "code": cause}
+    body = {"type": "error", "error": error}
+    event = b"event: error\ndata: " + json.dumps(body).encode() + b"\n\n"
+    events = {"content-type": "text/event-stream"}
+    ways = {
+        "status": httpx2.Response(status, json=body),
+        "good answer": httpx2.Response(200, json=body),
+        "no stream": httpx2.Response(200, headers={"content-type": "application/json"}, content=sent(body)),
+        "stream": httpx2.Response(200, headers=events, content=event),
+        "middle of a stream": httpx2.Response(200, headers=events, content=BEGUN[sdk.kind] + event),
+    }
+    told: dict[str, tuple[Any, ...]] = {}
+    for way, response in ways.items():
+        transport = httpx2.MockTransport(lambda _, response=response: response)
+        async with (
+            httpx2.AsyncClient(transport=transport) as http_client,
+            sdk.provider(http_client=http_client, max_retries=0) as provider,
+            provider.setup(sdk.spec) as handle,
+        ):
+            with pytest.raises(ModelRequestError) as caught:
+                if way in ("status", "good answer"):
+                    await handle.model.generate("Hello")
+                async with handle.model.stream("Hello") as stream:
+                    async for _ in stream:
+                        pass
+        failed = caught.value
+        told[way] = failed.retryable, failed.advice, failed.code, refusal_of(failed), failed.status is None
+    assert told == dict.fromkeys(told, told["status"])
 
 
 @pytest.mark.parametrize(

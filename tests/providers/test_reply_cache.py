@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -11,15 +12,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, closing, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pydantic
 import pytest
-from anyio import create_task_group, to_thread
+from anyio import TASK_STATUS_IGNORED, CancelScope, create_task_group, to_thread
+from anyio.abc import TaskStatus
 from openai.types.chat import ChatCompletionMessage
 from tests.providers.conftest import CHATS, KEY
 from tests.providers.numbering import NumberingServer
@@ -38,7 +42,7 @@ from doteval import (
     foreach,
 )
 from doteval._replies.asked import asked
-from doteval._replies.cache import CachedReplies
+from doteval._replies.cache import CachedReplies, Row
 from doteval._replies.file import ReplyFile, Use
 from doteval._replies.form import NoFormError, digest_of
 from doteval.cli import main
@@ -310,7 +314,7 @@ async def test_what_is_new_to_many_processes_at_once_is_given_to_one(anyio_backe
             tasks.start_soon(to_thread.run_sync, work, name)
     assert len({*found}) == len(found) == 8
     assert len([text for text in found if int(text.split()[1]) <= 6]) == 6
-    with sqlite3.connect(script.path) as connection:
+    with closing(sqlite3.connect(script.path)) as connection, connection:
         assert connection.execute("SELECT count(*), count(DISTINCT reply) FROM uses").fetchone() == (14, 8)
     connection.close()
 
@@ -417,6 +421,93 @@ async def test_a_request_that_failed_gives_its_place_to_the_next(
                 handle.model._send = send
     assert found[0] == found[1]
     assert len(server.asked) == 2
+
+
+async def request_of_fate(model: ChatModel, prompt: str, fate: str, *, streamed: bool) -> str | None:
+    """One request that comes to what is wanted; its reply where that was had."""
+    replied: str | None = None
+    with CancelScope() as scope, suppress(ZeroDivisionError):
+        if fate == "cancelled before":
+            scope.cancel()
+        cancels.set(scope if fate == "cancelled" else None)
+        if not streamed:
+            return str(await model.generate(prompt))
+        async with model.stream(prompt) as stream:
+            await anext(stream)
+            if fate == "raised":
+                raise ZeroDivisionError
+            if fate == "cancelled while it came":
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+            if fate != "left":
+                async for _ in stream:
+                    pass
+                replied = str(stream.completion)
+    return replied
+
+
+cancels: ContextVar[CancelScope | None] = ContextVar("cancels", default=None)
+"""What is cancelled when a request is sent."""
+FATES = {False: ("kept", "cancelled", "cancelled before")}
+FATES[True] = (*FATES[False], "left", "raised", "cancelled while it came")
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["after each other", "at once"])
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_the_nth_time_gets_the_nth_reply_whatever_became_of_those_before(
+    server: NumberingServer,
+    models: Models,
+    cache: ReplyCache,
+    monkeypatch: pytest.MonkeyPatch,
+    streamed: bool,
+    together: bool,
+) -> None:
+    """Also in a run in which nothing is given up: what has no reply is sent, and shifts none of the others."""
+    send: Any = models.model._send  # type: ignore[attr-defined]
+
+    async def sent(request: Any) -> Any:
+        if (scope := cancels.get()) is not None:
+            scope.cancel()
+            await anyio.sleep_forever()
+        return await send(request)
+
+    monkeypatch.setattr(models.model, "_send", sent)
+
+    async def replies_of(fates: tuple[str, ...], name: str) -> list[str | None]:
+        got: list[str | None] = [None] * len(fates)
+
+        async def ask(place: int, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+            take = Row.take
+
+            def taken(row: Row, request: bytes) -> int:
+                monkeypatch.setattr(Row, "take", take)
+                task_status.started()  # in trio, tasks begin in any order
+                return take(row, request)
+
+            monkeypatch.setattr(Row, "take", taken)
+            got[place] = await request_of_fate(models.model, name, fates[place], streamed=streamed)
+
+        async with create_task_group() as tasks:
+            for place in range(len(fates)):
+                if together:
+                    await tasks.start(ask, place)
+                else:
+                    await ask(place)
+        return got
+
+    rows = {str(fates): (*fates, "kept") for fates in itertools.product(FATES[streamed], repeat=2)}
+    runs: list[list[str | None]] = []
+    for only_kept in (False, False, True):
+        server.asked.clear()
+        runs.append([])
+        with cache.answering() as replies:
+            for name, fates in rows.items():
+                with replies.row(name):
+                    runs[-1] += await replies_of(("kept",) * len(fates) if only_kept else fates, name)
+    assert [reply is not None for reply in runs[0]] == [fate == "kept" for fates in rows.values() for fate in fates]
+    assert runs[1] == runs[0]
+    assert len(server.asked) == runs[0].count(None)
+    assert [new for new, old in zip(runs[2], runs[0], strict=True) if old is not None] == [*filter(None, runs[0])]
 
 
 async def test_a_stream_that_is_left_is_not_kept(server: NumberingServer, models: Models, cache: ReplyCache) -> None:
@@ -672,7 +763,7 @@ async def test_digests_are_made_with_a_key_that_lies_in_the_file(anyio_backend: 
     for name in "ab":
         script = Script(tmp_path / f"{name}.db")
         await script.run("on", "E", ["row"], 1)
-        with sqlite3.connect(script.path) as connection:
+        with closing(sqlite3.connect(script.path)) as connection, connection:
             found.append({each for (each,) in connection.execute("SELECT request FROM replies")})
             found[-1] |= {each for (each,) in connection.execute("SELECT request FROM uses")}
             ((key,),) = connection.execute("SELECT key FROM hashing").fetchall()
@@ -938,7 +1029,7 @@ async def test_a_file_of_something_else_is_left_alone(server: NumberingServer, m
     """Before anything is asked."""
     text, other = tmp_path / "text.db", tmp_path / "other.db"
     text.write_text("It is a text. " * 100)
-    with sqlite3.connect(other) as connection:
+    with closing(sqlite3.connect(other)) as connection, connection:
         connection.execute("CREATE TABLE mine (a)")
     connection.close()
     for path in (text, other):
@@ -954,7 +1045,7 @@ async def test_somebody_has_been_at_the_file(server: NumberingServer, models: Mo
     for _ in range(2):
         with cache.answering():
             await models.model.generate("Hello")
-    with sqlite3.connect(cache.path) as connection:
+    with closing(sqlite3.connect(cache.path)) as connection, connection:
         for odd in ("", "[]", "{}", '[["Nothing", {}]]', '[["__name__", {}]]', "[[1, 2]]", "null", "7"):
             connection.execute("UPDATE replies SET reply = ?", (odd,))
             connection.commit()

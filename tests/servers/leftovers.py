@@ -73,22 +73,29 @@ def locks_left(root: Path, *, tickets: bool) -> list[str]:
 
 def processes(root: Path) -> Iterator[int]:
     """The supervisors that use this directory, and all processes of their servers; no zombies. Linux only."""
-    mark, place = f"{MARKER}={root}{os.sep}".encode(), f"{root}{os.sep}".encode()
+    mark, place = f"\0{MARKER}={root}{os.sep}".encode(), f"\0{root}{os.sep}".encode()
+    supervisor = b"/_supervisor/__main__.py\0"
     if not Path("/proc/self/stat").exists():
         return
-    with os.scandir("/proc") as entries:
-        found = list(entries)  # a generator that is left would leave it open
-    for entry in found:
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        with suppress(OSError):
-            variables = Path(entry.path, "environ").read_bytes().split(b"\0")
-            arguments = Path(entry.path, "cmdline").read_bytes().split(b"\0")
-            is_supervisor = any(argument.endswith(b"/_supervisor/__main__.py") for argument in arguments)
-            if any(variable.startswith(mark) for variable in variables) or (
-                is_supervisor and any(argument.startswith(place) for argument in arguments)
-            ):
-                yield int(entry.name)
+    own = os.getpid()
+    for name in os.listdir("/proc"):  # noqa: PTH208 - some hundred processes, at the end of each test
+        if name.isdigit() and int(name) != own:
+            with suppress(OSError):
+                variables, arguments = b"\0" + _read(f"/proc/{name}/environ"), _read(f"/proc/{name}/cmdline")
+                if mark in variables or (supervisor in arguments and place in arguments):
+                    yield int(name)
+
+
+def _read(path: str) -> bytes:
+    """A file of ``/proc``, in a third of what `pathlib` takes."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        pieces = []
+        while piece := os.read(fd, 1 << 16):
+            pieces.append(piece)
+    finally:
+        os.close(fd)
+    return b"".join(pieces)
 
 
 def parent(pid: int) -> int:

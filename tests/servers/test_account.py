@@ -18,8 +18,8 @@ from doteval.servers._local.connection import SUPERVISOR_KILLED, Exit
 CRASHED, KILLED, ENDED = Exit(1), Exit(-signal.SIGKILL), Exit(-signal.SIGTERM, expected=True)
 
 
-def failure() -> ServerStartError:
-    return ServerStartError("m", "it did not start", "look at the log", cause="out of memory")
+def failure(*, stopped: bool = False) -> ServerStartError:
+    return ServerStartError("m", "it did not start", "look at the log", cause="out of memory", stopped=stopped)
 
 
 def is_known(failures: Failures, server_id: str = "one") -> bool:
@@ -43,6 +43,13 @@ def test_only_a_second_kill_in_a_row_is_a_failure() -> None:
         assert (is_known(failures), is_known(failures, "another")) == (True, False)
         failures.forget("one")
         assert not is_known(failures)
+
+
+def test_a_start_that_somebody_has_stopped_is_no_failure() -> None:
+    """Whoever asks next starts it."""
+    failures = Failures(60)
+    failures.failed("one", failure(stopped=True), ENDED)
+    assert not is_known(failures)
 
 
 def test_a_failure_is_known_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,11 +127,11 @@ async def test_capacity_makes_servers_take_turns_and_slots_of_none_are_refused(l
             assert provider.statistics().open == 1
     with pytest.raises(ValueError, match="of no use with slots_needed=0"):
         CommandProvider(light(), capacity=1, slots_needed=0)
-    with pytest.raises(ValueError, match="0 or more"):
+    with pytest.raises(ValueError, match="a whole number of at least 0"):
         CommandProvider(light(), slots_needed=-1)
-    with pytest.raises(ValueError, match="stop_command is a list of words"):
+    with pytest.raises(ValueError, match="stop_command must be a list of words"):
         CommandProvider(light(), stop_command="docker stop it")
-    with pytest.raises(ValueError, match="stop_command has to name a command"):
+    with pytest.raises(ValueError, match="stop_command must name a command"):
         ServerProvider(light(), stop_command=[])
     with pytest.raises(TypeError, match="CommandProvider has no keyword argument restarts"):
         CommandProvider(light(), restarts=1)  # type: ignore[call-overload]

@@ -60,6 +60,10 @@ def test_the_account_is_complete() -> None:
             {"code": None, "signal": signal.SIGTERM, "killed_by_us": True},
             "was ended by doteval with SIGTERM after 13 s, before it was ready",
         ),
+        (
+            {"code": 0, "killed_by_us": True, "reason": "'doteval stop --force' was run"},
+            "was stopped ('doteval stop --force' was run) after 13 s, before it was ready",
+        ),
         ({"ready_after": 10.0}, "exited with code 1 when it had been ready for 3.0 s"),
         ({"ready_after": 10.0, "lasted": None}, "exited with code 1 when it had been ready"),
         (

@@ -347,7 +347,7 @@ def test_a_gpu_that_is_not_visible_is_refused(machine: Machine) -> None:
         ([], None, "gpus must be 'auto', None, or a list"),
         ("0,1", None, "gpus must be 'auto', None, or a list .* not '0,1'"),
         ([1], 1, "pass one of the two"),
-        (None, 0, "capacity must be at least 1"),
+        (None, 0, "capacity must be a whole number from 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(machine: Machine, gpus: Any, capacity: int | None, complaint: str) -> None:

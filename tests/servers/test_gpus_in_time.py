@@ -62,7 +62,7 @@ async def test_what_is_wrong_with_the_gpus_is_told_to_who_asks(
 ) -> None:
     """And what makes no sense on any machine, when the provider is made."""
     pipe = machine("echo '0, GPU-a'")
-    with pytest.raises(ValueError, match="capacity must be at least 1"):
+    with pytest.raises(ValueError, match="capacity must be a whole number from 1"):
         VLLMProvider(capacity=0)
     async with VLLMProvider(launcher=LocalLauncher(runtime.root), gpus=[3], executable="/nowhere/vllm") as provider:
 

@@ -13,7 +13,7 @@ from doteval.servers._supervisor import messages
 from doteval.servers._supervisor.messages import Answer, Ask, Tell
 from doteval.servers._supervisor.protocol import PROTOCOL
 
-DIGESTS = {3: "5f679705cadf"}
+DIGESTS = {4: "7525cdadd740"}
 """What the messages of a version come to."""
 
 

@@ -251,7 +251,9 @@ class Machine:
     def is_stopped(self) -> None:
         self.is_forced = True
         if self.random.random() < 0.5:
+            was_so, was_ending = self.policy.is_stopped, self.is_ending
             assert self.ask(self.who(), Ask.stop("somebody wants to"))["ending"]
+            assert self.policy.is_stopped is (was_so if was_ending else True)
         else:
             self.policy.signalled("SIGTERM", self.now)
             self.act()

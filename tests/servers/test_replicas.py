@@ -63,21 +63,6 @@ async def test_each_request_goes_to_the_least_busy_one(launcher: LocalLauncher) 
     assert len(launcher.starts) == 2
 
 
-async def test_what_asks_a_server_itself_gets_the_least_busy_one(launcher: LocalLauncher) -> None:
-    """As the address of several models does; what goes through the model counts with it."""
-    events = Events()
-    async with replicated(launcher, on_event=events) as provider, await provider.setup("m") as handle:
-        await events.until("replica_opened", 2)
-        async with handle.model.asked() as one, handle.model.asked() as other:
-            assert one.pid != other.pid
-        async with handle.model.asked() as one:
-            assert {str(await handle.model.generate("Hello")) for _ in range(3)} == {str(handle.model.server.pid)}
-            assert handle.model.server.pid != one.pid
-    async with ServerProvider(light(), launcher=launcher) as provider, await provider.setup("m") as handle:
-        async with handle.model.asked() as one:
-            assert one == handle.model.server
-
-
 async def test_a_busy_one_is_left_alone(launcher: LocalLauncher) -> None:
     """While one request takes its time at one of them, all others go to the other one."""
     events = Events()
@@ -253,7 +238,7 @@ class Fakes:
         self.plan = list(plan)
         self.launches = 0
         self.running: dict[int, Event] = {}
-        self.is_orderly = False
+        self.is_orderly = self.is_stopped = False
         self.listener = Listening()
         self.news: list[str] = []
 
@@ -264,7 +249,7 @@ class Fakes:
     async def launch(self, number: int, _listener: LeaseListener) -> AsyncGenerator[Any]:
         self.launches += 1
         if self.plan and not self.plan.pop(0):
-            raise ServerStartError("m", f"no start {self.launches}", "Buy more.")
+            raise ServerStartError("m", f"no start {self.launches}", "Buy more.", stopped=self.is_stopped)
         ends = self.running[number] = Event()
         try:
             async with create_task_group() as group:
@@ -278,7 +263,7 @@ class Fakes:
         finally:
             del self.running[number]
         if not self.is_orderly:
-            raise ServerLostError("m", "it died", "Pity.")
+            raise ServerLostError("m", "it died", "Pity.", stopped=self.is_stopped)
 
     async def until(self, launches: int, running: int) -> None:
         while (self.launches, len(self.running)) != (launches, running):
@@ -337,6 +322,81 @@ async def test_one_that_ends_in_order_is_not_replaced_before_they_are_used_again
         await fakes.until(3, 2)
     assert fakes.running == {}
     assert "replica_lost" not in fakes.news
+
+
+async def test_one_that_somebody_stops_stays_stopped_for_those_who_use_them_now() -> None:
+    """The others serve; when they are used again, it is there again. What is stopped in its start stays so as well."""
+    fakes = Fakes()
+    fakes.is_stopped = True
+    async with fakes.opened() as replicas:
+        await fakes.until(2, 2)
+        fakes.running[0].set()
+        await fakes.until(2, 1)
+        for _ in range(3):
+            await wait_all_tasks_blocked()
+        assert (fakes.launches, (await replicas.next_one()).number, replicas.lost) == (2, 1, None)
+        replicas.rest()
+        fakes.plan = [False]
+        assert await replicas.lease()
+        await fakes.until(3, 1)
+        for _ in range(3):
+            await wait_all_tasks_blocked()
+        assert fakes.launches == 3
+        replicas.rest()
+        assert await replicas.lease()
+        await fakes.until(4, 2)
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+async def test_where_somebody_stops_all_of_them_they_are_lost(is_up: bool) -> None:
+    """With the last one, which says that it was stopped; before any was ready, it is told as it is."""
+    fakes = Fakes() if is_up else Fakes(False, False)
+    fakes.is_stopped = True
+    with pytest.raises(ServerLostError if is_up else ServerStartError) as told:
+        async with fakes.opened() as replicas:
+            await fakes.until(2, 2)
+            for ends in fakes.running.values():
+                ends.set()
+            await replicas.ended()
+            await sleep_forever()
+    assert (told.value.stopped, fakes.launches) == (True, 2)
+
+
+async def test_of_several_that_are_to_be_let_go_the_last_one_is_waited_for() -> None:
+    """They are leased to nobody new as long as somebody needs the slots of one, and that has not ended."""
+    said: list[str] = []
+    ends = [Event(), Event()]
+    listening: dict[int, LeaseListener] = {}
+
+    class Told(Listening):
+        def on_retiring(self, reason: str, /) -> None:
+            said.append(reason)
+
+        def on_resumed(self) -> None:
+            said.append("resumed")
+
+    @asynccontextmanager
+    async def launch(number: int, listener: LeaseListener) -> AsyncGenerator[Any]:
+        listening[number] = listener
+        async with create_task_group() as group:
+
+            async def end() -> None:
+                await ends[number].wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(end)
+            yield FakeLease(number)
+        raise ServerLostError("m", "it died", "Pity.", stopped=True)
+
+    async with opened(launch, 2, Told(), lambda *_: None):
+        await wait_all_tasks_blocked()
+        listening[0].on_retiring("stop")
+        listening[1].on_retiring("needed")
+        ends[0].set()
+        await wait_all_tasks_blocked()
+        listening[1].on_resumed()
+        listening[1].on_resumed()
+        assert said == ["stop", "needed", "resumed"]
 
 
 async def test_a_resource_that_rests_waits_for_no_slots_and_who_uses_one_waits_for_no_other() -> None:

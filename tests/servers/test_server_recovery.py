@@ -14,6 +14,7 @@ from tests.servers.leftovers import parent, processes
 from tests.servers.lights import PATIENCE, Events, get, light
 
 from doteval import HandleInactiveError, ModelRequestError, ModelSetupError, ServerLostError, ServerProvider
+from doteval.cli import _stop
 from doteval.servers import LocalLauncher, Server
 from doteval.servers._local.runtime import Runtime
 
@@ -110,6 +111,25 @@ async def test_generate_starts_the_server_again_and_sends_again(launcher: LocalL
         counts = provider.statistics()
     assert (counts.losses, counts.active_leases) == (2, 0)
     assert len(launcher.starts) == 2
+
+
+async def test_what_somebody_stops_stays_stopped_for_those_who_used_it(launcher: LocalLauncher) -> None:
+    """They are told that it was stopped, and how, whatever `restarts` says; a new setup starts a new one."""
+    endings: list[bool] = []
+    async with ServerProvider(light(), launcher=launcher, restarts=5) as provider:
+        handle = await provider.setup("m")
+        model = handle.model
+        server = model.server
+        await _stop._stop(launcher.runtime, [server.id], True, lambda ending: endings.append(ending.stopped))
+        assert endings == [True]
+        told = r"'m' was stopped \('doteval stop --force' was run at \d\d:\d\d:\d\d.*\) when it had been ready"
+        for _ in range(2):
+            with pytest.raises((ModelRequestError, HandleInactiveError), match=told):
+                await model.generate("Hello")
+        assert (handle.is_active, len(launcher.starts)) == (False, 1)
+        async with await provider.setup("m") as again:
+            assert await again.model.generate("Hello") != str(server.pid)
+        await handle.teardown()
 
 
 async def test_many_requests_at_once_start_the_server_again_once(launcher: LocalLauncher, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from doteval import (
     VLLMProvider,
 )
 from doteval.servers import LocalLauncher, ServerCommand
-from doteval.servers._description.weights import files_of
+from doteval.servers._description.named_files import files_of
 from doteval.servers._local import launcher as launching
 from doteval.servers._local.connection import status_of
 from doteval.servers._local.room import Room, statuses
@@ -81,6 +81,28 @@ def test_a_file_counts_as_a_directory_does(tmp_path: Path, word: str) -> None:
         part.write_bytes(b"weights")
     assert [found[0] for found in files_of([word.format(path=parts[0])], None)] == [str(part) for part in parts]
     assert [found[0] for found in files_of(["./model.gguf"], str(tmp_path))] == [str(path)]
+
+
+@pytest.mark.parametrize("argv", [("python", "server.py"), ("./server.py",), ("python", "--main=server.py"), ("{}",)])
+def test_a_program_that_is_edited_is_another_server(tmp_path: Path, argv: tuple[str, ...]) -> None:
+    """By its contents: it is the same one where it is only touched, and elsewhere where its name is a relative one."""
+    keys: list[str] = []
+    found: list[object] = []
+    for name in ("one", "other"):
+        program = tmp_path / name / "server.py"
+        program.parent.mkdir()
+        words = tuple(word.format(program) for word in argv)
+        command = ServerCommand("light", "m", words, cwd=str(program.parent))
+        for content in ("one", "two", "two"):
+            program.write_text(content)
+            program.chmod(0o700)
+            os.utime(program, (len(keys), 1))
+            keys.append(command.key())
+            found.append(command.named_files())
+    assert len(set(keys)) == 4
+    assert (found[:3] == found[3:]) is (argv != ("{}",))
+    program.unlink()
+    assert command.named_files() == []
 
 
 def test_what_servers_of_models_inherit_tells_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,15 +212,22 @@ async def test_what_cannot_sleep_is_stopped_and_what_cannot_wake_is_started(
     assert len(launcher.starts) == 4
 
 
-async def test_a_server_that_takes_too_long_to_fall_asleep_is_stopped(notes: Notes, launcher: LocalLauncher) -> None:
-    """Whoever needs its slot waits for as long as was said, and no longer."""
+@pytest.mark.parametrize("hangs", ["sleep", "wake"])
+async def test_a_server_that_takes_too_long_to_change_is_stopped_or_started_again(
+    notes: Notes, launcher: LocalLauncher, hangs: str
+) -> None:
+    """Whoever needs its slot, or the server, waits for as long as was said, of either or for both, and no longer."""
 
     async def for_ever(server: ReadinessView) -> None:
         await anyio.sleep_forever()
 
-    async with sleepy(notes, launcher, sleep=SleepWith(for_ever, for_ever, timeout=0.05)) as provider:
+    settings: Any = {
+        "sleep": {"sleep": SleepWith(for_ever, for_ever, timeout=0.05)},
+        "wake": {"sleep": SleepWith(SLEEP.sleep, for_ever), "sleep_timeout": 0.2},
+    }[hangs]
+    async with sleepy(notes, launcher, **settings) as provider:
         assert [await ask(provider, spec) for spec in "aba"] == [*"aba"]
-    assert notes.all() == ["start a", "start b", "start a"]
+    assert notes.count()["start"] == 3
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["server", "supervisor and keeper"])

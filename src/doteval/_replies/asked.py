@@ -30,7 +30,7 @@ class Asked:
         model: The model's name.
     """
 
-    __slots__ = ("_digest", "_is_done", "_is_unreadable", "_model", "_number", "_row", "_use")
+    __slots__ = ("_counts", "_digest", "_is_unreadable", "_model", "_number", "_row", "_use")
 
     def __init__(self, row: Row, digest: bytes, model: str) -> None:
         self._row = row
@@ -38,7 +38,8 @@ class Asked:
         self._model = model
         self._number = row.take(digest)
         self._use = row.use(digest, self._number)
-        self._is_done = self._is_unreadable = False
+        self._counts: bool | None = None
+        self._is_unreadable = False
 
     async def answer(self) -> Answer | None:
         """What the cache has for it; else it has to be sent."""
@@ -56,16 +57,20 @@ class Asked:
 
     def answered(self, usage: Usage | None) -> None:
         """It was answered, with what once cost that much."""
-        self._is_done = True
+        self._counts = True
         self._row.replies.answered_with(usage)
 
     def sent(self) -> None:
         """It is sent."""
         self._row.replies.was_sent()
 
+    def left(self, *, failed: bool) -> None:
+        """The block of its stream is left: because it failed, or wherever it was."""
+        self._counts = not failed
+
     async def keep(self, answer: Callable[[], Answer]) -> None:
         """Keep what was answered; where that cannot be, nothing is raised. Nobody waits until it is written."""
-        self._is_done = True
+        self._counts = True
         await to_thread.run_sync(self._keep, answer, limiter=_limiter(_KEEPING))
 
     def _keep(self, answer: Callable[[], Answer]) -> None:
@@ -77,8 +82,11 @@ class Asked:
 
     def __enter__(self) -> None: ...
 
-    def __exit__(self, *_: object) -> None:
-        if not self._is_done:
+    def __exit__(self, exc_type: object, exc_value: BaseException | None, traceback: object) -> None:
+        """One that failed does not count; one that was given up does, or the next one would get another reply."""
+        if self._counts is None:
+            self._counts = not isinstance(exc_value, Exception)
+        if not self._counts:
             self._row.give_back(self._digest, self._number)
 
 

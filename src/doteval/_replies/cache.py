@@ -52,9 +52,9 @@ class ReplyCache:
     def __init__(self, path: Path | str = DEFAULT_PATH, mode: CacheMode = "on") -> None:
         if mode not in get_args(CacheMode):
             raise ValueError(f"the mode of a cache is one of {', '.join(map(repr, get_args(CacheMode)))}, not {mode!r}")
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self.mode: CacheMode = mode
-        self._file = ReplyFile(self.path)
+        self._file = ReplyFile(Path(path))
         self._lock = Lock()
         self._users = 0
         tell_when_forked(self)
@@ -142,8 +142,8 @@ class ReplyCache:
                 problem, advice = "is in use by another process", "Try again when that is done."
             else:
                 problem = f"cannot be used: {_why(exc, self.path)}"
-                advice = f"Make it readable and writable, or remove {self.path}."
-            raise ReplyCacheError(str(self.path), problem, advice) from exc
+                advice = f"Make it readable and writable, or remove {self._file.shown}."
+            raise ReplyCacheError(self._file.shown, problem, advice) from exc
         finally:
             self._left()
 
@@ -158,7 +158,7 @@ class ReplyCache:
         self._lock = Lock()
 
     def __repr__(self) -> str:
-        return f"<ReplyCache {self.path} mode={self.mode!r}>"
+        return f"<ReplyCache {self._file.shown} mode={self.mode!r}>"
 
 
 class CachedReplies:
@@ -312,14 +312,14 @@ class CachedReplies:
             what = "answers nothing more, and requests are sent" if reads else "keeps no more replies"
             why = error.problem if isinstance(error, ReplyCacheError) else _why(error, self.cache.path)
             why = "it is in use by another process" if is_busy(error) else why
-            self._tell(f"The cache of replies {self.cache.path} {what}: {why}.")
+            self._tell(f"The cache of replies {self._file.shown} {what}: {why}.")
 
     def _tell_busy(self) -> None:
         with self._lock:
             was_busy, self._was_busy = self._was_busy, True
         if not was_busy:
             self._tell(
-                f"The cache of replies {self.cache.path} was in use by another process for so long that requests were "
+                f"The cache of replies {self._file.shown} was in use by another process for so long that requests were "
                 "sent which it may have a reply to."
             )
 
@@ -328,7 +328,7 @@ class CachedReplies:
         _logger.warning(problem)
 
     def __repr__(self) -> str:
-        return f"<CachedReplies of {self.cache.path} answered={self.answered} sent={self.sent}>"
+        return f"<CachedReplies of {self._file.shown} answered={self.answered} sent={self.sent}>"
 
 
 class Row:
@@ -353,7 +353,7 @@ class Row:
         self._lock = Lock()
 
     def take(self, request: bytes) -> int:
-        """How many times the same request was made before it, not counting those that came to nothing."""
+        """How many times the same request was begun before it, not counting those that failed."""
         with self._lock:
             if free := self._free.get(request):
                 return heappop(free)
@@ -362,7 +362,7 @@ class Row:
             return number
 
     def give_back(self, request: bytes, number: int) -> None:
-        """It came to nothing."""
+        """It failed: who asks again, as many do, asks for the same reply."""
         with self._lock:
             heappush(self._free.setdefault(request, []), number)
 

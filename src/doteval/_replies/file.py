@@ -103,7 +103,8 @@ class ReplyFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._shown = str(path)
+        self.shown = str(path)
+        """How it was named, for messages."""
         self._lock = RLock()
         self._opener = Opener(path)
         self._connection: sqlite3.Connection | None = None
@@ -127,7 +128,7 @@ class ReplyFile:
             raise
         except (sqlite3.Error, OSError) as exc:
             if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
-                raise ReplyCacheError(self._shown, f"is no cache of replies: {exc}") from exc
+                raise ReplyCacheError(self.shown, f"is no cache of replies: {exc}") from exc
             # else it cannot be read or written now: then it does not answer
 
     def pending(self, use: Use) -> str | None:

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
 
+from .._database_files import what_is_left_beside
 from .._errors import ReplyCacheError
 from .._hints import command_line
 
@@ -144,7 +145,7 @@ class Opener:
             connection.close()
             if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
                 raise
-            if self._has_log():  # some of what is in it is there, and nobody can take it over who cannot write
+            if what_is_left_beside(self._path) is not None:  # nobody can take it over who cannot write
                 raise
             # Where nobody can write, it is read without the files that readers and writers otherwise share.
             connection = self._connect(patience, "?immutable=1")
@@ -155,10 +156,6 @@ class Opener:
             connection.close()
             raise
         return connection
-
-    def _has_log(self) -> bool:
-        log = self._path.with_name(f"{self._path.name}-wal")
-        return log.exists() and log.stat().st_size > 0
 
     def _connect(self, patience: float, how: str = "") -> sqlite3.Connection:
         address = f"{self._path.as_uri()}{how}"

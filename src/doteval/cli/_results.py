@@ -23,7 +23,7 @@ def opened(options: argparse.Namespace) -> Generator[Snapshot]:
         with store.snapshot() as results:
             if results.is_empty and not store.path.exists():
                 raise Problem(
-                    f"there are no results in {store.path}: run 'pytest --doteval-eval-experiment NAME' here, "
+                    f"there are no results in {options.store}: run 'pytest --doteval-eval-experiment NAME' here, "
                     "or name the file: --store FILE"
                 )
             yield results

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         return run_endpoint(options)
     for name, default in ENDPOINT_ONLY.items():
         if getattr(options, name) != default:
-            raise Problem(f"--{name} is for one address of several models, or of one with a name: NAME=SPEC", code=2)
+            raise Problem(_only_with_names(name, options), code=2)
     (options.spec,) = options.specs
     given = settings_of(options.settings)
     launcher = LocalLauncher(share=given.pop("share", "user"))
@@ -56,6 +56,15 @@ def run(options: argparse.Namespace) -> int:
     provider, spec, config = make_provider(options, settings, given)
     show_key = options.show_key or (sys.stdout.isatty() and not options.json)
     return anyio.run(serve, provider, launcher, spec, show_key, options.json, config)
+
+
+def _only_with_names(option: str, options: argparse.Namespace) -> str:
+    """Why an option is of no use with one server, and what to do."""
+    told = f"--{option} is for one address of models that are started when a request asks for them"
+    if options.server_command is not None:
+        return f"{told}, and the server of --command starts at once: leave it out"
+    spec = options.specs[0]
+    return f"{told}; {spec!r} without a name starts at once: leave it out, or write NAME={spec}"
 
 
 # -------------------------------------------------------------------- from start to end

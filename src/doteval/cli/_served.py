@@ -55,12 +55,7 @@ def make_provider(
     known = registrations()
     parsed = ModelSpec.parse(options.spec, known)
     if parsed.provider is None:
-        names = ", ".join(known)
-        raise Problem(
-            f"{options.spec!r} does not say what is to serve it: put a provider's name in front, such as "
-            f"'vllm:{options.spec}', or give the command with --command. The providers are: {names}",
-            code=2,
-        )
+        raise Problem(_no_provider(options, known), code=2)
     factory = known[parsed.provider].load()
     if is_fixture(factory) or not callable(factory):
         raise Problem(f"the provider {parsed.provider!r} exists inside pytest only", code=2)
@@ -81,6 +76,20 @@ def make_provider(
     if not isinstance(provider, ServerProviderBase):
         raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
     return provider, parsed.model, {}
+
+
+def _no_provider(options: argparse.Namespace, known: Collection[str]) -> str:
+    """That a spec names no provider, or nothing else, and how to write it."""
+    spec, name = options.spec, getattr(options, "name", None)
+    before = f"{name}=" if name is not None and name != spec else ""
+    if spec in known:
+        return f"{spec!r} names a provider and no model: write {before}{spec}:MODEL"
+    alone = ", or give the command with --command" if name is None else ""
+    names = ", ".join(known)
+    return (
+        f"{spec!r} does not say what is to serve it: put a provider's name in front, such as "
+        f"'{before}vllm:{spec}'{alone}. The providers are: {names}"
+    )
 
 
 def settings_of(words: Sequence[str], allowed: Collection[str] = ()) -> dict[str, str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import anyio
@@ -107,6 +110,14 @@ async def _stop_one(runtime: Runtime, server_id: str, servers: Servers, force: b
     return _Ending(server_id, spec, stopped=True, message=done)
 
 
+def _forced() -> str:
+    """Why a server ends that others use, for those: when that was said, and on which terminal."""
+    terminal = ""
+    with suppress(OSError, ValueError):  # there is none
+        terminal = f" on {os.ttyname(sys.stdin.fileno())}"
+    return f"'doteval stop --force' was run at {time.strftime('%H:%M:%S')}{terminal}"
+
+
 class _StillRunsError(Exception):
     """It could not be stopped; the text says why."""
 
@@ -121,7 +132,7 @@ async def _end(runtime: Runtime, server_id: str, called: str, force: bool) -> bo
         async with connection.running():
             try:
                 with anyio.fail_after(_ANSWER_SECONDS):
-                    answer = await connection.ask(Ask.stop(_REASON) if force else Ask.end(_REASON))
+                    answer = await connection.ask(Ask.stop(_forced()) if force else Ask.end(_REASON))
                     if not answer.get("ending"):
                         answer = await connection.ask(Ask.end_sleeping(_REASON))
                     is_ending = bool(answer.get("ending"))

@@ -282,7 +282,7 @@ class _Walk:
         if f"{kind.__module__}.{kind.__qualname__}" in _WITHOUT_STATE:
             return b"lock"
         try:
-            reduced = _reduced(value, kind)
+            found = reduced(value, kind)
         except Exception:  # it cannot be pickled
             if isinstance(value, Mapping):
                 pairs = cast("Mapping[object, object]", value).items()
@@ -293,9 +293,9 @@ class _Walk:
                 return Parts(_name(kind), cast("AbstractSet[object]", value), size=1)
             is_own = hasattr(value, "__dict__") and not self._looks.is_library(kind)
             return Parts(_name(kind), (self._lasting(vars(value), kind),)) if is_own else None
-        if isinstance(reduced, str):  # the name of something there is one of
-            return _joined(b"name", [_name(kind).encode(), reduced.encode()])
-        function, args, state, items, pairs = (*reduced, None, None, None)[:5]
+        if isinstance(found, str):  # the name of something there is one of
+            return _joined(b"name", [_name(kind).encode(), found.encode()])
+        function, args, state, items, pairs = (*found, None, None, None)[:5]
         maker = "" if function in _NEW else getattr(function, "__qualname__", "")
         owner: object = getattr(function, "__self__", None)
         held = (
@@ -320,8 +320,12 @@ class _Walk:
 _NEW: tuple[object, ...] = (getattr(copyreg, "__newobj__", None), getattr(copyreg, "__newobj_ex__", None))
 
 
-def _reduced(value: Any, kind: type[Any]) -> Any:
-    """What pickle keeps of an object: how it is made, of what, and its state."""
+def reduced(value: Any, kind: type[Any]) -> Any:
+    """What pickle keeps of an object: how it is made, of what, and its state.
+
+    Raises:
+        Exception: It cannot be pickled.
+    """
     if kind.__module__ == "itertools":
         raise TypeError  # these are state of a run
     reduce: Callable[[object], Any] | None = copyreg.dispatch_table.get(kind)

@@ -1,28 +1,36 @@
 """``ServerProvider``: leases the models of servers that are started with any command."""
 
+# In what completed() returns, every keyword is there.
+# pyright: reportTypedDictNotRequiredAccess=false
+
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from typing_extensions import Unpack
 
-from .._keywords import takes
+from .._keywords import check_argument, completed, instance_or_none, takes
 from .._pool_options import LifecycleOptions
-from ..servers._description.command import ServerCommand
-from ..servers._description.readiness import HTTPReady, Readiness
+from ..servers._description.readiness import HTTPReady
 from ..servers._description.sleeping import Sleep
 from . import llamacpp, sglang, transformers, vllm
+from ._served.commanded import CommandedProvider, CommandOptions
+from ._served.model import ServerModel
 from ._served.provider import ServerProviderBase
 from ._served.settings import ServerSettings
-from ._served.template import CommandTemplate
 
 _CAUSES = (*vllm.CAUSES, *sglang.CAUSES, *transformers.CAUSES, *llamacpp.CAUSES)
 """The command may start any of them."""
 
 
-@takes(ServerSettings, LifecycleOptions, gpus=None)
-class ServerProvider(ServerProviderBase):
+class CommandServerSettings(CommandOptions, ServerSettings, total=False):
+    """What a `ServerProvider` takes."""
+
+
+@takes(CommandServerSettings, LifecycleOptions, gpus=None)
+class ServerProvider(CommandedProvider[ServerModel], ServerProviderBase):
     """Leases models of servers that it starts with a command of yours.
 
     ::
@@ -41,13 +49,7 @@ class ServerProvider(ServerProviderBase):
         command: What to run. In it ``{spec}`` stands for the model, ``{port}``, ``{host}`` and ``{directory}`` for what
             is chosen, and any other name in braces for what `setup` is given under that name.
         ready: When a server is ready; `None`: when ``GET /health`` is answered with 200.
-        stop_command: What to run when a server is to end, besides the signal that it gets, with the same braces. It
-            may take ``stop_grace`` seconds, and is run whatever has ended the server or its users.
-        secret_environment: Environment variables that nobody may see; ``{api_key}`` stands for the server's own key,
-            which clients then have to show.
-        files: What is written into the server's directory before it starts, by name; ``{api_key}`` as above.
-        install_hint: How to install the command, as a sentence, for the message when it is missing.
-        slots_needed: How many slots a server takes.
+        slots_needed: How many slots a server takes; `None`: one.
         sleep: How a server is put to sleep and woken up, for `max_sleeping`: `HTTPSleep` or `SleepWith`. `None`: it
             cannot sleep.
         gpus: ``"auto"`` for all that this process may use, a list of some of them, or `None` (here the default) for
@@ -62,60 +64,29 @@ class ServerProvider(ServerProviderBase):
         ValueError: A value cannot be meant, or nothing tells the server its port.
     """
 
-    operational: ClassVar[frozenset[str]] = frozenset(
-        {"ready", "stop_command", "secret_environment", "install_hint", "slots_needed", "sleep"}
-    )
+    operational: ClassVar[frozenset[str]] = frozenset({"sleep"})
     can_sleep: ClassVar[bool] = True
 
     def __init__(
         self,
-        command: Sequence[str],
+        command: Sequence[str | os.PathLike[str]],
         *,
-        ready: Readiness | None = None,
-        stop_command: Sequence[str] | None = None,
-        secret_environment: Mapping[str, str] | None = None,
-        files: Mapping[str, str] | None = None,
-        install_hint: str = "",
-        slots_needed: int = 1,
         sleep: Sleep | None = None,
-        **settings: Unpack[ServerSettings],
+        **settings: Unpack[CommandServerSettings],
     ) -> None:
-        if slots_needed < 1:
-            raise ValueError(f"slots_needed must be at least 1, not {slots_needed!r}")
-        if (sleep is not None) is not bool(settings.get("max_sleeping")):
-            raise ValueError("sleep= says how a server sleeps, and max_sleeping= how many may: pass both or neither")
-        settings.setdefault("gpus", None)
-        super().__init__(ready or HTTPReady("/health"), **settings)
-        self._template = CommandTemplate(
-            "server",
-            command,
-            stop_command=stop_command,
-            environment=self._environment,
-            secret_environment=secret_environment,
-            files=files,
-            install_hint=install_hint,
-            cwd=self._cwd,
-            causes=_CAUSES,
-        )
-        if settings.get("port") is None and not self._template.names_port:
+        own, others = completed(CommandServerSettings, settings, ServerSettings)
+        slots = 1 if own["slots_needed"] is None else own["slots_needed"]
+        if not slots:
+            raise ValueError("slots_needed must be at least 1 for a server of models, not 0")
+        check_argument("sleep", sleep, instance_or_none(Sleep, "HTTPSleep(), SleepWith(...), or None"))
+        if (sleep is None and others.get("max_sleeping")) or (sleep is not None and "max_sleeping" not in others):
             raise ValueError(
-                "command has to say where the server listens: write {port} where the port belongs, also in "
-                "environment= or files=, or say with port=... which one it has"
+                "sleep= says how a server sleeps, and max_sleeping= how many may (0: none): pass both or neither"
             )
-        self._slots_needed = slots_needed
+        others.setdefault("gpus", None)
+        super().__init__(own["ready"] or HTTPReady("/health"), **others)
+        self._take_command("server", command, own, slots, causes=_CAUSES)
         self._sleep = sleep
-
-    def command(self, spec: str, /, **config: Any) -> ServerCommand:
-        """The command with the model and the configuration filled in.
-
-        Raises:
-            TypeError: The command has no place for something in `config`, or needs something that is not in it.
-        """
-        return self._template.filled(type(self).__name__, spec, config)
-
-    def server_slots(self, spec: str, /, **config: Any) -> int:
-        """How many slots a server takes."""
-        return self._slots_needed
 
     def sleep(self, spec: str, /, **config: Any) -> Sleep | None:
         """How a server is put to sleep and woken up."""

@@ -19,8 +19,8 @@ from .._keywords import takes
 from .._spec import check_spec
 from ..servers._description.causes import Cause
 from ..servers._description.command import ServerCommand
+from ..servers._description.named_files import files_of
 from ..servers._description.sleeping import HTTPSleep, Sleep
-from ..servers._description.weights import files_of
 from ._served.adapters import AdapterError, AdapterHandle, Adapters, failed
 from ._served.causes import MODELS, TORCH
 from ._served.executable import Executable, is_distribution, start_of

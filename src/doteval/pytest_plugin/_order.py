@@ -32,6 +32,7 @@ class Order:
         self._registrations = registrations
         self._names = {client_fixture(name): name for name in registrations}
         self._scarce: dict[str, bool] = {}
+        self._own_ids: list[tuple[Any, object]] = []
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(
@@ -51,12 +52,26 @@ class Order:
             item.add_marker(pytest.mark.xdist_group(group))
         outcome = yield
         for item, group in ours:
-            _put_into_id(item, group)
+            self._put_into_id(item, group)
         groups: dict[str | int, list[pytest.Item]] = {}
         for item in items:
             groups.setdefault(models.get(id(item), id(item)), []).append(item)
         items[:] = [item for group in groups.values() for item in group]
         return outcome
+
+    def _put_into_id(self, item: pytest.Item, group: str) -> None:
+        """Where the scheduler finds it: pytest-xdist 3.8 writes to an attribute that pytest 9.2 does not read."""
+        identity: Any = getattr(item, "_id", None)
+        if identity is not None and not item.nodeid.endswith(f"@{group}"):
+            self._own_ids.append((item, identity))
+            item._id = identity.__class__.parse(f"{item.nodeid}@{group}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self) -> None:
+        """The scheduler knows the groups: what is shown and remembered of the tests are their own ids."""
+        for item, identity in self._own_ids:
+            item._id = identity
+        self._own_ids.clear()
 
     def scarce_model(self, item: pytest.Item) -> str | None:
         """The model that a test needs, with its provider's name in front, if there can only be a few like it."""
@@ -80,13 +95,6 @@ class Order:
             registration = self._registrations.get(name)
             self._scarce[name] = registration is not None and _says_scarce(registration)
         return self._scarce[name]
-
-
-def _put_into_id(item: pytest.Item, group: str) -> None:
-    """Where the scheduler finds the group: pytest-xdist 3.8 writes it to an attribute that pytest 9.2 does not read."""
-    identity: Any = getattr(item, "_id", None)
-    if identity is not None and not item.nodeid.endswith(f"@{group}"):
-        item._id = identity.__class__.parse(f"{item.nodeid}@{group}")
 
 
 def _says_scarce(registration: Registration) -> bool:

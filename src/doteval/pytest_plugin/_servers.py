@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,15 +105,22 @@ class Servers:
         if self._launcher is not None:
             self._launcher.abandon()
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
-        """All fixtures are finalised: let go of the servers, and wait for those that end."""
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self) -> Generator[None, object, object]:
+        """When all fixtures are finalised, let go of the servers, and wait for those that end.
+
+        Before that where a second Ctrl-C has come before the first one was told: the finalisers may hang.
+        """
+        if isinstance(sys.exception(), KeyboardInterrupt):
+            self.pytest_keyboard_interrupt()
+        result = yield
         if self._launcher is not None:
             self._launcher.close(_PATIENCE)
             logger = logging.getLogger("doteval.servers")
             for handler in logger.handlers[:]:
                 if isinstance(handler, _Waits):
                     logger.removeHandler(handler)
+        return result
 
     def _logs(self) -> list[tuple[Path, tuple[int, int], int]]:
         found: list[tuple[Path, tuple[int, int], int]] = []

@@ -24,9 +24,11 @@ import httpx
 from anyio import CancelScope, create_task_group, move_on_after
 
 from ..._errors import DotevalError
+from ...providers._served.balancing import NOT_AGAIN, SENT_BEFORE, Sending
 from ...providers._served.model import ServerModel
 from ...providers._served.provider import ServerProviderBase
-from ...servers._contract import Server
+from ...providers._served.replicas import Replicas
+from ...servers._contract import Server, ServerLease
 from .body import Body
 from .refusal import Refusal, refusal_of, stopping, unknown_model
 
@@ -220,29 +222,66 @@ class Endpoint:
         async with AsyncExitStack() as stack:
             try:
                 model = await self._leased(served, stack)
-                server = await stack.enter_async_context(model.asked())
-                url, key = _address(model, server, request), server.api_key
-                headers = [(name, value) for name, value in request.all_headers if name not in _NOT_SENT]
-                if key is not None:
-                    headers.append((b"authorization", b"Bearer " + key.encode()))
-                content = body.naming(model.name)
+                answered, lease = await self._sent(model, request, body.naming(model.name), stack)
+                await answer.start(answered.status_code, answered.headers.raw)
                 try:
-                    asked = self._client.build_request("POST", url, headers=headers, content=content)
-                    answered = await self._client.send(asked, stream=True)
-                    stack.push_async_callback(answered.aclose)
-                    await answer.start(answered.status_code, answered.headers.raw)
                     async with aclosing(cast("AsyncGenerator[bytes]", answered.aiter_raw())) as pieces:
                         async for piece in pieces:
                             await answer.go_on(piece)
-                    if answer.lacks_its_end and not _FRAMED & answered.headers.keys():
-                        refusal = await _lost(model, httpx.RemoteProtocolError("the stream has no end"))
-                        if model.lease.lost is not None:
-                            raise refusal
-                    await answer.end()
                 except httpx.TransportError as exc:
-                    raise await _lost(model, exc) from exc
+                    raise await _lost(model, lease, exc) from exc
+                if answer.lacks_its_end and not _FRAMED & answered.headers.keys():
+                    refusal = await _lost(model, lease, httpx.RemoteProtocolError("the stream has no end"))
+                    if lease.lost is not None:
+                        raise refusal
+                await answer.end()
             except DotevalError as exc:
                 raise refusal_of(exc, served.name) from exc
+
+    async def _sent(
+        self, model: ServerModel, request: _Request, content: bytes, stack: AsyncExitStack
+    ) -> tuple[httpx.Response, ServerLease]:
+        """The answer of a server, which is left with the stack, and the lease on that server.
+
+        Of replicas it is the least busy one; where it dies before it has answered, or refuses, it is another one.
+        """
+        lease = model.lease
+        if not isinstance(lease, Replicas):
+            try:
+                return await self._sent_to(lease.server, model, request, content, stack), lease
+            except httpx.TransportError as exc:
+                raise await _lost(model, lease, exc) from exc
+        sending = Sending(lease, request.headers.get(SENT_BEFORE.encode(), b"").decode("latin-1"))
+        while True:
+            replica = await sending.next_one()
+            async with AsyncExitStack() as attempt:
+                attempt.enter_context(lease.asking(replica))
+                try:
+                    answered = await self._sent_to(replica.lease.server, model, request, content, attempt)
+                except (httpx.NetworkError, httpx.RemoteProtocolError) as exc:
+                    await sending.broke_off(replica, was_got=not isinstance(exc, httpx.ConnectError))
+                    if sending.is_over:
+                        raise await _lost(model, replica.lease, exc) from exc
+                    continue
+                except httpx.TransportError as exc:
+                    raise await _lost(model, replica.lease, exc) from exc
+                if sending.is_answer(replica, answered.status_code):
+                    if answered.status_code >= 500 and sending.is_over:
+                        answered.headers.update(NOT_AGAIN)
+                    stack.push_async_exit(attempt.pop_all())
+                    return answered, replica.lease
+
+    async def _sent_to(
+        self, server: Server, model: ServerModel, request: _Request, content: bytes, stack: AsyncExitStack
+    ) -> httpx.Response:
+        headers = [(name, value) for name, value in request.all_headers if name not in _NOT_SENT]
+        if server.api_key is not None:
+            headers.append((b"authorization", b"Bearer " + server.api_key.encode()))
+        url = _address(model, server, request)
+        asked = self._client.build_request("POST", url, headers=headers, content=content)
+        answered = await self._client.send(asked, stream=True)
+        stack.push_async_callback(answered.aclose)
+        return answered
 
     async def _leased(self, served: Served, stack: AsyncExitStack) -> ServerModel:
         if self._waiting >= self._most_waiting:
@@ -268,13 +307,14 @@ def _address(model: ServerModel, server: Server, request: _Request) -> httpx.URL
     return address.copy_with(raw_path=path.encode("latin-1") + query)
 
 
-async def _lost(model: ServerModel, error: httpx.TransportError) -> Refusal:
+async def _lost(model: ServerModel, lease: ServerLease, error: httpx.TransportError) -> Refusal:
     """Why a request has failed on its way."""
     with move_on_after(_NEWS_SECONDS):
-        await model.lease.ended()
-    lost = model.lease.lost
+        await lease.ended()
+    lost = lease.lost
     what = f"{type(error).__name__}: {error}" if lost is None else f"{lost.report}\n{lost.advice}"
-    return Refusal(502, "model_lost", f"the server of {model.name!r} gave no answer: {what}", again=True)
+    again = lost is None or not lost.stopped
+    return Refusal(502, "model_lost", f"the server of {model.name!r} gave no answer: {what}", again=again)
 
 
 class _Request:

@@ -12,6 +12,7 @@ from ..._errors import (
     QueueFullError,
     SetupTimeoutError,
 )
+from ..._server_errors import ServerLostError
 
 _AGAIN_AFTER = b"5"
 """When to ask again, in seconds."""
@@ -69,8 +70,9 @@ def refusal_of(error: DotevalError, model: str) -> Refusal:
         return Refusal(503, "model_busy", str(error), again=True)
     if isinstance(error, ProviderClosedError):
         return stopping()
-    if isinstance(error, HandleInactiveError):
-        return Refusal(502, "model_lost", f"the server of {model!r} has ended: {error}", again=True)
+    if isinstance(error, (HandleInactiveError, ServerLostError)):
+        again = not (isinstance(error, ServerLostError) and error.stopped)
+        return Refusal(502, "model_lost", f"the server of {model!r} has ended: {error}", again=again)
     return Refusal(503, "model_not_started", str(error))
 
 

@@ -81,8 +81,6 @@ def is_meant(options: argparse.Namespace) -> bool:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    if find_spec("hypercorn") is None:
-        raise Problem("one address for several models needs the package hypercorn: pip install 'hypercorn>=0.18'")
     plan = planned(options)
     show_key = options.show_key or (sys.stdout.isatty() and not options.json)
     told = _for_programs(plan, show_key) if options.json else _how_to_use(plan, show_key)
@@ -119,9 +117,11 @@ def planned(options: argparse.Namespace) -> Plan:
             "remember_failures": _REMEMBER_SECONDS,
         }
         given = {**for_all, **for_one[name]}
-        one = argparse.Namespace(server_command=None, ready=None, spec=spec, arguments=[])
+        one = argparse.Namespace(server_command=None, ready=None, spec=spec, name=name, arguments=[])
         provider, model, config = make_provider(one, settings, given)
         models[name] = Served(name, provider, model, config)
+    if find_spec("hypercorn") is None:
+        raise Problem("one address for several models needs the package hypercorn: pip install 'hypercorn>=0.18'")
     key = os.environ.get(KEY_VARIABLE) or (None if _is_loopback(options.host) else secrets.token_urlsafe(32))
     return Plan(models, launcher, _listening(options.host, _PORT if options.port is None else options.port), key)
 

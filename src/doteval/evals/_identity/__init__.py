@@ -7,6 +7,7 @@ The parts::
     code     what a function does, which names it reads, and which it writes
     library  whose code it is: the user's, or that of an installed package
     looks    single values, functions and classes
+    silence  no warnings meanwhile
     aliases  types that are made of others
     state    what is written, and so does not count
     values   what a value is, and what it is looked into for

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from .looks import class_of, digest_of
 from .ops import READ
@@ -81,6 +81,13 @@ class Code:
     given_changing: frozenset[tuple[str, str]]
     given: frozenset[tuple[str, Steps]]
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+
+
+class Doing(NamedTuple):
+    """What a function or a class is: what it does, and all else."""
+
+    does: str
+    others: tuple[object, ...]
 
 
 def _instructions_of(code: CodeType) -> Iterator[dis.Instruction]:

@@ -12,13 +12,10 @@ import logging
 import random
 import re
 import types
-import warnings
 import weakref
 from argparse import Namespace
-from collections.abc import Callable, Generator, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
 from enum import Enum, auto
 from itertools import chain
 from typing import Any, cast
@@ -28,6 +25,7 @@ from .._tabular import held_by_table
 from .credentials import is_credential
 from .library import is_library_class, is_library_file
 from .looks import ATOMS, attribute_of, class_of, held_by, qualified, type_name
+from .silence import no_warnings
 from .special import is_mock
 
 _PLAIN = (list, tuple, set, frozenset)
@@ -72,10 +70,6 @@ _OF_THE_MOMENT = (
     *("_thread.lock", "_thread.RLock", "_thread._local", "_thread._localdummy", "_io.TextIOWrapper", "_io.FileIO"),
     *("_io.BufferedReader", "_io.BufferedWriter", "_io.BufferedRandom"),
 )
-
-
-others_run: ContextVar[bool] = ContextVar("doteval_others_run", default=False)
-"""Whether code of the user's is run in other threads, for which the filters of warnings are the same."""
 
 
 class MomentaryError(Exception):
@@ -176,19 +170,11 @@ def kept_of(
     if package in _TELLING or _is_of_the_moment(kind) or isinstance(attribute_of(value, "_fingerprint"), str):
         return None
     try:
-        with nullcontext() if others_run.get() else _silence():
+        with no_warnings():
             found = fingerprint(value, _Kept(value, describe, is_written))
     except MomentaryError:
         return None
     return None if found.unknown else found.digest
-
-
-@contextmanager
-def _silence() -> Generator[None]:
-    """No warnings, so that whoever makes them into errors finds the same."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _is_of_the_moment(kind: type[Any]) -> bool:

@@ -248,3 +248,24 @@ def digest_of_bytes(data: bytes) -> str:
 
 def digest_of(described: object) -> str:
     return digest_of_bytes(repr(described).encode("utf-8", "backslashreplace"))
+
+
+_NAMES_OF_ATOMS = frozenset(kind.__name__ for kind in ATOMS)
+
+
+def is_plain_data(described: Any) -> bool:
+    """Whether what is said of a value is that of texts and numbers, and of lists and the like of such."""
+    match described:
+        case (str() as kind, str()) if kind in _NAMES_OF_ATOMS:
+            return True
+        case ("sequence", "list" | "tuple", *items) | ("set", *items):
+            return all(map(is_plain_data, items))
+        case ("mapping", tuple() as pairs):
+            return all(len(pair) == 2 and all(map(is_plain_data, pair)) for pair in pairs)
+        case _:
+            return False
+
+
+def holds_others(described: Any) -> bool:
+    """Whether what is said of plain data is that of a list or the like."""
+    return described[0] not in _NAMES_OF_ATOMS

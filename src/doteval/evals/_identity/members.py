@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-import warnings
+import sys
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from .looks import ADDRESS, attribute_of, class_of, type_name
+from .silence import no_warnings
 
 _OF_A_FIELD = ("default", "default_factory", "metadata", "repr", "hash", "init", "compare", "kw_only")
 _OF_A_FIELD_OF_PYDANTIC = (
@@ -55,8 +56,7 @@ def schema_of(kind: Any) -> object:
     if make is None:
         return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with no_warnings():
             return _without_defaults(make())
     except Exception:  # one of its fields has none, or it is not ready, and says so where it is used
         return "no schema"
@@ -92,3 +92,8 @@ def docstring_of(kind: type[Any]) -> str:
     text = str(vars(kind).get("__doc__") or "")
     is_made = "__dataclass_fields__" in vars(kind) and text.startswith(f"{kind.__name__}(")
     return "" if is_made else ADDRESS.sub("", text)
+
+
+def scope_of(kind: type[Any]) -> Mapping[str, Any]:
+    """What names in a class's annotations may stand for."""
+    return getattr(sys.modules.get(kind.__module__), "__dict__", {})

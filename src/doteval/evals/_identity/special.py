@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from anyio import from_thread
 
+from .library import is_library_class
 from .looks import attribute_of, class_of, digest_of_bytes, type_name
 from .members import field_of_pydantic
 
@@ -32,7 +33,13 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
         return "file in memory", value.getvalue()
     if kind is weakref.ReferenceType:
         return "reference", value()
+    if hasattr(kind, "hexdigest") and hasattr(kind, "digest_size") and is_library_class(kind):
+        return "hash", value.name, value.hexdigest() if value.digest_size else value.copy().hexdigest(32)
     match type_name(kind):
+        case "numpy.ufunc":  # what is behind one may be a function of the user's
+            return "ufunc", value.__name__, *(each for each in gc.get_referents(value) if callable(each))
+        case "_struct.Struct":
+            return "struct", value.format
         case "functools.KeyWrapper":
             return "order", *(each for each in gc.get_referents(value) if each is not kind)
         case "queue.Queue" | "queue.LifoQueue" | "queue.PriorityQueue":

@@ -8,6 +8,7 @@ import os
 import re
 import types
 from abc import abstractmethod
+from argparse import Namespace
 from array import array
 from collections import ChainMap, UserString
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
@@ -192,7 +193,7 @@ class Values(Objects):
             return "member", self._class(kind), given.name, self._of(given.value, above)
         if kind is re.Pattern:
             return "pattern", self._of(attribute_of(given, "pattern"), above), attribute_of(given, "flags")
-        if kind is types.SimpleNamespace:
+        if kind in (types.SimpleNamespace, Namespace):
             return "namespace", self._mapping(self._kept(value, attributes_of(value)), above)
         if isinstance(value, Mapping):
             factory: Any = attribute_of(given, "default_factory")

@@ -13,17 +13,16 @@ import builtins
 import functools
 import sys
 import types
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from .._tabular import columns_of
-from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN, UNDEFINED
-from .code import Code, read
+from .._written import NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN
+from .code import Code, Doing, read
 from .credentials import guarded_digest_of, is_credential
 from .decorated import NOT_GIVEN
 from .found import behind_modules, imported_by
@@ -35,14 +34,16 @@ from .looks import (
     class_of,
     digest_of,
     held_by,
+    holds_others,
     is_class,
     is_function,
     is_generated,
     is_module,
+    is_plain_data,
     shown_as,
     type_name,
 )
-from .members import docstring_of, fields_of, registered_with, schema_of
+from .members import docstring_of, fields_of, registered_with, schema_of, scope_of
 from .reach import Reach
 from .rows import found_in_rows
 from .state import State
@@ -51,6 +52,7 @@ from .values import BY_ITEM, FEW, MADE_HERE, Values
 
 _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 
+_VALUE = "the value "
 _CONTAINERS = (dict, list, tuple, deque)
 _DEEPER = 1000
 """How often it is gone on at a depth at which others would stop."""
@@ -58,13 +60,6 @@ _CODE = 12
 """How much of what tells what a function does is kept, so that it is known whether it was that which changed."""
 _SHORT = 6
 """How much of a fingerprint tells functions of the same name from each other."""
-
-
-class _Function(NamedTuple):
-    """What a function is: what it does, and all else."""
-
-    does: str
-    others: tuple[object, ...]
 
 
 class Walk(Values):
@@ -95,6 +90,10 @@ class Walk(Values):
         self._is_aside = False
         self._apart: dict[int, object] = {}
         self._deeper_left = _DEEPER
+        self._plain: dict[str, str] = {}
+        """The variables that hold plain data, by their parts."""
+        self._handed: set[str] = set()
+        """Those that code hands over, to what may write into what they hold."""
 
     @property
     def parts(self) -> dict[str, str]:
@@ -113,6 +112,9 @@ class Walk(Values):
                 look()
                 self._finish()
             self._finish_aside()
+            for name in [each for each, variable in self._plain.items() if variable not in self._handed]:
+                self._parts[name] = f"{PLAIN_DATA}{self._parts[name]}"
+            self._plain.clear()
         return self._parts
 
     def reads(self, attributes: Collection[str]) -> bool:
@@ -153,7 +155,7 @@ class Walk(Values):
             self._roots.append((self._names[key], lambda: self._function(function)))
 
     def add_rows(self, dataset: object) -> None:
-        """Look at the classes of what rows are, and hold, and at what functions in them read.
+        """Look at the classes of what rows are, and hold, and at what functions in them read, and say of themselves.
 
         What these do and hold themselves is what the rows are known by.
         """
@@ -161,10 +163,10 @@ class Walk(Values):
         for kind in found.classes:
             self._reach.add(kind)
         self._reach.add_methods(found.methods)
-        alike: dict[tuple[CodeType, int], FunctionType] = {}
+        alike: dict[tuple[CodeType, int, str | None], FunctionType] = {}
         for function in found.functions:
             self._reach.add_function(function)
-            alike.setdefault((function.__code__, id(function.__globals__)), function)
+            alike.setdefault((function.__code__, id(function.__globals__), function.__doc__), function)
         self._of_rows += [functools.partial(self._class, kind) for kind in found.classes]
         self._of_rows += [functools.partial(self._read_in_rows, function) for function in alike.values()]
 
@@ -172,9 +174,10 @@ class Walk(Values):
         code = read(function.__code__)
         free, its_own = function.__code__.co_freevars, code.writes.union(name for name, _ in code.changes)
         reads = tuple(each for each in code.reads if each[0] not in free or each[0] in its_own)
-        label = f"what '{function.__qualname__}' reads ({code.does[:_SHORT]})"
+        label = f"what '{function.__qualname__}' says of itself or reads ({code.does[:_SHORT]})"
         references = functools.partial(self._references, function, replace(code, reads=reads))
-        self._named(("read", id(function)), function, label, lambda: [*references()])
+        described = functools.partial(self._described_to_others, function)
+        self._named(("read", id(function)), function, label, lambda: (described(), *references()))
 
     def add_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         """Look at the settings of a model, which may be shown, each by itself."""
@@ -204,21 +207,23 @@ class Walk(Values):
             self._describe(name, describe)
             if self.left_to_see < 0 and "" not in self._warned and not self._is_aside:
                 self._warned.add("")
-                warnings.warn(f"{name} {_TOO_MUCH}", stacklevel=2)
+                self._parts[f"{name} {_TOO_MUCH}"] = UNSEEN
 
     def _describe(self, name: str, describe: Callable[[], object]) -> None:
         self._is_guarded = False
         described = describe()
         guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
         part = (guarded_digest_of if guards else digest_of)(described)
-        if isinstance(described, _Function):
+        if isinstance(described, Doing):
             part = f"{described.does[:_CODE]}.{part}"
+        elif name.startswith(_VALUE) and not self._is_aside and is_plain_data(described):
+            self._plain[name] = name.split("'")[1] if holds_others(described) else ""
         self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
 
     def _too_much(self, name: str) -> None:
         if self._label not in self._warned and not self._is_aside:
             self._warned.add(self._label)
-            warnings.warn(f"{self._label} {_TOO_MUCH}", stacklevel=2)
+            self._parts[f"{self._label} {_TOO_MUCH}"] = UNSEEN
 
     def _deeper(self, value: object) -> object:
         self._deeper_left -= 1
@@ -318,7 +323,7 @@ class Walk(Values):
             self._described_to_others(function) if self._reach.told.reads_docs else (),
             *self._references(function, code),
         )
-        return _Function(code.does, others)
+        return Doing(code.does, others)
 
     def _references(self, function: FunctionType, code: Code) -> Iterator[object]:
         """What code reads under names; what is the user's gets parts of its own."""
@@ -337,6 +342,7 @@ class Walk(Values):
             if found is not None:
                 yield found
         for name, path in sorted(code.handed):
+            self._handed.add((name, *path)[-1])
             for each in handed_over(function, name, path, self.state):
                 yield self._class_told(each) if isinstance(each, type) else self._described_to_others(each)
         for imported in code.imports:
@@ -348,7 +354,7 @@ class Walk(Values):
         if called is not None and called not in self._warned:
             self._warned.add(called)
             text = f"{function.__qualname__} gives '{called}' a name that is known only when it runs"
-            warnings.warn(f"{text}: what it reads there is not noticed where it changes", stacklevel=2)
+            self._parts[f"{text}: what it reads there is not noticed where it changes"] = UNSEEN
 
     def _undefined(self, function: FunctionType, name: str) -> None:
         """A builtin, or what is not there yet, which is noted, as it may be there for the next run."""
@@ -364,12 +370,12 @@ class Walk(Values):
             return None
         if is_function(value) or is_module(value) or is_class(value):
             return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
-        return self._named((name, id(owner)), owner, f"the value '{name}'", lambda: self._held(name, value, ()))
+        return self._named((name, id(owner)), owner, f"{_VALUE}'{name}'", lambda: self._held(name, value, ()))
 
     def _variable_aside(self, owner: object, name: str, value: object) -> None:
         key = ("aside", name, id(owner))
         if key not in self._names:
-            self._names[key] = self._free(f"the value '{name}'")
+            self._names[key] = self._free(f"{_VALUE}'{name}'")
             self._alive.append(owner)
             self._aside[self._names[key], "as a whole"] = [(name, value)]
 
@@ -421,6 +427,7 @@ class Walk(Values):
         found += [self._of(each, ()) for each in fields_of(kind)]
         found.append(self._sorted(self._of(each, ()) for each in registered_with(kind)))
         written, computed = self.state.attributes_in(kind), self.state.computed_in(class_of(kind))
+        does: list[tuple[str, str]] = []
         for name, value in sorted(vars(kind).items()):
             if name in PYTHONS_OWN or name in computed or name.startswith(("__pydantic", "__dataclass")):
                 continue
@@ -429,17 +436,13 @@ class Walk(Values):
             elif name in ENUMS_OWN and issubclass(kind, Enum):
                 pass
             elif name == "__annotations__":
-                found += [(each, self._annotation(value[each], _scope_of(kind), ())) for each in value]
+                found += [(each, self._annotation(value[each], scope_of(kind), ())) for each in value]
             elif is_function(value):
                 if not is_generated(name, value, kind):
+                    does.append((name, read(value.__code__).does))
                     found.append((name, self._function(value)))
                 if self._reach.told.is_told(name):
                     found.append((name, self._described_to_others(value)))
             elif not issubclass(class_of(value), (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 found.append((name, self._of(value, ())))
-        return tuple(found)
-
-
-def _scope_of(kind: type[Any]) -> Mapping[str, Any]:
-    """What names in a class's annotations may stand for."""
-    return getattr(sys.modules.get(kind.__module__), "__dict__", {})
+        return Doing(digest_of(does), tuple(found))

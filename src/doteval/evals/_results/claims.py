@@ -57,6 +57,11 @@ class _File:
     is_of_process: bool = sys.platform != "linux"
 
 
+def file_of_locks(store: Path) -> Path:
+    """The file with the locks of a store."""
+    return Path(f"{store.resolve()}-runs")
+
+
 class _Here:
     """The runs of this process; one that is forked off has runs of its own, and none of these locks."""
 
@@ -85,7 +90,7 @@ class _Here:
         Raises:
             OSError: It is not there, or cannot be opened for writing.
         """
-        file = self._opened(Path(f"{store.resolve()}-runs"), is_made=is_made)
+        file = self._opened(file_of_locks(store), is_made=is_made)
         try:
             yield file
         finally:

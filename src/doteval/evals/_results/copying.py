@@ -1,4 +1,4 @@
-"""Copies evaluations in a store, with other scores: all of them, or nothing."""
+"""Copies evaluations in a store, as they are or with other scores: all of them, or nothing."""
 
 from __future__ import annotations
 
@@ -9,35 +9,27 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._errors import StoreError
-from .._result import Score
 from .identity import Identity
+from .plain import storable
 from .reading import Snapshot, Stored, find
+from .record import Record
+from .rows import cells_named
 from .runs import check_idle, note
 from .store import Store
+
+_CHANGED = "scores", "metadata", "altered", "error", "traceback", "input_tokens", "output_tokens", "usage_by_model"
 
 
 class Rescored(NamedTuple):
     """What becomes of a row.
 
     Args:
-        key: What it is known by.
-        sample: Which of its samples it is.
         id: The number that it had when it was read; one that was written again since has another.
-        scores: Its scores.
-        metadata: Its metadata.
-        error: What went wrong, in a line.
-        traceback: Where it went wrong.
-        altered: What of it is not kept as it was; see `Record`.
+        record: The row, with other scores.
     """
 
-    key: str
-    sample: int
     id: int
-    scores: Mapping[str, Score] | None
-    metadata: Mapping[str, Any] | None
-    error: str | None
-    traceback: str | None
-    altered: Sequence[str]
+    record: Record
 
 
 def check_room(results: Snapshot | Store, experiment: str, found: Sequence[Stored], overwrite: bool) -> None:
@@ -75,7 +67,7 @@ def copy_rescored(
 ) -> list[Stored]:
     """Copy evaluations into an experiment, with other scores, all of them or none; blocks.
 
-    All else of their rows stays as it is: outputs, tokens, times, and what other tables have of them.
+    All else of their rows stays as it is: outputs, times, and what other tables have of them.
 
     Args:
         store: The store.
@@ -88,12 +80,29 @@ def copy_rescored(
         StoreError: There is something in their place, or what was scored was written again since, or is gone.
         ConcurrentRunError: A run is at what is there in their place.
     """
+    experiment = storable(experiment)
     with store._database.writing() as connection:
         check_room(Snapshot(connection), experiment, [each.evaluation for each in made], overwrite)
         for each in made:
-            check_idle(connection, store._database.path, experiment, each.evaluation.name)
+            check_idle(connection, store.path, experiment, each.evaluation.name)
             _check_unchanged(connection, store, each)
         return [_copied(connection, each, experiment, about) for each in made]
+
+
+def copy_whole(connection: sqlite3.Connection, evaluation: Stored, experiment: str) -> None:
+    """Copy an evaluation into an experiment that has none of its name, with all that there is of it.
+
+    Args:
+        connection: Writes to the store.
+        evaluation: Which one.
+        experiment: Where to.
+    """
+    changes = {"experiment": experiment, "run": None}
+    values = [(*changes.values(), evaluation.id)]
+    number = _copy(connection, "evaluations", changes, "id = ?", values, leaving=("id",)).lastrowid
+    tables = [("rows", _columns(connection, "rows")), *_tables_beside_rows(connection)]
+    for table, _ in tables:
+        _copy(connection, table, ["evaluation"], "evaluation = ?", [(number, evaluation.id)], leaving=("id",))
 
 
 def _check_unchanged(connection: sqlite3.Connection, store: Store, made: Rescoring) -> None:
@@ -107,7 +116,7 @@ def _check_unchanged(connection: sqlite3.Connection, store: Store, made: Rescori
     changed = sum(row.id not in there for row in made.rows)
     if changed or not connection.execute("SELECT 1 FROM evaluations WHERE id = ?", (evaluation.id,)).fetchone():
         raise StoreError(
-            str(store.path),
+            store._database.shown,
             f"has other results of '{evaluation.name}' than those that were scored: {changed:,} of "
             f"{len(made.rows):,} rows were run again meanwhile, or removed",
             "Nothing was written. Rescore again when no run is at it.",
@@ -129,12 +138,8 @@ def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, ab
     }
     whole = [(*changes.values(), evaluation.id)]
     number = _copy(connection, "evaluations", changes, "id = ?", whole, leaving=("id",)).lastrowid
-    cells = [
-        (number, *map(_encoded, (row.scores, row.metadata, row.altered)), row.error, row.traceback, row.id)
-        for row in made.rows
-    ]
-    changed = ("evaluation", "scores", "metadata", "altered", "error", "traceback")
-    _copy(connection, "rows", changed, "id = ?", cells, leaving=("id",))
+    cells = [(number, *cells_named(_CHANGED, row.record), row.id) for row in made.rows]
+    _copy(connection, "rows", ("evaluation", *_CHANGED), "id = ?", cells, leaving=("id",))
     for table, columns in _tables_beside_rows(connection):
         known = ""
         if {"key", "sample"} <= {*columns}:  # what a row has that is not among them is left out, too
@@ -189,7 +194,3 @@ def _tables_beside_rows(connection: sqlite3.Connection) -> list[tuple[str, list[
 
 def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
-
-
-def _encoded(value: Mapping[str, Any] | Sequence[str] | None) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Generator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
+from ..._database_files import log_of, what_is_left_beside
 from ..._unwritable import largest_file, may_read, most_open_files, why_unwritable
 from .._errors import StoreError
 from . import gone
@@ -92,9 +93,9 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        self._shown = str(path)
-        self._log = Path(f"{self.path}-wal")
+        self.path = path.absolute()  # what runs meanwhile may go to another directory
+        self.shown = str(path)
+        """How it was named, for messages."""
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection | None]:
@@ -105,27 +106,23 @@ class Database:
         Raises:
             StoreError: The file cannot be read, or is something else.
         """
-        with self._explained(sqlite3.DatabaseError):
-            with self._explained(OSError):
-                is_there = self.path.exists()
-            if not is_there:
-                yield None
-                return
-            connection = self._open()
-            try:
-                # Another process may have made the file, but not yet its tables.
-                try:
-                    is_ready = self._begin_to_read(connection)
-                except sqlite3.OperationalError as exc:
-                    is_about_place = exc.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
-                    if not is_about_place or most_open_files() is not None:
-                        raise
-                    connection.close()
-                    connection = self._open_where_nobody_can_write()
-                    is_ready = self._begin_to_read(connection)
-                yield connection if is_ready else None
-            finally:
+        with self.explaining(), self.opened() as connection:
+            yield connection
+
+    @contextmanager
+    def opened(self) -> Generator[sqlite3.Connection | None]:
+        """The same where the block has other things in it, too: what they raise stays as it is."""
+        with self.explaining():
+            connection = self._open_for_reading()
+        try:
+            yield connection
+        finally:
+            if connection is not None:
                 connection.close()
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """What SQLite raises in the block is about this file."""
+        return self._explained(sqlite3.DatabaseError)
 
     @contextmanager
     def writing(self) -> Generator[sqlite3.Connection]:
@@ -134,7 +131,7 @@ class Database:
         Raises:
             StoreError: The file cannot be written, or is something else.
         """
-        with self._explained(sqlite3.DatabaseError):
+        with self.explaining():
             with self._explained(OSError):
                 self._prepare()
             with closing(self.connect()) as connection, transaction(connection):
@@ -161,15 +158,16 @@ class Database:
         """
         if self.identity() != connection.file:
             raise StoreError(
-                self._shown,
+                self.shown,
                 "was deleted, moved or replaced while results were written to it",
                 "Run it again; where the file was moved, put it back, and what it has is not asked again.",
             )
-        log = _identity(self._log)
+        log_file = log_of(self.path)
+        log = _identity(log_file)
         if connection.log is not None and log != connection.log:
             raise StoreError(
-                self._shown,
-                f"lost {self._log.name} while results were written to it: another process has removed that, as after "
+                self.shown,
+                f"lost {log_file.name} while results were written to it: another process has removed that, as after "
                 "this one has copied the store itself, which gives up the locks that SQLite has on it",
                 "Run it again, and copy the store with 'sqlite3 FILE .backup', or from another process.",
             )
@@ -177,13 +175,13 @@ class Database:
 
     def explained(self, error: Exception) -> StoreError:
         """What is to be raised for an error of SQLite, or of the file system."""
-        path = self._shown
+        path = self.shown
         if isinstance(error, StoreError):
             return StoreError(error.path, error.problem, error.advice)
         elsewhere = "Name another file, or move it away."
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if _is_directory(self.path):
-            return StoreError(path, "is a directory", f"Name a file, such as {Path(self._shown) / 'results.db'}.")
+            return StoreError(path, "is a directory", f"Name a file, such as {Path(self.shown) / 'results.db'}.")
         kept = "what is in the file already stays there."
         match code:
             case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR if (opened := most_open_files()) is not None:
@@ -236,6 +234,28 @@ class Database:
                 self._make_tables(connection)
             self._write_ahead(connection)
 
+    def _open_for_reading(self) -> Connection | None:
+        with self._explained(OSError):
+            is_there = self.path.exists()
+        if not is_there:
+            return None
+        with ExitStack() as opened:
+            connection = opened.enter_context(closing(self._open()))
+            # Another process may have made the file, but not yet its tables.
+            try:
+                is_ready = self._begin_to_read(connection)
+            except sqlite3.OperationalError as exc:
+                is_about_place = exc.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+                if not is_about_place or most_open_files() is not None:
+                    raise
+                connection.close()
+                connection = opened.enter_context(closing(self._open_where_nobody_can_write()))
+                is_ready = self._begin_to_read(connection)
+            if is_ready:
+                opened.pop_all()
+                return connection
+        return None
+
     def _begin_to_read(self, connection: sqlite3.Connection) -> bool:
         """Begin a transaction, which sees what it sees from its first read on; whether the tables are there."""
         connection.execute("BEGIN")
@@ -273,15 +293,15 @@ class Database:
             StoreError: Some of the results are in these files.
         """
         with self._explained(OSError):
-            has_more = self._log.exists() and self._log.stat().st_size > 0
-        if has_more:
+            left = what_is_left_beside(self.path)
+        if left is not None:
             raise StoreError(
-                self._shown,
+                self.shown,
                 "cannot be read here: a run that was killed, or still goes on, has left results in "
-                f"{self._log.name}, which nobody can take over who may not write",
+                f"{left.name}, which nobody can take over who may not write",
                 "Copy both files to where you may write, and read them there.",
             )
-        address = f"{self.path.absolute().as_uri()}?immutable=1"
+        address = f"{self.path.as_uri()}?immutable=1"
         return sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
 
     def _is_ready(self, connection: sqlite3.Connection) -> bool:
@@ -299,13 +319,13 @@ class Database:
             return True
         if application == _APPLICATION:
             raise StoreError(
-                self._shown,
+                self.shown,
                 f"is a store of another version of doteval: its schema is {version}, known is {_VERSION}",
                 "Name another file, or move it away.",
             )
         if version or application or tables:
             raise StoreError(
-                self._shown,
+                self.shown,
                 "is no store of results, but another program's database",
                 "Name another file.",
             )

@@ -93,10 +93,10 @@ def is_same_content(before: str | None, now: str | None) -> bool:
 def told_of_content(name: str, before: str | None, now: str | None) -> str:
     """What has changed, as half a sentence."""
     shown = printable(name)
+    if before is not None and is_mixed(before):
+        return f"{before.removeprefix(_MIXED)}, while rows were run"
     if before is None or now is None:
         return f"depends_on names {shown}, and did not" if before is None else f"depends_on names {shown} no more"
-    if is_mixed(before):
-        return f"{before.removeprefix(_MIXED)}, while rows were run"
     if not name.startswith(DIRECTORY) or is_mixed(now):
         return f"{shown} has changed"
     old, new = _known_in(before), _known_in(now)

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from .usage import ModelUsage
+from .usage import LARGEST, ModelUsage
 
 SCHEMA = (
     """
@@ -40,7 +40,9 @@ def usage_in(connection: sqlite3.Connection, table: str, where: str, *values: ob
         values: Those of `where`.
     """
     count = len(ModelUsage._fields)
-    sums = ", ".join(f"sum(json_extract(value, '$[{place}]'))" for place in range(2, count))
+    # A sum of integers is an error where it overflows; one of floats is exact as far as a count goes.
+    each = (f"total(json_extract(value, '$[{place}]'))" for place in range(2, count))
+    sums = ", ".join(f"CAST(min({total}, {LARGEST}) AS INTEGER)" for total in each)
     columns = f"json_extract(value, '$[0]'), json_extract(value, '$[1]'), {sums}"
     select = f"SELECT {columns} FROM {table}, json_each(usage_by_model) WHERE {where} GROUP BY 1, 2"  # noqa: S608 - names of our own
     return [ModelUsage(*row) for row in connection.execute(select, values)]

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IS_WRITTEN, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNDEFINED, WAS_READ
-from .declared import is_declared, is_mixed, is_same_content, told_of_content, without_declared
+from .._written import IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN, WAS_READ
+from .declared import (
+    is_declared,
+    is_mixed,
+    is_same_content,
+    part_of_mixed,
+    printable,
+    told_of_content,
+    without_declared,
+)
 
 Identity: TypeAlias = Mapping[str, str]
 """Fingerprints by what they are of; of what may be shown, the thing itself behind an equals sign."""
@@ -15,6 +23,10 @@ PYTHON = "Python"
 """Another version of Python has other bytecode, so code says nothing then."""
 ASSERTIONS = "how pytest runs assertions"
 """It writes code anew that has some, so that code is another then. By itself it changes nothing."""
+OWN_FILE = "its file"
+"""Where the evaluation stands in its repository, or else in what pytest takes for the project."""
+PARAMETER = "the parameter '"
+"""What the value of a parameter of pytest's is called begins so, before its name and an apostrophe."""
 _OR = "|"
 _MOST = 5
 
@@ -24,19 +36,59 @@ def with_what_was_written(before: Identity, after: Identity) -> Identity:
 
     What its code can write, and it was seen to write, is state: it may be anything. What it was seen to write though
     its code does not tell may be as it was when it began, as in another process, or as it was left, as in the same one.
+    But what a function does is nothing that a run writes: somebody has changed it meanwhile, and nobody is answered.
 
     Args:
         before: As it was when the run began.
         after: As it is at its end.
     """
     found = {name: _once_written(before.get(name, ""), after.get(name, "")) for name in {**before, **after}}
-    return {name: part for name, part in found.items() if part}
+    edited = {name: part_of_mixed(f"{name} has changed") for name in edited_meanwhile(before, after)}
+    return {name: part for name, part in {**found, **edited}.items() if part}
+
+
+def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
+    """The functions and classes that do something else at the end of a run than when it began, as after a reload.
+
+    Args:
+        before: As it was when the run began.
+        after: As it is at its end.
+    """
+    return tuple(
+        name
+        for name, part in sorted(after.items())
+        if _does(part) and name in before and (begun := {*map(_does, _either(before[name]))} - {""})
+        if _does(part) not in begun
+    )
+
+
+def data_changed_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
+    """Plain data that is another one at the end of a run than when it began, though no code tells that it writes it.
+
+    Args:
+        before: As it was when the run began.
+        after: As it is at its end.
+    """
+    return tuple(
+        name
+        for name, part in sorted(after.items())
+        if part.startswith(PLAIN_DATA) and before.get(name, "").startswith(PLAIN_DATA)
+        if part not in _either(before[name])
+    )
+
+
+def _does(part: str) -> str:
+    """What a function does, of what is known of it; nothing where it is none."""
+    is_function = not (
+        _is_shown(part) or is_declared(part) or part.startswith((WAS_READ, UNSEEN)) or _seems_written(part)
+    )
+    return part.partition(".")[0] if is_function and "." in part else ""
 
 
 def _once_written(before: str, after: str) -> str:
     if is_mixed(after):
         return after
-    if is_declared(before or after) or (before or after).startswith(WAS_READ):
+    if is_declared(before or after) or (before or after).startswith((WAS_READ, UNSEEN)):
         return before or after
     if after in _either(before) or _is_shown(before) or _is_shown(after):
         return before
@@ -55,9 +107,10 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
     written = {
         name: part
         for name, part in without_declared(before, now).items()
-        if _is_same(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
+        if is_same_part(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
     }
-    return {**now, **written}
+    fuller = {OWN_FILE: before[OWN_FILE]} if len(before.get(OWN_FILE, "")) > len(now.get(OWN_FILE, "")) else {}
+    return {**now, **written, **(fuller if is_of_same_file(before, now) else {})}
 
 
 _left: dict[tuple[str, str], str] = {}
@@ -72,9 +125,10 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
         before: What its results depend on, as in a process in which nothing was run before.
         after: The same, at its end.
     """
+    edited = {*edited_meanwhile(before, after)}
     for name, part in after.items():
         began = _either(before.get(name, ""))[0]
-        if part != began and began and not _is_shown(part):
+        if part != began and began and not _is_shown(part) and name not in edited:
             _left[name, part] = began.replace(IS_WRITTEN, SEEMS_WRITTEN)
     while len(_left) > _MOST_LEFT:
         del _left[next(iter(_left))]
@@ -83,6 +137,11 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
 def as_it_began(identity: Identity) -> Identity:
     """What results depend on, as it was before runs of this process have changed it."""
     return {name: _left.get((name, part), part) for name, part in identity.items()} if _left else identity
+
+
+def unseen_in(identity: Identity) -> tuple[str, ...]:
+    """What was not looked at of what results depend on, each as a sentence."""
+    return tuple(name for name, part in identity.items() if part == UNSEEN)
 
 
 def has_doubts(identity: Identity) -> bool:
@@ -101,6 +160,10 @@ def changes(before: Identity, now: Identity) -> tuple[str, ...]:
 
 
 def _changes(before: Identity, now: Identity) -> Iterator[str]:
+    if not is_of_same_file(before, now):
+        one, other = (printable(side[OWN_FILE][1:]) for side in (before, now))
+        yield f"they are of the file {one}, and this is {other}, so that each needs an experiment or a store of its own"
+        return
     if before.get(PYTHON) != now.get(PYTHON):
         yield f"{_told(PYTHON, before, now)}, so code cannot be compared"
         before, now = _comparable(before), _comparable(now)
@@ -113,8 +176,8 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
     found = [
         name
         for name in sorted(both, key=says_little)
-        if name not in (PYTHON, ASSERTIONS)
-        and not _is_same(before.get(name), now.get(name))
+        if name not in (PYTHON, ASSERTIONS, OWN_FILE)
+        and not is_same_part(before.get(name), now.get(name))
         and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
     ]
     modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
@@ -129,11 +192,20 @@ def _comparable(identity: Identity) -> Identity:
     return {name: part for name, part in identity.items() if _is_shown(part) or is_declared(part)}
 
 
-def _is_same(before: str | None, now: str | None) -> bool:
-    """What seems to be written has not changed where a run was seen to write it, or where it was not there yet."""
+def is_of_same_file(before: Identity, now: Identity) -> bool:
+    """Whether the file may be the same: of one that is seen from further above, the end is the other one."""
+    one, other = (f"/{side.get(OWN_FILE, '')[1:]}" for side in (before, now))
+    return "/" in (one, other) or one.endswith(other) or other.endswith(one)
+
+
+def is_same_part(before: str | None, now: str | None) -> bool:
+    """Whether a part is as it was.
+
+    What seems to be written has not changed where a run was seen to write it, or where it was not there yet.
+    """
     if is_declared(before) or is_declared(now):
         return is_same_content(before, now)
-    if (before or now or "").startswith(WAS_READ):
+    if (before or now or "").startswith((WAS_READ, UNSEEN)):
         return True
     if not {*_either(before or "")}.isdisjoint(_either(now or "")):
         return True
@@ -161,7 +233,8 @@ def _told(name: str, before: Identity, now: Identity) -> str:
     if _is_shown(old) and _is_shown(new):
         return f"{name} was {old[1:]}, and is {new[1:]}"
     what, was = (_either(part)[0].rpartition(".")[0] for part in (old, new))
-    return f"what {name} refers to has changed" if what and what == was else f"{name} has changed"
+    is_beside = what and what == was and "the class '" not in name
+    return f"what {name} refers to has changed" if is_beside else f"{name} has changed"
 
 
 def _is_shown(part: str) -> bool:

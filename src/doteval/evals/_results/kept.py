@@ -86,7 +86,7 @@ def output_of(output: Any, reply: Mapping[str, Any] | None) -> Any:
     known: dict[str, Any] = {name: reply.get(name, default) for name, default in _DEFAULTS.items()}
     known["tool_calls"] = calls
     made = KeptReply(output, **known)
-    del made.usage, made.raw
+    del made.usage, made._raw
     return made
 
 

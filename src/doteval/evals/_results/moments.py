@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._result import Score
-from .intervals import normal, student, wilson
+from .intervals import chance_of_mean, normal, student, wilson
+from .plain import says_nothing
 
 _ROUNDING = 8 * sys.float_info.epsilon
 _EXACT = 2.0**53
 """Up to this, a float tells whole numbers apart."""
-_MISSING = (None, "nan")
-"""What a row has as its cluster that is in none; the second is what is kept of a float that is none."""
 
 
 def cluster_of(inputs: Mapping[str, Any]) -> Hashable:
@@ -27,9 +26,9 @@ def cluster_of(inputs: Mapping[str, Any]) -> Hashable:
         inputs: The row's values, as they are kept.
     """
     value = inputs.get("cluster")
-    if isinstance(value, str):
-        return None if value in _MISSING else value
-    return None if value is None else (json.dumps(value, sort_keys=True),)  # no text, so not the same as one
+    if says_nothing(value):
+        return None
+    return value if isinstance(value, str) else (json.dumps(value, sort_keys=True),)  # no text, so not the same as one
 
 
 @dataclass(slots=True)
@@ -185,6 +184,13 @@ class Moments(Running):
             return math.nan, math.nan, math.nan
         reach = student(spread.freedom) * spread.corrected
         return spread.error, mean - reach, mean + reach
+
+    def chance(self) -> float:
+        """How probable a mean is that is so far from zero by chance alone; not a number where there is no interval."""
+        if math.isnan(self.interval()[0]):
+            return math.nan
+        spread = self.spread()
+        return chance_of_mean(abs(self.middle) / spread.corrected, spread.freedom)
 
     def bounded_interval(self) -> tuple[float, float, float]:
         """The same of numbers from 0 to 1: Wilson's interval, for as many rows that are 0 or 1 as would say as much.

@@ -49,6 +49,11 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def says_nothing(value: object) -> bool:
+    """Whether a value, as it is kept, says that there is none: an empty cell of a table, and what stands for NaN."""
+    return value is None or (isinstance(value, str) and (value == "nan" or not value.strip()))
+
+
 def text_of(value: object) -> str:
     """What a value says of itself, as a text that can be encoded; it may fail at that."""
     try:

@@ -23,6 +23,7 @@ from markupsafe import Markup
 from .blocks import FIRST_ROWS, INDEX_ROWS, Details, Index, line_of, packed
 from .compare import Comparison, compare
 from .overview import full_names, labels, overview
+from .plain import storable
 from .pricing import Prices
 from .reading import Results, Stored
 
@@ -75,7 +76,7 @@ def write_page(
 def settings(results: Results, evaluations: Sequence[Stored], title: str) -> dict[str, Any]:
     """What the script is told: which evaluations there are, and how those differ that belong together."""
     return {
-        "title": title,
+        "title": storable(title),
         "evaluations": described(evaluations),
         "comparisons": [as_told(comparison) for comparison in _comparisons(results, evaluations)],
     }

@@ -74,8 +74,8 @@ def write_pending(connection: sqlite3.Connection, items: Sequence[PendingRow | W
             rows = []
             statements.append(partial(_insert, rows=rows, lost=lost))
         rows.append(item)
-    is_one = len(statements) == 1 and not any(row.record.transcript for row in rows)
-    # One statement is a transaction of its own.
+    is_one = len(statements) == len(rows[:1]) == 1 and not any(row.record.transcript for row in rows)
+    # One statement is a transaction of its own; work that is no row may be several.
     with nullcontext() if is_one else transaction(connection):
         for statement in statements:
             statement(connection)
@@ -99,6 +99,12 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow], lost: se
 
 def _cells_of(record: Record) -> list[Any]:
     return [_encoded(value) if is_json else value for is_json, value in zip(_ARE_JSON, _values_of(record), strict=True)]
+
+
+def cells_named(names: Sequence[str], record: Record) -> list[Any]:
+    """Some of the columns of a record, as the database holds them."""
+    cells = dict(zip(_NAMES, _cells_of(record), strict=True))
+    return [cells[name] for name in names]
 
 
 def _encoded(value: object) -> str:

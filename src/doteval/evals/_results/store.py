@@ -47,14 +47,14 @@ class Store(Results):
     Use it with ``async with``, or with ``with``, or call `close`. Reading needs neither.
 
     Args:
-        path: The file; it is made when something is written.
+        path: The file; it is made when something is written. Where the process goes later makes no difference.
     """
 
     def __init__(self, path: Path | str = DEFAULT_PATH) -> None:
-        self.path = Path(path)
         if str(path) == ":memory:":
             raise ValueError("a store is a file: without store= the results are in the outcome, and nowhere else")
-        self._database = Database(self.path)
+        self._database = Database(Path(path))
+        self.path = self._database.path
         self._writer: Writer[PendingRow | Work, Connection] | None = None
         self._lock = Lock()
         self._is_closed = False
@@ -75,8 +75,8 @@ class Store(Results):
         Raises:
             StoreError: The file cannot be read, or is something else.
         """
-        with self._connected() as connection:
-            yield Snapshot(connection)
+        with self._database.opened() as connection:
+            yield Snapshot(connection, self._database.explaining)
 
     def file(self) -> str | None:
         """What the file is known by as long as no other takes its place; `None` where there is none."""
@@ -405,7 +405,7 @@ class Store(Results):
             raise
 
     def __repr__(self) -> str:
-        return f"<Store {self.path}>"
+        return f"<Store {self._database.shown}>"
 
     def _write(self) -> Writer[PendingRow | Work, Connection]:
         with self._lock:
@@ -430,7 +430,9 @@ class Store(Results):
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise StoreError(str(self.path), "is closed", "Write to it before its block ends, or open another Store.")
+            raise StoreError(
+                self._database.shown, "is closed", "Write to it before its block ends, or open another Store."
+            )
 
     def _write_items(self, connection: Connection, items: Sequence[PendingRow | Work]) -> None:
         self._holding.begin_to_write()

@@ -1,4 +1,4 @@
-"""Removes and renames what is in a store: all that is asked for, or nothing of it."""
+"""Removes, renames and copies what is in a store: all that is asked for, or nothing of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from ..._database_files import log_of
 from .._errors import StoreError
+from .copying import copy_whole
 from .names import checked_name
 from .plain import storable
 from .reading import Results, Snapshot, Stored
@@ -76,17 +78,65 @@ def rename(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH)
     opened = store if isinstance(store, Store) else Store(store)
     before, after = storable(before), storable(checked_name(after))
     with opened.snapshot() as results:
-        if not results.evaluations(before):
-            raise ValueError(f"there is no experiment {before!r}; there are: {_names_in(results)}")
+        _check_is_there(results, before)
     with opened._database.writing() as connection:
         if connection.execute("SELECT 1 FROM evaluations WHERE experiment = ?", (after,)).fetchone():
             raise StoreError(
-                str(opened.path), f"has an experiment {after!r} already", "Name another one, or delete that one first."
+                opened._database.shown,
+                f"has an experiment {after!r} already",
+                "Name another one, or delete that one first.",
             )
         for (name,) in connection.execute("SELECT name FROM evaluations WHERE experiment = ?", (before,)).fetchall():
-            check_idle(connection, opened._database.path, before, name)
+            check_idle(connection, opened.path, before, name)
         connection.execute("UPDATE evaluations SET experiment = ? WHERE experiment = ?", (after, before))
     return opened.evaluations(after)
+
+
+def copy(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH, replace: bool = False) -> list[Stored]:
+    """Keep the results of an experiment under another name as well, all of them or none; blocks.
+
+    What stands under that name goes in the same moment as the copy is there, also where the process is killed.
+
+    Args:
+        before: Its name.
+        after: The other one.
+        store: The store, or its file.
+        replace: Whether an experiment of that name is replaced.
+
+    Returns:
+        The evaluations of the copy.
+
+    Raises:
+        ValueError: There is no such experiment, or the other name is none, or the same.
+        ConcurrentRunError: A run is at one of the evaluations of either.
+        StoreError: There is an experiment of that name, and it is not to be replaced; or the file cannot be written.
+    """
+    opened = store if isinstance(store, Store) else Store(store)
+    before, after = storable(before), storable(checked_name(after))
+    if before == after:
+        raise ValueError(f"an experiment is no copy of itself: give {before!r} another name")
+    with opened.snapshot() as results:  # a file that is not there is not made
+        _check_is_there(results, before)
+    with opened._database.writing() as connection:
+        results = Snapshot(connection)
+        found = _check_is_there(results, before)
+        if not replace and results.evaluations(after):
+            advice = "Name another one, or replace it: replace=True."
+            raise StoreError(str(opened.path), f"has an experiment {after!r} already", advice)
+        select = "SELECT experiment, name FROM evaluations WHERE experiment IN (?, ?)"
+        for experiment, name in connection.execute(select, (before, after)).fetchall():
+            check_idle(connection, opened._database.path, experiment, name)
+        connection.execute("DELETE FROM evaluations WHERE experiment = ?", (after,))
+        for each in found:
+            copy_whole(connection, each, after)
+    return opened.evaluations(after)
+
+
+def _check_is_there(results: Results, experiment: str) -> list[Stored]:
+    found = results.evaluations(experiment)
+    if not found:
+        raise ValueError(f"there is no experiment {experiment!r}; there are: {_names_in(results)}")
+    return found
 
 
 def chosen(results: Results, name: str) -> list[Stored]:
@@ -95,6 +145,7 @@ def chosen(results: Results, name: str) -> list[Stored]:
     Raises:
         ValueError: There are none.
     """
+    name = storable(name)
     found = results.evaluations(name)
     if found:
         return found
@@ -123,9 +174,10 @@ def old_enough(results: Results, names: Sequence[str], age: float | None) -> lis
     found = [*{each.id: each for each in stored}.values()]
     if age is None:
         return found
-    last: dict[str, float] = {}
-    for each in found:
-        last[each.experiment] = max(last.get(each.experiment, 0.0), last_written(results, each))
+    last = {
+        name: max(last_written(results, each) for each in results.evaluations(name))
+        for name in {each.experiment for each in found}
+    }
     return [each for each in found if last[each.experiment] <= time.time() - age]
 
 
@@ -177,7 +229,7 @@ def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapsho
                     "Nothing was deleted. Look again what there is.",
                 )
         for stored in evaluations:
-            check_idle(connection, store._database.path, stored.experiment, stored.name)
+            check_idle(connection, store.path, stored.experiment, stored.name)
             names = stored.experiment, stored.name
             connection.execute("DELETE FROM evaluations WHERE id = ?", (stored.id,))
             connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
@@ -198,5 +250,5 @@ def _compact(store: Store) -> bool:
 
 
 def _size(store: Store) -> int:
-    files = (store.path, store.path.with_name(f"{store.path.name}-wal"))
+    files = (store.path, log_of(store.path))
     return sum(file.stat().st_size for file in files if file.exists())

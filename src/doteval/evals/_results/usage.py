@@ -28,6 +28,7 @@ class ModelUsage(NamedTuple):
     Args:
         model: The model's name as its server knows it; `None` where only the row itself says what it cost.
         role: The argument of the evaluation that is the model, or has it; `None` where none does, or several do.
+            ``"scorer"``: what the function asked that `rescore` was given.
         requests: How many requests were sent; one that an SDK sends again counts each time.
         failed: How many of these failed.
         unknown: How many may have cost more than is known: the server did not say it, or a stream was left, a request

@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 from ... import ModelProvider, ModelProviders, ReplyCache, Setup
 from .._results.changed import Changed
 from .._results.gates import Gate
+from .._results.plain import storable
 from .._results.store import Store
 
 _CACHE_MODES = ("on", "read", "write", "off")
@@ -76,6 +77,20 @@ def concurrency_of(value: object, *, may_adapt: bool) -> Any:
         raise ValueError(f"concurrency must be a number of rows, at least 1{other}, not {value!r}") from None
 
 
+def arguments_of(given: object) -> Mapping[str, Any]:
+    """Arguments of an evaluation, by name.
+
+    Raises:
+        TypeError: They are none.
+    """
+    if given is None:
+        return {}
+    arguments = cast("Mapping[object, Any]", given)
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in arguments):
+        raise TypeError(f"arguments are those of the evaluation by name, such as {{'seed': 3}}, not {given!r}")
+    return cast("Mapping[str, Any]", given)
+
+
 def check_kinds(
     *,
     store: object,
@@ -137,7 +152,7 @@ def check_baseline(experiment: str, baseline: str, *, fresh: bool, changed: Chan
     Raises:
         ValueError: It would.
     """
-    if baseline == experiment and (fresh or changed == "rerun"):
+    if storable(baseline) == storable(experiment) and (fresh or changed == "rerun"):
         what = "to start over" if fresh else "to throw away what has changed"
         raise ValueError(
             f"'{experiment}' is the baseline and the experiment of this run, and {what} may cost you the baseline: "
@@ -149,4 +164,4 @@ def unused_baseline(baseline: str, gates: Iterable[Gate]) -> str:
     """What is to be said of a baseline with which no gate compares; nothing where one does."""
     if not baseline or any(gate.has_baseline for gate in gates):
         return ""
-    return f"no gate compares with the baseline '{baseline}': write one such as 'exact >= baseline - 0.02'"
+    return f"no gate compares with the baseline '{storable(baseline)}': write one such as 'exact >= baseline - 0.02'"

@@ -8,7 +8,7 @@ import stat
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import ELOOP, ENOENT
 from heapq import heappop, heappush, nlargest
 from pathlib import Path
@@ -95,14 +95,14 @@ def _state_of(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def directory_of(path: str, without: tuple[str, ...] = ()) -> str:
+def directory_of(path: str, without: Iterable[str] = ()) -> str:
     """What is kept of a directory: names and contents of all its files, but for what is hidden; blocks.
 
     A link counts as what it leads to; of a directory that is there already, it counts which one that is.
 
     Args:
         path: The directory.
-        without: How the paths begin that do not count.
+        without: The files that do not count.
 
     Raises:
         OSError: Something in it cannot be read.
@@ -140,21 +140,23 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _files_in(path: str, without: tuple[str, ...]) -> Iterator[tuple[str, os.DirEntry[str] | str]]:
+def _files_in(path: str, without: Iterable[str]) -> Iterator[tuple[str, os.DirEntry[str] | str]]:
     """Names and files; for a link to a directory that has another name already, that name. Links come last."""
     names: dict[tuple[int, int], str] = {}
+    apart: dict[str, list[str]] = {}
+    for each in without:
+        apart.setdefault(os.path.basename(each), []).append(os.path.dirname(each))  # noqa: PTH119, PTH120
     left, links = [("", path)], list[tuple[str, str]]()
     while left or links:
         prefix, directory = left.pop() if left else heappop(links)
-        status = os.stat(directory)  # noqa: PTH116
-        here = status.st_dev, status.st_ino
+        here = _place_of(directory)
         if here in names:
             yield prefix, names[here]
             continue
         names[here] = prefix
         with os.scandir(directory) as entries:
             for entry in entries:
-                if is_left_out(entry.name) or entry.path.startswith(without):
+                if is_left_out(entry.name) or any(_is_at(each, here) for each in apart.get(entry.name, ())):
                     continue
                 name = f"{prefix}{entry.name}"
                 if not _is_directory(entry):
@@ -163,6 +165,18 @@ def _files_in(path: str, without: tuple[str, ...]) -> Iterator[tuple[str, os.Dir
                     heappush(links, (f"{name}/", entry.path))
                 else:
                     left.append((f"{name}/", entry.path))
+
+
+def _place_of(directory: str) -> tuple[int, int]:
+    status = os.stat(directory)  # noqa: PTH116
+    return status.st_dev, status.st_ino
+
+
+def _is_at(directory: str, place: tuple[int, int]) -> bool:
+    """Whether a directory is at a place, whatever way leads there."""
+    with suppress(OSError):  # it is not there
+        return _place_of(directory) == place
+    return False
 
 
 def is_left_out(name: str) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, replace
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, TypeAlias, cast
 
 from anyio.lowlevel import checkpoint
@@ -17,12 +17,15 @@ from .._errors import DatasetError
 from .._files import Lines
 from .._identity.code import read
 from .._identity.library import is_library_file, is_library_module
-from .._identity.looks import attribute_of, qualified, type_name
+from .._identity.looks import attribute_of, class_of, qualified, type_name
 from .._identity.rows import held_by_function
+from .._identity.special import parts_of
 from .._identity.walk import Walk
+from .._results.plain import plain, says_nothing
 from .._results.record import Inputs, key_of_id
 from .blocking import in_own_thread, read_in_thread
 from .frames import rows_in
+from .fresh import Copies
 
 Rows: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 Dataset: TypeAlias = Rows | Callable[[], Rows | Awaitable[Rows]]
@@ -60,32 +63,23 @@ class Row:
         return (self,) if count == 1 else (replace(self, sample=number) for number in range(1, count + 1))
 
     def fresh_values(self) -> dict[str, Any]:
-        """The values for one attempt: what it puts into its lists and mappings is not there in the next."""
-        return {name: _fresh_or_itself(value) for name, value in self.values.items()}
+        """The values for one attempt: what it puts into its containers is not there in the next."""
+        return fresh(self.values)
 
 
-def _fresh_or_itself(value: Any) -> Any:
-    """A copy of it; of what is nested deeper than functions may call each other, there is none."""
-    try:
-        return _fresh(value)
-    except RecursionError:
-        return value
-
-
-def _fresh(value: Any) -> Any:
-    kind: object = value.__class__
-    if kind is list:
-        return [_fresh(item) for item in value]
-    if kind is dict:
-        return {key: _fresh(item) for key, item in value.items()}
-    if kind is tuple:
-        return tuple([_fresh(item) for item in value])
-    return set(value) if kind is set else value
+def fresh(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values whose containers are copies."""
+    copies = Copies()
+    return {name: copies.of(value) for name, value in values.items()}
 
 
 def has_name(inputs: Inputs) -> bool:
     """Whether a row is known by its column ``id``."""
     return inputs.key.startswith(f"{_NAME} ")
+
+
+_SPECIAL = frozenset({"_struct.Struct", "numpy.ufunc"})
+"""Classes whose objects ``pickle`` knows by a name, or not at all."""
 
 
 class _Code(Looks):
@@ -101,6 +95,10 @@ class _Code(Looks):
 
     def known(self, value: Any, kind: type[Any]) -> str | Parts | None:
         """What a function does and holds; what it reads counts as what the evaluation reads does."""
+        if kind is MethodType and getattr(class_of(value.__self__), value.__name__, None) is not value.__func__:
+            return Parts("made a method", (value.__func__, value.__self__))
+        if type_name(kind) in _SPECIAL:
+            return Parts(type_name(kind), parts_of(value, kind) or ())
         if kind is not FunctionType:
             wrapped = attribute_of(value, "__wrapped__") if callable(value) and self.is_library(kind) else None
             return Parts(f"wrapped {type_name(kind)}", (wrapped,)) if callable(wrapped) else None
@@ -110,6 +108,11 @@ class _Code(Looks):
 
 
 _CODE = _Code()
+
+
+def _is_empty(name: object) -> bool:
+    """Whether a column ``id`` holds nothing, as in an empty cell; then the row is known by its values."""
+    return not name.strip() if isinstance(name, str) else says_nothing(plain(name))
 
 
 class _Keys:
@@ -128,7 +131,7 @@ class _Keys:
         """
         inputs = Inputs(number, values, fingerprint(values, _CODE))
         key = inputs.digest
-        if name is not _NAMELESS:
+        if name is not _NAMELESS and not _is_empty(name):
             key, inputs.unknown = key_of_id(name), fingerprint(name).unknown
         self._seen[key] += 1
         inputs.is_again = self._seen[key] > 1

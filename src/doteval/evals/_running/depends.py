@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any, cast
 from ... import ModelProviders
 from .._identity.code import read, texts_in
 from .._identity.library import is_library_file, project_of
+from .._identity.looks import class_of, own_text_of, type_name
 from .._identity.walk import Walk
 from .._results.identity import PYTHON, Identity
 from .declared import Contents, Declared
@@ -136,7 +138,7 @@ def identity_of_run(
     models: dict[str, Mapping[str, Any]] = {}
     defaults = {name: parameter.default for name, parameter in evaluation.arguments.items()}
     values: list[tuple[str, object]] = [
-        (f"the argument '{name}'", value)
+        (f"the argument '{name}'", _with_its_state(value))
         for name, value in arguments.items()
         if value is not defaults.get(name, _NOTHING) and not _is_same_text_or_number(value, defaults.get(name))
     ]
@@ -149,8 +151,22 @@ def identity_of_run(
     return identity_of(evaluation, models=models, values=values, declared=declared)
 
 
+def _with_its_state(value: object) -> object:
+    """A value; of what makes random numbers, its state, which is that of its seed as long as nobody has asked it."""
+    kind = class_of(value)
+    if issubclass(kind, random.Random) and not issubclass(kind, random.SystemRandom):
+        return type_name(kind), cast("random.Random", value).getstate()
+    if kind.__module__.startswith("numpy.random"):
+        generator: Any = getattr(value, "bit_generator", getattr(value, "_bit_generator", value))
+        return type_name(kind), generator.state
+    return value
+
+
 def _is_same_text_or_number(one: object, other: object) -> bool:
-    return type(one) is type(other) and isinstance(one, (str, int, float)) and one == other
+    """Whether nothing tells one from the other; 0.0 and -0.0 are only equal, and NaN is not even that."""
+    kind = class_of(one)
+    is_told = kind is class_of(other) and isinstance(one, (str, int, float))
+    return is_told and own_text_of(one, kind) == own_text_of(other, kind)
 
 
 def spec_of(model: Any) -> str:

@@ -133,7 +133,7 @@ class Evaluation:
                 value = await self(**arguments)
                 await raise_cancellation_of_row()
             else:
-                value = await to_thread.run_sync(_in_thread, self, arguments, limiter=limiter)
+                (value,) = await to_thread.run_sync(_in_thread, self, arguments, limiter=limiter)
                 if inspect.isawaitable(value):
                     value = await value
             if not isinstance(value, Result):
@@ -147,9 +147,9 @@ class Evaluation:
         return call
 
 
-def _in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+def _in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[Any]:
     try:
-        return function(**arguments)
+        return (function(**arguments),)  # trio lets no thread return a coroutine
     except GeneratorExit as exc:  # would end the coroutine that waits for it, not only this call
         raise RuntimeError("the evaluation raised GeneratorExit") from exc
 

@@ -23,7 +23,8 @@ from .._results.declared import FILE, LISTED, printable
 from .._written import WAS_READ
 from .contents import digest_of, is_reading, reading
 
-_MOST = 500
+MOST = 10_000
+"""How many files are noted of one run."""
 _CODE = (".py", ".pyc", ".pyi", ".so", ".pyd")
 """What is known by what it does."""
 _NOBODYS = frozenset({"__pycache__", "node_modules", "site-packages"})
@@ -62,6 +63,8 @@ class FilesRead:
         """What was in them, or what they were like, when they were first read."""
         self._listed: dict[str, list[str]] = {}
         """What was in directories."""
+        self._beyond: set[str] = set()
+        """Files that were read when there were too many, and directories that were listed, as far as there is room."""
         self._digests: dict[tuple[str, str], str] = {}
         self._written: set[str] = set() if before is None else before._written
 
@@ -114,7 +117,11 @@ class FilesRead:
             return
         if _writes(mode, flags):
             self._written.add(name)
-        elif name not in self._read and len(self._read) < _MOST and _is_data(name):
+        elif name not in self._read and _is_data(name):
+            if len(self._read) >= MOST:
+                if len(self._beyond) < MOST and os.path.isfile(self._path_of(name)):  # noqa: PTH113
+                    self._beyond.add(name)
+                return
             noted = _like(self._path_of(name), _SMALL)
             if noted:
                 self._read[name] = noted
@@ -129,17 +136,23 @@ class FilesRead:
     def listed(self, path: object) -> None:
         """Note that somebody looks which files there are in a directory."""
         name = self._name_of("." if path is None else path)
-        if name is not None and name not in self._listed and len(self._listed) < _MOST and _is_data(name):
-            with reading():
-                self._listed[name] = os.listdir(self._path_of(name))  # noqa: PTH208
+        if name is None or name in self._listed or not _is_data(name):
+            return
+        if len(self._listed) >= MOST:
+            if len(self._beyond) < MOST:
+                self._beyond.add(f"{name}/*")
+            return
+        with reading():
+            self._listed[name] = os.listdir(self._path_of(name))  # noqa: PTH208
 
     def is_known_anew(self, path: str, digest: str) -> bool:
         """Whether a file was read here when this was in it, or was written."""
         name = self._name_of(path)
         if name is None:
             return False
-        every = self._every()
-        return name in self._read or any(name in each._written or each._read.get(name) == digest for each in every)
+        if name in self._read or name in self._beyond:
+            return True
+        return any(name in each._written or each._read.get(name) == digest for each in self._every())
 
     def noted(self, *, is_over: bool = False) -> dict[str, str]:
         """Fingerprints of these files, by what to call them in a message.
@@ -160,6 +173,13 @@ class FilesRead:
             if lister is not None:
                 found[f"{LISTED}{directory}/*{suffix}"] = f"{WAS_READ}{lister._digest_of(directory, suffix)}"
         return found
+
+    def not_noted(self) -> dict[str, str]:
+        """The same of files and directories of which there were too many, without what is in them."""
+        every = self._every()
+        written = {name for each in every for name in [*each._written]}
+        beyond = {name for each in every for name in [*each._beyond]}
+        return {f"{LISTED if name.endswith('/*') else FILE}{name}": WAS_READ for name in sorted(beyond - written)}
 
     def _digest_of(self, directory: str, suffix: str) -> str:
         """A fingerprint of which such files there were in a directory, made once, as there may be very many."""

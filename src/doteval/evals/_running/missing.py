@@ -8,13 +8,14 @@ from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CapacityLimiter, to_thread
 
-from ... import CachedReplies, ReplyCache
+from ... import CachedReplies
 from .._errors import DatasetError, StoreError
 from .._results.baselines import NoBaseline, beside_baseline, coverage, is_out_of_reach, unjudged
 from .._results.changed import changes_since
 from .._results.compare import Comparison
+from .._results.gates import decided_by_some
 from .._results.plain import storable
 from .._results.reading import Results, Stored
 from .._results.record import Record
@@ -22,7 +23,9 @@ from .._results.reducers import REDUCED
 from .._results.statistics import Summary, summarise
 from .abort import Abort
 from .arguments import Arguments
+from .attempt import told_of_requests_left_open
 from .beginning import begun, warnings_of, warnings_of_files
+from .caching import answering
 from .changes import Changes
 from .commits import Commits
 from .dataset import Row
@@ -71,7 +74,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
     return Outcome(
         place.name,
         summary,
-        StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
+        StoredRecords(place.store, stored, summary.samples, place.store._database.shown),
         answered=True,
         known=stored.stored,
         warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored, place), *told),
@@ -87,7 +90,7 @@ def out_of_reach(evaluation: Evaluation, place: Place, settings: Settings) -> st
     if not scores:
         return ""
     with place.store.snapshot() as results:
-        return is_out_of_reach(results, settings.baseline, place.name, place.experiment, scores)
+        return is_out_of_reach(results, settings.baseline, place.name, place.identity, place.experiment, scores)
 
 
 async def run_rows(
@@ -118,26 +121,19 @@ async def run_rows(
     Raises:
         ReplyCacheError: The cache is a file of something else.
     """
-    cache = settings.cache
-    answering = ReplyCache.paused() if cache == "off" else None if cache is None else cache.answering()
-    with answering or ReplyCache.inherited() as replies:
-        try:
-            outcome = await _run_rows(
-                evaluation,
-                arguments,
-                settings,
-                place,
-                name=name,
-                on_record=on_record,
-                progress=Progress() if progress is None else progress,
-                tell=tell,
-                drain=drain,
-                replies=replies,
-            )
-        finally:
-            if replies is not None and not replies.is_in_a_row():
-                with CancelScope(shield=True):  # bounded by the patience of SQLite
-                    await to_thread.run_sync(replies.flush)
+    async with answering(settings.cache) as replies:
+        outcome = await _run_rows(
+            evaluation,
+            arguments,
+            settings,
+            place,
+            name=name,
+            on_record=on_record,
+            progress=Progress() if progress is None else progress,
+            tell=tell,
+            drain=drain,
+            replies=replies,
+        )
     if replies is None:
         return outcome
     return replace(outcome, warnings=(*outcome.warnings, *replies.problems), cache=replies)
@@ -233,7 +229,7 @@ async def _run_rows(
                 await place.store.flush()
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
-        warnings.append(_told_of_requests_left_open(progress.left_open, name))
+        warnings.append(told_of_requests_left_open(progress.left_open, name))
     if progress.asked_again >= _LEAST_ASKED_AGAIN and progress.asked_again > progress.answered * _MUCH_ASKED_AGAIN:
         warnings.append(_told_of_requests_asked_again(progress.asked_again, progress.answered, name))
     if progress.leaks:
@@ -245,7 +241,7 @@ async def _run_rows(
         summary,
         kept
         if place is None or stored is None
-        else StoredRecords(place.store, stored, summary.samples, str(place.store.path)),
+        else StoredRecords(place.store, stored, summary.samples, place.store._database.shown),
         answered=place is not None and progress.known > 0 and not progress.calls,
         known=progress.known,
         calls=progress.calls,
@@ -253,14 +249,6 @@ async def _run_rows(
         warnings=tuple(warnings),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
-    )
-
-
-def _told_of_requests_left_open(count: int, name: str) -> str:
-    return (
-        f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
-        "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
-        "early: 'async with aclosing(...)' does that for a generator."
     )
 
 
@@ -357,7 +345,7 @@ def _judged(
     gates = [gate.meant(summary.scores) for gate in (*evaluation.gates, *settings.gates)]
     with_baseline = {gate.score for gate in gates if gate.has_baseline}
     baseline: Comparison | NoBaseline = NoBaseline("there is no store, in which another experiment could be")
-    told: list[str] = []
+    told = [*decided_by_some(gates, summary, evaluation.name if stored is None else stored.name)]
     if results is not None and stored is not None and with_baseline:
         reduced = [score for score in with_baseline if REDUCED.fullmatch(score)]
         baseline = beside_baseline(results, settings.baseline, stored, settings.selection.suffix, reduced)

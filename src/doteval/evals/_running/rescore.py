@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from anyio import CapacityLimiter, create_task_group, from_thread, get_cancelled_exc_class, to_thread
+from anyio.lowlevel import checkpoint
 
-from .._escapes import ends_the_run, raise_own_cancellation
+from ... import CachedReplies, ReplyCache
+from .._digests import Fingerprint
+from .._errors import EvaluationWarning
+from .._escapes import INTERRUPTS, ends_the_run, raise_cancellation_of_row
 from .._identity.library import project_of
 from .._identity.walk import Walk
 from .._result import EVALUATION, Result
 from .._results.copying import Rescored, Rescoring, check_room, copy_rescored
 from .._results.identity import Identity
-from .._results.kept import VERDICTS, is_same_metadata
+from .._results.kept import VERDICTS
 from .._results.names import checked_name
-from .._results.plain import plain
+from .._results.plain import storable
 from .._results.reading import Stored
-from .._results.record import Record, plain_scores, told
+from .._results.record import Inputs, Record
 from .._results.store import DEFAULT_PATH, Store
+from .._results.usage import UsageSums, added
+from .abort import Abort
+from .arguments import LeasedArguments
+from .attempt import told_of_requests_left_open
+from .caching import answering, cache_of
 from .circumstances import about_machine
 from .dataset import Row
+from .engine import Engine, Progress
 from .evaluation import Evaluation
+from .limits import limit_of
+from .retries import Retries, retries_of
 from .scoring import Scorer, ScorerCalls
 
 _T = TypeVar("_T")
 
+ROLE = "scorer"
+"""In which role a scorer asks models."""
 _SCORER = "the scorer"
+_RECORD = "record"
 _AT_ONCE = 64
 
 
@@ -48,6 +64,8 @@ async def rescore(
     failed: bool = False,
     overwrite: bool = False,
     concurrency: int = 10,
+    retries: Retries | None = None,
+    cache: ReplyCache | Literal["on", "read", "write", "off"] | None = None,
 ) -> list[Stored]:
     """Give the outputs of an experiment other scores, without asking the model again.
 
@@ -68,10 +86,15 @@ async def rescore(
     dataset itself where the `evaluation` is given; of all else, the ``record`` has what is kept. An output that is a
     `Completion` is one again, but for ``usage`` and ``raw``, which raise.
 
+    A scorer may ask models, a judge for example. Its requests are counted to the row, in the role ``"scorer"``, beside
+    what the row has cost before; a refusal, a stumble and a lost model are treated as in `run`. Where a server refuses
+    everything, such as a key or an account without money, that ends it at once, and nothing is written: with `cache`,
+    what was paid for is not paid again.
+
     A cancellation ends it after the row that is being scored; then nothing is written.
 
-    What is in the store is copied into another experiment, and stays as it is. In the copy, outputs, tokens and times
-    are those of before. A later run does not take it for its own: that it was scored by another function is a part of
+    What is in the store is copied into another experiment, and stays as it is. In the copy, outputs and times are those
+    of before. A later run does not take it for its own: that it was scored by another function is a part of
     what its results depend on.
 
     Args:
@@ -87,6 +110,8 @@ async def rescore(
             last that any model of the row had said.
         overwrite: Whether what is in that experiment already is replaced, which may be `experiment` itself.
         concurrency: How many rows at once, where the scorer is async.
+        retries: When a row is scored again, and how often; see `run`.
+        cache: Answers what the scorer asks of models; see `run`.
 
     Returns:
         What is in the store now, for `Store.summary` and `Store.records`.
@@ -96,6 +121,8 @@ async def rescore(
         TypeError: The scorer takes something that there is not, or that was not kept as it was.
         DatasetError: The dataset cannot be read.
         ConcurrentRunError: A run is at what would be replaced.
+        ModelRequestError: A model refused the scorer for a reason that concerns every row, such as the key.
+        ReplyCacheError: The cache is a file of something else.
         StoreError: There is something already, the file cannot be written, or a row was run again while the scorer was
             at work. Then nothing was written.
     """
@@ -108,8 +135,16 @@ async def rescore(
     if evaluation is not None and not isinstance(cast("object", evaluation), Evaluation):
         raise TypeError(f"evaluation is what foreach has made, not {evaluation!r}")
     rows = {} if evaluation is None else await _rows_of(evaluation)
-    scoring = _Scoring(scorer, add=add, failed=failed, concurrency=concurrency, rows=rows)
-    return await _in_thread(partial(_rescore, opened, experiment, part, target, scoring, overwrite))
+    patience = retries_of(retries)
+    async with answering(cache_of(cache, opened)) as replies:
+        scoring = _Scoring(
+            scorer, add=add, failed=failed, concurrency=concurrency, retries=patience, rows=rows, replies=replies
+        )
+        made = await _in_thread(partial(_rescore, opened, experiment, part, target, scoring, overwrite))
+    told = [told_of_requests_left_open(scoring.progress.left_open, scoring.name)] if scoring.progress.left_open else []
+    for text in (*told, *([] if replies is None else replies.problems)):
+        warnings.warn(text, EvaluationWarning, stacklevel=2)
+    return made
 
 
 async def _rows_of(evaluation: Evaluation) -> dict[str, Row]:
@@ -145,16 +180,17 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
 def _rescore(store: Store, experiment: str, part: str, into: str, scoring: _Scoring, overwrite: bool) -> list[Stored]:
     """Score all that was there when it began, and then write it; a killed run leaves everything as it was."""
     made: list[Rescoring] = []
+    experiment, part = storable(experiment), storable(part)
     with store.snapshot() as results:
         found = [stored for stored in results.evaluations(experiment) if part in stored.name]
         if not found:
             among = f" with {part!r} in their names" if part else ""
-            raise ValueError(f"there are no results of {experiment!r}{among} in {store.path}")
+            raise ValueError(f"there are no results of {experiment!r}{among} in {store._database.shown}")
         check_room(results, into, found, overwrite)
         for stored in found:
             EVALUATION.set(stored.name)
             every = results.with_epochs(stored, None)
-            rows = [*scoring.rows(results.records(every), results.ids(every))]
+            rows = [*scoring.rows(every, results.records(every), results.ids(every))]
             made.append(Rescoring(stored, scoring.identity_of(stored), rows))
     about = {**about_machine(scoring.scorer), "scorer": f"{scoring.name}()", "rescored": experiment}
     from_thread.check_cancelled()  # nothing is written after that
@@ -169,14 +205,31 @@ class _Scoring:
         add: Whether other scores are kept.
         failed: Whether rows that have failed are scored.
         concurrency: How many at once.
+        retries: When a row is scored again.
         rows: The rows of the dataset, by key, where it was given again.
+        replies: What answers requests, if anything does.
     """
 
-    def __init__(self, scorer: Scorer, *, add: bool, failed: bool, concurrency: int, rows: Mapping[str, Row]) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        add: bool,
+        failed: bool,
+        concurrency: int,
+        retries: Retries,
+        rows: Mapping[str, Row],
+        replies: CachedReplies | None,
+    ) -> None:
         self.scorer = scorer
-        self._add, self._concurrency = add, concurrency
+        self._add, self._retries, self._replies = add, retries, replies
+        self._limit = limit_of(concurrency, None)
+        self._threads = CapacityLimiter(1)  # a function that is not async is called for one row after the other
         self._calls = ScorerCalls(scorer, failed=failed, rows=rows)
+        self._is_async = inspect.iscoroutinefunction(scorer)
         self.name = self._calls.name
+        self.progress = Progress()
+        """What has been done; also of what nobody knows."""
 
     def identity_of(self, stored: Stored) -> Identity:
         """What rescored results depend on: what they did before, and the scorer."""
@@ -184,116 +237,123 @@ class _Scoring:
         walk.add_function(f"the code of {_SCORER}", self.scorer)
         return {**stored.identity, **walk.parts, _SCORER: f"={self.name}()"}
 
-    def rows(self, records: Iterable[Record], ids: Mapping[tuple[str, int], int]) -> Iterator[Rescored]:
+    def rows(self, stored: Stored, records: Iterable[Record], ids: Mapping[tuple[str, int], int]) -> Iterator[Rescored]:
         """What becomes of rows, in their order; for a worker thread.
 
         Args:
+            stored: Whose rows they are.
             records: The rows.
             ids: Their numbers.
         """
         left = iter(records)
-        while chunk := [*islice(left, _AT_ONCE)]:
-            calls = [self._calls.of(record) for record in chunk]
-            answers = _answers(calls)
-            if any(map(inspect.isawaitable, answers)):
-                answers = from_thread.run(self._awaited, answers)
-                for answer in answers:
-                    if isinstance(answer, _Raised) and ends_the_run(answer.error):
-                        raise answer.error
-            for record, call, answer in zip(chunk, calls, answers, strict=True):
-                number = ids[record.key, record.sample]
-                yield _kept(record, number) if call is None else self._rescored(record, number, answer)
+        while chunk := [*islice(left, max(_AT_ONCE, 4 * self._limit.most))]:
+            called = [record for record in chunk if self._calls.of(record) is not None]
+            answers: dict[tuple[str, int], Record] = {}
+            if (error := from_thread.run(self._answer, stored, called, answers)) is not None:
+                raise error
+            for record in chunk:
+                place = record.key, record.sample
+                answer = answers.get(place)
+                yield Rescored(ids[place], record if answer is None else self._rescored(record, answer))
 
-    async def _awaited(self, answers: Sequence[Any]) -> list[Any]:
-        found = [*answers]
-        limiter = CapacityLimiter(self._concurrency)
+    async def _answer(
+        self, stored: Stored, records: Sequence[Record], answers: dict[tuple[str, int], Record]
+    ) -> BaseException | None:
+        """Find out what the scorer makes of rows, each a record of its own, as the rows of an evaluation are run.
 
-        async def wait(place: int, answer: Awaitable[Any]) -> None:
-            async with limiter:
-                try:
-                    found[place] = await answer
-                except BaseException as exc:
-                    await raise_own_cancellation(exc, is_rows_task=True)
-                    found[place] = _Raised(exc)
-                    if ends_the_run(exc):
-                        task_group.cancel_scope.cancel()
+        Returns:
+            What ends it: raised in a task of its own, an interrupt would end the event loop.
+        """
 
+        def emit(record: Record) -> None:
+            answers[record.key, record.sample] = record
+
+        def keep(_: Record, kept: Callable[[], object]) -> None:
+            kept()
+
+        replies = self._replies
+        engine = Engine(
+            self._call,
+            LeasedArguments({}, {}),
+            self._limit,
+            retries=self._retries,
+            ends=INTERRUPTS,
+            keep=keep,
+            drain=checkpoint,
+            emit=emit,
+            abort=Abort(stored.name, 0, 0),
+            progress=self.progress,
+            tell=lambda: None,
+            opened=None if replies is None else partial(replies.row, evaluation=f"{stored.name} {self.name}"),
+        )
         try:
-            async with create_task_group() as task_group:
-                for place, answer in enumerate(answers):
-                    if inspect.isawaitable(answer):
-                        task_group.start_soon(wait, place, answer)
-        finally:
-            _close(answers)  # those that nobody has begun with, where this was cancelled
-        return found
+            async with aclosing(_rows(records)) as rows:
+                await engine.run(rows)
+        except BaseException as exc:
+            if ends_the_run(exc):
+                return exc
+            raise
+        return None
 
-    def _rescored(self, record: Record, number: int, answer: Any) -> Rescored:
-        before = dict(record.metadata or {})
-        verdicts = before.pop(VERDICTS, None)
-        if isinstance(answer, _Raised):
-            return Rescored(record.key, record.sample, number, None, before, *told(answer.error), record.altered)
-        try:
-            result = self._result_of(answer)
-        except Exception as exc:
-            return Rescored(record.key, record.sample, number, None, before, *told(exc), record.altered)
-        scores = plain_scores(result)
-        kept = {name: score for name, score in (record.scores or {}).items() if self._add and name not in scores}
-        added = cast("dict[str, Any]", plain(result.metadata))
-        metadata = {**before, **added}
-        altered = {*record.altered, *([] if is_same_metadata(result.metadata, added) else ["metadata"])}
-        if kept and isinstance(verdicts, Mapping):
-            of_kept = {name: why for name, why in cast("Mapping[str, Any]", verdicts).items() if name in kept}
-            if of_kept:
-                metadata[VERDICTS] = {**of_kept, **metadata.get(VERDICTS, {})}
-        return Rescored(record.key, record.sample, number, {**kept, **scores}, metadata, None, None, sorted(altered))
-
-    def _result_of(self, answer: Any) -> Result:
+    async def _call(self, values: Mapping[str, Any]) -> Result:
+        record: Record = values[_RECORD]
+        call = self._calls.of(record)
+        assert call is not None
+        if self._is_async:
+            answer = await call()
+            await raise_cancellation_of_row()
+        else:
+            (answer,) = await to_thread.run_sync(_called, call, limiter=self._threads)
+            if inspect.isawaitable(answer):
+                answer = await answer
         if isinstance(answer, Result):
-            return answer
+            return Result(None, scores=answer.scores, metadata=answer.metadata)
         return Result(scores=cast("Any", answer) if isinstance(answer, Mapping) else {self.name: answer})
 
+    def _rescored(self, record: Record, answer: Record) -> Record:
+        """The row, with what the scorer made of it."""
+        metadata = dict(record.metadata or {})
+        verdicts = metadata.pop(VERDICTS, None)
+        altered = [*record.altered]
+        scores = answer.scores
+        if scores is not None:
+            kept = {name: score for name, score in (record.scores or {}).items() if self._add and name not in scores}
+            metadata |= answer.metadata or {}
+            altered = sorted({*altered, *answer.altered})
+            if kept and isinstance(verdicts, Mapping):
+                of_kept = {name: why for name, why in cast("Mapping[str, Any]", verdicts).items() if name in kept}
+                if of_kept:
+                    metadata[VERDICTS] = {**of_kept, **metadata.get(VERDICTS, {})}
+            scores = {**kept, **scores}
+        rescored = replace(
+            record, scores=scores, metadata=metadata, error=answer.error, traceback=answer.traceback, altered=altered
+        )
+        if not answer.usage_by_model:
+            return rescored
+        usages = UsageSums()
+        usages.add(record.usage_by_model)
+        usages.add(usage._replace(role=ROLE) for usage in answer.usage_by_model)
+        return replace(
+            rescored,
+            usage_by_model=usages.by_model(),
+            input_tokens=_together(record.input_tokens, answer.input_tokens),
+            output_tokens=_together(record.output_tokens, answer.output_tokens),
+        )
 
-class _Raised(NamedTuple):
-    """What a scorer has raised."""
 
-    error: BaseException
+async def _rows(records: Iterable[Record]) -> AsyncGenerator[Row]:
+    for record in records:
+        inputs = Inputs(record.number, {}, Fingerprint(record.digest, ()))
+        inputs.key = record.key
+        yield Row(record.number, {_RECORD: record}, inputs, record.sample)
 
 
-def _answers(calls: Iterable[Callable[[], Any] | None]) -> list[Any]:
-    """What calls return, or what they raise."""
-    answers: list[Any] = []
+def _called(call: Callable[[], Any]) -> tuple[Any]:
     try:
-        answers.extend(None if call is None else _called(call) for call in calls)
-    except BaseException:
-        _close(answers)
-        raise
-    return answers
+        return (call(),)  # trio lets no thread return a coroutine
+    except GeneratorExit as exc:  # would end the coroutine that waits for it, not only this call
+        raise RuntimeError("the scorer raised GeneratorExit") from exc
 
 
-def _close(answers: Iterable[object]) -> None:
-    for answer in answers:
-        if inspect.iscoroutine(answer):
-            answer.close()
-
-
-def _called(call: Callable[[], Any]) -> Any:
-    from_thread.check_cancelled()  # before each, as one may take long
-    try:
-        return copy_context().run(call)
-    except BaseException as exc:
-        if ends_the_run(exc):
-            raise
-        return _Raised(exc)
-
-
-def _kept(record: Record, number: int) -> Rescored:
-    return Rescored(
-        record.key,
-        record.sample,
-        number,
-        record.scores,
-        record.metadata,
-        record.error,
-        record.traceback,
-        record.altered,
-    )
+def _together(one: int | None, other: int | None) -> int | None:
+    return one if other is None else added((one or 0, other))

@@ -19,10 +19,12 @@ from .._results.changed import Changed
 from .._results.gates import Passes, gates_of
 from .._results.names import checked_name
 from .._results.record import Record
-from .._results.store import DEFAULT_PATH, Store
+from .._results.store import Store
 from .arguments import Arguments, Lease, LeasedArguments
 from .blocking import in_own_thread
+from .caching import cache_of
 from .checks import (
+    arguments_of,
     check_baseline,
     check_kinds,
     concurrency_of,
@@ -41,6 +43,8 @@ from .outcome import Outcome
 from .retries import Retries, retries_of
 from .selection import Selection
 from .settings import Place, Settings
+
+_VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
 async def run(
@@ -71,7 +75,8 @@ async def run(
     tags: Mapping[str, str] | None = None,
     depends_on: DependsOn = (),
     model: Any = None,  # a model of any kind, too
-    **arguments: Any,
+    arguments: Mapping[str, Any] | None = None,
+    **others: Any,
 ) -> Outcome:
     """Run an evaluation, in any async program.
 
@@ -132,10 +137,12 @@ async def run(
             providers that are installed, and an async function that returns a handle, such as
             ``partial(provider.setup, "gpt-4o")``, is called, only where a row has to be run; both are leased again when
             the model is lost. Else a handle, or the model itself.
-        arguments: All other arguments of the evaluation.
+        arguments: Arguments of the evaluation by name, as they are: those that are called like one of `run`.
+        others: All other arguments of the evaluation.
 
     Raises:
-        TypeError: An argument is missing, there is one too many, or one is of a kind that cannot be meant.
+        TypeError: An argument is missing, there is one too many, or one is of a kind that cannot be meant; or the
+            evaluation has one that is called like one of `run`, and it is not in `arguments`.
         EvaluationWarning: Something is odd about the results, where warnings are errors.
         ValueError: An experiment has no name, a number is too small or none, or a choice is none that there is; what is
             thrown away is the baseline; or `depends_on` has a name that `foreach` has.
@@ -150,6 +157,7 @@ async def run(
         OSError: The results cannot be written.
         ReplyCacheError: The cache is a file of something else.
     """
+    values = _values_of(evaluation, arguments_of(arguments), others)
     check_kinds(
         store=store,
         experiment=experiment,
@@ -169,8 +177,8 @@ async def run(
     checked_name(experiment)
     declared = evaluation.declared.more(depends_on)
     check_baseline(experiment, baseline, fresh=fresh, changed=changed)
-    chosen = _model_argument(evaluation, arguments, given=model is not None)
-    _check_arguments(evaluation, {*arguments, *([chosen] if chosen else [])})
+    chosen = _model_argument(evaluation, values, given=model is not None)
+    _check_arguments(evaluation, {*values, *([chosen] if chosen else [])})
     max_errors = whole_number_or_none("max_errors", max_errors, 0)
     abort_after = whole_number("abort_after", abort_after, 0)
     settings = Settings(
@@ -186,7 +194,7 @@ async def run(
         allows_new=allow_new,
         fresh=fresh,
         changed=changed,
-        cache=_cache_of(cache, store),
+        cache=cache_of(cache, store),
         transcripts=transcripts,
         tags=tags_of(tags or {}),
     )
@@ -199,7 +207,7 @@ async def run(
         async with AsyncExitStack() as stack:
             given = cast("object", model)
             if chosen is None:
-                yield LeasedArguments(arguments, {})
+                yield LeasedArguments(values, {})
             elif isinstance(given, str) or inspect.isroutine(given) or isinstance(given, partial):
 
                 async def pending(argument: str = chosen) -> Mapping[str, Lease]:
@@ -216,10 +224,10 @@ async def run(
                     stack.push_async_callback(lease.teardown)
                     return {argument: lease}
 
-                yield LeasedArguments(arguments, {}, pending)
+                yield LeasedArguments(values, {}, pending)
             else:
                 value = cast("Any", given).model if isinstance(given, ModelHandle) else given
-                yield LeasedArguments({**arguments, chosen: value}, {})
+                yield LeasedArguments({**values, chosen: value}, {})
 
     async with AsyncExitStack() as stack:
         place = None
@@ -228,7 +236,7 @@ async def run(
         name += settings.selection.suffix
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
-            look = partial(identity_of_run, evaluation, chosen, model, arguments, declared)
+            look = partial(identity_of_run, evaluation, chosen, model, values, declared)
             identity = await to_thread.run_sync(look)
             contents = contents_of(evaluation, declared, opened.path)
             place = Place(opened, experiment, name, spec, identity, look, files_of(evaluation.function), contents)
@@ -255,13 +263,25 @@ def _told(outcome: Outcome, unused: str, max_errors: int | None) -> Outcome:
     return outcome
 
 
-def _cache_of(
-    cache: ReplyCache | Literal["on", "read", "write", "off"] | None, store: Store | Path | str | None
-) -> ReplyCache | Literal["off"] | None:
-    if cache is None or cache == "off" or isinstance(cache, ReplyCache):
-        return cache
-    path = DEFAULT_PATH if store is None else store.path if isinstance(store, Store) else Path(store)
-    return ReplyCache(path.with_name("replies.db"), cache)
+_OWN = {"evaluation", *(run.__kwdefaults__ or ())} - {"model"}
+
+
+def _values_of(evaluation: Evaluation, arguments: Mapping[str, Any], others: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the evaluation is given, by name.
+
+    Raises:
+        TypeError: It is not known whether something is given to it or to `run`.
+    """
+    twice = [name for name in others if name in arguments]
+    if twice:
+        raise TypeError(f"{evaluation.name}() is given its argument {twice[0]!r} twice: in arguments= and beside it")
+    for name, parameter in evaluation.arguments.items():
+        if name in _OWN and name not in arguments and parameter.kind not in _VARIABLE:
+            raise TypeError(
+                f"{evaluation.name}() has an argument {name!r}, and run() has one of that name, which is another: "
+                f"give the evaluation's in arguments={{{name!r}: ...}}, or call it something else"
+            )
+    return {**others, **arguments}
 
 
 def _model_argument(evaluation: Evaluation, arguments: Mapping[str, Any], *, given: bool) -> str | None:
@@ -281,13 +301,15 @@ def _check_arguments(evaluation: Evaluation, given: set[str]) -> None:
     parameters = evaluation.arguments.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     unknown = sorted(given - evaluation.arguments.keys())
+    columns = [name for name in unknown if name in evaluation.columns]
+    if columns:
+        raise TypeError(f"{evaluation.name}() gets {columns[0]!r} from its dataset, where it is a column")
     if unknown and not takes_any:
         raise TypeError(f"{evaluation.name}() has no argument {unknown[0]!r}")
-    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     missing: Sequence[str] = [
         parameter.name
         for parameter in parameters
-        if parameter.name not in given and parameter.default is parameter.empty and parameter.kind not in variable
+        if parameter.name not in given and parameter.default is parameter.empty and parameter.kind not in _VARIABLE
     ]
     if missing:
         raise TypeError(f"{evaluation.name}() needs an argument {missing[0]!r}: run(evaluation, {missing[0]}=...)")

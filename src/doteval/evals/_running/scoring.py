@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from .._result import EVALUATION
 from .._results.kept import column, output_of
 from .._results.record import Record
-from .dataset import Row
+from .dataset import Row, fresh
 
 Scorer: TypeAlias = Callable[..., Any]
 """A function that gives an output its scores; see `rescore`."""
@@ -38,7 +38,7 @@ class ScorerCalls:
                 )
 
     def of(self, record: Record) -> Callable[[], Any] | None:
-        """The call that scores a row; `None` where that stays as it is.
+        """The call that scores a row, for one attempt; `None` where that stays as it is.
 
         Raises:
             TypeError: The scorer takes what there is not, or what was not kept as it was.
@@ -48,7 +48,7 @@ class ScorerCalls:
         row = self._rows.get(record.key)
         if row is not None and row.inputs.digest != record.digest:
             row = None
-        columns = record.inputs if row is None else {**record.inputs, **row.fresh_values()}
+        columns = {**fresh(record.inputs), **({} if row is None else row.fresh_values())}
         known = {"record": record, "prompt": record.prompt, "metadata": record.metadata or {}, **columns}
         known["output"] = output_of(record.output, record.reply)
         wanted = self._wanted(record, known)

@@ -136,7 +136,7 @@ class Explaining:
         if isinstance(exc, ImportError):
             return  # what the SDK needs for the streams of some clouds is not installed
         if response is not None or isinstance(exc, json.JSONDecodeError):
-            self._raise(exc, _unreadable(exc, NOT_READ), response)
+            self._raise(exc, self._unreadable(exc, NOT_READ), response)
 
     def raise_unreadable(self, exc: Exception, answer: object, response: Any) -> NoReturn:
         """Raise what is wrong with an answer, or with a stream, that could not be read.
@@ -146,7 +146,7 @@ class Explaining:
             answer: What the SDK made of it; a text where it is no JSON, `NOT_READ` where it failed.
             response: The HTTP response, where it is known.
         """
-        meaning = self._meaning(exc, has_begun=True) or _unreadable(exc, answer)
+        meaning = self._meaning(exc, has_begun=True) or self._unreadable(exc, answer)
         self._raise(exc, meaning, response)
 
     def _raise(self, exc: Exception, meaning: _Meaning, response: Any = None) -> NoReturn:
@@ -198,58 +198,92 @@ class Explaining:
             return _Meaning(f"{client.base_url} only points elsewhere ({why})", advice)
         if isinstance(exc, (sdk.connection_error, *_HTTP_ERRORS)):
             return _unconnected(lost(client, why, has_begun=has_begun))
-        return _told(_said(exc))
+        return self._told(_said(exc))
 
     def _refused(self, exc: Exception) -> _Meaning:
         response = cast(Any, exc).response
         status: int = response.status_code
         said, retry_after = _said(exc), _retry_after(response.headers)
         if status < 300:  # it had begun well when the server reported this in it
-            return replace(_told(said), retry_after=retry_after)
+            return self._told(said, retry_after=retry_after)
         words = f"{status}: {said.words}" if said.words else str(status)
-        url, key = self._client.base_url, self._key()
+        url = self._client.base_url
+        advice = self._advice(status, said, retry_after)
         match status:
             case _ if status < 400:
                 problem = f"{url} points elsewhere ({words})"
                 advice = "Check that base_url= is the address of the API itself."
             case 401:
                 problem = f"the API key was refused ({words})"
-                advice = f"Check {key}, and that it belongs to {url}."
+            case _ if said.has_no_quota:
+                problem = f"the account has no quota left ({words})"
             case 402:
                 problem = f"the account has to pay first ({words})"
-                advice = "Waiting does not help: check the billing of the account that the key belongs to."
             case 403:
                 problem = f"the API key does not allow this ({words})"
-                advice = "Check which models and regions the key is for."
             case 404 | 405 if words.casefold() in _NOTHING or "json" not in response.headers.get("content-type", ""):
                 place = str(response.url).partition("?")[0]
                 problem = f"there is nothing at {place} ({words})"
                 advice = f"Correct the path of base_url=: the SDK appends {place.removeprefix(str(url))!r} to it."
-            case 404 if (missing := _MISSING.search(said.words)) is not None:
+            case 404 if _MISSING.search(said.words) is not None:
                 problem = f"{said.words.rstrip('.')} (404 at {url})"
-                advice = f"Check the spelling of '{self._model}', what the key has access to, and base_url=."
-                if missing["ollama"]:
-                    advice = f"Run 'ollama pull {self._model}' where the daemon is, or check the spelling."
             case 404:
                 problem = f"{url} does not know the model or the address ({words})"
-                advice = f"Check the spelling of '{self._model}', what the key has access to, and base_url=."
-            case 429 if said.has_no_quota:
-                problem = f"the account has no quota left ({words})"
-                advice = "Waiting does not help: check the plan and the billing of the account that the key belongs to."
             case 429:
                 problem = f"the rate limit or the quota is used up ({words})"
-                wait = "Wait" if retry_after is None else f"Wait {retry_after:g} s"
-                advice = f"{wait} and try again, lower max_concurrency=, or raise max_retries=."
             case 400 if _WANTS_TLS.search(words):
                 problem = f"{url} speaks TLS, not plain HTTP ({words})"
                 advice = "Write https:// in base_url=."
             case _ if status >= 500:
                 problem = f"the server failed ({words})"
-                advice = "Try again later, or raise max_retries=."
             case _:
                 problem = f"the server refused the request ({words})"
-                advice = "Correct the prompt or the parameters."
         return _Meaning(problem, advice, status, said.code, _may_pass(said, status, response.headers), retry_after)
+
+    def _told(
+        self, said: Said, problem: str = "the server reported an error", retry_after: float | None = None
+    ) -> _Meaning:
+        """An error in what had begun as a good answer: it means what it means with the status that goes with it."""
+        status = said.status
+        words = f"{problem} ({said.words})" if said.words else problem
+        advice = self._advice(status, said, retry_after)
+        return _Meaning(words, advice, status, said.code, said.may_pass(status), retry_after)
+
+    def _advice(self, status: int | None, said: Said, retry_after: float | None) -> str:
+        """What to do, by the status that an error has, or that its name stands for."""
+        match status:
+            case 401:
+                return f"Check {self._key()}, and that it belongs to {self._client.base_url}."
+            case _ if said.has_no_quota:
+                return "Waiting does not help: check the plan and the billing of the account that the key belongs to."
+            case 402:
+                return "Waiting does not help: check the billing of the account that the key belongs to."
+            case 403:
+                return "Check which models and regions the key is for."
+            case 404 if (missing := _MISSING.search(said.words)) is not None and missing["ollama"]:
+                return f"Run 'ollama pull {self._model}' where the daemon is, or check the spelling."
+            case 404:
+                return f"Check the spelling of '{self._model}', what the key has access to, and base_url=."
+            case 429:
+                wait = "Wait" if retry_after is None else f"Wait {retry_after:g} s"
+                return f"{wait} and try again, lower max_concurrency=, or raise max_retries=."
+            case int() if status >= 500:
+                return "Try again later, or raise max_retries=."
+            case _:
+                return "Try again." if said.may_pass(status) else "Correct the prompt or the parameters."
+
+    def _unreadable(self, exc: Exception, answer: object) -> _Meaning:
+        if isinstance(exc, ToldError):
+            return self._told(said_in(exc.body), exc.problem)
+        if isinstance(exc, json.JSONDecodeError):  # it breaks off, or is a web page
+            return _nonsense(f"{type(exc).__name__}: {exc}: {shortened(exc.doc)}" if exc.doc.strip() else "it is empty")
+        if answer is NOT_READ:
+            return _nonsense(f"{type(exc).__name__}: {exc}")
+        fields = _fields(answer)
+        said = said_in(fields)
+        if said.words and not isinstance(fields, str):
+            return self._told(said)
+        return replace(_nonsense(f"no reply is in it: {shortened(str(fields)) or 'it is empty'}"), retryable=False)
 
     def _key(self) -> str:
         """Where the key comes from that was refused."""
@@ -259,28 +293,6 @@ class Explaining:
 
 def _unconnected(failure: Failure) -> _Meaning:
     return _Meaning(failure.problem, failure.advice, retryable=failure.retryable)
-
-
-def _unreadable(exc: Exception, answer: object) -> _Meaning:
-    if isinstance(exc, ToldError):
-        return _told(said_in(exc.body), exc.problem)
-    if isinstance(exc, json.JSONDecodeError):  # it breaks off, or is a web page
-        return _nonsense(f"{type(exc).__name__}: {exc}: {shortened(exc.doc)}" if exc.doc.strip() else "it is empty")
-    if answer is NOT_READ:
-        return _nonsense(f"{type(exc).__name__}: {exc}")
-    fields = _fields(answer)
-    said = said_in(fields)
-    if said.words and not isinstance(fields, str):
-        return _told(said)
-    return replace(_nonsense(f"no reply is in it: {shortened(str(fields)) or 'it is empty'}"), retryable=False)
-
-
-def _told(said: Said, problem: str = "the server reported an error") -> _Meaning:
-    """An error in what had begun as a good answer."""
-    status = said.status
-    advice = "Try again." if said.may_pass(status) else "Correct what it says."
-    words = f"{problem} ({said.words})" if said.words else problem
-    return _Meaning(words, advice, status, said.code, said.may_pass(status))
 
 
 def _nonsense(why: str) -> _Meaning:
@@ -293,8 +305,8 @@ def _nonsense(why: str) -> _Meaning:
 
 def _said(exc: Exception) -> Said:
     said = said_in(getattr(exc, "body", None))
-    code = said.code or next((str(code) for name in ("code", "type") if (code := getattr(exc, name, None))), None)
-    return Said(said.words or shortened(str(exc)), code)
+    named = (getattr(exc, name, None) for name in ("code", "type"))
+    return Said(said.words or shortened(str(exc)), said.names or tuple(str(name) for name in named if name))
 
 
 def _fields(answer: object) -> object:
@@ -304,7 +316,7 @@ def _fields(answer: object) -> object:
             return json.loads(answer)
         except (ValueError, RecursionError):
             return answer
-    dump = getattr(answer, "model_dump", None)
+    dump = None if isinstance(answer, Mapping) else getattr(answer, "model_dump", None)
     return answer if dump is None else dump(warnings=False, exclude_unset=True)
 
 

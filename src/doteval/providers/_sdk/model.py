@@ -26,7 +26,8 @@ from .attempts import Attempts, watch
 from .events import Body, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of, retries_of
 from .http_clients import form_of, http_client_of, known_of
-from .places import Places, held
+from .places import Held, Places
+from .plain import Plain, plain
 from .replies import ReplayedPieces, again, credentials_of, headers_of, kept, query_of, telling, whom
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
@@ -153,7 +154,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 return found[0]
             async with self._place():
                 with ModelRequest(self._name, messages, params, from_cache=False) as request:
-                    answer, response = await self._asked(request, sent)
+                    answer, response = await self._asked(request, sent, is_plain=asked is None)
                     try:
                         reply = self._read_answer(answer)
                     except Exception as exc:
@@ -203,7 +204,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                 return
             async with self._place():
                 with ModelRequest(self._name, messages, params, from_cache=False) as request:
-                    events, response = await self._asked(request, sent)
+                    events, response = await self._asked(request, sent, is_plain=asked is None)
                     response = getattr(events, "response", None) if response is None else response
                     async with ending(events, response) as (reader, body):
                         pieces = _Pieces(self, request, reader, body, response, asked)
@@ -219,6 +220,8 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                         finally:
                             stream.leave()
                             request.streamed(stream)
+                            if asked is not None:
+                                asked.left(failed=request.failed)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r} at {masked(str(self._client.base_url))}>"
@@ -244,6 +247,13 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
     @abstractmethod
     def _reader(self) -> Callable[[EventT], Completion]:
         """Reads one stream: tells what each of its events brings, be it without text, and raises as `_read_answer`."""
+
+    def _send_plain(self, request: dict[str, Any]) -> Awaitable[Any] | None:
+        """Send a request like `_send`, but have the answer, or the events, as they are in JSON, where that is cheaper.
+
+        `None`: it is not, or the SDK has something to do to the request, or somebody traces its method from outside.
+        """
+        return None
 
     # ---------------------------------------------------------------- inside
 
@@ -280,19 +290,26 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             asked.sent()
         return pieces or None
 
-    async def _asked(self, request: ModelRequest, sent: dict[str, Any]) -> tuple[Any, Any]:
-        """What the SDK makes of an answer, and the answer as HTTP has it, where that is known."""
+    async def _asked(self, request: ModelRequest, sent: dict[str, Any], *, is_plain: bool) -> tuple[Any, Any]:
+        """What the SDK makes of an answer, and the answer as HTTP has it, where that is known.
+
+        Args:
+            request: Is told what becomes of it.
+            sent: What is sent.
+            is_plain: Whether the SDK need make nothing of the answer.
+        """
         attempts = Attempts(request)
         try:
             with attempts:
-                answer = await self._send(sent)
+                plainly = self._send_plain(sent) if is_plain else None
+                answer = await (self._send(sent) if plainly is None else plainly)
         except Exception as exc:
             if type(exc) is TypeError and (unknown := self._unknown_in(sent)):
                 names, known = unknown
                 raise unexpected_in_request(self._name, names, known) from exc
             self._explaining.raise_failed(exc, attempts.response)
             raise
-        return answer, attempts.response
+        return answer if plainly is None else plain(answer, attempts.response), attempts.response
 
     def _unknown_in(self, sent: Mapping[str, Any]) -> tuple[set[str], set[str]] | None:
         """What of a request the SDK knows no parameter for, and those that may be given; `None` where there is none."""
@@ -311,7 +328,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
 
     def _place(self) -> AbstractAsyncContextManager[None]:
         """One of the places for concurrent requests."""
-        return held(self._places, self._name) if self._places else _NO_LIMIT
+        return Held(self._places, self._name) if self._places else _NO_LIMIT
 
 
 class _Pieces(Generic[EventT]):
@@ -344,6 +361,8 @@ class _Pieces(Generic[EventT]):
         event: Any = NOT_READ
         try:
             event = await self._next()
+            if type(event) is dict:
+                event = Plain(event)
             if self._body is not None:
                 self._body.has_events()
                 self._body = None

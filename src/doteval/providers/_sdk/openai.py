@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from types import ModuleType
 from typing import Annotated, Any, ClassVar, cast
 
 import openai
+from openai.resources.chat import AsyncCompletions
 from openai.types import chat
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
@@ -18,6 +20,7 @@ from .failures import SDK
 from .model import SDKModel
 from .options import TIMEOUT, ModelOptions, timeout
 from .outcomes import ToldError, finish_reason, text_of, texts_of, usage_of
+from .plain import is_of, is_plain, own_method, raw_of
 
 OPENAI = SDK(
     key_variable="OPENAI_API_KEY",
@@ -35,6 +38,17 @@ OPENAI = SDK(
 )
 
 NO_KEY = "no-key-needed"
+
+_CREATE = own_method(AsyncCompletions, "create")
+_PARAMETERS = (
+    frozenset()
+    if _CREATE is None
+    else inspect.signature(_CREATE).parameters.keys()
+    - {*("self", "model", "extra_headers", "extra_query", "extra_body", "timeout")}
+)
+"""What of a request is sent as it is given."""
+_OPTIONS: openai.RequestOptions = {"security": {"bearer_auth": True}}
+"""What the SDK's own method says."""
 
 
 class OpenAIModelOptions(ModelOptions, total=False):
@@ -64,6 +78,18 @@ class OpenAIModel(SDKModel[openai.AsyncOpenAI, ChatCompletion, ChatCompletionChu
     def _create(self) -> Callable[..., Awaitable[Any]]:
         return cast("Callable[..., Awaitable[Any]]", self.client.chat.completions.create)
 
+    def _send_plain(self, request: dict[str, Any]) -> Awaitable[Any] | None:
+        if not is_of(self._create(), _CREATE) or not request.keys() <= _PARAMETERS or not is_plain(request):
+            return None
+        return self.client.post(
+            "/chat/completions",
+            cast_to=object,
+            body={"model": self.name, **request},
+            options=_OPTIONS,
+            stream="stream" in request,
+            stream_cls=openai.AsyncStream[object],
+        )
+
     def _read_answer(self, answer: ChatCompletion) -> Completion:
         _check(answer)
         choice = answer.choices[0]
@@ -79,7 +105,7 @@ class OpenAIModel(SDKModel[openai.AsyncOpenAI, ChatCompletion, ChatCompletionChu
             refusal=refusal or None,
             reasoning=reasoning or None,
             tool_calls=calls.whole(),
-            raw=answer,
+            raw=raw_of(answer, ChatCompletion),
         )
 
     def _usage_in(self, answer: object) -> Usage | None:
@@ -117,7 +143,7 @@ class _Reader:
             refusal=refusal or None,
             reasoning=reasoning or None,
             tool_calls=() if reason is None else self._calls.whole(),
-            raw=chunk,
+            raw=raw_of(chunk, ChatCompletionChunk),
         )
 
 

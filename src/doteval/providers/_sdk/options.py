@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
-from ..._keywords import Keyword, at_least
+from ..._keywords import Keyword, as_number, at_least, mapping_or_none
 from ..._pool_options import PoolOptions
+
+
+def _retries(value: object) -> None:
+    if value != math.inf:  # which the SDKs take for "without end"
+        at_least(0, "for what the SDK thinks right")(value)
 
 
 class ModelOptions(TypedDict, total=False):
     """What every model behind an SDK is given."""
 
     max_retries: Annotated[
-        int | None, Keyword("How often the SDK tries again. `None`: what the SDK thinks right.", operational=True)
+        int | None,
+        Keyword(
+            "How often the SDK tries again. `None`: what the SDK thinks right.",
+            check=_retries,
+            operational=True,
+        ),
     ]
     max_concurrency: Annotated[
         int | None,
@@ -25,7 +36,10 @@ class ModelOptions(TypedDict, total=False):
     ]
     params: Annotated[
         Mapping[str, Any] | None,
-        Keyword('What every request is sent with where it does not say otherwise, such as ``{"temperature": 0}``.'),
+        Keyword(
+            'What every request is sent with where it does not say otherwise, such as ``{"temperature": 0}``.',
+            check=mapping_or_none,
+        ),
     ]
 
 
@@ -37,9 +51,9 @@ TIMEOUT = (
 
 def timeout(value: object) -> None:
     """Seconds; what the SDKs have for several of them is theirs to check."""
-    if isinstance(value, (str, bytes, bool)):
-        raise TypeError
-    if isinstance(value, (int, float)) and not value > 0:
+    if value is None or hasattr(value, "connect"):
+        return
+    if not as_number(value) > 0:
         raise ValueError("must be more than 0 seconds")
 
 

@@ -14,13 +14,21 @@ _WORDS = ("message", "detail", "error_description", "msg")
 _NO_TEXT = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 _STATUSES = {
+    "content_policy_violation": 400,
+    "context_length_exceeded": 400,
+    "invalid_prompt": 400,
     "invalid_request_error": 400,
+    "account_deactivated": 401,
     "authentication_error": 401,
     "invalid_api_key": 401,
     "billing_error": 402,
     "permission_error": 403,
+    "model_not_found": 404,
     "not_found_error": 404,
     "request_too_large": 413,
+    "billing_hard_limit_reached": 429,
+    "billing_not_active": 429,
+    "insufficient_quota": 429,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "api_error": 500,
@@ -31,7 +39,7 @@ _STATUSES = {
 """What servers call errors, and the status that goes with it where it comes without one."""
 
 _NO_USE = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated"})
-"""Rate limits in name only: waiting does not help."""
+"""Refusals, mostly told as rate limits, for which waiting does not help."""
 _PASSING = frozenset({408, 409, 425, 429})
 
 
@@ -41,23 +49,26 @@ class Said:
 
     Args:
         words: Its words; empty where it has none.
-        code: What it calls the error.
+        names: What it calls the error, the name that says most first.
     """
 
     words: str = ""
-    code: str | None = None
+    names: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> str | None:
+        """What it calls the error."""
+        return next(iter(self.names), None)
 
     @property
     def status(self) -> int | None:
-        """The status that the code stands for."""
-        if self.code is not None and self.code.isdigit() and 400 <= int(self.code) < 600:
-            return int(self.code)
-        return _STATUSES.get(self.code or "")
+        """The status that its names stand for: of one that is not known, its kind may be."""
+        return next((status for name in self.names if (status := _status_of(name)) is not None), None)
 
     @property
     def has_no_quota(self) -> bool:
         """Whether the account may ask for nothing any more, which some tell as a rate limit."""
-        return self.code in _NO_USE
+        return not _NO_USE.isdisjoint(self.names)
 
     def may_pass(self, status: int | None) -> bool:
         """Whether the same request may succeed later."""
@@ -67,21 +78,26 @@ class Said:
         return known is None or known >= 500 or known in _PASSING
 
 
+def _status_of(name: str) -> int | None:
+    return int(name) if name.isdecimal() and 400 <= int(name) < 600 else _STATUSES.get(name)
+
+
 def said_in(body: object) -> Said:
     """What a body says: JSON as Python has it, or text."""
-    words, code = "", None
+    words = ""
+    names: tuple[str, ...] = ()
     for _ in range(_DEEPEST):
         if isinstance(body, Sequence) and not isinstance(body, (str, bytes)) and body:
             body = cast("Sequence[object]", body)[0]
         if not isinstance(body, Mapping):
             break
         fields = cast("Mapping[str, Any]", body)
-        code = _code(fields) or code
+        names = (*_names(fields), *names)
         body = fields.get("error") or next((fields[name] for name in _WORDS if fields.get(name)), None)
         words = _upstream(fields)
     if isinstance(body, str) and body.strip():
         words = f"{body.strip()}{f' ({words})' if words else ''}"
-    return Said(shortened(words), code)
+    return Said(shortened(words), names)
 
 
 def shortened(text: str) -> str:
@@ -92,12 +108,13 @@ def shortened(text: str) -> str:
     return text if len(text) <= _MOST else text[:_MOST] + "…"
 
 
-def _code(fields: Mapping[str, Any]) -> str | None:
-    for name in ("code", "type", "status"):
-        value = fields.get(name)
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and value not in ("", "error"):
-            return str(value)
-    return None
+def _names(fields: Mapping[str, Any]) -> list[str]:
+    values = (fields.get(name) for name in ("code", "type", "status"))
+    return [
+        str(value)
+        for value in values
+        if isinstance(value, (str, int)) and not isinstance(value, bool) and value not in ("", "error")
+    ]
 
 
 def _upstream(fields: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from anyio import CancelScope, Lock, current_time, sleep
 from ..._errors import ModelSetupError
 from ..._handle import ModelHandle
 from ...servers._contract import Server, ServerLease
-from ...servers._description.weights import files_of
+from ...servers._description.named_files import files_of
 from ...servers._unshared import Descriptor
 from .model import ServerModel
 from .paths import is_path, local

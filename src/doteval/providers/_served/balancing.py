@@ -20,10 +20,64 @@ _GONE = (httpx2.NetworkError, httpx2.RemoteProtocolError)
 _TOO_BUSY = 429
 _MOST_TIMES = 3
 """How often a request is sent; one that kills its servers shall not kill many."""
-_SENT_BEFORE = "x-stainless-retry-count"
+SENT_BEFORE = "x-stainless-retry-count"
 """How often the SDK has sent the request before."""
-_NOT_AGAIN = {"x-should-retry": "false"}
+NOT_AGAIN = {"x-should-retry": "false"}
 """Keeps the SDK from sending it again."""
+
+
+class Sending:
+    """How one request is sent to replicas: to one after the other, until one answers.
+
+    Args:
+        replicas: The servers.
+        sent_before: How often it was sent before and has failed, as its sender says; `None`: never.
+    """
+
+    def __init__(self, replicas: Replicas, sent_before: str | None) -> None:
+        self.failures = int(sent_before) if sent_before and sent_before.isdecimal() else 0
+        """How often it has failed, or was answered."""
+        self._replicas = replicas
+        self._tried: list[Replica] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is not sent again."""
+        return self.failures >= _MOST_TIMES
+
+    async def next_one(self) -> Replica:
+        """To whom it is sent now.
+
+        Raises:
+            ServerLostError: None is left.
+        """
+        return await self._replicas.next_one(self._tried)
+
+    async def broke_off(self, replica: Replica, *, was_got: bool) -> bool:
+        """There was no answer, or not all of it; returns whether the server has ended.
+
+        Args:
+            replica: The server.
+            was_got: Whether it may have got the request.
+        """
+        has_ended = await replica.has_ended()
+        self.failures += was_got or not has_ended
+        self._avoid(replica)
+        return has_ended
+
+    def is_answer(self, replica: Replica, status: int) -> bool:
+        """Whether an answer with this status is the one; else it is sent again."""
+        self.failures += 1
+        is_refused = status == _TOO_BUSY or status >= 500
+        if is_refused and not self.is_over and not self._replicas.are_only(replica):
+            self._avoid(replica)
+            return False
+        replica.has_answered = True
+        return True
+
+    def _avoid(self, replica: Replica) -> None:
+        replica.doubt()
+        self._tried.append(replica)
 
 
 class Balancer(httpx2.AsyncBaseTransport):
@@ -52,33 +106,25 @@ class Balancer(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send it to whoever is least busy."""
         body = await request.aread()
-        failures = int(request.headers.get(_SENT_BEFORE, 0))
-        tried: list[Replica] = []
+        sending = Sending(self._replicas, request.headers.get(SENT_BEFORE))
         while True:
             try:
-                replica = await self._replicas.next_one(tried)
+                replica = await sending.next_one()
             except ServerLostError as exc:
                 raise httpx2.ConnectError(str(exc), request=request) from exc
             try:
                 response = await self._asked(replica, request, body)
             except _GONE as exc:
-                has_ended = await replica.has_ended()
-                failures += not (has_ended and isinstance(exc, httpx2.ConnectError))  # else nobody has got it
-                if failures >= _MOST_TIMES:
-                    return _gave_up(failures, exc, has_ended)
+                has_ended = await sending.broke_off(replica, was_got=not isinstance(exc, httpx2.ConnectError))
+                if sending.is_over:
+                    return _gave_up(sending.failures, exc, has_ended)
             else:
-                failures += 1
-                is_over = failures >= _MOST_TIMES
-                is_refused = response.status_code == _TOO_BUSY or response.status_code >= 500
-                if not is_refused or is_over or self._replicas.are_only(replica):
-                    if response.status_code >= 500 and is_over:
-                        response.headers.update(_NOT_AGAIN)
-                    replica.has_answered = True
+                if sending.is_answer(replica, response.status_code):
+                    if response.status_code >= 500 and sending.is_over:
+                        response.headers.update(NOT_AGAIN)
                     return response
                 await response.aclose()
                 await self._answered(response)
-            replica.doubt()
-            tried.append(replica)
             await self._sent(request)
 
     async def _asked(self, replica: Replica, request: httpx2.Request, body: bytes) -> httpx2.Response:
@@ -115,7 +161,7 @@ class Balancer(httpx2.AsyncBaseTransport):
 def _gave_up(times: int, error: Exception, has_ended: bool) -> httpx2.Response:
     what = "died" if has_ended else f"did not answer: {error}"
     message = f"it was sent {times} times, and the last server {what}"
-    return httpx2.Response(502, headers=_NOT_AGAIN, json={"error": {"message": message}})
+    return httpx2.Response(502, headers=NOT_AGAIN, json={"error": {"message": message}})
 
 
 class _Counted(httpx2.AsyncByteStream):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..._keywords import unexpected_in_setup
+from ..._keywords import check_argument, path_or_none, unexpected_in_setup
 from ..._spec import check_spec
 from ...servers._description.causes import Cause
 from ...servers._description.command import ServerCommand
@@ -75,7 +75,10 @@ class InstalledServer:
         """
         check_spec(spec)
         if self.name_option is not None:
-            settings = {**settings, self.name_option: settings.get(self.name_option) or spec}
+            settings = {
+                self.name_option: spec,
+                **{name: value for name, value in settings.items() if value is not None},
+            }
         return ServerCommand(
             kind=self.kind,
             spec=spec,
@@ -111,6 +114,8 @@ class InstalledServerProvider(ServerProviderBase):
 
     def __init__(self, **options: Any) -> None:
         self._options = {name: options.pop(name) for name in self.server.options.keywords & options.keys()}
+        for name in ("python", "executable"):
+            check_argument(name, self._options.get(name), path_or_none)
         super().__init__(self.ready, **options)
         self._make_command("any-model", **self._options)  # what cannot be meant is refused now
 

@@ -7,15 +7,25 @@ from numbers import Real
 from os import PathLike
 from typing import Annotated, Any, Literal
 
-from ..._keywords import Keyword, seconds, seconds_or_none
+from ..._keywords import Keyword, at_least, path_or_none, seconds, seconds_or_none, texts_or_none
 from ..._pool_options import LifecycleOptions
 from ...servers._contract import Launcher
 from ...servers._supervisor.parts import LEAST
 
 
-def _port(value: int | None) -> None:
-    if value is not None and not 0 < value < 65536:
-        raise ValueError("must be between 1 and 65535, or None for a free one")
+def _port(value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536):
+        raise ValueError("must be a whole number from 1 to 65535, or None for a free one")
+
+
+def _share(value: object) -> None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise ValueError("must be 'user', 'off', or any other text for all who give the same one")
+
+
+def _launcher(value: object) -> None:
+    if value is not None and not (callable(getattr(value, "launch", None)) and callable(getattr(value, "hold", None))):
+        raise ValueError("must have launch() and hold(), as LocalLauncher has")
 
 
 def _fraction(value: object) -> None:
@@ -62,6 +72,7 @@ class LaunchSettings(LifecycleOptions, total=False):
         Keyword(
             '``"user"`` or `None`: all processes of this user share servers; ``"off"``: only this provider uses its '
             "own; any other text: all who give the same one.",
+            check=_share,
             operational=True,
         ),
     ]
@@ -97,9 +108,16 @@ class LaunchSettings(LifecycleOptions, total=False):
         ),
     ]
     port: Annotated[int | None, Keyword("Where it listens; `None`: a free port.", check=_port, operational=True)]
-    log_bytes: Annotated[int, Keyword("How much of its output is kept, in bytes.", 16 << 20, operational=True)]
-    environment: Annotated[
-        Mapping[str, str] | None, Keyword("Environment variables, in addition to those it inherits.")
+    log_bytes: Annotated[
+        int, Keyword("How much of its output is kept, in bytes.", 16 << 20, at_least(1), operational=True)
     ]
-    cwd: Annotated[str | PathLike[str] | None, Keyword("Where it runs; `None`: in a directory of its own.")]
-    launcher: Annotated[Launcher | None, Keyword("Who starts servers; `None`: this machine.", operational=True)]
+    environment: Annotated[
+        Mapping[str, str] | None,
+        Keyword("Environment variables, in addition to those it inherits.", check=texts_or_none),
+    ]
+    cwd: Annotated[
+        str | PathLike[str] | None, Keyword("Where it runs; `None`: in a directory of its own.", check=path_or_none)
+    ]
+    launcher: Annotated[
+        Launcher | None, Keyword("Who starts servers; `None`: this machine.", check=_launcher, operational=True)
+    ]

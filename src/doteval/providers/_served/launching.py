@@ -55,6 +55,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         ready: When a server is ready.
         needs_slots: Whether a server takes slots; if not, there may be any number at once.
         max_sleeping: How many servers of this machine may sleep when one of these does, itself included.
+        sleep_timeout: How long one may take to fall asleep, and to wake up, in seconds; `None`: as `sleep` says.
         replicas: How many servers there are of each resource.
     """
 
@@ -63,6 +64,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         ready: Readiness,
         needs_slots: bool = True,
         max_sleeping: int = 0,
+        sleep_timeout: float | None = None,
         replicas: int = 1,
         **settings: Unpack[LaunchSettings],
     ) -> None:
@@ -87,15 +89,16 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
             ready=ready,
             slots=slots or SlotSet(("slot-0",)),
             fraction=fraction,
-            start_timeout=own["start_timeout"],
+            start_timeout=float(own["start_timeout"]),
             stall_timeout=own["stall_timeout"],
-            stop_grace=own["stop_grace"],
-            keep_alive=own["server_keep_alive"],
+            stop_grace=float(own["stop_grace"]),
+            keep_alive=float(own["server_keep_alive"]),
             port=own["port"],
-            log_bytes=own["log_bytes"],
-            max_sleeping=max_sleeping,
+            log_bytes=int(own["log_bytes"]),
+            max_sleeping=int(max_sleeping),
             replicas=replicas,
         )
+        self._sleep_timeout = None if sleep_timeout is None else float(sleep_timeout)
         self._sleepers = include(self, Sleepers(self._launcher, keep_alive=others.get("keep_alive")))
         self._environment = dict(own["environment"] or {})
         self._cwd = None if own["cwd"] is None else os.fspath(own["cwd"])
@@ -142,22 +145,22 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         return sensitive(self._environment)
 
     def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
-        """All that an answer depends on, the files of a local model among it: their paths, sizes and times."""
+        """All that an answer depends on, the files of a local model and of the server's program among it."""
         found = super().identity(spec, **config)
         files = self.local_files(spec, **config) if spec else []
         return {**found, "files": hashlib.sha256(repr(files).encode()).hexdigest()[:12]} if files else found
 
     def local_files(self, spec: str, /, **config: Any) -> list[tuple[str, int, int]]:
-        """Path, size and time of each file of the model on this machine; none where there is no command for `spec`."""
+        """The files of this machine that the command names; none where there is no command for `spec`."""
         try:
-            return self.command(spec, **config).weights()
+            return self.command(spec, **config).named_files()
         except Exception:  # `setup` says what is wrong with it
             return []
 
     async def healthy(self, model: ModelT, /) -> bool:
-        """Whether the server may be used again: its supervisor decides, and its model must still be what it was."""
+        """Whether the server may be used again: its supervisor decides, and its files must still be what they were."""
         served = self._served[id(model)]
-        return await served.lease.lease() and served.command.weights() == served.weights
+        return await served.lease.lease() and served.command.named_files() == served.files
 
     def idle(self, model: ModelT, /) -> None:
         """Keep the server warm, until somebody else needs its slots."""
@@ -173,8 +176,10 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         await self._find_slots(spec)
         label = resource_id(spec, config)
         command = self.command(spec, **config)
-        weights = command.weights()
+        files = command.named_files()
         how = self.sleep(spec, **config) if self._terms.max_sleeping else None
+        if how is not None and self._sleep_timeout is not None:
+            how = how.within(self._sleep_timeout)
         terms = replace(self._terms, count=self.server_slots(spec, **config), sleep=how)
         listener = _Listener(self, label)
         try:
@@ -183,7 +188,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
                 async with self.model(lease, spec, **config) as model:
                     if id(model) in self._served:
                         raise ValueError(f"each server has to have a model of its own, and {model!r} is another one's")
-                    self._served[id(model)] = _Served(lease, command, weights)
+                    self._served[id(model)] = _Served(lease, command, files)
                     try:
                         yield model
                     finally:
@@ -256,7 +261,7 @@ class _Served:
 
     lease: ServerLease
     command: ServerCommand
-    weights: list[tuple[str, int, int]]
+    files: list[tuple[str, int, int]]
 
 
 class _Listener:

@@ -16,7 +16,6 @@ from ..._replies.form import without_credentials
 from ...servers._contract import Server, ServerLease
 from .._sdk.failures import Explaining
 from .._sdk.openai import OpenAIModel
-from .replicas import Replicas
 
 _NEWS_SECONDS = 1.0
 """How long the news of a server's end may take to arrive after the failure of a request that it caused."""
@@ -70,21 +69,6 @@ class ServerModel(OpenAIModel):
     def server(self) -> Server:
         """The server: its process, port, log."""
         return self.lease.server
-
-    @asynccontextmanager
-    async def asked(self) -> AsyncGenerator[Server]:
-        """The server for a request that does not go through `client`, which it works on as long as the block lasts.
-
-        Raises:
-            ServerLostError: None is left.
-        """
-        lease = self.lease
-        if not isinstance(lease, Replicas):
-            yield lease.server
-            return
-        replica = await lease.next_one()
-        with lease.asking(replica):
-            yield replica.lease.server
 
     def __doteval_identity__(self) -> Mapping[str, Any]:
         """All that its answers depend on, but not its server's port, which is another one each time."""

@@ -51,7 +51,13 @@ class ServerProviderBase(LaunchingProvider[ServerModel]):
         if own["replicas"] > 1 and (own["max_sleeping"] or others.get("port") is not None):
             one = "max_sleeping=" if own["max_sleeping"] else "port="
             raise ValueError(f"{one} is for one server of a model: leave it or replicas= out")
-        super().__init__(ready, max_sleeping=own["max_sleeping"], replicas=own["replicas"], **others)
+        super().__init__(
+            ready,
+            max_sleeping=own["max_sleeping"],
+            sleep_timeout=own["sleep_timeout"],
+            replicas=own["replicas"],
+            **others,
+        )
         self._restarts = own["restarts"]
         self._max_concurrency = own["max_concurrency"]
         self._params = dict(own["params"] or {})

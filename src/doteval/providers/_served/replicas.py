@@ -100,7 +100,10 @@ class Replicas:
         self._end = Event()
         self._used = Event()
         self._used.set()
+        self._rested = Event()
+        self._stopped: set[int] = set()
         self._starting: set[_Listener] = set()
+        self._retiring: set[_Listener] = set()
 
     # ---------------------------------------------------------------- as a lease
 
@@ -120,11 +123,13 @@ class Replicas:
     async def lease(self) -> bool:
         """Use them again after `rest`; `False` where none can be."""
         self._used.set()
+        self._rested = Event()
         return any([await each.lease.lease() for each in list(self._living)])
 
     def rest(self) -> None:
         """Keep them warm, until somebody else needs their slots; for those that have none yet, nothing waits."""
         self._used = Event()
+        self._rested.set()
         for each in self._living:
             each.lease.rest()
         for listener in self._starting:
@@ -185,12 +190,13 @@ class Replicas:
     async def keep(self, number: int) -> None:
         """Have one, and another one in its place when it ends, until this is cancelled or all are lost.
 
-        None is started while nobody uses them.
+        None is started while nobody uses them, nor in the place of one that was stopped for those who use them now.
         """
         pause = 0.0
         while self.lost is None:
             await self._used.wait()
             replica: Replica | None = None
+            stopped: ServerLostError | ServerStartError | None = None
             with self._listening(number) as listener:
                 try:
                     async with self._launch(number, listener) as lease:
@@ -199,21 +205,28 @@ class Replicas:
                             await sleep_forever()
                 except ServerLostError as exc:
                     self._tell("replica_lost", f"replica {number}: {exc.report.partition(_LINE_END)[0]}")
+                    stopped = exc if exc.stopped else None
                 except Exception as exc:
-                    self._failed(number, exc)
-            if self._used.is_set():
+                    if isinstance(exc, ServerStartError) and exc.stopped:
+                        stopped = exc
+                    else:
+                        self._failed(number, exc)
+            if stopped is not None:
+                await self._stays_stopped(number, stopped)
+            elif self._used.is_set():
                 pause = 0.0 if replica is not None and replica.has_answered else _longer(pause)
                 await sleep(pause)
 
     @contextmanager
     def _listening(self, number: int) -> Generator[_Listener]:
-        listener = _Listener(self._listener, waits=lambda: number == 0 and self._last is None)
+        listener = _Listener(self._listener, lambda: number == 0 and self._last is None, self._retiring)
         self._starting.add(listener)
         try:
             with listener.scope:
                 yield listener
         finally:
             self._starting.discard(listener)
+            listener.on_resumed()
 
     @contextmanager
     def _living_as(self, replica: Replica) -> Generator[None]:
@@ -228,6 +241,14 @@ class Replicas:
         finally:
             self._living.remove(replica)
 
+    async def _stays_stopped(self, number: int, error: Exception) -> None:
+        """Return when nobody uses them any more: somebody has stopped one, whoever used it."""
+        self._stopped.add(number)
+        if len(self._stopped) == self.number:
+            self._failed(number, error)
+        await self._rested.wait()
+        self._stopped.discard(number)
+
     def _failed(self, number: int, error: Exception) -> None:
         if self._last is None:
             self._failure = self._failure or error
@@ -238,11 +259,12 @@ class Replicas:
         self._has_changed()
 
     def _lose(self, error: Exception) -> None:
-        report, advice, code, log = str(error), "", None, None
+        report, advice, code, log, stopped = str(error), "", None, None, False
         spec = self.server.spec
-        if isinstance(error, ServerStartError):
+        if isinstance(error, (ServerStartError, ServerLostError)):
             report, advice, code, log = error.report, error.advice, error.exit_code, error.log
-        self.lost = ServerLostError(spec, report, advice, exit_code=code, log=log)
+            stopped = error.stopped
+        self.lost = ServerLostError(spec, report, advice, exit_code=code, log=log, stopped=stopped)
         self._listener.on_lost(self.lost)
         self._end.set()
         self.scope.cancel()
@@ -285,15 +307,17 @@ class _Listener:
     Args:
         listener: The listener of all.
         waits: Whether who uses the resource waits for this one; not where it is started beside others.
+        retiring: The listeners to those that are to be let go.
     """
 
-    def __init__(self, listener: LeaseListener, *, waits: Callable[[], bool]) -> None:
+    def __init__(self, listener: LeaseListener, waits: Callable[[], bool], retiring: set[_Listener]) -> None:
         self.scope = CancelScope()
         """Around its launch."""
         self.replica: Replica | None = None
         """What has become of it."""
         self._listener = listener
         self._waits = waits
+        self._retiring = retiring
         self._has_slots = False
 
     def rest(self) -> None:
@@ -311,10 +335,15 @@ class _Listener:
         self._listener.on_stuck(users, error)
 
     def on_retiring(self, reason: str, /) -> None:
+        self._retiring.add(self)
         self._listener.on_retiring(reason)
 
     def on_resumed(self) -> None:
-        self._listener.on_resumed()
+        """It is leased again, or has ended, and nobody needs its slots any more."""
+        if self in self._retiring:
+            self._retiring.discard(self)
+            if not self._retiring:
+                self._listener.on_resumed()
 
     def on_lost(self, error: ServerLostError, /) -> None:
         pass

@@ -107,10 +107,11 @@ class RestartingHandle(ModelHandle[ServerModel]):
                     race.start_soon(first, model.lease.ended)
                     race.start_soon(first, model.lease.ready)
         async with self._lock:  # another task may be starting it at this moment
-            return model.lease.lost is not None and (model is not self._present or self.restarts_left > 0)
+            return model.lease.lost is not None and (model is not self._present or self._may_start_again())
 
     def _may_start_again(self) -> bool:
-        return not self._ended and self.restarts_left > 0 and self._present.lease.lost is not None
+        lost = self._present.lease.lost
+        return not self._ended and self.restarts_left > 0 and lost is not None and not lost.stopped
 
     async def _start_again(self) -> None:
         self.restarts_left -= 1

@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from ..._keywords import Keyword
+from ..._keywords import Keyword, at_least, more_than_zero_or_none
 from .._sdk.openai import OpenAIModelOptions
 from .executable import Executable
 from .launch_settings import LaunchSettings
-
-
-def _not_negative(value: int) -> None:
-    if value < 0:
-        raise ValueError("must be 0 or more")
-
-
-def _number(value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError("must be a whole number of at least 1")
 
 
 class ServerSettings(LaunchSettings, OpenAIModelOptions, total=False):
@@ -34,7 +24,17 @@ class ServerSettings(LaunchSettings, OpenAIModelOptions, total=False):
             "needed, it falls asleep instead of ending, and is woken up when it is asked for again. 0: they never "
             "sleep. Each takes main memory for its weights.",
             0,
-            _not_negative,
+            at_least(0),
+            operational=True,
+        ),
+    ]
+    sleep_timeout: Annotated[
+        float | None,
+        Keyword(
+            "How long a server may take to fall asleep, and to wake up, in seconds; then it is stopped, or started "
+            "again. `None`: as ``sleep=`` says, and a minute where nobody does.",
+            None,
+            more_than_zero_or_none,
             operational=True,
         ),
     ]
@@ -44,7 +44,7 @@ class ServerSettings(LaunchSettings, OpenAIModelOptions, total=False):
             "How many servers of a model there are, each with slots of its own: a request goes to the least busy one, "
             "and one that dies is replaced while the others serve.",
             1,
-            _number,
+            at_least(1),
             operational=True,
         ),
     ]
@@ -53,7 +53,7 @@ class ServerSettings(LaunchSettings, OpenAIModelOptions, total=False):
         Keyword(
             "How often `generate` may start the server again for one handle and send again, when it died.",
             0,
-            _not_negative,
+            at_least(0),
             operational=True,
         ),
     ]

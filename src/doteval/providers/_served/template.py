@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from ..._keywords import check_argument
 from ..._spec import check_spec
 from ...servers._description.causes import Cause
 from ...servers._description.command import ServerCommand
@@ -25,6 +27,16 @@ def placeholders(command: Iterable[str]) -> set[str]:
     return {name for word in command for name in _PLACEHOLDER.findall(word)} - _LATER - {"spec"}
 
 
+def check_words(words: object) -> None:
+    """Raise ``ValueError("must be ...")`` unless it is a command in words."""
+    example = repr(words.split() if isinstance(words, str) and words else ["serve", "--port", "{port}"])
+    is_list = isinstance(words, Sequence) and not isinstance(words, (str, bytes))
+    if not is_list or not all(isinstance(each, (str, os.PathLike)) for each in cast(Sequence[object], words)):
+        raise ValueError(f"must be a list of words such as {example}")
+    if not words or not all(os.fspath(each) for each in cast(Sequence[str], words)[:1]):
+        raise ValueError(f"must name a command, as in {example}")
+
+
 class CommandTemplate:
     """What to run for a server, and where, as the user has said it.
 
@@ -40,15 +52,15 @@ class CommandTemplate:
         causes: What is known to keep it from starting.
 
     Raises:
-        ValueError: A command is one text, or empty.
+        ValueError: The command is one text, or empty, or has something in it that is no word.
     """
 
     def __init__(
         self,
         kind: str,
-        command: Sequence[str],
+        command: Sequence[str | os.PathLike[str]],
         *,
-        stop_command: Sequence[str] | None,
+        stop_command: Sequence[str | os.PathLike[str]] | None,
         environment: Mapping[str, str],
         secret_environment: Mapping[str, str] | None,
         files: Mapping[str, str] | None,
@@ -56,14 +68,10 @@ class CommandTemplate:
         cwd: str | None,
         causes: tuple[Cause, ...] = (),
     ) -> None:
-        for name, words in (("command", command), ("stop_command", stop_command)):
-            if isinstance(words, str):
-                raise ValueError(f"{name} is a list of words such as {words.split()!r}, not one text")
-            if words is not None and not words:
-                raise ValueError(f"{name} has to name a command")
+        check_argument("command", command, check_words)
         self._kind = kind
-        self._command = tuple(command)
-        self._stop = tuple(stop_command or ())
+        self._command = tuple(os.fspath(word) for word in command)
+        self._stop = tuple(os.fspath(word) for word in stop_command or ())
         self._environment = environment
         self._secret_environment = dict(secret_environment or {})
         self._files = dict(files or {})

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..._spec import check_spec
 from .causes import Cause
 from .command_line import PLACEHOLDER, distinctive, likely_secrets, shown
-from .weights import files_of
+from .named_files import files_of
 
 LOOPBACK = "127.0.0.1"
 
@@ -196,14 +196,14 @@ class ServerCommand:
             raise CommandMissingError(command, places, self.install_hint)
         return str(Path(found).absolute())
 
-    def weights(self) -> list[tuple[str, int, int]]:
-        """Path, size and time of each file of a local model that its arguments name."""
-        return files_of(self.argv[1:], self.cwd)
+    def named_files(self) -> list[tuple[str, int, int]]:
+        """The files of a local model that it names, and programs such as ``server.py``, as `files_of` has them."""
+        return files_of(self.argv, self.cwd)
 
     def key(self, *extra: object) -> str:
         """A digest of everything that makes the server what it is; the same in every process with the same settings.
 
-        That includes the files of a local model, as `weights` sees them.
+        That includes the files that it names, as `named_files` sees them.
 
         Args:
             extra: What else makes a difference; anything that JSON can hold, or a path.
@@ -229,7 +229,7 @@ class ServerCommand:
             dict(self.files),
             self.cwd,
             inherited,
-            self.weights(),
+            self.named_files(),
             self._stop(),
             extra,
         ]

@@ -34,8 +34,9 @@ class ServerFailure:
         pid: Its process.
         code: Its exit code, if it exited.
         signal: The number of the signal that killed it, if one did.
-        reason: Why it ended, as half a sentence; told where it left no exit code.
+        reason: Why it ended, as half a sentence; told where doteval has ended it, or it left no exit code.
         killed_by_us: Whether that signal, or the exit, was asked for by doteval.
+        stopped: Whether somebody has asked for that, whoever used the server.
         lasted: How long it ran before it ended or was given up, in seconds.
         ready_after: How long it took to get ready, in seconds; `None` if it never did.
         timeout: The limit for getting ready that passed, in seconds.
@@ -59,6 +60,7 @@ class ServerFailure:
     signal: int | None = None
     reason: str = ""
     killed_by_us: bool = False
+    stopped: bool = False
     lasted: float | None = None
     ready_after: float | None = None
     timeout: float | None = None
@@ -124,7 +126,9 @@ def happened(failure: ServerFailure) -> str:
         raised = masked(failure.condition_error, failure.secrets)
         return f"was given up, as the condition for being ready raised {raised[:_LONG]}{' …' * (len(raised) > _LONG)}"
     name = _signal_name(failure)
-    if failure.signal is not None:
+    if failure.killed_by_us and failure.reason:
+        ended = f"was stopped ({failure.reason})"
+    elif failure.signal is not None:
         ended = f"was {'ended by doteval with' if failure.killed_by_us else 'killed by'} {name}"
     elif failure.code is None:
         ended = f"ended ({failure.reason})" if failure.reason else "ended"
@@ -158,6 +162,8 @@ def advice(failure: ServerFailure) -> str:
         return "The log says where it got stuck. If it is silent for long while it works, raise stall_timeout=."
     if failure.condition_error:
         return "Correct what ready= was given, or let it raise OSError for 'not yet'."
+    if failure.stopped:
+        return "That was on purpose, so nobody who used it starts it again; the next setup() starts a new server."
     if failure.ready_after is not None:
         return "The log says what led to it; the next setup() starts a new server."
     return "Run the command by hand to see more; the first error in the log is often the cause of the others."

@@ -9,13 +9,17 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import httpx
 
 from .readiness import ReadinessView
+
+SECONDS = 60.0
+"""How long it may take to fall asleep, and to wake up, where nobody says otherwise: whoever needs the slot waits."""
 
 _PAUSE = 0.02
 
@@ -27,6 +31,12 @@ class Sleep(ABC):
 
     timeout: float
     """How long either may take, in seconds."""
+
+    def within(self, seconds: float) -> Self:
+        """The same with another time that either may take, in seconds."""
+        other = copy(self)
+        object.__setattr__(other, "timeout", seconds)
+        return other
 
     @abstractmethod
     async def sleep(self, server: ReadinessView, /) -> None:
@@ -52,7 +62,7 @@ class HTTPSleep(Sleep):
     sleep_path: str = "/sleep?level=1"
     wake_path: str = "/wake_up"
     state_path: str | None = None
-    timeout: float = 120.0
+    timeout: float = SECONDS
 
     async def sleep(self, server: ReadinessView, /) -> None:
         """Send the one, and wait until the server sleeps."""
@@ -95,7 +105,7 @@ class SleepWith(Sleep):
 
     to_sleep: Callable[[ReadinessView], Awaitable[object]]
     to_wake: Callable[[ReadinessView], Awaitable[object]]
-    timeout: float = 120.0
+    timeout: float = SECONDS
 
     async def sleep(self, server: ReadinessView, /) -> None:
         """Call the one."""

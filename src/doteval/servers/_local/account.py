@@ -82,15 +82,17 @@ class Failures:
             raise _again(failure)
 
     def failed(self, server_id: str, failure: ServerStartError, how: Exit | None) -> None:
-        """A start has failed; one that was killed from outside is no failure of the model.
+        """A start has failed; one that was killed or stopped from outside is no failure of the model.
 
-        Twice in a row it may be, where memory runs out.
+        To be killed twice in a row may be one, where memory runs out.
 
         Args:
             server_id: The server.
             failure: What whoever has started it gets.
             how: How it has ended, where it has.
         """
+        if failure.stopped:
+            return
         was_killed = how == SUPERVISOR_KILLED or (how is not None and not how.expected and how.code in _FROM_OUTSIDE)
         if was_killed and server_id not in self._killed:
             self._killed.add(server_id)

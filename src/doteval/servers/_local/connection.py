@@ -31,6 +31,7 @@ class Exit:
         code: The exit code, negative for the number of a signal; `None` where it is not known.
         reason: Why it ended, as half a sentence.
         expected: Whether the supervisor ended it.
+        stopped: Whether it did because somebody has asked for that, whoever used it.
         tail: The last lines it printed.
         log: Where the rest of what it printed is.
     """
@@ -38,13 +39,16 @@ class Exit:
     code: int | None = None
     reason: str = "its supervisor was killed"
     expected: bool = False
+    stopped: bool = False
     tail: tuple[str, ...] = ()
     log: str | None = None
 
     @classmethod
     def told(cls, message: Message) -> Exit:
         """What the event says."""
-        return cls(message["code"], message["reason"], message["expected"], tuple(message["tail"]), message["log"])
+        code, reason, expected = (message[name] for name in ("code", "reason", "expected"))
+        stopped = message.get("stopped", False)  # a supervisor of another version does not tell
+        return cls(code, reason, expected, stopped, tuple(message["tail"]), message["log"])
 
 
 SUPERVISOR_KILLED = Exit()
@@ -274,10 +278,6 @@ class Connection:
     def _wake(self) -> None:
         self._has_woken.set()
         self._has_woken = anyio.Event()
-
-    def hang_up(self) -> None:
-        """Let the supervisor see that nobody is here any more, whatever this program does from now on."""
-        self._wire.hang_up()
 
     def close(self) -> None:
         """Close the connection; call it when `run` has ended or was cancelled."""

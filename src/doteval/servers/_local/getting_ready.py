@@ -109,6 +109,7 @@ async def get_ready(connection: Connection, command: ServerCommand, terms: Terms
         cause=cause.name if cause is not None else "",
         exit_code=connection.exit.code if connection.exit is not None else None,
         log=None if failure.log is None else str(failure.log),
+        stopped=failure.stopped,
     ) from problem
 
 
@@ -136,6 +137,7 @@ def failure_facts(command: ServerCommand, connection: Connection) -> dict[str, A
     if how is not None:
         code = how.code
         facts |= {"tail": how.tail, "log": how.log, "killed_by_us": how.expected, "reason": how.reason}
+        facts["stopped"] = how.stopped
         facts |= {"signal": -code} if code is not None and code < 0 else {"code": code}
     return facts
 

@@ -82,7 +82,6 @@ class LocalLauncher:
         self._failures = Failures(remember_failures)
         self._holds = Holds(self.runtime) if keeps else None
         self._account = Account((lambda _: "") if self._holds is None else self._holds.why_ended)
-        self._connections: set[Connection] = set()
 
     @property
     def starts(self) -> list[Start]:
@@ -100,12 +99,12 @@ class LocalLauncher:
         reap()
 
     def abandon(self) -> None:
-        """Let go of all servers at once, the leased ones among them, whatever becomes of the event loops that use them.
+        """Let go of all servers at once and for good, whatever becomes of the event loops that use them.
 
-        For a program that is interrupted, and may not come to leave its blocks.
+        That includes those that are leased, and those that are just being started or joined. For a program that is
+        interrupted, and may not come to leave its blocks.
         """
-        for connection in self._connections:
-            connection.hang_up()
+        self.runtime.abandon()
         self.close()
 
     @asynccontextmanager
@@ -176,7 +175,7 @@ class LocalLauncher:
                 self.on_connected(server_id, Path(connection.server["log"]), supervisor is not None)
             if supervisor is not None:
                 await confirm(connection, terms)
-            if not connection.is_awake and not await connection.until_awake():
+            if not connection.is_awake and not await connection.until_awake() and not _is_stopped(connection):
                 raise _AsleepError
             lease = LocalLease(connection, command, terms, listener)
             try:
@@ -205,13 +204,11 @@ class LocalLauncher:
             return
         connection = Connection(found)
         async with connection.running():
-            self._connections.add(connection)
             try:
                 with suppress(SupervisorGoneError):
                     await connection.ask(Ask.hold(terms.keep_alive))
                 yield
             finally:
-                self._connections.discard(connection)
                 with CancelScope(shield=True, deadline=current_time() + terms.stop_grace + _LEAVE_SECONDS):
                     await connection.leave()
                 reap()
@@ -241,12 +238,10 @@ class LocalLauncher:
     async def _leaving(
         self, connection: Connection, supervisor: int | None, terms: Terms, listener: LeaseListener
     ) -> AsyncGenerator[None]:
-        self._connections.add(connection)
         USES.add(connection, listener)
         try:
             yield
         finally:
-            self._connections.discard(connection)
             USES.remove(connection)
             with CancelScope(shield=True, deadline=current_time() + terms.stop_grace + _LEAVE_SECONDS):
                 if not connection.is_silent:  # else it sees that nobody is here once it goes on
@@ -260,3 +255,8 @@ class LocalLauncher:
                         if lock is not None:  # else whoever starts one now does it
                             self.runtime.bury_dead()
             reap()
+
+
+def _is_stopped(connection: Connection) -> bool:
+    """Whether the server has ended because somebody wanted that, whoever waits for it."""
+    return connection.exit is not None and connection.exit.stopped

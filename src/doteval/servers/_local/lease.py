@@ -125,7 +125,12 @@ class LocalLease:
             failure = ServerFailure(**facts, found=found, ready_after=0.0, lasted=lasted)
             self.end = f"the one before {happened(failure)}"
             self.lost = ServerLostError(
-                self._command.spec, report(failure), advice(failure), exit_code=how.code, log=how.log
+                self._command.spec,
+                report(failure),
+                advice(failure),
+                exit_code=how.code,
+                log=how.log,
+                stopped=how.stopped,
             )
             self._listener.on_lost(self.lost)
         scope.cancel()

@@ -13,6 +13,7 @@ import signal
 import socket
 import stat
 import sys
+import weakref
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ class Runtime:
         self.root = (root or Path(named or f"/tmp/doteval-{os.getuid()}")).absolute()  # noqa: S108 - checked below
         self.slots = self.root / "slots"
         self.logs = self.root / "logs"
+        self.is_abandoned = False
+        """Whether this program has let go of all servers, for good."""
+        self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._check()
 
     def _check(self) -> None:
@@ -104,7 +108,22 @@ class Runtime:
             if exc.errno in (*_NOBODY, errno.ECONNRESET, errno.EAGAIN):
                 return None
             raise
+        self.owns(connection)
         return connection
+
+    def owns(self, connection: socket.socket) -> None:
+        """A connection to a supervisor is ours; one that is made when all servers were abandoned is hung up at once."""
+        with making():
+            self._connections.add(connection)
+            if self.is_abandoned:
+                _hang_up(connection)
+
+    def abandon(self) -> None:
+        """Hang up all connections, and all that are made from now on, whoever has them."""
+        with making():
+            self.is_abandoned = True
+            for connection in list(self._connections):
+                _hang_up(connection)
 
     def is_alive(self, server_id: str) -> bool:
         """Whether a supervisor listens at the socket of a server; ask under the lock, or one may just be starting."""
@@ -121,6 +140,11 @@ class Runtime:
                         break
                 shutil.rmtree(directory, ignore_errors=True)
                 self.socket_path(server_id).unlink(missing_ok=True)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):  # it is closed
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _unix_socket() -> socket.socket:

@@ -47,7 +47,10 @@ def start_supervisor(
 
     Raises:
         OSError: The supervisor could not be started.
+        RuntimeError: This program has let go of all servers.
     """
+    if runtime.is_abandoned:
+        raise RuntimeError("this program was interrupted, and starts no servers any more")
     reap()
     path = str(runtime.socket_path(server_id))
     with runtime.locked() as lock:
@@ -58,6 +61,7 @@ def start_supervisor(
             ours, theirs = socket.socketpair()
             unshared(ours, theirs)
         try:
+            runtime.owns(ours)
             process = subprocess.Popen(  # noqa: S603 - our own script
                 [sys.executable, "-I", "-S", str(_SUPERVISOR), str(theirs.fileno()), str(lock.descriptor), path],
                 pass_fds=[theirs.fileno(), lock.descriptor, *slot_fds],
@@ -67,14 +71,14 @@ def start_supervisor(
                 start_new_session=True,  # Ctrl-C in a terminal is not for it
                 env={**os.environ, MARKER: str(runtime.directory(server_id) / "supervisor")},
             )
+            process.returncode = 0  # it is waited for by `reap` and `wait_for`
+            _children.add(process.pid)
+            lock.is_passed_on = True
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        process.returncode = 0  # it is waited for by `reap` and `wait_for`
-        _children.add(process.pid)
-        lock.is_passed_on = True
     with suppress(OSError):  # it is gone already: whoever reads finds out
         ours.sendall(json.dumps({**job, "slot_fds": list(slot_fds)}).encode() + b"\n")
     return ours, process.pid

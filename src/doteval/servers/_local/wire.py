@@ -80,11 +80,6 @@ class Wire:
         """Who is at the other end, as the system tells where it does."""
         return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
 
-    def hang_up(self) -> None:
-        """Let the supervisor see that nobody is here any more, whatever this program does from now on."""
-        with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()

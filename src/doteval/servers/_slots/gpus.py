@@ -15,9 +15,10 @@ import subprocess
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import Literal, cast
 
 from ..._forked import tell_when_forked
 
@@ -26,6 +27,9 @@ VISIBLE_AMD = "HIP_VISIBLE_DEVICES"
 BELOW_AMD = "ROCR_VISIBLE_DEVICES"
 """What HIP's indices count from, where it is set."""
 ORDER = "CUDA_DEVICE_ORDER"
+
+MOST_SLOTS = 10_000
+"""How many plain slots there may be."""
 
 SMI_TIMEOUT = 15.0
 """How long ``nvidia-smi`` may take, in seconds. It needs several where no other process keeps the driver loaded."""
@@ -108,16 +112,24 @@ def choose(
     return _of_gpus(tuple(_requested(gpus, visible, known, environ)), environ)
 
 
-def check(gpus: object, capacity: int | None) -> None:
+def check(gpus: object, capacity: object) -> None:
     """Raise ValueError where the arguments of `choose` make no sense on any machine."""
-    if capacity is not None and capacity < 1:
-        raise ValueError(f"capacity must be at least 1, or None, not {capacity!r}")
-    if gpus is None or gpus == "auto":
+    if capacity is not None and (
+        isinstance(capacity, bool) or not isinstance(capacity, int) or not 1 <= capacity <= MOST_SLOTS
+    ):
+        named = "; GPUs are named with gpus=[...]" if isinstance(capacity, (list, tuple)) else ""
+        raise ValueError(f"capacity must be a whole number from 1 to {MOST_SLOTS}, or None, not {capacity!r}{named}")
+    if gpus is None or (isinstance(gpus, str) and gpus == "auto"):
         return
-    if isinstance(gpus, str) or not gpus:
+    is_list = isinstance(gpus, Sequence) and not isinstance(gpus, (str, bytes)) and len(cast("Sequence[object]", gpus))
+    if not is_list or not all(map(_may_be_one, cast("Sequence[object]", gpus))):
         raise ValueError(f"gpus must be 'auto', None, or a list such as [0, 1], not {gpus!r}")
     if capacity is not None:
         raise ValueError("capacity= counts slots that are not GPUs; with gpus=[...] pass one of the two")
+
+
+def _may_be_one(wish: object) -> bool:
+    return not isinstance(wish, bool) and isinstance(wish, (str, Integral))
 
 
 def takes_time(gpus: object, environ: Mapping[str, str]) -> bool:

@@ -219,7 +219,10 @@ class Supervisor:
         if not expected:
             self._keep_log()
         code, log = self._family.code if self._family else None, self._log.path if self._log.is_kept else None
-        self._clients.tell_all(Tell.exited(code, reason, expected=expected, tail=self._log.tail(), log=log))
+        stopped = self._policy.is_stopped
+        self._clients.tell_all(
+            Tell.exited(code, reason, expected=expected, stopped=stopped, tail=self._log.tail(), log=log)
+        )
 
     def _keep_log(self) -> None:
         self._log.keep(self._job["logs"], f"{self._job['id']}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log")

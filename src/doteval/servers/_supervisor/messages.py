@@ -77,7 +77,7 @@ class Ask:
 
     @staticmethod
     def stop(reason: str) -> Message:
-        """End, whoever uses it."""
+        """End, whoever uses it, and stay so for all who do."""
         return {"op": "stop", "reason": reason}
 
 
@@ -174,9 +174,22 @@ class Tell:
         return {"event": "ending", "reason": reason}
 
     @staticmethod
-    def exited(code: int | None, reason: str, *, expected: bool, tail: Sequence[str], log: str | None) -> Message:
-        """Its first process has ended; `log` is where the rest of what it printed is kept."""
-        return {"event": "exited", "code": code, "reason": reason, "expected": expected, "tail": list(tail), "log": log}
+    def exited(
+        code: int | None, reason: str, *, expected: bool, stopped: bool, tail: Sequence[str], log: str | None
+    ) -> Message:
+        """Its first process has ended; `log` is where the rest of what it printed is kept.
+
+        Where it was `stopped`, whoever used it does not start it again.
+        """
+        return {
+            "event": "exited",
+            "code": code,
+            "reason": reason,
+            "expected": expected,
+            "stopped": stopped,
+            "tail": list(tail),
+            "log": log,
+        }
 
 
 def described(

@@ -50,6 +50,8 @@ class Policy:
         """What is to be done, the first first, each with its arguments; whoever does it takes it from here."""
         self.has_said_exit = False
         """Whether everybody was told how the server has ended, which is the last thing that happens."""
+        self.is_stopped = False
+        """Whether it ends because somebody has asked for that, whoever uses it."""
         self._kinds: dict[Hashable, str] = {starter: "lease"}
         self._waits: dict[Hashable, list[list[Any]]] = {}
         self._nurse: Hashable | None = None  # who puts it to sleep now, or wakes it up
@@ -196,6 +198,7 @@ class Policy:
                 self._become(who, "", now)
                 return Answer.last_words(ending=bool(lifetime.reason), tail=(), log=None)
             case "stop":
+                self.is_stopped |= not lifetime.reason
                 lifetime.end(reason, now)
             case _:
                 return Answer.error("unknown request")

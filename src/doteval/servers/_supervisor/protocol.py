@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PROTOCOL = 3
+PROTOCOL = 4
 """The version of what they say to each other; servers of another one are never joined.
 
 Whatever the version, a supervisor understands ``status``, ``end`` and ``stop``, and a status has ``protocol``, ``id``,

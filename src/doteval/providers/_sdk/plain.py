@@ -1,0 +1,73 @@
+"""Requests that need nothing of what an SDK does to them, and answers that are read as they came.
+
+Of the processor's time for a request, OpenAI's SDK takes a quarter for translating parameters that are JSON already,
+and for the answer it makes objects that nobody may look at; of the time for an event of a stream, they take most.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from types import FunctionType, MethodType
+from typing import Any
+
+from ..._unbuilt import Unbuilt
+from .failures import request_id_of
+
+
+class Plain(dict[str, Any]):
+    """An answer, or a part of one, that is read like the SDK's object for it; what it does not have is `None`."""
+
+    __slots__ = ("request_id",)
+
+    def __init__(self, fields: dict[str, Any], request_id: str | None = None) -> None:
+        super().__init__(fields)
+        self.request_id = request_id
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what the language asks for, such as how to copy it
+            raise AttributeError(name)
+        value = self.get(name)
+        if type(value) is dict:
+            return Plain(value)
+        if type(value) is list:
+            return [Plain(each) if type(each) is dict else each for each in value]
+        return value
+
+
+def plain(answer: Any, response: Any) -> Any:
+    """An answer as the SDK gives it, to be read like its objects."""
+    if isinstance(answer, str):  # it was sent as another kind of text, which the SDK still takes for JSON if it is
+        with suppress(ValueError, RecursionError):
+            answer = json.loads(answer)
+    return Plain(answer, request_id_of(response)) if type(answer) is dict else answer
+
+
+def raw_of(answer: Any, kind: type[Any]) -> Any:
+    """What a reply has of an answer: the SDK's object, made or to be made."""
+    return Unbuilt(kind, answer, answer.request_id) if type(answer) is Plain else answer
+
+
+def is_plain(value: object) -> bool:
+    """Whether it is JSON already, so that there is nothing to translate."""
+    if value is None or isinstance(value, (str, int, float)):
+        return True
+    if type(value) is dict:
+        return all(isinstance(name, str) and is_plain(each) for name, each in value.items())
+    return type(value) is list and all(map(is_plain, value))
+
+
+def own_method(of: type[Any], name: str) -> FunctionType | None:
+    """The method of a class, where it is the one that its package has, and nobody traces it from outside by another."""
+    found = vars(of).get(name)
+    package = sys.modules[of.__module__.partition(".")[0]]
+    home = str(package.__file__).removesuffix("__init__.py")
+    if type(found) is FunctionType and found.__code__.co_filename.startswith(home):
+        return found
+    return None
+
+
+def is_of(method: object, function: FunctionType | None) -> bool:
+    """Whether a method that was looked up on an object is this function."""
+    return type(method) is MethodType and method.__func__ is function

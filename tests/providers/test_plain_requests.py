@@ -1,0 +1,210 @@
+"""A request that is sent as it is, and read as it came, is what it is by way of the SDK's own method."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import openai
+import pytest
+from openai.resources.chat import AsyncCompletions
+from tests.providers.conftest import KEY
+from tests.providers.test_wire import FAILURES, FULL, REPLIES, broken, reply_of
+from tests.providers.wire import Reply, Sent, WireServer, answer, events
+
+from doteval import ChatModel, Completion, ModelRequestError, OpenAIProvider
+from doteval._unbuilt import Unbuilt
+from doteval.providers._sdk.plain import Plain, is_of, is_plain, own_method
+
+pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
+
+PARTS = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": "data:", "detail": "low"}}]
+TOOL = {
+    "type": "function",
+    "function": {"name": "weather", "strict": True, "parameters": {"type": "object", "properties": {"from": {}}}},
+}
+CALL = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+CONVERSATION = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": PARTS, "name": "me"},
+    {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "Hm."},
+    {"role": "tool", "tool_call_id": "c", "content": "sunny"},
+]
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}, "strict": True}}
+PARAMS: dict[str, Any] = {
+    "temperature": 0,
+    "top_p": 0.5,
+    "max_completion_tokens": 7,
+    "stop": ["a", "b"],
+    "seed": 1,
+    "n": 1,
+    "logprobs": True,
+    "logit_bias": {"50256": -100},
+    "metadata": {"from": "here"},
+    "tools": [TOOL],
+    "tool_choice": {"type": "function", "function": {"name": "weather"}},
+    "response_format": SCHEMA,
+    "user": None,
+    "web_search_options": {"user_location": {"type": "approximate", "approximate": {"city": "Rome"}}},
+    "prediction": {"type": "content", "content": [{"type": "text", "text": "x"}]},
+    "audio": {"format": "mp3", "voice": "alloy"},
+    "functions": [{"name": "f", "parameters": {}}],
+}
+
+
+@pytest.fixture(scope="module")
+async def models(anyio_backend: Any, wire: WireServer) -> AsyncIterator[Mapping[str, ChatModel]]:
+    """One that sends what is plain as it is, and one that has the SDK's method send all."""
+    async with AsyncExitStack() as stack:
+        made = {}
+        for way in ("plain", "method"):
+            provider = OpenAIProvider(base_url=f"{wire.url}/v1", api_key=KEY, max_retries=0, timeout=30)
+            handle = await (await stack.enter_async_context(provider)).setup("m")
+            made[way] = handle.model
+        completions = made["method"].client.chat.completions
+        completions.create = partial(completions.create)  # somebody stands in between
+        yield made
+
+
+async def became(model: ChatModel, streamed: bool) -> object:
+    """All that is known of a reply, or of a failure."""
+    try:
+        reply = await reply_of(model, streamed)
+    except ModelRequestError as error:
+        told = str(error).partition("(no reply is in it")[0]  # the fields follow, of which the SDK has another order
+        fields = ("model", "status", "code", "retryable", "retry_after", "request_id", "retries")
+        return told, [getattr(error, name) for name in fields]
+    raw = reply.raw if streamed else [reply.raw]
+    shown = [(type(each), each.to_dict(warnings=False), getattr(each, "_request_id", None)) for each in raw]
+    known = (reply.usage, reply.finish_reason, reply.refusal, reply.reasoning, reply.tool_calls, reply.retries)
+    return str(reply), known, shown, reply.message
+
+
+def sends() -> list[Any]:
+    """What a server may send, and whether as a stream."""
+    found = [
+        pytest.param(make("openai", good.reply), streamed, id=f"{name}-{streamed}")
+        for name, good in REPLIES.items()
+        for streamed, make in ((False, answer), (True, events))
+    ]
+    return found + [
+        pytest.param(bad.sent("openai", streamed), streamed, id=f"{name}-{streamed}")
+        for name, bad in FAILURES.items()
+        for streamed in (False, True)
+    ]
+
+
+@pytest.mark.filterwarnings(  # of one that is no gzip, httpx2 leaves its generators to trio
+    "ignore:Async generator:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.parametrize(("sent", "streamed"), sends())
+async def test_what_comes_of_it_is_the_same(
+    models: Mapping[str, ChatModel], wire: WireServer, sent: Sent | None, streamed: bool
+) -> None:
+    wire.script(sent)
+    plainly = await became(models["plain"], streamed)
+    assert plainly == await became(models["method"], streamed)
+    plain, by_method = wire.asked  # the fields are in another order
+    assert plain.partition(b"\r\n\r\n")[0] == by_method.partition(b"\r\n\r\n")[0]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", None])
+async def test_whatever_is_wrong_it_is_a_reply_or_an_error_both_ways(
+    models: Mapping[str, ChatModel], wire: WireServer, content_type: str | None
+) -> None:
+    whole = json.loads(answer("openai", FULL).body)
+    texts = [json.dumps(each) for each in broken(whole)]
+    for text in [*texts[:: 5 if content_type == "application/json" else 50], "{", "\x00"]:
+        wire.script(Sent(text.encode(), content_type))
+        made = [await became(models[way], False) for way in ("plain", "method")]
+        assert made[0] == made[1], text
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("name", [None, *PARAMS])
+async def test_what_is_sent_is_the_same(
+    models: Mapping[str, ChatModel], wire: WireServer, name: str | None, streamed: bool
+) -> None:
+    """The SDK's method has nothing to translate in what is JSON; where it has, this fails."""
+    params = PARAMS if name is None else {name: PARAMS[name]}
+    wire.script((events if streamed else answer)("openai", Reply(("Hi",))))
+    for model in models.values():
+        if streamed:
+            async with model.stream(CONVERSATION, **params) as stream:
+                assert [text async for text in stream] == ["Hi"]
+        else:
+            assert await model.generate(CONVERSATION, **params) == "Hi"
+    plainly, by_method = wire.bodies()
+    assert plainly == by_method
+
+
+async def test_what_the_sdk_has_to_see_goes_by_its_method(
+    models: Mapping[str, ChatModel], wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not JSON, or is no parameter of the API."""
+    wire.script(answer("openai", Reply(("Hi",))))
+    for params in ({"timeout": 5.0}, {"extra_body": {"top_k": 1}}, {"stop": ("a",)}, {"user": openai.omit}):
+        assert type((await models["plain"].generate("Hello", **params))._raw) is not Unbuilt
+    assert type((await models["plain"].generate("Hello"))._raw) is Unbuilt
+    with pytest.raises(TypeError, match="tempature"):
+        await models["plain"].generate("Hello", tempature=1)
+
+
+async def test_a_reply_is_the_same_wherever_it_is_taken(models: Mapping[str, ChatModel], wire: WireServer) -> None:
+    """Copied or pickled before and after somebody looked at what the SDK makes of it; that is made once."""
+    for streamed, make in ((False, answer), (True, events)):
+        wire.script(make("openai", FULL))
+        reply = await reply_of(models["plain"], streamed)
+        before = [copy.deepcopy(reply), pickle.loads(pickle.dumps(reply))]
+        raw = reply.raw
+        assert reply.raw is raw
+        after = [copy.deepcopy(reply), pickle.loads(pickle.dumps(reply))]
+        for other in before + after:
+            assert (type(other), other, other.raw, repr(other)) == (Completion, reply, raw, repr(reply))
+
+
+async def test_what_has_come_of_a_stream_can_be_looked_at(models: Mapping[str, ChatModel], wire: WireServer) -> None:
+    wire.script(events("openai", Reply(("one ", "two"))))
+    async with models["plain"].stream("Hello") as stream:
+        await anext(stream)
+        begun = stream.so_far.raw
+        assert all(isinstance(each, openai.types.chat.ChatCompletionChunk) for each in begun)
+        await anext(stream)
+        assert (begun[-1].choices[0].delta.content, stream.so_far.raw[-1].choices[0].delta.content) == ("one ", "two")
+        assert len(begun) + 1 == len(stream.so_far.raw)
+
+
+def test_a_method_that_somebody_traces_is_not_the_sdks_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before doteval is imported, or after, by a function or by an object that pretends to be one."""
+    own = own_method(AsyncCompletions, "create")
+    client = openai.AsyncOpenAI(api_key=KEY)
+    assert own is not None
+    assert is_of(client.chat.completions.create, own)
+
+    class Pretending:
+        def __init__(self, method: Any) -> None:
+            self.method = method
+
+        @property
+        def __class__(self) -> Any:
+            return type(self.method)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.method, name)
+
+    assert not is_of(Pretending(client.chat.completions.create), own)
+    monkeypatch.setattr(AsyncCompletions, "create", lambda *_, **__: None)
+    assert own_method(AsyncCompletions, "create") is None
+    assert not is_of(client.chat.completions.create, own)
+    monkeypatch.setattr(AsyncCompletions, "create", Pretending(own))
+    assert own_method(AsyncCompletions, "create") is None
+
+
+def test_plain_is_what_json_has() -> None:
+    assert all(map(is_plain, [None, 1, 1.5, "x", True, [], {}, {"a": [{"b": None}]}, Completion("x")]))
+    assert not any(map(is_plain, [(), b"x", {1: 2}, [set()], {"a": object()}, openai.omit, Plain({})]))
