@@ -48,9 +48,28 @@ class Attempt:
         self.refused_since = math.inf
         """When the server refused it first."""
 
+    @property
+    def name(self) -> str:
+        """What a row is known by to a cache; its first sample like the row of a run that draws no more.
+
+        Run again because the user says so, which may be because of what a model replied, it asks anew.
+        """
+        row, asked = self.row, self.asked
+        sample = "" if row.sample == 1 else f" sample {row.sample}"
+        return f"{row.inputs.key}{sample}{f' retry {asked}' if asked else ''}"
+
     @staticmethod
     def ended_by_itself(raised: BaseException | None) -> BaseException:
         """What it has raised, where that was no cancellation, which was nobody's but its own."""
         if raised is not None and not isinstance(raised, get_cancelled_exc_class()):
             return raised
         return RuntimeError(_ENDED_ITSELF).with_traceback(None if raised is None else raised.__traceback__)
+
+
+def told_of_requests_left_open(count: int, name: str) -> str:
+    """A warning of requests that nobody knows the cost of."""
+    return (
+        f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
+        "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
+        "early: 'async with aclosing(...)' does that for a generator."
+    )

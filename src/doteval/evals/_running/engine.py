@@ -34,7 +34,7 @@ from .arguments import Arguments, roles_of
 from .attempt import Attempt
 from .dataset import Row, has_name
 from .limits import Limit
-from .refusals import Refusal, apart_from, pause_before, refusal_of, retry_after
+from .refusals import Refusal, apart_from, pause_before, refusal_of, retry_after, with_cause
 from .retries import Retries
 from .task_groups import TaskGroups
 
@@ -249,7 +249,7 @@ class Engine:
             spending.roles = self._roles
             spending.begin_attempt()
             values = {**row.fresh_values(), **arguments}
-            with self._replies_of(row, attempt.asked):
+            with self._replies_of(attempt):
                 result = await (self._in_time(values, attempt) if self._row_timeout else self._call(values))
             record = succeeded(row.inputs, row.sample, result, current_time() - started, attempt.count, spending)
         except BaseException as exc:
@@ -306,10 +306,10 @@ class Engine:
             self._progress.asked_again += answered if attempt.asked == asked else 0
         return failure
 
-    def _replies_of(self, row: Row, asked: int) -> AbstractContextManager[None]:
+    def _replies_of(self, attempt: Attempt) -> AbstractContextManager[None]:
         if self._opened is None:
             return _NO_REPLIES
-        return self._opened(_name_of(row, asked), has_id=has_name(row.inputs))
+        return self._opened(attempt.name, has_id=has_name(attempt.row.inputs))
 
     async def _in_time(self, values: Mapping[str, Any], attempt: Attempt) -> Result:
         """Evaluate one row, and cancel that where it takes too long.
@@ -359,7 +359,7 @@ class Engine:
             return await self._as_asked(error, tries)
         match refusal_of(error):
             case Refusal.FINAL:
-                raise error
+                raise with_cause(error)
             case Refusal.OVERLOADED:
                 wait = retry_after(error)
                 now = current_time()
@@ -367,7 +367,7 @@ class Engine:
                 is_over = now - tries.refused_since >= self._retries.patience
                 asks_too_much = wait is not None and wait > self._retries.patience
                 if asks_too_much or (is_over and not self._limit.has_succeeded_since(tries.refused_since)):
-                    raise error
+                    raise with_cause(error)
                 if is_over:
                     return error
                 self._limit.overloaded(epoch, wait)
@@ -441,21 +441,3 @@ class Engine:
         if self._moved is None:
             self._moved = Event()
         await self._moved.wait()
-
-
-def _name_of(row: Row, asked: int) -> str:
-    """What a row is known by to a cache; its first sample like the row of a run that draws no more.
-
-    Run again because the user says so, which may be because of what a model replied, it asks anew.
-    """
-    sample = "" if row.sample == 1 else f" sample {row.sample}"
-    return f"{row.inputs.key}{sample}{f' retry {asked}' if asked else ''}"
-
-
-def told_of_requests_left_open(count: int, name: str) -> str:
-    """A warning of requests that nobody knows the cost of."""
-    return (
-        f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
-        "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
-        "early: 'async with aclosing(...)' does that for a generator."
-    )

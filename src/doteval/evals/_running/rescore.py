@@ -33,10 +33,11 @@ from .._results.store import DEFAULT_PATH, Store
 from .._results.usage import UsageSums, added
 from .abort import Abort
 from .arguments import LeasedArguments
+from .attempt import told_of_requests_left_open
 from .caching import answering, cache_of
 from .circumstances import about_machine
 from .dataset import Row
-from .engine import Engine, Progress, told_of_requests_left_open
+from .engine import Engine, Progress
 from .evaluation import Evaluation
 from .limits import limit_of
 from .retries import Retries, retries_of

@@ -152,7 +152,8 @@ async def run(
         TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
         GateError: A gate is not reached, with `max_errors`.
         ModelSetupError: The model could not be opened.
-        ModelRequestError: A request was refused for a reason that concerns every row, such as the key.
+        ModelRequestError: A request was refused for a reason that concerns every row, such as the key. Where a row has
+            made another exception or a group of it, or asked an SDK by itself, that is raised as it is, with a note.
         OSError: The results cannot be written.
         ReplyCacheError: The cache is a file of something else.
     """
