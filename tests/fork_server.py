@@ -40,7 +40,7 @@ MODULES = (
     "anyio.pytest_plugin", "pytest_asyncio.plugin", "pytest_trio.plugin", "_hypothesis_pytestplugin", "execnet.multi",
     "trio", "hypothesis", "uvloop", "anyio._backends._asyncio", "anyio._backends._trio", "anyio.to_thread",
     "openai", "openai.resources.chat.completions.completions", "anthropic", "anthropic.resources.messages",
-    "httpx", "httpcore", "httpx2", "httpcore2", "h11", "h2.connection", "encodings.idna", "rich.progress",
+    "httpx", "httpcore", "httpx2", "httpcore2", "h11", "h2.connection", "encodings.idna", "rich.progress", "jinja2",
     "llmock.main", "uvicorn", "uvicorn.protocols.http.auto",
     "doteval.blocking", "doteval.cli", "doteval.evals", "doteval.pytest_plugin", "doteval.servers", "doteval.testing",
     "doteval.cli._look", "doteval.cli._results", "doteval.cli._serve", "doteval._tables",

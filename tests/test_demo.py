@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,18 +26,6 @@ def inherited() -> dict[str, str]:
     return {**usual, "OPENAI_API_KEY": SECRET, "ANTHROPIC_API_KEY": SECRET}
 
 
-def start() -> subprocess.Popen[str]:
-    """Start the demo as a newcomer does."""
-    return subprocess.Popen(
-        [sys.executable, DEMO],
-        env=inherited(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def server_of(output: str) -> tuple[int, int]:
     """Port and process id of the mock server."""
     found = re.search(r"http://127\.0\.0\.1:(\d+) \(process (\d+)\)", output)
@@ -54,10 +40,24 @@ def assert_gone(port: int, pid: int) -> None:
         socket.create_connection(("127.0.0.1", port)).close()
 
 
-def test_it_shows_the_main_job_on_both_backends() -> None:
-    """Which models, how many opens and leases, the replies, and that all was closed; nobody's key is used or shown."""
-    with start() as process:
-        output, errors = process.communicate(timeout=120)
+@contextmanager
+def forked(forks: Forks, **environment: str) -> Iterator[tuple[Fork, IO[str]]]:
+    """The demo, with its imports done, and the file that its errors go to."""
+    with tempfile.TemporaryFile("w+") as errors:
+        env = {**inherited(), **environment}
+        with forks.start(str(DEMO), env=env, stdout=PIPE, stderr=errors, start_new_session=True) as process:
+            yield process, errors
+
+
+def test_it_shows_the_main_job_on_both_backends(forks: Forks) -> None:
+    """Which models, how many opens and leases, the replies, and that all was closed; nobody's key is used or shown.
+
+    The command as it is typed is run by ``nox -s demo``.
+    """
+    with forked(forks) as (process, file):
+        output, _ = process.communicate(timeout=120)
+        file.seek(0)
+        errors = file.read()
     assert process.returncode == 0, output + errors
     assert errors == ""
     assert SECRET not in output
@@ -77,15 +77,6 @@ def test_it_shows_the_main_job_on_both_backends() -> None:
     assert "FAILED" not in output
     assert output.splitlines()[-1].startswith("All of it held")
     assert_gone(*server_of(output))
-
-
-@contextmanager
-def forked(forks: Forks, **environment: str) -> Iterator[tuple[Fork, IO[str]]]:
-    """The demo, with its imports done, and the file that its errors go to."""
-    with tempfile.TemporaryFile("w+") as errors:
-        env = {**inherited(), **environment}
-        with forks.start(str(DEMO), env=env, stdout=PIPE, stderr=errors, start_new_session=True) as process:
-            yield process, errors
 
 
 def test_ctrl_c_ends_it_and_its_server(forks: Forks) -> None:

@@ -92,6 +92,7 @@ STRANGERS = (
 # All that others import of the rooms of evaluations; the rest is their own business.
 DOORS = {
     "doteval.cli": {
+        "doteval.evals._results.alike",
         "doteval.evals._results.blocks",
         "doteval.evals._results.transcript",
         "doteval.evals._results.compare",

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doteval.evals import choice
+from doteval.evals._evaluators.choices import _Labels
 
 MARKS = ["{}", "({})", "**{}**", "__{}__", "`{}`", "[{}]", '"{}"', "${}$", r"\({}\)", "{}.", "{})", "({}).", "**({})**",
          r"\boxed{{{}}}", r"\boxed{{\text{{{}}}}}", r"$\boxed{{\textbf{{({})}}}}$", "<answer>{}</answer>"]  # fmt: skip
@@ -134,6 +135,25 @@ def test_a_text_that_goes_on_and_on_has_its_choice_at_its_end(part: str) -> None
 def test_what_is_no_choice(choices: Any) -> None:
     with pytest.raises(ValueError, match="two or more different labels"):
         choice("A", choices)
+
+
+@pytest.mark.parametrize(
+    "part", ["A ", "(A)", "A\n", "not A ", "A? ", "A or ", "answer: A ", "I would choose A, ", "if A, ", '"A" ', "A. "]
+)
+def test_a_text_that_repeats_itself_is_not_looked_at_again_and_again(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels are looked at that have something else around them, however many there are."""
+    looks: list[str] = []
+    look = _Labels._mention
+
+    def counted(labels: _Labels, label: str, *around: Any) -> Any:
+        looks.append(label)
+        return look(labels, label, *around)
+
+    monkeypatch.setattr(_Labels, "_mention", counted)
+    assert choice(part * 100_000, "ABCD") == choice(part * 1000, "ABCD")
+    assert len(looks) < 1500
 
 
 def test_labels_are_texts() -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
 import threading
+from collections import ChainMap, UserList, defaultdict, deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import MappingProxyType, ModuleType, SimpleNamespace
+from typing import Any, ClassVar
 
 import anyio
 import pytest
+from pydantic import BaseModel, PrivateAttr
 
 from doteval import ReplyCache, Result, foreach
 from doteval._replies.file import Use
@@ -368,12 +373,151 @@ def test_what_cannot_be_read_says_so(place: Path) -> None:
     for given in (Path("corpus"), "corpus", b"corpus", {Path("corpus")}, 3, None, {"a": 1}.keys()):
         with pytest.raises(TypeError, match="depends_on is a list, such as"):
             it.more(given)  # type: ignore[arg-type]
-    for text in ("data.txt", "./corpus", str(place / "data.txt"), "corpus/"):
+    (place / "Makefile").touch()
+    for text in ("data.txt", "./corpus", str(place / "data.txt"), "corpus/", "corpus", "Makefile"):
         for given in ([text], {"a": text}, [[text]], [{"a": (1, {text})}], {"a": frozenset({text})}):
             with pytest.raises(ValueError, match=r"counts with what is in it, and '.*'.encode\(\) as the text"):
                 it.more(given)
-    it.more(["v1.2", "", ".", "corpus", "a/b\0", "x." * 5000, b"data.txt", {"data.txt": "data"}])
+    for text in (".", "..", "/"):  # in others it may be what stands between two things
+        with pytest.raises(ValueError, match="counts with what is in it"):
+            it.more([text])
+    it.more(["v1.2", "", "corpora", "a/b\0", "x." * 5000, b"data.txt", {"data.txt": "data", "ends": [".", "/"]}])
     assert [*it.more(place.glob("*.txt")).parts("it", str(place), None)] == ["the file data.txt"]
+
+
+class Plain:
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+class Slotted:
+    __slots__ = ("__held",)
+
+    def __init__(self, held: Any) -> None:
+        self.__held = held
+
+
+class Derived:
+    """Not from its fields, but beside them."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+@dataclass
+class Settings:
+    held: Any
+
+
+class Model(BaseModel, extra="allow"):
+    held: Any = None
+    _own: Any = PrivateAttr(None)
+
+
+class Items(list[Any]):
+    path: Any
+
+
+def private(held: Any) -> Model:
+    made = Model()
+    made._own = held
+    return made
+
+
+def items(held: Any) -> Items:
+    made = Items([1])
+    made.path = held
+    return made
+
+
+class Told:
+    """Says by itself what counts of it."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __doteval_identity__(self) -> dict[str, Any]:
+        return {"it": 1}
+
+
+def nested(held: Any, depth: int = 2000) -> Any:
+    for _ in range(depth):
+        held = [held]
+    return held
+
+
+READ: dict[str, Callable[[Any], Any]] = {
+    "list": lambda held: [held],
+    "tuple": lambda held: (1, held),
+    "set": lambda held: {held},
+    "key": lambda held: {held: 1},
+    "value": lambda held: {1: held},
+    "key in a key": lambda held: {("a", held): 1},
+    "keys": lambda held: {held: 1}.keys(),
+    "values": lambda held: {1: held}.values(),
+    "items": lambda held: {held: held}.items(),
+    "deque": lambda held: deque([held]),
+    "user's list": lambda held: UserList([held]),
+    "chained": lambda held: ChainMap({}, {"a": held}),
+    "read only": lambda held: MappingProxyType({"a": held}),
+    "default": lambda held: defaultdict(list, a=held),
+    "namespace": lambda held: SimpleNamespace(held=held),
+    "arguments": lambda held: argparse.Namespace(held=held),
+    "data class": Settings,
+    "pydantic": lambda held: Model(held=held),
+    "extra": lambda held: Model(more=held),
+    "deep": nested,
+}
+NOT_READ: dict[str, Callable[[Any], Any]] = {
+    "attribute": Plain,
+    "slot": Slotted,
+    "beside fields": Derived,
+    "partial": lambda held: partial(print, held),
+    "keyword": lambda held: partial(print, end=held),
+    "private": private,
+    "beside items": items,
+    "enum": lambda held: Enum("Found", {"A": held}).A,  # type: ignore[attr-defined]
+}
+
+
+@pytest.mark.parametrize("outer", READ)
+def test_every_path_counts_or_is_refused(place: Path, outer: str) -> None:
+    """Whatever holds it, in whatever; where it does not count, naming it as well is enough."""
+    path, it = Path("data.txt"), Declared(place, {})
+    held = READ[outer](path)
+    assert it.more([held]).paths == [path, *[path] * (outer == "items")]
+    assert it.more({"a": 1}).more({"b": held}).parts("it", str(place), None).keys() == {"the file data.txt"}
+    for name, inner in READ.items():
+        try:
+            both = inner(held)
+        except TypeError:  # it cannot be in a set
+            continue
+        assert path in it.more([both]).paths, name
+    for name, inner in NOT_READ.items():
+        for both in (inner(held), READ["list"](inner(held)), READ["value"](inner(held))):
+            with pytest.raises(ValueError, match="does not look there for what is in it"):
+                it.more([both])
+            assert it.more([both, place / "data.txt"]).paths == [place / "data.txt"], name
+    assert it.more([Told(held), Plain("data.txt"), read_only, Plain, contents]).paths == []
+    with pytest.raises(ValueError, match="as a name, which is a text"):
+        it.more({path: 1})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="an iterator"):
+        it.more({"a": READ["list"](iter([held]))})
+
+
+def read_only(path: Path = Path("data.txt")) -> str:
+    return path.read_text()
+
+
+def test_what_holds_itself_is_looked_through_once(place: Path) -> None:
+    """And what is shared by many."""
+    held: list[Any] = [Path("data.txt")]
+    held.append(held)
+    for _ in range(100):
+        held = [held, held]
+    assert Declared(place, {}).more([held]).paths == [Path("data.txt")]
 
 
 @pytest.mark.anyio

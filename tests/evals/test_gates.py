@@ -37,6 +37,8 @@ from doteval.evals._results.tables import number
         ("length.high <= 1e2", ("length", "high", "<=", 100.0, False)),
         ("a score.mean < -1", ("a score", "mean", "<", -1.0, False)),
         ("v1.exact >= 0", ("v1.exact", "mean", ">=", 0.0, False)),
+        ("exact.rows >= 95%", ("exact", "rows", ">=", 0.95, False)),
+        ("exact.rows >= baseline", ("exact.rows", "mean", ">=", 0.0, True)),
         ("exact >= baseline", ("exact", "mean", ">=", 0.0, True)),
         ("exact.low >= baseline - 0.02", ("exact", "low", ">=", -0.02, True)),
         ("cost <= baseline+5", ("cost", "mean", "<=", 5.0, True)),
@@ -308,6 +310,42 @@ async def test_what_samples_say_together_is_compared_with_a_baseline(tmp_path: P
     }.items():
         (told,) = (await rows("more", better, 4, gate)).shortfalls
         assert told.startswith(why)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("having", "failing", "epochs", "gates", "told", "short"),
+    [
+        (1, 0, 1, "exact >= 0.9", "decided by 1 of 20 rows", ""),
+        (1, 0, 1, "exact >= 1.1", "decided by 1 of 20 rows", "1 of 20 rows), and has to be >= 1.1"),
+        (20, 0, 1, "exact >= 1.1", "", "20 rows), and has to be >= 1.1"),
+        (15, 5, 1, "exact >= 0.9", "", ""),  # rows that failed have a rule of their own
+        (14, 5, 1, "exact >= 0.9", "decided by 14 of 15 rows", ""),
+        (1, 0, 2, "exact.pass^2 >= 0.9", "decided by 2 of 40 samples", ""),
+        (1, 0, 1, "exact >= 0.9|exact.rows >= 5%", "", ""),
+        (1, 0, 1, "exact >= 0.9|exact.rows >= 6%", "", "1 of 20 rows have the score 'exact', and their share has to"),
+        (20, 0, 1, "exact.rows >= 100%", "", ""),
+        (14, 5, 1, "exact.rows >= 100%", "", "14 of 15 rows have"),
+        (0, 0, 1, "exact.rows >= 1%", "", "no row has a score 'exact'"),
+        (1, 0, 2, "exact.pass^2.rows >= 5%", "decided by 2 of 40 samples", ""),
+        (1, 0, 2, "exact.pass^2.rows > 5%", "decided by 2 of 40 samples", "1 of 20 rows have the score 'exact.pass^2'"),
+        (1, 0, 1, "other >= 0", "", ""),
+    ],
+)
+async def test_a_gate_that_few_rows_decide_is_told(
+    having: int, failing: int, epochs: int, gates: str, told: str, short: str
+) -> None:
+    """With how many of how many; unless a gate says how many have to have the score."""
+
+    @foreach("number", range(20), epochs=epochs)
+    async def eval_it(number: int) -> Result:
+        if number >= 20 - failing:
+            raise ValueError(number)
+        return Result(number, scores={"other": 1, **({"exact": True} if number < having else {})})
+
+    outcome = await run(eval_it, passes=gates.split("|"))
+    assert [told in warning for warning in outcome.warnings] == [True] * bool(told)
+    assert [short in shortfall for shortfall in outcome.shortfalls] == [True] * bool(short)
 
 
 @pytest.mark.anyio

@@ -12,7 +12,7 @@ import pytest
 
 from doteval import Result, foreach
 from doteval.cli import main
-from doteval.evals import Evaluation, Store, delete, rename, rescore, run
+from doteval.evals import Evaluation, EvaluationChangedError, Store, delete, rename, rescore, run
 
 ODD = "x\udc80"
 
@@ -99,3 +99,13 @@ def test_a_baseline_that_is_the_run_itself_is_found_out(path: Path) -> None:
     """By what it is called in the store."""
     with pytest.raises(ValueError, match="is the baseline and the experiment"):
         anyio.run(partial(run, evaluation(), store=path, experiment=ODD, baseline=r"x\udc80", fresh=True))
+
+
+def test_what_is_told_of_it_can_be_printed(path: Path) -> None:
+    """Also to a file, which has no half characters."""
+    again = partial(run, evaluation(), store=path, experiment=ODD, name=ODD, baseline=ODD + ODD)
+    (told,) = anyio.run(again).warnings
+    assert told.encode()
+    with pytest.raises(EvaluationChangedError) as caught:
+        anyio.run(partial(again, depends_on={ODD: ODD, "path": [path.parent]}))
+    assert str(caught.value).encode()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from anyio import current_time
 from tests.virtual_time import virtual_time
 
-from doteval import ModelRequestError, Result, foreach
+from doteval import ModelRequestError, Result, ServerLostError, foreach
 from doteval.evals import Outcome, Retries, run
+from doteval.testing import FakeModel
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +96,124 @@ async def test_a_row_is_run_as_often_as_the_policy_says(error: Any, retries: Any
     assert (await attempts_of(error, retries))[0] == expected
     if expected > 1:
         assert (await attempts_of(error, retries, fails=1))[0] == 2
+
+
+def plainly(error: Exception) -> None:
+    raise error
+
+
+def with_from(error: Exception) -> None:
+    try:
+        raise error
+    except Exception as exc:
+        raise ValueError("the agent gave up") from exc
+
+
+def without_from(error: Exception) -> None:
+    try:
+        raise error
+    except Exception:
+        raise ValueError("the agent gave up")  # noqa: B904 - that is what is tested
+
+
+def on_its_way_out(error: Exception) -> None:
+    try:
+        raise error
+    finally:
+        raise ValueError("the agent cannot be closed")
+
+
+def in_a_group_that_is_wrapped(error: Exception) -> None:
+    try:
+        raise ExceptionGroup("tasks", [KeyError(), error])
+    except ExceptionGroup:
+        without_from(ValueError("the agent gave up"))
+
+
+def from_none(error: Exception) -> None:
+    try:
+        raise error
+    except Exception:
+        raise ValueError("the agent gave up") from None
+
+
+@virtual_time
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ModelRequestError("m", "too often", "Wait.", status=429), 2),
+        (server_error(), 2),
+        (ModelRequestError("m", "no connection", "Wait.", status=None), 2),
+        (ServerLostError("m", "gone", "Wait."), 2),
+        (ConnectionError(), 2),
+        (ToolError(), 2),
+        (ModelRequestError("m", "refused", "Look.", status=401), 0),
+        (NamedError(429, "insufficient_quota"), 0),
+        (KeyError(), 1),
+    ],
+    ids=["429", "500", "no connection", "lost", "ConnectionError", "on", "401", "quota", "own"],
+)
+@pytest.mark.parametrize(
+    "raises", [plainly, with_from, without_from, on_its_way_out, in_a_group_that_is_wrapped, from_none]
+)
+async def test_what_a_row_wraps_counts_as_what_it_is(raises: Any, error: Exception, expected: int) -> None:
+    """With ``from`` and without, but for ``from None``; 0 attempts are none that would help, so the run ends."""
+    attempts = 0
+
+    @foreach("value", [1], retries=Retries(on=ToolError))
+    async def eval_it(value: int) -> Result:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raises(error)
+        return Result(attempts)
+
+    if expected == 0 and raises is not from_none:
+        with pytest.raises((type(error), ValueError)):
+            await run(eval_it)
+    else:
+        await run(eval_it)
+    assert attempts == (1 if raises is from_none else max(expected, 1))
+
+
+@pytest.mark.parametrize("raises", [plainly, without_from])
+def test_what_whoever_runs_it_has_in_hand_is_not_the_rows(raises: Any) -> None:
+    """A second run because the first was refused; whose rows fail for their own reasons."""
+
+    @foreach("value", [1])
+    async def eval_it(value: int) -> Result:
+        raises(KeyError("own"))
+        return Result()
+
+    try:
+        raise ModelRequestError("m", "refused", "Look.", status=401)
+    except ModelRequestError:
+        (record,) = asyncio.run(run(eval_it)).records
+    assert (record.attempts, "refused" in (record.traceback or "")) == (1, False)
+
+
+@virtual_time
+@pytest.mark.parametrize(("turns", "told"), [(0, False), (1, False), (2, True), (4, True)])
+@pytest.mark.parametrize("error", [ModelRequestError("m", "too often", "Wait.", status=429), ToolError()])
+async def test_requests_that_were_paid_for_nothing_are_told(error: Exception, turns: int, told: bool) -> None:
+    """Where rows that are refused have asked much before that; what the user wants to be run again is no surprise."""
+    attempts = [0] * 20
+
+    @foreach("value", range(20), retries=Retries(on=ToolError))
+    async def eval_it(value: int, model: FakeModel) -> Result:
+        attempts[value] += 1
+        for _ in range(turns):
+            await model.generate("turn")
+        if attempts[value] == 1 and value % 2 == 0:
+            raise error
+        return Result(await model.generate("last"))
+
+    outcome = await run(eval_it, model=FakeModel(replies="yes"))
+    count, answered = 10 * turns, 30 * turns + 20
+    texts = [text for text in outcome.warnings if 'cache="on"' in text]
+    assert [f"{count:,} of the {answered:,} requests" in text for text in texts] == (
+        [True] if told and not isinstance(error, ToolError) else []
+    )
 
 
 @virtual_time

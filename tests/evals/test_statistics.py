@@ -286,7 +286,7 @@ def test_what_a_cluster_is_called() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("empty", EMPTY, ids=repr)
+@pytest.mark.parametrize("empty", EMPTY, ids=lambda value: ascii(value).partition(" object")[0])
 async def test_an_empty_cell_is_no_cluster_and_no_id(empty: Any, tmp_path: Path) -> None:
     """Rows with none are on their own, as where nobody has such a column, and are known by their values."""
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,7 +24,8 @@ import pytest
 import doteval
 from doteval import Result, foreach
 from doteval.cli import main
-from doteval.evals import Evaluation, Store, StoreError, delete, rename, run
+from doteval.evals import Evaluation, Store, StoreError, copy, delete, rename, run
+from doteval.evals._results.database import Database
 from doteval.evals._results.upkeep import chosen, old_enough
 from doteval.evals._running.circumstances import _commits, _head_of, about_machine
 from doteval.evals._running.settings import Settings
@@ -326,6 +330,13 @@ def test_what_was_written_while_it_asked_stays(
         (["rename", "one", "two"], 1, "there is an experiment 'two' already"),
         (["rename", "one", "one"], 1, "there is an experiment 'one' already"),
         (["rename", "one", " "], 2, "an experiment needs a name"),
+        (["copy", "none", "x"], 1, "there is no experiment 'none'"),
+        (["copy", "none", "x", "--dry-run"], 1, "there is no experiment 'none'"),
+        (["copy", "none", "one", "--replace"], 1, "there is no experiment 'none'"),
+        (["copy", "one", "two"], 1, "there is an experiment 'two' already"),
+        (["copy", "one", "two", "--dry-run"], 1, "there is an experiment 'two' already"),
+        (["copy", "one", "one", "--replace"], 1, "no copy of itself"),
+        (["copy", "one", "", "--replace"], 2, "an experiment needs a name"),
     ],
 )
 def test_what_cannot_be_done_changes_nothing(
@@ -356,7 +367,13 @@ def test_what_is_being_run_is_neither_deleted_nor_renamed(
     with Store(path) as store:
         (stored,) = store.evaluations("two")
         begun, _ = store.begin("two", "a", model="", identity=stored.identity, fresh=fresh)
-        for words in ("delete one two --yes", "rename two 2", "delete --older-than=0s --yes"):
+        for words in (
+            "delete one two --yes",
+            "rename two 2",
+            "copy two 2",
+            "copy one two --replace",
+            "delete --older-than=0s --yes",
+        ):
             assert doteval_(path, *words.split()) == 1
             assert f"is being run by process {os.getpid()}" in capsys.readouterr().err
         store.leave(begun)
@@ -364,6 +381,105 @@ def test_what_is_being_run_is_neither_deleted_nor_renamed(
     assert doteval_(path, "rename", "two", "2") == 0
     assert doteval_(path, "delete", "one", "--yes") == 0
     assert of(path) == {"2": ["a"], "three": ["a"]}
+
+
+def everything(path: Path, experiment: str) -> list[Any]:
+    """All that is known of an experiment, but for numbers of the database."""
+    store = Store(path)
+    return [
+        (
+            each.name, each.identity, each.started, each.finished, each.rows, each.stored, each.errors, each.epochs,
+            [*store.records(each)], [*store.transcript_texts(each)], store.runs(each), store.summary(each),
+        )
+        for each in store.evaluations(experiment)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_copy_has_all_that_is_known(path: Path, capsys: pytest.CaptureFixture[str], replace: bool) -> None:
+    """Samples that do not count, transcripts, runs and costs; what it is of stays, and each goes its own way."""
+    give = partial(run, store=path, experiment="one", name="a")
+    anyio.run(partial(give, numbers(), epochs=3, transcripts=True))
+    anyio.run(partial(give, numbers(), epochs=2))
+    before, to = everything(path, "one"), "two" if replace else "new"
+    assert doteval_(path, "copy", "one", to, "--dry-run", *["--replace"] * replace) == 0
+    assert "would be a copy of one: 2 evaluations" in capsys.readouterr().out
+    assert "new" not in of(path)
+    assert doteval_(path, "copy", "one", to, "--json", *["--replace"] * replace) == 0
+    assert json.loads(capsys.readouterr().out)[0]["evaluations"] == ["a", "b"]
+    assert everything(path, to) == everything(path, "one") == before
+    delete("one", store=path)
+    assert everything(path, to) == before
+    outcome = anyio.run(partial(run, numbers(), store=path, experiment=to, name="a", epochs=3))
+    assert outcome.answered
+
+
+def test_who_is_killed_while_he_copies_leaves_one_or_the_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is as a kill would leave it, at each statement: there always is a baseline, and a whole one."""
+    old, new = everything(path, "two"), everything(path, "one")
+    writing, left = Database.writing, list[Path]()
+
+    seen: list[list[bytes]] = []
+
+    def tell(_: str) -> None:
+        files = [file for file in (path, path.with_name(f"{path.name}-wal")) if file.exists()]
+        seen.append([file.read_bytes() for file in files])
+        if seen[-1:] != seen[-2:-1]:
+            directory = path.parent / str(len(left))
+            directory.mkdir()
+            for file in files:
+                shutil.copy(file, directory)
+            left.append(directory / path.name)
+
+    @contextmanager
+    def watched(database: Database) -> Iterator[sqlite3.Connection]:
+        with writing(database) as connection:
+            connection.set_trace_callback(tell)
+            yield connection
+
+    monkeypatch.setattr(Database, "writing", watched)
+    copy("one", "two", store=path, replace=True)
+    tell("")
+    assert everything(path, "two") == new
+    found = [everything(each, "two") for each in left]
+    assert all(each in (old, new) for each in found)
+    assert (found[0], found[-1]) == (old, new)
+    assert all(everything(each, "one") == new for each in left)
+    with pytest.raises(StoreError, match="has an experiment 'three' already"):
+        copy("one", "three", store=path)
+
+
+def test_the_job_of_main_asks_for_nothing_where_it_is_started_again(tmp_path: Path, monkeypatch: Any) -> None:
+    """With the commands of the guide, in the order in which they stand there."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "evaluate-in-ci.md").read_text("utf-8")
+    blocks = [block.partition("```")[0].splitlines() for block in page.split("```sh\n")[1:]]
+    called: list[int] = []
+
+    @foreach("n", range(20))
+    async def eval_core(n: int) -> Result:
+        called.append(n)
+        return Result(n, scores={"right": True})
+
+    def job(commit: str, *commands: list[str]) -> int:
+        called.clear()
+        for line in (line for block in commands for line in block):
+            command, *words = (commit if word == "$COMMIT" else word for word in shlex.split(line))
+            if command == "doteval":
+                assert main(words) == 0
+            else:
+                baseline = words[words.index("--eval-baseline") + 1] if "--eval-baseline" in words else ""
+                gates = [words[words.index("--eval-gate") + 1]] if baseline else []
+                store = ".doteval/results.db"
+                give = partial(run, eval_core, store=store, experiment=words[1], baseline=baseline, passes=gates)
+                anyio.run(partial(give, max_errors=0))
+        return len(called)
+
+    first, every, good = blocks
+    assert job("sha1", first) == 20
+    for commit in ("sha2", "sha3"):
+        assert [job(commit, every, good) for _ in range(3)] == [20, 0, 0]
+    assert job("branch", every) == 20
 
 
 async def test_a_renamed_experiment_is_gone_on_with(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -673,3 +674,43 @@ def test_a_store_elsewhere_is_given_with_an_equals_sign(runs: Runs, tmp_path_fac
     assert_clean(runs.run("eval_it.py", f"--eval-store={store}"), passed=1)
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     assert f"Write it with an equals sign: --doteval-eval-store={store}" in refused.stderr.str()
+
+
+@pytest.mark.parametrize("mark", [".git", ""])
+def test_a_package_is_not_answered_with_the_results_of_another(runs: Runs, mark: str) -> None:
+    """Of one repository, each run by itself, so that names are the same; nothing is removed. A copy is answered."""
+    evaluation = """
+        from pathlib import Path
+
+        from doteval import foreach, Result
+
+        @foreach("number", [1, 2])
+        def eval_it(number):
+            print("is called")
+            return Result((Path(__file__).parent / "system.txt").read_text(), scores={"good": True})
+    """
+    for package in ("a", "b", "copy/a"):
+        directory = runs.pytester.mkdir(package) if "/" not in package else runs.pytester.path / package
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "eval_it.py").write_text(textwrap.dedent(evaluation), "utf-8")
+        (directory / "pytest.ini").write_text("[pytest]", "utf-8")
+        (directory / "system.txt").write_text(package[-1], "utf-8")
+    for repository in (".", "copy"):
+        if mark:
+            (runs.pytester.path / repository / mark).mkdir()
+    store = runs.pytester.path / "results.db"
+
+    def run(package: str) -> tuple[bool, str]:
+        result = runs.run(package, "-rP", "--eval-experiment", "it", f"--eval-store={store}", "-W", "default")
+        return "is called" in (output := result.stdout.str()), output
+
+    assert run("a")[0]
+    is_called, output = run("b")
+    assert not is_called
+    told = "they are of the file a/eval_it.py, and this is b/eval_it.py, so that each needs"
+    assert (told in output) == bool(mark)
+    assert "system.txt was read" not in output if mark else "system.txt was read" in output
+    for package in ("a", "copy/a"):
+        is_called, output = run(package)
+        assert not is_called
+        assert "1 passed" in output

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.plugin.runs import Runs, assert_clean, counts
+
+from doteval.pytest_plugin._setting import refuse_empty_values
 
 ONE_BACKEND = """
     import pytest
@@ -95,7 +99,6 @@ def test_model_leaves_alone_who_has_chosen(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--model="], "*--doteval-model: '' is not a model spec*"),
         (
             ["--model=echo:"],
             "*--doteval-model: 'echo:' is not a model spec: it names the provider 'echo' but no model*",
@@ -133,6 +136,28 @@ def test_a_wrong_value_is_a_usage_error(runs: Runs, arguments: list[str], compla
     result = runs.run(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([complaint])
+
+
+def test_an_option_that_is_given_nothing_is_a_usage_error(pytestconfig: pytest.Config) -> None:
+    """Each of ours that takes a value, once or often, and blanks: a variable of CI that is not set costs nothing."""
+    taking = {name: given for name, given in vars(pytestconfig.option).items() if name.startswith("doteval_")}
+    taking = {name: given for name, given in taking.items() if not isinstance(given, bool)}
+    assert len(taking) > 25
+    for name in taking:
+        option = f"--{name.replace('_', '-')} is given nothing, as where a variable"
+        for given in ("", " \t", [""], ["x", " "]):
+            config: Any = SimpleNamespace(option=SimpleNamespace(**{name: given, "other": ""}))
+            with pytest.raises(pytest.UsageError, match=re.escape(option)):
+                refuse_empty_values(config)
+    refuse_empty_values(pytestconfig)
+
+
+@pytest.mark.parametrize("option", ["--model", "--eval-baseline", "--eval-gate", "--eval-store", "--eval-experiment"])
+def test_pytest_ends_where_an_option_is_given_nothing(runs: Runs, option: str) -> None:
+    """Also of one that has a short name."""
+    result = runs.run(f"{option}=", in_process=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*--doteval-{option[2:]} is given nothing*"])
 
 
 SETTINGS = (

@@ -8,14 +8,16 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import anyio.lowlevel
 import pytest
-from mcp import ClientSession, MCPError, StdioServerParameters, stdio_client
 
 from doteval import ContextProvider, HandleInactiveError, ModelHandle, PoolEvent
+
+if TYPE_CHECKING:
+    import mcp  # elsewhere where it is used, as it takes each worker 0.6 s of processor
 
 SERVER = Path(__file__).with_name("mcp_server.py")
 
@@ -23,15 +25,17 @@ pytestmark = [pytest.mark.anyio]
 
 
 @asynccontextmanager
-async def connect(name: str) -> AsyncGenerator[ClientSession]:
+async def connect(name: str) -> AsyncGenerator[mcp.ClientSession]:
     """A session with a server process of its own; it holds task groups and cancel scopes open."""
-    parameters = StdioServerParameters(command=sys.executable, args=["-I", "-S", str(SERVER), name])
-    async with stdio_client(parameters) as (read, write), ClientSession(read, write) as session:
+    import mcp
+
+    parameters = mcp.StdioServerParameters(command=sys.executable, args=["-I", "-S", str(SERVER), name])
+    async with mcp.stdio_client(parameters) as (read, write), mcp.ClientSession(read, write) as session:
         await session.initialize()
         yield session
 
 
-async def ask(session: ClientSession) -> tuple[str, int]:
+async def ask(session: mcp.ClientSession) -> tuple[str, int]:
     """Which server answers, and its process."""
     result = await session.call_tool("whoami")
     name, pid = result.content[0].text.split()
@@ -117,7 +121,7 @@ async def test_health_is_what_the_caller_says() -> None:
 @pytest.mark.process
 async def test_an_mcp_session_is_set_up_in_one_task_used_in_others_and_torn_down_in_a_fourth() -> None:
     """And three of them not in the order of a stack: first in, first out."""
-    handles: dict[str, ModelHandle[ClientSession]] = {}
+    handles: dict[str, ModelHandle[mcp.ClientSession]] = {}
     answers: list[tuple[str, int]] = []
 
     async with ContextProvider(connect, keep_alive=0) as provider:
@@ -157,6 +161,8 @@ async def test_an_mcp_session_is_set_up_in_one_task_used_in_others_and_torn_down
 @pytest.mark.process
 async def test_a_crash_of_one_mcp_server_hurts_nobody_else() -> None:
     """Who talks to it gets an error of the session; nobody is cancelled, and a closed resource can be opened again."""
+    import mcp
+
     async with ContextProvider(connect) as provider:
         fragile, solid = await provider.setup("fragile"), await provider.setup("solid")
         _, pid = await ask(fragile.model)
@@ -167,7 +173,7 @@ async def test_a_crash_of_one_mcp_server_hurts_nobody_else() -> None:
 
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(use_the_other)
-            with pytest.raises(MCPError):
+            with pytest.raises(mcp.MCPError):
                 await fragile.model.call_tool("crash")
         await provider.teardown(fragile.resource_id)
         with pytest.raises(HandleInactiveError, match="teardown"):
@@ -182,12 +188,13 @@ async def test_a_crash_of_one_mcp_server_hurts_nobody_else() -> None:
 @pytest.mark.process
 async def test_a_session_that_notices_the_crash_is_lost_with_that_reason() -> None:
     """A context manager that raises while it is open makes its handles inactive; the next setup opens a new one."""
+    import mcp
 
     @asynccontextmanager
-    async def watched(name: str) -> AsyncGenerator[ClientSession]:
-        parameters = StdioServerParameters(command=sys.executable, args=["-I", "-S", str(SERVER), name])
-        async with stdio_client(parameters) as (read, write), anyio.create_task_group() as task_group:
-            async with ClientSession(read, write) as session:
+    async def watched(name: str) -> AsyncGenerator[mcp.ClientSession]:
+        parameters = mcp.StdioServerParameters(command=sys.executable, args=["-I", "-S", str(SERVER), name])
+        async with mcp.stdio_client(parameters) as (read, write), anyio.create_task_group() as task_group:
+            async with mcp.ClientSession(read, write) as session:
                 await session.initialize()
                 _, pid = await ask(session)
 
@@ -205,7 +212,7 @@ async def test_a_session_that_notices_the_crash_is_lost_with_that_reason() -> No
 
     async with ContextProvider(watched) as provider:
         fragile, solid = await provider.setup("fragile"), await provider.setup("solid")
-        with pytest.raises(MCPError):
+        with pytest.raises(mcp.MCPError):
             await fragile.model.call_tool("crash")
         with anyio.fail_after(60):
             while fragile.is_active:
@@ -221,6 +228,8 @@ async def test_a_session_that_notices_the_crash_is_lost_with_that_reason() -> No
 @pytest.mark.concurrency
 async def test_an_mcp_server_that_is_killed_while_it_is_busy_costs_only_those_who_held_it() -> None:
     """A hundred lease it, and one never lets go; after the first report nobody gets the dead session."""
+    import mcp
+
     pids: set[int] = set()
     failures_before, failures_after = 0, 0
     reported = False
@@ -236,7 +245,7 @@ async def test_an_mcp_server_that_is_killed_while_it_is_busy_costs_only_those_wh
             async with provider.setup("tools") as handle:
                 try:
                     pids.add((await ask(handle.model))[1])
-                except MCPError as exc:
+                except mcp.MCPError as exc:
                     failures_after += comes_after
                     failures_before += not comes_after
                     handle.report_broken(exc)

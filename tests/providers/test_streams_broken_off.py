@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import httpcore2
+import httpx2
 import pytest
 from tests.providers.conftest import CHATS, KEY
 from tests.providers.network import Line, Network
@@ -132,7 +133,8 @@ async def test_streams_may_be_broken_off_in_every_way(kind: str) -> None:
     for ours in (True, False):
         network = Streams(kind)
         provider_class, _, spec = CHATS[kind]
-        given: dict[str, Any] = {"base_url": "http://a/v1", "api_key": KEY, "max_retries": 0, "timeout": 30}
+        patient = httpx2.Timeout(30.0, pool=100_000.0)  # who waits for a connection depends on who was faster
+        given: dict[str, Any] = {"base_url": "http://a/v1", "api_key": KEY, "max_retries": 0, "timeout": patient}
         provider = provider_class(**given, max_concurrency=AT_ONCE)
         async with provider, provider.setup(spec) as handle:
             client = handle.model.client._client

@@ -522,13 +522,13 @@ def test_on_windows_everything_can_be_imported() -> None:
 def test_what_cannot_be_meant_is_said_at_once(runtime: Runtime) -> None:
     """Wrong values are refused when the provider is made, not when a test waits for its model."""
     wrong: list[tuple[Callable[[], object], str]] = [
-        (lambda: ServerProvider("llmock serve"), r"command is a list of words such as \['llmock', 'serve'\]"),
+        (lambda: ServerProvider("llmock serve"), r"command must be a list of words such as \['llmock', 'serve'\]"),
         (lambda: ServerProvider(["llmock", "serve"]), r"write \{port\} where the port belongs"),
         (lambda: ServerProvider(LLMOCK, slots_needed=0), "slots_needed must be at least 1"),
-        (lambda: ServerProvider(LLMOCK, port=70000), "port must be between 1 and 65535"),
+        (lambda: ServerProvider(LLMOCK, port=70000), "port must be a whole number from 1 to 65535"),
         (lambda: ServerProvider(LLMOCK, start_timeout=-1), "start_timeout is a number of seconds"),
-        (lambda: ServerProvider(LLMOCK, restarts=-1), "restarts must be 0 or more"),
-        (lambda: ServerProvider(LLMOCK, max_concurrency=0), "max_concurrency must be at least 1"),
+        (lambda: ServerProvider(LLMOCK, restarts=-1), "restarts must be a whole number of at least 0"),
+        (lambda: ServerProvider(LLMOCK, max_concurrency=0), "max_concurrency must be a whole number of at least 1"),
     ]
     for make, message in wrong:
         with pytest.raises(ValueError, match=message):

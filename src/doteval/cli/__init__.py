@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -111,6 +112,7 @@ class _Parser(argparse.ArgumentParser):
             file.flush()
 
 
+@cache
 def _parser() -> argparse.ArgumentParser:
     parser = cast(
         "argparse.ArgumentParser",
@@ -251,10 +253,18 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_experiment(compare, "before", "A", experiment)
     _add_experiment(compare, "after", "B", "the same")
     compare.add_argument(
+        "--score",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="compare only this score, and let nothing else fail; may be given several times (default: all)",
+    )
+    compare.add_argument(
         "--fail-if",
         choices=("worse", "different"),
-        help="exit with 1 where a score of B is clearly worse than that of A, or different, or nobody can tell; "
-        "where B lacks an evaluation or a score; and where rows that A has results of failed in B, or lack a score",
+        help="exit with 1 where a score of B is clearly worse than that of A, or different, among all that are "
+        "compared, or nobody can tell; where B lacks an evaluation or a score; and where rows that A has results of "
+        "failed in B, or lack a score",
     )
     compare.add_argument(
         "--max-lost",
@@ -319,16 +329,25 @@ def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
         "--older-than", type=_age, metavar="AGE", help="only what was last written so long ago: 90m, 12h, 30d or 8w"
     )
     delete.add_argument("--yes", action="store_true", help="do not ask")
+    copy = commands.add_parser(
+        "copy",
+        help="keep an experiment under another name as well",
+        description="Keep the results of an experiment under another name as well, in place of what stands there, if "
+        "--replace says so: at once, or not at all.",
+    )
+    _add_experiment(copy, "name", "NAME", "the experiment")
+    copy.add_argument("new", metavar="NEW", help="its other name")
+    copy.add_argument("--replace", action="store_true", help="replace the experiment that has that name")
     rename = commands.add_parser(
         "rename", help="give an experiment another name", description="Give an experiment another name."
     )
     _add_experiment(rename, "name", "OLD", "the experiment")
     rename.add_argument("new", metavar="NEW", help="its new name, which no other one has")
-    for parser in (delete, rename):
+    for parser in (delete, copy, rename):
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    for parser in (listing, show, compare, again, delete, rename):
+    for parser in (listing, show, compare, again, delete, copy, rename):
         _add_json(parser)
-    for parser in (listing, show, compare, export, report, view, again, delete, rename):
+    for parser in (listing, show, compare, export, report, view, again, delete, copy, rename):
         parser.add_argument(
             "--store",
             default=".doteval/results.db",

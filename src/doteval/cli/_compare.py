@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .._printed import say
 from .._tables import Table
 from ..evals import Stored
-from ..evals._results.compare import Comparison, Difference, compare, pairs
+from ..evals._results.alike import counterparts, rows_in, told_apart
+from ..evals._results.compare import Comparison, Difference, clear_among, compare, family_of, nearest
 from ..evals._results.tables import number, shown_score
 from ._json import print_json
 from ._problem import Problem
@@ -21,29 +23,67 @@ def run(options: argparse.Namespace) -> int:
     """Print the paired differences of every score."""
     with opened(options) as results:
         before, after = chosen(results, options.before), chosen(results, options.after)
-        found = [compare(results, one, other) for one, other in pairs(before, after)]
+        same = counterparts(before, after)
+        pairs = same or _others_to_compare(before, after, options)
+        found = [_of_scores(compare(results, one, other), options.score) for one, other in pairs]
     if not found:
-        raise Problem(
-            f"no evaluation of {options.before!r} belongs to one of {options.after!r}: choose one of each with "
-            "EXPERIMENT@PART-OF-ITS-NAME"
-        )
+        which = f"no evaluation of {options.before!r} is one of {options.after!r}"
+        raise Problem(f"{which}: choose one of each with EXPERIMENT@PART-OF-ITS-NAME")
     gone = _others(before, [comparison.before for comparison in found])
     new = _others(after, [comparison.after for comparison in found])
     if options.json:
+        both = [{**_for_programs(each), "same": bool(same)} for each in found]
         alone = [*({"before": _side(each)} for each in gone), *({"after": _side(each)} for each in new)]
-        print_json([*map(_for_programs, found), *({**_ALONE, **each} for each in alone)])
+        print_json([*both, *({**_ALONE, **each} for each in alone)])
     else:
         _print(found, options.before, options.after)
+        if not same:
+            say(*(f"\n{_name(each)}: two evaluations, as none is on both sides" for each in found))
         for name, others in ((options.before, gone), (options.after, new)):
             if others:
                 say(f"\nonly {name} has these evaluations: {', '.join(each.name for each in others)}")
     if options.fail_if is None:
         return 0
-    losses = [f"{each.name}: {options.after} has none of it" for each in gone]
-    losses += [loss for comparison in found for loss in _losses(comparison, options)]
-    if losses:
-        say(*(f"doteval: {loss}" for loss in losses), file=sys.stderr)
+    losses = [f"{each.name}: {options.after} has none of it{_told_of_another(each, after)}" for each in gone]
+    clear, among = clear_among(found), len(family_of(found))
+    losses += [loss for comparison in found for loss in _losses(comparison, options, clear, among)]
+    told = [*losses, *_by_chance(found, clear, among, options)]
+    if told:
+        say(*(f"doteval: {each}" for each in told), file=sys.stderr)
     return 1 if losses else 0
+
+
+def _of_scores(comparison: Comparison, scores: Collection[str]) -> Comparison:
+    """The same, of some scores only, where these are named."""
+    if not scores:
+        return comparison
+    return replace(
+        comparison,
+        differences=tuple(each for each in comparison.differences if each.score in scores),
+        only_before=tuple(each for each in comparison.only_before if each in scores),
+        only_after=tuple(each for each in comparison.only_after if each in scores),
+    )
+
+
+def _others_to_compare(
+    before: Sequence[Stored], after: Sequence[Stored], options: argparse.Namespace
+) -> list[tuple[Stored, Stored]]:
+    """What is compared where no evaluation is on both sides: to fail a build, only what is named, of the same rows."""
+    found = nearest(before, after)
+    if options.fail_if is None:
+        return found
+    sides = (before, options.before), (after, options.after)
+    are_named = all(each.experiment != name for side, name in sides for each in side)
+    return [pair for pair in found if are_named and len({rows_in(each.name) for each in pair}) == 1]
+
+
+def _told_of_another(gone: Stored, after: Sequence[Stored]) -> str:
+    """What is said of one of the same name; nothing where there is none."""
+    named = next((each for each in after if each.name == gone.name), None)
+    if named is None:
+        return ""
+    apart = told_apart(gone.identity, named.identity, gone.name)
+    return f": what is called so there differs in {', '.join(apart)}" if apart else ""
 
 
 def _others(evaluations: Sequence[Stored], compared: Sequence[Stored]) -> list[Stored]:
@@ -52,7 +92,20 @@ def _others(evaluations: Sequence[Stored], compared: Sequence[Stored]) -> list[S
     return [each for each in evaluations if each.id not in ids]
 
 
-def _losses(comparison: Comparison, options: argparse.Namespace) -> Iterator[str]:
+def _by_chance(
+    found: Sequence[Comparison], clear: Collection[int], among: int, options: argparse.Namespace
+) -> Iterator[str]:
+    """What is said of differences that are clear by themselves, and not among so many."""
+    for comparison in found:
+        for each in comparison.differences:
+            is_judged = options.fail_if == "different" or each.mean < 0
+            if is_judged and each.has_interval and each.is_clear and id(each) not in clear:
+                how = "higher" if each.mean > 0 else "lower"
+                name = f"{comparison.after.name}: {shown_score(each.score)}"
+                yield f"{name} is {how}, which would be clear by itself, and is not as one of {among:,}: no failure"
+
+
+def _losses(comparison: Comparison, options: argparse.Namespace, clear: Collection[int], among: int) -> Iterator[str]:
     """Why the second side is not as good as the first one, or not the same; nothing where it is."""
     name, before, after = comparison.after.name, options.before, options.after
     if comparison.before.id == comparison.after.id:
@@ -60,8 +113,9 @@ def _losses(comparison: Comparison, options: argparse.Namespace) -> Iterator[str
     for difference in comparison.differences:
         how = "higher" if difference.mean > 0 else "lower"
         is_judged = not difference.is_same and (options.fail_if == "different" or how == "lower")
-        if is_judged and (difference.is_clear or not difference.has_interval):
-            yield f"{name}: {shown_score(difference.score)} is {how} in {after} than in {before}{_by(difference)}"
+        if is_judged and (id(difference) in clear or not difference.has_interval):
+            what = f"{name}: {shown_score(difference.score)}"
+            yield f"{what} is {how} in {after} than in {before}{_by(difference, among)}"
     yield from (f"{name}: no row of {after} has the score {shown_score(score)}" for score in comparison.only_before)
     unpaired, lost = comparison.unpaired, comparison.unpaired.lost
     allowed = options.max_lost(comparison.results)
@@ -81,11 +135,13 @@ def _losses(comparison: Comparison, options: argparse.Namespace) -> Iterator[str
         yield f"{name}: no score can be compared"
 
 
-def _by(difference: Difference) -> str:
+def _by(difference: Difference, among: int) -> str:
     """By how much, where all rows differ by the same; that nobody can tell, where there is no interval."""
     if difference.is_constant:
         return f", by {number(abs(difference.mean))} in each of {difference.count:,} rows"
-    return "" if difference.is_clear else ", and nobody can tell how far that is chance: there is no interval"
+    if difference.is_clear:
+        return f", clearly as one of {among:,} that are compared" if among > 1 else ""
+    return ", and nobody can tell how far that is chance: there is no interval"
 
 
 def _print(found: Sequence[Comparison], before: str, after: str) -> None:
@@ -122,7 +178,14 @@ def _side(stored: Stored) -> dict[str, str]:
     return {"experiment": stored.experiment, "evaluation": stored.name}
 
 
-_ALONE: Mapping[str, Any] = {"before": None, "after": None, "unpaired": None, "unmatched": None, "scores": {}}
+_ALONE: Mapping[str, Any] = {
+    "same": False,
+    "before": None,
+    "after": None,
+    "unpaired": None,
+    "unmatched": None,
+    "scores": {},
+}
 """What is said of an evaluation that only one side has, besides what it is."""
 
 
@@ -143,6 +206,7 @@ def _for_programs(comparison: Comparison) -> dict[str, Any]:
                 "difference": difference.mean,
                 "low": difference.low,
                 "high": difference.high,
+                "chance": difference.chance,
                 "is_binary": difference.is_binary,
                 "clusters": difference.clusters,
             }

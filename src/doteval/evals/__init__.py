@@ -38,7 +38,7 @@ from ._results.runs import StoredRun
 from ._results.statistics import Aggregate, Summary, summarise
 from ._results.store import Store
 from ._results.transcript import RecordedRequest
-from ._results.upkeep import delete, rename
+from ._results.upkeep import copy, delete, rename
 from ._results.usage import ModelUsage
 from ._running.dataset import Dataset
 from ._running.declared import DependsOn
@@ -85,6 +85,7 @@ __all__ = [
     "Verdict",
     "choice",
     "contains",
+    "copy",
     "csv",
     "delete",
     "exact_match",

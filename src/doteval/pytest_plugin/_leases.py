@@ -187,5 +187,5 @@ async def leased(
 def _missing_credentials(error: BaseException | None) -> MissingCredentialsError | None:
     """What `error` comes from, where that is a missing API key."""
     while error is not None and not isinstance(error, MissingCredentialsError):
-        error = error.__cause__
+        error = error.__cause__ if error.__suppress_context__ else error.__context__
     return error

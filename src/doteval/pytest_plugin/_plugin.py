@@ -18,6 +18,7 @@ from ._other_loops import OtherLoops
 from ._parametrise import Parametrise
 from ._scopes import Scopes
 from ._servers import Servers
+from ._setting import refuse_empty_values
 from ._short_names import pytest_load_initial_conftests
 from ._summary import Summary
 from ._unittest import Unittest
@@ -35,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Make the fixtures, when all plugins are loaded."""
     known = registrations()
+    refuse_empty_values(config)
     options, eval_options = read_options(config, known), read_eval_options(config)
     servers = Servers(config, options)
     summary = Summary(wanted=options.summary, starts=servers.starts)

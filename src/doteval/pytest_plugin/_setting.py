@@ -12,8 +12,22 @@ from ._short_names import PREFIX
 
 _NumberT = TypeVar("_NumberT", int, float)
 
+_OURS = "doteval_"
 _TEXT_OR_NUMBER: Any = str | int | float if pytest.version_tuple >= (9, 2) else "string"
 """What stands in ``[tool.pytest]``, where values have types; pytest before 9.2 can only be told of one."""
+
+
+def refuse_empty_values(config: pytest.Config) -> None:
+    """No option of ours is given nothing, as where a variable is not set: it would go for one that is not there.
+
+    Raises:
+        pytest.UsageError: One is.
+    """
+    for name, given in vars(config.option).items():
+        values: list[object] = given if isinstance(given, list) else [given]
+        if name.startswith(_OURS) and any(isinstance(value, str) and not value.strip() for value in values):
+            option = f"{PREFIX}{name.removeprefix(_OURS).replace('_', '-')}"
+            raise pytest.UsageError(f"{option} is given nothing, as where a variable of a script is not set")
 
 
 class OptionGroup(Protocol):

@@ -221,66 +221,80 @@ class _Labels:
         return self._label(text.strip(_OPENING + _CLOSING + "\n"))
 
     def mentions(self, text: str) -> Iterator[_Mention]:
-        """Where labels stand in a text."""
+        """Where labels stand in a text; what repeats itself, with all that is around it, is looked at once."""
+        known: dict[tuple[str, str, str, bool, bool], _Mention] = {}
         for match in self._any.finditer(text):
             label = self._label(match["name"])
             if label is None:
                 continue
-            is_exact = len(match["name"]) > 1 or match["name"] in self._labels
-            after = text[match.end() : match.end() + _NEAR]
-            close = text[max(0, match.start() - _NEAR) : match.start()]
-            before, is_boxed = _without_marks(close)
-            line_ends = not after.partition("\n")[0].replace("</answer>", "").strip(_CLOSING)
-            if line_ends and not before.rpartition("\n")[2].strip():
-                before = before.rstrip()
-            has_mark_before = close.endswith(_MARKED_BEFORE)
-            has_mark_after = _MARKED_AFTER.match(after) is not None
-            stands_apart = has_mark_before or has_mark_after or line_ends
-            is_word = not stands_apart and (not is_exact or match["name"] in _ARTICLES or len(match["name"]) > 1)
-            is_word = is_word and (not is_exact or _GOES_ON.match(after) is not None)
-            is_negated = _NEGATED.search(before) is not None
-            is_confirmed = is_exact and _CONFIRMED.match(after.lstrip(_CLOSING[2:])) is not None
-            begins = match.start() <= 3 and not close.strip(_OPENING)
-            is_reasoned = is_exact and begins and _REASONED.match(after.lstrip(_CLOSING[2:])) is not None
-            is_cued = _CUE.search(before) is not None
-            line = _LINE.match(before.rpartition("\n")[2]) if line_ends else None
-            in_brackets = has_mark_before and has_mark_after
-            begins = begins and (has_mark_after or (after[:1] == "," and match["name"] not in _ARTICLES))
-            ends = match.end() + len(after) == len(text) and not after.strip(_CLOSING + "\n")
-            counts = (is_exact and not is_word) or in_brackets
-            is_said = is_cued or is_confirmed or is_reasoned or is_boxed or stands_apart or begins
-            is_hedged = is_said and _is_hedged(text, match.start(), after)
-            is_of_other = after[:1] == ":" and not begins and not line_ends  # what follows is about it
-            is_of_other = is_of_other or (not is_cued and before.rstrip().endswith((":", "=", "\uff1a")))
-            is_out = is_negated or is_hedged or is_of_other or _GOES_ON_WITH_VERB.match(after) is not None
-            rank = _Rank.NONE
-            if is_negated:
-                pass
-            elif is_boxed or (line is not None and not line["verb"]):
-                is_final = line is not None and (line["final"] or line["behind"])
-                rank = _Rank.FINAL if is_final else _Rank.LINE
-            elif not is_hedged and (is_confirmed or is_reasoned or (is_cued and not is_word)):
-                rank = _Rank.SENTENCE
-            yield _Mention(
-                label,
-                rank,
-                self._joined_after.match(after) is not None or self._joined_before.search(before) is not None,
-                counts and not is_out and (in_brackets or has_mark_after or ends or begins),
-                begins,
-                counts,
+            start, end = match.span()
+            place = (
+                match["name"],
+                text[max(0, start - _SENTENCE) : start],
+                text[end : end + _NEAR],
+                start <= 3,
+                end + _NEAR >= len(text),
             )
+            if place not in known:
+                known[place] = self._mention(label, *place)
+            yield known[place]
+
+    def _mention(self, label: str, name: str, far: str, after: str, is_at_start: bool, is_at_end: bool) -> _Mention:
+        """What is said of a label that is written so, by what is before and after it."""
+        is_exact = len(name) > 1 or name in self._labels
+        close = far[-_NEAR:]
+        before, is_boxed = _without_marks(close)
+        line_ends = not after.partition("\n")[0].replace("</answer>", "").strip(_CLOSING)
+        if line_ends and not before.rpartition("\n")[2].strip():
+            before = before.rstrip()
+        has_mark_before = close.endswith(_MARKED_BEFORE)
+        has_mark_after = _MARKED_AFTER.match(after) is not None
+        stands_apart = has_mark_before or has_mark_after or line_ends
+        is_word = not stands_apart and (not is_exact or name in _ARTICLES or len(name) > 1)
+        is_word = is_word and (not is_exact or _GOES_ON.match(after) is not None)
+        is_negated = _NEGATED.search(before) is not None
+        is_confirmed = is_exact and _CONFIRMED.match(after.lstrip(_CLOSING[2:])) is not None
+        begins = is_at_start and not close.strip(_OPENING)
+        is_reasoned = is_exact and begins and _REASONED.match(after.lstrip(_CLOSING[2:])) is not None
+        is_cued = _CUE.search(before) is not None
+        line = _LINE.match(before.rpartition("\n")[2]) if line_ends else None
+        in_brackets = has_mark_before and has_mark_after
+        begins = begins and (has_mark_after or (after[:1] == "," and name not in _ARTICLES))
+        ends = is_at_end and not after.strip(_CLOSING + "\n")
+        counts = (is_exact and not is_word) or in_brackets
+        is_said = is_cued or is_confirmed or is_reasoned or is_boxed or stands_apart or begins
+        is_hedged = is_said and _is_hedged(far, after)
+        is_of_other = after[:1] == ":" and not begins and not line_ends  # what follows is about it
+        is_of_other = is_of_other or (not is_cued and before.rstrip().endswith((":", "=", "\uff1a")))
+        is_out = is_negated or is_hedged or is_of_other or _GOES_ON_WITH_VERB.match(after) is not None
+        rank = _Rank.NONE
+        if is_negated:
+            pass
+        elif is_boxed or (line is not None and not line["verb"]):
+            is_final = line is not None and (line["final"] or line["behind"])
+            rank = _Rank.FINAL if is_final else _Rank.LINE
+        elif not is_hedged and (is_confirmed or is_reasoned or (is_cued and not is_word)):
+            rank = _Rank.SENTENCE
+        return _Mention(
+            label,
+            rank,
+            self._joined_after.match(after) is not None or self._joined_before.search(before) is not None,
+            counts and not is_out and (in_brackets or has_mark_after or ends or begins),
+            begins,
+            counts,
+        )
 
     def _label(self, name: str) -> str | None:
         return self._labels.get(name) or self._folded.get(name.casefold())
 
 
-def _is_hedged(text: str, place: int, after: str) -> bool:
+def _is_hedged(before: str, after: str) -> bool:
     """Whether the clause that a label stands in says what is not so, or may not be, or asks."""
     ends = _SENTENCE_ENDS.search(after)
     rest = after if ends is None else after[: ends.start()]
     if (ends is not None and ends[0] == "?") or _ON_CONDITION.search(rest) or _NOT_SO.search(_COMMA.split(rest)[0]):
         return True
-    clause = _CLAUSE.split(text[max(0, place - _SENTENCE) : place])[-1]
+    clause = _CLAUSE.split(before)[-1]
     return _HEDGED.search(_I_WOULD.sub("", _GIVEN.sub("", clause))) is not None
 
 

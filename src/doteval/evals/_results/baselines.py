@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
+from .alike import counterpart, told_apart
 from .compare import Comparison, compare
+from .identity import OWN_FILE, Identity
 from .plain import storable
 from .reading import Results, Stored
 from .reducers import REDUCED
@@ -45,14 +47,18 @@ def beside_baseline(
             f"'{experiment}' is the experiment of this run itself; name another one, or run it without this gate where "
             "it is to become the baseline"
         )
-    before = results.find(experiment, stored.name)
+    before = counterpart(results, experiment, stored.name, stored.identity)
     if before is not None:
         return compare(results, before, stored, reduced)
-    there = [each.name for each in results.evaluations(experiment)]
+    evaluations = results.evaluations(experiment)
+    there = [each.name for each in evaluations]
     if not there:
         known = [each.experiment for each in results.evaluations()]
         others = [*dict.fromkeys(name for name in known if name != stored.experiment)]
         return NoBaseline(f"there is no experiment '{experiment}'; {listed(experiment, others)}")
+    same_name = next((each for each in evaluations if each.name == stored.name), None)
+    if same_name is not None:
+        return NoBaseline(f"'{experiment}' has no {_told_of_another(stored, same_name)}", is_new=True)
     whole = stored.name.removesuffix(selection)
     other_rows = [name for name in there if name == whole or name.startswith(f"{whole} (")]
     if other_rows:
@@ -63,19 +69,33 @@ def beside_baseline(
     return NoBaseline(f"'{experiment}' has no '{stored.name}'; {listed(stored.name, there)}", is_new=True)
 
 
-def is_out_of_reach(results: Results, experiment: str, name: str, own: str, scores: Mapping[str, str]) -> str:
+def _told_of_another(stored: Stored, same_name: Stored) -> str:
+    apart = told_apart(stored.identity, same_name.identity, stored.name)
+    if OWN_FILE in apart:
+        files = (each.identity[OWN_FILE][1:] for each in (stored, same_name))
+        return f"'{stored.name}' of the file {' but of '.join(files)}: give each a baseline of its own"
+    return (
+        f"'{stored.name}' with these parameters: {', '.join(apart)} had another value there, and pytest has only "
+        "counted its values; ids= of parametrize name what is to be compared whatever its value"
+    )
+
+
+def is_out_of_reach(
+    results: Results, experiment: str, name: str, identity: Identity, own: str, scores: Mapping[str, str]
+) -> str:
     """Why gates cannot be reached whatever a run comes to, as half a sentence; nothing where they may be.
 
     Args:
         results: Where the baseline is.
         experiment: The baseline; may be nothing.
         name: The evaluation's name.
+        identity: What its results depend on.
         own: The experiment of the run.
         scores: The scores that gates compare with it, by what they may be called themselves.
     """
     if not (scores and experiment) or storable(experiment) == own:
         return ""
-    before = results.find(experiment, name)
+    before = counterpart(results, experiment, name, identity)
     if before is None:
         known = [*dict.fromkeys(each.experiment for each in results.evaluations())]
         if storable(experiment) in known:

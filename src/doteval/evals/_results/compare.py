@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 
-from .intervals import tango
+from .intervals import are_clear, chance_of_flips, tango
 from .moments import Moments
 from .pairing import Unpaired
 from .reading import Results, Stored
@@ -36,6 +36,7 @@ class Difference:
             Student's.
         clusters: How many clusters these rows are in, where the dataset has a column ``cluster``; else `None`.
         varies_by: How far the differences are from each other at most, but for rounding.
+        chance: How probable it is that they differ so much by chance alone; not a number where there is no interval.
     """
 
     score: str
@@ -51,6 +52,7 @@ class Difference:
     is_binary: bool
     clusters: int | None = None
     varies_by: float = math.nan
+    chance: float = math.nan
 
     def is_of_few(self, lost: int = 0) -> bool:
         """Whether fewer than half of the rows in which the first side has it can be compared.
@@ -69,6 +71,11 @@ class Difference:
     def is_same(self) -> bool:
         """Whether the means are the same, but for rounding."""
         return math.isclose(self.before, self.after, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether no row differs, but for rounding."""
+        return self.varies_by == 0 and self.is_same
 
     @property
     def has_interval(self) -> bool:
@@ -141,32 +148,25 @@ class _Pairs:
         is_binary = self.before.is_binary and self.after.is_binary
         if is_binary:
             share = change.effective_count() / change.count
-            low, high = tango(self.gained * share, self.lost * share, change.count * share)
+            flips = self.gained * share, self.lost * share
+            low, high, chance = *tango(*flips, change.count * share), chance_of_flips(*flips)
         else:
-            _, low, high = change.interval()
+            (_, low, high), chance = change.interval(), change.chance()
         means = self.before.middle, self.after.middle, change.middle
         alike = math.isclose(self.least, self.most, rel_tol=_ROUNDING, abs_tol=_ROUNDING * change.largest)
         varies_by = 0.0 if alike else self.most - self.least
         counts = change.count, only_before, only_after, of
-        return Difference(name, *counts, *means, low, high, is_binary, change.cluster_count, varies_by)
+        return Difference(name, *counts, *means, low, high, is_binary, change.cluster_count, varies_by, chance)
 
 
-def pairs(before: Sequence[Stored], after: Sequence[Stored]) -> Iterator[tuple[Stored, Stored]]:
-    """Which evaluations belong together: those of the same name, else of the same function, else the only ones."""
-    if len(before) == len(after) == 1:
-        yield before[0], after[0]
-        return
-    for key in (_name, _function):
-        there = {key(stored): stored for stored in after}
-        if len(there) == len(after) and len({key(stored) for stored in before}) == len(before):
-            found = [(stored, there[key(stored)]) for stored in before if key(stored) in there]
-            if found:
-                yield from found
-                return
-
-
-def _name(stored: Stored) -> str:
-    return stored.name
+def nearest(before: Sequence[Stored], after: Sequence[Stored]) -> list[tuple[Stored, Stored]]:
+    """Which may be compared where none are the same: those of the same function, or else the only ones."""
+    there = {_function(stored): stored for stored in after}
+    if len(there) == len(after) and len({*map(_function, before)}) == len(before):
+        found = [(stored, there[_function(stored)]) for stored in before if _function(stored) in there]
+        if found:
+            return found
+    return [(before[0], after[0])] if len(before) == len(after) == 1 else []
 
 
 def _function(stored: Stored) -> str:
@@ -196,3 +196,16 @@ def compare(results: Results, before: Stored, after: Stored, reduced: Collection
     )
     alone = (tuple(sorted(names.keys() - found.keys())) for names in (ones, others))
     return Comparison(before, after, differences, len(pairs.rows), pairs.unpaired, pairs.results, *alone)
+
+
+def family_of(comparisons: Sequence[Comparison]) -> list[Difference]:
+    """The differences that chance may have made, of all scores of all evaluations: where no row differs, it has not."""
+    every = [each for comparison in comparisons for each in comparison.differences]
+    return [each for each in every if each.has_interval and not each.is_unchanged]
+
+
+def clear_among(comparisons: Sequence[Comparison]) -> set[int]:
+    """The ids of the differences that are clear where so many are looked at."""
+    family = family_of(comparisons)
+    found = are_clear([each.chance for each in family])
+    return {id(each) for each, is_clear in zip(family, found, strict=True) if is_clear and each.is_clear}

@@ -1,4 +1,4 @@
-"""Copies evaluations in a store, with other scores: all of them, or nothing."""
+"""Copies evaluations in a store, as they are or with other scores: all of them, or nothing."""
 
 from __future__ import annotations
 
@@ -87,6 +87,22 @@ def copy_rescored(
             check_idle(connection, store.path, experiment, each.evaluation.name)
             _check_unchanged(connection, store, each)
         return [_copied(connection, each, experiment, about) for each in made]
+
+
+def copy_whole(connection: sqlite3.Connection, evaluation: Stored, experiment: str) -> None:
+    """Copy an evaluation into an experiment that has none of its name, with all that there is of it.
+
+    Args:
+        connection: Writes to the store.
+        evaluation: Which one.
+        experiment: Where to.
+    """
+    changes = {"experiment": experiment, "run": None}
+    values = [(*changes.values(), evaluation.id)]
+    number = _copy(connection, "evaluations", changes, "id = ?", values, leaving=("id",)).lastrowid
+    tables = [("rows", _columns(connection, "rows")), *_tables_beside_rows(connection)]
+    for table, _ in tables:
+        _copy(connection, table, ["evaluation"], "evaluation = ?", [(number, evaluation.id)], leaving=("id",))
 
 
 def _check_unchanged(connection: sqlite3.Connection, store: Store, made: Rescoring) -> None:

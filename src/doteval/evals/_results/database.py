@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Generator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from ..._database_files import log_of, what_is_left_beside
@@ -106,27 +106,23 @@ class Database:
         Raises:
             StoreError: The file cannot be read, or is something else.
         """
-        with self._explained(sqlite3.DatabaseError):
-            with self._explained(OSError):
-                is_there = self.path.exists()
-            if not is_there:
-                yield None
-                return
-            connection = self._open()
-            try:
-                # Another process may have made the file, but not yet its tables.
-                try:
-                    is_ready = self._begin_to_read(connection)
-                except sqlite3.OperationalError as exc:
-                    is_about_place = exc.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
-                    if not is_about_place or most_open_files() is not None:
-                        raise
-                    connection.close()
-                    connection = self._open_where_nobody_can_write()
-                    is_ready = self._begin_to_read(connection)
-                yield connection if is_ready else None
-            finally:
+        with self.explaining(), self.opened() as connection:
+            yield connection
+
+    @contextmanager
+    def opened(self) -> Generator[sqlite3.Connection | None]:
+        """The same where the block has other things in it, too: what they raise stays as it is."""
+        with self.explaining():
+            connection = self._open_for_reading()
+        try:
+            yield connection
+        finally:
+            if connection is not None:
                 connection.close()
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """What SQLite raises in the block is about this file."""
+        return self._explained(sqlite3.DatabaseError)
 
     @contextmanager
     def writing(self) -> Generator[sqlite3.Connection]:
@@ -135,7 +131,7 @@ class Database:
         Raises:
             StoreError: The file cannot be written, or is something else.
         """
-        with self._explained(sqlite3.DatabaseError):
+        with self.explaining():
             with self._explained(OSError):
                 self._prepare()
             with closing(self.connect()) as connection, transaction(connection):
@@ -237,6 +233,28 @@ class Database:
                     self.path.chmod(0o600)
                 self._make_tables(connection)
             self._write_ahead(connection)
+
+    def _open_for_reading(self) -> Connection | None:
+        with self._explained(OSError):
+            is_there = self.path.exists()
+        if not is_there:
+            return None
+        with ExitStack() as opened:
+            connection = opened.enter_context(closing(self._open()))
+            # Another process may have made the file, but not yet its tables.
+            try:
+                is_ready = self._begin_to_read(connection)
+            except sqlite3.OperationalError as exc:
+                is_about_place = exc.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+                if not is_about_place or most_open_files() is not None:
+                    raise
+                connection.close()
+                connection = opened.enter_context(closing(self._open_where_nobody_can_write()))
+                is_ready = self._begin_to_read(connection)
+            if is_ready:
+                opened.pop_all()
+                return connection
+        return None
 
     def _begin_to_read(self, connection: sqlite3.Connection) -> bool:
         """Begin a transaction, which sees what it sees from its first read on; whether the tables are there."""

@@ -1,10 +1,10 @@
 """``Gate``: what a score has to reach, for an evaluation to pass.
 
 A gate is a line such as ``exact >= 0.9``. What is compared is the mean of the score over all rows that have it; with
-``exact.low`` or ``exact.high``, an end of its 95 % interval. ``exact.pass@3``, ``exact.pass^3`` and ``exact.majority``
-are what the samples of each row say together. With ``exact >= baseline - 0.02`` it is the mean of the
-paired differences from the same evaluation in another experiment, or an end of *their* interval; those too of what the
-samples of each row say together.
+``exact.low`` or ``exact.high``, an end of its 95 % interval; with ``exact.rows``, the share of rows that have it.
+``exact.pass@3``, ``exact.pass^3`` and ``exact.majority`` are what the samples of each row say together. With
+``exact >= baseline - 0.02`` it is the mean of the paired differences from the same evaluation in another experiment, or
+an end of *their* interval; those too of what the samples of each row say together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
@@ -27,7 +27,7 @@ Passes: TypeAlias = str | Iterable[str] | Mapping[str, float]
 
 _ROUNDING = 1e-12
 _GATE = re.compile(
-    r"\s*(?P<score>[^<>\n]*?[^<>=!~\s])(?:\.(?P<of>mean|low|high))?\s*(?P<sign><=|>=|<|>)\s*"
+    r"\s*(?P<score>[^<>\n]*?[^<>=!~\s])(?:\.(?P<of>mean|low|high|rows))?\s*(?P<sign><=|>=|<|>)\s*"
     r"(?:(?P<baseline>baseline)\s*(?P<offset>[+-]\s*[0-9.eE+-]+)?|(?P<value>[-+]?[0-9.eE+-]+|[-+]?[0-9.]+\s*%))\s*"
 )
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
@@ -44,7 +44,8 @@ class Gate:
 
     Args:
         score: Its name.
-        of: What of it is compared: ``"mean"``, ``"low"`` or ``"high"``.
+        of: What of it is compared: ``"mean"``, ``"low"``, ``"high"``, or ``"rows"`` for the share of the rows that have
+            it, of those that returned.
         sign: How.
         value: With what; of a gate with a baseline, how far the score may be from it.
         whole: The score with what stands behind it: where there is a score of that name, its mean is compared.
@@ -106,6 +107,11 @@ class Gate:
                 lack = f"{found.only_before:,} have no such score now" if found.only_before else ""
                 why = ", ".join(filter(None, [baseline.unpaired.told("the baseline", "this run"), lack]))
                 return f"{few}, which is less than half, for '{self.text}' ({why})"
+        count = _count_of(self.score, found.count, summary)
+        if self.of == "rows":
+            if self._is_reached_by(found.count / _all_of(self.score, summary)):
+                return None
+            return f"{count} have the score '{self.score}', and their share has to be {self.rest}"
         value: float = getattr(found, self.of)
         if math.isfinite(value) and self._is_reached_by(value):
             return None
@@ -114,8 +120,7 @@ class Gate:
         if isinstance(found, Difference):
             told = f"{what}{self.score} less the baseline is {number(value, signed=True)}"
             return f"{told} ({interval}, {found.count:,} rows), and has to be {self.sign} {number(self.value)}"
-        noun = "samples" if self.score in summary.scores and summary.epochs > 1 else "rows"
-        return f"{what}{self.score} is {number(value)} ({interval}, {found.count:,} {noun}), and has to be {self.rest}"
+        return f"{what}{self.score} is {number(value)} ({interval}, {count}), and has to be {self.rest}"
 
     def _is_reached_by(self, value: float) -> bool:
         """Whether a number is enough. What rounding alone tells apart is the same: a mean of ten times 0.1 is less."""
@@ -127,6 +132,41 @@ class Gate:
     def rest(self) -> str:
         """What it has to be."""
         return f"{self.sign} {number(self.value)}"
+
+
+def decided_by_some(gates: Sequence[Gate], summary: Summary, name: str) -> Iterator[str]:
+    """What is to be said of gates whose score not all rows have that returned; nothing where that is a gate itself.
+
+    Args:
+        gates: The gates.
+        summary: What the rows say together.
+        name: The evaluation's name.
+    """
+    judged = {gate.score for gate in gates if gate.of == "rows"}
+    for score in dict.fromkeys(_base_of(gate.score, summary) for gate in gates):
+        found = summary.scores.get(score)
+        if found is not None and score not in judged and found.count < _all_of(score, summary):
+            yield (
+                f"The gates of '{name}' about '{score}' are decided by {_count_of(score, found.count, summary)}, as "
+                f"others have no such score: a gate such as '{score}.rows >= 95%' says how many have to have it."
+            )
+
+
+def _base_of(score: str, summary: Summary) -> str:
+    reduced = None if score in summary.scores else REDUCED.fullmatch(score)
+    return score if reduced is None else reduced["score"]
+
+
+def _all_of(score: str, summary: Summary) -> int:
+    """How many samples returned, or, of what the samples of each row say together, how many rows there are."""
+    return summary.samples - summary.errors if score in summary.scores else summary.rows
+
+
+def _count_of(score: str, count: int, summary: Summary) -> str:
+    """How many rows, or samples of them, have a score; of how many, where others have not."""
+    noun = "samples" if score in summary.scores and summary.epochs > 1 else "rows"
+    of = _all_of(score, summary)
+    return f"{count:,} {noun}" if count >= of else f"{count:,} of {of:,} {noun}"
 
 
 def _missing(score: str, summary: Summary) -> str:
@@ -183,6 +223,8 @@ def _gate(text: str) -> Gate:
             "with one comparison (<, <=, > or >=)"
         )
     score, of = found["score"], found["of"]
+    if of == "rows" and found["baseline"]:  # a share has none, so that is a score's name
+        score, of = f"{score}.{of}", None
     return Gate(
         score=score,
         of=of or "mean",

@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from .._written import IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN, WAS_READ
-from .declared import is_declared, is_mixed, is_same_content, part_of_mixed, told_of_content, without_declared
+from .declared import (
+    is_declared,
+    is_mixed,
+    is_same_content,
+    part_of_mixed,
+    printable,
+    told_of_content,
+    without_declared,
+)
 
 Identity: TypeAlias = Mapping[str, str]
 """Fingerprints by what they are of; of what may be shown, the thing itself behind an equals sign."""
@@ -15,6 +23,10 @@ PYTHON = "Python"
 """Another version of Python has other bytecode, so code says nothing then."""
 ASSERTIONS = "how pytest runs assertions"
 """It writes code anew that has some, so that code is another then. By itself it changes nothing."""
+OWN_FILE = "its file"
+"""Where the evaluation stands in its repository, or else in what pytest takes for the project."""
+PARAMETER = "the parameter '"
+"""What the value of a parameter of pytest's is called begins so, before its name and an apostrophe."""
 _OR = "|"
 _MOST = 5
 
@@ -95,9 +107,10 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
     written = {
         name: part
         for name, part in without_declared(before, now).items()
-        if _is_same(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
+        if is_same_part(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
     }
-    return {**now, **written}
+    fuller = {OWN_FILE: before[OWN_FILE]} if len(before.get(OWN_FILE, "")) > len(now.get(OWN_FILE, "")) else {}
+    return {**now, **written, **(fuller if is_of_same_file(before, now) else {})}
 
 
 _left: dict[tuple[str, str], str] = {}
@@ -147,6 +160,10 @@ def changes(before: Identity, now: Identity) -> tuple[str, ...]:
 
 
 def _changes(before: Identity, now: Identity) -> Iterator[str]:
+    if not is_of_same_file(before, now):
+        one, other = (printable(side[OWN_FILE][1:]) for side in (before, now))
+        yield f"they are of the file {one}, and this is {other}, so that each needs an experiment or a store of its own"
+        return
     if before.get(PYTHON) != now.get(PYTHON):
         yield f"{_told(PYTHON, before, now)}, so code cannot be compared"
         before, now = _comparable(before), _comparable(now)
@@ -159,8 +176,8 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
     found = [
         name
         for name in sorted(both, key=says_little)
-        if name not in (PYTHON, ASSERTIONS)
-        and not _is_same(before.get(name), now.get(name))
+        if name not in (PYTHON, ASSERTIONS, OWN_FILE)
+        and not is_same_part(before.get(name), now.get(name))
         and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
     ]
     modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
@@ -175,8 +192,17 @@ def _comparable(identity: Identity) -> Identity:
     return {name: part for name, part in identity.items() if _is_shown(part) or is_declared(part)}
 
 
-def _is_same(before: str | None, now: str | None) -> bool:
-    """What seems to be written has not changed where a run was seen to write it, or where it was not there yet."""
+def is_of_same_file(before: Identity, now: Identity) -> bool:
+    """Whether the file may be the same: of one that is seen from further above, the end is the other one."""
+    one, other = (f"/{side.get(OWN_FILE, '')[1:]}" for side in (before, now))
+    return "/" in (one, other) or one.endswith(other) or other.endswith(one)
+
+
+def is_same_part(before: str | None, now: str | None) -> bool:
+    """Whether a part is as it was.
+
+    What seems to be written has not changed where a run was seen to write it, or where it was not there yet.
+    """
     if is_declared(before) or is_declared(now):
         return is_same_content(before, now)
     if (before or now or "").startswith((WAS_READ, UNSEEN)):

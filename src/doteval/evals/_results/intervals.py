@@ -15,12 +15,14 @@ more, for any degrees of freedom, whole numbers or not.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
 
 CONFIDENCE = 0.95
 _normal_quantile = NormalDist().inv_cdf
 _ENOUGH = 1e-15
+_FAR = 1e100
 _HALVINGS = 60
 """Of an interval of 2; what is left is less than a float can tell from it."""
 
@@ -71,6 +73,38 @@ def _tango_error(gained: float, lost: float, count: float, difference: float) ->
     root = math.sqrt(max(0.0, b * b + 8 * count * c))
     share = 2 * c / (b + root) if b > 0 else (root - b) / (4 * count)  # no cancellation
     return math.sqrt(max(0.0, count * (2 * share + difference * (1 - difference))))
+
+
+def chance_of_flips(gained: float, lost: float) -> float:
+    """How probable it is that the two differ so much by chance alone, with Tango's test, which is McNemar's then.
+
+    It is less than 0.05 where Tango's interval of 95 % leaves out zero.
+    """
+    return math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost))) if gained + lost else 1.0
+
+
+def chance_of_mean(errors: float, freedom: float) -> float:
+    """How probable it is that a mean is so far from zero by chance alone, with Student's test.
+
+    Args:
+        errors: How many standard errors it is away, at least 0.
+        freedom: The degrees of freedom.
+    """
+    return 2 * _tail(errors, freedom) if errors < _FAR else 0.0
+
+
+def are_clear(chances: Sequence[float]) -> list[bool]:
+    """Which of several differences are clear, so that one is by chance in 1 of 20 families of them, or fewer (Holm).
+
+    Args:
+        chances: How probable each is by chance alone; that may depend on the others in any way.
+    """
+    found = [False] * len(chances)
+    for done, place in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
+        if not chances[place] * (len(chances) - done) < 1 - CONFIDENCE:
+            break
+        found[place] = True
+    return found
 
 
 def normal(confidence: float = CONFIDENCE) -> float:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 from .blocks import Index, details_of, line_of
 from .compare import compare
 from .overview import overview
+from .plain import storable
 from .pricing import Prices
 from .reading import Results, Snapshot, Stored
 from .report import as_told, described, overview_part, page_around
@@ -40,7 +41,7 @@ class Live:
     def __init__(self, store: Store, choose: Choose, title: str, prices: Prices) -> None:
         self._store = store
         self._choose = choose
-        self._title = title
+        self._title = storable(title)
         self._prices = prices
         self._lock = Lock()
         self._seen: tuple[str, dict[str, Any]] | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._result import Score
-from .intervals import normal, student, wilson
+from .intervals import chance_of_mean, normal, student, wilson
 from .plain import says_nothing
 
 _ROUNDING = 8 * sys.float_info.epsilon
@@ -184,6 +184,13 @@ class Moments(Running):
             return math.nan, math.nan, math.nan
         reach = student(spread.freedom) * spread.corrected
         return spread.error, mean - reach, mean + reach
+
+    def chance(self) -> float:
+        """How probable a mean is that is so far from zero by chance alone; not a number where there is no interval."""
+        if math.isnan(self.interval()[0]):
+            return math.nan
+        spread = self.spread()
+        return chance_of_mean(abs(self.middle) / spread.corrected, spread.freedom)
 
     def bounded_interval(self) -> tuple[float, float, float]:
         """The same of numbers from 0 to 1: Wilson's interval, for as many rows that are 0 or 1 as would say as much.

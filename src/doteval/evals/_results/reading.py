@@ -6,8 +6,8 @@ import json
 import sqlite3
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Generator, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -349,10 +349,16 @@ class Snapshot(Results):
 
     Args:
         connection: Sees that moment; `None` where there is nothing to read.
+        explaining: Makes a block that tells what SQLite raises in it as what is wrong with the store.
     """
 
-    def __init__(self, connection: sqlite3.Connection | None) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection | None,
+        explaining: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self._connection = connection
+        self._explaining = explaining
 
     @property
     def is_empty(self) -> bool:
@@ -361,18 +367,20 @@ class Snapshot(Results):
 
     @contextmanager
     def _connected(self) -> Generator[sqlite3.Connection | None]:
-        yield self._connection
+        with self._explaining():
+            yield self._connection
 
     def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
         """The same, row by row: what is read stays as it is, and some rows are huge."""
-        if self._connection is not None:
-            rows = self._connection.execute(
-                f"SELECT {columns} {_COUNTED} {where} ORDER BY number, key, sample",
-                (evaluation.id, evaluation.epochs),
-            )
-            # Not "yield from", which would close it after the connection where nobody reads on.
-            for row in rows:  # noqa: UP028
-                yield row
+        with self._connected() as connection:
+            if connection is not None:
+                rows = connection.execute(
+                    f"SELECT {columns} {_COUNTED} {where} ORDER BY number, key, sample",
+                    (evaluation.id, evaluation.epochs),
+                )
+                # Not "yield from", which would close it after the connection where nobody reads on.
+                for row in rows:  # noqa: UP028
+                    yield row
 
 
 def find(connection: sqlite3.Connection, experiment: str, name: str, *, number: int | None = None) -> Stored | None:

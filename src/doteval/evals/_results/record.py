@@ -193,6 +193,12 @@ class Spending:
         asked = self._requests[self._begun :]
         return not asked or any(not request.from_cache for request in asked)
 
+    @property
+    def answered(self) -> int:
+        """How many requests of this attempt a server has answered."""
+        asked = self._requests[self._begun :]
+        return sum(not request.failed and not request.from_cache for request in asked)
+
     def last_reply(self) -> Completion | None:
         """What a model has said last, where it was not streamed."""
         return next((request.reply for request in reversed(self._requests) if request.reply is not None), None)

@@ -75,8 +75,8 @@ class Store(Results):
         Raises:
             StoreError: The file cannot be read, or is something else.
         """
-        with self._connected() as connection:
-            yield Snapshot(connection)
+        with self._database.opened() as connection:
+            yield Snapshot(connection, self._database.explaining)
 
     def file(self) -> str | None:
         """What the file is known by as long as no other takes its place; `None` where there is none."""

@@ -100,6 +100,9 @@ def gone_lines(summaries: Iterable[tuple[str, Summary]], prices: Prices | None =
                 shown_count(sum(counts), is_all=is_all)
                 for counts in ([usage.input_tokens for usage in usages], [usage.output_tokens for usage in usages])
             )
+            if not (requests or given.strip("≥ 0") or made.strip("≥ 0")):
+                lines.append(f"{name}: and what a run has cost that was killed, which nobody knows")
+                continue
             cost = f", cost {prices.cost(usages)}" if prices else ""
             asked = shown_count(requests, is_all=all(usage.unknown <= usage.requests for usage in usages))
             noun = "request" if asked == "1" else "requests"

@@ -1,4 +1,4 @@
-"""Removes and renames what is in a store: all that is asked for, or nothing of it."""
+"""Removes, renames and copies what is in a store: all that is asked for, or nothing of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..._database_files import log_of
 from .._errors import StoreError
+from .copying import copy_whole
 from .names import checked_name
 from .plain import storable
 from .reading import Results, Snapshot, Stored
@@ -77,8 +78,7 @@ def rename(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH)
     opened = store if isinstance(store, Store) else Store(store)
     before, after = storable(before), storable(checked_name(after))
     with opened.snapshot() as results:
-        if not results.evaluations(before):
-            raise ValueError(f"there is no experiment {before!r}; there are: {_names_in(results)}")
+        _check_is_there(results, before)
     with opened._database.writing() as connection:
         if connection.execute("SELECT 1 FROM evaluations WHERE experiment = ?", (after,)).fetchone():
             raise StoreError(
@@ -90,6 +90,53 @@ def rename(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH)
             check_idle(connection, opened.path, before, name)
         connection.execute("UPDATE evaluations SET experiment = ? WHERE experiment = ?", (after, before))
     return opened.evaluations(after)
+
+
+def copy(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH, replace: bool = False) -> list[Stored]:
+    """Keep the results of an experiment under another name as well, all of them or none; blocks.
+
+    What stands under that name goes in the same moment as the copy is there, also where the process is killed.
+
+    Args:
+        before: Its name.
+        after: The other one.
+        store: The store, or its file.
+        replace: Whether an experiment of that name is replaced.
+
+    Returns:
+        The evaluations of the copy.
+
+    Raises:
+        ValueError: There is no such experiment, or the other name is none, or the same.
+        ConcurrentRunError: A run is at one of the evaluations of either.
+        StoreError: There is an experiment of that name, and it is not to be replaced; or the file cannot be written.
+    """
+    opened = store if isinstance(store, Store) else Store(store)
+    before, after = storable(before), storable(checked_name(after))
+    if before == after:
+        raise ValueError(f"an experiment is no copy of itself: give {before!r} another name")
+    with opened.snapshot() as results:  # a file that is not there is not made
+        _check_is_there(results, before)
+    with opened._database.writing() as connection:
+        results = Snapshot(connection)
+        found = _check_is_there(results, before)
+        if not replace and results.evaluations(after):
+            advice = "Name another one, or replace it: replace=True."
+            raise StoreError(str(opened.path), f"has an experiment {after!r} already", advice)
+        select = "SELECT experiment, name FROM evaluations WHERE experiment IN (?, ?)"
+        for experiment, name in connection.execute(select, (before, after)).fetchall():
+            check_idle(connection, opened._database.path, experiment, name)
+        connection.execute("DELETE FROM evaluations WHERE experiment = ?", (after,))
+        for each in found:
+            copy_whole(connection, each, after)
+    return opened.evaluations(after)
+
+
+def _check_is_there(results: Results, experiment: str) -> list[Stored]:
+    found = results.evaluations(experiment)
+    if not found:
+        raise ValueError(f"there is no experiment {experiment!r}; there are: {_names_in(results)}")
+    return found
 
 
 def chosen(results: Results, name: str) -> list[Stored]:

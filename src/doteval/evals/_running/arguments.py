@@ -11,6 +11,7 @@ from anyio import Lock
 
 from ... import HandleInactiveError, ModelHandle, ModelRequestError, ServerLostError
 from .._results.roles import Roles
+from .refusals import chain
 
 _LEVELS = 2
 """How deep the attributes and items of arguments are looked at for models."""
@@ -107,8 +108,11 @@ class LeasedArguments:
         lost = [lease for lease in self._leases.values() if not lease.handle.is_active]
         for lease in lost:
             await lease.renew(lease.handle)
-        is_lost = isinstance(error, _LOST) or (isinstance(error, ModelRequestError) and error.status is None)
-        return bool(lost) or is_lost
+        return bool(lost) or any(map(_is_of_a_loss, chain(error)))
+
+
+def _is_of_a_loss(error: BaseException) -> bool:
+    return isinstance(error, _LOST) or (isinstance(error, ModelRequestError) and error.status is None)
 
 
 def _is_found_broken(handle: ModelHandle[Any]) -> bool:

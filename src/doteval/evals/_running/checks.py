@@ -164,4 +164,4 @@ def unused_baseline(baseline: str, gates: Iterable[Gate]) -> str:
     """What is to be said of a baseline with which no gate compares; nothing where one does."""
     if not baseline or any(gate.has_baseline for gate in gates):
         return ""
-    return f"no gate compares with the baseline '{baseline}': write one such as 'exact >= baseline - 0.02'"
+    return f"no gate compares with the baseline '{storable(baseline)}': write one such as 'exact >= baseline - 0.02'"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import ELOOP
@@ -17,13 +15,14 @@ from ..._database_files import files_of
 from .._errors import DependencyError
 from .._results.claims import file_of_locks
 from .._results.declared import DIRECTORY, FILE, part_of_file, part_of_mixed, printable, told_of_content
+from .._results.plain import storable
 from .contents import changed_within, digest_of, directory_of, place_in
+from .paths import paths_in, texts_in
 
 DependsOn: TypeAlias = Sequence[object] | Iterator[object] | Mapping[str, object]
 """Paths, of which counts what is in them, and values of any kind; in a mapping, each has a name."""
 
 _SEEN_FROM = "A path is seen from the directory of the file that calls foreach()."
-_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,8 @@ class Declared:
 
         Raises:
             TypeError: That is neither a list nor a mapping.
-            ValueError: A text is the path of something that is there, or a name is there already.
+            ValueError: A text is the path of something that is there, a name is there already, or a path is in what is
+                not looked into.
         """
         is_text = isinstance(given, (str, bytes, bytearray))
         if is_text or not isinstance(cast("object", given), (Sequence, Mapping, Iterator)):
@@ -53,7 +53,9 @@ class Declared:
         values, count = {**self.values}, self.count
         if isinstance(given, Mapping):
             for name, value in cast("Mapping[object, object]", given).items():
-                label = f"the dependency '{name}'"
+                if isinstance(name, os.PathLike):
+                    raise ValueError(f"depends_on has {name!r} as a name, which is a text: {{'corpus': {name!r}}}")
+                label = f"the dependency '{storable(str(name))}'"
                 if label in values:
                     raise ValueError(
                         f"depends_on names {str(name)!r}, which is named before, as by foreach: choose another name"
@@ -63,23 +65,36 @@ class Declared:
             for value in given:
                 count += 1
                 values[f"the dependency {count}"] = value
+        if len(values) == len(self.values):
+            return self
         for value in values.values():
-            for text in _texts_in(value):
-                self._check(text)
-        return replace(self, values=values, count=count)
+            for text in texts_in(value):
+                if text.strip("./") or (text and text is value):  # what is in others may say how they are put together
+                    self._check_text(text)
+        declared = replace(self, values=values, count=count)
+        declared._check_paths()
+        return declared
 
-    def _check(self, text: str) -> None:
-        if not {*text} & {".", "/", os.sep} or len(text) > _LONGEST_NAME:
-            return
-        try:
-            is_there = text.strip("./") != "" and (self.directory / text).exists()
-        except (OSError, ValueError):
-            return
-        if is_there:
+    def _check_text(self, text: str) -> None:
+        if os.path.exists(os.path.join(self.directory, text)):  # noqa: PTH110, PTH118 - there may be very many
             raise ValueError(
-                f"depends_on has the text {text!r}, and there is such a file: Path({text!r}) counts with what is in "
-                f"it, and {text!r}.encode() as the text"
+                f"depends_on has the text {text!r}, and there is such a file or directory: Path({text!r}) counts with "
+                f"what is in it, and {text!r}.encode() as the text"
             )
+
+    def _check_paths(self) -> None:
+        """Whatever path is there counts with what is in it."""
+        found = [(path, owner, self._place_of(path)) for path, owner in paths_in(self.values)]
+        counted = {place for _, owner, place in found if not owner}
+        for path, owner, place in found:
+            if place not in counted:
+                raise ValueError(
+                    f"depends_on has an object of the class {owner} with {path!r}, and does not look there for what is "
+                    "in it: name this path as well, or instead; where only its name counts, give the object the text"
+                )
+
+    def _place_of(self, path: os.PathLike[Any]) -> str:
+        return os.path.normpath(self.directory / os.fsdecode(path))
 
     @property
     def others(self) -> list[tuple[str, object]]:
@@ -89,7 +104,7 @@ class Declared:
     @property
     def paths(self) -> list[Path]:
         """The paths, also those within values."""
-        return [*_paths_in(self.values)]
+        return [Path(os.fsdecode(path)) for path, owner in paths_in(self.values) if not owner]
 
     def parts(self, evaluation: str, project: str | None, without: Path | None) -> dict[str, str]:
         """What files and directories hold, by what to call them in a message; blocks.
@@ -109,7 +124,7 @@ class Declared:
         return found
 
     def _name_of(self, path: Path, project: str | None) -> str:
-        place = None if project is None else place_in(project, os.path.normpath(self.directory / path))
+        place = None if project is None else place_in(project, self._place_of(path))
         return place or path.as_posix()
 
     def _read(self, evaluation: str, path: Path, full: Path, without: Path | None) -> str:
@@ -197,43 +212,3 @@ def _advice_for(error: Exception) -> str:
 def _files_of(store: Path) -> set[str]:
     """All that may be there of a store, and of the cache of replies beside it."""
     return {*files_of(store), *files_of(store.with_name("replies.db")), str(file_of_locks(store))}
-
-
-def _paths_in(value: object) -> Iterator[Path]:
-    for each in _held_by(value, objects=True):
-        if isinstance(each, os.PathLike):
-            yield Path(os.fsdecode(cast("Any", each)))
-
-
-def _texts_in(value: object) -> Iterator[str]:
-    return (each for each in _held_by(value, objects=False) if isinstance(each, str))
-
-
-def _held_by(value: object, *, objects: bool, depth: int = 20) -> Iterator[object]:
-    """A value, or what is in it.
-
-    Args:
-        value: The value.
-        objects: Whether fields of data classes and the like are in it, too.
-        depth: How deep others may be.
-    """
-    held: Iterable[object]
-    if isinstance(value, Mapping):
-        held = cast("Mapping[object, object]", value).values()
-    elif isinstance(value, (list, tuple, AbstractSet)):
-        held = cast("Iterable[object]", value)
-    else:
-        held = _fields_of(value) if objects else ()
-        yield value
-    if depth:
-        for each in held:
-            yield from _held_by(each, objects=objects, depth=depth - 1)
-
-
-def _fields_of(value: object) -> Iterator[object]:
-    """What is in the fields of a data class, or of one of attrs or pydantic."""
-    for which in ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__", "model_fields"):
-        fields = inspect.getattr_static(type(value), which, None)
-        if isinstance(fields, (dict, tuple)):
-            names = [each if isinstance(each, str) else each.name for each in cast("Iterable[Any]", fields)]
-            yield from (getattr(value, name, None) for name in names)

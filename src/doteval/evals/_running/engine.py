@@ -3,15 +3,16 @@
 Nothing here grows with the dataset: at most `_WINDOW` rows are between the dataset and the end, the one that is waited
 for included. So one slow row lets the others run ahead of it, but not for ever.
 
-A row gives its place back when its call has ended, and is done when its result is kept. No row begins while as many
-are between the two as may be called at once; so at most twice as many are in flight.
+A row gives its place back when its call has ended, and is done when its result is kept. No row begins while as many are
+between the two as may be called at once; so at most twice as many are in flight.
 """
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -24,17 +25,19 @@ from .._errors import RowTimeoutError
 from .._escapes import as_it_is, ends_the_run, raise_cancellation_of_row, raise_own_cancellation, told_apart
 from .._result import Result
 from .._results.begun import RequestsOfRow
-from .._results.record import Record, Spending, succeeded
+from .._results.record import Record, succeeded
 from .._results.record import failed as failed_record
 from .._results.roles import Roles
 from .._results.transcript import Transcript
 from .._results.usage import UsageSums
 from .abort import Abort
 from .arguments import Arguments, with_roles
+from .attempt import Attempt
 from .dataset import Row, has_name
 from .limits import Limit
-from .refusals import Refusal, pause_before, refusal_of, retry_after
+from .refusals import Refusal, apart_from, pause_before, refusal_of, retry_after
 from .retries import Retries
+from .task_groups import TaskGroups
 
 _WINDOW = 256
 _NO_REPLIES = nullcontext()
@@ -67,6 +70,9 @@ class Progress:
         tokens: What the calls cost, as far as that is known.
         epochs: How many samples there are of each row.
         left_open: How many requests had not ended when their row had.
+        answered: How many requests were answered by a server.
+        asked_again: How many of these were for nothing, as a later one failed and the row started over.
+        leaks: The numbers of rows that have left cancel scopes open.
         past_cache: The models that were asked past the cache of replies, where there is one.
     """
 
@@ -80,17 +86,9 @@ class Progress:
     epochs: int = 1
     left_open: int = 0
     past_cache: set[str] = field(default_factory=set[str])
-
-
-class _Tries:
-    """How often one row was run, and why again."""
-
-    __slots__ = ("asked", "count", "lost", "refused", "refused_since", "stumbled")
-
-    def __init__(self) -> None:
-        self.count = 1
-        self.lost = self.stumbled = self.refused = self.asked = 0
-        self.refused_since = math.inf
+    answered: int = 0
+    asked_again: int = 0
+    leaks: set[int] = field(default_factory=set[int])
 
 
 class Engine:
@@ -158,6 +156,8 @@ class Engine:
         self._error: BaseException | None = None
         self._moved: Event | None = None
         self._is_over = False
+        self._unsettled: set[Attempt] = set()
+        self._in_hand: BaseException | None = None
         self._given: Mapping[str, Any] | None = None
         self._values: Mapping[str, Any] = {}
         self._roles = Roles()
@@ -169,17 +169,23 @@ class Engine:
             BaseException: What reading the rows raised, after those that were read before are done; or what whoever is
                 told or keeps records has raised, at once.
         """
+        self._in_hand = sys.exc_info()[1]
+        self._context = copy_context()  # whoever is told of rows sees nothing of what these have set
         try:
             return await self._run(rows)
         finally:
             # An interrupt may come between the making of a row's task and its being known to the task group.
             self._is_over = True
+            for attempt in self._unsettled:
+                self.lost.add(attempt.spending.by_model())
 
     async def _run(self, rows: AsyncIterator[Row | Known]) -> int:
         count = 0
         error: BaseException | None = None
         with as_it_is(self._ends):
             async with create_task_group() as task_group:
+                self._scope = task_group.cancel_scope
+                self._task_groups = TaskGroups(task_group, self._row, self._left_open, self._ends)
                 try:
                     async for entry in rows:
                         place, count = count, count + 1
@@ -192,13 +198,17 @@ class Engine:
                         while place >= self._next + self._window or self._being_kept >= self._limit.most:
                             await self._until_a_row_is_done()
                         await self._limit.acquire(entry)
-                        task_group.start_soon(self._row, place, entry, task_group.cancel_scope)
+                        attempt = Attempt(place, entry, Transcript() if self._transcripts else RequestsOfRow())
+                        self._unsettled.add(attempt)
+                        self._task_groups.start(attempt)
                     await self._drain()
                 except BaseException as exc:
                     await raise_own_cancellation(exc)
                     if ends_the_run(exc, self._ends):
                         raise
                     error = exc
+                finally:
+                    self._task_groups.leave()
         if self._error is not None:
             raise told_apart(self._error, "whoever is told of results", self._ends)  # as it is, and not in a group
         while self._being_kept:
@@ -209,81 +219,102 @@ class Engine:
             raise RuntimeError(f"{count} rows were read and {self._next} have a result: please report it")
         return count
 
-    async def _row(self, place: int, row: Row, scope: CancelScope) -> None:
-        """Run one row, and have kept what comes of it; it has a place, which it gives back."""
+    async def _row(self, attempt: Attempt) -> None:
+        """Make an attempt of a row, and have kept what comes of it; the row has a place, which it gives back."""
         try:
-            record = await self._record(row)
-            if self._is_over:  # nobody waits for it any more
-                self.lost.add(record.usage_by_model)
-                return
-            self._being_kept += 1
-            self._keep(record, partial(self._is_kept, place, record))
+            failure = None if attempt.error is None else await self._after(attempt)
+            if failure is not None:
+                row = attempt.row
+                record = failed_record(
+                    row.inputs, row.sample, failure, attempt.seconds, attempt.count, attempt.spending
+                )
+                self._settle(attempt, record)
+            else:
+                with self._watching(), counting_requests(attempt.requests):
+                    await self._attempt(attempt)
         except BaseException as exc:  # not the evaluation's: those are recorded
             if self._is_over:
                 raise
             if not ends_the_run(exc, self._ends):
                 await raise_own_cancellation(exc, is_rows_task=True)
-            self._error = self._error or exc
-            scope.cancel()
-        finally:
-            self._limit.release(row)
+            self._end(exc)
 
-    async def _record(self, row: Row) -> Record:
-        requests = Transcript() if self._transcripts else RequestsOfRow()
-        spending = Spending(requests)
+    async def _attempt(self, attempt: Attempt) -> None:
+        """Evaluate a row once; what it raises is looked at in another task, as it may have left open anything here."""
+        row, spending = attempt.row, attempt.spending
+        attempt.epoch, started = self._limit.epoch, current_time()
+        self._progress.calls += 1
         try:
-            with self._watching(), counting_requests(requests):
-                record = await self._attempted(row, spending)
-        except BaseException:  # it ends the run, or the run has ended
-            self.lost.add(spending.by_model())
-            raise
-        self._progress.left_open += spending.left_open
-        if self._opened is not None:
-            self._progress.past_cache.update(request.model for request in requests if not request.knows_caches)
-        return record
+            arguments = self._arguments.present()
+            if arguments is not self._given:
+                self._values, self._roles = with_roles(arguments)
+                self._given = arguments
+            spending.roles = self._roles
+            spending.begin_attempt()
+            values = {**row.fresh_values(), **self._values}
+            with self._replies_of(row, attempt.asked):
+                result = await (self._in_time(values, attempt) if self._row_timeout else self._call(values))
+            record = succeeded(row.inputs, row.sample, result, current_time() - started, attempt.count, spending)
+        except BaseException as exc:
+            if self._is_over or ends_the_run(exc, self._ends):
+                raise
+            attempt.error, attempt.seconds = exc, current_time() - started
+            await raise_cancellation_of_row(exc)
+            if self._is_over:
+                raise
+            if self._in_hand is not None:
+                apart_from(exc, self._in_hand)
+            self._task_groups.start_apart(attempt)
+            return
+        self._progress.answered += spending.answered
+        if spending.was_asked:  # what a cache answers says nothing of what a server takes
+            self._limit.succeeded()
+        self._settle(attempt, record)
 
-    async def _attempted(self, row: Row, spending: Spending) -> Record:
-        inputs = row.inputs
-        tries = _Tries()
-        while True:
-            epoch, started = self._limit.epoch, current_time()
-            self._progress.calls += 1
-            try:
-                arguments = self._arguments.present()
-                if arguments is not self._given:
-                    self._values, self._roles = with_roles(arguments)
-                    self._given = arguments
-                spending.roles = self._roles
-                spending.begin_attempt()
-                values = {**row.fresh_values(), **self._values}
-                with self._replies_of(row, tries.asked):
-                    result = await (self._in_time(values, spending) if self._row_timeout else self._call(values))
-                record = succeeded(inputs, row.sample, result, current_time() - started, tries.count, spending)
-            except BaseException as exc:
-                if self._is_over:
-                    raise
-                if ends_the_run(exc, self._ends):
-                    raise
-                await raise_cancellation_of_row(exc)
-                if self._is_over:
-                    raise
-                seconds = current_time() - started
-                failure = await self._again(exc, epoch, tries)
-                if failure is not None:
-                    return failed_record(inputs, row.sample, failure, seconds, tries.count, spending)
-                tries.count += 1
-                self._progress.wasted += 1
-            else:
-                if spending.was_asked:  # what a cache answers says nothing of what a server takes
-                    self._limit.succeeded()
-                return record
+    def _settle(self, attempt: Attempt, record: Record) -> None:
+        """Have the record of a row kept; nothing more is done for the row."""
+        if self._is_over:  # nobody waits for it any more
+            return
+        self._unsettled.discard(attempt)
+        self._limit.release(attempt.row)
+        self._progress.left_open += attempt.spending.left_open
+        if self._opened is not None:
+            self._progress.past_cache.update(each.model for each in attempt.requests if not each.knows_caches)
+        self._being_kept += 1
+        self._keep(record, partial(self._is_kept, attempt.place, record))
+
+    def _left_open(self, attempt: Attempt, is_done: bool) -> None:
+        """The task of an attempt has ended with something left open in it; where it was not done, by that."""
+        self._progress.leaks.add(attempt.row.inputs.number)
+        if is_done or self._is_over:
+            return
+        attempt.error = attempt.ended_by_itself(attempt.error)
+        self._task_groups.start_apart(attempt)
+
+    def _end(self, error: BaseException) -> None:
+        """End the run."""
+        self._error = self._error or error
+        self._scope.cancel()
+
+    async def _after(self, attempt: Attempt) -> BaseException | None:
+        """Wait until a row may be run again after what its last attempt has raised, or return why it has failed."""
+        error, attempt.error = attempt.error, None
+        assert error is not None
+        answered, asked = attempt.spending.answered, attempt.asked
+        self._progress.answered += answered
+        failure = await self._again(error, attempt.epoch, attempt)
+        if failure is None:
+            attempt.count += 1
+            self._progress.wasted += 1
+            self._progress.asked_again += answered if attempt.asked == asked else 0
+        return failure
 
     def _replies_of(self, row: Row, asked: int) -> AbstractContextManager[None]:
         if self._opened is None:
             return _NO_REPLIES
         return self._opened(_name_of(row, asked), has_id=has_name(row.inputs))
 
-    async def _in_time(self, values: Mapping[str, Any], spending: Spending) -> Result:
+    async def _in_time(self, values: Mapping[str, Any], attempt: Attempt) -> Result:
         """Evaluate one row, and cancel that where it takes too long.
 
         Raises:
@@ -291,27 +322,37 @@ class Engine:
         """
         deadline = current_time() + self._row_timeout
         where: TracebackType | None = None
+        raised: BaseException | None = None
         error: BaseException | None = None
+        result: Result | None = None
+        is_in_time = False
         try:
             with CancelScope(deadline=deadline):
                 try:
                     result = await self._call(values)
                 except BaseException as exc:
-                    where = exc.__traceback__
+                    raised, where = exc, exc.__traceback__
                     raise
                 if current_time() < deadline:
                     return result
         except BaseException as exc:  # what it has made of its cancellation, where that was before
-            if current_time() < deadline or ends_the_run(exc, self._ends):
+            is_in_time = current_time() < deadline
+            if ends_the_run(exc, self._ends) or (is_in_time and exc is raised):
                 raise
             error = exc
         try:
-            told = RowTimeoutError(self._row_timeout, spending.waited)
+            if isinstance(error, RuntimeError) and error is not raised:  # a scope is open in this one
+                self._progress.leaks.add(attempt.row.inputs.number)
+            if is_in_time and raised is not None:
+                raise attempt.ended_by_itself(raised)
+            if is_in_time and result is not None:
+                return result
+            told = RowTimeoutError(self._row_timeout, attempt.spending.waited)
             raise told.with_traceback(where) from error  # it says what the row waited for
         finally:
-            del where, error  # they hold this frame
+            del where, error, raised  # they hold this frame
 
-    async def _again(self, error: BaseException, epoch: int, tries: _Tries) -> BaseException | None:
+    async def _again(self, error: BaseException, epoch: int, tries: Attempt) -> BaseException | None:
         """Wait until the row may be run again, or return why it has failed.
 
         Raises:
@@ -351,10 +392,10 @@ class Engine:
                 tries.lost += 1
         return None
 
-    async def _as_asked(self, error: BaseException, tries: _Tries) -> BaseException | None:
+    async def _as_asked(self, error: BaseException, tries: Attempt) -> BaseException | None:
         """Wait until the row may be run again because the user says so, or return why it has failed."""
         try:
-            pause = self._retries.pause_after(error, tries.asked + 1)
+            pause = copy_context().run(self._retries.pause_after, error, tries.asked + 1)
         except Exception as exc:
             exc.__context__ = error
             return exc
@@ -392,7 +433,7 @@ class Engine:
                 ready = self._waiting.pop(self._next)
                 self._next += 1
                 if ready is not None:
-                    self._emit(ready)
+                    self._context.run(self._emit, ready)
         if self._moved is not None:
             self._moved.set()
             self._moved = None
@@ -412,12 +453,3 @@ def _name_of(row: Row, asked: int) -> str:
     """
     sample = "" if row.sample == 1 else f" sample {row.sample}"
     return f"{row.inputs.key}{sample}{f' retry {asked}' if asked else ''}"
-
-
-def told_of_requests_left_open(count: int, name: str) -> str:
-    """A warning of requests that nobody knows the cost of."""
-    return (
-        f"{count:,} request{'' if count == 1 else 's'} of rows of '{name}' had not ended when the rows had, so nobody "
-        "knows what they cost. Wait for the tasks and threads that a row starts, and close streams that are left "
-        "early: 'async with aclosing(...)' does that for a generator."
-    )

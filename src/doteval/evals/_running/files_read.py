@@ -150,8 +150,9 @@ class FilesRead:
         name = self._name_of(path)
         if name is None:
             return False
-        every = self._every()
-        return name in self._read or any(name in each._written or each._read.get(name) == digest for each in every)
+        if name in self._read or name in self._beyond:
+            return True
+        return any(name in each._written or each._read.get(name) == digest for each in self._every())
 
     def noted(self, *, is_over: bool = False) -> dict[str, str]:
         """Fingerprints of these files, by what to call them in a message.

@@ -51,6 +51,8 @@ class Copies:
             copy.extend(map(self._of, value))
             return copy
         if kind is dict:
+            if _ATOMS.issuperset(map(type, value.values())):
+                return self._noted(value, value.copy())
             copy = self._noted(value, {})
             for key, item in value.items():
                 copy[key] = self._of(item)

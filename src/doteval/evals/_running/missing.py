@@ -15,6 +15,7 @@ from .._errors import DatasetError, StoreError
 from .._results.baselines import NoBaseline, beside_baseline, coverage, is_out_of_reach, unjudged
 from .._results.changed import changes_since
 from .._results.compare import Comparison
+from .._results.gates import decided_by_some
 from .._results.plain import storable
 from .._results.reading import Results, Stored
 from .._results.record import Record
@@ -27,14 +28,18 @@ from .caching import answering
 from .changes import Changes
 from .commits import Commits
 from .dataset import Row
-from .engine import Engine, Known, Progress, told_of_requests_left_open
+from .engine import Engine, Known, Progress
 from .evaluation import Evaluation
+from .left_open import told_of_requests_left_open
 from .limits import limit_of
 from .notes import Notes
 from .outcome import Outcome, StoredRecords
 from .settings import Place, Settings
 
 _MOVED_AT_ONCE = 256
+_LEAKS_SHOWN = 3
+_LEAST_ASKED_AGAIN, _MUCH_ASKED_AGAIN = 5, 0.2
+"""How many requests, and which share, are worth a word where they were for nothing."""
 
 
 def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcome | None:
@@ -85,7 +90,7 @@ def out_of_reach(evaluation: Evaluation, place: Place, settings: Settings) -> st
     if not scores:
         return ""
     with place.store.snapshot() as results:
-        return is_out_of_reach(results, settings.baseline, place.name, place.experiment, scores)
+        return is_out_of_reach(results, settings.baseline, place.name, place.identity, place.experiment, scores)
 
 
 async def run_rows(
@@ -225,6 +230,10 @@ async def _run_rows(
     warnings += [*changes.warnings(name), *judged]
     if progress.left_open:
         warnings.append(told_of_requests_left_open(progress.left_open, name))
+    if progress.asked_again >= _LEAST_ASKED_AGAIN and progress.asked_again > progress.answered * _MUCH_ASKED_AGAIN:
+        warnings.append(_told_of_requests_asked_again(progress.asked_again, progress.answered, name))
+    if progress.leaks:
+        warnings.append(_told_of_leaks(progress.leaks, name))
     if progress.past_cache:
         warnings.append(_told_of_requests_past_cache(progress.past_cache, name))
     return Outcome(
@@ -240,6 +249,24 @@ async def _run_rows(
         warnings=tuple(warnings),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
+    )
+
+
+def _told_of_requests_asked_again(count: int, answered: int, name: str) -> str:
+    return (
+        f"{count:,} of the {answered:,} requests that were answered for '{name}' were for nothing, as the server "
+        "refused or failed a later one of their row, which then started over. Leave the provider its max_retries, "
+        'lower the concurrency, or turn the cache of replies on (cache="on").'
+    )
+
+
+def _told_of_leaks(numbers: set[int], name: str) -> str:
+    shown = ", ".join(str(number) for number in sorted(numbers)[:_LEAKS_SHOWN])
+    more = f" and {len(numbers) - _LEAKS_SHOWN:,} more" if len(numbers) > _LEAKS_SHOWN else ""
+    rows = "Row" if len(numbers) == 1 else "Rows"
+    return (
+        f"{rows} {shown}{more} of '{name}' left a timeout or a task group open, such as one around the 'yield' of an "
+        "async generator that is left early: 'async with aclosing(...)' closes it. It has ended with the row."
     )
 
 
@@ -318,7 +345,7 @@ def _judged(
     gates = [gate.meant(summary.scores) for gate in (*evaluation.gates, *settings.gates)]
     with_baseline = {gate.score for gate in gates if gate.has_baseline}
     baseline: Comparison | NoBaseline = NoBaseline("there is no store, in which another experiment could be")
-    told: list[str] = []
+    told = [*decided_by_some(gates, summary, evaluation.name if stored is None else stored.name)]
     if results is not None and stored is not None and with_baseline:
         reduced = [score for score in with_baseline if REDUCED.fullmatch(score)]
         baseline = beside_baseline(results, settings.baseline, stored, settings.selection.suffix, reduced)

@@ -47,7 +47,8 @@ class Refusal(Enum):
 def refusal_of(error: BaseException) -> Refusal | None:
     """What an error of a row says about the server; `None` where it is the row's own.
 
-    Found also where the row has raised another exception from it, and in groups, of which the gravest counts.
+    Found also where the row has raised another exception from it, or while it handled it, unless that was ``from
+    None``; and in groups, of which the gravest counts.
     """
     found = {refusal for each in chain(error) if (refusal := _refusal(each)) is not None}
     return next((refusal for refusal in Refusal if refusal in found), None)
@@ -65,7 +66,7 @@ def pause_before(attempt: int) -> float:
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, those it was raised from, and those of a group."""
+    """The error, those that it was raised from or while they were handled, and those of a group."""
     seen: set[int] = set()
     left = [error]
     while left:
@@ -74,10 +75,24 @@ def chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(each))
         yield each
-        if each.__cause__ is not None:
-            left.append(each.__cause__)
+        if (before := _before(each)) is not None:
+            left.append(before)
         if isinstance(each, BaseExceptionGroup):
             left.extend(cast("BaseExceptionGroup[BaseException]", each).exceptions)
+
+
+def apart_from(error: BaseException, in_hand: BaseException) -> None:
+    """Have an error not lead to what was handled already where its row began: Python takes that for its context."""
+    for each in chain(error):
+        if each.__context__ is in_hand:
+            each.__context__ = None
+
+
+def _before(error: BaseException) -> BaseException | None:
+    """What an error was raised from, or while that was handled: not everybody writes ``from``."""
+    if error.__cause__ is not None or error.__suppress_context__:
+        return error.__cause__
+    return error.__context__
 
 
 def _refusal(error: BaseException) -> Refusal | None:

@@ -32,10 +32,10 @@ class Retries:
         stumbled: How often it is run again after its server failed (500, 502, 504, 408).
         patience: For how long it is tried again while its server is overloaded, or refuses it because of a rate limit,
             in seconds. Where the server has answered nobody in all that time, or asks for more, the run ends.
-        on: After what else it is run again: an exception class or several, also where another was raised from it or it
-            is in a group; or a function that is given what was raised, and returns whether, or after how many seconds,
-            the row is run again. It is asked last: after a refusal, a stumble or a loss that may be tried again it
-            is not.
+        on: After what else it is run again: an exception class or several, also where another was raised from it, or
+            while it was handled, or it is in a group; or a function that is given what was raised, and returns whether,
+            or after how many seconds, the row is run again. It is asked last: after a refusal, a stumble or a loss that
+            may be tried again it is not.
         times: How often it is run again because of `on`.
         pause: Seconds before that, where a function does not say. `None`: up to half a second at first, and up to twice
             as long each time, but not more than half a minute.

@@ -27,7 +27,7 @@ from .attempts import Attempts, watch
 from .events import Body, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of, retries_of
 from .http_clients import form_of, http_client_of, known_of
-from .places import Places, held
+from .places import Held, Places
 from .plain import Plain, plain
 from .replies import ReplayedPieces, again, credentials_of, headers_of, kept, query_of, telling, whom
 
@@ -333,7 +333,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
 
     def _place(self) -> AbstractAsyncContextManager[None]:
         """One of the places for concurrent requests."""
-        return held(self._places, self._name) if self._places else _NO_LIMIT
+        return Held(self._places, self._name) if self._places else _NO_LIMIT
 
 
 class _Pieces(Generic[EventT]):

@@ -87,7 +87,9 @@ def usage_of(
         reasoning: Tokens of the reply, or besides it, that the model thought with.
     """
     known_prompt, known_reply, together = count(prompt), count(reply), count(total)
-    if (known_prompt is None and known_reply is None) or any(map(_is_unreadable, (prompt, reply))):
+    if known_prompt is None and (known_reply is None or prompt is not None):  # what is there says no number
+        return None
+    if known_reply is None and reply is not None:
         return None
     if known_prompt is None:  # Gemini's servers leave out what is 0, others what they do not count
         known_prompt = max(0, (together or 0) - (known_reply or 0))
@@ -107,16 +109,13 @@ def usage_of(
 
 def count(value: object) -> int | None:
     """A number of tokens, which some gateways write as ``1000.0`` or as a text; `None` where it is none."""
+    if value is None or (type(value) is int and value >= 0):  # nearly always
+        return value
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value.partition(".")[0])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _is_unreadable(value: object) -> bool:
-    """Whether something is said that is no number of tokens."""
-    return value is not None and count(value) is None
 
 
 def texts_of(content: object) -> tuple[str, str, str]:

@@ -7,8 +7,8 @@ but its task leaves a stream. What is left in another task, or waits for a child
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Hashable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Hashable, Sequence
+from types import TracebackType
 
 from anyio import CapacityLimiter, current_time
 
@@ -69,12 +69,36 @@ class Places:
         self.limiter.release_on_behalf_of(borrower)
 
 
-@asynccontextmanager
-async def held(places: Sequence[Places], model: str) -> AsyncGenerator[None]:
-    """One of each of them."""
-    borrower, task = object(), who_is_here()
-    async with AsyncExitStack() as stack:
-        for each in places:
-            await each.take(borrower, task, model)
-            stack.callback(each.give_back, borrower, task)
-        yield
+class Held:
+    """One of each of some places, for as long as a request is under way.
+
+    Args:
+        places: Of which.
+        model: The model's name, for a message.
+    """
+
+    __slots__ = ("_model", "_places", "_task")
+
+    def __init__(self, places: Sequence[Places], model: str) -> None:
+        self._places = places
+        self._model = model
+
+    async def __aenter__(self) -> None:
+        self._task = who_is_here()
+        taken: list[Places] = []
+        try:
+            for each in self._places:
+                await each.take(self, self._task, self._model)
+                taken.append(each)
+        except BaseException:
+            self._give_back(taken)
+            raise
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._give_back(self._places)
+
+    def _give_back(self, places: Sequence[Places]) -> None:
+        for each in reversed(places):
+            each.give_back(self, self._task)

@@ -6,8 +6,10 @@ so what it gives says nothing; nor does what is made of it.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from ...evals._identity.library import is_library_file
 from ...evals._running.depends import texts_beside
 from .._fixturedefs import Definitions, needed_definitions, visible_fixtures
 from .items import evaluation_of
+
+_OF_A_REPOSITORY = (".git", ".hg", ".jj", ".sl", ".svn")
 
 _ANOTHER_EACH_TIME = {"tmp_path", "tmp_path_factory", "tmpdir", "tmpdir_factory"}
 """Fixtures of pytest that give another path in each run; so does what is made of them."""
@@ -93,6 +97,25 @@ def assertions_of(config: pytest.Config) -> str:
     mode = str(config.getoption("assertmode", "rewrite"))
     has_hook = mode == "rewrite" and bool(config.getini("enable_assertion_pass_hook"))
     return f"={mode}{' with a hook for those that pass' if has_hook else ''}"
+
+
+def place_of(path: Path, rootdir: Path) -> str:
+    """Where a file is in its repository, or, where it is in none, in what pytest takes for the project.
+
+    Args:
+        path: The file.
+        rootdir: The project.
+    """
+    root = _repository_of(path.parent) or rootdir
+    return (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix()
+
+
+@functools.cache
+def _repository_of(directory: Path) -> Path | None:
+    return next(
+        (each for each in (directory, *directory.parents) if any((each / name).exists() for name in _OF_A_REPOSITORY)),
+        None,
+    )
 
 
 def is_of_the_user(definition: pytest.FixtureDef[Any]) -> bool:

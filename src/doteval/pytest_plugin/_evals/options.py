@@ -245,8 +245,6 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
     """
     workerinput: dict[str, Any] = getattr(config, "workerinput", {})
     name: str | None = config.getoption("doteval_eval_experiment")
-    if name is not None and not name.strip():
-        raise pytest.UsageError("--doteval-eval-experiment needs a name")
     baseline, fresh = _BASELINE.given(config), bool(config.getoption("doteval_fresh"))
     changed = _CHANGES[_CHANGED.choice(config, _CHANGES) or "error"]
     if name is not None and name == baseline:

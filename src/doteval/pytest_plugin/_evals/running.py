@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from ... import DotevalError, ReplyCache
 from ...evals import Evaluation, EvaluationWarning, GateError, Outcome, Store, StoreError
-from ...evals._results.identity import ASSERTIONS, Identity
+from ...evals._results.identity import ASSERTIONS, OWN_FILE, PARAMETER, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.checks import unused_baseline
@@ -37,6 +37,7 @@ from .data import (
     definitions_for,
     is_of_the_user,
     params_of,
+    place_of,
     told_by_request,
 )
 from .items import evaluation_of
@@ -309,14 +310,15 @@ class EvalRunning:
                 **{f"the provider {name}": settings for name, settings in providers.items()},
             },
             values=[
-                (f"the parameter '{name}'", value)
+                (f"{PARAMETER}{name}'", value)
                 for name, value in params_of(item).items()
                 if name not in models and name != "anyio_backend"
             ],
             functions=[(f"the fixture '{name}'", each.func) for name, each in own if name != "anyio_backend"],
             where_read=told_by_request(item),
         )
-        return {**found, ASSERTIONS: assertions_of(self._config)}
+        place = place_of(item.path, self._config.rootpath)
+        return {**found, ASSERTIONS: assertions_of(self._config), OWN_FILE: f"={place}"}
 
     def _settings(self, evaluation: Evaluation) -> Settings:
         options, retries = self._options, evaluation.retries

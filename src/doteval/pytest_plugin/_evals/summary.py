@@ -114,7 +114,7 @@ class EvalSummary:
         noun = "row" if stored.epochs == 1 else "sample"
         again = stored.errors if stored.errors > self._options.max_errors else 0
         failed = f"{noun} that failed" if again == 1 else f"{again:,} {noun}s that failed"
-        told = f"the next run tries the {failed} again" if again else ""
+        told = f"the next run tries the {failed} again, unless --eval-max-errors allows for {again:,}" if again else ""
         if stored.finished is not None:
             return told and f"{stored.name}: {told}"
         kept = stored.stored - again
