@@ -33,7 +33,7 @@ from .._results.usage import UsageSums
 from .abort import Abort
 from .arguments import Arguments, with_roles
 from .attempt import Attempt
-from .dataset import Row, has_name
+from .dataset import Row, has_name, name_of
 from .limits import Limit
 from .refusals import Refusal, apart_from, pause_before, refusal_of, retry_after
 from .retries import Retries
@@ -312,7 +312,7 @@ class Engine:
     def _replies_of(self, row: Row, asked: int) -> AbstractContextManager[None]:
         if self._opened is None:
             return _NO_REPLIES
-        return self._opened(_name_of(row, asked), has_id=has_name(row.inputs))
+        return self._opened(name_of(row, asked), has_id=has_name(row.inputs))
 
     async def _in_time(self, values: Mapping[str, Any], attempt: Attempt) -> Result:
         """Evaluate one row, and cancel that where it takes too long.
@@ -444,12 +444,3 @@ class Engine:
         if self._moved is None:
             self._moved = Event()
         await self._moved.wait()
-
-
-def _name_of(row: Row, asked: int) -> str:
-    """What a row is known by to a cache; its first sample like the row of a run that draws no more.
-
-    Run again because the user says so, which may be because of what a model replied, it asks anew.
-    """
-    sample = "" if row.sample == 1 else f" sample {row.sample}"
-    return f"{row.inputs.key}{sample}{f' retry {asked}' if asked else ''}"
