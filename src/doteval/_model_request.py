@@ -36,11 +36,12 @@ class ModelRequest:
         params: What else it is sent with.
         from_cache: Whether it is sent nowhere, as a cache of replies answers it; `None`: no cache was asked whether it
             would, where there is one.
+        source: The model that makes it: where two have one name, it tells in which role of an evaluation it was asked.
     """
 
     __slots__ = (
         "_counting", "_is_told", "began", "error", "failed", "from_cache", "is_known", "knows_caches", "lost",
-        "messages", "model", "params", "reply", "retries", "seconds", "stream", "usage",
+        "messages", "model", "params", "reply", "retries", "seconds", "source", "stream", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -50,7 +51,10 @@ class ModelRequest:
         params: Mapping[str, Any] | None = None,
         *,
         from_cache: bool | None = None,
+        source: object = None,
     ) -> None:
+        self.source = source
+        """The model that makes it, where it says so; two may have one name."""
         self.model = model
         """The model's name."""
         self.messages = messages

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from doteval import Completion, ModelRequest, ModelRequestError
 from doteval.evals import RecordedRequest
+from doteval.evals._results.roles import Roles
 from doteval.evals._results.transcript import RecordedRequests, Transcript
 
 
@@ -27,7 +28,7 @@ def kept_as(requests: Iterable[RecordedRequest]) -> RecordedRequests:
         request.reply = None if each.reply is None else Completion(each.reply, **(each.details or {}))
         request.error = None if each.error is None else _ShownError(each.error)
         request.usage, request.retries = each.usage, each.retries
-        made.roles = {} if each.role is None else {each.model: each.role}
+        made.roles = Roles([] if each.role is None else [(each.role, None, each.model)])
         made.attempt = each.attempt
         made.append(request)
     return made.kept()

@@ -178,7 +178,7 @@ class Broken:
 
 @pytest.mark.anyio
 async def test_the_role_of_a_model_is_the_argument_that_it_came_in() -> None:
-    """Itself, in a handle or in something that has it; not where two arguments have a model of that name."""
+    """Itself, in a handle or in something that has it; also where two arguments have models of one name."""
     async with FakeProvider() as provider:
 
         @foreach("prompt", ["hello"])
@@ -199,8 +199,9 @@ async def test_the_role_of_a_model_is_the_argument_that_it_came_in() -> None:
             text="fourth",
             broken=Broken(),
         )
-    assert {usage.model: (usage.role, usage.requests) for usage in record.usage_by_model} == {
-        "first": ("judge", 1), "second": ("agent", 1), "third": ("handle", 1), "twice": (None, 2), "own": (None, 1),
+    assert {(usage.model, usage.role, usage.requests) for usage in record.usage_by_model} == {
+        ("first", "judge", 1), ("second", "agent", 1), ("third", "handle", 1), ("twice", "one", 1),
+        ("twice", "other", 1), ("own", None, 1),
     }  # fmt: skip
 
 

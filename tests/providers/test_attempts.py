@@ -13,6 +13,7 @@ from tests.providers.conftest import CHATS, KEY
 from tests.providers.wire import Reply, answer, events
 
 from doteval import ModelRequestError, counting_requests
+from doteval.evals._results.roles import Roles
 from doteval.evals._results.usage import usage_of_requests
 from doteval.providers._served.provider import _http_client
 
@@ -78,7 +79,7 @@ async def counted(kind: str, case: str, asks: str, **settings: Any) -> tuple[int
             except ModelRequestError:
                 pass
         await handle.teardown()
-    (usage,) = usage_of_requests(requests, {})
+    (usage,) = usage_of_requests(requests, Roles())
     return usage.requests, usage.failed, usage.unknown
 
 
@@ -125,7 +126,7 @@ async def test_a_request_that_is_cancelled_has_been_sent_as_often_as_it_was(kind
                     tasks.start_soon(leased.model.generate, "Hello")
                     await hangs.wait()
                     tasks.cancel_scope.cancel()
-    (usage,) = usage_of_requests(requests, {})
+    (usage,) = usage_of_requests(requests, Roles())
     assert (usage.requests, usage.failed, usage.unknown) == (2, 1, 1)
 
 

@@ -404,3 +404,17 @@ async def test_a_request_that_is_cancelled_may_have_cost_something(server: Count
             server.may_go_on.set()
     (request,) = requests
     assert (request.usage, request.failed, request.is_known) == (None, False, False)
+
+
+async def test_two_leases_of_one_spec_are_counted_each_in_its_role(server: CountingServer, models: Models) -> None:
+    """They have one model, as the pool has one resource for them."""
+
+    @foreach("n", range(3))
+    async def eval_it(n: int, model: Any, judge: Any) -> Result:
+        await model.generate(f"row {n}")
+        await judge.generate(f"row {n}")
+        await judge.generate(f"row {n}")
+        return Result(n)
+
+    outcome = await run(eval_it, model=models.model, judge=models.model)
+    assert {each.role: each.requests for each in outcome.summary.usage_by_model} == {"model": 3, "judge": 6}

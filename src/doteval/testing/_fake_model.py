@@ -152,7 +152,7 @@ class FakeModel:
         self._check_open()
         await checkpoint()
         async with self._limiter or nullcontext(), self._counted():
-            with ModelRequest(self._name, messages, call.params) as request:
+            with ModelRequest(self._name, messages, call.params, source=self) as request:
                 yield request, await self._answer(call)
 
     @asynccontextmanager

@@ -17,6 +17,7 @@ from .._result import Result, Score
 from .begun import RequestsOfRow
 from .kept import altered_columns, altered_parts, is_same_output
 from .plain import names_of, plain, storable
+from .roles import Roles
 from .transcript import RecordedRequest, Transcript, details_of, without_secrets
 from .usage import ModelUsage, added, usage_of_requests, usage_told
 
@@ -168,8 +169,8 @@ class Spending:
         self._requests = requests
         self.left_open = 0
         """How many requests had not ended when the row had."""
-        self.roles: Mapping[str, str] = {}
-        """The arguments by which models came, by the names of the models."""
+        self.roles = Roles()
+        """Those of the models."""
         self._begun = 0
         self._waited = 0.0
 

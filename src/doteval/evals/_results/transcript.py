@@ -14,6 +14,7 @@ from typing import Any, cast, overload
 from ... import Completion, ModelRequest, Usage
 from .begun import RequestsOfRow
 from .plain import plain, plain_with_models, text_of
+from .roles import Roles
 from .usage import as_count
 
 LONGEST_TEXT = 100_000
@@ -121,8 +122,8 @@ class Transcript(RequestsOfRow):
 
     def __init__(self) -> None:
         super().__init__()
-        self.roles: Mapping[str, str] = {}
-        """The arguments by which models came, by the names of the models."""
+        self.roles = Roles()
+        """Those of the models."""
         self.attempt = 0
         """The attempt that runs."""
         self._began = perf_counter()
@@ -155,7 +156,7 @@ class Transcript(RequestsOfRow):
 
     def _take_down(self, request: ModelRequest, problem: str | None = None) -> None:
         model = text_of(request.model)
-        fields: dict[str, Any] = {"role": self.roles.get(model), "attempt": self.attempt}
+        fields: dict[str, Any] = {"role": self.roles.of(request), "attempt": self.attempt}
         writing = self._place()
         try:
             said = _fields_of(request, model, self._began, problem)

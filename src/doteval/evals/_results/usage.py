@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import add, attrgetter
 from typing import NamedTuple, cast
 
 from ... import ModelRequest, Usage
 from .plain import text_of
+from .roles import Roles
 
 COUNTS = (
     "requests", "failed", "unknown", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
@@ -27,7 +28,8 @@ class ModelUsage(NamedTuple):
 
     Args:
         model: The model's name as its server knows it; `None` where only the row itself says what it cost.
-        role: The argument of the evaluation that is the model, or has it; `None` where none does, or several do.
+        role: The argument of the evaluation that is the model, or has it in an attribute or item, or in one of those;
+            `None` where none does, or several do.
             ``"scorer"``: what the function asked that `rescore` was given.
         requests: How many requests were sent; one that an SDK sends again counts each time.
         failed: How many of these failed.
@@ -85,12 +87,12 @@ class UsageSums:
         return tuple(ModelUsage(model, role, *counts) for (role, model), counts in ordered)
 
 
-def usage_of_requests(requests: Iterable[ModelRequest], roles: Mapping[str, str]) -> tuple[ModelUsage, ...]:
+def usage_of_requests(requests: Iterable[ModelRequest], roles: Roles) -> tuple[ModelUsage, ...]:
     """What requests cost.
 
     Args:
         requests: All that were made in a row.
-        roles: The arguments by which models came, by the names of the models.
+        roles: Those of the models.
     """
     found = [_usage_of(request, roles) for request in requests]
     if len(found) < 2:  # as of most rows
@@ -100,15 +102,15 @@ def usage_of_requests(requests: Iterable[ModelRequest], roles: Mapping[str, str]
     return sums.by_model()
 
 
-def _usage_of(request: ModelRequest, roles: Mapping[str, str]) -> ModelUsage:
+def _usage_of(request: ModelRequest, roles: Roles) -> ModelUsage:
     retries = as_count(request.retries)
     model = request.model if type(request.model) is str and request.model.isascii() else text_of(request.model)
     tokens = [*map(as_count, _tokens_of(request.usage))] if isinstance(request.usage, Usage) else _NO_TOKENS
     if request.from_cache:
-        return ModelUsage(model, roles.get(model), 0, 0, 0, 0, 0, 0, 0, 0, 1, tokens[0], tokens[1])
+        return ModelUsage(model, roles.of(request), 0, 0, 0, 0, 0, 0, 0, 0, 1, tokens[0], tokens[1])
     lost = retries if request.lost is None else min(as_count(request.lost), retries)
     unknown = lost + (not request.is_known)
-    return ModelUsage(model, roles.get(model), 1 + retries, retries + request.failed, unknown, *tokens)
+    return ModelUsage(model, roles.of(request), 1 + retries, retries + request.failed, unknown, *tokens)
 
 
 def usage_told(usage: Usage) -> ModelUsage:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, Protocol, cast
 
 from anyio import Lock
 
 from ... import HandleInactiveError, ModelHandle, ModelRequestError, ServerLostError
+from .._results.roles import Roles
 from .refusals import chain
 
+_LEVELS = 2
+"""How deep the attributes and items of arguments are looked at for models."""
+_MOST = 100
+"""How many of one object."""
+_NOT_LOOKED_INTO = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes)
 _LOST = (HandleInactiveError, ServerLostError, ConnectionError)
 
 
@@ -116,20 +124,65 @@ def _is_found_broken(handle: ModelHandle[Any]) -> bool:
         return False
 
 
-def roles_of(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Which argument is a model, or has one as its ``model``, by the model's name; of a name that two have, none."""
-    named: dict[str, list[str]] = {}
-    for role, value in arguments.items():
-        model = _name_of_model(value)
-        if model is not None:
-            named.setdefault(model, []).append(role)
-    return {model: roles[0] for model, roles in named.items() if len(roles) == 1}
+def with_roles(arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], Roles]:
+    """Arguments, and the roles of the models in them.
+
+    A model that came in two arguments is given to one of them as an object of its own, where the one is the model
+    itself: two leases of one spec have one model.
+    """
+    found = [(role, model, name) for role, value in arguments.items() for model, name in models_in(value)]
+    roles_by_model: dict[int, list[str]] = {}
+    for role, model, _ in found:
+        roles = roles_by_model.setdefault(id(model), [])
+        if role not in roles:
+            roles.append(role)
+    given = dict(arguments)
+    for place, (role, model, name) in enumerate(found):
+        roles, view_of = roles_by_model[id(model)], getattr(type(model), "__doteval_view__", None)
+        if len(roles) > 1 and given[role] is model and view_of is not None:
+            given[role] = view_of(model)
+            roles.remove(role)
+            found[place] = role, given[role], name
+    return given, Roles(found)
 
 
-def _name_of_model(value: Any) -> str | None:
+def models_in(value: object) -> Iterator[tuple[object, str]]:
+    """The models in an argument, with their names: itself, its attributes and items, and what these have in turn."""
+    yield from _models_in(value, _LEVELS)
+
+
+def _models_in(value: object, levels: int) -> Iterator[tuple[object, str]]:
+    name = _name_of_model(value)
+    if name is not None:
+        yield value, name
+    if not levels or isinstance(value, _NOT_LOOKED_INTO):
+        return
+    for each in _parts_of(value):
+        yield from _models_in(each, levels - 1)
+
+
+def _parts_of(value: object) -> list[object]:
     try:
-        model = getattr(value, "model", value)
-        name: object = model.name if callable(getattr(model, "generate", None)) else None
+        if isinstance(value, (list, tuple)):
+            parts = cast("Sequence[object]", value)[:_MOST]
+            return [*parts]
+        if isinstance(value, dict):
+            return [*islice(cast("dict[object, object]", value).values(), _MOST)]
+        own = [*islice(vars(value).values(), _MOST)] if hasattr(value, "__dict__") else []
+        own += [getattr(value, name) for name in ("model", *_slots_of(value)) if hasattr(value, name)]
     except Exception:  # an argument may be anything, and an inactive handle has no model
+        return []
+    return own if _name_of_model(value) is None or not type(value).__module__.startswith("doteval.") else []
+
+
+def _slots_of(value: object) -> list[str]:
+    slots = getattr(type(value), "__slots__", ()) if not type(value).__module__.startswith("doteval.") else ()
+    return [slots] if isinstance(slots, str) else [*cast("Iterable[str]", slots)][:_MOST]
+
+
+def _name_of_model(value: object) -> str | None:
+    try:
+        name: object = cast("Any", value).name if callable(getattr(value, "generate", None)) else None
+    except Exception:  # likewise
         return None
     return name if isinstance(name, str) else None

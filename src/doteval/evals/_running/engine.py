@@ -27,10 +27,11 @@ from .._result import Result
 from .._results.begun import RequestsOfRow
 from .._results.record import Record, succeeded
 from .._results.record import failed as failed_record
+from .._results.roles import Roles
 from .._results.transcript import Transcript
 from .._results.usage import UsageSums
 from .abort import Abort
-from .arguments import Arguments, roles_of
+from .arguments import Arguments, with_roles
 from .attempt import Attempt
 from .dataset import Row, has_name
 from .limits import Limit
@@ -158,7 +159,8 @@ class Engine:
         self._unsettled: set[Attempt] = set()
         self._in_hand: BaseException | None = None
         self._given: Mapping[str, Any] | None = None
-        self._roles: Mapping[str, str] = {}
+        self._values: Mapping[str, Any] = {}
+        self._roles = Roles()
 
     async def run(self, rows: AsyncIterator[Row | Known]) -> int:
         """Run them all; how many there were.
@@ -245,10 +247,11 @@ class Engine:
         try:
             arguments = self._arguments.present()
             if arguments is not self._given:
-                self._given, self._roles = arguments, roles_of(arguments)
+                self._values, self._roles = with_roles(arguments)
+                self._given = arguments
             spending.roles = self._roles
             spending.begin_attempt()
-            values = {**row.fresh_values(), **arguments}
+            values = {**row.fresh_values(), **self._values}
             with self._replies_of(attempt):
                 result = await (self._in_time(values, attempt) if self._row_timeout else self._call(values))
             record = succeeded(row.inputs, row.sample, result, current_time() - started, attempt.count, spending)

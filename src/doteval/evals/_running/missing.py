@@ -23,7 +23,6 @@ from .._results.reducers import REDUCED
 from .._results.statistics import Summary, summarise
 from .abort import Abort
 from .arguments import Arguments
-from .attempt import told_of_requests_left_open
 from .beginning import begun, warnings_of, warnings_of_files
 from .caching import answering
 from .changes import Changes
@@ -31,6 +30,7 @@ from .commits import Commits
 from .dataset import Row
 from .engine import Engine, Known, Progress
 from .evaluation import Evaluation
+from .left_open import told_of_requests_left_open
 from .limits import limit_of
 from .notes import Notes
 from .outcome import Outcome, StoredRecords

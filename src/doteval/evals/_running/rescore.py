@@ -33,12 +33,12 @@ from .._results.store import DEFAULT_PATH, Store
 from .._results.usage import UsageSums, added
 from .abort import Abort
 from .arguments import LeasedArguments
-from .attempt import told_of_requests_left_open
 from .caching import answering, cache_of
 from .circumstances import about_machine
 from .dataset import Row
 from .engine import Engine, Progress
 from .evaluation import Evaluation
+from .left_open import told_of_requests_left_open
 from .limits import limit_of
 from .retries import Retries, retries_of
 from .scoring import Scorer, ScorerCalls

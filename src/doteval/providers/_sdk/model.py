@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from abc import ABC, abstractmethod
@@ -9,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from types import ModuleType
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from anyio import CapacityLimiter
 
@@ -101,6 +102,10 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         }
         return {**found, **{name: value for name, value in more.items() if value}}
 
+    def __doteval_view__(self) -> Self:
+        """The same model as another object, so that requests made by the one are told from those made by the other."""
+        return copy.copy(self)
+
     @property
     def base_url(self) -> str:
         """Where the API is, such as ``https://host/v1``."""
@@ -148,12 +153,12 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         )
         with asked or _NO_CACHE:
             if asked is not None and (found := await self._kept(asked, self._read_answer)) is not None:
-                with ModelRequest(self._name, messages, params, from_cache=True) as request:
+                with ModelRequest(self._name, messages, params, from_cache=True, source=self) as request:
                     request.replied(found[0])
                 asked.answered(found[0].usage)
                 return found[0]
             async with self._place():
-                with ModelRequest(self._name, messages, params, from_cache=False) as request:
+                with ModelRequest(self._name, messages, params, from_cache=False, source=self) as request:
                     answer, response = await self._asked(request, sent, is_plain=asked is None)
                     try:
                         reply = self._read_answer(answer)
@@ -194,7 +199,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         with asked or _NO_CACHE:
             if asked is not None and (found := await self._kept(asked, self._reader())) is not None:
                 stream = CompletionStream(self._name, ReplayedPieces(found))
-                with ModelRequest(self._name, messages, params, from_cache=True) as request:
+                with ModelRequest(self._name, messages, params, from_cache=True, source=self) as request:
                     try:
                         yield stream
                     finally:
@@ -203,7 +208,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                         asked.answered(stream.usage)
                 return
             async with self._place():
-                with ModelRequest(self._name, messages, params, from_cache=False) as request:
+                with ModelRequest(self._name, messages, params, from_cache=False, source=self) as request:
                     events, response = await self._asked(request, sent, is_plain=asked is None)
                     response = getattr(events, "response", None) if response is None else response
                     async with ending(events, response) as (reader, body):
