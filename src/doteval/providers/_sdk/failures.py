@@ -304,7 +304,8 @@ def _fields(answer: object) -> object:
             return json.loads(answer)
         except (ValueError, RecursionError):
             return answer
-    dump = None if isinstance(answer, Mapping) else getattr(answer, "model_dump", None)
+    given: Any = answer
+    dump = None if isinstance(given, Mapping) else getattr(given, "model_dump", None)  # which may be a field's name
     return answer if dump is None else dump(warnings=False, exclude_unset=True)
 
 
