@@ -133,6 +133,7 @@ class _Keys:
         key = inputs.digest
         if name is not _NAMELESS and not _is_empty(name):
             key, inputs.unknown = key_of_id(name), fingerprint(name).unknown
+            inputs.name = str(name) if isinstance(name, (str, int, float)) else None
         self._seen[key] += 1
         inputs.is_again = self._seen[key] > 1
         inputs.key = f"{key} {self._seen[key]}" if inputs.is_again else key

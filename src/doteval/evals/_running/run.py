@@ -233,6 +233,9 @@ async def run(
         place = None
         spec = "" if chosen is None else spec_of(model)
         name = name or (f"{evaluation.name}[{spec}]" if spec else evaluation.name)
+        if store is not None and settings.selection.row is not None:
+            selection = await in_own_thread(settings.selection.named, evaluation.source)
+            settings = replace(settings, selection=selection)
         name += settings.selection.suffix
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
