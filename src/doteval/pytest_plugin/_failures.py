@@ -67,7 +67,7 @@ class Failures:
         """Shorten what is told of an error of ours."""
         report = yield
         error: BaseException | None = None if call.excinfo is None else call.excinfo.value
-        group = cast("BaseExceptionGroup[BaseException]", error) if isinstance(error, BaseExceptionGroup) else None
+        group = _as_group(error)
         if error is not None and group is None and _leads_to_us(error) and report.outcome == "failed":
             if not self._shows_all:
                 report.longrepr = self._shown(error, item)
@@ -170,6 +170,10 @@ def _cause(error: DotevalError) -> str:
             return error.problem
         case _:
             return str(error)
+
+
+def _as_group(error: BaseException | None) -> BaseExceptionGroup[BaseException] | None:
+    return cast("BaseExceptionGroup[BaseException]", error) if isinstance(error, BaseExceptionGroup) else None
 
 
 def _leads_to_us(error: BaseException) -> bool:
