@@ -103,7 +103,7 @@ def _cells_of(record: Record) -> list[Any]:
 
 def cells_named(names: Sequence[str], record: Record) -> list[Any]:
     """Some of the columns of a record, as the database holds them."""
-    cells = dict(zip(_NAMES, _cells_of(record), strict=True))
+    cells: dict[str, Any] = dict(zip(_NAMES, _cells_of(record), strict=True))
     return [cells[name] for name in names]
 
 
