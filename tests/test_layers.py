@@ -112,6 +112,7 @@ DOORS = {
         "doteval.evals._results.tables",
         "doteval.evals._running.arguments",
         "doteval.evals._running.checks",
+        "doteval.evals._running.dataset",
         "doteval.evals._running.depends",
         "doteval.evals._running.engine",
         "doteval.evals._running.files_read",

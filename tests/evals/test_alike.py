@@ -19,6 +19,7 @@ from doteval.evals._results.baselines import NoBaseline, beside_baseline
 from doteval.evals._results.identity import OWN_FILE, PARAMETER, changes, is_of_same_file, with_what_was_known
 
 VALUES = st.lists(st.sampled_from("abcd"), max_size=4)
+NOTHING: dict[str, str] = {}
 LABEL = f"{PARAMETER}cfg'"
 
 
@@ -56,7 +57,7 @@ def test_values_that_are_counted_are_known_by_what_they_are(before: list[str], a
         (("e[strong-y1]", {"x": "a", "y": "b"}), ("e[strong-y0]", {"x": "c", "y": "b"}), True),
         (("e[strong-y1]", {"x": "a", "y": "b"}), ("e[weak-y1]", {"x": "a", "y": "b"}), False),
         (("e[cfg0] (first 3)", {"cfg": "a"}), ("e[cfg1]", {"cfg": "a"}), False),
-        (("e[cfg0]", {}), ("e[cfg1]", {}), False),  # a model of that name: nothing was counted
+        (("e[cfg0]", NOTHING), ("e[cfg1]", NOTHING), False),  # a model of that name: nothing was counted
         (("e[1]", {"cfg": "=1"}), ("e[1]", {"cfg": "=2"}), True),
         (("e[cfg]", {"cfg": "a"}), ("e[cfg]", {"cfg": "b"}), True),
         (("p[cfg0]/e.py::e[cfg1-]", {"cfg": "a"}), ("p[cfg0]/e.py::e[cfg2-]", {"cfg": "a"}), True),

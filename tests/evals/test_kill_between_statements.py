@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def begun_first(store: Store) -> Stored:
 
 
 def rescored(store: Store, stored: Stored) -> None:
-    rows = [Rescored(key, 1, number, {"s": 0}, None, None, None, ()) for (key, _), number in store.ids(stored).items()]
+    ids = store.ids(stored)
+    rows = [Rescored(ids[each.key, each.sample], replace(each, scores={"s": 0})) for each in store.records(stored)]
     copy_rescored(store, [Rescoring(stored, {"code": "2"}, rows)], "e", about={}, overwrite=True)
 
 

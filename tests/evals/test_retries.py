@@ -169,8 +169,10 @@ async def test_what_a_row_wraps_counts_as_what_it_is(raises: Any, error: Excepti
         return Result(attempts)
 
     if expected == 0 and raises is not from_none:
-        with pytest.raises((type(error), ValueError)):
+        with pytest.raises((type(error), ValueError)) as ended:
             await run(eval_it)
+        notes = getattr(ended.value, "__notes__", [])
+        assert [str(error).partition("\n")[0] in note for note in notes] == [True] * (raises is not plainly)
     else:
         await run(eval_it)
     assert attempts == (1 if raises is from_none else max(expected, 1))

@@ -255,3 +255,28 @@ async def test_one_row_that_may_be_several_is_none(ids: list[Any], meant: list[i
     for number, key in named:
         (record,) = (await run(evaluation, row=key)).records
         assert record.number == int(number)
+
+
+@pytest.mark.parametrize(
+    ("ids", "typed", "name"),
+    [
+        (["a", "b", "c"], ["b", "1"], "b"),
+        ([10, 11, 12], ["11", "1", 1], "11"),
+        ([0.5, 1.5, 2.5], ["1.5", 1], "1.5"),
+        ([1, 0, 2], ["1"], "1"),  # an id goes before a number
+        ([None, None, None], ["1", 1], "1"),
+        (["a", ("b", 1), "c"], ["1", 1], "1"),
+        (["a", "a", "c"], ["1", 1], "1"),  # an id that does not say which
+    ],
+)
+@pytest.mark.anyio
+async def test_a_row_has_one_name(ids: list[Any], typed: list[Any], name: str, tmp_path: Path) -> None:
+    """Its id, where that says which it is, so that it is asked once, whatever it is called."""
+
+    @foreach("n", [{"id": each, "n": n} for n, each in enumerate(ids)])
+    async def eval_it(n: int) -> Result:
+        return Result(n)
+
+    outcomes = [await run(eval_it, store=tmp_path / "results.db", row=row) for row in typed]
+    assert [outcome.answered for outcome in outcomes] == [False, *[True] * (len(typed) - 1)]
+    assert {outcome.name for outcome in outcomes} == {f"eval_it (row {name})"}

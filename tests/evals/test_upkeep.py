@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
@@ -432,7 +432,7 @@ def test_who_is_killed_while_he_copies_leaves_one_or_the_other(path: Path, monke
             left.append(directory / path.name)
 
     @contextmanager
-    def watched(database: Database) -> Iterator[sqlite3.Connection]:
+    def watched(database: Database) -> Generator[sqlite3.Connection]:
         with writing(database) as connection:
             connection.set_trace_callback(tell)
             yield connection

@@ -444,3 +444,45 @@ def test_a_group_shows_the_frames_of_the_user_also_in_its_members(runs: Runs, st
     if style == "native":
         assert "/doteval/_pooled.py" in output
     assert output.count("test_it.py::test_in_a_task_group[asyncio] - OSError: nobody there") == 1
+
+
+WRAPPED = """
+import anyio
+import pytest
+from doteval import ModelRequestError
+from doteval.evals import run
+from doteval import Result, foreach
+
+class AgentError(Exception):
+    pass
+
+async def refused():
+    raise ModelRequestError("m", "the account has no quota left", "Look.", status=401)
+
+@foreach("how", ["from", "without", "group"])
+async def row(how):
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(refused)
+    except ExceptionGroup as exc:
+        if how == "from":
+            raise AgentError("the agent gave up") from exc.exceptions[0]
+        if how == "without":
+            raise AgentError("the agent gave up")
+        raise
+
+@pytest.mark.parametrize("how", ["from", "without", "group"])
+def test_it(how):
+    anyio.run(lambda: run(row, row=["from", "without", "group"].index(how)))
+"""
+
+
+def test_an_error_that_was_made_of_ours_is_shown_with_its_cause_and_without_our_frames(runs: Runs) -> None:
+    """With ``from`` or without, or of a group; the user's own lines are there, and the last line has the cause."""
+    runs.write(test_it=WRAPPED)
+    output = runs.run().stdout.str()
+    assert output.count("- the account has no quota left") == 3
+    assert output.count("It has ended the evaluation") == 3
+    assert output.count('raise AgentError("the agent gave up") from') >= 1
+    assert "site-packages" not in output.partition("short test summary")[0]
+    assert "_running" not in output

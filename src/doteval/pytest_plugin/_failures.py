@@ -68,16 +68,16 @@ class Failures:
         report = yield
         error: BaseException | None = None if call.excinfo is None else call.excinfo.value
         group = cast("BaseExceptionGroup[BaseException]", error) if isinstance(error, BaseExceptionGroup) else None
-        if isinstance(error, DotevalError) and report.outcome == "failed":
+        if error is not None and group is None and _leads_to_us(error) and report.outcome == "failed":
             if not self._shows_all:
                 report.longrepr = self._shown(error, item)
         elif group is not None and report.outcome == "failed" and not self._shows_all and _concerns_us(group):
             self._shorten(report.longrepr, group)
-        only = None if call.excinfo is None else _only_one_in(call.excinfo.value)
+        only = None if error is None else _only_one_in(error)
         crash: Any = getattr(report.longrepr, "reprcrash", None)
-        if isinstance(only, DotevalError) and report.outcome == "failed" and crash is not None:
-            crash.message = _cause(only)
-        if isinstance(error, DotevalError) or (group is not None and _concerns_us(group)):
+        if only is not None and report.outcome == "failed" and crash is not None:
+            crash.message = _told_first(only, crash.message)
+        if error is not None and (_leads_to_us(error) if group is None else _concerns_us(group)):
             _make_printable(report.longrepr)
         return report
 
@@ -93,7 +93,7 @@ class Failures:
     def _plugins(self) -> AbstractSet[str]:
         return {getattr(plugin, "__name__", "") for plugin in self._manager.get_plugins()}
 
-    def _shown(self, error: DotevalError, item: pytest.Item) -> Any:
+    def _shown(self, error: BaseException, item: pytest.Item) -> Any:
         plugins = self._plugins()
         own_filter: Callable[[Any], Any] = getattr(item, "_traceback_filter", lambda excinfo: excinfo.traceback)
 
@@ -115,6 +115,8 @@ class Failures:
                 continue
             style: Any = "short" if self._style == "short" else "long"
             shown: Any = excinfo.getrepr(style=style, tbfilter=users, showlocals=self._shows_locals, chain=False)
+            if isinstance(each, BaseExceptionGroup):
+                self._shorten(shown, cast("BaseExceptionGroup[BaseException]", each))
             shown.reprcrash.path, shown.reprcrash.lineno = str(frames[-1].path), frames[-1].lineno + 1
             parts.append((shown.reprtraceback, shown.reprcrash, joint))
         bare: Any = _from_exception(error).getrepr(style="value", chain=False)
@@ -168,6 +170,34 @@ def _cause(error: DotevalError) -> str:
             return error.problem
         case _:
             return str(error)
+
+
+def _leads_to_us(error: BaseException) -> bool:
+    """Whether an error is of ours, or of the user who has made it of one of ours."""
+    return _ours_behind(error) is not None
+
+
+def _ours_behind(error: BaseException) -> DotevalError | None:
+    """What of ours an error was made of, be it in a group; the error itself, where it is one of ours."""
+    for each, _ in reversed(_chain(error)):
+        leaves = [each]
+        while leaves:
+            leaf = leaves.pop()
+            if isinstance(leaf, DotevalError):
+                return leaf
+            if isinstance(leaf, BaseExceptionGroup):
+                leaves += cast("BaseExceptionGroup[BaseException]", leaf).exceptions
+    return None
+
+
+def _told_first(error: BaseException, message: str) -> str:
+    """What is in the line at the end of the run: of an error that was made of one of ours, the cause first."""
+    if isinstance(error, DotevalError):
+        return _cause(error)
+    ours = _ours_behind(error)
+    if ours is None or isinstance(error, BaseExceptionGroup):
+        return message
+    return f"{_cause(ours)} ({type(error).__name__})"
 
 
 def _chain(error: BaseException) -> list[tuple[BaseException, str | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 import pytest
 
@@ -23,8 +23,9 @@ def refuse_empty_values(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: One is.
     """
-    for name, given in vars(config.option).items():
-        values: list[object] = given if isinstance(given, list) else [given]
+    options: dict[str, object] = vars(config.option)
+    for name, given in options.items():
+        values = cast("list[object]", given) if isinstance(given, list) else [given]
         if name.startswith(_OURS) and any(isinstance(value, str) and not value.strip() for value in values):
             option = f"{PREFIX}{name.removeprefix(_OURS).replace('_', '-')}"
             raise pytest.UsageError(f"{option} is given nothing, as where a variable of a script is not set")

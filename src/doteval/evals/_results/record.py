@@ -142,6 +142,8 @@ class Inputs:
         """The types of values that nothing tells from others, where nothing else tells the row from others."""
         self.is_again = False
         """Whether a row before it is known by the same."""
+        self.name: str | None = None
+        """What its column ``id`` holds, where that is a text or a number."""
 
 
 def key_of_id(value: object) -> str:

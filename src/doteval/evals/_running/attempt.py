@@ -48,6 +48,16 @@ class Attempt:
         self.refused_since = math.inf
         """When the server refused it first."""
 
+    @property
+    def name(self) -> str:
+        """What a row is known by to a cache; its first sample like the row of a run that draws no more.
+
+        Run again because the user says so, which may be because of what a model replied, it asks anew.
+        """
+        row, asked = self.row, self.asked
+        sample = "" if row.sample == 1 else f" sample {row.sample}"
+        return f"{row.inputs.key}{sample}{f' retry {asked}' if asked else ''}"
+
     @staticmethod
     def ended_by_itself(raised: BaseException | None) -> BaseException:
         """What it has raised, where that was no cancellation, which was nobody's but its own."""

@@ -73,15 +73,6 @@ def fresh(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: copies.of(value) for name, value in values.items()}
 
 
-def name_of(row: Row, asked: int) -> str:
-    """What a row is known by to a cache; its first sample like the row of a run that draws no more.
-
-    Run again because the user says so, which may be because of what a model replied, it asks anew.
-    """
-    sample = "" if row.sample == 1 else f" sample {row.sample}"
-    return f"{row.inputs.key}{sample}{f' retry {asked}' if asked else ''}"
-
-
 def has_name(inputs: Inputs) -> bool:
     """Whether a row is known by its column ``id``."""
     return inputs.key.startswith(f"{_NAME} ")
@@ -142,6 +133,7 @@ class _Keys:
         key = inputs.digest
         if name is not _NAMELESS and not _is_empty(name):
             key, inputs.unknown = key_of_id(name), fingerprint(name).unknown
+            inputs.name = str(name) if isinstance(name, (str, int, float)) else None
         self._seen[key] += 1
         inputs.is_again = self._seen[key] > 1
         inputs.key = f"{key} {self._seen[key]}" if inputs.is_again else key

@@ -33,9 +33,9 @@ from .._results.usage import UsageSums
 from .abort import Abort
 from .arguments import Arguments, with_roles
 from .attempt import Attempt
-from .dataset import Row, has_name, name_of
+from .dataset import Row, has_name
 from .limits import Limit
-from .refusals import Refusal, apart_from, pause_before, refusal_of, retry_after
+from .refusals import Refusal, apart_from, pause_before, refusal_of, retry_after, with_cause
 from .retries import Retries
 from .task_groups import TaskGroups
 
@@ -252,7 +252,7 @@ class Engine:
             spending.roles = self._roles
             spending.begin_attempt()
             values = {**row.fresh_values(), **self._values}
-            with self._replies_of(row, attempt.asked):
+            with self._replies_of(attempt):
                 result = await (self._in_time(values, attempt) if self._row_timeout else self._call(values))
             record = succeeded(row.inputs, row.sample, result, current_time() - started, attempt.count, spending)
         except BaseException as exc:
@@ -309,10 +309,10 @@ class Engine:
             self._progress.asked_again += answered if attempt.asked == asked else 0
         return failure
 
-    def _replies_of(self, row: Row, asked: int) -> AbstractContextManager[None]:
+    def _replies_of(self, attempt: Attempt) -> AbstractContextManager[None]:
         if self._opened is None:
             return _NO_REPLIES
-        return self._opened(name_of(row, asked), has_id=has_name(row.inputs))
+        return self._opened(attempt.name, has_id=has_name(attempt.row.inputs))
 
     async def _in_time(self, values: Mapping[str, Any], attempt: Attempt) -> Result:
         """Evaluate one row, and cancel that where it takes too long.
@@ -362,7 +362,7 @@ class Engine:
             return await self._as_asked(error, tries)
         match refusal_of(error):
             case Refusal.FINAL:
-                raise error
+                raise with_cause(error)
             case Refusal.OVERLOADED:
                 wait = retry_after(error)
                 now = current_time()
@@ -370,7 +370,7 @@ class Engine:
                 is_over = now - tries.refused_since >= self._retries.patience
                 asks_too_much = wait is not None and wait > self._retries.patience
                 if asks_too_much or (is_over and not self._limit.has_succeeded_since(tries.refused_since)):
-                    raise error
+                    raise with_cause(error)
                 if is_over:
                     return error
                 self._limit.overloaded(epoch, wait)

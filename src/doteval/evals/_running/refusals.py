@@ -54,6 +54,16 @@ def refusal_of(error: BaseException) -> Refusal | None:
     return next((refusal for refusal in Refusal if refusal in found), None)
 
 
+def with_cause(error: BaseException) -> BaseException:
+    """An error that ends the run, with a note of why it does where it is not what says so itself."""
+    refusals = [each for each in chain(error) if _refusal(each) is not None]
+    cause = next((each for each in refusals if _refusal(each) is Refusal.FINAL), refusals[0])
+    if cause is not error:
+        line = str(cause).partition("\n")[0]
+        error.add_note(f"It has ended the evaluation, as other rows would not be answered either: {line}")
+    return error
+
+
 def retry_after(error: BaseException) -> float | None:
     """How long the server asks to wait, in seconds, where it says so."""
     waits = [seconds for each in chain(error) if (seconds := _retry_after(each)) is not None]

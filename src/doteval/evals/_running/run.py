@@ -152,7 +152,8 @@ async def run(
         TooManyErrorsError: More rows raised than `max_errors`; as an `EvaluationAbortedError` before all were run.
         GateError: A gate is not reached, with `max_errors`.
         ModelSetupError: The model could not be opened.
-        ModelRequestError: A request was refused for a reason that concerns every row, such as the key.
+        ModelRequestError: A request was refused for a reason that concerns every row, such as the key. Where a row has
+            made another exception or a group of it, or asked an SDK by itself, that is raised as it is, with a note.
         OSError: The results cannot be written.
         ReplyCacheError: The cache is a file of something else.
     """
@@ -232,6 +233,9 @@ async def run(
         place = None
         spec = "" if chosen is None else spec_of(model)
         name = name or (f"{evaluation.name}[{spec}]" if spec else evaluation.name)
+        if store is not None and settings.selection.row is not None:
+            selection = await in_own_thread(settings.selection.named, evaluation.source)
+            settings = replace(settings, selection=selection)
         name += settings.selection.suffix
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))

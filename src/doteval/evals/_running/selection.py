@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from .._errors import DatasetError
 from .._results.record import keys_meant
 from .checks import whole_number, whole_number_or_none
-from .dataset import Row, has_name
+from .dataset import Row, Source, has_name
 
 _AT_ONCE = 64
 """How many rows are told between two checkpoints."""
@@ -57,6 +57,23 @@ class Selection:
         first = "" if self.limit is None else f"first {self.limit}"
         drawn = "" if self.sample is None else f"{self.sample} of {first or 'all'}, seed {self.seed}"
         return f" ({drawn or first})" if drawn or first else ""
+
+    def named(self, source: Source) -> Selection:
+        """The same, its row called by its id, if it has one, and not by its number; so it has one name; blocks.
+
+        Where the dataset cannot be read without an event loop, or not again afterwards, it is called as it is here.
+        """
+        with suppress(Exception):  # whoever runs it is told
+            first = [] if self.row is None else self._looked(source)
+            if len(first) == 1 and first[0].inputs.name not in (None, self.row):
+                other = replace(self, row=first[0].inputs.name)
+                if [row.number for row in other._looked(source)] == [first[0].number]:
+                    return other
+        return self
+
+    def _looked(self, source: Source) -> list[Row]:
+        rows = source.look()
+        return [] if rows is None else [*self.look(rows)]
 
     def size(self, total: int | None) -> int | None:
         """How many these are at most, as far as it is known; of `total`."""

@@ -309,15 +309,15 @@ def _said(exc: Exception) -> Said:
     return Said(said.words or shortened(str(exc)), said.names or tuple(str(name) for name in named if name))
 
 
-def _fields(answer: object) -> object:
+def _fields(answer: Any) -> Any:
     """An answer as Python has its JSON, or the text that it is."""
     if isinstance(answer, str):
         try:
             return json.loads(answer)
         except (ValueError, RecursionError):
             return answer
-    dump = None if isinstance(answer, Mapping) else getattr(answer, "model_dump", None)
-    return answer if dump is None else dump(warnings=False, exclude_unset=True)
+    dump = None if isinstance(answer, Mapping) else getattr(cast("object", answer), "model_dump", None)
+    return cast("object", answer) if dump is None else dump(warnings=False, exclude_unset=True)
 
 
 def _may_pass(said: Said, status: int, headers: Mapping[str, str]) -> bool:

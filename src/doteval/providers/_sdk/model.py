@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from types import ModuleType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from anyio import CapacityLimiter
 
@@ -367,7 +367,7 @@ class _Pieces(Generic[EventT]):
         try:
             event = await self._next()
             if type(event) is dict:
-                event = Plain(event)
+                event = Plain(cast("dict[str, Any]", event))
             if self._body is not None:
                 self._body.has_events()
                 self._body = None

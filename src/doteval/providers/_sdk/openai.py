@@ -40,12 +40,8 @@ OPENAI = SDK(
 NO_KEY = "no-key-needed"
 
 _CREATE = own_method(AsyncCompletions, "create")
-_PARAMETERS = (
-    frozenset()
-    if _CREATE is None
-    else inspect.signature(_CREATE).parameters.keys()
-    - {*("self", "model", "extra_headers", "extra_query", "extra_body", "timeout")}
-)
+_NOT_PLAIN = {"self", "model", "extra_headers", "extra_query", "extra_body", "timeout"}
+_PARAMETERS: set[str] = set() if _CREATE is None else {*inspect.signature(_CREATE).parameters} - _NOT_PLAIN
 """What of a request is sent as it is given."""
 _OPTIONS: openai.RequestOptions = {"security": {"bearer_auth": True}}
 """What the SDK's own method says."""

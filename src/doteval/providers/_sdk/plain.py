@@ -10,7 +10,7 @@ import json
 import sys
 from contextlib import suppress
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, cast
 
 from ..._unbuilt import Unbuilt
 from .failures import request_id_of
@@ -30,9 +30,9 @@ class Plain(dict[str, Any]):
             raise AttributeError(name)
         value = self.get(name)
         if type(value) is dict:
-            return Plain(value)
+            return Plain(cast("dict[str, Any]", value))
         if type(value) is list:
-            return [Plain(each) if type(each) is dict else each for each in value]
+            return [Plain(each) if each.__class__ is dict else each for each in cast("list[Any]", value)]
         return value
 
 
@@ -41,7 +41,7 @@ def plain(answer: Any, response: Any) -> Any:
     if isinstance(answer, str):  # it was sent as another kind of text, which the SDK still takes for JSON if it is
         with suppress(ValueError, RecursionError):
             answer = json.loads(answer)
-    return Plain(answer, request_id_of(response)) if type(answer) is dict else answer
+    return Plain(cast("dict[str, Any]", answer), request_id_of(response)) if type(answer) is dict else answer
 
 
 def raw_of(answer: Any, kind: type[Any]) -> Any:
@@ -49,13 +49,13 @@ def raw_of(answer: Any, kind: type[Any]) -> Any:
     return Unbuilt(kind, answer, answer.request_id) if type(answer) is Plain else answer
 
 
-def is_plain(value: object) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether it is JSON already, so that there is nothing to translate."""
-    if value is None or isinstance(value, (str, int, float)):
-        return True
     if type(value) is dict:
-        return all(isinstance(name, str) and is_plain(each) for name, each in value.items())
-    return type(value) is list and all(map(is_plain, value))
+        return all(isinstance(name, str) and is_plain(each) for name, each in cast("dict[Any, Any]", value).items())
+    if type(value) is list:
+        return all(map(is_plain, cast("list[Any]", value)))
+    return value is None or isinstance(value, (str, int, float))
 
 
 def own_method(of: type[Any], name: str) -> FunctionType | None:

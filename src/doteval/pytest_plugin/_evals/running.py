@@ -20,6 +20,7 @@ from ...evals._results.identity import ASSERTIONS, OWN_FILE, PARAMETER, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.checks import unused_baseline
+from ...evals._running.dataset import Source
 from ...evals._running.depends import contents_of, files_of, fingerprints, identity_of
 from ...evals._running.engine import Progress
 from ...evals._running.files_read import FilesRead
@@ -66,6 +67,7 @@ class EvalRunning:
         self._fixtures = fixtures
         self._preload = preload
         self._selection = Selection(options.limit, options.sample, options.seed, options.row, options.shuffle)
+        self._selections: dict[Source, Selection] = {}
         self._cache: ReplyCache | Literal["off"] | None = "off" if options.cache == "off" else None
         if options.cache is not None and options.cache != "off":
             self._cache = ReplyCache(options.store.with_name("replies.db"), options.cache)
@@ -273,7 +275,7 @@ class EvalRunning:
             self._places[item] = Place(
                 self._store,
                 self._options.experiment,
-                f"{parent}::{item.name}{self._selection.suffix}",
+                f"{parent}::{item.name}{self._selected(evaluation).suffix}",
                 models.get("model_client") or next(iter(models.values()), ""),
                 {**(self._identities.get(item) or self._identity(item, evaluation)), **self._data.get(item, {})},
                 partial(self._look_again, item, evaluation),
@@ -281,6 +283,13 @@ class EvalRunning:
                 contents_of(evaluation, evaluation.declared, self._options.store),
             )
         return self._places[item]
+
+    def _selected(self, evaluation: Evaluation) -> Selection:
+        """Which rows are run; one that has an id is called by it. Blocks."""
+        source = evaluation.source
+        if source not in self._selections:
+            self._selections[source] = self._selection.named(source)
+        return self._selections[source]
 
     def _models(self, item: pytest.Function) -> dict[str, str]:
         """The specs of the models that an item is parametrised with, by fixture."""
@@ -332,7 +341,7 @@ class EvalRunning:
             abort_after=options.abort_after,
             retries=retries,
             row_timeout=evaluation.row_timeout if options.row_timeout is None else options.row_timeout,
-            selection=self._selection,
+            selection=self._selected(evaluation),
             epochs=options.epochs or evaluation.epochs,
             gates=options.gates,
             baseline=options.baseline,
