@@ -44,6 +44,11 @@ def plain(answer: Any, response: Any) -> Any:
     return Plain(cast("dict[str, Any]", answer), request_id_of(response)) if type(answer) is dict else answer
 
 
+def plain_event(event: Any) -> Any:
+    """An event of a stream, likewise."""
+    return Plain(cast("dict[str, Any]", event)) if type(event) is dict else event
+
+
 def raw_of(answer: Any, kind: type[Any]) -> Any:
     """What a reply has of an answer: the SDK's object, made or to be made."""
     return Unbuilt(kind, answer, answer.request_id) if type(answer) is Plain else answer
