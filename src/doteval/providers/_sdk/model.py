@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from types import ModuleType
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from anyio import CapacityLimiter
 
@@ -28,7 +28,7 @@ from .events import Body, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of, retries_of
 from .http_clients import form_of, http_client_of, known_of
 from .places import Held, Places
-from .plain import Plain, plain
+from .plain import plain, plain_event
 from .replies import ReplayedPieces, again, credentials_of, headers_of, kept, query_of, telling, whom
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
@@ -365,9 +365,7 @@ class _Pieces(Generic[EventT]):
     async def __anext__(self) -> Completion:
         event: Any = NOT_READ
         try:
-            event = await self._next()
-            if type(event) is dict:
-                event = Plain(cast("dict[str, Any]", event))
+            event = plain_event(await self._next())
             if self._body is not None:
                 self._body.has_events()
                 self._body = None

@@ -32,7 +32,8 @@ class Plain(dict[str, Any]):
         if type(value) is dict:
             return Plain(cast("dict[str, Any]", value))
         if type(value) is list:
-            return [Plain(each) if each.__class__ is dict else each for each in cast("list[Any]", value)]
+            parts: list[Any] = value
+            return [Plain(each) if each.__class__ is dict else each for each in parts]
         return value
 
 
@@ -44,6 +45,11 @@ def plain(answer: Any, response: Any) -> Any:
     return Plain(cast("dict[str, Any]", answer), request_id_of(response)) if type(answer) is dict else answer
 
 
+def plain_event(event: Any) -> Any:
+    """An event of a stream, likewise."""
+    return Plain(cast("dict[str, Any]", event)) if type(event) is dict else event
+
+
 def raw_of(answer: Any, kind: type[Any]) -> Any:
     """What a reply has of an answer: the SDK's object, made or to be made."""
     return Unbuilt(kind, answer, answer.request_id) if type(answer) is Plain else answer
@@ -52,9 +58,11 @@ def raw_of(answer: Any, kind: type[Any]) -> Any:
 def is_plain(value: Any) -> bool:
     """Whether it is JSON already, so that there is nothing to translate."""
     if type(value) is dict:
-        return all(isinstance(name, str) and is_plain(each) for name, each in cast("dict[Any, Any]", value).items())
+        fields: dict[Any, Any] = value
+        return all(isinstance(name, str) and is_plain(each) for name, each in fields.items())
     if type(value) is list:
-        return all(map(is_plain, cast("list[Any]", value)))
+        parts: list[Any] = value
+        return all(map(is_plain, parts))
     return value is None or isinstance(value, (str, int, float))
 
 
