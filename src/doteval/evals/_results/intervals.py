@@ -20,6 +20,8 @@ from functools import lru_cache
 from statistics import NormalDist
 
 CONFIDENCE = 0.95
+_LEVEL = 0.05
+"""What is less probable by chance alone is clear: outside such an interval."""
 _normal_quantile = NormalDist().inv_cdf
 _ENOUGH = 1e-15
 _FAR = 1e100
@@ -101,7 +103,7 @@ def are_clear(chances: Sequence[float]) -> list[bool]:
     """
     found = [False] * len(chances)
     for done, place in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
-        if not chances[place] * (len(chances) - done) < 1 - CONFIDENCE:
+        if not chances[place] * (len(chances) - done) < _LEVEL:
             break
         found[place] = True
     return found
