@@ -32,7 +32,7 @@ class Plain(dict[str, Any]):
         if type(value) is dict:
             return Plain(cast("dict[str, Any]", value))
         if type(value) is list:
-            parts: list[Any] = value
+            parts = cast("list[Any]", value)  # type: ignore[redundant-cast] # not for pyright
             return [Plain(each) if each.__class__ is dict else each for each in parts]
         return value
 
@@ -58,10 +58,10 @@ def raw_of(answer: Any, kind: type[Any]) -> Any:
 def is_plain(value: Any) -> bool:
     """Whether it is JSON already, so that there is nothing to translate."""
     if type(value) is dict:
-        fields: dict[Any, Any] = value
+        fields = cast("dict[Any, Any]", value)  # type: ignore[redundant-cast] # likewise
         return all(isinstance(name, str) and is_plain(each) for name, each in fields.items())
     if type(value) is list:
-        parts: list[Any] = value
+        parts = cast("list[Any]", value)  # type: ignore[redundant-cast] # likewise
         return all(map(is_plain, parts))
     return value is None or isinstance(value, (str, int, float))
 
