@@ -37,12 +37,13 @@ COMMANDS: dict[str, list[str]] = {
     "cache": [],
     "delete": ["mine", "--dry-run"],
     "rename": ["mine", "theirs", "--dry-run"],
+    "copy": ["mine", "theirs", "--dry-run"],
     "rescore": ["mine", "scorers.py:score", "--overwrite"],
     "serve": ["nothing:here"],
 }
 """Every command, with arguments that are fine; but for ``serve``, which would not end."""
-OF_RESULTS = ("list", "show", "compare", "export", "report", "view", "rescore", "delete", "rename")
-WITH_JSON = ("providers", "servers", "stop", "cache", "list", "show", "compare", "rescore", "delete", "rename")
+OF_RESULTS = ("list", "show", "compare", "export", "report", "view", "rescore", "delete", "rename", "copy")
+WITH_JSON = ("providers", "servers", "stop", "cache", "list", "show", "compare", "rescore", "delete", "rename", "copy")
 WITH_OUTPUT = ("export", "report")
 
 
@@ -265,7 +266,7 @@ def test_json_is_an_array_of_objects(command: str, capsys: pytest.CaptureFixture
     names = {
         "providers": {"name", "distribution", "entry_point", "state", "problem"},
         "list": {"experiment", "started", "evaluations", "unfinished", "rows", "errors", "tags"},
-        "compare": {"before", "after", "unpaired", "unmatched", "scores"},
+        "compare": {"before", "after", "same", "unpaired", "unmatched", "scores"},
         "rescore": {"experiment", "evaluation", "rows", "errors", "finished", "scores"},
         "delete": {"experiment", "last_written", "evaluations", "rows", "deleted"},
         "rename": {"before", "after", "evaluations", "renamed"},

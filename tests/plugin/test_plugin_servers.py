@@ -230,7 +230,7 @@ def test_where_a_run_is_interrupted_its_servers_end_before_its_fixtures_do(light
             raise KeyboardInterrupt
         """,
     )
-    light.run()
+    light.run(process=True)
     assert (light.pytester.path / "seen.txt").read_text() == "the server has ended: True"
     assert light.left() == []
 
