@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.servers.leftovers import leftovers, parent
+from tests.servers.leftovers import leftovers, parent, processes_left
 from tests.servers.lights import KEYED, PATIENCE, Events, light
 
 from doteval import CommandProvider, ModelSetupError, ServerProvider
@@ -190,7 +190,7 @@ async def test_the_stop_command_is_run_once_whoever_is_killed(
         if kill is kill_nobody:
             assert stopped.read_text() == "stopped it\n", "before the last lease has ended"
     if kill is kill_supervisor_and_keeper:  # their files are removed with the next start
-        assert not [each for each in leftovers(launcher.runtime.root) if each.startswith("process")]
+        assert processes_left(launcher.runtime.root, PATIENCE) == []
         async with CommandProvider(light(), launcher=launcher) as other, other.setup("other"):
             pass
     assert not leftovers(launcher.runtime.root)
