@@ -13,6 +13,7 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from numbers import Integral, Real
 from typing import Annotated, Any, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -278,11 +279,11 @@ def more_than_zero_or_none(value: object) -> None:
 
 def as_number(value: object) -> float:
     """A number; "not a number" where it is none, or too large for one."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
         return math.nan
     try:
         return float(value)
-    except OverflowError:
+    except (OverflowError, ValueError):
         return math.nan
 
 

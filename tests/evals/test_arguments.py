@@ -161,12 +161,16 @@ OWN = [name for name in inspect.signature(run).parameters if name not in ("model
 
 @pytest.mark.parametrize("default", ["", "=0"])
 def test_no_argument_of_the_evaluation_is_taken_for_one_of_run(default: str) -> None:
-    """Where both have it, the evaluation's is given by name, and never the default in silence."""
+    """Where both have it, the evaluation's is given by name; its default is taken where nobody gives either."""
     for name in OWN:
         names: dict[str, Any] = {}
         exec(f"async def eval_it(q, {name}{default}): return Result({name})", {"Result": Result}, names)
         it = foreach("q", ["a"])(names["eval_it"])
-        for given in ({}, {"arguments": {"q2": 1}}, *([] if name in ("evaluation", "arguments") else [{name: 1}])):
+        to_run: list[dict[str, Any]] = [] if name in ("evaluation", "arguments") else [{name: 1}]
+        if default:
+            (record,) = anyio.run(run, it).records
+            assert record.output == 0
+        for given in (*(() if default else ({}, {"arguments": {"q2": 1}})), *to_run):
             with pytest.raises(TypeError, match=rf"eval_it\(\) has an argument '{name}', and run\(\) has one"):
                 anyio.run(partial(run, it, **given))
         outcome = anyio.run(partial(run, it, arguments={name: 7}))

@@ -7,8 +7,8 @@ import os
 import shutil
 import sys
 import threading
-from collections import ChainMap, UserList, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections import ChainMap, UserList, UserString, defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -518,6 +518,24 @@ def test_what_holds_itself_is_looked_through_once(place: Path) -> None:
     for _ in range(100):
         held = [held, held]
     assert Declared(place, {}).more([held]).paths == [Path("data.txt")]
+
+
+@pytest.mark.parametrize("kind", [UserString, "own"])
+def test_what_is_like_a_text_has_no_end_of_items(kind: Any) -> None:
+    """Each of them is a text of one letter, which has one item again."""
+
+    class Text(Sequence[Any]):
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+        def __len__(self) -> int:
+            return len(self.text)
+
+        def __getitem__(self, place: Any) -> Any:
+            return Text(self.text[place])
+
+    value = Text("v1") if kind == "own" else kind("v1")
+    assert foreach("q", ["a"], depends_on={"prompt": value, "more": [value]})
 
 
 @pytest.mark.anyio

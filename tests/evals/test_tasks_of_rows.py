@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -272,3 +273,28 @@ async def test_no_row_runs_in_what_another_has_broken(concurrency: int) -> None:
     outcome = await run(eval_it)
     assert [record.output for record in outcome.records] == list(range(60))
     assert outcome.wasted == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("share", [0.2, 0.7])
+@pytest.mark.parametrize("concurrency", [2, 4, 10])
+async def test_no_row_is_blamed_for_what_others_leave_open(concurrency: int, share: float) -> None:
+    """However many of them do, in whatever order they end."""
+    chance = random.Random(concurrency)
+    turns = [(chance.random() < share, chance.randrange(4)) for _ in range(300)]
+
+    @foreach("value", range(300), concurrency=concurrency)
+    async def eval_it(value: int) -> Result:
+        leaks, count = turns[value]
+        for _ in range(count):
+            await checkpoint()
+        if leaks:
+            generator = a_timeout()
+            KEPT.append(generator)
+            async for _ in generator:
+                break
+        return Result(value)
+
+    outcome = await run(eval_it)
+    assert [record.error for record in outcome.records if record.failed] == []
+    assert outcome.calls == 300

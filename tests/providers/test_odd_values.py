@@ -53,7 +53,7 @@ MAKES_SENSE: dict[str, list[Any]] = {
     "cwd": [None, "x", Path("x")],
     "launcher": [None],
     "params": [None, {}, {"a": 1}],
-    "timeout": [None, 1.5, 3, math.inf],
+    "timeout": [None, 1.5, 3, math.inf, (5.0, 30.0, None, 5.0)],
     "max_retries": [None, 0, 3, 10**400, math.inf],
     "max_concurrency": [None, 3, 10**400],
     "max_sleeping": [0],

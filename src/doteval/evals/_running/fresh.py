@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, MutableSequence, MutableSet
 from copy import deepcopy
 from enum import Enum
@@ -15,14 +14,13 @@ from .._digests import reduced
 _ATOMS = frozenset({str, int, float, bool, bytes, complex, type(None)})
 _CONTAINERS = (list, dict, tuple, set, Mapping, MutableSequence, MutableSet, SimpleNamespace)
 _How: TypeAlias = tuple[Callable[..., Any], Iterable[Any], Any, Iterable[Any] | None, Iterable[tuple[Any, Any]] | None]
-_FIELDS = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__", "model_fields")
 
 
 class Copies:
     """Copies for one attempt: what a row holds in two places is one thing in its copy, too.
 
-    Containers are copied, whatever their classes, and objects of data classes that are equal by their fields; all else
-    is what it is.
+    Containers are copied, whatever their classes. All else is what it is, data classes among it: whether one is another
+    may be asked by ``is``, and what it has may end with it.
     """
 
     def __init__(self) -> None:
@@ -74,7 +72,7 @@ class Copies:
                 return self._noted(value, set(value))
             if kind is MappingProxyType:
                 return self._noted(value, MappingProxyType(self._of(dict(value))))
-            if hasattr(kind, "__deepcopy__") and not _has_fields(kind):
+            if hasattr(kind, "__deepcopy__"):
                 return deepcopy(value, self._made)
             return self._made_again(value, reduced(value, kind))
         except RecursionError:
@@ -111,11 +109,5 @@ def _set_state(copy: Any, state: Any) -> None:
 
 @lru_cache(maxsize=512)
 def _is_copied(kind: Any) -> bool:
-    return (issubclass(kind, _CONTAINERS) or _has_fields(kind)) and not issubclass(kind, Enum)
-
-
-@lru_cache(maxsize=512)
-def _has_fields(kind: Any) -> bool:
-    """Whether it is a data class, or one of attrs or pydantic, whose objects are equal by their fields."""
-    is_one = any(inspect.getattr_static(kind, each, None) is not None for each in _FIELDS)
-    return is_one and kind.__eq__ is not object.__eq__
+    """Whether it is a container; one that does something when it ends is its maker's alone."""
+    return issubclass(kind, _CONTAINERS) and not issubclass(kind, Enum) and not hasattr(kind, "__del__")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from array import array
+from collections import UserString
 from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any, cast
 
 from .._identity.library import is_library_class
 
-_FLAT = (str, bytes, bytearray, memoryview, range, array, int, float, complex, type(None), os.PathLike)
+_FLAT = (str, UserString, bytes, bytearray, memoryview, range, array, int, float, complex, type(None), os.PathLike)
 """What holds nothing else."""
 _PLAIN = (list, dict, tuple, set, frozenset)
 """Containers that have nothing else."""
@@ -80,7 +81,14 @@ def _held_by(value: object, *, keys: bool) -> Iterable[object] | None:
     if isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value)
         return chain(items.keys(), items.values()) if keys else items.values()
+    if isinstance(value, Sequence) and not is_library_class(type(value)) and _is_like_text(value):
+        return None
     return cast("Iterable[object]", value) if isinstance(value, (Sequence, AbstractSet, MappingView)) else None
+
+
+def _is_like_text(value: Sequence[object]) -> bool:
+    """Whether its items are of its own kind, and theirs, without end, as those of a text are."""
+    return len(value) > 0 and type(value[0]) is type(value) and len(value[0]) == 1
 
 
 def _fields_of(value: Any) -> tuple[list[object], list[object]]:

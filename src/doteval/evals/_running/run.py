@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -157,7 +157,9 @@ async def run(
         OSError: The results cannot be written.
         ReplyCacheError: The cache is a file of something else.
     """
-    values = _values_of(evaluation, arguments_of(arguments), others)
+    defaults = run.__kwdefaults__ or {}
+    given = {name for name, value in locals().items() if name in defaults and value is not defaults[name]}
+    values = _values_of(evaluation, arguments_of(arguments), others, given)
     check_kinds(
         store=store,
         experiment=experiment,
@@ -269,8 +271,16 @@ def _told(outcome: Outcome, unused: str, max_errors: int | None) -> Outcome:
 _OWN = {"evaluation", *(run.__kwdefaults__ or ())} - {"model"}
 
 
-def _values_of(evaluation: Evaluation, arguments: Mapping[str, Any], others: Mapping[str, Any]) -> Mapping[str, Any]:
+def _values_of(
+    evaluation: Evaluation, arguments: Mapping[str, Any], others: Mapping[str, Any], of_run: Collection[str]
+) -> Mapping[str, Any]:
     """What the evaluation is given, by name.
+
+    Args:
+        evaluation: The evaluation.
+        arguments: What it is given by itself.
+        others: What it is given beside what `run` is.
+        of_run: What `run` itself is given.
 
     Raises:
         TypeError: It is not known whether something is given to it or to `run`.
@@ -279,7 +289,8 @@ def _values_of(evaluation: Evaluation, arguments: Mapping[str, Any], others: Map
     if twice:
         raise TypeError(f"{evaluation.name}() is given its argument {twice[0]!r} twice: in arguments= and beside it")
     for name, parameter in evaluation.arguments.items():
-        if name in _OWN and name not in arguments and parameter.kind not in _VARIABLE:
+        is_given = name in of_run or parameter.default is parameter.empty
+        if name in _OWN and is_given and name not in arguments and parameter.kind not in _VARIABLE:
             raise TypeError(
                 f"{evaluation.name}() has an argument {name!r}, and run() has one of that name, which is another: "
                 f"give the evaluation's in arguments={{{name!r}: ...}}, or call it something else"

@@ -49,15 +49,16 @@ class TaskGroups(Generic[T]):
         self._context = copy_context()
         self._free: deque[_Group[T]] = deque()
         self._left = Event()
-        outer.start_soon(self._hold, _Group[T]())  # so that there always is one that is not just being given back
+        self._turn = 0
 
     def start(self, work: T) -> None:
         """Do it in one that is free; between two calls there is a checkpoint.
 
-        Of an event loop that tells of the end of a task a turn later: then what was given back last may be broken. So
-        it is left until the next time.
+        There are event loops that tell of the end of a task a turn later: until then, what was given back may be
+        broken. So what was given back since the last call is left for the next.
         """
-        while len(self._free) > 1:
+        self._turn += 1
+        while self._free and self._free[0].turn < self._turn - 1:
             group = self._free.popleft()
             if not group.tasks.cancel_scope.cancel_called:
                 group.work, group.is_done = work, False
@@ -77,10 +78,7 @@ class TaskGroups(Generic[T]):
         """Keep a task group open, until it breaks or is not needed any more."""
         try:
             async with create_task_group() as group.tasks:
-                if group.work is not None:
-                    group.tasks.start_soon(self._run, group)
-                else:
-                    self._free.append(group)
+                group.tasks.start_soon(self._run, group)
                 if not group.is_used_once:
                     await self._left.wait()
         except BaseException as exc:
@@ -93,14 +91,13 @@ class TaskGroups(Generic[T]):
             await checkpoint_if_cancelled()
         if group in self._free:
             self._free.remove(group)
-        if group.work is not None:
-            self._broke(group.work, group.is_done)
+        self._broke(group.work, group.is_done)
 
     async def _run(self, group: _Group[T]) -> None:
-        assert group.work is not None
         await self._function(group.work)
         group.is_done = True
         if not group.is_used_once:
+            group.turn = self._turn
             self._free.append(group)
 
 
@@ -112,11 +109,13 @@ class _Group(Generic[T]):
         is_used_once: Whether that is all.
     """
 
-    __slots__ = ("is_done", "is_used_once", "tasks", "work")
+    __slots__ = ("is_done", "is_used_once", "tasks", "turn", "work")
 
     tasks: TaskGroup
 
-    def __init__(self, work: T | None = None, *, is_used_once: bool = False) -> None:
+    def __init__(self, work: T, *, is_used_once: bool = False) -> None:
         self.work = work
         self.is_used_once = is_used_once
         self.is_done = False
+        self.turn = 0
+        """When it was given back: after how many calls of `TaskGroups.start`."""

@@ -49,10 +49,17 @@ TIMEOUT = (
 )
 
 
-def timeout(value: object) -> None:
+_SDKS = ("anthropic", "openai")
+
+
+def timeout(value: Any) -> None:
     """Seconds; what the SDKs have for several of them is theirs to check."""
-    if value is None or hasattr(value, "connect"):
+    if value is None or hasattr(value, "connect") or type(value).__module__ in _SDKS:
         return
+    if isinstance(value, tuple) and value:
+        several: tuple[Any, ...] = value
+        if all(each is None or as_number(each) > 0 for each in several):
+            return
     if not as_number(value) > 0:
         raise ValueError("must be more than 0 seconds")
 
