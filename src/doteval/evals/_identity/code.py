@@ -10,10 +10,10 @@ import functools
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple, cast
 
-from .looks import class_of, digest_of
+from .looks import class_of, digest_of, is_function
 from .ops import READ
 from .uses import ATTRIBUTE, WRITING, Steps, Unknown, Uses, uses_of
 
@@ -24,6 +24,7 @@ _WRITTEN = ("DELETE_DEREF", "DELETE_GLOBAL", "STORE_DEREF", "STORE_GLOBAL")
 _JUMPS = frozenset(dis.hasjabs + dis.hasjrel)
 _ALIASES = 2
 """How often what a local name holds is looked for that is a part of what another one holds."""
+_WRAPPED = 20
 _IMPORTS = frozenset({"__import__", "import_module"})
 _DOCS = frozenset({"__annotations__", "__doc__", "__signature__"})
 _READ_DOCS = frozenset(
@@ -88,6 +89,16 @@ class Doing(NamedTuple):
 
     does: str
     others: tuple[object, ...]
+
+
+def does_within(function: FunctionType) -> str:
+    """What a function does, behind what is wrapped around it, as code that traces others does when it runs first."""
+    for _ in range(_WRAPPED):
+        inner: object = vars(function).get("__wrapped__")
+        if not is_function(inner):
+            break
+        function = inner
+    return read(function.__code__).does
 
 
 def _instructions_of(code: CodeType) -> Iterator[dis.Instruction]:

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from .._tabular import columns_of
 from .._written import NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN
-from .code import Code, Doing, read
+from .code import Code, Doing, does_within, read
 from .credentials import guarded_digest_of, is_credential
 from .decorated import NOT_GIVEN
 from .found import behind_modules, imported_by
@@ -323,7 +323,7 @@ class Walk(Values):
             self._described_to_others(function) if self._reach.told.reads_docs else (),
             *self._references(function, code),
         )
-        return Doing(code.does, others)
+        return Doing(does_within(function), (code.does, *others))
 
     def _references(self, function: FunctionType, code: Code) -> Iterator[object]:
         """What code reads under names; what is the user's gets parts of its own."""
@@ -439,7 +439,7 @@ class Walk(Values):
                 found += [(each, self._annotation(value[each], scope_of(kind), ())) for each in value]
             elif is_function(value):
                 if not is_generated(name, value, kind):
-                    does.append((name, read(value.__code__).does))
+                    does.append((name, does_within(value)))
                     found.append((name, self._function(value)))
                 if self._reach.told.is_told(name):
                     found.append((name, self._described_to_others(value)))
