@@ -6,6 +6,7 @@ import math
 import random
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import run
-from doteval.evals._results.compare import Difference, _Pairs
-from doteval.evals._results.intervals import are_clear, chance_of_flips
+from doteval.evals._results.compare import Difference, _Pairs, clear_among
+from doteval.evals._results.intervals import are_clear, are_too_many, chance_of_flips
 
 CHANCES = st.lists(st.floats(0, 1), max_size=12)
 
@@ -67,10 +68,32 @@ def test_chance_alone_fails_one_build_in_twenty_at_most(share: float) -> None:
                 chances.append(chance_of_flips(gained, lost))
                 losses.append(lost > gained)
         clear = are_clear(chances)
+        for is_lower in (True, False):
+            of_one = [chance < 0.05 and each is is_lower for chance, each in zip(chances, losses, strict=True)]
+            if are_too_many(sum(of_one), len(chances)):
+                clear = [one or other for one, other in zip(clear, of_one, strict=True)]
         alarms += any(clear)
         lower += any(is_clear and is_lower for is_clear, is_lower in zip(clear, losses, strict=True))
     assert alarms <= 0.08 * families
     assert lower <= 0.05 * families
+
+
+def test_where_all_are_worse_by_a_little_the_build_fails() -> None:
+    """Each is clear by itself, and none as one of thirty; as chance makes no thirty of them, all are."""
+    worse = [difference([(1, int(row >= 8)) for row in range(40)]) for _ in range(30)]
+    comparison = SimpleNamespace(differences=worse)
+    assert not any(are_clear([each.chance for each in worse]))
+    assert clear_among([comparison]) == {id(each) for each in worse}  # type: ignore[list-item]
+    one = SimpleNamespace(differences=[worse[0], *(difference([(1, 0), (0, 1)] * 20) for _ in range(29))])
+    assert clear_among([one]) == set()  # type: ignore[list-item]
+
+
+@given(st.integers(1, 200), st.data())
+def test_so_many_are_no_chance_only_where_fewer_are(among: int, data: st.DataObject) -> None:
+    """One never is; and where some are too many, more are as well."""
+    count = data.draw(st.integers(0, among))
+    assert not are_too_many(min(count, 1), among)
+    assert are_too_many(count, among) <= are_too_many(min(count + 1, among), among) or count == among
 
 
 def test_a_build_fails_for_what_is_clear_among_all(

@@ -414,6 +414,46 @@ def test_a_copy_has_all_that_is_known(path: Path, capsys: pytest.CaptureFixture[
     assert outcome.answered
 
 
+def test_what_is_not_whole_takes_no_baselines_place(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may have a name of its own; and gates and comparisons take it for none."""
+
+    @foreach("number", range(6))
+    async def begun(number: int) -> Result:
+        if number == 3:
+            raise KeyboardInterrupt
+        return Result(number, scores={"good": True})
+
+    @foreach("number", range(6))
+    async def whole(number: int) -> Result:
+        return Result(number, scores={"good": number < 3})
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(partial(run, begun, store=path, experiment="killed", name="it", concurrency=1))
+    give = partial(run, whole, store=path, name="it")
+    anyio.run(partial(give, experiment="main"))
+    before = everything(path, "main")
+    assert doteval_(path, "copy", "killed", "main", "--replace") == 1
+    assert "results of 'killed' that are not whole, and 'main' is not replaced" in capsys.readouterr().err
+    assert everything(path, "main") == before
+    assert doteval_(path, "copy", "killed", "saved") == 0
+    for baseline, colour in (("saved", 1), ("main", 0)):
+        gate = partial(give, experiment=f"of {baseline}", passes="good >= baseline", baseline=baseline, changed="keep")
+        shortfalls = anyio.run(gate).shortfalls
+        assert len(shortfalls) == colour
+        assert all("has of 'it' is not whole" in each for each in shortfalls)
+        assert doteval_(path, "compare", baseline, f"of {baseline}", "--fail-if", "worse") == colour
+        assert ("saved is not finished" in capsys.readouterr().err) == bool(colour)
+
+
+@pytest.mark.parametrize("command", ["show", "export", "delete"])
+def test_nothing_behind_the_at_is_no_part(path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """As of a variable that is not set: it is not everything."""
+    before = everything(path, "one")
+    assert doteval_(path, command, "one@", *["--yes"] * (command == "delete")) != 0
+    assert "has nothing behind its @" in capsys.readouterr().err
+    assert everything(path, "one") == before
+
+
 def test_who_is_killed_while_he_copies_leaves_one_or_the_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is as a kill would leave it, at each statement: there always is a baseline, and a whole one."""
     old, new = everything(path, "two"), everything(path, "one")

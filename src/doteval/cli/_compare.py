@@ -110,6 +110,10 @@ def _losses(comparison: Comparison, options: argparse.Namespace, clear: Collecti
     name, before, after = comparison.after.name, options.before, options.after
     if comparison.before.id == comparison.after.id:
         yield f"{name}: it is compared with itself, which says nothing: name another experiment"
+    if comparison.before.finished is None:
+        yield f"{name}: {before} is not finished, and says nothing of what is not there: run it to its end"
+    if comparison.after.finished is None and comparison.after.epochs > 1:
+        yield f"{name}: {after} is not finished, and samples of rows are missing: run it to its end"
     for difference in comparison.differences:
         how = "higher" if difference.mean > 0 else "lower"
         is_judged = not difference.is_same and (options.fail_if == "different" or how == "lower")

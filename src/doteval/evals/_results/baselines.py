@@ -48,6 +48,11 @@ def beside_baseline(
             "it is to become the baseline"
         )
     before = counterpart(results, experiment, stored.name, stored.identity)
+    if before is not None and before.finished is None:
+        return NoBaseline(
+            f"what '{experiment}' has of '{before.name}' is not whole: a run of it was ended, or is not over; let it "
+            "come to its end, and then run this again, which asks for nothing"
+        )
     if before is not None:
         return compare(results, before, stored, reduced)
     evaluations = results.evaluations(experiment)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 
-from .intervals import are_clear, chance_of_flips, tango
+from .intervals import are_clear, are_too_many, chance_of_flips, tango
 from .moments import Moments
 from .pairing import Unpaired
 from .reading import Results, Stored
@@ -205,7 +205,15 @@ def family_of(comparisons: Sequence[Comparison]) -> list[Difference]:
 
 
 def clear_among(comparisons: Sequence[Comparison]) -> set[int]:
-    """The ids of the differences that are clear where so many are looked at."""
+    """The ids of the differences that are clear where so many are looked at.
+
+    All that are clear by themselves are, where more go in one direction than chance makes.
+    """
     family = family_of(comparisons)
     found = are_clear([each.chance for each in family])
-    return {id(each) for each, is_clear in zip(family, found, strict=True) if is_clear and each.is_clear}
+    clear = {id(each) for each, is_clear in zip(family, found, strict=True) if is_clear and each.is_clear}
+    for direction in (1, -1):
+        alike = [each for each in family if each.is_clear and each.mean * direction > 0]
+        if are_too_many(len(alike), len(family)):
+            clear |= {id(each) for each in alike}
+    return clear

@@ -95,6 +95,11 @@ def chance_of_mean(errors: float, freedom: float) -> float:
     return 2 * _tail(errors, freedom) if errors < _FAR else 0.0
 
 
+_ONE_SIDE = 0.035
+"""How often chance makes a difference clear in one direction, at most: 0.025, were intervals exact."""
+_FEW = 0.005
+
+
 def are_clear(chances: Sequence[float]) -> list[bool]:
     """Which of several differences are clear, so that one is by chance in 1 of 20 families of them, or fewer (Holm).
 
@@ -107,6 +112,17 @@ def are_clear(chances: Sequence[float]) -> list[bool]:
             break
         found[place] = True
     return found
+
+
+def are_too_many(count: int, among: int) -> bool:
+    """Whether chance alone makes so many differences of a direction clear by themselves in 1 of 200 families, or fewer.
+
+    Args:
+        count: How many are clear by themselves, in one direction.
+        among: How many there are.
+    """
+    chances = (math.comb(among, each) * _ONE_SIDE**each * (1 - _ONE_SIDE) ** (among - each) for each in range(count))
+    return count > 1 and 1 - math.fsum(chances) < _FEW
 
 
 def normal(confidence: float = CONFIDENCE) -> float:

@@ -109,7 +109,8 @@ def copy(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH, r
     Raises:
         ValueError: There is no such experiment, or the other name is none, or the same.
         ConcurrentRunError: A run is at one of the evaluations of either.
-        StoreError: There is an experiment of that name, and it is not to be replaced; or the file cannot be written.
+        StoreError: There is an experiment of that name, and it is not to be replaced, or only by results that are
+            whole; or the file cannot be written.
     """
     opened = store if isinstance(store, Store) else Store(store)
     before, after = storable(before), storable(checked_name(after))
@@ -120,9 +121,16 @@ def copy(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH, r
     with opened._database.writing() as connection:
         results = Snapshot(connection)
         found = _check_is_there(results, before)
-        if not replace and results.evaluations(after):
+        there = results.evaluations(after)
+        if not replace and there:
             advice = "Name another one, or replace it: replace=True."
             raise StoreError(str(opened.path), f"has an experiment {after!r} already", advice)
+        begun = [each.name for each in found if each.finished is None] if there else []
+        if begun:
+            problem = (
+                f"has results of {before!r} that are not whole, and {after!r} is not replaced by these: {begun[0]}"
+            )
+            raise StoreError(str(opened.path), problem, f"Run {before!r} to its end first.")
         select = "SELECT experiment, name FROM evaluations WHERE experiment IN (?, ?)"
         for experiment, name in connection.execute(select, (before, after)).fetchall():
             check_idle(connection, opened._database.path, experiment, name)
@@ -150,6 +158,8 @@ def chosen(results: Results, name: str) -> list[Stored]:
     if found:
         return found
     experiment, at, part = name.rpartition("@")
+    if at and not part:
+        raise ValueError(f"{name!r} has nothing behind its @, as where a variable of a script is not set")
     there = results.evaluations(experiment) if at else []
     if not there:
         raise ValueError(f"there is no experiment {experiment or name!r}; there are: {_names_in(results)}")

@@ -306,7 +306,8 @@ class Engine:
         if failure is None:
             attempt.count += 1
             self._progress.wasted += 1
-            self._progress.asked_again += answered if attempt.asked == asked else 0
+            is_paid_again = attempt.asked == asked and self._opened is None  # else the cache answers
+            self._progress.asked_again += answered if is_paid_again else 0
         return failure
 
     def _replies_of(self, attempt: Attempt) -> AbstractContextManager[None]:
