@@ -108,6 +108,7 @@ def _set_state(copy: Any, state: Any) -> None:
 
 
 @lru_cache(maxsize=512)
-def _is_copied(kind: Any) -> bool:
+def _is_copied(kind: type[Any]) -> bool:
     """Whether it is a container; one that does something when it ends is its maker's alone."""
-    return issubclass(kind, _CONTAINERS) and not issubclass(kind, Enum) and not hasattr(kind, "__del__")
+    ends: object = getattr(kind, "__del__", None)
+    return issubclass(kind, _CONTAINERS) and not issubclass(kind, Enum) and ends is None

@@ -81,14 +81,18 @@ def _held_by(value: object, *, keys: bool) -> Iterable[object] | None:
     if isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value)
         return chain(items.keys(), items.values()) if keys else items.values()
-    if isinstance(value, Sequence) and not is_library_class(type(value)) and _is_like_text(value):
+    if isinstance(value, Sequence) and _is_like_text(cast("Sequence[object]", value)):
         return None
     return cast("Iterable[object]", value) if isinstance(value, (Sequence, AbstractSet, MappingView)) else None
 
 
 def _is_like_text(value: Sequence[object]) -> bool:
     """Whether its items are of its own kind, and theirs, without end, as those of a text are."""
-    return len(value) > 0 and type(value[0]) is type(value) and len(value[0]) == 1
+    kind: type[Any] = type(value)
+    if kind in _PLAIN or is_library_class(kind) or not len(value):
+        return False
+    first = value[0]
+    return type(first) is kind and len(cast("Sequence[object]", first)) == 1
 
 
 def _fields_of(value: Any) -> tuple[list[object], list[object]]:

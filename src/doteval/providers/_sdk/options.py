@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, cast
 
 from ..._keywords import Keyword, as_number, at_least, mapping_or_none
 from ..._pool_options import PoolOptions
@@ -52,15 +52,12 @@ TIMEOUT = (
 _SDKS = ("anthropic", "openai")
 
 
-def timeout(value: Any) -> None:
+def timeout(value: object) -> None:
     """Seconds; what the SDKs have for several of them is theirs to check."""
     if value is None or hasattr(value, "connect") or type(value).__module__ in _SDKS:
         return
-    if isinstance(value, tuple) and value:
-        several: tuple[Any, ...] = value
-        if all(each is None or as_number(each) > 0 for each in several):
-            return
-    if not as_number(value) > 0:
+    several = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
+    if not several or not all(each is None or as_number(each) > 0 for each in several):
         raise ValueError("must be more than 0 seconds")
 
 
