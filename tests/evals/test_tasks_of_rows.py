@@ -298,3 +298,20 @@ async def test_no_row_is_blamed_for_what_others_leave_open(concurrency: int, sha
     outcome = await run(eval_it)
     assert [record.error for record in outcome.records if record.failed] == []
     assert outcome.calls == 300
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 10])
+async def test_rows_begin_in_the_order_of_the_dataset(concurrency: int) -> None:
+    """Also where a row finds a task group that is free, and the one before it needs a new one."""
+    chance = random.Random(concurrency)
+    turns, begun = [chance.randrange(6) for _ in range(300)], list[int]()
+
+    @foreach("value", range(300), concurrency=concurrency)
+    async def eval_it(value: int) -> Result:
+        begun.append(value)
+        for _ in range(turns[value]):
+            await checkpoint()
+        return Result(value)
+
+    await run(eval_it)
+    assert begun == [*range(300)]

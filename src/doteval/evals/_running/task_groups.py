@@ -50,6 +50,8 @@ class TaskGroups(Generic[T]):
         self._free: deque[_Group[T]] = deque()
         self._left = Event()
         self._turn = 0
+        self._beginning = 0
+        """How many were made and have not begun: what is done in one that is free would overtake these."""
 
     def start(self, work: T) -> None:
         """Do it in one that is free; between two calls there is a checkpoint.
@@ -58,12 +60,13 @@ class TaskGroups(Generic[T]):
         broken. So what was given back since the last call is left for the next.
         """
         self._turn += 1
-        while self._free and self._free[0].turn < self._turn - 1:
+        while not self._beginning and self._free and self._free[0].turn < self._turn - 1:
             group = self._free.popleft()
             if not group.tasks.cancel_scope.cancel_called:
                 group.work, group.is_done = work, False
                 self._context.copy().run(group.tasks.start_soon, self._run, group)
                 return
+        self._beginning += 1
         self._context.copy().run(self._outer.start_soon, self._hold, _Group[T](work))
 
     def start_apart(self, work: T) -> None:
@@ -94,6 +97,8 @@ class TaskGroups(Generic[T]):
         self._broke(group.work, group.is_done)
 
     async def _run(self, group: _Group[T]) -> None:
+        if not (group.turn or group.is_used_once):
+            self._beginning -= 1
         await self._function(group.work)
         group.is_done = True
         if not group.is_used_once:
