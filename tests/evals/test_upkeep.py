@@ -432,6 +432,8 @@ def test_what_is_not_whole_takes_no_baselines_place(path: Path, capsys: pytest.C
     give = partial(run, whole, store=path, name="it")
     anyio.run(partial(give, experiment="main"))
     before = everything(path, "main")
+    assert doteval_(path, "copy", "killed", "main", "--replace", "--dry-run") == 1
+    assert "killed is not whole" in capsys.readouterr().err
     assert doteval_(path, "copy", "killed", "main", "--replace") == 1
     assert "results of 'killed' that are not whole, and 'main' is not replaced" in capsys.readouterr().err
     assert everything(path, "main") == before

@@ -23,6 +23,8 @@ def run(options: argparse.Namespace) -> int:
         there = results.evaluations(options.new)
     if found and there and not options.replace:
         raise Problem(f"there is an experiment {options.new!r} already: name another one, or say --replace")
+    if options.dry_run and there and any(each.finished is None for each in found):
+        raise Problem(f"{options.name} is not whole, and takes the place of no other: run it to its end first")
     if not (options.dry_run and found):
         try:
             copy(options.name, options.new, store=options.store, replace=options.replace)
