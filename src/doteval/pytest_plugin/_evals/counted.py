@@ -31,7 +31,8 @@ class Counted:
 
     def functions_of(self, collector: pytest.Module | pytest.Class, name: str, obj: object) -> list[pytest.Function]:
         """The items of an evaluation, each with what is counted of it."""
-        self._without_id = without_id = {}
+        without_id: dict[tuple[str, int], object] = {}
+        self._without_id = without_id
         try:
             items = functions_of(collector, name, obj)
         finally:
