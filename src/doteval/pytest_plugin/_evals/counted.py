@@ -48,7 +48,7 @@ class Counted:
 
 def counted_of(item: pytest.Function) -> list[str]:
     """The parameters of an item that are counted, sorted."""
-    return item.stash.get(_COUNTED, [])
+    return item.stash.get(_COUNTED, list[str]())
 
 
 def _is_called_so(value: Any, name: str) -> bool:
