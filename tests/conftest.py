@@ -125,9 +125,9 @@ def _keep_files_in_memory() -> None:
     """Most tests of evaluations have a database, whose every commit a disk has to confirm: 6 ms of processor each run,
     and ten times as much of waiting. Only what failed tests leave is kept, as `tmp_path_retention_policy` says."""
     with contextlib.suppress(OSError):
-        if "TMPDIR" not in os.environ and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_MEMORY:
-            if os.access(_IN_MEMORY, os.W_OK):
-                os.environ["TMPDIR"] = tempfile.tempdir = str(_IN_MEMORY)
+        is_enough = os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_MEMORY
+        if is_enough and "TMPDIR" not in os.environ:
+            os.environ["TMPDIR"] = tempfile.tempdir = str(_IN_MEMORY)
 
 
 @functools.cache
