@@ -512,8 +512,8 @@ async def test_the_log_tells_of_the_end_of_what_it_has_told_of(caplog: pytest.Lo
         handles = [await provider.setup(spec) for spec in "abba"]
         for handle in (before, *handles):
             await handle.teardown()
-        assert [caplog.text.count(f"{kind} 'a'") for kind in ("leased", "released")] == [2, 2]
-        assert [caplog.text.count(f"{kind} 'b'") for kind in ("leased", "released")] == [2, 2]
+        assert [caplog.text.count(f": {kind} 'a'") for kind in ("leased", "released")] == [2, 2]
+        assert [caplog.text.count(f": {kind} 'b'") for kind in ("leased", "released")] == [2, 2]
 
 
 async def test_statistics_and_repr_show_the_counts() -> None:
