@@ -19,6 +19,12 @@ class DotevalError(Exception):
         """Python would call the class with the message alone."""
         return _again, (type(self), self.args), self.__dict__
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows, as in a notebook: no frames but the user's."""
+        from ._frames import shown_in_ipython  # noqa: PLC0415  # only where there is an error
+
+        return shown_in_ipython(self)
+
 
 class SpecError(DotevalError, ValueError):
     """A spec or a configuration cannot name a resource.
