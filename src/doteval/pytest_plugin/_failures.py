@@ -23,7 +23,14 @@ from .._frames import chain_of, is_users
 from .._printed import printable
 
 _OURS = (
-    *("doteval.pytest_plugin", "doteval._errors", "doteval._spec", "doteval._registry", "doteval._printed"),
+    *(
+        "doteval.pytest_plugin",
+        "doteval._errors",
+        "doteval._frames",
+        "doteval._spec",
+        "doteval._registry",
+        "doteval._printed",
+    ),
     *("doteval._canonical", "doteval._secrets"),
 )
 """What a run imports that has nothing to do with models."""
