@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 TYPE_CHECKING = False  # as in typing, whose import takes time
@@ -67,7 +68,7 @@ class SupervisorForks:
             "arguments": args[4:],
             "files": options["pass_fds"],
             "environment": options["env"],
-            "directory": os.getcwd(),
+            "directory": str(Path.cwd()),
             "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
             "blocked": [*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ()))],
             "ignored": [
