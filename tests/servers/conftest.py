@@ -6,8 +6,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.conftest import BACKENDS
 from tests.forks import Forks
 from tests.servers.callers import Supervisors
 from tests.servers.leftovers import await_end, kill_all, leftovers
@@ -17,6 +19,12 @@ from tests.servers.supervisor_forks import CLONE, SupervisorForks
 from doteval.servers._local import supervisors as starting
 from doteval.servers._local.runtime import Runtime
 from doteval.servers._local.supervisors import reap
+
+
+@pytest.fixture(scope="module", params=[BACKENDS["asyncio"], BACKENDS["trio"]], ids=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """What becomes of servers is the same on uvloop; modules in which the loop matters run on every one."""
+    return request.param
 
 
 @pytest.fixture(scope="session", autouse=True)
