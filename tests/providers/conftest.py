@@ -21,6 +21,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+SDK_ON = {"asyncio": "openai", "trio": "anthropic"}
+"""On each loop another SDK, for what has been seen to be the same on both, as ``test_wire.py`` shows."""
+
+
 @pytest.fixture
 def server(mock_server: LLMock) -> LLMock:
     """The mock server, as if just started."""
