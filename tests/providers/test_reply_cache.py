@@ -56,7 +56,6 @@ from doteval.testing import FakeModel
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
 
-
 @pytest.fixture(scope="module")
 def numbering() -> Iterator[NumberingServer]:
     with running(NumberingServer) as server:
