@@ -83,3 +83,9 @@ def chat(request: pytest.FixtureRequest, server: LLMock) -> Chat:
 def sdk(request: pytest.FixtureRequest, server: LLMock) -> Chat:
     """One for each SDK, where the provider makes no difference."""
     return Chat(*CHATS[request.param], server)
+
+
+@pytest.fixture
+def one_sdk(anyio_backend: str, server: LLMock) -> Chat:
+    """On each loop another SDK, where neither loop nor server has to do with what is tested."""
+    return Chat(*CHATS[SDK_ON[anyio_backend]], server)
