@@ -74,9 +74,13 @@ CHATS = {
 }
 
 
-@pytest.fixture(params=list(CHATS))
-def chat(request: pytest.FixtureRequest, server: LLMock) -> Chat:
-    return Chat(*CHATS[request.param], server)
+CHATS_ON = {"asyncio": ("openai", "anthropic"), "trio": ("compatible", "anthropic")}
+"""OpenAI's own API and one that is compatible are asked in the same way, each on one of the loops."""
+
+
+@pytest.fixture(params=[0, 1], ids=["openai", "anthropic"])
+def chat(request: pytest.FixtureRequest, anyio_backend_name: str, server: LLMock) -> Chat:
+    return Chat(*CHATS[CHATS_ON[anyio_backend_name][request.param]], server)
 
 
 @pytest.fixture(params=["openai", "anthropic"])
