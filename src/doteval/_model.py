@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeAlias, cast, runtime_checkable
 
 from ._errors import ModelRequestError
@@ -378,7 +378,7 @@ def later(known: Usage | None, news: Usage | None) -> Usage | None:
     """Counts only grow while a reply is made, and not every piece brings all of them."""
     if known is None or news is None:
         return news or known
-    return Usage(*map(max, astuple(known), astuple(news)))
+    return Usage(*(max(getattr(known, name), getattr(news, name)) for name in Usage.__slots__))
 
 
 def messages_of(prompt: Prompt, params: Collection[str] = ()) -> list[dict[str, Any]]:
