@@ -136,6 +136,8 @@ async def ending(
                     scope.cancel()
                     while True:
                         await anext(body.reading)
+        if body is not None:
+            body.reading = None
         for owner, name in makers:  # else all of it would wait for the garbage collector
             getattr(owner, "__dict__", {}).pop(name, None)
 
