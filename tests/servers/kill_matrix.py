@@ -30,7 +30,7 @@ from pathlib import Path
 from tests.forks import Forks
 from tests.servers.crash_matrix import PROGRAMS, PYTEST, SHORT_GRACE, Process, Stage, children, stage, workers
 from tests.servers.kill_programs import CONTAINED, SEVERAL, SPECS, TESTS
-from tests.servers.leftovers import files_left, kill_all, left_after, locks_left, parent, processes
+from tests.servers.leftovers import await_end, files_left, kill_all, left_after, locks_left, parent, processes
 
 from doteval.servers._supervisor.protocol import MARKER
 
@@ -43,6 +43,8 @@ PATIENCE = 60.0
 LOOK_SECONDS = 0.004
 
 SERVERS = ("keeper", "supervisor", "server", "grandchild")
+KINDS = {(True, False): "keeper", (True, True): "supervisor", (False, True): "server", (False, False): "grandchild"}
+"""Who it is that looks after a server, or not, and whose parent does, or not."""
 OF_PROGRAMS = ("program", "forked child", *SERVERS)
 OF_XDIST = ("controller", "worker", *SERVERS)
 OF_CONTAINERS = ("container", *OF_PROGRAMS)
@@ -169,16 +171,17 @@ def play(here: Stage, this: Round, *, checked: bool = True) -> str:
     with here.started(this.program, **environment) as process:
         is_there = await_moment(this.moment, here, process)
         time.sleep(wait)
-        found = here.chance.sample(every := victims(this, process, here), len(every))
+        found, served = victims(this, process, here)
+        found = here.chance.sample(found, len(found))
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         code = process.wait(PATIENCE)
         began = time.monotonic()
-        left: list[str] = []
+        left = [f"server {pid}" for pid in served if not await_end(pid, LEFT_SECONDS)]
         if this.promise != "anything":
             seconds = CONTAINED_SECONDS if this.promise else LEFT_SECONDS
-            left = left_after(seconds, here.runtime, lambda: others_left(here, files=not this.promise))
+            left += left_after(seconds, here.runtime, lambda: others_left(here, files=not this.promise))
         seconds = time.monotonic() - began
     when = f"{wait:.2f} s after {this.moment}{'' if is_there else ' (which there was not)'}"
     who = ", ".join(" + ".join(group) for group in this.groups)
@@ -215,8 +218,12 @@ def await_moment(moment: str, here: Stage, process: Process) -> bool:
     return False
 
 
-def victims(this: Round, process: Process, here: Stage) -> list[int]:
-    """Those that are there now: one at most of each kind for each server, and of those that use them."""
+def victims(this: Round, process: Process, here: Stage) -> tuple[list[int], list[int]]:
+    """Those that are there now: one at most of each kind for each server, and of those that use them.
+
+    Returns:
+        Who is killed, and the servers whose keeper and supervisor are: those end all the same, by the kernel's hand.
+    """
     found: set[int] = set()
     with suppress(OSError):
         above = children(process.pid)[:1] if this.is_contained else [process.pid]
@@ -229,6 +236,7 @@ def victims(this: Round, process: Process, here: Stage) -> list[int]:
         }
         for kind in {*this.groups[0]} & users.keys():
             found.update([pid for pid in users[kind]() if mark(pid) is None][:1])
+    served: list[int] = []
     families: dict[str, list[int]] = {}
     parents: dict[int, int] = {}
     around: set[int] = set()
@@ -240,13 +248,21 @@ def victims(this: Round, process: Process, here: Stage) -> list[int]:
             if name.endswith("/supervisor"):
                 around.add(pid)
     for group, name in zip(this.groups, sorted(families), strict=False):
+        kinds: dict[str, list[int]] = {kind: [] for kind in SERVERS}
+        for pid in families[name]:
+            kinds[KINDS[pid in around, parents[pid] in around]].append(pid)
         for kind in {*group} & {*SERVERS}:
-            looks_after, below = kind in ("keeper", "supervisor"), kind in ("supervisor", "server")
-            those = [
-                pid for pid in families[name] if (pid in around) is looks_after and (parents[pid] in around) is below
-            ]
-            found.update(those[:1])
-    return sorted(found)
+            found.update(kinds[kind][:1])
+        if {*kinds["keeper"][:1], *kinds["supervisor"][:1]} <= found:
+            served += [pid for pid in kinds["server"] if is_first(pid)]
+    return sorted(found), served
+
+
+def is_first(pid: int) -> bool:
+    """Whether a process is what a supervisor has started, and not what it has adopted."""
+    with suppress(OSError):
+        return os.getpgid(pid) == pid != os.getsid(pid)
+    return False
 
 
 def mark(pid: int) -> str | None:

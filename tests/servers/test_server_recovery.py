@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
-from anyio import create_task_group, fail_after
+from anyio import create_task_group, fail_after, sleep_forever
 from tests.servers.leftovers import parent, processes
 from tests.servers.lights import PATIENCE, Events, get, light
 
-from doteval import HandleInactiveError, ModelRequestError, ModelSetupError, ServerLostError, ServerProvider
+from doteval import (
+    CommandProvider,
+    HandleInactiveError,
+    ModelRequestError,
+    ModelSetupError,
+    ServerLostError,
+    ServerProvider,
+)
 from doteval.cli import _stop
 from doteval.servers import LocalLauncher, Server
 from doteval.servers._local.runtime import Runtime
@@ -92,6 +101,26 @@ async def test_an_idle_server_that_dies_is_opened_again(launcher: LocalLauncher)
         async with await provider.setup("m") as again:
             assert again.model.server.pid != server.pid
         assert provider.statistics().losses == 1
+
+
+async def test_a_server_that_dies_while_it_is_let_go_is_no_failure(launcher: LocalLauncher) -> None:
+    """Nobody uses it, and it was about to end: neither who closes the resource nor the block of the provider fails."""
+
+    @asynccontextmanager
+    async def dying(server: Server) -> AsyncGenerator[Server]:
+        yield server
+        kill(server)
+        await sleep_forever()  # until the end of the server is noticed
+
+    events = Events()
+    async with CommandProvider(light(), launcher=launcher, model=dying, on_event=events) as provider:
+        for _ in range(2):
+            async with await provider.setup("m"):
+                pass
+            await provider.teardown("m")
+        async with await provider.setup("m"):
+            pass
+    assert [event.kind for event in events.all if "close" in event.kind] == ["closed"] * 3
 
 
 async def test_generate_starts_the_server_again_and_sends_again(launcher: LocalLauncher, tmp_path: Path) -> None:
