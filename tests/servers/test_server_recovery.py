@@ -25,6 +25,7 @@ from doteval import (
 )
 from doteval.cli import _stop
 from doteval.servers import LocalLauncher, Server
+from doteval.servers._local import connection
 from doteval.servers._local.runtime import Runtime
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
@@ -142,13 +143,24 @@ async def test_generate_starts_the_server_again_and_sends_again(launcher: LocalL
     assert len(launcher.starts) == 2
 
 
-async def test_what_somebody_stops_stays_stopped_for_those_who_used_it(launcher: LocalLauncher) -> None:
-    """They are told that it was stopped, and how, whatever `restarts` says; a new setup starts a new one."""
+@pytest.mark.parametrize("answers", [True, False])
+async def test_what_somebody_stops_stays_stopped_for_those_who_used_it(
+    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """They are told that it was stopped, and how, whatever `restarts` says; a new setup starts a new one.
+
+    So it is where its supervisor does not answer, as somebody has stopped that, and has to be woken up.
+    """
     endings: list[bool] = []
     async with ServerProvider(light(), launcher=launcher, restarts=5) as provider:
         handle = await provider.setup("m")
         model = handle.model
         server = model.server
+        if not answers:
+            assert server.pid is not None
+            os.kill(parent(server.pid), signal.SIGSTOP)
+            monkeypatch.setattr(_stop, "_ANSWER_SECONDS", 0.25)
+            monkeypatch.setattr(connection, "_VISIT_SECONDS", 0.25)
         await _stop._stop(launcher.runtime, [server.id], True, lambda ending: endings.append(ending.stopped))
         assert endings == [True]
         told = r"'m' was stopped \('doteval stop --force' was run at \d\d:\d\d:\d\d.*\) when it had been ready"
