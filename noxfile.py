@@ -302,7 +302,7 @@ def server_crowd(session: nox.Session) -> None:
 
 @nox.session(python=LOWEST)
 def instructions(session: nox.Session) -> None:
-    """Count the instructions of a request, which needs valgrind: it may not cost more than is written down."""
+    """Count the instructions of a request and of a lease, with valgrind: no more than is written down."""
     install_wheel(session, "test")
     session.run("python", "benchmarks/_instructions.py", *session.posargs)
 
