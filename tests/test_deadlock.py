@@ -139,5 +139,6 @@ def test_in_whatever_state_nobody_is_told_wrongly_and_nobody_left_waiting() -> N
         queue, capacity = any_queue(random.Random(seed))
         assert is_deadlocked(queue, capacity) is not can_all_be_served(queue, capacity), seed
         order = order_of_service(queue, capacity)
+        assert order is None or sorted(order) == list(range(len(queue))), seed
         orders = permutations(queue) if order is None else [[queue[place] for place in order]]
         assert any(can_all_be_served(list(each), capacity) for each in orders) is (order is not None), seed
