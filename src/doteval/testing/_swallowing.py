@@ -35,15 +35,14 @@ def watch_for_swallowing(provider: object, patience: float) -> None:
         provider: The provider.
         patience: For how long it may do so, in seconds.
     """
-    if isinstance(provider, PooledProvider):
-        _watch_opening(cast("PooledProvider[Any]", provider), patience)
-    if not isinstance(provider, ModelProvider):
+    if not issubclass(type(provider), ModelProvider):
         return
-    author: Any = cast("ModelProvider[Any]", provider)
+    if issubclass(type(provider), PooledProvider):
+        _watch_opening(cast("PooledProvider[Any]", provider), patience)
     for name in _IN_OTHER_TASKS:
-        written = getattr(type(author), name, None)
+        written = getattr(type(provider), name, None)
         if written is not None and written not in [getattr(kind, name, None) for kind in _OURS]:
-            vars(author)[name] = _ended_call(getattr(author, name), patience)
+            vars(provider)[name] = _ended_call(getattr(provider, name), patience)
 
 
 def _watch_opening(provider: PooledProvider[Any], patience: float) -> None:
@@ -60,8 +59,7 @@ def _watch_opening(provider: PooledProvider[Any], patience: float) -> None:
 def _ended_call(own: Callable[..., Any], patience: float) -> Callable[..., Any]:
     @wraps(own)
     def call(*args: Any) -> Any:
-        work: Any = own(*args)
-        return ended(cast("Coroutine[Any, Any, Any]", work), patience) if isinstance(work, Coroutine) else work
+        return ended(own(*args), patience)
 
     return call
 
@@ -74,7 +72,7 @@ async def ended(work: Awaitable[T], patience: float) -> T:
         patience: For how long it may swallow cancellations, in seconds: who waits, in good order, for what was
             cancelled with it is told of many, too, as `asyncio.TaskGroup` is.
     """
-    if isinstance(work, Coroutine):
+    if hasattr(work, "send"):
         return await _stepped(cast("Coroutine[Any, Any, T]", work), patience)
     return await work
 
