@@ -141,6 +141,7 @@ def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, ab
     }
     whole = [(*changes.values(), evaluation.id)]
     number = _copy(connection, "evaluations", changes, "id = ?", whole, leaving=("id",)).lastrowid
+    assert number is not None
     cells = [(number, *cells_named(_CHANGED, row.record), row.id) for row in made.rows]
     _copy(connection, "rows", ("evaluation", *_CHANGED), "id = ?", cells, leaving=("id",))
     for table, columns in _tables_beside_rows(connection):
