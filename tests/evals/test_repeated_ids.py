@@ -49,7 +49,7 @@ class Stream:
 
 
 def making(asked: list[Row], rows: Sequence[Row], epochs: int = 1) -> Any:
-    @foreach("id,value", Stream(rows), concurrency=2, epochs=epochs)
+    @foreach("id,value", Stream(rows), concurrency=1, epochs=epochs)
     async def eval_it(id: Any, value: str) -> Result:  # noqa: A002 - the column
         asked.append((id, value))
         return Result([id, value])

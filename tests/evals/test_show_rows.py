@@ -18,6 +18,7 @@ from doteval.evals._results import transcript
 from doteval.evals._results.blocks import Index
 from doteval.evals._results.export import rows_of
 from doteval.evals._results.pricing import Price, Prices
+from doteval.evals._results.record import key_of_id
 
 
 @pytest.fixture
@@ -97,6 +98,17 @@ def test_the_beginning_of_several_keys_is_not_guessed(tmp_path: Path, capsys: py
     stored(tmp_path / "results.db", {"eval_it": rows})
     said = "several rows begin with 'abcd': abcd0, abcd1, abcd2"
     assert said in shown(tmp_path / "results.db", capsys, "it", "--row", "abcd", code=2)
+
+
+def test_an_id_that_repeats_is_not_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The keys of its rows are named, by which each is shown."""
+    key = key_of_id("a")
+    keys = [key, f"{key} d", f"{key} d 2"]
+    stored(tmp_path / "results.db", {"eval_it": [Record(n, each, "d", {}) for n, each in enumerate(keys)]})
+    said = f"3 rows have the id 'a': name one by its key, '{key}', '{key} d', '{key} d 2'"
+    assert said in shown(tmp_path / "results.db", capsys, "it", "--row", "a", code=2)
+    for number, each in enumerate(keys):
+        assert f"row {number}\nkey {each};" in shown(tmp_path / "results.db", capsys, "it", "--row", each)
 
 
 @pytest.mark.parametrize("ids", [["b", "a", "c"], [20, 10, 0]])
