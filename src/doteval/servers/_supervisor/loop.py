@@ -312,9 +312,9 @@ def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
         lock_fd: The starter's lock on the directory of the sockets.
         path: Where to listen.
     """
+    os.chdir("/")  # the keeper, too: neither keeps a directory of its starter's in use
     keeper = keep(path, starter_fd, lock_fd)
     signals = Signals()
-    os.chdir("/")
     starter = socket.socket(fileno=starter_fd)
     received = b""
     while b"\n" not in received:
@@ -323,6 +323,9 @@ def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
             return
         received += data
     line, _, rest = received.partition(b"\n")
+    with contextlib.suppress(BlockingIOError):
+        if starter.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":  # after the job, and before the server
+            return
     supervisor = Supervisor({**json.loads(line), "socket": path}, Client(starter, rest), signals, keeper)
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_UN)

@@ -67,8 +67,8 @@ class Place:
         self._directory_id = _id(self._directory)
         os.mkdir(os.path.join(self._directory, "tmp"), 0o700)
         for name, content in self._files.items():
-            with open(os.open(os.path.join(self._directory, name), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-                file.write(content)
+            with open(os.open(os.path.join(self._directory, name), os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+                file.write(content.encode())
 
     def look_after(self) -> None:
         """From now on it is told when something may have been deleted."""
