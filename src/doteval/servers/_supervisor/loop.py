@@ -204,12 +204,16 @@ class Supervisor:
 
     def _look_after_place(self) -> None:
         try:
-            if not self._place.is_whole():
+            is_whole = self._place.is_whole()
+            if not is_whole:
                 listener = self._place.mend()
                 if listener is not None:
                     self._clients.listen(listener)
+            if not is_whole or not os.path.exists(self._log.path):
                 self._log.open()
             self._watch_place()
+            if not self._place.is_whole():  # again, before anybody would have told
+                self._policy.look_again(time.monotonic(), soon=True)
         except PlaceTakenError:
             self._policy.place_taken(time.monotonic())
         except OSError as exc:  # where it takes long, somebody else takes the place
