@@ -7,23 +7,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from _requests import answers
+
 PIECES = 50
 """In how many pieces a reply is streamed."""
 
 SERVER = r"""
-import asyncio, sys
-BODY = (b'{"id":"1","object":"chat.completion","created":0,"model":"m","choices":[{"index":0,"finish_reason":"stop",'
-        b'"message":{"role":"assistant","content":"Hello!"}}],"usage":{"prompt_tokens":5,"completion_tokens":2,'
-        b'"total_tokens":7}}')
-MESSAGE = (b'{"id":"1","type":"message","role":"assistant","model":"m","stop_reason":"end_turn","stop_sequence":null,'
-           b'"content":[{"type":"text","text":"Hello!"}],"usage":{"input_tokens":5,"output_tokens":2}}')
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-ANSWER, MESSAGE = HEAD % len(BODY) + BODY, HEAD % len(MESSAGE) + MESSAGE
-PIECE = (b'data: {"id":"1","object":"chat.completion.chunk","created":0,"model":"m","choices":[{"index":0,'
-         b'"finish_reason":%s,"delta":{"content":"Hello"}}]}\n\n')
-EVENTS = PIECE % b"null" * (int(sys.argv[1]) - 1) + PIECE % b'"stop"' + b"data: [DONE]\n\n"
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n%s" % (len(EVENTS), EVENTS)
-PAUSE = float(sys.argv[2])
+import ast, asyncio, sys
+ANSWERS = ast.literal_eval(sys.stdin.readline())
+PAUSE = float(sys.argv[1])
 
 class Server(asyncio.Protocol):
     def connection_made(self, transport):
@@ -36,9 +28,8 @@ class Server(asyncio.Protocol):
             if len(rest) < length:
                 return
             body, self.data = rest[:length], rest[length:]
-            answer = STREAM if b'"stream":true' in body.replace(b" ", b"") else ANSWER
-            if b"/messages " in head:
-                answer = MESSAGE
+            answers = ANSWERS["Anthropic" if b"/messages " in head else "OpenAI"]
+            answer = answers[b'"stream":true' in body.replace(b" ", b"")]
             asyncio.get_running_loop().call_later(PAUSE, self.answer, answer)
     def answer(self, answer):
         if not self.transport.is_closing():
@@ -60,10 +51,12 @@ def model_server(pause: float = 0.02) -> Iterator[str]:
     Args:
         pause: How long an answer takes, in seconds.
     """
-    command = [sys.executable, "-c", SERVER, str(PIECES), str(pause)]
+    command = [sys.executable, "-c", SERVER, str(pause)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     with process:
+        process.stdin.write(f"{answers(PIECES)!r}\n")
+        process.stdin.flush()
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
         process.stdin.close()

@@ -25,8 +25,11 @@ from doteval.providers._connections import pool_connections
 
 FEW, MORE = 10, 40
 AT_ONCE = 10
-MESSAGES = [{"role": "user", "content": "Hello"}]
 PIECES = 20
+PROVIDERS: dict[str, Any] = {"OpenAI": OpenAIProvider, "Anthropic": AnthropicProvider}
+CLIENTS: dict[str, Any] = {"OpenAI": AsyncOpenAI, "Anthropic": AsyncAnthropic}
+MESSAGES: Any = [{"role": "user", "content": "Hello"}]
+STREAMED: Any = {"stream": True, "stream_options": {"include_usage": True}}
 
 REPLY = (
     b'{"id":"1","object":"chat.completion","created":0,"model":"m","choices":[{"index":0,"finish_reason":"stop",'
@@ -41,7 +44,35 @@ PIECE = (
     b'data: {"id":"1","object":"chat.completion.chunk","created":0,"model":"m","choices":[{"index":0,'
     b'"finish_reason":%s,"delta":{"content":"Hello"}}]}\n\n'
 )
-EVENTS = PIECE % b"null" * (PIECES - 1) + PIECE % b'"stop"' + b"data: [DONE]\n\n"
+
+
+def _named(name: bytes, more: bytes = b"") -> bytes:
+    """An event of Anthropic's."""
+    return b'event: %s\ndata: {"type":"%s"%s}\n\n' % (name, name, more)
+
+
+def answers(pieces: int) -> dict[str, dict[bool, bytes]]:
+    """What a server sends to each SDK, whole and as a stream with so many pieces of text."""
+    named = [
+        _named(b"message_start", b',"message":' + MESSAGE.replace(b'"end_turn"', b"null")),
+        _named(b"content_block_start", b',"index":0,"content_block":{"type":"text","text":""}'),
+        *[_named(b"content_block_delta", b',"index":0,"delta":{"type":"text_delta","text":"Hello"}')] * pieces,
+        _named(b"content_block_stop", b',"index":0'),
+        _named(b"message_delta", b',"delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}'),
+        _named(b"message_stop"),
+    ]
+    events = PIECE % b"null" * (pieces - 1) + PIECE % b'"stop"' + b"data: [DONE]\n\n"
+    return {
+        "OpenAI": {False: _sent(REPLY), True: _sent(events, b"text/event-stream")},
+        "Anthropic": {False: _sent(MESSAGE), True: _sent(b"".join(named), b"text/event-stream")},
+    }
+
+
+def _sent(body: bytes, kind: bytes = b"application/json") -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s" % (kind, len(body), body)
+
+
+ANSWERS = answers(PIECES)
 
 
 class Line(httpcore2.AsyncNetworkStream):
@@ -54,10 +85,8 @@ class Line(httpcore2.AsyncNetworkStream):
         await anyio.lowlevel.checkpoint()
         self.sent += buffer
         if self.sent.endswith(b"}"):
-            kind = b"text/event-stream" if b'"stream":true' in self.sent else b"application/json"
-            body = EVENTS if b'"stream":true' in self.sent else MESSAGE if b"/messages " in self.sent else REPLY
-            head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (kind, len(body))
-            self.sent, self.answer = b"", head + body
+            sdk = "Anthropic" if b"/messages " in self.sent else "OpenAI"
+            self.sent, self.answer = b"", ANSWERS[sdk][b'"stream":true' in self.sent]
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as it is called
         await anyio.lowlevel.checkpoint()
@@ -89,8 +118,7 @@ def connect(client: Any, *, ours: bool) -> None:
 
 
 async def doteval(sdk: str, requests: int, *, is_streamed: bool) -> None:
-    make = OpenAIProvider if sdk == "OpenAI" else AnthropicProvider
-    async with make(base_url="http://a/v1", api_key="no-key", max_concurrency=AT_ONCE) as provider:
+    async with PROVIDERS[sdk](base_url="http://a/v1", api_key="no-key", max_concurrency=AT_ONCE) as provider:
         async with provider.setup("m") as handle:
             connect(handle.model.client, ours=True)
 
@@ -104,25 +132,44 @@ async def doteval(sdk: str, requests: int, *, is_streamed: bool) -> None:
 
 async def raw(sdk: str, requests: int, *, is_streamed: bool) -> None:
     limiter = anyio.CapacityLimiter(AT_ONCE)
-    make = AsyncOpenAI if sdk == "OpenAI" else AsyncAnthropic
-    async with make(base_url="http://a/v1", api_key="no-key") as client:
+    async with CLIENTS[sdk](base_url="http://a/v1", api_key="no-key") as client:
         connect(client, ours=False)
 
         async def ask() -> None:
             async with limiter:
-                if sdk == "Anthropic":
-                    await client.messages.create(model="m", messages=MESSAGES, max_tokens=100)
-                elif not is_streamed:
-                    await client.chat.completions.create(model="m", messages=MESSAGES)
+                if not is_streamed:
+                    await raw_ask(client)
                 else:
-                    create: Any = client.chat.completions.create
-                    async for event in await create(
-                        model="m", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
-                    ):
-                        if event.choices:
-                            event.choices[0].delta.content  # noqa: B018 - who streams looks at it
+                    async for event in await raw_stream(client):
+                        TEXT_OF[sdk](event)
 
         await send(ask, requests)
+
+
+async def raw_ask(client: Any) -> Any:
+    """An answer of an SDK, asked as its pages show it."""
+    if isinstance(client, AsyncOpenAI):
+        return await client.chat.completions.create(model="m", messages=MESSAGES)
+    return await client.messages.create(model="m", messages=MESSAGES, max_tokens=100)
+
+
+async def raw_stream(client: Any) -> Any:
+    """The events of one."""
+    if isinstance(client, AsyncOpenAI):
+        return await client.chat.completions.create(model="m", messages=MESSAGES, **STREAMED)
+    return await client.messages.create(model="m", messages=MESSAGES, max_tokens=100, stream=True)
+
+
+def _openai_text(event: Any) -> str | None:
+    return event.choices[0].delta.content if event.choices else None
+
+
+def _anthropic_text(event: Any) -> str | None:
+    return event.delta.text if event.type == "content_block_delta" else None
+
+
+TEXT_OF = {"OpenAI": _openai_text, "Anthropic": _anthropic_text}
+"""What who streams looks at in an event."""
 
 
 async def send(ask: Callable[[], Awaitable[object]], requests: int) -> None:
@@ -137,9 +184,9 @@ async def send(ask: Callable[[], Awaitable[object]], requests: int) -> None:
 
 
 QUESTIONS: dict[str, dict[str, Any]] = {
-    "OpenAI, generate": {"sdk": "OpenAI", "is_streamed": False},
-    f"OpenAI, a stream of {PIECES}": {"sdk": "OpenAI", "is_streamed": True},
-    "Anthropic, generate": {"sdk": "Anthropic", "is_streamed": False},
+    f"{sdk}, {what}": {"sdk": sdk, "is_streamed": is_streamed}
+    for sdk in CLIENTS
+    for what, is_streamed in (("generate", False), (f"a stream of {PIECES}", True))
 }
 SIDES: dict[str, Any] = {"doteval": doteval, "raw": raw}
 BACKENDS = ("asyncio", "trio")

@@ -22,24 +22,20 @@ import tracemalloc
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import anyio
 from _harness import BACKENDS, RESULTS, Row, by_turns, ratio_row, report, running
 from _loopback import model_server
-from anthropic import AsyncAnthropic
-from openai import AsyncOpenAI
-
-from doteval import AnthropicProvider, OpenAIProvider
+from _requests import CLIENTS, PROVIDERS, TEXT_OF, raw_ask, raw_stream
 
 TARGETS = {"OpenAI": {20: 0.95, 200: 0.65, 900: 0.5}, "Anthropic": {20: 0.95, 200: 0.7, 900: 0.6}}
-PROVIDERS = {"OpenAI": OpenAIProvider, "Anthropic": AnthropicProvider}
 MANY = 5_000
 STREAMS_AT_ONCE = 200
 OPEN = 1_000
 LONG = 300.0
-MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
 @asynccontextmanager
@@ -63,28 +59,19 @@ async def doteval(url: str, sdk: str, at_once: int, *, is_streamed: bool = False
 @asynccontextmanager
 async def raw(url: str, sdk: str, at_once: int, *, is_streamed: bool = False):
     limiter = anyio.CapacityLimiter(at_once)
-    make = AsyncOpenAI if sdk == "OpenAI" else AsyncAnthropic
-    async with make(base_url=url, api_key="no-key", max_retries=0, timeout=LONG) as client:
+    async with CLIENTS[sdk](base_url=url, api_key="no-key", max_retries=0, timeout=LONG) as client:
 
         async def ask() -> None:
             async with limiter:
-                if sdk == "OpenAI":
-                    await client.chat.completions.create(model="m", messages=MESSAGES)
-                else:
-                    await client.messages.create(model="m", messages=MESSAGES, max_tokens=100)
+                await raw_ask(client)
 
         async def stream() -> float:
-            create: Any = client.chat.completions.create
-            async with limiter:
-                async with await create(
-                    model="m", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
-                ) as events:
-                    pieces = aiter(events)
-                    await anext(pieces)
-                    began = time.perf_counter()
-                    async for event in pieces:
-                        if event.choices:
-                            event.choices[0].delta.content  # noqa: B018 - who streams looks at it
+            async with limiter, await raw_stream(client) as events:
+                began = None
+                async for event in events:
+                    if TEXT_OF[sdk](event) and began is None:
+                        began = time.perf_counter()
+            assert began is not None
             return began
 
         yield stream if is_streamed else ask
@@ -105,10 +92,10 @@ async def processor(side: Any, url: str, sdk: str, at_once: int) -> float:
         return (time.process_time() - before) / requests
 
 
-async def streaming(side: Any, url: str, waits: list[float]) -> float:
+async def streaming(side: Any, url: str, sdk: str, waits: list[float]) -> float:
     """The processor time of a stream, in seconds; when the first piece comes goes to `waits`, as a mean."""
     first: list[float] = []
-    async with side(url, "OpenAI", STREAMS_AT_ONCE, is_streamed=True) as ask:
+    async with side(url, sdk, STREAMS_AT_ONCE, is_streamed=True) as ask:
         await ask()
         began, before = time.perf_counter(), time.process_time()
 
@@ -122,9 +109,9 @@ async def streaming(side: Any, url: str, waits: list[float]) -> float:
         return (time.process_time() - before) / STREAMS_AT_ONCE
 
 
-async def memory(side: Any, url: str) -> float:
+async def memory(side: Any, url: str, sdk: str) -> float:
     """Of an open request, in KiB."""
-    async with side(url, "OpenAI", OPEN) as ask:
+    async with side(url, sdk, OPEN) as ask:
         gc.collect()
         tracemalloc.start()
         try:
@@ -138,6 +125,11 @@ async def memory(side: Any, url: str) -> float:
         finally:
             tracemalloc.stop()
     return used
+
+
+def address_of(sdk: str, url: str) -> str:
+    """The address that an SDK takes of a server whose API is at `url`."""
+    return url if sdk == "OpenAI" else url.removesuffix("/v1")
 
 
 def sides(backend: str, measured: Callable[..., Awaitable[float]], *arguments: Any) -> dict[str, Callable[[], float]]:
@@ -154,7 +146,7 @@ def main() -> None:
 
     with model_server() as url:
         for sdk, targets in TARGETS.items():
-            address = url if sdk == "OpenAI" else url.removesuffix("/v1")
+            address = address_of(sdk, url)
             for backend in BACKENDS:
                 for at_once, target in targets.items():
                     figures = by_turns(sides(backend, processor, address, sdk, at_once), runs=3)
@@ -169,22 +161,23 @@ def main() -> None:
                 what = f"a request, {MANY} at once, processor"
                 found(ratio_row(what, f"20 at once, {sdk}", backend, figures[str(MANY)], figures["20"], 1.2))
                 costs[sdk, backend, "doteval"][MANY] = statistics.median(figures[str(MANY)])
-        for backend in BACKENDS:
+        for sdk, backend in product(TARGETS, BACKENDS):
+            address, against, at_once = address_of(sdk, url), f"raw SDK, {sdk}", f"{STREAMS_AT_ONCE} at once"
             waits: dict[str, list[float]] = {name: [] for name in SIDES}
             figures = by_turns(
-                {name: running(backend, streaming, side, url, waits[name]) for name, side in SIDES.items()}, runs=3
+                {name: running(backend, streaming, side, address, sdk, waits[name]) for name, side in SIDES.items()},
+                runs=3,
             )
-            at_once = f"{STREAMS_AT_ONCE} at once"
             ours, theirs = (waits[name][1:] for name in ("doteval", "raw"))
-            found(ratio_row(f"stream, {at_once}, first piece", "raw SDK, OpenAI", backend, ours, theirs, 0.8))
+            found(ratio_row(f"stream, {at_once}, first piece", against, backend, ours, theirs, 0.8))
             ours, theirs = figures["doteval"], figures["raw"]
-            found(ratio_row(f"stream, {at_once}, processor", "raw SDK, OpenAI", backend, ours, theirs, 1.0))
+            found(ratio_row(f"stream, {at_once}, processor", against, backend, ours, theirs, 1.0))
     with model_server(60.0) as url:
-        for backend in BACKENDS:
-            figures = by_turns(sides(backend, memory, url), runs=2)
+        for sdk, backend in product(TARGETS, BACKENDS):
+            figures = by_turns(sides(backend, memory, address_of(sdk, url), sdk), runs=2)
             note = f"{min(figures['doteval']):.1f} KiB against {min(figures['raw']):.1f} KiB"
             ours, theirs = figures["doteval"], figures["raw"]
-            found(ratio_row(f"memory of {OPEN} requests", "raw SDK, OpenAI", backend, ours, theirs, 1.0, note=note))
+            found(ratio_row(f"memory of {OPEN} requests", f"raw SDK, {sdk}", backend, ours, theirs, 1.0, note=note))
     report(rows)
     if directory := os.environ.get(RESULTS):
         plot(costs, Path(directory, "at_once.svg"))

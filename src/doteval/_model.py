@@ -320,8 +320,10 @@ class CompletionStream:
             self._reasoning.append(piece.reasoning)
         if piece.refusal:
             self._refusal.append(piece.refusal)
-        self._tool_calls += piece.tool_calls
-        self._usage = later(self._usage, piece.usage)
+        if piece.tool_calls:
+            self._tool_calls += piece.tool_calls
+        if piece.usage is not None:
+            self._usage = later(self._usage, piece.usage)
         self._finish_reason = piece.finish_reason or self._finish_reason
 
 
@@ -424,7 +426,7 @@ def _message(index: int, message: object) -> dict[str, Any]:
     if isinstance(message, Mapping):
         fields = dict(cast("Mapping[str, Any]", message))
     elif (dump := getattr(message, "model_dump", None)) is not None and hasattr(message, "role"):
-        fields = dump(mode="json", exclude_unset=True, exclude_none=True, by_alias=True)
+        fields = dump(mode="json", exclude_unset=True, exclude_none=True, by_alias=True, warnings=False)
         if fields.get("type") == "message":  # a whole answer of Anthropic's, which is a message and more
             fields = {name: fields[name] for name in ("role", "content") if name in fields}
     else:

@@ -10,16 +10,19 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 from openai.resources.chat import AsyncCompletions
+from opentelemetry.trace import NonRecordingSpan, NoOpTracer, NoOpTracerProvider, SpanContext, TraceFlags
 from tests.providers.conftest import KEY
 from tests.providers.test_wire import FAILURES, FULL, REPLIES, broken, reply_of
-from tests.providers.wire import Reply, Sent, WireServer, answer, events
+from tests.providers.wire import Reply, Sent, WireServer, answer, event, events
 
-from doteval import ChatModel, Completion, ModelRequestError, OpenAIProvider
+from doteval import AnthropicProvider, ChatModel, Completion, ModelRequestError, OpenAIProvider
 from doteval._unbuilt import Unbuilt
 from doteval.providers._sdk.plain import Plain, is_of, is_plain, own_method
+from doteval.providers.anthropic import AnthropicModel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -57,18 +60,29 @@ PARAMS: dict[str, Any] = {
 }
 
 
+MODELS: dict[str, Any] = {"openai": OpenAIProvider, "anthropic": AnthropicProvider}
+
+
 @pytest.fixture(scope="module")
-async def models(anyio_backend: Any, wire: WireServer) -> AsyncIterator[Mapping[str, ChatModel]]:
-    """One that sends what is plain as it is, and one that has the SDK's method send all."""
+async def made(anyio_backend: Any, wire: WireServer) -> AsyncIterator[Mapping[str, Mapping[str, ChatModel]]]:
+    """Of each SDK, one that has what it can in JSON, and one that has the SDK's method send all."""
     async with AsyncExitStack() as stack:
-        made = {}
-        for way in ("plain", "method"):
-            provider = OpenAIProvider(base_url=f"{wire.url}/v1", api_key=KEY, max_retries=0, timeout=30)
-            handle = await (await stack.enter_async_context(provider)).setup("m")
-            made[way] = handle.model
-        completions = made["method"].client.chat.completions
-        completions.create = partial(completions.create)  # somebody stands in between
-        yield made
+        found: dict[str, dict[str, ChatModel]] = {}
+        for kind, make in MODELS.items():
+            for way in ("plain", "method"):
+                provider = make(base_url=f"{wire.url}/v1", api_key=KEY, max_retries=0, timeout=30)
+                handle = await (await stack.enter_async_context(provider)).setup("m")
+                found.setdefault(kind, {})[way] = handle.model
+            client = handle.model.client
+            owner = client.chat.completions if kind == "openai" else client.messages
+            owner.create = partial(owner.create)  # somebody stands in between
+        yield found
+
+
+@pytest.fixture
+def models(made: Mapping[str, Mapping[str, ChatModel]]) -> Mapping[str, ChatModel]:
+    """Those of OpenAI."""
+    return made["openai"]
 
 
 async def became(model: ChatModel, streamed: bool) -> object:
@@ -88,24 +102,28 @@ async def became(model: ChatModel, streamed: bool) -> object:
 def sends() -> list[Any]:
     """What a server may send, and whether as a stream."""
     found = [
-        pytest.param(make("openai", good.reply), streamed, id=f"{name}-{streamed}")
+        pytest.param(kind, make(kind, good.reply), streamed, id=f"{name}-{kind}-{streamed}")
         for name, good in REPLIES.items()
+        for kind in MODELS
         for streamed, make in ((False, answer), (True, events))
     ]
     return found + [
-        pytest.param(bad.sent("openai", streamed), streamed, id=f"{name}-{streamed}")
+        pytest.param(kind, bad.sent(kind, streamed), streamed, id=f"{name}-{kind}-{streamed}")
         for name, bad in FAILURES.items()
+        for kind in MODELS
         for streamed in (False, True)
+        if kind == "openai" or (of := bad.sent(kind, streamed)) is None or of.status < 300  # else the SDK reads it
     ]
 
 
 @pytest.mark.filterwarnings(  # of one that is no gzip, httpx2 leaves its generators to trio
     "ignore:Async generator:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
-@pytest.mark.parametrize(("sent", "streamed"), sends())
+@pytest.mark.parametrize(("kind", "sent", "streamed"), sends())
 async def test_what_comes_of_it_is_the_same(
-    models: Mapping[str, ChatModel], wire: WireServer, sent: Sent | None, streamed: bool
+    made: Mapping[str, Mapping[str, ChatModel]], wire: WireServer, kind: str, sent: Sent | None, streamed: bool
 ) -> None:
+    models = made[kind]
     wire.script(sent)
     plainly = await became(models["plain"], streamed)
     assert plainly == await became(models["method"], streamed)
@@ -113,16 +131,32 @@ async def test_what_comes_of_it_is_the_same(
     assert plain.partition(b"\r\n\r\n")[0] == by_method.partition(b"\r\n\r\n")[0]
 
 
+@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", None])
 async def test_whatever_is_wrong_it_is_a_reply_or_an_error_both_ways(
-    models: Mapping[str, ChatModel], wire: WireServer, content_type: str | None
+    made: Mapping[str, Mapping[str, ChatModel]], wire: WireServer, kind: str, content_type: str | None
 ) -> None:
-    whole = json.loads(answer("openai", FULL).body)
+    models = made[kind]
+    whole = json.loads(answer(kind, FULL).body)
     texts = [json.dumps(each) for each in broken(whole)]
     for text in [*texts[:: 5 if content_type == "application/json" else 50], "{", "\x00"]:
         wire.script(Sent(text.encode(), content_type))
-        made = [await became(models[way], False) for way in ("plain", "method")]
-        assert made[0] == made[1], text
+        plainly, by_method = [await became(models[way], False) for way in ("plain", "method")]
+        assert plainly == by_method, text
+
+
+async def test_whatever_is_wrong_in_a_stream_it_is_a_reply_or_an_error_both_ways(
+    made: Mapping[str, Mapping[str, ChatModel]], wire: WireServer
+) -> None:
+    """Anthropic's, whose events have classes of their own."""
+    whole = [json.loads(line[6:]) for line in events("anthropic", FULL).body.decode().split("\n") if line[:1] == "d"]
+    for place, data in enumerate(whole):
+        for other in [*broken(data)][::20]:
+            told = [event(each, each["type"]) for each in whole]
+            told[place] = event(other, data["type"])
+            wire.script(Sent(b"".join(told), "text/event-stream"))
+            plainly, by_method = [await became(made["anthropic"][way], True) for way in ("plain", "method")]
+            assert plainly == by_method, other
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -208,3 +242,80 @@ def test_a_method_that_somebody_traces_is_not_the_sdks_own(monkeypatch: pytest.M
 def test_plain_is_what_json_has() -> None:
     assert all(map(is_plain, [None, 1, 1.5, "x", True, [], {}, {"a": [{"b": None}]}, Completion("x")]))
     assert not any(map(is_plain, [(), b"x", {1: 2}, [set()], {"a": object()}, openai.omit, Plain({})]))
+
+
+class Recorded(NonRecordingSpan):
+    """A span that keeps what it is told."""
+
+    def __init__(self, name: str, told: list[Any], attributes: Any) -> None:
+        super().__init__(SpanContext(1, len(told) + 1, is_remote=False, trace_flags=TraceFlags(1)))
+        self.told = told
+        told.append((name, dict(attributes or {})))
+
+    def is_recording(self) -> bool:
+        return True
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        self.told.append((key, value))
+
+    def set_attributes(self, attributes: Any) -> None:
+        self.told.append(dict(attributes))
+
+    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
+        self.told.append((name, dict(attributes or {})))
+
+    def end(self, end_time: int | None = None) -> None:
+        self.told.append("end")
+
+
+class Recorder(NoOpTracer):
+    def __init__(self, told: list[Any]) -> None:
+        self.told = told
+
+    def start_span(self, name: str, *arguments: Any, attributes: Any = None, **more: Any) -> Any:
+        return Recorded(name, self.told, attributes)
+
+
+class Recorders(NoOpTracerProvider):
+    def __init__(self, told: list[Any]) -> None:
+        self.told = told
+
+    def get_tracer(self, *arguments: Any, **more: Any) -> Any:
+        return Recorder(self.told)
+
+
+@pytest.mark.parametrize("is_global", [False, True])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_the_traces_that_the_sdk_makes_itself_are_whole(
+    wire: WireServer, streamed: bool, is_global: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks for them into its objects."""
+    wire.script((events if streamed else answer)("anthropic", FULL))
+    told: list[Any] = []
+    traced: Any = {"traces": {"content_mode": "content"}}
+    if is_global:
+        monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", Recorders(told))
+    else:
+        traced["tracer_provider"] = Recorders(told)
+    async with anthropic.AsyncAnthropic(base_url=wire.url, api_key=KEY, open_telemetry=traced) as client:
+        model = AnthropicModel("m", client)
+        await reply_of(model, streamed)
+        known = dict(each for each in told if type(each) is tuple)
+        assert (known["gen_ai.usage.output_tokens"], known["anthropic.message.stop_reason"]) == (50, "refusal")
+        assert streamed or "Hi there" in known["gen_ai.output.messages"]
+        await reply_of(AnthropicModel("m", client.with_options(open_telemetry=False)), streamed)
+        assert told.count("end") == 1
+
+
+async def test_who_stands_between_the_sdk_and_the_server_is_given_its_objects(wire: WireServer) -> None:
+    """What Anthropic's SDK calls a middleware."""
+    wire.script(answer("anthropic", FULL))
+    asked: list[Any] = []
+
+    async def between(request: Any, call_next: Any) -> Any:
+        asked.append(request.cast_to)
+        return await call_next(request)
+
+    async with anthropic.AsyncAnthropic(base_url=wire.url, api_key=KEY, middleware=[between]) as client:
+        assert await AnthropicModel("m", client).generate("Hello") == "Hi there"
+    assert asked == [anthropic.types.Message]

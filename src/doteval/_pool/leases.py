@@ -41,6 +41,11 @@ class Leases:
             if is_surely_held(lease) or (self._is_after_a_while and not is_passed_on(lease))
         ]
 
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether all have ended who hold something."""
+        return bool(self._held) and all(getattr(owner, "is_over", False) for owner in self._held)
+
     @contextmanager
     def after_a_while(self) -> Generator[None]:
         """What is not entered counts as held, too, unless somebody else has used it."""

@@ -330,6 +330,10 @@ class Ledger(Admission):
         self._serve(now)
         return account
 
+    def left_behind(self) -> list[str]:
+        """Who holds what, where all of them have ended."""
+        return self.account() if self._leases.is_left_behind else []
+
     def asking(self) -> list[Hashable]:
         """Who waits in the queue."""
         return [request.owner for request in self._requests()]

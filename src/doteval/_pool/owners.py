@@ -40,6 +40,11 @@ class Owner:
         """Whether somebody else seems to hold what it owns by now."""
         return self.caller is not None and self.caller.is_passed_on
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is a task that has ended, as that of a cell of a notebook."""
+        return self.caller is None and getattr(self._who, "cr_frame", self) is None
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Owner) and self._who == other._who
 
@@ -47,7 +52,7 @@ class Owner:
         return hash(self._who)
 
     def __str__(self) -> str:
-        return f"task {self._name}" if self.caller is None else str(self.caller)
+        return str(self.caller or f"task {self._name}{', which has ended' if self.is_over else ''}")
 
 
 class Preloading:

@@ -121,10 +121,11 @@ class Pool(Engine[ModelT]):
         account: list[str] = []
         inside = inside_of(request.owner)
         try:
-            if self._setup_timeout is None and inside is None and not is_of_thread(request):
+            may_be_in_vain = is_of_thread(request) or bool(self._ledger.left_behind())
+            if self._setup_timeout is None and inside is None and not may_be_in_vain:
                 await _listener(request).wait()  # without a scope, which costs as much as all the rest of waiting
             else:
-                account = await self._wait(request, began, inside)
+                account = await self._wait(request, began, inside, may_be_in_vain)
             ending = ending_of(request)
         finally:
             self._ledger.waits.add(request, ending, began, self._time())
@@ -137,14 +138,14 @@ class Pool(Engine[ModelT]):
             self._raise_failure(request)
         return request.leases
 
-    async def _wait(self, request: Request, began: float, inside: Inside | None) -> list[str]:
+    async def _wait(self, request: Request, began: float, inside: Inside | None, may_be_in_vain: bool) -> list[str]:
         """Wait for as long as one may, and return the account where that was not enough.
 
         The turn of a resource to open is lent to what it waits for.
         """
         async with nullcontext() if inside is None else inside.entry.resource.turn.lent():
             with move_on_after(self._setup_timeout):
-                if is_of_thread(request):
+                if may_be_in_vain:
                     with move_on_after(A_WHILE):
                         await _listener(request).wait()
                     is_warned = False
@@ -160,7 +161,7 @@ class Pool(Engine[ModelT]):
             return account
 
     def _look_again(self, request: Request, is_warned: bool) -> bool:
-        """A thread has waited for a while: tell it that it would do so for ever, or warn where that is not certain.
+        """It has waited for a while: tell a thread that it would do so for ever, or warn where that is not certain.
 
         Args:
             request: What it waits for.
@@ -172,9 +173,10 @@ class Pool(Engine[ModelT]):
         is_certain = is_nobody_else_there(self._ledger.asking())
         account = self._ledger.look_again(self._now(), is_certain=is_certain)
         self._apply()
-        if is_warned or not account or request.state not in _UNDECIDED:
+        left = self._ledger.left_behind()
+        if is_warned or not (account or left) or request.state not in _UNDECIDED:
             return is_warned
-        warn(request, account)
+        warn(request, account or left, is_left_behind=not account)
         return True
 
     def _abandon(self, request: Request) -> None:

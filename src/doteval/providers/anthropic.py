@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable, Callable, Collection
+from functools import cached_property
 from types import ModuleType
 from typing import Annotated, Any, ClassVar, cast
 
 import anthropic
 import httpx2
+from anthropic.resources import AsyncMessages
 from anthropic.types import Message, RawMessageStreamEvent
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from typing_extensions import Unpack
 
 from .._keywords import Keyword, takes
@@ -23,6 +26,7 @@ from ._sdk.failures import SDK
 from ._sdk.model import SDKModel
 from ._sdk.options import TIMEOUT, ClientOptions, ModelOptions, timeout
 from ._sdk.outcomes import ToldError, count, finish_reason, text_of, usage_of
+from ._sdk.plain import Plain, PlainAnswers, is_of, own_method, raw_of
 from ._sdk.provider import SDKProvider
 
 ANTHROPIC = SDK(
@@ -44,6 +48,7 @@ ANTHROPIC = SDK(
 )
 
 _TOKEN_VARIABLE = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105
+_CREATE = own_method(AsyncMessages, "create")
 
 
 class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStreamEvent]):
@@ -57,6 +62,16 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
 
     def _create(self) -> Callable[..., Awaitable[Any]]:
         return cast("Callable[..., Awaitable[Any]]", self.client.messages.create)
+
+    def _send_plain(self, request: dict[str, Any]) -> Awaitable[Any] | None:
+        if self.client.middleware or not is_of(self._create(), _CREATE) or _is_traced(self.client):
+            return None
+        return cast("Awaitable[Any]", self._plain_messages.create(model=self.name, **request))
+
+    @cached_property
+    def _plain_messages(self) -> Any:
+        """Where the SDK's method is, which has a word on the length of a reply and on models that end soon."""
+        return AsyncMessages(cast(Any, PlainAnswers(self.client, anthropic.AsyncStream[object])))
 
     def _read_answer(self, answer: Message) -> Completion:
         _check(answer)
@@ -82,7 +97,7 @@ class AnthropicModel(SDKModel[anthropic.AsyncAnthropic, Message, RawMessageStrea
             refusal=_refusal(reason, answer),
             reasoning=reasoning or None,
             tool_calls=calls,
-            raw=answer,
+            raw=raw_of(answer, Message),
         )
 
     def _usage_in(self, answer: object) -> Usage | None:
@@ -100,6 +115,8 @@ class _Reader:
 
     def read(self, event: RawMessageStreamEvent) -> Completion:
         """What an event brings."""
+        if (piece := _text_only(event)) is not None:
+            return Completion(piece, raw=raw_of(event, _Event))
         _check(event)
         text, usage, reason, refusal, reasoning, calls = "", None, None, None, None, list[ToolCall]()
         match event.type:
@@ -140,8 +157,34 @@ class _Reader:
             refusal=refusal,
             reasoning=reasoning,
             tool_calls=calls,
-            raw=event,
+            raw=raw_of(event, _Event),
         )
+
+
+def _text_only(event: Any) -> str | None:
+    """The text of an event that brings nothing else, as nearly all do, where it is in JSON."""
+    if type(event) is not Plain or event.get("type") != "content_block_delta" or "error" in event:
+        return None
+    delta: Any = event.get("delta")
+    if type(delta) is not dict or delta.get("type") != "text_delta":
+        return None
+    text: Any = delta.get("text")
+    return text if type(text) is str else None
+
+
+class _Holder(anthropic.BaseModel):
+    """Has the SDK find the class of an event."""
+
+    event: RawMessageStreamEvent
+
+
+class _Event:
+    """An event of any class."""
+
+    @staticmethod
+    def construct(**fields: Any) -> Any:
+        """The SDK's object for it."""
+        return _Holder.construct(event=fields).event
 
 
 class AnthropicOptions(ClientOptions, ModelOptions, total=False):
@@ -223,6 +266,15 @@ class AnthropicProvider(SDKProvider[AnthropicModel, anthropic.AsyncAnthropic]):
         return {*super().secrets(), os.environ.get(_TOKEN_VARIABLE, "")} - {""}
 
 
+def _is_traced(client: anthropic.AsyncAnthropic) -> bool:
+    """Whether the SDK tells OpenTelemetry of its calls, in which case it looks into its objects."""
+    option = client.open_telemetry
+    if not option["traces"]["enabled"]:
+        return False
+    is_named = "tracer_provider" in option or "OTEL_PYTHON_TRACER_PROVIDER" in os.environ
+    return is_named or type(get_tracer_provider()) is not ProxyTracerProvider
+
+
 def _check(answer: Any) -> None:
     if (error := _field(answer, "error")) is not None:
         raise ToldError(error)
@@ -237,7 +289,7 @@ def _field(part: Any, name: str) -> Any:
 
 def _object(part: Any) -> Any:
     """A part that has to be there; the SDK does not look."""
-    if not isinstance(part, anthropic.BaseModel):
+    if not isinstance(part, (anthropic.BaseModel, Plain)):
         raise TypeError(f"a part of it is a {type(part).__name__}")
     return part
 

@@ -42,6 +42,7 @@ class Body(httpx2.AsyncByteStream, httpx.AsyncByteStream):
     def __init__(self, response: Response) -> None:
         self._stream = response.stream
         self._encoding = response.headers.get("content-encoding")
+        self.stream_observer = getattr(response.stream, "stream_observer", None)  # asked for at each event
         self.reading: AsyncIterator[bytes] | None = None
         self._beginning: list[bytes] | None = []
         self._left = _BEGINNING

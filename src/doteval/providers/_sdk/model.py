@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from types import ModuleType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from anyio import CapacityLimiter
 
@@ -28,7 +28,7 @@ from .events import Body, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of, retries_of
 from .http_clients import form_of, http_client_of, known_of
 from .places import Held, Places
-from .plain import plain, plain_event
+from .plain import Plain, plain
 from .replies import ReplayedPieces, again, credentials_of, headers_of, kept, query_of, telling, whom
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
@@ -365,11 +365,13 @@ class _Pieces(Generic[EventT]):
     async def __anext__(self) -> Completion:
         event: Any = NOT_READ
         try:
-            event = plain_event(await self._next())
+            event = await self._next()
+            if type(event) is dict:
+                event = Plain(cast("dict[str, Any]", event))
             if self._body is not None:
                 self._body.has_events()
                 self._body = None
-            return self._noted(event, self._read(event))
+            piece = self._read(event)
         except StopAsyncIteration:
             if self._body is None or (text := self._body.text_instead_of_events()) is None:
                 if self._asked is not None and self._is_complete:
@@ -379,13 +381,11 @@ class _Pieces(Generic[EventT]):
         except Exception as exc:
             self._request.usage = self._usage_in(event)
             self._explaining.raise_unreadable(exc, event, self._response)
-
-    def _noted(self, event: EventT, piece: Completion) -> Completion:
-        """Remember what has come, where it may be kept."""
-        if self._asked is not None:
-            self._seen.append(event)
-            self._is_complete = self._is_complete or piece.finish_reason is not None
-        return piece
+        else:
+            if self._asked is not None:
+                self._seen.append(event)
+                self._is_complete = self._is_complete or piece.finish_reason is not None
+            return piece
 
 
 def _with_schema(params: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Requests that need nothing of what an SDK does to them, and answers that are read as they came.
 
 Of the processor's time for a request, OpenAI's SDK takes a quarter for translating parameters that are JSON already,
-and for the answer it makes objects that nobody may look at; of the time for an event of a stream, they take most.
+and for the answer both make objects that nobody may look at; of the time for an event of a stream, they take most.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Awaitable
 from contextlib import suppress
 from types import FunctionType, MethodType
 from typing import Any, cast
@@ -19,11 +20,7 @@ from .failures import request_id_of
 class Plain(dict[str, Any]):
     """An answer, or a part of one, that is read like the SDK's object for it; what it does not have is `None`."""
 
-    __slots__ = ("request_id",)
-
-    def __init__(self, fields: dict[str, Any], request_id: str | None = None) -> None:
-        super().__init__(fields)
-        self.request_id = request_id
+    __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what the language asks for, such as how to copy it
@@ -37,22 +34,29 @@ class Plain(dict[str, Any]):
         return value
 
 
+class PlainAnswer(Plain):
+    """One that has a name among the server's requests."""
+
+    __slots__ = ("request_id",)
+
+    def __init__(self, fields: dict[str, Any], request_id: str | None) -> None:
+        super().__init__(fields)
+        self.request_id = request_id
+
+
 def plain(answer: Any, response: Any) -> Any:
     """An answer as the SDK gives it, to be read like its objects."""
     if isinstance(answer, str):  # it was sent as another kind of text, which the SDK still takes for JSON if it is
         with suppress(ValueError, RecursionError):
             answer = json.loads(answer)
-    return Plain(cast("dict[str, Any]", answer), request_id_of(response)) if type(answer) is dict else answer
-
-
-def plain_event(event: Any) -> Any:
-    """An event of a stream, likewise."""
-    return Plain(cast("dict[str, Any]", event)) if type(event) is dict else event
+    return PlainAnswer(cast("dict[str, Any]", answer), request_id_of(response)) if type(answer) is dict else answer
 
 
 def raw_of(answer: Any, kind: type[Any]) -> Any:
-    """What a reply has of an answer: the SDK's object, made or to be made."""
-    return Unbuilt(kind, answer, answer.request_id) if type(answer) is Plain else answer
+    """What a reply has of an answer, or of an event: the SDK's object, made or to be made."""
+    if type(answer) is PlainAnswer:
+        return Unbuilt(kind, answer, answer.request_id)
+    return Unbuilt(kind, answer) if type(answer) is Plain else answer
 
 
 def is_plain(value: Any) -> bool:
@@ -64,6 +68,27 @@ def is_plain(value: Any) -> bool:
         parts = cast("list[Any]", value)  # type: ignore[redundant-cast] # likewise
         return all(map(is_plain, parts))
     return value is None or isinstance(value, (str, int, float))
+
+
+class PlainAnswers:
+    """An SDK's client to the SDK's own methods, which then do all that they do, and give answers as they are in JSON.
+
+    Args:
+        client: The client itself.
+        stream: The class of its streams, for events as they are in JSON.
+    """
+
+    def __init__(self, client: Any, stream: type[Any]) -> None:
+        self._client = client
+        self._stream = stream
+
+    def post(self, path: str, *, cast_to: object, stream_cls: object, **more: Any) -> Awaitable[Any]:
+        """Send a request, whatever its answer is to be made into."""
+        posted: Awaitable[Any] = self._client.post(path, cast_to=object, stream_cls=self._stream, **more)
+        return posted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
 
 
 def own_method(of: type[Any], name: str) -> FunctionType | None:
