@@ -48,7 +48,7 @@ def asked_with(value: object, kind: type[Any]) -> dict[str, Any]:
 
 
 def put_on(value: object, kind: type[Any]) -> dict[str, Any]:
-    """What of the user's is on a client, or on what this holds of its package: a hook, a tool, what is over a method."""
+    """What of the user's is on a client, or on what this holds of its package: a hook, a tool, a method of another."""
     package = kind.__module__.partition(".")[0]
     if (package in _OTHERWISE_KNOWN and type_name(kind) != _PLUGINS) or package in WEIGHTS:
         return {}
