@@ -172,7 +172,7 @@ class Pool(Engine[ModelT]):
         is_certain = is_nobody_else_there(self._ledger.asking())
         account = self._ledger.look_again(self._now(), is_certain=is_certain)
         self._apply()
-        left = self._ledger.left_behind()
+        left = self._ledger.left_behind() if request.state is State.QUEUED else []
         if is_warned or not (account or left) or request.state not in _UNDECIDED:
             return is_warned
         warn(request, account or left, is_left_behind=not account)
