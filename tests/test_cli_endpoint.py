@@ -48,7 +48,7 @@ ON_BOTH = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_supervisors")]
 
 
 @pytest.fixture

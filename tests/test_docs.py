@@ -53,6 +53,8 @@ from doteval._pool.events import EventKind
 from doteval._pool.records import Phase
 from doteval.pytest_plugin._options import add_options
 
+pytestmark = pytest.mark.usefixtures("forked_supervisors")
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts}
