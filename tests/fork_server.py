@@ -26,12 +26,16 @@ import runpy
 import signal
 import socket
 import sys
+import sysconfig
 import threading
 import types
 import warnings
+from collections.abc import Callable
+from importlib.metadata import PathDistribution
 from pathlib import Path
 from typing import Any
 
+from _pytest import fixtures
 from _pytest._code import code, source
 from _pytest.config import default_plugins
 
@@ -62,6 +66,8 @@ TRACED = (
     "doteval.pytest_plugin._evals.running", "doteval.pytest_plugin._fixtures",
 )  # fmt: skip
 """What is in the tracebacks of runs that fail, in whichever versions there are."""
+
+TAKES_MORE = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 ABOVE = "fork_server_of_this_run"
 """The module in which a run finds where its own fork server is asked, if it was given one."""
@@ -169,6 +175,63 @@ def know_statements() -> None:
         return getsource(entry, astcache)
 
     code.TracebackEntry.getsource = knowing  # type: ignore[method-assign]
+
+
+def know_plugins() -> None:
+    """Let pytest know which of its own plugins have no fixtures, and that what makes a value of nothing takes nothing.
+
+    It would look at all that is in each plugin, for each run, and ask `inspect` ten times a test: together a fifth of a
+    run, and a tenth of a test that does little.
+    """
+    kind, manager = getattr(fixtures, "FixtureFunctionDefinition", None), fixtures.FixtureManager
+    parse, names = manager.parsefactories, fixtures.getfuncargnames
+    if kind is None or "holder" not in inspect.signature(parse).parameters:
+        return  # another version of pytest
+    known: dict[type | types.ModuleType, bool] = {}
+
+    def has_none(holder: object) -> bool:
+        owner = holder if isinstance(holder, types.ModuleType | type) else type(holder)
+        name = owner.__name__ if isinstance(owner, types.ModuleType) else owner.__module__
+        if not name.startswith("_pytest."):
+            return False
+        if owner not in known:
+            known[owner] = not any(type(getattr(owner, each, None)) is kind for each in dir(owner))
+        return known[owner]
+
+    def parse_some(self: Any, *arguments: Any, holder: object = fixtures.NOTSET, **others: Any) -> None:
+        if holder is fixtures.NOTSET or not has_none(holder):
+            parse(self, *arguments, holder=holder, **others)
+
+    def known_names(function: Callable[..., object], *, name: str = "", cls: type | None = None) -> tuple[str, ...]:
+        if type(function) is types.FunctionType and not vars(function):
+            made = function.__code__
+            if not made.co_argcount + made.co_kwonlyargcount and not made.co_flags & TAKES_MORE:
+                return ()
+        return names(function, name=name, cls=cls)
+
+    manager.parsefactories = parse_some  # type: ignore[method-assign]
+    fixtures.getfuncargnames = known_names
+
+
+def know_distributions() -> None:
+    """Let everybody know what is installed: each run of pytest reads three times what each package says of itself."""
+    installed = tuple({sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep})
+
+    def remembering(read: Callable[[Any], Any]) -> property:
+        known: dict[str, Any] = {}
+
+        def found(distribution: Any) -> Any:
+            place = str(distribution._path)
+            if not place.startswith(installed):
+                return read(distribution)  # of a test
+            if place not in known:
+                known[place] = read(distribution)
+            return known[place]
+
+        return property(found)
+
+    for name in ("entry_points", "metadata"):
+        setattr(PathDistribution, name, remembering(getattr(PathDistribution, name).fget))
 
 
 class Worker:
@@ -281,6 +344,8 @@ def main() -> None:
             importlib.import_module(module)
     inspect.getmodule(main.__code__)  # keeps where each module is: 0.1 s for who has to show a traceback
     know_statements()
+    know_plugins()
+    know_distributions()
     assert threading.active_count() == 1, "a thread would not be there after the fork"
     sys.path_importer_cache.clear()  # here, as each child would copy 9 MB to free it: 10 ms
     gc.collect()

@@ -5,13 +5,14 @@ Those that talk HTTP keep it in ``providers/test_provider_contract.py``.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from inspect import iscoroutine, iscoroutinefunction
 from typing import Any
 
 import pytest
-from anyio import create_task_group, sleep_forever
+from anyio import CancelScope, create_task_group, sleep_forever
 from tests import right_providers
 from tests.right_providers import RIGHT, Child
 from tests.wrong_providers import WRONG, ClosesForEver, ClosesOnWhateverComes, Holding, Pooled, Started, contract_of
@@ -19,6 +20,7 @@ from tests.wrong_providers import WRONG, ClosesForEver, ClosesOnWhateverComes, H
 from doteval import ContextProvider, ModelProvider
 from doteval.testing import FakeModel, FakeProvider, ProviderContract, _traces
 from doteval.testing._patience import StuckError
+from doteval.testing._swallowing import MOST, ended
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
@@ -127,6 +129,28 @@ async def test_what_swallows_all_that_is_raised_is_left_where_it_is(anyio_backen
     """No exception ends it, so the test goes on without it, and says where it waits."""
     with pytest.raises(StuckError, match=r"swallows every cancellation, at .* in ClosesOnWhateverComes\.open\(\)"):
         await contract_of(ClosesOnWhateverComes)().test_leaving_the_block_closes_everything()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_who_waits_in_order_for_what_was_cancelled_swallows_nothing(anyio_backend: str) -> None:
+    """asyncio's own task group is told of a cancellation again and again until its children have ended."""
+
+    async def says_goodbye() -> None:
+        try:
+            await sleep_forever()
+        finally:
+            for _ in range(2 * MOST):
+                await asyncio.sleep(0)
+
+    async def waits() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(says_goodbye())
+
+    with CancelScope() as scope:
+        scope.cancel()
+        await ended(waits(), patience=20)
+    assert scope.cancelled_caught
 
 
 @pytest.mark.process

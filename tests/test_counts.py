@@ -128,6 +128,35 @@ async def test_a_warm_lease_keeps_two_objects_and_gives_them_back(keys: int) -> 
         assert left <= 20
 
 
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({}, 13), ({"capacity": 4}, 16), ({"keep_alive": 100.0}, 14)],
+    ids=["unlimited", "capacity", "keep_alive"],
+)
+async def test_a_warm_lease_calls_few_functions(options: dict[str, Any], most: int) -> None:
+    """Each is worth 2 % of it. Nothing is called when a handle is dropped that was torn down."""
+    called: list[str] = []
+
+    def note(frame: Any, event: str, argument: object) -> None:
+        if event == "call" and frame.f_globals["__name__"].startswith("doteval."):
+            called.append(frame.f_code.co_qualname)
+
+    async with CountingProvider(fast_acquire=True, **options) as provider:
+
+        async def lease() -> None:
+            handle = await provider.setup("m")
+            await handle.teardown()
+
+        await lease()
+        sys.setprofile(note)
+        try:
+            await lease()
+        finally:
+            sys.setprofile(None)
+    assert len(called) <= most, called
+    assert not [name for name in called if "__del__" in name]
+
+
 async def test_idle_resources_are_one_task_each() -> None:
     """Nothing watches them, and all tasks are gone when the provider is left."""
     async with CountingProvider() as provider:

@@ -23,6 +23,7 @@ LAYERS = (
     (
         "doteval._errors",
         "doteval._server_errors",
+        "doteval._frames",
         "doteval._explained",
         "doteval._context_managers",
         "doteval._unbuilt",

@@ -503,6 +503,19 @@ async def test_no_secret_is_seen_anywhere(caplog: pytest.LogCaptureFixture) -> N
         assert "refused key ***" in str(caught.value)
 
 
+@pytest.mark.parametrize("fast", [False, True])
+async def test_the_log_tells_of_the_end_of_what_it_has_told_of(caplog: pytest.LogCaptureFixture, fast: bool) -> None:
+    """And of nothing else, where somebody begins to listen later."""
+    async with ThingProvider(fast_acquire=fast) as provider:
+        before = await provider.setup("a")
+        caplog.set_level(logging.DEBUG, "doteval")
+        handles = [await provider.setup(spec) for spec in "abba"]
+        for handle in (before, *handles):
+            await handle.teardown()
+        assert [caplog.text.count(f": {kind} 'a'") for kind in ("leased", "released")] == [2, 2]
+        assert [caplog.text.count(f": {kind} 'b'") for kind in ("leased", "released")] == [2, 2]
+
+
 async def test_statistics_and_repr_show_the_counts() -> None:
     """A snapshot does not change afterwards; the repr shows what a test may assert on."""
     async with ThingProvider(capacity=3) as provider:

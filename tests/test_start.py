@@ -434,6 +434,8 @@ def test_the_end_of_the_loop_closes_it(
     with told_once_that_it_was_not_closed(), caplog.at_level(logging.WARNING):
         anyio.run(main, backend=backend[0], backend_options=backend[1])
         live[0].assert_nothing_is_left()
+        with pytest.raises(ProviderClosedError, match="the event loop in which it was entered has ended"):
+            anyio.run(use, live[0], "a", backend=backend[0], backend_options=backend[1])
         assert "closed" in repr(live.pop())
     assert caplog.messages == []
 

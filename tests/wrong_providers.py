@@ -279,6 +279,66 @@ class TearsAllDownForEver(OwnBooks):
         await Event().wait()
 
 
+async def wait_on_and_on() -> None:
+    """Let no cancellation keep one from it."""
+    while True:
+        with suppress(get_cancelled_exc_class()):
+            await sleep_forever()
+
+
+@breaks("test_teardown_all_closes_everything", "swallows every cancellation, at ")
+class TearsDownOnAndOn(OwnBooks):
+    """Waits for an answer to its goodbye, and swallows what should end that."""
+
+    patience = close_timeout = 0.05
+
+    async def teardown(self, resource_id: str) -> None:
+        await super().teardown(resource_id)
+        await wait_on_and_on()
+
+
+@breaks("test_teardown_all_closes_everything", "swallows every cancellation, at ")
+class TearsAllDownOnAndOn(OwnBooks):
+    """The same, for all at once."""
+
+    patience = 0.05
+
+    async def teardown_all(self) -> None:
+        await wait_on_and_on()
+
+
+@breaks("test_leaving_the_block_closes_everything", "swallows every cancellation, at ")
+class LeavesOnAndOn(OwnBooks):
+    """The same, at the end of its block."""
+
+    patience = 0.05
+
+    async def __aexit__(self, *args: Any) -> None:
+        await super().__aexit__(*args)
+        await wait_on_and_on()
+
+
+@breaks("test_setup_gives_a_handle", "swallows every cancellation, at ")
+class EntersOnAndOn(OwnBooks):
+    """Waits for a server, when it is entered, and swallows what should end that."""
+
+    patience = 0.05
+
+    async def __aenter__(self) -> Any:
+        await wait_on_and_on()
+
+
+@breaks("test_tasks_may_pass_handles_on", "swallows every cancellation, at ")
+class ConnectsOnAndOn(OwnBooks):
+    """The same, when something is set up."""
+
+    patience = 0.05
+
+    async def connect(self, spec: str, **config: Any) -> Client:
+        await wait_on_and_on()
+        return Client(spec)
+
+
 @breaks("test_a_failed_setup_hurts_nobody", "is closed: keep it open")
 class FailsForAll(OwnBooks):
     """One failure closes everything."""
@@ -409,6 +469,18 @@ class OpensForEverInAShield(Pooled):
         yield Client(spec)
 
 
+@breaks("test_an_opening_that_is_cancelled_leaves_nothing", "swallows every cancellation, at ")
+class OpensOnAndOn(Pooled):
+    """Waits for a server that is not there, and swallows what should end that."""
+
+    patience = 0.1
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        await wait_on_and_on()
+        yield Client(spec)
+
+
 @breaks("test_leaving_the_block_closes_everything", "give the shield an end of its own")
 class ClosesForEver(Pooled):
     """Waits for an answer to its goodbye, where no limit gets in."""
@@ -436,6 +508,32 @@ class IsAskedForEver(Pooled):
 
     async def healthy(self, model: Client, /) -> bool:
         await sleep_forever()
+        return True
+
+
+@breaks("test_what_is_kept_open_is_leased_again", "swallows every cancellation, at ")
+class IsAskedOnAndOn(Pooled):
+    """Its server answers no question, and it swallows what should end that."""
+
+    patience = 0.1
+
+    def __init__(self) -> None:
+        super().__init__(health_after=0, health_timeout=0.1)
+
+    async def healthy(self, model: Client, /) -> bool:
+        await wait_on_and_on()
+        return True
+
+
+@breaks("test_healthy_tells_the_truth", "never answers for a model that is closed")
+class AsksTheDeadForEver(Pooled):
+    """Waits for a server that has gone to say that it is well."""
+
+    patience = 0.1
+
+    async def healthy(self, model: Client, /) -> bool:
+        if not model.is_open:
+            await sleep_forever()
         return True
 
 
@@ -655,9 +753,7 @@ class ClosesOnAndOn(Pooled):
     async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
         client = Client(spec)
         yield client
-        while client.is_open:
-            with suppress(get_cancelled_exc_class()):
-                await sleep_forever()
+        await wait_on_and_on()
 
 
 class ClosesOnWhateverComes(Pooled):
@@ -922,6 +1018,24 @@ class BlocksTheLoopWhileItCloses(Pooled):
         async with super().open(spec, **config) as client:
             yield client
         time.sleep(0.11)  # noqa: ASYNC251 - that is the mistake
+
+
+@breaks("test_the_event_loop_is_not_blocked", "secrets() kept the event loop for ")
+class AsksForItsKey(Pooled):
+    """Asks the keyring for its key, whenever somebody asks which that is."""
+
+    def secrets(self) -> Collection[str]:
+        time.sleep(0.11)
+        return ("sk-my-own-0123456789",)
+
+
+@breaks("test_the_event_loop_is_not_blocked", "is_broken() kept the event loop for ")
+class AsksWhetherItIsBroken(Pooled):
+    """Calls the server, although it has to answer at once."""
+
+    def is_broken(self, model: Client, /) -> bool:
+        time.sleep(0.11)
+        return False
 
 
 @breaks("test_an_opening_that_is_cancelled_leaves_nothing", "let a cancellation through")

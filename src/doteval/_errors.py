@@ -19,6 +19,12 @@ class DotevalError(Exception):
         """Python would call the class with the message alone."""
         return _again, (type(self), self.args), self.__dict__
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows, as in a notebook: no frames but the user's."""
+        from ._frames import shown_in_ipython  # noqa: PLC0415  # only where there is an error
+
+        return shown_in_ipython(self)
+
 
 class SpecError(DotevalError, ValueError):
     """A spec or a configuration cannot name a resource.
@@ -255,19 +261,24 @@ class ProviderClosedError(DotevalError, RuntimeError):
     Args:
         provider: The provider's class name.
         is_draining: Whether it is still open, for those who have leases.
+        loop_ended: Whether it was closed because its event loop ended.
     """
 
-    def __init__(self, provider: str, *, is_draining: bool = False) -> None:
+    def __init__(self, provider: str, *, is_draining: bool = False, loop_ended: bool = False) -> None:
         self.provider = provider
         self.is_draining = is_draining
-        reason = (
-            "is draining: 'drain()' was called, and it gives out no more leases"
-            if is_draining
-            else "is closed: its 'async with' block has ended, or 'aclose()' was called"
-        )
-        super().__init__(
-            f"{provider} {reason}.\nEnter a new provider, or keep the block open for as long as you use its models."
-        )
+        self.loop_ended = loop_ended
+        reason = "is closed: its 'async with' block has ended, or 'aclose()' was called"
+        advice = "Enter a new provider, or keep the block open for as long as you use its models."
+        if is_draining:
+            reason = "is draining: 'drain()' was called, and it gives out no more leases"
+        elif loop_ended:
+            reason = "is closed: the event loop in which it was entered has ended"
+            advice = (
+                "Enter it in the run of the event loop that uses it: each 'asyncio.run()' is one of its own, and so is "
+                "each cell after '%autoawait trio'."
+            )
+        super().__init__(f"{provider} {reason}.\n{advice}")
 
 
 class WrongEventLoopError(DotevalError, RuntimeError):

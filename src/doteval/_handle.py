@@ -198,6 +198,7 @@ class LeasedHandle(ModelHandle[ModelT_co]):
             WrongEventLoopError: Called in another event loop than the one that gave out the handle.
         """
         rest = self._pool.release(self._lease)
+        self.__class__ = LeasedHandle  # nothing is left that would have to be told when it is dropped
         if rest is not None:
             await rest
 

@@ -14,6 +14,7 @@ import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, TypeVar
 
 from anyio.lowlevel import current_token
@@ -21,6 +22,8 @@ from anyio.lowlevel import current_token
 from ._errors import ForkedProcessError, WrongEventLoopError
 
 T = TypeVar("T")
+_Questions = tuple[Callable[[], object], Callable[[], float], Callable[[], tuple[object, str]]]
+"""Which event loop runs here, what time it is there, and the coroutine of the current task with the task's name."""
 
 
 class HomeLoop:
@@ -30,7 +33,16 @@ class HomeLoop:
         provider: The provider's name, for messages.
     """
 
-    __slots__ = ("_process", "_provider", "checkpoint", "checkpoint_if_cancelled", "native", "running", "time")
+    __slots__ = (
+        "_process",
+        "_provider",
+        "checkpoint",
+        "checkpoint_if_cancelled",
+        "native",
+        "running",
+        "task_here",
+        "time",
+    )
 
     def __init__(self, provider: str) -> None:
         token = current_token()
@@ -39,8 +51,7 @@ class HomeLoop:
         native: Any = token.native_token
         self.native = native
         # Asked directly: through anyio it would cost more than a warm lease.
-        self.running = self._ask_trio() if self._is_trios else self._ask_asyncio()
-        self.time: Callable[[], float] = token.backend_class.current_time if self._is_trios else native.time
+        self.running, self.time, self.task_here = self._ask_trio() if self._is_trios else self._ask_asyncio(native)
         self.checkpoint = token.backend_class.checkpoint
         self.checkpoint_if_cancelled = token.backend_class.checkpoint_if_cancelled
 
@@ -139,16 +150,25 @@ class HomeLoop:
         return others
 
     @staticmethod
-    def _ask_trio() -> Callable[[], object]:
-        import trio  # noqa: PLC0415 - it may not be installed
+    def _ask_trio() -> _Questions:
+        from trio.lowlevel import current_clock, current_task, current_trio_token  # noqa: PLC0415 - as above
 
-        return trio.lowlevel.current_trio_token
+        def task_here() -> tuple[object, str]:
+            task = current_task()
+            return task.coro, task.name
+
+        return current_trio_token, current_clock().current_time, task_here
 
     @staticmethod
-    def _ask_asyncio() -> Callable[[], object]:
-        import asyncio  # noqa: PLC0415 - only where it runs
+    def _ask_asyncio(native: Any) -> _Questions:
+        from asyncio import BaseEventLoop, current_task, get_running_loop  # noqa: PLC0415 - only where it runs
 
-        return asyncio.get_running_loop
+        def task_here() -> tuple[object, str]:
+            task: Any = current_task(native)
+            return task.get_coro(), task.get_name()
+
+        has_own_time = getattr(native.time, "__func__", None) is not BaseEventLoop.time
+        return get_running_loop, native.time if has_own_time else monotonic, task_here
 
     @property
     def _is_trios(self) -> bool:

@@ -75,7 +75,7 @@ class Runtime(Generic[ModelT]):
         self._included: list[tuple[Author[Any], Runtime[Any]]] = []
         self.pool: Pool[ModelT] | None = None
         self._author: Author[ModelT] | None = None
-        self._is_closed = False
+        self._is_closed = self._loop_ended = False
         self.traces = False
         """Whether it is remembered where each lease is set up."""
         self.hand_out: type[LeasedHandle[ModelT]] = LeasedHandle
@@ -166,7 +166,7 @@ class Runtime(Generic[ModelT]):
             on_event=options["on_event"],
         )
         self.pool.start(task_group)
-        self._is_closed = False
+        self._is_closed = self._loop_ended = False
         asked = sys.flags.dev_mode if options["trace_leases"] is None else options["trace_leases"]
         self.traces = asked or options["leak_after"] is not None or recording.is_on
         # Where neither slots nor time are short, a dropped handle takes nothing from anybody, and to notice it costs.
@@ -185,7 +185,7 @@ class Runtime(Generic[ModelT]):
                 failures.append(exc)
         self._statistics = self.pool.statistics()
         self.pool = self._author = None
-        self._is_closed = True
+        self._is_closed, self._loop_ended = True, loop_ends
         raise_all(f"closing {self.name} failed", failures)
 
     def give_up(self) -> None:
@@ -204,7 +204,9 @@ class Runtime(Generic[ModelT]):
             ProviderClosedError: There is none any more.
         """
         if self.pool is None:
-            raise ProviderClosedError(self.name) if self._is_closed else ProviderNotEnteredError(self.name)
+            if not self._is_closed:
+                raise ProviderNotEnteredError(self.name)
+            raise ProviderClosedError(self.name, loop_ended=self._loop_ended)
         return self.pool
 
     def resize(self, capacity: int | Sequence[str]) -> None:

@@ -54,6 +54,9 @@ class Setup(Coroutine[Any, Any, ModelHandle[ModelT_co]], Generic[ModelT_co]):
     def close(self) -> None:
         self._coroutine.close()
 
+    def __repr__(self) -> str:
+        return "<doteval.Setup: 'await' it, or enter it with 'async with'>"
+
     async def __aenter__(self) -> ModelHandle[ModelT_co]:
         self._handle = await self._coroutine
         return await self._handle.__aenter__()

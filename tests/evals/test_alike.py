@@ -16,7 +16,7 @@ from doteval.cli import main
 from doteval.evals import Store, Stored, run
 from doteval.evals._results.alike import counterpart, counterparts
 from doteval.evals._results.baselines import NoBaseline, beside_baseline
-from doteval.evals._results.identity import OWN_FILE, PARAMETER, changes, is_of_same_file, with_what_was_known
+from doteval.evals._results.identity import COUNTED, OWN_FILE, PARAMETER, changes, is_of_same_file, with_what_was_known
 
 VALUES = st.lists(st.sampled_from("abcd"), max_size=4)
 NOTHING: dict[str, str] = {}
@@ -24,7 +24,9 @@ LABEL = f"{PARAMETER}cfg'"
 
 
 def stored(number: int, name: str, experiment: str = "x", **parameters: str) -> Stored:
+    """One with parameters that pytest has counted, but for those that are called ``chosen_...``."""
     identity = {f"{PARAMETER}{parameter}'": value for parameter, value in parameters.items()}
+    identity[COUNTED] = f"={','.join(each for each in parameters if not each.startswith('chosen_'))}"
     return Stored(number, experiment, name, "", identity, 0, 1, 1, 1, 0)
 
 
@@ -59,6 +61,9 @@ def test_values_that_are_counted_are_known_by_what_they_are(before: list[str], a
         (("e[cfg0] (first 3)", {"cfg": "a"}), ("e[cfg1]", {"cfg": "a"}), False),
         (("e[cfg0]", NOTHING), ("e[cfg1]", NOTHING), False),  # a model of that name: nothing was counted
         (("e[1]", {"cfg": "=1"}), ("e[1]", {"cfg": "=2"}), True),
+        (("e[chosen_1]", {"chosen_": "a"}), ("e[chosen_1]", {"chosen_": "b"}), True),
+        (("e[chosen_1]", {"chosen_": "a"}), ("e[chosen_2]", {"chosen_": "a"}), False),
+        (("e[chosen_1-y1]", {"chosen_": "a", "y": "b"}), ("e[chosen_1-y2]", {"chosen_": "c", "y": "b"}), True),
         (("e[cfg]", {"cfg": "a"}), ("e[cfg]", {"cfg": "b"}), True),
         (("p[cfg0]/e.py::e[cfg1-]", {"cfg": "a"}), ("p[cfg0]/e.py::e[cfg2-]", {"cfg": "a"}), True),
     ],
@@ -107,10 +112,10 @@ def test_a_gate_has_no_baseline_of_other_parameters() -> None:
     """What has only moved has one; what has another value under its number is new, and the message says why."""
     results = Results([stored(n, f"e[cfg{n}]", "main", cfg=value) for n, value in enumerate("ab")])
     for name, value, found in (("e[cfg0]", "a", 0), ("e[cfg2]", "a", 0), ("e[cfg0]", "b", 1), ("e[cfg0]", "c", None)):
-        other = counterpart(results, "main", name, {LABEL: value})
+        other = counterpart(results, "main", name, {LABEL: value, COUNTED: "=cfg"})
         assert (None if other is None else other.id) == found
     results.there[0].identity[OWN_FILE] = "=a/e.py"  # type: ignore[index]
-    assert counterpart(results, "main", "e[cfg0]", {LABEL: "a", OWN_FILE: "=b/e.py"}) is None
+    assert counterpart(results, "main", "e[cfg0]", {LABEL: "a", OWN_FILE: "=b/e.py", COUNTED: "=cfg"}) is None
     baseline = beside_baseline(results, "main", stored(9, "e[cfg0]", "branch", cfg="c"), "")
     assert isinstance(baseline, NoBaseline)
     assert baseline.is_new

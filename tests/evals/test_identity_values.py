@@ -23,7 +23,6 @@ from contextvars import ContextVar, copy_context
 from enum import Flag
 from pathlib import Path
 from threading import Lock
-from types import ModuleType
 from typing import Any
 
 import pydantic
@@ -35,7 +34,6 @@ from tests.evals.identity_kinds import (
     FewShot,
     Plain,
     class_with,
-    documented,
     function_of,
     with_functions_attribute,
 )
@@ -44,7 +42,7 @@ from tests.evals.identity_of_the_moment import OF_THE_MOMENT
 from doteval import ModelProviders, Result, foreach
 from doteval.evals import run
 from doteval.evals._identity.walk import Walk
-from doteval.evals._results.identity import changes, unseen_in, with_what_was_written
+from doteval.evals._results.identity import changes, with_what_was_written
 
 
 def fingerprint(value: object) -> Mapping[str, str]:
@@ -287,72 +285,6 @@ def test_what_code_writes_of_a_value_hides_only_that() -> None:
     assert not changes(kept, fingerprint(made("one", 7)))
     assert changes(kept, fingerprint(made("another", 0)))
     assert changes(fingerprint(made("one", 0)), fingerprint(made("one", 7)))  # nothing has written it
-
-
-def body(source: str, text: str) -> Any:
-    """A function of a notebook that has tools, which say a text of themselves."""
-    kind = class_with(tool=documented(text), __doc__=text)
-    shop = ModuleType("shop")
-    vars(shop).update(tool=documented(text), Kit=kind, __name__="shop")
-    scope: dict[str, Any] = {"tool": documented(text), "Kit": kind, "kit": kind(), "shop": shop, "__name__": "theirs"}
-    exec(compile(f"import inspect\ndef ask(q=None):\n    {source}", "<cell>", "exec"), scope)
-    return scope["ask"]
-
-
-HANDED = [
-    *("return [tool]", "return q(tool)", "return q(tools=tool)", "mine = tool; return mine", "return tool.__doc__"),
-    *("return [shop.tool]", "return q(shop.tool)", "mine = shop.tool; return mine", "return shop.tool.__doc__"),
-    *("return [kit.tool]", "return q(kit.tool)", "mine = kit.tool; return mine", "return kit.tool.__doc__"),
-    *("return [Kit]", "return q(Kit, 1)", "return shop.Kit", "return Kit.__doc__", "return [Kit.tool]"),
-    *("mine = Kit(); return mine.tool", "return Kit().tool", "return [each.tool for each in (kit,)]"),
-    *("return inspect.getdoc(q or tool())", "return getattr(kit, q).__doc__", "return (kit or q).tool"),
-    *("return q(1, 2)[kit.tool]", "return lambda: kit.tool", "return q if kit.tool else 1", "return q(*[kit.tool])"),
-    *(
-        "return getattr(kit, 'tool')",
-        "return [getattr(kit, each) for each in ('tool',)]",
-        "return q(getattr(kit, q, 1))",
-    ),
-]
-CALLED = [
-    *("return tool()", "return shop.tool(q, 1)", "return kit.tool(q)", "return Kit().tool()", "return shop.Kit()"),
-    *("return Kit(q)", "return isinstance(q, Kit)", "return isinstance(q, (int, Kit))", "return issubclass(q, Kit)"),
-    *("mine = Kit(); return mine.tool()", "return lambda: tool(q)", "return kit.tool(shop.tool())", "return kit"),
-    *("return shop.tool(*q)", "return shop.tool(**q)", "return [tool() for each in q]", "kit.tool.calls = 1"),
-    *("return getattr(kit, 'tool')()", "return getattr(kit, q)()", "return getattr(kit, 'other', None)"),
-]
-
-
-@pytest.mark.parametrize("source", [*HANDED, *CALLED])
-def test_what_is_handed_over_says_something_of_itself(source: str) -> None:
-    """A tool's docstring is a part of the prompt; that of a helper that is called is not, nor that of its class."""
-    one, same, other = (fingerprint(body(source, text)) for text in ("one", "one", "another"))
-    assert one == same
-    assert (one != other) == (source in HANDED)
-
-
-@pytest.mark.parametrize(
-    ("source", "called"),
-    [
-        ("import importlib; return importlib.import_module(q).TEXT", "import_module"),
-        ("import importlib; return importlib.import_module(f'tools.{q}').TEXT", "import_module"),
-        ("import importlib; return importlib.import_module('tools.' + q).TEXT", "import_module"),
-        ("import sys; return sys.modules[q].TEXT", "sys.modules"),
-        ("import sys; return sys.modules.get(q.lower()).TEXT", "sys.modules"),
-        ("import sys; return sys.modules[__name__]", None),
-        ("return globals()[q]", None),
-        ("import importlib; return [importlib.import_module(each) for each in q]", "import_module"),
-        ("import importlib; return importlib.import_module('json').dumps", None),
-        ("return globals()['tool']()", None),
-        ("return [globals()[each] for each in ('tool',)]", None),
-        ("return getattr(shop, q)", None),
-        ("return vars(shop)[q]", None),
-    ],
-)
-def test_who_reads_what_nobody_can_know_is_told(source: str, called: str | None) -> None:
-    """Once, by the name of what it calls; whatever a module holds that is handed over is known."""
-    found = [*unseen_in(fingerprint([body(source, "one"), body(source, "one")]))]
-    told = f"ask gives '{called}' a name that is known only when it runs"
-    assert found == ([] if called is None else [f"{told}: what it reads there is not noticed where it changes"])
 
 
 def test_headers_and_environments_are_never_shown() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio import from_thread
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from doteval import ModelRequestError, ReplyCache, Result, foreach
 from doteval._replies.asked import asked
@@ -157,3 +160,26 @@ async def test_a_cache_answers_what_a_scorer_has_asked_before(path: Path, tmp_pa
     await again()
     assert sent == ROWS
     assert [record.scores for record in Store(path).records(Store(path).evaluations("main-rescored")[0])] == scores
+
+
+PLACES = st.sampled_from(["main", "a", "b"])
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(PLACES, PLACES), min_size=1, max_size=5))
+def test_what_scores_cost_is_kept_wherever_they_are_written_over(steps: list[tuple[str, str]], path: Path) -> None:
+    """A copy has what the original has cost, and besides what was paid for the scores that it takes the place of."""
+    copy = path.with_name("copy.db")
+    shutil.copyfile(path, copy)
+    paid, score = {"main": 0}, in_coroutine(FakeModel("judging"))
+    for source, to in steps:
+        if source in paid:
+            anyio.run(partial(rescore, source, score, store=copy, into=to, overwrite=True))
+            paid[to] = paid[source] + ROWS + (paid.get(to, 0) if to != source else 0)
+    with Store(copy) as store:
+        for experiment, requests in paid.items():
+            (stored,) = store.evaluations(experiment)
+            summary = store.summary(stored)
+            usages = [*summary.usage_by_model, *summary.gone]
+            assert sum(each.requests for each in usages if each.role == "scorer") == requests
+            assert sum(each.requests for each in usages if each.role != "scorer") == ROWS

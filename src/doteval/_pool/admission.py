@@ -139,7 +139,7 @@ class Admission(Books):
         entry = lease.entry
         lease.ended = lease.ended or "its setup did not complete"
         entry.leases.pop(lease, None)
-        if self.capacity is not None:
+        if self.capacity is not None and self._leases.unsorted.pop(lease, lease) is not None:
             self._leases.remove(lease)
         phase = entry.phase
         if entry.leases or phase is _CLOSING:

@@ -20,11 +20,14 @@ class Alarm:
         self._look = look
         self._may_come_sooner = may_come_sooner
         self._poked = Event()
+        self._is_poked = False  # asked sooner than the event
         self._scope = CancelScope(shield=True)
 
     def poke(self) -> None:
         """There is something new, which may have a time."""
-        self._poked.set()
+        if not self._is_poked:
+            self._poked.set()
+            self._is_poked = True
 
     def stop(self) -> None:
         """Never look again."""
@@ -35,14 +38,18 @@ class Alarm:
         with self._scope:
             while True:
                 if self._may_come_sooner:
-                    self._poked = Event()
+                    self._listen()
                 deadline = self._look()
                 if deadline is None:
-                    self._poked = Event()
+                    self._listen()
                     await self._poked.wait()
                 else:
                     with CancelScope(deadline=deadline):
                         await (self._poked if self._may_come_sooner else Event()).wait()
+
+    def _listen(self) -> None:
+        self._poked = Event()
+        self._is_poked = False
 
 
 class Alarms(NamedTuple):

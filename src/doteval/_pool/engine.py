@@ -109,13 +109,17 @@ class Engine(Generic[ModelT]):
         self._ledger = ledger
         self._make = make
         self._healthy = healthy
-        self._opens = Turns(max_concurrent_opens)
-        self._close_timeout = close_timeout
-        self._health_timeout = health_timeout
+        self._new_resource = partial(
+            Resource[ModelT],
+            opens=Turns(max_concurrent_opens),
+            close_timeout=close_timeout,
+            health_timeout=health_timeout,
+        )
         self._max_lifetime = max_lifetime
         self._setup_timeout = setup_timeout
         self._fast_acquire = fast_acquire
         self._timed = timed
+        self._tells_time = timed or ledger.capacity is not None
         self._hooks = Hooks(provider, explain=explain, idle=on_idle, is_broken=is_broken, breaks=breaks)
         self._looks = is_broken is not None
         self._on_event = on_event
@@ -123,11 +127,11 @@ class Engine(Generic[ModelT]):
         self.loop = HomeLoop(provider)
         self._home, self._running = self.loop.native, self.loop.running
         self._time = self.loop.time
-        self.check_loop, self.checkpoint = self.loop.check, self.loop.checkpoint
+        self.check_loop, self.checkpoint, self.is_open = self.loop.check, self.loop.checkpoint, ledger.is_open
         self._task_group: TaskGroup | None = None
         # A resource belongs to nobody who leases it: their context variables would live, and be seen, as long as it.
         self._context = copy_context()
-        self._leaks = Leaks(provider, leak_after, self._time, partial(self.loop.call_soon, self._on_dropped))
+        self._leaks = Leaks(provider, leak_after, self.loop, partial(self.loop.call_soon, self._on_dropped))
         # One attribute for all: with more than 30, Python finds each of them more slowly.
         self._alarms = Alarms(
             expiry=Alarm(partial(self._on_time, ledger.expire), may_come_sooner=False),
@@ -201,6 +205,7 @@ class Engine(Generic[ModelT]):
             request.listener.set()
         if request.state is State.GRANTED and (self._on_event is not None or is_logged(DEBUG)):
             for lease in request.leases:
+                lease.is_told = True
                 self._emit("leased", lease.entry)
 
     def _act(
@@ -243,15 +248,7 @@ class Engine(Generic[ModelT]):
     def _resource(self, entry: Entry) -> Resource[ModelT]:
         watch = _Watch(self, entry)
         entry.inside = Inside(entry, partial(self._close, entry))
-        return Resource(
-            watch.make,
-            self._healthy,
-            watch,
-            label=entry.want.label,
-            opens=self._opens,
-            close_timeout=self._close_timeout,
-            health_timeout=self._health_timeout,
-        )
+        return self._new_resource(watch.make, self._healthy, watch, label=entry.want.label)
 
     def _close(self, entry: Entry, reason: str) -> None:
         self._ledger.close(entry, reason, self._now())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from .._caller import place_of_the_caller
+from .._loop import HomeLoop
 from .owners import Owner
 from .records import Lease
 from .reporter import logger
@@ -37,24 +38,24 @@ class Leaks:
     Args:
         provider: The provider's name, for messages.
         leak_after: How long a lease may be held before somebody is told, in seconds; `None` for ever.
-        time: The clock.
+        loop: The event loop, which is asked for the time and for who sets up a lease.
         on_dropped: Called when there is something to reclaim, in any thread and at any moment.
     """
 
     def __init__(
-        self, provider: str, leak_after: float | None, time: Callable[[], float], on_dropped: Callable[[], object]
+        self, provider: str, leak_after: float | None, loop: HomeLoop, on_dropped: Callable[[], object]
     ) -> None:
         self._provider = provider
         self._leak_after = leak_after
-        self._time = time
+        self._loop = loop
         self._on_dropped = on_dropped
         self._dropped: deque[Lease] = deque()
 
     def trace(self, lease: Lease) -> None:
         """Remember where it is set up, which is here."""
-        owner = Owner()
+        owner = Owner(self._loop.task_here)
         place = place_of_the_caller() if owner.caller is None else place_of_the_caller(otherwise=owner.caller.place)
-        lease.trace = Trace(owner, place, self._time())
+        lease.trace = Trace(owner, place, self._loop.time())
 
     def dropped(self, lease: Lease) -> None:
         """Nobody can end the lease any more; runs wherever garbage is collected, so it does no more than to tell."""

@@ -6,21 +6,31 @@ entered it, it counts as who holds it only after a while in which nobody else ha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Hashable
+from collections.abc import Callable, Collection, Generator, Hashable
 from contextlib import contextmanager
 
 from .records import Entry, Lease
 
 
 class Leases:
-    """The leases by owner. Kept only where capacity is limited: elsewhere nobody can wait for a holder to let go."""
+    """The leases by owner. Kept only where capacity is limited: elsewhere nobody can wait for a holder to let go.
+
+    Most end before anybody asks who holds what, so they are found by owner only from then on.
+    """
 
     def __init__(self) -> None:
         self._held: dict[Hashable, dict[Lease, None]] = {}
+        self.unsorted: dict[Lease, None] = {}
+        """What was added since somebody last asked; what is taken out of here need not be removed."""
+        self.add: Callable[[Lease], object] = self.unsorted.setdefault
+        """The lease's owner holds it from now on. The dictionary's own method, which saves a call a lease."""
         self._is_after_a_while = False
 
     def of(self, owner: Hashable) -> Collection[Lease]:
         """What the owner has set up or entered, and nobody else has entered since."""
+        for lease in list(self.unsorted):
+            self._held.setdefault(lease.owner, {})[lease] = None
+            del self.unsorted[lease]
         return self._held.get(owner, ())
 
     def held_by(self, owner: Hashable) -> list[Lease]:
@@ -30,6 +40,11 @@ class Leases:
             for lease in self.of(owner)
             if is_surely_held(lease) or (self._is_after_a_while and not is_passed_on(lease))
         ]
+
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether all have ended who hold something."""
+        return bool(self._held) and all(getattr(owner, "is_over", False) for owner in self._held)
 
     @contextmanager
     def after_a_while(self) -> Generator[None]:
@@ -44,12 +59,9 @@ class Leases:
         """Whether the owner has a lease on the entry."""
         return any(lease.entry is entry for lease in self.of(owner))
 
-    def add(self, lease: Lease) -> None:
-        """The lease's owner holds it from now on."""
-        self._held.setdefault(lease.owner, {})[lease] = None
-
     def remove(self, lease: Lease) -> None:
         """The lease's owner no longer holds it, if it did."""
+        self.unsorted.pop(lease, None)
         held = self._held.get(lease.owner)
         if held is not None:
             held.pop(lease, None)

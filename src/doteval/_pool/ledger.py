@@ -34,6 +34,7 @@ from .records import (
     State,
     Want,
 )
+from .waits import SHORT
 
 # Names of their own: a member of an Enum takes longer to look up than all that a warm lease does with it.
 _OPENING, _OPEN, _CLOSING = Phase.OPENING, Phase.OPEN, Phase.CLOSING
@@ -162,7 +163,12 @@ class Ledger(Admission):
         lease.ended = reason
         self.active_leases -= 1
         if self.capacity is not None:
-            self.waits.uses.add(now - lease.since)
+            seconds, uses = now - lease.since, self.waits.uses
+            if seconds <= SHORT:  # as `add`, without the call
+                uses.short += 1
+                uses.seconds += seconds
+            else:
+                uses.add(seconds)
         self._unpin(lease, now)
 
     # ------------------------------------------------------- what tasks report
@@ -323,6 +329,10 @@ class Ledger(Admission):
             account = self.account() if is_left else []
         self._serve(now)
         return account
+
+    def left_behind(self) -> list[str]:
+        """Who holds what, where all of them have ended."""
+        return self.account() if self._leases.is_left_behind else []
 
     def asking(self) -> list[Hashable]:
         """Who waits in the queue."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
-
-from anyio import get_current_task
 
 from .._caller import served_by
 from .inside import Inside
@@ -17,16 +16,18 @@ class Owner:
     """The current task, or the thread that it does something for.
 
     Holds its coroutine, so that the identity is never used again.
+
+    Args:
+        task_here: As of `HomeLoop`.
     """
 
     __slots__ = ("_name", "_who", "caller", "inside")
 
-    def __init__(self) -> None:
-        task = get_current_task()
-        self.caller = served_by(task.coro)
+    def __init__(self, task_here: Callable[[], tuple[object, str]]) -> None:
+        coroutine, self._name = task_here()
+        self.caller = served_by(coroutine)
         """The thread."""
-        self._who: object = task.coro if self.caller is None else self.caller
-        self._name = task.name
+        self._who = coroutine if self.caller is None else self.caller
         self.inside = resource_here.get()
 
     @property
@@ -39,6 +40,11 @@ class Owner:
         """Whether somebody else seems to hold what it owns by now."""
         return self.caller is not None and self.caller.is_passed_on
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is a task that has ended, as that of a cell of a notebook."""
+        return self.caller is None and getattr(self._who, "cr_frame", self) is None
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Owner) and self._who == other._who
 
@@ -46,16 +52,7 @@ class Owner:
         return hash(self._who)
 
     def __str__(self) -> str:
-        return f"task {self._name}" if self.caller is None else str(self.caller)
-
-
-def owner_here(*, is_limited: bool) -> Owner | None:
-    """Who is responsible for a lease that is taken now; `None` where nobody will ask.
-
-    Args:
-        is_limited: Whether somebody may wait for the owner.
-    """
-    return Owner() if is_limited or resource_here.get() is not None else None
+        return str(self.caller or f"task {self._name}{', which has ended' if self.is_over else ''}")
 
 
 class Preloading:

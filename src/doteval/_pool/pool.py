@@ -32,7 +32,7 @@ from .inside import Inside, inside_of
 from .interrupts import mark_for_trio, uninterruptible
 from .leaks import recording
 from .leases import is_passed_on, is_surely_held
-from .owners import Owner, Preloading, owner_here, resource_here
+from .owners import Owner, Preloading, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
 from .threads import is_nobody_else_there, is_of_thread, warn
 from .waits import Ending, ending_of
@@ -74,23 +74,20 @@ class Pool(Engine[ModelT]):
         ledger = self._ledger
         if self._looks:
             self._drop_broken(key)
-        owner = None if ledger.capacity is None and resource_here.get() is None else Owner()  # as `owner_here`
-        now = self._time() if self._timed or ledger.capacity is not None else 0.0
+        owner = None if ledger.capacity is None and resource_here.get() is None else Owner(self.loop.task_here)
+        now = self._time() if self._tells_time else 0.0
         lease = ledger.lease_now(key, owner, now)
         if lease is not None and (self._on_event is not None or is_logged(DEBUG)):
+            lease.is_told = True
             self._emit("leased", lease.entry)
         return lease
-
-    def is_open(self, key: Hashable) -> bool:
-        """Whether something is open under the key; whether it can be leased now is another question."""
-        return self._ledger.is_open(key)
 
     def join(self, key: Hashable) -> Awaitable[tuple[Lease, ...]] | None:
         """Lease what is being opened already, or return `None` where nothing is; otherwise as `acquire`.
 
         A crowd of newcomers need not work out again what it wants, and is woken by one event.
         """
-        request = self._ledger.join(key, owner_here(is_limited=self._ledger.capacity is not None), self._time())
+        request = self._ledger.join(key, self._owner_here(), self._time())
         if request is None:
             return None
         entry = request.leases[0].entry
@@ -109,8 +106,7 @@ class Pool(Engine[ModelT]):
         if self._looks:
             for want in wants:
                 self._drop_broken(want.key)
-        owner = owner_here(is_limited=self._ledger.capacity is not None)
-        request = self._ledger.ask(wants, owner, self._now())
+        request = self._ledger.ask(wants, self._owner_here(), self._now())
         self._apply()
         return await self._granted(request)
 
@@ -125,10 +121,11 @@ class Pool(Engine[ModelT]):
         account: list[str] = []
         inside = inside_of(request.owner)
         try:
-            if self._setup_timeout is None and inside is None and not is_of_thread(request):
+            may_be_in_vain = is_of_thread(request) or bool(self._ledger.left_behind())
+            if self._setup_timeout is None and inside is None and not may_be_in_vain:
                 await _listener(request).wait()  # without a scope, which costs as much as all the rest of waiting
             else:
-                account = await self._wait(request, began, inside)
+                account = await self._wait(request, began, inside, may_be_in_vain)
             ending = ending_of(request)
         finally:
             self._ledger.waits.add(request, ending, began, self._time())
@@ -141,14 +138,14 @@ class Pool(Engine[ModelT]):
             self._raise_failure(request)
         return request.leases
 
-    async def _wait(self, request: Request, began: float, inside: Inside | None) -> list[str]:
+    async def _wait(self, request: Request, began: float, inside: Inside | None, may_be_in_vain: bool) -> list[str]:
         """Wait for as long as one may, and return the account where that was not enough.
 
         The turn of a resource to open is lent to what it waits for.
         """
         async with nullcontext() if inside is None else inside.entry.resource.turn.lent():
             with move_on_after(self._setup_timeout):
-                if is_of_thread(request):
+                if may_be_in_vain:
                     with move_on_after(A_WHILE):
                         await _listener(request).wait()
                     is_warned = False
@@ -164,7 +161,7 @@ class Pool(Engine[ModelT]):
             return account
 
     def _look_again(self, request: Request, is_warned: bool) -> bool:
-        """A thread has waited for a while: tell it that it would do so for ever, or warn where that is not certain.
+        """It has waited for a while: tell a thread that it would do so for ever, or warn where that is not certain.
 
         Args:
             request: What it waits for.
@@ -176,9 +173,10 @@ class Pool(Engine[ModelT]):
         is_certain = is_nobody_else_there(self._ledger.asking())
         account = self._ledger.look_again(self._now(), is_certain=is_certain)
         self._apply()
-        if is_warned or not account or request.state not in _UNDECIDED:
+        left = self._ledger.left_behind()
+        if is_warned or not (account or left) or request.state not in _UNDECIDED:
             return is_warned
-        warn(request, account)
+        warn(request, account or left, is_left_behind=not account)
         return True
 
     def _abandon(self, request: Request) -> None:
@@ -224,23 +222,24 @@ class Pool(Engine[ModelT]):
         if not is_home:
             self.check_loop()  # which says why
         entry, ledger = lease.entry, self._ledger
-        now = self._time() if self._timed or ledger.capacity is not None else 0.0
+        now = self._time() if self._tells_time else 0.0
         ledger.release(lease, "you tore it down", now)
-        if self._on_event is not None or is_logged(DEBUG):
+        if lease.is_told:
             self._emit("released", entry)
         if self._looks:
             self._drop_broken(entry.want.key)
-        if ledger.effects or self._timed:
+        if ledger.effects or self._drained is not None:
             self._apply()
+        elif self._timed and not entry.leases:
+            self._alarms.expiry.poke()
         if ledger.closes_at_once and entry.phase is Phase.CLOSING:
             return self._wait_until_closed(entry)
         return None if self._fast_acquire else self.checkpoint()
 
     def adopt(self, lease: Lease) -> None:
         """The current task is responsible for the lease from now on."""
-        is_limited = self._ledger.capacity is not None
-        owner = owner_here(is_limited=is_limited)
-        if is_limited or owner is not lease.owner:
+        owner = self._owner_here()
+        if owner is not None or lease.owner is not None:
             self._ledger.adopt(lease, owner)
 
     def trace(self, lease: Lease) -> None:
@@ -296,10 +295,9 @@ class Pool(Engine[ModelT]):
     async def drain(self) -> None:
         """Lease to nobody new, and wait until nobody leases anything."""
         self.check_loop()
-        owner = Owner()
+        owner = Owner(self.loop.task_here)
         self._check_drains(self._ledger.held_by(owner))
         self._ledger.drain()
-        self._timed = True  # so that each release is looked at
         if owner.caller is not None:
             with move_on_after(A_WHILE):
                 await self._wait_until_drained()
@@ -412,6 +410,11 @@ class Pool(Engine[ModelT]):
         return await wait_out(*(entry.resource.done for entry in entries if entry.resource is not None))
 
     # ---------------------------------------------------------------- inside
+
+    def _owner_here(self) -> Owner | None:
+        """Who is responsible for a lease that is taken now; `None` where nobody will ask."""
+        is_asked_for = self._ledger.capacity is not None or resource_here.get() is not None
+        return Owner(self.loop.task_here) if is_asked_for else None
 
     def _raise_failure(self, request: Request) -> None:
         """Every request gets an exception of its own; the original is shared as the cause."""

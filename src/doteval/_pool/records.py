@@ -107,7 +107,7 @@ class Entry:
 class Lease:
     """A pin on an entry, held by one owner; `ended` says why it no longer counts, or is empty while it does."""
 
-    __slots__ = ("ended", "entry", "owner", "request", "since", "trace")
+    __slots__ = ("ended", "entry", "is_told", "owner", "request", "since", "trace")
 
     def __init__(self, entry: Entry, owner: Hashable, request: Request | None) -> None:
         self.entry = entry
@@ -116,6 +116,8 @@ class Lease:
         self.ended = ""
         self.since = 0.0
         """When it was granted, by the caller's clock."""
+        self.is_told = False
+        """Whether somebody was told of it, and is to be told of its end."""
         self.trace: Any = None
         """Whoever hands it out may keep here where it was set up."""
 

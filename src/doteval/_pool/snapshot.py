@@ -37,8 +37,8 @@ def snapshot(provider: str, ledger: Ledger, *, close_failures: int) -> ProviderS
         wait_timeouts=ledger.waits.endings["timeout"],
         wait_deadlocks=ledger.waits.endings["deadlock"],
         wait_cancellations=ledger.waits.endings["cancelled"],
-        wait_times=tuple(ledger.waits.times.buckets),
-        open_times=tuple(ledger.waits.opens.buckets),
+        wait_times=ledger.waits.times.buckets,
+        open_times=ledger.waits.opens.buckets,
         use_seconds=ledger.waits.uses.seconds,
-        use_times=tuple(ledger.waits.uses.buckets),
+        use_times=ledger.waits.uses.buckets,
     )

@@ -26,15 +26,19 @@ def is_nobody_else_there(asking: Iterable[object], *more: Caller) -> bool:
     return not is_anybody_else_there([*waiting, *more])
 
 
-def warn(request: Request, account: Sequence[str]) -> None:
-    """Say that a thread will wait for ever, unless another one does something about it.
+def warn(request: Request, account: Sequence[str], *, is_left_behind: bool) -> None:
+    """Say that somebody will wait for ever, unless somebody else does something about it.
 
     Args:
-        request: What it waits for.
+        request: What is waited for.
         account: Who holds what, and who waits.
+        is_left_behind: Whether those who hold it have ended.
     """
     logger.warning(
-        "setup of %s will wait for ever unless another thread gives back what those hold who wait, too:%s",
+        "setup of %s will wait for ever unless %s:%s",
         ", ".join(repr(want.label) for want in request.wants),
+        "a handle is torn down that a task has set up which has ended, such as another cell of a notebook"
+        if is_left_behind
+        else "another thread gives back what those hold who wait, too",
         "".join(f"\n  {line}" for line in account),
     )

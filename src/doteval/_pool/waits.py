@@ -9,22 +9,38 @@ from .._errors import CapacityDeadlockError
 from .events import TIME_BOUNDS
 from .records import Request, State
 
+SHORT = TIME_BOUNDS[0]
 Ending = Literal["granted", "failed", "timeout", "deadlock", "cancelled"]
 
 
 class Histogram:
     """How many times were how long: a bucket for each of `TIME_BOUNDS`, and one for what is longer; made once."""
 
+    __slots__ = ("_longer", "seconds", "short")
+
     def __init__(self) -> None:
-        self.buckets = [0] * (len(TIME_BOUNDS) + 1)
-        self.count = 0
+        self.short = 0
+        """How many were no longer than `SHORT`; a count of its own, as most leases are, and finding a bucket costs."""
+        self._longer = [0] * len(TIME_BOUNDS)
         self.seconds = 0.0
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """How many of them were how long."""
+        return (self.short, *self._longer)
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self.buckets)
 
     def add(self, seconds: float) -> None:
         """Count a time."""
-        self.buckets[bisect_left(TIME_BOUNDS, seconds)] += 1
-        self.count += 1
         self.seconds += seconds
+        if seconds <= SHORT:
+            self.short += 1
+        else:
+            self._longer[bisect_left(TIME_BOUNDS, seconds) - 1] += 1
 
 
 class Waits:

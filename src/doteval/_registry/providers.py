@@ -82,7 +82,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         self._hold = Hold(type(self).__name__)
         self._task_group: TaskGroup | None = None
         self._context = copy_context()
-        self._is_closed = False
+        self._is_closed = self._loop_ended = False
         self._started: dict[str, ModelProvider[Any]] = {}
         self._entered: dict[str, EnteredProvider] = {}
         self._pools: list[Runtime[Any]] = []
@@ -266,7 +266,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             self._task_group = task_group
             self._context = copy_context()
             self._loop = HomeLoop(type(self).__name__)
-            self._is_closed = False
+            self._is_closed = self._loop_ended = False
             loop_ends = False
             try:
                 yield
@@ -291,7 +291,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
 
     async def _close_all(self, *, loop_ends: bool) -> None:
         self._task_group = None
-        self._is_closed = True
+        self._is_closed, self._loop_ended = True, loop_ends
         closers = [*self._closers, *(entered.close for entered in self._entered.values())]
         closers += [partial(pool.stop, loop_ends=loop_ends) for pool in self._pools]
         with CancelScope(shield=True):  # bounded: every provider has a close_timeout of its own
@@ -317,7 +317,9 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
     def _usable_task_group(self) -> TaskGroup:
         name = type(self).__name__
         if self._task_group is None:
-            raise ProviderClosedError(name) if self._is_closed else ProviderNotEnteredError(name)
+            if not self._is_closed:
+                raise ProviderNotEnteredError(name)
+            raise ProviderClosedError(name, loop_ended=self._loop_ended)
         self._loop.check()
         return self._task_group
 

@@ -209,7 +209,7 @@ class EvaluationChangedError(DotevalError, RuntimeError):
         super().__init__(
             f"{first}: the results of '{evaluation}' are of something else{besides}\n"
             f"Give this run another experiment than '{experiment}', or choose what becomes of them:\n"
-            "--doteval-eval-changed rerun throws them away, keep takes them for its own (changed= of run)."
+            'changed="rerun" throws them away, "keep" takes them for its own; --doteval-eval-changed in pytest.'
         )
 
 

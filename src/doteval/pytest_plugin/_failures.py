@@ -10,36 +10,30 @@ line at the end of the run begins with the cause instead of the name of a class,
 
 from __future__ import annotations
 
-import os
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Generator
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from .._errors import DotevalError, ModelRequestError, ModelSetupError, ProviderLoadError
+from .._frames import chain_of, is_users
 from .._printed import printable
 
-_LIBRARY = tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib")})
-_INSTALLED = ("site-packages", "dist-packages")
-_MACHINERY = frozenset(
-    {
-        *("doteval", "anyio", "trio", "outcome", "sniffio", "uvloop", "pytest", "_pytest", "pluggy"),
-        *("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "mcp"),
-    }
-)
-"""What is between a user and an error of ours."""
 _OURS = (
-    *("doteval.pytest_plugin", "doteval._errors", "doteval._spec", "doteval._registry", "doteval._printed"),
+    *(
+        "doteval.pytest_plugin",
+        "doteval._errors",
+        "doteval._frames",
+        "doteval._spec",
+        "doteval._registry",
+        "doteval._printed",
+    ),
     *("doteval._canonical", "doteval._secrets"),
 )
 """What a run imports that has nothing to do with models."""
-_CAUSED = "The above exception was the direct cause of the following exception:"
-_MEANWHILE = "During handling of the above exception, another exception occurred:"
 
 
 class Failures:
@@ -99,14 +93,14 @@ class Failures:
 
         def users(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
             found = own_filter(excinfo)
-            kept = [entry for entry in found if _is_users(entry.frame.raw, plugins)]
+            kept = [entry for entry in found if is_users(entry.frame.raw, plugins)]
             if self._style == "auto":  # as pytest does it, but where the last one may be none of the user's
                 middle = range(1, len(kept) - 1)
                 kept = [entry.with_repr_style("short" if n in middle else None) for n, entry in enumerate(kept)]
             return type(found)(kept)
 
         parts: list[tuple[Any, Any, str | None]] = []
-        for each, joint in _chain(error):
+        for each, joint in chain_of(error):
             if each.__traceback__ is None:
                 continue  # it was never raised, as what a fake is told to fail with: there are no lines to show
             excinfo = _from_exception(each)
@@ -183,7 +177,7 @@ def _leads_to_us(error: BaseException) -> bool:
 
 def _ours_behind(error: BaseException) -> DotevalError | None:
     """What of ours an error was made of, be it in a group; the error itself, where it is one of ours."""
-    for each, _ in reversed(_chain(error)):
+    for each, _ in reversed(chain_of(error)):
         leaves = [each]
         while leaves:
             leaf = leaves.pop()
@@ -202,21 +196,6 @@ def _told_first(error: BaseException, message: str) -> str:
     if ours is None or isinstance(error, BaseExceptionGroup):
         return message
     return f"{_cause(ours)} ({type(error).__name__})"
-
-
-def _chain(error: BaseException) -> list[tuple[BaseException, str | None]]:
-    """What led to an error, first things first, each with what joins it to the next, and the error itself."""
-    found: list[tuple[BaseException, str | None]] = [(error, None)]
-    seen = {id(error)}
-    while True:
-        last = found[-1][0]
-        cause, joint = last.__cause__, _CAUSED
-        if cause is None and not last.__suppress_context__:
-            cause, joint = last.__context__, _MEANWHILE
-        if cause is None or id(cause) in seen:
-            return found[::-1]
-        seen.add(id(cause))
-        found.append((cause, joint))
 
 
 def _concerns_us(group: BaseExceptionGroup[BaseException]) -> bool:
@@ -238,7 +217,7 @@ def _only_one_in(error: BaseException) -> BaseException:
 def _strip(printed: traceback.TracebackException, error: BaseException, plugins: AbstractSet[str]) -> None:
     """Leave out the frames that are none of the user's: of an error, of its members, and of what caused them."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    kept = [line for line, frame in zip(printed.stack, frames, strict=False) if _is_users(frame, plugins)]
+    kept = [line for line, frame in zip(printed.stack, frames, strict=False) if is_users(frame, plugins)]
     printed.stack[:] = kept
     others: list[tuple[traceback.TracebackException | None, BaseException | None]] = [
         (printed.__cause__, error.__cause__),
@@ -250,18 +229,3 @@ def _strip(printed: traceback.TracebackException, error: BaseException, plugins:
     for inner, cause in others:
         if inner is not None and cause is not None:
             _strip(inner, cause, plugins)
-
-
-def _is_users(frame: Any, plugins: AbstractSet[str]) -> bool:
-    """Whether a frame is of code that the user of doteval may have written, or may look into.
-
-    Args:
-        frame: The frame.
-        plugins: The modules of pytest's plugins; those that are installed only pass on what others raise.
-    """
-    path: str = frame.f_code.co_filename
-    is_installed = any(part in _INSTALLED for part in Path(path).parts)
-    if path.startswith("<frozen ") or (path.startswith(_LIBRARY) and not is_installed):
-        return False
-    module: str = frame.f_globals.get("__name__", "")
-    return module.partition(".")[0] not in _MACHINERY and not (is_installed and module in plugins)

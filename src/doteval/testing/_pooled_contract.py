@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Generic, cast
@@ -32,7 +32,7 @@ from .. import (
 from ._basic_contract import BasicProviderContract
 from ._openings import Openings
 from ._steps import Steps
-from ._subject import failure_of, is_a_value, model_of
+from ._subject import answer_of, failure_of, is_a_value, model_of
 from ._traces import Traces
 
 ModelT = TypeVar("ModelT", default=Any)
@@ -226,10 +226,13 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
             handle = await self.lease(provider)
             model = handle.model
             await provider.teardown(handle.resource_id)
-            is_its_own = getattr(provider.healthy, "__func__", None) is not PooledProvider.healthy
+            is_its_own = type(provider).healthy is not PooledProvider.healthy
             if is_its_own and self.is_open(model) is False:  # else nothing is claimed, or nothing known
-                with fail_after(self.patience):
-                    answer = await answer_of(provider.healthy(model))
+                answer = await answer_of(provider.healthy(model), self.patience)
+                assert answer is not None, (
+                    "healthy() never answers for a model that is closed: bound what it waits for, as with "
+                    "anyio.move_on_after(5)"
+                )
                 assert not answer, (
                     "healthy() said True of a model that is closed: look at the model, or leave healthy() out"
                 )
@@ -434,14 +437,6 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
         left = {name: getattr(now, name) for name in ("opening", "open", "closing", "active_leases", "waiting")}
         left["not closed"] = now.opens - now.closes
         assert not any(left.values()), f"after 'async with' something is left: {left}; call super().__aexit__(...)"
-
-
-async def answer_of(asking: Awaitable[bool]) -> bool:
-    """What a health check says; raising counts as no."""
-    try:
-        return await asking
-    except Exception:
-        return False
 
 
 async def enter(provider: PooledProvider[Any]) -> None:

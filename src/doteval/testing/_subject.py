@@ -12,12 +12,12 @@ from types import FunctionType, ModuleType
 from typing import Any, ClassVar, Generic
 
 import pytest
-from anyio import fail_after
+from anyio import fail_after, move_on_after
 from typing_extensions import TypeVar
 
 from .. import ModelHandle, ModelProvider
 from ._patience import StuckError, in_time
-from ._swallowing import watch_for_swallowing
+from ._swallowing import ended, watch_for_swallowing
 
 ModelT = TypeVar("ModelT", default=Any)
 
@@ -74,7 +74,8 @@ class Subject(Generic[ModelT]):
 
     async def lease(self, provider: ModelProvider[ModelT], spec: str | None = None) -> ModelHandle[ModelT]:
         """Set up `spec`, or `self.spec`."""
-        handle = await provider.setup(self.spec if spec is None else spec, **self.config)
+        setup = provider.setup(self.spec if spec is None else spec, **self.config)
+        handle = await ended(setup, self.patience)
         vars(self).setdefault("leased", []).append(handle)  # one that is dropped may be reclaimed
         return handle
 
@@ -122,7 +123,7 @@ def _in_time(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any]
         if stuck is not None:
             pytest.skip(f"{stuck} has shown where it waits for ever")
         try:
-            await in_time(test(self), self.patience)
+            await in_time(ended(test(self), self.patience), self.patience)
         except StuckError:
             kind._stuck = test.__name__
             raise
@@ -134,7 +135,7 @@ def _watched(make: Callable[[Any], ModelProvider[Any]]) -> Callable[[Any], Model
     @wraps(make)
     def make_provider(self: Subject[Any]) -> ModelProvider[Any]:
         provider = make(self)
-        watch_for_swallowing(provider)
+        watch_for_swallowing(provider, self.patience)
         return provider
 
     return make_provider
@@ -151,6 +152,16 @@ async def failure_of(awaitable: Awaitable[object]) -> Exception | None:
         await awaitable
     except Exception as exc:
         return exc
+    return None
+
+
+async def answer_of(asking: Awaitable[bool], patience: float) -> bool | None:
+    """What a health check says; raising counts as no, and `None` is no answer in that many seconds."""
+    with move_on_after(patience):
+        try:
+            return bool(await asking)
+        except Exception:
+            return False
     return None
 
 

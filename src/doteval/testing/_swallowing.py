@@ -1,19 +1,19 @@
-"""Ends what an author's ``open()`` does where it swallows one cancellation after the other, and says where.
+"""Ends what swallows one cancellation after the other, and says where.
 
-Nothing else would end it: no deadline, and no end of a test. So what it awaits goes through here.
+Nothing else would end it: no deadline, and no end of a test. So what an author has written is awaited through here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from functools import wraps
 from types import TracebackType, coroutine
 from typing import Any, TypeVar, cast
 
-from anyio import get_cancelled_exc_class
+from anyio import current_time, get_cancelled_exc_class
 
-from .. import PooledProvider
+from .. import ModelProvider, PooledProvider
 from ._patience import ENDED, StuckError, place_of_the_author
 
 T = TypeVar("T")
@@ -23,55 +23,95 @@ MOST = 1000
 _ATTEMPTS = 3
 _LEFT: list[object] = []
 """What did not end even so; nobody may finalize it, as that would wait for its end."""
+_OURS = (ModelProvider, PooledProvider)
+_IN_OTHER_TASKS = ("healthy", "teardown", "teardown_all")
+"""Besides ``open()``, what may be awaited by another task than that of the test, which is looked at as a whole."""
 
 
-def watch_for_swallowing(provider: object) -> None:
-    """Have the provider's ``open()`` end where it swallows cancellations, if it has one."""
-    if not isinstance(provider, PooledProvider):
-        return
+def watch_for_swallowing(provider: object, patience: float) -> None:
+    """Have what the author of a provider has written end where it swallows cancellations, in whatever task it runs.
+
+    Args:
+        provider: The provider.
+        patience: For how long it may do so, in seconds.
+    """
+    if isinstance(provider, PooledProvider):
+        _watch_opening(provider, patience)
+    if isinstance(provider, ModelProvider):
+        for name in _IN_OTHER_TASKS:
+            written = getattr(type(provider), name, None)
+            if written is not None and written not in [getattr(kind, name, None) for kind in _OURS]:
+                vars(provider)[name] = _ended_call(getattr(provider, name), patience)
+
+
+def _watch_opening(provider: PooledProvider[Any], patience: float) -> None:
     own: Callable[..., AbstractAsyncContextManager[Any]] = provider.open
 
     @wraps(own)
     def open_(*args: Any, **config: Any) -> AbstractAsyncContextManager[Any]:
         manager = own(*args, **config)
-        return _Watched(manager) if hasattr(type(manager), "__aexit__") else manager
+        return _Watched(manager, patience) if hasattr(type(manager), "__aexit__") else manager
 
     vars(provider)["open"] = open_
 
 
+def _ended_call(own: Callable[..., Any], patience: float) -> Callable[..., Any]:
+    @wraps(own)
+    def call(*args: Any) -> Any:
+        work = own(*args)
+        return ended(work, patience) if isinstance(work, Coroutine) else work
+
+    return call
+
+
+async def ended(work: Awaitable[T], patience: float) -> T:
+    """Do it; raises `StuckError` where it would never end.
+
+    Args:
+        work: What to do.
+        patience: For how long it may swallow cancellations, in seconds: who waits, in good order, for what was
+            cancelled with it is told of many, too, as `asyncio.TaskGroup` is.
+    """
+    return await (_stepped(work, patience) if isinstance(work, Coroutine) else work)
+
+
 class _Watched(AbstractAsyncContextManager[Any]):
-    def __init__(self, manager: AbstractAsyncContextManager[Any]) -> None:
+    def __init__(self, manager: AbstractAsyncContextManager[Any], patience: float) -> None:
         self._manager = manager
+        self._patience = patience
 
     async def __aenter__(self) -> Any:
-        return await _ended(self._manager.__aenter__())
+        return await ended(self._manager.__aenter__(), self._patience)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        return await _ended(self._manager.__aexit__(exc_type, exc_value, traceback))
+        return await ended(self._manager.__aexit__(exc_type, exc_value, traceback), self._patience)
 
 
 @coroutine
-def _ended(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Do it; raises `StuckError` where it would never end."""
-    swallowed = 0
+def _stepped(work: Coroutine[Any, Any, T], patience: float) -> Generator[Any, Any, T]:
+    swallowed, since, attempts = 0, 0.0, 0
     step: Callable[[Any], Any] = work.send
     given: Any = None
     while True:
+        told = len(ENDED)
         try:
             awaited = step(given)
         except StopIteration as exc:
             return cast("T", exc.value)
-        if swallowed >= MOST:  # what is raised now has to pass all that passes cancellations on
+        if len(ENDED) > told:  # something inside of it was ended
+            swallowed = 0
+        # What is raised now has to pass all that passes cancellations on.
+        if swallowed >= MOST and current_time() >= since + patience:
             place = place_of_the_author(work)
             where = f", at {place}" if place else ""
-            step, given = work.throw, StuckError(f"open() swallows every cancellation{where}: re-raise it")
+            step, given = work.throw, StuckError(f"it swallows every cancellation{where}: re-raise it")
             ENDED.append(given)
-            if swallowed >= MOST + _ATTEMPTS:  # it swallows that, too
+            attempts += 1
+            if attempts > _ATTEMPTS:  # it swallows that, too
                 _LEFT.append(work)
                 raise given
-            swallowed += 1
             continue
         error: object
         try:
@@ -83,4 +123,8 @@ def _ended(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
             step, given, error = work.throw, exc, exc
         else:
             step, error = work.send, getattr(given, "error", None)  # trio sends what is to be raised
-        swallowed = swallowed + 1 if isinstance(error, get_cancelled_exc_class()) else 0
+        if not isinstance(error, get_cancelled_exc_class()):
+            swallowed = attempts = 0
+        else:
+            since = since if swallowed else current_time()
+            swallowed += 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from time import perf_counter
 from typing import Any, Generic
 
 import pytest
@@ -88,6 +90,14 @@ class Tidiness(Subject[ModelT], Generic[ModelT]):
             f"opening or closing kept the event loop for {longest:.2f} s, in which nobody else could run: await an "
             "async function there, or call the blocking one with anyio.to_thread.run_sync()"
         )
+        async with self.entered() as provider:
+            handle = await self.lease(provider)
+            for name, hook in self.hooks(provider, handle.model).items():
+                longest = min(duration_of(hook) for _ in range(ROUNDS))
+                assert longest <= self.longest_step, (
+                    f"{name}() kept the event loop for {longest:.2f} s, in which nobody else could run, and it is "
+                    "asked often: find out in __init__ or in open(), and only look it up there"
+                )
 
     async def test_its_own_key_is_not_shown(self) -> None:
         """Neither in a repr, nor in an id, nor in what is logged, nor in an error message."""
@@ -132,6 +142,21 @@ class Tidiness(Subject[ModelT], Generic[ModelT]):
             provider.setup(self.bad_spec or self.spec, **{**self.config, **(self.bad_config or {})})
         )
 
+    def hooks(self, provider: ModelProvider[ModelT], model: ModelT) -> dict[str, Callable[[], object]]:
+        """What is asked of the provider at any moment and has to answer at once, by name."""
+        given: dict[str, tuple[tuple[object, ...], Mapping[str, Any]]] = {
+            "secrets": ((), {}),
+            "slots": ((self.spec,), self.config),
+            "is_broken": ((model,), {}),
+            "breaks": ((OSError("as the contract asks"),), {}),
+            "__repr__": ((), {}),
+        }
+        return {
+            name: partial(getattr(provider, name), *args, **config)
+            for name, (args, config) in given.items()
+            if hasattr(provider, name)
+        }
+
     async def longest_of_one(self) -> float:
         """How long one setup and teardown have kept the event loop, in seconds."""
 
@@ -155,6 +180,14 @@ def own_secrets(provider: ModelProvider[Any]) -> dict[str, str]:
     }
     found |= {f"secret {number}": secret for number, secret in enumerate(told, 1) if secret not in found.values()}
     return {name: secret for name, secret in found.items() if len(secret) >= SHORTEST_SECRET}
+
+
+def duration_of(hook: Callable[[], object]) -> float:
+    """How long a call takes, in seconds, whatever comes of it."""
+    began = perf_counter()
+    with suppress(Exception):
+        hook()
+    return perf_counter() - began
 
 
 @contextmanager

@@ -15,5 +15,6 @@ The parts::
     use, containers  what code is run for, and whether names of methods are those of containers
     methods  which methods can be run
     reach    which code can be run: all of it is known before anything is described
+    parts    what has a name gets a fingerprint of its own, and what may be written is set aside
     walk     a value, and all that it refers to, each with a fingerprint
 """

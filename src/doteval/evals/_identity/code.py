@@ -47,6 +47,8 @@ class Code:
         reads: The globals and free variables that it reads, each with the attributes that are read of it at once.
         handed: Those that it hands over and does not call, such as a function that is to be a tool of a model, each
             with the attributes that are read of it.
+        handed_imports: What it imports and hands over: the level, the module, what it takes from there, if anything,
+            and the attributes that are read of it.
         told: The attributes that it reads of anything and hands over.
         reads_docs: Whether it reads what functions and classes, whichever they are, say of themselves.
         unknown: What it asks for a name that is known only when it runs, such as ``getattr``; and how that begins, and
@@ -68,6 +70,7 @@ class Code:
     does: str
     reads: tuple[tuple[str, tuple[str, ...]], ...]
     handed: frozenset[tuple[str, tuple[str, ...]]]
+    handed_imports: frozenset[tuple[int, str, str, tuple[str, ...]]]
     told: frozenset[str]
     reads_docs: bool
     unknown: frozenset[Unknown]
@@ -118,11 +121,13 @@ def read(code: CodeType) -> Code:
     reads: dict[tuple[str, tuple[str, ...]], None] = {}
     writes: set[str] = set()
     imports: list[tuple[int, str, tuple[str, ...]]] = []
+    imported: dict[str, set[tuple[int, str, str]]] = {}
     instructions = [each for each in _instructions_of(code) if each.opname not in _NO_MATTER]
     first = code.co_varnames[0] if code.co_argcount else None
     has_more = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)
     uses = uses_of(instructions, first, code.co_varnames[: len(parameters) + has_more])
     inside: list[tuple[Code, CodeType, str | None]] = []
+    handed_imports: set[tuple[int, str, str, tuple[str, ...]]] = set()
     for place, each in enumerate(instructions):
         name, value = each.opname, each.argval
         if isinstance(value, CodeType):
@@ -142,7 +147,10 @@ def read(code: CodeType) -> Code:
             writes.add(value)
         elif name == "IMPORT_NAME":
             level = instructions[place - 2].argval if place >= 2 else 0
-            imports.append((level if isinstance(level, int) else 0, value, instructions[place - 1].argval or ()))
+            level = level if isinstance(level, int) else 0
+            imports.append((level, value, instructions[place - 1].argval or ()))
+            for taken, bound in _names_of_imported(instructions, place):
+                imported.setdefault(bound, set()).add((level, value, taken))
         elif name == "LOAD_BUILD_CLASS":
             uses.others.add(MAKES_CLASSES)
     imports += [(0, name, ()) for name in uses.imports]
@@ -150,21 +158,25 @@ def read(code: CodeType) -> Code:
     for inner, _, _ in inside:
         reads |= dict.fromkeys(inner.reads)
         uses.handed |= inner.handed
+        handed_imports |= inner.handed_imports
         uses.told |= inner.told
         uses.unknown |= inner.unknown
         writes |= inner.writes
     if ("globals", ()) in reads:
         texts = {text for text in texts_in(code.co_consts) if text.isidentifier()}
         reads |= dict.fromkeys((text, ()) for text in sorted(texts))
+        uses.handed |= {(text, ()) for text in texts & uses.told}
     uses.handed |= {(name, path[:-1]) for name, path in reads if path[-1:] == ("__doc__",)}
     uses.told |= {path[-2] for _, path in reads if len(path) > 1 and path[-1] == "__doc__"}
     handed = {name for name, path in uses.handed if not path}
+    handed_imports |= {(*each, path) for name, path in uses.handed for each in imported.get(name, ())}
     tokens += [("told", inner.co_consts[0]) for _, inner, name in inside if _is_told(inner, name, handed)]
     cells, own = {*code.co_cellvars}, {*code.co_varnames, *code.co_cellvars}
     return Code(
         digest_of(_plain(tuple(tokens))),
         tuple(read for read in reads if read[0] not in cells),
         frozenset(each for each in uses.handed if each[0] not in own),
+        frozenset(handed_imports),
         frozenset(uses.told),
         _reads_docs(reads, uses, own, [inner for inner, _, _ in inside]),
         frozenset(uses.unknown),
@@ -265,6 +277,20 @@ def texts_in(constants: Iterable[object]) -> Iterator[str]:
             yield from texts_in(cast("tuple[object, ...]", each))
         elif isinstance(each, CodeType):
             yield from texts_in(each.co_consts)
+
+
+def _names_of_imported(instructions: list[dis.Instruction], place: int) -> Iterator[tuple[str, str]]:
+    """What is taken of a module that is imported, nothing where that is the module, and the local name that it gets."""
+    taken = ""
+    for each in _after(instructions, place):
+        if each.opname == "IMPORT_FROM":
+            taken = each.argval
+        elif each.opname in ("STORE_DEREF", "STORE_FAST"):
+            yield taken, each.argval
+            if not taken:
+                return
+        elif each.opname not in ("COPY", "POP_TOP", "SWAP"):
+            return
 
 
 def _after(instructions: list[dis.Instruction], place: int) -> Iterator[dis.Instruction]:

@@ -91,6 +91,11 @@ def is_librarys(value: object) -> bool:
     return is_library_class(kind) and not issubclass(class_of(value), (FunctionType, functools.partial))
 
 
+def is_callable(kind: type[Any]) -> bool:
+    """Whether objects of a class can be called, as a tool is. Nothing of anybody's is asked."""
+    return any("__call__" in vars(each) for each in kind.__mro__)
+
+
 def ways_of(found: Mapping[type[Any], set[Steps]], kind: type[Any]) -> set[Steps]:
     """What the methods of a class write, those of its bases included."""
     return {way for each in kind.__mro__ for way in found.get(each, ())}

@@ -18,6 +18,8 @@ ITEM_STORED = frozenset({"DELETE_SUBSCR", "STORE_SLICE", "STORE_SUBSCR"})
 CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 _FEWEST = 3
 """The instructions of an f-string with something in it."""
+ANY = "*"
+"""The name of what is known only when the code runs."""
 
 
 @dataclass(slots=True)
@@ -99,6 +101,12 @@ def first_of(inner: list[Op]) -> list[Op]:
     """Those for the first one of several expressions."""
     end = max((each.end for each in inner if each.start == inner[0].start and each.end), default=None)
     return [each for each in inner if end and each.start and each.start < end]
+
+
+def name_in(inner: list[Op]) -> str:
+    """The name that the first of the values is which instructions make, where it is a constant."""
+    first = first_of(inner)
+    return str(first[0].value) if len(first) == 1 and first[0].name in CONSTANTS else ANY
 
 
 def ends_of(made: list[Op]) -> tuple[str, str]:

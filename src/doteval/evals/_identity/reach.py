@@ -33,7 +33,7 @@ from .library import is_library, is_library_class
 from .looks import ATOMS, INITIALISERS, attribute_of, class_of, is_class, is_function, is_module
 from .methods import Method, Methods
 from .state import State
-from .told import Told, handed_over
+from .told import Told, handed_over, tells_of
 from .use import Use
 from .uses import ATTRIBUTE, EVERYTHING, KEY, Steps
 from .values import Values
@@ -161,14 +161,10 @@ class Reach(Values):
         for imported in code.imports:
             for _, _, value in imported_by(function, *imported):
                 self._with(use, value)
-        for name, path in code.handed:
-            for each in handed_over(function, name, path, self.state):
-                if isinstance(each, type):
-                    self._class_told(each)
-                    if MAKES_CLASSES in code.attributes:
-                        self._found.derive(use, each)
-                else:
-                    self._document(each)
+        for value in handed_over(function, code, self.state):
+            self._told_by(value)
+            if is_class(value) and MAKES_CLASSES in code.attributes:
+                self._found.derive(use, value)
 
     def _with(self, use: Use, value: object) -> None:
         before, self._use = self._use, use
@@ -182,6 +178,16 @@ class Reach(Values):
         self._documented.add(id(function))
         self._described_to_others(function)
         return True
+
+    def _told_by(self, value: object) -> bool:
+        """Whether a value, which others are given, tells them of what was not known to tell of itself."""
+        before = len(self._documented)
+        for each in tells_of(value):
+            if is_class(each):
+                self._class_told(each)
+            else:
+                self._document(each)
+        return len(self._documented) > before
 
     def _find_documented(self) -> bool:
         """Whether there are more such functions: all that can be run, where anything reads what they say."""
@@ -197,7 +203,8 @@ class Reach(Values):
         for scope, name in new:
             self._known.add((id(scope), name))
             self._read_in(scope, name, scope.get(name), (), Use.RUN)
-        return bool(new)
+        told = [self._told_by(scope.get(name)) for scope, name in found if self.told.is_told(name)]
+        return bool(new) or any(told)
 
     def _find_subclasses(self) -> bool:
         """Whether there are more classes among those that code asks other classes for."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from .._tabular import objects_in_table
 from .code import read
-from .found import behind_modules, defaults_of, functions_of, imported_by, variable_of
+from .found import behind_modules, defaults_of, functions_of, imported_by, is_callable, variable_of
 from .kept import is_of_the_moment
 from .library import is_library_class, is_library_file
 from .looks import ATOMS, attributes_of, class_of, held_by, is_class, is_function, is_module, qualified, type_name
@@ -33,11 +33,13 @@ class OfRows(NamedTuple):
         classes: The classes of the user's, by their names.
         functions: The functions of theirs that rows hold.
         methods: The names of methods that rows hold.
+        tools: What may be a tool among these: methods, classes, and the classes of what can be called.
     """
 
     classes: tuple[type[Any], ...] = ()
     functions: tuple[types.FunctionType, ...] = ()
     methods: tuple[str, ...] = ()
+    tools: tuple[Any, ...] = ()
 
 
 def found_in_rows(dataset: object) -> OfRows:
@@ -45,6 +47,7 @@ def found_in_rows(dataset: object) -> OfRows:
     classes: dict[type[Any], None] = {}
     functions: dict[types.FunctionType, None] = {}
     methods: set[str] = set()
+    tools: dict[Any, None] = {}
     opened: dict[type[Any], Callable[[Any], Iterable[object]] | None] = dict.fromkeys(_NO_DATA)
     seen: dict[int, object] = {}
     level: list[object] = [dataset, *attributes_of(dataset).values()]
@@ -66,15 +69,25 @@ def found_in_rows(dataset: object) -> OfRows:
                 continue
             if is_class(each):
                 if not is_library_class(each):
-                    classes[each] = None
+                    classes[each] = tools[each] = None
             elif is_function(each):
                 functions.update((function, None) for function, _ in functions_of(each))
             elif opens is _in_method:
-                methods.add(cast("types.MethodType", each).__name__)
+                method = cast("types.MethodType", each)
+                methods.add(method.__name__)
+                tools.update((function, None) for function, _ in functions_of(method.__func__))
             inner += opens(each)
         level = [*inner, *gc.get_referents(*whole)]
+    for kind in classes:
+        if is_callable(kind):
+            tools[kind] = None
+        elif kind in opened:  # an object leads to its class
+            tools.pop(kind, None)
     return OfRows(
-        tuple(sorted(classes, key=type_name)), tuple(sorted(functions, key=qualified)), tuple(sorted(methods))
+        tuple(sorted(classes, key=type_name)),
+        tuple(sorted(functions, key=qualified)),
+        tuple(sorted(methods)),
+        tuple(sorted(tools, key=lambda each: type_name(each) if is_class(each) else qualified(each))),
     )
 
 

@@ -6,15 +6,17 @@ import functools
 import inspect
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from types import FunctionType
 from typing import Any
 
 from .code import Code
-from .found import functions_of, variable_of
+from .found import PLAIN, functions_of, imported_by, is_callable, variable_of
 from .library import is_library_class
 from .looks import attribute_of, class_of, is_class, is_module, type_name
+from .ops import ANY
 from .state import State, behind
-from .uses import ANY, ATTRIBUTE, ITSELF, MODULES
+from .uses import ATTRIBUTE, ITSELF, MODULES
 
 _OF_MODULES = frozenset({"getattr", "vars"})
 _OF_ITSELF = "globals"
@@ -25,6 +27,8 @@ _SOURCES = frozenset({"getsource", "getsourcelines"})
 _ORDER = frozenset({"__dict__", "vars"})
 _SUBCLASSES = "__subclasses__"
 _ALL = ("", "")
+_FEW = 100
+"""How many items of a container are looked at for tools among them."""
 
 
 class Told:
@@ -149,20 +153,48 @@ def scopes_of(function: FunctionType, code: Code) -> Iterator[Any]:
         yield function.__globals__, *sorted(ends)
 
 
-def handed_over(function: FunctionType, name: str, path: tuple[str, ...], state: State) -> Iterator[Any]:
-    """The functions, or the class, that code hands over which it reads under a name, or finds on a way from there."""
-    found = variable_of(function, name)
-    if found is None or state.hides_variable(found[0], name):
-        return
-    value: Any = found[1]
+def handed_over(function: FunctionType, code: Code, state: State) -> Iterator[Any]:
+    """What code hands over which it reads under a name or imports, or finds on a way from there."""
+    for name, path in sorted(code.handed):
+        found = variable_of(function, name)
+        if found is not None and not state.hides_variable(found[0], name):
+            yield from _at_the_end(found[1], path, state)
+    for level, module, taken, path in sorted(code.handed_imports):
+        for _, name, value in imported_by(function, level, module, (taken,) if taken else ()):
+            if taken or "." not in name:
+                yield from _at_the_end(value, path, state)
+
+
+def _at_the_end(value: Any, path: tuple[str, ...], state: State) -> Iterator[Any]:
     for each in path:
         if each in state.attributes_in(value) or each in state.computed_in(class_of(value)):
             return
         value = behind(value, (ATTRIBUTE, each))
+    yield value
+
+
+def callable_in(value: Any, depth: int = 3) -> Iterator[type[Any]]:
+    """The classes of the user's of what can be called in a container, as it may be a tool."""
+    kind = class_of(value)
+    if kind in PLAIN:
+        for each in islice(value.values() if kind is dict else value, _FEW) if depth else ():
+            yield from callable_in(each, depth - 1)
+    elif not is_class(value) and not is_library_class(kind) and is_callable(kind):
+        yield kind
+
+
+def tells_of(value: Any, depth: int = 3) -> Iterator[Any]:
+    """The functions and classes of the user's that say something of themselves to whoever is given a value."""
+    kind = class_of(value)
     if is_class(value):
         yield value
-    elif not issubclass(class_of(value), (property, functools.cached_property)):
+    elif kind in PLAIN:
+        for each in islice(value.values() if kind is dict else value, _FEW) if depth else ():
+            yield from tells_of(each, depth - 1)
+    elif not issubclass(kind, (property, functools.cached_property)):
         yield from (each for each, _ in functions_of(value))
+        if not is_library_class(kind):
+            yield kind
 
 
 def unknown_to(code: Code) -> str | None:

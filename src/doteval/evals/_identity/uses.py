@@ -16,6 +16,7 @@ from itertools import accumulate, groupby, pairwise
 from typing import Any, TypeAlias
 
 from .ops import (
+    ANY,
     CONSTANTS,
     ITEM_STORED,
     READ,
@@ -26,6 +27,7 @@ from .ops import (
     ends_of,
     expanded,
     first_of,
+    name_in,
     within_places,
 )
 
@@ -37,8 +39,6 @@ Unknown: TypeAlias = "tuple[str, str, str]"
 _Calls: TypeAlias = "dict[tuple[Position | None, Position | None], _Maker]"
 
 ATTRIBUTE, KEY, CONTENT = ".", "[", "*"
-ANY = "*"
-"""The name of an attribute that is known only when the code runs."""
 EVERYTHING = (CONTENT, None)
 
 SUPER = frozenset({"LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"})
@@ -88,8 +88,16 @@ _IMPORTS = frozenset({"__import__", "import_module"})
 ITSELF = "__name__"
 """What the module is called that the code is in, there."""
 MODULES = "sys.modules"
+_SCOPE = ((ATTRIBUTE, "__dict__"),)
 _GET_MODULE = ((ATTRIBUTE, "modules"), (ATTRIBUTE, "get"))
 _ASKS_FOR_CLASSES = frozenset({"isinstance", "issubclass"})
+_ONLY_LOOKS = frozenset(
+    {
+        *("bool", "callable", "delattr", "getattr", "hasattr", "hash", "id", "len", "print", "repr", "setattr", "str"),
+        "vars",
+    }
+)
+"""What is given something first that is handed to nobody."""
 
 
 _Ways: TypeAlias = "dict[tuple[Position | None, Position | None], tuple[str, Steps]]"
@@ -166,6 +174,7 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
     within = functools.partial(within_places, ops, places)
     handed: set[tuple[str, tuple[str, ...], Position | None]] = set()
     asked: list[tuple[Position, Position]] = []
+    looked_at: set[Position | None] = set()
     for _, group in groupby(places, key=lambda place: place[0]):
         begun = [(ops[number], end) for _, end, number in group]
         if len(begun) == 1 and begun[0][0].name not in _LOOKED_INTO:
@@ -178,11 +187,13 @@ def uses_of(instructions: Iterable[dis.Instruction], first: str | None, paramete
         chain.follow()
         handed |= {(name, path, begun[0][0].start) for name, path in chain.handed}
         asked += chain.asked
+        looked_at.update(chain.looked_at)
     asked.sort()
     begins, ends = [begin for begin, _ in asked], [*accumulate((end for _, end in asked), max)]
     for name, path, begin in handed:
         number = 0 if begin is None else bisect_right(begins, begin)
-        if begin is None or number == 0 or ends[number - 1] <= begin:
+        is_asked = begin is not None and (begin in looked_at or (number > 0 and ends[number - 1] > begin))
+        if not is_asked:
             found.handed.add((name, path))
     found.told |= {path[-1] for _, path in found.handed if path}
     found.others |= {op.value for op in ops if op.start is None and op.name in READ}
@@ -249,6 +260,8 @@ class _Chain:
         self.handed: list[_Maker] = []
         self.asked: list[tuple[Position, Position]] = []
         """Where classes are only asked for."""
+        self.looked_at: list[Position | None] = []
+        """Where something begins that is only looked at."""
 
     def follow(self) -> None:
         root, *rest = self._ops
@@ -305,6 +318,7 @@ class _Chain:
             self._is_whole = False
             if self._maker[0] in _BY_KEY and attribute in _ALL:
                 self._found.unknown.add((self._maker[0], "", ""))
+                self._found.told.add(ANY)
             elif self._maker[0] in _BY_KEY and attribute in _GOT:
                 self._got_by_key(self._maker[0], self._arguments(op))
         else:
@@ -323,6 +337,9 @@ class _Chain:
         inner = self._within(before, end) if before and end else []
         if self._maker is not None and self._maker[0] in _BY_KEY:
             self._got_by_key(self._maker[0], inner)
+            self._got = name_in(inner)
+        elif self._maker is None and self._steps[-1:] == _SCOPE:
+            self._got = name_in(inner)
         if self._maker is None and self._steps == ((ATTRIBUTE, "modules"),):
             self._module(inner)
         self._steps += (key,)
@@ -352,15 +369,20 @@ class _Chain:
             inner = self._within(before, op.end) if before and op.end else []
             if called in _ASKS_FOR_CLASSES and before and op.end:
                 self.asked.append((before, op.end))
-            elif called in _IMPORTS and inner:
+            elif path == () and called in _ONLY_LOOKS and inner:
+                self.looked_at.append(inner[0].start)
+            if called in _IMPORTS and inner:
                 self._import(called, inner)
             elif self._steps == _GET_MODULE and inner:
                 self._module(inner)
             elif called == "getattr" and inner:
                 second = first_of(inner[len(first_of(inner)) :])
-                is_known = len(second) == 1 and second[0].name in CONSTANTS
-                self._got = str(second[0].value) if is_known else ANY
-                self._found.unknown |= set() if is_known else {(called, *ends_of(second))}
+                self._got = name_in(second)
+                self._found.unknown |= {(called, *ends_of(second))} if self._got == ANY else set()
+            elif called == "attrgetter" and inner:
+                self._found.told |= {*name_in(inner).split(".")}
+        elif self._maker[0] in _BY_KEY and self._last in _GOT and before and op.end:
+            self._got = name_in(self._within(before, op.end))
         self._calls[op.start, op.end] = self._maker
 
     def _import(self, called: str, inner: list[Op]) -> None:

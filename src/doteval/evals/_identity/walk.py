@@ -13,56 +13,42 @@ import builtins
 import functools
 import sys
 import types
-from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
-from .._tabular import columns_of
-from .._written import NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN
+from .._written import OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
 from .code import Code, Doing, does_within, read
-from .credentials import guarded_digest_of, is_credential
+from .credentials import is_credential
 from .decorated import NOT_GIVEN
-from .found import behind_modules, imported_by
+from .found import PLAIN, behind_modules, imported_by
 from .library import is_library, is_library_class, is_library_file
 from .looks import (
     ENUMS_OWN,
     PYTHONS_OWN,
-    attributes_of,
     class_of,
     digest_of,
     held_by,
-    holds_others,
     is_class,
     is_function,
     is_generated,
     is_module,
-    is_plain_data,
     shown_as,
     type_name,
 )
 from .members import docstring_of, fields_of, registered_with, schema_of, scope_of
+from .parts import VALUE, Parts
 from .reach import Reach
 from .rows import found_in_rows
-from .state import State
-from .told import handed_over, scopes_of, unknown_to
-from .values import BY_ITEM, FEW, MADE_HERE, Values
+from .told import callable_in, handed_over, scopes_of, tells_of, unknown_to
 
-_TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
-
-_VALUE = "the value "
-_CONTAINERS = (dict, list, tuple, deque)
-_DEEPER = 1000
-"""How often it is gone on at a depth at which others would stop."""
-_CODE = 12
-"""How much of what tells what a function does is kept, so that it is known whether it was that which changed."""
 _SHORT = 6
 """How much of a fingerprint tells functions of the same name from each other."""
 
 
-class Walk(Values):
+class Walk(Parts):
     """Looks at values, and finds what they refer to.
 
     Args:
@@ -71,27 +57,10 @@ class Walk(Values):
     """
 
     def __init__(self, *, follows_classes: bool = True, project: str | None = None) -> None:
-        super().__init__(State(), project)
-        self._follows_classes = follows_classes
+        super().__init__(project, follows_classes=follows_classes)
         self._reach = Reach(self.state)
-        self._names: dict[tuple[object, ...], str] = {}
-        self._taken: Counter[str] = Counter()
-        self._alive: list[object] = []
-        """What has a name, so that nothing else gets its ``id`` meanwhile."""
         self._roots: list[tuple[str, Callable[[], object]]] = []
         self._of_rows: list[Callable[[], object]] = []
-        self._left: list[tuple[str, Callable[[], object]]] = []
-        self._parts: dict[str, str] = {}
-        self._warned: set[str] = set()
-        self._label = ""
-        """The part that is looked at now."""
-        self._aside: dict[tuple[str, str], list[tuple[object, object]]] = {}
-        """What the code seems to write, by the part that holds it and its place there."""
-        self._is_aside = False
-        self._apart: dict[int, object] = {}
-        self._deeper_left = _DEEPER
-        self._plain: dict[str, str] = {}
-        """The variables that hold plain data, by their parts."""
         self._handed: set[str] = set()
         """Those that code hands over, to what may write into what they hold."""
 
@@ -169,6 +138,14 @@ class Walk(Values):
             alike.setdefault((function.__code__, id(function.__globals__), function.__doc__), function)
         self._of_rows += [functools.partial(self._class, kind) for kind in found.classes]
         self._of_rows += [functools.partial(self._read_in_rows, function) for function in alike.values()]
+        self._of_rows += [functools.partial(self._told_in_rows, tool) for tool in found.tools]
+
+    def _told_in_rows(self, tool: Any) -> None:
+        if is_class(tool):
+            self._class_told(tool)
+        else:
+            label = f"what '{tool.__qualname__}' says of itself"
+            self._named(("told", id(tool)), tool, label, lambda: self._described_to_others(tool))
 
     def _read_in_rows(self, function: FunctionType) -> None:
         code = read(function.__code__)
@@ -199,107 +176,6 @@ class Walk(Values):
     def _setting(self, key: str, value: object) -> object:
         with self._of_a_provider():
             return self._held(key, value, ())
-
-    def _finish(self) -> None:
-        while self._left:
-            name, describe = self._left.pop()
-            self._label = name
-            self._describe(name, describe)
-            if self.left_to_see < 0 and "" not in self._warned and not self._is_aside:
-                self._warned.add("")
-                self._parts[f"{name} {_TOO_MUCH}"] = UNSEEN
-
-    def _describe(self, name: str, describe: Callable[[], object]) -> None:
-        self._is_guarded = False
-        described = describe()
-        guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
-        part = (guarded_digest_of if guards else digest_of)(described)
-        if isinstance(described, Doing):
-            part = f"{described.does[:_CODE]}.{part}"
-        elif name.startswith(_VALUE) and not self._is_aside and is_plain_data(described):
-            self._plain[name] = name.split("'")[1] if holds_others(described) else ""
-        self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
-
-    def _too_much(self, name: str) -> None:
-        if self._label not in self._warned and not self._is_aside:
-            self._warned.add(self._label)
-            self._parts[f"{self._label} {_TOO_MUCH}"] = UNSEEN
-
-    def _deeper(self, value: object) -> object:
-        self._deeper_left -= 1
-        if self._deeper_left < 0:  # it may make what it holds when it is asked for it, and have no end
-            self._too_much("")
-            return "again", type_name(class_of(value))
-        name = f"what lies deeper in {self._label}"
-        return self._named(("deeper", id(value)), value, name, lambda: self._of(value, ()))
-
-    def _set_aside(self, place: str, name: object, value: object) -> None:
-        if self._follows_classes:
-            self._aside.setdefault((self._label, place), []).append((name, value))
-
-    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
-        self._set_aside(place, name, value)
-        return ()
-
-    def _finish_aside(self) -> None:
-        """Look at what the code seems to write, and at what nothing else refers to."""
-        self._is_aside = True
-        while self._aside:
-            (label, place), held = next(iter(self._aside.items()))
-            del self._aside[label, place]
-            self._label = label
-            name = self._free(f"{label}, {place}" if label else place)
-            if len(held) == 1 and self._is_taken_apart(place, held[0][1]):
-                self._parts[name] = f"{SEEMS_WRITTEN}{BY_ITEM}"
-                continue
-            if all(value is None for _, value in held):
-                self._parts[name] = f"{SEEMS_WRITTEN}{NOTHING}"
-            else:
-                self._describe(name, functools.partial(self._all_of, held))
-            self._finish()
-        self._is_aside = False
-
-    def _is_taken_apart(self, place: str, value: Any) -> bool:
-        """Whether a value that is written as a whole is looked at item by item, as most of it may be as it was."""
-        kind = class_of(value := columns_of(value, class_of(value)) or value)
-        is_object = isinstance(vars(kind).get("__dataclass_fields__"), dict) and not is_library_class(kind)
-        may_be = is_object or (kind in _CONTAINERS and len(value) <= FEW)
-        if not may_be or place.endswith(MADE_HERE) or id(value) in self._apart or len(self._apart) == FEW:
-            return False
-        self._apart[id(value)] = value
-        before, self._label = self._label, f"{self._label}, {place}"
-        if is_object:
-            self._set_aside("its class", None, kind)
-            for name, each in attributes_of(value).items():
-                self._set_aside(f"attribute {name!r}", name, each)
-        else:
-            self._set_content_aside(value)
-        self._label = before
-        return True
-
-    def _all_of(self, held: list[tuple[object, object]]) -> object:
-        return [self._held(name, value, ()) for name, value in held]
-
-    def _free(self, name: str) -> str:
-        if self._label.startswith(OF_ROWS) and not name.startswith(OF_ROWS):
-            name = f"{OF_ROWS}{name}"
-        self._taken[name] += 1
-        return f"{name} ({self._taken[name]})" if self._taken[name] > 1 else name
-
-    def _named(self, key: tuple[object, ...], owner: object, name: str, describe: Callable[[], object]) -> str:
-        """The name of what has a part of its own, which is looked at later.
-
-        Args:
-            key: What it is known by, with the ``id`` of `owner` in it.
-            owner: Is kept alive.
-            name: What to call it, where nothing else is called so.
-            describe: Looks at it.
-        """
-        if key not in self._names:
-            self._names[key] = self._free(name)
-            self._alive.append(owner)
-            self._left.append((self._names[key], describe))
-        return self._names[key]
 
     # ---------------------------------------------------------------- code
 
@@ -341,10 +217,9 @@ class Walk(Values):
             found = self._reference(name, value, path, owner)
             if found is not None:
                 yield found
-        for name, path in sorted(code.handed):
-            self._handed.add((name, *path)[-1])
-            for each in handed_over(function, name, path, self.state):
-                yield self._class_told(each) if isinstance(each, type) else self._described_to_others(each)
+        self._handed.update((name, *path)[-1] for name, path in code.handed)
+        for each in handed_over(function, code, self.state):
+            yield from self._told_by(each)
         for imported in code.imports:
             for holder, name, value in imported_by(function, *imported):
                 yield self._of(value, ()) if holder is sys.modules else self._reference(name, value, (), holder)
@@ -370,12 +245,13 @@ class Walk(Values):
             return None
         if is_function(value) or is_module(value) or is_class(value):
             return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
-        return self._named((name, id(owner)), owner, f"{_VALUE}'{name}'", lambda: self._held(name, value, ()))
+        held = self._named((name, id(owner)), owner, f"{VALUE}'{name}'", lambda: self._held(name, value, ()))
+        return (held, *map(self._class_told, callable_in(value))) if class_of(value) in PLAIN else held
 
     def _variable_aside(self, owner: object, name: str, value: object) -> None:
         key = ("aside", name, id(owner))
         if key not in self._names:
-            self._names[key] = self._free(f"{_VALUE}'{name}'")
+            self._names[key] = self._free(f"{VALUE}'{name}'")
             self._alive.append(owner)
             self._aside[self._names[key], "as a whole"] = [(name, value)]
 
@@ -390,6 +266,13 @@ class Walk(Values):
     def _read_of(self, scope: Mapping[str, Any]) -> Iterator[object]:
         for name in self._reach.told.read_of(scope):
             yield self._reference(name, scope.get(name), (), scope)
+            if self._reach.told.is_told(name):
+                yield from self._told_by(scope.get(name))
+
+    def _told_by(self, value: object) -> Iterator[object]:
+        """What a value says of itself to whoever is given it."""
+        for each in tells_of(value):
+            yield self._class_told(each) if is_class(each) else self._described_to_others(each)
 
     def _described_to_others(self, function: FunctionType, above: tuple[int, ...] = ()) -> object:
         return super()._described_to_others(function, above), self._reach.told.source_of(function)

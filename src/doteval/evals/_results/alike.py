@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from .identity import OWN_FILE, PARAMETER, Identity, is_of_same_file, is_same_part
+from .identity import COUNTED, OWN_FILE, PARAMETER, Identity, is_of_same_file, is_same_part
 from .reading import Results, Stored
 
 _SOME_ROWS = re.compile(r" \((?:row .*|first \d+|\d+ of (?:all|first \d+), seed -?\d+)\)$", re.DOTALL)
@@ -75,13 +75,12 @@ def _kin(name: str, identity: Identity) -> str:
 def _counted(name: str, identity: Mapping[str, str]) -> Iterator[tuple[str, slice]]:
     """What such parameters are called in what results depend on, and where their numbers are, the last first."""
     first, stop = name.find("[", max(name.find("::"), 0)), name.rfind("]", 0, len(name) - len(rows_in(name)))
-    parameters = [each for each in identity if each.startswith(PARAMETER)]
-    while parameters and first < stop:
+    parameters = identity.get(COUNTED, "=")[1:].split(",")
+    while parameters != [""] and first < stop:
         start = max(name.rfind("-", first, stop), first) + 1
         word = name[start:stop]
-        for each in parameters:
-            parameter = each[len(PARAMETER) : -1]
+        for parameter in parameters:
             number = word.removeprefix(parameter)
             if number != word and number.isdecimal():
-                yield each, slice(start + len(parameter), stop)
+                yield f"{PARAMETER}{parameter}'", slice(start + len(parameter), stop)
         stop = start - 1

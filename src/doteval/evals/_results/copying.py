@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._errors import StoreError
+from .gone import add_usage, usage_gone, usage_in
 from .identity import Identity
 from .plain import storable
 from .reading import Snapshot, Stored, find
@@ -17,6 +18,8 @@ from .rows import cells_named
 from .runs import check_idle, note
 from .store import Store
 
+SCORER = "scorer"
+"""The role of models that were asked for scores of outputs that were there."""
 _CHANGED = "scores", "metadata", "altered", "error", "traceback", "input_tokens", "output_tokens", "usage_by_model"
 
 
@@ -138,6 +141,7 @@ def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, ab
     }
     whole = [(*changes.values(), evaluation.id)]
     number = _copy(connection, "evaluations", changes, "id = ?", whole, leaving=("id",)).lastrowid
+    assert number is not None
     cells = [(number, *cells_named(_CHANGED, row.record), row.id) for row in made.rows]
     _copy(connection, "rows", ("evaluation", *_CHANGED), "id = ?", cells, leaving=("id",))
     for table, columns in _tables_beside_rows(connection):
@@ -147,11 +151,23 @@ def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, ab
         values = (number, evaluation.id, *([number] if known else []))
         _copy(connection, table, ["evaluation"], f"evaluation = ?{known}", [values], leaving=("id",))
     note(connection, number, about)
-    connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND NOT pending", place)
+    before = find(connection, *place)
+    if before is not None:
+        if before.id != evaluation.id:  # else what it has cost is in the copy
+            _keep_what_scores_cost(connection, number, before.id)
+        connection.execute("DELETE FROM evaluations WHERE id = ?", (before.id,))
     connection.execute("UPDATE evaluations SET pending = 0 WHERE id = ?", (number,))
     stored = find(connection, *place)
     assert stored is not None
     return stored
+
+
+def _keep_what_scores_cost(connection: sqlite3.Connection, evaluation: int, before: int) -> None:
+    """Results are going to be replaced: all but their scores was paid where these were copied from."""
+    usages = usage_in(connection, "rows", "evaluation = ?", before) + usage_gone(connection, before)
+    found = [usage for usage in usages if usage.role == SCORER]
+    if found:
+        add_usage(connection, evaluation, found)
 
 
 def _copy(

@@ -27,6 +27,8 @@ OWN_FILE = "its file"
 """Where the evaluation stands in its repository, or else in what pytest takes for the project."""
 PARAMETER = "the parameter '"
 """What the value of a parameter of pytest's is called begins so, before its name and an apostrophe."""
+COUNTED = "the parameters whose values pytest has counted"
+"""Their names, with commas between: what stands in the evaluation's name of them says where a value stands."""
 _OR = "|"
 _MOST = 5
 
@@ -176,7 +178,7 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
     found = [
         name
         for name in sorted(both, key=says_little)
-        if name not in (PYTHON, ASSERTIONS, OWN_FILE)
+        if name not in (PYTHON, ASSERTIONS, OWN_FILE, COUNTED)
         and not is_same_part(before.get(name), now.get(name))
         and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
     ]

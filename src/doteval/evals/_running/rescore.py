@@ -22,7 +22,7 @@ from .._escapes import INTERRUPTS, ends_the_run, raise_cancellation_of_row
 from .._identity.library import project_of
 from .._identity.walk import Walk
 from .._result import EVALUATION, Result
-from .._results.copying import Rescored, Rescoring, check_room, copy_rescored
+from .._results.copying import SCORER, Rescored, Rescoring, check_room, copy_rescored
 from .._results.identity import Identity
 from .._results.kept import VERDICTS
 from .._results.names import checked_name
@@ -45,8 +45,6 @@ from .scoring import Scorer, ScorerCalls
 
 _T = TypeVar("_T")
 
-ROLE = "scorer"
-"""In which role a scorer asks models."""
 _SCORER = "the scorer"
 _RECORD = "record"
 _AT_ONCE = 64
@@ -332,7 +330,7 @@ class _Scoring:
             return rescored
         usages = UsageSums()
         usages.add(record.usage_by_model)
-        usages.add(usage._replace(role=ROLE) for usage in answer.usage_by_model)
+        usages.add(usage._replace(role=SCORER) for usage in answer.usage_by_model)
         return replace(
             rescored,
             usage_by_model=usages.by_model(),

@@ -20,6 +20,7 @@ from .._fixturedefs import functions_of, marks_of, parametrised_names, visible_f
 from .._fixtures import Fixtures
 from .._order import Order
 from .._runners import Runner, neighbour_for
+from .counted import Counted
 from .files import EvalFiles
 from .items import evaluation_of, is_evaluation, stand_in
 from .options import BACKENDS, EvalOptions
@@ -41,6 +42,7 @@ class EvalCollecting:
         self._fixtures = fixtures
         self._order = order
         self._files = EvalFiles(options.files)
+        self._counted = Counted()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collect_file(self, file_path: Path) -> None:
@@ -67,11 +69,11 @@ class EvalCollecting:
         if runner is None:
             pytest.mark.usefixtures("anyio_backend")(function)
         if runner == "asyncio" and is_evaluation(obj):  # it takes async functions only
-            items = functions_of(collector, name, stand_in(obj))
+            items = self._counted.functions_of(collector, name, stand_in(obj))
             for item in items:
                 item.obj = stand_in(item.obj)
             return items
-        items = functions_of(collector, name, obj)
+        items = self._counted.functions_of(collector, name, obj)
         if runner == "trio":  # as it marks what it takes for async functions itself
             for item in items:
                 item.add_marker("trio")
@@ -128,6 +130,7 @@ class EvalCollecting:
             manager.register(WorkerTermination() if is_worker else Termination(), "doteval-termination")
             preload = Preload(self._order)
             manager.register(preload, "doteval-preload")
+            manager.register(self._counted, "doteval-counted")
             manager.register(EvalRunning(self._config, self._options, self._fixtures, preload), name)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ...evals import Evaluation
 from ...evals._identity.library import is_library_file
 from ...evals._running.depends import texts_beside
 from .._fixturedefs import Definitions, needed_definitions, visible_fixtures
-from .items import evaluation_of
+from .items import evaluation_of, params_of
 
 _OF_A_REPOSITORY = (".git", ".hg", ".jj", ".sl", ".svn")
 
@@ -74,12 +74,6 @@ def asked_in(function: object, item: pytest.Function) -> list[str]:
         return []
     texts += [each for each in params_of(item).values() if isinstance(each, str)]
     return [text for text in dict.fromkeys(texts) if text.isidentifier() and visible_fixtures(text, item)]
-
-
-def params_of(item: pytest.Function) -> Mapping[str, Any]:
-    """What an item is parametrised with."""
-    callspec = getattr(item, "callspec", None)
-    return {} if callspec is None else callspec.params
 
 
 def told_by_request(item: pytest.Function) -> list[tuple[frozenset[str], str, object]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from ...evals import Evaluation
 
@@ -40,3 +40,9 @@ def evaluation_of(item: pytest.Item | pytest.Collector) -> Evaluation | None:
     obj: object = item.obj if isinstance(item, pytest.Function) else None
     found: Evaluation | None = obj if is_evaluation(obj) else getattr(obj, _STANDS_FOR, None)
     return found
+
+
+def params_of(item: pytest.Function) -> Mapping[str, Any]:
+    """What an item is parametrised with."""
+    callspec = getattr(item, "callspec", None)
+    return {} if callspec is None else callspec.params

@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from ... import DotevalError, ReplyCache
 from ...evals import Evaluation, EvaluationWarning, GateError, Outcome, Store, StoreError
-from ...evals._results.identity import ASSERTIONS, OWN_FILE, PARAMETER, Identity
+from ...evals._results.identity import ASSERTIONS, COUNTED, OWN_FILE, PARAMETER, Identity
 from ...evals._results.tables import scores_of
 from ...evals._running.arguments import Lease, LeasedArguments
 from ...evals._running.checks import unused_baseline
@@ -30,6 +30,7 @@ from ...evals._running.settings import Place, Settings
 from .._fixturedefs import ask_for_all, set_up_only, set_up_others
 from .._fixtures import Fixtures
 from .._leased import LEASED
+from .counted import counted_of
 from .data import (
     asked_by,
     asked_in,
@@ -37,11 +38,10 @@ from .data import (
     data_fixtures,
     definitions_for,
     is_of_the_user,
-    params_of,
     place_of,
     told_by_request,
 )
-from .items import evaluation_of
+from .items import evaluation_of, params_of
 from .options import CACHE_COUNTS, NAME, EvalOptions
 from .preload import Preload
 from .progress import Display, NoDisplay, moving_display, plain_display
@@ -327,7 +327,8 @@ class EvalRunning:
             where_read=told_by_request(item),
         )
         place = place_of(item.path, self._config.rootpath)
-        return {**found, ASSERTIONS: assertions_of(self._config), OWN_FILE: f"={place}"}
+        counted = {COUNTED: f"={','.join(names)}"} if (names := counted_of(item)) else {}
+        return {**found, ASSERTIONS: assertions_of(self._config), OWN_FILE: f"={place}", **counted}
 
     def _settings(self, evaluation: Evaluation) -> Settings:
         options, retries = self._options, evaluation.retries

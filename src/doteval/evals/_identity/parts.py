@@ -1,0 +1,156 @@
+"""What each fingerprint is of: its name, and what is looked at for it, later, or at the end where code may write it."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+from .._tabular import columns_of
+from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN, UNSEEN
+from .code import Doing
+from .credentials import guarded_digest_of
+from .library import is_library_class
+from .looks import attributes_of, class_of, digest_of, holds_others, is_plain_data, type_name
+from .state import State
+from .values import BY_ITEM, FEW, MADE_HERE, Values
+
+_TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
+
+VALUE = "the value "
+_CONTAINERS = (dict, list, tuple, deque)
+_DEEPER = 1000
+"""How often it is gone on at a depth at which others would stop."""
+_CODE = 12
+"""How much of what tells what a function does is kept, so that it is known whether it was that which changed."""
+
+
+class Parts(Values):
+    """Looks at values; what has a name gets a fingerprint of its own.
+
+    Args:
+        project: The directory of the user's project, where there is one.
+        follows_classes: Whether the code of a value's class counts.
+    """
+
+    def __init__(self, project: str | None, *, follows_classes: bool) -> None:
+        super().__init__(State(), project)
+        self._follows_classes = follows_classes
+        self._names: dict[tuple[object, ...], str] = {}
+        self._taken: Counter[str] = Counter()
+        self._alive: list[object] = []
+        """What has a name, so that nothing else gets its ``id`` meanwhile."""
+        self._left: list[tuple[str, Callable[[], object]]] = []
+        self._parts: dict[str, str] = {}
+        self._warned: set[str] = set()
+        self._label = ""
+        """The part that is looked at now."""
+        self._aside: dict[tuple[str, str], list[tuple[object, object]]] = {}
+        """What the code seems to write, by the part that holds it and its place there."""
+        self._is_aside = False
+        self._apart: dict[int, object] = {}
+        self._deeper_left = _DEEPER
+        self._plain: dict[str, str] = {}
+        """The variables that hold plain data, by their parts."""
+
+    def _finish(self) -> None:
+        while self._left:
+            name, describe = self._left.pop()
+            self._label = name
+            self._describe(name, describe)
+            if self.left_to_see < 0 and "" not in self._warned and not self._is_aside:
+                self._warned.add("")
+                self._parts[f"{name} {_TOO_MUCH}"] = UNSEEN
+
+    def _describe(self, name: str, describe: Callable[[], object]) -> None:
+        self._is_guarded = False
+        described = describe()
+        guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
+        part = (guarded_digest_of if guards else digest_of)(described)
+        if isinstance(described, Doing):
+            part = f"{described.does[:_CODE]}.{part}"
+        elif name.startswith(VALUE) and not self._is_aside and is_plain_data(described):
+            self._plain[name] = name.split("'")[1] if holds_others(described) else ""
+        self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
+
+    def _too_much(self, name: str) -> None:
+        if self._label not in self._warned and not self._is_aside:
+            self._warned.add(self._label)
+            self._parts[f"{self._label} {_TOO_MUCH}"] = UNSEEN
+
+    def _deeper(self, value: object) -> object:
+        self._deeper_left -= 1
+        if self._deeper_left < 0:  # it may make what it holds when it is asked for it, and have no end
+            self._too_much("")
+            return "again", type_name(class_of(value))
+        name = f"what lies deeper in {self._label}"
+        return self._named(("deeper", id(value)), value, name, lambda: self._of(value, ()))
+
+    def _set_aside(self, place: str, name: object, value: object) -> None:
+        if self._follows_classes:
+            self._aside.setdefault((self._label, place), []).append((name, value))
+
+    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
+        self._set_aside(place, name, value)
+        return ()
+
+    def _finish_aside(self) -> None:
+        """Look at what the code seems to write, and at what nothing else refers to."""
+        self._is_aside = True
+        while self._aside:
+            (label, place), held = next(iter(self._aside.items()))
+            del self._aside[label, place]
+            self._label = label
+            name = self._free(f"{label}, {place}" if label else place)
+            if len(held) == 1 and self._is_taken_apart(place, held[0][1]):
+                self._parts[name] = f"{SEEMS_WRITTEN}{BY_ITEM}"
+                continue
+            if all(value is None for _, value in held):
+                self._parts[name] = f"{SEEMS_WRITTEN}{NOTHING}"
+            else:
+                self._describe(name, functools.partial(self._all_of, held))
+            self._finish()
+        self._is_aside = False
+
+    def _is_taken_apart(self, place: str, value: Any) -> bool:
+        """Whether a value that is written as a whole is looked at item by item, as most of it may be as it was."""
+        kind = class_of(value := columns_of(value, class_of(value)) or value)
+        is_object = isinstance(vars(kind).get("__dataclass_fields__"), dict) and not is_library_class(kind)
+        may_be = is_object or (kind in _CONTAINERS and len(value) <= FEW)
+        if not may_be or place.endswith(MADE_HERE) or id(value) in self._apart or len(self._apart) == FEW:
+            return False
+        self._apart[id(value)] = value
+        before, self._label = self._label, f"{self._label}, {place}"
+        if is_object:
+            self._set_aside("its class", None, kind)
+            for name, each in attributes_of(value).items():
+                self._set_aside(f"attribute {name!r}", name, each)
+        else:
+            self._set_content_aside(value)
+        self._label = before
+        return True
+
+    def _all_of(self, held: list[tuple[object, object]]) -> object:
+        return [self._held(name, value, ()) for name, value in held]
+
+    def _free(self, name: str) -> str:
+        if self._label.startswith(OF_ROWS) and not name.startswith(OF_ROWS):
+            name = f"{OF_ROWS}{name}"
+        self._taken[name] += 1
+        return f"{name} ({self._taken[name]})" if self._taken[name] > 1 else name
+
+    def _named(self, key: tuple[object, ...], owner: object, name: str, describe: Callable[[], object]) -> str:
+        """The name of what has a part of its own, which is looked at later.
+
+        Args:
+            key: What it is known by, with the ``id`` of `owner` in it.
+            owner: Is kept alive.
+            name: What to call it, where nothing else is called so.
+            describe: Looks at it.
+        """
+        if key not in self._names:
+            self._names[key] = self._free(name)
+            self._alive.append(owner)
+            self._left.append((self._names[key], describe))
+        return self._names[key]
