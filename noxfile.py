@@ -286,10 +286,14 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(python=LOWEST)
 def ledger_machine(session: nox.Session) -> None:
-    """The state machines over the ledger, and over the policy of supervisors, for 10,000 steps and more."""
+    """The state machines over the ledger, and over the policy of supervisors, for 10,000 steps and more.
+
+    And the question of deadlock in 100,000 random states.
+    """
     install_wheel(session, "test")
     files = ("tests/test_ledger_machine.py", "tests/servers/test_policy_machine.py")
     session.run("pytest", *files, "--hypothesis-profile=long", *session.posargs)
+    session.run("pytest", "tests/test_deadlock.py", env={"STATES": "100000"})
 
 
 @nox.session(python=LOWEST)
@@ -302,7 +306,7 @@ def server_crowd(session: nox.Session) -> None:
 
 @nox.session(python=LOWEST)
 def instructions(session: nox.Session) -> None:
-    """Count the instructions of a request, which needs valgrind: it may not cost more than is written down."""
+    """Count the instructions of a request and of a lease, with valgrind: no more than is written down."""
     install_wheel(session, "test")
     session.run("python", "benchmarks/_instructions.py", *session.posargs)
 

@@ -164,3 +164,26 @@ class Model:
 
     def __init__(self, spec: str = "") -> None:
         self.spec = spec
+
+
+class CachingManager:
+    """The usual one, by hand: what is open, under a lock, with a count of users."""
+
+    def __init__(self) -> None:
+        self._cache: dict[Any, Model] = {}
+        self._users: dict[Any, int] = {}
+        self._lock = anyio.Lock()
+
+    async def get_client(self, **kwargs: Any) -> Model:
+        key = tuple(sorted(kwargs.items()))
+        async with self._lock:
+            if key not in self._cache:
+                await anyio.lowlevel.checkpoint()
+                self._cache[key] = Model()
+            self._users[key] = self._users.get(key, 0) + 1
+        return self._cache[key]
+
+    async def release(self, **kwargs: Any) -> None:
+        key = tuple(sorted(kwargs.items()))
+        async with self._lock:
+            self._users[key] -= 1

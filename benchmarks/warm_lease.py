@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import dishka
 import svcs
-from _harness import BACKENDS, Model, by_turns, opened_model, ratio_row, report, running, timed
+from _harness import BACKENDS, CachingManager, Model, by_turns, opened_model, ratio_row, report, running, timed
 
 from doteval import PooledProvider
 
@@ -25,29 +25,6 @@ LEASES = 20_000
 class Provider(PooledProvider[Model]):
     def open(self, spec: str, /, **config: Any):
         return opened_model(spec)
-
-
-class CachingManager:
-    """The usual one: what is open, under a lock, with a count of users."""
-
-    def __init__(self) -> None:
-        self._cache: dict[Any, Model] = {}
-        self._users: dict[Any, int] = {}
-        self._lock = anyio.Lock()
-
-    async def get_client(self, **kwargs: Any) -> Model:
-        key = tuple(sorted(kwargs.items()))
-        async with self._lock:
-            if key not in self._cache:
-                await anyio.lowlevel.checkpoint()
-                self._cache[key] = Model()
-            self._users[key] = self._users.get(key, 0) + 1
-        return self._cache[key]
-
-    async def release(self, **kwargs: Any) -> None:
-        key = tuple(sorted(kwargs.items()))
-        async with self._lock:
-            self._users[key] -= 1
 
 
 async def doteval(fast: bool) -> float:

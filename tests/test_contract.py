@@ -15,9 +15,18 @@ import pytest
 from anyio import CancelScope, create_task_group, sleep_forever
 from tests import right_providers
 from tests.right_providers import RIGHT, Child
-from tests.wrong_providers import WRONG, ClosesForEver, ClosesOnWhateverComes, Holding, Pooled, Started, contract_of
+from tests.wrong_providers import (
+    WRONG,
+    ClosesForEver,
+    ClosesOnWhateverComes,
+    Holding,
+    OwnBooks,
+    Pooled,
+    Started,
+    contract_of,
+)
 
-from doteval import ContextProvider, ModelProvider
+from doteval import ContextProvider, ModelHandle, ModelProvider
 from doteval.testing import FakeModel, FakeProvider, ProviderContract, _traces
 from doteval.testing._patience import StuckError
 from doteval.testing._swallowing import MOST, ended
@@ -101,6 +110,33 @@ async def test_a_right_provider_passes_all_of_it(kind: type[ModelProvider[Any]])
     contract = right_providers.contract_of(kind)
     for name in sorted(contract_tests(type(contract))):
         outcome = getattr(contract, name)()
+        if iscoroutine(outcome):
+            await outcome
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", [Pooled, OwnBooks], ids=lambda kind: kind.__name__)
+async def test_a_provider_that_is_started_and_closed_passes_it_as_one_that_is_entered(
+    kind: type[ModelProvider[Any]],
+) -> None:
+    """Whoever has no block for it, and whose handles have one."""
+    contract = right_providers.contract_of(kind)
+
+    class ByHand(type(contract)):  # type: ignore[misc]
+        @asynccontextmanager
+        async def entered(self) -> AsyncGenerator[ModelProvider[Any]]:
+            provider = self.make_provider()
+            assert await provider.start() is provider
+            try:
+                yield provider
+            finally:
+                await provider.aclose()
+
+        async def lease(self, provider: ModelProvider[Any], spec: str | None = None) -> ModelHandle[Any]:
+            return await provider.setup(spec or self.spec, **self.config).__aenter__()
+
+    for name in sorted(contract_tests(ByHand)):
+        outcome = getattr(ByHand(), name)()
         if iscoroutine(outcome):
             await outcome
 

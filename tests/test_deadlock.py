@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Sequence
 from itertools import permutations
 
@@ -14,6 +16,7 @@ from doteval._pool.deadlock import Held, Waiter, is_deadlocked, order_of_service
 A, B = Held("a", 1), Held("b", 1)
 OLD_A = Held("a", 1, retiring=True)
 KEYS = ["a", "b", "c"]
+STATES = int(os.environ.get("STATES", "300"))  # nox -s ledger_machine
 
 
 @pytest.mark.parametrize(
@@ -111,3 +114,31 @@ def test_the_order_of_service_is_one_that_serves_everybody_where_there_is_any(
     else:
         assert sorted(order) == list(range(len(queue)))
         assert can_all_be_served([queue[place] for place in order], capacity)
+
+
+def any_queue(chance: random.Random) -> tuple[list[Waiter], int]:
+    """Up to four places for up to five resources of up to two slots, some of which retire or have a successor."""
+    capacity = chance.randint(1, 5)
+    slots = {key: chance.randint(1, min(2, capacity)) for key in "abcde"}
+    held: list[Held] = []
+    for key in [*chance.sample("abcde", chance.randint(0, 4)), object()]:
+        each = Held(key, slots.get(str(key), 1), isinstance(key, str) and chance.random() < 0.2)
+        if sum(one.slots for one in held) + each.slots <= capacity:
+            held.append(each)
+    queue = []
+    for _ in range(chance.randint(0, 4)):
+        wants = {key: slots[key] for key in sorted(chance.sample("abcde", chance.randint(1, 2)))}
+        if sum(wants.values()) <= capacity:
+            queue.append(Waiter(wants, chance.sample(held, chance.randint(0, min(2, len(held))))))
+    return queue, capacity
+
+
+def test_in_whatever_state_nobody_is_told_wrongly_and_nobody_left_waiting() -> None:
+    """No false alarm and no miss: trying every order says the same, of the queue as it is and as it might be."""
+    for seed in range(STATES):
+        queue, capacity = any_queue(random.Random(seed))
+        assert is_deadlocked(queue, capacity) is not can_all_be_served(queue, capacity), seed
+        order = order_of_service(queue, capacity)
+        assert order is None or sorted(order) == list(range(len(queue))), seed
+        orders = permutations(queue) if order is None else [[queue[place] for place in order]]
+        assert any(can_all_be_served(list(each), capacity) for each in orders) is (order is not None), seed

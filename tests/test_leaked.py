@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -156,6 +157,18 @@ async def test_without_tracing_a_dropped_handle_is_reclaimed_where_slots_or_time
         is_known = f"task {anyio.get_current_task().name} had it" in str(warning.message)
         assert is_known is ("capacity" in options)
         assert warning.filename == "<ThingProvider>"
+
+
+@pytest.mark.parametrize("is_asked", [None, False])
+async def test_in_pythons_development_mode_it_is_traced_unless_that_is_refused(
+    is_asked: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("doteval._runtime.sys", SimpleNamespace(flags=SimpleNamespace(dev_mode=True)))
+    async with ThingProvider(trace_leases=is_asked, capacity=1) as provider:
+        with pytest.warns(ResourceWarning, match="never torn down") as told:
+            await drop(provider)
+            await wait_all_tasks_blocked()
+    assert (told[0].filename == __file__) is (is_asked is None)
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])

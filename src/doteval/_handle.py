@@ -198,7 +198,6 @@ class LeasedHandle(ModelHandle[ModelT_co]):
             WrongEventLoopError: Called in another event loop than the one that gave out the handle.
         """
         rest = self._pool.release(self._lease)
-        self.__class__ = LeasedHandle  # nothing is left that would have to be told when it is dropped
         if rest is not None:
             await rest
 
@@ -242,6 +241,13 @@ class ReclaimedHandle(LeasedHandle[ModelT_co]):
     """One whose lease ends where the handle is dropped without a teardown."""
 
     __slots__ = ()
+
+    async def teardown(self) -> None:
+        """As of any other handle; what has no lease any more needs no finaliser, which would cost more than this."""
+        rest = self._pool.release(self._lease)
+        self.__class__ = LeasedHandle  # type: ignore[assignment]
+        if rest is not None:
+            await rest
 
     def __del__(self) -> None:
         """Tell the pool of a lease that nobody can end any more; never more than that."""
