@@ -48,7 +48,7 @@ MODULES = (
     "llmock.main", "uvicorn", "uvicorn.protocols.http.auto",
     "doteval.blocking", "doteval.cli", "doteval.evals", "doteval.pytest_plugin", "doteval.servers", "doteval.testing",
     "doteval.cli._look", "doteval.cli._results", "doteval.cli._serve", "doteval._tables",
-    "doteval.pytest_plugin._leased",
+    "doteval.pytest_plugin._leased", "doteval.pytest_plugin._leases",
     *(f"doteval.pytest_plugin._evals.{name}" for name in ("data", "preload", "progress", "running", "termination")),
     "doteval.providers.anthropic", "doteval.providers.http", "doteval.providers.ollama", "doteval.providers.openai",
     "doteval.providers.server", "doteval.providers.vllm",
@@ -339,6 +339,7 @@ def main() -> None:
     for _ in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
         del import_path[0]
     del sys.path[0]
+    gc.disable()  # nothing of this is garbage
     for module in MODULES:
         with contextlib.suppress(ImportError):  # then a run that needs it says so
             importlib.import_module(module)
@@ -350,6 +351,7 @@ def main() -> None:
     sys.path_importer_cache.clear()  # here, as each child would copy 9 MB to free it: 10 ms
     gc.collect()
     gc.freeze()
+    gc.enable()
     control = socket.socket(fileno=os.dup(0))  # a child is given a standard input of its own in its place
     child = serve(control)
     if child is not None:

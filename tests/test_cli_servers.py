@@ -35,6 +35,7 @@ from doteval.cli._units import short_size, short_time
 from doteval.servers import LocalLauncher
 from doteval.servers._local import connection
 from doteval.servers._local.connection import Connection
+from doteval.servers._local.runtime import signal_supervisor
 
 GROUP = "doteval.model_providers"
 SERVER = Path(__file__).parent / "servers" / "light_server.py"
@@ -573,22 +574,29 @@ def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("light")
 @pytest.mark.parametrize("keeper_too", [False, True])
+@pytest.mark.parametrize("goes_on", [False, True])
 def test_a_server_whose_supervisor_is_stopped_can_be_ended(
-    serving: Serve, root: Path, monkeypatch: pytest.MonkeyPatch, keeper_too: bool
+    serving: Serve, root: Path, monkeypatch: pytest.MonkeyPatch, keeper_too: bool, goes_on: bool
 ) -> None:
-    """Without --force it is said that it does not answer, and what helps."""
+    """Without --force it is said that it does not answer, and what helps; one that cannot be woken up is killed."""
     with serving("light:small") as it:
         it.until_ready()
         (status,) = listed()
-        for pid in (status["supervisor"], parent(status["supervisor"]))[: 1 + keeper_too]:
+        stopped = (status["supervisor"], parent(status["supervisor"]))[: 1 + keeper_too]
+        for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         is_impatient(monkeypatch)
+        if not goes_on:
+            send = signal_supervisor
+            monkeypatch.setattr(_stop, "signal_supervisor", lambda *to: to[-1] == signal.SIGCONT or send(*to))
         result = run("stop", status["id"])
         assert result.returncode == 1
         assert "does not answer: its supervisor is stopped, or very busy; --force ends it all the same" in result.stderr
         result = run("stop", "--force", status["id"])
-        assert (result.returncode, result.stdout) == (0, f"killed {status['id']}, whose supervisor did not answer\n")
-        await_end(status["pid"], PATIENCE)
+        done = f"stopped {status['id']} in " if goes_on else f"killed {status['id']}, whose supervisor did not answer\n"
+        assert (result.returncode, result.stdout[: len(done)]) == (0, done)
+        for pid in (status["pid"], *stopped):
+            await_end(pid, PATIENCE)
         it.wait()
     assert run("servers").stdout == "no server is running\n"
 

@@ -74,6 +74,9 @@ def raising(error: type[BaseException]) -> Callable[[], None]:
     return hook
 
 
+ERRORS = (ValueError, Odd, UnsayableError)
+OPTIONS: list[dict[str, Any]] = [{}, {"capacity": 1}, {"keep_alive": 0}, {"health_after": 0}]
+LOOPS = ("asyncio", "trio")  # nothing here is about I/O or timers
 EVENTS = ["opening", "opened", "open_failed", "leased", "released", "checking", "closing", "closed", "lost"]
 PLACES = [
     "before open",
@@ -85,6 +88,13 @@ PLACES = [
     "secrets",
     *(f"on {kind}" for kind in EVENTS),
 ]
+CASES = [
+    pytest.param(place, ERRORS[(a + b + c) % 3], options, loop, id=f"{place}-{options}-{loop}")
+    for a, place in enumerate(PLACES)
+    for b, options in enumerate(OPTIONS)
+    for c, loop in enumerate(LOOPS)
+]
+"""Every place on every loop with every option, and with every error; two of those with each of the options."""
 
 
 async def life(provider: HookedProvider) -> None:
@@ -114,10 +124,7 @@ async def life(provider: HookedProvider) -> None:
     assert not handle.is_active
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])  # nothing here is about I/O or timers
-@pytest.mark.parametrize("options", [{}, {"capacity": 1}, {"keep_alive": 0}, {"health_after": 0}], ids=str)
-@pytest.mark.parametrize("error", [ValueError, Odd, UnsayableError])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("place", "error", "options", "anyio_backend"), CASES)
 async def test_whatever_a_hook_raises_the_books_go_on(
     place: str, error: type[BaseException], options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from doteval import DotevalError, ModelSetupError, OpenAIProvider, PooledProvider
+from doteval import DotevalError, ModelSetupError, OpenAIProvider, PooledProvider, Result, foreach
+from doteval.evals import run
 from doteval.testing import FakeProvider
 
 
@@ -101,3 +102,29 @@ def test_all_is_shown_where_that_is_asked_for(shell: InteractiveTB, monkeypatch:
 def test_what_was_never_raised_is_shown_too(shell: InteractiveTB) -> None:
     """As an error that was stored, or made by a test."""
     assert "why\nwhat to do" in "".join(ModelSetupError("a", "why", "what to do")._render_traceback_())
+
+
+@pytest.mark.anyio
+async def test_an_outcome_is_shown_in_a_few_words() -> None:
+    """Rows, errors, and each score with its interval; also where it is printed."""
+
+    class Printer:
+        texts: list[str] = []  # noqa: RUF012 - one is made
+
+        def text(self, text: str) -> None:
+            self.texts.append(text)
+
+    @foreach("number", range(100), passes="even >= 0.6")
+    async def eval_numbers(number: int) -> Result:
+        return Result(number, scores={"even": number % 2 == 0, "number": number})
+
+    outcome = await run(eval_numbers)
+    printer = Printer()
+    outcome._repr_pretty_(printer, cycle=False)
+    assert printer.texts == [str(outcome)]
+    lines = str(outcome).splitlines()
+    assert lines[0] == "eval_numbers: 100 rows, 0 errors"
+    assert lines[1].startswith("  even: 50.0% (40.")
+    assert lines[2].startswith("  number: 49.5 (")
+    assert lines[3].startswith("  not reached: even is 0.5 (")
+    assert len(lines) == 4

@@ -162,6 +162,7 @@ async def test_a_wait_that_ends_in_a_deadlock_is_counted() -> None:
 
 
 async def test_a_timeout_says_where_the_time_went() -> None:
+    """And advises what helps there: no lease is to be released for what has its place and is being opened."""
     async with Slow(capacity=1, setup_timeout=10) as provider:
         with pytest.raises(SetupTimeoutError, match=r"spent: 10 s opening") as caught:
             await provider.setup("60")
@@ -169,15 +170,17 @@ async def test_a_timeout_says_where_the_time_went() -> None:
         await wait_all_tasks_blocked()
         handle = await provider.setup("1")
 
-        async def ask(expected: str) -> None:
-            with pytest.raises(SetupTimeoutError) as caught:
+        assert str(caught.value).endswith("\nLook for what takes so long there, or raise setup_timeout=.")
+
+        async def ask(expected: str, advice: str) -> None:
+            with pytest.raises(SetupTimeoutError, match=f"\n{advice}") as caught:
                 await provider.setup("60")
             assert caught.value.account[0] == expected
 
         async with create_task_group() as task_group:
-            task_group.start_soon(ask, "spent: 10 s in the queue")
+            task_group.start_soon(ask, "spent: 10 s in the queue", "Release a lease, have more slots ")
         async with create_task_group() as task_group:
-            task_group.start_soon(ask, "spent: 4 s in the queue, 6 s opening")
+            task_group.start_soon(ask, "spent: 4 s in the queue, 6 s opening", "Look for what takes so long")
             await sleep(4)
             await handle.teardown()
 

@@ -153,16 +153,20 @@ class SetupTimeoutError(DotevalError, TimeoutError):
         resource_ids: What was asked for.
         seconds: The limit that passed.
         account: Who holds what, a line each.
+        has_place: Whether there were slots for it, so that it was being opened, or asked for its health.
     """
 
-    def __init__(self, resource_ids: Sequence[str], seconds: float, account: Sequence[str]) -> None:
+    def __init__(
+        self, resource_ids: Sequence[str], seconds: float, account: Sequence[str], *, has_place: bool = False
+    ) -> None:
         self.resource_ids = tuple(resource_ids)
         self.seconds = seconds
         self.account = tuple(account)
+        self.has_place = has_place
+        way_out = "Look for what takes so long there" if has_place else f"Release a lease, {_MORE_SLOTS}"
         super().__init__(
             f"setup of {_listed(self.resource_ids)} was not granted within {seconds:g} s.\n"
-            + _account(self.account)
-            + f"Release a lease, {_MORE_SLOTS}, or raise setup_timeout=."
+            f"{_account(self.account)}{way_out}, or raise setup_timeout=."
         )
 
 

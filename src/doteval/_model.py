@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeAlias, cast, runtime_checkable
 
 from ._errors import ModelRequestError
@@ -204,7 +204,7 @@ class CompletionStream:
         explain: Callable[[ModelRequestError], Awaitable[ModelRequestError]] | None = None,
     ) -> None:
         self._model = model
-        self._pieces = pieces
+        self._pieces: AsyncIterator[Completion] | None = pieces  # `None`: the block was left
         self._retries = retries
         self._request_id = request_id
         self._explain = explain
@@ -217,7 +217,6 @@ class CompletionStream:
         self._finish_reason: str | None = None
         self._ended = False
         self._error: ModelRequestError | None = None
-        self._left = False
 
     @property
     def text(self) -> str:
@@ -264,7 +263,7 @@ class CompletionStream:
 
     def leave(self) -> None:
         """The block that it belongs to is left: no more of it can be read. For those who make one."""
-        self._left = True
+        self._pieces = None
 
     def __aiter__(self) -> Self:
         return self
@@ -276,12 +275,12 @@ class CompletionStream:
             ModelRequestError: The stream broke off, or ended without saying that the reply is complete.
             RuntimeError: The block of the stream was left before.
         """
-        if self._left and not self._ended:
-            raise RuntimeError(
-                f"the stream of '{self._model}' is over, as its block was left before it had been read to its end; "
-                "read it inside of 'async with model.stream(...)'"
-            )
         while not self._ended:
+            if self._pieces is None:
+                raise RuntimeError(
+                    f"the stream of '{self._model}' is over, as its block was left before it had been read to its end; "
+                    "read it inside of 'async with model.stream(...)'"
+                )
             try:
                 piece = await anext(self._pieces)
             except ModelRequestError as exc:
@@ -378,7 +377,7 @@ def later(known: Usage | None, news: Usage | None) -> Usage | None:
     """Counts only grow while a reply is made, and not every piece brings all of them."""
     if known is None or news is None:
         return news or known
-    return Usage(*map(max, astuple(known), astuple(news)))
+    return Usage(*(max(getattr(known, name), getattr(news, name)) for name in Usage.__slots__))
 
 
 def messages_of(prompt: Prompt, params: Collection[str] = ()) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import math
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cache
 
 from doteval.evals._results.compare import _Pairs
@@ -153,18 +153,24 @@ def of_grades(count: int, share: float, samples: int) -> float:
     return simulated(samples, share, draw)
 
 
+def running(numbers: Sequence[float]) -> Running:
+    """What one would have that has taken these: all at once, as simulations have millions of them."""
+    mean = sum(numbers) / len(numbers)
+    return Running(len(numbers), mean, sum([(number - mean) ** 2 for number in numbers]))
+
+
 def of_clustered_share(questions: int, share: float, alike: float, samples: int, each: int = 4) -> float:
+    known = [running([1.0] * good + [0.0] * (each - good)) for good in range(each + 1)]
+    count = questions * each
+
     def draw(chance: random.Random) -> tuple[float, float]:
-        moments = Moments(largest=1.0)
-        for question in range(questions):
+        goods: list[int] = []
+        for _ in range(questions):
             easy = easiness(chance, share, alike)
-            good = sum([chance.random() < easy for _ in range(each)])
-            cluster = moments.clusters[question] = Running()
-            for value, times in ((1.0, good), (0.0, each - good)):
-                if times:
-                    moments.total += value * times
-                    moments.take(value, times)
-                    cluster.take(value, times)
+            goods.append(sum([chance.random() < easy for _ in range(each)]))
+        mean = (total := sum(goods)) / count
+        clusters: dict[Hashable, Running] = {question: known[good] for question, good in enumerate(goods)}
+        moments = Moments(count, mean, total * (1 - mean), total=float(total), largest=1.0, clusters=clusters)
         found = aggregate(moments)
         return found.low, found.high
 
@@ -172,26 +178,48 @@ def of_clustered_share(questions: int, share: float, alike: float, samples: int,
 
 
 def of_clustered_numbers(questions: int, alike: float, samples: int, sizes: tuple[int, ...] = (4,)) -> float:
-    def draw(chance: random.Random) -> tuple[float, float]:
-        def scores() -> Iterator[tuple[float, str | None]]:
-            for question in range(questions):
-                common = chance.gauss(0, math.sqrt(alike))
-                for _ in range(sizes[question % len(sizes)]):
-                    yield common + chance.gauss(0, math.sqrt(1 - alike)), str(question)
+    common, own = math.sqrt(alike), math.sqrt(1 - alike)
 
-        return aggregated(scores())
+    def draw(chance: random.Random) -> tuple[float, float]:
+        clusters: dict[Hashable, Running] = {}
+        scores: list[float] = []
+        for question in range(questions):
+            middle = chance.gauss(0, common)
+            numbers = [middle + chance.gauss(0, own) for _ in range(sizes[question % len(sizes)])]
+            clusters[question] = running(numbers)
+            scores += numbers
+        together = running(scores)
+        found = aggregate(
+            Moments(
+                *(together.count, together.mean, together.squares),
+                total=math.fsum(scores),
+                largest=max(map(abs, scores)),
+                **dict.fromkeys(("is_boolean", "is_binary", "is_exact", "is_bounded"), False),
+                clusters=clusters,
+            )
+        )
+        return found.low, found.high
 
     return simulated(samples, 0.0, draw)
 
 
 def of_clustered_pairs(questions: int, share: float, alike: float, samples: int, each: int = 4) -> float:
+    @cache
+    def known(gained: int, lost: int) -> Running:
+        return running([1.0] * gained + [-1.0] * lost + [0.0] * (each - gained - lost))
+
     def draw(chance: random.Random) -> tuple[float, float]:
-        pairs = _Pairs()
-        for question in range(questions):
+        flips: list[tuple[int, int]] = []
+        for _ in range(questions):
             before, after = easiness(chance, share, alike), easiness(chance, share, alike)
-            for _ in range(each):
-                pairs.add(float(chance.random() < before), float(chance.random() < after), str(question))
-        found = pairs.difference("score", questions * each)
+            pairs = [(chance.random() < before, chance.random() < after) for _ in range(each)]
+            flips.append((pairs.count((False, True)), pairs.count((True, False))))
+        gained, lost = map(sum, zip(*flips, strict=True))
+        count, total = questions * each, float(gained - lost)
+        clusters: dict[Hashable, Running] = {question: known(*flipped) for question, flipped in enumerate(flips)}
+        change = Moments(count, total / count, gained + lost - total**2 / count, total=total, clusters=clusters)
+        sides = Moments(count), Moments(count)  # of which the interval says nothing but that all are 0 or 1
+        found = _Pairs(*sides, change, gained, lost, -1.0, 1.0).difference("score", count)
         return found.low, found.high
 
     return simulated(samples, 0.0, draw)

@@ -20,6 +20,12 @@ from doteval.evals._identity import credentials
 from doteval.evals._identity.walk import Walk
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about values."""
+    return "asyncio"
+
+
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of a second for each guess is for those who guess."""

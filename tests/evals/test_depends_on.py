@@ -28,6 +28,13 @@ from doteval.evals._running import contents
 from doteval.evals._running.contents import directory_of
 from doteval.evals._running.declared import Declared
 
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about files."""
+    return "trio"
+
+
 SOURCE = """
 from pathlib import Path
 from doteval import Result, foreach
@@ -586,6 +593,7 @@ def test_a_file_is_read_once_as_long_as_it_is_as_it_was(place: Path, monkeypatch
     assert len(contents._known) <= 3
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], scope="module")
 @pytest.mark.anyio
 async def test_no_event_loop_waits_while_it_is_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does whoever cancels."""

@@ -31,6 +31,14 @@ from doteval.evals._results.compare import compare
 from doteval.evals._results.pairing import RowScores
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about what is stored."""
+    return "trio"
+
+
 ROWS = 6
 
 
@@ -88,6 +96,7 @@ def wanted(epochs: int, rows: int = ROWS) -> list[tuple[int, int]]:
     return [(row, sample) for row in range(rows) for sample in range(1, epochs + 1)]
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], scope="module")
 @pytest.mark.parametrize("is_stored", [True, False])
 @pytest.mark.parametrize(
     "make",

@@ -17,6 +17,13 @@ from hypothesis import strategies as st
 from doteval import Result, foreach
 from doteval.evals import DatasetError, csv, jsonl, run
 
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about files."""
+    return "asyncio"
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 in_any_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 """Each example writes it anew."""

@@ -28,6 +28,12 @@ from doteval.evals._results.statistics import summarise
 from doteval.evals._results.tables import number
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about numbers."""
+    return "asyncio"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

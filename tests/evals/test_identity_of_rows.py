@@ -22,6 +22,13 @@ from doteval.evals._results.identity import changes, with_what_was_written
 from doteval.evals._running.dataset import Source
 from doteval.evals._running.depends import identity_of
 
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about values."""
+    return "trio"
+
+
 HEAD = """
 import argparse, collections, enum, functools, typing, weakref
 from dataclasses import dataclass

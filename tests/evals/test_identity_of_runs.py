@@ -27,6 +27,12 @@ from doteval.evals._results.identity import changes
 from doteval.testing import FakeModel, FakeProvider
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about what is stored."""
+    return "asyncio"
+
+
 def similar() -> list[Any]:
     """Values of which many are equal to others, or not to themselves."""
     return [0.0, -0.0, 0, False, "", "0", 1.0, 1, True, float("nan"), "nan", 1 << 20_000, (1 << 20_000) + 1]

@@ -21,6 +21,13 @@ from doteval.evals._identity.library import (
 )
 from doteval.evals._identity.walk import Walk
 
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about what code reads."""
+    return "asyncio"
+
+
 HEAD = "import importlib.util, inspect, json, pathlib, string, sys\nfrom doteval import Result, foreach\n"
 ASKED = "\n@foreach('q', [('a',)])\nasync def eval_it(q):\n    return Result(repr(ask(q)))\n"
 BY_PATH = """

@@ -45,6 +45,12 @@ from doteval.evals._identity.walk import Walk
 from doteval.evals._results.identity import changes, with_what_was_written
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about values."""
+    return "trio"
+
+
 def fingerprint(value: object) -> Mapping[str, str]:
     walk = Walk()
     walk.add("it", value)

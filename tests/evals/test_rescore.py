@@ -34,6 +34,13 @@ from doteval.testing import FakeModel
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about what is stored; how rescoring goes on is in `test_rescore_models` and `test_rescore_ends`."""
+    return "asyncio"
+
+
 REPLY = Completion("Paris", finish_reason="stop", tool_calls=[ToolCall("c", "look", "{}")])
 
 
@@ -144,6 +151,7 @@ async def test_a_scorer_that_raises_fails_its_row_only(path: Path) -> None:
     assert "scores are booleans and numbers by name" in str(after["b"].error)
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], scope="module")
 async def test_a_scorer_may_be_async_and_is_called_many_times_at_once(tmp_path: Path) -> None:
     """As many as `concurrency` says; in the order of the rows."""
     running = most = 0

@@ -25,6 +25,12 @@ from doteval.evals._results.plain import plain
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about values."""
+    return "trio"
+
+
 class Colour(enum.Enum):
     RED = "red"
 

@@ -15,6 +15,13 @@ from doteval.evals import DatasetError, Store, run
 from doteval.evals._digests import digest_of
 from doteval.evals._results.record import key_of_id
 
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about which rows there are."""
+    return "trio"
+
+
 ROWS = 40
 
 

@@ -28,6 +28,13 @@ from doteval.evals._results.plain import plain
 from doteval.evals._results.statistics import aggregate
 from doteval.evals._results.tables import summary_rows
 
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about numbers."""
+    return "trio"
+
+
 REFERENCE = json.loads(Path(__file__).with_name("reference.json").read_text("utf-8"))
 """Made by make_reference.py, which says how."""
 

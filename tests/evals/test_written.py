@@ -16,6 +16,13 @@ from doteval.evals._results.identity import changes, with_what_was_known, with_w
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about what code writes."""
+    return "trio"
+
+
 HEAD = "from doteval import Result, foreach\n"
 ASKED = "\n@foreach('q', [('a',), ('b',)])\nasync def eval_it(q):\n    return Result(str(await ask(q)))\n"
 
@@ -320,6 +327,7 @@ async def test_what_a_run_has_left_is_no_change(tmp_path: Path, kind: str) -> No
         await answered(another, path)
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], scope="module")
 @pytest.mark.parametrize("kind", {**WRITTEN, **UNSEEN})
 @pytest.mark.parametrize("how", ["cancelled", "raises"])
 async def test_what_a_run_has_written_that_did_not_end_is_state(tmp_path: Path, kind: str, how: str) -> None:

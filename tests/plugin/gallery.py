@@ -27,8 +27,8 @@ comes of it. This page is made by running these tests.
 
 An error of doteval's says what is wrong in its first line, and then what to do. The lines that pytest shows are those
 of *your* code; where there are none, because a fixture of the plugin has failed, there is only the message.
-`--full-trace` and `--tb=native` show everything. The last line of each is that of the summary of a run, which
-pytest cuts off.
+`--full-trace` and `--tb=native` show everything. A notebook shows as little, and everything after `%xmode Verbose`.
+The last line of each is that of the summary of a run, which pytest cuts off.
 """
 
 

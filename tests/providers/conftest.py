@@ -21,6 +21,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+SDK_ON = {"asyncio": "openai", "trio": "anthropic"}
+"""On each loop another SDK, for what has been seen to be the same on both, as ``test_wire.py`` shows."""
+
+
 @pytest.fixture
 def server(mock_server: LLMock) -> LLMock:
     """The mock server, as if just started."""
@@ -70,12 +74,22 @@ CHATS = {
 }
 
 
-@pytest.fixture(params=list(CHATS))
-def chat(request: pytest.FixtureRequest, server: LLMock) -> Chat:
-    return Chat(*CHATS[request.param], server)
+CHATS_ON = {"asyncio": ("openai", "anthropic"), "trio": ("compatible", "anthropic")}
+"""OpenAI's own API and one that is compatible are asked in the same way, each on one of the loops."""
+
+
+@pytest.fixture(params=[0, 1], ids=["openai", "anthropic"])
+def chat(request: pytest.FixtureRequest, anyio_backend_name: str, server: LLMock) -> Chat:
+    return Chat(*CHATS[CHATS_ON[anyio_backend_name][request.param]], server)
 
 
 @pytest.fixture(params=["openai", "anthropic"])
 def sdk(request: pytest.FixtureRequest, server: LLMock) -> Chat:
     """One for each SDK, where the provider makes no difference."""
     return Chat(*CHATS[request.param], server)
+
+
+@pytest.fixture
+def one_sdk(anyio_backend: str, server: LLMock) -> Chat:
+    """On each loop another SDK, where neither loop nor server has to do with what is tested."""
+    return Chat(*CHATS[SDK_ON[anyio_backend]], server)

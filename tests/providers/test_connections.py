@@ -77,13 +77,13 @@ async def outcome(client: httpx2.AsyncClient, url: str, pieces: int | None) -> o
 
 
 @leaves_early
-@pytest.mark.parametrize("seed", range(12))
-async def test_each_request_ends_as_with_the_pool_of_the_library(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(6))
+async def test_each_request_ends_as_with_the_pool_of_the_library(seed: int, anyio_backend_name: str) -> None:
     """A random crowd, on few connections: the same for every request, no more connections opened, none left."""
     outcomes: dict[bool, dict[int, object]] = {True: {}, False: {}}
     networks = {True: Network(), False: Network()}
     for ours, network in networks.items():
-        chance = random.Random(seed)
+        chance = random.Random(f"{seed} on {anyio_backend_name}")
         most = chance.randint(1, 6)
         client = client_on(network, most, chance.randint(0, most), ours=ours, read=10.0, pool=1000.0)
 
@@ -115,10 +115,10 @@ async def test_each_request_ends_as_with_the_pool_of_the_library(seed: int) -> N
 
 
 @leaves_early
-@pytest.mark.parametrize("seed", range(12))
-async def test_whoever_leaves_leaves_nothing(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(6))
+async def test_whoever_leaves_leaves_nothing(seed: int, anyio_backend_name: str) -> None:
     """Cancelled at random moments, in the queue too, or by a timeout for waiting: the next requests are all served."""
-    chance, network = random.Random(seed), Network()
+    chance, network = random.Random(f"{seed} on {anyio_backend_name}"), Network()
     most = chance.randint(1, 4)
     client = client_on(network, most, chance.randint(0, most), pool=chance.choice([0.1, 1.0, 1000.0]))
 
@@ -251,12 +251,13 @@ async def test_the_connection_that_was_used_last_is_used_next() -> None:
             for _ in range(4):
                 task_group.start_soon(outcome, client, "http://a/ok", None)
         network.used.clear()
-        for line in network.open[:2]:
-            line.left = True
+        pool: Any = connections_of(client)
+        for oldest in [*pool._idle][:2]:  # which of them became idle last is a matter of the loop
+            oldest._connection._network_stream.left = True
         for _ in range(3):
             await outcome(client, "http://a/ok", None)
         assert len(set(network.used)) == 1
-        assert len(network.open) in (2, 3)  # which of the four became idle last is a matter of the loop
+        assert len(network.open) == 2
         assert_nobody_waits_for_nothing(connections_of(client))
 
 
@@ -284,16 +285,16 @@ async def test_a_request_looks_at_two_connections_however_many_there_are(monkeyp
     monkeypatch.setattr(httpcore2.AsyncHTTPConnection, "has_expired", counted)
     per_request = {}
     for ours in (True, False):
-        async with client_on(Network(), 200, 200, ours=ours) as client:
+        async with client_on(Network(), 100, 100, ours=ours) as client:
             for round_ in range(2):
                 async with anyio.create_task_group() as task_group:
-                    for _ in range(200):
+                    for _ in range(100):
                         task_group.start_soon(outcome, client, "http://a/ok", None)
                 if round_ == 0:
                     looks = 0
-        per_request[ours] = looks / 200
+        per_request[ours] = looks / 100
     assert per_request[True] <= 2
-    assert per_request[False] > 50
+    assert per_request[False] > 25
 
 
 HTTP_CLIENTS: dict[str, Any] = {

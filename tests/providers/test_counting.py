@@ -1,4 +1,4 @@
-"""What a row is said to have cost is what the server has counted, whatever the row does, on both SDKs."""
+"""What a row is said to have cost is what the server has counted, whatever the row does; on each loop another SDK."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 from anyio import CancelScope, create_task_group, from_thread, to_thread
-from tests.providers.conftest import CHATS, KEY
+from tests.providers.conftest import CHATS, KEY, SDK_ON
 from tests.providers.wire import EVENTS, Reply, Sent, WireServer, answer, event, events, running
 
 from doteval import ChatModel, ModelRequestError, Result, Usage, blocking, counting_requests, foreach
@@ -24,7 +24,6 @@ from doteval.evals import Record, llm_judge, run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
-KINDS = ("openai", "anthropic")
 ROWS = 4
 TOOL = ("call", "look", ('{"at": "it"}',))
 WORDS = ("Yes", ", all", " right")
@@ -118,9 +117,9 @@ class Models:
     judge: ChatModel
 
 
-@pytest.fixture(scope="module", params=KINDS)
-async def models(anyio_backend: Any, counting: CountingServer, request: pytest.FixtureRequest) -> AsyncIterator[Models]:
-    provider_class, kind, _ = CHATS[request.param]
+@pytest.fixture(scope="module")
+async def models(anyio_backend: str, counting: CountingServer) -> AsyncIterator[Models]:
+    provider_class, kind, _ = CHATS[SDK_ON[anyio_backend]]
     async with AsyncExitStack() as stack:
         made = provider_class(base_url=f"{counting.url}/v1", api_key=KEY, max_retries=0, timeout=30)
         provider: Any = await stack.enter_async_context(made)

@@ -83,7 +83,7 @@ async def test_an_answer_with_an_error_status_is_explained(chat: Chat, status: i
     ],
 )
 async def test_a_server_says_in_the_first_words_that_it_does_not_have_a_model(
-    sdk: Chat, error: Any, advice: str
+    one_sdk: Chat, error: Any, advice: str
 ) -> None:
     """As Ollama, vLLM and others do, in whichever envelope."""
 
@@ -91,10 +91,10 @@ async def test_a_server_says_in_the_first_words_that_it_does_not_have_a_model(
         return httpx2.Response(404, json={"error": error})
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http_client:
-        first, second = str(await failure(sdk, http_client=http_client)).splitlines()
+        first, second = str(await failure(one_sdk, http_client=http_client)).splitlines()
     words = error if isinstance(error, str) else error["message"].rstrip(".")
-    assert first.startswith(f"The request to '{sdk.spec}' failed: {words} (404 at http")
-    assert second.startswith(advice.format(spec=sdk.spec))
+    assert first.startswith(f"The request to '{one_sdk.spec}' failed: {words} (404 at http")
+    assert second.startswith(advice.format(spec=one_sdk.spec))
 
 
 async def test_an_error_status_on_a_stream_is_explained_on_entering(chat: Chat) -> None:
@@ -129,7 +129,7 @@ async def test_the_sdk_tries_again_as_often_as_it_is_told(sdk: Chat) -> None:
     ],
 )
 async def test_the_time_to_wait_is_understood_in_all_its_forms(
-    sdk: Chat, headers: dict[str, str], seconds: float | None
+    one_sdk: Chat, headers: dict[str, str], seconds: float | None
 ) -> None:
     """Milliseconds and dates count, what makes no sense does not."""
 
@@ -137,7 +137,7 @@ async def test_the_time_to_wait_is_understood_in_all_its_forms(
         return httpx2.Response(429, headers=headers, json={"error": {"message": "Too fast."}})
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http_client:
-        error = await failure(sdk, http_client=http_client)
+        error = await failure(one_sdk, http_client=http_client)
     assert error.retry_after == seconds
 
 
@@ -185,14 +185,14 @@ ERROR_EVENT = {
 }
 
 
-async def test_an_error_in_the_middle_of_a_stream_is_passed_on(sdk: Chat) -> None:
+async def test_an_error_in_the_middle_of_a_stream_is_passed_on(one_sdk: Chat) -> None:
     """The status was good when the stream began; what the server says in it counts."""
 
     def answer(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=ERROR_EVENT[sdk.kind])
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=ERROR_EVENT[one_sdk.kind])
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http_client:
-        async with sdk.provider(http_client=http_client) as provider, await provider.setup(sdk.spec) as handle:
+        async with one_sdk.provider(http_client=http_client) as provider, await provider.setup(one_sdk.spec) as handle:
             with pytest.raises(ModelRequestError, match=r"\(Out of memory\.\)"):
                 async with handle.model.stream("Hello") as stream:
                     async for _ in stream:
@@ -235,7 +235,7 @@ async def sent(body: object) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-async def test_the_same_cause_means_the_same_in_whichever_way_it_is_told(sdk: Chat, cause: str) -> None:
+async def test_the_same_cause_means_the_same_in_whichever_way_it_is_told(one_sdk: Chat, cause: str) -> None:
     """As a status, in a good answer, instead of a stream, and in the middle of one: what to do, whether it passes."""
     status = CAUSES[cause]
     kind = "invalid_request_error" if status == 400 else cause  # which says no more than that
@@ -248,15 +248,15 @@ async def test_the_same_cause_means_the_same_in_whichever_way_it_is_told(sdk: Ch
         "good answer": httpx2.Response(200, json=body),
         "no stream": httpx2.Response(200, headers={"content-type": "application/json"}, content=sent(body)),
         "stream": httpx2.Response(200, headers=events, content=event),
-        "middle of a stream": httpx2.Response(200, headers=events, content=BEGUN[sdk.kind] + event),
+        "middle of a stream": httpx2.Response(200, headers=events, content=BEGUN[one_sdk.kind] + event),
     }
     told: dict[str, tuple[Any, ...]] = {}
     for way, response in ways.items():
         transport = httpx2.MockTransport(lambda _, response=response: response)
         async with (
             httpx2.AsyncClient(transport=transport) as http_client,
-            sdk.provider(http_client=http_client, max_retries=0) as provider,
-            provider.setup(sdk.spec) as handle,
+            one_sdk.provider(http_client=http_client, max_retries=0) as provider,
+            provider.setup(one_sdk.spec) as handle,
         ):
             with pytest.raises(ModelRequestError) as caught:
                 if way in ("status", "good answer"):
@@ -273,14 +273,14 @@ async def test_the_same_cause_means_the_same_in_whichever_way_it_is_told(sdk: Ch
     "content", [b"<html>Welcome!</html>", b"{}", b'{"choices": [], "content": null}', b'"no"', b"{"]
 )
 @pytest.mark.parametrize("content_type", ["application/json", "text/html"])
-async def test_an_answer_that_makes_no_sense_is_an_error(sdk: Chat, content: bytes, content_type: str) -> None:
+async def test_an_answer_that_makes_no_sense_is_an_error(one_sdk: Chat, content: bytes, content_type: str) -> None:
     """A wrong address often answers 200 with something else; nobody is to take that for a reply."""
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers={"content-type": content_type}, content=content)
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http_client:
-        error = await failure(sdk, http_client=http_client)
+        error = await failure(one_sdk, http_client=http_client)
     assert "the answer is not what the API describes" in str(error)
     assert "check that base_url=" in str(error)
 

@@ -7,12 +7,28 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.conftest import anyio_backend  # noqa: F401 - every loop
+from tests.conftest import BACKENDS
 from tests.llmock_server import LLMock
 from tests.seed.samples.mypackage import MyModelProvider
 
 from doteval import AnthropicProvider, HTTPProvider, OpenAICompatibleProvider, OpenAIProvider
 from doteval.testing import BasicProviderContract, ProviderContract
+
+LOOPS = {"TestOpenAIProvider": ("asyncio", "trio"), "TestOpenAICompatibleProvider": ("uvloop",)}
+"""Both open and close the same clients; the others run on every loop."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "anyio_backend" in metafunc.fixturenames:
+        assert metafunc.cls is not None
+        loops = LOOPS.get(metafunc.cls.__name__, tuple(BACKENDS))
+        each = [BACKENDS[loop] for loop in loops]
+        metafunc.parametrize("anyio_backend", each, ids=loops, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 class TestHTTPProvider(ProviderContract[httpx.AsyncClient]):

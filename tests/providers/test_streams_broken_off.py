@@ -18,7 +18,7 @@ import anyio.lowlevel
 import httpcore2
 import httpx2
 import pytest
-from tests.providers.conftest import CHATS, KEY
+from tests.providers.conftest import CHATS, KEY, SDK_ON
 from tests.providers.network import Line, Network
 from tests.providers.test_connections import assert_nobody_waits_for_nothing, connections_of
 from tests.providers.wire import Reply, event, events
@@ -126,9 +126,9 @@ def left_suspended() -> int:
 @pytest.mark.filterwarnings(  # httpx2 leaves its generators where a body breaks off before it is a stream
     "ignore:Async generator:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
-@pytest.mark.parametrize("kind", ["openai", "anthropic"])
-async def test_streams_may_be_broken_off_in_every_way(kind: str) -> None:
+async def test_streams_may_be_broken_off_in_every_way(anyio_backend_name: str) -> None:
     """The same for who reads, with this pool and with that of the library; all places are free afterwards."""
+    kind = SDK_ON[anyio_backend_name]
     found: dict[bool, dict[int, object]] = {}
     for ours in (True, False):
         network = Streams(kind)

@@ -6,15 +6,38 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.conftest import BACKENDS
 from tests.forks import Forks
 from tests.servers.callers import Supervisors
 from tests.servers.leftovers import await_end, kill_all, leftovers
 from tests.servers.lights import StartPlayer, players
+from tests.servers.supervisor_forks import CLONE, SupervisorForks
 
+from doteval.servers._local import supervisors as starting
 from doteval.servers._local.runtime import Runtime
 from doteval.servers._local.supervisors import reap
+
+
+@pytest.fixture(scope="module", params=[BACKENDS["asyncio"], BACKENDS["trio"]], ids=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """What becomes of servers is the same on uvloop; modules in which the loop matters run on every one."""
+    return request.param
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_supervisors() -> Iterator[None]:
+    """Supervisors are forked, where the system has what that takes."""
+    if CLONE is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        forks = SupervisorForks(str(starting._SUPERVISOR))
+        patch.setattr(starting, "subprocess", forks)
+        yield
+        forks.close()
 
 
 @pytest.fixture

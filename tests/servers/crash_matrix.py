@@ -39,17 +39,22 @@ import os
 import sys
 
 from doteval import ServerProvider
-from doteval.servers import HTTPSleep
+from doteval.servers import HTTPSleep, LogLine
 
 SERVER = {str(Path(__file__).with_name("family_server.py"))!r}
+LIGHT = {str(Path(__file__).with_name("family_server.sh"))!r}
 
 
 def family(*, launcher=None, restarts=0, server_keep_alive=0.0):
     command = [sys.executable, "-I", "-S", SERVER, "{{port}}", "model={{spec}}", "loading=" + os.environ["DELAY"]]
-    settings = {{}}
+    settings = {{"capacity": int(os.environ.get("CAPACITY", "1"))}}
+    if "LIGHT" in os.environ:
+        command = ["sh", LIGHT, "{{port}}", os.environ["DELAY"]]
+        settings["ready"] = LogLine("ready")
+        settings["environment"] = {{"MODEL": "{{spec}}"}}
     if "SLEEPS" in os.environ:
         command.append("sleeps=" + os.environ["SLEEPS"])
-        settings = {{"sleep": HTTPSleep(state_path="/is_sleeping"), "max_sleeping": 2}}
+        settings |= {{"sleep": HTTPSleep(state_path="/is_sleeping"), "max_sleeping": 2}}
     return ServerProvider(
         command,
         launcher=launcher,
@@ -119,11 +124,6 @@ PROGRAMS = {
     "pytest -n 2": (*PYTEST, "-p", "xdist", "-n", "2"),
     "pytest -x": (*PYTEST, "-x"),
 }
-CONTAINER = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
-"""What runs a program as the first one of a pid namespace: with it all end that are in there."""
-IN_CONTAINERS: set[str] = set()
-"""Those of `PROGRAMS` that are run in one."""
-
 
 Process = subprocess.Popen[bytes] | Fork
 
@@ -284,9 +284,9 @@ class Stage:
         when = inside or f"{moment:.2f} s after the {'server' if after_start else 'run'}, {there} processes there"
         return f"{kind.name}, {when}: nothing left after {seconds:.1f} s (grace {self.grace} s)"
 
-    def check_run(self, program: str) -> None:
+    def check_run(self, program: str, **environment: str) -> None:
         """A run to which nothing happens succeeds and leaves nothing, no ticket in the queue either."""
-        with self.started(program, GRACE=str(min(self.grace, SHORT_GRACE))) as process:
+        with self.started(program, GRACE=str(min(self.grace, SHORT_GRACE)), **environment) as process:
             assert _wait(process, RUN_SECONDS), f"{program} hangs"
             assert process.returncode == 0, f"{program} fails: {(self.directory / 'output').read_text()}"
         left = leftovers(self.runtime, LEFT_SECONDS)
@@ -309,9 +309,8 @@ class Stage:
         with (self.directory / "output").open("wb") as output:
             settings = {"cwd": self.directory, "env": variables, "stdout": output, "stderr": output}
             process: Process
-            if self.forks is None or program in IN_CONTAINERS:
-                around = CONTAINER if program in IN_CONTAINERS else ()
-                process = subprocess.Popen([*around, sys.executable, *command], **settings, start_new_session=True)
+            if self.forks is None:
+                process = subprocess.Popen([sys.executable, *command], **settings, start_new_session=True)
             else:
                 process = self.forks.start(*command, **settings, start_new_session=True, workers="xdist" in command)
         with process:

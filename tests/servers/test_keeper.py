@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -129,6 +130,28 @@ def test_the_next_server_of_this_name_is_left_alone(supervisors: Supervisors) ->
     os.kill(pid, 0)
     assert supervisors.call().status()["pid"] == pid
     assert (after.directory / "server.log").exists()
+
+
+@pytest.mark.parametrize("step", ["rmtree", "unlink"])
+def test_who_buries_the_dead_and_dies_leaves_the_rest_to_the_keeper(
+    supervisors: Supervisors, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """At whichever step that is."""
+    caller = supervisors.start("family")
+    caller.expect_up()
+    os.kill(caller.keeper, signal.SIGSTOP)
+    caller.kill(keeper=False)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    runtime = supervisors.runtime
+    monkeypatch.setattr(shutil if step == "rmtree" else Path, step, die)
+    with pytest.raises(KeyboardInterrupt), runtime.locked():
+        runtime.bury_dead()
+    monkeypatch.undo()
+    os.kill(caller.keeper, signal.SIGCONT)
+    assert_nothing_is_left(supervisors)
 
 
 def test_it_is_said_what_ends_a_server(supervisors: Supervisors) -> None:

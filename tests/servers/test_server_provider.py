@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import create_task_group
+from tests.forks import Forks
 from tests.servers.leftovers import leftovers, processes
 from tests.servers.lights import KEYED, PATIENCE, Events, StartPlayer, get, light
 
@@ -46,6 +46,7 @@ from doteval.servers._supervisor.messages import Ask
 pytestmark = pytest.mark.anyio
 
 LLMOCK = ["llmock", "serve", "--port", "{port}"]
+ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["trio"])  # for what is about servers, and starts many
 KEY = "sk-of-this-test-and-no-other"
 OTHER = {"asyncio": "trio", "trio": "asyncio"}
 
@@ -64,6 +65,7 @@ def other_backend(anyio_backend: tuple[str, Any]) -> str:
 # -------------------------------------------------------------------- what it is for
 
 
+@ONE_LOOP
 async def test_a_model_is_leased_asked_and_let_go_and_its_server_ends_with_the_provider(
     launcher: LocalLauncher,
 ) -> None:
@@ -179,6 +181,7 @@ async def test_a_server_that_is_kept_alive_is_there_for_the_next(runtime: Runtim
 # -------------------------------------------------------------------- who does not share
 
 
+@ONE_LOOP
 async def test_who_shares_with_nobody_has_a_server_of_its_own(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +200,7 @@ async def test_who_shares_with_nobody_has_a_server_of_its_own(
     assert len(set(pids)) == 4
 
 
+@ONE_LOOP
 async def test_what_is_asked_for_tells_servers_apart(runtime: Runtime) -> None:
     """Another spec, configuration, environment, secret or directory is another server; the order of things is not."""
     command = [*light(), "context={context}"]
@@ -510,13 +514,17 @@ def test_on_windows_a_provider_says_what_to_do_instead(monkeypatch: pytest.Monke
         ServerProvider(LLMOCK)
 
 
-def test_on_windows_everything_can_be_imported() -> None:
+def test_on_windows_everything_can_be_imported(forks: Forks) -> None:
     """Providers of APIs work there, and so does naming one of servers in a module that does not use it."""
     script = (
-        "import sys, anyio, asyncio, httpx, openai; sys.platform = 'win32'; sys.modules['fcntl'] = None\n"
-        "import doteval.servers, doteval.providers.server"
+        "import sys, anyio, asyncio, httpx, openai\n"
+        "for name in [name for name in sys.modules if name.startswith('doteval')]: del sys.modules[name]\n"
+        "sys.platform = 'win32'; sys.modules['fcntl'] = None\n"
+        "import doteval.servers, doteval.providers.server\n"
+        "assert doteval.servers.LocalLauncher.__module__ in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    with forks.start("-c", script, stderr=2) as fork:
+        assert fork.wait(PATIENCE) == 0
 
 
 def test_what_cannot_be_meant_is_said_at_once(runtime: Runtime) -> None:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
-from anyio import create_task_group, fail_after
+from anyio import create_task_group, fail_after, sleep_forever
 from tests.servers.leftovers import parent, processes
 from tests.servers.lights import PATIENCE, Events, get, light
 
-from doteval import HandleInactiveError, ModelRequestError, ModelSetupError, ServerLostError, ServerProvider
+from doteval import (
+    CommandProvider,
+    HandleInactiveError,
+    ModelRequestError,
+    ModelSetupError,
+    ServerLostError,
+    ServerProvider,
+)
 from doteval.cli import _stop
 from doteval.servers import LocalLauncher, Server
+from doteval.servers._local import connection
 from doteval.servers._local.runtime import Runtime
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
@@ -94,6 +104,26 @@ async def test_an_idle_server_that_dies_is_opened_again(launcher: LocalLauncher)
         assert provider.statistics().losses == 1
 
 
+async def test_a_server_that_dies_while_it_is_let_go_is_no_failure(launcher: LocalLauncher) -> None:
+    """Nobody uses it, and it was about to end: neither who closes the resource nor the block of the provider fails."""
+
+    @asynccontextmanager
+    async def dying(server: Server) -> AsyncGenerator[Server]:
+        yield server
+        kill(server)
+        await sleep_forever()  # until the end of the server is noticed
+
+    events = Events()
+    async with CommandProvider(light(), launcher=launcher, model=dying, on_event=events) as provider:
+        for _ in range(2):
+            async with await provider.setup("m"):
+                pass
+            await provider.teardown("m")
+        async with await provider.setup("m"):
+            pass
+    assert [event.kind for event in events.all if "close" in event.kind] == ["closed"] * 3
+
+
 async def test_generate_starts_the_server_again_and_sends_again(launcher: LocalLauncher, tmp_path: Path) -> None:
     """With ``restarts=1`` the caller sees a slow answer; the handle is the same, and tells of the new server."""
     async with ServerProvider(light(), launcher=launcher, restarts=1) as provider:
@@ -113,13 +143,24 @@ async def test_generate_starts_the_server_again_and_sends_again(launcher: LocalL
     assert len(launcher.starts) == 2
 
 
-async def test_what_somebody_stops_stays_stopped_for_those_who_used_it(launcher: LocalLauncher) -> None:
-    """They are told that it was stopped, and how, whatever `restarts` says; a new setup starts a new one."""
+@pytest.mark.parametrize("answers", [True, False])
+async def test_what_somebody_stops_stays_stopped_for_those_who_used_it(
+    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """They are told that it was stopped, and how, whatever `restarts` says; a new setup starts a new one.
+
+    So it is where its supervisor does not answer, as somebody has stopped that, and has to be woken up.
+    """
     endings: list[bool] = []
     async with ServerProvider(light(), launcher=launcher, restarts=5) as provider:
         handle = await provider.setup("m")
         model = handle.model
         server = model.server
+        if not answers:
+            assert server.pid is not None
+            os.kill(parent(server.pid), signal.SIGSTOP)
+            monkeypatch.setattr(_stop, "_ANSWER_SECONDS", 0.25)
+            monkeypatch.setattr(connection, "_VISIT_SECONDS", 0.25)
         await _stop._stop(launcher.runtime, [server.id], True, lambda ending: endings.append(ending.stopped))
         assert endings == [True]
         told = r"'m' was stopped \('doteval stop --force' was run at \d\d:\d\d:\d\d.*\) when it had been ready"

@@ -118,28 +118,29 @@ class Pool(Engine[ModelT]):
             return request.leases
         began = self._time()
         ending: Ending = "cancelled"
-        account: list[str] = []
+        too_late: SetupTimeoutError | None = None
         inside = inside_of(request.owner)
         try:
             may_be_in_vain = is_of_thread(request) or bool(self._ledger.left_behind())
             if self._setup_timeout is None and inside is None and not may_be_in_vain:
                 await _listener(request).wait()  # without a scope, which costs as much as all the rest of waiting
             else:
-                account = await self._wait(request, began, inside, may_be_in_vain)
+                too_late = await self._wait(request, began, inside, may_be_in_vain)
             ending = ending_of(request)
         finally:
             self._ledger.waits.add(request, ending, began, self._time())
             if ending == "cancelled":
                 self._abandon(request)
-        if ending == "timeout":
-            assert self._setup_timeout is not None
-            raise SetupTimeoutError([want.label for want in request.wants], self._setup_timeout, account)
+        if too_late is not None:
+            raise too_late
         if ending != "granted":
             self._raise_failure(request)
         return request.leases
 
-    async def _wait(self, request: Request, began: float, inside: Inside | None, may_be_in_vain: bool) -> list[str]:
-        """Wait for as long as one may, and return the account where that was not enough.
+    async def _wait(
+        self, request: Request, began: float, inside: Inside | None, may_be_in_vain: bool
+    ) -> SetupTimeoutError | None:
+        """Wait for as long as one may, and return the error where that was not enough.
 
         The turn of a resource to open is lent to what it waits for.
         """
@@ -154,21 +155,19 @@ class Pool(Engine[ModelT]):
                         with move_on_after(_AGAIN):
                             await _listener(request).wait()
                 await _listener(request).wait()
-            if request.state not in _UNDECIDED:
-                return []
+            if request.state not in _UNDECIDED or self._setup_timeout is None:
+                return None
+            labels, is_admitted = [want.label for want in request.wants], request.admitted is not None
             account = [self._ledger.spent(request, began, self._time()), *self._ledger.account()]
             self._abandon(request)
-            return account
+            return SetupTimeoutError(labels, self._setup_timeout, account, has_place=is_admitted)
 
     def _look_again(self, request: Request, is_warned: bool) -> bool:
         """It has waited for a while: tell a thread that it would do so for ever, or warn where that is not certain.
 
         Args:
             request: What it waits for.
-            is_warned: Whether it has been warned, as it is once.
-
-        Returns:
-            Whether it has been warned now.
+            is_warned: Whether it has been warned, as it is once; returned as it is now.
         """
         is_certain = is_nobody_else_there(self._ledger.asking())
         account = self._ledger.look_again(self._now(), is_certain=is_certain)

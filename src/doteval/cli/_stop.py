@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import anyio
 
 from .._printed import say
 from ..servers._local.connection import Connection, SupervisorGoneError
-from ..servers._local.runtime import Runtime, kill_supervisor
+from ..servers._local.runtime import Runtime, keeper_of, signal_supervisor
 from ..servers._supervisor.messages import Ask
 from ._json import print_json
 from ._look import Servers, look
@@ -131,21 +132,18 @@ async def _end(runtime: Runtime, server_id: str, called: str, force: bool) -> bo
         connection = Connection(socket)
         async with connection.running():
             try:
-                with anyio.fail_after(_ANSWER_SECONDS):
-                    answer = await connection.ask(Ask.stop(_forced()) if force else Ask.end(_REASON))
-                    if not answer.get("ending"):
-                        answer = await connection.ask(Ask.end_sleeping(_REASON))
-                    is_ending = bool(answer.get("ending"))
-                    leases = 0 if is_ending else (await connection.ask(Ask.status()))["status"].get("leases", 0)
+                is_ending, leases = await _ask(connection, force)
             except TimeoutError:
-                if not force:
-                    problem = "does not answer: its supervisor is stopped, or very busy; --force ends it all the same"
-                    raise _StillRunsError(f"{called} {problem}") from None
-                if connection.supervisor is None:
-                    problem = "does not answer, and its supervisor cannot be seen from here; stop it in its container"
-                    raise _StillRunsError(f"{called} {problem}") from None
-                await _kill(runtime, server_id, called, connection.supervisor, connection)
-                return True
+                supervisor = _silent_supervisor(connection, server_id, called, force)
+                for each in (keeper_of(supervisor), supervisor):
+                    signal_supervisor(each, server_id, signal.SIGCONT)  # as somebody may have stopped it
+                try:
+                    is_ending, leases = await _ask(connection, force)
+                except TimeoutError:
+                    await _kill(runtime, server_id, called, supervisor, connection)
+                    return True
+                except SupervisorGoneError:
+                    return False
             except SupervisorGoneError:
                 return False
             if is_ending:
@@ -158,10 +156,39 @@ async def _end(runtime: Runtime, server_id: str, called: str, force: bool) -> bo
     raise _StillRunsError(f"{called} is in use; --force stops it all the same")
 
 
+async def _ask(connection: Connection, force: bool) -> tuple[bool, int]:
+    """Ask it to end; whether it does, and how many lease it where it does not.
+
+    Raises:
+        SupervisorGoneError: It has ended.
+        TimeoutError: It does not answer.
+    """
+    with anyio.fail_after(_ANSWER_SECONDS):
+        answer = await connection.ask(Ask.stop(_forced()) if force else Ask.end(_REASON))
+        if not answer.get("ending"):
+            answer = await connection.ask(Ask.end_sleeping(_REASON))
+        if answer.get("ending"):
+            return True, 0
+        return False, (await connection.ask(Ask.status()))["status"].get("leases", 0)
+
+
+def _silent_supervisor(connection: Connection, server_id: str, called: str, force: bool) -> int:
+    """The supervisor that does not answer, where it may be ended all the same and nobody else is taken for it."""
+    if not force:
+        problem = "does not answer: its supervisor is stopped, or very busy; --force ends it all the same"
+    elif (supervisor := connection.supervisor) is None:
+        problem = "does not answer, and its supervisor cannot be seen from here; stop it in its container"
+    elif not signal_supervisor(supervisor, server_id, 0):
+        problem = f"does not answer, and process {supervisor} is not its supervisor, or not ours"
+    else:
+        return supervisor
+    raise _StillRunsError(f"{called} {problem}")
+
+
 async def _kill(runtime: Runtime, server_id: str, called: str, supervisor: int, connection: Connection) -> None:
     """End a server whose supervisor does not answer: it is killed, and the keeper around it sees to the rest."""
-    if not kill_supervisor(supervisor, server_id):
-        raise _StillRunsError(f"{called} does not answer, and process {supervisor} is not its supervisor, or not ours")
+    if not signal_supervisor(supervisor, server_id, signal.SIGKILL):
+        raise _StillRunsError(f"{called} does not answer, and process {supervisor} cannot be killed")
     with anyio.move_on_after(_KILL_SECONDS):
         await connection.is_over.wait()
     if not connection.is_over.is_set():

@@ -35,13 +35,14 @@ def watch_for_swallowing(provider: object, patience: float) -> None:
         provider: The provider.
         patience: For how long it may do so, in seconds.
     """
-    if isinstance(provider, PooledProvider):
-        _watch_opening(provider, patience)
-    if isinstance(provider, ModelProvider):
-        for name in _IN_OTHER_TASKS:
-            written = getattr(type(provider), name, None)
-            if written is not None and written not in [getattr(kind, name, None) for kind in _OURS]:
-                vars(provider)[name] = _ended_call(getattr(provider, name), patience)
+    if not issubclass(type(provider), ModelProvider):
+        return
+    if issubclass(type(provider), PooledProvider):
+        _watch_opening(cast("PooledProvider[Any]", provider), patience)
+    for name in _IN_OTHER_TASKS:
+        written = getattr(type(provider), name, None)
+        if written is not None and written not in [getattr(kind, name, None) for kind in _OURS]:
+            vars(provider)[name] = _ended_call(getattr(provider, name), patience)
 
 
 def _watch_opening(provider: PooledProvider[Any], patience: float) -> None:
@@ -58,8 +59,7 @@ def _watch_opening(provider: PooledProvider[Any], patience: float) -> None:
 def _ended_call(own: Callable[..., Any], patience: float) -> Callable[..., Any]:
     @wraps(own)
     def call(*args: Any) -> Any:
-        work = own(*args)
-        return ended(work, patience) if isinstance(work, Coroutine) else work
+        return ended(own(*args), patience)
 
     return call
 
@@ -72,7 +72,9 @@ async def ended(work: Awaitable[T], patience: float) -> T:
         patience: For how long it may swallow cancellations, in seconds: who waits, in good order, for what was
             cancelled with it is told of many, too, as `asyncio.TaskGroup` is.
     """
-    return await (_stepped(work, patience) if isinstance(work, Coroutine) else work)
+    if hasattr(work, "send"):
+        return await _stepped(cast("Coroutine[Any, Any, T]", work), patience)
+    return await work
 
 
 class _Watched(AbstractAsyncContextManager[Any]):

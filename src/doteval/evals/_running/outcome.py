@@ -12,6 +12,7 @@ from .._errors import DatasetError, GateError, StoreError, TooManyErrorsError
 from .._results.reading import Results, Stored
 from .._results.record import Record
 from .._results.statistics import Summary
+from .._results.tables import scores_of, shown_interval, shown_mean, shown_score
 from .abort import cause_of
 
 _EXAMPLES = 3
@@ -52,6 +53,21 @@ class Outcome:
     def __doteval_identity__(self) -> Mapping[str, Any]:
         """What counts where another evaluation reads it: not how much of it was there already."""
         return {"name": self.name, "records": [*self.records], "shortfalls": self.shortfalls}
+
+    def __str__(self) -> str:
+        """What a person wants to know first: how many rows, and the mean of each score, with its interval."""
+        summary = self.summary
+        epochs = f" x {summary.epochs:,}" if summary.epochs > 1 else ""
+        errors = "1 error" if summary.errors == 1 else f"{summary.errors:,} errors"
+        lines = [f"{self.name}: {summary.rows:,} row{'' if summary.rows == 1 else 's'}{epochs}, {errors}"]
+        for name, aggregate in scores_of(summary):
+            interval = f" ({shown_interval(aggregate)})" if aggregate.has_interval else ""
+            lines.append(f"  {shown_score(name)}: {shown_mean(aggregate)}{interval}")
+        return "\n".join(lines + [f"  not reached: {each}" for each in self.shortfalls])
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows where it is the last thing in a cell."""
+        printer.text(str(self))
 
     @property
     def failed(self) -> Iterator[Record]:

@@ -44,6 +44,7 @@ class Body(httpx2.AsyncByteStream, httpx.AsyncByteStream):
         self._encoding = response.headers.get("content-encoding")
         self.stream_observer = getattr(response.stream, "stream_observer", None)  # asked for at each event
         self.reading: AsyncIterator[bytes] | None = None
+        self.is_read = False
         self._beginning: list[bytes] | None = []
         self._left = _BEGINNING
 
@@ -67,7 +68,11 @@ class Body(httpx2.AsyncByteStream, httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         assert self.reading is not None
-        received = await anext(self.reading)
+        try:
+            received = await anext(self.reading)
+        except BaseException:
+            self.is_read = True  # or will never be: nothing is left suspended
+            raise
         if self._beginning is not None and self._left > 0:
             self._beginning.append(received[: self._left])
             self._left -= len(received)
@@ -106,13 +111,14 @@ async def ending(
         response.stream = body = Body(response)
     decoder = getattr(events, "_decoder", None)
     # Without one of these there would only be trio's warnings.
-    for owner, name in (
+    makers = (
         (events, "_iter_events"),
         (decoder, "aiter_bytes"),
         (decoder, "_aiter_chunks"),
         (response, "aiter_bytes"),
         (response, "aiter_raw"),
-    ):
+    )
+    for owner, name in makers:
         _remember(owner, name, chain)
     try:
         yield reader, body
@@ -125,11 +131,15 @@ async def ending(
                 with suppress(Exception):  # AttributeError: it is no generator, and need not be closed
                     close = getattr(each, "close", None)
                     await (each.aclose() if close is None else close())
-            if body is not None and body.reading is not None:
+            if body is not None and body.reading is not None and not body.is_read:
                 with CancelScope() as scope, suppress(Exception):
                     scope.cancel()
                     while True:
                         await anext(body.reading)
+        if body is not None:
+            body.reading = None
+        for owner, name in makers:  # else all of it would wait for the garbage collector
+            getattr(owner, "__dict__", {}).pop(name, None)
 
 
 def _remember(owner: Any, name: str, chain: list[Any]) -> None:

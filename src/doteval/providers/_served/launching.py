@@ -182,6 +182,7 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
             how = how.within(self._sleep_timeout)
         terms = replace(self._terms, count=self.server_slots(spec, **config), sleep=how)
         listener = _Listener(self, label)
+        is_closing = False
         try:
             async with self._leased(command, terms, listener) as lease:
                 await self._sleepers.let_go(label)
@@ -191,12 +192,16 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
                     self._served[id(model)] = _Served(lease, command, files)
                     try:
                         yield model
+                        is_closing = True
                     finally:
                         del self._served[id(model)]
                     if how is not None and (lease.sleeps or listener.makes_way):
                         await self._sleepers.keep(label, lease.server, terms)
         except ServerStartError as exc:
             raise ModelSetupError(label, exc.report, exc.advice) from exc
+        except ServerLostError:
+            if not is_closing:  # else it has ended a bit earlier than it was about to
+                raise
 
     def _leased(
         self, command: ServerCommand, terms: Terms, listener: LeaseListener

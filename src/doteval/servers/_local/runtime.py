@@ -14,7 +14,7 @@ import socket
 import stat
 import sys
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ VARIABLE = "DOTEVAL_RUNTIME_DIR"
 _LONGEST_SOCKET_PATH = 103  # macOS has 104 bytes for it, the last one zero
 _NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
 _KILL_TIMES = 10
+_OF_SERVER, _AROUND_SERVER = "", "/supervisor"
+"""What follows the directory of a server in the mark of its processes, and of those that look after it."""
 
 
 class Runtime:
@@ -131,15 +133,19 @@ class Runtime:
             return connection.connect_ex(str(self.socket_path(server_id))) not in _NOBODY
 
     def bury_dead(self) -> None:
-        """Remove what supervisors that were killed have left behind, processes first; call it under the lock."""
+        """Remove what supervisors that were killed have left behind, processes first; call it under the lock.
+
+        Their keepers last: until then they do the same, where whoever does it here dies in the middle.
+        """
         for server_id in self.server_ids():
             if not self.is_alive(server_id):
                 directory = self.directory(server_id)
                 for _ in range(_KILL_TIMES):  # what was forked meanwhile is killed as well
-                    if not _kill(processes_of(directory)):
+                    if not _kill(processes_of(directory, [_OF_SERVER])):
                         break
                 shutil.rmtree(directory, ignore_errors=True)
                 self.socket_path(server_id).unlink(missing_ok=True)
+                _kill(processes_of(directory, [_AROUND_SERVER]))
 
 
 def _hang_up(connection: socket.socket) -> None:
@@ -177,8 +183,8 @@ def _kill(pids: Iterator[int]) -> int:
     return number
 
 
-def kill_supervisor(pid: int, server_id: str) -> bool:
-    """Kill the supervisor of a server; `False`, and nothing killed, where the process is not marked as that.
+def signal_supervisor(pid: int, server_id: str, number: int) -> bool:
+    """Signal the supervisor of a server, or its keeper; `False`, and nothing done, where the process is none of these.
 
     The directory before the server's own may be called otherwise here than where the supervisor was started.
     """
@@ -191,9 +197,9 @@ def kill_supervisor(pid: int, server_id: str) -> bool:
         if not any(each.startswith(f"{MARKER}=".encode()) and each.endswith(end) for each in variables):
             return False
         if sys.platform == "linux" and handle is not None:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            signal.pidfd_send_signal(handle, number)
         else:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
     except (FileNotFoundError, ProcessLookupError):
         return True  # it has ended meanwhile
     except OSError:
@@ -204,6 +210,13 @@ def kill_supervisor(pid: int, server_id: str) -> bool:
     return True
 
 
+def keeper_of(supervisor: int) -> int:
+    """The process around a supervisor, or whoever has adopted that; 0 where the system does not tell."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
 def _handle(pid: int) -> int | None:
     """What stands for a process whatever becomes of its number; `None` where the system has no such thing."""
     if sys.platform == "linux":
@@ -212,19 +225,20 @@ def _handle(pid: int) -> int | None:
     return None
 
 
-def processes_of(directory: Path) -> Iterator[int]:
+def processes_of(directory: Path, marks: Collection[str] = (_OF_SERVER, _AROUND_SERVER)) -> Iterator[int]:
     """The processes of the server with this directory, where the system tells, and what looked after it.
 
-    Those of a container that has another directory of the same name are none of it.
+    With `marks` only those whose mark ends so. Those of a container that has another directory of the same name are
+    none of it.
     """
     if not has_own_numbers():
         return
     root = os.path.realpath(directory.parent)
-    marks = {f"{MARKER}={directory}{end}".encode() for end in ("", "/supervisor")}
+    whole = {f"{MARKER}={directory}{end}".encode() for end in marks}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with suppress(OSError):
-                if not marks.isdisjoint(Path(entry.path, "environ").read_bytes().split(b"\0")) and _shares(
+                if not whole.isdisjoint(Path(entry.path, "environ").read_bytes().split(b"\0")) and _shares(
                     entry.path, root
                 ):
                     yield int(entry.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import ctypes
 import os
@@ -13,7 +14,7 @@ from .protocol import MARKER
 
 TYPE_CHECKING = False  # as in typing, whose import takes time
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _IN_GONE = 0x40 | 0x200 | 0x400 | 0x800  # moved from there, deleted there; deleted, moved
 _PR_SET_PDEATHSIG = 1
@@ -67,32 +68,57 @@ def watch(directories: Iterable[str]) -> int:
 def descendants(directory: str) -> dict[int, int]:
     """The processes that descend from this one and their groups, but no zombies.
 
-    Another server's mark ends the walk: what a server has started for everybody is not a part of it.
+    Another server's mark ends the walk: what a server has started for everybody is not a part of it. The system says
+    who a process's children are, and may leave one out whose sibling ends just then. So where none is left by that, all
+    processes are looked at, which takes time where there are thousands.
 
     Args:
         directory: The directory of the server whose processes are meant.
     """
-    children: dict[int, list[int]] = {}
-    groups: dict[int, int] = {}
-    zombies: set[int] = set()
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{entry.name}/stat", "rb") as file:
-                state, parent, group = file.read().rpartition(b")")[2].split()[:3]
-                pid = int(entry.name)
-                children.setdefault(int(parent), []).append(pid)
-                groups[pid] = int(group)
-                if state in b"ZX":
-                    zombies.add(pid)
+    return _alive_below(directory, _children) or _alive_below(directory, _parents().__getitem__)
+
+
+def _alive_below(directory: str, children: Callable[[int], list[int]]) -> dict[int, int]:
     own = os.fsencode(directory)
     found: dict[int, int] = {}
-    to_see = children.get(os.getpid(), [])
+    seen = {os.getpid()}
+    to_see = children(os.getpid())
     while to_see:
         pid = to_see.pop()
-        if pid not in found and _mark(pid) in (None, own, own + b"/supervisor"):
-            found[pid] = groups[pid]
-            to_see += children.get(pid, [])
-    return {pid: group for pid, group in found.items() if pid not in zombies}
+        if pid not in seen and _mark(pid) in (None, own, own + b"/supervisor"):
+            seen.add(pid)
+            to_see += children(pid)
+            with contextlib.suppress(OSError):
+                state, _, group = _stat(pid)
+                if state not in b"ZX":
+                    found[pid] = int(group)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """The children of a process, as the system says; none where it does not."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def _parents() -> collections.defaultdict[int, list[int]]:
+    """The children of each process, by what all processes say of their parents."""
+    found = collections.defaultdict[int, list[int]](list)
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                found[int(_stat(int(name))[1])].append(int(name))
+    return found
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The state of a process, its parent and its group."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[:3]
 
 
 def _mark(pid: int) -> bytes | None:
