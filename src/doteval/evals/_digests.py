@@ -317,11 +317,11 @@ class _Walk:
         return tuple(self._lasting(each, kind) for each in cast("tuple[object, ...]", state))
 
 
-def _in_no_order(value: object, given: object) -> object:
+def _in_no_order(value: Any, given: Any) -> object:
     """What a set is made of again, which lists its items in the order of their hashes; anything else as it is."""
     if isinstance(value, (set, frozenset)) and type(given) is list:
-        listed, own = cast("list[object]", given), cast("frozenset[object]", value)
-        return frozenset(listed) if len(listed) == len(own) and own.issuperset(listed) else given
+        own, listed = cast("frozenset[object]", value), cast("list[object]", given)
+        return frozenset(listed) if len(listed) == len(own) and own.issuperset(listed) else listed
     return given
 
 

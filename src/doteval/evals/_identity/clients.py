@@ -78,7 +78,8 @@ def _parts_in(value: Any, depth: int = 2) -> Iterator[tuple[str, object]]:
     if kind not in (dict, list, tuple):
         yield "", value
         return
-    for place, each in islice(value.items() if kind is dict else enumerate(value), _FEW if depth else 0):
+    held: Iterable[tuple[object, object]] = value.items() if kind is dict else enumerate(value)
+    for place, each in islice(held, _FEW if depth else 0):
         for inner, part in _parts_in(each, depth - 1):
             yield f"[{place if isinstance(place, (int, str)) else ''}]{inner}", part
 
