@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 from .credentials import is_credential
 from .found import PLAIN
@@ -78,7 +78,7 @@ def _parts_in(value: Any, depth: int = 2) -> Iterator[tuple[str, object]]:
     if kind not in (dict, list, tuple):
         yield "", value
         return
-    held: Iterable[tuple[object, object]] = value.items() if kind is dict else enumerate(value)
+    held: Iterable[tuple[object, object]] = value.items() if kind is dict else enumerate(cast("list[object]", value))
     for place, each in islice(held, _FEW if depth else 0):
         for inner, part in _parts_in(each, depth - 1):
             yield f"[{place if isinstance(place, (int, str)) else ''}]{inner}", part
