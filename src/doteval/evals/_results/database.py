@@ -12,6 +12,7 @@ from ..._database_files import log_of, what_is_left_beside
 from ..._unwritable import largest_file, may_read, most_open_files, why_unwritable
 from .._errors import StoreError
 from . import gone
+from .overwritten import Seen, expected, seen
 
 _VERSION = 8
 _APPLICATION = 0x64_74_65_76  # "dtev"
@@ -83,6 +84,8 @@ class Connection(sqlite3.Connection):
     """Device and number of the file; `None` where there is none."""
     log: tuple[int, int] | None = None
     """The same of the log of what is written, once it is there; SQLite removes it where nobody has the file open."""
+    seen: Seen | None = None
+    """What was last seen in the file, where somebody goes on writing."""
 
 
 class Database:
@@ -96,6 +99,8 @@ class Database:
         self.path = path.absolute()  # what runs meanwhile may go to another directory
         self.shown = str(path)
         """How it was named, for messages."""
+        self.begun = 0
+        """The number that an evaluation had last when a run began that is to be written."""
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection | None]:
@@ -146,6 +151,15 @@ class Database:
         connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
         return connection
 
+    def connect_to_go_on(self) -> Connection:
+        """The same for who writes many times, and calls `check` before and after each."""
+        connection = self.connect()
+        # So that the file itself knows of the run, unless others read it or write to it just now.
+        _, written, taken = connection.execute("PRAGMA wal_checkpoint").fetchone()
+        with suppress(OSError):  # it is gone, as `check` says
+            connection.seen = seen(self.path, PATIENCE, expected(self.begun if written == taken else 0))
+        return connection
+
     def identity(self) -> tuple[int, int] | None:
         """Device and number of the file; `None` where there is none."""
         return _identity(self.path)
@@ -154,14 +168,16 @@ class Database:
         """What the connection writes is found under the path.
 
         Raises:
-            StoreError: The file was deleted or moved; SQLite goes on writing to it, and nobody would see that.
+            StoreError: The file was deleted, moved or written over; SQLite goes on, and nobody would see that.
         """
+        replaced = "was deleted, moved or replaced while results were written to it"
         if self.identity() != connection.file:
-            raise StoreError(
-                self.shown,
-                "was deleted, moved or replaced while results were written to it",
-                "Run it again; where the file was moved, put it back, and what it has is not asked again.",
-            )
+            advice = "Run it again; where the file was moved, put it back, and what it has is not asked again."
+            raise StoreError(self.shown, replaced, advice)
+        with suppress(OSError):  # it has gone just now
+            connection.seen = connection.seen and seen(self.path, PATIENCE, connection.seen)
+        if connection.seen is None:
+            raise StoreError(self.shown, f"{replaced}: its content is another one", self._how_to_put_back())
         log_file = log_of(self.path)
         log = _identity(log_file)
         if connection.log is not None and log != connection.log:
@@ -172,6 +188,12 @@ class Database:
                 "Run it again, and copy the store with 'sqlite3 FILE .backup', or from another process.",
             )
         connection.log = log
+
+    def _how_to_put_back(self) -> str:
+        log = log_of(self.path).name
+        return (
+            f"To put a backup back, end all runs, remove {log} and {log.removesuffix('-wal')}-shm, copy it, and run again."
+        )
 
     def explained(self, error: Exception) -> StoreError:
         """What is to be raised for an error of SQLite, or of the file system."""
