@@ -170,6 +170,8 @@ class Database:
         Raises:
             StoreError: The file was deleted, moved or written over; SQLite goes on, and nobody would see that.
         """
+        log_file = log_of(self.path)
+        log = _identity(log_file)  # before the file: where both move with their directory, it is that
         replaced = "was deleted, moved or replaced while results were written to it"
         if self.identity() != connection.file:
             advice = "Run it again; where the file was moved, put it back, and what it has is not asked again."
@@ -178,8 +180,6 @@ class Database:
             connection.seen = connection.seen and seen(self.path, PATIENCE, connection.seen)
         if connection.seen is None:
             raise StoreError(self.shown, f"{replaced}: its content is another one", self._how_to_put_back())
-        log_file = log_of(self.path)
-        log = _identity(log_file)
         if connection.log is not None and log != connection.log:
             raise StoreError(
                 self.shown,
