@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from doteval import Result, foreach
-from doteval.evals import Store, StoreError, run
+from doteval.cli import main
+from doteval.evals import Evaluation, Store, StoreError, run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")]  # about files
 
@@ -130,3 +131,63 @@ async def test_a_store_that_is_changed_by_others_while_it_is_written_is_told(
     with pytest.raises(StoreError, match=r"was deleted, moved or replaced|cannot be used"):
         async with Overwritten(path, happens if at == "the end" else lambda: None) as store:
             await run(evaluation, store=store, concurrency=1)
+
+
+def texts(count: int, calls: list[int]) -> Evaluation:
+    @foreach("number", range(count))
+    async def eval_texts(number: int) -> Result:
+        calls.append(number)
+        return Result(f"{number} " * 500)
+
+    return eval_texts
+
+
+@pytest.fixture
+async def left(tmp_path: Path) -> Path:
+    """What a process leaves that is killed, with a backup of what was there before."""
+    path, left = tmp_path / "results.db", tmp_path / "there" / "results.db"
+    left.parent.mkdir()
+    await run(texts(20, []), store=path, experiment="old")
+    shutil.copy(path, tmp_path / "backup.db")
+    await run(texts(60, []), store=path, experiment="later")
+    async with Store(path) as store:
+        await run(texts(40, []), store=store, experiment="new")
+        for end in ("", "-wal", "-shm"):
+            shutil.copy(f"{path}{end}", f"{left}{end}")
+    return left
+
+
+@pytest.mark.parametrize("way", [move_backup_over, copy_backup_over, "copied with its times", "deleted before"])
+async def test_a_backup_is_not_mixed_with_what_a_killed_run_has_left(
+    left: Path, way: Any, opened: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither by a run, which would pay for what is lost in it, nor by who only looks."""
+    backup = left.parent.parent / "backup.db"
+    content = backup.read_bytes()
+    if way == "deleted before":
+        left.unlink()
+    if isinstance(way, str):
+        shutil.copy2(backup, left)
+    else:
+        way(left, backup, opened)
+    calls: list[int] = []
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"do not belong together.*\nWhere one was, remove results.db-wal and"):
+            Store(left).evaluations()
+        assert main(["list", "--store", str(left)]) == 1
+        with pytest.raises(StoreError, match="do not belong together"):
+            await run(texts(30, calls), store=left, experiment="more")
+    assert calls == []
+    assert left.read_bytes() == content
+    for end in ("-wal", "-shm"):
+        Path(f"{left}{end}").unlink()
+    assert [(each.experiment, each.stored) for each in Store(left).evaluations()] == [("old", 20)]
+
+
+@pytest.mark.parametrize("is_touched", [False, True])
+async def test_what_a_killed_run_has_left_is_there(left: Path, is_touched: bool) -> None:
+    """Also where somebody has changed the file's permissions since, so that nobody knows more than that."""
+    if is_touched:
+        left.chmod(0o640)
+    found = [(each.experiment, each.stored) for each in Store(left).evaluations()]
+    assert found == [("old", 20), ("later", 60), ("new", 40)]

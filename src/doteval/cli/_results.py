@@ -28,7 +28,7 @@ def opened(options: argparse.Namespace) -> Generator[Snapshot]:
                 )
             yield results
     except StoreError as exc:
-        raise Problem(" ".join(str(exc).splitlines()), 2) from exc
+        raise Problem(" ".join(str(exc).splitlines())) from exc
 
 
 def chosen(results: Snapshot, name: str) -> list[Stored]:

@@ -13,6 +13,7 @@ from ..._unwritable import largest_file, may_read, most_open_files, why_unwritab
 from .._errors import StoreError
 from . import gone
 from .overwritten import Seen, expected, seen
+from .unclean import Unclean
 
 _VERSION = 8
 _APPLICATION = 0x64_74_65_76  # "dtev"
@@ -99,6 +100,7 @@ class Database:
         self.path = path.absolute()  # what runs meanwhile may go to another directory
         self.shown = str(path)
         """How it was named, for messages."""
+        self._unclean = Unclean(self.path)
         self.begun = 0
         """The number that an evaluation had last when a run began that is to be written."""
 
@@ -189,6 +191,21 @@ class Database:
             )
         connection.log = log
 
+    def _check_what_was_left(self) -> None:
+        """Before the file is opened.
+
+        Raises:
+            StoreError: The log beside it is another one's.
+        """
+        if self._unclean.is_damaged(PATIENCE):
+            log = log_of(self.path).name
+            raise StoreError(
+                self.shown,
+                f"and {log}, which a run that was killed has left, do not belong together, as where a backup was put back",
+                f"Where one was, remove {log} and {log.removesuffix('-wal')}-shm. Else copy all three files, and save "
+                f"what is left with 'sqlite3 {self.shown} .recover'.",
+            )
+
     def _how_to_put_back(self) -> str:
         log = log_of(self.path).name
         return (
@@ -247,6 +264,7 @@ class Database:
         if not directory.exists():
             directory.mkdir(parents=True, exist_ok=True)
             (directory / ".gitignore").write_text("# what was measured here is no source\n*\n", "utf-8")
+        self._check_what_was_left()
         with closing(self._open()) as connection:
             if not self._is_ready(connection):  # what is not ours is not touched
                 # What was asked and said is nobody else's business; SQLite gives its other files the same permissions.
@@ -261,6 +279,7 @@ class Database:
             is_there = self.path.exists()
         if not is_there:
             return None
+        self._check_what_was_left()
         with ExitStack() as opened:
             connection = opened.enter_context(closing(self._open()))
             # Another process may have made the file, but not yet its tables.
