@@ -337,6 +337,8 @@ def test_what_was_written_while_it_asked_stays(
         (["copy", "one", "two", "--dry-run"], 1, "there is an experiment 'two' already"),
         (["copy", "one", "one", "--replace"], 1, "no copy of itself"),
         (["copy", "one", "", "--replace"], 2, "an experiment needs a name"),
+        (["copy", "one", "two@a"], 2, "an experiment has no @ in its name"),
+        (["rename", "one", "two@a"], 2, "an experiment has no @ in its name"),
     ],
 )
 def test_what_cannot_be_done_changes_nothing(
@@ -348,6 +350,18 @@ def test_what_cannot_be_done_changes_nothing(
     assert problem in said.err
     assert said.out == ""
     assert of(path) == before
+
+
+def test_what_is_named_with_an_at_is_a_part_and_nothing_else(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is there: a script that is run again deletes nothing else. Names of evaluations may have more of them."""
+    anyio.run(partial(run, numbers(), store=path, experiment="one", name="a@home"))
+    with pytest.raises(ValueError, match="an experiment has no @ in its name, as 'one@a' has"):
+        anyio.run(partial(run, numbers(), store=path, experiment="one@a"))
+    assert doteval_(path, "delete", "one@a@home", "--yes") == 0
+    assert of(path)["one"] == ["a", "b"]
+    assert doteval_(path, "delete", "one@a@home", "--yes") == 1
+    assert "no evaluation of 'one' has 'a@home' in its name" in capsys.readouterr().err
+    assert of(path)["one"] == ["a", "b"]
 
 
 @pytest.mark.parametrize("age", ["", "30", "d", "-1d", "1.5d", "30 d", "1y", "\u0663d", "9" * 30 + "d"])
@@ -526,7 +540,7 @@ def test_the_job_of_main_asks_for_nothing_where_it_is_started_again(tmp_path: Pa
 
 async def test_a_renamed_experiment_is_gone_on_with(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Under its new name, whatever that is."""
-    for before, after in (("two", "\udcff odd @ name"), ("\\udcff odd @ name", "2")):
+    for before, after in (("two", "\udcff odd ; name"), ("\\udcff odd ; name", "2")):
         assert main(["rename", before, after, "--store", str(path)]) == 0
     outcome = await run(numbers(), store=path, experiment="2", name="a")
     assert outcome.answered

@@ -22,6 +22,8 @@ def opened(options: argparse.Namespace) -> Generator[Snapshot]:
     try:
         with store.snapshot() as results:
             if results.is_empty and not store.path.exists():
+                if store.path.is_symlink():
+                    raise Problem(f"{options.store} is a link to {store.path.readlink()}, which is not there")
                 raise Problem(
                     f"there are no results in {options.store}: run 'pytest --doteval-eval-experiment NAME' here, "
                     "or name the file: --store FILE"

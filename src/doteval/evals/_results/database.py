@@ -191,6 +191,13 @@ class Database:
             )
         connection.log = log
 
+    def _who_may(self) -> str:
+        try:
+            owner = f"its owner, {self.path.owner()},"
+        except (OSError, KeyError, NotImplementedError):  # a number without a name, or no owners at all
+            owner = "its owner"
+        return f"Only {owner} can give you a copy, or let you read it: chmod g+rw, for a group that shares it."
+
     def _check_what_was_left(self) -> None:
         """Before the file is opened.
 
@@ -240,10 +247,16 @@ class Database:
                 problem = f"cannot be written: another process has kept it for {PATIENCE:g} s"
                 return StoreError(path, problem, "Look for a program that has it open.")
             case _:
+                if self.path.is_symlink() and not self.path.exists():
+                    problem = f"is a link to {self.path.readlink()}, which is not there and cannot be made"
+                    return StoreError(path, problem, "Make the directory that it leads to, or remove the link.")
                 if not may_read(self.path):
-                    return StoreError(path, "may not be read by this user", "Change its permissions, or copy it.")
+                    return StoreError(path, "may not be read by this user", self._who_may())
                 if (why := why_unwritable(self.path)) is not None:
-                    advice = "Name a file elsewhere: --doteval-eval-store FILE in pytest, store= of run."
+                    advice = (
+                        "Copy it to where you may write, or name another file: --doteval-eval-store FILE in pytest, "
+                        "--store FILE of the commands, store= of run."
+                    )
                     return StoreError(path, f"cannot be written: {why}", advice)
                 problem = getattr(error, "strerror", None) or str(error)
                 advice = "Look at the permissions of the file and of its directory, or name another file."

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..._database_files import log_of
 from .._errors import StoreError
 from .copying import copy_whole
-from .names import checked_name
+from .names import checked_name, parted
 from .plain import storable
 from .reading import Results, Snapshot, Stored
 from .runs import check_idle
@@ -154,15 +154,14 @@ def chosen(results: Results, name: str) -> list[Stored]:
         ValueError: There are none.
     """
     name = storable(name)
-    found = results.evaluations(name)
-    if found:
-        return found
-    experiment, at, part = name.rpartition("@")
-    if at and not part:
+    experiment, part = parted(name)
+    if part == "":
         raise ValueError(f"{name!r} has nothing behind its @, as where a variable of a script is not set")
-    there = results.evaluations(experiment) if at else []
+    there = results.evaluations(experiment)
     if not there:
-        raise ValueError(f"there is no experiment {experiment or name!r}; there are: {_names_in(results)}")
+        raise ValueError(f"there is no experiment {experiment!r}; there are: {_names_in(results)}")
+    if part is None:
+        return there
     found = [stored for stored in there if part in stored.name]
     if not found:
         names = ", ".join(stored.name for stored in there)
