@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -25,6 +25,7 @@ import doteval
 from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, Store, StoreError, copy, delete, rename, run
+from doteval.evals._results import upkeep
 from doteval.evals._results.database import Database
 from doteval.evals._results.upkeep import chosen, old_enough
 from doteval.evals._running.circumstances import _commits, _head_of, about_machine
@@ -553,8 +554,50 @@ def test_a_file_that_others_use_keeps_its_size(path: Path, capsys: pytest.Captur
     reader.execute("SELECT count(*) FROM rows").fetchone()
     assert doteval_(path, "delete", "one", "--yes") == 0
     reader.close()
-    assert "has room left in it" in capsys.readouterr().out
+    assert "Somebody else is using it, so it has room left in it" in capsys.readouterr().out
     assert of(path) == {"two": ["a"], "three": ["a"]}
+
+
+def failing(code: int) -> Any:
+    def fail(*_: object) -> NoReturn:
+        error = sqlite3.OperationalError("it cannot be done")
+        error.sqlite_errorcode = code
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (sqlite3.SQLITE_BUSY, "Somebody else is using it"),
+        (sqlite3.SQLITE_FULL, "The disk has no room for a copy of it"),
+        (sqlite3.SQLITE_CORRUPT, "It is damaged: it cannot be done"),
+    ],
+)
+def test_it_says_why_a_file_is_no_smaller(path: Path, code: int, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else is blamed for it."""
+    store = Store(path)
+    monkeypatch.setattr(store._database, "connect", failing(code))
+    assert upkeep._compact(store) == why
+
+
+def test_a_full_disk_is_told_with_what_may_go(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To delete takes room, too."""
+    monkeypatch.setattr(upkeep, "check_idle", failing(sqlite3.SQLITE_FULL))
+    before = of(path)
+    assert doteval_(path, "delete", "one", "--yes") == 1
+    said = capsys.readouterr().err
+    assert "the disk is full, and that takes room first" in said
+    assert "Nothing was deleted. Remove or move another file" in said
+    assert of(path) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
+def test_an_export_to_a_full_disk_is_no_wrong_argument(path: Path) -> None:
+    assert doteval_(path, "export", "one", "-o", "/dev/full") == 1
 
 
 @pytest.mark.parametrize("words", [["delete", "one", "--yes"], ["rename", "one", "1"]])

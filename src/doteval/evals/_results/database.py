@@ -215,9 +215,7 @@ class Database:
 
     def _how_to_put_back(self) -> str:
         log = log_of(self.path).name
-        return (
-            f"To put a backup back, end all runs, remove {log} and {log.removesuffix('-wal')}-shm, copy it, and run again."
-        )
+        return f"To put a backup back, end all runs, remove {log} and {log.removesuffix('-wal')}-shm, copy it, and run again."
 
     def explained(self, error: Exception) -> StoreError:
         """What is to be raised for an error of SQLite, or of the file system."""

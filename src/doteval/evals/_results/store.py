@@ -417,7 +417,9 @@ class Store(Results):
             self._check_open()
             if self._writer is None:
                 database, write = self._database, self._write_items
-                self._writer = Writer("results", database.connect_to_go_on, write, database.explained, self._holding.drop)
+                self._writer = Writer(
+                    "results", database.connect_to_go_on, write, database.explained, self._holding.drop
+                )
             return self._writer
 
     def _renew(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -195,11 +195,11 @@ class Removed(NamedTuple):
 
     Args:
         freed: By how many bytes the file is smaller.
-        is_compact: Whether no room is left in it.
+        why_not: Why room is left in it, as a sentence without its end; empty where none is.
     """
 
     freed: int
-    is_compact: bool
+    why_not: str
 
 
 def last_written(results: Results, evaluation: Stored) -> float:
@@ -225,7 +225,7 @@ def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapsho
         StoreError: The file cannot be written, or one of them may not be removed any more; then all are there, too.
     """
     before = _size(store)
-    with store._database.writing() as connection:
+    with _told_of_room(store), store._database.writing() as connection:
         try:
             may_go = {stored.id for stored in still(Snapshot(connection))}
         except ValueError:  # all of one of the names is gone
@@ -242,20 +242,46 @@ def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapsho
             names = stored.experiment, stored.name
             connection.execute("DELETE FROM evaluations WHERE id = ?", (stored.id,))
             connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
-    is_compact = _compact(store)
-    return Removed(max(0, before - _size(store)), is_compact)
+    why_not = _compact(store)
+    return Removed(max(0, before - _size(store)), why_not)
 
 
-def _compact(store: Store) -> bool:
-    """Give room back to the file system; whether that could be, as nobody else was at it."""
+@contextmanager
+def _told_of_room(store: Store) -> Generator[None]:
+    """Where the disk is full, it is no use to say that one should make room."""
+    try:
+        yield
+    except StoreError as exc:
+        if not _is(exc.__cause__, sqlite3.SQLITE_FULL):
+            raise
+        raise StoreError(
+            exc.path,
+            "cannot be made smaller: the disk is full, and that takes room first",
+            f"Nothing was deleted. Remove or move another file, such as the kept replies (replies.db, where no run is at "
+            f"it), or move {store.path.name}, with {store.path.name}-wal if there is one, to another disk and name it "
+            "with --store.",
+        ) from exc.__cause__
+
+
+def _compact(store: Store) -> str:
+    """Give room back to the file system; why that could not be, as a sentence, or nothing."""
+    in_use = "Somebody else is using it"
     try:
         with closing(store._database.connect()) as connection:
             connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
             connection.execute("VACUUM")
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.Error:  # somebody writes, or the disk has no room for a copy
-        return False
-    return not busy
+    except sqlite3.Error as exc:
+        if _is(exc, sqlite3.SQLITE_BUSY):
+            return in_use
+        if _is(exc, sqlite3.SQLITE_FULL):
+            return "The disk has no room for a copy of it"
+        return f"It {store._database.explained(exc).problem}"
+    return in_use if busy else ""
+
+
+def _is(error: object, code: int) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == code
 
 
 def _size(store: Store) -> int:
