@@ -205,17 +205,22 @@ class Database:
             StoreError: The log beside it is another one's.
         """
         if self._unclean.is_damaged(PATIENCE):
-            log = log_of(self.path).name
+            log, shared = self._beside()
             raise StoreError(
                 self.shown,
-                f"and {log}, which a run that was killed has left, do not belong together, as where a backup was put back",
-                f"Where one was, remove {log} and {log.removesuffix('-wal')}-shm. Else copy all three files, and save "
-                f"what is left with 'sqlite3 {self.shown} .recover'.",
+                f"and {log}, which a run that was killed has left, do not belong together, as where a backup was put "
+                "back",
+                f"Where one was, remove {log} and {shared}. Else copy all three files, and save what is left with "
+                f"'sqlite3 {self.shown} .recover'.",
             )
 
     def _how_to_put_back(self) -> str:
+        log, shared = self._beside()
+        return f"To put a backup back, end all runs, remove {log} and {shared}, copy it, and run again."
+
+    def _beside(self) -> tuple[str, str]:
         log = log_of(self.path).name
-        return f"To put a backup back, end all runs, remove {log} and {log.removesuffix('-wal')}-shm, copy it, and run again."
+        return log, f"{log.removesuffix('-wal')}-shm"
 
     def explained(self, error: Exception) -> StoreError:
         """What is to be raised for an error of SQLite, or of the file system."""
