@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, Store, StoreError, run
-
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")]  # about files
 
 
 def delete(path: Path, _: Path, __: list[int]) -> None:
@@ -100,6 +100,8 @@ def opened() -> Iterator[list[int]]:
         os.close(descriptor)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")  # it is about files
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("at", "goes_on"), [(0, False), (0, True), (3, False), (5, True), ("the end", False), ("the end", True)]
@@ -124,11 +126,11 @@ async def test_a_store_that_is_changed_by_others_while_it_is_written_is_told(
             happens()
         return Result(number)
 
-    await run(foreach("number", range(3))(lambda number: Result(number)), store=path, experiment="before")
+    await run(foreach("number", range(3))(Result), store=path, experiment="before")
     if goes_on:
         await run(evaluation, store=path)
     shutil.copy(path, backup)
-    with pytest.raises(StoreError, match=r"was deleted, moved or replaced|cannot be used"):
+    with pytest.raises(StoreError, match=r"was deleted, moved or replaced|cannot be used|is no store of results"):
         async with Overwritten(path, happens if at == "the end" else lambda: None) as store:
             await run(evaluation, store=store, concurrency=1)
 
@@ -143,22 +145,22 @@ def texts(count: int, calls: list[int]) -> Evaluation:
 
 
 @pytest.fixture
-async def left(tmp_path: Path) -> Path:
+def left(tmp_path: Path) -> Path:
     """What a process leaves that is killed, with a backup of what was there before."""
     path, left = tmp_path / "results.db", tmp_path / "there" / "results.db"
     left.parent.mkdir()
-    await run(texts(20, []), store=path, experiment="old")
+    anyio.run(partial(run, texts(20, []), store=path, experiment="old"))
     shutil.copy(path, tmp_path / "backup.db")
-    await run(texts(60, []), store=path, experiment="later")
-    async with Store(path) as store:
-        await run(texts(40, []), store=store, experiment="new")
+    anyio.run(partial(run, texts(60, []), store=path, experiment="later"))
+    with Store(path) as store:
+        anyio.run(partial(run, texts(40, []), store=store, experiment="new"))
         for end in ("", "-wal", "-shm"):
             shutil.copy(f"{path}{end}", f"{left}{end}")
     return left
 
 
 @pytest.mark.parametrize("way", [move_backup_over, copy_backup_over, "copied with its times", "deleted before"])
-async def test_a_backup_is_not_mixed_with_what_a_killed_run_has_left(
+def test_a_backup_is_not_mixed_with_what_a_killed_run_has_left(
     left: Path, way: Any, opened: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Neither by a run, which would pay for what is lost in it, nor by who only looks."""
@@ -176,7 +178,7 @@ async def test_a_backup_is_not_mixed_with_what_a_killed_run_has_left(
             Store(left).evaluations()
         assert main(["list", "--store", str(left)]) == 1
         with pytest.raises(StoreError, match="do not belong together"):
-            await run(texts(30, calls), store=left, experiment="more")
+            anyio.run(partial(run, texts(30, calls), store=left, experiment="more"))
     assert calls == []
     assert left.read_bytes() == content
     for end in ("-wal", "-shm"):
@@ -185,7 +187,7 @@ async def test_a_backup_is_not_mixed_with_what_a_killed_run_has_left(
 
 
 @pytest.mark.parametrize("is_touched", [False, True])
-async def test_what_a_killed_run_has_left_is_there(left: Path, is_touched: bool) -> None:
+def test_what_a_killed_run_has_left_is_there(left: Path, is_touched: bool) -> None:
     """Also where somebody has changed the file's permissions since, so that nobody knows more than that."""
     if is_touched:
         left.chmod(0o640)

@@ -354,7 +354,7 @@ def test_what_cannot_be_done_changes_nothing(
 
 
 def test_what_is_named_with_an_at_is_a_part_and_nothing_else(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever is there: a script that is run again deletes nothing else. Names of evaluations may have more of them."""
+    """Whatever is there: a script that is run again deletes nothing else. An evaluation may have more of them."""
     anyio.run(partial(run, numbers(), store=path, experiment="one", name="a@home"))
     with pytest.raises(ValueError, match="an experiment has no @ in its name, as 'one@a' has"):
         anyio.run(partial(run, numbers(), store=path, experiment="one@a"))

@@ -158,12 +158,11 @@ class Store(Results):
                 claim = claims.new_claim(self._database.path, number)
                 connection.execute("UPDATE evaluations SET run = ? WHERE id = ?", (claim, number))
                 stored = find(connection, *names, number=number)
-                (begun,) = connection.execute(_LAST_EVALUATION).fetchone()
+                (self._database.begun,) = connection.execute(_LAST_EVALUATION).fetchone()
         except BaseException:
             claims.drop(claim)
             raise
         assert stored is not None
-        self._database.begun = begun
         self._holding.has(stored.id, claim)
         if is_new and before is not None:
             self._pending.add(stored.id)
@@ -416,10 +415,8 @@ class Store(Results):
         with self._lock:
             self._check_open()
             if self._writer is None:
-                database, write = self._database, self._write_items
-                self._writer = Writer(
-                    "results", database.connect_to_go_on, write, database.explained, self._holding.drop
-                )
+                connect, explained = self._database.connect_to_go_on, self._database.explained
+                self._writer = Writer("results", connect, self._write_items, explained, self._holding.drop)
             return self._writer
 
     def _renew(self) -> None:

@@ -1,7 +1,7 @@
 """Whether the log that a killed process has left beside a store belongs to it, before SQLite merges the two.
 
-SQLite takes the log for what the file lacks, also where a backup was put in the place of the file. Whoever is the last to
-close it, a reader as well, writes the one into the other.
+SQLite takes the log for what the file lacks, also where a backup was put in the place of the file. Whoever is the last
+to close it, a reader as well, writes the one into the other.
 """
 
 from __future__ import annotations

@@ -257,9 +257,9 @@ def _told_of_room(store: Store) -> Generator[None]:
         raise StoreError(
             exc.path,
             "cannot be made smaller: the disk is full, and that takes room first",
-            f"Nothing was deleted. Remove or move another file, such as the kept replies (replies.db, where no run is at "
-            f"it), or move {store.path.name}, with {store.path.name}-wal if there is one, to another disk and name it "
-            "with --store.",
+            "Nothing was deleted. Remove or move another file, such as the kept replies (replies.db, where no run is "
+            f"at it), or move {store.path.name}, with {store.path.name}-wal if there is one, to another disk and name "
+            "it with --store.",
         ) from exc.__cause__
 
 
