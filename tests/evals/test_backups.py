@@ -126,7 +126,7 @@ async def test_a_store_that_is_changed_by_others_while_it_is_written_is_told(
             happens()
         return Result(number)
 
-    await run(foreach("number", range(3))(Result), store=path, experiment="before")
+    await run(texts(3, []), store=path, experiment="before")
     if goes_on:
         await run(evaluation, store=path)
     shutil.copy(path, backup)
