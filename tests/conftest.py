@@ -9,7 +9,6 @@ import itertools
 import os
 import platform
 import select
-import shutil
 import signal
 import sys
 import tempfile
@@ -124,9 +123,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def _keep_files_in_memory() -> None:
     """Most tests of evaluations have a database, whose every commit a disk has to confirm: 6 ms of processor each run,
     and ten times as much of waiting. Only what failed tests leave is kept, as `tmp_path_retention_policy` says."""
-    with contextlib.suppress(OSError):
-        is_enough = os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_MEMORY
-        if is_enough and "TMPDIR" not in os.environ:
+    with contextlib.suppress(AttributeError, OSError):  # another system
+        memory = os.statvfs(_IN_MEMORY)
+        is_fit = memory.f_bavail * memory.f_frsize > _ENOUGH_MEMORY and not memory.f_flag & os.ST_NOEXEC
+        if is_fit and os.access(_IN_MEMORY, os.W_OK) and "TMPDIR" not in os.environ:
             os.environ["TMPDIR"] = tempfile.tempdir = str(_IN_MEMORY)
 
 

@@ -48,7 +48,7 @@ MODULES = (
     "llmock.main", "uvicorn", "uvicorn.protocols.http.auto",
     "doteval.blocking", "doteval.cli", "doteval.evals", "doteval.pytest_plugin", "doteval.servers", "doteval.testing",
     "doteval.cli._look", "doteval.cli._results", "doteval.cli._serve", "doteval._tables",
-    "doteval.pytest_plugin._leased",
+    "doteval.pytest_plugin._leased", "doteval.pytest_plugin._leases",
     *(f"doteval.pytest_plugin._evals.{name}" for name in ("data", "preload", "progress", "running", "termination")),
     "doteval.providers.anthropic", "doteval.providers.http", "doteval.providers.ollama", "doteval.providers.openai",
     "doteval.providers.server", "doteval.providers.vllm",

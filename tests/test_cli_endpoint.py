@@ -21,7 +21,10 @@ import pytest
 from anyio import create_task_group, to_thread
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.servers.conftest import runtime as runtime  # noqa: PLC0414 - a fixture
+from tests.llmock_server import LLMock
+from tests.servers import relay
+from tests.servers.conftest import forked_supervisors as forked_supervisors  # noqa: PLC0414 - fixtures
+from tests.servers.conftest import runtime as runtime  # noqa: PLC0414
 from tests.servers.leftovers import leftovers
 from tests.servers.lights import KEYED, PATIENCE, Events, light
 
@@ -45,7 +48,7 @@ ON_BOTH = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_supervisors")]
 
 
 @pytest.fixture
@@ -101,9 +104,12 @@ async def ask(sdk: openai.AsyncOpenAI, model: str, prompt: str = "Hello") -> str
 
 @LEAVES_STREAMS
 @ON_BOTH
-async def test_both_sdks_find_lists_models_and_streams(launcher: LocalLauncher, anyio_backend: str) -> None:
+async def test_both_sdks_find_lists_models_and_streams(
+    launcher: LocalLauncher, anyio_backend: str, mock_server: LLMock
+) -> None:
     """llmock speaks the protocol of both; whatever is below the address goes to the server as it is."""
-    provider = ServerProvider(["llmock", "serve", "--port", "{port}"], launcher=launcher)
+    to = mock_server.url.rpartition(":")[2]
+    provider = ServerProvider([sys.executable, "-I", "-S", relay.__file__, "{port}", to], launcher=launcher)
     async with listening(anyio_backend, launcher, {"my/model": Served("my/model", provider, "gpt-4o")}) as (url, _):
         async with client(url) as sdk:
             assert [each.id async for each in sdk.models.list()] == ["my/model"]

@@ -12,8 +12,8 @@ A page is read, and run, from top to bottom, in a directory of its own:
   stands for what differs from run to run.
 - A block whose caption begins with "Not run:" is not run; the caption says why.
 
-The SDKs talk to llmock on loopback, with keys that open nothing else. The commands ``vllm`` and ``llama-server`` are
-llmock, too; nothing of a server may be left at the end of a page.
+The SDKs talk to llmock on loopback, with keys that open nothing else. The commands ``vllm`` and ``llama-server`` lead
+to it, too; nothing of a server may be left at the end of a page.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ import anyio
 import pytest
 from llmock.testing import LLMockServer
 from tests.forks import Forks
+from tests.servers import relay
+from tests.servers.conftest import forked_supervisors as forked_supervisors  # noqa: PLC0414 - a fixture
 from tests.servers.leftovers import kill_all, leftovers
 from tests.test_layers import LAYERS, MODULES
 
@@ -50,6 +52,8 @@ import doteval.cli
 from doteval._pool.events import EventKind
 from doteval._pool.records import Phase
 from doteval.pytest_plugin._options import add_options
+
+pytestmark = pytest.mark.usefixtures("forked_supervisors")
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -135,22 +139,22 @@ def server() -> Iterator[LLMockServer]:
         yield server
 
 
-STAND_IN = """#!{python}
-import os, sys
-port = sys.argv[sys.argv.index("--port") + 1]
-os.execv("{llmock}", ["llmock", "serve", "--host", "127.0.0.1", "--port", port])
+STAND_IN = """#!{python} -IS
+import sys
+sys.path.insert(0, "{directory}")
+import relay
+relay.main(int(sys.argv[sys.argv.index("--port") + 1]), {port})
 """
 
 
 @pytest.fixture
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with stand-ins for model servers."""
+def commands(tmp_path_factory: pytest.TempPathFactory, server: LLMockServer) -> Path:
+    """A directory with stand-ins for model servers: all of them are the one that runs already."""
     directory = tmp_path_factory.mktemp("bin")
     for name in ("llama-server", "vllm"):
         path = directory / name
-        path.write_text(
-            STAND_IN.format(python=sys.executable, llmock=Path(sys.executable).with_name("llmock")), "utf-8"
-        )
+        found = {"python": sys.executable, "directory": Path(relay.__file__).parent, "port": server.port}
+        path.write_text(STAND_IN.format(**found), "utf-8")
         path.chmod(0o755)
     return directory
 

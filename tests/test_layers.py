@@ -110,6 +110,7 @@ DOORS = {
         "doteval.evals._identity.library",
         "doteval.evals._results.gates",
         "doteval.evals._results.identity",
+        "doteval.evals._results.names",
         "doteval.evals._results.tables",
         "doteval.evals._running.arguments",
         "doteval.evals._running.checks",

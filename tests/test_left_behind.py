@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,6 +35,7 @@ class Told(logging.Handler):
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     monkeypatch.setattr(pool, "A_WHILE", 0)
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
     told = Told()
     monkeypatch.setattr(logging.getLogger("doteval.pool"), "handlers", [told])
     return told
@@ -109,3 +111,14 @@ async def test_nobody_is_told_of_an_opening(told: Told) -> None:
             event.set()
         await left.teardown()
     assert told.lines == []
+
+
+async def test_nobody_is_told_in_a_program(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, a task that sets up and ends has handed its handle on, as those of ``asyncio.gather`` do."""
+    monkeypatch.delattr(sys, "ps1")
+    async with FakeProvider(capacity=1) as provider, create_task_group() as task_group:
+        left = await set_up_elsewhere(provider, "a")
+        task_group.start_soon(set_up_and_end, provider, "b")
+        await turns()
+        await left.teardown()
+    assert not told.lines

@@ -245,7 +245,7 @@ class ReclaimedHandle(LeasedHandle[ModelT_co]):
     async def teardown(self) -> None:
         """As of any other handle; what has no lease any more needs no finaliser, which would cost more than this."""
         rest = self._pool.release(self._lease)
-        self.__class__ = LeasedHandle
+        self.__class__ = LeasedHandle  # type: ignore[assignment]
         if rest is not None:
             await rest
 

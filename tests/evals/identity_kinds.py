@@ -29,6 +29,7 @@ import pydantic
 import pytest
 from tests.evals.identity_kinds_of_clients import KINDS_OF_CLIENTS
 from tests.evals.identity_kinds_of_packages import KINDS_OF_PACKAGES
+from tests.evals.identity_kinds_of_servers import KINDS_OF_SERVERS
 
 
 class Plain:
@@ -374,4 +375,5 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "deep": lambda value: functools.reduce(lambda inner, _: [inner], range(40), value),
     **KINDS_OF_CLIENTS,
     **KINDS_OF_PACKAGES,
+    **KINDS_OF_SERVERS,
 }

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import xml.etree.ElementTree as ET
-from collections import OrderedDict, UserDict, defaultdict, deque
-from collections.abc import Callable
+from collections import ChainMap, Counter, OrderedDict, UserDict, defaultdict, deque
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -104,6 +105,76 @@ def mail(text: str) -> EmailMessage:
     return message
 
 
+class Tags(set[Any]):
+    """With attributes, which count."""
+
+    def __init__(self, items: Any = (), mark: str = "") -> None:
+        super().__init__(items)
+        self.mark = mark
+
+
+class Frozen(frozenset[Any]):
+    __slots__ = ()
+
+
+class Reduced(set[Any]):
+    """Says itself how it is made again."""
+
+    def __reduce__(self) -> Any:
+        return Reduced, (list(self),)
+
+
+class Table(dict[Any, Any]):
+    pass
+
+
+class Held(AbstractSet[Any]):
+    """A set of the user's own."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = frozenset(items)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def several(text: str) -> list[str]:
+    return ["alpha", "beta", "gamma", "delta", text]
+
+
+SETS: dict[str, Callable[[str], Any]] = {
+    "set": lambda text: set(several(text)),
+    "subclass of set": lambda text: Tags(several(text)),
+    "attribute of a set": lambda text: Tags(several(""), text),
+    "subclass of frozenset": lambda text: Frozen(several(text)),
+    "set that says how it is made": lambda text: Reduced(several(text)),
+    "set of the user's": lambda text: Held(several(text)),
+    "set of sets": lambda text: Tags([Frozen(several(text)), Frozen("ab"), frozenset("cd"), "e"]),
+    "set of tuples": lambda text: Tags([("a", Frozen(several(text))), (Color.RED, "b")]),
+    "keys": lambda text: dict.fromkeys(several(text)).keys(),
+    "items": lambda text: dict.fromkeys(several(text), Tags("ab")).items(),
+    "counted": lambda text: Counter(several(text)),
+    "chained": lambda text: ChainMap({"a": Tags(several(text))}),
+    "by key": lambda text: Table({Frozen(several(text)): 1}),
+    "in order": lambda text: OrderedDict(a=Tags(several(text))),
+    "with a default": lambda text: defaultdict(Tags, a=Tags(several(text))),
+    "in a queue": lambda text: deque([Tags(several(text))]),
+}
+PLACES: dict[str, Callable[[Any], Any]] = {
+    "": lambda value: value,
+    "in a data class ": lambda value: Item("a", [value]),
+    "in a model ": lambda value: Model(x=value),
+    "in an object ": Slotted,
+    "in a mapping ": lambda value: Table(a={"b": (value,)}),
+}
+
+
 def deep(text: str) -> Any:
     return functools.reduce(lambda inner, _: [inner], range(5000), text)
 
@@ -190,6 +261,13 @@ MAKERS: dict[str, Callable[[str], Any]] = {
     "categories": lambda text: pandas().Series(["a"], dtype=pandas().CategoricalDtype(["a", text])),
     "integers or none": lambda text: pandas().array([len(text), None], dtype="Int64"),
     "times with zones": lambda text: pandas().Series(pandas().to_datetime([f"2024-01-0{len(text)}"], utc=True)),
+}
+
+
+MAKERS |= {
+    f"{name} {place}".rstrip(): functools.partial(lambda make, put, text: put(make(text)), make, put)
+    for name, make in SETS.items()
+    for place, put in PLACES.items()
 }
 
 

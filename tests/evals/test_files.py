@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,57 @@ async def test_a_file_without_rows_is_named(tmp_path: Path) -> None:
 
 async def echo(a: object) -> Result:
     return Result(a)
+
+
+def lines(name: str, count: int, size: int) -> str:
+    return "".join(json.dumps({"question": f"{name} {number}", "more": "x" * size}) + "\n" for number in range(count))
+
+
+def over(path: Path, text: str) -> None:
+    """Written anew in its place."""
+    with path.open("r+") as file:
+        file.write(text)
+        file.truncate()
+
+
+def beside(path: Path, text: str) -> None:
+    """Another file in its place."""
+    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").replace(path)
+
+
+def added(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def cut(path: Path, text: str) -> None:
+    os.truncate(path, len(lines("old", 30, 100_000)) // 2)
+
+
+@pytest.mark.parametrize("change", [over, beside, added, cut], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("after", [1, 25, 40])
+@pytest.mark.parametrize("new", ["shorter", "longer", "alike"])
+def test_rows_are_never_of_two_files(change: Callable[[Path, str], None], after: int, new: str, tmp_path: Path) -> None:
+    """Whatever becomes of it while it is read: those of the file that was opened, with what was added, or an error."""
+    path = tmp_path / "data.jsonl"
+    path.write_text(lines("old", 40, 100_000))
+    there = [f"old {number}" for number in range(40)]
+    text = lines("new", {"shorter": 3, "longer": 70, "alike": 40}[new], 100_000)
+    found, error = list[str](), ""
+    try:
+        for row in jsonl(path):
+            found.append(row["question"])
+            if len(found) == after:
+                change(path, text)
+    except DatasetError as exc:
+        error = str(exc)
+    assert found[:40] == there[: len(found)]
+    if change is cut:  # in the middle of a line
+        assert error or len(found) == 40
+    elif error:
+        assert "was written anew" in error
+        assert change is over
+    else:
+        assert len(found) >= 40
+        assert change is added or len(found) == 40

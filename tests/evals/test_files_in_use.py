@@ -18,6 +18,7 @@ import pytest
 
 from doteval import ReplyCache, ReplyCacheError, Result, foreach
 from doteval._replies.file import Use
+from doteval.cli import main
 from doteval.evals import ConcurrentRunError, Outcome, Store, StoreError, run
 from doteval.evals._results import upkeep
 from doteval.evals._results.database import transaction
@@ -234,6 +235,47 @@ def test_what_cannot_be_read_is_not_taken_for_nothing(was_killed: bool, way: str
             each.chmod(0o755)
         assert kept(store) == (2, 1)
         assert [each.replies for each in cache.kept()] == [1]
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="root may read anything")
+@pytest.mark.parametrize("command", [["list"], ["delete", "default", "--yes"], ["copy", "default", "b"]])
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_store_of_somebody_else_says_who_can_help(
+    command: list[str], mode: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its owner, or whoever reads it may have a copy: with the option of a command."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "results.db")
+        with Store(path) as store:
+            anyio.run(lambda: run(two_rows, store=store))
+        path.chmod(mode)
+        Path(directory).chmod(0o755)
+        with as_nobody():
+            code = main([*command, "--store", str(path)])
+        said = capsys.readouterr().err
+        if mode == 0o600:
+            assert f"may not be read by this user. Only its owner, {path.owner()}, can give you" in " ".join(
+                said.split()
+            )
+        elif command[0] != "list":
+            assert "Copy it to where you may write, or name another file: " in said
+            assert "--store FILE of the commands" in said
+        assert code == (command[0] != "list" or mode == 0o600)
+
+
+@pytest.mark.parametrize("command", [["list"], ["delete", "default", "--yes"]])
+def test_a_link_to_nothing_is_no_store(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And who writes to it is told, too, where the directory is missing; else the file is made, and the link stays."""
+    path = tmp_path / "results.db"
+    path.symlink_to(tmp_path / "there" / "results.db")
+    assert main([*command, "--store", str(path)]) == 1
+    assert f"{path} is a link to {tmp_path}/there/results.db, which is not there" in capsys.readouterr().err
+    with pytest.raises(StoreError, match=r"is a link to .*there/results.db, which is not there and cannot be made"):
+        anyio.run(lambda: run(two_rows, store=path))
+    (tmp_path / "there").mkdir()
+    anyio.run(lambda: run(two_rows, store=path))
+    assert path.is_symlink()
+    assert kept(Store(path)) == (2, 1)
 
 
 # ---------------------------------------------------------------- failures

@@ -542,30 +542,6 @@ async def test_a_name_may_be_anything_that_a_shell_hands_over(path: Path) -> Non
     assert store.find(names["experiment"], names["name"]) == found
 
 
-@pytest.mark.parametrize("end", ["deleted", "moved", "replaced", "its directory deleted"])
-@pytest.mark.parametrize("at", [0, 8, 19])
-async def test_a_store_that_disappears_in_the_middle_of_a_run_is_told(tmp_path: Path, end: str, at: int) -> None:
-    """SQLite would go on writing to a file that nobody can find any more."""
-    path = tmp_path / "there" / "results.db"
-
-    @foreach("number", range(20))
-    async def evaluation(number: int) -> Result:
-        if number == at:
-            if end == "moved":
-                path.rename(tmp_path / "elsewhere.db")
-            elif end == "its directory deleted":
-                shutil.rmtree(path.parent)
-            else:
-                for file in path.parent.glob("results.db*"):
-                    file.unlink()
-            if end == "replaced":
-                path.write_bytes(b"")
-        return Result(number)
-
-    with pytest.raises(StoreError, match=r"was deleted, moved or replaced|cannot be used"):
-        await run(evaluation, store=path, concurrency=1)
-
-
 LOOKS = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1])

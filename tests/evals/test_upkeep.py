@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -25,6 +25,7 @@ import doteval
 from doteval import Result, foreach
 from doteval.cli import main
 from doteval.evals import Evaluation, Store, StoreError, copy, delete, rename, run
+from doteval.evals._results import upkeep
 from doteval.evals._results.database import Database
 from doteval.evals._results.upkeep import chosen, old_enough
 from doteval.evals._running.circumstances import _commits, _head_of, about_machine
@@ -337,6 +338,8 @@ def test_what_was_written_while_it_asked_stays(
         (["copy", "one", "two", "--dry-run"], 1, "there is an experiment 'two' already"),
         (["copy", "one", "one", "--replace"], 1, "no copy of itself"),
         (["copy", "one", "", "--replace"], 2, "an experiment needs a name"),
+        (["copy", "one", "two@a"], 2, "an experiment has no @ in its name"),
+        (["rename", "one", "two@a"], 2, "an experiment has no @ in its name"),
     ],
 )
 def test_what_cannot_be_done_changes_nothing(
@@ -348,6 +351,18 @@ def test_what_cannot_be_done_changes_nothing(
     assert problem in said.err
     assert said.out == ""
     assert of(path) == before
+
+
+def test_what_is_named_with_an_at_is_a_part_and_nothing_else(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is there: a script that is run again deletes nothing else. An evaluation may have more of them."""
+    anyio.run(partial(run, numbers(), store=path, experiment="one", name="a@home"))
+    with pytest.raises(ValueError, match="an experiment has no @ in its name, as 'one@a' has"):
+        anyio.run(partial(run, numbers(), store=path, experiment="one@a"))
+    assert doteval_(path, "delete", "one@a@home", "--yes") == 0
+    assert of(path)["one"] == ["a", "b"]
+    assert doteval_(path, "delete", "one@a@home", "--yes") == 1
+    assert "no evaluation of 'one' has 'a@home' in its name" in capsys.readouterr().err
+    assert of(path)["one"] == ["a", "b"]
 
 
 @pytest.mark.parametrize("age", ["", "30", "d", "-1d", "1.5d", "30 d", "1y", "\u0663d", "9" * 30 + "d"])
@@ -526,7 +541,7 @@ def test_the_job_of_main_asks_for_nothing_where_it_is_started_again(tmp_path: Pa
 
 async def test_a_renamed_experiment_is_gone_on_with(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Under its new name, whatever that is."""
-    for before, after in (("two", "\udcff odd @ name"), ("\\udcff odd @ name", "2")):
+    for before, after in (("two", "\udcff odd ; name"), ("\\udcff odd ; name", "2")):
         assert main(["rename", before, after, "--store", str(path)]) == 0
     outcome = await run(numbers(), store=path, experiment="2", name="a")
     assert outcome.answered
@@ -539,8 +554,50 @@ def test_a_file_that_others_use_keeps_its_size(path: Path, capsys: pytest.Captur
     reader.execute("SELECT count(*) FROM rows").fetchone()
     assert doteval_(path, "delete", "one", "--yes") == 0
     reader.close()
-    assert "has room left in it" in capsys.readouterr().out
+    assert "Somebody else is using it, so it has room left in it" in capsys.readouterr().out
     assert of(path) == {"two": ["a"], "three": ["a"]}
+
+
+def failing(code: int) -> Any:
+    def fail(*_: object) -> NoReturn:
+        error = sqlite3.OperationalError("it cannot be done")
+        error.sqlite_errorcode = code
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (sqlite3.SQLITE_BUSY, "Somebody else is using it"),
+        (sqlite3.SQLITE_FULL, "The disk has no room for a copy of it"),
+        (sqlite3.SQLITE_CORRUPT, "It is damaged: it cannot be done"),
+    ],
+)
+def test_it_says_why_a_file_is_no_smaller(path: Path, code: int, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else is blamed for it."""
+    store = Store(path)
+    monkeypatch.setattr(store._database, "connect", failing(code))
+    assert upkeep._compact(store) == why
+
+
+def test_a_full_disk_is_told_with_what_may_go(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To delete takes room, too."""
+    monkeypatch.setattr(upkeep, "check_idle", failing(sqlite3.SQLITE_FULL))
+    before = of(path)
+    assert doteval_(path, "delete", "one", "--yes") == 1
+    said = capsys.readouterr().err
+    assert "the disk is full, and that takes room first" in said
+    assert "Nothing was deleted. Remove or move another file" in said
+    assert of(path) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
+def test_an_export_to_a_full_disk_is_no_wrong_argument(path: Path) -> None:
+    assert doteval_(path, "export", "one", "-o", "/dev/full") == 1
 
 
 @pytest.mark.parametrize("words", [["delete", "one", "--yes"], ["rename", "one", "1"]])

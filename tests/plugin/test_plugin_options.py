@@ -160,6 +160,13 @@ def test_pytest_ends_where_an_option_is_given_nothing(runs: Runs, option: str) -
     result.stderr.fnmatch_lines([f"*--doteval-{option[2:]} is given nothing*"])
 
 
+def test_pytest_ends_before_anything_where_no_experiment_may_have_the_name(runs: Runs) -> None:
+    """It would be taken for a part of another one."""
+    result = runs.run("--eval-experiment", "nightly@gpt-4o")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--doteval-eval-experiment: an experiment has no @ in its name*"])
+
+
 SETTINGS = (
     ONE_BACKEND
     + """

@@ -13,6 +13,7 @@ ENDS = ("ok", "bye", "leaves", "chunked", "nothing", "half", "slow", "refused", 
 """The first parts of paths: answered; then closed, with or without a word; in chunks; closed unanswered, or half-way;
 late; not let in; not HTTP."""
 BODY = b"0123456789" * 3
+CHAT = b'{"type": "message", "content": [{"type": "text", "text": "Hi"}], "choices": [{"message": {"content": "Hi"}}]}'
 
 
 class Network(httpcore2.AsyncNetworkBackend):
@@ -78,6 +79,8 @@ class Line(httpcore2.AsyncNetworkStream):
             self.network.began.append(path)
             self.network.used.append(self)
             self._pieces, self._leaves = answer(path), path.startswith("/leaves")
+            if head.startswith(b"HEAD ") and path.startswith("/chat"):
+                self._pieces = [0.05, b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n"]
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as it is called
         """The next piece of the answer; nothing where the other side has closed."""
@@ -125,6 +128,7 @@ def answer(path: str) -> list[bytes | float]:
         "nothing": [],
         "half": [head + b"\r\n", BODY[:10]],
         "slow-body": [head + b"\r\n", BODY[:10], 60.0, BODY[10:]],
+        "chat": [0.05, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CHAT) + CHAT],
         "slow": [60.0, head + b"\r\n", BODY],
         "garbage": [b"I am no server\r\n\r\n"],
         "refused": [head + b"\r\n", BODY],

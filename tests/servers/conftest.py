@@ -20,6 +20,8 @@ from doteval.servers._local import supervisors as starting
 from doteval.servers._local.runtime import Runtime
 from doteval.servers._local.supervisors import reap
 
+_HERE = Path(__file__).parent
+
 
 @pytest.fixture(scope="module", params=[BACKENDS["asyncio"], BACKENDS["trio"]], ids=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
@@ -27,7 +29,15 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.hookimpl(trylast=True)  # after the tests are marked
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever may start a process has the one that forks, before it is looked who leaves any behind."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent == _HERE and item.get_closest_marker("process"):
+            item.fixturenames.insert(0, "forked_supervisors")
+
+
+@pytest.fixture(scope="session")
 def forked_supervisors() -> Iterator[None]:
     """Supervisors are forked, where the system has what that takes."""
     if CLONE is None:

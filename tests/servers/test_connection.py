@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from anyio import fail_after
+from tests.conftest import anyio_backend  # noqa: F401 - every loop
 from tests.servers.callers import Caller, Supervisors
 from tests.servers.leftovers import await_end
 

@@ -99,6 +99,23 @@ def test_what_is_deleted_is_made_again(supervisors: Supervisors, slot: Path, gon
     assert leftovers(supervisors.runtime.root) == []
 
 
+def test_what_is_deleted_for_its_age_is_made_again(supervisors: Supervisors, slot: Path) -> None:
+    """What cleans up ``/tmp`` takes what is old, and leaves the rest, where a server is kept for weeks."""
+    caller, _ = started(supervisors, slot)
+    key, log, temporary = (caller.directory / name for name in ("key", "server.log", "tmp"))
+    for _ in range(2):
+        key.unlink()
+        log.unlink()
+        temporary.rmdir()
+        deadline = time.monotonic() + PATIENCE
+        while not (key.exists() and key.read_text() and log.exists() and temporary.is_dir()):
+            assert time.monotonic() < deadline, "nobody makes it again"
+            time.sleep(0.001)
+    caller.ask("leave")
+    caller.expect_end()
+    assert leftovers(supervisors.runtime.root) == []
+
+
 def test_who_has_taken_its_slot_keeps_it(supervisors: Supervisors, slot: Path) -> None:
     """Two cannot have it: the one that lost its directory ends, and touches nothing of the other one."""
     caller, pid = started(supervisors, slot)

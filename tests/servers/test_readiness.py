@@ -13,6 +13,7 @@ import anyio
 import anyio.abc
 import httpx
 import pytest
+from tests.conftest import anyio_backend  # noqa: F401 - every loop
 from tests.virtual_time import virtual_time
 
 from doteval.servers._description.readiness import HTTPReady, LogLine, PortOpen, Readiness, ReadinessView, ReadyWhen

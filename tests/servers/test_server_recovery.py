@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import create_task_group, fail_after, sleep_forever
+from tests.conftest import anyio_backend  # noqa: F401 - every loop
 from tests.servers.leftovers import parent, processes
 from tests.servers.lights import PATIENCE, Events, get, light
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,7 @@ print(lease.model.lease.server.pid)
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """One for all, as it takes seconds to start."""
     directory = tmp_path_factory.mktemp("notebook")
-    environment = {**os.environ, "OPENAI_API_KEY": "", "DOTEVAL_RUNTIME_DIR": str(directory)}
+    environment = {**os.environ, "OPENAI_API_KEY": ""}
     with Kernel(directory, environment) as kernel:
         kernel.run(OPEN)
         yield kernel
@@ -152,7 +153,10 @@ def test_a_cell_that_is_run_again_closes_what_it_has_opened(kernel: Kernel) -> N
 @pytest.mark.parametrize("kill", [False, True], ids=["restarted", "killed"])
 def test_a_kernel_that_is_restarted_leaves_no_server(kill: bool, tmp_path: Path) -> None:
     """With a lease on it, whoever ends the kernel."""
-    with Kernel(tmp_path, {**os.environ, "DOTEVAL_RUNTIME_DIR": str(tmp_path)}) as kernel:
+    with (
+        tempfile.TemporaryDirectory(prefix="kernel-", dir="/tmp") as runtime,  # sockets need a short path
+        Kernel(tmp_path, {**os.environ, "DOTEVAL_RUNTIME_DIR": runtime}) as kernel,
+    ):
         cell = kernel.run(SERVER)
         assert cell.printed, cell
         pid = int(cell.printed)

@@ -28,9 +28,7 @@ class Leases:
 
     def of(self, owner: Hashable) -> Collection[Lease]:
         """What the owner has set up or entered, and nobody else has entered since."""
-        for lease in list(self.unsorted):
-            self._held.setdefault(lease.owner, {})[lease] = None
-            del self.unsorted[lease]
+        self._sort()
         return self._held.get(owner, ())
 
     def held_by(self, owner: Hashable) -> list[Lease]:
@@ -44,6 +42,7 @@ class Leases:
     @property
     def is_left_behind(self) -> bool:
         """Whether all have ended who hold something."""
+        self._sort()
         return bool(self._held) and all(getattr(owner, "is_over", False) for owner in self._held)
 
     @contextmanager
@@ -67,6 +66,11 @@ class Leases:
             held.pop(lease, None)
             if not held:
                 del self._held[lease.owner]
+
+    def _sort(self) -> None:
+        for lease in list(self.unsorted):
+            self._held.setdefault(lease.owner, {})[lease] = None
+            del self.unsorted[lease]
 
 
 def is_surely_held(lease: Lease) -> bool:

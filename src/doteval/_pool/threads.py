@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 
 from .._caller import Caller, is_anybody_else_there
@@ -42,3 +43,10 @@ def warn(request: Request, account: Sequence[str], *, is_left_behind: bool) -> N
         else "another thread gives back what those hold who wait, too",
         "".join(f"\n  {line}" for line in account),
     )
+
+
+def is_interactive() -> bool:
+    """Whether somebody types what is run, as in a notebook, so that tasks end whose handles are there still."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    program = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return shell is not None or hasattr(sys, "ps1") or getattr(program, "name", "") == "asyncio.__main__"

@@ -89,5 +89,5 @@ def _agrees() -> bool:
 
 def _print_removed(removed: Removed) -> None:
     say(f"deleted; the file is smaller by {short_size(removed.freed)}")
-    if not removed.is_compact:
-        say("Somebody else is using it, so it has room left in it: what is written next goes there.")
+    if removed.why_not:
+        say(f"{removed.why_not}, so it has room left in it: what is written next goes there.")

@@ -16,6 +16,7 @@ from .._hints import command_line
 from .._printed import say
 from .._tables import Table
 from ..evals import Evaluation, Store, Stored, rescore
+from ..evals._results.names import parted
 from ..evals._results.tables import HEAD, NUMBERS, summary_rows
 from ._json import print_json
 from ._problem import Problem
@@ -26,8 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """Score the rows again, and print what they say together; 1 where the scorer raised."""
     with opened(options) as results:
         found = chosen(results, options.name)
-    experiment = found[0].experiment
-    part = "" if experiment == options.name else options.name.rpartition("@")[2]
+    experiment, part = parted(options.name)
     scorer = _scorer(options.scorer)
     evaluation = None if options.evaluation is None else _evaluation(options.evaluation)
     store = Store(options.store)
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
             experiment,
             scorer,
             store=store,
-            part=part,
+            part=part or "",
             evaluation=evaluation,
             into=options.into,
             add=options.add,

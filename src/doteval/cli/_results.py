@@ -22,13 +22,15 @@ def opened(options: argparse.Namespace) -> Generator[Snapshot]:
     try:
         with store.snapshot() as results:
             if results.is_empty and not store.path.exists():
+                if store.path.is_symlink():
+                    raise Problem(f"{options.store} is a link to {store.path.readlink()}, which is not there")
                 raise Problem(
                     f"there are no results in {options.store}: run 'pytest --doteval-eval-experiment NAME' here, "
                     "or name the file: --store FILE"
                 )
             yield results
     except StoreError as exc:
-        raise Problem(" ".join(str(exc).splitlines()), 2) from exc
+        raise Problem(" ".join(str(exc).splitlines())) from exc
 
 
 def chosen(results: Snapshot, name: str) -> list[Stored]:

@@ -12,6 +12,9 @@ from .._errors import DotevalError
 from ._problem import Problem
 from ._signals import ended_by_signals
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What is wrong with the disk, and not with the name of the file."""
+
 
 @contextmanager
 def whole_file(name: str) -> Generator[Path]:
@@ -33,7 +36,8 @@ def whole_file(name: str) -> Generator[Path]:
     except (BrokenPipeError, DotevalError):
         raise
     except OSError as exc:
-        raise Problem(f"{name} cannot be written: {exc.strerror or exc}; name another file with -o", 2) from exc
+        code = 1 if exc.errno in _NO_ROOM else 2
+        raise Problem(f"{name} cannot be written: {exc.strerror or exc}; name another file with -o", code) from exc
 
 
 @contextmanager

@@ -300,7 +300,7 @@ class _Walk:
         owner: object = getattr(function, "__self__", None)
         held = (
             None if isinstance(owner, ModuleType) else owner,
-            *(each for each in cast("tuple[object, ...]", args) if each is not kind),
+            *(_in_no_order(value, each) for each in cast("tuple[object, ...]", args) if each is not kind),
             self._lasting(state, kind),
             None if items is None else [*items],
             None if pairs is None else dict(pairs),
@@ -315,6 +315,14 @@ class _Walk:
         if type(state) is not tuple:
             return state
         return tuple(self._lasting(each, kind) for each in cast("tuple[object, ...]", state))
+
+
+def _in_no_order(value: Any, given: Any) -> object:
+    """What a set is made of again, which lists its items in the order of their hashes; anything else as it is."""
+    if isinstance(value, (set, frozenset)) and type(given) is list:
+        own, listed = cast("frozenset[object]", value), cast("list[object]", given)
+        return frozenset(listed) if len(listed) == len(own) and own.issuperset(listed) else listed
+    return given
 
 
 _NEW: tuple[object, ...] = (getattr(copyreg, "__newobj__", None), getattr(copyreg, "__newobj_ex__", None))

@@ -12,11 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from difflib import get_close_matches
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ._errors import DatasetError
+from ._one_file import OneFile
 
 _LONGEST_CELL = 2**31 - 1  # what fits into a C long everywhere
 _UNDECODED = re.compile("[\udc80-\udcff]")
@@ -49,12 +51,15 @@ class Lines(ABC):
         """
         try:
             # What cannot be decoded comes as surrogates, so that the line that has it can be named.
-            with self.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
+            with OneFile(self.path) as raw, self._text(raw) as file:
                 yield from self._rows(file)
         except OSError as exc:
             raise self._unreadable(exc) from exc
         except UnicodeError as exc:  # of an encoding that has no letters of its own for what it cannot decode
             raise DatasetError("", f"{self.path} {self._wrongly_encoded()}", _CORRECT) from exc
+
+    def _text(self, raw: OneFile) -> TextIOWrapper:
+        return TextIOWrapper(cast("IO[bytes]", raw), self._encoding, errors="surrogateescape", newline="")
 
     @abstractmethod
     def _rows(self, file: IO[str]) -> Generator[Any]:
@@ -155,7 +160,8 @@ def jsonl(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> Iterable[
     """A dataset in a file of JSON lines: a value in each line, mostly an object, whose names are the columns.
 
     Empty lines and a byte order mark are left out. It is read a line at a time, anew for each run, and a line that is
-    no JSON is an error that has its number; the rows before it are done by then.
+    no JSON is an error that has its number; the rows before it are done by then. Lines may be added meanwhile, but a
+    file that is written anew in its place is an error where rows of both would be read.
 
     Args:
         path: The file; where it is relative, seen from the directory of the file that calls this, wherever the program
@@ -170,6 +176,8 @@ def csv(path: str | os.PathLike[str], *, delimiter: str = ",", encoding: str = "
 
     Empty lines and a byte order mark are left out, and a value in quotes may have several lines. It is read a row at a
     time, anew for each run, and one with more or fewer values than there are columns is an error that has its line.
+    Lines may be added meanwhile, but a file that is written anew in its place is an error where rows of both would be
+    read.
 
     Args:
         path: The file; where it is relative, seen from the directory of the file that calls this, wherever the program

@@ -165,11 +165,12 @@ def _text_only(event: Any) -> str | None:
     """The text of an event that brings nothing else, as nearly all do, where it is in JSON."""
     if type(event) is not Plain or event.get("type") != "content_block_delta" or "error" in event:
         return None
-    delta: Any = event.get("delta")
-    if type(delta) is not dict or delta.get("type") != "text_delta":
+    delta = event.get("delta")
+    if type(delta) is not dict:
         return None
-    text: Any = delta.get("text")
-    return text if type(text) is str else None
+    fields = cast("dict[str, Any]", delta)
+    text = fields.get("text")
+    return text if type(text) is str and fields.get("type") == "text_delta" else None
 
 
 class _Holder(anthropic.BaseModel):

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 from .credentials import is_credential
 from .found import PLAIN
 from .kept import WEIGHTS
-from .library import is_library_class, is_library_file
-from .looks import ATOMS, attribute_of, attributes_of, class_of, is_class, is_function
+from .library import is_library, is_library_class, is_library_file
+from .looks import ATOMS, attribute_of, attributes_of, class_of, is_class, is_function, is_module, type_name
 
 _PACKAGES = frozenset({"anthropic", "fastapi", "httpx", "httpx2", "openai", "requests", "starlette"})
 _BEHIND = ("app", "handler", "_client", "_transport", "_custom_headers", "_custom_query")
@@ -29,6 +29,9 @@ _OTHERWISE_KNOWN = frozenset(
     {"_pytest", "anyio", "asyncio", "jinja2", "pluggy", "pydantic", "pytest", "trio", "uvloop"}
 )
 """Packages whose objects hold code of the user's that says nothing of what they do, or is known otherwise."""
+_PLUGINS = "pluggy._manager.PluginManager"
+_TOLD = frozenset({"description", "instructions", "prompt", "system_prompt", "template", "title"})
+"""The public attributes of what a client holds that are told to models, or may be."""
 _MOST = 500
 _FEW = 100
 
@@ -45,24 +48,40 @@ def asked_with(value: object, kind: type[Any]) -> dict[str, Any]:
 
 
 def put_on(value: object, kind: type[Any]) -> dict[str, Any]:
-    """What of the user's is on a client, or on what this holds of its package: a function over a method, or a hook."""
+    """What of the user's is on a client, or on what this holds of its package: a hook, a tool, a method of another."""
     package = kind.__module__.partition(".")[0]
-    if package in _OTHERWISE_KNOWN or package in WEIGHTS:
+    if (package in _OTHERWISE_KNOWN and type_name(kind) != _PLUGINS) or package in WEIGHTS:
         return {}
     found: dict[str, Any] = {}
     seen, left = {id(value)}, [("", value)]
     while left and len(seen) < _MOST:
         place, holder = left.pop()
         for name, held in attributes_of(holder).items():
+            if class_of(held) is str and name in _TOLD and place:
+                found[f"{place}{name}"] = held
             if class_of(held) in ATOMS or id(held) in seen:
                 continue
             seen.add(id(held))
             users = [*_users_in(held)]
             if users:
                 found[f"{place}{name}"] = users
-            elif class_of(held).__module__.partition(".")[0] == package:
-                left.append((f"{place}{name}.", held))
+            for inner, each in _parts_in(held):
+                if class_of(each).__module__.partition(".")[0] == package and (each is held or id(each) not in seen):
+                    seen.add(id(each))
+                    left.append((f"{place}{name}{inner}.", each))
     return found
+
+
+def _parts_in(value: Any, depth: int = 2) -> Iterator[tuple[str, object]]:
+    """What a list or a mapping holds, each with where; of anything else, that itself."""
+    kind = class_of(value)
+    if kind not in (dict, list, tuple):
+        yield "", value
+        return
+    held: Iterable[tuple[object, object]] = value.items() if kind is dict else enumerate(cast("list[object]", value))
+    for place, each in islice(held, _FEW if depth else 0):
+        for inner, part in _parts_in(each, depth - 1):
+            yield f"[{place if isinstance(place, (int, str)) else ''}]{inner}", part
 
 
 def _users_in(value: Any, depth: int = 3) -> Iterator[object]:
@@ -74,11 +93,16 @@ def _users_in(value: Any, depth: int = 3) -> Iterator[object]:
     elif is_function(value):
         if not is_library_file(value.__code__.co_filename):
             yield value
+        elif depth:
+            yield from _users_in(attribute_of(value, "__wrapped__"), depth - 1)
     elif kind is functools.partial or kind is MethodType:
         parts = (
             (value.func, value.args, value.keywords) if kind is functools.partial else (value.__self__, value.__func__)
         )
         if depth and any(True for _ in _users_in([*parts], depth - 1)):
+            yield value
+    elif is_module(value):
+        if not is_library(value):
             yield value
     elif not is_library_class(value if is_class(value) else kind):
         yield value

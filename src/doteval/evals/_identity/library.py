@@ -22,6 +22,7 @@ _MADE_BY_PYTHON = _IS_MADE | 1 << 8
 _MAKERS = frozenset({"builtins", "types"})
 """Modules that say of classes which they make for others that these are their own."""
 _BUILT_IN = frozenset({"built-in", "frozen"})
+_IN_THE_INTERPRETER = frozenset(sys.builtin_module_names)
 _HERE = str(Path(__file__).parent.parent.parent)  # all of doteval
 
 
@@ -49,7 +50,7 @@ def is_library(module: ModuleType) -> bool:
     file, name = held.get("__file__"), held.get("__name__")
     if isinstance(file, (str, os.PathLike)):
         return is_library_file(os.fspath(cast("str", file)))
-    return isinstance(name, str) and (name in sys.builtin_module_names or _is_of_python(name))
+    return isinstance(name, str) and (name in _IN_THE_INTERPRETER or _is_of_python(name))
 
 
 def is_library_class(kind: type[Any]) -> bool:
@@ -72,7 +73,7 @@ def _whose(name: object) -> bool | None:
         return True
     if not isinstance(name, str):
         return None
-    if name in sys.builtin_module_names:
+    if name in _IN_THE_INTERPRETER:
         return True
     module, top = sys.modules.get(name), sys.modules.get(name.partition(".")[0])
     for each in (module, top):

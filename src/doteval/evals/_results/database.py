@@ -12,6 +12,8 @@ from ..._database_files import log_of, what_is_left_beside
 from ..._unwritable import largest_file, may_read, most_open_files, why_unwritable
 from .._errors import StoreError
 from . import gone
+from .overwritten import Seen, expected, seen
+from .unclean import Unclean
 
 _VERSION = 8
 _APPLICATION = 0x64_74_65_76  # "dtev"
@@ -83,6 +85,8 @@ class Connection(sqlite3.Connection):
     """Device and number of the file; `None` where there is none."""
     log: tuple[int, int] | None = None
     """The same of the log of what is written, once it is there; SQLite removes it where nobody has the file open."""
+    seen: Seen | None = None
+    """What was last seen in the file, where somebody goes on writing."""
 
 
 class Database:
@@ -96,6 +100,9 @@ class Database:
         self.path = path.absolute()  # what runs meanwhile may go to another directory
         self.shown = str(path)
         """How it was named, for messages."""
+        self._unclean = Unclean(self.path)
+        self.begun = 0
+        """The number that an evaluation had last when a run began that is to be written."""
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection | None]:
@@ -146,6 +153,15 @@ class Database:
         connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, it survives the death of a process
         return connection
 
+    def connect_to_go_on(self) -> Connection:
+        """The same for who writes many times, and calls `check` before and after each."""
+        connection = self.connect()
+        # So that the file itself knows of the run, unless others read it or write to it just now.
+        _, written, taken = connection.execute("PRAGMA wal_checkpoint").fetchone()
+        with suppress(OSError):  # it is gone, as `check` says
+            connection.seen = seen(self.path, PATIENCE, expected(self.begun if written == taken else 0))
+        return connection
+
     def identity(self) -> tuple[int, int] | None:
         """Device and number of the file; `None` where there is none."""
         return _identity(self.path)
@@ -154,16 +170,18 @@ class Database:
         """What the connection writes is found under the path.
 
         Raises:
-            StoreError: The file was deleted or moved; SQLite goes on writing to it, and nobody would see that.
+            StoreError: The file was deleted, moved or written over; SQLite goes on, and nobody would see that.
         """
-        if self.identity() != connection.file:
-            raise StoreError(
-                self.shown,
-                "was deleted, moved or replaced while results were written to it",
-                "Run it again; where the file was moved, put it back, and what it has is not asked again.",
-            )
         log_file = log_of(self.path)
-        log = _identity(log_file)
+        log = _identity(log_file)  # before the file: where both move with their directory, it is that
+        replaced = "was deleted, moved or replaced while results were written to it"
+        if self.identity() != connection.file:
+            advice = "Run it again; where the file was moved, put it back, and what it has is not asked again."
+            raise StoreError(self.shown, replaced, advice)
+        with suppress(OSError):  # it has gone just now
+            connection.seen = connection.seen and seen(self.path, PATIENCE, connection.seen)
+        if connection.seen is None:
+            raise StoreError(self.shown, f"{replaced}: its content is another one", self._how_to_put_back())
         if connection.log is not None and log != connection.log:
             raise StoreError(
                 self.shown,
@@ -172,6 +190,37 @@ class Database:
                 "Run it again, and copy the store with 'sqlite3 FILE .backup', or from another process.",
             )
         connection.log = log
+
+    def _who_may(self) -> str:
+        try:
+            owner = f"its owner, {self.path.owner()},"
+        except (OSError, KeyError, NotImplementedError):  # a number without a name, or no owners at all
+            owner = "its owner"
+        return f"Only {owner} can give you a copy, or let you read it: chmod g+rw, for a group that shares it."
+
+    def _check_what_was_left(self) -> None:
+        """Before the file is opened.
+
+        Raises:
+            StoreError: The log beside it is another one's.
+        """
+        if self._unclean.is_damaged(PATIENCE):
+            log, shared = self._beside()
+            raise StoreError(
+                self.shown,
+                f"and {log}, which a run that was killed has left, do not belong together, as where a backup was put "
+                "back",
+                f"Where one was, remove {log} and {shared}. Else copy all three files, and save what is left with "
+                f"'sqlite3 {self.shown} .recover'.",
+            )
+
+    def _how_to_put_back(self) -> str:
+        log, shared = self._beside()
+        return f"To put a backup back, end all runs, remove {log} and {shared}, copy it, and run again."
+
+    def _beside(self) -> tuple[str, str]:
+        log = log_of(self.path).name
+        return log, f"{log.removesuffix('-wal')}-shm"
 
     def explained(self, error: Exception) -> StoreError:
         """What is to be raised for an error of SQLite, or of the file system."""
@@ -201,10 +250,16 @@ class Database:
                 problem = f"cannot be written: another process has kept it for {PATIENCE:g} s"
                 return StoreError(path, problem, "Look for a program that has it open.")
             case _:
+                if self.path.is_symlink() and not self.path.exists():
+                    problem = f"is a link to {self.path.readlink()}, which is not there and cannot be made"
+                    return StoreError(path, problem, "Make the directory that it leads to, or remove the link.")
                 if not may_read(self.path):
-                    return StoreError(path, "may not be read by this user", "Change its permissions, or copy it.")
+                    return StoreError(path, "may not be read by this user", self._who_may())
                 if (why := why_unwritable(self.path)) is not None:
-                    advice = "Name a file elsewhere: --doteval-eval-store FILE in pytest, store= of run."
+                    advice = (
+                        "Copy it to where you may write, or name another file: --doteval-eval-store FILE in pytest, "
+                        "--store FILE of the commands, store= of run."
+                    )
                     return StoreError(path, f"cannot be written: {why}", advice)
                 problem = getattr(error, "strerror", None) or str(error)
                 advice = "Look at the permissions of the file and of its directory, or name another file."
@@ -225,6 +280,7 @@ class Database:
         if not directory.exists():
             directory.mkdir(parents=True, exist_ok=True)
             (directory / ".gitignore").write_text("# what was measured here is no source\n*\n", "utf-8")
+        self._check_what_was_left()
         with closing(self._open()) as connection:
             if not self._is_ready(connection):  # what is not ours is not touched
                 # What was asked and said is nobody else's business; SQLite gives its other files the same permissions.
@@ -239,6 +295,7 @@ class Database:
             is_there = self.path.exists()
         if not is_there:
             return None
+        self._check_what_was_left()
         with ExitStack() as opened:
             connection = opened.enter_context(closing(self._open()))
             # Another process may have made the file, but not yet its tables.

@@ -31,6 +31,7 @@ from .rows import PendingRow, Work, write_pending
 from .runs import check_idle, note
 from .usage import ModelUsage
 
+_LAST_EVALUATION = "SELECT seq FROM sqlite_sequence WHERE name = 'evaluations'"
 _IS_RUN = "is being run already,"
 _ADVICE = (
     "Wait for that run, give this one an experiment of its own, or start over with fresh=True, or --doteval-fresh in "
@@ -145,6 +146,8 @@ class Store(Results):
                         "UPDATE evaluations SET model = ?, identity = ?, epochs = ?, finished = NULL WHERE id = ?",
                         (*values, number),
                     )
+                    # So a copy that was made before is known by it, as with an evaluation that is new.
+                    connection.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'evaluations'")
                 else:
                     number = connection.execute(
                         "INSERT INTO evaluations (experiment, name, model, identity, epochs, started, pending) "
@@ -155,6 +158,7 @@ class Store(Results):
                 claim = claims.new_claim(self._database.path, number)
                 connection.execute("UPDATE evaluations SET run = ? WHERE id = ?", (claim, number))
                 stored = find(connection, *names, number=number)
+                (self._database.begun,) = connection.execute(_LAST_EVALUATION).fetchone()
         except BaseException:
             claims.drop(claim)
             raise
@@ -416,8 +420,8 @@ class Store(Results):
         with self._lock:
             self._check_open()
             if self._writer is None:
-                database, write = self._database, self._write_items
-                self._writer = Writer("results", database.connect, write, database.explained, self._holding.drop)
+                connect, explained = self._database.connect_to_go_on, self._database.explained
+                self._writer = Writer("results", connect, self._write_items, explained, self._holding.drop)
             return self._writer
 
     def _renew(self) -> None:
@@ -440,6 +444,7 @@ class Store(Results):
             )
 
     def _write_items(self, connection: Connection, items: Sequence[PendingRow | Work]) -> None:
+        self._database.check(connection)  # before anything is added to the file of somebody else
         self._holding.begin_to_write()
         write_pending(connection, items, lost=self._holding.lost)
         self._holding.committed()

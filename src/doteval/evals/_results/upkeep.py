@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..._database_files import log_of
 from .._errors import StoreError
 from .copying import copy_whole
-from .names import checked_name
+from .names import checked_name, parted
 from .plain import storable
 from .reading import Results, Snapshot, Stored
 from .runs import check_idle
@@ -154,15 +154,14 @@ def chosen(results: Results, name: str) -> list[Stored]:
         ValueError: There are none.
     """
     name = storable(name)
-    found = results.evaluations(name)
-    if found:
-        return found
-    experiment, at, part = name.rpartition("@")
-    if at and not part:
+    experiment, part = parted(name)
+    if part == "":
         raise ValueError(f"{name!r} has nothing behind its @, as where a variable of a script is not set")
-    there = results.evaluations(experiment) if at else []
+    there = results.evaluations(experiment)
     if not there:
-        raise ValueError(f"there is no experiment {experiment or name!r}; there are: {_names_in(results)}")
+        raise ValueError(f"there is no experiment {experiment!r}; there are: {_names_in(results)}")
+    if part is None:
+        return there
     found = [stored for stored in there if part in stored.name]
     if not found:
         names = ", ".join(stored.name for stored in there)
@@ -196,11 +195,11 @@ class Removed(NamedTuple):
 
     Args:
         freed: By how many bytes the file is smaller.
-        is_compact: Whether no room is left in it.
+        why_not: Why room is left in it, as a sentence without its end; empty where none is.
     """
 
     freed: int
-    is_compact: bool
+    why_not: str
 
 
 def last_written(results: Results, evaluation: Stored) -> float:
@@ -226,7 +225,7 @@ def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapsho
         StoreError: The file cannot be written, or one of them may not be removed any more; then all are there, too.
     """
     before = _size(store)
-    with store._database.writing() as connection:
+    with _told_of_room(store), store._database.writing() as connection:
         try:
             may_go = {stored.id for stored in still(Snapshot(connection))}
         except ValueError:  # all of one of the names is gone
@@ -243,20 +242,46 @@ def remove(store: Store, evaluations: Sequence[Stored], still: Callable[[Snapsho
             names = stored.experiment, stored.name
             connection.execute("DELETE FROM evaluations WHERE id = ?", (stored.id,))
             connection.execute("DELETE FROM evaluations WHERE experiment = ? AND name = ? AND pending", names)
-    is_compact = _compact(store)
-    return Removed(max(0, before - _size(store)), is_compact)
+    why_not = _compact(store)
+    return Removed(max(0, before - _size(store)), why_not)
 
 
-def _compact(store: Store) -> bool:
-    """Give room back to the file system; whether that could be, as nobody else was at it."""
+@contextmanager
+def _told_of_room(store: Store) -> Generator[None]:
+    """Where the disk is full, it is no use to say that one should make room."""
+    try:
+        yield
+    except StoreError as exc:
+        if not _is(exc.__cause__, sqlite3.SQLITE_FULL):
+            raise
+        raise StoreError(
+            exc.path,
+            "cannot be made smaller: the disk is full, and that takes room first",
+            "Nothing was deleted. Remove or move another file, such as the kept replies (replies.db, where no run is "
+            f"at it), or move {store.path.name}, with {store.path.name}-wal if there is one, to another disk and name "
+            "it with --store.",
+        ) from exc.__cause__
+
+
+def _compact(store: Store) -> str:
+    """Give room back to the file system; why that could not be, as a sentence, or nothing."""
+    in_use = "Somebody else is using it"
     try:
         with closing(store._database.connect()) as connection:
             connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
             connection.execute("VACUUM")
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.Error:  # somebody writes, or the disk has no room for a copy
-        return False
-    return not busy
+    except sqlite3.Error as exc:
+        if _is(exc, sqlite3.SQLITE_BUSY):
+            return in_use
+        if _is(exc, sqlite3.SQLITE_FULL):
+            return "The disk has no room for a copy of it"
+        return f"It {store._database.explained(exc).problem}"
+    return in_use if busy else ""
+
+
+def _is(error: object, code: int) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == code
 
 
 def _size(store: Store) -> int:

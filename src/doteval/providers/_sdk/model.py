@@ -365,9 +365,8 @@ class _Pieces(Generic[EventT]):
     async def __anext__(self) -> Completion:
         event: Any = NOT_READ
         try:
-            event = await self._next()
-            if type(event) is dict:
-                event = Plain(cast("dict[str, Any]", event))
+            came: Any = await self._next()
+            event = Plain(cast("dict[str, Any]", came)) if type(came) is dict else came
             if self._body is not None:
                 self._body.has_events()
                 self._body = None

@@ -83,3 +83,13 @@ class ClientOptions(PoolOptions, total=False):
             operational=True,
         ),
     ]
+    warm_connections: Annotated[
+        int,
+        Keyword(
+            "How many connections a client opens in the background as soon as the first model that uses it is leased, "
+            "so that the first requests need not wait for them; not for `setup`.",
+            0,
+            at_least(0),
+            operational=True,
+        ),
+    ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, ClassVar, Generic, TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,9 +25,10 @@ from ..._secrets import secrets_of
 from ..._spec import resource_id
 from .connecting import unusable
 from .failures import SDK, SDKClient
-from .http_clients import known_of
+from .http_clients import http_client_of, known_of
 from .model import SDKModel
 from .places import Places
+from .warming import warming
 
 ClientT = TypeVar("ClientT", bound=SDKClient)
 ModelT = TypeVar("ModelT", bound="SDKModel[Any, Any, Any]")
@@ -39,18 +40,22 @@ class ClientProvider(PooledProvider[ClientT]):
     Args:
         make: Makes a client; gets the settings.
         close_timeout: How long closing one may take, in seconds.
+        warm_connections: How many connections each opens before they are needed.
     """
 
-    def __init__(self, make: Callable[..., ClientT], *, close_timeout: float) -> None:
+    def __init__(self, make: Callable[..., ClientT], *, close_timeout: float, warm_connections: int) -> None:
         super().__init__(keep_alive=0, close_timeout=close_timeout)
         self._make_client = make
+        self._warm_connections = warm_connections
 
     @asynccontextmanager
     async def open(self, spec: str, /, **settings: Any) -> AsyncGenerator[ClientT]:
         """Make a client for the address `spec`; an HTTP client that came with the settings is its owner's to close."""
         client = self._make_client(base_url=spec, **settings)
         try:
-            yield client
+            http_client = http_client_of(client) if self._warm_connections else None
+            async with nullcontext() if http_client is None else warming(http_client, spec, self._warm_connections):
+                yield client
         finally:
             if "http_client" not in settings:
                 with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
@@ -76,12 +81,15 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         self._max_concurrency: int | None = settings.pop("max_concurrency")
         self._key_variable: str | None = settings.pop("key_variable")
         self._max_concurrency_per_key: int | None = settings.pop("max_concurrency_per_key")
+        warm_connections: int = settings.pop("warm_connections")
         # Of this run of the event loop: a provider may be entered again in another.
         self._key_places: RunVar[dict[tuple[str, str], Places]] = RunVar("key_places")
         self._params: dict[str, Any] = dict(settings.pop("params") or {})
         self._setting_names = frozenset(settings)
         self._settings = _given(settings)
-        self._clients = include(self, ClientProvider(self._make_client, close_timeout=self.close_timeout))
+        self._clients = include(
+            self, ClientProvider(self._make_client, close_timeout=self.close_timeout, warm_connections=warm_connections)
+        )
 
     @asynccontextmanager
     async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[ModelT]:

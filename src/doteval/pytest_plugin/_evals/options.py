@@ -247,6 +247,8 @@ def read_eval_options(config: pytest.Config) -> EvalOptions:
     name: str | None = config.getoption("doteval_eval_experiment")
     baseline, fresh = _BASELINE.given(config), bool(config.getoption("doteval_fresh"))
     changed = _CHANGES[_CHANGED.choice(config, _CHANGES) or "error"]
+    if name:
+        _check_name(name)
     if name is not None and name == baseline:
         _check_baseline(name, fresh=fresh, changed=changed)
     max_errors = _MAX_ERRORS.number(config, int, 0)
@@ -298,6 +300,15 @@ def _gates(given: Sequence[str]) -> tuple[Gate, ...]:
         return gates_of(given)
     except ValueError as exc:
         raise pytest.UsageError(f"--doteval-eval-gate: {exc}") from exc
+
+
+def _check_name(name: str) -> None:
+    from ...evals._results.names import checked_name  # noqa: PLC0415 - nobody else pays for it
+
+    try:
+        checked_name(name)
+    except ValueError as exc:
+        raise pytest.UsageError(f"--doteval-eval-experiment: {exc}") from exc
 
 
 def _check_baseline(name: str, *, fresh: bool, changed: Literal["error", "rerun", "keep"]) -> None:

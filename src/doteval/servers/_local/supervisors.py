@@ -1,7 +1,8 @@
 """Starts supervisors, and waits for the end of those that this process has started.
 
-Starting is one short synchronous step, so a cancellation finds either nothing or a supervisor that has its job. Where
-this process dies in between, the supervisor ends by itself. The lock of the runtime directory is passed on to the
+Starting is one short synchronous step, so a cancellation finds either nothing or a supervisor that has its job, which
+is there before it starts: whoever stops this process in between holds nobody up. Where it dies, the supervisor ends by
+itself. The lock of the runtime directory is passed on to the
 supervisor, which ends it when it can be found.
 """
 
@@ -62,6 +63,9 @@ def start_supervisor(
             unshared(ours, theirs)
         try:
             runtime.owns(ours)
+            line = json.dumps({**job, "slot_fds": list(slot_fds)}).encode() + b"\n"
+            ours.setblocking(False)
+            sent = ours.send(line)
             process = subprocess.Popen(  # noqa: S603 - our own script
                 [sys.executable, "-I", "-S", str(_SUPERVISOR), str(theirs.fileno()), str(lock.descriptor), path],
                 pass_fds=[theirs.fileno(), lock.descriptor, *slot_fds],
@@ -79,8 +83,9 @@ def start_supervisor(
             raise
         finally:
             theirs.close()
+    ours.setblocking(True)
     with suppress(OSError):  # it is gone already: whoever reads finds out
-        ours.sendall(json.dumps({**job, "slot_fds": list(slot_fds)}).encode() + b"\n")
+        ours.sendall(line[sent:])  # of what does not fit into a socket; mostly nothing
     return ours, process.pid
 
 

@@ -94,7 +94,8 @@ class Log:
         self._line = rest[-TAIL_LINE_BYTES:]
         with contextlib.suppress(OSError):  # a full disk does not stop a server
             if self._size + len(data) > self._limit:
-                os.replace(self.path, self.path + ".1")
+                with contextlib.suppress(FileNotFoundError):  # as when the disk was full last time
+                    os.replace(self.path, self.path + ".1")
                 self.open()
             self._size += os.write(self._file, data[-self._limit :])
 

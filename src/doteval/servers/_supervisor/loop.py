@@ -204,12 +204,16 @@ class Supervisor:
 
     def _look_after_place(self) -> None:
         try:
-            if not self._place.is_whole():
+            is_whole = self._place.is_whole()
+            if not is_whole:
                 listener = self._place.mend()
                 if listener is not None:
                     self._clients.listen(listener)
+            if not is_whole or not os.path.exists(self._log.path):
                 self._log.open()
             self._watch_place()
+            if not self._place.is_whole():  # again, before anybody would have told
+                self._policy.look_again(time.monotonic(), soon=True)
         except PlaceTakenError:
             self._policy.place_taken(time.monotonic())
         except OSError as exc:  # where it takes long, somebody else takes the place
@@ -312,9 +316,9 @@ def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
         lock_fd: The starter's lock on the directory of the sockets.
         path: Where to listen.
     """
+    os.chdir("/")  # the keeper, too: neither keeps a directory of its starter's in use
     keeper = keep(path, starter_fd, lock_fd)
     signals = Signals()
-    os.chdir("/")
     starter = socket.socket(fileno=starter_fd)
     received = b""
     while b"\n" not in received:
@@ -323,6 +327,9 @@ def supervise(starter_fd: int, lock_fd: int, path: str) -> None:
             return
         received += data
     line, _, rest = received.partition(b"\n")
+    with contextlib.suppress(BlockingIOError):
+        if starter.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":  # after the job, and before the server
+            return
     supervisor = Supervisor({**json.loads(line), "socket": path}, Client(starter, rest), signals, keeper)
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_UN)

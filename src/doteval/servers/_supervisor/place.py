@@ -65,22 +65,30 @@ class Place:
         delete(self._directory)
         os.mkdir(self._directory, 0o700)
         self._directory_id = _id(self._directory)
-        os.mkdir(os.path.join(self._directory, "tmp"), 0o700)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Make what is not in the directory (any more)."""
+        os.makedirs(os.path.join(self._directory, "tmp"), 0o700, exist_ok=True)
         for name, content in self._files.items():
-            with open(os.open(os.path.join(self._directory, name), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-                file.write(content)
+            path = os.path.join(self._directory, name)
+            if not os.path.lexists(path):
+                with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+                    file.write(content.encode())
 
     def look_after(self) -> None:
         """From now on it is told when something may have been deleted."""
         if self.watch >= 0:
             os.close(self.watch)
-        self.watch = watch({os.path.dirname(each) for each in (self._path, *self._slots, *self._parts)})
+        around = {os.path.dirname(each) for each in (self._path, *self._slots, *self._parts)}
+        self.watch = watch({*around, self._directory})
 
     def is_whole(self) -> bool:
         """Whether everything is where it was."""
         return (
             _id(self._path) == self._socket_id
             and (self._directory_id is None or _id(self._directory) == self._directory_id)
+            and all(os.path.lexists(os.path.join(self._directory, each)) for each in ("tmp", *self._files))
             and all(_id(path) == _id(slot) for path, slot in self._locks() if self._has_slots)
         )
 
@@ -118,6 +126,7 @@ class Place:
                 listener = self.listen()
             if self._directory_id is not None and _id(self._directory) != self._directory_id:
                 self.make_directory()
+            self._fill()
             return listener
         finally:
             os.close(lock)

@@ -1,0 +1,195 @@
+"""Whoever deletes, moves or writes over a store while it is in use, or puts a backup back, loses nothing unawares."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from doteval import Result, foreach
+from doteval.cli import main
+from doteval.evals import Evaluation, Store, StoreError, run
+
+
+def delete(path: Path, _: Path, __: list[int]) -> None:
+    for file in path.parent.glob("results.db*"):
+        file.unlink()
+
+
+def move(path: Path, _: Path, __: list[int]) -> None:
+    path.rename(path.parent.parent / "elsewhere.db")
+
+
+def replace(path: Path, _: Path, __: list[int]) -> None:
+    delete(path, _, __)
+    path.write_bytes(b"")
+
+
+def delete_directory(path: Path, _: Path, __: list[int]) -> None:
+    shutil.rmtree(path.parent)
+
+
+def move_directory(path: Path, _: Path, __: list[int]) -> None:
+    path.parent.rename(path.parent.parent / "elsewhere")
+
+
+def move_backup_over(path: Path, backup: Path, _: list[int]) -> None:
+    backup.rename(path)
+
+
+def write(path: Path, content: bytes, opened: list[int]) -> None:
+    """As another process does: one that closes the file gives up the locks that SQLite has on it."""
+    opened.append(os.open(path, os.O_RDWR))
+    os.pwrite(opened[-1], content, 0)
+
+
+def copy_backup_over(path: Path, backup: Path, opened: list[int]) -> None:
+    os.truncate(path, 0)
+    write(path, backup.read_bytes(), opened)
+
+
+def write_backup_in_place(path: Path, backup: Path, opened: list[int]) -> None:
+    write(path, backup.read_bytes(), opened)
+
+
+def truncate(path: Path, _: Path, __: list[int]) -> None:
+    os.truncate(path, 0)
+
+
+def fill_with_something_else(path: Path, _: Path, opened: list[int]) -> None:
+    write(path, b"something else" * 1000, opened)
+
+
+WAYS = (
+    delete,
+    move,
+    replace,
+    delete_directory,
+    move_directory,
+    move_backup_over,
+    copy_backup_over,
+    write_backup_in_place,
+    truncate,
+    fill_with_something_else,
+)
+
+
+class Overwritten(Store):
+    """A store with which something happens just before a run says that it is finished."""
+
+    def __init__(self, path: Path, happens: Callable[[], object]) -> None:
+        super().__init__(path)
+        self._happens = happens
+
+    def finish(self, evaluation: Any, rows: int, gone: Collection[str] = ()) -> None:
+        self._happens()
+        super().finish(evaluation, rows, gone)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[int]]:
+    descriptors: list[int] = []
+    yield descriptors
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")  # it is about files
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("at", "goes_on"), [(0, False), (0, True), (3, False), (5, True), ("the end", False), ("the end", True)]
+)
+async def test_a_store_that_is_changed_by_others_while_it_is_written_is_told(
+    tmp_path: Path, way: Callable[[Path, Path, list[int]], object], at: object, goes_on: bool, opened: list[int]
+) -> None:
+    """Before the run ends: SQLite would go on, and what it writes would be found by nobody."""
+    path = tmp_path / "there" / "results.db"
+    backup = tmp_path / "backup.db"
+
+    def happens() -> None:
+        before = path.stat()
+        while path.exists() and path.stat().st_mtime_ns == before.st_mtime_ns and path.stat().st_ino == before.st_ino:
+            way(path, backup, opened)  # again, where the clock of the file system has not moved
+
+    @foreach("number", range(6))
+    async def evaluation(number: int) -> Result:
+        if not backup.exists():
+            raise ValueError("not yet")
+        if number == at:
+            happens()
+        return Result(number)
+
+    await run(texts(3, []), store=path, experiment="before")
+    if goes_on:
+        await run(evaluation, store=path)
+    shutil.copy(path, backup)
+    with pytest.raises(StoreError, match=r"was deleted, moved or replaced|cannot be used|is no store of results"):
+        async with Overwritten(path, happens if at == "the end" else lambda: None) as store:
+            await run(evaluation, store=store, concurrency=1)
+
+
+def texts(count: int, calls: list[int]) -> Evaluation:
+    @foreach("number", range(count))
+    async def eval_texts(number: int) -> Result:
+        calls.append(number)
+        return Result(f"{number} " * 500)
+
+    return eval_texts
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> Path:
+    """What a process leaves that is killed, with a backup of what was there before."""
+    path, left = tmp_path / "results.db", tmp_path / "there" / "results.db"
+    left.parent.mkdir()
+    anyio.run(partial(run, texts(20, []), store=path, experiment="old"))
+    shutil.copy(path, tmp_path / "backup.db")
+    anyio.run(partial(run, texts(60, []), store=path, experiment="later"))
+    with Store(path) as store:
+        anyio.run(partial(run, texts(40, []), store=store, experiment="new"))
+        for end in ("", "-wal", "-shm"):
+            shutil.copy(f"{path}{end}", f"{left}{end}")
+    return left
+
+
+@pytest.mark.parametrize("way", [move_backup_over, copy_backup_over, "copied with its times", "deleted before"])
+def test_a_backup_is_not_mixed_with_what_a_killed_run_has_left(
+    left: Path, way: Any, opened: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither by a run, which would pay for what is lost in it, nor by who only looks."""
+    backup = left.parent.parent / "backup.db"
+    content = backup.read_bytes()
+    if way == "deleted before":
+        left.unlink()
+    if isinstance(way, str):
+        shutil.copy2(backup, left)
+    else:
+        way(left, backup, opened)
+    calls: list[int] = []
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"do not belong together.*\nWhere one was, remove results.db-wal and"):
+            Store(left).evaluations()
+        assert main(["list", "--store", str(left)]) == 1
+        with pytest.raises(StoreError, match="do not belong together"):
+            anyio.run(partial(run, texts(30, calls), store=left, experiment="more"))
+    assert calls == []
+    assert left.read_bytes() == content
+    for end in ("-wal", "-shm"):
+        Path(f"{left}{end}").unlink()
+    assert [(each.experiment, each.stored) for each in Store(left).evaluations()] == [("old", 20)]
+
+
+@pytest.mark.parametrize("is_touched", [False, True])
+def test_what_a_killed_run_has_left_is_there(left: Path, is_touched: bool) -> None:
+    """Also where somebody has changed the file's permissions since, so that nobody knows more than that."""
+    if is_touched:
+        left.chmod(0o640)
+    found = [(each.experiment, each.stored) for each in Store(left).evaluations()]
+    assert found == [("old", 20), ("later", 60), ("new", 40)]
