@@ -97,6 +97,25 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[PendingRow], lost: se
         connection.executemany("INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?)", transcripts)
 
 
+def move_rows(connection: sqlite3.Connection, evaluation: int, moved: Sequence[tuple[str, str, int]]) -> None:
+    """Give rows other keys and places, one after the other.
+
+    Args:
+        connection: Where; it is in a transaction.
+        evaluation: The number of their evaluation.
+        moved: The key of each, the key that it is to have, and its place in the dataset.
+    """
+    connection.execute("PRAGMA defer_foreign_keys = ON")  # of this transaction
+    connection.executemany(
+        "UPDATE rows SET key = ?, number = ? WHERE evaluation = ? AND key = ?",
+        [(key, number, evaluation, before) for before, key, number in moved],
+    )
+    connection.executemany(
+        "UPDATE transcripts SET key = ? WHERE evaluation = ? AND key = ?",
+        [(key, evaluation, before) for before, key, _ in moved if key != before],
+    )
+
+
 def _cells_of(record: Record) -> list[Any]:
     return [_encoded(value) if is_json else value for is_json, value in zip(_ARE_JSON, _values_of(record), strict=True)]
 

@@ -27,7 +27,7 @@ from .identity import Identity, note_what_is_left, with_what_was_known, with_wha
 from .plain import storable
 from .reading import Moved, Results, Snapshot, Stored, counted, find
 from .record import Record
-from .rows import PendingRow, Work, write_pending
+from .rows import PendingRow, Work, move_rows, write_pending
 from .runs import check_idle, note
 from .usage import ModelUsage
 
@@ -293,15 +293,7 @@ class Store(Results):
 
         def work(connection: sqlite3.Connection) -> None:
             if self._holding.is_held(connection, evaluation.id, claim):
-                connection.execute("PRAGMA defer_foreign_keys = ON")  # of this transaction
-                connection.executemany(
-                    "UPDATE rows SET key = ?, number = ? WHERE evaluation = ? AND key = ?",
-                    [(row.key, row.number, evaluation.id, row.before) for row in rows],
-                )
-                connection.executemany(
-                    "UPDATE transcripts SET key = ? WHERE evaluation = ? AND key = ?",
-                    [(row.key, evaluation.id, row.before) for row in rows if row.key != row.before],
-                )
+                move_rows(connection, evaluation.id, rows)
 
         self._write().put(work)
 
