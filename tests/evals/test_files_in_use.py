@@ -258,8 +258,8 @@ def test_a_store_of_somebody_else_says_who_can_help(
                 said.split()
             )
         elif command[0] != "list":
-            assert "Copy it to where you may write, or name another file: " in said
-            assert "--store FILE of the commands" in said
+            assert "Name a file elsewhere, such as a copy: " in said
+            assert "--store FILE of the commands" in " ".join(said.split())
         assert code == (command[0] != "list" or mode == 0o600)
 
 

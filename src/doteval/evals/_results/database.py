@@ -257,8 +257,8 @@ class Database:
                     return StoreError(path, "may not be read by this user", self._who_may())
                 if (why := why_unwritable(self.path)) is not None:
                     advice = (
-                        "Copy it to where you may write, or name another file: --doteval-eval-store FILE in pytest, "
-                        "--store FILE of the commands, store= of run."
+                        "Name a file elsewhere, such as a copy: --doteval-eval-store FILE in pytest, --store FILE of "
+                        "the commands, store= of run."
                     )
                     return StoreError(path, f"cannot be written: {why}", advice)
                 problem = getattr(error, "strerror", None) or str(error)
