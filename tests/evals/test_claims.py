@@ -19,6 +19,7 @@ import pytest
 
 from doteval.evals import ConcurrentRunError, Record, Store, StoreError
 from doteval.evals._results import claims
+from doteval.evals._results.reading import Moved
 
 PROGRAM = """
 import os, socket, sys
@@ -196,7 +197,7 @@ def test_nothing_is_written_of_an_evaluation_that_another_run_has(work: str, pat
             case "put" | "begin anew":
                 store.put(store_run, row(3))
             case "move":
-                store.move(store_run, {"row 1": 7})
+                store.move(store_run, [Moved("row 1", "row 1", 7)])
             case "finish":
                 store.finish(store_run, 2, ["row 1"])
             case _:

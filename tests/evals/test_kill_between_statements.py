@@ -20,7 +20,7 @@ from doteval.evals import Record, Store, StoreError, delete, rename
 from doteval.evals._results import database as database_module
 from doteval.evals._results.copying import Rescored, Rescoring, copy_rescored
 from doteval.evals._results.database import Connection
-from doteval.evals._results.reading import Stored
+from doteval.evals._results.reading import Moved, Stored
 from doteval.evals._results.transcript import RecordedRequests
 from doteval.evals._results.usage import ModelUsage
 
@@ -105,7 +105,10 @@ WORK: dict[str, tuple[Callable[[Store], Stored], Callable[[Store, Stored], objec
     "note what was written": (begun, lambda store, stored: store.note_written(stored, {"code": "1", "x": "y"})),
     "adopt": (of, lambda store, stored: store.adopt(stored, {"code": "2"})),
     "lose": (begun, lambda store, stored: store.lose(stored, [PAID])),
-    "move": (begun, lambda store, stored: store.move(stored, {"k0": 1, "k1": 0, "k2": 5})),
+    "move": (
+        begun,
+        lambda store, stored: store.move(stored, [Moved("k0", "k7", 1), Moved("k1", "k0", 0), Moved("k2", "k2", 5)]),
+    ),
     "finish": (begun, lambda store, stored: store.finish(stored, 3)),
     "finish, and remove rows": (begun, lambda store, stored: store.finish(stored, 1, ["k0", "k1"])),
     "finish, and take a place": (begun_anew, lambda store, stored: store.finish(stored, 0)),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from doteval.evals import Record, Store
-from doteval.evals._results.reading import Stored
+from doteval.evals._results.reading import Moved, Stored
 from doteval.evals._running.outcome import StoredRecords
 
 ROWS = 1200
@@ -62,7 +62,7 @@ async def test_rows_that_move_while_they_are_read_come_once(name: str, is_rewrit
                 put(range(ROWS), lambda number: ROWS - number)
                 put([ROWS + 1], lambda number: number)
             else:
-                store.move(stored, {str(each): ROWS - each for each in range(ROWS)})
+                store.move(stored, [Moved(str(each), str(each), ROWS - each) for each in range(ROWS)])
             await store.flush()
     assert seen == [str(number) for number in range(ROWS)]
 

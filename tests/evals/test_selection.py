@@ -225,7 +225,7 @@ def record_key(value: int) -> str:
         ([2.5, 1], "2.5", 0),
         (["a", "b"], "1", 1),
         (["a", "b", "a"], key_of_id("a"), 0),
-        (["a", "b", "a"], f"{key_of_id('a')} 2", 2),
+        (["a", "b", "a"], f"{key_of_id('a')} {record_key(2)}", 2),
         ([1, "1"], key_of_id("1"), 1),
         (["1", None, "x"], "1", 0),
         (["x y", "\ud83d"], "\ud83d", 1),

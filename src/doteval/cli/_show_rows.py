@@ -15,7 +15,7 @@ from ..evals import Record, Snapshot, Stored
 from ..evals._results.blocks import request_for_json
 from ..evals._results.export import rows_of
 from ..evals._results.pricing import Prices
-from ..evals._results.record import keys_meant
+from ..evals._results.record import base_of, keys_meant
 from ..evals._results.tables import number, shown_seconds
 from ..evals._results.transcript import RecordedRequest
 from ._json import print_json
@@ -58,7 +58,11 @@ def _asked_for(results: Snapshot, stored: Stored, asked: str) -> list[Record]:
     for row in results.known(stored):
         keys.setdefault(row.key, row.number)
     meant = keys_meant(asked)
-    named = [key for key in keys if key in meant]
+    named = [asked] if asked in keys else [key for key in keys if base_of(key) in meant]
+    if len(named) > len({*map(base_of, named)}):
+        more = f", and {len(named) - _MOST_NEAR:,} more" if len(named) > _MOST_NEAR else ""
+        shown = ", ".join(f"'{key}'" for key in named[:_MOST_NEAR])
+        raise Problem(f"{len(named):,} rows have the id {asked!r}: name one by its key, {shown}{more}", 2)
     if not named and _is_number(asked):
         named = [key for key, place in keys.items() if place == int(asked)]
     if not named and len(asked) >= _SHORTEST_KEY:

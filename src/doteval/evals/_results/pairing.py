@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .._result import Score
+from .record import base_of
 from .reducers import value_of
 
 
@@ -127,6 +128,25 @@ class Unpaired(NamedTuple):
             f"only in {after}",
         )
         return (f"{count:,} {what}" for count, what in zip(self, words, strict=True) if count)
+
+
+def by_values(*sides: Mapping[str, RowScores]) -> Sequence[Mapping[str, RowScores]]:
+    """Rows by key; where several have one ``id``, on whatever side, those by that and their values, in any order."""
+    repeated = {base for rows in sides for key in rows if (base := base_of(key)) != key}
+    return [_by_values(rows, repeated) for rows in sides] if repeated else sides
+
+
+def _by_values(rows: Mapping[str, RowScores], repeated: Collection[str]) -> Mapping[str, RowScores]:
+    found: dict[str, RowScores] = {}
+    count = Counter[str]()
+    for key, row in rows.items():
+        if (base := base_of(key)) in repeated:
+            alike = f"{base} {row.digest}"
+            count[alike] += 1
+            found[f"{alike} {count[alike]}"] = row
+        else:
+            found[key] = row
+    return found
 
 
 def unpaired(before: Mapping[str, RowScores], after: Mapping[str, RowScores], *, is_finished: bool) -> Unpaired:

@@ -16,7 +16,7 @@ from .._result import Score
 from .gone import usage_gone, usage_in
 from .identity import Identity
 from .moments import cluster_of
-from .pairing import RowScores, Unpaired, unpaired
+from .pairing import RowScores, Unpaired, by_values, unpaired
 from .plain import storable
 from .record import Record
 from .rows import FIELDS, record_of
@@ -76,6 +76,20 @@ class KnownRow(NamedTuple):
     sample: int
     digest: str
     failed: bool
+
+
+class Moved(NamedTuple):
+    """A row whose result is in the store, and that stands elsewhere now, or is known by something else.
+
+    Args:
+        before: What it was known by.
+        key: What it is known by now.
+        number: Its place in the dataset.
+    """
+
+    before: str
+    key: str
+    number: int
 
 
 class ScorePair(NamedTuple):
@@ -302,7 +316,7 @@ class Results(ABC):
         with self._connected() as connection:
             if connection is None:
                 return Pairs((), Unpaired(), 0, {})
-            one, other = _scores_of_rows(connection, before), _scores_of_rows(connection, after)
+            one, other = by_values(_scores_of_rows(connection, before), _scores_of_rows(connection, after))
         common = [(row, other[key]) for key, row in one.items() if key in other]
         rows = (*one.values(), *other.values()) if reduced else ()
         names = [

@@ -33,7 +33,8 @@ class Record:
 
     Args:
         number: The row's place in the dataset, counted from 0.
-        key: What it is known by, wherever it stands: its values, or its column ``id``; equal ones are counted.
+        key: What it is known by, wherever it stands: its values, or its column ``id``, and where a row before it has
+            that as well, also its values; equal ones are counted.
         digest: A fingerprint of its values.
         inputs: Its values, by column.
         output: What the evaluation returned; where it raised, what a model had told it last.
@@ -136,12 +137,14 @@ class Inputs:
         """As they are kept."""
         self.altered = altered_columns(values, self.values)
         self.digest = known.digest
+        self.base = known.digest
+        """What the row is known by as long as no other one is: its column ``id``, or its values."""
         self.key = known.digest
-        """What the row is known by."""
+        """What it is known by."""
         self.unknown = known.unknown
         """The types of values that nothing tells from others, where nothing else tells the row from others."""
-        self.is_again = False
-        """Whether a row before it is known by the same."""
+        self.again = 0
+        """How many rows before it are equal to it: known by the same, with the same values."""
         self.name: str | None = None
         """What its column ``id`` holds, where that is a text or a number."""
 
@@ -149,6 +152,11 @@ class Inputs:
 def key_of_id(value: object) -> str:
     """What a row is known by whose column ``id`` has this value."""
     return f"id {digest_of(value)}"
+
+
+def base_of(key: str) -> str:
+    """What the keys of all rows of one ``id`` begin with, one of which is this; the key itself of a row without one."""
+    return " ".join(key.split(" ", 2)[:2]) if key.startswith("id ") else key
 
 
 def keys_meant(text: str) -> set[str]:

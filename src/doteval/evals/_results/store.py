@@ -25,7 +25,7 @@ from .gone import add_usage, is_claimed, keep_usage, unknown_usage
 from .holding import Holding
 from .identity import Identity, note_what_is_left, with_what_was_known, with_what_was_written
 from .plain import storable
-from .reading import Results, Snapshot, Stored, counted, find
+from .reading import Moved, Results, Snapshot, Stored, counted, find
 from .record import Record
 from .rows import PendingRow, Work, write_pending
 from .runs import check_idle, note
@@ -287,15 +287,20 @@ class Store(Results):
         row = PendingRow(evaluation.id, self._holding.of(evaluation.id) or "", record, time.time())
         return self._write().put(*self._taking_place(evaluation), row)
 
-    def move(self, evaluation: Stored, places: Mapping[str, int]) -> None:
-        """Have it written that rows, by their keys, stand at other places of the dataset now."""
+    def move(self, evaluation: Stored, rows: Sequence[Moved]) -> None:
+        """Have it written, in this order, that rows stand at other places of the dataset now, or have other keys."""
         claim = self._holding.of(evaluation.id)
 
         def work(connection: sqlite3.Connection) -> None:
             if self._holding.is_held(connection, evaluation.id, claim):
+                connection.execute("PRAGMA defer_foreign_keys = ON")  # of this transaction
                 connection.executemany(
-                    "UPDATE rows SET number = ? WHERE evaluation = ? AND key = ?",
-                    [(number, evaluation.id, key) for key, number in places.items()],
+                    "UPDATE rows SET key = ?, number = ? WHERE evaluation = ? AND key = ?",
+                    [(row.key, row.number, evaluation.id, row.before) for row in rows],
+                )
+                connection.executemany(
+                    "UPDATE transcripts SET key = ? WHERE evaluation = ? AND key = ?",
+                    [(row.key, evaluation.id, row.before) for row in rows if row.key != row.before],
                 )
 
         self._write().put(work)

@@ -75,7 +75,12 @@ def fresh(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def has_name(inputs: Inputs) -> bool:
     """Whether a row is known by its column ``id``."""
-    return inputs.key.startswith(f"{_NAME} ")
+    return inputs.base.startswith(f"{_NAME} ")
+
+
+def is_repeated(inputs: Inputs) -> bool:
+    """Whether a row before it has the same column ``id``."""
+    return has_name(inputs) and inputs.key != inputs.base
 
 
 _SPECIAL = frozenset({"_struct.Struct", "numpy.ufunc"})
@@ -116,10 +121,15 @@ def _is_empty(name: object) -> bool:
 
 
 class _Keys:
-    """Tells what rows are known by, in the order in which they are read."""
+    """Tells what rows are known by, in the order in which they are read.
+
+    The first row of an id is known by that, so an edited one is the same row; those after it are by their values, too.
+    """
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+        """The values of the first row of each id."""
 
     def inputs(self, number: int, values: Mapping[str, Any], name: object) -> Inputs:
         """The values of a row as they are kept, with its key.
@@ -130,13 +140,21 @@ class _Keys:
             name: What its column ``id`` holds, or `_NAMELESS`.
         """
         inputs = Inputs(number, values, fingerprint(values, _CODE))
-        key = inputs.digest
+        digest = inputs.digest
         if name is not _NAMELESS and not _is_empty(name):
-            key, inputs.unknown = key_of_id(name), fingerprint(name).unknown
+            inputs.base = inputs.key = key_of_id(name)
             inputs.name = str(name) if isinstance(name, (str, int, float)) else None
-        self._seen[key] += 1
-        inputs.is_again = self._seen[key] > 1
-        inputs.key = f"{key} {self._seen[key]}" if inputs.is_again else key
+            of_values, inputs.unknown = inputs.unknown, fingerprint(name).unknown
+            if inputs.base not in self._first:
+                self._first[inputs.base] = digest
+                return inputs
+            inputs.key, inputs.again = f"{inputs.base} {digest}", int(self._first[inputs.base] == digest)
+            if inputs.again or inputs.key in self._seen:
+                inputs.unknown = inputs.unknown or of_values
+        count = self._seen[inputs.key]
+        self._seen[inputs.key] += 1
+        inputs.again += count
+        inputs.key += f" {count + 1}" if count else ""
         return inputs
 
 

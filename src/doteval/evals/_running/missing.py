@@ -293,8 +293,13 @@ async def _missing(
     """The samples of the rows; those whose results are in the store are marked. `changes` is told of differences."""
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
     retries_failed = stored is not None and stored.errors > settings.errors_allowed
-    moved: dict[str, int] = {}
     wanted = settings.selection.row
+
+    def move() -> None:
+        moved = changes.take_moved()
+        if moved and place is not None and stored is not None:
+            place.store.move(stored, moved)
+
     async with (
         aclosing(evaluation.source.read()) as all_rows,
         aclosing(settings.selection.read(all_rows, evaluation.name)) as rows,
@@ -303,15 +308,14 @@ async def _missing(
             wanted = None
             if place is not None:
                 changes.check(row, place.name)
-            there = changes.of(row, settings.epochs)
-            if any(known.number != row.number for known in there.values()):
-                moved[row.inputs.key] = row.number
-                if len(moved) == _MOVED_AT_ONCE and place is not None and stored is not None:
-                    place.store.move(stored, moved)
-                    moved = {}
+            there = changes.of(row)
+            if len(changes.moved) >= _MOVED_AT_ONCE:
+                move()
             for sample in row.samples(settings.epochs):
                 known = there.get(sample.sample)
                 if known is None or (known.failed and retries_failed):
+                    if changes.has_other_keys:  # before a result is written that has one of them
+                        move()
                     await arguments.prepare()
                     yield sample
                 else:
@@ -319,8 +323,7 @@ async def _missing(
     if wanted is not None:
         advice = "Name one by what its column 'id' holds, or by its number, counted from 0."
         raise DatasetError(evaluation.name, f"it has no row {wanted!r}", advice)
-    if moved and place is not None and stored is not None:
-        place.store.move(stored, moved)
+    move()
 
 
 def _added_up(
@@ -360,7 +363,7 @@ def _judged(
 
 def _check_what_is_gone(evaluation: Evaluation, name: str, changes: Changes, count: int, *, replaces: bool) -> None:
     """Remove no results because of a dataset that is empty, or was read up before."""
-    gone = len(changes.known)
+    gone = changes.gone
     once = "It is an iterator, which can be read once: pass a function that makes it instead."
     advice = once if evaluation.source.can_be_read_once else f"Look at {evaluation.source.origin}."
     if not count and (gone or replaces):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from heapq import heappop, heappush, nsmallest
 from itertools import islice
 from random import Random
 
@@ -13,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from .._errors import DatasetError
 from .._results.record import keys_meant
 from .checks import whole_number, whole_number_or_none
-from .dataset import Row, Source, has_name
+from .dataset import Row, Source, has_name, is_repeated
 
 _AT_ONCE = 64
 """How many rows are told between two checkpoints."""
@@ -27,7 +29,7 @@ class Selection:
     Args:
         limit: How many of the first ones; `None` for all.
         sample: How many of these, drawn at random without repetition; `None` for all.
-        seed: Chooses the sample, and the order: the same dataset and seed give the same one.
+        seed: Chooses the sample, and the order. The same rows and seed give the same sample, wherever they stand.
         row: The only one: what its column ``id`` holds, or else its number, counted from 0, or its key.
         shuffle: Whether they are run in an order that `seed` chooses, too. Which ones they are, and where they stand,
             does not depend on it; so it is no part of the name.
@@ -160,7 +162,7 @@ class _Wanted:
         if key == self._text:
             self._named = [row]
             return True
-        if (key.rpartition(" ")[0] if row.inputs.is_again else key) in self._keys:
+        if row.inputs.base in self._keys:
             self._named.append(row)
             return False
         if row.number != self._number:
@@ -186,26 +188,47 @@ class _Wanted:
 
 
 class _Sample:
-    """Draws rows that come one after the other, each as probable as any other (reservoir sampling)."""
+    """Draws rows by what they are known by, and not by where they stand: the first in an order that the seed makes.
+
+    So it is the same sample in any order of the dataset, a larger one has all of it, and a row more changes a row at
+    most. A row whose ``id`` no other has stays in it whatever its values become.
+    """
 
     def __init__(self, size: int, seed: int) -> None:
         self._size = size
-        self._random = Random(seed)  # noqa: S311 - it has to be the same again
-        self._seen = 0
-        self._drawn: list[Row] = []
+        self._seed = seed
+        self._lowest: list[int] = []
+        """The places, negated, of as many rows as are drawn: none of those comes later, whatever is seen of its id."""
+        self._likely: list[tuple[Row, int, int]] = []
+        """The rows that may be drawn, with their places where no other row has the id, and where one has."""
+        self._repeated: set[str] = set()
 
     def see(self, row: Row) -> None:
         """One more."""
-        self._seen += 1
-        if len(self._drawn) < self._size:
-            self._drawn.append(row)
-            return
-        place = self._random.randrange(self._seen)
-        if place < self._size:
-            self._drawn[place] = row
+        inputs = row.inputs
+        alone = together = self._place(f"{inputs.base} {inputs.digest} {inputs.again}")
+        if is_repeated(inputs):
+            self._repeated.add(inputs.base)
+        elif has_name(inputs):
+            alone = self._place(inputs.base)
+        heappush(self._lowest, -max(alone, together))
+        if len(self._lowest) > self._size:
+            heappop(self._lowest)
+        if len(self._lowest) < self._size or min(alone, together) <= -self._lowest[0]:
+            self._likely.append((row, alone, together))
+
+    def _place(self, known_by: str) -> int:
+        """In that order."""
+        return int.from_bytes(blake2b(f"{self._seed} {known_by}".encode(), digest_size=8).digest())
 
     def rows(self) -> Iterator[Row]:
         """What was drawn, in the order of the dataset."""
-        for number, row in enumerate(sorted(self._drawn, key=lambda row: row.number)):
+
+        def place(likely: tuple[Row, int, int]) -> int:
+            row, alone, together = likely
+            return together if row.inputs.base in self._repeated else alone
+
+        drawn = (row for row, *_ in nsmallest(self._size, self._likely, place))
+        for number, row in enumerate(sorted(drawn, key=lambda row: row.number)):
             row.inputs.number = number
             yield replace(row, number=number)

@@ -1,0 +1,224 @@
+"""Rows whose ids repeat: each has the result of its own id and values, wherever it stands; nothing is asked twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+import anyio
+import pytest
+from anyio import CancelScope
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from doteval import Result, foreach
+from doteval.evals import DatasetError, Record, Store, run
+from doteval.evals._results.compare import compare
+from doteval.evals._results.reading import Moved
+from doteval.evals._results.record import base_of
+from doteval.evals._results.transcript import RecordedRequests
+from doteval.evals._running.dataset import Source
+from doteval.evals._running.selection import Selection
+
+Row: TypeAlias = tuple[Any, str]
+ROWS = st.tuples(st.sampled_from(["a", "b", 1, None]), st.sampled_from("xyz"))
+DATASETS = st.lists(ROWS, max_size=7)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """It is about which rows there are."""
+    return "trio"
+
+
+def dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [{"id": each, "value": value} for each, value in rows]
+
+
+class Stream:
+    """Rows whose number nobody knows before they are read."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(dicts(self.rows))
+
+
+def making(asked: list[Row], rows: Sequence[Row], epochs: int = 1) -> Any:
+    @foreach("id,value", Stream(rows), concurrency=2, epochs=epochs)
+    async def eval_it(id: Any, value: str) -> Result:  # noqa: A002 - the column
+        asked.append((id, value))
+        return Result([id, value])
+
+    return eval_it
+
+
+def in_store(store: Store) -> list[Record]:
+    return [record for stored in store.evaluations() for record in store.records(stored)]
+
+
+def of(records: Sequence[Record]) -> Counter[Row]:
+    return Counter((record.inputs["id"], record.inputs["value"]) for record in records)
+
+
+def keys(rows: Sequence[Row]) -> list[str]:
+    return [row.inputs.key for row in Source("eval_it", ("id", "value"), dicts(rows)).look() or ()]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.one_of(
+            DATASETS.map(lambda rows: lambda _: rows),
+            st.permutations(range(7)).map(lambda order: lambda rows: [rows[n] for n in order if n < len(rows)]),
+            st.tuples(st.integers(0, 6), ROWS).map(lambda at: lambda rows: [*rows[: at[0]], at[1], *rows[at[0] :]]),
+            st.tuples(st.integers(0, 6), ROWS).map(lambda at: lambda rows: [*rows[: at[0]], at[1], *rows[at[0] + 1 :]]),
+            st.integers(0, 6).map(lambda at: lambda rows: [*rows[:at], *rows[at + 1 :]]),
+        ),
+        st.booleans(),
+        st.none() | st.integers(1, 4),
+    ),
+    min_size=2,
+    max_size=6,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(DATASETS, STEPS, st.sampled_from([1, 2]))
+def test_only_what_has_no_result_of_its_id_and_values_is_asked(
+    rows: list[Row], steps: list[tuple[Callable[[list[Row]], list[Row]], bool, int | None]], epochs: int
+) -> None:
+    """In whatever way a dataset changes, is read, and wherever a run ends; and each row has its own result."""
+
+    async def history(path: Path) -> None:
+        now, done = rows, list[Record]()
+        with Store(path) as store:
+            for change, shuffle, ends_after in steps:
+                now = change(now) or [("a", "x")]
+                done.clear()
+                before, asked = of(in_store(store)), list[Row]()
+                wanted = Counter({row: count * epochs for row, count in Counter(now).items()})
+                evaluation = making(asked, now, epochs)
+                with CancelScope() as scope:
+
+                    def told(record: Record, scope: CancelScope = scope, ends_after: int | None = ends_after) -> None:
+                        done.append(record)
+                        if len(done) == ends_after and epochs == 1:  # else equal rows have other samples each
+                            scope.cancel()
+
+                    outcome = await run(evaluation, store=store, shuffle=shuffle, on_record=told)
+                await store.flush()
+                after = in_store(store)
+                assert all(record.output == [record.inputs["id"], record.inputs["value"]] for record in after)
+                assert Counter(asked) <= wanted - before
+                if scope.cancelled_caught:
+                    assert before <= of(after) <= before | wanted
+                    continue
+                assert Counter(asked) == wanted - before
+                assert [record.output for record in after] == [[*row] for row in now for _ in range(epochs)]
+                assert [record.key for record in after[::epochs]] == keys(now)
+                has_changed = any("has changed since" in text for text in outcome.warnings)
+                assert has_changed <= bool(before - wanted)
+
+    with TemporaryDirectory() as folder:
+        anyio.run(history, Path(folder) / "results.db", backend="trio")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(ROWS, max_size=20), st.integers(1, 8), st.integers(-3, 3), st.randoms(use_true_random=False))
+def test_a_sample_is_the_same_in_any_order(rows: list[Row], size: int, seed: int, random: Any) -> None:
+    """A larger one has all of it, a row more changes one at most, and an edited row whose id is its own stays in it."""
+
+    def drawn(rows: Sequence[Row], size: int = size) -> Counter[Row]:
+        source = Source("eval_it", ("id", "value"), dicts(rows))
+        looked = [*Selection(sample=size, seed=seed).look(source.look() or iter(()))]
+        found = [(row.values["id"], row.values["value"]) for row in looked]
+        places = iter(rows)
+        assert all(row in places for row in found)
+        assert [row.number for row in looked] == [*range(min(size, len(rows)))]
+        return Counter(found)
+
+    shuffled = random.sample(rows, len(rows))
+    assert drawn(rows) == drawn(shuffled)
+    assert drawn(rows) <= drawn(shuffled, size + 1)
+    once = [("own", "x"), *rows]
+    assert (drawn(once) - drawn(rows)).total() <= 1
+    assert drawn(once)["own", "x"] == drawn([*rows, ("own", "edited")])["own", "edited"]
+
+
+def test_samples_are_fair() -> None:
+    """Each row is as probable as any other, also where many have one id."""
+    rows: list[Row] = [("own", "0"), *[("many", str(n)) for n in range(1, 10)]]
+    counts = Counter[str]()
+    for seed in range(1000):
+        source = Source("eval_it", ("id", "value"), dicts(rows))
+        counts.update(row.values["value"] for row in Selection(sample=3, seed=seed).look(source.look() or iter(())))
+    assert all(250 < counts[value] < 350 for _, value in rows), counts
+
+
+@pytest.mark.anyio
+async def test_it_is_said_that_ids_repeat(tmp_path: Path) -> None:
+    """Where such rows are run, and not where nothing is new; an edited row of an own id is that row, and no new one."""
+    path = tmp_path / "results.db"
+    rows: list[Row] = [("a", "x"), ("b", "x"), ("a", "y"), ("a", "z")]
+    (said,) = (await run(making([], rows), store=path)).warnings
+    assert "'eval_it' repeat: 2 rows have the 'id' of a row before, such as row 2 ('a')" in said
+    assert (await run(making([], rows[::-1]), store=path)).warnings == ()
+    asked: list[Row] = []
+    (said,) = (await run(making(asked, [("a", "x"), ("b", "new"), *rows[2:]]), store=path)).warnings
+    assert (asked, "row 1 had other values" in said) == ([("b", "new")], True)
+    said = " ".join((await run(making([], rows[:2]), store=path)).warnings)
+    assert "row 1 had other values" in said
+    assert "the results of 2 rows that were in it are removed" in said
+
+
+def test_requests_are_kept_with_their_rows(tmp_path: Path) -> None:
+    """Whatever their keys become, and in whatever order."""
+    with Store(tmp_path / "results.db") as store:
+        stored, _ = store.begin("e", "a", model="", identity={})
+        for number in range(2):
+            store.put(stored, Record(number, f"k{number}", "d", {}, transcript=RecordedRequests(f"[{number}]", 1)))
+        store.move(stored, [Moved("k0", "aside", 0), Moved("k1", "k0", 0), Moved("aside", "k1", 1)])
+        store.leave(stored)
+        anyio.run(store.flush)
+        there = [(record.key, record.number) for record in store.records(stored)]
+        assert there == [("k0", 0), ("k1", 1)]
+        assert [store.transcript_text(stored, key, 1) for key, _ in there] == ["[1]", "[0]"]
+
+
+@pytest.mark.anyio
+async def test_rows_are_compared_in_any_order(tmp_path: Path) -> None:
+    """As many as have the same id and values on both sides."""
+    rows: list[Row] = [("a", "x"), ("a", "y"), ("a", "y"), ("b", "x"), ("c", "x")]
+    with Store(tmp_path / "results.db") as store:
+        await run(making([], rows), store=store, experiment="one")
+        await run(making([], [("a", "new"), *rows[3::-1], ("c", "edited")]), store=store, experiment="two")
+        await store.flush()
+        (one,), (two,) = store.evaluations("one"), store.evaluations("two")
+        found = compare(store, one, two)
+    assert (found.paired, found.unpaired.only_after, found.unpaired.changed) == (4, 1, 1)
+    assert {base_of(key) for key in keys(rows)} == {key for key in keys(rows) if base_of(key) == key}
+
+
+@pytest.mark.anyio
+async def test_equal_rows_of_an_id_that_nothing_tells_apart_are_an_error(tmp_path: Path) -> None:
+    """As those without an id are: with an own id each, it is the user who knows."""
+    values = [Path(__file__).open() for _ in range(2)]  # noqa: SIM115, ASYNC230 - they have no lasting state
+    try:
+        for ids in (["a", "b"], ["a", "a"]):
+
+            @foreach("id,value", [{"id": each, "value": value} for each, value in zip(ids, values, strict=True)])
+            async def eval_it(id: str, value: Any) -> Result:  # noqa: A002 - the column
+                return Result(id)
+
+            if len({*ids}) == 2:
+                assert (await run(eval_it, store=tmp_path / "results.db")).summary.rows == 2
+            else:
+                with pytest.raises(DatasetError, match="nothing tells row 1 from one before it"):
+                    await run(eval_it, store=tmp_path / "results.db", changed="rerun")
+    finally:
+        for file in values:
+            file.close()
