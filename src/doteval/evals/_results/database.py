@@ -101,6 +101,8 @@ class Database:
         self.shown = str(path)
         """How it was named, for messages."""
         self._unclean = Unclean(self.path)
+        self._log: tuple[int, int] | None = None
+        """The log to which this process has written itself: nobody who was killed has left it."""
         self.begun = 0
         """The number that an evaluation had last when a run began that is to be written."""
 
@@ -189,7 +191,7 @@ class Database:
                 "this one has copied the store itself, which gives up the locks that SQLite has on it",
                 "Run it again, and copy the store with 'sqlite3 FILE .backup', or from another process.",
             )
-        connection.log = log
+        connection.log = self._log = log
 
     def _who_may(self) -> str:
         try:
@@ -204,7 +206,8 @@ class Database:
         Raises:
             StoreError: The log beside it is another one's.
         """
-        if self._unclean.is_damaged(PATIENCE):
+        is_own = self._log is not None and self._log == _identity(log_of(self.path))
+        if not is_own and self._unclean.is_damaged(PATIENCE):
             log, shared = self._beside()
             raise StoreError(
                 self.shown,
@@ -257,8 +260,8 @@ class Database:
                     return StoreError(path, "may not be read by this user", self._who_may())
                 if (why := why_unwritable(self.path)) is not None:
                     advice = (
-                        "Copy it to where you may write, or name another file: --doteval-eval-store FILE in pytest, "
-                        "--store FILE of the commands, store= of run."
+                        "Name a file elsewhere, such as a copy: --doteval-eval-store FILE in pytest, --store FILE of "
+                        "the commands, store= of run."
                     )
                     return StoreError(path, f"cannot be written: {why}", advice)
                 problem = getattr(error, "strerror", None) or str(error)
