@@ -104,9 +104,7 @@ def opened() -> Iterator[list[int]]:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")  # it is about files
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    ("at", "goes_on"), [(0, False), (0, True), (5, False), ("the end", True)]
-)
+@pytest.mark.parametrize(("at", "goes_on"), [(0, False), (0, True), (5, False), ("the end", True)])
 async def test_a_store_that_is_changed_by_others_while_it_is_written_is_told(
     tmp_path: Path, way: Callable[[Path, Path, list[int]], object], at: object, goes_on: bool, opened: list[int]
 ) -> None:

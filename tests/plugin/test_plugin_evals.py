@@ -395,7 +395,7 @@ def test_a_run_without_a_name_gets_one_and_says_so(runs: Runs) -> None:
         ("it", ""),
         ("two words", "here.db"),
         ("-x", "a place/r.db"),
-        ("a@b'c", "{outside}/r.db"),
+        ("a;b'c", "{outside}/r.db"),
         ("in", "../.doteval/results.db"),
     ],
 )
