@@ -228,7 +228,7 @@ async def test_another_argument_is_refused_and_the_user_chooses(tmp_path: Path) 
     give = partial(run, evaluation, store=path, name="it", model=FakeModel())
     await give(prompt="one")
     with pytest.raises(
-        EvaluationChangedError, match="(?s)^the argument 'prompt' has changed.*\"rerun\" throws them away"
+        EvaluationChangedError, match=r'(?s)^the argument .prompt. has changed.*"rerun" throws them away'
     ) as caught:
         await give(prompt="two")
     assert caught.value.changes == ("the argument 'prompt' has changed",)
