@@ -225,8 +225,8 @@ def test_how_many_independent_rows_a_share_stands_on(rows: list[tuple[bool, int]
 def test_the_interval_of_numbers_in_clusters(rows: list[tuple[float, int]]) -> None:
     """As by its definition: the error is CR1, as statsmodels has it, and the interval Student's, of CR2."""
     scores, clusters = [score * 1e3 for score, _ in rows], [cluster for _, cluster in rows]
-    found = together([*scores, -1e9], [*clusters, "far off"])
-    parts = [[s for s, own in zip([*scores, -1e9], [*clusters, 10], strict=True) if own == n] for n in {*clusters, 10}]
+    found = together([*scores, -2e9], [*clusters, "far off"])
+    parts = [[s for s, own in zip([*scores, -2e9], [*clusters, 10], strict=True) if own == n] for n in {*clusters, 10}]
     residuals = [sum(score - found.mean for score in part) for part in parts]
     error2, freedom = model_of_spread([*map(len, parts)], residuals)
     count = len(scores) + 1
