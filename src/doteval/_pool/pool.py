@@ -34,7 +34,7 @@ from .leaks import recording
 from .leases import is_passed_on, is_surely_held
 from .owners import Owner, Preloading, resource_here
 from .records import Entry, Lease, Phase, Request, State, Want
-from .threads import is_interactive, is_nobody_else_there, is_of_thread, warn
+from .threads import is_nobody_else_there, is_of_thread, left_behind, warn
 from .waits import Ending, ending_of
 
 _UNDECIDED = (State.QUEUED, State.ADMITTED)
@@ -121,7 +121,7 @@ class Pool(Engine[ModelT]):
         too_late: SetupTimeoutError | None = None
         inside = inside_of(request.owner)
         try:
-            may_be_in_vain = is_of_thread(request) or bool(self._ledger.left_behind())
+            may_be_in_vain = is_of_thread(request) or bool(left_behind(self._ledger))
             if self._setup_timeout is None and inside is None and not may_be_in_vain:
                 await _listener(request).wait()  # without a scope, which costs as much as all the rest of waiting
             else:
@@ -172,10 +172,7 @@ class Pool(Engine[ModelT]):
         is_certain = is_nobody_else_there(self._ledger.asking())
         account = self._ledger.look_again(self._now(), is_certain=is_certain)
         self._apply()
-        is_cell = (
-            request.state is State.QUEUED and is_interactive()
-        )  # elsewhere handles are handed on by tasks that end
-        left = self._ledger.left_behind() if is_cell else []
+        left = left_behind(self._ledger) if request.state is State.QUEUED else []
         if is_warned or not (account or left) or request.state not in _UNDECIDED:
             return is_warned
         warn(request, account or left, is_left_behind=not account)

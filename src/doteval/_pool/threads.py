@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from .._caller import Caller, is_anybody_else_there
+from .ledger import Ledger
 from .owners import Owner
 from .records import Request
 from .reporter import logger
@@ -45,7 +46,12 @@ def warn(request: Request, account: Sequence[str], *, is_left_behind: bool) -> N
     )
 
 
-def is_interactive() -> bool:
+def left_behind(ledger: Ledger) -> list[str]:
+    """Who holds what, where all of them have ended: in a notebook, say, as tasks of a program that end hand it on."""
+    return ledger.left_behind() if _is_interactive() else []
+
+
+def _is_interactive() -> bool:
     """Whether somebody types what is run, as in a notebook, so that tasks end whose handles are there still."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     program = getattr(sys.modules.get("__main__"), "__spec__", None)
