@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -206,3 +208,35 @@ def test_nobody_reads_all_of_a_store_that_is_in_use(tmp_path: Path, monkeypatch:
             os.utime(path)
             assert len(store.evaluations(experiment)) == 1
     assert not any(looks)
+
+
+HOLDING = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as shared:
+    fcntl.lockf(shared, fcntl.LOCK_EX, 1, 121)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+"""Does as one that takes the log to the file, for as long as it likes."""
+
+
+@pytest.mark.process
+def test_another_who_takes_the_log_to_the_file_is_nobody_who_has_written_over_it(tmp_path: Path) -> None:
+    """A second run at the same store may do so at any time; what this one has begun is in the log only then."""
+
+    @foreach("number", range(3))
+    async def eval_it(number: int) -> Result:
+        return Result(number)
+
+    path = tmp_path / "results.db"
+    with Store(path) as store:
+        anyio.run(partial(run, eval_it, store=store, experiment="first"))
+        command = [sys.executable, "-I", "-S", "-c", HOLDING, f"{path}-shm"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdin is not None
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"held\n"
+            outcome = anyio.run(partial(run, eval_it, store=path, experiment="second"))
+            other.stdin.close()
+        assert outcome.summary.rows == 3
+        assert {each.experiment for each in store.evaluations()} == {"first", "second"}

@@ -159,9 +159,10 @@ class Database:
         """The same for who writes many times, and calls `check` before and after each."""
         connection = self.connect()
         # So that the file itself knows of the run, unless others read it or write to it just now.
-        _, written, taken = connection.execute("PRAGMA wal_checkpoint").fetchone()
+        is_busy, written, taken = connection.execute("PRAGMA wal_checkpoint").fetchone()
+        is_in_file = not is_busy and written == taken
         with suppress(OSError):  # it is gone, as `check` says
-            connection.seen = seen(self.path, PATIENCE, expected(self.begun if written == taken else 0))
+            connection.seen = seen(self.path, PATIENCE, expected(self.begun if is_in_file else 0))
         return connection
 
     def identity(self) -> tuple[int, int] | None:
