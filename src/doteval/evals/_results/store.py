@@ -158,11 +158,12 @@ class Store(Results):
                 claim = claims.new_claim(self._database.path, number)
                 connection.execute("UPDATE evaluations SET run = ? WHERE id = ?", (claim, number))
                 stored = find(connection, *names, number=number)
-                (self._database.begun,) = connection.execute(_LAST_EVALUATION).fetchone()
+                (last,) = connection.execute(_LAST_EVALUATION).fetchone()
         except BaseException:
             claims.drop(claim)
             raise
         assert stored is not None
+        self._database.begun = max(self._database.begun, last)  # not before it is in the log
         self._holding.has(stored.id, claim)
         if is_new and before is not None:
             self._pending.add(stored.id)
