@@ -157,12 +157,12 @@ class Database:
 
     def connect_to_go_on(self) -> Connection:
         """The same for who writes many times, and calls `check` before and after each."""
-        connection = self.connect()
+        connection, begun = self.connect(), self.begun
         # So that the file itself knows of the run, unless others read it or write to it just now.
         is_busy, written, taken = connection.execute("PRAGMA wal_checkpoint").fetchone()
         is_in_file = not is_busy and written == taken
         with suppress(OSError):  # it is gone, as `check` says
-            connection.seen = seen(self.path, PATIENCE, expected(self.begun if is_in_file else 0))
+            connection.seen = seen(self.path, PATIENCE, expected(begun if is_in_file else 0))
         return connection
 
     def identity(self) -> tuple[int, int] | None:
