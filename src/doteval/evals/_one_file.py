@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 from pathlib import Path
 
 from ._errors import DatasetError
@@ -28,7 +29,8 @@ class OneFile(io.BufferedIOBase):
         self._path = path
         self._file = path.open("rb", buffering=0)
         self._as_it_was = self._looks()
-        self._size = os.fstat(self._file.fileno()).st_size
+        status = os.fstat(self._file.fileno())
+        self._size, self._is_regular = status.st_size, stat.S_ISREG(status.st_mode)  # a pipe cannot be read again
         self._digest = hashlib.blake2b()
         self._length = 0
         """How much of it was read, in bytes."""
@@ -59,7 +61,7 @@ class OneFile(io.BufferedIOBase):
 
     def _more(self) -> bytes:
         found = self._file.read(_AT_ONCE) or b""
-        if (looks := self._looks()) != self._as_it_was and self._length:
+        if (looks := self._looks()) != self._as_it_was and self._length and self._is_regular:
             was_whole = not found and self._length >= self._size
             if not was_whole and self._digest_now() != self._digest.digest():
                 raise DatasetError(

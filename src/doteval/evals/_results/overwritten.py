@@ -16,6 +16,8 @@ from typing import NamedTuple
 _QUIET = 0.1
 """For how long nothing is written to a file that SQLite is not about to write more to, in seconds."""
 
+_NO_STORE = (-1, -1)
+
 
 class Seen(NamedTuple):
     """The file when it was looked at.
@@ -56,7 +58,8 @@ def seen(path: Path, patience: float, before: Seen) -> Seen | None:
         # SQLite may be at it: it has written some pages, and not yet others.
         time.sleep(_QUIET)
         if _written(path) == written or time.monotonic() > deadline:
-            return None
+            # Who was killed or stopped meanwhile leaves a file that cannot be read without its log, and is no other.
+            return before if counters is None else None
 
 
 def _written(path: Path) -> tuple[int, int]:
@@ -65,10 +68,10 @@ def _written(path: Path) -> tuple[int, int]:
 
 
 def _counters(path: Path) -> tuple[int, int] | None:
-    """Those of the file without its log; `None` where they cannot be read."""
+    """Those of the file without its log; `None` where it is a store in parts, and not as a whole."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as connection:
             found = dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
-    except sqlite3.DatabaseError:
-        return None
+    except sqlite3.DatabaseError as exc:
+        return None if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT else _NO_STORE
     return found.get("evaluations", 0), found.get("rows", 0)

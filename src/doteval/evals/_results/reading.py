@@ -18,7 +18,7 @@ from .identity import Identity
 from .moments import cluster_of
 from .pairing import RowScores, Unpaired, by_values, unpaired
 from .plain import storable
-from .record import Record
+from .record import ASIDE, Record
 from .rows import FIELDS, record_of
 from .runs import StoredRun, noted
 from .statistics import Summary, Summing
@@ -129,15 +129,16 @@ def _clustered(column: str) -> str:
 
 _BRIEF = ", ".join("NULL" if name in ("prompt", "traceback", "reply") else name for name in FIELDS.split(", "))
 """The columns that a list of rows is made of, in the places of all."""
-_COUNTED = "FROM rows WHERE evaluation = ? AND sample <= ?"
+_NOT_ASIDE = f"AND rows.key NOT GLOB '*{ASIDE}*'"
+_THERE = "FROM rows WHERE evaluation = ? AND sample <= ?"
+_COUNTED = f"{_THERE} {_NOT_ASIDE}"
 """What belongs to an evaluation, with its number and how many samples of each row count."""
-EVALUATION = """
+_OF_IT = f"FROM rows WHERE evaluation = evaluations.id AND sample <= epochs {_NOT_ASIDE}"
+EVALUATION = f"""
 SELECT id, experiment, name, model, identity, started, finished, evaluations.rows,
-    (SELECT count(*) FROM rows WHERE evaluation = evaluations.id AND sample <= epochs),
-    (SELECT count(*) FROM rows WHERE evaluation = evaluations.id AND sample <= epochs AND error IS NOT NULL),
-    epochs
+    (SELECT count(*) {_OF_IT}), (SELECT count(*) {_OF_IT} AND error IS NOT NULL), epochs
 FROM evaluations
-"""
+"""  # noqa: S608 - of constants
 
 _PAGE = """
 WITH wanted (place, its_key, its_sample) AS (
@@ -240,7 +241,7 @@ class Results(ABC):
             if connection is not None:
                 rows = connection.execute(
                     f"SELECT id, {_BRIEF} FROM rows WHERE +evaluation = ? AND sample <= ? AND id > ? "  # noqa: S608
-                    "ORDER BY id LIMIT ?",
+                    f"{_NOT_ASIDE} ORDER BY id LIMIT ?",
                     (evaluation.id, evaluation.epochs, after, most),
                 )
                 for number, *row in rows:
@@ -294,7 +295,10 @@ class Results(ABC):
                     cluster = None if inputs is None else cluster_of(json.loads(inputs))
                     values = None if scores is None else json.loads(scores)
                     summing.add(key, values, error is not None, cluster, *counts)
-                summing.usage.add(usage_in(connection, "rows", "evaluation = ? AND sample <= ?", *place))
+                usages = usage_in(connection, "rows", f"evaluation = ? AND sample <= ? {_NOT_ASIDE}", *place)
+                aside = usage_in(connection, "rows", f"evaluation = ? AND rows.key GLOB '*{ASIDE}*'", evaluation.id)
+                summing.usage.add(usages)
+                summing.gone.add(aside)
                 summing.gone.add(usage_gone(connection, evaluation.id))
         return summing.summary()
 
@@ -331,13 +335,21 @@ class Results(ABC):
         results = sum(row.has_succeeded for row in one.values())
         return Pairs(found, unpaired(one, other, is_finished=after.finished is not None), results, having)
 
-    def known(self, evaluation: Stored) -> Iterator[KnownRow]:
-        """What is known of each sample that is there, in the order of the dataset."""
-        for row in self._pages("number, key, sample, digest, error IS NOT NULL", evaluation):
+    def known(self, evaluation: Stored, *, with_aside: bool = False) -> Iterator[KnownRow]:
+        """What is known of each sample that is there, in the order of the dataset.
+
+        Args:
+            evaluation: Which one.
+            with_aside: Also of those that another row of their id took the place of, in a run that has not ended.
+        """
+        among = _THERE if with_aside else _COUNTED
+        for row in self._pages("number, key, sample, digest, error IS NOT NULL", evaluation, among=among):
             number, key, sample, digest, failed = row
             yield KnownRow(number, key, sample, digest, bool(failed))
 
-    def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
+    def _pages(
+        self, columns: str, evaluation: Stored, where: str = "", *, among: str = _COUNTED
+    ) -> Iterator[tuple[Any, ...]]:
         """Columns of all rows of an evaluation, read as they are needed, in the order that they have at the beginning.
 
         Wherever they are moved meanwhile, each is there once, as it is when it is read, if it is not gone.
@@ -346,7 +358,7 @@ class Results(ABC):
             if connection is None:
                 return
             found = connection.execute(
-                f"SELECT key, sample {_COUNTED} {where} ORDER BY number, key, sample",
+                f"SELECT key, sample {among} {where} ORDER BY number, key, sample",
                 (evaluation.id, evaluation.epochs),
             )
             pages = [json.dumps(page) for page in iter(partial(found.fetchmany, _CHUNK), [])]  # a few bytes a row
@@ -384,12 +396,14 @@ class Snapshot(Results):
         with self._explaining():
             yield self._connection
 
-    def _pages(self, columns: str, evaluation: Stored, where: str = "") -> Iterator[tuple[Any, ...]]:
+    def _pages(
+        self, columns: str, evaluation: Stored, where: str = "", *, among: str = _COUNTED
+    ) -> Iterator[tuple[Any, ...]]:
         """The same, row by row: what is read stays as it is, and some rows are huge."""
         with self._connected() as connection:
             if connection is not None:
                 rows = connection.execute(
-                    f"SELECT {columns} {_COUNTED} {where} ORDER BY number, key, sample",
+                    f"SELECT {columns} {among} {where} ORDER BY number, key, sample",
                     (evaluation.id, evaluation.epochs),
                 )
                 # Not "yield from", which would close it after the connection where nobody reads on.

@@ -154,6 +154,10 @@ def key_of_id(value: object) -> str:
     return f"id {digest_of(value)}"
 
 
+ASIDE = " aside "
+"""Is in the key of a result that another row of its id took the place of, until the end shows whose it is."""
+
+
 def base_of(key: str) -> str:
     """What the keys of all rows of one ``id`` begin with, one of which is this; the key itself of a row without one."""
     return " ".join(key.split(" ", 2)[:2]) if key.startswith("id ") else key

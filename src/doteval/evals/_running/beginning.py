@@ -72,7 +72,7 @@ def _begin(
     place.store.note(stored, about_run(evaluation, settings))
     everything = place.store.with_epochs(stored, None)
     warnings = *warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored, place)
-    return stored, Changes(place.store.known(everything)), warnings
+    return stored, Changes(place.store.known(everything, with_aside=True)), warnings
 
 
 def warnings_of(stored: Stored, differences: tuple[str, ...], settings: Settings) -> tuple[str, ...]:

@@ -7,15 +7,13 @@ from itertools import count
 
 from .._errors import DatasetError
 from .._results.reading import KnownRow, Moved
-from .._results.record import Inputs, base_of
+from .._results.record import ASIDE, Inputs, base_of
 from .dataset import Row, has_name, is_repeated
 
 _ADVICE = (
     "Give the rows a column 'id', or values that can be pickled, and make of them what it takes in the evaluation."
 )
 _NOTHING: dict[int, KnownRow] = {}
-_ASIDE = " aside "
-"""Is in the key of a result whose row has other values now, or is another row of that id, which the end shows."""
 
 
 class Changes:
@@ -40,8 +38,8 @@ class Changes:
         """The types of values that nothing tells from others."""
         self._alike: dict[tuple[str, str], list[str]] | None = None
         """The keys of rows of one id with the same values."""
-        self._edited: dict[str, int | None] = {key: None for key in self.known if _ASIDE in key}
-        """Which rows have the keys of others, by those that these have instead; `None`: it was in a run before."""
+        self._edited: dict[str, int] = {}
+        """Which rows have the keys of others, by those that these have instead."""
         self._repeated = 0
         self._example: Row | None = None
         self._has_new_ones = False
@@ -60,7 +58,8 @@ class Changes:
         if before is None:
             self._has_new_ones |= is_repeated(row.inputs)
             return _NOTHING
-        known = self.known.pop(before)
+        there = self.known.pop(before)
+        known = {number: each for number, each in there.items() if each.digest == row.inputs.digest}
         if before != key or any(each.number != row.number for each in known.values()):
             self._move(before, key, row.number)
         return known
@@ -90,7 +89,7 @@ class Changes:
     def _step_aside(self, key: str, number: int | None) -> None:
         """Another row has this key now."""
         known = self.known.pop(key)
-        aside = next(name for each in count(1) if (name := f"{key}{_ASIDE}{each}") not in self.known)
+        aside = next(name for each in count(1) if (name := f"{key}{ASIDE}{each}") not in self.known)
         self.known[aside] = known
         if self._alike is not None:
             self._alike.setdefault((base_of(key), _digest(known)), []).append(aside)
@@ -129,7 +128,7 @@ class Changes:
             )
         if self._repeated and self._has_new_ones and self._example is not None:
             found.append(_told_of_repeated(self._repeated, self._example, name))
-        edited = [number for key, number in self._edited.items() if key in self.known and number is not None]
+        edited = [number for key, number in self._edited.items() if key in self.known]
         if edited:
             more = f" and {len(edited) - 1:,} more" if len(edited) > 1 else ""
             found.append(
