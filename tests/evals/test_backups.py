@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from doteval import Result, foreach
 from doteval.cli import main
-from doteval.evals import Evaluation, Store, StoreError, run
+from doteval.evals import Evaluation, Record, Store, StoreError, run
 from doteval.evals._results.unclean import Unclean
 
 
@@ -240,3 +241,51 @@ def test_another_who_takes_the_log_to_the_file_is_nobody_who_has_written_over_it
             other.stdin.close()
         assert outcome.summary.rows == 3
         assert {each.experiment for each in store.evaluations()} == {"first", "second"}
+
+
+def test_a_file_torn_by_who_was_killed_is_no_other_one(tmp_path: Path) -> None:
+    """The first page, with how many there are, is taken from the log to the file before all others."""
+    path = tmp_path / "results.db"
+
+    @foreach("number", range(40))
+    async def eval_it(number: int) -> Result:
+        if number == 20:
+            size, pages = page_size_and_pages(path.with_name("results.db-wal").read_bytes())
+            opened = os.open(path, os.O_RDWR)  # closed by nobody before SQLite, whose locks would be given up
+            assert size
+            os.pwrite(opened, pages[1], 0)
+        await anyio.lowlevel.checkpoint()
+        return Result("x" * 3000)
+
+    outcome = anyio.run(partial(run, eval_it, store=path, concurrency=1))
+    assert outcome.summary.rows == 40
+    with Store(path) as store:
+        assert len([*store.known(*store.evaluations())]) == 40
+
+
+def page_size_and_pages(log: bytes) -> tuple[int, dict[int, bytes]]:
+    """What SQLite takes from a log to its file: the pages of all that was committed."""
+    size, salt = int.from_bytes(log[8:12]), log[16:24]
+    pages: dict[int, bytes] = {}
+    begun: dict[int, bytes] = {}
+    for place in range(32, len(log) - size, 24 + size):
+        if log[place + 8 : place + 16] != salt:
+            break
+        begun[int.from_bytes(log[place : place + 4])] = log[place + 24 : place + 24 + size]
+        if int.from_bytes(log[place + 4 : place + 8]):
+            pages |= begun
+            begun = {}
+    return size, pages
+
+
+def test_evaluations_that_begin_at_once_on_one_store_disturb_nobody(tmp_path: Path) -> None:
+    """Whenever the one commits that it has begun, and the other takes the log to the file."""
+    for number in range(30):
+        with Store(tmp_path / "results.db") as store, ThreadPoolExecutor(2) as pool:
+
+            def begin(name: str, store: Store = store, number: int = number) -> None:
+                stored, _ = store.begin(f"experiment {number}", name, model="", identity={})
+                store.put(stored, Record(0, "k", "d", {}))
+                store.leave(stored)
+
+            assert [*pool.map(begin, ["a", "b"])] == [None, None]

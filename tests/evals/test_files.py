@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +299,12 @@ def test_rows_are_never_of_two_files(change: Callable[[Path, str], None], after:
     else:
         assert len(found) >= 40
         assert change is added or len(found) == 40
+
+
+def test_a_pipe_is_a_dataset(tmp_path: Path) -> None:
+    """It cannot be read again, so nobody asks whether it was written over."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(path.write_text, lines("piped", 40, 100_000))
+        assert [row["question"] for row in jsonl(path)] == [f"piped {number}" for number in range(40)]

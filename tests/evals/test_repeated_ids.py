@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -61,8 +65,13 @@ def in_store(store: Store) -> list[Record]:
     return [record for stored in store.evaluations() for record in store.records(stored)]
 
 
-def of(records: Sequence[Record]) -> Counter[Row]:
-    return Counter((record.inputs["id"], record.inputs["value"]) for record in records)
+def kept_in(path: Path) -> Counter[Row]:
+    """All that is there, with what waits aside."""
+    if not path.exists():
+        return Counter()
+    with closing(sqlite3.connect(path)) as connection:
+        rows = [json.loads(inputs) for (inputs,) in connection.execute("SELECT inputs FROM rows")]
+    return Counter((row["id"], row["value"]) for row in rows)
 
 
 def keys(rows: Sequence[Row]) -> list[str]:
@@ -99,7 +108,7 @@ def test_only_what_has_no_result_of_its_id_and_values_is_asked(
             for change, shuffle, ends_after in steps:
                 now = change(now) or [("a", "x")]
                 done.clear()
-                before, asked = of(in_store(store)), list[Row]()
+                before, asked = kept_in(path), list[Row]()
                 wanted = Counter({row: count * epochs for row, count in Counter(now).items()})
                 evaluation = making(asked, now, epochs)
                 with CancelScope() as scope:
@@ -115,7 +124,7 @@ def test_only_what_has_no_result_of_its_id_and_values_is_asked(
                 assert all(record.output == [record.inputs["id"], record.inputs["value"]] for record in after)
                 assert Counter(asked) <= wanted - before
                 if scope.cancelled_caught:
-                    assert before <= of(after) <= before | wanted
+                    assert before <= kept_in(path) <= before | wanted
                     continue
                 assert Counter(asked) == wanted - before
                 assert [record.output for record in after] == [[*row] for row in now for _ in range(epochs)]
@@ -222,3 +231,75 @@ async def test_equal_rows_of_an_id_that_nothing_tells_apart_are_an_error(tmp_pat
     finally:
         for file in values:
             file.close()
+
+
+def stopping(rows: Sequence[Row]) -> Callable[[Path], None]:
+    """A run that is cancelled at the value "stop"."""
+
+    def go(path: Path) -> None:
+        async def cancelled() -> None:
+            with CancelScope() as scope:
+
+                @foreach("id,value", dicts(rows), concurrency=1)
+                async def eval_it(id: Any, value: str) -> Result:  # noqa: A002 - the column
+                    if value == "stop":
+                        scope.cancel()
+                    await anyio.lowlevel.checkpoint()
+                    return Result(value, scores={"is_new": value.startswith("new")})
+
+                await run(eval_it, store=path, name="it")
+
+        anyio.run(cancelled)
+
+    return go
+
+
+def test_what_waits_aside_is_no_row_of_an_evaluation(tmp_path: Path) -> None:
+    """While a run is not finished: neither counted, nor compared, nor read, nor taken for the end of a dataset."""
+    path = tmp_path / "results.db"
+    stopping([("a", "old a"), ("b", "old b"), ("c", "old c"), ("d", "old d")])(path)
+    stopping([("a", "new a"), ("b", "new b"), ("c", "new c"), ("d", "stop")])(path)
+    with Store(path) as store:
+        (stored,) = store.evaluations()
+        records = [each.inputs["value"] for each in store.records(stored)]
+        assert records == ["new a", "new b", "new c"]
+        assert stored.stored == store.summary(stored).rows == len([*store.known(stored)]) == 3
+        assert store.summary(stored).scores["is_new"].mean == 1
+    for nothing in ([], iter(dicts([("b", "new b")]))):
+
+        @foreach("id,value", nothing)
+        async def eval_nothing(id: Any, value: str) -> Result:  # noqa: A002 - the column
+            return Result(value)
+
+        with pytest.raises(DatasetError, match="The results stay there"):
+            anyio.run(partial(run, eval_nothing, store=path, name="it", changed="keep"))
+        with Store(path) as store:
+            assert {each.inputs["value"] for each in store.records(*store.evaluations())} == {*records}
+
+
+def test_samples_of_one_key_with_other_values_are_not_answered(tmp_path: Path) -> None:
+    """As a store of an earlier version may have, whose run ended between the samples of a row that was edited."""
+    path, asked = tmp_path / "results.db", list[str]()
+
+    def evaluation(value: str) -> Any:
+        @foreach("id,value", dicts([("a", value)]), epochs=2)
+        async def eval_it(id: Any, value: str) -> Result:  # noqa: A002 - the column
+            asked.append(value)
+            return Result(value)
+
+        return eval_it
+
+    anyio.run(partial(run, evaluation("old"), store=path, name="it"))
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT * FROM rows WHERE sample = 2")
+    anyio.run(partial(run, evaluation("new"), store=path, name="it"))
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM rows WHERE sample = 2")
+        connection.execute("INSERT INTO rows SELECT * FROM kept")
+        connection.execute("DROP TABLE kept")
+        connection.execute("UPDATE evaluations SET finished = NULL")
+    connection.close()
+    asked.clear()
+    outcome = anyio.run(partial(run, evaluation("new"), store=path, name="it"))
+    assert asked == ["new"]
+    assert [each.output for each in outcome.records] == ["new", "new"]
