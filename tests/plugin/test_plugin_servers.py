@@ -182,7 +182,9 @@ def test_without_restarts_the_test_fails_and_shows_what_the_server_printed(light
     )
     result = light.run("--model-server-restarts=0")
     assert_clean(result, passed=2, failed=1)
-    result.stdout.re_match_lines([r"-* Output of the model server .*", "it was told to die"], consecutive=True)
+    result.stdout.re_match_lines(
+        [r"-* Output of the model server .*", "it was told to die"]
+    )  # what was asked before may be there
     result.stdout.no_fnmatch_line("asked: again")
     assert light.starts() == ["one", "one"]
 
