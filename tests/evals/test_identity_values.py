@@ -173,6 +173,15 @@ class Lying:
         raise ValueError("no text")
 
 
+class LyingKind(type):
+    def __getattr__(cls, name: str) -> Any:
+        raise KeyError(name)
+
+
+class OfALyingKind(metaclass=LyingKind):
+    pass
+
+
 class Telling:
     def __doteval_identity__(self) -> Any:
         return "no mapping"
@@ -206,6 +215,8 @@ def crowd() -> Any:
 ODD: dict[str, Callable[[], Any]] = {
     "unending": Unending,
     "lying": Lying,
+    "of a lying kind": OfALyingKind,
+    "a lying kind": lambda: OfALyingKind,
     "telling": Telling,
     "failing": Failing,
     "chain": chain,

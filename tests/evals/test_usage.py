@@ -334,9 +334,10 @@ async def test_what_was_paid_for_results_that_are_gone_is_kept(
     told = f"eval_it[fake]: and {gone} requests of results that are gone: {3 * gone} tokens in, "
     assert main(["show", "default", "--store", str(path), "--price", "fake=1,1"]) == 0
     assert (told in capsys.readouterr().out) == bool(gone)
-    assert main(["show", "default", "--store", str(path), "--json"]) == 0
+    assert main(["show", "default", "--store", str(path), "--json", "--price", f"fake={10**6},0"]) == 0
     (shown,) = json.loads(capsys.readouterr().out)
     assert [ModelUsage(**usage) for usage in shown["gone"]] == [*summary.gone]
+    assert shown["cost_of_gone"]["amount"] == 3 * gone
     page = tmp_path / "page.html"
     assert main(["report", "default", "--store", str(path), "-o", str(page)]) == 0
     assert (told in page.read_text("utf-8")) == bool(gone)

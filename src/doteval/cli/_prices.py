@@ -48,6 +48,6 @@ def check_prices(options: argparse.Namespace, prices: Prices, results: Snapshot,
             say(f"no model has the price of {name!r}; models that were asked: {models}", file=sys.stderr)
 
 
-def cost_for_programs(prices: Prices, usages: Iterable[ModelUsage]) -> dict[str, Any]:
+def cost_for_programs(prices: Prices, usages: Iterable[ModelUsage], name: str = "cost") -> dict[str, Any]:
     """What these came to, where there are prices."""
-    return {"cost": asdict(prices.cost(usages))} if prices else {}
+    return {name: asdict(prices.cost(usages))} if prices else {}

@@ -79,6 +79,7 @@ def _for_programs(results: Snapshot, stored: Stored, errors: int, prices: Prices
         "finished": stored.finished,
         **summary,
         **cost_for_programs(prices, found.usage_by_model),
+        **cost_for_programs(prices, found.gone, "cost_of_gone"),
         "runs": runs_for_programs(results, stored),
         "failed": [
             {

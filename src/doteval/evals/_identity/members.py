@@ -52,7 +52,7 @@ def field_of_pydantic(value: object, kind: type[Any]) -> dict[str, Any] | None:
 
 def schema_of(kind: Any) -> object:
     """What a model says of itself as a JSON schema, without its defaults; `None` where it has none."""
-    make = getattr(kind, "model_json_schema", None)
+    make = attribute_of(kind, "model_json_schema")
     if make is None:
         return None
     try:

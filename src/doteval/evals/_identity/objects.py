@@ -69,7 +69,7 @@ class Objects(ABC):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
             own = [code for code in codes if code is not None and not is_library_file(code.co_filename)]
             return "state", type_name(kind), *(read(code).does for code in own)
-        dump = getattr(kind, "model_dump", None)
+        dump = attribute_of(kind, "model_dump")
         if dump is not None:
             return type_name(kind), self._of(without_credentials(dump(value)), above)
         kept = None if kind.__module__ in OF_VALUES else self._kept_by_pickle(value, kind, above)

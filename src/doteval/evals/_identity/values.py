@@ -142,7 +142,7 @@ class Values(Objects):
         """What a value says itself that answers depend on; `None` where it does not."""
         if is_state(kind):
             return "state", type_name(kind), *self._of_logger(value, kind, above)
-        identity = getattr(kind, "__doteval_identity__", None)
+        identity = attribute_of(kind, "__doteval_identity__")
         if identity is None or isinstance(value, type):
             return None
         found: Mapping[str, Any] = identity(value)

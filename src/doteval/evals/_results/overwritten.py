@@ -70,7 +70,7 @@ def _written(path: Path) -> tuple[int, int]:
 def _counters(path: Path) -> tuple[int, int] | None:
     """Those of the file without its log; `None` where it is a store in parts, and not as a whole."""
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             found = dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
     except sqlite3.DatabaseError as exc:
         return None if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT else _NO_STORE
