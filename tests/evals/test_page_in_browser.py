@@ -8,13 +8,14 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 from tests.evals.browser import Browser, chromium, needs_chromium
 from tests.evals.test_page import EVIL, ODD, record, stored
 from tests.evals.test_view import serving
 
 from doteval.cli import main
-from doteval.evals import Record
+from doteval.evals import Record, Result, foreach, run
 
 pytestmark = [needs_chromium, pytest.mark.process]
 
@@ -219,6 +220,32 @@ def test_samples_of_a_row_are_together(browser: Browser, tmp_path: Path) -> None
         "10 higher, 0 the same, 0 lower"
     )
     assert browser.see(f"{ROWS}[1].firstChild.textContent") == "0 · 2"
+
+
+def test_rows_of_one_id_are_paired_by_their_values(browser: Browser, tmp_path: Path) -> None:
+    """In any order, also where only one side has several of an id; equal ones by their count."""
+    rows = [{"id": number % 4, "question": f"question {number % 7}"} for number in range(20)]
+    asked = {"before": [*rows, {"id": 9, "question": "first"}], "after": [{"id": 9, "question": "other"}, *rows[::-1]]}
+    asked["after"].append({"id": 9, "question": "first"})
+
+    async def eval_it(question: str) -> Result:
+        return Result(f"answer to {question}", scores={"good": True})
+
+    async def ask() -> None:
+        for name, dataset in asked.items():
+            ready = foreach("question", dataset)(eval_it)
+            await run(ready, store=tmp_path / "results.db", experiment=name)
+
+    anyio.run(ask)
+    path = tmp_path / "page.html"
+    words = ["report", "before", "after", "--store", str(tmp_path / "results.db"), "-o", str(path)]
+    assert main(words) == 0
+    browser.open(f"{path.as_uri()}#tab=rows&beside=2&score=good")
+    browser.until(f"{STATUS}.endsWith('21 are on both sides, 1 only beside')")
+    cells = browser.see(f"{ROWS}.map((each) => [...each.children].map((cell) => cell.textContent))")
+    pairs = [[text for text in row if text.startswith("answer")] for row in cells]
+    assert len(pairs) > 10  # those that are in sight
+    assert all(len(pair) == 2 and pair[0] == pair[1] for pair in pairs)
 
 
 def test_the_page_notices_that_another_file_has_taken_the_place(tmp_path: Path) -> None:

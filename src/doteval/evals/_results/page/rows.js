@@ -23,6 +23,10 @@ class Rows {
     this.groups = new Map();
     /** @type {Set<string>} */
     this.dropped = new Set();
+    /** @type {Set<string>} What the keys of those rows begin with that have one id. */
+    this.repeated = new Set();
+    /** @type {{ keys: Map<string, string[]>, numbers: Map<string, number> } | null} */
+    this.known = null;
   }
 
   get length() {
@@ -43,6 +47,7 @@ class Rows {
     }
     for (const name of block.dropped) this.dropped.add(name);
     for (const name of this.dropped) this.groups.delete(name);
+    this.known = null;
   }
 
   /** @param {string} key @param {number} sample */
@@ -66,6 +71,7 @@ class Rows {
       else others.push(place);
     } else if (sample === 1) {
       this.count++;
+      if (baseOf(key) !== key) this.repeated.add(baseOf(key));
     } else {
       if (first === undefined) this.count++;
       this.samples.set(key, first === undefined ? [place] : [first, place]);
@@ -104,10 +110,37 @@ class Rows {
 
   /** The place here of the same sample of the same row, with the same values; or of another sample of it. @param {Rows} others @param {number} place */
   partner(others, place) {
-    const key = others.value("key", place);
-    const here = this.place.get(others.ids[place]) ?? this.place.get(key) ?? this.samples.get(key)?.[0];
+    const key = this.keyOfSame(others, place);
+    const id = idOf(key, others.value("sample", place));
+    const here = this.place.get(id) ?? this.place.get(key) ?? this.samples.get(key)?.[0];
     if (here === undefined || this.value("digest", here) !== others.value("digest", place)) return null;
     return here;
+  }
+
+  /** Its key here: rows whose id others have, on either side, are known by that and their values. @param {Rows} others @param {number} place */
+  keyOfSame(others, place) {
+    const key = others.value("key", place);
+    if (!this.repeated.size && !others.repeated.size) return key;
+    const base = baseOf(key);
+    if (!this.repeated.has(base) && !others.repeated.has(base)) return key;
+    const alike = this.byValues().keys.get(`${base} ${others.value("digest", place)}`);
+    return alike?.[/** @type {number} */ (others.byValues().numbers.get(key))] ?? "";
+  }
+
+  /** The keys of rows by the id in them and their values, and the number of each among those of the same. */
+  byValues() {
+    if (this.known !== null) return this.known;
+    const known = { keys: /** @type {Map<string, string[]>} */ (new Map()), numbers: /** @type {Map<string, number>} */ (new Map()) };
+    for (let place = 0; place < this.length; place++) {
+      const key = this.value("key", place);
+      if (known.numbers.has(key)) continue;
+      const alike = `${baseOf(key)} ${this.value("digest", place)}`;
+      const keys = known.keys.get(alike);
+      known.numbers.set(key, keys?.length ?? 0);
+      if (keys) keys.push(key);
+      else known.keys.set(alike, [key]);
+    }
+    return (this.known = known);
   }
 
   /** The mean score of the samples of a row that did not fail. @param {string} name @param {number} place */
@@ -135,4 +168,9 @@ class Rows {
 /** What a sample of a row is known by. @param {string} key @param {number} sample */
 function idOf(key, sample) {
   return sample === 1 ? key : `${key}#${sample}`;
+}
+
+/** What the keys of all rows of one id begin with; the key itself of a row without one. @param {string} key */
+function baseOf(key) {
+  return key.startsWith("id ") ? key.split(" ", 2).join(" ") : key;
 }
