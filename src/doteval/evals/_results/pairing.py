@@ -1,10 +1,11 @@
-"""``RowScores``: what the samples of one row say together, to be compared with the same row elsewhere."""
+"""``Pairs``: what the samples of each row say together, beside the same row elsewhere."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from .._result import Score
@@ -130,6 +131,36 @@ class Unpaired(NamedTuple):
         return (f"{count:,} {what}" for count, what in zip(self, words, strict=True) if count)
 
 
+class ScorePair(NamedTuple):
+    """One row that two evaluations have in common.
+
+    Args:
+        cluster: What it belongs to with others, where that is known.
+        before: The scores that the first one gave; of several samples, their means.
+        after: The scores that the second one gave; likewise.
+    """
+
+    cluster: Hashable
+    before: Mapping[str, Score]
+    after: Mapping[str, Score]
+
+
+class Pairs(NamedTuple):
+    """What two evaluations have in common.
+
+    Args:
+        rows: The rows that both have, with the same values, and of which a sample did not fail in either.
+        unpaired: How many other rows there are in one or the other.
+        results: Of how many rows the first one has a result.
+        having: How many of these have each score.
+    """
+
+    rows: Sequence[ScorePair] = ()
+    unpaired: Unpaired = Unpaired()
+    results: int = 0
+    having: Mapping[str, int] = MappingProxyType({})
+
+
 def by_values(*sides: Mapping[str, RowScores]) -> Sequence[Mapping[str, RowScores]]:
     """Rows by key; where several have one ``id``, on whatever side, those by that and their values, in any order."""
     repeated = {base for rows in sides for key in rows if (base := base_of(key)) != key}
@@ -147,6 +178,30 @@ def _by_values(rows: Mapping[str, RowScores], repeated: Collection[str]) -> Mapp
         else:
             found[key] = row
     return found
+
+
+def paired(
+    one: Mapping[str, RowScores], other: Mapping[str, RowScores], reduced: Collection[str], *, is_finished: bool
+) -> Pairs:
+    """What two sides have in common.
+
+    Args:
+        one: The rows of the first side, as `by_values` knows them.
+        other: The rows of the second side.
+        reduced: What the samples of rows say together that is wanted.
+        is_finished: Whether the second side has all that it will have.
+    """
+    common = [(row, other[key]) for key, row in one.items() if key in other]
+    rows = (*one.values(), *other.values()) if reduced else ()
+    names = [
+        name
+        for name in reduced
+        if all(score in (0, 1) for row in rows for score in row.samples(name.rpartition(".")[0]))
+    ]
+    found = [ScorePair(row.cluster, row.means(names), same.means(names)) for row, same in common if row.is_same(same)]
+    having = Counter(name for row in one.values() for name in row.means(names))
+    results = sum(row.has_succeeded for row in one.values())
+    return Pairs(found, unpaired(one, other, is_finished=is_finished), results, having)
 
 
 def unpaired(before: Mapping[str, RowScores], after: Mapping[str, RowScores], *, is_finished: bool) -> Unpaired:

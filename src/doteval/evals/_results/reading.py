@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +15,7 @@ from .._result import Score
 from .gone import usage_gone, usage_in
 from .identity import Identity
 from .moments import cluster_of
-from .pairing import RowScores, Unpaired, by_values, unpaired
+from .pairing import Pairs, RowScores, by_values, paired
 from .plain import storable
 from .record import ASIDE, Record
 from .rows import FIELDS, record_of
@@ -90,36 +89,6 @@ class Moved(NamedTuple):
     before: str
     key: str
     number: int
-
-
-class ScorePair(NamedTuple):
-    """One row that two evaluations have in common.
-
-    Args:
-        cluster: What it belongs to with others, where that is known.
-        before: The scores that the first one gave; of several samples, their means.
-        after: The scores that the second one gave; likewise.
-    """
-
-    cluster: Hashable
-    before: Mapping[str, Score]
-    after: Mapping[str, Score]
-
-
-class Pairs(NamedTuple):
-    """What two evaluations have in common.
-
-    Args:
-        rows: The rows that both have, with the same values, and of which a sample did not fail in either.
-        unpaired: How many other rows there are in one or the other.
-        results: Of how many rows the first one has a result.
-        having: How many of these have each score.
-    """
-
-    rows: Sequence[ScorePair]
-    unpaired: Unpaired
-    results: int
-    having: Mapping[str, int]
 
 
 def _clustered(column: str) -> str:
@@ -319,21 +288,9 @@ class Results(ABC):
         """
         with self._connected() as connection:
             if connection is None:
-                return Pairs((), Unpaired(), 0, {})
+                return Pairs()
             one, other = by_values(_scores_of_rows(connection, before), _scores_of_rows(connection, after))
-        common = [(row, other[key]) for key, row in one.items() if key in other]
-        rows = (*one.values(), *other.values()) if reduced else ()
-        names = [
-            name
-            for name in reduced
-            if all(score in (0, 1) for row in rows for score in row.samples(name.rpartition(".")[0]))
-        ]
-        found = [
-            ScorePair(row.cluster, row.means(names), same.means(names)) for row, same in common if row.is_same(same)
-        ]
-        having = Counter(name for row in one.values() for name in row.means(names))
-        results = sum(row.has_succeeded for row in one.values())
-        return Pairs(found, unpaired(one, other, is_finished=after.finished is not None), results, having)
+        return paired(one, other, reduced, is_finished=after.finished is not None)
 
     def known(self, evaluation: Stored, *, with_aside: bool = False) -> Iterator[KnownRow]:
         """What is known of each sample that is there, in the order of the dataset.
