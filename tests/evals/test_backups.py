@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,31 @@ async def test_a_store_that_is_changed_by_others_while_it_is_written_is_told(
             await run(evaluation, store=store, concurrency=1)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], scope="module")
+@pytest.mark.parametrize("way", [way for way in WAYS if way is not fill_with_something_else])
+async def test_between_two_runs_of_one_store_its_file_may_be_changed(
+    tmp_path: Path, way: Callable[[Path, Path, list[int]], object], opened: list[int]
+) -> None:
+    """Whatever there was before: the next run begins with what is there then, where the store was closed."""
+    path = tmp_path / "there" / "results.db"
+    backup = tmp_path / "backup.db"
+    store = Store(path)
+    for count in range(6):
+        calls: list[int] = []
+        async with store:
+            await run(texts(3, calls), store=store, experiment=f"run {count}")
+        assert len(calls) == 3
+        if count == 0:
+            shutil.copy(path, backup)
+        if count == 3:
+            for end in ("-wal", "-shm"):  # as the docs ask for
+                path.with_name(f"results.db{end}").unlink(missing_ok=True)
+            way(path, backup, opened)
+    found = {each.experiment for each in Store(path).evaluations()}
+    assert {"run 4", "run 5"} <= found <= {"run 0", "run 4", "run 5"}
+
+
 def texts(count: int, calls: list[int]) -> Evaluation:
     @foreach("number", range(count))
     async def eval_texts(number: int) -> Result:
@@ -149,10 +176,14 @@ def texts(count: int, calls: list[int]) -> Evaluation:
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
     """What a process leaves that is killed, with a backup of what was there before."""
-    path, left = tmp_path / "results.db", tmp_path / "there" / "results.db"
+    return left_of(tmp_path / "results.db")
+
+
+def left_of(path: Path) -> Path:
+    left = path.with_name("there") / "results.db"
     left.parent.mkdir()
     anyio.run(partial(run, texts(20, []), store=path, experiment="old"))
-    shutil.copy(path, tmp_path / "backup.db")
+    shutil.copy(path, path.with_name("backup.db"))
     anyio.run(partial(run, texts(60, []), store=path, experiment="later"))
     with Store(path) as store:
         anyio.run(partial(run, texts(40, []), store=store, experiment="new"))
@@ -189,12 +220,20 @@ def test_a_backup_is_not_mixed_with_what_a_killed_run_has_left(
 
 
 @pytest.mark.parametrize("is_touched", [False, True])
-def test_what_a_killed_run_has_left_is_there(left: Path, is_touched: bool) -> None:
-    """Also where somebody has changed the file's permissions since, so that nobody knows more than that."""
+@pytest.mark.parametrize("orphans", ["none", "in the file"])
+def test_what_a_killed_run_has_left_is_there(tmp_path: Path, is_touched: bool, orphans: str) -> None:
+    """Also where somebody has changed the file's permissions since, or has removed evaluations and left their rows."""
+    path = tmp_path / "results.db"
+    anyio.run(partial(run, texts(20, []), store=path, experiment="removed"))
+    if orphans == "in the file":
+        with closing(sqlite3.connect(path)) as connection, connection:  # which knows nothing of foreign keys
+            connection.execute("DELETE FROM evaluations")
+    killed = left_of(path)
     if is_touched:
-        left.chmod(0o640)
-    found = [(each.experiment, each.stored) for each in Store(left).evaluations()]
-    assert found == [("old", 20), ("later", 60), ("new", 40)]
+        killed.chmod(0o640)
+    found = [(each.experiment, each.stored) for each in Store(killed).evaluations()]
+    expected = [("removed", 20), ("old", 20), ("later", 60), ("new", 40)]
+    assert found == expected[orphans == "in the file" :]
 
 
 def test_nobody_reads_all_of_a_store_that_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

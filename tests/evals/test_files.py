@@ -301,6 +301,31 @@ def test_rows_are_never_of_two_files(change: Callable[[Path, str], None], after:
         assert change is added or len(found) == 40
 
 
+@pytest.mark.parametrize("edit", [None, 1, 5, 30, 50])
+def test_a_file_that_grows_is_not_read_again_each_time(
+    edit: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But a few times in all, and in the end, so that an edit of what was read long ago is noticed, too."""
+    path, read = tmp_path / "data.jsonl", list[int]()
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda *given: read.append(given[1]) or pread(*given))
+    path.write_text(lines("here", 30, 2**20))
+    error, count = "", 0
+    try:
+        for count, _ in enumerate(jsonl(path), 1):
+            if count < 60:
+                added(path, lines("here", 1, 2**20))
+            if count == edit:
+                with path.open("r+") as file:
+                    file.write('{"question": "that')
+    except DatasetError as exc:
+        error = str(exc)
+    assert ("was written anew" in error) == (edit is not None)
+    if edit is None:
+        assert count == 89
+        assert sum(read) < 5 * path.stat().st_size
+
+
 def test_a_pipe_is_a_dataset(tmp_path: Path) -> None:
     """It cannot be read again, so nobody asks whether it was written over."""
     path = tmp_path / "pipe"

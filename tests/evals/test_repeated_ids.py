@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doteval import Result, foreach
-from doteval.evals import DatasetError, Record, Store, run
+from doteval.evals import DatasetError, EvaluationChangedError, Record, Store, rescore, run
 from doteval.evals._results.compare import compare
 from doteval.evals._results.reading import Moved
 from doteval.evals._results.record import base_of
@@ -30,6 +31,7 @@ from doteval.evals._running.selection import Selection
 Row: TypeAlias = tuple[Any, str]
 ROWS = st.tuples(st.sampled_from(["a", "b", 1, None]), st.sampled_from("xyz"))
 DATASETS = st.lists(ROWS, max_size=7)
+ROWS_OF_ONE_ID = st.lists(st.tuples(st.sampled_from("ab"), st.tuples(st.integers(0, 2))), min_size=1, max_size=6)
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +277,104 @@ def test_what_waits_aside_is_no_row_of_an_evaluation(tmp_path: Path) -> None:
             anyio.run(partial(run, eval_nothing, store=path, name="it", changed="keep"))
         with Store(path) as store:
             assert {each.inputs["value"] for each in store.records(*store.evaluations())} == {*records}
+
+
+WAITING = [("a", "old a"), ("b", "old b"), ("c", "old c")]
+
+
+def waiting_aside(path: Path, fails: Collection[str] = (), fails_anew: Collection[str] = ()) -> None:
+    """A store of which all results wait aside, as all rows were edited before a run that has not ended."""
+    for rows, failing in ((WAITING, fails), ([(name, f"new {name}") for name, _ in WAITING], fails_anew)):
+        is_first = rows is WAITING
+
+        async def cancelled(rows: Any = rows, failing: Any = failing, is_first: bool = is_first) -> None:
+            with CancelScope() as scope:
+
+                @foreach("id,value", dicts(rows), concurrency=len(rows))
+                async def eval_it(id: Any, value: str) -> Result:  # noqa: A002 - the column
+                    if value in failing:
+                        raise ValueError(value)
+                    if not is_first:
+                        await anyio.lowlevel.checkpoint()
+                        scope.cancel()
+                        await anyio.sleep_forever()
+                    return Result(value)
+
+                await run(eval_it, store=path, name="it", changed="keep")
+
+        anyio.run(cancelled)
+
+
+@pytest.mark.parametrize("fails_anew", [(), ("new a",)], ids=["none new", "a new one failed"])
+@pytest.mark.parametrize(
+    "rows", [WAITING, [(name, f"newer {name}") for name, _ in WAITING]], ids=["as before", "other"]
+)
+@pytest.mark.parametrize("once", [True, False], ids=["an iterator", "a list"])
+def test_what_waits_aside_is_a_result_like_others(
+    once: bool, rows: list[Row], fails_anew: Collection[str], tmp_path: Path
+) -> None:
+    """Other code is refused for its sake; with the same one, it is answered or run again, and nothing is for ever."""
+    path, asked = tmp_path / "results.db", list[str]()
+    waiting_aside(path, fails=("old c",), fails_anew=fails_anew)
+
+    def evaluation(of: object) -> Any:
+        @foreach("id,value", iter(dicts(rows)) if once else dicts(rows), concurrency=1)
+        async def eval_it(id: Any, value: str, of: object) -> Result:  # noqa: A002 - the column
+            asked.append(value)
+            return Result(value)
+
+        return partial(run, eval_it, store=path, name="it", of=of, max_errors=0)
+
+    with pytest.raises(EvaluationChangedError):
+        anyio.run(partial(evaluation("other"), changed="error"))
+    assert not asked
+    outcome = anyio.run(partial(evaluation("other"), changed="keep"))
+    expected = ["old c"] if rows is WAITING else [value for _, value in rows]
+    assert asked == expected
+    assert [record.output for record in outcome.records] == [value for _, value in rows]
+    assert not any("removed" in each for each in outcome.warnings)
+    asked.clear()
+    assert anyio.run(partial(evaluation("other"), changed="error")).answered
+    assert not asked
+
+
+def test_what_waits_aside_is_there_after_rescoring_in_place(tmp_path: Path) -> None:
+    """With what it has cost; elsewhere, it is not copied."""
+    path = tmp_path / "results.db"
+    waiting_aside(path)
+    before = kept_in(path)
+    options: Any = {"store": path, "overwrite": True}
+    anyio.run(partial(rescore, "default", lambda output: {"good": True}, into="default", **options))
+    assert kept_in(path) == before
+    anyio.run(partial(rescore, "default", lambda output: {"good": True}, into="other", **options))
+    with Store(path) as store:
+        assert not store.find("other", "it").stored  # type: ignore[union-attr]
+
+
+@given(ROWS_OF_ONE_ID, st.randoms())
+@settings(max_examples=30, deadline=None)
+def test_a_scorer_is_given_the_values_of_the_row_itself(
+    rows: list[tuple[str, tuple[int, ...]]], random: Random
+) -> None:
+    """What JSON does not hold, from the dataset in whatever order."""
+    shuffled = random.sample(rows, len(rows))
+
+    def evaluation(rows: Sequence[tuple[str, tuple[int, ...]]]) -> Any:
+        @foreach("id,value", [{"id": name, "value": value} for name, value in rows])
+        async def eval_it(id: Any, value: tuple[int, ...]) -> Result:  # noqa: A002 - the column
+            return Result(repr(value))
+
+        return eval_it
+
+    def score(output: str, value: tuple[int, ...]) -> bool:
+        return output == repr(value)
+
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "results.db")
+        anyio.run(partial(run, evaluation(rows), store=path, name="it"))
+        (made,) = anyio.run(partial(rescore, "default", score, store=path, evaluation=evaluation(shuffled)))
+        with Store(path) as store:
+            assert all(record.scores == {"score": True} for record in store.records(made))
 
 
 def test_samples_of_one_key_with_other_values_are_not_answered(tmp_path: Path) -> None:

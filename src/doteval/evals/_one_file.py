@@ -34,6 +34,12 @@ class OneFile(io.BufferedIOBase):
         self._digest = hashlib.blake2b()
         self._length = 0
         """How much of it was read, in bytes."""
+        self._last = b""
+        """What was read last."""
+        self._checked = 0
+        """How much of it was read when all of that was looked at again."""
+        self._is_unsure = False
+        """Whether it has changed since then."""
         self._left = b""
 
     def read1(self, size: int = -1, /) -> bytes:
@@ -61,19 +67,29 @@ class OneFile(io.BufferedIOBase):
 
     def _more(self) -> bytes:
         found = self._file.read(_AT_ONCE) or b""
-        if (looks := self._looks()) != self._as_it_was and self._length and self._is_regular:
-            was_whole = not found and self._length >= self._size
-            if not was_whole and self._digest_now() != self._digest.digest():
-                raise DatasetError(
-                    "",
-                    f"{self._path} was written anew while its rows were run, which are of two files now",
-                    "Run it again: what is there already costs nothing. Do not write over a file that is in use; put "
-                    "another one in its place, as mv does.",
-                )
+        looks, is_end = self._looks(), not found
+        was_whole = is_end and self._length >= self._size
+        is_other = (looks != self._as_it_was and not was_whole) or (is_end and self._is_unsure)
+        if is_other and self._length and self._is_regular and not self._is_still_there(is_end):
+            raise DatasetError(
+                "",
+                f"{self._path} was written anew while its rows were run, which are of two files now",
+                "Run it again: what is there already costs nothing. Do not write over a file that is in use; put "
+                "another one in its place, as mv does.",
+            )
         self._as_it_was, self._size = looks, os.fstat(self._file.fileno()).st_size
         self._digest.update(found)
         self._length += len(found)
+        self._last = found or self._last
         return found
+
+    def _is_still_there(self, is_end: bool) -> bool:
+        """Whether what was read is there; of a file that grows, mostly only what was read last, and all in the end."""
+        self._is_unsure = not is_end and self._length < 2 * self._checked
+        if self._is_unsure:
+            return os.pread(self._file.fileno(), len(self._last), self._length - len(self._last)) == self._last
+        self._checked = self._length
+        return self._digest_now() == self._digest.digest()
 
     def _looks(self) -> tuple[int, int, int]:
         found = os.fstat(self._file.fileno())

@@ -12,7 +12,7 @@ from .._errors import StoreError
 from .gone import add_usage, usage_gone, usage_in
 from .identity import Identity
 from .plain import storable
-from .reading import Snapshot, Stored, find
+from .reading import IS_ASIDE, Snapshot, Stored, find
 from .record import Record
 from .rows import cells_named
 from .runs import check_idle, note
@@ -144,6 +144,10 @@ def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, ab
     assert number is not None
     cells = [(number, *cells_named(_CHANGED, row.record), row.id) for row in made.rows]
     _copy(connection, "rows", ("evaluation", *_CHANGED), "id = ?", cells, leaving=("id",))
+    before = find(connection, *place)
+    if before is not None and before.id == evaluation.id:  # nobody could read there what waits aside any more
+        whose = f"evaluation = ? AND {IS_ASIDE}"
+        _copy(connection, "rows", ["evaluation"], whose, [(number, evaluation.id)], leaving=("id",))
     for table, columns in _tables_beside_rows(connection):
         known = ""
         if {"key", "sample"} <= {*columns}:  # what a row has that is not among them is left out, too
@@ -151,7 +155,6 @@ def _copied(connection: sqlite3.Connection, made: Rescoring, experiment: str, ab
         values = (number, evaluation.id, *([number] if known else []))
         _copy(connection, table, ["evaluation"], f"evaluation = ?{known}", [values], leaving=("id",))
     note(connection, number, about)
-    before = find(connection, *place)
     if before is not None:
         if before.id != evaluation.id:  # else what it has cost is in the copy
             _keep_what_scores_cost(connection, number, before.id)

@@ -98,7 +98,9 @@ def _clustered(column: str) -> str:
 
 _BRIEF = ", ".join("NULL" if name in ("prompt", "traceback", "reply") else name for name in FIELDS.split(", "))
 """The columns that a list of rows is made of, in the places of all."""
-_NOT_ASIDE = f"AND rows.key NOT GLOB '*{ASIDE}*'"
+IS_ASIDE = f"rows.key GLOB '*{ASIDE}*'"
+"""Whether another row of its id took the place of a row."""
+_NOT_ASIDE = f"AND NOT {IS_ASIDE}"
 _THERE = "FROM rows WHERE evaluation = ? AND sample <= ?"
 _COUNTED = f"{_THERE} {_NOT_ASIDE}"
 """What belongs to an evaluation, with its number and how many samples of each row count."""
@@ -145,7 +147,12 @@ class Results(ABC):
             return None if connection is None else find(connection, experiment, name)
 
     def with_epochs(self, evaluation: Stored, epochs: int | None) -> Stored:
-        """The same evaluation, as it is where so many samples of each row count; `None`: all that are there."""
+        """The same evaluation, as it is where so many samples of each row count.
+
+        Args:
+            evaluation: Which one.
+            epochs: How many; `None`: all that are there, also those that another row of their id took the place of.
+        """
         with self._connected() as connection:
             return evaluation if connection is None else counted(connection, evaluation, epochs)
 
@@ -265,7 +272,7 @@ class Results(ABC):
                     values = None if scores is None else json.loads(scores)
                     summing.add(key, values, error is not None, cluster, *counts)
                 usages = usage_in(connection, "rows", f"evaluation = ? AND sample <= ? {_NOT_ASIDE}", *place)
-                aside = usage_in(connection, "rows", f"evaluation = ? AND rows.key GLOB '*{ASIDE}*'", evaluation.id)
+                aside = usage_in(connection, "rows", f"evaluation = ? AND {IS_ASIDE}", evaluation.id)
                 summing.usage.add(usages)
                 summing.gone.add(aside)
                 summing.gone.add(usage_gone(connection, evaluation.id))
@@ -379,14 +386,11 @@ def find(connection: sqlite3.Connection, experiment: str, name: str, *, number: 
 
 
 def counted(connection: sqlite3.Connection, evaluation: Stored, epochs: int | None) -> Stored:
-    """An evaluation as it is where so many samples of each row count; `None`: all that are there."""
+    """An evaluation as it is where so many samples of each row count; `None`: all, also those that wait aside."""
     if evaluation.epochs == epochs:
         return evaluation
-    asked = _ALL if epochs is None else epochs
-    stored, errors = connection.execute(
-        f"SELECT count(*), count(error) {_COUNTED}",
-        (evaluation.id, asked),
-    ).fetchone()
+    asked, among = (_ALL, _THERE) if epochs is None else (epochs, _COUNTED)
+    stored, errors = connection.execute(f"SELECT count(*), count(error) {among}", (evaluation.id, asked)).fetchone()
     return replace(evaluation, epochs=asked, stored=stored, errors=errors)
 
 

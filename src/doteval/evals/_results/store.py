@@ -163,7 +163,7 @@ class Store(Results):
             claims.drop(claim)
             raise
         assert stored is not None
-        self._database.begun = max(self._database.begun, last)  # not before it is in the log
+        self._database.begun = last  # not before it is in the log
         self._holding.has(stored.id, claim)
         if is_new and before is not None:
             self._pending.add(stored.id)

@@ -71,7 +71,7 @@ def _begin(
     state.has_begun(place.store, stored)
     place.store.note(stored, about_run(evaluation, settings))
     everything = place.store.with_epochs(stored, None)
-    warnings = *warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored, place)
+    warnings = *warnings_of(stored, differences, settings), *warnings_of_files(evaluation, everything, place)
     return stored, Changes(place.store.known(everything, with_aside=True)), warnings
 
 

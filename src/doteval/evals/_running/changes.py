@@ -40,6 +40,11 @@ class Changes:
         """The keys of rows of one id with the same values."""
         self._edited: dict[str, int] = {}
         """Which rows have the keys of others, by those that these have instead."""
+        self._aside: dict[str, list[str]] = {}
+        """What a run that has not ended has left aside, by the keys that it had before."""
+        for key in self.known:
+            if ASIDE in key:
+                self._aside.setdefault(key.partition(ASIDE)[0], []).append(key)
         self._repeated = 0
         self._example: Row | None = None
         self._has_new_ones = False
@@ -49,12 +54,18 @@ class Changes:
         """How many rows the dataset has no more, when all has been read; one that was edited is still there."""
         return sum(key not in self._edited for key in self.known)
 
+    def failed(self, epochs: int) -> int:
+        """How many samples have failed of all that are known, where so many of each row count."""
+        return sum(each.failed for known in self.known.values() for each in known.values() if each.sample <= epochs)
+
     def of(self, row: Row) -> Mapping[int, KnownRow]:
         """The samples that are known of a row that is read now, with the same values."""
         key = row.inputs.key
+        self._edited |= dict.fromkeys(self._aside.get(key, ()), row.number)
         before = self._key_before(row.inputs)
         if before != key and key in self.known:
-            self._step_aside(key, row.number if before is None else None)
+            is_edited = before is None or before in self._aside.get(key, ())
+            self._step_aside(key, row.number if is_edited else None)
         if before is None:
             self._has_new_ones |= is_repeated(row.inputs)
             return _NOTHING

@@ -292,7 +292,7 @@ async def _missing(
 ) -> AsyncGenerator[Row | Known]:
     """The samples of the rows; those whose results are in the store are marked. `changes` is told of differences."""
     # Where more rows failed than may, the evaluation has not passed, and they are tried again.
-    retries_failed = stored is not None and stored.errors > settings.errors_allowed
+    retries_failed = changes.failed(settings.epochs) > settings.errors_allowed
     wanted = settings.selection.row
 
     def move() -> None:

@@ -41,7 +41,7 @@ from .evaluation import Evaluation
 from .left_open import told_of_requests_left_open
 from .limits import limit_of
 from .retries import Retries, retries_of
-from .scoring import Scorer, ScorerCalls
+from .scoring import Scorer, ScorerCalls, known_by
 
 _T = TypeVar("_T")
 
@@ -146,9 +146,9 @@ async def rescore(
 
 
 async def _rows_of(evaluation: Evaluation) -> dict[str, Row]:
-    """The rows of its dataset, by key."""
+    """The rows of its dataset, by what tells them from others."""
     async with aclosing(evaluation.source.read()) as rows:
-        return {row.inputs.key: row async for row in rows}
+        return {known_by(row.inputs.key, row.inputs.digest): row async for row in rows}
 
 
 async def _in_thread(function: Callable[[], _T]) -> _T:
@@ -204,7 +204,7 @@ class _Scoring:
         failed: Whether rows that have failed are scored.
         concurrency: How many at once.
         retries: When a row is scored again.
-        rows: The rows of the dataset, by key, where it was given again.
+        rows: The rows of the dataset, by what `known_by` says of them, where it was given again.
         replies: What answers requests, if anything does.
     """
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from .._result import EVALUATION
 from .._results.kept import column, output_of
-from .._results.record import Record
+from .._results.record import Record, base_of
 from .dataset import Row, fresh
 
 Scorer: TypeAlias = Callable[..., Any]
@@ -23,7 +23,7 @@ class ScorerCalls:
     Args:
         scorer: What is called.
         failed: Whether rows that have failed are scored.
-        rows: The rows of the dataset, by key, where it was given again.
+        rows: The rows of the dataset, by what `known_by` says of them, where it was given again.
     """
 
     def __init__(self, scorer: Scorer, *, failed: bool, rows: Mapping[str, Row]) -> None:
@@ -45,9 +45,7 @@ class ScorerCalls:
         """
         if record.failed and not (self._failed and record.output is not None):
             return None
-        row = self._rows.get(record.key)
-        if row is not None and row.inputs.digest != record.digest:
-            row = None
+        row = self._rows.get(known_by(record.key, record.digest))
         columns = {**fresh(record.inputs), **({} if row is None else row.fresh_values())}
         known = {"record": record, "prompt": record.prompt, "metadata": record.metadata or {}, **columns}
         known["output"] = output_of(record.output, record.reply)
@@ -105,3 +103,8 @@ class ScorerCalls:
             f"{self.name}() takes '{name}', of which '{EVALUATION.get()}' has in {record.place} only what JSON can "
             f"hold, and not what it was. {advice}"
         )
+
+
+def known_by(key: str, digest: str) -> str:
+    """What tells a row from all that are not equal to it, wherever it stands: its ``id`` and its values."""
+    return f"{base_of(key)} {digest}"
