@@ -64,7 +64,9 @@ class Parts(Values):
                 self._parts[f"{name} {_TOO_MUCH}"] = UNSEEN
 
     def _describe(self, name: str, describe: Callable[[], object]) -> None:
-        self._is_guarded = False
+        self._is_guarded, self._looks = False, 0
+        self._seen_times.clear()
+        self._seen_values.clear()
         described = describe()
         guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
         part = (guarded_digest_of if guards else digest_of)(described)
