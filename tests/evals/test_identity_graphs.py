@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def grid(texts: Sequence[Any]) -> Any:
 
 def linked(texts: Sequence[Any]) -> Any:
     nodes: list[Any] = [Linked(text) for text in texts]
-    for one, other in zip(nodes, nodes[1:], strict=False):
+    for one, other in pairwise(nodes):
         one.after, other.before = other, one
     return nodes[0]
 

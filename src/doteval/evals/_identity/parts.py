@@ -15,6 +15,7 @@ from .library import is_library_class
 from .looks import attributes_of, class_of, digest_of, holds_others, is_plain_data, type_name
 from .state import State
 from .values import BY_ITEM, FEW, MADE_HERE, Values
+from .ways import Ways
 
 _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 
@@ -64,9 +65,7 @@ class Parts(Values):
                 self._parts[f"{name} {_TOO_MUCH}"] = UNSEEN
 
     def _describe(self, name: str, describe: Callable[[], object]) -> None:
-        self._is_guarded, self._looks = False, 0
-        self._seen_times.clear()
-        self._seen_values.clear()
+        self._is_guarded, self._ways = False, Ways()
         described = describe()
         guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
         part = (guarded_digest_of if guards else digest_of)(described)

@@ -48,16 +48,13 @@ from .looks import (
 )
 from .objects import Objects
 from .state import State
+from .ways import Ways
 
 ItemT = TypeVar("ItemT")
 
 _DEEPEST = 100
 _MOST = 2_000_000
 """How many values that hold others are looked at at most; there may be no end of them."""
-_FEW_LOOKS = 1000
-"""How many values that hold others are looked at for a part before it is asked which of them they are."""
-_OFTEN = 3
-"""How often one is looked at after that."""
 FEW = 100
 """How many items of what is written are looked at each by itself."""
 _LONG = 10_000
@@ -88,12 +85,7 @@ class Values(Objects):
         self._project = project
         self._is_guarded = False
         """Whether what is looked at now holds a credential."""
-        self._looks = 0
-        """How many values that hold others were looked at for this part."""
-        self._seen_times: dict[int, int] = {}
-        """How often each was, by its ``id``, where these are many."""
-        self._seen_values: list[object] = []
-        """These, so that nothing else gets the ``id`` of one."""
+        self._ways = Ways()
         self._made_within = 0
         """How many of what libraries have made are looked at, each within another one."""
         self.level = 0
@@ -117,26 +109,11 @@ class Values(Objects):
                 return "in the project", value[len(self._project) :]
             return kind.__name__, hex(value) if kind is int else repr(value)
         self.left_to_see -= 1
-        if id(value) in above or self.left_to_see < 0 or self._is_seen_enough(value):
+        if id(value) in above or self.left_to_see < 0 or self._ways.are_enough_to(value):
             return "again", type_name(kind)
         if len(above) >= _DEEPEST:
             return self._deeper(value)
         return self._look(value, kind, (*above, id(value)))
-
-    def _is_seen_enough(self, value: object) -> bool:
-        """Whether a value was looked at so often for one part that the ways to it are more than anybody can go.
-
-        Objects that know each other can be gone through in more orders than there is time for. What is in each is
-        known after the first.
-        """
-        self._looks += 1
-        if self._looks <= _FEW_LOOKS:
-            return False
-        times = self._seen_times.get(id(value), 0)
-        self._seen_times[id(value)] = times + 1
-        if times == 0:
-            self._seen_values.append(value)
-        return times >= _OFTEN
 
     def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
         try:

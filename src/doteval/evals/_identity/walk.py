@@ -20,6 +20,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
 from .._written import OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
+from .beginnings import beginning_of, beginning_of_class
 from .code import Code, Doing, does_within, read
 from .credentials import is_credential
 from .decorated import NOT_GIVEN
@@ -61,6 +62,10 @@ class Walk(Parts):
         self._reach = Reach(self.state)
         self._roots: list[tuple[str, Callable[[], object]]] = []
         self._of_rows: list[Callable[[], object]] = []
+        self._variables: dict[str, Callable[[], str | None]] = {}
+        """How variables and classes begin, by their parts."""
+        self._begins: dict[str, Callable[[], str | None]] = {}
+        """The same of those in which code writes."""
         self._handed: set[str] = set()
         """Those that code hands over, to what may write into what they hold."""
 
@@ -81,10 +86,24 @@ class Walk(Parts):
                 look()
                 self._finish()
             self._finish_aside()
+            self._finish_beginnings()
             for name in [each for each, variable in self._plain.items() if variable not in self._handed]:
                 self._parts[name] = f"{PLAIN_DATA}{self._parts[name]}"
             self._plain.clear()
         return self._parts
+
+    def _set_aside(self, place: str, name: object, value: object) -> None:
+        if self._label in self._variables:
+            self._begins[self._label] = self._variables[self._label]
+        super()._set_aside(place, name, value)
+
+    def _finish_beginnings(self) -> None:
+        """How what is written begins counts as it stands in the source text, whatever has become of it since."""
+        for label, look in self._begins.items():
+            self._label = label
+            if self._follows_classes and (found := look()) is not None:
+                self._parts[self._free(f"how {label.removeprefix(OF_ROWS)} begins")] = found
+        self._begins.clear()
 
     def reads(self, attributes: Collection[str]) -> bool:
         """Whether code that can be run for what was added so far reads any of these attributes, of whatever."""
@@ -246,6 +265,7 @@ class Walk(Parts):
         if is_function(value) or is_module(value) or is_class(value):
             return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
         held = self._named((name, id(owner)), owner, f"{VALUE}'{name}'", lambda: self._held(name, value, ()))
+        self._begins_in(held, owner, name)
         return (held, *map(self._class_told, callable_in(value))) if class_of(value) in PLAIN else held
 
     def _variable_aside(self, owner: object, name: str, value: object) -> None:
@@ -254,6 +274,13 @@ class Walk(Parts):
             self._names[key] = self._free(f"{VALUE}'{name}'")
             self._alive.append(owner)
             self._aside[self._names[key], "as a whole"] = [(name, value)]
+            self._begins_in(self._names[key], owner, name)
+            self._begins |= {each: self._variables[each] for each in [self._names[key]] if each in self._variables}
+
+    def _begins_in(self, label: str, owner: object, name: str) -> None:
+        if class_of(owner) is dict:  # and not the variable of a function
+            scope = cast("Mapping[str, Any]", owner)
+            self._variables.setdefault(label, functools.partial(beginning_of, scope, name))
 
     def _module(self, module: ModuleType) -> object:
         if is_library(module) or not self._follows_classes:
@@ -280,8 +307,10 @@ class Walk(Parts):
     def _class(self, kind: type[Any]) -> object:
         if is_library_class(kind) or not self._follows_classes:
             return "library", type_name(kind)
-        name = f"the class '{kind.__qualname__}'"
-        return "class", self._named((id(kind),), kind, name, lambda: self._members(kind))
+        name = self._named((id(kind),), kind, f"the class '{kind.__qualname__}'", lambda: self._members(kind))
+        scope = vars(sys.modules[kind.__module__]) if kind.__module__ in sys.modules else {}
+        self._variables.setdefault(name, functools.partial(beginning_of_class, scope, kind.__qualname__))
+        return "class", name
 
     def _class_told(self, kind: type[Any]) -> object:
         if is_library_class(kind) or not self._follows_classes or issubclass(kind, BaseException):
