@@ -11,8 +11,8 @@ _OFTEN = 3
 class Ways:
     """The ways to values that hold others.
 
-    Objects that know each other can be gone through in more orders than there is time for. What is in each is known after
-    the first.
+    Objects that know each other can be gone through in more orders than there is time for. What is in each is known
+    after the first.
     """
 
     def __init__(self) -> None:
