@@ -247,9 +247,9 @@ async def test_settings_that_do_not_fit_are_told(site: Callable[..., None]) -> N
             providers["fit"]
 
 
-@pytest.mark.parametrize("name", ["", "a:b"])
+@pytest.mark.parametrize("name", ["", "a:b", " a", "a\n", "-a", " "])
 def test_a_name_that_no_spec_can_have_is_refused(name: str) -> None:
-    """What stands before the first colon of a spec has no colon and is not empty."""
+    """What stands before the first colon of a spec has no colon, is not empty and is no option."""
     with pytest.raises(ValueError, match="cannot name a provider"):
         ModelProviders({name: Words})
 

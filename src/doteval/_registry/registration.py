@@ -131,7 +131,7 @@ def registrations() -> dict[str, Registration]:
 
 def is_name(name: str) -> bool:
     """Whether a spec can name a provider so: it has the name before its first colon."""
-    return bool(name) and ":" not in name
+    return ":" not in name and name.isprintable() and name == name.strip() and bool(name) and not name.startswith("-")
 
 
 def _entry_points() -> Sequence[EntryPoint]:
