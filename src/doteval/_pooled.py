@@ -109,7 +109,7 @@ class PooledProvider(_HasRuntime[ModelT]):
         """
 
     async def healthy(self, model: ModelT, /) -> bool:
-        """Whether an open resource is still good; asked as `health_after` says. Raising counts as no."""
+        """Whether an open resource is still good; asked as `health_after` says. Raising counts as no, and is logged."""
         return True
 
     def is_broken(self, model: ModelT, /) -> bool:

@@ -39,7 +39,7 @@ def test_every_name_gives_what_an_argument_may_be_called() -> None:
 
 
 def test_no_name_and_no_fixture_of_an_author_hurts_a_run(runs: Runs) -> None:
-    """Nobody's tests end because of what a distribution calls its provider; each that a spec can name is leased from."""
+    """Nobody's tests end because of what a distribution calls its provider; each that a spec can name answers."""
     odd = dict.fromkeys(ODD_NAMES, "echopkg:EchoProvider")
     fixtures = {f"odd-{number}": f"odd_fixture_{number}" for number in range(3)}
     runs.install(
