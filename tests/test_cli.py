@@ -145,6 +145,23 @@ def test_providers_says_what_fixtures_are_called_where_the_name_does_not(tmp_pat
     assert fixtures["my-models"] == fixtures["my_models"] == []
 
 
+def test_a_module_may_print_and_raise_what_it_likes_at_its_import(tmp_path: Path, forks: Forks) -> None:
+    """What is printed for programs is JSON all the same, and the others are listed."""
+    skip = "print('loud'); import pytest; pytest.skip('no SDK', allow_module_level=True)"
+    install(tmp_path, "oddpkg", entry_points={GROUP: {"odd": "oddpkg:P"}}, oddpkg=skip)
+    install(tmp_path, "loudpkg", entry_points={GROUP: {"loud": "loudpkg:print"}}, loudpkg="print('[1, 2')")
+    result = forks.run("-m", "doteval", "providers", "--json", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    found = {each["name"]: (each["state"], each["problem"]) for each in json.loads(result.stdout)}
+    assert found["loud"] == (
+        "broken",
+        "AttributeError: module 'loudpkg' has no attribute 'print'. Repair or uninstall loudpkg 1.0.",
+    )
+    assert found["odd"] == ("broken", "Skipped: no SDK. Repair or uninstall oddpkg 1.0.")
+    assert found["openai"] == ("ok", None)
+    assert "loud" in result.stderr
+    assert "[1, 2" in result.stderr
+
+
 def test_providers_quarrel_about_a_name(tmp_path: Path, forks: Forks) -> None:
     """Both distributions are named."""
     for name in ("onepkg", "twopkg"):

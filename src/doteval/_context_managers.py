@@ -95,13 +95,13 @@ def _problem_of_made(made: Any) -> str:
         return _RETURNS
     if isasyncgen(made) or isgenerator(made):
         return _UNDECORATED
-    kind = described(made)
+    kind = kind_of(made)
     if hasattr(made, "__enter__"):
         return f"returned {kind}, which has 'with' but no 'async with'"
     return f"returned {kind}, which is no async context manager"
 
 
-def described(value: object) -> str:
+def kind_of(value: object) -> str:
     """A value for a message, without what may be a secret in it."""
     return repr(value) if value is None or isinstance(value, bool) else f"an object of the class {type(value).__name__}"
 

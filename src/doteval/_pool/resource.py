@@ -20,7 +20,7 @@ from anyio import (
     move_on_after,
 )
 
-from .._context_managers import described, explained
+from .._context_managers import explained, kind_of
 from .._errors import CloseTimeoutError
 from .._loop import with_own_generators
 from .containment import ends_the_program
@@ -200,7 +200,7 @@ class Resource(Generic[ModelT]):
     async def _ask(self) -> bool:
         asked: object = self._healthy(self.model)
         if not isinstance(asked, Awaitable):
-            raise TypeError(f"it returned {described(asked)}, and nothing to await: write it with 'async def'")
+            raise TypeError(f"it returned {kind_of(asked)}, and nothing to await: write it with 'async def'")
         answer = await cast("Awaitable[object]", asked)
         if answer is None:
             raise TypeError("it returned None, where it has to return True or False")

@@ -10,7 +10,7 @@ from typing_extensions import TypeIs
 
 from .._errors import DotevalError
 from .._keywords import names_taken
-from .._provider import ModelProvider
+from .._provider import ModelProvider, checked_patterns
 from .._secrets import masked, secrets_of
 from .registration import Registration, described, is_fixture
 
@@ -62,10 +62,16 @@ class Source:
 
     def _patterns(self) -> tuple[str, ...]:
         value = self._load()
-        patterns = getattr(value, "patterns", None)
+        patterns: object = getattr(value, "patterns", None)
         if patterns is None and not isinstance(value, type):
-            patterns = getattr(self.build(), "patterns", None)
-        return tuple(patterns or ())
+            value = self.build()
+            patterns = getattr(value, "patterns", None)
+        try:
+            return checked_patterns(patterns, value)
+        except TypeError as exc:
+            if self._registration is None:
+                raise
+            raise self._registration.error(described(exc)) from exc
 
     def build(self) -> ModelProvider[Any]:
         """The provider, made when it is asked for the first time, not started."""
@@ -105,7 +111,9 @@ class Source:
             provider = factory(**{**offers, **self.settings})
         except DotevalError:
             raise  # it says by itself what to do
-        except (Exception, SystemExit) as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
             if self._registration is None:
                 raise
             given = ", ".join(self.settings)

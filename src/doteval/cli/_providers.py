@@ -10,7 +10,7 @@ from .._printed import say
 from .._registry.fixture_names import clashes, client_fixture, provider_fixture
 from .._registry.registration import Registration, is_fixture, registrations
 from .._tables import Table
-from ._json import print_json
+from ._json import print_json, run_by_others
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,7 +59,8 @@ def _fixtures(name: str) -> tuple[str, ...]:
 def _state(registration: Registration) -> tuple[str, str]:
     """How a provider is, in a word, and what is wrong with it, where something is."""
     try:
-        value = registration.load()
+        with run_by_others():
+            value = registration.load()
     except ProviderLoadError as exc:
         # An SDK that nobody has asked for is not a defect.
         state = "broken" if not registration.missing(exc.__cause__) else "not installed"

@@ -18,6 +18,7 @@ from ..providers._served.provider import ServerProviderBase
 from ..providers._served.template import placeholders
 from ..providers.server import ServerProvider
 from ..servers._description.readiness import HTTPReady, PortOpen, Readiness
+from ._json import run_by_others
 from ._problem import Problem
 
 _DECIDED = {
@@ -56,7 +57,8 @@ def make_provider(
     parsed = ModelSpec.parse(options.spec, known)
     if parsed.provider is None:
         raise Problem(_no_provider(options, known), code=2)
-    factory = known[parsed.provider].load()
+    with run_by_others():
+        factory = known[parsed.provider].load()
     if is_fixture(factory) or not callable(factory):
         raise Problem(f"the provider {parsed.provider!r} exists inside pytest only", code=2)
     if isinstance(factory, type) and not issubclass(factory, ServerProviderBase):
@@ -167,7 +169,8 @@ def _after_dashes(factory: object, words: Sequence[str]) -> dict[str, Any]:
 
 def _made(factory: Callable[..., Any], settings: dict[str, Any]) -> Any:
     try:
-        return factory(**settings)
+        with run_by_others():
+            return factory(**settings)
     except (TypeError, ValueError) as exc:
         if isinstance(exc, DotevalError):
             raise
