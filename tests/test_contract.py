@@ -79,7 +79,7 @@ class TestContextProvider(ProviderContract[Session]):
                     session.is_open = False
                     task_group.cancel_scope.cancel()
 
-        return ContextProvider(connect)
+        return ContextProvider(connect, name="sessions")
 
     def is_open(self, model: Session) -> bool:
         return model.is_open

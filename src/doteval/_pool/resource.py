@@ -20,7 +20,7 @@ from anyio import (
     move_on_after,
 )
 
-from .._context_managers import explained, kind_of
+from .._context_managers import Explaining, kind_of
 from .._errors import CloseTimeoutError
 from .._loop import with_own_generators
 from .containment import ends_the_program
@@ -225,13 +225,8 @@ class _Entered(Generic[ModelT]):
 
     @interruptible
     async def _enter(self) -> ModelT:
-        try:
+        with Explaining(self._manager):
             return await self._manager.__aenter__()
-        except RuntimeError as exc:
-            error = explained(exc, self._manager)
-            if error is exc:
-                raise
-        raise error
 
     @interruptible
     async def __aexit__(
@@ -240,10 +235,5 @@ class _Entered(Generic[ModelT]):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        try:
+        with Explaining(self._manager):
             return await self._manager.__aexit__(exc_type, exc_value, traceback)
-        except RuntimeError as exc:
-            error = explained(exc, self._manager)
-            if error is exc:
-                raise
-        raise error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum
 from functools import wraps
@@ -78,6 +78,10 @@ class Subject(Generic[ModelT]):
         handle = await ended(setup, self.patience)
         vars(self).setdefault("leased", []).append(handle)  # one that is dropped may be reclaimed
         return handle
+
+    def at_once(self, provider: ModelProvider[ModelT]) -> Sequence[str]:
+        """The specs that the provider has room for at the same time: `spec` and `other_spec`, or the first alone."""
+        return self.spec, self.other_spec
 
     async def check_use(self, handle: ModelHandle[ModelT]) -> None:
         """Fail unless the handle is active and its model can be used."""
@@ -168,3 +172,9 @@ async def answer_of(asking: Awaitable[bool], patience: float) -> bool | None:
 async def model_of(handle: ModelHandle[ModelT]) -> ModelT:
     """The model of a handle, for `failure_of`."""
     return handle.model
+
+
+async def enter(provider: ModelProvider[Any]) -> None:
+    """Enter a provider, and leave it again."""
+    async with provider:
+        pass
