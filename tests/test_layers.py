@@ -125,7 +125,14 @@ DOORS = {
 }
 
 # Knows nothing of what doteval is about, so that who stands on its face may use it like a library.
-TOOLS = {"doteval._caller", "doteval._database_files", "doteval._forked", "doteval._unwritable", "doteval._writer"}
+TOOLS = {
+    "doteval._caller",
+    "doteval._database_files",
+    "doteval._forked",
+    "doteval._secrets",
+    "doteval._unwritable",
+    "doteval._writer",
+}
 # Stands between the pool and an author's open(), and tells of its mistakes what the pool tells.
 STANDS_IN = ("doteval.testing._swallowing", "doteval._context_managers")
 
