@@ -28,7 +28,7 @@ from .._results.kept import VERDICTS
 from .._results.names import checked_name
 from .._results.plain import storable
 from .._results.reading import Stored
-from .._results.record import Inputs, Record
+from .._results.record import Inputs, Record, base_of
 from .._results.store import DEFAULT_PATH, Store
 from .._results.usage import UsageSums, added
 from .abort import Abort
@@ -132,7 +132,7 @@ async def rescore(
     target = f"{experiment}-rescored" if into is None else checked_name(into)
     if evaluation is not None and not isinstance(cast("object", evaluation), Evaluation):
         raise TypeError(f"evaluation is what foreach has made, not {evaluation!r}")
-    rows = {} if evaluation is None else await _rows_of(evaluation)
+    rows = None if evaluation is None else await _rows_of(evaluation)
     patience = retries_of(retries)
     async with answering(cache_of(cache, opened)) as replies:
         scoring = _Scoring(
@@ -204,7 +204,7 @@ class _Scoring:
         failed: Whether rows that have failed are scored.
         concurrency: How many at once.
         retries: When a row is scored again.
-        rows: The rows of the dataset, by what `known_by` says of them, where it was given again.
+        rows: The rows of the dataset, by what `known_by` says of them; `None` where it was not given again.
         replies: What answers requests, if anything does.
     """
 
@@ -216,7 +216,7 @@ class _Scoring:
         failed: bool,
         concurrency: int,
         retries: Retries,
-        rows: Mapping[str, Row],
+        rows: Mapping[str, Row] | None,
         replies: CachedReplies | None,
     ) -> None:
         self.scorer = scorer
@@ -342,7 +342,7 @@ class _Scoring:
 async def _rows(records: Iterable[Record]) -> AsyncGenerator[Row]:
     for record in records:
         inputs = Inputs(record.number, {}, Fingerprint(record.digest, ()))
-        inputs.key = record.key
+        inputs.key, inputs.base = record.key, base_of(record.key)
         yield Row(record.number, {_RECORD: record}, inputs, record.sample)
 
 
