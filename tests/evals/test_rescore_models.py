@@ -183,7 +183,7 @@ async def test_replies_of_a_cache_are_those_of_the_row_itself(tmp_path: Path) ->
         async def eval_it(text: str) -> Result:
             return Result(text)
 
-        await run(eval_it, store=path, experiment=name, name="it")
+        await run(eval_it, store=path, experiment=name, name=name)
         for _ in range(2):
             await rescore(name, score, store=path, cache=cache, overwrite=True)
     assert sent == 2

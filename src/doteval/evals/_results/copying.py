@@ -115,8 +115,8 @@ def _check_unchanged(connection: sqlite3.Connection, store: Store, made: Rescori
         StoreError: Some were written again since, or are gone: the scores would be those of other outputs.
     """
     evaluation = made.evaluation
-    there = {*connection.execute("SELECT id, key FROM rows WHERE evaluation = ?", (evaluation.id,))}
-    changed = sum((row.id, storable(row.record.key)) not in there for row in made.rows)
+    there = {number for (number,) in connection.execute("SELECT id FROM rows WHERE evaluation = ?", (evaluation.id,))}
+    changed = sum(row.id not in there for row in made.rows)
     if changed or not connection.execute("SELECT 1 FROM evaluations WHERE id = ?", (evaluation.id,)).fetchone():
         raise StoreError(
             store._database.shown,
