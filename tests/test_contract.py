@@ -239,6 +239,24 @@ def test_a_provider_that_is_not_pooled_is_told_which_contract_to_run(pytester: p
     result.stdout.fnmatch_lines(["*OwnBooks does not inherit PooledProvider: test it with BasicProviderContract*"])
 
 
+@pytest.mark.parametrize(("returned", "told"), [("Pooled", "the class Pooled"), ("None", "a NoneType")])
+def test_what_is_no_provider_is_told(pytester: pytest.Pytester, returned: str, told: str) -> None:
+    """The class in the place of an instance, above all."""
+    pytester.makepyfile(
+        f"""
+        from doteval.testing import ProviderContract
+        from tests.wrong_providers import Pooled
+
+        class TestMine(ProviderContract):
+            def make_provider(self):
+                return {returned}
+        """
+    )
+    result = pytester.runpytest_inprocess(*WITHOUT_NEIGHBOURS, "-k", "test_its_repr_counts or says_what")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines([f"*make_provider() returned {told}, and has to return a provider, as MyProvider()*"])
+
+
 @pytest.mark.process
 def test_three_lines_run_all_of_it_on_both_backends(pytester: pytest.Pytester) -> None:
     """As an author has it: no conftest, the usual plugins; what needs a hint is skipped, and says which."""

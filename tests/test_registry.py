@@ -251,6 +251,19 @@ async def test_settings_that_do_not_fit_are_told(site: Callable[..., None]) -> N
             providers["fit"]
 
 
+def test_what_has_to_be_given_is_told_with_where_to_say_it(site: Callable[..., None]) -> None:
+    """Nobody is to uninstall a provider that only wants to know its address."""
+    source = "from tests.named_providers import Words\ndef make(url, *, region, other=1): return Words(url)"
+    site("wantspkg", providers={"wants": "wants_module:make"}, wants_module=source)
+    registered = registrations()["wants"]
+    for settings, needed, example in (({}, "region, url", "region"), ({"region": "eu"}, "url", "url")):
+        with pytest.raises(ProviderLoadError) as caught:
+            Source("wants", registered, settings).build()
+        told = f"Give it {needed}, with ModelProviders(settings={{'wants': {{...}}}}), and in pytest with"
+        assert caught.value.advice == f"{told} --model-setting wants.{example}=..."
+    assert Source("wants", registered, {"region": "eu", "url": "!"}).build()
+
+
 @pytest.mark.parametrize("name", ["", "a:b", " a", "a\n", "-a", " "])
 def test_a_name_that_no_spec_can_have_is_refused(name: str) -> None:
     """What stands before the first colon of a spec has no colon, is not empty and is no option."""

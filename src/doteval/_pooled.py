@@ -84,8 +84,8 @@ class PooledProvider(_HasRuntime[ModelT]):
         own, unknown = completed(LeaseOptions, options)
         if unknown:
             raise unexpected(type(self), unknown)
-        self.close_timeout = own["close_timeout"]
-        self.__runtime = Runtime(type(self).__name__, capacity, own, PooledProvider)
+        runtime = Runtime[ModelT](type(self).__name__, capacity, own, PooledProvider)
+        vars(self).update({"close_timeout": own["close_timeout"], _RUNTIME: runtime})  # it may be a frozen dataclass
 
     # ---------------------------------------------------------------- what authors write
 

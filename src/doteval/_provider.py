@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, cast
+from typing import Any, ClassVar, Generic, Self
 
 from anyio import CancelScope, create_task_group
 from anyio.lowlevel import checkpoint
 from typing_extensions import TypeVar
 
-from ._context_managers import kind_of
 from ._handle import CLOSE_TIMEOUT, ModelHandle
 from ._hold import Hold
+from ._hooks_written import check_written
 from ._keywords import operational_names
 from ._setup import enterable
 
@@ -33,28 +33,6 @@ def in_any_task(method: AnyT) -> AnyT:
 def is_tied_to_a_task(kind: type[object]) -> bool:
     """Whether the ``async with`` of a class may have to be left by the task that entered it: its author wrote it."""
     return not _IN_ANY_TASK.issuperset((getattr(kind, "__aenter__", None), getattr(kind, "__aexit__", None)))
-
-
-def checked_patterns(patterns: object, owner: object) -> tuple[str, ...]:
-    """The specs that a provider claims, or a class or function that makes providers.
-
-    Raises:
-        TypeError: They are none, as a forgotten comma makes a text of a tuple, and patterns of its letters.
-    """
-    if patterns is None:
-        return ()
-    whose = owner if isinstance(owner, type) or hasattr(owner, "__name__") else type(owner)
-    name = getattr(whose, "__name__", whose)
-    if isinstance(patterns, str):
-        raise TypeError(f"{name}.patterns is a text, and has to be a tuple of texts: write patterns = ({patterns!r},)")
-    if not isinstance(patterns, (tuple, list, set, frozenset)):
-        kind = kind_of(patterns)
-        raise TypeError(f'{name}.patterns is {kind}, and has to be a tuple of texts, such as patterns = ("gpt-*",)')
-    for pattern in cast("Collection[object]", patterns):
-        if not isinstance(pattern, str):
-            kind = kind_of(pattern)
-            raise TypeError(f'{name}.patterns has {kind} in it, and has to have texts only, such as ("gpt-*",)')
-    return tuple(cast("Collection[str]", patterns))
 
 
 class ModelProvider(ABC, Generic[ModelT]):
@@ -78,9 +56,7 @@ class ModelProvider(ABC, Generic[ModelT]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        patterns: Any = cls.__dict__.get("patterns")
-        if not hasattr(patterns, "__get__"):  # else it is known of an instance
-            checked_patterns(patterns, cls)
+        check_written(cls)
         setup: Any = cls.__dict__.get("setup")
         if inspect.iscoroutinefunction(
             setup
@@ -89,9 +65,11 @@ class ModelProvider(ABC, Generic[ModelT]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
-        self.__made_with = args, kwargs
-        self.__given_out = {}
-        self.__hold = Hold(cls.__name__)
+        vars(self).update(  # it may be a frozen dataclass
+            _ModelProvider__made_with=(args, kwargs),
+            _ModelProvider__given_out={},
+            _ModelProvider__hold=Hold(cls.__name__),
+        )
         return self
 
     __made_with: tuple[tuple[Any, ...], dict[str, Any]]

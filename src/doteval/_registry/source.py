@@ -9,8 +9,9 @@ from typing import Any, cast
 from typing_extensions import TypeIs
 
 from .._errors import DotevalError
-from .._keywords import names_taken
-from .._provider import ModelProvider, checked_patterns
+from .._hooks_written import checked_patterns
+from .._keywords import names_needed, names_taken
+from .._provider import ModelProvider
 from .._secrets import masked, secrets_of
 from .registration import Registration, described, is_fixture
 
@@ -103,6 +104,7 @@ class Source:
         return value
 
     def _make(self, factory: Factory) -> ModelProvider[Any]:
+        offers: dict[str, Any] = {}
         try:
             taken = names_taken(factory)
             offers = {
@@ -118,6 +120,11 @@ class Source:
                 raise
             given = ", ".join(self.settings)
             advice = f"Correct what it was given: {given}" if given else None
+            if isinstance(exc, TypeError) and (needed := names_needed(factory) - self.settings.keys() - offers.keys()):
+                advice = (
+                    f"Give it {', '.join(sorted(needed))}, with ModelProviders(settings={{{self.name!r}: {{...}}}}), "
+                    f"and in pytest with --model-setting {self.name}.{min(needed)}=..."
+                )
             raise self._registration.error(masked(described(exc), secrets_of(self.settings)), advice) from exc
         if is_provider(provider):
             return provider

@@ -110,11 +110,11 @@ class Fixtures:
                 self._add(client, _of_several(client, clash))
             elif fixture is None:
                 self._add_wide(provider, _provider(name), options.scope)
-                self._add(client, _client(name, client, provider, options, is_lent=False))
+                self._add(client, _client(registrations[name], client, provider, options, is_lent=False))
             else:
                 scope = min(options.scope, fixture.scope, key=WIDTH.__getitem__)
-                self._add_wide(provider, _lent_provider(name, fixture.name), scope)
-                self._add(client, _client(name, client, fixture.name, options, is_lent=True))
+                self._add_wide(provider, _lent_provider(registrations[name], fixture.name), scope)
+                self._add(client, _client(registrations[name], client, fixture.name, options, is_lent=True))
 
     def identity(self, fixture: str, spec: str) -> Mapping[str, Any]:
         """All that the answers depend on of the model that one of our client fixtures leases; opens nothing.
@@ -252,13 +252,16 @@ def _lent_model_providers(
                     lend(request, spec, providers)
 
     def lend(request: pytest.FixtureRequest, spec: str, providers: Any) -> None:
+        from . import _leases  # noqa: PLC0415
+
         prefix = ModelSpec.parse(spec, registrations).provider
         if prefix is not None and prefix in lent:
-            providers.put(prefix, request.getfixturevalue(lent[prefix]))
+            given = request.getfixturevalue(lent[prefix])
+            providers.put(prefix, _leases.given_by(lent[prefix], given, registrations[prefix]))
         elif prefix is None:
             for name, fixture in lent.items():
                 try:
-                    provider = request.getfixturevalue(fixture)
+                    provider = _leases.given_by(fixture, request.getfixturevalue(fixture), registrations[name])
                 except (Exception, pytest.fail.Exception, pytest.skip.Exception):  # noqa: S112
                     continue  # it is named in the error where no other provider claims the model
                 providers.put(name, provider)
@@ -288,8 +291,9 @@ def _provider(name: str) -> Fixture:
     return provider
 
 
-def _client(name: str, client: str, source: str, options: Options, *, is_lent: bool) -> Fixture:
+def _client(registration: Registration, client: str, source: str, options: Options, *, is_lent: bool) -> Fixture:
     """A fixture that leases a model of what the fixture `source` gives: our provider, or that of the author."""
+    name = registration.name
     advice = _advice_for(name, client)
 
     @_takes("request", "anyio_backend", HELD, "model_providers", source)
@@ -298,7 +302,7 @@ def _client(name: str, client: str, source: str, options: Options, *, is_lent: b
 
         providers, provider = _checked(fixtures), fixtures[source]
         if is_lent:
-            provider = await _leases.adopted(name, provider, providers)
+            provider = await _leases.adopted(name, source, provider, registration, providers)
         elif not callable(getattr(provider, "setup", None)):
             provider = await providers.enter(name)  # somebody's own fixture of that name is something else
         async with _leases.leased(provider.setup, request, advice, options, providers) as model:
@@ -308,12 +312,14 @@ def _client(name: str, client: str, source: str, options: Options, *, is_lent: b
     return function
 
 
-def _lent_provider(name: str, fixture: str) -> Fixture:
+def _lent_provider(registration: Registration, fixture: str) -> Fixture:
+    name = registration.name
+
     @_takes("anyio_backend", HELD, "model_providers", fixture)
     async def provider(**fixtures: Any) -> Any:
         from . import _leases  # noqa: PLC0415
 
-        return await _leases.adopted(name, fixtures[fixture], _checked(fixtures))
+        return await _leases.adopted(name, fixture, fixtures[fixture], registration, _checked(fixtures))
 
     provider.__doc__ = f"The model provider that is registered as {name!r}, made by the fixture {fixture!r}."
     return provider
