@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ._model import ChatModel, Completion, CompletionStream, Prompt, ToolCall, Usage, messages_of
     from ._model_request import ModelRequest, counting_requests
     from ._pool.events import PoolEvent, ProviderStatistics
+    from ._pool_options import PoolOptions
     from ._pooled import PooledProvider
     from ._provider import ModelProvider
     from ._registry import ModelProviders
@@ -117,6 +118,7 @@ if TYPE_CHECKING:  # else it is without those that need an SDK that is not insta
         "OpenAICompatibleProvider",
         "OpenAIProvider",
         "PoolEvent",
+        "PoolOptions",
         "PooledProvider",
         "Prompt",
         "ProviderClosedError",
@@ -180,6 +182,7 @@ _HOME = {
     "OpenAICompatibleProvider": ".providers.openai",
     "OpenAIProvider": ".providers.openai",
     "PoolEvent": "._pool.events",
+    "PoolOptions": "._pool_options",
     "PooledProvider": "._pooled",
     "Prompt": "._model",
     "ProviderClosedError": "._errors",

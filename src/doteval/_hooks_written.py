@@ -79,7 +79,7 @@ def to_await(answer: object, owner: object, hook: str) -> Awaitable[Any]:
         TypeError: It cannot.
     """
     if isinstance(answer, Awaitable):
-        return cast("Awaitable[Any]", answer)
+        return answer
     how = "yields" if isasyncgen(answer) else f"returned {kind_of(answer)}, and nothing to await"
     raise TypeError(f"{_name_of(owner)}.{hook}() {how}: write it with 'async def', and let it return")
 

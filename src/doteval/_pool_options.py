@@ -142,7 +142,7 @@ class LeaseOptions(LifecycleOptions, total=False):
 
 
 class PoolOptions(LeaseOptions, total=False):
-    """What every `PooledProvider` takes, such as ``keep_alive``."""
+    """What every `PooledProvider` takes, such as ``keep_alive``, for the type of ``**options: Unpack[PoolOptions]``."""
 
     capacity: Annotated[
         int | None, Keyword("How many slots there are; every open resource occupies one of them.", operational=True)

@@ -134,8 +134,8 @@ class PooledProvider(_HasRuntime[ModelT]):
         The counterpart is `healthy`: with ``health_after=0`` it is asked before every lease on an idle resource.
         """
 
-    def slots(self, spec: str, /, **config: Any) -> int:
-        """How many slots of `capacity` the resource occupies, at least 1."""
+    def slots(self, spec: str, /, *args: Any, **config: Any) -> int:
+        """How many slots of `capacity` the resource occupies, at least 1; `args` as of `open`."""
         return 1
 
     def secrets(self) -> Collection[str]:

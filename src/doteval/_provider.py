@@ -121,7 +121,7 @@ class ModelProvider(ABC, Generic[ModelT]):
         raise_all(f"tearing down {type(self).__name__} failed", failures)
         await checkpoint()
 
-    def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
+    def identity(self, spec: str = "", /, *args: Any, **config: Any) -> Mapping[str, Any]:
         """All that an answer of a model depends on, as far as it is known without opening the model.
 
         Evaluations keep it with their results, so that none is taken for that of another model. It is the class, what
@@ -130,6 +130,7 @@ class ModelProvider(ABC, Generic[ModelT]):
 
         Args:
             spec: As for `setup`; without one it is about the provider alone.
+            args: As for `setup`.
             config: As for `setup`.
         """
         kind = type(self)

@@ -138,10 +138,10 @@ def _in_time(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any]
 def _watched(make: Callable[[Any], ModelProvider[Any]]) -> Callable[[Any], ModelProvider[Any]]:
     @wraps(make)
     def make_provider(self: Subject[Any]) -> ModelProvider[Any]:
-        provider: object = make(self)
-        if isinstance(provider, type) or not callable(getattr(provider, "setup", None)):
-            is_class = isinstance(provider, type)
-            given = f"the class {provider.__name__}" if is_class else f"a {type(provider).__name__}"
+        provider = make(self)
+        made: object = provider
+        if isinstance(made, type) or not callable(getattr(made, "setup", None)):
+            given = f"the class {made.__name__}" if isinstance(made, type) else f"a {type(made).__name__}"
             pytest.fail(f"make_provider() returned {given}, and has to return a provider, as MyProvider() makes one")
         watch_for_swallowing(provider, self.patience)
         return provider
