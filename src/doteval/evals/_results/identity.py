@@ -131,7 +131,7 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
     edited = {*edited_meanwhile(before, after)}
     for name, part in after.items():
         began = _either(before.get(name, ""))[0]
-        if part != began and began and not _is_shown(part) and name not in edited:
+        if part != began and began and not part.startswith(("=", IN_ORDER)) and name not in edited:
             _left[name, part] = began.replace(IS_WRITTEN, SEEMS_WRITTEN)
     while len(_left) > _MOST_LEFT:
         del _left[next(iter(_left))]
