@@ -40,6 +40,7 @@ from .looks import (
     digest_of_bytes,
     is_function,
     is_module,
+    maker_of,
     own_text_of,
     parameters_of,
     present_in,
@@ -357,7 +358,7 @@ class Values(Objects):
                 return "function", self._function_of_users(value), told
             wrapped = attribute_of(value, "__wrapped__")
             if wrapped is not None or value.__closure__:  # made by a library of what the user has given
-                return self._made(value, qualified(value), wrapped, above)
+                return self._made(value, maker_of(value), wrapped, above)
         return "library", qualified(value)
 
     def _made(self, value: Any, name: str, wrapped: object, above: tuple[int, ...]) -> object:
