@@ -79,7 +79,7 @@ class TestContextProvider(ProviderContract[Session]):
                     session.is_open = False
                     task_group.cancel_scope.cancel()
 
-        return ContextProvider(connect)
+        return ContextProvider(connect, name="sessions")
 
     def is_open(self, model: Session) -> bool:
         return model.is_open
@@ -237,6 +237,24 @@ def test_a_provider_that_is_not_pooled_is_told_which_contract_to_run(pytester: p
     )
     result = pytester.runpytest_inprocess(*WITHOUT_NEIGHBOURS, "-k", "test_its_repr_counts")
     result.stdout.fnmatch_lines(["*OwnBooks does not inherit PooledProvider: test it with BasicProviderContract*"])
+
+
+@pytest.mark.parametrize(("returned", "told"), [("Pooled", "the class Pooled"), ("None", "a NoneType")])
+def test_what_is_no_provider_is_told(pytester: pytest.Pytester, returned: str, told: str) -> None:
+    """The class in the place of an instance, above all."""
+    pytester.makepyfile(
+        f"""
+        from doteval.testing import ProviderContract
+        from tests.wrong_providers import Pooled
+
+        class TestMine(ProviderContract):
+            def make_provider(self):
+                return {returned}
+        """
+    )
+    result = pytester.runpytest_inprocess(*WITHOUT_NEIGHBOURS, "-k", "test_its_repr_counts or says_what")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines([f"*make_provider() returned {told}, and has to return a provider, as MyProvider()*"])
 
 
 @pytest.mark.process
