@@ -340,7 +340,7 @@ def main() -> None:
         del import_path[0]
     del sys.path[0]
     gc.disable()  # nothing of this is garbage
-    for module in MODULES:
+    for module in () if sys.argv[1:] == ["bare"] else MODULES:
         with contextlib.suppress(ImportError):  # then a run that needs it says so
             importlib.import_module(module)
     inspect.getmodule(main.__code__)  # keeps where each module is: 0.1 s for who has to show a traceback
