@@ -27,8 +27,6 @@ from typing import Any
 
 import pydantic
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.evals.identity_kinds import (
     KINDS,
     VARIABLES,
@@ -43,7 +41,6 @@ from tests.evals.identity_of_the_moment import OF_THE_MOMENT
 
 from doteval import ModelProviders, Result, foreach
 from doteval.evals import run
-from doteval.evals._identity.looks import in_order
 from doteval.evals._identity.walk import Walk
 from doteval.evals._results.identity import changes, with_what_was_written
 
@@ -82,19 +79,6 @@ def test_what_is_made_alike_is_the_same_and_nothing_else(kind: str) -> None:
         one, same, other = (fingerprint(hold(make(value))) for value in ("one", "one", "another"))
         assert one == same
         assert one != other
-
-
-DESCRIBED = st.recursive(
-    st.text("(', ab", max_size=3) | st.integers(0, 20),
-    lambda held: st.tuples(held, held) | st.tuples(held),
-    max_leaves=6,
-)
-
-
-@given(st.lists(DESCRIBED, max_size=8))
-def test_what_is_sorted_is_in_the_order_of_what_is_written(described: list[object]) -> None:
-    """As in the fingerprints that are stored, however little of it had to be written."""
-    assert in_order([*described]) == sorted(described, key=repr)
 
 
 def shown_of(kinds: Iterable[str], momentary: Iterable[str]) -> dict[str, Any]:
