@@ -106,6 +106,7 @@ def serve(control: socket.socket) -> tuple[socket.socket, list[int]] | None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         for file in files[1:]:
             os.close(file)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # there is nobody to answer
     for pid in list(running):
         os.kill(pid, signal.SIGKILL)
     return None

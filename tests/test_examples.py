@@ -195,17 +195,13 @@ def running_app(forks: Forks, server: LLMock, module: str, *options: str) -> Ite
         yield App(process)
 
 
-IN_ITSELF = {"hypercorn": ("--workers=0",)}
-"""With what a server serves in the process that is started: another one imports all of the app again, for 2 seconds."""
-
-
 @pytest.fixture(scope="module", params=SERVERS.values(), ids=SERVERS)
 def shared_app(request: pytest.FixtureRequest, forks: Forks, server: LLMock) -> Iterator[App]:
     """The web app under each of the two servers, on a free port. When it is stopped, nothing is open any more.
 
     How many of its tests run in this process, and so what they opened, is up to whoever started pytest.
     """
-    with running_app(forks, server, *request.param, *IN_ITSELF.get(request.param[0], ())) as app:
+    with running_app(forks, server, *request.param) as app:
         yield app
         output = app.stop(signal.SIGINT)
     used = re.findall(r"^(openai|anthropic): \d+ opens", output, re.MULTILINE)  # by those of its tests that ran here
