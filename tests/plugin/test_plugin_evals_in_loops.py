@@ -106,9 +106,13 @@ class Cell:
 
 
 def cells(marks: tuple[str, ...]) -> list[Cell]:
-    """All files of a run."""
+    """All files of a run: each fixture and mark with two of the companies, and with all of them in turn."""
     companies = ("alone", "twice", "tests")
-    return [Cell(*each) for each in product(("own", "plain"), WIDTH, marks, companies)]  # type: ignore[arg-type]
+    found = []
+    for place, (kind, scope, mark) in enumerate(product(("own", "plain"), WIDTH, marks)):
+        left_out = companies[(place + place // len(marks)) % 3]
+        found += [Cell(kind, scope, mark, company) for company in companies if company != left_out]  # type: ignore[arg-type]
+    return found
 
 
 def checked(runs: Runs, plugin: str, files: dict[Cell, tuple[str, str]], order: str, *options: str) -> None:

@@ -273,14 +273,14 @@ def holds_others(described: Any) -> bool:
     return described[0] not in _NAMES_OF_ATOMS
 
 
-def in_order(described: list[object]) -> list[object]:
+def in_order(described: list[Any]) -> list[Any]:
     """Descriptions, sorted by what is written of each; of a pair only its first, where that says it.
 
     What a key has may be deep, and would be written once for each level.
     """
     if len(described) < 2:
         return described
-    written = [f"({each[0]!r}, " if type(each) is tuple and len(each) == 2 else repr(each) for each in described]
+    written = [f"({each[0]!r}, " if class_of(each) is tuple and len(each) == 2 else repr(each) for each in described]
     places = sorted(range(len(described)), key=written.__getitem__)
     if any(written[after].startswith(written[before]) for before, after in pairwise(places)):
         return sorted(described, key=repr)
