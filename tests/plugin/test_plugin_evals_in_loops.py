@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal
 from xml.etree import ElementTree as ET
 
@@ -106,12 +105,14 @@ class Cell:
 
 
 def cells(marks: tuple[str, ...]) -> list[Cell]:
-    """All files of a run: each fixture and mark with two of the companies, and with all of them in turn."""
-    companies = ("alone", "twice", "tests")
-    found = []
-    for place, (kind, scope, mark) in enumerate(product(("own", "plain"), WIDTH, marks)):
-        left_out = companies[(place + place // len(marks)) % 3]
-        found += [Cell(kind, scope, mark, company) for company in companies if company != left_out]  # type: ignore[arg-type]
+    """All files of a run: with two of three companies each, and with all of them any two of the others."""
+    found: list[Cell] = []
+    for one, kind in enumerate(("own", "plain")):
+        for two, scope in enumerate(WIDTH):
+            for three, mark in enumerate(marks):
+                companies = ["alone", "twice", "tests"]
+                del companies[(one + two + three) % 3]
+                found += [Cell(kind, scope, mark, company) for company in companies]  # type: ignore[arg-type]
     return found
 
 
