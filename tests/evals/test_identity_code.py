@@ -113,7 +113,7 @@ def is_docstring(function: ast.AST, node: ast.AST) -> bool:
     return any(isinstance(each, ast.Expr) and each.value is node for each in ast.walk(function))
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("DOTEVAL_CODES", "4"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("DOTEVAL_CODES", "2"))))
 def test_whatever_is_changed_in_a_function_is_seen(seed: int) -> None:
     """In many places of real functions; the oracle is the whole of the compiled code."""
     chance, tried = random.Random(seed), 0
