@@ -27,7 +27,7 @@ from tests.virtual_time import VirtualTimeLoop
 from doteval import CloseTimeoutError, DotevalError, ModelProviders
 
 from .program import Run, Worker
-from .scenario import Clock, CloseError, Scenario, SimulatedProvider
+from .scenario import BreakError, Clock, CloseError, Scenario, SimulatedProvider
 from .world import HISTORY, Books, ViolationError
 
 PATIENCE = {True: 100_000.0, False: 10.0}
@@ -120,7 +120,7 @@ class Told(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         raised = record.exc_info[1] if record.exc_info else None
-        on_purpose = text.startswith("SimulatedProvider: healthy()") and isinstance(raised, OSError)
+        on_purpose = text.startswith("SimulatedProvider: healthy()") and isinstance(raised, BreakError)
         if not on_purpose and not (": closing '" in text and "failed" in text):
             self._history.append(f"!! logged: {text}")
 
