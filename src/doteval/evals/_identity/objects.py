@@ -45,7 +45,6 @@ class Objects(ABC):
         self.left_to_see: int = most
         self.kept_known: dict[int, Known] = {}
         """What is known of objects of packages, by their ``id``."""
-        self._futures = 0
 
     def _special(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object | None:
         """What a value is of which neither its attributes nor ``pickle`` tell; `None` where it is none such."""
@@ -55,8 +54,7 @@ class Objects(ABC):
         result = result_of(value, kind)
         if result is None:
             return None
-        self._futures += 1
-        self._set_aside(f"result {self._futures}", None, *result)
+        self._set_aside("its result", None, *result, value)
         return "future", type_name(kind)
 
     def _object_of(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
@@ -115,7 +113,7 @@ class Objects(ABC):
         """Those of its attributes that nothing writes."""
         computed, written = self.state.computed_in(class_of(value)), self.state.attributes_in(value)
         for name in sorted((written - computed) & attributes.keys() if written else ()):
-            self._set_aside(f"attribute {name!r}", name, attributes[name])
+            self._set_aside(f"attribute {name!r}", name, attributes[name], value)
         return {name: each for name, each in attributes.items() if name not in written and name not in computed}
 
     @abstractmethod
@@ -153,11 +151,12 @@ class Objects(ABC):
         """What a class is."""
 
     @abstractmethod
-    def _set_aside(self, place: str, name: object, value: object) -> None:
+    def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
         """Something that the code seems to write.
 
         Args:
             place: Where it is.
             name: What it is called there.
             value: What it is.
+            owner: What it is a part of.
         """

@@ -364,10 +364,10 @@ class Reach(Values):
             self._unclear.hold(name, held)
         return super()._kept(value, attributes)
 
-    def _set_aside(self, place: str, name: object, value: object) -> None:
+    def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
         """What is written is not known yet, so nothing is told from it."""
 
-    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
+    def _may_be_written(self, place: str, name: str, value: object, owner: object, above: tuple[int, ...]) -> object:
         return self._of(value, above)
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:

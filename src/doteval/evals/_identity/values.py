@@ -47,6 +47,7 @@ from .looks import (
     type_name,
 )
 from .objects import Objects
+from .places import IN_NO_ORDER, Path, Step
 from .state import State
 from .ways import Ways
 
@@ -86,6 +87,8 @@ class Values(Objects):
         self._is_guarded = False
         """Whether what is looked at now holds a credential."""
         self._ways = Ways()
+        self._path: Path = ()
+        """The way to what is looked at now from what has a name."""
         self._made_within = 0
         """How many of what libraries have made are looked at, each within another one."""
         self.level = 0
@@ -116,6 +119,7 @@ class Values(Objects):
         return self._look(value, kind, (*above, id(value)))
 
     def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
+        path = self._path
         try:
             if kind is dict:
                 return "mapping", self._mapping(value, above)
@@ -129,8 +133,10 @@ class Values(Objects):
                     return described
             return self._object_of(value, kind, above)
         except RecursionError:
+            self._path = path
             return "deep", type_name(kind)
         except Exception:  # whoever uses it is told
+            self._path = path
             return self._unreadable(value, kind, above)
 
     def _unreadable(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
@@ -239,13 +245,18 @@ class Values(Objects):
         written = self.state.keys_in(values) if isinstance(values, Sequence) else frozenset[object]()
         places = {place % len(values) for place in written if isinstance(place, int) and len(values)}
         is_plain = class_of(values) in (list, tuple, set, frozenset)
+        path = self._path
         for place, item in enumerate(values if is_plain else self._given_by(values, values)):
             if self.left_to_see < 0:
                 return
-            if place not in places:
+            if place in places:
+                self._set_aside(f"item {place}", None, item, values)
+            elif class_of(item) in ATOMS:
                 yield item
             else:
-                self._set_aside(f"item {place}", None, item)
+                self._path = (*path, Step(f"item {place}") if isinstance(values, Sequence) else IN_NO_ORDER)
+                yield item
+                self._path = path
 
     def _given_by(self, items: Iterable[ItemT], holder: Sized) -> Iterator[ItemT]:
         """What a container gives that is not Python's own; it may make that when it is asked, and have no end."""
@@ -266,17 +277,17 @@ class Values(Objects):
         is_mapping, is_set = issubclass(kind, Mapping), issubclass(kind, AbstractSet)
         held: Any = {key: values[key] for key in first} if is_mapping else frozenset(first) if is_set else [*first]
         if is_set or len(held) > FEW:
-            self._set_aside(MADE_HERE[0], None, held)
+            self._set_aside(MADE_HERE[0], None, held, values)
             return
-        self._set_aside(MADE_HERE[0], None, BY_ITEM)
+        self._set_aside(MADE_HERE[0], None, BY_ITEM, values)
         if is_mapping:
-            self._set_aside(MADE_HERE[1], None, dict.fromkeys(held))
+            self._set_aside(MADE_HERE[1], None, dict.fromkeys(held), values)
             for key, item in held.items():
-                self._set_aside(f"key {self._called(key)}", key, item)
+                self._set_aside(f"key {self._called(key)}", key, item, values)
         else:
-            self._set_aside("its length", None, len(held))
+            self._set_aside("its length", None, len(held), values)
             for place, item in enumerate(held):
-                self._set_aside(f"item {place}", None, item)
+                self._set_aside(f"item {place}", None, item, values)
 
     def _called(self, key: object) -> str:
         """A key that may be shown, as names may; of any other, a fingerprint."""
@@ -292,12 +303,12 @@ class Values(Objects):
     def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...], *, fresh: Any = None) -> tuple[object, ...]:
         asked: list[Any] = []
         described = self._sorted(
-            (self._of(key, above), self._held(key, value, above))
+            (self._of(key, above), self._part(key, value, above))
             for key, value in self._entries(values)
             if not (fresh in _FACTORIES and _is_fresh(key, value, fresh, asked))
         )
         if asked:
-            self._set_aside("keys with fresh values", None, set(asked))
+            self._set_aside("keys with fresh values", None, set(asked), values)
         return described
 
     def _entries(self, values: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
@@ -311,10 +322,19 @@ class Values(Objects):
             if self.left_to_see < 0:
                 return
             if written and key in written:
-                self._set_aside(f"key {self._called(key)}", key, value)
+                self._set_aside(f"key {self._called(key)}", key, value, values)
                 continue
             if not self._is_provider or not is_credential(key, value):
                 yield key, value
+
+    def _part(self, name: object, value: object, above: tuple[int, ...]) -> object:
+        """What a value is that something holds under a name."""
+        if class_of(value) in ATOMS:
+            return self._held(name, value, above)
+        before, self._path = self._path, (*self._path, name)
+        described = self._held(name, value, above)
+        self._path = before
+        return described
 
     def _held(self, name: object, value: object, above: tuple[int, ...]) -> object:
         """What a value is that has a name."""
@@ -363,9 +383,9 @@ class Values(Objects):
             given = [
                 (
                     each,
-                    self._may_be_written(f"{each!r} of {name}", each, held, above)
+                    self._may_be_written(f"{each!r} of {name}", each, held, value, above)
                     if may_change
-                    else self._held(each, held, above),
+                    else self._part(each, held, above),
                 )
                 for each, held, may_change in given_to(value)
             ]
@@ -374,7 +394,7 @@ class Values(Objects):
         return "made", name, self._of(wrapped, above), *given
 
     @abstractmethod
-    def _may_be_written(self, place: str, name: str, value: object, above: tuple[int, ...]) -> object:
+    def _may_be_written(self, place: str, name: str, value: object, owner: object, above: tuple[int, ...]) -> object:
         """Something that a library may write, or not."""
 
     def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:

@@ -41,6 +41,7 @@ from .looks import (
 )
 from .members import docstring_of, fields_of, registered_with, schema_of, scope_of
 from .parts import VALUE, Parts
+from .places import Written
 from .reach import Reach
 from .rows import found_in_rows
 from .told import callable_in, handed_over, scopes_of, tells_of, unknown_to
@@ -92,10 +93,10 @@ class Walk(Parts):
             self._plain.clear()
         return self._parts
 
-    def _set_aside(self, place: str, name: object, value: object) -> None:
+    def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
         if self._label in self._variables:
             self._begins[self._label] = self._variables[self._label]
-        super()._set_aside(place, name, value)
+        super()._set_aside(place, name, value, owner)
 
     def _finish_beginnings(self) -> None:
         """How what is written begins counts as it stands in the source text, whatever has become of it since."""
@@ -273,7 +274,7 @@ class Walk(Parts):
         if key not in self._names:
             self._names[key] = self._free(f"{VALUE}'{name}'")
             self._alive.append(owner)
-            self._aside[self._names[key], "as a whole"] = [(name, value)]
+            self._aside[self._names[key], "as a whole"] = {id(owner): Written(owner, (), name, value)}
             self._begins_in(self._names[key], owner, name)
             self._begins |= {each: self._variables[each] for each in [self._names[key]] if each in self._variables}
 
@@ -344,7 +345,7 @@ class Walk(Parts):
             if name in PYTHONS_OWN or name in computed or name.startswith(("__pydantic", "__dataclass")):
                 continue
             if name in written:
-                self._set_aside(f"attribute {name!r}", name, value)
+                self._set_aside(f"attribute {name!r}", name, value, kind)
             elif name in ENUMS_OWN and issubclass(kind, Enum):
                 pass
             elif name == "__annotations__":
@@ -356,5 +357,5 @@ class Walk(Parts):
                 if self._reach.told.is_told(name):
                     found.append((name, self._described_to_others(value)))
             elif not issubclass(class_of(value), (types.MemberDescriptorType, types.GetSetDescriptorType)):
-                found.append((name, self._of(value, ())))
+                found.append((name, self._part(name, value, ())))
         return Doing(digest_of(does), tuple(found))
