@@ -39,8 +39,8 @@ PYTHONS_OWN = frozenset(
     {
         *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__classcell__"),
         *("__dict__", "__doc__", "__firstlineno__", "__module__"),
-        *("__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__slots__", "__static_attributes__"),
-        *("__weakref__", "_abc_impl"),
+        *("__annotations__", "__orig_bases__", "__parameters__", "__qualname__", "__slotnames__", "__slots__"),
+        *("__static_attributes__", "__weakref__", "_abc_impl"),
     }
 )
 """What Python puts into a class."""

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import types
-from abc import abstractmethod
 from argparse import Namespace
 from array import array
 from collections import ChainMap, UserString
@@ -17,20 +16,18 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from inspect import Parameter
 from itertools import islice
 from pathlib import PurePath
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType
 from typing import Any, TypeVar, cast
 
 from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
+from .callables import Callables
 from .credentials import hides_itself, is_credential, without_environment
-from .decorated import given_to
 from .kept import is_state, without_measured
-from .library import is_library_class, is_library_file, is_library_module
+from .library import is_library_class, is_library_module
 from .looks import (
-    ADDRESS,
     ATOMS,
     attribute_of,
     attributes_of,
@@ -38,15 +35,11 @@ from .looks import (
     described_as,
     digest_of,
     digest_of_bytes,
-    is_function,
     is_module,
     own_text_of,
-    parameters_of,
     present_in,
-    qualified,
     type_name,
 )
-from .objects import Objects
 from .places import IN_NO_ORDER, Path, Step
 from .state import State
 from .ways import Ways
@@ -61,7 +54,6 @@ FEW = 100
 _LONG = 10_000
 """How many items are kept as they are, before they become a fingerprint."""
 _LONGEST_NAME = 40
-_MOST_MADE = 4
 _MOST_WITHIN = 1000
 """How many items of containers are looked at that code makes when it is asked for them, and that are in others such."""
 MADE_HERE = ("what it holds", "its keys")
@@ -72,7 +64,7 @@ _LISTS = (list, tuple)
 _FACTORIES = (bool, dict, float, int, list, set, str, tuple)
 
 
-class Values(Objects):
+class Values(Callables):
     """Says what values are.
 
     Args:
@@ -89,8 +81,6 @@ class Values(Objects):
         self._ways = Ways()
         self._path: Path = ()
         """The way to what is looked at now from what has a name."""
-        self._made_within = 0
-        """How many of what libraries have made are looked at, each within another one."""
         self.level = 0
         """How many containers that make their items hold what is looked at now."""
         self._left_within = _MOST_WITHIN
@@ -348,94 +338,6 @@ class Values(Objects):
 
     def _text(self, value: object) -> str | None:
         return described_as(value)
-
-    # ---------------------------------------------------------------- code
-
-    def _callable(self, value: Any, above: tuple[int, ...]) -> object:
-        if isinstance(value, functools.partial):
-            given: Any = cast("object", value)
-            return (
-                "partial",
-                self._of(given.func, above),
-                self._of(given.args, above),
-                self._mapping(given.keywords, above),
-                *self._own(given, class_of(given), above),
-            )
-        if isinstance(value, (MethodType, types.BuiltinMethodType)) and value.__self__ is not None:
-            owner: object = value.__self__
-            if not is_module(owner):
-                return self._method(value, owner, above)
-        if is_function(value):
-            if not is_library_file(value.__code__.co_filename):
-                told = self._described_to_others(value, above) if len(above) > 1 else ()
-                return "function", self._function_of_users(value), told
-            wrapped = attribute_of(value, "__wrapped__")
-            if wrapped is not None or value.__closure__:  # made by a library of what the user has given
-                return self._made(value, qualified(value), wrapped, above)
-        return "library", qualified(value)
-
-    def _made(self, value: Any, name: str, wrapped: object, above: tuple[int, ...]) -> object:
-        """What a library has made of what the user has given it."""
-        if self._made_within == _MOST_MADE:
-            return "library", name
-        self._made_within += 1
-        try:
-            given = [
-                (
-                    each,
-                    self._may_be_written(f"{each!r} of {name}", each, held, value, above)
-                    if may_change
-                    else self._part(each, held, above),
-                )
-                for each, held, may_change in given_to(value)
-            ]
-        finally:
-            self._made_within -= 1
-        return "made", name, self._of(wrapped, above), *given
-
-    @abstractmethod
-    def _may_be_written(self, place: str, name: str, value: object, owner: object, above: tuple[int, ...]) -> object:
-        """Something that a library may write, or not."""
-
-    def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
-        return "method", value.__name__, self._of(owner, above), self._of(getattr(value, "__func__", None), above)
-
-    def _described_to_others(self, function: FunctionType, above: tuple[int, ...] = ()) -> object:
-        """What a function says of itself to whoever is given it, as a model is that may call it."""
-        return ADDRESS.sub("", function.__doc__ or ""), *(
-            (
-                name,
-                kind,
-                () if default is Parameter.empty else self._of(default, above),
-                self._annotation(annotation, function.__globals__, above),
-            )
-            for name, kind, default, annotation in parameters_of(function)
-        )
-
-    def _annotation(self, annotation: object, scope: Mapping[str, Any], above: tuple[int, ...]) -> object:
-        """What an annotation is; of a text, also the classes that it names."""
-        if annotation is Parameter.empty:
-            return ()
-        if not isinstance(annotation, str):
-            return self._of(annotation, above)
-        try:
-            names = compile(annotation, "<annotation>", "eval").co_names
-        except (SyntaxError, ValueError):
-            return annotation
-        named = [scope[name] for name in names if name in scope]
-        return annotation, *(self._of(each, above) for each in named if isinstance(each, type) or is_alias(each))
-
-    @abstractmethod
-    def _class_told(self, kind: type[Any]) -> object:
-        """What a class says of itself to whoever is given it."""
-
-    @abstractmethod
-    def _module(self, module: ModuleType) -> object:
-        """What is read of a module that is handed over."""
-
-    @abstractmethod
-    def _function_of_users(self, function: FunctionType) -> object:
-        """What a function of the user's is."""
 
 
 def _is_fresh(key: object, value: object, fresh: Any, asked: list[Any]) -> bool:

@@ -39,7 +39,7 @@ from .looks import (
     shown_as,
     type_name,
 )
-from .members import docstring_of, fields_of, registered_with, schema_of, scope_of
+from .members import arguments_of, docstring_of, fields_of, registered_with, schema_of, scope_of, types_of
 from .parts import VALUE, Parts
 from .places import Written
 from .reach import Reach
@@ -307,7 +307,7 @@ class Walk(Parts):
 
     def _class(self, kind: type[Any]) -> object:
         if is_library_class(kind) or not self._follows_classes:
-            return "library", type_name(kind)
+            return "library", type_name(kind), *(self._of(each, ()) for each in arguments_of(kind))
         name = self._named((id(kind),), kind, f"the class '{kind.__qualname__}'", lambda: self._members(kind))
         scope = vars(sys.modules[kind.__module__]) if kind.__module__ in sys.modules else {}
         self._variables.setdefault(name, functools.partial(beginning_of_class, scope, kind.__qualname__))
@@ -339,6 +339,8 @@ class Walk(Parts):
         found.append(self._of(schema_of(kind), ()))  # it finds what its annotations name, so it comes first
         found += [self._of(each, ()) for each in fields_of(kind)]
         found.append(self._sorted(self._of(each, ()) for each in registered_with(kind)))
+        found += [(name, self._annotation(each, scope_of(kind), ())) for name, each in types_of(kind)]
+        found += [self._of(each, ()) for each in arguments_of(kind)]
         written, computed = self.state.attributes_in(kind), self.state.computed_in(class_of(kind))
         does: list[tuple[str, str]] = []
         for name, value in sorted(vars(kind).items()):
@@ -348,8 +350,6 @@ class Walk(Parts):
                 self._set_aside(f"attribute {name!r}", name, value, kind)
             elif name in ENUMS_OWN and issubclass(kind, Enum):
                 pass
-            elif name == "__annotations__":
-                found += [(each, self._annotation(value[each], scope_of(kind), ())) for each in value]
             elif is_function(value):
                 if not is_generated(name, value, kind):
                     does.append((name, does_within(value)))
