@@ -133,11 +133,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             ProviderLoadError: The provider cannot be imported or built.
         """
         name, model = route(spec, self._sources)
-        provider = self._sources[name].build()
-        kind = type(provider)
-        if hasattr(kind, "identity"):  # any class with a setup is a provider
-            return provider.identity(model, **config)
-        return {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": model, **config}
+        return self._sources[name].identity(model, config)
 
     def __doteval_identity__(self) -> Mapping[str, Any]:
         return {name: source.settings for name, source in self._sources.items() if source.settings}

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
+from enum import Enum
 from hashlib import blake2b
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeGuard, cast
@@ -100,6 +101,11 @@ def _has(value: object, name: str) -> bool:
         return False
 
 
+def has_more(value: object) -> bool:
+    """Whether there is more in what is a number, or a text, than that."""
+    return class_of(value) not in ATOMS and not isinstance(value, Enum) and bool(attributes_of(value))
+
+
 def own_text_of(value: Any, kind: type[Any]) -> str | None:
     """What a number, a text, or the like is, whatever its class makes it say; `None` where it is none such."""
     for base, told in _TOLD.items():
@@ -136,6 +142,8 @@ def shown_as(name: str, value: object) -> str | None:
     """A setting as people read it; `None` where it is long, holds a secret, or may for all that is known of it."""
     own = {name.rpartition(".")[2]: value}
     if name not in MAY_BE_SHOWN and not PARAMETER.fullmatch(name):
+        return None
+    if has_more(value):
         return None
     if isinstance(value, (str, int, float)) and ModelRequest("", params=own).open_params != own:
         return None

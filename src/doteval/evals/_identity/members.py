@@ -10,9 +10,6 @@ from typing import Any, cast
 
 from .aliases import is_alias
 from .looks import ADDRESS, attribute_of, class_of, type_name
-
-if sys.version_info >= (3, 14):
-    from annotationlib import Format, get_annotations
 from .silence import no_warnings
 
 _OF_A_FIELD = ("default", "default_factory", "metadata", "repr", "hash", "init", "compare", "kw_only")
@@ -110,14 +107,20 @@ def types_of(kind: type[Any]) -> Iterator[tuple[str, object]]:
     yield from (("", each) for each in vars(kind).get("__orig_bases__", ()) if is_alias(each))
 
 
-def _annotations_of(kind: type[Any]) -> Mapping[str, object]:
-    if sys.version_info < (3, 14):
+if sys.version_info >= (3, 14):
+    from annotationlib import Format, get_annotations
+
+    def _annotations_of(kind: type[Any]) -> Mapping[str, object]:
+        try:
+            return get_annotations(kind, format=Format.FORWARDREF)
+        except Exception:  # they cannot be found
+            return {}
+
+else:
+
+    def _annotations_of(kind: type[Any]) -> Mapping[str, object]:
         found: Mapping[str, object] = vars(kind).get("__annotations__", {})
         return found
-    try:
-        return get_annotations(kind, format=Format.FORWARDREF)
-    except Exception:  # its annotations cannot be found
-        return {}
 
 
 def scope_of(kind: type[Any]) -> Mapping[str, Any]:

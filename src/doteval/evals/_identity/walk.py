@@ -178,14 +178,16 @@ class Walk(Parts):
 
     def add_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         """Look at the settings of a model, which may be shown, each by itself."""
+        value: Any
         for key, value in settings.items():
             label = f"{name}'s {key}"
             if value is None or is_credential(key, value):
                 continue
-            if isinstance(value, Mapping):
-                inner = cast("Mapping[object, Any]", value)
-                self.add_settings(name, {f"{key}.{each}": inner[each] for each in inner})
-                continue
+            kind = class_of(value)
+            if issubclass(kind, Mapping):
+                self.add_settings(name, {f"{key}.{each}": value[each] for each in value})
+                if kind is dict:  # else there may be more in it
+                    continue
             shown = shown_as(key, value)
             if shown is None:
                 self._reach.add(value)
