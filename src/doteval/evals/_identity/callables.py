@@ -75,10 +75,6 @@ class Callables(Objects):
             self._made_within -= 1
         return "made", name, self._of(wrapped, above), *given
 
-    @abstractmethod
-    def _may_be_written(self, place: str, name: str, value: object, owner: object, above: tuple[int, ...]) -> object:
-        """Something that a library may write, or not."""
-
     def _method(self, value: Any, owner: object, above: tuple[int, ...]) -> object:
         return "method", value.__name__, self._of(owner, above), self._of(getattr(value, "__func__", None), above)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from .beside import held_by_container, held_by_model
 from .clients import asked_with, put_on
 from .code import read
 from .credentials import without_credentials
+from .found import PLAIN
 from .kept import TooMuchError, kept_of
 from .library import is_library_class, is_library_file
-from .looks import OF_VALUES, attribute_of, attributes_of, class_of, is_made_of_attributes, telling_of, type_name
+from .looks import ATOMS, OF_VALUES, attribute_of, attributes_of, class_of, is_made_of_attributes, telling_of, type_name
 from .special import parts_of, result_of
 from .state import State
 
@@ -67,6 +69,9 @@ class Objects(ABC):
             codes = [attribute_of(value, name) for name in ("gi_code", "ag_code", "cr_code")]
             own = [code for code in codes if code is not None and not is_library_file(code.co_filename)]
             return "state", type_name(kind), *(read(code).does for code in own)
+        model = held_by_model(value, kind)
+        if model is not None:
+            return type_name(kind), *self._model(value, *model, above)
         dump = attribute_of(kind, "model_dump")
         if dump is not None:
             return type_name(kind), self._of(without_credentials(dump(value)), above)
@@ -80,6 +85,31 @@ class Objects(ABC):
             return type_name(kind), self._mapping(without_credentials(vars(value)), above)
         told = without_credentials({**put_on(value, kind), **telling_of(value), **asked_with(value, kind)})
         return type_name(kind), "opaque" if text is None else text, self._mapping(told, above)
+
+    def _model(
+        self, value: object, fields: dict[str, Any], others: dict[str, Any], above: tuple[int, ...]
+    ) -> Iterator[object]:
+        """What a model of pydantic is that is of a package, and may write what it does not show."""
+        yield self._mapping(without_credentials(self._kept(value, fields)), above)
+        for name, each in without_credentials(self._kept(value, others)).items():
+            may_change = class_of(each) in ATOMS and class_of(each) is not str
+            yield name, self._beside(name, each, value, above, may_change=may_change or class_of(each) in PLAIN)
+
+    def _besides(self, value: object, kind: type[Any], above: tuple[int, ...]) -> tuple[object, ...]:
+        """What a container is besides what it holds."""
+        if not is_library_class(kind):
+            return self._own(value, kind, above)
+        return (
+            *(
+                (name, self._beside(name, each, value, above, may_change=may_change))
+                for name, each, may_change in held_by_container(value)
+            ),
+        )
+
+    def _beside(self, name: str, value: object, owner: object, above: tuple[int, ...], *, may_change: bool) -> object:
+        if not may_change:
+            return self._of(value, above)
+        return self._may_be_written(f"attribute {name!r}", name, value, owner, above)
 
     def _kept_by_pickle(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> str | None:
         if id(value) not in self.kept_known:
@@ -138,6 +168,10 @@ class Objects(ABC):
             above: The values that hold it.
             fresh: What makes the values of keys that are only asked for.
         """
+
+    @abstractmethod
+    def _may_be_written(self, place: str, name: str, value: object, owner: object, above: tuple[int, ...]) -> object:
+        """Something that a library may write, or not."""
 
     def _too_much(self, name: str) -> None:  # noqa: B027
         """An object of a class of this name holds more than anybody wants to look at."""

@@ -197,7 +197,7 @@ class Values(Callables):
             factory: Any = attribute_of(given, "default_factory")
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
             maps = self._of(attribute_of(given, "maps"), above) if isinstance(value, ChainMap) else ()
-            return "mapping", held, maps, self._of(factory, above), *self._own(given, kind, above)
+            return "mapping", held, maps, self._of(factory, above), *self._besides(given, kind, above)
         if isinstance(value, (PurePath, UserString)):
             return type_name(kind), self._of(str(value), above), *self._own(value, kind, above)
         text = own_text_of(value, kind)
@@ -213,10 +213,10 @@ class Values(Callables):
             return "table", type_name(kind), self._of(table, above)
         if isinstance(value, Sequence):
             items = self._listed(self._items(cast("Sequence[object]", value)), above)
-            return "sequence", kind.__name__, attribute_of(given, "maxlen"), *items, *self._own(given, kind, above)
+            return "sequence", kind.__name__, attribute_of(given, "maxlen"), *items, *self._besides(given, kind, above)
         if isinstance(value, AbstractSet):
             held = self._sorted(self._of(item, above) for item in self._items(cast("AbstractSet[object]", value)))
-            return "set", *held, *self._own(given, kind, above)
+            return "set", *held, *self._besides(given, kind, above)
         if is_dataclass(value):
             names = {field.name: getattr(value, field.name, None) for field in fields(value)}
             more = {} if is_library_class(kind) else attributes_of(value)
