@@ -112,6 +112,7 @@ class Values(Callables):
         path = self._path
         try:
             if kind is dict:
+                self._note_order(value)
                 return "mapping", self._mapping(value, above)
             if kind in _LISTS:
                 return "sequence", kind.__name__, *self._listed(self._items(value), above)
@@ -194,6 +195,8 @@ class Values(Callables):
         if kind in (types.SimpleNamespace, Namespace):
             return "namespace", self._mapping(self._kept(value, attributes_of(value)), above)
         if isinstance(value, Mapping):
+            if dict in kind.__mro__:
+                self._note_order(given)
             factory: Any = attribute_of(given, "default_factory")
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
             maps = self._of(attribute_of(given, "maps"), above) if isinstance(value, ChainMap) else ()
@@ -300,6 +303,9 @@ class Values(Callables):
         if asked:
             self._set_aside("keys with fresh values", None, set(asked), values)
         return described
+
+    def _note_order(self, values: Mapping[Any, Any]) -> None:
+        """The keys of a mapping stand in some order."""
 
     def _entries(self, values: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
         """The keys and values of a mapping, without those that are written."""
