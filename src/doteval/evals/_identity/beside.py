@@ -6,7 +6,7 @@ import functools
 import re
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from .decorated import says_something
 from .library import is_library_class
@@ -26,18 +26,24 @@ def held_by_model(value: Any, kind: type[Any]) -> tuple[dict[str, Any], dict[str
         value: The model.
         kind: Its class.
     """
-    fields: Any = attribute_of(kind, "model_fields")
-    held: Any = attribute_of(value, "__dict__")
-    if not isinstance(fields, Mapping) or not isinstance(held, dict):
+    fields, held = _fields_of(kind), _mapping_at(value, "__dict__")
+    if fields is None or held is None:
         return None
     hidden = {name for name, field in fields.items() if attribute_of(field, "exclude")}
     shown = {name: held[name] for name in fields if name in held and name not in hidden}
-    shown |= attribute_of(value, "__pydantic_extra__") or {}
-    others = {
-        **{name: held[name] for name in hidden & held.keys()},
-        **(attribute_of(value, "__pydantic_private__") or {}),
-    }
-    return shown, {name: others[name] for name in sorted(others) if _tells(name, others[name])}
+    others = {name: held[name] for name in hidden if name in held} | (_mapping_at(value, "__pydantic_private__") or {})
+    told = {name: others[name] for name in sorted(others) if _tells(name, others[name])}
+    return shown | (_mapping_at(value, "__pydantic_extra__") or {}), told
+
+
+def _fields_of(kind: type[Any]) -> Mapping[str, Any] | None:
+    found: Any = attribute_of(kind, "model_fields")
+    return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else None
+
+
+def _mapping_at(value: object, name: str) -> dict[str, Any] | None:
+    found: Any = attribute_of(value, name)
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
 
 
 def _tells(name: str, value: Any) -> bool:
@@ -46,12 +52,9 @@ def _tells(name: str, value: Any) -> bool:
         return False
     if says_something(name, value) or issubclass(class_of(value), _CODE):
         return True
-    return class_of(value) not in ATOMS and (has_fields(value) or not is_library_class(class_of(value)))
-
-
-def has_fields(value: object) -> bool:
-    """Whether a value is a model of pydantic."""
-    return isinstance(attribute_of(class_of(value), "model_fields"), Mapping)
+    return class_of(value) not in ATOMS and (
+        _fields_of(class_of(value)) is not None or not is_library_class(class_of(value))
+    )
 
 
 def held_by_container(value: object) -> Iterator[tuple[str, Any, bool]]:
