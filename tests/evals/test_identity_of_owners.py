@@ -127,8 +127,9 @@ HOLDERS["in an order that does not last"] = (
     "(lambda one, other: {key: (one, other) for key in {'a', 'b', 'c', 'd'}})(Agent('1'), Agent('2'))", "HELD", "HELD"
 )
 HOLDERS["keys"] = "{Agent('a'): Agent('b'), Agent('c'): Agent('d')}", "HELD", "HELD"
-found = {f"{one} {write}": dict(fingerprint(loaded(one, write, "1", "2"))) for one in HOLDERS for write in WRITES}
-json.dump(found, sys.stdout)
+found = {f"{one} {write}": fingerprint(loaded(one, write, "1", "2")) for one in HOLDERS for write in WRITES}
+told = {name: [each for each in parts.items() if "the order of" not in each[0]] for name, parts in found.items()}
+json.dump({name: sorted(parts) for name, parts in told.items()}, sys.stdout)
 """
     found = [
         json.loads(
