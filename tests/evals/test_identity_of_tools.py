@@ -99,6 +99,17 @@ def test_a_docstring_counts_however_it_is_used(documented: str) -> None:
     assert unseen == []
 
 
+def test_a_docstring_of_a_function_within_counts_however_it_is_used() -> None:
+    """As those of others; one of a helper that is called is none."""
+    sources = [used.format(docstring.format("inner")) for used in USED for docstring in DOCSTRINGS]
+    for source in (*sources, "return inner()", "return [inner() for each in q]"):
+        one, same, other = (
+            fingerprint(body(f"def inner():\n        {text!r}\n    {source}", "")) for text in ("one", "one", "another")
+        )
+        assert one == same
+        assert (one != other) == ("inner()" not in source), source
+
+
 @pytest.mark.parametrize("source", [*HANDED, *CALLED])
 def test_what_is_handed_over_says_something_of_itself(source: str) -> None:
     """A tool's docstring is a part of the prompt; that of a helper that is called is not, nor that of its class."""

@@ -170,6 +170,9 @@ def read(code: CodeType) -> Code:
     uses.handed |= {*documented}
     uses.told |= {path[-1] for _, path in documented if path}
     handed = {name for name, path in uses.handed if not path}
+    handed |= {name for name, attribute in uses.reads if attribute == "__doc__"}
+    if any(class_of(each) is str and each == "__doc__" for each in code.co_consts):  # it is asked for by `getattr`
+        handed |= {name for _, _, name in inside if name}
     handed_imports |= {(*each, path) for name, path in uses.handed for each in imported.get(name, ())}
     tokens += [("told", inner.co_consts[0]) for _, inner, name in inside if _is_told(inner, name, handed)]
     cells, own = {*code.co_cellvars}, {*code.co_varnames, *code.co_cellvars}
