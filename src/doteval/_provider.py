@@ -15,6 +15,7 @@ from typing_extensions import TypeVar
 
 from ._handle import CLOSE_TIMEOUT, ModelHandle
 from ._hold import Hold
+from ._hooks_written import check_written
 from ._keywords import operational_names
 from ._setup import enterable
 
@@ -57,6 +58,7 @@ class ModelProvider(ABC, Generic[ModelT]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        check_written(cls)
         if "__new__" in vars(cls):
             cls.__new__ = staticmethod(_noting(cls.__new__))  # type: ignore[method-assign]
         setup: Any = cls.__dict__.get("setup")
@@ -67,10 +69,12 @@ class ModelProvider(ABC, Generic[ModelT]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
-        self.__made_with = args, kwargs
-        self.__made_by = {}
-        self.__given_out = {}
-        self.__hold = Hold(cls.__name__)
+        vars(self).update(  # it may be a frozen dataclass
+            _ModelProvider__made_with=(args, kwargs),
+            _ModelProvider__made_by={},
+            _ModelProvider__given_out={},
+            _ModelProvider__hold=Hold(cls.__name__),
+        )
         return self
 
     __made_with: tuple[tuple[Any, ...], dict[str, Any]]
@@ -123,7 +127,7 @@ class ModelProvider(ABC, Generic[ModelT]):
         raise_all(f"tearing down {type(self).__name__} failed", failures)
         await checkpoint()
 
-    def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
+    def identity(self, spec: str = "", /, *args: Any, **config: Any) -> Mapping[str, Any]:
         """All that an answer of a model depends on, as far as it is known without opening the model.
 
         Evaluations keep it with their results, so that none is taken for that of another model. It is the class, what
@@ -133,6 +137,7 @@ class ModelProvider(ABC, Generic[ModelT]):
 
         Args:
             spec: As for `setup`; without one it is about the provider alone.
+            args: As for `setup`.
             config: As for `setup`.
         """
         kind = type(self)
@@ -216,7 +221,7 @@ def note_maker(provider: object, maker: Any, settings: Mapping[str, Any]) -> Non
         args: tuple[Any, ...] = ()
         while isinstance(maker, partial):
             maker, args, settings = maker.func, (*maker.args, *args), {**maker.keywords, **settings}
-        provider._ModelProvider__made_by = chosen(maker, args, settings)  # type: ignore[attr-defined]
+        vars(provider).update(_ModelProvider__made_by=chosen(maker, args, settings))
 
 
 def _noting(new: Callable[..., Any]) -> Callable[..., Any]:
@@ -226,7 +231,7 @@ def _noting(new: Callable[..., Any]) -> Callable[..., Any]:
     def made(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
         self: Any = new(cls, *args, **kwargs)
         if issubclass(type(self), ModelProvider):
-            self._ModelProvider__made_with = args, kwargs
+            vars(self).update(_ModelProvider__made_with=(args, kwargs))
         return self
 
     return made

@@ -101,7 +101,8 @@ def test_a_docstring_counts_however_it_is_used(documented: str) -> None:
 
 def test_a_docstring_of_a_function_within_counts_however_it_is_used() -> None:
     """As those of others; one of a helper that is called is none."""
-    sources = [used.format(docstring.format("inner")) for used in USED for docstring in DOCSTRINGS]
+    docstrings = [each for each in DOCSTRINGS if "getattr" not in each]
+    sources = [used.format(each.format("inner")) for used in USED if "lambda" not in used for each in docstrings]
     for source in (*sources, "return inner()", "return [inner() for each in q]"):
         one, same, other = (
             fingerprint(body(f"def inner():\n        {text!r}\n    {source}", "")) for text in ("one", "one", "another")

@@ -13,7 +13,7 @@ from typing import Any, cast
 from .aliases import named_in
 from .decorated import given_to
 from .library import is_library_file
-from .looks import ADDRESS, attribute_of, class_of, is_function, is_module, parameters_of, qualified
+from .looks import ADDRESS, attribute_of, class_of, is_function, is_module, maker_of, parameters_of, qualified
 from .objects import Objects
 from .state import State
 
@@ -53,7 +53,7 @@ class Callables(Objects):
                 return "function", self._function_of_users(value), told
             wrapped = attribute_of(value, "__wrapped__")
             if wrapped is not None or value.__closure__:  # made by a library of what the user has given
-                return self._made(value, qualified(value), wrapped, above)
+                return self._made(value, maker_of(value), wrapped, above)
         return "library", qualified(value)
 
     def _made(self, value: Any, name: str, wrapped: object, above: tuple[int, ...]) -> object:

@@ -35,6 +35,7 @@ from .looks import (
     described_as,
     digest_of,
     digest_of_bytes,
+    in_order,
     is_module,
     own_text_of,
     present_in,
@@ -291,7 +292,7 @@ class Values(Callables):
         return _shortened(self._of(item, above) for item in items)
 
     def _sorted(self, described: Iterable[object]) -> tuple[object, ...]:
-        return _shortened(sorted(described, key=repr))
+        return _shortened(in_order([*described]))
 
     def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...], *, fresh: Any = None) -> tuple[object, ...]:
         asked: list[Any] = []
