@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from anyio import CancelScope, get_cancelled_exc_class
@@ -89,7 +89,7 @@ class Ending:
         while others:  # an event loop that is left with Ctrl-C may tell of it in a group
             each = others.pop()
             if isinstance(each, BaseExceptionGroup):
-                others += each.exceptions
+                others += cast("BaseExceptionGroup[BaseException]", each).exceptions
             else:
                 leaves.append(each)
         return next((leaf for leaf in leaves if isinstance(leaf, ENDS)), error)
