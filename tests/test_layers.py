@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent / "src" / "doteval"
 # Lowest first. The entry that matches most of a module's name decides; a package stands for all that is in it.
 LAYERS = (
     (
+        "doteval._chains",
         "doteval._errors",
         "doteval._server_errors",
         "doteval._frames",
@@ -125,10 +126,18 @@ DOORS = {
 }
 
 # Knows nothing of what doteval is about, so that who stands on its face may use it like a library.
-TOOLS = {"doteval._caller", "doteval._database_files", "doteval._forked", "doteval._unwritable", "doteval._writer"}
+TOOLS = {
+    "doteval._caller",
+    "doteval._chains",
+    "doteval._database_files",
+    "doteval._forked",
+    "doteval._unwritable",
+    "doteval._writer",
+}
 
 # Pure and synchronous: these need nothing but the standard library.
 PURE = (
+    "doteval._chains",
     "doteval._errors",
     "doteval._server_errors",
     "doteval._explained",

@@ -2,6 +2,7 @@
 
 The layers, lowest first; an import goes downward only::
 
+    _chains                           what an exception leads back to
     _errors  _server_errors  _frames  what can go wrong, also with servers; the frames that are shown of it
     _explained  _context_managers     what is said of it; of an open() that is none
     _secrets  _canonical  _spec       what nobody may see; what a user asks for, and when two ask for the same

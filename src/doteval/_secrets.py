@@ -8,6 +8,8 @@ from collections.abc import Set as AbstractSet
 from typing import Any, cast
 from urllib.parse import unquote
 
+from ._chains import all_behind
+
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _PARAMETER = re.compile(r"""(?<=[?&])([\w.%-]+)=([^&#\s"'<>]+)""")
 """One of the query of a URL."""
@@ -125,21 +127,11 @@ def _shown_in_list(value: Any, depth: int) -> Any:
 
 def mask_exception(exc: BaseException, secrets: Collection[str]) -> None:
     """Take secrets out of what an exception says, and those that led to it, as they are shown with it."""
-    for link in links_of(exc):
-        if any(masked(str(argument), secrets) != str(argument) for argument in link.args):
-            link.args = tuple(masked(str(argument), secrets) for argument in link.args)
-
-
-def links_of(exc: BaseException) -> Iterator[BaseException]:
-    """An exception, and all that led to it, each once."""
-    seen: set[int] = set()
-    left: list[BaseException | None] = [exc]
-    while left:
-        link = left.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
-            yield link
-            left += [link.__cause__, link.__context__]
+    for link in all_behind(exc):
+        members = link.args[1:] if isinstance(link, BaseExceptionGroup) else ()
+        said = link.args[: len(link.args) - len(members)]
+        if any(masked(str(argument), secrets) != str(argument) for argument in said):
+            link.args = (*(masked(str(argument), secrets) for argument in said), *members)
 
 
 def secrets_of(config: Mapping[str, object]) -> set[str]:

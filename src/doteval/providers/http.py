@@ -14,7 +14,9 @@ from typing_extensions import Unpack
 from .._pool_options import PoolOptions
 from .._pooled import PooledProvider
 from .._secrets import secrets_of
+from .._spec import resource_id
 from ._connections import pool_connections
+from ._environment import named_where_unusable
 
 
 class HTTPProvider(PooledProvider[httpx.AsyncClient]):
@@ -76,7 +78,8 @@ class HTTPProvider(PooledProvider[httpx.AsyncClient]):
             user, _, password = url.userinfo.decode("ascii").partition(":")
             settings["auth"] = settings["auth"] or (unquote(user), unquote(password))
             url = url.copy_with(userinfo=b"")
-        client = httpx.AsyncClient(base_url=url, **settings)
+        with named_where_unusable(resource_id(spec, config)):
+            client = httpx.AsyncClient(base_url=url, **settings)
         if not settings.keys() & {"transport", "mounts"}:  # these may be somebody else's too
             pool_connections(client)
         try:

@@ -23,7 +23,7 @@ from ..._pool_options import PoolOptions
 from ..._pooled import PooledProvider, include
 from ..._secrets import secrets_of
 from ..._spec import resource_id
-from .connecting import unusable
+from .._environment import named_where_unusable
 from .failures import SDK, SDKClient
 from .http_clients import http_client_of, known_of
 from .model import SDKModel
@@ -201,9 +201,8 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
             return await self._clients.setup(base_url, **settings)
         except ModelSetupError as exc:  # the model's own setup says it all; one layer is enough
             cause = cast(BaseException, exc.__cause__)
-            if (found := unusable(cause)) is not None:
-                raise ModelSetupError(label, *found) from cause
-            raise cause from None
+        with named_where_unusable(label):
+            raise cause  # not in there, or it would lead to what it has caused
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Any, Protocol, cast
 import httpx
 import httpx2
 
-from ..._secrets import is_secret_name, links_of, mask_exception, masked
+from ..._chains import all_behind
+from ..._secrets import is_secret_name, mask_exception, masked
 
 _HIDDEN = "***"
 _OF_THE_BODY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
@@ -46,7 +47,7 @@ def scrub(exc: BaseException, secrets: Collection[str]) -> None:
     What led to it may be the caller's own: whoever asks in an ``except`` block has an exception in hand.
     """
     mask_exception(exc, secrets)
-    for link in links_of(exc):
+    for link in all_behind(exc):
         if isinstance(link, UnicodeDecodeError) and _scrubbed(link.object, secrets) is not link.object:
             link.object = b""  # the whole of what was read
         held = vars(link)
