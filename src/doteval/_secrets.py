@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, cast
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from ._chains import all_behind
+from ._printed import in_a_line
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _PARAMETER = re.compile(r"""(?<=[?&])([\w.%-]+)=([^&#\s"'<>]+)""")
@@ -31,6 +33,9 @@ _SHORTEST_SECRET = 8
 """A shorter one is a placeholder, such as ``"x"``, and part of many words that have to be read."""
 _SHORTEST_TOKEN = 20
 """What stands alone before the ``@`` of a URL is a user's name if it is shorter."""
+_PLAIN = re.compile(r"[\w.~-]+", re.ASCII)
+"""Written in the same way by everybody."""
+_BEFORE_CUT = re.compile(r"[^…]+(?=…)")
 _SMALLEST_SECRET, _LARGEST_SECRET = 10 ** (_SHORTEST_SECRET - 1), 10**100
 
 
@@ -47,12 +52,35 @@ def names_a_secret(key: object) -> bool:
 
 
 def masked(text: str, secrets: Collection[str] = ()) -> str:
-    """`text` without the secrets in URLs and without those that are given, but for those of a few characters."""
+    """`text` without the secrets in URLs and without those that are given, but for those of a few characters.
+
+    Nor are they in it as Python, JSON or a URL write them, without their blanks, or cut, before an ellipsis.
+    """
     text = without_secrets_in_urls(text)
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "***")
+    forms = {form for secret in secrets for form in _forms_of(secret) if len(form) >= _SHORTEST_SECRET}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "***")
+        if "…" in text:
+            text = _BEFORE_CUT.sub(lambda found, form=form: _uncut(found[0], form), text)
     return text
+
+
+def _forms_of(secret: str) -> Iterator[str]:
+    """A secret as it may be printed: what is no plain text is written in one way by each who quotes it."""
+    yield secret
+    if _PLAIN.fullmatch(secret):
+        return
+    for each in {secret, secret.strip(), " ".join(secret.split()), *secret.splitlines()}:
+        encoded = each.encode("utf-8", "surrogatepass")
+        yield from (each, repr(each)[1:-1], ascii(each)[1:-1], in_a_line(each), json.dumps(each)[1:-1], quote(encoded))
+        yield from (json.dumps(each, ensure_ascii=False)[1:-1], repr(encoded)[2:-1], encoded.decode("latin-1"))
+        yield repr(each.encode("latin-1", "replace"))[2:-1]
+
+
+def _uncut(before: str, secret: str) -> str:
+    """What is before an ellipsis, without what a secret begins with."""
+    longest = range(min(len(secret) - 1, len(before)), _SHORTEST_SECRET - 1, -1)
+    return next((f"{before[:-n]}***" for n in longest if before.endswith(secret[:n])), before)
 
 
 def without_secrets_in_urls(text: str) -> str:

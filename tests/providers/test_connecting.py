@@ -16,8 +16,8 @@ import httpcore2
 import httpx
 import httpx2
 import pytest
-from tests.chains import is_no_circle
 from tests.providers.conftest import CHATS, KEY
+from tests.providers.parts import is_no_circle
 from tests.providers.wire import Sent, WireServer
 
 from doteval import HTTPProvider, ModelRequestError, ModelSetupError

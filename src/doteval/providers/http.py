@@ -17,6 +17,7 @@ from .._secrets import secrets_of
 from .._spec import resource_id
 from ._connections import pool_connections
 from ._environment import named_where_unusable
+from ._headers import checked_headers
 
 
 class HTTPProvider(PooledProvider[httpx.AsyncClient]):
@@ -74,6 +75,7 @@ class HTTPProvider(PooledProvider[httpx.AsyncClient]):
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError("the spec must be a base URL such as 'http://127.0.0.1:8000/api'")
         settings = {**self._settings, **config}
+        settings["headers"] = checked_headers(settings["headers"], "headers")
         if url.userinfo:  # httpx writes the URLs of its requests to the log
             user, _, password = url.userinfo.decode("ascii").partition(":")
             settings["auth"] = settings["auth"] or (unquote(user), unquote(password))

@@ -24,6 +24,7 @@ from .._errors import DotevalError
 from .._keywords import Keyword, completed, fields_of, takes
 from .._pool_options import PoolOptions
 from .._secrets import masked
+from ._headers import checked_headers
 from ._sdk.openai import OpenAIModel
 from .openai import CompatibleOptions, OpenAICompatibleProvider
 
@@ -157,7 +158,7 @@ class OllamaProvider(OpenAICompatibleProvider):
             key = self._key_from_environment()
         headers = {
             **({"Authorization": f"Bearer {key}"} if key else {}),
-            **cast("Mapping[str, str]", config.get("default_headers") or self._settings.get("default_headers") or {}),
+            **cast("Mapping[str, str]", checked_headers(self._own_headers(config), "default_headers")),
         }
         async with super().open(spec, base_url=url + _API, **config) as model, _Daemon(url, headers) as daemon:
             try:
@@ -178,6 +179,9 @@ class OllamaProvider(OpenAICompatibleProvider):
                 if is_ours and (self._own["unload"] if unload is None else unload):
                     with CancelScope(shield=True, deadline=current_time() + self.close_timeout):
                         await daemon.unload(spec)
+
+    def _own_headers(self, config: Mapping[str, Any]) -> Any:
+        return config.get("default_headers") or self._settings.get("default_headers") or {}
 
     def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
         """All that an answer of a model depends on, the daemon's address among it."""

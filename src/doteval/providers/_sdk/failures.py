@@ -21,6 +21,7 @@ import httpx2
 
 from ..._errors import ModelRequestError
 from ..._secrets import masked
+from .._headers import unsendable
 from .connecting import Failure, lost, refused_by_proxy, timed_out, unconnected
 from .outcomes import ToldError
 from .said import Said, said_in, shortened
@@ -39,6 +40,7 @@ _NOTHING = frozenset(
     {"404", "404: not found", "404: 404 page not found", "404: 404 not found", "405", "405: method not allowed"}
 )
 """What frameworks say where they know no such path; of a model that they do not know, APIs say more."""
+_HIDDEN = "***"
 NOT_READ = object()
 """Stands for an answer of which the SDK made nothing."""
 
@@ -130,6 +132,12 @@ class Explaining:
                 "A text has it that was cut in the middle of a character, or read with errors='surrogateescape': "
                 "correct that, or send text.encode('utf-8', 'replace').decode()."
             ) from exc
+        if isinstance(exc, UnicodeEncodeError) and exc.encoding == "ascii":
+            exc.object, exc.args = _HIDDEN, ()
+            raise ValueError(
+                f"a header of a request to '{self._model}' has a character that is not ASCII, which cannot be sent.\n"
+                "Correct the headers of the http_client, or those that the environment has for the SDK."
+            ) from exc
         meaning = self._meaning(exc, has_begun=response is not None)
         if meaning is not None:
             self._raise(exc, meaning, response)
@@ -196,6 +204,12 @@ class Explaining:
         if isinstance(cause, (httpx2.TooManyRedirects, httpx.TooManyRedirects)):
             advice = "Check that base_url= is the address of the API itself."
             return _Meaning(f"{client.base_url} only points elsewhere ({why})", advice)
+        if isinstance(cause, (httpx2.LocalProtocolError, httpx.LocalProtocolError)) and "llegal header" in str(cause):
+            names = [name for name, value in _request_of(exc).headers.items() if unsendable(value) is not None]
+            return _Meaning(
+                f"nothing was sent, as {' and '.join(map(repr, names)) or 'one of the headers'} can be in no request",
+                "Correct the headers of the http_client, or those that the environment has for the SDK.",
+            )
         if isinstance(exc, (sdk.connection_error, *_HTTP_ERRORS)):
             return _unconnected(lost(client, why, has_begun=has_begun))
         return self._told(_said(exc))

@@ -23,6 +23,7 @@ from ..._replies.asked import Asked
 from ..._replies.asked import asked as asked_of_cache
 from ..._replies.cache import present_row
 from ..._secrets import masked
+from .._headers import checked_headers
 from .attempts import Attempts, watch
 from .events import Body, ending
 from .failures import NOT_READ, SDK, Explaining, SDKClient, request_id_of, retries_of
@@ -144,7 +145,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """
         if self._home is not None:
             self._home.check()
-        messages, params = messages_of(prompt, params), _with_schema({**self._params, **params})
+        messages, params = messages_of(prompt, params), _prepared({**self._params, **params})
         sent = self._request(messages, params)
         asked = (
             asked_of_cache(self._name, self._whom, telling(sent, self._credentials()))
@@ -189,7 +190,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
         """
         if self._home is not None:
             self._home.check()
-        messages, params = messages_of(prompt, params), _with_schema({**self._params, **params, "stream": True})
+        messages, params = messages_of(prompt, params), _prepared({**self._params, **params, "stream": True})
         sent = self._request(messages, params)
         asked = (
             asked_of_cache(self._name, self._whom, telling(sent, self._credentials()))
@@ -387,8 +388,13 @@ class _Pieces(Generic[EventT]):
             return piece
 
 
-def _with_schema(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters in which a class of pydantic, as what is wanted, is its JSON schema; the reply is still a text."""
+def _prepared(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with headers that can be sent, and the JSON schema of a class of pydantic, as what is wanted.
+
+    The reply is still a text.
+    """
+    if params.get("extra_headers"):
+        params = {**params, "extra_headers": checked_headers(params["extra_headers"], "extra_headers")}
     wanted = params.get("response_format")
     if not isinstance(wanted, type) or not hasattr(wanted, "model_json_schema"):
         return params

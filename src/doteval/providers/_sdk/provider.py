@@ -24,6 +24,7 @@ from ..._pooled import PooledProvider, include
 from ..._secrets import secrets_of
 from ..._spec import resource_id
 from .._environment import named_where_unusable
+from .._headers import checked_headers
 from .failures import SDK, SDKClient
 from .http_clients import http_client_of, known_of
 from .model import SDKModel
@@ -168,7 +169,10 @@ class SDKProvider(PooledProvider[ModelT], Generic[ModelT, ClientT]):
         settings = self._with_credentials(settings)
         base_url = settings.pop("base_url", None)  # one that is empty is no address, and not another one's
         base_url = self._url_from_environment() if base_url is None else base_url
-        return {**settings, "api_key": _checked_key(settings["api_key"]), "base_url": _checked_url(str(base_url))}
+        checked = {"api_key": _checked_key(settings["api_key"]), "base_url": _checked_url(str(base_url))}
+        if "default_headers" in settings:
+            checked["default_headers"] = checked_headers(settings["default_headers"], "default_headers")
+        return {**settings, **checked}
 
     def _with_credentials(self, settings: dict[str, Any]) -> dict[str, Any]:
         given = settings.get("api_key")

@@ -13,6 +13,7 @@ import httpx2
 
 from ..._chains import all_behind
 from ..._secrets import is_secret_name, mask_exception, masked
+from .._headers import unsendable
 
 _HIDDEN = "***"
 _OF_THE_BODY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
@@ -32,11 +33,11 @@ def secrets_of_request(client: KeyHolder, request: Any) -> Collection[str]:
     Args:
         client: The SDK's client. Those of other clouds have their keys in attributes of their own, or get a new one
             for each request.
-        request: What was sent, where it is known.
+        request: What was sent, where it is known. What of it cannot be sent may be anything, and is quoted.
     """
     values = [getattr(client, name, None) for name in _KEYS]
     headers = [*client.default_headers.items(), *(() if request is None else request.headers.items())]
-    values += [value for name, value in headers if is_secret_name(name.replace("-", "_"))]
+    values += [value for name, value in headers if is_secret_name(name) or unsendable(value) is not None]
     texts = [value for value in values if isinstance(value, str)]
     return {part for text in texts for part in (text, text.rpartition(" ")[2]) if part}
 
