@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from operator import is_not
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
@@ -37,6 +38,39 @@ _PLAIN = re.compile(r"[\w.~-]+", re.ASCII)
 """Written in the same way by everybody."""
 _BEFORE_CUT = re.compile(r"[^…]+(?=…)")
 _SMALLEST_SECRET, _LARGEST_SECRET = 10 ** (_SHORTEST_SECRET - 1), 10**100
+
+
+class Secret(str):
+    """A secret that no `repr` shows, as it is in local variables that error trackers send away."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def shielded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values with each text that `secrets_of` finds in mappings, lists and tuples as a `Secret`."""
+    return {name: _shielded(value, names_a_secret(name), 0) for name, value in values.items()}
+
+
+def _shielded(value: Any, is_secret: bool, depth: int) -> Any:
+    kind = cast("type[object]", type(value))
+    if kind is str:
+        return Secret(value) if is_secret else value
+    if kind not in (dict, list, tuple) or depth == _DEEPEST:
+        return value
+    if kind is dict:
+        fields = cast("dict[Any, Any]", value)
+        clean = {key: _shielded(part, is_secret or names_a_secret(key), depth + 1) for key, part in fields.items()}
+        return clean if any(clean[key] is not part for key, part in fields.items()) else fields
+    parts = cast("Sequence[Any]", value)
+    is_pair = len(parts) == 2 and names_a_secret(parts[0])
+    hidden = [_shielded(part, is_secret or (is_pair and at == 1), depth + 1) for at, part in enumerate(parts)]
+    return cast(Any, kind)(hidden) if any(map(is_not, hidden, parts)) else parts
 
 
 def is_secret_name(name: str) -> bool:

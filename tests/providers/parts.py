@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 
 import httpx
 import httpx2
 import pydantic
+
+from doteval._chains import all_behind
 
 
 def is_no_circle(error: BaseException | None, above: tuple[BaseException, ...] = ()) -> bool:
@@ -52,5 +55,34 @@ def parts_of(value: object, place: str = "error", seen: set[int] | None = None) 
         case list() | tuple() | set():
             for index, held in enumerate(value):
                 yield from parts_of(held, f"{place}[{index}]", seen)
+        case _:
+            yield place, repr(value)
+
+
+def locals_of(error: BaseException) -> Iterator[tuple[str, str]]:
+    """All text in the local variables of frames of ours that an error has come through, and of what led to it.
+
+    Error trackers send them away: what is in a mapping or a list as it is, of all else what its `repr` shows.
+    """
+    for each in all_behind(error):
+        for frame, line in traceback.walk_tb(each.__traceback__):
+            module = str(frame.f_globals.get("__name__"))
+            if module.partition(".")[0] == "doteval":
+                for name, value in frame.f_locals.items():
+                    yield from shown_of(value, f"{module}:{line} {frame.f_code.co_name}: {name}", set())
+
+
+def shown_of(value: object, place: str, seen: set[int]) -> Iterator[tuple[str, str]]:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    match value:
+        case Mapping():
+            for name, held in value.items():
+                yield from shown_of(name, place, seen)
+                yield from shown_of(held, f"{place}[{name!r}]", seen)
+        case list() | tuple() | set() | frozenset():
+            for held in value:
+                yield from shown_of(held, place, seen)
         case _:
             yield place, repr(value)

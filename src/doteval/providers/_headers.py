@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from .._secrets import Secret
+
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ILLEGAL = re.compile(r"\A[\t ]|[^\t\x20-\x7e]|[\t ]\Z")
 _ILLEGAL_IN_BYTES = re.compile(r"\A[\t ]|[^\t\x20-\x7e\x80-\xff]|[\t ]\Z")
@@ -42,10 +44,12 @@ def unsendable(value: object) -> str | None:
 
 
 def _checked(name: object, value: Any, where: str) -> Any:
-    shown = name.decode("latin-1") if isinstance(name, bytes) else name
-    if isinstance(shown, str) and not _NAME.fullmatch(shown):
+    shown = name.decode("latin-1") if isinstance(name, bytes) else str(name)
+    if not _NAME.fullmatch(shown):
         raise ValueError(f"{where} has {shown!r}, which can be the name of no HTTP header")
     clean = value.strip() if isinstance(value, (str, bytes)) else value
+    if isinstance(value, Secret):
+        clean = Secret(clean)
     if (character := unsendable(clean)) is not None:
         raise ValueError(
             f"the value of {shown!r} in {where} has {character!r} in it, which can be in no HTTP header; "

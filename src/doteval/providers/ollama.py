@@ -23,7 +23,7 @@ from typing_extensions import Unpack
 from .._errors import DotevalError
 from .._keywords import Keyword, completed, fields_of, takes
 from .._pool_options import PoolOptions
-from .._secrets import masked
+from .._secrets import masked, shielded
 from ._headers import checked_headers
 from ._sdk.openai import OpenAIModel
 from .openai import CompatibleOptions, OpenAICompatibleProvider
@@ -148,6 +148,7 @@ class OllamaProvider(OpenAICompatibleProvider):
             RuntimeError: The daemon could not download or load the model; says why.
             TypeError: `config` has something that is not known.
         """
+        config = shielded(config)
         fields_of(OllamaOptions)["loaded_for"].keyword.check("loaded_for", loaded_for)
         seconds = self._own["loaded_for"] if loaded_for is None else loaded_for
         if "base_url" in config:
@@ -156,10 +157,12 @@ class OllamaProvider(OpenAICompatibleProvider):
         key = config.get("api_key") or self._settings.get("api_key")
         if key is None and self._key_variable is not None:
             key = self._key_from_environment()
-        headers = {
-            **({"Authorization": f"Bearer {key}"} if key else {}),
-            **cast("Mapping[str, str]", checked_headers(self._own_headers(config), "default_headers")),
-        }
+        headers = shielded(
+            {
+                **({"Authorization": f"Bearer {key}"} if key else {}),
+                **cast("Mapping[str, str]", checked_headers(self._own_headers(config), "default_headers")),
+            }
+        )
         async with super().open(spec, base_url=url + _API, **config) as model, _Daemon(url, headers) as daemon:
             try:
                 capabilities = await daemon.show(spec)
@@ -341,6 +344,7 @@ class _Daemon:
     def _problem(self, answer: httpx.Response) -> str:
         problem = _json_object(answer.text).get("error")
         if not isinstance(problem, str):
+            del problem  # which may have repeated a key
             raise ConnectionError(
                 f"what answers at {self._url} is not an Ollama daemon (status {answer.status_code}); "
                 "check base_url= and OLLAMA_HOST"

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, Protocol, cast
 
 import httpx
 import httpx2
@@ -114,40 +114,42 @@ class Explaining:
         self._model = model
         self._client = client
 
-    def raise_failed(self, exc: Exception, response: Any) -> None:
-        """Raise what is wrong with a request for which the SDK has no answer; not where that is the caller's mistake.
+    def failed(self, exc: Exception, response: Any) -> Exception | None:
+        """What is wrong with a request for which the SDK has no answer: a `ModelRequestError`, or what cannot be sent.
+
+        It is for the caller to raise, so that nothing that is looked at here is in a frame of the traceback.
 
         Args:
             exc: What the SDK raised.
             response: The HTTP response that it had by then, where it is known.
 
-        Raises:
-            ModelRequestError: The request failed.
-            ValueError: It cannot be sent.
+        Returns:
+            What to raise from it; `None`: it passes, as it is the caller's mistake.
         """
         if isinstance(exc, UnicodeEncodeError) and exc.reason == "surrogates not allowed":
-            raise ValueError(
+            return ValueError(
                 f"what is sent to '{self._model}' has half a character in it, "
                 f"{exc.object[exc.start : exc.end]!r}, which cannot be sent.\n"
                 "A text has it that was cut in the middle of a character, or read with errors='surrogateescape': "
                 "correct that, or send text.encode('utf-8', 'replace').decode()."
-            ) from exc
+            )
         if isinstance(exc, UnicodeEncodeError) and exc.encoding == "ascii":
             exc.object, exc.args = _HIDDEN, ()
-            raise ValueError(
+            return ValueError(
                 f"a header of a request to '{self._model}' has a character that is not ASCII, which cannot be sent.\n"
                 "Correct the headers of the http_client, or those that the environment has for the SDK."
-            ) from exc
+            )
         meaning = self._meaning(exc, has_begun=response is not None)
         if meaning is not None:
-            self._raise(exc, meaning, response)
+            return self._error(exc, meaning, response)
         if isinstance(exc, ImportError):
-            return  # what the SDK needs for the streams of some clouds is not installed
+            return None  # what the SDK needs for the streams of some clouds is not installed
         if response is not None or isinstance(exc, json.JSONDecodeError):
-            self._raise(exc, self._unreadable(exc, NOT_READ), response)
+            return self._error(exc, self._unreadable(exc, NOT_READ), response)
+        return None
 
-    def raise_unreadable(self, exc: Exception, answer: object, response: Any) -> NoReturn:
-        """Raise what is wrong with an answer, or with a stream, that could not be read.
+    def unreadable(self, exc: Exception, answer: object, response: Any) -> ModelRequestError:
+        """What is wrong with an answer, or with a stream, that could not be read; for the caller to raise.
 
         Args:
             exc: What reading it raised.
@@ -155,9 +157,9 @@ class Explaining:
             response: The HTTP response, where it is known.
         """
         meaning = self._meaning(exc, has_begun=True) or self._unreadable(exc, answer)
-        self._raise(exc, meaning, response)
+        return self._error(exc, meaning, response)
 
-    def _raise(self, exc: Exception, meaning: _Meaning, response: Any = None) -> NoReturn:
+    def _error(self, exc: Exception, meaning: _Meaning, response: Any = None) -> ModelRequestError:
         response = getattr(exc, "response", None) if response is None else response
         secrets = secrets_of_request(self._client, _request_of(exc if response is None else response))
         error = ModelRequestError(
@@ -172,7 +174,7 @@ class Explaining:
             retries=retries_of(exc if response is None else response),
         )
         scrub(exc, secrets)  # a server may repeat the key that it refuses
-        raise error from exc
+        return error
 
     def _meaning(self, exc: Exception, *, has_begun: bool) -> _Meaning | None:
         """What an exception of the SDK or of the libraries below means; `None` for any other."""

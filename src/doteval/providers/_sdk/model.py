@@ -22,7 +22,7 @@ from ..._model_request import ModelRequest
 from ..._replies.asked import Asked
 from ..._replies.asked import asked as asked_of_cache
 from ..._replies.cache import present_row
-from ..._secrets import masked
+from ..._secrets import masked, shielded
 from .._headers import checked_headers
 from .attempts import Attempts, watch
 from .events import Body, ending
@@ -143,6 +143,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
             WrongEventLoopError: The model was leased in another event loop.
         """
+        params = shielded(params) if params else params
         if self._home is not None:
             self._home.check()
         messages, params = messages_of(prompt, params), _prepared({**self._params, **params})
@@ -165,7 +166,9 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
                         reply = self._read_answer(answer)
                     except Exception as exc:
                         request.usage = self._usage_in(answer)
-                        self._explaining.raise_unreadable(exc, answer, response)
+                        error = self._explaining.unreadable(exc, answer, response)
+                        del answer  # which may have repeated the key
+                        raise error from exc
                     reply.retries = retries_of(response)
                     request.replied(reply)
             if asked is not None:
@@ -188,6 +191,7 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             TypeError: `prompt` is neither a text nor a conversation, or the SDK knows no such parameter.
             WrongEventLoopError: The model was leased in another event loop.
         """
+        params = shielded(params) if params else params
         if self._home is not None:
             self._home.check()
         messages, params = messages_of(prompt, params), _prepared({**self._params, **params, "stream": True})
@@ -313,8 +317,10 @@ class SDKModel(ABC, Generic[ClientT, AnswerT, EventT]):
             if type(exc) is TypeError and (unknown := self._unknown_in(sent)):
                 names, known = unknown
                 raise unexpected_in_request(self._name, names, known) from exc
-            self._explaining.raise_failed(exc, attempts.response)
-            raise
+            error = self._explaining.failed(exc, attempts.response)
+            if error is None:
+                raise
+            raise error from exc
         return answer if plainly is None else plain(answer, attempts.response), attempts.response
 
     def _unknown_in(self, sent: Mapping[str, Any]) -> tuple[set[str], set[str]] | None:
@@ -377,10 +383,15 @@ class _Pieces(Generic[EventT]):
                 if self._asked is not None and self._is_complete:
                     await self._asked.keep(partial(kept, self._seen))
                 raise
-            self._explaining.raise_unreadable(ValueError("no event came"), text, self._response)
+            nothing = ValueError("no event came")
+            error = self._explaining.unreadable(nothing, text, self._response)
+            del text  # which may have repeated the key
+            raise error from nothing
         except Exception as exc:
             self._request.usage = self._usage_in(event)
-            self._explaining.raise_unreadable(exc, event, self._response)
+            error = self._explaining.unreadable(exc, event, self._response)
+            came = event = NOT_READ
+            raise error from exc
         else:
             if self._asked is not None:
                 self._seen.append(event)

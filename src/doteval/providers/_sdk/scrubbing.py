@@ -5,7 +5,9 @@ Error trackers send all of it away, and so does whoever pickles an exception.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 import httpx
@@ -15,6 +17,7 @@ from ..._chains import all_behind
 from ..._secrets import is_secret_name, mask_exception, masked
 from .._headers import unsendable
 
+_OURS = __name__.removesuffix("_sdk.scrubbing")
 _HIDDEN = "***"
 _OF_THE_BODY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _KEYS = ("api_key", "auth_token", "admin_api_key", "access_token", "aws_secret_key", "aws_session_token")
@@ -48,6 +51,10 @@ def scrub(exc: BaseException, secrets: Collection[str]) -> None:
     What led to it may be the caller's own: whoever asks in an ``except`` block has an exception in hand.
     """
     mask_exception(exc, secrets)
+    for frame, _ in traceback.walk_tb(exc.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith(_OURS):  # what they have read is of no use any more
+            with suppress(RuntimeError):  # it still runs
+                frame.clear()
     for link in all_behind(exc):
         if isinstance(link, UnicodeDecodeError) and _scrubbed(link.object, secrets) is not link.object:
             link.object = b""  # the whole of what was read
