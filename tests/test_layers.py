@@ -68,6 +68,7 @@ LAYERS = (
         "doteval._runtime",
         "doteval._pooled",
         "doteval._pool_options",
+        "doteval._messages",
         "doteval._model",
         "doteval._model_request",
         "doteval._replies",

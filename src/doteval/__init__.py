@@ -13,7 +13,7 @@ The layers, lowest first; an import goes downward only::
     _pool                             ledger (pure) -> resource (one task) -> pool
     _handle  _setup                   one lease, and what becomes one
     _provider  _runtime  _pooled      the contract, what a pooled provider runs on, the pooled base
-    _model                            what a model offers
+    _messages  _model                 what a model is asked, and offers
     _model_request                    what each request has cost, told to whoever counts
     _replies                          a cache of what models replied
     servers                           processes; _unshared: what a forked child must not keep
@@ -62,7 +62,8 @@ if TYPE_CHECKING:
         WrongEventLoopError,
     )
     from ._handle import ModelHandle
-    from ._model import ChatModel, Completion, CompletionStream, Prompt, ToolCall, Usage, messages_of
+    from ._messages import Prompt, messages_of
+    from ._model import ChatModel, Completion, CompletionStream, ToolCall, Usage
     from ._model_request import ModelRequest, counting_requests
     from ._pool.events import PoolEvent, ProviderStatistics
     from ._pooled import PooledProvider
@@ -179,7 +180,7 @@ _HOME = {
     "OpenAIProvider": ".providers.openai",
     "PoolEvent": "._pool.events",
     "PooledProvider": "._pooled",
-    "Prompt": "._model",
+    "Prompt": "._messages",
     "ProviderClosedError": "._errors",
     "ProviderLoadError": "._errors",
     "ProviderNotEnteredError": "._errors",
@@ -205,7 +206,7 @@ _HOME = {
     "WrongEventLoopError": "._errors",
     "counting_requests": "._model_request",
     "foreach": ".evals",
-    "messages_of": "._model",
+    "messages_of": "._messages",
 }
 """Where each public name is defined. All of it is imported when it is first used: importing doteval costs nothing."""
 

@@ -17,7 +17,8 @@ from anyio import CapacityLimiter
 from ..._errors import ModelRequestError
 from ..._keywords import unexpected_in_request
 from ..._loop import HomeLoop
-from ..._model import Completion, CompletionStream, Prompt, Usage, check_params, messages_of
+from ..._messages import Prompt, check_params, messages_of
+from ..._model import Completion, CompletionStream, Usage
 from ..._model_request import ModelRequest
 from ..._replies.asked import Asked
 from ..._replies.asked import asked as asked_of_cache
