@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from socket import gaierror
 from ssl import SSLCertVerificationError, SSLError
 
+import anyio
 import httpx
 import pytest
 
@@ -92,3 +93,29 @@ async def test_the_advice_fits_the_cause(error: BaseException, reason: str, advi
 async def test_an_argument_that_open_does_not_have() -> None:
     """It is no service that is down."""
     assert "Correct the spec, its configuration" in (await failure(Failing(OSError()), size=3)).advice
+
+
+@pytest.mark.parametrize("end", ["teardown", "teardown_all"])
+async def test_an_opening_that_somebody_ends_blames_no_service(end: str) -> None:
+    """Whoever waits for it may ask again."""
+    found: list[ModelSetupError] = []
+
+    class Slow(PooledProvider[str]):
+        @asynccontextmanager
+        async def open(self, spec: str) -> AsyncIterator[str]:
+            await anyio.sleep_forever()
+            yield spec
+
+    async def wait() -> None:
+        with pytest.raises(ModelSetupError) as caught:
+            await provider.setup("a-model")
+        found.append(caught.value)
+
+    async with Slow() as provider:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(wait)
+            task_group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            await (provider.teardown("a-model") if end == "teardown" else provider.teardown_all())
+    assert [error.reason for error in found] == [f"its provider's {end}() was called while it was opened"] * 2
+    assert [error.advice for error in found] == ["Call setup() again."] * 2
