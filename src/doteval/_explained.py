@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from ._chains import leaves_of, members_of, walk
 from ._errors import DotevalError
+from ._printed import printable, shortened
 
+_MOST, _MOST_MEMBERS = 10_000, 20
+"""How much of an exception is told, in characters, and how many of those of a group."""
 _SERVICE = "Ensure the service is running and accessible."
 _OPEN = "The provider's open() raised it: look at the traceback of the cause."
 _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
@@ -30,12 +34,15 @@ _OF_ADDRESSES = ("InvalidURL", "UnsupportedProtocol")
 
 
 def reason_of(error: BaseException) -> str:
-    """An exception in a line or two; of a group, its members; of one of ours, what it says besides its advice."""
+    """An exception in a line or two; of a group, its members; of one of ours, what it says besides its advice.
+
+    Of one that says more than people read, the beginning, and nothing that a terminal would obey.
+    """
     if isinstance(error, BaseExceptionGroup):
-        return "; ".join(map(reason_of, leaves_of(error)))
+        return shortened("; ".join(map(reason_of, islice(leaves_of(error), _MOST_MEMBERS))), _MOST)
     if isinstance(error, DotevalError):
         return _parts(error)[0] or type(error).__name__
-    text = str(error)
+    text = shortened(printable(str(error)[: _MOST + 1]), _MOST)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

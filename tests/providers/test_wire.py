@@ -21,6 +21,7 @@ from tests.providers.parts import is_no_circle, parts_of
 from tests.providers.wire import EVENTS, JSON, Reply, Sent, WireServer, answer, event, events
 
 from doteval import ChatModel, Completion, ModelRequestError, ToolCall, Usage
+from doteval._printed import printable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -407,6 +408,10 @@ FAILURES: dict[str, Bad] = {
     "400": refused(400, "(400: ", retryable=False),
     "401": refused(401, "the API key was refused", retryable=False),
     "400 with a key where its words are cut": refused(400, "x***…", words=f"{'x' * 488}{KEY}", retryable=False),
+    "400 with what a terminal obeys": refused(
+        400, r"(400: \x1b]0;pwned\x07\x1b[2J red\u202e)", words="\x1b]0;pwned\x07\x1b[2J red\u202e", retryable=False
+    ),
+    "500 with a code without an end": refused(500, name="\x1b" * 300_000, code="\\x1b" * 199 + "…", retryable=True),
     "402": refused(402, retryable=False),
     "403": refused(403, "does not allow this", retryable=False),
     "404": refused(404, "does not know the model", retryable=False),
@@ -513,6 +518,9 @@ async def test_a_failure_is_the_same_whoever_fails(
         shown = [place for place, text in parts_of(error) if KEY[:8] in text]
         assert shown == []
         assert is_no_circle(error)
+        for text in (str(error), str(error.__cause__), error.problem, error.code or "", error.request_id or ""):
+            assert printable(text) == text
+        assert len(str(error)) < 5_000
         for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
             assert (type(twin), str(twin), vars(twin)) == (ModelRequestError, str(error), vars(error))
 

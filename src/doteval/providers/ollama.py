@@ -23,6 +23,7 @@ from typing_extensions import Unpack
 from .._errors import DotevalError
 from .._keywords import Keyword, completed, fields_of, takes
 from .._pool_options import PoolOptions
+from .._printed import in_a_line, shortened
 from .._secrets import masked, shielded
 from ._headers import checked_headers
 from ._sdk.openai import OpenAIModel
@@ -304,7 +305,8 @@ class _Daemon:
                     share = _percent(event)
                     if share is not None and share // 10 != shown // 10:
                         shown = share
-                        logger.info("pulling %s: %d %% of %s", model, share, event.get("digest", "it"))
+                        layer = in_a_line(shortened(str(event.get("digest", "it")), 100))
+                        logger.info("pulling %s: %d %% of %s", model, share, layer)
         if problem or not is_done:
             raise _refused("download", model, str(problem or "the download ended before it was complete"))
         logger.info("pulled %s", model)

@@ -20,6 +20,8 @@ import httpx
 import httpx2
 
 from ..._errors import ModelRequestError
+from ..._printed import in_a_line, printable
+from ..._printed import shortened as cut
 from ..._secrets import masked
 from .._headers import unsendable
 from .connecting import Failure, lost, refused_by_proxy, timed_out, unconnected
@@ -41,6 +43,8 @@ _NOTHING = frozenset(
 )
 """What frameworks say where they know no such path; of a model that they do not know, APIs say more."""
 _HIDDEN = "***"
+_MOST, _LONGEST_NAME = 4_000, 200
+"""How much is told of a failure, and of what a server calls a request, in characters."""
 NOT_READ = object()
 """Stands for an answer of which the SDK made nothing."""
 
@@ -164,16 +168,17 @@ class Explaining:
         secrets = secrets_of_request(self._client, _request_of(exc if response is None else response))
         error = ModelRequestError(
             self._model,
-            masked(meaning.problem, secrets),
+            printable(cut(masked(meaning.problem, secrets), _MOST)),
             meaning.advice,
             status=meaning.status,
             code=None if meaning.code is None else masked(meaning.code, secrets),
             retryable=meaning.retryable,
             retry_after=meaning.retry_after,
-            request_id=masked(request_id_of(response) or "", secrets) or None,
+            request_id=in_a_line(cut(masked(request_id_of(response) or "", secrets), _LONGEST_NAME)) or None,
             retries=retries_of(exc if response is None else response),
         )
         scrub(exc, secrets)  # a server may repeat the key that it refuses
+        exc.args = tuple(printable(each) if isinstance(each, str) else each for each in exc.args)
         return error
 
     def _meaning(self, exc: Exception, *, has_begun: bool) -> _Meaning | None:
@@ -322,7 +327,8 @@ def _nonsense(why: str) -> _Meaning:
 def _said(exc: Exception) -> Said:
     said = said_in(getattr(exc, "body", None))
     named = (getattr(exc, name, None) for name in ("code", "type"))
-    return Said(said.words or shortened(str(exc)), said.names or tuple(str(name) for name in named if name))
+    names = said.names or tuple(in_a_line(cut(str(name), _LONGEST_NAME)) for name in named if name)
+    return Said(said.words or shortened(str(exc)), names)
 
 
 def _fields(answer: Any) -> Any:
