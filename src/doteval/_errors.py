@@ -306,7 +306,7 @@ class WrongEventLoopError(DotevalError, RuntimeError):
         self.provider = provider
         super().__init__(
             f"{provider} belongs to another event loop.\n"
-            f"Clients and locks do not cross loops. Enter a {provider} of its own in this run; in pytest give the "
+            f"Clients and locks do not cross loops. Enter another {provider} in this run; in pytest give the "
             "provider fixture the scope of anyio_backend, or use the fixtures of doteval's plugin."
         )
 
