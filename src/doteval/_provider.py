@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Generic, Self, cast
 
 from anyio import CancelScope, create_task_group
 from anyio.lowlevel import checkpoint
@@ -231,7 +231,7 @@ def _noting(new: Callable[..., Any]) -> Callable[..., Any]:
     def made(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
         self: Any = new(cls, *args, **kwargs)
         if issubclass(type(self), ModelProvider):
-            vars(self).update(_ModelProvider__made_with=(args, kwargs))
+            vars(cast(object, self)).update(_ModelProvider__made_with=(args, kwargs))
         return self
 
     return made
