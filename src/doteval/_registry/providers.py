@@ -22,7 +22,7 @@ from .._errors import (
 from .._explained import advice_for, reason_of
 from .._handle import CLOSE_TIMEOUT, ModelHandle
 from .._hold import Hold
-from .._hooks_written import checked_handle, checked_identity, to_await
+from .._hooks_written import checked_handle, to_await
 from .._loop import HomeLoop
 from .._pool.containment import ends_the_program
 from .._pool.events import ProviderStatistics
@@ -134,11 +134,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
             ProviderLoadError: The provider cannot be imported or built.
         """
         name, model = route(spec, self._sources)
-        provider = self._sources[name].build()
-        kind = type(provider)
-        if hasattr(kind, "identity"):  # any class with a setup is a provider
-            return checked_identity(provider.identity(model, **config), provider)
-        return {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": model, **config}
+        return self._sources[name].identity(model, config)
 
     def __doteval_identity__(self) -> Mapping[str, Any]:
         return {name: source.settings for name, source in self._sources.items() if source.settings}

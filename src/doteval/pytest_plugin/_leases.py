@@ -90,7 +90,7 @@ def identity_of(
         provider = (name if not spec else ModelSpec.parse(full, registrations).provider) or ""
         if provider in lent:
             return {"provider": f"the fixture '{lent[provider]}'", "spec": spec}
-        return providers.identity(full) if spec else providers._sources[provider].build().identity()
+        return providers.identity(full) if spec else providers._sources[provider].identity("", {})
     except Exception:  # whoever sets it up is told
         return {"spec": full, **settings.get(name or "", {})}
 

@@ -187,8 +187,8 @@ class Explaining:
         if client.is_closed() and isinstance(exc, (sdk.error, *_HTTP_ERRORS, RuntimeError)):
             return _Meaning(
                 "its client is closed",
-                "Its handle was torn down or its provider closed: keep both until the request is done, "
-                "or call setup() again.",
+                "Its handle was torn down, its provider closed, or somebody has closed the client itself, which is the "
+                "provider's: keep all of them until the request is done, or call setup() again.",
             )
         if isinstance(exc, sdk.status_error):
             return self._refused(exc)
@@ -283,6 +283,11 @@ class Explaining:
                 return "Check which models and regions the key is for."
             case 404 if (missing := _MISSING.search(said.words)) is not None and missing["ollama"]:
                 return f"Run 'ollama pull {self._model}' where the daemon is, or check the spelling."
+            case 404 if self._model.startswith(prefix := f"{self._sdk.key_variable.partition('_')[0].lower()}:"):
+                return (
+                    f"'{prefix}' says which provider is meant, to model_client and the like; this is that provider, "
+                    f"which is asked for '{self._model.removeprefix(prefix)}'."
+                )
             case 404:
                 return f"Check the spelling of '{self._model}', what the key has access to, and base_url=."
             case 429:
