@@ -29,9 +29,14 @@ def members_of(error: BaseException) -> tuple[BaseException, ...]:
     return cast("BaseExceptionGroup[BaseException]", error).exceptions if isinstance(error, BaseExceptionGroup) else ()
 
 
+def is_group(error: BaseException) -> bool:
+    """Whether it holds others."""
+    return isinstance(error, BaseExceptionGroup)
+
+
 def leaves_of(error: BaseException) -> Iterator[BaseException]:
     """What a group, and the groups in it, hold besides groups; the exception itself, where it is none."""
-    return (each for each in walk(error, members_of) if not isinstance(each, BaseExceptionGroup))
+    return (each for each in walk(error, members_of) if not is_group(each))
 
 
 def only_one_in(error: BaseException) -> BaseException:

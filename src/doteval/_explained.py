@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from ._chains import leaves_of, members_of, walk
+from ._chains import is_group, leaves_of, members_of, walk
 from ._errors import DotevalError
 from ._printed import printable, shortened
 
@@ -38,7 +38,7 @@ def reason_of(error: BaseException) -> str:
 
     Of one that says more than people read, the beginning, and nothing that a terminal would obey.
     """
-    if isinstance(error, BaseExceptionGroup):
+    if is_group(error):
         return shortened("; ".join(map(reason_of, islice(leaves_of(error), _MOST_MEMBERS))), _MOST)
     if isinstance(error, DotevalError):
         return _parts(error)[0] or type(error).__name__
@@ -48,7 +48,7 @@ def reason_of(error: BaseException) -> str:
 
 def advice_for(error: BaseException) -> str:
     """What to do about it: of one of ours its own advice, else what is usual for its kind."""
-    if isinstance(error, BaseExceptionGroup):
+    if is_group(error):
         return next(map(advice_for, leaves_of(error)), _OPEN)
     if isinstance(error, DotevalError):
         return _parts(error)[1] or _OPEN

@@ -45,7 +45,6 @@ _SHORTEST_TOKEN = 20
 """What stands alone before the ``@`` of a URL is a user's name if it is shorter."""
 _PLAIN = re.compile(r"[\w.~-]+", re.ASCII)
 """Written in the same way by everybody."""
-_BEFORE_CUT = re.compile(r"[^…]+(?=…)")
 _SMALLEST_SECRET, _LARGEST_SECRET = 10 ** (_SHORTEST_SECRET - 1), 10**100
 
 
@@ -117,7 +116,7 @@ def masked(text: str, secrets: Collection[str] = ()) -> str:
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, "***")
         if "…" in text:
-            text = _BEFORE_CUT.sub(lambda found, form=form: _uncut(found[0], form), text)
+            text = "…".join(_uncut(part, form) for part in text.split("…")[:-1]) + "…" + text.rpartition("…")[2]
     return text
 
 

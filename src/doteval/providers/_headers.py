@@ -13,7 +13,7 @@ _ILLEGAL = re.compile(r"\A[\t ]|[^\t\x20-\x7e]|[\t ]\Z")
 _ILLEGAL_IN_BYTES = re.compile(r"\A[\t ]|[^\t\x20-\x7e\x80-\xff]|[\t ]\Z")
 
 
-def checked_headers(headers: Any, where: str) -> Any:
+def checked_headers(headers: object, where: str) -> Any:
     """Headers as they can be sent, without blanks around the values: that from a file often ends with a line break.
 
     Args:
@@ -24,14 +24,14 @@ def checked_headers(headers: Any, where: str) -> Any:
         ValueError: One of them can be in no request; says which, and does not show its value.
     """
     if isinstance(headers, Mapping):
-        fields = cast("Mapping[Any, Any]", headers)
+        fields = cast("Mapping[str, Any]", headers)
         clean = {name: _checked(name, value, where) for name, value in fields.items()}
         return fields if all(clean[name] is value for name, value in fields.items()) else clean
     if isinstance(headers, (list, tuple)):
         pairs = cast("Sequence[Any]", headers)
         if all(isinstance(pair, (list, tuple)) and len(cast("Sequence[Any]", pair)) == 2 for pair in pairs):
             return [(name, _checked(name, value, where)) for name, value in pairs]
-    return headers
+    return cast(Any, headers)
 
 
 def unsendable(value: object) -> str | None:
