@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from .looks import INITIALISERS
+from .looks import INITIALISERS, class_of
 from .use import Use
 from .uses import OPERATORS
 
@@ -19,7 +19,7 @@ _PASSIVE = frozenset(
     }
 )
 """Methods that operators call which are looked for in code; what calls others cannot be told from it."""
-_OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
+OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
 """Methods that are called where a class is made."""
 _NEVER = len(Use) + 1
 
@@ -38,7 +38,7 @@ class Method:
     @property
     def is_called_by_name(self) -> bool:
         """Whether it is run where code reads its name, and nowhere else."""
-        if self.name in INITIALISERS or self.name in _OF_NEW_CLASSES or self.is_setter:
+        if self.name in INITIALISERS or self.name in OF_NEW_CLASSES or self.is_setter:
             return False
         return not self.is_always_called
 
@@ -102,7 +102,8 @@ class Methods:
 
     def derive(self, use: Use, kind: type[Any]) -> None:
         """Classes are made of another one."""
-        self._note(self._derived, use, kind, _OF_NEW_CLASSES)
+        self._note(self._derived, use, kind, OF_NEW_CLASSES)
+        self.make(use, class_of(kind))
 
     def _note(self, known: dict[type[Any], Use], use: Use, kind: type[Any], names: Iterable[str]) -> None:
         for each in kind.__mro__:
@@ -142,8 +143,16 @@ class Methods:
 
     def reads(self, attributes: Collection[str]) -> bool:
         """Whether code reads any of these, of whatever."""
-        names = (*self._names.values(), *(each for by_class in self._own_names.values() for each in by_class.values()))
-        return any(not each.isdisjoint(attributes) for each in names)
+        return any(not self.read_for(use).isdisjoint(attributes) for use in Use)
+
+    def read_for(self, use: Use) -> set[str]:
+        """The attributes that code reads, of whatever, which is run for something."""
+        return self._names[use].union(*self._own_names[use].values())
+
+    def with_uses(self) -> list[tuple[Method, Use | None]]:
+        """All methods, each with what it is run for, as far as it is."""
+        uses = {place: Use(use) for place, use in self._run_for.items()}
+        return [(method, uses.get(place)) for place, method in enumerate(self._all)]
 
     def _find(self, use: Use, places: Iterable[int]) -> None:
         for place in places:
@@ -158,8 +167,8 @@ class Methods:
         """What a method is run for; `None` where it is not, as far as is known."""
         name = method.name
         if name in INITIALISERS:
-            return self._made.get(method.kind)
-        if name in _OF_NEW_CLASSES:
+            return self._made.get(method.kind, Use.MAKE if issubclass(method.kind, type) else None)
+        if name in OF_NEW_CLASSES:
             return self._derived.get(method.kind, Use.MAKE)
         if method.is_setter:
             return next((use for use in Use if name in self._stored[use]), None)

@@ -11,7 +11,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import attrgetter, methodcaller
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from .._tabular import objects_in_table
@@ -32,6 +32,7 @@ from .found import (
 from .library import is_library, is_library_class
 from .looks import ATOMS, INITIALISERS, attribute_of, class_of, is_class, is_function, is_module
 from .methods import Method, Methods
+from .registries import Reads, entered_and_not_read
 from .state import State
 from .told import Told, handed_over, tells_of
 from .use import Use
@@ -66,6 +67,8 @@ class Reach(Values):
         self._finding = self._find_in_modules, self._find_subclasses, self._find_documented, self._find_unclear
         self._use = Use.RUN
         self.told = Told()
+        self._run: list[CodeType] = []
+        """The code that is run for the evaluation, or for new objects."""
         self._known: set[tuple[int, str]] = set()
         self._documented: set[int] = set()
         self._alive_documented = 0
@@ -107,6 +110,9 @@ class Reach(Values):
         for owner, name, write in self._of_makers:
             if (id(owner), name) not in self._read:
                 write()
+        attributes = self._found.read_for(Use.RUN) | self._found.read_for(Use.INIT)
+        reads = Reads(frozenset(attributes), frozenset(self._read), tuple(self._run))
+        self.state.leave_out(entered_and_not_read(self._found.with_uses(), self._objects, reads))
 
     def reads(self, attributes: Collection[str]) -> bool:
         """Whether code that can be run reads any of these of anything; all of it is found first."""
@@ -132,6 +138,7 @@ class Reach(Values):
             kind: The class whose method it is.
         """
         code = read(function.__code__)
+        self._run += [function.__code__] if use < Use.MAKE else []
         self._found.read(use, code.attributes)
         self.told.note(function, code, is_method=kind is not None)
         if kind is None:

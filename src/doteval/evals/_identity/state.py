@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict, deque
-from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
+from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, MutableSet
 from types import CellType
 from typing import Any
 
@@ -28,6 +28,7 @@ class State:
         self._own: dict[type[Any], set[str]] = {}
         self._computed_of: dict[type[Any], frozenset[str]] = {}
         self._kept: list[object] = []
+        self._left_out: dict[tuple[int, str], object] = {}
 
     def hide(self, owner: object, step: tuple[str, Any]) -> None:
         """A part of something is written."""
@@ -49,6 +50,14 @@ class State:
     def hides_content(self, owner: object) -> bool:
         """Whether all that a container holds may be written."""
         return EVERYTHING in self._hidden.get(id(owner), _NOTHING)
+
+    def leave_out(self, found: Iterable[tuple[object, str]]) -> None:
+        """Attributes of classes, and variables, that are nothing: none but these."""
+        self._left_out = {(id(owner), name): owner for owner, name in found}
+
+    def leaves_out(self, owner: object, name: str) -> bool:
+        """Whether one is nothing."""
+        return (id(owner), name) in self._left_out
 
     @property
     def is_empty(self) -> bool:

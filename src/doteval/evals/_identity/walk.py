@@ -259,6 +259,8 @@ class Walk(Parts):
     def _reference(self, name: str, value: object, path: tuple[str, ...], owner: object) -> object | None:
         """What is read under a name; `None` where that is state of the run."""
         owner, name, value, path = behind_modules(owner, name, value, path)
+        if self.state.leaves_out(owner, name):
+            return None
         if self.state.hides_variable(owner, name):
             self._variable_aside(owner, name, value)
             return None
@@ -342,6 +344,8 @@ class Walk(Parts):
         does: list[tuple[str, str]] = []
         for name, value in sorted(vars(kind).items()):
             if name in PYTHONS_OWN or name in computed or name.startswith(("__pydantic", "__dataclass")):
+                continue
+            if self.state.leaves_out(kind, name):
                 continue
             if name in written:
                 self._set_aside(f"attribute {name!r}", name, value)
