@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
+from .._kinds import Kinds
 from .library import is_library, is_library_class, is_library_file, users_module
 from .looks import ATOMS, attribute_of, class_of, held_by, is_class, is_function, is_module
 from .uses import ITSELF, Steps
 
-PLAIN = frozenset({list, dict, tuple, set, frozenset})
+PLAIN = Kinds((list, dict, tuple, set, frozenset))
 """Containers of which there may be many, and large ones."""
 
 

@@ -12,6 +12,7 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeGuard, cast
 
 from ... import ModelRequest
+from .._kinds import Kinds
 from .library import is_library_class
 
 _AS_TEXTS: dict[str, Any] = {}
@@ -34,7 +35,7 @@ MADE_OF = {
 }
 """What objects of a library are made of besides: an environment of templates of all that it renders with, an adapter of
 its type, a handler of how it writes."""
-ATOMS = (bool, int, float, complex, str, bytes, type(None), type(...))
+ATOMS = Kinds((bool, int, float, complex, str, bytes, type(None), type(...)))
 PYTHONS_OWN = frozenset(
     {
         *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__classcell__"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from .._kinds import ByKind
 from .looks import INITIALISERS, class_of
 from .use import Use
 from .uses import OPERATORS
@@ -49,28 +50,24 @@ class Method:
         return self.overrides or (is_pythons and self.name not in _PASSIVE)
 
 
-def _by_class() -> defaultdict[type[Any], set[str]]:
-    return defaultdict(set)
-
-
 class Methods:
     """Finds them, by what code reads, writes and makes; in whatever order that is known."""
 
     def __init__(self) -> None:
         self._names: dict[Use, set[str]] = {use: set() for use in Use}
         """The attributes that code reads which is run for something."""
-        self._own_names: dict[Use, defaultdict[type[Any], set[str]]] = {use: _by_class() for use in Use}
+        self._own_names: dict[Use, ByKind[set[str]]] = {use: ByKind() for use in Use}
         """Those that methods read of their own objects, by the class."""
         self._stored: dict[Use, set[str]] = {use: set() for use in Use}
-        self._made: dict[type[Any], Use] = {}
+        self._made: ByKind[Use] = ByKind()
         """The classes of which objects are made."""
-        self._derived: dict[type[Any], Use] = {}
+        self._derived: ByKind[Use] = ByKind()
         """The classes of which the run may make others."""
-        self._related: dict[type[Any], set[type[Any]]] = {}
+        self._related: ByKind[ByKind[None]] = ByKind()
         """The classes that an object of a class may be of besides."""
         self._all: list[Method] = []
         self._by_name: defaultdict[str, list[int]] = defaultdict(list)
-        self._of_class: defaultdict[tuple[type[Any], str], list[int]] = defaultdict(list)
+        self._of_class: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
         self._run_for: dict[int, int] = {}
         """What methods are run for, by their places."""
         self._found: dict[int, Use] = {}
@@ -84,7 +81,7 @@ class Methods:
 
     def read_of_own(self, use: Use, kind: type[Any], names: Iterable[str]) -> None:
         """A method reads attributes of its own object."""
-        known = self._own_names[use][kind]
+        known = self._own_names[use].setdefault(kind, set())
         for name in {*names} - known:
             known.add(name)
             for each in self._related.get(kind, ()):
@@ -105,20 +102,20 @@ class Methods:
         self._note(self._derived, use, kind, OF_NEW_CLASSES)
         self.make(use, class_of(kind))
 
-    def _note(self, known: dict[type[Any], Use], use: Use, kind: type[Any], names: Iterable[str]) -> None:
+    def _note(self, known: ByKind[Use], use: Use, kind: type[Any], names: Iterable[str]) -> None:
         for each in kind.__mro__:
             if use < known.get(each, _NEVER):
                 known[each] = use
                 for name in names:
-                    self._find(use, self._of_class.get((each, name), ()))
+                    self._find(use, self._of_class.get((id(each), name), ()))
 
     def add_class(self, kind: type[Any]) -> None:
         """There is a class, of which there may be objects."""
         kinds = [each for each in kind.__mro__ if each is not object]
         for one in kinds:
-            related = self._related.setdefault(one, set())
+            related = self._related.setdefault(one, ByKind())
             new = [each for each in kinds if each not in related]
-            related.update(new)
+            related.update((each, None) for each in new)
             for use in Use if new else ():
                 for name in self._own_names[use].get(one, ()):
                     for each in new:
@@ -129,7 +126,7 @@ class Methods:
         place = len(self._all)
         self._all.append(method)
         self._by_name[method.name].append(place)
-        self._of_class[method.kind, method.name].append(place)
+        self._of_class[id(method.kind), method.name].append(place)
         use = self._use_of(method)
         if use is not None:
             self._find(use, (place,))
@@ -160,7 +157,7 @@ class Methods:
                 self._found[place] = use
 
     def _find_of_class(self, use: Use, kind: type[Any], name: str) -> None:
-        places = self._of_class.get((kind, name), ())
+        places = self._of_class.get((id(kind), name), ())
         self._find(use, (place for place in places if self._all[place].is_called_by_name))
 
     def _use_of(self, method: Method) -> Use | None:

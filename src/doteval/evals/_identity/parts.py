@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
+from .._kinds import Kinds
 from .._tabular import columns_of
 from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN, UNSEEN
 from .code import Doing
@@ -20,7 +21,7 @@ from .ways import Ways
 _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 
 VALUE = "the value "
-_CONTAINERS = (dict, list, tuple, deque)
+_CONTAINERS = Kinds((dict, list, tuple, deque))
 _DEEPER = 1000
 """How often it is gone on at a depth at which others would stop."""
 _CODE = 12

@@ -14,6 +14,7 @@ from operator import attrgetter, methodcaller
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from .._kinds import ByKind, Kinds
 from .._tabular import objects_in_table
 from .aliases import is_alias
 from .code import MAKES_CLASSES, read
@@ -41,7 +42,7 @@ from .values import Values
 
 _NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "enum", "typing", "typing_extensions"})
 """Modules whose classes call no methods of those that are made of them, but when they are told to."""
-_BY_TEXT = (attrgetter, methodcaller)
+_BY_TEXT = Kinds((attrgetter, methodcaller))
 _ABOVE = (0, 0)
 """That a value is held by others."""
 
@@ -57,9 +58,9 @@ class Reach(Values):
         self._values: deque[Callable[[], object]] = deque()
         self._seen: dict[int, Use] = {}
         self._alive: list[object] = []
-        self._objects: dict[type[Any], list[object]] = {}
-        self._of_objects: dict[type[Any], set[Steps]] = {}
-        self._of_classes: dict[type[Any], set[Steps]] = {}
+        self._objects: ByKind[list[object]] = ByKind()
+        self._of_objects: ByKind[set[Steps]] = ByKind()
+        self._of_classes: ByKind[set[Steps]] = ByKind()
         self._of_makers: list[tuple[object, str, Callable[[], object]]] = []
         """What makers write: it counts where the evaluation reads it."""
         self._read: set[tuple[int, str]] = set()

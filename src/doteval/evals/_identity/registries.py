@@ -81,7 +81,7 @@ def _entered(makers: list[Method], kinds: list[type[Any]]) -> Iterator[_Place]:
             steps = way[1:] if way[0] == (ATTRIBUTE, "__class__") else way
             if not steps or steps[0][0] != ATTRIBUTE or (steps is way and is_first_class and len(way) == 1):
                 continue  # a class's own settings are no list of all
-            of_those = [each for each in kinds if method.kind in (*each.__mro__, *class_of(each).__mro__)]
+            of_those = [each for each in kinds if _is_of(method.kind, each) or _is_of(method.kind, class_of(each))]
             yield from (place for each in of_those for place in _attribute(each, steps[0][1]))
     for function in _with_those_called(each.function for each in makers):
         code = read(function.__code__)
@@ -99,6 +99,10 @@ def _written(function: FunctionType, name: str, steps: Steps) -> Iterator[_Place
         yield owner, name
     elif path:
         yield from _attribute(value, path[0])
+
+
+def _is_of(base: type[Any], kind: type[Any]) -> bool:
+    return any(each is base for each in kind.__mro__)
 
 
 def _attribute(kind: type[Any], name: str) -> Iterator[_Place]:

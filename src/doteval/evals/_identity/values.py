@@ -23,6 +23,7 @@ from pathlib import PurePath
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar, cast
 
+from .._kinds import Kinds
 from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
 from .credentials import hides_itself, is_credential, without_environment
@@ -67,8 +68,10 @@ MADE_HERE = ("what it holds", "its keys")
 """Where containers are set aside that are made here, and so are no one's to be taken apart."""
 BY_ITEM = "by item"
 """What is said instead of all that a container, or an object, holds, where each of it is looked at by itself."""
-_LISTS = (list, tuple)
-_FACTORIES = (bool, dict, float, int, list, set, str, tuple)
+_LISTS = Kinds((list, tuple))
+_SETS_AND_LISTS = Kinds((list, tuple, set, frozenset))
+_NAMESPACES = Kinds((types.SimpleNamespace, Namespace))
+_FACTORIES = Kinds((bool, dict, float, int, list, set, str, tuple))
 
 
 class Values(Objects):
@@ -195,7 +198,7 @@ class Values(Objects):
             return "member", self._class(kind), given.name, self._of(given.value, above)
         if kind is re.Pattern:
             return "pattern", self._of(attribute_of(given, "pattern"), above), attribute_of(given, "flags")
-        if kind in (types.SimpleNamespace, Namespace):
+        if kind in _NAMESPACES:
             return "namespace", self._mapping(self._kept(value, attributes_of(value)), above)
         if isinstance(value, Mapping):
             factory: Any = attribute_of(given, "default_factory")
@@ -238,7 +241,7 @@ class Values(Objects):
             return
         written = self.state.keys_in(values) if isinstance(values, Sequence) else frozenset[object]()
         places = {place % len(values) for place in written if isinstance(place, int) and len(values)}
-        is_plain = class_of(values) in (list, tuple, set, frozenset)
+        is_plain = class_of(values) in _SETS_AND_LISTS
         for place, item in enumerate(values if is_plain else self._given_by(values, values)):
             if self.left_to_see < 0:
                 return
