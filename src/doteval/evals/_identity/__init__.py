@@ -10,6 +10,8 @@ The parts::
     silence  no warnings meanwhile
     aliases  types that are made of others
     state    what is written, and so does not count
+    places   where in the project of the user lies what texts name
+    registries  what is entered where something is made, and not read
     values   what a value is, and what it is looked into for
     told     what is read of what is handed over
     use, containers  what code is run for, and whether names of methods are those of containers

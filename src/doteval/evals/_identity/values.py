@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import re
 import types
 from abc import abstractmethod
@@ -48,6 +47,7 @@ from .looks import (
     type_name,
 )
 from .objects import Objects
+from .places import Project
 from .state import State
 from .ways import Ways
 
@@ -85,7 +85,7 @@ class Values(Objects):
 
     def __init__(self, state: State, project: str | None = None) -> None:
         super().__init__(state, _MOST)
-        self._project = project
+        self._project = Project(project)
         self._is_guarded = False
         """Whether what is looked at now holds a credential."""
         self._ways = Ways()
@@ -108,8 +108,8 @@ class Values(Objects):
     def _of(self, value: Any, above: tuple[int, ...]) -> object:
         kind = class_of(value)
         if kind in ATOMS:
-            if kind is str and self._project is not None and _is_within(value, self._project):
-                return "in the project", value[len(self._project) :]
+            if (kind is str or kind is bytes) and len(around := self._project.around(value)) > 1:
+                return kind.__name__, repr(around)
             return kind.__name__, hex(value) if kind is int else repr(value)
         self.left_to_see -= 1
         if id(value) in above or self.left_to_see < 0 or self._ways.are_enough_to(value):
@@ -209,7 +209,9 @@ class Values(Objects):
             return type_name(kind), self._of(str(value), above), *self._own(value, kind, above)
         text = own_text_of(value, kind)
         if text is not None:
-            return "text", text, *self._own(value, kind, above)
+            around = self._project.around(value) if isinstance(value, (str, bytes)) else ()
+            held = (text.partition(" ")[0], *around) if len(around) > 1 else (text,)
+            return "text", *held, *self._own(value, kind, above)
         if isinstance(value, (bytearray, memoryview, array)):
             form = attribute_of(given, "typecode") or attribute_of(given, "format")
             return kind.__name__, form, digest_of_bytes(bytes(cast("bytearray", value)))
@@ -427,11 +429,6 @@ def _is_fresh(key: object, value: object, fresh: Any, asked: list[Any]) -> bool:
     if is_fresh:
         asked.append(key)
     return is_fresh
-
-
-def _is_within(text: str, directory: str) -> bool:
-    """Whether a text is the path of a directory, or of what lies in it."""
-    return text.startswith(directory) and text[len(directory) :][:1] in ("", os.sep)
 
 
 def _shortened(described: Iterable[object]) -> tuple[object, ...]:
