@@ -23,6 +23,8 @@ PYTHON = "Python"
 """Another version of Python has other bytecode, so code says nothing then."""
 ASSERTIONS = "how pytest runs assertions"
 """It writes code anew that has some, so that code is another then. By itself it changes nothing."""
+NO_RANGES = "PYTHONNODEBUGRANGES"
+"""Under this, code does not say what of a line an instruction is for, so that nobody knows what it writes."""
 OWN_FILE = "its file"
 """Where the evaluation stands in its repository, or else in what pytest takes for the project."""
 PARAMETER = "the parameter '"
@@ -178,13 +180,15 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
     found = [
         name
         for name in sorted(both, key=says_little)
-        if name not in (PYTHON, ASSERTIONS, OWN_FILE, COUNTED)
+        if name not in (PYTHON, ASSERTIONS, NO_RANGES, OWN_FILE, COUNTED)
         and not is_same_part(before.get(name), now.get(name))
         and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
     ]
     modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
     if len(modes) > 1 and not all(_is_shown(both[name]) for name in found):
         yield f"{_told(ASSERTIONS, before, now)}, which changes code that has some"
+    if (NO_RANGES in before) != (NO_RANGES in now) and not all(_is_shown(both[name]) for name in found):
+        yield f"{_told(NO_RANGES, before, now)}, and under it nobody knows what code writes"
     for name in found:
         yield _told(name, before, now)
 
