@@ -124,6 +124,20 @@ class Reduced(set[Any]):
         return Reduced, (list(self),)
 
 
+class Ordered(set[Any]):
+    """Keeps the order in which it was given its items, and goes through them in it."""
+
+    def __init__(self, items: Any = ()) -> None:
+        super().__init__(items)
+        self.order = [*dict.fromkeys(items)]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.order)
+
+    def __reduce__(self) -> Any:
+        return Ordered, (self.order,)
+
+
 class Table(dict[Any, Any]):
     pass
 
@@ -208,6 +222,7 @@ MAKERS: dict[str, Callable[[str], Any]] = {
     "list": lambda text: [text],
     "tuple": lambda text: (text,),
     "set": lambda text: {text, "other", "third"},
+    "set in an order": lambda text: Ordered(sorted("ab", reverse=text == "one")),
     "mapping": lambda text: {"x": text},
     "key": lambda text: {text: 1, "other": 2},
     "bytes": lambda text: text.encode() * 100,

@@ -9,9 +9,11 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -324,6 +326,23 @@ def test_a_file_that_grows_is_not_read_again_each_time(
     if edit is None:
         assert count == 89
         assert sum(read) < 5 * path.stat().st_size
+
+
+def test_a_pipe_is_read_once_for_a_run(tmp_path: Path) -> None:
+    """Also where there are results, so that somebody might look whether it is the same."""
+    path, asked = tmp_path / "pipe", list[str]()
+    os.mkfifo(path)
+
+    @foreach("question", jsonl(path))
+    async def eval_it(question: str) -> Result:
+        asked.append(question)
+        return Result(question)
+
+    for count in (3, 3, 4):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(path.write_text, lines("piped", count, 10))
+            anyio.run(partial(run, eval_it, store=tmp_path / "results.db", row=None))
+    assert asked == [f"piped {number}" for number in range(4)]
 
 
 def test_a_pipe_is_a_dataset(tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ def test_the_exact_name_counts_before_patterns_and_long_ones_before_short_ones()
     found = [prices.price_of(name) for name in ("gpt-4o", "gpt-4o-2026", "gpt-4o-mini-1", "claude")]
     assert [price and price.input for price in found] == [3, 2, 4, 1]
     assert Prices({"a": Price(1, 1)}).price_of("b") is None
+    for first in ("m", "m*", "*"):  # as --price stands before the file, whatever either calls it
+        layered = Prices({first: Price(1, 1)}, {"m": Price(2, 2), "*": Price(3, 3)})
+        assert [layered.name_of(name) for name in ("m", "other")] == [first, first if first == "*" else "*"]
 
 
 @pytest.mark.parametrize(

@@ -377,6 +377,19 @@ def test_a_scorer_is_given_the_values_of_the_row_itself(
             assert all(record.scores == {"score": True} for record in store.records(made))
 
 
+def test_who_reads_on_is_told_of_rows_that_have_other_keys(tmp_path: Path) -> None:
+    """As a page does that is open meanwhile: what it knows by a key is what it gets by that."""
+    path, known = tmp_path / "results.db", dict[str, Any]()
+    rows, last = [("a", "x"), ("a", "y"), ("b", "z"), ("a", "y")], 0
+    for dataset in (rows, rows[::-1], [rows[1], *rows], rows):
+        anyio.run(partial(run, making([], dataset), store=path, name="it"))
+        with Store(path) as store:
+            (stored,) = store.evaluations()
+            for number, record in store.written_after(stored, last, 100):
+                known[record.key], last = record.output, number
+            assert {record.key: record.output for record in store.records(stored)}.items() <= known.items()
+
+
 def test_samples_of_one_key_with_other_values_are_not_answered(tmp_path: Path) -> None:
     """As a store of an earlier version may have, whose run ended between the samples of a row that was edited."""
     path, asked = tmp_path / "results.db", list[str]()

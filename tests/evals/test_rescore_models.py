@@ -10,13 +10,13 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import from_thread
+from anyio import from_thread, to_thread
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doteval import ModelRequestError, ReplyCache, Result, foreach
 from doteval._replies.asked import asked
-from doteval.evals import Retries, Store, rescore, run
+from doteval.evals import Retries, Store, StoreError, rescore, run
 from doteval.testing import FakeModel
 
 pytestmark = pytest.mark.anyio
@@ -160,6 +160,56 @@ async def test_a_cache_answers_what_a_scorer_has_asked_before(path: Path, tmp_pa
     await again()
     assert sent == ROWS
     assert [record.scores for record in Store(path).records(Store(path).evaluations("main-rescored")[0])] == scores
+
+
+async def test_replies_of_a_cache_are_those_of_the_row_itself(tmp_path: Path) -> None:
+    """Where rows have ids, a scorer that asks the same of two has another reply for each, wherever they were run."""
+    sent, path, cache = 0, tmp_path / "results.db", ReplyCache(tmp_path / "replies.db")
+
+    async def score(output: str) -> float:
+        nonlocal sent
+        request = asked("m", dict, {"messages": ["the same"]})
+        assert request is not None
+        with request:
+            if await request.answer() is None:
+                sent += 1
+                await request.keep(lambda: [("T", {})])
+            request.answered(None)
+        return 1.0
+
+    for name in "ab":
+
+        @foreach("text", [{"id": name, "text": "the same"}])
+        async def eval_it(text: str) -> Result:
+            return Result(text)
+
+        await run(eval_it, store=path, experiment=name, name=name)
+        for _ in range(2):
+            await rescore(name, score, store=path, cache=cache, overwrite=True)
+    assert sent == 2
+
+
+async def test_a_row_that_is_set_aside_meanwhile_is_told(tmp_path: Path) -> None:
+    """Another run has begun with other values of it, and has not ended: its scores would be seen by nobody."""
+    path = tmp_path / "results.db"
+
+    def evaluation(text: str) -> Any:
+        @foreach("text", [{"id": 1, "text": text}])
+        async def eval_it(text: str) -> Result:
+            if text == "edited":
+                raise KeyboardInterrupt
+            return Result(text)
+
+        return partial(run, eval_it, store=path, name="it", changed="keep")
+
+    async def score(output: str) -> bool:
+        with pytest.raises(KeyboardInterrupt):
+            await to_thread.run_sync(partial(anyio.run, evaluation("edited")))
+        return True
+
+    await evaluation("begun")()
+    with pytest.raises(StoreError, match="1 of 1 rows were run again meanwhile"):
+        await rescore("default", score, store=path)
 
 
 PLACES = st.sampled_from(["main", "a", "b"])

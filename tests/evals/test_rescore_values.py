@@ -209,7 +209,7 @@ async def test_a_dataset_that_has_changed_is_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
     await run(evaluation_of((1, 2), "o"), store=path, experiment="main", name="it")
     for other in ((1, 3), "x"):
-        with pytest.raises(TypeError, match="has no such row, or another one"):
+        with pytest.raises(TypeError, match="has no such row as row 0 of 'it' was, or one with other values"):
             await rescore("main", of_value, store=path, evaluation=evaluation_of(other, "o"))
     with pytest.raises(TypeError, match="evaluation is what foreach has made"):
         await rescore("main", of_value, store=path, evaluation=of_value)  # type: ignore[arg-type]

@@ -21,10 +21,11 @@ def prices_of(options: argparse.Namespace) -> Prices:
     Raises:
         Problem: They cannot be meant.
     """
-    found: dict[str, Price] = {}
+    first: dict[str, Price] = {}
+    of_file: dict[str, Price] = {}
     if options.prices is not None:
         try:
-            found |= read_prices(Path(options.prices).read_text("utf-8"))
+            of_file = read_prices(Path(options.prices).read_text("utf-8"))
         except OSError as exc:
             raise Problem(f"{options.prices} cannot be read: {exc.strerror or exc}", 2) from exc
         except (ValueError, RecursionError) as exc:
@@ -34,8 +35,8 @@ def prices_of(options: argparse.Namespace) -> Prices:
             name, price = read_price(text)
         except ValueError as exc:
             raise Problem(f"--price: {exc}", 2) from exc
-        found[name] = price
-    return Prices(found)
+        first[name] = price
+    return Prices(first, of_file)
 
 
 def check_prices(options: argparse.Namespace, prices: Prices, results: Snapshot, found: Sequence[Stored]) -> None:

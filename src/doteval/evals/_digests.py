@@ -319,8 +319,12 @@ class _Walk:
 
 
 def _in_no_order(value: Any, given: Any) -> object:
-    """What a set is made of again, which lists its items in the order of their hashes; anything else as it is."""
-    if isinstance(value, (set, frozenset)) and type(given) is list:
+    """What a set is made of again, which lists its items in the order of their hashes; anything else as it is.
+
+    One that has its own way to go through its items may keep them in an order.
+    """
+    has_order = isinstance(value, (set, frozenset)) and type(value).__iter__ not in (set.__iter__, frozenset.__iter__)
+    if isinstance(value, (set, frozenset)) and type(given) is list and not has_order:
         own, listed = cast("frozenset[object]", value), cast("list[object]", given)
         return frozenset(listed) if len(listed) == len(own) and own.issuperset(listed) else listed
     return given

@@ -98,7 +98,7 @@ def _source_of(scope: _Scope) -> _Source | None:
     try:
         status = Path(file).stat()
         return _read(file, status.st_mtime_ns, status.st_size)
-    except (OSError, SyntaxError, ValueError, RecursionError):  # it is gone, or being written
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # it is gone, or being written
         return None
 
 

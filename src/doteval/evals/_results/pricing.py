@@ -69,25 +69,35 @@ class Prices:
     Args:
         prices: By the names of models; a name may be a pattern such as ``gpt-4o*``. The exact name counts first, then
             the longest pattern.
+        others: Where none of these is meant, those of the next.
     """
 
-    def __init__(self, prices: Mapping[str, Price]) -> None:
-        self._prices = {**prices}
-        self._patterns = sorted(prices, key=len, reverse=True)
+    def __init__(self, prices: Mapping[str, Price], *others: Mapping[str, Price]) -> None:
+        self._layers = [{**each} for each in (prices, *others) if each]
 
     def __bool__(self) -> bool:
-        return bool(self._prices)
+        return bool(self._layers)
 
     def price_of(self, model: str | None) -> Price | None:
         """The price of a model, where there is one."""
-        name = self.name_of(model)
-        return None if name is None else self._prices[name]
+        found = self._found(model)
+        return None if found is None else found[1]
 
     def name_of(self, model: str | None) -> str | None:
         """The name or pattern whose price is that of a model, where there is one."""
-        if model is None or model in self._prices:
-            return model
-        return next((pattern for pattern in self._patterns if fnmatchcase(model, pattern)), None)
+        found = self._found(model)
+        return None if found is None else found[0]
+
+    def _found(self, model: str | None) -> tuple[str, Price] | None:
+        if model is None:
+            return None
+        for prices in self._layers:
+            if model in prices:
+                return model, prices[model]
+            for pattern in sorted(prices, key=len, reverse=True):
+                if fnmatchcase(model, pattern):
+                    return pattern, prices[pattern]
+        return None
 
     def cost(self, usages: Iterable[ModelUsage]) -> Cost:
         """What these came to."""

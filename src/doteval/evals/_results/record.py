@@ -159,8 +159,9 @@ ASIDE = " aside "
 
 
 def base_of(key: str) -> str:
-    """What the keys of all rows of one ``id`` begin with, one of which is this; the key itself of a row without one."""
-    return " ".join(key.split(" ", 2)[:2]) if key.startswith("id ") else key
+    """What the keys of all rows of one ``id`` begin with, one of which is this; of a row without one, its values."""
+    first, *more = key.split(" ", 2)
+    return f"{first} {more[0]}" if first == "id" else first
 
 
 def keys_meant(text: str) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from operator import attrgetter
@@ -110,10 +110,20 @@ def move_rows(connection: sqlite3.Connection, evaluation: int, moved: Sequence[t
         "UPDATE rows SET key = ?, number = ? WHERE evaluation = ? AND key = ?",
         [(key, number, evaluation, before) for before, key, number in moved],
     )
-    connection.executemany(
-        "UPDATE transcripts SET key = ? WHERE evaluation = ? AND key = ?",
-        [(key, evaluation, before) for before, key, _ in moved if key != before],
-    )
+    renamed = [(key, evaluation, before) for before, key, _ in moved if key != before]
+    connection.executemany("UPDATE transcripts SET key = ? WHERE evaluation = ? AND key = ?", renamed)
+    if renamed:  # who reads on after the last number has them under their old keys
+        _renumber(connection, evaluation, {key for key, *_ in renamed})
+
+
+def _renumber(connection: sqlite3.Connection, evaluation: int, keys: Iterable[str]) -> None:
+    """Give rows the next numbers, as if they were written now."""
+    (last,) = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'rows'").fetchone()
+    select = "SELECT id FROM rows WHERE evaluation = ? AND key IN (SELECT value FROM json_each(?)) ORDER BY id"
+    numbers = connection.execute(select, (evaluation, json.dumps([*keys]))).fetchall()
+    renumbered = [(new, number) for new, (number,) in enumerate(numbers, last + 1)]
+    connection.executemany("UPDATE rows SET id = ? WHERE id = ?", renumbered)
+    connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'rows'", (last + len(numbers),))
 
 
 def _cells_of(record: Record) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..._database_files import log_of
 from .._errors import StoreError
 from .copying import copy_whole
-from .names import checked_name, parted
+from .names import checked_name, meant, parted
 from .plain import storable
 from .reading import Results, Snapshot, Stored
 from .runs import check_idle
@@ -148,7 +148,7 @@ def _check_is_there(results: Results, experiment: str) -> list[Stored]:
 
 
 def chosen(results: Results, name: str) -> list[Stored]:
-    """The evaluations of ``EXPERIMENT``, or of ``EXPERIMENT@PART``, those that have that in their names.
+    """The evaluations of ``EXPERIMENT``, or of ``EXPERIMENT@PART``, those that this means.
 
     Raises:
         ValueError: There are none.
@@ -162,7 +162,7 @@ def chosen(results: Results, name: str) -> list[Stored]:
         raise ValueError(f"there is no experiment {experiment!r}; there are: {_names_in(results)}")
     if part is None:
         return there
-    found = [stored for stored in there if part in stored.name]
+    found = meant(there, part)
     if not found:
         names = ", ".join(stored.name for stored in there)
         raise ValueError(f"no evaluation of {experiment!r} has {part!r} in its name; there are: {names}")

@@ -218,7 +218,7 @@ class Source:
             if inspect.iscoroutine(rows):
                 rows.close()
             rows = rows_in(rows)
-        elif isinstance(rows, Iterator):
+        elif isinstance(rows, Iterator) or (isinstance(rows, Lines) and not rows.path.is_file()):  # a pipe, for one
             return None
         if not isinstance(rows, Iterable):
             return None

@@ -25,10 +25,10 @@ from .._result import EVALUATION, Result
 from .._results.copying import SCORER, Rescored, Rescoring, check_room, copy_rescored
 from .._results.identity import Identity
 from .._results.kept import VERDICTS
-from .._results.names import checked_name
+from .._results.names import checked_name, meant
 from .._results.plain import storable
 from .._results.reading import Stored
-from .._results.record import Inputs, Record
+from .._results.record import Inputs, Record, base_of
 from .._results.store import DEFAULT_PATH, Store
 from .._results.usage import UsageSums, added
 from .abort import Abort
@@ -99,7 +99,7 @@ async def rescore(
         experiment: The experiment.
         scorer: Gives an output its scores.
         store: The store, or its file.
-        part: Only the evaluations that have this in their names.
+        part: Only the evaluations of this name, function or model; where there are none, those with it in their names.
         evaluation: What `foreach` has made, whose dataset has the rows that are in the store: the scorer is given its
             values, and not what is kept of them.
         into: The experiment that the results become; `None`: its name with ``-rescored`` behind it.
@@ -132,7 +132,7 @@ async def rescore(
     target = f"{experiment}-rescored" if into is None else checked_name(into)
     if evaluation is not None and not isinstance(cast("object", evaluation), Evaluation):
         raise TypeError(f"evaluation is what foreach has made, not {evaluation!r}")
-    rows = {} if evaluation is None else await _rows_of(evaluation)
+    rows = None if evaluation is None else await _rows_of(evaluation)
     patience = retries_of(retries)
     async with answering(cache_of(cache, opened)) as replies:
         scoring = _Scoring(
@@ -180,7 +180,8 @@ def _rescore(store: Store, experiment: str, part: str, into: str, scoring: _Scor
     made: list[Rescoring] = []
     experiment, part = storable(experiment), storable(part)
     with store.snapshot() as results:
-        found = [stored for stored in results.evaluations(experiment) if part in stored.name]
+        there = results.evaluations(experiment)
+        found = meant(there, part) if part else there
         if not found:
             among = f" with {part!r} in their names" if part else ""
             raise ValueError(f"there are no results of {experiment!r}{among} in {store._database.shown}")
@@ -204,7 +205,7 @@ class _Scoring:
         failed: Whether rows that have failed are scored.
         concurrency: How many at once.
         retries: When a row is scored again.
-        rows: The rows of the dataset, by what `known_by` says of them, where it was given again.
+        rows: The rows of the dataset, by what `known_by` says of them; `None` where it was not given again.
         replies: What answers requests, if anything does.
     """
 
@@ -216,7 +217,7 @@ class _Scoring:
         failed: bool,
         concurrency: int,
         retries: Retries,
-        rows: Mapping[str, Row],
+        rows: Mapping[str, Row] | None,
         replies: CachedReplies | None,
     ) -> None:
         self.scorer = scorer
@@ -342,7 +343,7 @@ class _Scoring:
 async def _rows(records: Iterable[Record]) -> AsyncGenerator[Row]:
     for record in records:
         inputs = Inputs(record.number, {}, Fingerprint(record.digest, ()))
-        inputs.key = record.key
+        inputs.key, inputs.base = record.key, base_of(record.key)
         yield Row(record.number, {_RECORD: record}, inputs, record.sample)
 
 

@@ -23,10 +23,10 @@ class ScorerCalls:
     Args:
         scorer: What is called.
         failed: Whether rows that have failed are scored.
-        rows: The rows of the dataset, by what `known_by` says of them, where it was given again.
+        rows: The rows of the dataset, by what `known_by` says of them; `None` where it was not given again.
     """
 
-    def __init__(self, scorer: Scorer, *, failed: bool, rows: Mapping[str, Row]) -> None:
+    def __init__(self, scorer: Scorer, *, failed: bool, rows: Mapping[str, Row] | None) -> None:
         self.name: str = getattr(scorer, "__name__", type(scorer).__name__)
         self._scorer, self._failed, self._rows = scorer, failed, rows
         self._parameters = inspect.signature(scorer).parameters
@@ -45,14 +45,17 @@ class ScorerCalls:
         """
         if record.failed and not (self._failed and record.output is not None):
             return None
-        row = self._rows.get(known_by(record.key, record.digest))
+        row = None if self._rows is None else self._rows.get(known_by(record.key, record.digest))
         columns = {**fresh(record.inputs), **({} if row is None else row.fresh_values())}
         known = {"record": record, "prompt": record.prompt, "metadata": record.metadata or {}, **columns}
         known["output"] = output_of(record.output, record.reply)
         wanted = self._wanted(record, known)
         for name in wanted:
             is_column = name in record.inputs and name != "output"
-            if (column(name) if is_column else name) in record.altered and not (is_column and row is not None):
+            if is_column and self._rows is not None:
+                if row is None:
+                    raise self._not_in_dataset(record, name)
+            elif (column(name) if is_column else name) in record.altered:
                 raise self._not_as_it_was(record, name, is_column=is_column)
         first = [name for name in wanted if self._is_given_by_place(name)]
         return lambda: self._scorer(
@@ -86,14 +89,18 @@ class ScorerCalls:
         parameter = self._parameters.get(name)
         return parameter is not None and parameter.kind is _KINDS.POSITIONAL_ONLY
 
+    def _not_in_dataset(self, record: Record, name: str) -> TypeError:
+        """Another value would be that of another question than the one that was answered."""
+        return TypeError(
+            f"{self.name}() takes '{name}', and the dataset that was given has no such row as {record.place} of "
+            f"'{EVALUATION.get()}' was, or one with other values: give that which was run, name only its evaluations "
+            "(part=, or EXPERIMENT@PART), or take the 'record', where all is as it is kept. Where a reference was "
+            "wrong, let the scorer look up the right one"
+        )
+
     def _not_as_it_was(self, record: Record, name: str, *, is_column: bool) -> TypeError:
         if not is_column:
             advice = "Take the 'record', where it is as it is kept"
-        elif self._rows:
-            advice = (
-                "The dataset that was given has no such row, or another one: give that which was run, or take the "
-                "'record', where it is as it is kept"
-            )
         else:
             advice = (
                 "Give the evaluation, whose dataset has it (evaluation=, or --evaluation FILE.py:EVALUATION), or take "
