@@ -92,7 +92,7 @@ class Objects(ABC):
             self._too_much(type_name(kind))
         if not known.others:
             return known.digest
-        return kept_of(value, kind, lambda each: self._of(each, above), self.state.writes_within)
+        return kept_of(value, kind, lambda each: self._as_met(self._of(each, above)), self.state.writes_within)
 
     def _known_of(self, value: Any, kind: type[Any]) -> Known:
         others: list[object] = []
@@ -140,6 +140,10 @@ class Objects(ABC):
             above: The values that hold it.
             fresh: What makes the values of keys that are only asked for.
         """
+
+    def _as_met(self, described: object) -> object:
+        """What is said of something that becomes a part of a fingerprint at once, whatever it refers to."""
+        return described
 
     def _too_much(self, name: str) -> None:  # noqa: B027
         """An object of a class of this name holds more than anybody wants to look at."""

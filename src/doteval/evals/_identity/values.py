@@ -46,6 +46,7 @@ from .looks import (
     qualified,
     type_name,
 )
+from .names import in_order
 from .objects import Objects
 from .places import Project
 from .state import State
@@ -286,13 +287,24 @@ class Values(Objects):
     def _called(self, key: object) -> str:
         """A key that may be shown, as names may; of any other, a fingerprint."""
         is_shown = isinstance(key, str) and key.isidentifier() and len(key) < _LONGEST_NAME
-        return repr(key) if is_shown else digest_of(self._of(key, ()))
+        return repr(key) if is_shown else digest_of(self._as_met(self._of(key, ())))
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
-        return _shortened(self._of(item, above) for item in items)
+        return self._shortened(self._of(item, above) for item in items)
 
     def _sorted(self, described: Iterable[object]) -> tuple[object, ...]:
-        return _shortened(sorted(described, key=repr))
+        return self._shortened(in_order([*described]))
+
+    def _shortened(self, described: Iterable[object]) -> tuple[object, ...]:
+        """Descriptions of items; of many, a fingerprint, as they would take much memory."""
+        left, chunks = iter(described), list[str]()
+        while True:
+            chunk = tuple(islice(left, _LONG))
+            if not chunks and len(chunk) < _LONG:
+                return chunk
+            if not chunk:
+                return "long", *chunks
+            chunks.append(digest_of(self._as_met(chunk)))
 
     def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...], *, fresh: Any = None) -> tuple[object, ...]:
         asked: list[Any] = []
@@ -429,15 +441,3 @@ def _is_fresh(key: object, value: object, fresh: Any, asked: list[Any]) -> bool:
     if is_fresh:
         asked.append(key)
     return is_fresh
-
-
-def _shortened(described: Iterable[object]) -> tuple[object, ...]:
-    """Descriptions of items; of many, a fingerprint, as they would take much memory."""
-    left, chunks = iter(described), list[str]()
-    while True:
-        chunk = tuple(islice(left, _LONG))
-        if not chunks and len(chunk) < _LONG:
-            return chunk
-        if not chunk:
-            return "long", *chunks
-        chunks.append(digest_of(chunk))

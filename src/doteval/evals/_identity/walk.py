@@ -90,7 +90,7 @@ class Walk(Parts):
             for name in [each for each, variable in self._plain.items() if variable not in self._handed]:
                 self._parts[name] = f"{PLAIN_DATA}{self._parts[name]}"
             self._plain.clear()
-        return self._parts
+        return self._all_names.settled(self._parts, self._described)
 
     def _set_aside(self, place: str, name: object, value: object) -> None:
         if self._label in self._variables:
@@ -121,6 +121,7 @@ class Walk(Parts):
     def add(self, name: str, value: object) -> None:
         """Look at a value that is known by a name, and at all that it refers to."""
         key = name.rstrip("'").rpartition("'")[2]
+        self._all_names.root = self._all_names.root or value
         self._reach.add(value)
         self._roots.append((self._free(name), lambda: self._held(key, value, ())))
 
@@ -135,6 +136,7 @@ class Walk(Parts):
         if not is_function(function) or is_library_file(function.__code__.co_filename):
             self.add(name, function)
             return
+        self._all_names.root = self._all_names.root or function
         self._reach.add_function(function, makes=makes)
         key = (id(function),)
         if key not in self._names:
@@ -273,7 +275,7 @@ class Walk(Parts):
     def _variable_aside(self, owner: object, name: str, value: object) -> None:
         key = ("aside", name, id(owner))
         if key not in self._names:
-            self._names[key] = self._free(f"{VALUE}'{name}'")
+            self._names[key] = self._free(f"{VALUE}'{name}'", owner)
             self._alive.append(owner)
             self._aside[self._names[key], "as a whole"] = [(name, value)]
             self._begins_in(self._names[key], owner, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
@@ -119,7 +120,9 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
 
 _left: dict[tuple[str, str], str] = {}
 """What runs of this process have left of what they depend on, each with what it was before they began."""
-_MOST_LEFT = 10_000
+_MOST_LEFT = 20_000
+_NUMBERS = re.compile(r" \(\d+\)")
+"""What tells parts of one name from each other."""
 
 
 def note_what_is_left(before: Identity, after: Identity) -> None:
@@ -133,14 +136,24 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
     for name, part in after.items():
         began = _either(before.get(name, ""))[0]
         if part != began and began and not _is_shown(part) and name not in edited:
-            _left[name, part] = began.replace(IS_WRITTEN, SEEMS_WRITTEN)
+            left = began.replace(IS_WRITTEN, SEEMS_WRITTEN)
+            _left[name, part] = _left[_without_numbers(name), part] = left
     while len(_left) > _MOST_LEFT:
         del _left[next(iter(_left))]
 
 
 def as_it_began(identity: Identity) -> Identity:
     """What results depend on, as it was before runs of this process have changed it."""
-    return {name: _left.get((name, part), part) for name, part in identity.items()} if _left else identity
+    return {name: _began(name, part) for name, part in identity.items()} if _left else identity
+
+
+def _began(name: str, part: str) -> str:
+    """What a part was: to another evaluation, it is another one of its name."""
+    return _left.get((name, part)) or _left.get((_without_numbers(name), part), part)
+
+
+def _without_numbers(name: str) -> str:
+    return _NUMBERS.sub("", name)
 
 
 def unseen_in(identity: Identity) -> tuple[str, ...]:
