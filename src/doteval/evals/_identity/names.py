@@ -1,7 +1,8 @@
 """What parts are called: several of one name are told from each other by a number, in an order that lasts.
 
 That in which they are met is that of addresses, hashes and imports. So what refers to a part holds a mark in its place
-as long as it is not known which others there are of its name; these are put in order by what they are then.
+as long as it is not known which others there are of its name; these are put in order by what they are then. Those that
+are the same are one.
 """
 
 from __future__ import annotations
@@ -82,7 +83,6 @@ class Description(NamedTuple):
 
 class _Name(NamedTuple):
     name: str
-    number: int
     owner: object
 
     def marked(self, place: int) -> str:
@@ -96,6 +96,8 @@ class Names:
     def __init__(self) -> None:
         self._all: list[_Name] = []
         self._taken: Counter[str] = Counter()
+        self._as_met: dict[int, str] = {}
+        """The numbers in the order in which they were met."""
         self.root: object = None
         """What the parts are of."""
 
@@ -107,12 +109,13 @@ class Names:
             owner: What it is of; nothing where parts of its name are always met in one order.
         """
         self._taken[name] += 1
-        self._all.append(_Name(name, self._taken[name], owner))
+        self._as_met[len(self._all)] = _shown(self._taken[name])
+        self._all.append(_Name(name, owner))
         return self._all[-1].marked(len(self._all) - 1)
 
     def as_met(self, text: str) -> str:
         """A text with numbers in the order in which the parts were met."""
-        return _with(text, {place: _shown(each.number) for place, each in enumerate(self._all)})
+        return _with(text, self._as_met)
 
     def settled(self, parts: Mapping[str, str], described: Mapping[str, Description]) -> dict[str, str]:
         """The fingerprints of parts, by their names.
@@ -121,12 +124,13 @@ class Names:
             parts: The same, as far as they are known, by their names with marks.
             described: What is said of the others.
         """
-        numbers = {place: _shown(each.number) for place, each in enumerate(self._all)}
-        numbers |= self._in_order({self._place(name): each for name, each in described.items()}, parts)
-        return {
-            _with(name, numbers): described[name].digest(numbers) if name in described else part
-            for name, part in parts.items()
-        }
+        numbers = self._as_met | self._in_order({self._place(name): each for name, each in described.items()}, parts)
+        found: dict[str, set[str]] = {}
+        for name, part in parts.items():
+            digest = described[name].digest(numbers) if name in described else part
+            found.setdefault(_with(name, numbers), set()).add(digest)
+        different = ((name, enumerate(sorted(all_), 1)) for name, all_ in found.items())
+        return {f"{name}{_shown(place)}": part for name, all_ in different for place, part in all_}
 
     @staticmethod
     def _place(name: str) -> int:
@@ -141,18 +145,22 @@ class Names:
         for _ in range(_MOST_ROUNDS):
             before = len({*looks.values()})
             looks = {
-                place: described[place].digest(looks) if place in described else parts.get(each.marked(place), "")
+                place: described[place]._replace(is_guarded=False).digest(looks)
+                if place in described
+                else parts.get(each.marked(place), "")
                 for place, each in alike.items()
             }
             if len({*looks.values()}) in (before, len(looks)):
                 break
-        keys = {place: (_home_of(each.owner), self._at_first(each, looks[place])) for place, each in alike.items()}
-        numbers: dict[int, str] = {}
-        for name in several:
-            places = [place for place, each in alike.items() if each.name == name]
-            free = sorted(alike[place].number for place in places)
-            numbers.update(zip(sorted(places, key=keys.__getitem__), map(_shown, free), strict=True))
-        return numbers
+        keys = {
+            place: (_home_of(each.owner), self._at_first(each, looks[place]), looks[place])
+            for place, each in alike.items()
+        }
+        of_name: dict[str, set[tuple[str, str, str]]] = {}
+        for place, key in keys.items():
+            of_name.setdefault(alike[place].name, set()).add(key)
+        ranks = {(name, key): rank for name, all_ in of_name.items() for rank, key in enumerate(sorted(all_), 1)}
+        return {place: _shown(ranks[alike[place].name, key]) for place, key in keys.items()}
 
     def _at_first(self, name: _Name, look: str) -> str:
         """What something was when this process first saw it as a part of this."""
