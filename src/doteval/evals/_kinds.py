@@ -17,19 +17,20 @@ class Kinds:
         kinds: Those.
     """
 
-    __slots__ = ("_ids", "_kinds")
+    __slots__ = ("_kinds", "ids")
 
     def __init__(self, kinds: tuple[Any, ...]) -> None:
         self._kinds = kinds
-        self._ids = frozenset(map(id, kinds))
+        self.ids = frozenset(map(id, kinds))
+        """Those of them, for whoever asks often."""
 
     def __contains__(self, kind: object) -> bool:
         """Whether a class is among them."""
-        return id(kind) in self._ids
+        return id(kind) in self.ids
 
     def are_of_all(self, values: Iterable[object]) -> bool:
         """Whether each of some values is of one of them."""
-        return self._ids.issuperset(map(id, map(type, values)))
+        return self.ids.issuperset(map(id, map(type, values)))
 
     def __iter__(self) -> Iterator[Any]:
         """Them, in their order."""

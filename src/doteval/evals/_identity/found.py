@@ -21,7 +21,7 @@ def holds_no_code(value: Any, depth: int = 5) -> bool:
     """Whether a container holds nothing but plain values, as most data do."""
     for item in (*value, *value.values()) if class_of(value) is dict else value:
         kind = class_of(item)
-        if kind not in ATOMS and not (kind in PLAIN and depth and holds_no_code(item, depth - 1)):
+        if id(kind) not in ATOMS.ids and not (id(kind) in PLAIN.ids and depth and holds_no_code(item, depth - 1)):
             return False
     return True
 

@@ -1,16 +1,15 @@
 """What parts are called: several of one name are told from each other by a number, in an order that lasts.
 
 That in which they are met is that of addresses, hashes and imports. So what refers to a part holds a mark in its place
-as long as it is not known which others there are of its name; these are put in order by what they are then. Those that
-are the same are one.
+as long as it is not known which others there are of its name; these are put in order by what they are then. What
+refers to one of several that are the same refers to either.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -19,10 +18,11 @@ from .looks import attribute_of, class_of, digest_of_bytes
 
 _TEXT = itemgetter(0)
 _MARK = re.compile("\x06(\\d+)\x07")
+_END = "\x07"
 _OPEN, _NEXT, _CLOSE = "\x01", "\x02", "\x03"
 _IN_NO_ORDER = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
 _ENCODED = ("utf-8", "backslashreplace")
-_MOST_ROUNDS = 10
+_MOST_ROUNDS = 100
 _first: dict[tuple[int, str, int], tuple[object, object, str]] = {}
 """What those of one name were when this process first saw them, as the run may change what they hold."""
 _MOST_FIRST = 10_000
@@ -48,13 +48,15 @@ class Alike(tuple[object, ...]):
         return f"{_OPEN}{_NEXT.join(map(repr, self))}{_CLOSE}"
 
 
-def in_order(described: Iterable[object]) -> Iterator[object]:
+def in_order(described: Iterable[object]) -> list[object]:
     """What is in no order, in one that does not depend on which references were there first."""
-    texts = ((repr(each), each) for each in described)
-    named = sorted(((_MARK.sub("", text) if has_marks(text) else text, each) for text, each in texts), key=_TEXT)
-    for _, group in groupby(named, key=_TEXT):
-        alike = [each for _, each in group]
-        yield from alike if len(alike) == 1 or not has_marks(repr(alike[0])) else (Alike(alike),)
+    named = [(repr(each), each) for each in described]
+    if not any(has_marks(text) for text, _ in named):
+        return [each for _, each in sorted(named, key=_TEXT)]
+    groups: dict[str, list[object]] = {}
+    for text, each in named:
+        groups.setdefault(_MARK.sub("", text), []).append(each)
+    return [alike[0] if len(alike) == 1 else Alike(alike) for _, alike in sorted(groups.items())]
 
 
 def has_marks(text: str) -> bool:
@@ -125,12 +127,15 @@ class Names:
             described: What is said of the others.
         """
         numbers = self._as_met | self._in_order({self._place(name): each for name, each in described.items()}, parts)
-        found: dict[str, set[str]] = {}
+        found: dict[str, list[tuple[int, str, str]]] = {}
         for name, part in parts.items():
             digest = described[name].digest(numbers) if name in described else part
-            found.setdefault(_with(name, numbers), set()).add(digest)
-        different = ((name, enumerate(sorted(all_), 1)) for name, all_ in found.items())
-        return {f"{name}{_shown(place)}": part for name, all_ in different for place, part in all_}
+            its_own = self._place(name) if name.endswith(_END) else -1
+            rank = numbers.pop(its_own, "")
+            found.setdefault(_with(name, numbers), []).append((len(rank), rank, digest))
+            numbers[its_own] = rank
+        alike = ((name, enumerate(sorted(all_), 1)) for name, all_ in found.items())
+        return {f"{name}{_shown(place)}": digest for name, all_ in alike for place, (*_, digest) in all_}
 
     @staticmethod
     def _place(name: str) -> int:

@@ -346,7 +346,7 @@ class Reach(Values):
     def _of(self, value: Any, above: tuple[int, ...]) -> object:
         """Look at a value later, as code says which of it counts."""
         kind = class_of(value)
-        if kind in ATOMS or (kind in PLAIN and holds_no_code(value)):
+        if id(kind) in ATOMS.ids or (id(kind) in PLAIN.ids and holds_no_code(value)):
             return None
         known = self._seen.get(id(value))
         if known is not None and known <= self._use:

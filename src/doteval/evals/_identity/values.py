@@ -108,7 +108,7 @@ class Values(Objects):
 
     def _of(self, value: Any, above: tuple[int, ...]) -> object:
         kind = class_of(value)
-        if kind in ATOMS:
+        if id(kind) in ATOMS.ids:
             if (kind is str or kind is bytes) and len(around := self._project.around(value)) > 1:
                 return kind.__name__, repr(around)
             return kind.__name__, hex(value) if kind is int else repr(value)
