@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._kinds import Kinds
 from .._tabular import columns_of
-from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN, UNSEEN
+from .._written import IN_ORDER, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNSEEN
 from .code import Doing
 from .library import is_library_class
-from .looks import attributes_of, class_of, holds_others, is_plain_data, type_name
+from .looks import attributes_of, class_of, digest_of, holds_others, is_plain_data, type_name
 from .names import Description, Names, Reference, has_marks
 from .state import State
 from .values import BY_ITEM, FEW, MADE_HERE, Values
@@ -24,6 +24,7 @@ VALUE = "the value "
 _CONTAINERS = Kinds((dict, list, tuple, deque))
 _DEEPER = 1000
 """How often it is gone on at a depth at which others would stop."""
+_LARGEST = 1 << 96
 _CODE = 12
 """How much of what tells what a function does is kept, so that it is known whether it was that which changed."""
 
@@ -55,6 +56,8 @@ class Parts(Values):
         self._is_aside = False
         self._apart: dict[int, object] = {}
         self._deeper_left = _DEEPER
+        self._orders: Counter[str] = Counter()
+        """In which orders mappings are that parts hold, each as a sum that says nothing of where they are."""
         self._plain: dict[str, str] = {}
         """The variables that hold plain data, by their parts."""
 
@@ -82,6 +85,18 @@ class Parts(Values):
     def _as_met(self, described: object) -> object:
         text = repr(described)
         return self._all_names.as_met(text) if has_marks(text) else described
+
+    def _note_order(self, values: Mapping[Any, Any]) -> None:
+        if len(values) < 2 or self._is_aside or self._is_provider or self.state.hides_content(values):
+            return
+        written = self.state.keys_in(values)
+        keys = [key for key in [*values] if class_of(key) is str and key not in written]
+        self._orders[self._label] += int(digest_of(keys), 16)
+
+    def _finish_orders(self) -> None:
+        for label, orders in self._orders.items():
+            self._parts[f"the order of what {label} holds"] = f"{IN_ORDER}{orders % _LARGEST:x}"
+        self._orders.clear()
 
     def _too_much(self, name: str) -> None:
         if self._label not in self._warned and not self._is_aside:

@@ -122,6 +122,7 @@ class Values(Objects):
     def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
         try:
             if kind is dict:
+                self._note_order(value)
                 return "mapping", self._mapping(value, above)
             if kind in _LISTS:
                 return "sequence", kind.__name__, *self._listed(self._items(value), above)
@@ -202,6 +203,8 @@ class Values(Objects):
         if kind in _NAMESPACES:
             return "namespace", self._mapping(self._kept(value, attributes_of(value)), above)
         if isinstance(value, Mapping):
+            if issubclass(kind, dict):
+                self._note_order(given)
             factory: Any = attribute_of(given, "default_factory")
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
             maps = self._of(attribute_of(given, "maps"), above) if isinstance(value, ChainMap) else ()
@@ -316,6 +319,9 @@ class Values(Objects):
         if asked:
             self._set_aside("keys with fresh values", None, set(asked))
         return described
+
+    def _note_order(self, values: Mapping[Any, Any]) -> None:
+        """The keys of a mapping stand in some order."""
 
     def _entries(self, values: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
         """The keys and values of a mapping, without those that are written."""
