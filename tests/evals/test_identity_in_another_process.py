@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from doteval.evals._identity.walk import Walk
+from doteval.evals._results.identity import changes, edited_meanwhile, with_what_was_written
 from doteval.evals._written import IN_ORDER
 
 CLOSURE = "def ends_with(n): return lambda q: q + n\n"
@@ -210,3 +212,54 @@ def test_which_of_one_name_is_where_counts(holding: str, sort: str, modules: dic
     found = [looked_at(modules, source, **impls) for source in (*sources, sources[0])]
     assert found[0] != found[1]
     assert found[0] == found[2]
+
+
+@pytest.mark.parametrize("depth", [3, 20, 60])
+def test_how_many_there_are_of_one_name_counts(depth: int, modules: dict[str, ModuleType]) -> None:
+    """Also where they can hardly be told from each other."""
+    source = (
+        "def around(f): return lambda q: f(q)\n"
+        "def nested(depth):\n"
+        "    made = len\n"
+        "    for _ in range(depth): made = around(made)\n"
+        "    return made\n"
+        "MADE = nested(@@)\n"
+        "def b(q): return MADE(q)"
+    )
+    found = [looked_at(modules, source.replace("@@", str(each))) for each in (depth, depth + 1, depth)]
+    assert found[0] == found[2]
+    assert found[0] != found[1]
+
+
+def test_what_a_run_writes_changes_no_numbers(modules: dict[str, ModuleType]) -> None:
+    """Those of one name stay in the order in which they were when it began, though no code tells of it."""
+    source = (
+        "def put(into, what): helper_put(into, what)\n"
+        "def helper_put(*given): given[0].append(given[1])\n"
+        "def made(n):\n"
+        "    box = [n]\n"
+        "    def of(q): return box, q\n"
+        "    return of\n"
+        "MADE = [made(n) for n in range(9)]\n"
+        "def b(q): return [put(each(q)[0], q) for each in MADE[::2]]"
+    )
+
+    def at_first() -> Any:
+        module = modules["looked_at"] = ModuleType("looked_at")
+        exec(source, vars(module))
+        return vars(module)["b"]
+
+    def now(function: Any) -> dict[str, str]:
+        walk = Walk()
+        walk.add_function("its code", function)
+        return walk.parts
+
+    function = at_first()
+    before = now(function)
+    function("a")
+    after = now(function)
+    changed = {name for name in after if after[name] != before[name]}
+    assert len([name for name in changed if "'box'" in name]) == 5
+    assert edited_meanwhile(before, after) == ()
+    kept = with_what_was_written(before, after)
+    assert changes(kept, after) == changes(kept, now(at_first())) == ()
