@@ -83,6 +83,7 @@ ASKING = {
     "by a text in a format": ("def ask(q): return made_A.run(q), '{0.registry}'.format(HOLDER)", True),
     "by what is put together": ("def ask(q): return made_A.run(q), getattr(HOLDER, f'reg{q}')", True),
     "by whatever": ("def ask(q): return made_A.run(q), [getattr(HOLDER, each) for each in dir(HOLDER)]", True),
+    "of all": ("def ask(q): return made_A.run(q), [each for each in vars(HOLDER).values()]", True),
     "by a method that a library calls": (
         (
             "class Job:\n"

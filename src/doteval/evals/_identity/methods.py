@@ -9,7 +9,7 @@ from types import FunctionType
 from typing import Any
 
 from .._kinds import ByKind
-from .looks import INITIALISERS, class_of
+from .looks import INITIALISERS
 from .use import Use
 from .uses import OPERATORS
 
@@ -100,7 +100,6 @@ class Methods:
     def derive(self, use: Use, kind: type[Any]) -> None:
         """Classes are made of another one."""
         self._note(self._derived, use, kind, OF_NEW_CLASSES)
-        self.make(use, class_of(kind))
 
     def _note(self, known: ByKind[Use], use: Use, kind: type[Any], names: Iterable[str]) -> None:
         for each in kind.__mro__:
@@ -164,7 +163,7 @@ class Methods:
         """What a method is run for; `None` where it is not, as far as is known."""
         name = method.name
         if name in INITIALISERS:
-            return self._made.get(method.kind, Use.MAKE if issubclass(method.kind, type) else None)
+            return self._made.get(method.kind)
         if name in OF_NEW_CLASSES:
             return self._derived.get(method.kind, Use.MAKE)
         if method.is_setter:
