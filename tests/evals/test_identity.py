@@ -326,3 +326,45 @@ async def test_another_order_of_a_mapping_is_told(epochs: int, tmp_path: Path) -
         await run(evaluation(one, [one]), store=store, name="it", epochs=epochs)
     with pytest.raises(EvaluationChangedError, match="the value 'deeper' has changed"):
         await run(evaluation(one, [[*other.items()]]), store=store, name="it")
+
+
+DECORATED = """
+import contextlib, functools
+def by_hand(function):
+    @functools.wraps(function)
+    def within(*args): return function(*args)
+    return within
+@contextlib.contextmanager
+def text(): yield "text"
+@functools.lru_cache
+def cached(q): return q
+@functools.singledispatch
+def of_kind(q): return q
+@by_hand
+def wrapped(q): return q
+class Prompt:
+    @functools.cached_property
+    def computed(self): return "computed"
+    @contextlib.contextmanager
+    def within(self): yield "within"
+PROMPT = Prompt()
+def ask(q):
+    with text() as found, PROMPT.within() as inner:
+        return found + inner + cached(q) + of_kind(q) + wrapped(q) + PROMPT.computed
+"""
+
+
+def test_what_a_module_is_called_does_not_count() -> None:
+    """As it is called otherwise with another import mode of pytest, or where another directory is on the path."""
+
+    def parts_of(name: str, text: str) -> Mapping[str, str]:
+        module = sys.modules[name] = ModuleType(name)
+        exec(compile(text, "/project/it.py", "exec", dont_inherit=True), vars(module))
+        walk = Walk()
+        walk.add_function("its code", module.ask)
+        del sys.modules[name]
+        return {**walk.parts}
+
+    found = parts_of("eval_it", DECORATED)
+    assert not changes(found, parts_of("evals.eval_it", DECORATED))
+    assert changes(found, parts_of("evals.eval_it", DECORATED.replace('yield "text"', 'yield "other"')))

@@ -489,6 +489,13 @@ def test_what_is_not_whole_takes_no_baselines_place(path: Path, capsys: pytest.C
     assert doteval_(path, "copy", "killed", "main", "--replace") == 1
     assert "results of 'killed' that are not whole, and 'main' is not replaced" in capsys.readouterr().err
     assert everything(path, "main") == before
+    anyio.run(partial(give, experiment="failed", max_errors=3))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE rows SET error = 'it' WHERE number < 4 AND evaluation = "
+                           "(SELECT id FROM evaluations WHERE experiment = 'failed')")  # fmt: skip
+    assert doteval_(path, "copy", "failed", "main", "--replace") == 1
+    assert "'main' is not replaced by these: 4 rows of it failed, and 3 may" in capsys.readouterr().err
+    assert everything(path, "main") == before
     assert doteval_(path, "copy", "killed", "saved") == 0
     for baseline, colour in (("saved", 1), ("main", 0)):
         gate = partial(give, experiment=f"of {baseline}", passes="good >= baseline", baseline=baseline, changed="keep")

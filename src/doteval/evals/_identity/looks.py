@@ -239,6 +239,11 @@ def type_name(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def maker_of(function: FunctionType) -> str:
+    """The function of a library that has made another one, whatever that says of itself, as with `functools.wraps`."""
+    return f"{function.__globals__.get('__name__')}.{function.__code__.co_qualname}"
+
+
 def qualified(value: Any) -> str:
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from operator import itemgetter
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from .credentials import guarded_digest_of
 from .looks import attribute_of, class_of, digest_of_bytes
 
-_TEXT = itemgetter(0)
 _MARK = re.compile("\x06(\\d+)\x07")
 _END = "\x07"
 _OPEN, _NEXT, _CLOSE = "\x01", "\x02", "\x03"
@@ -48,14 +47,22 @@ class Alike(tuple[object, ...]):
         return f"{_OPEN}{_NEXT.join(map(repr, self))}{_CLOSE}"
 
 
-def in_order(described: Iterable[object]) -> list[object]:
-    """What is in no order, in one that does not depend on which references were there first."""
-    named = [(repr(each), each) for each in described]
-    if not any(has_marks(text) for text, _ in named):
-        return [each for _, each in sorted(named, key=_TEXT)]
-    groups: dict[str, list[object]] = {}
-    for text, each in named:
-        groups.setdefault(_MARK.sub("", text), []).append(each)
+def in_order(described: list[Any]) -> list[Any]:
+    """What is in no order, in one that does not depend on which references were there first.
+
+    Of a pair only its first is looked at where that says it: what a key has may be deep, and would be written once for
+    each level.
+    """
+    if len(described) < 2:
+        return described
+    written = [f"({each[0]!r}, " if class_of(each) is tuple and len(each) == 2 else repr(each) for each in described]
+    places = sorted(range(len(described)), key=written.__getitem__)
+    is_said = not any(written[after].startswith(written[before]) for before, after in pairwise(places))
+    if is_said and not any(map(has_marks, written)):
+        return [described[place] for place in places]
+    groups: dict[str, list[Any]] = {}
+    for each in described:
+        groups.setdefault(_MARK.sub("", repr(each)), []).append(each)
     return [alike[0] if len(alike) == 1 else Alike(alike) for _, alike in sorted(groups.items())]
 
 

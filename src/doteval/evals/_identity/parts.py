@@ -90,7 +90,7 @@ class Parts(Values):
         if len(values) < 2 or self._is_aside or self._is_provider or self.state.hides_content(values):
             return
         written = self.state.keys_in(values)
-        keys = [key for key in [*values] if class_of(key) is str and key not in written]
+        keys = [self._project.around(key) for key in [*values] if class_of(key) is str and key not in written]
         self._orders[self._label] += int(digest_of(keys), 16)
 
     def _finish_orders(self) -> None:

@@ -40,6 +40,7 @@ from .looks import (
     digest_of_bytes,
     is_function,
     is_module,
+    maker_of,
     own_text_of,
     parameters_of,
     present_in,
@@ -214,8 +215,7 @@ class Values(Objects):
         text = own_text_of(value, kind)
         if text is not None:
             around = self._project.around(value) if isinstance(value, (str, bytes)) else ()
-            held = (text.partition(" ")[0], *around) if len(around) > 1 else (text,)
-            return "text", *held, *self._own(value, kind, above)
+            return "text", text if len(around) < 2 else around, *self._own(value, kind, above)
         if isinstance(value, (bytearray, memoryview, array)):
             form = attribute_of(given, "typecode") or attribute_of(given, "format")
             return kind.__name__, form, digest_of_bytes(bytes(cast("bytearray", value)))
@@ -374,7 +374,7 @@ class Values(Objects):
                 return "function", self._function_of_users(value), told
             wrapped = attribute_of(value, "__wrapped__")
             if wrapped is not None or value.__closure__:  # made by a library of what the user has given
-                return self._made(value, qualified(value), wrapped, above)
+                return self._made(value, maker_of(value), wrapped, above)
         return "library", qualified(value)
 
     def _made(self, value: Any, name: str, wrapped: object, above: tuple[int, ...]) -> object:

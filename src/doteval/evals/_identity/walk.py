@@ -272,7 +272,7 @@ class Walk(Parts):
             return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
         held = self._named((name, id(owner)), owner, f"{VALUE}'{name}'", lambda: self._held(name, value, ()))
         self._begins_in(held, owner, name)
-        return (held, *in_order(map(self._class_told, callable_in(value)))) if class_of(value) in PLAIN else held
+        return (held, *in_order([*map(self._class_told, callable_in(value))])) if class_of(value) in PLAIN else held
 
     def _variable_aside(self, owner: object, name: str, value: object) -> None:
         key = ("aside", name, id(owner))
@@ -304,9 +304,9 @@ class Walk(Parts):
 
     def _told_by(self, value: object) -> Iterator[object]:
         """What a value says of itself to whoever is given it."""
-        told = (
+        told = [
             self._class_told(each) if is_class(each) else self._described_to_others(each) for each in tells_of(value)
-        )
+        ]
         yield from in_order(told)
 
     def _described_to_others(self, function: FunctionType, above: tuple[int, ...] = ()) -> object:

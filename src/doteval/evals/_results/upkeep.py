@@ -125,10 +125,10 @@ def copy(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH, r
         if not replace and there:
             advice = "Name another one, or replace it: replace=True."
             raise StoreError(str(opened.path), f"has an experiment {after!r} already", advice)
-        begun = [each.name for each in found if each.finished is None] if there else []
-        if begun:
+        lacking = [why for each in found if (why := _what_is_lacking(results, each))] if there else []
+        if lacking:
             problem = (
-                f"has results of {before!r} that are not whole, and {after!r} is not replaced by these: {begun[0]}"
+                f"has results of {before!r} that are not whole, and {after!r} is not replaced by these: {lacking[0]}"
             )
             raise StoreError(str(opened.path), problem, f"Run {before!r} to its end first.")
         select = "SELECT experiment, name FROM evaluations WHERE experiment IN (?, ?)"
@@ -138,6 +138,17 @@ def copy(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH, r
         for each in found:
             copy_whole(connection, each, after)
     return opened.evaluations(after)
+
+
+def _what_is_lacking(results: Results, evaluation: Stored) -> str:
+    """Why an evaluation is not whole, where it is not: the next run goes on with it, or tries rows again."""
+    if evaluation.finished is None:
+        return evaluation.name
+    runs = results.runs(evaluation)
+    allowed = runs[-1].about.get("settings", {}).get("max_errors") if runs else None
+    if not isinstance(allowed, int) or evaluation.errors <= allowed:
+        return ""
+    return f"{evaluation.errors:,} rows of {evaluation.name} failed, and {allowed:,} may"
 
 
 def _check_is_there(results: Results, experiment: str) -> list[Stored]:
