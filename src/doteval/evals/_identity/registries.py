@@ -112,9 +112,9 @@ def _attribute(kind: type[Any], name: str) -> Iterator[_Place]:
         yield holders[0], name
 
 
-def _with_those_called(functions: Iterable[FunctionType]) -> Iterator[FunctionType]:
+def _with_those_called(functions: Iterable[Any]) -> Iterator[FunctionType]:
     """Functions, and those of the user's that they read."""
-    left, seen = deque(functions), set[int]()
+    left, seen = deque[FunctionType](functions), set[int]()
     while left:
         function = left.popleft()
         if id(function) in seen or is_library_file(function.__code__.co_filename):

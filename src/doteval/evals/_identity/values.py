@@ -204,7 +204,7 @@ class Values(Objects):
         if kind in _NAMESPACES:
             return "namespace", self._mapping(self._kept(value, attributes_of(value)), above)
         if isinstance(value, Mapping):
-            if issubclass(kind, dict):
+            if any(each is dict for each in kind.__mro__):
                 self._note_order(given)
             factory: Any = attribute_of(given, "default_factory")
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
