@@ -8,10 +8,13 @@ The parts::
     library  whose code it is: the user's, or that of an installed package
     looks    single values, functions and classes
     silence  no warnings meanwhile
-    aliases  types that are made of others
+    aliases  types that are made of others, and what texts in them name
+    places   where something is within what has a name
+    beside   what containers and models of packages hold besides what they show
     state    what is written, and so does not count
-    places   where in the project of the user lies what texts name
+    checkout where in the project of the user lies what texts name
     registries  what is entered where something is made, and not read
+    callables  what can be called is, and says of itself
     values   what a value is, and what it is looked into for
     told     what is read of what is handed over
     use, containers  what code is run for, and whether names of methods are those of containers

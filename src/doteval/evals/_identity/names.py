@@ -63,7 +63,10 @@ def in_order(described: list[Any]) -> list[Any]:
     groups: dict[str, list[Any]] = {}
     for each in described:
         groups.setdefault(_MARK.sub("", repr(each)), []).append(each)
-    return [alike[0] if len(alike) == 1 else Alike(alike) for _, alike in sorted(groups.items())]
+    found: list[Any] = []
+    for _, alike in sorted(groups.items()):
+        found += [Alike(alike)] if len(alike) > 1 and has_marks(repr(alike[0])) else alike
+    return found
 
 
 def has_marks(text: str) -> bool:

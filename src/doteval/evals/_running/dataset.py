@@ -67,6 +67,19 @@ class Row:
         return fresh(self.values)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A row, or a sample of one, whose result is there already.
+
+    Args:
+        row: The row.
+        failed: Whether the result is an error.
+    """
+
+    row: Row
+    failed: bool
+
+
 def fresh(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values whose containers are copies."""
     copies = Copies()
