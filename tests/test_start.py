@@ -462,6 +462,46 @@ def test_a_task_that_ends_with_the_loop_need_not_close_what_it_has_entered(kind:
     gc.collect()
 
 
+class SlowlyClosed(PooledProvider[str]):
+    @asynccontextmanager
+    async def open(self, spec: str, /) -> AsyncIterator[str]:
+        try:
+            yield spec
+        finally:
+            await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["what closes all is first", "what closes all is last"])
+def test_what_is_being_closed_when_the_loop_ends_has_not_failed(caplog: pytest.LogCaptureFixture, last: bool) -> None:
+    """As at the end of a notebook: all tasks are cancelled, in any order, and nothing is printed but the warning."""
+    reported: list[Any] = []
+
+    async def cell() -> asyncio.Future[None]:
+        provider = SlowlyClosed(keep_alive=0)
+        await provider.start()
+        torn_down = asyncio.ensure_future((await provider.setup("a")).teardown())
+        while provider.statistics().closing == 0:
+            await checkpoint()
+        return torn_down
+
+    def notebook() -> BaseException | None:
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        torn_down = loop.run_until_complete(cell())
+        tasks = asyncio.all_tasks(loop)
+        for task in sorted(tasks, key=lambda task: task.get_name() == "doteval SlowlyClosed", reverse=not last):
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.close()
+        return None if torn_down.cancelled() else torn_down.exception()
+
+    with told_once_that_it_was_not_closed():
+        failure = notebook()
+    assert failure is None
+    assert caplog.messages == []
+    assert reported == []
+
+
 @pytest.mark.parametrize("kind", [ThingProvider, Mapping])
 def test_a_loop_that_is_closed_without_a_word_leaves_a_provider_that_can_be_started_again(
     kind: Callable[[], Any],

@@ -169,6 +169,18 @@ class HomeLoop:
         has_own_time = getattr(native.time, "__func__", None) is not BaseEventLoop.time
         return get_running_loop, native.time if has_own_time else monotonic, task_here
 
+    def ends_with_task(self) -> Callable[[], bool]:
+        """What tells whether it ends, where asyncio cancels the present task for nothing else.
+
+        It cancels all tasks at once, so others may find that they are cancelled before the present one runs again.
+        """
+        if self._is_trios:
+            return bool
+        from asyncio import current_task  # noqa: PLC0415 - only where it runs
+
+        task: Any = current_task(self.native)
+        return lambda: task.cancelling() > 0
+
     @property
     def _is_trios(self) -> bool:
         return not _is_asyncios(self.native)

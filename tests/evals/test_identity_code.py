@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from doteval.evals._identity.code import read
+from doteval.evals._results.identity import NO_RANGES, Identity, changes
+from doteval.evals._running.depends import identity_of
 
 CORPUS = sorted(Path(__file__).parents[2].joinpath("src", "doteval").rglob("*.py"))
 MANY = 100
@@ -129,6 +131,37 @@ def test_whatever_is_changed_in_a_function_is_seen(seed: int) -> None:
             continue
         tried += 1
         assert read(after).does != read(before).does, ast.unparse(ast.fix_missing_locations(function))
+
+
+COUNTING = """
+from doteval import Result, foreach
+STATE = {"calls": 0}
+@foreach("q", [("a",)])
+async def eval_it(q):
+    STATE["calls"] += 1
+    return Result(q)
+"""
+
+
+def without_places(code: CodeType) -> CodeType:
+    """As under PYTHONNODEBUGRANGES, or from a file that was compiled under it."""
+    consts = (without_places(each) if isinstance(each, CodeType) else each for each in code.co_consts)
+    return code.replace(co_linetable=b"", co_consts=tuple(consts))
+
+
+def test_it_is_told_where_code_does_not_say_for_what_its_instructions_are() -> None:
+    found: list[Identity] = []
+    for compiled in (whole := compile(COUNTING, "<a cell>", "exec"), without_places(whole)):
+        scope: dict[str, Any] = {"__name__": "counting"}
+        exec(compiled, scope)
+        found.append(identity_of(scope["eval_it"], models={}))
+    with_places, without = found
+    assert changes(without, without) == ()
+    told, *others = changes(with_places, without)
+    assert told == "PYTHONNODEBUGRANGES is 1, and was not set, and under it nobody knows what code writes"
+    assert others
+    assert changes(without, with_places)[0].startswith("PYTHONNODEBUGRANGES was 1, and is not set, and under it ")
+    assert changes(with_places, {**with_places, NO_RANGES: "=1"}) == ()
 
 
 _ON_ITS_OWN = ast.stmt, ast.ExceptHandler, ast.comprehension, ast.keyword

@@ -14,6 +14,7 @@ from doteval.evals._identity.library import project_of
 from doteval.evals._running.depends import identity_of
 
 EVALUATION = """
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,17 @@ WITHIN = {
     "in a list": "[Path(__file__).parent, Path(__file__)]",
     "in a data class": "Config(Path(__file__).parent)",
     "in an object": "Loader(Path(__file__).parent)",
+    "in the address of a database": "'sqlite:///' + os.path.dirname(__file__) + '/app.db'",
+    "as an address": "Path(__file__).as_uri()",
+    "in an argument": "'--data=' + os.path.dirname(__file__)",
+    "in a command": "'cat \\'' + __file__ + '\\' | wc > ' + os.path.dirname(__file__) + '/out'",
+    "several": "os.pathsep.join([os.path.dirname(__file__), '/elsewhere', __file__])",
+    "as bytes": "os.fsencode(__file__)",
+    "in bytes": "b'file:' + os.fsencode(os.path.dirname(__file__)) + b'/app.db'",
+    "as a key": "{__file__: 1, 'file:' + __file__: 2}",
+    "in a set": "{__file__, 'file:' + __file__}",
+    "as a text of one's own": "type('Text', (str,), {})(__file__)",
+    "in the arguments of a partial": "functools.partial(print, 'file:' + __file__)",
 }
 OUTSIDE = {
     "absolute": ("Path('/data/one')", "Path('/data/two')"),
@@ -52,6 +64,16 @@ OUTSIDE = {
     "another within": ("Path(__file__).parent / 'one'", "Path(__file__).parent / 'two'"),
     "itself or within": ("Path(__file__).parent", "Path(__file__).parent / 'two'"),
     "a sibling of the project": ("str(Path(__file__).parents[2]) + '/one'", "str(Path(__file__).parents[2]) + '/two'"),
+    "another within, in an address": ("f'file:{__file__}'", "f'file:{__file__}.bak'"),
+    "another project, in an address": (
+        "f'file://{Path(__file__).parents[1]}-one/a'",
+        "f'file://{Path(__file__).parents[1]}-two/a'",
+    ),
+    "below another directory": ("f'/data{Path(__file__).parents[1]}/a'", "'/data/home/project/a'"),
+    "around it": ("f'sqlite:///{__file__}?mode=ro'", "f'sqlite:///{__file__}?mode=rw'"),
+    "before it": ("f'--in={__file__}'", "f'--out={__file__}'"),
+    "text and bytes": ("__file__", "os.fsencode(__file__)"),
+    "in bytes, another": ("os.fsencode(__file__) + b'.a'", "os.fsencode(__file__) + b'.b'"),
     "begins like the project": ("str(Path(__file__).parents[1]) + '-one'", "str(Path(__file__).parents[1]) + '-two'"),
     "another place in the project and outside": ("Path(__file__).parent", "'/evals'"),
     "a text and a path": ("Path(__file__).parent", "os.path.dirname(__file__)"),
@@ -86,7 +108,7 @@ def identity_in(project: Path, where: str, mark: str = "pyproject.toml") -> Mapp
 @pytest.mark.parametrize("where", WITHIN)
 def test_a_project_may_lie_anywhere(tmp_path: Path, where: str) -> None:
     one = identity_in(tmp_path / "here" / "project", WITHIN[where])
-    assert one == identity_in(tmp_path / "somewhere" / "else" / "checkout", WITHIN[where])
+    assert one == identity_in(tmp_path / "somewhere" / "else" / "a checkout é %20", WITHIN[where])
     assert one != identity_in(tmp_path / "here" / "third", WITHIN[where].replace("__file__", "'/elsewhere/evals/x.py'"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doteval.evals._identity.looks import in_order
+from doteval.evals._identity.names import in_order
 
 DESCRIBED = st.recursive(
     st.text("(', ab", max_size=3) | st.integers(0, 20),

@@ -143,6 +143,8 @@ class Engine(Generic[ModelT]):
         self._drained: Event | None = None
         self._is_applying = False
         self._loop_ends = False
+        self._is_loops_end: Callable[[], bool] = bool
+        """Whether the event loop ends, which it does before the task is told that closes everything."""
 
     def statistics(self) -> ProviderStatistics:
         """A snapshot of the counts."""
@@ -330,7 +332,7 @@ class _Watch(Generic[ModelT]):
 
     def _ended(self, error: BaseException | None) -> None:
         engine, entry = self._engine, self._entry
-        if engine._loop_ends and isinstance(error, get_cancelled_exc_class()):
+        if isinstance(error, get_cancelled_exc_class()) and (engine._loop_ends or engine._is_loops_end()):
             error = None
         reason = "" if error is None else engine._hooks.explain(entry.want, error)
         was_opening = entry.phase is Phase.OPENING

@@ -51,7 +51,7 @@ class Pool(Engine[ModelT]):
     def start(self, task_group: TaskGroup) -> None:
         """Run the resource tasks in `task_group` from now on."""
         mark_for_trio()
-        self._task_group = task_group
+        self._task_group, self._is_loops_end = task_group, self.loop.ends_with_task()
         if self._ledger.keeps_for_a_while:
             task_group.start_soon(self._alarms.expiry.run, name=f"doteval expiry of {self._provider}")
         if self._max_lifetime is not None:

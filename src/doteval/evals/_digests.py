@@ -10,7 +10,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from hashlib import blake2b
@@ -19,13 +19,14 @@ from pathlib import Path, PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
+from ._kinds import Kinds, known_by_kind
 from ._tabular import held_by_table, number_or_text_of
 
 _MOST = 5_000_000
 """How many values that hold others are looked at at most; there may be no end of them."""
 _SHORT = 64
 _END = object()
-_LISTED = frozenset({str, float, bool, type(None)})
+_LISTED = Kinds((str, float, bool, type(None)))
 """Of these, what Python writes of a list tells everything."""
 _WITHOUT_STATE = frozenset({"_thread.lock", "_thread.RLock"})
 _PASSING: Mapping[str, frozenset[str]] = {
@@ -79,7 +80,7 @@ class Looks:
 
     def is_passing(self, name: object, value: object, kind: type[Any]) -> bool:
         """Whether an object of a class has an attribute only for the moment."""
-        return name in _passing(cast("Hashable", kind))
+        return name in _passing(kind)
 
 
 _NAMES = Looks()
@@ -246,7 +247,7 @@ class _Walk:
             return Parts("dict", chain.from_iterable(value.items()), size=2)
         if kind is list or kind is tuple:
             items = cast("Sequence[object]", value)
-            if set(map(type, items)) <= _LISTED:
+            if _LISTED.are_of_all(items):
                 return _joined(b"#", [kind.__name__.encode(), ascii([*items]).encode()])
             return Parts(kind.__name__, items)
         if kind is set or kind is frozenset:  # which are equal
@@ -296,7 +297,7 @@ class _Walk:
         if isinstance(found, str):  # the name of something there is one of
             return _joined(b"name", [_name(kind).encode(), found.encode()])
         function, args, state, items, pairs = (*found, None, None, None)[:5]
-        maker = "" if function in _NEW else getattr(function, "__qualname__", "")
+        maker = "" if any(function is each for each in _NEW) else getattr(function, "__qualname__", "")
         owner: object = getattr(function, "__self__", None)
         held = (
             None if isinstance(owner, ModuleType) else owner,
@@ -353,7 +354,7 @@ def reduced(value: Any, kind: type[Any]) -> Any:
     return value.__reduce_ex__(4) if reduce is None else reduce(value)
 
 
-@functools.lru_cache(maxsize=512)
+@known_by_kind
 def _passing(kind: Any) -> frozenset[str]:
     found: set[str] = set()
     for each in cast("tuple[type[Any], ...]", kind.__mro__):

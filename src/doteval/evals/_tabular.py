@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Hashable
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any
+
+from ._kinds import known_by_kind
 
 _TABLES = ("pandas", "polars", "pyarrow")
 _NUMBERS = "biufcmM"
@@ -27,7 +27,7 @@ def number_or_text_of(value: Any) -> Any:
 
 def held_by_table(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
     """What a table, an array or a part of one holds, so that it tells it from others; `None` for anything else."""
-    match _library_of(cast("Hashable", kind)):
+    match _library_of(kind):
         case "pandas":
             return _of_pandas(value, kind)
         case "polars":
@@ -40,7 +40,7 @@ def held_by_table(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
 
 def objects_in_table(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
     """What a table or an array holds that is no plain value; `None` for anything else."""
-    library = _library_of(cast("Hashable", kind))
+    library = _library_of(kind)
     if library == "pandas":
         if hasattr(kind, "ngroups"):
             return (value.obj,)
@@ -57,13 +57,13 @@ def objects_in_table(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
 
 def columns_of(value: Any, kind: type[Any]) -> dict[str, Any] | None:
     """The columns of a table, by their names; `None` for anything else, and where two are called the same."""
-    if _library_of(cast("Hashable", kind)) not in ("pandas", "polars") or not hasattr(kind, "columns"):
+    if _library_of(kind) not in ("pandas", "polars") or not hasattr(kind, "columns"):
         return None
     found = {str(name): value[name] for name in value.columns}
     return {"": getattr(value, "index", None), **found} if len(found) == len(value.columns) else None
 
 
-@functools.lru_cache(maxsize=512)
+@known_by_kind
 def _library_of(kind: Any) -> str | None:
     for each in kind.__mro__:
         library: str = each.__module__.partition(".")[0]

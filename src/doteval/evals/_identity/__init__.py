@@ -12,6 +12,8 @@ The parts::
     places   where something is within what has a name
     beside   what containers and models of packages hold besides what they show
     state    what is written, and so does not count
+    checkout where in the project of the user lies what texts name
+    registries  what is entered where something is made, and not read
     callables  what can be called is, and says of itself
     values   what a value is, and what it is looked into for
     told     what is read of what is handed over

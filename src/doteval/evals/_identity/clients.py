@@ -75,7 +75,7 @@ def put_on(value: object, kind: type[Any]) -> dict[str, Any]:
 def _parts_in(value: Any, depth: int = 2) -> Iterator[tuple[str, object]]:
     """What a list or a mapping holds, each with where; of anything else, that itself."""
     kind = class_of(value)
-    if kind not in (dict, list, tuple):
+    if kind is not dict and kind is not list and kind is not tuple:
         yield "", value
         return
     held: Iterable[tuple[object, object]] = value.items() if kind is dict else enumerate(cast("list[object]", value))

@@ -309,6 +309,12 @@ def _plain(token: Any) -> tuple[object, ...]:
     return kind.__name__, hex(token) if kind is int else repr(token)
 
 
+def says_where(function: object) -> bool:
+    """Whether a function's code says what of a line its instructions are for."""
+    code = function.__code__ if is_function(function) else None
+    return code is None or any(column is not None for _, _, column, _ in code.co_positions())
+
+
 def texts_in(constants: Iterable[object]) -> Iterator[str]:
     """The texts among constants, those of functions within a function included."""
     for each in constants:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FunctionType, NoneType
 from typing import Any
 
+from .._kinds import ByKind, Kinds
 from .code import Code
 from .found import defaults_of, is_librarys, variable_of
 from .looks import class_of
@@ -17,7 +18,7 @@ from .use import Use
 from .uses import ATTRIBUTE, EVERYTHING, WRITING, Steps
 
 _INTO = {("get",), ("setdefault",)}
-_CONTAINERS = {list, dict, set, deque, defaultdict, Counter, OrderedDict}
+_CONTAINERS = Kinds((list, dict, set, deque, defaultdict, Counter, OrderedDict))
 
 
 class Unclear:
@@ -29,14 +30,14 @@ class Unclear:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._held: dict[str, set[type[Any]]] = {}
+        self._held: dict[str, ByKind[None]] = {}
         """The classes of what objects hold, by attribute."""
         self._left: list[tuple[Callable[[], bool], str, Use]] = []
         """The methods, each with what tells whether it is read of a container."""
 
     def hold(self, attribute: str, value: object) -> None:
         """An object, or a class, has an attribute."""
-        self._held.setdefault(attribute, set()).add(class_of(value))
+        self._held.setdefault(attribute, ByKind())[class_of(value)] = None
 
     def note(self, function: FunctionType, code: Code, use: Use) -> None:
         """A function can be run."""
@@ -73,7 +74,7 @@ class Unclear:
 
     def _has_containers(self, attribute: str) -> bool:
         """Whether all objects that have such an attribute hold containers in it."""
-        return self._held.get(attribute, {NoneType}) <= _CONTAINERS
+        return all(kind in _CONTAINERS for kind in self._held.get(attribute, (NoneType,)))
 
     def _leads_to_container(self, function: FunctionType, name: str, way: Steps) -> bool:
         """Whether a way leads to a container, or into one that the run fills."""

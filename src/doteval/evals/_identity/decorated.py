@@ -66,7 +66,7 @@ def says_something(name: str, value: Any) -> bool:
     """Whether an attribute of an object of a library may be what that was given: a text, a number, code, or many."""
     if name.startswith(NOT_GIVEN) or value is None or is_credential(name, value) or _OF_THE_MOMENT.search(name):
         return False
-    if class_of(value) in (int, float) and abs(value) >= _LATEST:
+    if (class_of(value) is int or class_of(value) is float) and abs(value) >= _LATEST:
         return False
     is_code = is_function(value) or is_class(value) or class_of(value) is functools.partial
-    return is_code or class_of(value) in (*ATOMS, tuple) or _may_change(value)
+    return is_code or (class_of(value) in ATOMS or class_of(value) is tuple) or _may_change(value)

@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
+from .._kinds import Kinds
 from .library import is_library, is_library_class, is_library_file, users_module
 from .looks import ATOMS, attribute_of, class_of, held_by, is_class, is_function, is_module
 from .uses import ITSELF, Steps
 
-PLAIN = frozenset({list, dict, tuple, set, frozenset})
+PLAIN = Kinds((list, dict, tuple, set, frozenset))
 """Containers of which there may be many, and large ones."""
 
 
@@ -20,7 +21,7 @@ def holds_no_code(value: Any, depth: int = 5) -> bool:
     """Whether a container holds nothing but plain values, as most data do."""
     for item in (*value, *value.values()) if class_of(value) is dict else value:
         kind = class_of(item)
-        if kind not in ATOMS and not (kind in PLAIN and depth and holds_no_code(item, depth - 1)):
+        if id(kind) not in ATOMS.ids and not (id(kind) in PLAIN.ids and depth and holds_no_code(item, depth - 1)):
             return False
     return True
 

@@ -6,7 +6,6 @@ keys, which are of the moment. Whatever holds something of the moment is itself 
 
 from __future__ import annotations
 
-import functools
 import io
 import logging
 import random
@@ -14,13 +13,14 @@ import re
 import types
 import weakref
 from argparse import Namespace
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 from itertools import chain
 from typing import Any, cast
 
 from .._digests import Looks, Parts, fingerprint
+from .._kinds import Kinds, known_by_kind
 from .._tabular import held_by_table
 from .credentials import is_credential
 from .library import is_library_class, is_library_file
@@ -28,7 +28,7 @@ from .looks import ATOMS, attribute_of, class_of, held_by, maker_of, type_name
 from .silence import no_warnings
 from .special import is_mock
 
-_PLAIN = (list, tuple, set, frozenset)
+_PLAIN = Kinds((list, tuple, set, frozenset))
 _MOST = 200_000
 """How many values that hold others are looked at at most of one object."""
 _CLIENTS = frozenset(
@@ -94,7 +94,7 @@ class _Sort(Enum):
     DATA = auto()
 
 
-@functools.lru_cache(maxsize=512)
+@known_by_kind
 def _sort_of(kind: Any) -> _Sort:
     package = kind.__module__.partition(".")[0]
     if issubclass(kind, type):
@@ -128,7 +128,7 @@ def without_measured(value: Any, kind: type[Any]) -> Any:
 
 def is_of_the_moment(kind: type[Any]) -> bool:
     """Whether objects of a class hold something of the moment, or are of what a process has for the moment."""
-    return _sort_of(cast("Hashable", kind)) in (_Sort.MOMENTARY, _Sort.STATE)
+    return _sort_of(kind) in (_Sort.MOMENTARY, _Sort.STATE)
 
 
 def is_state(kind: type[Any]) -> bool:
@@ -232,7 +232,7 @@ class _Kept(Looks):
             return self._own(value) if self._is_written(value) else self._mapping(held)
         if value is self._whole:
             return None
-        match _sort_of(cast("Hashable", kind)):
+        match _sort_of(kind):
             case _Sort.CLASS:
                 return type_name(value) if self.is_library(value) else self._own(value)
             case _Sort.FUNCTION:

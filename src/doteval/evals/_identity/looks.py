@@ -9,11 +9,11 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
-from itertools import pairwise
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeGuard, cast
 
 from ... import ModelRequest
+from .._kinds import Kinds
 from .library import is_library_class
 
 _AS_TEXTS: dict[str, Any] = {}
@@ -36,7 +36,7 @@ MADE_OF = {
 }
 """What objects of a library are made of besides: an environment of templates of all that it renders with, an adapter of
 its type, a handler of how it writes."""
-ATOMS = (bool, int, float, complex, str, bytes, type(None), type(...))
+ATOMS = Kinds((bool, int, float, complex, str, bytes, type(None), type(...)))
 PYTHONS_OWN = frozenset(
     {
         *("__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__classcell__"),
@@ -284,17 +284,3 @@ def is_plain_data(described: Any) -> bool:
 def holds_others(described: Any) -> bool:
     """Whether what is said of plain data is that of a list or the like."""
     return described[0] not in _NAMES_OF_ATOMS
-
-
-def in_order(described: list[Any]) -> list[Any]:
-    """Descriptions, sorted by what is written of each; of a pair only its first, where that says it.
-
-    What a key has may be deep, and would be written once for each level.
-    """
-    if len(described) < 2:
-        return described
-    written = [f"({each[0]!r}, " if class_of(each) is tuple and len(each) == 2 else repr(each) for each in described]
-    places = sorted(range(len(described)), key=written.__getitem__)
-    if any(written[after].startswith(written[before]) for before, after in pairwise(places)):
-        return sorted(described, key=repr)
-    return [described[place] for place in places]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from .._kinds import ByKind
 from .looks import INITIALISERS
 from .use import Use
 from .uses import OPERATORS
@@ -19,7 +20,7 @@ _PASSIVE = frozenset(
     }
 )
 """Methods that operators call which are looked for in code; what calls others cannot be told from it."""
-_OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
+OF_NEW_CLASSES = frozenset({"__init_subclass__", "__set_name__"})
 """Methods that are called where a class is made."""
 _NEVER = len(Use) + 1
 
@@ -38,7 +39,7 @@ class Method:
     @property
     def is_called_by_name(self) -> bool:
         """Whether it is run where code reads its name, and nowhere else."""
-        if self.name in INITIALISERS or self.name in _OF_NEW_CLASSES or self.is_setter:
+        if self.name in INITIALISERS or self.name in OF_NEW_CLASSES or self.is_setter:
             return False
         return not self.is_always_called
 
@@ -49,28 +50,24 @@ class Method:
         return self.overrides or (is_pythons and self.name not in _PASSIVE)
 
 
-def _by_class() -> defaultdict[type[Any], set[str]]:
-    return defaultdict(set)
-
-
 class Methods:
     """Finds them, by what code reads, writes and makes; in whatever order that is known."""
 
     def __init__(self) -> None:
         self._names: dict[Use, set[str]] = {use: set() for use in Use}
         """The attributes that code reads which is run for something."""
-        self._own_names: dict[Use, defaultdict[type[Any], set[str]]] = {use: _by_class() for use in Use}
+        self._own_names: dict[Use, ByKind[set[str]]] = {use: ByKind() for use in Use}
         """Those that methods read of their own objects, by the class."""
         self._stored: dict[Use, set[str]] = {use: set() for use in Use}
-        self._made: dict[type[Any], Use] = {}
+        self._made: ByKind[Use] = ByKind()
         """The classes of which objects are made."""
-        self._derived: dict[type[Any], Use] = {}
+        self._derived: ByKind[Use] = ByKind()
         """The classes of which the run may make others."""
-        self._related: dict[type[Any], set[type[Any]]] = {}
+        self._related: ByKind[ByKind[None]] = ByKind()
         """The classes that an object of a class may be of besides."""
         self._all: list[Method] = []
         self._by_name: defaultdict[str, list[int]] = defaultdict(list)
-        self._of_class: defaultdict[tuple[type[Any], str], list[int]] = defaultdict(list)
+        self._of_class: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
         self._run_for: dict[int, int] = {}
         """What methods are run for, by their places."""
         self._found: dict[int, Use] = {}
@@ -84,7 +81,7 @@ class Methods:
 
     def read_of_own(self, use: Use, kind: type[Any], names: Iterable[str]) -> None:
         """A method reads attributes of its own object."""
-        known = self._own_names[use][kind]
+        known = self._own_names[use].setdefault(kind, set())
         for name in {*names} - known:
             known.add(name)
             for each in self._related.get(kind, ()):
@@ -102,22 +99,22 @@ class Methods:
 
     def derive(self, use: Use, kind: type[Any]) -> None:
         """Classes are made of another one."""
-        self._note(self._derived, use, kind, _OF_NEW_CLASSES)
+        self._note(self._derived, use, kind, OF_NEW_CLASSES)
 
-    def _note(self, known: dict[type[Any], Use], use: Use, kind: type[Any], names: Iterable[str]) -> None:
+    def _note(self, known: ByKind[Use], use: Use, kind: type[Any], names: Iterable[str]) -> None:
         for each in kind.__mro__:
             if use < known.get(each, _NEVER):
                 known[each] = use
                 for name in names:
-                    self._find(use, self._of_class.get((each, name), ()))
+                    self._find(use, self._of_class.get((id(each), name), ()))
 
     def add_class(self, kind: type[Any]) -> None:
         """There is a class, of which there may be objects."""
         kinds = [each for each in kind.__mro__ if each is not object]
         for one in kinds:
-            related = self._related.setdefault(one, set())
+            related = self._related.setdefault(one, ByKind())
             new = [each for each in kinds if each not in related]
-            related.update(new)
+            related.update((each, None) for each in new)
             for use in Use if new else ():
                 for name in self._own_names[use].get(one, ()):
                     for each in new:
@@ -128,7 +125,7 @@ class Methods:
         place = len(self._all)
         self._all.append(method)
         self._by_name[method.name].append(place)
-        self._of_class[method.kind, method.name].append(place)
+        self._of_class[id(method.kind), method.name].append(place)
         use = self._use_of(method)
         if use is not None:
             self._find(use, (place,))
@@ -142,8 +139,16 @@ class Methods:
 
     def reads(self, attributes: Collection[str]) -> bool:
         """Whether code reads any of these, of whatever."""
-        names = (*self._names.values(), *(each for by_class in self._own_names.values() for each in by_class.values()))
-        return any(not each.isdisjoint(attributes) for each in names)
+        return any(not self.read_for(use).isdisjoint(attributes) for use in Use)
+
+    def read_for(self, use: Use) -> set[str]:
+        """The attributes that code reads, of whatever, which is run for something."""
+        return self._names[use].union(*self._own_names[use].values())
+
+    def with_uses(self) -> list[tuple[Method, Use | None]]:
+        """All methods, each with what it is run for, as far as it is."""
+        uses = {place: Use(use) for place, use in self._run_for.items()}
+        return [(method, uses.get(place)) for place, method in enumerate(self._all)]
 
     def _find(self, use: Use, places: Iterable[int]) -> None:
         for place in places:
@@ -151,7 +156,7 @@ class Methods:
                 self._found[place] = use
 
     def _find_of_class(self, use: Use, kind: type[Any], name: str) -> None:
-        places = self._of_class.get((kind, name), ())
+        places = self._of_class.get((id(kind), name), ())
         self._find(use, (place for place in places if self._all[place].is_called_by_name))
 
     def _use_of(self, method: Method) -> Use | None:
@@ -159,7 +164,7 @@ class Methods:
         name = method.name
         if name in INITIALISERS:
             return self._made.get(method.kind)
-        if name in _OF_NEW_CLASSES:
+        if name in OF_NEW_CLASSES:
             return self._derived.get(method.kind, Use.MAKE)
         if method.is_setter:
             return next((use for use in Use if name in self._stored[use]), None)

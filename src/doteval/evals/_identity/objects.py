@@ -120,7 +120,7 @@ class Objects(ABC):
             self._too_much(type_name(kind))
         if not known.others:
             return known.digest
-        return kept_of(value, kind, lambda each: self._of(each, above), self.state.writes_within)
+        return kept_of(value, kind, lambda each: self._as_met(self._of(each, above)), self.state.writes_within)
 
     def _known_of(self, value: Any, kind: type[Any]) -> Known:
         others: list[object] = []
@@ -168,6 +168,10 @@ class Objects(ABC):
             above: The values that hold it.
             fresh: What makes the values of keys that are only asked for.
         """
+
+    def _as_met(self, described: object) -> object:
+        """What is said of something that becomes a part of a fingerprint at once, whatever it refers to."""
+        return described
 
     @abstractmethod
     def _may_be_written(self, place: str, name: str, value: object, owner: object, above: tuple[int, ...]) -> object:

@@ -7,12 +7,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .._kinds import Kinds
 from .._tabular import columns_of
 from .._written import IN_ORDER, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNSEEN
 from .code import Doing
-from .credentials import guarded_digest_of
 from .library import is_library_class
 from .looks import attributes_of, class_of, digest_of, holds_others, is_plain_data, type_name
+from .names import Description, Names, Reference, has_marks
 from .places import Step, Written, by_place, is_nearer, shown
 from .state import State
 from .values import BY_ITEM, FEW, MADE_HERE, Values
@@ -21,7 +22,7 @@ from .ways import Ways
 _TOO_MUCH = "holds too much: what changes in the rest of it is not noticed"
 
 VALUE = "the value "
-_CONTAINERS = (dict, list, tuple, deque)
+_CONTAINERS = Kinds((dict, list, tuple, deque))
 _DEEPER = 1000
 """How often it is gone on at a depth at which others would stop."""
 _LARGEST = 1 << 96
@@ -41,11 +42,13 @@ class Parts(Values):
         super().__init__(State(), project)
         self._follows_classes = follows_classes
         self._names: dict[tuple[object, ...], str] = {}
-        self._taken: Counter[str] = Counter()
+        self._all_names = Names()
         self._alive: list[object] = []
         """What has a name, so that nothing else gets its ``id`` meanwhile."""
         self._left: list[tuple[str, Callable[[], object]]] = []
         self._parts: dict[str, str] = {}
+        self._described: dict[str, Description] = {}
+        """What is said of parts that refer to others."""
         self._warned: set[str] = set()
         self._label = ""
         """The part that is looked at now."""
@@ -72,18 +75,23 @@ class Parts(Values):
         self._is_guarded, self._ways = False, Ways()
         described = describe()
         guards = self._is_guarded and self._follows_classes  # a row's values are kept readably as it is
-        part = (guarded_digest_of if guards else digest_of)(described)
-        if isinstance(described, Doing):
-            part = f"{described.does[:_CODE]}.{part}"
-        elif name.startswith(VALUE) and not self._is_aside and is_plain_data(described):
+        does = f"{described.does[:_CODE]}." if isinstance(described, Doing) else ""
+        found = Description(repr(described), f"{SEEMS_WRITTEN if self._is_aside else ''}{does}", guards)
+        if has_marks(found.text):
+            self._described[name] = found
+        elif not does and name.startswith(VALUE) and not self._is_aside and is_plain_data(described):
             self._plain[name] = name.split("'")[1] if holds_others(described) else ""
-        self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
+        self._parts[name] = "" if has_marks(found.text) else found.digest({})
+
+    def _as_met(self, described: object) -> object:
+        text = repr(described)
+        return self._all_names.as_met(text) if has_marks(text) else described
 
     def _note_order(self, values: Mapping[Any, Any]) -> None:
         if len(values) < 2 or self._is_aside or self._is_provider or self.state.hides_content(values):
             return
         written = self.state.keys_in(values)
-        keys = [key for key in [*values] if class_of(key) is str and key not in written]
+        keys = [self._project.around(key) for key in [*values] if class_of(key) is str and key not in written]
         self._orders[self._label] += int(digest_of(keys), 16)
 
     def _finish_orders(self) -> None:
@@ -157,11 +165,10 @@ class Parts(Values):
         """What is at one place: of several owners, in no order that lasts."""
         return self._sorted((shown(each.path), self._held(each.name, each.value, ())) for each in held)
 
-    def _free(self, name: str) -> str:
+    def _free(self, name: str, owner: object = None) -> str:
         if self._label.startswith(OF_ROWS) and not name.startswith(OF_ROWS):
             name = f"{OF_ROWS}{name}"
-        self._taken[name] += 1
-        return f"{name} ({self._taken[name]})" if self._taken[name] > 1 else name
+        return self._all_names.new(name, owner)
 
     def _named(self, key: tuple[object, ...], owner: object, name: str, describe: Callable[[], object]) -> str:
         """The name of what has a part of its own, which is looked at later.
@@ -173,7 +180,7 @@ class Parts(Values):
             describe: Looks at it.
         """
         if key not in self._names:
-            self._names[key] = self._free(name)
+            self._names[key] = self._free(name, owner)
             self._alive.append(owner)
             self._left.append((self._names[key], describe))
-        return self._names[key]
+        return Reference(self._names[key])

@@ -11,9 +11,10 @@ import functools
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import attrgetter, methodcaller
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from .._kinds import ByKind, Kinds
 from .._tabular import objects_in_table
 from .aliases import is_alias
 from .code import MAKES_CLASSES, read
@@ -33,6 +34,7 @@ from .library import is_library, is_library_class
 from .looks import ATOMS, INITIALISERS, attribute_of, class_of, is_class, is_function, is_module
 from .members import arguments_of, scope_of, types_of
 from .methods import Method, Methods
+from .registries import Reads, entered_and_not_read
 from .state import State
 from .told import Told, handed_over, tells_of
 from .use import Use
@@ -41,7 +43,7 @@ from .values import Values
 
 _NO_CALLERS = frozenset({"abc", "builtins", "collections", "collections.abc", "enum", "typing", "typing_extensions"})
 """Modules whose classes call no methods of those that are made of them, but when they are told to."""
-_BY_TEXT = (attrgetter, methodcaller)
+_BY_TEXT = Kinds((attrgetter, methodcaller))
 _ABOVE = (0, 0)
 """That a value is held by others."""
 
@@ -57,9 +59,9 @@ class Reach(Values):
         self._values: deque[Callable[[], object]] = deque()
         self._seen: dict[int, Use] = {}
         self._alive: list[object] = []
-        self._objects: dict[type[Any], list[object]] = {}
-        self._of_objects: dict[type[Any], set[Steps]] = {}
-        self._of_classes: dict[type[Any], set[Steps]] = {}
+        self._objects: ByKind[list[object]] = ByKind()
+        self._of_objects: ByKind[set[Steps]] = ByKind()
+        self._of_classes: ByKind[set[Steps]] = ByKind()
         self._of_makers: list[tuple[object, str, Callable[[], object]]] = []
         """What makers write: it counts where the evaluation reads it."""
         self._read: set[tuple[int, str]] = set()
@@ -67,6 +69,8 @@ class Reach(Values):
         self._finding = self._find_in_modules, self._find_subclasses, self._find_documented, self._find_unclear
         self._use = Use.RUN
         self.told = Told()
+        self._run: list[CodeType] = []
+        """The code that is run for the evaluation, or for new objects."""
         self._known: set[tuple[int, str]] = set()
         self._documented: set[int] = set()
         self._alive_documented = 0
@@ -108,6 +112,9 @@ class Reach(Values):
         for owner, name, write in self._of_makers:
             if (id(owner), name) not in self._read:
                 write()
+        attributes = self._found.read_for(Use.RUN) | self._found.read_for(Use.INIT)
+        reads = Reads(frozenset(attributes), frozenset(self._read), tuple(self._run))
+        self.state.leave_out(entered_and_not_read(self._found.with_uses(), self._objects, reads))
 
     def reads(self, attributes: Collection[str]) -> bool:
         """Whether code that can be run reads any of these of anything; all of it is found first."""
@@ -133,6 +140,7 @@ class Reach(Values):
             kind: The class whose method it is.
         """
         code = read(function.__code__)
+        self._run += [function.__code__] if use < Use.MAKE else []
         self._found.read(use, code.attributes)
         self.told.note(function, code, is_method=kind is not None)
         if kind is None:
@@ -342,7 +350,7 @@ class Reach(Values):
     def _of(self, value: Any, above: tuple[int, ...]) -> object:
         """Look at a value later, as code says which of it counts."""
         kind = class_of(value)
-        if kind in ATOMS or (kind in PLAIN and holds_no_code(value)):
+        if id(kind) in ATOMS.ids or (id(kind) in PLAIN.ids and holds_no_code(value)):
             return None
         known = self._seen.get(id(value))
         if known is not None and known <= self._use:

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
+from .._kinds import ByKind
 from .._tabular import objects_in_table
 from .code import read
 from .found import behind_modules, defaults_of, functions_of, imported_by, is_callable, variable_of
@@ -22,7 +23,9 @@ _MOST = 5_000_000
 """How many values are looked at at most."""
 _HOLDING = frozenset({"builtins", "collections", "functools", "itertools", "types", "typing"})
 """Modules of Python whose objects hold what they were given."""
-_FRAMES = {types.GeneratorType: "gi_frame", types.AsyncGeneratorType: "ag_frame", types.CoroutineType: "cr_frame"}
+_FRAMES = ByKind(
+    {types.GeneratorType: "gi_frame", types.AsyncGeneratorType: "ag_frame", types.CoroutineType: "cr_frame"}
+)
 _NO_DATA = (*ATOMS, types.CodeType, types.FrameType, types.TracebackType, types.ModuleType)
 
 
@@ -44,11 +47,11 @@ class OfRows(NamedTuple):
 
 def found_in_rows(dataset: object) -> OfRows:
     """What the rows of a dataset are made of, as far as they are there, or code is that makes them."""
-    classes: dict[type[Any], None] = {}
+    classes: ByKind[None] = ByKind()
     functions: dict[types.FunctionType, None] = {}
     methods: set[str] = set()
-    tools: dict[Any, None] = {}
-    opened: dict[type[Any], Callable[[Any], Iterable[object]] | None] = dict.fromkeys(_NO_DATA)
+    tools: ByKind[None] = ByKind()
+    opened: ByKind[Callable[[Any], Iterable[object]] | None] = ByKind(dict.fromkeys(_NO_DATA))
     seen: dict[int, object] = {}
     level: list[object] = [dataset, *attributes_of(dataset).values()]
     while level and len(seen) < _MOST:

@@ -29,7 +29,7 @@ def parts_of(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
         return "field", field
     if kind is types.MethodWrapperType:
         return "method", value.__name__, value.__self__
-    if kind in (io.BytesIO, io.StringIO):  # wherever it is read now
+    if kind is io.BytesIO or kind is io.StringIO:  # wherever it is read now
         return "file in memory", value.getvalue()
     if issubclass(kind, weakref.ReferenceType):
         return "reference", value()
@@ -96,7 +96,7 @@ def _digest_of_pages(pages: bytes) -> object:
 def is_mock(kind: type[Any]) -> bool:
     """Whether a class is one of ``unittest.mock``; its objects may claim to be of any other."""
     module = sys.modules.get("unittest.mock")
-    return module is not None and module.NonCallableMock in kind.__mro__
+    return module is not None and any(each is module.NonCallableMock for each in kind.__mro__)
 
 
 def _told_to_mock(mock: Any, above: tuple[int, ...]) -> Any:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict, deque
-from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
+from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, MutableSet
 from types import CellType
 from typing import Any
 
+from .._kinds import ByKind, Kinds
 from .library import is_library_class
 from .looks import ATOMS, attribute_of, attributes_of, class_of, is_class, is_module
 from .uses import ATTRIBUTE, EVERYTHING, KEY, Steps
 
 _CONTAINERS = (MutableMapping, MutableSequence, MutableSet, deque)
+_PLAIN, _LISTS = Kinds((dict, list, tuple)), Kinds((list, tuple))
 _NOTHING: frozenset[Any] = frozenset()
 _MOST = 10_000
 """In how many items of a container it is looked for what is written of one of them."""
@@ -25,9 +27,10 @@ class State:
 
     def __init__(self) -> None:
         self._hidden: dict[int, set[tuple[str, Any]]] = {}
-        self._own: dict[type[Any], set[str]] = {}
-        self._computed_of: dict[type[Any], frozenset[str]] = {}
+        self._own: ByKind[set[str]] = ByKind()
+        self._computed_of: ByKind[frozenset[str]] = ByKind()
         self._kept: list[object] = []
+        self._left_out: dict[tuple[int, str], object] = {}
 
     def hide(self, owner: object, step: tuple[str, Any]) -> None:
         """A part of something is written."""
@@ -49,6 +52,14 @@ class State:
     def hides_content(self, owner: object) -> bool:
         """Whether all that a container holds may be written."""
         return EVERYTHING in self._hidden.get(id(owner), _NOTHING)
+
+    def leave_out(self, found: Iterable[tuple[object, str]]) -> None:
+        """Attributes of classes, and variables, that are nothing: none but these."""
+        self._left_out = {(id(owner), name): owner for owner, name in found}
+
+    def leaves_out(self, owner: object, name: str) -> bool:
+        """Whether one is nothing."""
+        return (id(owner), name) in self._left_out
 
     @property
     def is_empty(self) -> bool:
@@ -75,7 +86,7 @@ class State:
     def mark(self, owner: object, steps: Steps) -> object:
         """What a way leads to is written; gives back the value that it is written into, as far as there is one."""
         for place, step in enumerate(steps[:-1]):
-            if step == EVERYTHING and class_of(owner) in (dict, list, tuple):  # each of them, and no more of the others
+            if step == EVERYTHING and class_of(owner) in _PLAIN:  # each of them, and no more of the others
                 self._mark_items(owner, steps[place + 1 :])
                 return owner
             inner = behind(owner, step)
@@ -134,7 +145,7 @@ def behind(owner: Any, step: tuple[str, Any]) -> object:
                 return found
         kinds = owner.__mro__ if is_class(owner) else class_of(owner).__mro__
         return next((vars(each)[name] for each in kinds if name in vars(each)), MISSING)
-    if class_of(owner) in (list, tuple) and isinstance(name, int):
+    if class_of(owner) in _LISTS and isinstance(name, int):
         return owner[name] if -len(owner) <= name < len(owner) else MISSING
     is_mapping = issubclass(class_of(owner), dict) and not issubclass(class_of(owner), defaultdict)
     if kind == KEY and is_mapping:  # of the other one, reading writes as well

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import re
 import types
 from argparse import Namespace
@@ -21,9 +20,11 @@ from pathlib import PurePath
 from types import FunctionType, MethodType
 from typing import Any, TypeVar, cast
 
+from .._kinds import Kinds
 from .._tabular import held_by_table
 from .aliases import is_alias, parts_of_alias
 from .callables import Callables
+from .checkout import Project
 from .credentials import hides_itself, is_credential, without_environment
 from .kept import is_state, without_measured
 from .library import is_library_class, is_library_module
@@ -35,12 +36,12 @@ from .looks import (
     described_as,
     digest_of,
     digest_of_bytes,
-    in_order,
     is_module,
     own_text_of,
     present_in,
     type_name,
 )
+from .names import in_order
 from .places import IN_NO_ORDER, Path, Step
 from .state import State
 from .ways import Ways
@@ -61,8 +62,10 @@ MADE_HERE = ("what it holds", "its keys")
 """Where containers are set aside that are made here, and so are no one's to be taken apart."""
 BY_ITEM = "by item"
 """What is said instead of all that a container, or an object, holds, where each of it is looked at by itself."""
-_LISTS = (list, tuple)
-_FACTORIES = (bool, dict, float, int, list, set, str, tuple)
+_LISTS = Kinds((list, tuple))
+_SETS_AND_LISTS = Kinds((list, tuple, set, frozenset))
+_NAMESPACES = Kinds((types.SimpleNamespace, Namespace))
+_FACTORIES = Kinds((bool, dict, float, int, list, set, str, tuple))
 
 
 class Values(Callables):
@@ -76,7 +79,7 @@ class Values(Callables):
 
     def __init__(self, state: State, project: str | None = None) -> None:
         super().__init__(state, _MOST)
-        self._project = project
+        self._project = Project(project)
         self._is_guarded = False
         """Whether what is looked at now holds a credential."""
         self._ways = Ways()
@@ -98,9 +101,9 @@ class Values(Callables):
 
     def _of(self, value: Any, above: tuple[int, ...]) -> object:
         kind = class_of(value)
-        if kind in ATOMS:
-            if kind is str and self._project is not None and _is_within(value, self._project):
-                return "in the project", value[len(self._project) :]
+        if id(kind) in ATOMS.ids:
+            if (kind is str or kind is bytes) and len(around := self._project.around(value)) > 1:
+                return kind.__name__, repr(around)
             return kind.__name__, hex(value) if kind is int else repr(value)
         self.left_to_see -= 1
         if id(value) in above or self.left_to_see < 0 or self._ways.are_enough_to(value):
@@ -193,10 +196,10 @@ class Values(Callables):
             return "member", self._class(kind), given.name, self._of(given.value, above)
         if kind is re.Pattern:
             return "pattern", self._of(attribute_of(given, "pattern"), above), attribute_of(given, "flags")
-        if kind in (types.SimpleNamespace, Namespace):
+        if kind in _NAMESPACES:
             return "namespace", self._mapping(self._kept(value, attributes_of(value)), above)
         if isinstance(value, Mapping):
-            if dict in kind.__mro__:
+            if any(each is dict for each in kind.__mro__):
                 self._note_order(given)
             factory: Any = attribute_of(given, "default_factory")
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
@@ -206,7 +209,8 @@ class Values(Callables):
             return type_name(kind), self._of(str(value), above), *self._own(value, kind, above)
         text = own_text_of(value, kind)
         if text is not None:
-            return "text", text, *self._own(value, kind, above)
+            around = self._project.around(value) if isinstance(value, (str, bytes)) else ()
+            return "text", text if len(around) < 2 else around, *self._own(value, kind, above)
         if isinstance(value, (bytearray, memoryview, array)):
             form = attribute_of(given, "typecode") or attribute_of(given, "format")
             return kind.__name__, form, digest_of_bytes(bytes(cast("bytearray", value)))
@@ -238,7 +242,7 @@ class Values(Callables):
             return
         written = self.state.keys_in(values) if isinstance(values, Sequence) else frozenset[object]()
         places = {place % len(values) for place in written if isinstance(place, int) and len(values)}
-        is_plain = class_of(values) in (list, tuple, set, frozenset)
+        is_plain = class_of(values) in _SETS_AND_LISTS
         path = self._path
         for place, item in enumerate(values if is_plain else self._given_by(values, values)):
             if self.left_to_see < 0:
@@ -286,13 +290,24 @@ class Values(Callables):
     def _called(self, key: object) -> str:
         """A key that may be shown, as names may; of any other, a fingerprint."""
         is_shown = isinstance(key, str) and key.isidentifier() and len(key) < _LONGEST_NAME
-        return repr(key) if is_shown else digest_of(self._of(key, ()))
+        return repr(key) if is_shown else digest_of(self._as_met(self._of(key, ())))
 
     def _listed(self, items: Iterable[object], above: tuple[int, ...]) -> tuple[object, ...]:
-        return _shortened(self._of(item, above) for item in items)
+        return self._shortened(self._of(item, above) for item in items)
 
     def _sorted(self, described: Iterable[object]) -> tuple[object, ...]:
-        return _shortened(in_order([*described]))
+        return self._shortened(in_order([*described]))
+
+    def _shortened(self, described: Iterable[object]) -> tuple[object, ...]:
+        """Descriptions of items; of many, a fingerprint, as they would take much memory."""
+        left, chunks = iter(described), list[str]()
+        while True:
+            chunk = tuple(islice(left, _LONG))
+            if not chunks and len(chunk) < _LONG:
+                return chunk
+            if not chunk:
+                return "long", *chunks
+            chunks.append(digest_of(self._as_met(chunk)))
 
     def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...], *, fresh: Any = None) -> tuple[object, ...]:
         asked: list[Any] = []
@@ -353,20 +368,3 @@ def _is_fresh(key: object, value: object, fresh: Any, asked: list[Any]) -> bool:
     if is_fresh:
         asked.append(key)
     return is_fresh
-
-
-def _is_within(text: str, directory: str) -> bool:
-    """Whether a text is the path of a directory, or of what lies in it."""
-    return text.startswith(directory) and text[len(directory) :][:1] in ("", os.sep)
-
-
-def _shortened(described: Iterable[object]) -> tuple[object, ...]:
-    """Descriptions of items; of many, a fingerprint, as they would take much memory."""
-    left, chunks = iter(described), list[str]()
-    while True:
-        chunk = tuple(islice(left, _LONG))
-        if not chunks and len(chunk) < _LONG:
-            return chunk
-        if not chunk:
-            return "long", *chunks
-        chunks.append(digest_of(chunk))

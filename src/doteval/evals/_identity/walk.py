@@ -40,6 +40,7 @@ from .looks import (
     type_name,
 )
 from .members import arguments_of, docstring_of, fields_of, registered_with, schema_of, scope_of, types_of
+from .names import in_order
 from .parts import VALUE, Parts
 from .places import Written
 from .reach import Reach
@@ -92,7 +93,7 @@ class Walk(Parts):
             for name in [each for each, variable in self._plain.items() if variable not in self._handed]:
                 self._parts[name] = f"{PLAIN_DATA}{self._parts[name]}"
             self._plain.clear()
-        return self._parts
+        return self._all_names.settled(self._parts, self._described)
 
     def _set_aside(self, place: str, name: object, value: object, owner: object) -> None:
         if self._label in self._variables:
@@ -123,6 +124,7 @@ class Walk(Parts):
     def add(self, name: str, value: object) -> None:
         """Look at a value that is known by a name, and at all that it refers to."""
         key = name.rstrip("'").rpartition("'")[2]
+        self._all_names.root = self._all_names.root or value
         self._reach.add(value)
         self._roots.append((self._free(name), lambda: self._held(key, value, ())))
 
@@ -137,6 +139,7 @@ class Walk(Parts):
         if not is_function(function) or is_library_file(function.__code__.co_filename):
             self.add(name, function)
             return
+        self._all_names.root = self._all_names.root or function
         self._reach.add_function(function, makes=makes)
         key = (id(function),)
         if key not in self._names:
@@ -263,6 +266,8 @@ class Walk(Parts):
     def _reference(self, name: str, value: object, path: tuple[str, ...], owner: object) -> object | None:
         """What is read under a name; `None` where that is state of the run."""
         owner, name, value, path = behind_modules(owner, name, value, path)
+        if self.state.leaves_out(owner, name):
+            return None
         if self.state.hides_variable(owner, name):
             self._variable_aside(owner, name, value)
             return None
@@ -270,12 +275,12 @@ class Walk(Parts):
             return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
         held = self._named((name, id(owner)), owner, f"{VALUE}'{name}'", lambda: self._held(name, value, ()))
         self._begins_in(held, owner, name)
-        return (held, *map(self._class_told, callable_in(value))) if class_of(value) in PLAIN else held
+        return (held, *in_order([*map(self._class_told, callable_in(value))])) if class_of(value) in PLAIN else held
 
     def _variable_aside(self, owner: object, name: str, value: object) -> None:
         key = ("aside", name, id(owner))
         if key not in self._names:
-            self._names[key] = self._free(f"{VALUE}'{name}'")
+            self._names[key] = self._free(f"{VALUE}'{name}'", owner)
             self._alive.append(owner)
             self._aside[self._names[key], "as a whole"] = {id(owner): Written(owner, (), name, value)}
             self._begins_in(self._names[key], owner, name)
@@ -302,8 +307,10 @@ class Walk(Parts):
 
     def _told_by(self, value: object) -> Iterator[object]:
         """What a value says of itself to whoever is given it."""
-        for each in tells_of(value):
-            yield self._class_told(each) if is_class(each) else self._described_to_others(each)
+        told = [
+            self._class_told(each) if is_class(each) else self._described_to_others(each) for each in tells_of(value)
+        ]
+        yield from in_order(told)
 
     def _described_to_others(self, function: FunctionType, above: tuple[int, ...] = ()) -> object:
         return super()._described_to_others(function, above), self._reach.told.source_of(function)
@@ -348,6 +355,8 @@ class Walk(Parts):
         does: list[tuple[str, str]] = []
         for name, value in sorted(vars(kind).items()):
             if name in PYTHONS_OWN or name in computed or name.startswith(("__pydantic", "__dataclass")):
+                continue
+            if self.state.leaves_out(kind, name):
                 continue
             if name in written:
                 self._set_aside(f"attribute {name!r}", name, value, kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
@@ -23,6 +24,8 @@ PYTHON = "Python"
 """Another version of Python has other bytecode, so code says nothing then."""
 ASSERTIONS = "how pytest runs assertions"
 """It writes code anew that has some, so that code is another then. By itself it changes nothing."""
+NO_RANGES = "PYTHONNODEBUGRANGES"
+"""Under this, code does not say what of a line an instruction is for, so that nobody knows what it writes."""
 OWN_FILE = "its file"
 """Where the evaluation stands in its repository, or else in what pytest takes for the project."""
 PARAMETER = "the parameter '"
@@ -118,7 +121,9 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
 
 _left: dict[tuple[str, str], str] = {}
 """What runs of this process have left of what they depend on, each with what it was before they began."""
-_MOST_LEFT = 10_000
+_MOST_LEFT = 20_000
+_NUMBERS = re.compile(r" \(\d+\)")
+"""What tells parts of one name from each other."""
 
 
 def note_what_is_left(before: Identity, after: Identity) -> None:
@@ -132,14 +137,24 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
     for name, part in after.items():
         began = _either(before.get(name, ""))[0]
         if part != began and began and not part.startswith(("=", IN_ORDER)) and name not in edited:
-            _left[name, part] = began.replace(IS_WRITTEN, SEEMS_WRITTEN)
+            left = began.replace(IS_WRITTEN, SEEMS_WRITTEN)
+            _left[name, part] = _left[_without_numbers(name), part] = left
     while len(_left) > _MOST_LEFT:
         del _left[next(iter(_left))]
 
 
 def as_it_began(identity: Identity) -> Identity:
     """What results depend on, as it was before runs of this process have changed it."""
-    return {name: _left.get((name, part), part) for name, part in identity.items()} if _left else identity
+    return {name: _began(name, part) for name, part in identity.items()} if _left else identity
+
+
+def _began(name: str, part: str) -> str:
+    """What a part was: to another evaluation, it is another one of its name."""
+    return _left.get((name, part)) or _left.get((_without_numbers(name), part), part)
+
+
+def _without_numbers(name: str) -> str:
+    return _NUMBERS.sub("", name)
 
 
 def unseen_in(identity: Identity) -> tuple[str, ...]:
@@ -185,13 +200,15 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
     found = [
         name
         for name in sorted(both, key=says_little)
-        if name not in (PYTHON, ASSERTIONS, OWN_FILE, COUNTED)
+        if name not in (PYTHON, ASSERTIONS, NO_RANGES, OWN_FILE, COUNTED)
         and not is_same_part(before.get(name), now.get(name))
         and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
     ]
     modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
     if len(modes) > 1 and not all(_is_shown(both[name]) for name in found):
         yield f"{_told(ASSERTIONS, before, now)}, which changes code that has some"
+    if (NO_RANGES in before) != (NO_RANGES in now) and not all(_is_shown(both[name]) for name in found):
+        yield f"{_told(NO_RANGES, before, now)}, and under it nobody knows what code writes"
     for name in found:
         yield _told(name, before, now)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from ... import ModelProviders
-from .._identity.code import read, texts_in
+from .._identity.code import read, says_where, texts_in
 from .._identity.library import is_library_file, project_of
 from .._identity.looks import class_of, has_more, own_text_of, type_name
 from .._identity.walk import Walk
-from .._results.identity import PYTHON, Identity
+from .._results.identity import NO_RANGES, PYTHON, Identity
 from .declared import Contents, Declared
 from .evaluation import Evaluation
 from .files_read import FilesRead
@@ -48,6 +48,8 @@ def identity_of(
     with _telling(evaluation):
         walk = Walk(project=project_of(evaluation.function))
         walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
+        if not says_where(evaluation.function):
+            walk.show(NO_RANGES, "1")
         walk.add_function("its code", evaluation.function)
         if evaluation.instance is not None:
             walk.add("what it is a method of", evaluation.instance)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, MutableSequence, MutableSet
 from copy import deepcopy
 from enum import Enum
-from functools import lru_cache
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, TypeAlias, cast
 
 from .._digests import reduced
+from .._kinds import Kinds, known_by_kind
 
-_ATOMS = frozenset({str, int, float, bool, bytes, complex, type(None)})
+_ATOMS = Kinds((str, int, float, bool, bytes, complex, type(None)))
 _CONTAINERS = (list, dict, tuple, set, Mapping, MutableSequence, MutableSet, SimpleNamespace)
 _How: TypeAlias = tuple[Callable[..., Any], Iterable[Any], Any, Iterable[Any] | None, Iterable[tuple[Any, Any]] | None]
 
@@ -43,13 +43,13 @@ class Copies:
         if id(value) in self._made:
             return self._made[id(value)]
         if kind is list:
-            if _ATOMS.issuperset(map(type, value)):
+            if _ATOMS.are_of_all(value):
                 return self._noted(value, value.copy())
             copy = self._noted(value, [])
             copy.extend(map(self._of, value))
             return copy
         if kind is dict:
-            if _ATOMS.issuperset(map(type, value.values())):
+            if _ATOMS.are_of_all(value.values()):
                 return self._noted(value, value.copy())
             copy = self._noted(value, {})
             for key, item in value.items():
@@ -107,8 +107,11 @@ def _set_state(copy: Any, state: Any) -> None:
         setattr(copy, name, each)
 
 
-@lru_cache(maxsize=512)
+@known_by_kind
 def _is_copied(kind: type[Any]) -> bool:
     """Whether it is a container; one that does something when it ends is its maker's alone."""
     ends: object = getattr(kind, "__del__", None)
-    return issubclass(kind, _CONTAINERS) and not issubclass(kind, Enum) and ends is None
+    try:
+        return issubclass(kind, _CONTAINERS) and not issubclass(kind, Enum) and ends is None
+    except Exception:  # its metaclass does not let it be looked up
+        return False

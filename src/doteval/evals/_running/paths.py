@@ -14,10 +14,11 @@ from types import FunctionType, MemberDescriptorType, ModuleType, SimpleNamespac
 from typing import Any, cast
 
 from .._identity.library import is_library_class
+from .._kinds import Kinds
 
 _FLAT = (str, UserString, bytes, bytearray, memoryview, range, array, int, float, complex, type(None), os.PathLike)
 """What holds nothing else."""
-_PLAIN = (list, dict, tuple, set, frozenset)
+_PLAIN = Kinds((list, dict, tuple, set, frozenset))
 """Containers that have nothing else."""
 _FIELDS = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__", "model_fields")
 _END = object()

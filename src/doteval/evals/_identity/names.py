@@ -1,0 +1,202 @@
+"""What parts are called: several of one name are told from each other by a number, in an order that lasts.
+
+That in which they are met is that of addresses, hashes and imports. So what refers to a part holds a mark in its place
+as long as it is not known which others there are of its name; these are put in order by what they are then. What
+refers to one of several that are the same refers to either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from .credentials import guarded_digest_of
+from .looks import attribute_of, class_of, digest_of_bytes
+
+_MARK = re.compile("\x06(\\d+)\x07")
+_END = "\x07"
+_OPEN, _NEXT, _CLOSE = "\x01", "\x02", "\x03"
+_IN_NO_ORDER = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
+_ENCODED = ("utf-8", "backslashreplace")
+_MOST_ROUNDS = 100
+_first: dict[tuple[int, str, int], tuple[object, object, str]] = {}
+"""What those of one name were when this process first saw them, as the run may change what they hold."""
+_MOST_FIRST = 10_000
+
+
+class Reference(str):
+    """The name of a part, where something refers to it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Itself, with the mark."""
+        return f"'{self}'"
+
+
+class Alike(tuple[object, ...]):
+    """What can be told from each other only by what the references in it are of."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """All of it, so that it can be put in order."""
+        return f"{_OPEN}{_NEXT.join(map(repr, self))}{_CLOSE}"
+
+
+def in_order(described: list[Any]) -> list[Any]:
+    """What is in no order, in one that does not depend on which references were there first.
+
+    Of a pair only its first is looked at where that says it: what a key has may be deep, and would be written once for
+    each level.
+    """
+    if len(described) < 2:
+        return described
+    written = [f"({each[0]!r}, " if class_of(each) is tuple and len(each) == 2 else repr(each) for each in described]
+    places = sorted(range(len(described)), key=written.__getitem__)
+    is_said = not any(written[after].startswith(written[before]) for before, after in pairwise(places))
+    if is_said and not any(map(has_marks, written)):
+        return [described[place] for place in places]
+    groups: dict[str, list[Any]] = {}
+    for each in described:
+        groups.setdefault(_MARK.sub("", repr(each)), []).append(each)
+    found: list[Any] = []
+    for _, alike in sorted(groups.items()):
+        found += [Alike(alike)] if len(alike) > 1 and has_marks(repr(alike[0])) else alike
+    return found
+
+
+def has_marks(text: str) -> bool:
+    """Whether something in a text refers to a part."""
+    return "\x06" in text
+
+
+class Description(NamedTuple):
+    """What is said of a part.
+
+    Args:
+        text: That, with marks.
+        before: What stands before its fingerprint.
+        is_guarded: Whether nobody may find out what it is of.
+    """
+
+    text: str
+    before: str
+    is_guarded: bool
+
+    def digest(self, numbers: Mapping[int, str]) -> str:
+        """A fingerprint, with what the marks stand for."""
+        text = _with(self.text, numbers)
+        return f"{self.before}{guarded_digest_of(text) if self.is_guarded else digest_of_bytes(text.encode(*_ENCODED))}"
+
+
+class _Name(NamedTuple):
+    name: str
+    owner: object
+
+    def marked(self, place: int) -> str:
+        """It, with its mark, of which the place among all names is known."""
+        return f"{self.name}\x06{place}\x07"
+
+
+class Names:
+    """The names of all parts."""
+
+    def __init__(self) -> None:
+        self._all: list[_Name] = []
+        self._taken: Counter[str] = Counter()
+        self._as_met: dict[int, str] = {}
+        """The numbers in the order in which they were met."""
+        self.root: object = None
+        """What the parts are of."""
+
+    def new(self, name: str, owner: object = None) -> str:
+        """A name for a part, with its mark.
+
+        Args:
+            name: What it is called; there may be marks of others in it.
+            owner: What it is of; nothing where parts of its name are always met in one order.
+        """
+        self._taken[name] += 1
+        self._as_met[len(self._all)] = _shown(self._taken[name])
+        self._all.append(_Name(name, owner))
+        return self._all[-1].marked(len(self._all) - 1)
+
+    def as_met(self, text: str) -> str:
+        """A text with numbers in the order in which the parts were met."""
+        return _with(text, self._as_met)
+
+    def settled(self, parts: Mapping[str, str], described: Mapping[str, Description]) -> dict[str, str]:
+        """The fingerprints of parts, by their names.
+
+        Args:
+            parts: The same, as far as they are known, by their names with marks.
+            described: What is said of the others.
+        """
+        numbers = self._as_met | self._in_order({self._place(name): each for name, each in described.items()}, parts)
+        found: dict[str, list[tuple[int, str, str]]] = {}
+        for name, part in parts.items():
+            digest = described[name].digest(numbers) if name in described else part
+            its_own = self._place(name) if name.endswith(_END) else -1
+            rank = numbers.pop(its_own, "")
+            found.setdefault(_with(name, numbers), []).append((len(rank), rank, digest))
+            numbers[its_own] = rank
+        alike = ((name, enumerate(sorted(all_), 1)) for name, all_ in found.items())
+        return {f"{name}{_shown(place)}": digest for name, all_ in alike for place, (*_, digest) in all_}
+
+    @staticmethod
+    def _place(name: str) -> int:
+        return int(_MARK.findall(name)[-1])
+
+    def _in_order(self, described: Mapping[int, Description], parts: Mapping[str, str]) -> dict[int, str]:
+        several = {name for name, count in self._taken.items() if count > 1}
+        alike = {place: each for place, each in enumerate(self._all) if each.name in several and each.owner is not None}
+        if not alike:
+            return {}
+        looks = dict.fromkeys(alike, "")
+        for _ in range(_MOST_ROUNDS):
+            before = len({*looks.values()})
+            looks = {
+                place: described[place]._replace(is_guarded=False).digest(looks)
+                if place in described
+                else parts.get(each.marked(place), "")
+                for place, each in alike.items()
+            }
+            if len({*looks.values()}) in (before, len(looks)):
+                break
+        keys = {
+            place: (_home_of(each.owner), self._at_first(each, looks[place]), looks[place])
+            for place, each in alike.items()
+        }
+        of_name: dict[str, set[tuple[str, str, str]]] = {}
+        for place, key in keys.items():
+            of_name.setdefault(alike[place].name, set()).add(key)
+        ranks = {(name, key): rank for name, all_ in of_name.items() for rank, key in enumerate(sorted(all_), 1)}
+        return {place: _shown(ranks[alike[place].name, key]) for place, key in keys.items()}
+
+    def _at_first(self, name: _Name, look: str) -> str:
+        """What something was when this process first saw it as a part of this."""
+        while len(_first) >= _MOST_FIRST:
+            del _first[next(iter(_first))]
+        key = id(self.root), _MARK.sub("", name.name), id(name.owner)
+        return _first.setdefault(key, (self.root, name.owner, look))[2]
+
+
+def _with(text: str, numbers: Mapping[int, str]) -> str:
+    text = _MARK.sub(lambda mark: numbers.get(int(mark[1]), ""), text)
+    while _OPEN in text:
+        text = _IN_NO_ORDER.sub(lambda found: ", ".join(sorted(found[1].split(_NEXT))), text)
+    return text
+
+
+def _shown(number: int) -> str:
+    return f" ({number})" if number > 1 else ""
+
+
+def _home_of(owner: Any) -> str:
+    """The module that something is of; nothing where it is of none, as the variable of a function is."""
+    found = owner.get("__name__") if class_of(owner) is dict else attribute_of(owner, "__module__")
+    return found if isinstance(found, str) else ""
