@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from anyio import to_thread
 
 from ... import ModelHandle, ModelProviders, ReplyCache
 from .._errors import EvaluationWarning
@@ -242,7 +241,7 @@ async def run(
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
             look = partial(identity_of_run, evaluation, chosen, model, values, declared)
-            identity = await to_thread.run_sync(look)
+            identity = await in_own_thread(look)
             contents = contents_of(evaluation, declared, opened.path)
             place = Place(opened, experiment, name, spec, identity, look, files_of(evaluation.function), contents)
             answer = await in_own_thread(answered, evaluation, place, settings)
