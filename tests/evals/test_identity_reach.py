@@ -216,6 +216,27 @@ def test_names_that_are_put_together_are_known_by_how_they_begin_and_end(read: s
     assert {text for text in ("A1z", "A2z", "B1z", "A1y") if parts_of(source.replace(text, "x")) != whole} == counting
 
 
+def test_what_an_installer_has_listed_is_an_installed_package(tmp_path: Path) -> None:
+    """Wherever it was put, as by ``pip install --target``; what its developers work at is theirs."""
+    for file in ("one/__init__.py", "one/inner/a.py", "one/mine.py", "two.py", "mine.py", "src/three/a.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    for name, text in {
+        "one-1.0.dist-info/RECORD": "one/__init__.py,sha256=x,1\r\n\"one/inner/a.py\",,\r\n../bin/one,,\r\n",
+        "two-1.0.dist-info/RECORD": "two.py\n\ntwo-1.0.dist-info/RECORD,,\n",
+        "four-1.0.dist-info/RECORD": 'four.py,"\0\n',
+        "src/three-1.0.dist-info/RECORD": "__editable___three_finder.py,,\nthree-1.0.dist-info/METADATA,,\n",
+        "src/three.egg-info/SOURCES.txt": "three/a.py\n",
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    (tmp_path / "five-1.0.dist-info").mkdir()
+    (tmp_path / "five-1.0.dist-info" / "RECORD").write_bytes(b"\xff\xfe")
+    installed = {"one/__init__.py", "one/inner/a.py", "one", "two.py", "four.py"}
+    others = {"one/mine.py", "mine.py", "src/three/a.py", "src/three", "nowhere/a.py", "\0/a.py"}
+    assert {each for each in installed | others if is_library_file(str(tmp_path / each))} == installed
+
+
 def test_whose_a_module_is_is_said_by_its_file() -> None:
     """A directory whose name only begins like one of Python's is another one."""
     assert is_library_file(str(Path(sysconfig.get_paths()["purelib"]) / "a.py"))

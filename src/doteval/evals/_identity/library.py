@@ -57,11 +57,11 @@ def _installed_in(directory: str) -> frozenset[str]:
     What lies beside the metadata of a package that its developers work at, as in an editable install, is not listed.
     """
     found: set[str] = set()
-    for listed in Path(directory).glob(_LISTS_OF_FILES):
-        with suppress(OSError, ValueError), listed.open(encoding="utf-8", newline="") as lines:
-            files = (os.path.normpath(os.path.join(directory, line[0])) for line in csv.reader(lines) if line)
-            for file in files:
-                found.update((file, os.path.dirname(file)))
+    with suppress(OSError, ValueError):
+        for listed in Path(directory).glob(_LISTS_OF_FILES):
+            with suppress(OSError, ValueError, csv.Error), listed.open(encoding="utf-8", newline="") as lines:
+                files = [Path(os.path.normpath(Path(directory, line[0]))) for line in csv.reader(lines) if line]
+                found.update(str(each) for file in files for each in (file, file.parent))
     return frozenset(found - {directory})
 
 
