@@ -36,6 +36,7 @@ from .circumstances import tags_of
 from .declared import DependsOn
 from .depends import contents_of, files_of, identity_of_run, spec_of
 from .evaluation import Evaluation
+from .interrupts import ended_by_ctrl_c
 from .limits import Concurrency
 from .missing import answered, run_rows
 from .outcome import Outcome
@@ -230,7 +231,7 @@ async def run(
                 value = cast("Any", given).model if isinstance(given, ModelHandle) else given
                 yield LeasedArguments({**values, chosen: value}, {})
 
-    async with AsyncExitStack() as stack:
+    async with ended_by_ctrl_c(), AsyncExitStack() as stack:
         place = None
         spec = "" if chosen is None else spec_of(model)
         name = name or (f"{evaluation.name}[{spec}]" if spec else evaluation.name)
