@@ -216,6 +216,36 @@ def test_names_that_are_put_together_are_known_by_how_they_begin_and_end(read: s
     assert {text for text in ("A1z", "A2z", "B1z", "A1y") if parts_of(source.replace(text, "x")) != whole} == counting
 
 
+FRAME = """
+LEVEL, OTHER, TEXT, local = "one", "two", "k == @OTHER", "three"
+class Frame:
+    q = "four"
+frame = Frame()
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "counting"),
+    [
+        ("frame.query('level == @LEVEL')", {"one"}),
+        ("frame.head(3).eval('k + @ LEVEL * 2')", {"one"}),
+        ("frame['a'].query('k in\\n@LEVEL and @q.real')", {"one"}),
+        ("[each.query('k == @LEVEL or k == @local') for each in q]", {"one", "three"}),
+        ("frame.query(TEXT)", {"two"}),
+        ("frame.query(f'{q} == @LEVEL')", {"one"}),
+        ("frame.ask('@LEVEL')", set()),
+        ("frame.query('level == 1')", set()),
+    ],
+)
+def test_what_a_query_of_a_table_names_counts(asked: str, counting: set[str]) -> None:
+    """Where its text stands in the code, or under a name; what is local there is another one."""
+    source = f"{FRAME}def ask(q): return {asked}"
+    whole = parts_of(source)
+    there = ("one", "two", "three")
+    assert {text for text in there if parts_of(source.replace(f'"{text}"', '"x"')) != whole} == counting
+    assert not any("not defined" in part for part in whole)
+
+
 def test_what_an_installer_has_listed_is_an_installed_package(tmp_path: Path) -> None:
     """Wherever it was put, as by ``pip install --target``; what its developers work at is theirs."""
     for file in ("one/__init__.py", "one/inner/a.py", "one/mine.py", "two.py", "mine.py", "src/three/a.py"):

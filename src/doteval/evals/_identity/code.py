@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ _READ_DOCS = frozenset(
     }
 )
 """By what code reads what functions and classes say of themselves."""
+_QUERIES = frozenset({"eval", "query"})
+"""By what tables are asked with a text, in which a variable of Python has this before its name."""
+_IN_QUERY = re.compile(r"@\s*([^\W\d]\w*)")
 MAKES_CLASSES = "__build_class__"
 _OPTIMISED, _HAS_DOCSTRING = 0x1, 0x4000000
 
@@ -65,6 +69,7 @@ class Code:
         given_changing: The methods that change containers which it reads of its parameters, but for the first one.
         given: What it writes, or changes, of what its parameters hold.
         imports: The modules that it imports, and what from them; with the level of a relative import.
+        queries: Whether it asks tables with texts, which may name variables.
     """
 
     does: str
@@ -85,6 +90,7 @@ class Code:
     given_changing: frozenset[tuple[str, str]]
     given: frozenset[tuple[str, Steps]]
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+    queries: bool
 
 
 class Doing(NamedTuple):
@@ -162,6 +168,11 @@ def read(code: CodeType) -> Code:
         uses.told |= inner.told
         uses.unknown |= inner.unknown
         writes |= inner.writes
+    asked = {*uses.others, *(each for name, path in reads for each in (name, *path))}
+    asked |= {attribute for *_, attribute in uses.made} | {attribute for _, attribute in uses.reads}
+    if not _QUERIES.isdisjoint(asked):
+        named = {name for text in texts_in(code.co_consts) for name in named_in_query(text)}
+        reads |= dict.fromkeys((name, ()) for name in sorted(named - {*code.co_varnames, *code.co_cellvars}))
     if ("globals", ()) in reads:
         texts = {text for text in texts_in(code.co_consts) if text.isidentifier()}
         reads |= dict.fromkeys((text, ()) for text in sorted(texts))
@@ -183,6 +194,7 @@ def read(code: CodeType) -> Code:
         frozenset(writes - cells),
         *_used(code, uses, first, [inner for inner, _, _ in inside]),
         tuple(imports),
+        not _QUERIES.isdisjoint(asked) or any(inner.queries for inner, _, _ in inside),
     )
 
 
@@ -277,6 +289,11 @@ def texts_in(constants: Iterable[object]) -> Iterator[str]:
             yield from texts_in(cast("tuple[object, ...]", each))
         elif isinstance(each, CodeType):
             yield from texts_in(each.co_consts)
+
+
+def named_in_query(text: str) -> list[str]:
+    """The variables that a query of a table names in its text."""
+    return _IN_QUERY.findall(text) if "@" in text else []
 
 
 def _names_of_imported(instructions: list[dis.Instruction], place: int) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from .._written import OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
 from .beginnings import beginning_of, beginning_of_class
-from .code import Code, Doing, does_within, read
+from .code import Code, Doing, does_within, named_in_query, read
 from .credentials import is_credential
 from .decorated import NOT_GIVEN
 from .found import PLAIN, behind_modules, imported_by
@@ -236,6 +236,9 @@ class Walk(Parts):
             found = self._reference(name, value, path, owner)
             if found is not None:
                 yield found
+            for named in named_in_query(value) if code.queries and class_of(value) is str else ():
+                if named in function.__globals__:
+                    yield self._reference(named, function.__globals__[named], (), function.__globals__)
         self._handed.update((name, *path)[-1] for name, path in code.handed)
         for each in handed_over(function, code, self.state):
             yield from self._told_by(each)
