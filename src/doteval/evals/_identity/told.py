@@ -24,6 +24,12 @@ _ELSEWHERE = frozenset({"__import__", "import_module", MODULES})
 _MEMBERS = frozenset({"getmembers", "getmembers_static"})
 """By what code looks at all that a module holds."""
 _SOURCES = frozenset({"getsource", "getsourcelines"})
+_BINDS = frozenset(
+    {
+        *("__dict__", "__setattr__", "delattr", "eval", "exec", "globals", "patch", "reload", "run_module", "run_path"),
+        *("setattr", "setitem", "vars"),
+    }
+)
 _ORDER = frozenset({"__dict__", "vars"})
 _SUBCLASSES = "__subclasses__"
 _ALL = ("", "")
@@ -39,6 +45,8 @@ class Told:
         """Whether it reads what functions and classes say of themselves, whichever they are."""
         self.reads_order = False
         """Whether it reads in which order members stand in a class."""
+        self.binds_anything = False
+        """Whether it may bind variables whose names do not stand in it as such."""
         self._reads_source = False
         self._reads_subclasses = False
         self._names: set[str] = set()
@@ -65,6 +73,7 @@ class Told:
         self._names.update(code.own_attributes)
         asked = {*code.attributes, *code.own_attributes, *of_made}
         asked.update(each for name, path in code.reads for each in (name, *path))
+        self.binds_anything |= not _BINDS.isdisjoint(asked)
         self._reads_source |= not _SOURCES.isdisjoint(asked)
         self._reads_subclasses |= _SUBCLASSES in asked
         self.reads_order |= not _ORDER.isdisjoint(asked)

@@ -19,7 +19,7 @@ from enum import Enum
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
-from .._written import OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
+from .._written import OF_ROWS, PLAIN_DATA, PLAIN_TEXT, UNDEFINED, UNSEEN
 from .beginnings import beginning_of, beginning_of_class
 from .code import Code, Doing, does_within, named_in_query, read
 from .credentials import is_credential
@@ -88,7 +88,8 @@ class Walk(Parts):
             self._finish_aside()
             self._finish_beginnings()
             for name in [each for each, variable in self._plain.items() if variable not in self._handed]:
-                self._parts[name] = f"{PLAIN_DATA}{self._parts[name]}"
+                is_bound_by_others = name in self._texts and not self._reach.told.binds_anything
+                self._parts[name] = f"{PLAIN_TEXT if is_bound_by_others else PLAIN_DATA}{self._parts[name]}"
             self._plain.clear()
         return self._parts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN, WAS_READ
+from .._written import IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, PLAIN_TEXT, SEEMS_WRITTEN, UNDEFINED, UNSEEN, WAS_READ
 from .declared import (
     is_declared,
     is_mixed,
@@ -50,7 +50,8 @@ def with_what_was_written(before: Identity, after: Identity) -> Identity:
 
 
 def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
-    """The functions and classes that do something else at the end of a run than when it began, as after a reload.
+    """What others have changed: functions and classes that do something else at the end of a run than when it began, as
+    after a reload, and variables that no code of the run binds, and that hold another text.
 
     Args:
         before: As it was when the run began.
@@ -59,9 +60,17 @@ def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
     return tuple(
         name
         for name, part in sorted(after.items())
-        if _does(part) and name in before and (begun := {*map(_does, _either(before[name]))} - {""})
-        if _does(part) not in begun
+        if name in before and (_is_bound_anew(before[name], part) or _does_something_else(before[name], part))
     )
+
+
+def _is_bound_anew(before: str, after: str) -> bool:
+    return all(part.startswith(PLAIN_TEXT) for part in (before, after)) and after not in _either(before)
+
+
+def _does_something_else(before: str, after: str) -> bool:
+    begun = {*map(_does, _either(before))} - {""}
+    return bool(_does(after) and begun) and _does(after) not in begun
 
 
 def data_changed_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
@@ -75,7 +84,7 @@ def data_changed_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]
         name
         for name, part in sorted(after.items())
         if part.startswith(PLAIN_DATA) and before.get(name, "").startswith(PLAIN_DATA)
-        if part not in _either(before[name])
+        if part not in _either(before[name]) and not _is_bound_anew(before[name], part)
     )
 
 
