@@ -22,6 +22,7 @@ _NO_MATTER = {"CACHE", "EXTENDED_ARG", "MAKE_CELL", "NOP", "NOT_TAKEN", "PRECALL
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
 _CELLS = ("LOAD_CLASSDEREF", "LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
 _WRITTEN = ("DELETE_DEREF", "DELETE_GLOBAL", "STORE_DEREF", "STORE_GLOBAL")
+_COMPREHENSIONS = frozenset({"<dictcomp>", "<genexpr>", "<listcomp>", "<setcomp>"})
 _JUMPS = frozenset(dis.hasjabs + dis.hasjrel)
 _ALIASES = 2
 """How often what a local name holds is looked for that is a part of what another one holds."""
@@ -289,6 +290,14 @@ def texts_in(constants: Iterable[object]) -> Iterator[str]:
             yield from texts_in(cast("tuple[object, ...]", each))
         elif isinstance(each, CodeType):
             yield from texts_in(each.co_consts)
+
+
+def names_read_at_once(code: CodeType) -> set[str]:
+    """The globals that a function reads, and that no function reads which it makes, but for comprehensions."""
+    inner = [each for each in code.co_consts if isinstance(each, CodeType)]
+    own = {each.argval for each in dis.get_instructions(code) if each.opname in _GLOBALS}
+    later = {name for each in inner if each.co_name not in _COMPREHENSIONS for name, _ in read(each).reads}
+    return own.union(*(names_read_at_once(each) for each in inner if each.co_name in _COMPREHENSIONS)) - later
 
 
 def named_in_query(text: str) -> list[str]:

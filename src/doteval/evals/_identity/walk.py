@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from .._written import OF_ROWS, PLAIN_DATA, PLAIN_TEXT, UNDEFINED, UNSEEN
 from .beginnings import beginning_of, beginning_of_class
-from .code import Code, Doing, does_within, named_in_query, read
+from .code import Code, Doing, does_within, named_in_query, names_read_at_once, read
 from .credentials import is_credential
 from .decorated import NOT_GIVEN
 from .found import PLAIN, behind_modules, imported_by
@@ -62,6 +62,7 @@ class Walk(Parts):
         self._reach = Reach(self.state)
         self._roots: list[tuple[str, Callable[[], object]]] = []
         self._of_rows: list[Callable[[], object]] = []
+        self._maker_of_rows: FunctionType | None = None
         self._variables: dict[str, Callable[[], str | None]] = {}
         """How variables and classes begin, by their parts."""
         self._begins: dict[str, Callable[[], str | None]] = {}
@@ -81,6 +82,8 @@ class Walk(Parts):
                 self._left.append(root)
                 self._finish()
             self._roots.clear()
+            if self._maker_of_rows is not None:
+                self._look_at_maker_of_rows(self._maker_of_rows)
             self._label = OF_ROWS
             for look in self._of_rows:
                 look()
@@ -142,6 +145,28 @@ class Walk(Parts):
             self._names[key] = self._free(name)
             self._alive.append(function)
             self._roots.append((self._names[key], lambda: self._function(function)))
+
+    def add_function_of_rows(self, name: str, function: object) -> None:
+        """Look at the function that makes the rows: lists that it only makes rows of count as these."""
+        if not is_function(function) or is_library_file(function.__code__.co_filename):
+            self.add(name, function)
+            return
+        self._reach.add_function(function)
+        self._names[id(function),] = self._free(name)
+        self._alive.append(function)
+        self._maker_of_rows = function
+
+    def _look_at_maker_of_rows(self, function: FunctionType) -> None:
+        known = {*self._names.values()}
+        self._left.append((self._names[id(function),], lambda: self._function(function)))
+        self._finish()
+        code = read(function.__code__)
+        if code.writes or code.changes or code.stored or code.given:
+            return  # what it is told may get elsewhere
+        for name in names_read_at_once(function.__code__):
+            label = self._names.get((name, id(function.__globals__)), "")
+            if self._plain.get(label) and label not in known:  # it holds others, and nothing else reads it
+                del self._parts[label], self._plain[label]
 
     def add_rows(self, dataset: object) -> None:
         """Look at the classes of what rows are, and hold, and at what functions in them read, and say of themselves.

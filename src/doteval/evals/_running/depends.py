@@ -52,7 +52,7 @@ def identity_of(
         if evaluation.instance is not None:
             walk.add("what it is a method of", evaluation.instance)
         if evaluation.source.function is not None:
-            walk.add_function("the function that makes the dataset", evaluation.source.function)
+            walk.add_function_of_rows("the function that makes the dataset", evaluation.source.function)
         else:
             walk.add_rows(evaluation.source.dataset)
         for name, settings in models.items():
