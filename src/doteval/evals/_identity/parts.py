@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from .._tabular import columns_of
 from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN, UNSEEN
@@ -54,8 +54,6 @@ class Parts(Values):
         self._deeper_left = _DEEPER
         self._plain: dict[str, str] = {}
         """The variables that hold plain data, by their parts."""
-        self._texts: set[str] = set()
-        """The parts of those that hold a text: it is another one only where another one was bound to the name."""
 
     def _finish(self) -> None:
         while self._left:
@@ -75,8 +73,6 @@ class Parts(Values):
             part = f"{described.does[:_CODE]}.{part}"
         elif name.startswith(VALUE) and not self._is_aside and is_plain_data(described):
             self._plain[name] = name.split("'")[1] if holds_others(described) else ""
-            if cast("tuple[object, ...]", described)[0] == "str" and not guards:
-                self._texts.add(name)
         self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
 
     def _too_much(self, name: str) -> None:

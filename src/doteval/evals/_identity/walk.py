@@ -19,7 +19,7 @@ from enum import Enum
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
-from .._written import OF_ROWS, PLAIN_DATA, PLAIN_TEXT, UNDEFINED, UNSEEN
+from .._written import BOUND_ANEW, OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
 from .beginnings import beginning_of, beginning_of_class
 from .code import Code, Doing, does_within, named_in_query, names_read_at_once, read
 from .credentials import is_credential
@@ -55,10 +55,15 @@ class Walk(Parts):
     Args:
         follows_classes: Whether the code of a value's class counts.
         project: The directory of the user's project, where there is one.
+        bound: What variables were bound to when it was looked first, by their parts.
     """
 
-    def __init__(self, *, follows_classes: bool = True, project: str | None = None) -> None:
+    def __init__(
+        self, *, follows_classes: bool = True, project: str | None = None, bound: dict[str, object] | None = None
+    ) -> None:
         super().__init__(project, follows_classes=follows_classes)
+        self._bound: dict[str, object] = {} if bound is None else bound
+        self._bound_anew: set[str] = set()
         self._reach = Reach(self.state)
         self._roots: list[tuple[str, Callable[[], object]]] = []
         self._of_rows: list[Callable[[], object]] = []
@@ -91,9 +96,12 @@ class Walk(Parts):
             self._finish_aside()
             self._finish_beginnings()
             for name in [each for each, variable in self._plain.items() if variable not in self._handed]:
-                is_bound_by_others = name in self._texts and not self._reach.told.binds_anything
-                self._parts[name] = f"{PLAIN_TEXT if is_bound_by_others else PLAIN_DATA}{self._parts[name]}"
+                self._parts[name] = f"{PLAIN_DATA}{self._parts[name]}"
             self._plain.clear()
+            for name in self._bound_anew if not self._reach.told.binds_anything else ():
+                if name in self._parts:
+                    self._parts[name] = f"{BOUND_ANEW}{self._parts[name]}"
+            self._bound_anew.clear()
         return self._parts
 
     def _set_aside(self, place: str, name: object, value: object) -> None:
@@ -295,6 +303,8 @@ class Walk(Parts):
             return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
         held = self._named((name, id(owner)), owner, f"{VALUE}'{name}'", lambda: self._held(name, value, ()))
         self._begins_in(held, owner, name)
+        if class_of(owner) is dict and self._bound.setdefault(held, value) is not value:
+            self._bound_anew.add(held)
         return (held, *map(self._class_told, callable_in(value))) if class_of(value) in PLAIN else held
 
     def _variable_aside(self, owner: object, name: str, value: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, PLAIN_TEXT, SEEMS_WRITTEN, UNDEFINED, UNSEEN, WAS_READ
+from .._written import BOUND_ANEW, IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN, WAS_READ
 from .declared import (
     is_declared,
     is_mixed,
@@ -44,14 +44,15 @@ def with_what_was_written(before: Identity, after: Identity) -> Identity:
         before: As it was when the run began.
         after: As it is at its end.
     """
-    found = {name: _once_written(before.get(name, ""), after.get(name, "")) for name in {**before, **after}}
     edited = {name: part_of_mixed(f"{name} has changed") for name in edited_meanwhile(before, after)}
+    after = {name: part.removeprefix(BOUND_ANEW) for name, part in after.items()}
+    found = {name: _once_written(before.get(name, ""), after.get(name, "")) for name in {**before, **after}}
     return {name: part for name, part in {**found, **edited}.items() if part}
 
 
 def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
     """What others have changed: functions and classes that do something else at the end of a run than when it began, as
-    after a reload, and variables that no code of the run binds, and that hold another text.
+    after a reload, and variables to which something else was bound, by no code of the run.
 
     Args:
         before: As it was when the run began.
@@ -65,7 +66,7 @@ def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
 
 
 def _is_bound_anew(before: str, after: str) -> bool:
-    return all(part.startswith(PLAIN_TEXT) for part in (before, after)) and after not in _either(before)
+    return after.startswith(BOUND_ANEW) and after.removeprefix(BOUND_ANEW) not in _either(before)
 
 
 def _does_something_else(before: str, after: str) -> bool:
@@ -84,14 +85,14 @@ def data_changed_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]
         name
         for name, part in sorted(after.items())
         if part.startswith(PLAIN_DATA) and before.get(name, "").startswith(PLAIN_DATA)
-        if part not in _either(before[name]) and not _is_bound_anew(before[name], part)
+        if part not in _either(before[name])
     )
 
 
 def _does(part: str) -> str:
     """What a function does, of what is known of it; nothing where it is none."""
     is_function = not (
-        _is_shown(part) or is_declared(part) or part.startswith((WAS_READ, UNSEEN)) or _seems_written(part)
+        _is_shown(part) or is_declared(part) or part.startswith((WAS_READ, UNSEEN, BOUND_ANEW)) or _seems_written(part)
     )
     return part.partition(".")[0] if is_function and "." in part else ""
 
@@ -138,6 +139,7 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
     """
     edited = {*edited_meanwhile(before, after)}
     for name, part in after.items():
+        part = part.removeprefix(BOUND_ANEW)
         began = _either(before.get(name, ""))[0]
         if part != began and began and not _is_shown(part) and name not in edited:
             _left[name, part] = began.replace(IS_WRITTEN, SEEMS_WRITTEN)

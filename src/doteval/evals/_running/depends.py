@@ -34,6 +34,7 @@ def identity_of(
     functions: Iterable[tuple[str, object]] = (),
     where_read: Iterable[tuple[Collection[str], str, object]] = (),
     declared: Declared | None = None,
+    bound: dict[str, object] | None = None,
 ) -> Identity:
     """Fingerprints of all that the results of an evaluation depend on.
 
@@ -44,9 +45,10 @@ def identity_of(
         functions: What makes what else it is given.
         where_read: What counts where code reads one of some attributes: these, what it is called, and what it is.
         declared: What the user says that they depend on, where that is more than the evaluation itself says.
+        bound: What variables were bound to when it was looked first, by their parts: it is filled then.
     """
     with _telling(evaluation):
-        walk = Walk(project=project_of(evaluation.function))
+        walk = Walk(project=project_of(evaluation.function), bound=bound)
         walk.show(PYTHON, sys.implementation.cache_tag or sys.implementation.name)
         walk.add_function("its code", evaluation.function)
         if evaluation.instance is not None:
@@ -125,6 +127,7 @@ def identity_of_run(
     model: Any,
     arguments: Mapping[str, object],
     declared: Declared | None = None,
+    bound: dict[str, object] | None = None,
 ) -> Identity:
     """The same, of what `run` is given.
 
@@ -134,6 +137,7 @@ def identity_of_run(
         model: The model, what leases it, or its spec.
         arguments: The other arguments.
         declared: What the user says that the results depend on, where that is more than the evaluation itself says.
+        bound: What variables were bound to when it was looked first; see `identity_of`.
     """
     models: dict[str, Mapping[str, Any]] = {}
     defaults = {name: parameter.default for name, parameter in evaluation.arguments.items()}
@@ -148,7 +152,7 @@ def identity_of_run(
             values.append((_MODEL, model))
         else:
             models[_MODEL] = known
-    return identity_of(evaluation, models=models, values=values, declared=declared)
+    return identity_of(evaluation, models=models, values=values, declared=declared, bound=bound)
 
 
 def _with_its_state(value: object) -> object:

@@ -241,7 +241,7 @@ async def run(
         name += settings.selection.suffix
         if store is not None:
             opened = store if isinstance(store, Store) else await stack.enter_async_context(Store(store))
-            look = partial(identity_of_run, evaluation, chosen, model, values, declared)
+            look = partial(identity_of_run, evaluation, chosen, model, values, declared, {})
             identity = await in_own_thread(look)
             contents = contents_of(evaluation, declared, opened.path)
             place = Place(opened, experiment, name, spec, identity, look, files_of(evaluation.function), contents)
