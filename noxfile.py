@@ -20,6 +20,8 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 LOWEST = PYTHONS[0]
 REPETITIONS = 50
+EVERY_LOOP = {"LOOPS": "all"}
+"""Where cases of a test take turns on its event loops, each is run on each."""
 
 nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["lint", "types", "tests", "docs", "demo", "distribution"]
@@ -104,7 +106,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests on the built wheel, on every supported Python."""
     install_wheel(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *session.posargs, env=EVERY_LOOP)
 
 
 @nox.session(python=LOWEST)
@@ -115,7 +117,7 @@ def minimum(session: nox.Session) -> None:
     constraints.write_text("\n".join(lowest) + "\n", "utf-8")
     install_wheel(session, "test", "-c", str(constraints))
     session.log("with " + ", ".join(lowest))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *session.posargs, env=EVERY_LOOP)
 
 
 STRANGER = """
@@ -326,7 +328,7 @@ def repeat(session: nox.Session) -> None:
     chosen = session.posargs or ["-m", "concurrency"]
     for repetition in range(1, REPETITIONS + 1):
         session.log(f"{repetition} of {REPETITIONS}")
-        session.run("pytest", "-q", "-x", *chosen, silent=True)
+        session.run("pytest", "-q", "-x", *chosen, env=EVERY_LOOP, silent=True)
 
 
 @nox.session(python=LOWEST)

@@ -75,7 +75,7 @@ for name in doteval.__all__:
         getattr(doteval, name).__init__ = stub["__init__"]
 del doteval.ChatModel.__init__  # nobody makes one: it is a protocol
 
-PRIVATE = re.compile(r"doteval\.(.*\.)?(\w*T(_co)?|EventKind|Factory|Failures|HandleManager|PoolOptions|Replies)")
+PRIVATE = re.compile(r"doteval\.(.*\.)?(\w*T(_co)?|EventKind|Factory|Failures|HandleManager|Replies)")
 """Type variables and aliases in signatures; they have no entry of their own."""
 
 

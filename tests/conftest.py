@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,9 @@ WITH_PROCESSES = (
 In ``providers/`` and for transcripts the seconds are those that the real SDKs take to be imported.
 """
 
+NOT_CORE = ("evals/",)
+"""Every other test without the mark ``process`` is marked ``core``."""
+
 LONG = (
     "evals/test_fuzz.py",
     "evals/test_kills.py",
@@ -79,6 +82,11 @@ LONG = (
     "test_examples.py",
 )
 """Here are tests that take 4 seconds and more, most of which they wait: they begin first, before all with a process."""
+
+IN_TURNS = ("evals/", "plugin/", "providers/", "servers/", "test_contract.py", "test_example_evaluations.py")
+"""Where cases of a test take turns on its event loops; ``LOOPS=all`` runs each of them on each, as nox does."""
+LOOPS = {"anyio_backend", "backend"}
+"""What tests call the parameter that says on which event loop they run."""
 
 PROCESS_FIXTURES = frozenset({"forks", "machine", "mock_server", "processes", "supervisors"})
 """So is every test with one of these fixtures, which start a process."""
@@ -143,7 +151,7 @@ def _rewrite_share(config: pytest.Config, worker: int, workers: int) -> None:
     named = [Path(argument.partition("::")[0]).absolute() for argument in config.args]
     files = sorted({file for path in named for file in (path.rglob("test_*.py") if path.is_dir() else [path])})
     for file in files[worker::workers]:
-        if not (_is_inner_loop(config) and _path(file).startswith(WITH_PROCESSES)):
+        if not _is_left_out(_path(file), config):
             with contextlib.suppress(Exception):  # how pytest does it, which may change; the import does it again
                 pyc = rewrite.get_cache_dir(file) / (file.stem + rewrite.PYC_TAIL)
                 if rewrite._read_pyc(file, pyc) is None:
@@ -154,18 +162,54 @@ def _rewrite_share(config: pytest.Config, worker: int, workers: int) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """The inner loop does not even import what it deselects: some of it imports SDKs, which takes seconds."""
-    if not _is_inner_loop(config):
-        return None
-    path = _path(collection_path) + ("/" if collection_path.is_dir() else "")
-    return True if path.startswith(WITH_PROCESSES) else None
+    return _is_left_out(_path(collection_path) + ("/" if collection_path.is_dir() else ""), config) or None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _is_left_out(path: str, config: pytest.Config) -> bool:
+    of_core = NOT_CORE if config.option.markexpr == "core" else ()
+    return _is_inner_loop(config) and path.startswith((*WITH_PROCESSES, *of_core))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if _path(item.path).startswith(WITH_PROCESSES) or not PROCESS_FIXTURES.isdisjoint(fixtures):
             item.add_marker("process")
+        elif not _path(item.path).startswith(NOT_CORE):
+            item.add_marker("core")
+    result = yield
+    if os.environ.get("LOOPS") != "all" and not any("::" in argument for argument in config.args):
+        left = _left_out(item for item in items if _path(item.path).startswith(IN_TURNS))
+        config.hook.pytest_deselected(items=[item for item in items if item in left])
+        items[:] = [item for item in items if item not in left]
     items.sort(key=_turn)  # so that no worker is left with a long one
+    return result
+
+
+def _left_out(items: Iterable[Any]) -> set[Any]:
+    """The cases of each test on all loops but one, which takes turns with each of its other parameters.
+
+    So each case is run, and each value of a parameter on every loop where there are enough of others. Nothing is left
+    out where a loop would be left without a case.
+    """
+    tests: dict[tuple[object, ...], dict[tuple[str, ...], dict[str, Any]]] = {}
+    for item in items:
+        case = getattr(item, "callspec", None)
+        if case is not None and not LOOPS.isdisjoint(case.params):
+            *others, loop = sorted(case._idlist, key=BACKENDS.__contains__)
+            test = item.path, item.cls, item.originalname
+            tests.setdefault(test, {}).setdefault(tuple(others), {})[loop] = item
+    left: set[Any] = set()
+    for cases in tests.values():
+        values = [[*dict.fromkeys(column)] for column in zip(*cases, strict=True)]
+        chosen = {}
+        for case, runs in cases.items():
+            turn = sum(every.index(value) for every, value in zip(values, case, strict=True))
+            chosen[case] = [*runs][turn % len(runs)]
+        if {*chosen.values()} == {loop for runs in cases.values() for loop in runs}:
+            left.update(item for case, runs in cases.items() for loop, item in runs.items() if loop != chosen[case])
+    return left
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -211,7 +255,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def _is_inner_loop(config: pytest.Config) -> bool:
-    return bool(config.option.markexpr == "not process")
+    return config.option.markexpr in ("core", "not process")
 
 
 def _turn(item: pytest.Item) -> int:

@@ -106,6 +106,7 @@ def serve(control: socket.socket) -> tuple[socket.socket, list[int]] | None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         for file in files[1:]:
             os.close(file)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # there is nobody to answer
     for pid in list(running):
         os.kill(pid, signal.SIGKILL)
     return None
@@ -340,7 +341,7 @@ def main() -> None:
         del import_path[0]
     del sys.path[0]
     gc.disable()  # nothing of this is garbage
-    for module in MODULES:
+    for module in () if sys.argv[1:] == ["bare"] else MODULES:
         with contextlib.suppress(ImportError):  # then a run that needs it says so
             importlib.import_module(module)
     inspect.getmodule(main.__code__)  # keeps where each module is: 0.1 s for who has to show a traceback

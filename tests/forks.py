@@ -129,9 +129,10 @@ class Forks:
     Args:
         shared: Whether to ask the server that this process was forked together with, as workers of pytest-xdist are,
             where there is one; it ends with this process.
+        imports: Whether the server imports beforehand what nearly every run needs.
     """
 
-    def __init__(self, *, shared: bool = False) -> None:
+    def __init__(self, *, shared: bool = False, imports: bool = True) -> None:
         self._server: subprocess.Popen[bytes] | None = None
         above = sys.modules.get(ABOVE)
         if shared and above is not None:
@@ -139,7 +140,9 @@ class Forks:
             return
         self._control, theirs = socket.socketpair()
         with theirs:
-            self._server = subprocess.Popen([sys.executable, SERVER], stdin=theirs, stdout=DEVNULL)
+            self._server = subprocess.Popen(
+                [sys.executable, SERVER, *["bare"] * (not imports)], stdin=theirs, stdout=DEVNULL
+            )
 
     def fork_workers(self) -> None:
         """Let pytest-xdist take its workers from here, and each of them its own runs from a server of its own."""

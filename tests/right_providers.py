@@ -252,6 +252,25 @@ class Slots(Pooled):
 
 
 @right
+class OneSlot(Pooled):
+    """Has room for one at a time, as on the only GPU."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=1)
+
+
+@right
+class WideOnes(Pooled):
+    """Has room for several, of which each takes more than half."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=["gpu-0", "gpu-1", "gpu-2"], keep_alive=0)
+
+    def slots(self, spec: str, /, **_config: Any) -> int:
+        return 2
+
+
+@right
 class OneSecret(Keyed):
     """Names its secret as a text, and says it where it is refused."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -123,6 +124,42 @@ def test_an_sdk_that_nobody_has_installed_is_no_defect(tmp_path: Path, forks: Fo
     assert result.returncode == 0
     assert line_of("extra", result.stdout).endswith("not installed")
     assert "pip install 'no-such-sdk>=1'" in result.stdout
+
+
+def test_providers_says_what_fixtures_are_called_where_the_name_does_not(tmp_path: Path, forks: Forks) -> None:
+    """A name that no argument can have, and two names that would be one fixture."""
+    for name, called in [("digitpkg", "4ai"), ("onepkg", "my-models"), ("twopkg", "my_models")]:
+        install(tmp_path, name, entry_points={GROUP: {called: f"{name}:Provider"}}, **{name: "class Provider: ..."})
+    lines = providers(forks, tmp_path).stdout.splitlines()
+    told = [line.strip() for line in lines if line.startswith(" ")]
+    shared = "No fixtures in pytest: my_models_provider and my_models_client could be of"
+    assert told == [
+        "Its fixtures in pytest are _4ai_provider and _4ai_client.",
+        f"{shared} 'my_models' of twopkg 1.0 as well.",
+        f"{shared} 'my-models' of onepkg 1.0 as well.",
+    ]
+    result = forks.run("-m", "doteval", "providers", "--json", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    fixtures = {each["name"]: each["fixtures"] for each in json.loads(result.stdout)}
+    assert fixtures["4ai"] == ["_4ai_provider", "_4ai_client"]
+    assert fixtures["openai"] == ["openai_provider", "openai_client"]
+    assert fixtures["my-models"] == fixtures["my_models"] == []
+
+
+def test_a_module_may_print_and_raise_what_it_likes_at_its_import(tmp_path: Path, forks: Forks) -> None:
+    """What is printed for programs is JSON all the same, and the others are listed."""
+    skip = "print('loud'); import pytest; pytest.skip('no SDK', allow_module_level=True)"
+    install(tmp_path, "oddpkg", entry_points={GROUP: {"odd": "oddpkg:P"}}, oddpkg=skip)
+    install(tmp_path, "loudpkg", entry_points={GROUP: {"loud": "loudpkg:print"}}, loudpkg="print('[1, 2')")
+    result = forks.run("-m", "doteval", "providers", "--json", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    found = {each["name"]: (each["state"], each["problem"]) for each in json.loads(result.stdout)}
+    assert found["loud"] == (
+        "broken",
+        "AttributeError: module 'loudpkg' has no attribute 'print'. Repair or uninstall loudpkg 1.0.",
+    )
+    assert found["odd"] == ("broken", "Skipped: no SDK. Repair or uninstall oddpkg 1.0.")
+    assert found["openai"] == ("ok", None)
+    assert "loud" in result.stderr
+    assert "[1, 2" in result.stderr
 
 
 def test_providers_quarrel_about_a_name(tmp_path: Path, forks: Forks) -> None:

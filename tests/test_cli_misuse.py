@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.distributions import install
 from tests.forks import Forks
 
 from doteval import Result, foreach
@@ -458,6 +459,37 @@ def test_a_shell_is_told_how_a_line_may_go_on(line: str, offered: set[str], tmp_
     }
     assert forks.run("-m", "doteval", env=environment).returncode == 0
     assert offered <= {word.strip() for word in answer.read_text().split("\n")}
+
+
+OTHER_SERVERS = """
+from doteval import CommandProvider, HTTPProvider
+class Fix(CommandProvider):
+    def __init__(self, **settings):
+        super().__init__(["serve", "{port}"], **settings)
+def make(**settings):
+    return Fix()
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("absent", ["", "import sys; sys.modules.update(openai=None)\n"])
+def test_what_serve_cannot_do_is_told_whatever_is_installed(absent: str, tmp_path: Path) -> None:
+    """Servers of another kind than models', no servers, and a spec that is none; no SDK is missed for that."""
+    providers = {"fix": "fixpkg:Fix", "made": "fixpkg:make", "web": "fixpkg:HTTPProvider"}
+    install(tmp_path, "fixpkg", entry_points={"doteval.model_providers": providers}, fixpkg=OTHER_SERVERS)
+    told = {
+        "fix:abc": "the provider 'fix' starts servers that are none of chat models, so nobody could say how",
+        "made:abc": "the provider 'made' starts servers that are none of chat models",
+        "web:abc": "the provider 'web' starts no servers",
+        "abc": "'abc' does not say what is to serve it",
+        "fix:": "it names the provider 'fix' but no model",
+    }
+    path = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+    code = f"{absent}{path}from doteval.cli import main\nfor spec in {[*told]!r}: print(main(['serve', spec]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["2", "2", "2", "2", "1"], done.stderr
+    for text in told.values():
+        assert text in done.stderr
 
 
 @pytest.mark.process

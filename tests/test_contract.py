@@ -79,7 +79,7 @@ class TestContextProvider(ProviderContract[Session]):
                     session.is_open = False
                     task_group.cancel_scope.cancel()
 
-        return ContextProvider(connect)
+        return ContextProvider(connect, name="sessions")
 
     def is_open(self, model: Session) -> bool:
         return model.is_open
@@ -194,8 +194,9 @@ async def test_who_waits_in_order_for_what_was_cancelled_swallows_nothing(anyio_
 def test_each_test_catches_who_breaks_its_promise(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    """It fails, and its message says what the author should do."""
+    """It fails, and its message says what the author should do; who breaks it does so on one of the loops."""
     monkeypatch.setattr(_traces, "GRACE", 0.02)
+    wrong = WRONG[backend == "trio" :: 2]
     pytester.makepyfile(
         test_wrong="""
         from tests.test_contract import contract_tests
@@ -211,7 +212,7 @@ def test_each_test_catches_who_breaks_its_promise(
     )
     told_by = {
         f"test_wrong.py::Test{kind.__name__}::{test}" + (f"[{backend}]" if is_async(test) else ""): told
-        for test, kind, told in WRONG
+        for test, kind, told in wrong
     }
     result = pytester.inline_run(*WITHOUT_NEIGHBOURS, "--tb=native", *told_by)  # each source is not parsed again
     Holding.close_all()
@@ -237,6 +238,24 @@ def test_a_provider_that_is_not_pooled_is_told_which_contract_to_run(pytester: p
     )
     result = pytester.runpytest_inprocess(*WITHOUT_NEIGHBOURS, "-k", "test_its_repr_counts")
     result.stdout.fnmatch_lines(["*OwnBooks does not inherit PooledProvider: test it with BasicProviderContract*"])
+
+
+@pytest.mark.parametrize(("returned", "told"), [("Pooled", "the class Pooled"), ("None", "a NoneType")])
+def test_what_is_no_provider_is_told(pytester: pytest.Pytester, returned: str, told: str) -> None:
+    """The class in the place of an instance, above all."""
+    pytester.makepyfile(
+        f"""
+        from doteval.testing import ProviderContract
+        from tests.wrong_providers import Pooled
+
+        class TestMine(ProviderContract):
+            def make_provider(self):
+                return {returned}
+        """
+    )
+    result = pytester.runpytest_inprocess(*WITHOUT_NEIGHBOURS, "-k", "test_its_repr_counts or says_what")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines([f"*make_provider() returned {told}, and has to return a provider, as MyProvider()*"])
 
 
 @pytest.mark.process

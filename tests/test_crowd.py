@@ -14,7 +14,7 @@ from doteval import CapacityDeadlockError, ModelSetupError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
-TASKS = 1000
+TASKS = 500
 KEYS = [f"key {number}" for number in range(20)]
 CAPACITY = 5
 
@@ -116,7 +116,7 @@ def misbehave(provider: ThingProvider, seed: int) -> None:
     ids=["kept", "closed", "fast"],
 )
 async def test_a_mixed_crowd(options: dict[str, object], seed: int) -> None:
-    """1,000 tasks, 20 keys, 5 slots: opens = closes, never two live of one key, never over capacity, never a use
+    """500 tasks, 20 keys, 5 slots: opens = closes, never two live of one key, never over capacity, never a use
     after close, and every task comes to an end."""
     async with ThingProvider(capacity=CAPACITY, **options) as provider:
         misbehave(provider, seed)
@@ -135,7 +135,7 @@ async def test_a_mixed_crowd(options: dict[str, object], seed: int) -> None:
     assert now.evictions > 0 or options.get("keep_alive") == 0
 
 
-async def test_ten_thousand_tasks_open_a_cold_key_once() -> None:
+async def test_thousands_of_tasks_open_a_cold_key_once() -> None:
     """Single flight holds however many ask."""
     async with ThingProvider() as provider:
         handles: list[object] = []
@@ -144,8 +144,8 @@ async def test_ten_thousand_tasks_open_a_cold_key_once() -> None:
             handles.append(await provider.setup("a"))
 
         async with create_task_group() as task_group:
-            for _ in range(10_000):
+            for _ in range(3_000):
                 task_group.start_soon(one)
-        assert len({id(handle) for handle in handles}) == 10_000
+        assert len({id(handle) for handle in handles}) == 3_000
         assert provider.opened == {"a": 1}
     provider.assert_nothing_is_left()

@@ -12,8 +12,8 @@ A page is read, and run, from top to bottom, in a directory of its own:
   stands for what differs from run to run.
 - A block whose caption begins with "Not run:" is not run; the caption says why.
 
-The SDKs talk to llmock on loopback, with keys that open nothing else. The commands ``vllm`` and ``llama-server`` lead
-to it, too; nothing of a server may be left at the end of a page.
+The SDKs talk to llmock on loopback, with keys that open nothing else. The commands of model servers, its own too, lead
+to the one that runs; nothing of a server may be left at the end of a page.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ relay.main(int(sys.argv[sys.argv.index("--port") + 1]), {port})
 def commands(tmp_path_factory: pytest.TempPathFactory, server: LLMockServer) -> Path:
     """A directory with stand-ins for model servers: all of them are the one that runs already."""
     directory = tmp_path_factory.mktemp("bin")
-    for name in ("llama-server", "vllm"):
+    for name in ("llama-server", "llmock", "vllm"):
         path = directory / name
         found = {"python": sys.executable, "directory": Path(relay.__file__).parent, "port": server.port}
         path.write_text(STAND_IN.format(**found), "utf-8")

@@ -216,7 +216,7 @@ def test_the_server_ends_with_who_has_started_it_and_so_do_its_runs(tmp_path: Pa
     """Also where that one is killed: there is nobody left to tell it to."""
     program = tmp_path / "program.py"
     program.write_text("import signal\nprint('up', flush=True)\nsignal.pause()\n")
-    with Forks() as forks:
+    with Forks(imports=False) as forks:
         fork = forks.start(str(program), stdout=PIPE)
         assert fork.stdout.readline() == "up\n"
     with fork.stdout, fork._connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from anyio import create_task_group, get_cancelled_exc_class
@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from tests.blocked import wait_all_tasks_blocked
 from tests.resources import Thing, ThingProvider
 
-from doteval import ModelSetupError, PoolEvent
+from doteval import ContextProvider, ModelSetupError, PoolEvent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.concurrency]
 
@@ -198,3 +198,59 @@ async def test_a_cancellation_out_of_a_closing_cancels_nobody(call: str) -> None
         errors += group.exceptions
     assert reached
     assert "closing 'a' ended with" in repr(errors)
+
+
+async def no_answer(*_model: object) -> bool:
+    raise OSError("no answer")
+
+
+async def no_model() -> bool:
+    return True
+
+
+async def forgotten(*_model: object) -> None:
+    """Says neither yes nor no."""
+
+
+CHECKS: dict[str, Callable[..., object]] = {
+    "OSError: no answer": no_answer,
+    "TypeError: it returned True, and nothing to await: write it with 'async def'": lambda *_model: True,
+    "TypeError: no_model() takes 0 positional arguments but 1 was given": no_model,
+    "TypeError: it returned None, where it has to return True or False": forgotten,
+}
+
+
+@pytest.mark.parametrize("is_healthy", [None, *CHECKS], ids=str)
+@pytest.mark.parametrize("in_class", [True, False])
+async def test_a_health_check_that_cannot_answer_counts_as_no_and_is_logged(
+    is_healthy: str | None, in_class: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a class and as the argument of `ContextProvider`; a check that answers is logged nowhere."""
+
+    @asynccontextmanager
+    async def connect(spec: str) -> AsyncIterator[object]:
+        yield object()
+
+    async def well(_model: object) -> bool:
+        return True
+
+    check: Any = well if is_healthy is None else CHECKS[is_healthy]
+    provider: ContextProvider[object] = ContextProvider(
+        connect, name="Checked", is_healthy=None if in_class else check, health_after=0
+    )
+    if in_class:
+        kind = type("Checked", (ContextProvider,), {"healthy": lambda _self, model: check(model)})
+        provider = kind(connect, name="Checked", health_after=0)
+    async with provider:
+        for _ in range(2):
+            async with provider.setup("a"):
+                pass
+        assert provider.statistics().unhealthy == (is_healthy is not None)
+    told = [f"{one.getMessage()}; {caplog.handler.format(one).splitlines()[-1]}" for one in caplog.records]
+    assert told == ([] if is_healthy is None else [f"Checked: healthy() of 'a' raised; {is_healthy}"])
+
+
+def test_what_cannot_be_called_is_no_health_check() -> None:
+    """It is refused where it is given."""
+    with pytest.raises(TypeError, match="is_healthy= must be an async function of the model, not True"):
+        ContextProvider(cast(Any, nullcontext), is_healthy=cast(Any, True))

@@ -110,6 +110,38 @@ def test_a_provider_whose_sdk_is_not_installed_says_how_to_install_it(monkeypatc
         _ = doteval.OpenAIProvider
 
 
+ALL = """
+import importlib, inspect, io, pydoc, sys
+missing = sys.argv[1:]
+sys.modules |= dict.fromkeys(missing)
+import doteval
+names = {name for name in doteval._HOME}
+there = set(doteval.__all__)
+assert there == names & set(dir(doteval)) == {name for name, _ in inspect.getmembers(doteval)} & names
+from doteval import *
+assert there <= globals().keys()
+pydoc.plain(pydoc.render_doc(doteval))
+for name in names - there:
+    try:
+        getattr(doteval, name)
+    except ImportError as exc:
+        assert exc.name in missing
+    else:
+        raise AssertionError(name)
+print(sorted(names - there))
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("missing", [("anthropic",), ("openai", "anthropic")])
+def test_whatever_is_not_installed_all_of_doteval_can_be_looked_at(missing: tuple[str, ...]) -> None:
+    """By ``import *``, `help` and `inspect`; what needs an SDK is among the names where that is there."""
+    done = subprocess.run([sys.executable, "-c", ALL, *missing], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("AnthropicProvider" in done.stdout) is ("anthropic" in missing)
+    assert ("OpenAIProvider" in done.stdout) is ("VLLMProvider" in done.stdout) is ("openai" in missing)
+
+
 def test_what_to_install_for_a_provider_is_what_its_extra_has() -> None:
     """So the advice works, whatever this distribution is called, and wherever it can be had."""
     pyproject = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text("utf-8"))

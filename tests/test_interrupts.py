@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SOURCE = str(Path(doteval.__file__).parent)
-EVERY = int(os.environ.get("INTERRUPT_EVERY", "97"))
+EVERY = int(os.environ.get("INTERRUPT_EVERY", "197"))
 """At every so many lines; 1 is all of them, and takes minutes."""
 
 

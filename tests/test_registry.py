@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +31,9 @@ from doteval import (
     UnknownModelError,
     WrongEventLoopError,
 )
+from doteval._registry.registration import registrations
+from doteval._registry.routing import route
+from doteval._registry.source import Source
 
 GROUP = "doteval.model_providers"
 OURS = ["anthropic", "http", "llamacpp", "ollama", "openai", "sglang", "transformers", "vllm"]
@@ -247,9 +251,22 @@ async def test_settings_that_do_not_fit_are_told(site: Callable[..., None]) -> N
             providers["fit"]
 
 
-@pytest.mark.parametrize("name", ["", "a:b"])
+def test_what_has_to_be_given_is_told_with_where_to_say_it(site: Callable[..., None]) -> None:
+    """Nobody is to uninstall a provider that only wants to know its address."""
+    source = "from tests.named_providers import Words\ndef make(url, *, region, other=1): return Words(url)"
+    site("wantspkg", providers={"wants": "wants_module:make"}, wants_module=source)
+    registered = registrations()["wants"]
+    for settings, needed, example in (({}, "region, url", "region"), ({"region": "eu"}, "url", "url")):
+        with pytest.raises(ProviderLoadError) as caught:
+            Source("wants", registered, settings).build()
+        told = f"Give it {needed}, with ModelProviders(settings={{'wants': {{...}}}}), and in pytest with"
+        assert caught.value.advice == f"{told} --model-setting wants.{example}=..."
+    assert Source("wants", registered, {"region": "eu", "url": "!"}).build()
+
+
+@pytest.mark.parametrize("name", ["", "a:b", " a", "a\n", "-a", " "])
 def test_a_name_that_no_spec_can_have_is_refused(name: str) -> None:
-    """What stands before the first colon of a spec has no colon and is not empty."""
+    """What stands before the first colon of a spec has no colon, is not empty and is no option."""
     with pytest.raises(ValueError, match="cannot name a provider"):
         ModelProviders({name: Words})
 
@@ -317,6 +334,69 @@ async def test_a_broken_candidate_does_not_hinder_the_others(site: Callable[...,
         with pytest.raises(UnknownModelError, match=r"'dead' could not be asked: .*dead on arrival") as caught:
             await providers.setup("nobody-claims-this")
         assert isinstance(caught.value.__cause__, ExceptionGroup)
+
+
+AT_IMPORT = [
+    "import pytest; pytest.skip('no SDK', allow_module_level=True)",
+    "raise SystemExit(3)",
+    "raise BaseException",
+]
+
+
+@pytest.mark.parametrize("source", AT_IMPORT)
+def test_whatever_a_module_raises_at_its_import_is_its_own_matter(site: Callable[..., None], source: str) -> None:
+    """What is no Exception, too: others are found, and its own error names the distribution."""
+    site("oddpkg", providers={"odd": "odd_at_import:Words"}, odd_at_import=source)
+    site("fixpkg", entry_points={GROUP: {"fixed": "tests:no_such"}, "pytest11": {"p": "odd_at_import"}})
+    known = registrations()
+    sources = {"odd": Source("odd", known["odd"]), "fixed": Source("fixed", known["fixed"]), "w": Source("w", Words)}
+    assert route("word-1", sources) == ("w", "word-1")
+    for name, distribution in (("odd", "oddpkg 1.0"), ("fixed", "fixpkg 1.0")):
+        with pytest.raises(ProviderLoadError, match=distribution):
+            sources[name].build()
+
+
+def test_an_interrupt_of_an_import_stays_one(site: Callable[..., None]) -> None:
+    site("slowpkg", providers={"slow": "slow_module:Words"}, slow_module="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        registrations()["slow"].load()
+
+
+WRONG_PATTERNS: list[tuple[object, str]] = [
+    ("zz-*", "Wrong.patterns is a text, and has to be a tuple of texts: write patterns = ('zz-*',)"),
+    (3, "Wrong.patterns is an object of the class int, and has to be a tuple of texts, such as"),
+    ({"zz-*": 1}, "Wrong.patterns is an object of the class dict"),
+    ((3,), "Wrong.patterns has an object of the class int in it"),
+    (("zz-*", None), "Wrong.patterns has None in it"),
+    ((b"zz-*",), "Wrong.patterns has an object of the class bytes in it"),
+]
+
+
+@pytest.mark.parametrize(("patterns", "problem"), WRONG_PATTERNS)
+def test_patterns_that_are_none_claim_nothing_and_are_told(
+    patterns: object, problem: str, site: Callable[..., None]
+) -> None:
+    """Where the class is written, and where nobody claims a model; others are found."""
+    with pytest.raises(TypeError, match=re.escape(problem)):
+        type("Wrong", (Words,), {"patterns": patterns})
+    source = f"class Wrong:\n    def setup(self): ...\n    patterns = {patterns!r}"
+    site("wrongpkg", providers={"wrong": "wrong_patterns:Wrong"}, wrong_patterns=source)
+    registered = registrations()["wrong"]
+    for value in (registered.load(), registered):
+        sources = {"words": Source("words", Words), "mine": Source("mine", value)}
+        assert route("word-1", sources) == ("words", "word-1")
+        with pytest.raises(UnknownModelError, match=re.escape(f"'mine' could not be asked: TypeError: {problem}")):
+            route("zz-top", sources)
+    with pytest.raises(ProviderLoadError, match=r"wrongpkg 1\.0"):
+        Source("mine", registered).patterns()
+
+
+@pytest.mark.parametrize("patterns", [None, (), ["zz-*"], {"zz-*"}])
+def test_patterns_may_be_in_any_collection(patterns: object) -> None:
+    sources = {"words": Source("words", Words), "more": Source("more", type("More", (Words,), {"patterns": patterns}))}
+    assert route("word-1", sources) == ("words", "word-1")
+    if patterns:
+        assert route("zz-top", sources) == ("more", "zz-top")
 
 
 @pytest.mark.anyio

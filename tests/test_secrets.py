@@ -30,11 +30,17 @@ NAMES = [
         "auth",
         "bearer",
     ),
-    *("Cookie", "Set-Cookie", "credentials", "googleCredential"),
+    *("Cookie", "Set-Cookie", "credentials", "googleCredential", "session_cookie", "passcode", "passwords", "passwd"),
+    *("pwd", "MYSQL_PWD", "SMTP_PWD", "dbPwd", "pgpwd", "pass", "DB_PASS", "smtpPass", "X-Pass", "pat", "GITHUB_PAT"),
+    *("AZURE_PAT", "githubPat", "jwt", "id-jwt", "dsn", "SENTRY_DSN", "otp", "totp", "conn_str", "ConnectionString"),
+    *("HFTOKEN", "OPENAIAPIKEY", "MYSECRET"),
 ]
 OPEN = [
     *("max_tokens", "maxTokens", "max_completion_tokens", "tokens", "input_tokens", "token_count", "tokenizer"),
     *("keys", "sort_keys", "keyboard", "monkey", "author", "authority", "secretary", "keyword", "PWD", "bearers"),
+    *("OLDPWD", "compass", "COMPASS", "bypass", "pass_rate", "passes", "passed", "passage", "path", "pattern", "spat"),
+    *("patience", "pat_length", "compat", "format", "repeat", "jwts_seen", "dsn_count", "laptop", "option", "top"),
+    *("connection", "conn", "string", "password_length", "pwd_length", "is_secretive"),
 ]
 HOLDERS: dict[str, Callable[[str], Any]] = {
     "a text": lambda name: {name: SECRET},

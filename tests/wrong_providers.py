@@ -444,6 +444,24 @@ class TimesOutWithoutAWord(Pooled):
         yield Client(spec)
 
 
+@breaks("test_setup_gives_a_handle", "NeverYields.open ended before it yielded the model")
+class NeverYields(Pooled):
+    """Has a way through its function without a yield."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, **config: Any) -> AsyncGenerator[Client]:
+        if spec == "never":
+            yield Client(spec)
+
+
+@breaks("test_setup_gives_a_handle", "OpensNothing.open returned None, which is no async context manager")
+class OpensNothing(Pooled):
+    """Forgot to return what it made."""
+
+    def open(self, spec: str, /, **config: Any) -> Any:
+        super().open(spec, **config)
+
+
 @breaks("test_setup_gives_a_handle", "what is waited for while something is opened or closed")
 class OpensForEver(Pooled):
     """Waits for a server that is not there."""
@@ -537,7 +555,7 @@ class AsksTheDeadForEver(Pooled):
         return True
 
 
-@breaks("test_setup_gives_a_handle", "generator didn't stop")
+@breaks("test_setup_gives_a_handle", "YieldsTwice.open yields a second time, where it has to clean up and end")
 class YieldsTwice(Pooled):
     """Goes on where it should close."""
 

@@ -4,6 +4,7 @@ The layers, lowest first; an import goes downward only::
 
     _errors  _server_errors  _frames  what can go wrong, also with servers; the frames that are shown of it
     _explained  _context_managers     what is said of it; of an open() that is none
+    _hooks_written                    and of other mistakes in what an author writes
     _secrets  _canonical  _spec       what nobody may see; what a user asks for, and when two ask for the same
     _writer  _forked                  a thread that writes to a database; what a forked child begins anew
     _unwritable                       why nothing can be written to a file
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from ._model import ChatModel, Completion, CompletionStream, Prompt, ToolCall, Usage, messages_of
     from ._model_request import ModelRequest, counting_requests
     from ._pool.events import PoolEvent, ProviderStatistics
+    from ._pool_options import PoolOptions
     from ._pooled import PooledProvider
     from ._provider import ModelProvider
     from ._registry import ModelProviders
@@ -86,67 +88,70 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 
-__all__ = [
-    "AnthropicProvider",
-    "CachedReplies",
-    "CapacityDeadlockError",
-    "CapacityExceededError",
-    "ChatModel",
-    "CloseTimeoutError",
-    "CommandProvider",
-    "Completion",
-    "CompletionStream",
-    "ContextManagerError",
-    "ContextProvider",
-    "DotevalError",
-    "ForkedProcessError",
-    "HTTPProvider",
-    "HandleInactiveError",
-    "LlamaCppProvider",
-    "MissingCredentialsError",
-    "ModelHandle",
-    "ModelProvider",
-    "ModelProviders",
-    "ModelRequest",
-    "ModelRequestError",
-    "ModelSetupError",
-    "ModelSpec",
-    "OllamaProvider",
-    "OpenAICompatibleProvider",
-    "OpenAIProvider",
-    "PoolEvent",
-    "PooledProvider",
-    "Prompt",
-    "ProviderClosedError",
-    "ProviderLoadError",
-    "ProviderNotEnteredError",
-    "ProviderStatistics",
-    "QueueFullError",
-    "ReplyCache",
-    "ReplyCacheError",
-    "Result",
-    "RuntimeDirectoryError",
-    "SGLangProvider",
-    "ServerLostError",
-    "ServerProvider",
-    "ServerStartError",
-    "ServersUnsupportedError",
-    "Setup",
-    "SetupTimeoutError",
-    "SpecError",
-    "ToolCall",
-    "TransformersProvider",
-    "UnknownModelError",
-    "Usage",
-    "VLLMProvider",
-    "WrongEventLoopError",
-    "counting_requests",
-    "foreach",
-    "messages_of",
-]
+if TYPE_CHECKING:  # else it is without those that need an SDK that is not installed
+    __all__ = [
+        "AnthropicProvider",
+        "CachedReplies",
+        "CapacityDeadlockError",
+        "CapacityExceededError",
+        "ChatModel",
+        "CloseTimeoutError",
+        "CommandProvider",
+        "Completion",
+        "CompletionStream",
+        "ContextManagerError",
+        "ContextProvider",
+        "DotevalError",
+        "ForkedProcessError",
+        "HTTPProvider",
+        "HandleInactiveError",
+        "LlamaCppProvider",
+        "MissingCredentialsError",
+        "ModelHandle",
+        "ModelProvider",
+        "ModelProviders",
+        "ModelRequest",
+        "ModelRequestError",
+        "ModelSetupError",
+        "ModelSpec",
+        "OllamaProvider",
+        "OpenAICompatibleProvider",
+        "OpenAIProvider",
+        "PoolEvent",
+        "PoolOptions",
+        "PooledProvider",
+        "Prompt",
+        "ProviderClosedError",
+        "ProviderLoadError",
+        "ProviderNotEnteredError",
+        "ProviderStatistics",
+        "QueueFullError",
+        "ReplyCache",
+        "ReplyCacheError",
+        "Result",
+        "RuntimeDirectoryError",
+        "SGLangProvider",
+        "ServerLostError",
+        "ServerProvider",
+        "ServerStartError",
+        "ServersUnsupportedError",
+        "Setup",
+        "SetupTimeoutError",
+        "SpecError",
+        "ToolCall",
+        "TransformersProvider",
+        "UnknownModelError",
+        "Usage",
+        "VLLMProvider",
+        "WrongEventLoopError",
+        "counting_requests",
+        "foreach",
+        "messages_of",
+    ]
 
 _SDKS = {"openai": "openai>=3", "anthropic": "anthropic>=2"}
 """What to install for the providers that need an SDK; as the extras have it."""
+_NEED_NO_SDK = (".providers.command", ".providers.context", ".providers.http")
 
 _HOME = {
     "AnthropicProvider": ".providers.anthropic",
@@ -177,6 +182,7 @@ _HOME = {
     "OpenAICompatibleProvider": ".providers.openai",
     "OpenAIProvider": ".providers.openai",
     "PoolEvent": "._pool.events",
+    "PoolOptions": "._pool_options",
     "PooledProvider": "._pooled",
     "Prompt": "._model",
     "ProviderClosedError": "._errors",
@@ -211,6 +217,8 @@ _HOME = {
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
+    if name == "__all__":
+        return sorted(filter(_is_there, _HOME))
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -229,4 +237,14 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *filter(_is_there, _HOME)})
+
+
+def _is_there(name: str) -> bool:
+    """Whether a public name can be imported, so that what looks at all of them can: ``import *``, `help`, `inspect`."""
+    from importlib.util import find_spec  # noqa: PLC0415 - who only imports doteval does without
+
+    home = _HOME[name]
+    if not home.startswith(".providers.") or home in _NEED_NO_SDK:
+        return True
+    return find_spec("anthropic" if home == ".providers.anthropic" else "openai") is not None

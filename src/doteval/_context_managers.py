@@ -95,22 +95,44 @@ def _problem_of_made(made: Any) -> str:
         return _RETURNS
     if isasyncgen(made) or isgenerator(made):
         return _UNDECORATED
-    kind = "None" if made is None else f"an object of the class {type(made).__name__}"
+    kind = kind_of(made)
     if hasattr(made, "__enter__"):
         return f"returned {kind}, which has 'with' but no 'async with'"
     return f"returned {kind}, which is no async context manager"
 
 
-def explained(exc: RuntimeError, made: Any) -> RuntimeError | ContextManagerError:
+def kind_of(value: object) -> str:
+    """A value for a message, without what may be a secret in it."""
+    return repr(value) if value is None or isinstance(value, bool) else f"an object of the class {type(value).__name__}"
+
+
+class Explaining:
+    """Around entering or leaving a context manager: why it could not be is told in words that an author understands."""
+
+    __slots__ = ("_manager",)
+
+    def __init__(self, manager: object) -> None:
+        self._manager = manager
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        if isinstance(exc, RuntimeError) and (error := _explained(exc, self._manager)) is not exc:
+            raise error from None
+
+
+def _explained(exc: RuntimeError, made: Any) -> RuntimeError | ContextManagerError:
     """What tells an author why a context manager could not be entered or left, where Python's words do not.
 
     Args:
-        exc: What entering or leaving it has raised, to who awaited just that.
+        exc: What entering or leaving it has raised.
         made: The context manager.
     """
     generator = getattr(made, "gen", None)
     trace = exc.__traceback__
-    is_its_own = trace is not None and trace.tb_next is not None and trace.tb_next.tb_next is None
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    is_its_own = trace is not None and trace.tb_frame.f_locals.get("self") is made
     if generator is None or not is_its_own:  # else it is one that is entered in there
         return exc
     match str(exc):

@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import TypeVar
 
 from ._errors import CloseTimeoutError, HandleInactiveError
+from ._hooks_written import checked_identity, checked_manager, to_await
 from ._pool.pool import Pool
 from ._pool.records import Lease
 
@@ -49,6 +50,7 @@ class ModelHandle(Generic[ModelT_co]):
         self._model: ModelT_co | None = model
         self._manager = manager
         self._ended = ""
+        checked_manager(manager, resource_id)
         _given_out_by(manager)[id(self)] = self
 
     @property
@@ -94,7 +96,7 @@ class ModelHandle(Generic[ModelT_co]):
             if not isinstance(seconds, (int, float)):  # a mock has everything
                 seconds = CLOSE_TIMEOUT
             with CancelScope(shield=True, deadline=current_time() + seconds) as scope:
-                await self._manager.teardown(self._resource_id)
+                await to_await(self._manager.teardown(self._resource_id), self._manager, "teardown")
             if scope.cancelled_caught:
                 raise CloseTimeoutError(self._resource_id, seconds)
         await checkpoint()
@@ -120,8 +122,7 @@ class ModelHandle(Generic[ModelT_co]):
     def _identity_of(self, spec: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
         identity = getattr(type(self._manager), "identity", None)
         if identity is not None:
-            found: Mapping[str, Any] = identity(self._manager, spec, **config)
-            return found
+            return checked_identity(identity(self._manager, spec, **config), self._manager)
         kind = type(self._manager)
         return {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": spec, **config}
 

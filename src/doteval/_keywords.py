@@ -213,6 +213,16 @@ def names_taken(factory: Callable[..., object]) -> set[str]:
     return found
 
 
+def names_needed(factory: Callable[..., object]) -> set[str]:
+    """The names of what has to be given to it."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # a signature that says too little
+        return set()
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {each.name for each in parameters if each.default is each.empty and each.kind in by_name}
+
+
 def unexpected(kind: type, names: Collection[str]) -> TypeError:
     """The error for keyword arguments that a class does not take, with those that may have been meant."""
     return _unexpected(kind.__name__, names, names_taken(kind))

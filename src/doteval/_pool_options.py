@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, TypedDict
 
 from ._handle import CLOSE_TIMEOUT
@@ -142,7 +142,7 @@ class LeaseOptions(LifecycleOptions, total=False):
 
 
 class PoolOptions(LeaseOptions, total=False):
-    """What every `PooledProvider` takes, such as ``keep_alive``."""
+    """What every `PooledProvider` takes, such as ``keep_alive``, for the type of ``**options: Unpack[PoolOptions]``."""
 
     capacity: Annotated[
         int | None, Keyword("How many slots there are; every open resource occupies one of them.", operational=True)
@@ -158,5 +158,7 @@ def check_slots(capacity: int | Sequence[str] | None) -> None:
     if isinstance(capacity, int):
         if capacity < 1 or isinstance(capacity, bool):
             raise ValueError(f"capacity must be at least 1 slot, or None for no limit, not {capacity!r}")
+    elif not isinstance(capacity, Collection):
+        raise ValueError(f"capacity must be a whole number of slots or a list of their names, not {capacity!r}")
     elif not capacity or len(set(capacity)) != len(capacity):
         raise ValueError(f"capacity must name at least one slot and none twice, not {list(capacity)!r}")

@@ -84,8 +84,8 @@ class PooledProvider(_HasRuntime[ModelT]):
         own, unknown = completed(LeaseOptions, options)
         if unknown:
             raise unexpected(type(self), unknown)
-        self.close_timeout = own["close_timeout"]
-        self.__runtime = Runtime(type(self).__name__, capacity, own, PooledProvider)
+        runtime = Runtime[ModelT](type(self).__name__, capacity, own, PooledProvider)
+        vars(self).update({"close_timeout": own["close_timeout"], _RUNTIME: runtime})  # it may be a frozen dataclass
 
     # ---------------------------------------------------------------- what authors write
 
@@ -109,7 +109,7 @@ class PooledProvider(_HasRuntime[ModelT]):
         """
 
     async def healthy(self, model: ModelT, /) -> bool:
-        """Whether an open resource is still good; asked as `health_after` says. Raising counts as no."""
+        """Whether an open resource is still good; asked as `health_after` says. Raising counts as no, and is logged."""
         return True
 
     def is_broken(self, model: ModelT, /) -> bool:
@@ -134,8 +134,8 @@ class PooledProvider(_HasRuntime[ModelT]):
         The counterpart is `healthy`: with ``health_after=0`` it is asked before every lease on an idle resource.
         """
 
-    def slots(self, spec: str, /, **config: Any) -> int:
-        """How many slots of `capacity` the resource occupies, at least 1."""
+    def slots(self, spec: str, /, *args: Any, **config: Any) -> int:
+        """How many slots of `capacity` the resource occupies, at least 1; `args` as of `open`."""
         return 1
 
     def secrets(self) -> Collection[str]:

@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 
 from ._handle import CLOSE_TIMEOUT, ModelHandle
 from ._hold import Hold
+from ._hooks_written import check_written
 from ._keywords import operational_names
 from ._setup import enterable
 
@@ -55,6 +56,7 @@ class ModelProvider(ABC, Generic[ModelT]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        check_written(cls)
         setup: Any = cls.__dict__.get("setup")
         if inspect.iscoroutinefunction(
             setup
@@ -63,9 +65,11 @@ class ModelProvider(ABC, Generic[ModelT]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
-        self.__made_with = args, kwargs
-        self.__given_out = {}
-        self.__hold = Hold(cls.__name__)
+        vars(self).update(  # it may be a frozen dataclass
+            _ModelProvider__made_with=(args, kwargs),
+            _ModelProvider__given_out={},
+            _ModelProvider__hold=Hold(cls.__name__),
+        )
         return self
 
     __made_with: tuple[tuple[Any, ...], dict[str, Any]]
@@ -117,7 +121,7 @@ class ModelProvider(ABC, Generic[ModelT]):
         raise_all(f"tearing down {type(self).__name__} failed", failures)
         await checkpoint()
 
-    def identity(self, spec: str = "", /, **config: Any) -> Mapping[str, Any]:
+    def identity(self, spec: str = "", /, *args: Any, **config: Any) -> Mapping[str, Any]:
         """All that an answer of a model depends on, as far as it is known without opening the model.
 
         Evaluations keep it with their results, so that none is taken for that of another model. It is the class, what
@@ -126,6 +130,7 @@ class ModelProvider(ABC, Generic[ModelT]):
 
         Args:
             spec: As for `setup`; without one it is about the provider alone.
+            args: As for `setup`.
             config: As for `setup`.
         """
         kind = type(self)

@@ -19,6 +19,7 @@ from ._errors import ProviderClosedError, ProviderNotEnteredError
 from ._explained import reason_of
 from ._handle import HandleManager, LeasedHandle, ModelHandle, ReclaimedHandle
 from ._hold import Hold
+from ._hooks_written import checked_slots
 from ._pool.events import ProviderStatistics
 from ._pool.inside import Inside
 from ._pool.leaks import recording
@@ -43,7 +44,7 @@ class Author(HandleManager, Protocol[ModelT]):
     def is_broken(self, model: ModelT, /) -> bool: ...
     def breaks(self, error: Exception, /) -> bool: ...
     def idle(self, model: ModelT, /) -> None: ...
-    def slots(self, spec: str, /, **config: Any) -> int: ...
+    def slots(self, spec: str, /, *args: Any, **config: Any) -> int: ...
     def secrets(self) -> Collection[str]: ...
 
 
@@ -258,9 +259,7 @@ class Runtime(Generic[ModelT]):
         author = self._author
         if author is None:  # since the caller looked, there was a checkpoint
             raise ProviderClosedError(self.name)
-        slots = author.slots(spec, **config)
-        if slots < 1:
-            raise ValueError(f"{type(author).__name__}.slots({spec!r}) must be at least 1, not {slots!r}")
+        slots = checked_slots(author.slots(spec, **config), author, spec)
         key, label = identified(spec, config)
         return Want(key, label, slots, _Asked(spec, config))
 

@@ -14,11 +14,20 @@ _PARAMETER = re.compile(r"""(?<=[?&])([\w.%-]+)=([^&#\s"'<>]+)""")
 _SIGNATURES = re.compile(r"(^|-)sig(nature)?$", re.IGNORECASE)
 """What such a parameter is called, too, where a URL is valid for whoever has it."""
 _WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_CREDENTIAL = re.compile(
+    r"(api[-_]?key|access[-_]?key|secret([-_]key)?|passw(or)?d|(access|auth|hf)[-_]?token|authorization|cookie)$",
+    re.IGNORECASE,
+)
+"""What says only who asks, and nothing of what is asked, whatever stands before it."""
 _SECRET_NAME = re.compile(
-    r"(passwords?|passwd|passphrase)$|(^|_)(key|token|secrets?|auth|authorization|bearer|cookies?|credentials?|headers"
+    r"(passwords?|passphrase|passcode|pwd)$"
+    r"|(^|_)(key|token|secrets?|auth|bearer|cookies?|credentials?|headers|pass|pat|jwt|dsn|t?otp|conn(ection)?_?str(ing)?"
     r"|(api|access)_?keys|(api|access|auth|client|private|refresh|secret|session)_?(key|token|secret))$",
     re.IGNORECASE,
 )
+"""What may be one by the words that its name ends with; a word that ends so, such as ``compass``, is another one."""
+_DIRECTORIES = frozenset({"PWD", "OLDPWD"})
+"""Variables of a shell."""
 _HEADERS = re.compile(r"headers$", re.IGNORECASE)
 _FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 """What holds the fields of a schema, which describe values and are none."""
@@ -34,7 +43,20 @@ _SMALLEST_SECRET, _LARGEST_SECRET = 10 ** (_SHORTEST_SECRET - 1), 10**100
 
 def is_secret_name(name: str) -> bool:
     """Whether a configuration value of this name is to be kept from people's eyes."""
-    return _SECRET_NAME.search(_WORD_BEGINS.sub("_", name.replace("-", "_"))) is not None
+    if _CREDENTIAL.search(name) is not None:
+        return True
+    words = _WORD_BEGINS.sub("_", name.replace("-", "_"))
+    return _SECRET_NAME.search(words) is not None and name not in _DIRECTORIES
+
+
+def is_credential_name(name: str) -> bool:
+    """Whether a value of this name says only who asks, so that it is no part of what an answer depends on."""
+    return _CREDENTIAL.search(name) is not None
+
+
+def is_secret_variable(name: str) -> bool:
+    """Whether a variable of the environment holds a secret, however the words of its name are put together."""
+    return is_secret_name(name) or name.upper().endswith(("KEY", "TOKEN"))
 
 
 def names_a_secret(key: object) -> bool:

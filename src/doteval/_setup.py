@@ -12,6 +12,7 @@ from typing import Any, Generic, ParamSpec
 from typing_extensions import TypeVar
 
 from ._handle import ModelHandle
+from ._hooks_written import checked_handle
 
 ModelT_co = TypeVar("ModelT_co", covariant=True, default=Any)
 ModelT = TypeVar("ModelT")
@@ -70,12 +71,41 @@ class Setup(Coroutine[Any, Any, ModelHandle[ModelT_co]], Generic[ModelT_co]):
         await self._handle.__aexit__(exc_type, exc_value, traceback)
 
 
+class WrittenSetup(Setup[ModelT_co]):
+    """One whose coroutine an author has written, and may give something else than a handle.
+
+    Args:
+        coroutine: Gives the handle.
+        owner: The provider, for the message.
+    """
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, ModelHandle[ModelT_co]], owner: object, /) -> None:
+        super().__init__(coroutine)
+        self._owner = owner
+
+    def __await__(self) -> Generator[Any, Any, ModelHandle[ModelT_co]]:
+        return checked_handle((yield from self._coroutine.__await__()), self._owner)
+
+    def send(self, value: Any, /) -> Any:
+        try:
+            return self._coroutine.send(value)
+        except StopIteration as exc:
+            checked_handle(exc.value, self._owner)
+            raise
+
+    async def __aenter__(self) -> ModelHandle[ModelT_co]:
+        self._handle = checked_handle(await self._coroutine, self._owner)
+        return await self._handle.__aenter__()
+
+
 def enterable(function: Callable[P, Coroutine[Any, Any, ModelHandle[ModelT]]]) -> Callable[P, Setup[ModelT]]:
     """Let a ``setup`` that is an ``async def`` return a `Setup`."""
 
     @functools.wraps(function)
     def setup(*args: P.args, **kwargs: P.kwargs) -> Setup[ModelT]:
-        return Setup(function(*args, **kwargs))
+        return WrittenSetup(function(*args, **kwargs), args[0] if args else None)
 
     return marked(setup)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -25,8 +26,14 @@ STYLES = re.compile("\x1b\\[[01]m")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(written: Path, tmp_path: Path) -> Path:
     """A store in which all that can be a text is hostile."""
+    return Path(shutil.copy(written, tmp_path))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for all, to be copied."""
 
     @foreach("id,question", [(f"row {EVIL}", f"first {EVIL}"), ("two", "second")])
     async def eval_it(id: str, question: str) -> Result:  # noqa: A002 - the column
@@ -38,7 +45,7 @@ def path(tmp_path: Path) -> Path:
         prompt = [{"role": EVIL, "content": EVIL, EVIL: EVIL}]
         return Result(reply, prompt=prompt, scores={f"s{EVIL}": 1}, metadata={EVIL: EVIL})
 
-    file = tmp_path / "results.db"
+    file = tmp_path_factory.mktemp("hostile") / "results.db"
     for experiment, name in (("main", f"n{EVIL}"), ("main", f"unfinished{EVIL}"), (f"other{EVIL}", f"n{EVIL}")):
         some = {"limit": 1} if name.startswith("unfinished") else {}
         options: Any = {"experiment": experiment, "name": name, "tags": {EVIL: EVIL}, "transcripts": True, **some}

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from doteval import Result, foreach
+from doteval.evals import EvaluationChangedError, run
 from doteval.evals._identity.walk import Walk
 from doteval.evals._results.identity import changes, with_what_was_written
 from doteval.evals._written import IS_WRITTEN
@@ -209,8 +211,8 @@ def test_what_a_result_depends_on_is_noticed_and_named(old: str, new: str, name:
     ],
 )
 def test_what_no_result_depends_on_is_not(old: str, new: str) -> None:
-    """Layout, comments, docstrings, annotations, and what is not read."""
-    assert changed_by(old, new) == set()
+    """Layout, comments, docstrings, annotations, and what is not read; the order of mappings is told only."""
+    assert {each for each in changed_by(old, new) if not each.startswith("the order of ")} == set()
 
 
 def test_running_the_code_changes_nothing() -> None:
@@ -299,3 +301,70 @@ def identity_of_source(source: str) -> Mapping[str, str]:
     walk = Walk()
     walk.add_function("its code", held["ask"])
     return walk.parts
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("epochs", [1, 2])
+async def test_another_order_of_a_mapping_is_told(epochs: int, tmp_path: Path) -> None:
+    """It may be that of a prompt, and may say nothing: results are kept, whether they are all there are or some."""
+
+    def evaluation(sections: Any, deeper: Any) -> Any:
+        @foreach("q", ["a"])
+        async def eval_it(q: str) -> Result:
+            return Result(q + "".join(sections.values()) + "".join(deeper[0].values()))
+
+        return eval_it
+
+    one, other = {"role": "You are a clerk.", "task": "Sum up."}, {"task": "Sum up.", "role": "You are a clerk."}
+    store = tmp_path / "results.db"
+    await run(evaluation(one, [one]), store=store, name="it")
+    assert not (await run(evaluation({**one}, [{**one}]), store=store, name="it")).warnings
+    for sections, deeper, named in ((other, one, "'sections'"), (one, other, "'deeper'")):
+        outcome = await run(evaluation(sections, [deeper]), store=store, name="it", epochs=epochs)
+        (told,) = outcome.warnings
+        assert f"the order of what the value {named} holds has changed, which a prompt may show" in told
+        await run(evaluation(one, [one]), store=store, name="it", epochs=epochs)
+    with pytest.raises(EvaluationChangedError, match="the value 'deeper' has changed"):
+        await run(evaluation(one, [[*other.items()]]), store=store, name="it")
+
+
+DECORATED = """
+import contextlib, functools
+def by_hand(function):
+    @functools.wraps(function)
+    def within(*args): return function(*args)
+    return within
+@contextlib.contextmanager
+def text(): yield "text"
+@functools.lru_cache
+def cached(q): return q
+@functools.singledispatch
+def of_kind(q): return q
+@by_hand
+def wrapped(q): return q
+class Prompt:
+    @functools.cached_property
+    def computed(self): return "computed"
+    @contextlib.contextmanager
+    def within(self): yield "within"
+PROMPT = Prompt()
+def ask(q):
+    with text() as found, PROMPT.within() as inner:
+        return found + inner + cached(q) + of_kind(q) + wrapped(q) + PROMPT.computed
+"""
+
+
+def test_what_a_module_is_called_does_not_count() -> None:
+    """As it is called otherwise with another import mode of pytest, or where another directory is on the path."""
+
+    def parts_of(name: str, text: str) -> Mapping[str, str]:
+        module = sys.modules[name] = ModuleType(name)
+        exec(compile(text, "/project/it.py", "exec", dont_inherit=True), vars(module))
+        walk = Walk()
+        walk.add_function("its code", module.ask)
+        del sys.modules[name]
+        return {**walk.parts}
+
+    found = parts_of("eval_it", DECORATED)
+    assert not changes(found, parts_of("evals.eval_it", DECORATED))
+    assert changes(found, parts_of("evals.eval_it", DECORATED.replace('yield "text"', 'yield "other"')))

@@ -6,8 +6,10 @@ import ast
 import copy
 import os
 import random
+import sys
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import pytest
 
@@ -111,7 +113,7 @@ def is_docstring(function: ast.AST, node: ast.AST) -> bool:
     return any(isinstance(each, ast.Expr) and each.value is node for each in ast.walk(function))
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("DOTEVAL_CODES", "4"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("DOTEVAL_CODES", "2"))))
 def test_whatever_is_changed_in_a_function_is_seen(seed: int) -> None:
     """In many places of real functions; the oracle is the whole of the compiled code."""
     chance, tried = random.Random(seed), 0
@@ -127,3 +129,40 @@ def test_whatever_is_changed_in_a_function_is_seen(seed: int) -> None:
             continue
         tried += 1
         assert read(after).does != read(before).does, ast.unparse(ast.fix_missing_locations(function))
+
+
+_ON_ITS_OWN = ast.stmt, ast.ExceptHandler, ast.comprehension, ast.keyword
+
+
+class Lines(ast.NodeVisitor):
+    """Puts parts of a function into lines of their own, or into one."""
+
+    def __init__(self, step: int) -> None:
+        self.line, self.step = 1, step
+
+    def generic_visit(self, node: ast.AST) -> None:
+        if "lineno" in node._attributes:
+            self.line += self.step if isinstance(node, _ON_ITS_OWN) else 0
+            placed: Any = node
+            placed.lineno = placed.end_lineno = self.line
+            placed.col_offset, placed.end_col_offset = 0, 1
+        super().generic_visit(node)
+
+
+def test_layout_is_no_part_of_what_a_function_does() -> None:
+    """All of it in one line, each statement in one of its own, and as it stands: no formatter changes anything.
+
+    But for a few, of which Python 3.12 and 3.13 make other jumps.
+    """
+    others: list[str] = []
+    for node in random.Random(7).sample(functions(CORPUS), MANY):
+        found: set[str] = set()
+        for step in (None, 0, 1):
+            if step is not None:
+                Lines(step).visit(node)
+            module = compile(ast.Module([node], []), "<it>", "exec")
+            (code,) = (each for each in module.co_consts if isinstance(each, CodeType))
+            found.add(read(code).does)
+        if len(found) > 1:
+            others.append(ast.unparse(node))
+    assert len(others) <= (0 if sys.version_info < (3, 12) else 3), others

@@ -424,6 +424,7 @@ def odd_requests() -> dict[str, Callable[[], ModelRequest]]:
     }
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_nothing_that_a_request_says_is_anybody_elses_affair(tmp_path: Path) -> None:
     """The other rows are kept, and so is the row; its requests are bounded, each is told of, and none has a secret."""
     odd = odd_requests()
@@ -453,6 +454,7 @@ async def test_nothing_that_a_request_says_is_anybody_elses_affair(tmp_path: Pat
     assert by_name["messages 12"][1].messages == [{"role": "user", "content": "a"}] * 3
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"])
 @pytest.mark.parametrize("kind", [dict, Message])
 async def test_a_long_row_is_bounded_as_a_whole(kind: Callable[..., Any]) -> None:
     """Messages, parameters and replies together, of as many requests as there are; and so is the work."""

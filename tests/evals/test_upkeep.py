@@ -209,6 +209,43 @@ def test_a_dry_run_deletes_nothing(path: Path, capsys: pytest.CaptureFixture[str
     assert of(path) == before
 
 
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        ("gpt-4o", ["gpt-4o", "gpt-4o (first 2)", "gpt-4o-strict"]),
+        ("gpt-4o-mini", ["gpt-4o-mini"]),
+        ("gpt-4o-strict", ["gpt-4o-strict"]),
+        ("mini", ["gpt-4o-mini"]),
+        ("4o", ["gpt-4o", "gpt-4o-mini", "gpt-4o (first 2)", "gpt-4o-strict"]),
+        ("eval_it[gpt-4o]", ["gpt-4o"]),
+        ("eval_it", ["gpt-4o", "gpt-4o-mini", "gpt-4o (first 2)", "gpt-4o-strict", "other"]),
+        ("eval_it_too", ["too"]),
+        ("file.py", ["gpt-4o", "gpt-4o-mini", "gpt-4o (first 2)", "gpt-4o-strict", "too", "other"]),
+    ],
+)
+def test_a_part_that_something_is_called_is_no_part_of_another_name(
+    part: str, found: list[str], tmp_path: Path
+) -> None:
+    """As with models one of whose names is the beginning of the other's: what is deleted is what was meant."""
+    names = {
+        "gpt-4o": ("file.py::eval_it[gpt-4o]", "gpt-4o"),
+        "gpt-4o-mini": ("file.py::eval_it[gpt-4o-mini]", "gpt-4o-mini"),
+        "gpt-4o (first 2)": ("file.py::eval_it[gpt-4o] (first 2)", "gpt-4o"),
+        "gpt-4o-strict": ("file.py::eval_it[gpt-4o-strict]", "gpt-4o"),
+        "too": ("file.py::eval_it_too[other]", "other"),
+        "other": ("file.py::eval_it[other]", "other"),
+    }
+    if part == "eval_it[gpt-4o]":
+        names = {label: (name.removeprefix("file.py::"), model) for label, (name, model) in names.items()}
+    path = tmp_path / "results.db"
+    with Store(path) as store:
+        for name, model in names.values():
+            store.leave(store.begin("it", name, model=model, identity={})[0])
+    with Store(path) as store:
+        meant = [each.name for each in chosen(store, f"it@{part}")]
+    assert meant == [names[label][0] for label in names if label in found]
+
+
 def test_age_is_that_of_what_was_written_last(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An experiment that was gone on with is young as a whole."""
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -451,6 +488,13 @@ def test_what_is_not_whole_takes_no_baselines_place(path: Path, capsys: pytest.C
     assert "killed is not whole" in capsys.readouterr().err
     assert doteval_(path, "copy", "killed", "main", "--replace") == 1
     assert "results of 'killed' that are not whole, and 'main' is not replaced" in capsys.readouterr().err
+    assert everything(path, "main") == before
+    anyio.run(partial(give, experiment="failed", max_errors=3))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE rows SET error = 'it' WHERE number < 4 AND evaluation = "
+                           "(SELECT id FROM evaluations WHERE experiment = 'failed')")  # fmt: skip
+    assert doteval_(path, "copy", "failed", "main", "--replace") == 1
+    assert "'main' is not replaced by these: 4 rows of it failed, and 3 may" in capsys.readouterr().err
     assert everything(path, "main") == before
     assert doteval_(path, "copy", "killed", "saved") == 0
     for baseline, colour in (("saved", 1), ("main", 0)):

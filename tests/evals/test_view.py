@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.evals.browser import chromium, needs_chromium
+from tests.evals.browser import Browser, chromium, needs_chromium
 from tests.evals.requests_made import kept_as
 from tests.evals.test_page import EVIL, ODD, page_of, record, stored
 
@@ -328,13 +328,16 @@ def test_the_browser_is_told_the_address_by_a_file_of_this_user(path: Path, tmp_
 
 @needs_chromium
 @pytest.mark.process
-def test_a_browser_is_led_to_the_page_by_the_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_browser_is_led_to_the_page_by_the_file(
+    browser: Browser, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By itself, without a click."""
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
-    with serving(path) as server, chromium(tmp_path) as browser, _view._opened(server.address):
+    with serving(path) as server, _view._opened(server.address):
         browser.open(opened[0])
         browser.until("location.protocol === 'http:' && document.getElementById('status') !== null")
+        browser.call("Page.navigate", url="about:blank")  # or it asks on when nobody serves it
 
 
 @needs_chromium
@@ -423,26 +426,25 @@ def test_the_requests_of_a_row_are_told_with_it(tmp_path: Path, capsys: pytest.C
 
 @needs_chromium
 @pytest.mark.process
-def test_the_requests_of_a_row_are_shown(tmp_path: Path) -> None:
+def test_the_requests_of_a_row_are_shown(browser: Browser, tmp_path: Path) -> None:
     """Each can be opened; of the messages that the one before had, only how many there are."""
     path = with_requests(tmp_path / "results.db")
     page = tmp_path / "page.html"
     assert main(["report", "it", "--store", str(path), "-o", str(page)]) == 0
-    with chromium(tmp_path) as browser:
-        browser.open(f"{page.as_uri()}#tab=rows&row=k0")
-        browser.until("document.querySelectorAll('#detail details').length === 2")
-        browser.see("document.querySelectorAll('#detail summary').forEach((each) => each.click())")
-        texts = [
-            browser.until(f"document.querySelectorAll('#detail details')[{place}].textContent.includes('reply') && "
-                          f"document.querySelectorAll('#detail details')[{place}].textContent")
-            for place in (0, 1)
-        ]  # fmt: skip
-        assert f"user{EVIL} first" in texts[0]
-        assert "1 message as before" in texts[1]
-        assert "sent 4 times" in texts[1]
-        assert "ValueError: late" in texts[1]
-        browser.choose("text", "second")
-        browser.until("document.getElementById('status').textContent === '1 of 2 rows'")
-        browser.choose("text", "content")
-        browser.until("document.getElementById('status').textContent === '0 of 2 rows'")
-        assert browser.said == []
+    browser.open(f"{page.as_uri()}#tab=rows&row=k0")
+    browser.until("document.querySelectorAll('#detail details').length === 2")
+    browser.see("document.querySelectorAll('#detail summary').forEach((each) => each.click())")
+    texts = [
+        browser.until(f"document.querySelectorAll('#detail details')[{place}].textContent.includes('reply') && "
+                      f"document.querySelectorAll('#detail details')[{place}].textContent")
+        for place in (0, 1)
+    ]  # fmt: skip
+    assert f"user{EVIL} first" in texts[0]
+    assert "1 message as before" in texts[1]
+    assert "sent 4 times" in texts[1]
+    assert "ValueError: late" in texts[1]
+    browser.choose("text", "second")
+    browser.until("document.getElementById('status').textContent === '1 of 2 rows'")
+    browser.choose("text", "content")
+    browser.until("document.getElementById('status').textContent === '0 of 2 rows'")
+    assert browser.said == []

@@ -326,6 +326,18 @@ def test_a_suite_that_collects_every_file_has_as_many_tests_as_before(runs: Runs
     assert_clean(runs.run(), passed=1)
 
 
+def test_files_that_are_named_are_noted_once_each(runs: Runs) -> None:
+    """pytest tries what it knows of wanted files for each import, and asks for each once for each that is named."""
+    names = {f"eval_{place}": "import doteval\n" + PLAIN for place in range(4)}
+    runs.write(**names)
+    runs.pytester.makeconftest("""
+        def pytest_sessionfinish(session):
+            patterns = session.config.getini("python_files")
+            assert len(patterns) == len({*patterns}) == 2 + 4, patterns
+    """)
+    assert runs.run(*(f"{name}.py" for name in names)).ret == 0
+
+
 # ------------------------------------------------------------------ versions of pytest
 
 OLD = """

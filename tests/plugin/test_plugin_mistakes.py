@@ -143,3 +143,59 @@ def test_a_fixture_of_ours_by_a_name_that_others_use_says_whose_it_is(runs: Runs
         '    @pytest.mark.parametrize("anthropic_client", ["claude-sonnet-5-5"], indirect=True)',
     ):
         assert line in result.outlines
+
+
+FIXTURES = """
+import pytest
+from echopkg import EchoProvider
+
+@pytest.fixture(scope="session")
+def none_fixture(): ...
+
+@pytest.fixture(scope="session")
+def kind_fixture():
+    return EchoProvider
+
+@pytest.fixture(scope="session")
+def thing_fixture():
+    yield object()
+"""
+
+
+def test_a_fixture_of_an_author_that_gives_no_provider_is_named_with_its_distribution(runs: Runs) -> None:
+    """By each way to ask for it; who asks for another provider does not notice."""
+    kinds = {"none": "None", "kind": "the class EchoProvider", "thing": "an object of the class object"}
+    names = {kind: f"givespkg:{kind}_fixture" for kind in kinds}
+    runs.install("givespkg", names, {"givespkg": "givespkg"}, givespkg=FIXTURES)
+    tests = """
+        @pytest.mark.parametrize("{0}_client", ["x"], indirect=True)
+        async def test_{0}_client({0}_client): ...
+
+        async def test_{0}_provider({0}_provider): ...
+
+        async def test_{0}_by_name(model_providers):
+            await model_providers.setup("{0}:x")
+
+        @pytest.mark.parametrize("model_client", ["{0}:x"], indirect=True)
+        async def test_{0}_model(model_client): ...
+    """
+    runs.write(
+        test_it="""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.mark.parametrize("model_client", ["echo:1"], indirect=True)
+        async def test_fine(model_client):
+            assert await model_client.generate("hi")
+        """
+        + "".join(tests.format(kind) for kind in kinds)
+    )
+    result = runs.run(plugins="anyio givespkg doteval")
+    result.assert_outcomes(passed=1, failed=len(kinds), errors=3 * len(kinds))
+    text = result.stdout.str()
+    for kind, given in kinds.items():
+        assert text.count(f"the fixture '{kind}_fixture' gave {given}, and no provider.") == 4
+    assert text.count("of givespkg 1.0") == 4 * len(kinds)

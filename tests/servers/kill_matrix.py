@@ -2,7 +2,7 @@
 
 A *kill* hits one, two or three of those that have to do with a server, one right after the other, in any order, at some
 moment from before its start to after its end. A *round* is a program that uses several servers, and a kill for each of
-them. ``python -m tests.servers.kill_matrix`` (``nox -s crashes``) makes a thousand, `test_kill_matrix.py` a hundred.
+them. ``python -m tests.servers.kill_matrix`` (``nox -s crashes``) makes a thousand, `test_kill_matrix.py` forty.
 What is random follows from the seed that is printed.
 
 Two things are promised for less: where keeper and supervisor are killed together, nobody is left who could look after

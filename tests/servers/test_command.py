@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from doteval import SpecError
+from doteval import CommandProvider, SpecError
 from doteval.servers._description.command import CommandMissingError, FilledCommand, ServerCommand
 from doteval.servers._local.ports import free_port
 
@@ -54,10 +55,47 @@ def test_placeholders_are_filled_in_and_other_braces_stay() -> None:
     assert run.cwd == "/run/mine/work"
 
 
+NAMES = (
+    "{port}",
+    "{host}",
+    "{directory}",
+    "{api_key}",
+    "{spec}",
+    "{a}",
+    "{b}",
+    "{nope}",
+    "{{port}}",
+    "{",
+    "port",
+    "{po",
+    "rt}",
+)
+
+
 def test_what_is_filled_in_is_not_filled_in_again() -> None:
-    """A directory that is called like a placeholder is only a directory."""
+    """A directory that is called like a placeholder is only a directory, and a value of the user's only a value."""
     run = command(sys.executable, "{directory}").filled(port=1, api_key=API_KEY, directory="/x/{api_key}")
     assert run.argv[1] == "/x/{api_key}"
+    template = ["{spec}", "-{spec}-{port}", "{{spec}}", "{spec}{a}", "{b}/{a}/{c}"]
+    for spec, a in itertools.product(NAMES, NAMES):
+        values = {"spec": spec, "a": a, "b": "B"}
+        a_command = command(sys.executable, *template, stop=(sys.executable, *template), values=values)
+        words = (spec, f"-{spec}-4321", f"{{{spec}}}", f"{spec}{a}", f"B/{a}/{{c}}")
+        assert filled(a_command).argv == filled(a_command).stop == (sys.executable, *words)
+
+
+@pytest.mark.parametrize("spec", NAMES)
+def test_what_setup_is_asked_for_is_data(spec: str) -> None:
+    """Also where it is called like what is filled in, and ``{api_key}`` is no key on the command line."""
+    words = [sys.executable, "{spec}", "{style}", "--port={port}"]
+    run = filled(CommandProvider(words, stop_command=words).command(spec, style=spec))
+    assert run.argv == run.stop == (sys.executable, spec, spec, "--port=4321")
+
+
+def test_a_value_that_looks_like_a_name_makes_another_server() -> None:
+    """What is filled in is not what is said to be filled in."""
+    keys = {command(sys.executable, "{spec}", values={"spec": spec}).key() for spec in NAMES}
+    assert len(keys | {command(sys.executable, spec).key() for spec in ("{spec}", "{port}")}) == len(NAMES) + 2
 
 
 def test_the_environment_is_inherited_but_for_what_belongs_to_the_test_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import assert_type
+from typing import Any, assert_type
 
 import anthropic
 import httpx
 import httpx2
 import openai
 from openai.types.chat import ChatCompletionMessage
+from typing_extensions import Unpack
 
 from doteval import (
     AnthropicProvider,
@@ -26,6 +27,8 @@ from doteval import (
     OllamaProvider,
     OpenAICompatibleProvider,
     OpenAIProvider,
+    PooledProvider,
+    PoolOptions,
     ServerProvider,
     SGLangProvider,
     ToolCall,
@@ -160,3 +163,50 @@ def options_of_servers_are_checked() -> None:
     LlamaCppProvider(gpu_layers="some")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     OllamaProvider(pull="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     HTTPProvider(keep_alive="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Hooks(PooledProvider[Connection]):
+    """The hooks as the documentation prints them, with the configuration by name."""
+
+    patterns = ("hooks-*",)
+
+    def __init__(self, **options: Unpack[PoolOptions]) -> None:
+        super().__init__(**options)
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, *, mode: str = "a", slots: tuple[str, ...] = ()) -> AsyncGenerator[Connection]:
+        yield Connection(spec)
+
+    async def healthy(self, model: Connection, /) -> bool:
+        return True
+
+    def is_broken(self, model: Connection, /) -> bool:
+        return False
+
+    def breaks(self, error: Exception, /) -> bool:
+        return isinstance(error, ConnectionError)
+
+    def idle(self, model: Connection, /) -> None: ...
+
+    def slots(self, spec: str, /, *, mode: str = "a") -> int:
+        return 2 if spec == "large" else 1
+
+    def secrets(self) -> set[str]:
+        return {"key"}
+
+    def identity(self, spec: str = "", /, *, mode: str = "a") -> Mapping[str, Any]:
+        return {**super().identity(spec, mode=mode), "version": "1.0"}
+
+
+class ByTheSpec(PooledProvider[Connection]):
+    """Who takes no configuration needs not say so."""
+
+    @asynccontextmanager
+    async def open(self, spec: str, /, *, slots: tuple[str, ...]) -> AsyncGenerator[Connection]:
+        yield Connection(spec)
+
+    def slots(self, spec: str, /) -> int:
+        return 1
+
+    def identity(self, spec: str = "", /) -> Mapping[str, Any]:
+        return super().identity(spec)

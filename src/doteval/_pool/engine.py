@@ -316,6 +316,9 @@ class _Watch(Generic[ModelT]):
         elif not healthy:  # it was asked for though it was leased
             engine._drop(entry, "it was found unhealthy")
 
+    def on_check_raised(self, error: BaseException, /) -> None:
+        self._engine._hooks.check_raised(self._entry, error)
+
     def on_losing(self, error: BaseException | None, /) -> None:
         self._engine._lose(self._entry, error)
 

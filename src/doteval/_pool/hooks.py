@@ -69,3 +69,7 @@ class Hooks:
                 raise
             logger.exception("%s: %s raised", self._provider, name)
             return otherwise
+
+    def check_raised(self, entry: Entry, error: BaseException) -> None:
+        """Log what `healthy` has raised, which may be all that its author wants it to do where a model is ill."""
+        logger.warning("%s: healthy() of '%s' raised", self._provider, entry.want.label, exc_info=error)

@@ -20,7 +20,7 @@ from anyio import (
     move_on_after,
 )
 
-from .._context_managers import explained
+from .._context_managers import Explaining, kind_of
 from .._errors import CloseTimeoutError
 from .._loop import with_own_generators
 from .containment import ends_the_program
@@ -38,6 +38,9 @@ class ResourceListener(Protocol):
 
     def on_checked(self, healthy: bool, /) -> None:
         """The health that was asked for is known."""
+
+    def on_check_raised(self, error: BaseException, /) -> None:
+        """Asking for the health raised, which counts as no."""
 
     def on_losing(self, error: BaseException | None, /) -> None:
         """The context manager broke off by itself and is being left now; why may only be known at its end."""
@@ -187,6 +190,7 @@ class Resource(Generic[ModelT]):
         except BaseException as exc:
             if isinstance(exc, get_cancelled_exc_class()) or ends_the_program(exc):
                 raise
+            self._listener.on_check_raised(exc)
             return False  # a check that fails has found something: the reason why it was asked for
         finally:
             self._check_scope = None
@@ -194,7 +198,13 @@ class Resource(Generic[ModelT]):
 
     @interruptible
     async def _ask(self) -> bool:
-        return await self._healthy(self.model)
+        asked: object = self._healthy(self.model)
+        if not isinstance(asked, Awaitable):
+            raise TypeError(f"it returned {kind_of(asked)}, and nothing to await: write it with 'async def'")
+        answer = await cast("Awaitable[object]", asked)
+        if answer is None:
+            raise TypeError("it returned None, where it has to return True or False")
+        return bool(answer)
 
 
 class _Entered(Generic[ModelT]):
@@ -215,13 +225,8 @@ class _Entered(Generic[ModelT]):
 
     @interruptible
     async def _enter(self) -> ModelT:
-        try:
+        with Explaining(self._manager):
             return await self._manager.__aenter__()
-        except RuntimeError as exc:
-            error = explained(exc, self._manager)
-            if error is exc:
-                raise
-        raise error
 
     @interruptible
     async def __aexit__(
@@ -230,10 +235,5 @@ class _Entered(Generic[ModelT]):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        try:
+        with Explaining(self._manager):
             return await self._manager.__aexit__(exc_type, exc_value, traceback)
-        except RuntimeError as exc:
-            error = explained(exc, self._manager)
-            if error is exc:
-                raise
-        raise error

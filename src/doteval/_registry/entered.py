@@ -75,6 +75,9 @@ class EnteredProvider:
     def on_checked(self, healthy: bool, /) -> None:
         """Nobody asks for its health."""
 
+    def on_check_raised(self, error: BaseException, /) -> None:
+        """Nobody asks for its health."""
+
     def on_losing(self, error: BaseException | None, /) -> None:
         """Something inside it broke; it is being exited."""
         self.is_open = False

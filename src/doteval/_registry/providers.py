@@ -22,6 +22,7 @@ from .._errors import (
 from .._explained import advice_for, reason_of
 from .._handle import CLOSE_TIMEOUT, ModelHandle
 from .._hold import Hold
+from .._hooks_written import checked_handle, checked_identity, to_await
 from .._loop import HomeLoop
 from .._pool.containment import ends_the_program
 from .._pool.events import ProviderStatistics
@@ -120,7 +121,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         self._usable_task_group()
         name, model = route(spec, self._sources)
         provider = self._started.get(name) or await self._start(name)
-        return await provider.setup(model, **config)
+        return checked_handle(await to_await(provider.setup(model, **config), provider, "setup"), provider)
 
     _lease.__qualname__ = "ModelProviders.setup"  # what Python calls it where it was never awaited
 
@@ -136,7 +137,7 @@ class ModelProviders(Mapping[str, ModelProvider[Any]]):
         provider = self._sources[name].build()
         kind = type(provider)
         if hasattr(kind, "identity"):  # any class with a setup is a provider
-            return provider.identity(model, **config)
+            return checked_identity(provider.identity(model, **config), provider)
         return {"provider": f"{kind.__module__}.{kind.__qualname__}", "spec": model, **config}
 
     def __doteval_identity__(self) -> Mapping[str, Any]:

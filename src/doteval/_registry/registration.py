@@ -67,7 +67,9 @@ class Registration:
             )
         try:
             value: object = self.entry_points[0].load()
-        except (Exception, SystemExit) as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # what pytest raises to skip, or the panic of an extension, is no Exception
             fixture = self.find_fixture() if isinstance(exc, AttributeError) else None
             if fixture is not None:
                 return fixture
@@ -82,7 +84,9 @@ class Registration:
         for plugin in dist.entry_points.select(group="pytest11") if dist is not None else ():
             try:
                 value: object = getattr(plugin.load(), self.attribute, None)
-            except Exception:  # noqa: S112 - the caller has an error of its own, about the provider's own entry point
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # noqa: S112 - the caller has an error of its own, about the provider's entry point
                 continue
             if is_fixture(value):
                 return value
@@ -131,7 +135,7 @@ def registrations() -> dict[str, Registration]:
 
 def is_name(name: str) -> bool:
     """Whether a spec can name a provider so: it has the name before its first colon."""
-    return bool(name) and ":" not in name
+    return ":" not in name and name.isprintable() and name == name.strip() and bool(name) and not name.startswith("-")
 
 
 def _entry_points() -> Sequence[EntryPoint]:
@@ -167,5 +171,8 @@ def distribution_of(entry_point: EntryPoint) -> str:
 
 def described(error: BaseException) -> str:
     """An exception in one line."""
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -9,7 +9,8 @@ from typing import Any, cast
 from typing_extensions import TypeIs
 
 from .._errors import DotevalError
-from .._keywords import names_taken
+from .._hooks_written import checked_patterns
+from .._keywords import names_needed, names_taken
 from .._provider import ModelProvider
 from .._secrets import masked, secrets_of
 from .registration import Registration, described, is_fixture
@@ -62,10 +63,16 @@ class Source:
 
     def _patterns(self) -> tuple[str, ...]:
         value = self._load()
-        patterns = getattr(value, "patterns", None)
+        patterns: object = getattr(value, "patterns", None)
         if patterns is None and not isinstance(value, type):
-            patterns = getattr(self.build(), "patterns", None)
-        return tuple(patterns or ())
+            value = self.build()
+            patterns = getattr(value, "patterns", None)
+        try:
+            return checked_patterns(patterns, value)
+        except TypeError as exc:
+            if self._registration is None:
+                raise
+            raise self._registration.error(described(exc)) from exc
 
     def build(self) -> ModelProvider[Any]:
         """The provider, made when it is asked for the first time, not started."""
@@ -97,6 +104,7 @@ class Source:
         return value
 
     def _make(self, factory: Factory) -> ModelProvider[Any]:
+        offers: dict[str, Any] = {}
         try:
             taken = names_taken(factory)
             offers = {
@@ -105,11 +113,18 @@ class Source:
             provider = factory(**{**offers, **self.settings})
         except DotevalError:
             raise  # it says by itself what to do
-        except (Exception, SystemExit) as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
             if self._registration is None:
                 raise
             given = ", ".join(self.settings)
             advice = f"Correct what it was given: {given}" if given else None
+            if isinstance(exc, TypeError) and (needed := names_needed(factory) - self.settings.keys() - offers.keys()):
+                advice = (
+                    f"Give it {', '.join(sorted(needed))}, with ModelProviders(settings={{{self.name!r}: {{...}}}}), "
+                    f"and in pytest with --model-setting {self.name}.{min(needed)}=..."
+                )
             raise self._registration.error(masked(described(exc), secrets_of(self.settings)), advice) from exc
         if is_provider(provider):
             return provider

@@ -230,7 +230,9 @@ def _add_stop(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_results(commands: Commands[argparse.ArgumentParser]) -> None:
-    experiment = "an experiment, or EXPERIMENT@PART for those of its evaluations that have PART in their names"
+    experiment = (
+        "an experiment, or EXPERIMENT@PART for those of its evaluations that PART names, or is part of the name of"
+    )
     listing = commands.add_parser(
         "list", help="list the experiments whose results are kept", description="List the experiments, oldest first."
     )

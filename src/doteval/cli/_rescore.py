@@ -18,7 +18,7 @@ from .._tables import Table
 from ..evals import Evaluation, Store, Stored, rescore
 from ..evals._results.names import parted
 from ..evals._results.tables import HEAD, NUMBERS, summary_rows
-from ._json import print_json
+from ._json import print_json, run_by_others
 from ._problem import Problem
 from ._results import chosen, opened
 
@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
         )
 
     try:
-        made = anyio.run(score)
+        with run_by_others():
+            made = anyio.run(score)
     except (TypeError, ValueError) as exc:  # the scorer does not fit what there is
         raise Problem(str(exc), 2) from exc
     raised = sum(max(0, stored.errors - before.errors) for stored, before in zip(made, found, strict=True))
@@ -127,7 +128,8 @@ def _found(name: str, form: str) -> tuple[ModuleType, str, str]:
     if not (colon and place and function):
         raise Problem(f"{form}, not {name!r}", 2)
     try:
-        return (_file(Path(place)) if place.endswith(".py") else _module(place)), place, function
+        with run_by_others():
+            return (_file(Path(place)) if place.endswith(".py") else _module(place)), place, function
     except (Exception, SystemExit) as exc:  # whatever it does when it is imported
         raise Problem(f"{place} cannot be imported: {type(exc).__name__}: {exc}") from exc
 

@@ -11,25 +11,25 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from anyio import CancelScope, create_task_group, open_signal_receiver
 
 from .._errors import DotevalError
 from .._printed import say
-from ..providers._sdk.openai import NO_KEY
-from ..providers._served.model import ServerModel
-from ..providers._served.provider import ServerProviderBase
 from ..servers._contract import Server
 from ..servers._local.connection import status_of
 from ..servers._local.launcher import LocalLauncher
-from ._endpoint.run import ENDPOINT_ONLY, is_meant
-from ._endpoint.run import run as run_endpoint
+from ._endpoint.asked import ENDPOINT_ONLY, is_meant
 from ._json import print_json
 from ._look import Status
 from ._problem import Problem
 from ._served import make_provider, settings_of
+
+if TYPE_CHECKING:  # they need an SDK, and what cannot be meant is told without
+    from ..providers._served.model import ServerModel
+    from ..providers._served.provider import ServerProviderBase
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _NOTICE_SECONDS = 2.0
@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.keep_alive >= 0:
         raise Problem(f"--keep-alive is a number of seconds, 0 or more, not {options.keep_alive:g}", code=2)
     if is_meant(options):
+        from ._endpoint.run import run as run_endpoint  # noqa: PLC0415
+
         return run_endpoint(options)
     for name, default in ENDPOINT_ONLY.items():
         if getattr(options, name) != default:
@@ -167,6 +169,8 @@ def _told(problem: Exception) -> str:
 
 def _how_to_use(model: ServerModel, show_key: bool) -> str:
     """What stands on the terminal while the server runs."""
+    from ..providers._sdk.openai import NO_KEY  # noqa: PLC0415
+
     server = model.server
     key = server.api_key or NO_KEY
     hidden = server.api_key is not None and not show_key
@@ -190,6 +194,8 @@ def _how_to_use(model: ServerModel, show_key: bool) -> str:
 
 
 def _for_programs(model: ServerModel, show_key: bool) -> dict[str, Any]:
+    from ..providers._sdk.openai import NO_KEY  # noqa: PLC0415
+
     server = model.server
     return {
         "id": server.id,

@@ -6,19 +6,22 @@ import argparse
 import json
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .._errors import DotevalError
 from .._keywords import names_taken
 from .._registry.registration import is_fixture, registrations
 from .._registry.source import Factory
 from .._spec import ModelSpec
-from ..providers._served.installed import InstalledServer
-from ..providers._served.provider import ServerProviderBase
+from ..providers._served.launching import LaunchingProvider
 from ..providers._served.template import placeholders
-from ..providers.server import ServerProvider
 from ..servers._description.readiness import HTTPReady, PortOpen, Readiness
+from ._json import run_by_others
 from ._problem import Problem
+
+if TYPE_CHECKING:  # it needs an SDK, and what cannot be meant is told without
+    from ..providers._served.options import ServerOptions
+    from ..providers._served.provider import ServerProviderBase
 
 _DECIDED = {
     "port": "write --port",
@@ -56,11 +59,12 @@ def make_provider(
     parsed = ModelSpec.parse(options.spec, known)
     if parsed.provider is None:
         raise Problem(_no_provider(options, known), code=2)
-    factory = known[parsed.provider].load()
+    with run_by_others():
+        factory = known[parsed.provider].load()
     if is_fixture(factory) or not callable(factory):
         raise Problem(f"the provider {parsed.provider!r} exists inside pytest only", code=2)
-    if isinstance(factory, type) and not issubclass(factory, ServerProviderBase):
-        raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
+    if isinstance(factory, type):
+        _check_kind(parsed.provider, factory)
     taken = names_taken(cast(Factory, factory))
     if unknown := given.keys() - taken:
         raise Problem(
@@ -73,9 +77,20 @@ def make_provider(
         if setting in settings and setting not in taken:
             raise Problem(f"the provider {parsed.provider!r} takes no {argument}", code=2)
     provider = _made(factory, {name: value for name, value in settings.items() if name in taken})
-    if not isinstance(provider, ServerProviderBase):
-        raise Problem(f"the provider {parsed.provider!r} starts no servers", code=2)
+    _check_kind(parsed.provider, type(provider))
     return provider, parsed.model, {}
+
+
+def _check_kind(name: str, kind: type[object]) -> None:
+    """Refuse a provider that leases no models of servers."""
+    if not issubclass(kind, LaunchingProvider):
+        raise Problem(f"the provider {name!r} starts no servers", code=2)
+    if not kind._serves_models:
+        raise Problem(
+            f"the provider {name!r} starts servers that are none of chat models, so nobody could say how to use them: "
+            "lease one in a program, with ModelProviders",
+            code=2,
+        )
 
 
 def _no_provider(options: argparse.Namespace, known: Collection[str]) -> str:
@@ -113,8 +128,7 @@ def settings_of(words: Sequence[str], allowed: Collection[str] = ()) -> dict[str
 
 def _read(factory: object, given: Mapping[str, str]) -> dict[str, Any]:
     """The values of keyword arguments: what an option of the server can be, else JSON, else the text."""
-    server = getattr(factory, "server", None)
-    options = server.options if isinstance(server, InstalledServer) else None
+    options = _options_of(factory)
     found: dict[str, Any] = {}
     for name, text in given.items():
         try:
@@ -122,6 +136,16 @@ def _read(factory: object, given: Mapping[str, str]) -> dict[str, Any]:
         except ValueError as exc:
             raise Problem(f"--setting {exc}", code=2) from exc
     return found
+
+
+def _options_of(factory: object) -> ServerOptions | None:
+    """The options of a server that is known."""
+    server = getattr(factory, "server", None)
+    if server is None:
+        return None
+    from ..providers._served.installed import InstalledServer  # noqa: PLC0415
+
+    return server.options if isinstance(server, InstalledServer) else None
 
 
 def _json_or_text(text: str) -> Any:
@@ -150,6 +174,8 @@ def _with_command(
     if not any("{port}" in word for word in words):
         raise Problem("--command has to say where the server listens: write {port} where the port belongs", code=2)
     config = {name: given[name] for name in placeholders(words) & given.keys()}
+    from ..providers.server import ServerProvider  # noqa: PLC0415
+
     settings |= _read(ServerProvider, {name: value for name, value in given.items() if name not in config})
     provider: ServerProviderBase = _made(ServerProvider, {**settings, "command": words, "ready": ready})
     return provider, options.spec, config
@@ -157,9 +183,9 @@ def _with_command(
 
 def _after_dashes(factory: object, words: Sequence[str]) -> dict[str, Any]:
     """Keyword arguments for what stands after ``--``, for each option its own where the provider has one."""
-    server = getattr(factory, "server", None)
+    options = _options_of(factory)
     try:
-        known, others = server.options.read(words) if isinstance(server, InstalledServer) else ({}, words)
+        known, others = ({}, words) if options is None else options.read(words)
     except ValueError as exc:
         raise Problem(str(exc), code=2) from exc
     return {**known, **({"extra_args": others} if others else {})}
@@ -167,7 +193,8 @@ def _after_dashes(factory: object, words: Sequence[str]) -> dict[str, Any]:
 
 def _made(factory: Callable[..., Any], settings: dict[str, Any]) -> Any:
     try:
-        return factory(**settings)
+        with run_by_others():
+            return factory(**settings)
     except (TypeError, ValueError) as exc:
         if isinstance(exc, DotevalError):
             raise

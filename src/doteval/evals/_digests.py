@@ -317,16 +317,25 @@ class _Walk:
         return tuple(self._lasting(each, kind) for each in cast("tuple[object, ...]", state))
 
 
+def _goes_through(kind: Any) -> bool:
+    """Whether a class of sets goes through its items as sets do."""
+    own: Any = kind.__iter__
+    return own in (set[Any].__iter__, frozenset[Any].__iter__)
+
+
 def _in_no_order(value: Any, given: Any) -> object:
     """What a set is made of again, which lists its items in the order of their hashes; anything else as it is.
 
     One that has its own way to go through its items may keep them in an order.
     """
-    has_order = isinstance(value, (set, frozenset)) and type(value).__iter__ not in (set.__iter__, frozenset.__iter__)
-    if isinstance(value, (set, frozenset)) and type(given) is list and not has_order:
-        own, listed = cast("frozenset[object]", value), cast("list[object]", given)
-        return frozenset(listed) if len(listed) == len(own) and own.issuperset(listed) else listed
-    return given
+    if (
+        type(given) is not list
+        or not isinstance(value, (set, frozenset))
+        or not _goes_through(type(cast("Any", value)))
+    ):
+        return cast("object", given)
+    own, listed = cast("frozenset[object]", value), cast("list[object]", given)
+    return frozenset(listed) if len(listed) == len(own) and own.issuperset(listed) else listed
 
 
 _NEW: tuple[object, ...] = (getattr(copyreg, "__newobj__", None), getattr(copyreg, "__newobj_ex__", None))

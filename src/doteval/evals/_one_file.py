@@ -28,7 +28,7 @@ class OneFile(io.BufferedIOBase):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("rb", buffering=0)
-        self._as_it_was = self._looks()
+        self._as_it_was: tuple[int, int, int] = self._looks()
         status = os.fstat(self._file.fileno())
         self._size, self._is_regular = status.st_size, stat.S_ISREG(status.st_mode)  # a pipe cannot be read again
         self._digest = hashlib.blake2b()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic
 
 from typing_extensions import TypeVar, Unpack
 
-from .._context_managers import check_function, check_made
+from .._context_managers import check_function, check_made, kind_of
 from .._errors import ContextManagerError
 from .._pool_options import PoolOptions
 from .._pooled import PooledProvider, runtime_of
@@ -58,6 +58,8 @@ class ContextProvider(PooledProvider[ModelT], Generic[ModelT]):
         runtime_of(self).rename(name or f"{type(self).__name__}({called})")
         self._factory = factory
         if is_healthy is not None:
+            if not callable(is_healthy):
+                raise TypeError(f"is_healthy= must be an async function of the model, not {kind_of(is_healthy)}")
             vars(self)["healthy"] = is_healthy
 
     def open(self, spec: str, /, **config: Any) -> AbstractAsyncContextManager[ModelT]:

@@ -11,14 +11,15 @@ What the fixtures do is in `_leases`, which is imported when the first one is se
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from keyword import iskeyword
 from types import ModuleType
 from typing import Any
 
 import pytest
 from anyio import get_available_backends
 
+from .._registry.fixture_names import clashes, client_fixture, provider_fixture
 from .._registry.registration import Registration
 from .._spec import ModelSpec
 from ._endings import Endings
@@ -100,15 +101,20 @@ class Fixtures:
         self._add("model_client", _model_client(_OF_MODEL, options, lends=bool(fixtures)))
         for client in self.roles:
             self._add(client, _model_client(_advice(client), options, lends=bool(fixtures)))
+        shared = clashes(registrations)
         for name, fixture in lent.items():
-            client, provider = client_fixture(name), f"{_word(name)}_provider"
-            if fixture is None:
+            client, provider = client_fixture(name), provider_fixture(name)
+            if name in shared:
+                clash = [registrations[each] for each in shared[name]]
+                self._add_wide(provider, _of_several(provider, clash), options.scope)
+                self._add(client, _of_several(client, clash))
+            elif fixture is None:
                 self._add_wide(provider, _provider(name), options.scope)
-                self._add(client, _client(name, client, provider, options, is_lent=False))
+                self._add(client, _client(registrations[name], client, provider, options, is_lent=False))
             else:
                 scope = min(options.scope, fixture.scope, key=WIDTH.__getitem__)
-                self._add_wide(provider, _lent_provider(name, fixture.name), scope)
-                self._add(client, _client(name, client, fixture.name, options, is_lent=True))
+                self._add_wide(provider, _lent_provider(registrations[name], fixture.name), scope)
+                self._add(client, _client(registrations[name], client, fixture.name, options, is_lent=True))
 
     def identity(self, fixture: str, spec: str) -> Mapping[str, Any]:
         """All that the answers depend on of the model that one of our client fixtures leases; opens nothing.
@@ -130,7 +136,7 @@ class Fixtures:
         """
         from ._leases import identity_of  # noqa: PLC0415
 
-        names = [name for name in self._registrations if f"{_word(name)}_provider" in requested]
+        names = [name for name in self._registrations if provider_fixture(name) in requested]
         if "model_providers" in requested:  # those that are told something, here or by the environment
             told = {*self._settings, "openai", "anthropic", "ollama"}
             names += [name for name in self._registrations if name in told and name not in names]
@@ -144,7 +150,8 @@ class Fixtures:
             self.functions[name] = function
             if name not in ("anyio_backend", "model_servers"):
                 self.scopes[name] = scope
-            setattr(self.module, name, pytest.fixture(scope=scope, params=params, name=name)(function))
+            attribute = f"fixture_{name}"  # what is called as a hook is one for pytest
+            setattr(self.module, attribute, pytest.fixture(scope=scope, params=params, name=name)(function))
 
     def _add_wide(self, name: str, function: Fixture, scope: ScopeName) -> None:
         self._add(name, function, scope)
@@ -152,23 +159,18 @@ class Fixtures:
             self.wide[name] = function
 
 
-def client_fixture(name: str) -> str:
-    """What the fixture is called that leases a model of the provider `name`."""
-    return f"{_word(name)}_client"
-
-
-def _word(name: str) -> str:
-    return re.sub(r"\W", "_", name)
-
-
 def _is_anyios(fixture: PluginFixture) -> bool:
     return fixture.name == "anyio_backend" and fixture.module == "anyio.pytest_plugin"
 
 
 def _fixture_of(registration: Registration, others: Sequence[PluginFixture]) -> PluginFixture | None:
-    """The author's fixture that an entry point names, where it names one."""
+    """The author's fixture that an entry point names, where it names one, and a fixture may ask for it."""
     wanted = registration.attribute
-    candidates = (fixture for fixture in others if wanted in (fixture.name, fixture.attribute))
+    candidates = (
+        fixture
+        for fixture in others
+        if wanted in (fixture.name, fixture.attribute) and fixture.name.isidentifier() and not iskeyword(fixture.name)
+    )
     packages = registration.packages
     return next((f for f in candidates if f.in_conftest or f.module.partition(".")[0] in packages), None)
 
@@ -250,13 +252,16 @@ def _lent_model_providers(
                     lend(request, spec, providers)
 
     def lend(request: pytest.FixtureRequest, spec: str, providers: Any) -> None:
+        from . import _leases  # noqa: PLC0415
+
         prefix = ModelSpec.parse(spec, registrations).provider
         if prefix is not None and prefix in lent:
-            providers.put(prefix, request.getfixturevalue(lent[prefix]))
+            given = request.getfixturevalue(lent[prefix])
+            providers.put(prefix, _leases.given_by(lent[prefix], given, registrations[prefix]))
         elif prefix is None:
             for name, fixture in lent.items():
                 try:
-                    provider = request.getfixturevalue(fixture)
+                    provider = _leases.given_by(fixture, request.getfixturevalue(fixture), registrations[name])
                 except (Exception, pytest.fail.Exception, pytest.skip.Exception):  # noqa: S112
                     continue  # it is named in the error where no other provider claims the model
                 providers.put(name, provider)
@@ -286,8 +291,9 @@ def _provider(name: str) -> Fixture:
     return provider
 
 
-def _client(name: str, client: str, source: str, options: Options, *, is_lent: bool) -> Fixture:
+def _client(registration: Registration, client: str, source: str, options: Options, *, is_lent: bool) -> Fixture:
     """A fixture that leases a model of what the fixture `source` gives: our provider, or that of the author."""
+    name = registration.name
     advice = _advice_for(name, client)
 
     @_takes("request", "anyio_backend", HELD, "model_providers", source)
@@ -296,7 +302,7 @@ def _client(name: str, client: str, source: str, options: Options, *, is_lent: b
 
         providers, provider = _checked(fixtures), fixtures[source]
         if is_lent:
-            provider = await _leases.adopted(name, provider, providers)
+            provider = await _leases.adopted(name, source, provider, registration, providers)
         elif not callable(getattr(provider, "setup", None)):
             provider = await providers.enter(name)  # somebody's own fixture of that name is something else
         async with _leases.leased(provider.setup, request, advice, options, providers) as model:
@@ -306,15 +312,33 @@ def _client(name: str, client: str, source: str, options: Options, *, is_lent: b
     return function
 
 
-def _lent_provider(name: str, fixture: str) -> Fixture:
+def _lent_provider(registration: Registration, fixture: str) -> Fixture:
+    name = registration.name
+
     @_takes("anyio_backend", HELD, "model_providers", fixture)
     async def provider(**fixtures: Any) -> Any:
         from . import _leases  # noqa: PLC0415
 
-        return await _leases.adopted(name, fixtures[fixture], _checked(fixtures))
+        return await _leases.adopted(name, fixture, fixtures[fixture], registration, _checked(fixtures))
 
     provider.__doc__ = f"The model provider that is registered as {name!r}, made by the fixture {fixture!r}."
     return provider
+
+
+def _of_several(fixture: str, registrations: Sequence[Registration]) -> Fixture:
+    """A fixture that several providers would give: nobody's, as whoever asks for it may mean any of them."""
+    named = " and ".join(f"{each.name!r} of {each.distribution}" for each in registrations)
+    first = registrations[0].name
+    client = f'    @pytest.mark.parametrize("model_client", ["{first}:a-model"], indirect=True)'
+    text = f"{fixture} could be of several providers: {named}. Say which one is meant:"
+    advice = client if fixture.endswith("_client") else f'    model_providers["{first}"]'
+
+    @_takes("anyio_backend")
+    def function(**_fixtures: Any) -> None:
+        pytest.fail(f"{text}\n{advice}", pytrace=False)
+
+    function.__doc__ = f"Nobody's, as it could be of several providers: {named}."
+    return function
 
 
 def _checked(fixtures: Mapping[str, Any]) -> Any:

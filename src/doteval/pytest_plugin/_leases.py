@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from .._context_managers import kind_of
 from .._errors import MissingCredentialsError
 from .._handle import ModelHandle
 from .._provider import ModelProvider
 from .._registry.providers import ModelProviders
 from .._registry.registration import Registration, described
-from .._registry.source import Source
+from .._registry.source import Source, is_provider
 from .._spec import ModelSpec
 from ._leased import LEASED, Leased
 from ._options import Options
@@ -124,11 +125,24 @@ def checked(anyio_backend: object, model_providers: ModelProviders) -> ModelProv
     return model_providers
 
 
-async def adopted(name: str, provider: ModelProvider[Any], model_providers: ModelProviders) -> ModelProvider[Any]:
+def given_by(fixture: str, value: object, registration: Registration) -> ModelProvider[Any]:
+    """What an author's fixture gives, if that is a provider."""
+    if is_provider(value):
+        return value
+    given = f"the class {value.__name__}" if isinstance(value, type) else kind_of(value)
+    raise registration.error(
+        f"the fixture {fixture!r} gave {given}, and no provider",
+        "Have it return a provider, or yield one: a provider has setup() and teardown()",
+    )
+
+
+async def adopted(
+    name: str, fixture: str, provider: object, registration: Registration, model_providers: ModelProviders
+) -> Any:
     """A provider that an author's fixture has made; a pool that nobody has entered is entered here."""
     if not isinstance(model_providers, RunProviders):
         return provider
-    model_providers.put(name, provider)
+    model_providers.put(name, given_by(fixture, provider, registration))
     return await model_providers.enter(name)
 
 
@@ -139,12 +153,12 @@ def _lender(
 
     def lend() -> ModelProvider[Any]:
         try:
-            provider: ModelProvider[Any] = request.getfixturevalue(fixture)
+            provider: object = request.getfixturevalue(fixture)
         except (Exception, pytest.fail.Exception, pytest.skip.Exception) as exc:
             # Most often it is an async fixture, and a test is running that pytest would have to interrupt for it.
             advice = f"Name the fixture {fixture!r} among the arguments of the test, so that pytest sets it up before"
             raise registration.error(described(exc), advice) from exc
-        return provider
+        return given_by(fixture, provider, registration)
 
     return lend
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from .._errors import SpecError
+from .._registry.fixture_names import fixture_word
 from .._spec import ModelSpec
 from ._setting import Setting
 from ._short_names import PREFIX, SHORTER
@@ -204,7 +204,7 @@ def _models(given: Iterable[str], providers: Collection[str]) -> tuple[tuple[str
             raise pytest.UsageError(f"--doteval-model: {exc}") from exc
         if role in ("", "model"):
             models[spec] = None
-        elif role in {re.sub(r"\W", "_", name) for name in providers}:
+        elif role in map(fixture_word, providers):
             raise pytest.UsageError(
                 f"--doteval-model: {text!r} gives a model to the role {role!r}, but {role}_client is a model of the "
                 f"provider {role!r}: call the role something else"

@@ -14,9 +14,9 @@ from typing import Any, get_type_hints
 import pytest
 
 from .._errors import DotevalError
+from .._registry.fixture_names import client_fixture
 from .._registry.registration import Registration
 from .._spec import ModelSpec
-from ._fixtures import client_fixture
 
 _GROUP = "doteval"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Generic, cast
@@ -32,7 +32,7 @@ from .. import (
 from ._basic_contract import BasicProviderContract
 from ._openings import Openings
 from ._steps import Steps
-from ._subject import answer_of, failure_of, is_a_value, model_of
+from ._subject import answer_of, enter, failure_of, is_a_value, model_of
 from ._traces import Traces
 
 ModelT = TypeVar("ModelT", default=Any)
@@ -172,7 +172,7 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
         """They become inactive and say why; nobody is cancelled; the next setup opens a new one."""
         async with self.watched() as (provider, openings):
             openings.breakable = True
-            broken, fine = await self.lease(provider), await self.lease(provider, self.other_spec)
+            broken, *fine = [await self.lease(provider, spec) for spec in self.at_once(provider)]
             old = broken.model
             openings.break_down(self.spec)
             with fail_after(self.patience):
@@ -181,7 +181,8 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
             error = await failure_of(model_of(broken))
             assert "lost" in str(error), f"the handle of a broken resource says {error}, not that it was lost"
             self.check_closed(old, "its resource was lost")
-            await self.check_use(fine)
+            for handle in fine:
+                await self.check_use(handle)
             again = await self.lease(provider)
             assert is_a_value(old) or again.model is not old, (
                 "after a resource broke, setup() gave out its model again: open() must make a new one every time"
@@ -263,12 +264,13 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
         """``provider.teardown(resource_id)`` closes it, whoever holds it, and leaves the others."""
         async with self.watched() as (provider, _):
             handles = [await self.lease(provider) for _ in range(2)]
-            other = await self.lease(provider, self.other_spec)
+            others = [await self.lease(provider, spec) for spec in self.at_once(provider)[1:]]
             await provider.teardown(handles[0].resource_id)
             assert not any(handle.is_active for handle in handles), (
                 "teardown(resource_id) left leases of the resource active: do not override teardown()"
             )
-            await self.check_use(other)
+            for other in others:
+                await self.check_use(other)
 
     async def test_everything_is_closed_although_one_does_not_close(self) -> None:
         """The failure is raised at the end, in an ``ExceptionGroup``; the others are closed all the same."""
@@ -279,7 +281,7 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
 
         async def block() -> None:
             async with provider:
-                models.extend([(await self.lease(provider, spec)).model for spec in (self.spec, self.other_spec)])
+                models.extend([(await self.lease(provider, spec)).model for spec in self.at_once(provider)])
                 openings.close_failures[self.spec] = failure
 
         error = await failure_of(block())
@@ -299,10 +301,11 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
         models: list[ModelT] = []
         with CancelScope() as scope:
             async with provider:
-                models.append((await self.lease(provider)).model)
+                *held, last = self.at_once(provider)
+                models.extend([(await self.lease(provider, spec)).model for spec in held])
                 openings.gate = Event()
                 async with create_task_group() as task_group:
-                    task_group.start_soon(self.lease, provider, self.other_spec)
+                    task_group.start_soon(self.lease, provider, last)
                     await wait_all_tasks_blocked()
                     scope.cancel()
         assert scope.cancelled_caught, "the cancellation of the 'async with' block was swallowed: re-raise it"
@@ -330,11 +333,11 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
             await to_thread.run_sync(partial(anyio.run, elsewhere, backend="asyncio"))
 
     async def test_its_repr_counts(self) -> None:
-        """It names the class and says how many resources are open and leased."""
+        """It names the provider and says how many resources are open and leased."""
         async with self.watched() as (provider, _):
             await self.lease(provider)
             text = repr(provider)
-            for part in (type(provider).__name__, "open=1", "leases=1"):
+            for part in (provider.statistics().provider, "open=1", "leases=1"):
                 assert part in text, f"repr(provider) is {text}, without {part!r}: do not override __repr__"
 
     # ---------------------------------------------------------------- what the tests use
@@ -346,6 +349,14 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
             f"{type(provider).__name__} does not inherit PooledProvider: test it with BasicProviderContract"
         )
         return provider
+
+    def at_once(self, provider: ModelProvider[ModelT]) -> Sequence[str]:
+        """As the provider's `capacity` and its `slots` say."""
+        assert isinstance(provider, PooledProvider)
+        specs = self.spec, self.other_spec
+        capacity = provider.statistics().capacity
+        has_room = capacity is None or sum(provider.slots(spec, **self.config) for spec in specs) <= capacity
+        return specs if has_room else specs[:1]
 
     @asynccontextmanager
     async def entered(self) -> AsyncGenerator[ModelProvider[ModelT]]:
@@ -437,9 +448,3 @@ class ProviderContract(BasicProviderContract[ModelT], Generic[ModelT]):
         left = {name: getattr(now, name) for name in ("opening", "open", "closing", "active_leases", "waiting")}
         left["not closed"] = now.opens - now.closes
         assert not any(left.values()), f"after 'async with' something is left: {left}; call super().__aexit__(...)"
-
-
-async def enter(provider: PooledProvider[Any]) -> None:
-    """Enter a provider, and leave it again."""
-    async with provider:
-        pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum
 from functools import wraps
@@ -79,6 +79,10 @@ class Subject(Generic[ModelT]):
         vars(self).setdefault("leased", []).append(handle)  # one that is dropped may be reclaimed
         return handle
 
+    def at_once(self, provider: ModelProvider[ModelT]) -> Sequence[str]:
+        """The specs that the provider has room for at the same time: `spec` and `other_spec`, or the first alone."""
+        return self.spec, self.other_spec
+
     async def check_use(self, handle: ModelHandle[ModelT]) -> None:
         """Fail unless the handle is active and its model can be used."""
         assert handle.is_active, f"the handle on '{handle.resource_id}' is inactive, but nobody has torn it down"
@@ -135,6 +139,10 @@ def _watched(make: Callable[[Any], ModelProvider[Any]]) -> Callable[[Any], Model
     @wraps(make)
     def make_provider(self: Subject[Any]) -> ModelProvider[Any]:
         provider = make(self)
+        made: object = provider
+        if isinstance(made, type) or not callable(getattr(made, "setup", None)):
+            given = f"the class {made.__name__}" if isinstance(made, type) else f"a {type(made).__name__}"
+            pytest.fail(f"make_provider() returned {given}, and has to return a provider, as MyProvider() makes one")
         watch_for_swallowing(provider, self.patience)
         return provider
 
@@ -168,3 +176,9 @@ async def answer_of(asking: Awaitable[bool], patience: float) -> bool | None:
 async def model_of(handle: ModelHandle[ModelT]) -> ModelT:
     """The model of a handle, for `failure_of`."""
     return handle.model
+
+
+async def enter(provider: ModelProvider[Any]) -> None:
+    """Enter a provider, and leave it again."""
+    async with provider:
+        pass

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 from anyio import current_time, get_cancelled_exc_class
 
 from .. import ModelProvider, PooledProvider
+from .._context_managers import Explaining, check_made
 from ._patience import ENDED, StuckError, place_of_the_author
 
 T = TypeVar("T")
@@ -47,10 +48,12 @@ def watch_for_swallowing(provider: object, patience: float) -> None:
 
 def _watch_opening(provider: PooledProvider[Any], patience: float) -> None:
     own: Callable[..., AbstractAsyncContextManager[Any]] = provider.open
+    called = f"{type(provider).__name__}.open"
 
     @wraps(own)
     def open_(*args: Any, **config: Any) -> AbstractAsyncContextManager[Any]:
         manager = own(*args, **config)
+        check_made(manager, called)
         return _Watched(manager, patience) if hasattr(type(manager), "__aexit__") else manager
 
     vars(provider)["open"] = open_
@@ -83,12 +86,14 @@ class _Watched(AbstractAsyncContextManager[Any]):
         self._patience = patience
 
     async def __aenter__(self) -> Any:
-        return await ended(self._manager.__aenter__(), self._patience)
+        with Explaining(self._manager):
+            return await ended(self._manager.__aenter__(), self._patience)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        return await ended(self._manager.__aexit__(exc_type, exc_value, traceback), self._patience)
+        with Explaining(self._manager):
+            return await ended(self._manager.__aexit__(exc_type, exc_value, traceback), self._patience)
 
 
 @coroutine

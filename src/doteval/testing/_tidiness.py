@@ -13,6 +13,7 @@ import pytest
 from typing_extensions import TypeVar
 
 from .. import ModelProvider
+from .._secrets import is_secret_name
 from ._steps import Steps
 from ._subject import Subject, failure_of
 from ._traces import Traces
@@ -22,7 +23,6 @@ ModelT = TypeVar("ModelT", default=Any)
 ROUNDS = 3
 """How often something is done that might leave something or take long: what happens each time is no accident."""
 SHORTEST_SECRET = 8
-_KEYS = ("api_key", "apikey", "access_key", "auth_key", "secret_key", "secret", "token", "password")
 
 
 class Tidiness(Subject[ModelT], Generic[ModelT]):
@@ -176,7 +176,7 @@ def own_secrets(provider: ModelProvider[Any]) -> dict[str, str]:
     found = {
         name.lstrip("_"): value
         for name, value in getattr(provider, "__dict__", {}).items()
-        if isinstance(value, str) and name.lower().endswith(_KEYS)
+        if isinstance(value, str) and is_secret_name(name)
     }
     found |= {f"secret {number}": secret for number, secret in enumerate(told, 1) if secret not in found.values()}
     return {name: secret for name, secret in found.items() if len(secret) >= SHORTEST_SECRET}

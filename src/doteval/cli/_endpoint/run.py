@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
-import re
 import secrets
 import shlex
 import signal
@@ -31,14 +30,11 @@ from .._json import print_json
 from .._problem import Problem
 from .._served import make_provider, settings_of
 from .app import Served, endpoint
+from .asked import ALIAS
 
 KEY_VARIABLE = "DOTEVAL_API_KEY"
 """The environment variable that has the key which clients have to show."""
 
-ENDPOINT_ONLY = {"host": "127.0.0.1", "wait": 1800.0}
-"""The options that one server has not, and their defaults."""
-
-_ALIAS = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)=(.+)", re.DOTALL)
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _PORT = 8000
 _FINISH_SECONDS = 2.0
@@ -71,12 +67,6 @@ class Plan:
         if ipaddress.ip_address(host).is_unspecified:
             host = "::1" if ":" in host else "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
-
-
-def is_meant(options: argparse.Namespace) -> bool:
-    """Whether the arguments ask for several models, or give a model a name of their own."""
-    specs: Sequence[str] = options.specs
-    return len(specs) > 1 or (options.server_command is None and _ALIAS.fullmatch(specs[0]) is not None)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -130,7 +120,7 @@ def _named(texts: Sequence[str]) -> dict[str, str]:
     """The specs by the names that requests use: those before ``=``, else what stands behind the provider's name."""
     found: dict[str, str] = {}
     for text in texts:
-        match = _ALIAS.fullmatch(text)
+        match = ALIAS.fullmatch(text)
         name, spec = (match[1], match[2]) if match is not None else (text.partition(":")[2] or text, text)
         if name in found:
             raise Problem(f"two models are called {name!r}: give one of them another name, as in other={spec}", code=2)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import ast
 import functools
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .credentials import is_credential
-from .library import is_library, is_library_file, users_module
+from .library import is_library, is_library_file
 from .looks import digest_of, is_module
 
 _OF_A_CLASS = "class "
@@ -69,10 +72,7 @@ def beginning_of(scope: _Scope, name: str) -> str | None:
             found.append(statement.does)
             others += [_behind(scope, *read) for read in sorted(statement.reads)]
         if name in source.imported:
-            level, module, original = source.imported[name]
-            package = scope.get("__package__")
-            owner = users_module("." * level + module, package if isinstance(package, str) else "")
-            others += [] if owner is None else [(vars(owner), original)]
+            others += _imported(scope, *source.imported[name])
         new = [(each, its_name) for each, its_name in others if (id(each), its_name) not in seen]
         seen |= {(id(each), its_name) for each, its_name in new}
         left += new
@@ -91,6 +91,15 @@ def _behind(scope: _Scope, name: str, attribute: str) -> tuple[_Scope, str]:
     return scope, name
 
 
+def _imported(scope: _Scope, level: int, module: str, name: str) -> Iterator[tuple[_Scope, str]]:
+    """What was imported under a name, if it was: nothing is imported here."""
+    package = scope.get("__package__")
+    with suppress(ImportError):  # it goes further up than there are packages
+        owner = sys.modules.get(resolve_name("." * level + module, package if isinstance(package, str) else ""))
+        if is_module(owner) and not is_library(owner):
+            yield vars(owner), name
+
+
 def _source_of(scope: _Scope) -> _Source | None:
     file = scope.get("__file__")
     if not isinstance(file, str) or not file.endswith(".py") or is_library_file(file):
@@ -98,7 +107,7 @@ def _source_of(scope: _Scope) -> _Source | None:
     try:
         status = Path(file).stat()
         return _read(file, status.st_mtime_ns, status.st_size)
-    except (OSError, SyntaxError, ValueError, RecursionError):  # it is gone, or being written
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # it is gone, or being written
         return None
 
 

@@ -9,8 +9,10 @@ import dis
 import functools
 import re
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple, cast
 
@@ -24,6 +26,8 @@ _CELLS = ("LOAD_CLASSDEREF", "LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
 _WRITTEN = ("DELETE_DEREF", "DELETE_GLOBAL", "STORE_DEREF", "STORE_GLOBAL")
 _COMPREHENSIONS = frozenset({"<dictcomp>", "<genexpr>", "<listcomp>", "<setcomp>"})
 _JUMPS = frozenset(dis.hasjabs + dis.hasjrel)
+_JUMPS_ONLY = frozenset({"JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_FORWARD"})
+_DIRECTION = re.compile("_(?:FORWARD|BACKWARD)(?=_IF|$)")
 _ALIASES = 2
 """How often what a local name holds is looked for that is a part of what another one holds."""
 _WRAPPED = 20
@@ -118,18 +122,45 @@ def _instructions_of(code: CodeType) -> Iterator[dis.Instruction]:
         yield each._replace(argval=code.co_consts[cast("int", each.arg)]) if is_constant else each
 
 
+def _handlers_of(code: CodeType) -> list[tuple[int, int, int, int, bool]]:
+    """Where exceptions are handled: from, up to, where to, and how."""
+    found: Any = dis.Bytecode(code)
+    return [*found.exception_entries]
+
+
+def _end_of_jump(instructions: list[dis.Instruction], offset: int) -> int:
+    """Where it is gone on after a jump.
+
+    Where that only jumps on, it depends on the layout of the source text whether it is jumped there at once.
+    """
+    for _ in range(_WRAPPED):
+        number = bisect_left(instructions, offset, key=attrgetter("offset"))
+        if number == len(instructions) or instructions[number].opname not in _JUMPS_ONLY:
+            break
+        offset = instructions[number].argval
+    return offset
+
+
+def _is_two(instruction: dis.Instruction) -> bool:
+    """Whether an instruction does what two others do, with local names."""
+    return "_FAST_" in instruction.opname and isinstance(instruction.argval, tuple)
+
+
 @functools.lru_cache(maxsize=4096)
 def read(code: CodeType) -> Code:
     """Look at a function's code."""
     tokens: list[Any] = [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 0x2AC]
     parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     tokens += parameters
-    tokens.append(code.co_exceptiontable)
     reads: dict[tuple[str, tuple[str, ...]], None] = {}
     writes: set[str] = set()
     imports: list[tuple[int, str, tuple[str, ...]]] = []
     imported: dict[str, set[tuple[int, str, str]]] = {}
     instructions = [each for each in _instructions_of(code) if each.opname not in _NO_MATTER]
+    # Places are counted without what does nothing, and as if nothing did what two others do: that is by the layout.
+    offsets = [each.offset + part for each in instructions for part in range(1 + _is_two(each))]
+    number_at = functools.partial(bisect_left, offsets)
+    tokens += [(*map(number_at, each[:3]), *each[3:]) for each in _handlers_of(code)]
     first = code.co_varnames[0] if code.co_argcount else None
     has_more = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)
     uses = uses_of(instructions, first, code.co_varnames[: len(parameters) + has_more])
@@ -146,7 +177,14 @@ def read(code: CodeType) -> Code:
         if name == "STORE_NAME" and value == "__firstlineno__":
             tokens.pop()  # where a class begins
             continue
-        tokens.append((name, value - each.offset if each.opcode in _JUMPS else value))
+        if each.opcode in _JUMPS:
+            end = _end_of_jump(instructions, value)
+            tokens.append((_DIRECTION.sub("", name), number_at(end) - number_at(each.offset)))
+        elif _is_two(each):
+            one, other = name.replace("_BORROW", "").split("_FAST_")
+            tokens += (f"{one}_FAST", value[0]), (other, value[1])
+        else:
+            tokens.append((name, value))
         if name in _GLOBALS or name in _CELLS:
             path = tuple(_attributes_after(instructions, place))
             reads[value, path] = None

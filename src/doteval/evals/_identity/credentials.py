@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Mapping
 from hashlib import blake2b, pbkdf2_hmac
 from typing import Any, cast
 
+from ..._secrets import is_credential_name, is_secret_variable
 from .looks import attribute_of
 
-_NAME = re.compile(
-    r"(api[-_]?key|access[-_]?key|secret([-_]key)?|passw(or)?d|(access|auth|hf)[-_]?token|authorization|cookie)$",
-    re.IGNORECASE,
-)
-_VARIABLE = re.compile(r"(key|token|secret|passw(or)?d|credentials?|authorization|cookie)$", re.IGNORECASE)
 _SHORTEST = 8
 """How long a key is at least that is looked for within another text, such as ``Bearer ...``."""
 _SALT = b"what the results of an evaluation depend on"
@@ -24,7 +19,7 @@ _ROUNDS = 200_000
 
 def is_credential(name: object, value: object) -> bool:
     """Whether a value, by its name, is one that nobody may see."""
-    if not isinstance(name, str) or _NAME.search(name) is None:
+    if not isinstance(name, str) or not is_credential_name(name):
         return False
     return value is None or isinstance(value, (str, bytes)) or hides_itself(value)
 
@@ -50,7 +45,7 @@ def without_environment(value: Any) -> Any:
         return held
     text = held if isinstance(held, str) else held.decode("latin-1")
     for name, key in os.environ.items():
-        if key and _VARIABLE.search(name):
+        if key and is_secret_variable(name):
             text = "" if text == key else text.replace(key, "") if len(key) >= _SHORTEST else text
     return text if isinstance(held, str) else text.encode("latin-1")
 

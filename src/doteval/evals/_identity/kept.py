@@ -24,7 +24,7 @@ from .._digests import Looks, Parts, fingerprint
 from .._tabular import held_by_table
 from .credentials import is_credential
 from .library import is_library_class, is_library_file
-from .looks import ATOMS, attribute_of, class_of, held_by, qualified, type_name
+from .looks import ATOMS, attribute_of, class_of, held_by, maker_of, type_name
 from .silence import no_warnings
 from .special import is_mock
 
@@ -266,4 +266,4 @@ class _Kept(Looks):
         if not is_library_file(function.__code__.co_filename):
             return self._own(function)
         cells = [held_by(cell) for cell in function.__closure__ or ()]
-        return Parts(f"made {qualified(function)}", (attribute_of(function, "__wrapped__"), *cells))
+        return Parts(f"made {maker_of(function)}", (attribute_of(function, "__wrapped__"), *cells))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from hashlib import blake2b
+from itertools import pairwise
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeGuard, cast
 
@@ -257,6 +258,11 @@ def type_name(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def maker_of(function: FunctionType) -> str:
+    """The function of a library that has made another one, whatever that says of itself, as with `functools.wraps`."""
+    return f"{function.__globals__.get('__name__')}.{function.__code__.co_qualname}"
+
+
 def qualified(value: Any) -> str:
     return f"{attribute_of(value, '__module__') or ''}.{attribute_of(value, '__qualname__') or type(value).__name__}"
 
@@ -289,3 +295,17 @@ def is_plain_data(described: Any) -> bool:
 def holds_others(described: Any) -> bool:
     """Whether what is said of plain data is that of a list or the like."""
     return described[0] not in _NAMES_OF_ATOMS
+
+
+def in_order(described: list[Any]) -> list[Any]:
+    """Descriptions, sorted by what is written of each; of a pair only its first, where that says it.
+
+    What a key has may be deep, and would be written once for each level.
+    """
+    if len(described) < 2:
+        return described
+    written = [f"({each[0]!r}, " if class_of(each) is tuple and len(each) == 2 else repr(each) for each in described]
+    places = sorted(range(len(described)), key=written.__getitem__)
+    if any(written[after].startswith(written[before]) for before, after in pairwise(places)):
+        return sorted(described, key=repr)
+    return [described[place] for place in places]

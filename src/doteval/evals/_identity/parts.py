@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._tabular import columns_of
-from .._written import NOTHING, OF_ROWS, SEEMS_WRITTEN, UNSEEN
+from .._written import IN_ORDER, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNSEEN
 from .code import Doing
 from .credentials import guarded_digest_of
 from .library import is_library_class
@@ -23,6 +23,7 @@ VALUE = "the value "
 _CONTAINERS = (dict, list, tuple, deque)
 _DEEPER = 1000
 """How often it is gone on at a depth at which others would stop."""
+_LARGEST = 1 << 96
 _CODE = 12
 """How much of what tells what a function does is kept, so that it is known whether it was that which changed."""
 
@@ -52,6 +53,8 @@ class Parts(Values):
         self._is_aside = False
         self._apart: dict[int, object] = {}
         self._deeper_left = _DEEPER
+        self._orders: Counter[str] = Counter()
+        """In which orders mappings are that parts hold, each as a sum that says nothing of where they are."""
         self._plain: dict[str, str] = {}
         """The variables that hold plain data, by their parts."""
 
@@ -74,6 +77,18 @@ class Parts(Values):
         elif name.startswith(VALUE) and not self._is_aside and is_plain_data(described):
             self._plain[name] = name.split("'")[1] if holds_others(described) else ""
         self._parts[name] = f"{SEEMS_WRITTEN}{part}" if self._is_aside else part
+
+    def _note_order(self, values: Mapping[Any, Any]) -> None:
+        if len(values) < 2 or self._is_aside or self._is_provider or self.state.hides_content(values):
+            return
+        written = self.state.keys_in(values)
+        keys = [key for key in [*values] if class_of(key) is str and key not in written]
+        self._orders[self._label] += int(digest_of(keys), 16)
+
+    def _finish_orders(self) -> None:
+        for label, orders in self._orders.items():
+            self._parts[f"the order of what {label} holds"] = f"{IN_ORDER}{orders % _LARGEST:x}"
+        self._orders.clear()
 
     def _too_much(self, name: str) -> None:
         if self._label not in self._warned and not self._is_aside:

@@ -38,8 +38,10 @@ from .looks import (
     described_as,
     digest_of,
     digest_of_bytes,
+    in_order,
     is_function,
     is_module,
+    maker_of,
     own_text_of,
     parameters_of,
     present_in,
@@ -118,6 +120,7 @@ class Values(Objects):
     def _look(self, value: Any, kind: type[Any], above: tuple[int, ...]) -> object:
         try:
             if kind is dict:
+                self._note_order(value)
                 return "mapping", self._mapping(value, above)
             if kind in _LISTS:
                 return "sequence", kind.__name__, *self._listed(self._items(value), above)
@@ -198,6 +201,8 @@ class Values(Objects):
         if kind in (types.SimpleNamespace, Namespace):
             return "namespace", self._mapping(self._kept(value, attributes_of(value)), above)
         if isinstance(value, Mapping):
+            if dict in kind.__mro__:
+                self._note_order(given)
             factory: Any = attribute_of(given, "default_factory")
             held = self._mapping(cast("Mapping[object, object]", value), above, fresh=factory)
             maps = self._of(attribute_of(given, "maps"), above) if isinstance(value, ChainMap) else ()
@@ -287,7 +292,7 @@ class Values(Objects):
         return _shortened(self._of(item, above) for item in items)
 
     def _sorted(self, described: Iterable[object]) -> tuple[object, ...]:
-        return _shortened(sorted(described, key=repr))
+        return _shortened(in_order([*described]))
 
     def _mapping(self, values: Mapping[Any, Any], above: tuple[int, ...], *, fresh: Any = None) -> tuple[object, ...]:
         asked: list[Any] = []
@@ -299,6 +304,9 @@ class Values(Objects):
         if asked:
             self._set_aside("keys with fresh values", None, set(asked))
         return described
+
+    def _note_order(self, values: Mapping[Any, Any]) -> None:
+        """The keys of a mapping stand in some order."""
 
     def _entries(self, values: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
         """The keys and values of a mapping, without those that are written."""
@@ -351,7 +359,7 @@ class Values(Objects):
                 return "function", self._function_of_users(value), told
             wrapped = attribute_of(value, "__wrapped__")
             if wrapped is not None or value.__closure__:  # made by a library of what the user has given
-                return self._made(value, qualified(value), wrapped, above)
+                return self._made(value, maker_of(value), wrapped, above)
         return "library", qualified(value)
 
     def _made(self, value: Any, name: str, wrapped: object, above: tuple[int, ...]) -> object:

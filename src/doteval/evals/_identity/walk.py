@@ -95,6 +95,7 @@ class Walk(Parts):
                 self._finish()
             self._finish_aside()
             self._finish_beginnings()
+            self._finish_orders()
             for name in [each for each, variable in self._plain.items() if variable not in self._handed]:
                 self._parts[name] = f"{PLAIN_DATA}{self._parts[name]}"
             self._plain.clear()

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from .._written import BOUND_ANEW, IS_WRITTEN, NOTHING, OF_ROWS, PLAIN_DATA, SEEMS_WRITTEN, UNDEFINED, UNSEEN, WAS_READ
+from .._written import (
+    BOUND_ANEW,
+    IN_ORDER,
+    IS_WRITTEN,
+    NOTHING,
+    OF_ROWS,
+    PLAIN_DATA,
+    SEEMS_WRITTEN,
+    UNDEFINED,
+    UNSEEN,
+    WAS_READ,
+)
 from .declared import (
     is_declared,
     is_mixed,
@@ -100,7 +111,7 @@ def _does(part: str) -> str:
 def _once_written(before: str, after: str) -> str:
     if is_mixed(after):
         return after
-    if is_declared(before or after) or (before or after).startswith((WAS_READ, UNSEEN)):
+    if is_declared(before or after) or (before or after).startswith((WAS_READ, UNSEEN, IN_ORDER)):
         return before or after
     if after in _either(before) or _is_shown(before) or _is_shown(after):
         return before
@@ -119,7 +130,8 @@ def with_what_was_known(now: Identity, before: Identity) -> Identity:
     written = {
         name: part
         for name, part in without_declared(before, now).items()
-        if is_same_part(part, now.get(name)) and (part.startswith((IS_WRITTEN, WAS_READ)) or len(_either(part)) > 1)
+        if is_same_part(part, now.get(name))
+        and (part.startswith((IS_WRITTEN, WAS_READ, IN_ORDER)) or len(_either(part)) > 1)
     }
     fuller = {OWN_FILE: before[OWN_FILE]} if len(before.get(OWN_FILE, "")) > len(now.get(OWN_FILE, "")) else {}
     return {**now, **written, **(fuller if is_of_same_file(before, now) else {})}
@@ -138,10 +150,10 @@ def note_what_is_left(before: Identity, after: Identity) -> None:
         after: The same, at its end.
     """
     edited = {*edited_meanwhile(before, after)}
-    for name, part in after.items():
-        part = part.removeprefix(BOUND_ANEW)
+    for name, found in after.items():
+        part = found.removeprefix(BOUND_ANEW)
         began = _either(before.get(name, ""))[0]
-        if part != began and began and not _is_shown(part) and name not in edited:
+        if part != began and began and not part.startswith(("=", IN_ORDER)) and name not in edited:
             _left[name, part] = began.replace(IS_WRITTEN, SEEMS_WRITTEN)
     while len(_left) > _MOST_LEFT:
         del _left[next(iter(_left))]
@@ -155,6 +167,12 @@ def as_it_began(identity: Identity) -> Identity:
 def unseen_in(identity: Identity) -> tuple[str, ...]:
     """What was not looked at of what results depend on, each as a sentence."""
     return tuple(name for name, part in identity.items() if part == UNSEEN)
+
+
+def orders_changed(before: Identity, now: Identity) -> tuple[str, ...]:
+    """What holds mappings that are in another order now, which may be that of a prompt, and may say nothing."""
+    names = (name for name, part in before.items() if part.startswith(IN_ORDER) and now.get(name, part) != part)
+    return tuple(sorted(names))
 
 
 def has_doubts(identity: Identity) -> bool:
@@ -218,7 +236,7 @@ def is_same_part(before: str | None, now: str | None) -> bool:
     """
     if is_declared(before) or is_declared(now):
         return is_same_content(before, now)
-    if (before or now or "").startswith((WAS_READ, UNSEEN)):
+    if (before or now or "").startswith((WAS_READ, UNSEEN, IN_ORDER)):
         return True
     if not {*_either(before or "")}.isdisjoint(_either(now or "")):
         return True

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+_WORDS = re.compile(r"::|[\[\] ]")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+
+
+NamedT = TypeVar("NamedT", bound=_Named)
+
 
 def checked_name(experiment: str) -> str:
     """The name of an experiment that is to be made.
@@ -23,3 +39,12 @@ def parted(name: str) -> tuple[str, str | None]:
     """What ``EXPERIMENT`` or ``EXPERIMENT@PART`` names: the experiment, and the part, which may have more of these."""
     experiment, at, part = name.partition("@")
     return experiment, part if at else None
+
+
+def meant(there: Sequence[NamedT], part: str) -> list[NamedT]:
+    """The evaluations that a part names: by their name, function, model or values; else all with it in their names.
+
+    So ``gpt-4o`` is not ``gpt-4o-mini``, where there are both.
+    """
+    called = [each for each in there if part in (each.name, each.model, *_WORDS.split(each.name))]
+    return called or [each for each in there if part in each.name]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..._database_files import log_of
 from .._errors import StoreError
 from .copying import copy_whole
-from .names import checked_name, parted
+from .names import checked_name, meant, parted
 from .plain import storable
 from .reading import Results, Snapshot, Stored
 from .runs import check_idle
@@ -125,10 +125,10 @@ def copy(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH, r
         if not replace and there:
             advice = "Name another one, or replace it: replace=True."
             raise StoreError(str(opened.path), f"has an experiment {after!r} already", advice)
-        begun = [each.name for each in found if each.finished is None] if there else []
-        if begun:
+        lacking = [why for each in found if (why := _what_is_lacking(results, each))] if there else []
+        if lacking:
             problem = (
-                f"has results of {before!r} that are not whole, and {after!r} is not replaced by these: {begun[0]}"
+                f"has results of {before!r} that are not whole, and {after!r} is not replaced by these: {lacking[0]}"
             )
             raise StoreError(str(opened.path), problem, f"Run {before!r} to its end first.")
         select = "SELECT experiment, name FROM evaluations WHERE experiment IN (?, ?)"
@@ -140,6 +140,17 @@ def copy(before: str, after: str, *, store: Store | Path | str = DEFAULT_PATH, r
     return opened.evaluations(after)
 
 
+def _what_is_lacking(results: Results, evaluation: Stored) -> str:
+    """Why an evaluation is not whole, where it is not: the next run goes on with it, or tries rows again."""
+    if evaluation.finished is None:
+        return evaluation.name
+    runs = results.runs(evaluation)
+    allowed = runs[-1].about.get("settings", {}).get("max_errors") if runs else None
+    if not isinstance(allowed, int) or evaluation.errors <= allowed:
+        return ""
+    return f"{evaluation.errors:,} rows of {evaluation.name} failed, and {allowed:,} may"
+
+
 def _check_is_there(results: Results, experiment: str) -> list[Stored]:
     found = results.evaluations(experiment)
     if not found:
@@ -148,7 +159,7 @@ def _check_is_there(results: Results, experiment: str) -> list[Stored]:
 
 
 def chosen(results: Results, name: str) -> list[Stored]:
-    """The evaluations of ``EXPERIMENT``, or of ``EXPERIMENT@PART``, those that have that in their names.
+    """The evaluations of ``EXPERIMENT``, or of ``EXPERIMENT@PART``, those that this means.
 
     Raises:
         ValueError: There are none.
@@ -162,7 +173,7 @@ def chosen(results: Results, name: str) -> list[Stored]:
         raise ValueError(f"there is no experiment {experiment!r}; there are: {_names_in(results)}")
     if part is None:
         return there
-    found = [stored for stored in there if part in stored.name]
+    found = meant(there, part)
     if not found:
         names = ", ".join(stored.name for stored in there)
         raise ValueError(f"no evaluation of {experiment!r} has {part!r} in its name; there are: {names}")

@@ -8,7 +8,7 @@ from anyio import to_thread
 
 from .._identity.library import project_of
 from .._results.declared import without_declared
-from .._results.identity import listed
+from .._results.identity import listed, orders_changed
 from .._results.reading import Stored
 from .._results.store import Store
 from .blocking import in_own_thread
@@ -71,7 +71,7 @@ def _begin(
     state.has_begun(place.store, stored)
     place.store.note(stored, about_run(evaluation, settings))
     everything = place.store.with_epochs(stored, None)
-    warnings = *warnings_of(stored, differences, settings), *warnings_of_files(evaluation, everything, place)
+    warnings = *warnings_of(stored, differences, settings), *warnings_of_doubts(evaluation, everything, place)
     return stored, Changes(place.store.known(everything, with_aside=True)), warnings
 
 
@@ -84,13 +84,16 @@ def warnings_of(stored: Stored, differences: tuple[str, ...], settings: Settings
     return (f"The results {where} were {done} they are of something else: {listed(differences)}.",)
 
 
-def warnings_of_files(evaluation: Evaluation, stored: Stored, place: Place) -> tuple[str, ...]:
-    """What a user is told of results for which files were read that have changed since; blocks."""
+def warnings_of_doubts(evaluation: Evaluation, stored: Stored, place: Place) -> tuple[str, ...]:
+    """What a user is told of results that may be of something else, as far as anybody knows; blocks."""
     known = without_declared(stored.identity, place.identity) if stored.stored else {}
-    found = changed_files(known, project_of(evaluation.function))
-    if not found:
-        return ()
     where = f"the results of '{stored.name}' in the experiment '{stored.experiment}'"
-    changed = f"For {where} {listed(found)} was read, and has changed since."
     kept = "They are kept all the same: --fresh (fresh=True of run) runs it again"
-    return (f"{changed} {kept}, and depends_on= of foreach makes such a change an error.",)
+    told: list[str] = []
+    if found := changed_files(known, project_of(evaluation.function)):
+        changed = f"For {where} {listed(found)} was read, and has changed since."
+        told.append(f"{changed} {kept}, and depends_on= of foreach makes such a change an error.")
+    if found := orders_changed(known, place.identity):
+        changed = f"Since {where} were made, {listed(found)} has changed, which a prompt may show."
+        told.append(f"{changed} {kept}, and a list of pairs makes the order count.")
+    return tuple(told)

@@ -23,7 +23,7 @@ from .._results.reducers import REDUCED
 from .._results.statistics import Summary, summarise
 from .abort import Abort
 from .arguments import Arguments
-from .beginning import begun, warnings_of, warnings_of_files
+from .beginning import begun, warnings_of, warnings_of_doubts
 from .caching import answering
 from .changes import Changes
 from .commits import Commits
@@ -77,7 +77,7 @@ def answered(evaluation: Evaluation, place: Place, settings: Settings) -> Outcom
         StoredRecords(place.store, stored, summary.samples, place.store._database.shown),
         answered=True,
         known=stored.stored,
-        warnings=(*warnings_of(stored, differences, settings), *warnings_of_files(evaluation, stored, place), *told),
+        warnings=(*warnings_of(stored, differences, settings), *warnings_of_doubts(evaluation, stored, place), *told),
         shortfalls=shortfalls,
         origin=evaluation.source.origin,
     )

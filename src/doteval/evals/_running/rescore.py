@@ -25,7 +25,7 @@ from .._result import EVALUATION, Result
 from .._results.copying import SCORER, Rescored, Rescoring, check_room, copy_rescored
 from .._results.identity import Identity
 from .._results.kept import VERDICTS
-from .._results.names import checked_name
+from .._results.names import checked_name, meant
 from .._results.plain import storable
 from .._results.reading import Stored
 from .._results.record import Inputs, Record, base_of
@@ -100,7 +100,7 @@ async def rescore(
         experiment: The experiment.
         scorer: Gives an output its scores.
         store: The store, or its file.
-        part: Only the evaluations that have this in their names.
+        part: Only the evaluations of this name, function or model; where there are none, those with it in their names.
         evaluation: What `foreach` has made, whose dataset has the rows that are in the store: the scorer is given its
             values, and not what is kept of them.
         into: The experiment that the results become; `None`: its name with ``-rescored`` behind it.
@@ -181,7 +181,8 @@ def _rescore(store: Store, experiment: str, part: str, into: str, scoring: _Scor
     made: list[Rescoring] = []
     experiment, part = storable(experiment), storable(part)
     with store.snapshot() as results:
-        found = [stored for stored in results.evaluations(experiment) if part in stored.name]
+        there = results.evaluations(experiment)
+        found = meant(there, part) if part else there
         if not found:
             among = f" with {part!r} in their names" if part else ""
             raise ValueError(f"there are no results of {experiment!r}{among} in {store._database.shown}")

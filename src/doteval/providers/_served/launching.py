@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from anyio.to_thread import run_sync
 from typing_extensions import Unpack
@@ -58,6 +58,9 @@ class LaunchingProvider(PooledProvider[ModelT], Generic[ModelT]):
         sleep_timeout: How long one may take to fall asleep, and to wake up, in seconds; `None`: as `sleep` says.
         replicas: How many servers there are of each resource.
     """
+
+    _serves_models: ClassVar[bool] = False
+    """Whether what it leases are chat models of these servers."""
 
     def __init__(
         self,

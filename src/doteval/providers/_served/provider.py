@@ -39,6 +39,7 @@ class ServerProviderBase(LaunchingProvider[ServerModel]):
     """Leases models of servers that it starts; `ServerProvider` says what the arguments mean."""
 
     is_scarce: ClassVar[bool] = True
+    _serves_models: ClassVar[bool] = True
     api_path: ClassVar[str] = "/v1"
     """Where the OpenAI-compatible API of the servers begins."""
     can_sleep: ClassVar[bool] = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,8 +11,8 @@ from ..._keywords import check_argument
 from ..._spec import check_spec
 from ...servers._description.causes import Cause
 from ...servers._description.command import ServerCommand
+from ...servers._description.command_line import NAMED
 
-_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _OF_MODEL_SERVERS = (
     *("GGML_", "HF_", "HUGGING_FACE_", "LLAMA_", "OLLAMA_", "PYTORCH_", "SGLANG_", "SGL_", "TORCH", "TRANSFORMERS_"),
     "VLLM_",
@@ -24,7 +23,7 @@ _LATER = {"port", "host", "directory", "api_key"}
 
 def placeholders(command: Iterable[str]) -> set[str]:
     """What the braces in a command name that `setup` has to be given."""
-    return {name for word in command for name in _PLACEHOLDER.findall(word)} - _LATER - {"spec"}
+    return {name for word in command for name in NAMED.findall(word)} - _LATER - {"spec"}
 
 
 def check_words(words: object) -> None:
@@ -103,15 +102,10 @@ class CommandTemplate:
                 f"setup() of this {provider} takes {', '.join(sorted(names)) or 'no configuration'}, as its "
                 f"command has {{name}} for each; it was given {', '.join(sorted(config)) or 'none'}"
             )
-        values = {"spec": spec, **{name: str(value) for name, value in config.items()}}
-
-        def fill(word: str) -> str:
-            return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), word)
-
         return ServerCommand(
             kind=self._kind,
             spec=spec,
-            argv=tuple(map(fill, self._command)),
+            argv=self._command,
             environment=self._environment,
             secret_environment=self._secret_environment,
             files=self._files,
@@ -119,5 +113,6 @@ class CommandTemplate:
             install_hint=self._install_hint,
             relevant_environment=_OF_MODEL_SERVERS,
             causes=self._causes,
-            stop=tuple(map(fill, self._stop)),
+            stop=self._stop,
+            values={"spec": spec, **{name: str(value) for name, value in config.items()}},
         )

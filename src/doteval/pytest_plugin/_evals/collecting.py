@@ -42,12 +42,15 @@ class EvalCollecting:
         self._fixtures = fixtures
         self._order = order
         self._files = EvalFiles(options.files)
+        self._known: set[Path] = set()
+        """The files that pytest knows to be wanted."""
         self._counted = Counted()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collect_file(self, file_path: Path) -> None:
         """Before pytest decides: have it collect a file for evaluations, and explain what is asserted there."""
-        if self._files.is_wanted(file_path):
+        if file_path not in self._known and self._files.is_wanted(file_path):  # which may be asked for each named file
+            self._known.add(file_path)
             self._config.addinivalue_line("python_files", escape(str(file_path)))
 
     @pytest.hookimpl(tryfirst=True)

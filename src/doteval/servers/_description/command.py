@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..._spec import check_spec
 from .causes import Cause
-from .command_line import PLACEHOLDER, distinctive, likely_secrets, shown
+from .command_line import PLACEHOLDER, distinctive, likely_secrets, shown, with_values
 from .named_files import files_of
 
 LOOPBACK = "127.0.0.1"
@@ -107,6 +107,7 @@ class ServerCommand:
         causes: What is known to keep such a server from starting, and is said where it prints that; the first that
             fits is taken, and before what is known of all servers.
         stop: What to run when it is to end, besides the signal that it gets; empty: nothing.
+        values: What else is filled in, in `argv` and `stop`, by its name in braces; braces in a value are no names.
 
     Raises:
         SpecError: `spec` cannot name a model.
@@ -125,6 +126,7 @@ class ServerCommand:
     needs: tuple[str, ...] = ()
     causes: tuple[Cause, ...] = ()
     stop: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         check_spec(self.spec)
@@ -134,7 +136,7 @@ class ServerCommand:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.cwd is not None and not self.cwd.startswith("{directory}"):
             object.__setattr__(self, "cwd", str(Path(self.cwd).expanduser().absolute()))
-        for name in ("environment", "secret_environment", "files"):
+        for name in ("environment", "secret_environment", "files", "values"):
             object.__setattr__(self, name, dict(getattr(self, name)))
         if not _KIND.fullmatch(self.kind):
             raise ValueError(
@@ -166,6 +168,11 @@ class ServerCommand:
                 raise ValueError(f"{name} holds the API key: move it from environment to secret_environment")
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """The command and its arguments with all that is known before a port is chosen."""
+        return with_values(self.argv, self.values)
+
+    @property
     def takes_api_key(self) -> bool:
         """Whether the server is given a key."""
         return any("{api_key}" in text for text in (*self.secret_environment.values(), *self.files.values()))
@@ -178,7 +185,7 @@ class ServerCommand:
         Raises:
             CommandMissingError: There is none.
         """
-        return self._found(self.argv[0])
+        return self._found(self.words[0])
 
     def _found(self, command: str) -> str:
         if os.sep in command:
@@ -198,7 +205,7 @@ class ServerCommand:
 
     def named_files(self) -> list[tuple[str, int, int]]:
         """The files of a local model that it names, and programs such as ``server.py``, as `files_of` has them."""
-        return files_of(self.argv, self.cwd)
+        return files_of(self.words, self.cwd)
 
     def key(self, *extra: object) -> str:
         """A digest of everything that makes the server what it is; the same in every process with the same settings.
@@ -231,6 +238,7 @@ class ServerCommand:
             inherited,
             self.named_files(),
             self._stop(),
+            dict(self.values),
             extra,
         ]
         return hashlib.sha256(json.dumps(identity, sort_keys=True, default=os.fspath).encode()).hexdigest()
@@ -260,8 +268,9 @@ class ServerCommand:
 
         own = {name: fill(value) for name, value in {**self.environment, **self.secret_environment}.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
-        argv = (self.resolved(), *map(fill, self.argv[1:]))
-        stop = tuple(map(fill, self._stop()))
+        all_values = {**self.values, **values}
+        argv = (self.resolved(), *with_values(self.argv[1:], all_values))
+        stop = (*self._stop()[:1], *with_values(self.stop[1:], all_values))
         files = {name: fill(content) for name, content in self.files.items()}
         return FilledCommand(
             argv=argv,
@@ -280,12 +289,12 @@ class ServerCommand:
         )
 
     def _stop(self) -> tuple[str, ...]:
-        return (self._found(self.stop[0]), *self.stop[1:]) if self.stop else ()
+        return (self._found(*with_values(self.stop[:1], self.values)), *self.stop[1:]) if self.stop else ()
 
     def shown(self) -> str:
         """The command as one would type it, without secrets; where placeholders are, they still are."""
-        secrets = {*self.secret_environment.values(), *likely_secrets(self.environment, self.argv)}
-        return shown({**self.environment, **self.secret_environment}, self.argv, secrets - {""})
+        secrets = {*self.secret_environment.values(), *likely_secrets(self.environment, self.words)}
+        return shown({**self.environment, **self.secret_environment}, self.words, secrets - {""})
 
     def __repr__(self) -> str:
         return f"<ServerCommand {self.kind}: {self.shown()}>"

@@ -10,6 +10,8 @@ from ..._secrets import is_secret_name, masked, secrets_in_urls
 
 PLACEHOLDER = re.compile(r"\{(port|host|directory|api_key)\}")
 """What is filled in when a port is chosen."""
+NAMED = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+"""What may be filled in at all."""
 
 _OPTION = re.compile(r"--?[A-Za-z]")
 _JSON_PAIR = re.compile(r"""(["'])([\w-]+)\1(\s*:\s*)(["'])(.*?)\4""")
@@ -34,6 +36,11 @@ def shown(environment: Mapping[str, str], argv: Sequence[str], secrets: Iterable
     ]
     words += [_quoted(masked(argument, secrets)) for argument in _split(argv)[0]]
     return " ".join(words)
+
+
+def with_values(words: Iterable[str], values: Mapping[str, str]) -> tuple[str, ...]:
+    """The words with the values in the place of their names in braces; what is in a value stays as it is."""
+    return tuple(NAMED.sub(lambda found: values.get(found[1], found[0]), word) for word in words)
 
 
 def _quoted(word: str) -> str:
