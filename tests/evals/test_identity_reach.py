@@ -20,6 +20,7 @@ from doteval.evals._identity.library import (
     users_module,
 )
 from doteval.evals._identity.walk import Walk
+from doteval.evals._results.identity import changes
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +245,28 @@ def test_what_a_query_of_a_table_names_counts(asked: str, counting: set[str]) ->
     there = ("one", "two", "three")
     assert {text for text in there if parts_of(source.replace(f'"{text}"', '"x"')) != whole} == counting
     assert not any("not defined" in part for part in whole)
+
+
+@pytest.mark.parametrize(
+    ("asked", "counting"),
+    [
+        ("TEMPLATE.format(**globals(), q=q)", {"one", "two", "gone"}),
+        ("fill(**globals())", {"one", "two", "gone"}),
+        ("'{ONE}'.format(**globals())", {"one", "two", "gone"}),
+        ("fill(globals())", {"one", "two", "gone", "new"}),
+        ("[v for k, v in globals().items()]", {"one", "two", "gone", "new"}),
+        ("fill({**globals()})", {"one", "two", "gone", "new"}),
+        ("TEMPLATE.format(**globals()) + str([*globals().values()])", {"one", "two", "gone", "new"}),
+    ],
+)
+def test_a_name_that_comes_is_no_change_where_templates_are_filled_from_globals(asked: str, counting: set[str]) -> None:
+    """As cells of a notebook define more and more; what is there counts, and whoever goes through all sees new ones."""
+    source = f"TEMPLATE, ONE, TWO, GONE = '{{ONE}}', 'one', 'two', 'gone'\ndef fill(**given): return given\ndef ask(q): return {asked}"
+    whole = parts_of(source)
+    edited = {text: source.replace(f"'{text}'", "'x'") for text in ("one", "two", "gone")}
+    edited["new"] = f"{source}\nlater, _, _i1 = 'new', 'new', 'new'"
+    assert {text for text, each in edited.items() if changes(whole, parts_of(each))} == counting
+    assert changes(parts_of(edited["new"]), whole) == () or "new" in counting
 
 
 def test_what_an_installer_has_listed_is_an_installed_package(tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ _READ_DOCS = frozenset(
 _QUERIES = frozenset({"eval", "query"})
 """By what tables are asked with a text, in which a variable of Python has this before its name."""
 _IN_QUERY = re.compile(r"@\s*([^\W\d]\w*)")
+_WHOLE = ("globals", "", "")
+AS_KEYWORDS = "**globals"
+"""What is asked for names, where all globals are given to a call, which takes some."""
 MAKES_CLASSES = "__build_class__"
 _OPTIMISED, _HAS_DOCSTRING = 0x1, 0x4000000
 
@@ -199,6 +202,8 @@ def read(code: CodeType) -> Code:
         elif name == "LOAD_BUILD_CLASS":
             uses.others.add(MAKES_CLASSES)
     imports += [(0, name, ()) for name in uses.imports]
+    if _WHOLE in uses.unknown and _are_keywords(instructions):
+        uses.unknown = (uses.unknown - {_WHOLE}) | {(AS_KEYWORDS, "", "")}
     writes |= uses.global_writes
     for inner, _, _ in inside:
         reads |= dict.fromkeys(inner.reads)
@@ -341,6 +346,13 @@ def names_read_at_once(code: CodeType) -> set[str]:
 def named_in_query(text: str) -> list[str]:
     """The variables that a query of a table names in its text."""
     return _IN_QUERY.findall(text) if "@" in text else []
+
+
+def _are_keywords(instructions: list[dis.Instruction]) -> bool:
+    """Whether ``globals()`` is given to calls by its names only, as to ``format``: ``**globals()``."""
+    places = [place for place, each in enumerate(instructions) if each.argval == "globals" and each.opname in _GLOBALS]
+    after = [[each.opname for each in instructions[place + 1 :]] for place in places]
+    return all([name for name in names[:3] if name != "PUSH_NULL"][:2] == ["CALL", "DICT_MERGE"] for names in after)
 
 
 def _names_of_imported(instructions: list[dis.Instruction], place: int) -> Iterator[tuple[str, str]]:

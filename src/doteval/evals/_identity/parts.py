@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._tabular import columns_of
-from .._written import IN_ORDER, NOTHING, OF_ROWS, SEEMS_WRITTEN, UNSEEN
+from .._written import IN_ORDER, NOTHING, OF_GLOBALS, OF_ROWS, SEEMS_WRITTEN, UNSEEN
 from .code import Doing
 from .credentials import guarded_digest_of
 from .library import is_library_class
@@ -151,8 +151,9 @@ class Parts(Values):
         return [self._held(name, value, ()) for name, value in held]
 
     def _free(self, name: str) -> str:
-        if self._label.startswith(OF_ROWS) and not name.startswith(OF_ROWS):
-            name = f"{OF_ROWS}{name}"
+        for origin in (OF_ROWS, OF_GLOBALS):
+            if self._label.startswith(origin) and not name.startswith(origin):
+                name = f"{origin}{name}"
         self._taken[name] += 1
         return f"{name} ({self._taken[name]})" if self._taken[name] > 1 else name
 

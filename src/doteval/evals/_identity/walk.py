@@ -19,7 +19,7 @@ from enum import Enum
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
-from .._written import BOUND_ANEW, OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
+from .._written import BOUND_ANEW, OF_GLOBALS, OF_ROWS, PLAIN_DATA, UNDEFINED, UNSEEN
 from .beginnings import beginning_of, beginning_of_class
 from .code import Code, Doing, does_within, named_in_query, names_read_at_once, read
 from .credentials import is_credential
@@ -304,7 +304,8 @@ class Walk(Parts):
             return name, self._of(value, ()), *map(self._class, self._reach.told.subclasses_at(value, path))
         held = self._named((name, id(owner)), owner, f"{VALUE}'{name}'", lambda: self._held(name, value, ()))
         self._begins_in(held, owner, name)
-        if class_of(owner) is dict and self._bound.setdefault(held, value) is not value:
+        is_read = class_of(owner) is dict and not held.startswith(OF_GLOBALS)
+        if is_read and self._bound.setdefault(held, value) is not value:
             self._bound_anew.add(held)
         return (held, *map(self._class_told, callable_in(value))) if class_of(value) in PLAIN else held
 
@@ -335,6 +336,10 @@ class Walk(Parts):
             yield self._reference(name, scope.get(name), (), scope)
             if self._reach.told.is_told(name):
                 yield from self._told_by(scope.get(name))
+        before, self._label = self._label, OF_GLOBALS
+        for name in self._reach.told.given_of(scope):
+            self._reference(name, scope.get(name), (), scope)
+        self._label = before
 
     def _told_by(self, value: object) -> Iterator[object]:
         """What a value says of itself to whoever is given it."""

@@ -10,6 +10,7 @@ from .._written import (
     IN_ORDER,
     IS_WRITTEN,
     NOTHING,
+    OF_GLOBALS,
     OF_ROWS,
     PLAIN_DATA,
     SEEMS_WRITTEN,
@@ -209,7 +210,7 @@ def _changes(before: Identity, now: Identity) -> Iterator[str]:
         for name in sorted(both, key=says_little)
         if name not in (PYTHON, ASSERTIONS, OWN_FILE, COUNTED)
         and not is_same_part(before.get(name), now.get(name))
-        and not (name.startswith(OF_ROWS) and (name not in before or name not in now))
+        and not (name.startswith((OF_ROWS, OF_GLOBALS)) and (name not in before or name not in now))
     ]
     modes = {side[ASSERTIONS] for side in (before, now) if ASSERTIONS in side}
     if len(modes) > 1 and not all(_is_shown(both[name]) for name in found):
