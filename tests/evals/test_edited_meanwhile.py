@@ -111,9 +111,7 @@ async def test_plain_data_that_changes_while_rows_are_run_is_told(
 @pytest.mark.anyio
 @pytest.mark.parametrize("edit", SAME)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_what_is_bound_anew_and_is_the_same_is_no_change(
-    held: dict[str, Any], edit: str, tmp_path: Path
-) -> None:
+async def test_what_is_bound_anew_and_is_the_same_is_no_change(held: dict[str, Any], edit: str, tmp_path: Path) -> None:
     """As where a cell is run again meanwhile."""
     outcome = await run(held["eval_it"], store=tmp_path / "r.db", on_record=after_the_first(held, SAME[edit]))
     assert outcome.warnings == ()

@@ -61,7 +61,7 @@ LEADS: dict[str, Callable[[Any], Any]] = {
     "what it does": lambda made: made * 2,
     "what is made of it": operator.methodcaller("__add__", 2),
     "in a list": lambda made: [made],
-    "in an object": lambda made: Plain(made),
+    "in an object": Plain,
 }
 
 

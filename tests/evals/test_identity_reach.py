@@ -261,7 +261,8 @@ def test_what_a_query_of_a_table_names_counts(asked: str, counting: set[str]) ->
 )
 def test_a_name_that_comes_is_no_change_where_templates_are_filled_from_globals(asked: str, counting: set[str]) -> None:
     """As cells of a notebook define more and more; what is there counts, and whoever goes through all sees new ones."""
-    source = f"TEMPLATE, ONE, TWO, GONE = '{{ONE}}', 'one', 'two', 'gone'\ndef fill(**given): return given\ndef ask(q): return {asked}"
+    head = "TEMPLATE, ONE, TWO, GONE = '{ONE}', 'one', 'two', 'gone'\ndef fill(**given): return given\n"
+    source = f"{head}def ask(q): return {asked}"
     whole = parts_of(source)
     edited = {text: source.replace(f"'{text}'", "'x'") for text in ("one", "two", "gone")}
     edited["new"] = f"{source}\nlater, _, _i1 = 'new', 'new', 'new'"
@@ -275,7 +276,7 @@ def test_what_an_installer_has_listed_is_an_installed_package(tmp_path: Path) ->
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     for name, text in {
-        "one-1.0.dist-info/RECORD": "one/__init__.py,sha256=x,1\r\n\"one/inner/a.py\",,\r\n../bin/one,,\r\n",
+        "one-1.0.dist-info/RECORD": 'one/__init__.py,sha256=x,1\r\n"one/inner/a.py",,\r\n../bin/one,,\r\n',
         "two-1.0.dist-info/RECORD": "two.py\n\ntwo-1.0.dist-info/RECORD,,\n",
         "four-1.0.dist-info/RECORD": 'four.py,"\0\n',
         "src/three-1.0.dist-info/RECORD": "__editable___three_finder.py,,\nthree-1.0.dist-info/METADATA,,\n",

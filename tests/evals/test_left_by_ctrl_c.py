@@ -45,7 +45,7 @@ def console() -> Iterator[Console]:
 
 def asking(do: Callable[[int], Awaitable[object]]) -> Evaluation:
     @foreach("id", range(6), concurrency=2)
-    async def ask(id: int) -> Result:
+    async def ask(id: int) -> Result:  # noqa: A002
         await do(id)
         return Result(id, scores={"good": True})
 
@@ -91,9 +91,7 @@ def test_code_that_blocks_the_loop_is_waited_for(console: Console) -> None:
 
 
 @pytest.mark.parametrize("how", ["in the loop", "in a row"])
-def test_after_a_second_one_the_run_has_ended_before_another_begins(
-    console: Console, tmp_path: Path, how: str
-) -> None:
+def test_after_a_second_one_the_run_has_ended_before_another_begins(console: Console, tmp_path: Path, how: str) -> None:
     """In the next cell, where the loop was left, and without a word to whoever awaits something else there."""
     release = asyncio.Event()
 

@@ -86,7 +86,7 @@ def reading(rows: Sequence[Any], how: str, calls: list[str], word: str = "reply"
     async def itself(case: Any) -> Result:
         return await noting(case)
 
-    async def with_id(id: str, case: Any) -> Result:
+    async def with_id(id: str, case: Any) -> Result:  # noqa: A002
         return await noting(case)
 
     async def with_q(case: Any, q: str) -> Result:
@@ -101,7 +101,7 @@ def reading(rows: Sequence[Any], how: str, calls: list[str], word: str = "reply"
 async def test_what_an_evaluation_writes_into_its_rows_makes_no_others_of_them(
     kind: str, how: str, tmp_path: Path
 ) -> None:
-    """Whether it was interrupted, is read anew, failed, or takes more samples; an edit by others does, and it is told."""
+    """Whether it was interrupted, is read anew, or takes more samples; an edit by others does."""
     rows, calls = [KINDS[kind](f"q{number}") for number in range(4)], list[str]()
     untouched = copy.deepcopy(rows)
     store = tmp_path / "r.db"
@@ -111,7 +111,9 @@ async def test_what_an_evaluation_writes_into_its_rows_makes_no_others_of_them(
         return await run(reading(rows, how, calls), store=store, **options), len(calls)
 
     with CancelScope() as scope:
-        await run(reading(rows, how, calls), store=store, on_record=lambda record: record.number == 1 and scope.cancel())
+        await run(
+            reading(rows, how, calls), store=store, on_record=lambda record: record.number == 1 and scope.cancel()
+        )
     begun = len(calls)
     done = Store(store).evaluations()[0].stored
     assert 2 <= done <= begun

@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from hashlib import blake2b
 from itertools import pairwise
@@ -155,7 +155,7 @@ def attribute_of(value: object, name: str) -> Any:
     Of an object that has whatever it is asked for, as a deferred expression does, only what is really there.
     """
     try:
-        if _makes_attributes(type(value)):
+        if _makes_attributes(cast("Hashable", type(value))):
             plain: Any = type if isinstance(value, type) else object
             try:
                 return plain.__getattribute__(value, name)

@@ -271,7 +271,7 @@ class Walk(Parts):
             found = self._reference(name, value, path, owner)
             if found is not None:
                 yield found
-            for named in named_in_query(value) if code.queries and class_of(value) is str else ():
+            for named in named_in_query(value) if code.queries and isinstance(value, str) else ():
                 if named in function.__globals__:
                     yield self._reference(named, function.__globals__[named], (), function.__globals__)
         self._handed.update((name, *path)[-1] for name, path in code.handed)

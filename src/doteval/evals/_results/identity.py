@@ -63,8 +63,10 @@ def with_what_was_written(before: Identity, after: Identity) -> Identity:
 
 
 def edited_meanwhile(before: Identity, after: Identity) -> tuple[str, ...]:
-    """What others have changed: functions and classes that do something else at the end of a run than when it began, as
-    after a reload, and variables to which something else was bound, by no code of the run.
+    """What others have changed while rows were run, as far as that is known.
+
+    Functions and classes do something else than when the run began, as after a reload; to variables something else was
+    bound, by no code of the run.
 
     Args:
         before: As it was when the run began.

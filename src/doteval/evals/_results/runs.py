@@ -15,10 +15,9 @@ from .._errors import ConcurrentRunError
 from .claims import process_of
 from .plain import plain
 
-
 _HERE = (
-    "Here it is a task: await it, or cancel it. One that Ctrl-C has left behind ends when anything is awaited in its event "
-    "loop again, such as asyncio.sleep(1), and at the latest with this process."
+    "Here it is a task: await it, or cancel it. One that Ctrl-C has left behind ends when anything is awaited in its "
+    "event loop again, such as asyncio.sleep(1), and at the latest with this process."
 )
 
 

@@ -2,7 +2,7 @@
 
 A `KeyboardInterrupt` would leave that loop, and the run in it, which would go on as soon as anything else is awaited.
 `asyncio.run` has a handler for that, which cancels its main task first. This one does the same for runs: the first
-Ctrl-C ends them, and then is raised. A second one leaves the loop at once. What is left then ends when the loop goes on.
+Ctrl-C ends them, and then is raised. A second one leaves the loop at once; what is left ends when that goes on.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-
 from ... import ModelHandle, ModelProviders, ReplyCache
 from .._errors import EvaluationWarning
 from .._results.changed import Changed
