@@ -173,7 +173,8 @@ def attribute_of(value: object, name: str) -> Any:
 def _makes_attributes(kind: Any) -> bool:
     """Whether objects of a class have attributes that are made when they are asked for."""
     ways = ("__getattr__", "__getattribute__")
-    return any(isinstance(vars(each).get(name), FunctionType) for each in kind.__mro__ for name in ways)
+    bases = cast("tuple[type[Any], ...]", kind.__mro__)
+    return any(isinstance(vars(each).get(name), FunctionType) for each in bases for name in ways)
 
 
 def telling_of(value: object) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from .._digests import Fingerprint
-from .._identity.looks import ATOMS
+from .._identity.looks import ATOMS, class_of
 
 _left: dict[tuple[str, str, tuple[int, ...]], tuple[str, tuple[object, ...]]] = {}
 """What rows were known by before, and their objects: by the evaluation, what they are known by now, and the numbers of
@@ -22,7 +22,7 @@ _CONTAINERS = (list, tuple, set, frozenset)
 
 def objects_in(value: Any, depth: int = _DEEPEST) -> Iterator[object]:
     """What is in a value that is no copy where a row has it; of what is nested deep, that."""
-    kind: type[Any] = type(value)
+    kind = class_of(value)
     if kind in ATOMS:
         return
     if depth and (kind in _CONTAINERS or kind is dict):
